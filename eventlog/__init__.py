@@ -1,0 +1,68 @@
+"""A crash-safe, human-readable log of training runs: this is its tour.
+
+A run is a *journal*, `out/run_20261123_032501.jsonl`, and the *run JSON* made from it.
+
+*Writing.* `open_run` creates the journal, takes its lock, and appends an `open` event that
+says who writes what; that line is on the platter before the first one is logged. Then
+every `log_iter`, `log_eval`, `log_checkpoint` is one line in one `write`: when the call
+returns the event survives any death of the process. A thread syncs once a second, and at
+once after evals and checkpoints: then it survives power loss. `close` says how it ended.
+
+*Dying.* A process that is killed leaves no `close`; perhaps half a line. Nothing else is
+wrong with the file, and nothing needs to be done: the compactor, a process of its own,
+sees its writer's pipe close, folds what there is, and leaves. If the whole machine went
+down, `eventlog compact out/` does the same later.
+
+*Reading.* `Scanner` verifies each line by its checksum and its number, goes on after
+damage, and names what is missing. `Fold` makes the run of it: one curve, also over
+resumed sessions that took iterations again. `load_run` does both, for a journal or for
+a run JSON alike; `compact` writes the run JSON, atomically.
+
+*Resuming.* A new session in the same journal, with the iteration it starts from. A cut
+tail is moved aside first, so that nothing is ever glued to it.
+
+The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to records) know
+no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
+that touches the disk; `load`, `compact` and `session` put them together; `cli` is thin.
+FORMAT.md is the law.
+"""
+
+from eventlog.compact import compact
+from eventlog.disk import atomic_write
+from eventlog.errors import (
+    EventlogError,
+    JournalClosed,
+    JournalLocked,
+    NewerFormat,
+    RecordTooLarge,
+    UnreadableRun,
+)
+from eventlog.fold import MFU_UNKNOWN, Fold
+from eventlog.load import compare_runs, load_run
+from eventlog.record import FORMAT, Record
+from eventlog.run import Run
+from eventlog.scan import Defect, Scanner, scan
+from eventlog.session import Session, open_run
+
+__all__ = [
+    "FORMAT",
+    "MFU_UNKNOWN",
+    "Defect",
+    "EventlogError",
+    "Fold",
+    "JournalClosed",
+    "JournalLocked",
+    "NewerFormat",
+    "Record",
+    "RecordTooLarge",
+    "Run",
+    "Scanner",
+    "Session",
+    "UnreadableRun",
+    "atomic_write",
+    "compact",
+    "compare_runs",
+    "load_run",
+    "open_run",
+    "scan",
+]

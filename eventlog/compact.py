@@ -1,0 +1,125 @@
+"""Journal -> run JSON: scan, fold, replace atomically. Once, or beside a live writer.
+
+A compaction is a function of the journal's bytes and of whether somebody is writing it:
+twice gives the same bytes. It never changes the journal. Several at once are harmless:
+each replaces the whole file, then looks again whether the journal moved on meanwhile, so
+the last one to write has seen all there is.
+"""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from eventlog.disk import DISK, Disk, atomic_write, is_locked
+from eventlog.load import Folding
+from eventlog.run import Run
+
+SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
+POLL_S = 0.2
+LOCK_OUTLIVES_S = 5.0  # the kernel closes a dying writer's files one by one: pipe first, lock later
+
+
+def run_path(journal: Path) -> Path:
+    """The run JSON that belongs to a journal."""
+    return journal.with_suffix(".json")
+
+
+def compact(journal: Path, *, disk: Disk = DISK) -> Run:
+    """Write the run JSON of `journal` as it is now; the run.
+
+    Raises:
+        UnreadableRun: not one whole record; no JSON is written.
+        NewerFormat: the journal was written by a later format; the old JSON stands.
+        OSError: it cannot be read, or the disk refused; the old JSON stands.
+    """
+    return write_run(Folding(journal), disk=disk)
+
+
+def write_run(folding: Folding, *, disk: Disk = DISK) -> Run:
+    """Read on in a journal and write its run JSON; as `compact`."""
+    while True:
+        alive = is_locked(folding.path)
+        folding.read_on(to_the_end=not alive)
+        run = folding.run(alive=alive)
+        document = run.to_json()
+        atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
+        if alive or not _moved_on(folding):
+            return run
+        folding.restart()
+
+
+def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
+    file.writelines(pieces)
+
+
+def _moved_on(folding: Folding) -> bool:
+    """Whether a writer has taken up a journal that had been read to its end."""
+    size_bytes = os.stat(folding.path).st_size
+    return size_bytes != folding.scanner.size_bytes or is_locked(folding.path)
+
+
+def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) -> Run:
+    """Compact `journal` every `every` iterations until `until` ends; then once more.
+
+    `until` is a pipe whose other end only the writer holds: however the writer dies, the
+    kernel closes it. Folding the history costs more as it grows, so the rhythm slows down
+    as far as it must to stay within SHARE_OF_A_CORE.
+    """
+    folding = Folding(journal)
+    folded, not_before = -1, 0.0  # the first fold comes at once: a run is visible from its start
+    while not _ended(until, POLL_S):
+        folding.read_on(to_the_end=False)
+        begun = time.monotonic()
+        due = max(folding.fold.position, 0) // every
+        if due != folded and begun >= not_before:
+            folded = due
+            write_run(folding, disk=disk)
+            not_before = begun + (time.monotonic() - begun) / SHARE_OF_A_CORE
+    give_up = time.monotonic() + LOCK_OUTLIVES_S
+    while is_locked(journal) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    return write_run(folding, disk=disk)
+
+
+def _ended(pipe: IO[bytes], timeout_s: float) -> bool:
+    ready, _, _ = select.select([pipe], [], [], timeout_s)
+    return bool(ready) and not os.read(pipe.fileno(), 1024)
+
+
+def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
+    """A process of its own that runs `follow`, and ends when the returned pipe closes.
+
+    In its own session: neither Ctrl-C nor a killed process group takes it along, and it
+    outlives its parent by one fold.
+
+    Raises:
+        OSError: no such process could be started.
+    """
+    # -P and PYTHONPATH: neither a user's `json.py` in the working folder nor a trainer that
+    # found eventlog through sys.path alone shall keep the compactor from starting.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "eventlog.cli",
+        "compact",
+        "--follow",
+        "--every",
+        str(every),
+        str(journal),
+    ]
+    here = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )

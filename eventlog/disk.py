@@ -1,0 +1,166 @@
+"""The only file that changes files.
+
+Every write, sync, rename, truncation and lock of this package goes through one small
+object, so that a test can pass another one: one that records, refuses, or loses power.
+Readers do not need it; they open files read-only.
+"""
+
+import contextlib
+import errno
+import glob
+import io
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # a platform without flock: one writer per journal is then the user's promise
+    fcntl = None  # type: ignore[assignment]
+
+
+class Disk:
+    """The real disk. Methods raise OSError as the system calls do."""
+
+    def open_append(self, path: Path, *, exclusive: bool = False) -> int:
+        """A descriptor whose writes all land at the end; created if missing."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o666)
+
+    def open_new(self, path: Path) -> int:
+        """A descriptor on a file that did not exist before."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
+        return os.write(fd, data)
+
+    def sync_data(self, fd: int) -> None:
+        """Return when what was written to `fd` survives power loss."""
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # its fsync leaves data in the drive's cache
+        else:
+            os.fdatasync(fd)
+
+    def sync_dir(self, directory: Path) -> None:
+        """Make the names in `directory` survive power loss: fsync of a file does not."""
+        fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        os.ftruncate(fd, size_bytes)
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def lock(self, fd: int) -> bool:
+        """Take the file's writer lock; False if another process holds it.
+
+        flock, not POSIX locks: those are lost when this process closes any other
+        descriptor of the same file. Where the file system has no locks (some NFS
+        mounts) the answer is True: the reader will still name two writers.
+        """
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                return True
+            raise
+        return True
+
+
+DISK = Disk()
+WRITE_BYTES = 1 << 20
+STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the writer lock of `path` right now.
+
+    Asks for a shared lock and gives it back at once: readers do not shut each other
+    out, and a writer that opens in just that instant tries again (`journal.py`).
+    """
+    if fcntl is None:
+        return False
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(fd)
+    return False
+
+
+class _DiskFile(io.RawIOBase):
+    """A file object over the one disk object, for those who want to write to a file."""
+
+    def __init__(self, fd: int, disk: Disk) -> None:
+        self._fd, self._disk = fd, disk
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._disk.write(self._fd, data)
+
+
+def atomic_write(
+    path: str | os.PathLike[str], write: Callable[[IO[bytes]], object], *, disk: Disk = DISK
+) -> int:
+    """Replace `path` by what `write(file)` writes; the size in bytes.
+
+    At every instant, also after power loss, `path` is the old file or the whole new
+    one. The steps: a new file in the same folder, its bytes, fsync, rename, fsync of
+    the folder. If any of them fails the old file stands and the new one is removed.
+
+    Raises:
+        OSError: the disk refused; `path` is as it was.
+    """
+    path = Path(path)
+    _remove_stale(path, disk)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    fd = disk.open_new(temporary)
+    try:
+        try:
+            with io.BufferedWriter(_DiskFile(fd, disk), WRITE_BYTES) as file:
+                write(file)
+            disk.sync_data(fd)
+            size_bytes = os.fstat(fd).st_size
+        finally:
+            disk.close(fd)
+        disk.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            disk.unlink(temporary)
+        raise
+    disk.sync_dir(path.parent)
+    return size_bytes
+
+
+def _remove_stale(path: Path, disk: Disk) -> None:
+    """Remove what a killed `atomic_write` of the same file left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_AFTER_S:
+                disk.unlink(left)

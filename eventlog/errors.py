@@ -1,0 +1,36 @@
+"""Everything eventlog raises on purpose.
+
+    EventlogError
+    ├── JournalLocked     another process is writing this journal; says who
+    ├── JournalClosed     something was appended after close()
+    ├── NewerFormat       the file was written by a later, incompatible format
+    ├── RecordTooLarge    one event does not fit in a line (MAX_LINE_BYTES)
+    └── UnreadableRun     neither a journal nor a run JSON; says where reading stopped
+
+All of them are for the moment a journal is opened or read. Nothing here is
+ever raised by `Session.log_*`: a training loop does not die of its log.
+"""
+
+
+class EventlogError(Exception):
+    """Base of all errors of this package; `str()` is one sentence for a person."""
+
+
+class JournalLocked(EventlogError):
+    """Another process is writing this journal."""
+
+
+class JournalClosed(EventlogError):
+    """The journal was closed and takes no more events."""
+
+
+class NewerFormat(EventlogError):
+    """The journal's format is newer than this reader; nothing was changed."""
+
+
+class RecordTooLarge(EventlogError):
+    """The event does not fit in one line; nothing of it was written."""
+
+
+class UnreadableRun(EventlogError):
+    """The file is neither a journal nor a run JSON."""

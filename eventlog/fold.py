@@ -1,0 +1,279 @@
+"""Records -> run. Pure: no files, no clock; the summary is computed here and nowhere else.
+
+One rule makes one curve of a run that was interrupted, resumed and resumed again:
+time moves on. Whoever takes iteration i again takes back i and everything after it.
+A resumed session says where it begins (`from_iter` of its `open` event), a trainer that
+goes back within a session says so too (`rewind`), and where the saying was lost, the
+iteration numbers themselves show it. What was taken back is superseded: still in the
+journal, counted here, no longer in the run.
+"""
+
+import math
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from eventlog.record import Record
+from eventlog.run import Row, Rows, Run, encode_row
+
+MFU_UNKNOWN = -100.0
+"""What the guide's logs hold where MFU is not known, as in the first iterations."""
+
+# The guide's fields first and in its order, whatever order they were logged in.
+_ITERATION: Row = {"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN}
+_EVAL: Row = {"iter": None, "train_loss": None, "val_loss": None, "lr": None}
+_CHECKPOINT: Row = {"iter": None, "val_loss": None, "path": None}
+
+
+@dataclass
+class SessionFold:
+    """One writer's life, as the run document tells it."""
+
+    s: str
+    opened: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    last: str = ""
+    n_records: int = 0
+    last_iter: int | None = None
+    durable_n: int = 0
+    status: str = ""
+    reason: str | None = None
+    last_words: str = ""
+    """What a session said that may explain why it never closed: a signal, an error."""
+    changed: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        told = ("host", "pid", "boot_id", "from_iter", "checkpoint")
+        row = {
+            "s": self.s,
+            "started": self.started,
+            "last": self.last,
+            "records": self.n_records,
+            "last_iter": self.last_iter,
+        }
+        row |= {k: self.opened[k] for k in told if self.opened.get(k) is not None}
+        row |= {"status": self.status or None, "reason": self.reason or self.last_words or None}
+        if self.changed:
+            row["changed"] = self.changed
+        return row
+
+
+class Fold:
+    """Takes a journal's records in order; `run()` is what they amount to so far.
+
+    Add more at any time: the state is that of the records added, nothing is read twice.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.started = ""
+        self.last = ""
+        self.config: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.sessions: dict[str, SessionFold] = {}
+        self.kinds: Counter[str] = Counter()
+        self.position = -1
+        """The iteration of the latest iter or eval event."""
+        self.superseded = Counter(iterations=0, evals=0, checkpoints=0)
+        self._iters = array("q")  # ascending: this is what "one curve" means
+        self._rows: list[bytes] = []
+        self._losses = array("d")
+        self._times_ms = array("d")
+        self._mfus = array("d")
+        self._evals: list[Row] = []
+        self._checkpoints: list[Row] = []
+
+    def add(self, record: Record) -> None:
+        """Fold one record in."""
+        session = self.sessions.get(record.s)
+        if session is None:
+            session = self.sessions[record.s] = SessionFold(record.s, started=record.t)
+            self.started = self.started or record.t
+        self.last = session.last = record.t
+        session.n_records += 1
+        self.kinds[record.event] += 1
+        fields = record.fields
+        if "durable" in fields:
+            session.durable_n = fields["durable"]
+            fields = {k: v for k, v in fields.items() if k != "durable"}
+        match record.event:
+            case "iter" | "eval" | "checkpoint" if not _has_number(fields):
+                self.kinds[f"{record.event} without a number"] += 1
+            case "iter":
+                self._take_iteration(_ITERATION | fields)
+                self.position = session.last_iter = fields["iter"]
+            case "eval":
+                self._take_back(self._evals, fields["iter"], "evals")
+                self._evals.append(_EVAL | {"timestamp": record.t} | fields)
+                self.position = fields["iter"]
+            case "checkpoint":
+                self._take_checkpoint(_CHECKPOINT | {"timestamp": record.t} | fields)
+            case "open":
+                self._open(fields, session)
+            case "close":
+                session.status = str(fields.get("status", "completed"))
+                session.reason = fields.get("reason")
+            case "rewind":
+                self._rewind(fields.get("to_iter"))
+            case "signal":
+                session.last_words = f"{fields.get('signal', 'a signal')} was received"
+            case "error":
+                session.last_words = str(fields.get("error", "an error"))
+
+    def _open(self, fields: dict[str, Any], session: SessionFold) -> None:
+        session.opened = fields
+        self.name = self.name or str(fields.get("run_name") or "")
+        for key, known in (("config", self.config), ("metadata", self.metadata)):
+            given = fields.get(key)
+            if isinstance(given, dict):
+                if known:  # a resumed run: the setting in force is the latest, the change is told
+                    session.changed |= {
+                        k: [known.get(k), v] for k, v in given.items() if known.get(k) != v
+                    }
+                setattr(self, key, given)
+        self._rewind(fields.get("from_iter"))
+
+    def _rewind(self, to_iter: Any) -> None:
+        """Take back all that a run standing before iteration `to_iter` has not done yet.
+
+        An eval and a checkpoint of that very iteration came before its step: they stay.
+        """
+        if type(to_iter) is int:
+            self._take_back_iterations(to_iter)
+            self._take_back(self._evals, to_iter + 1, "evals")
+            self._take_back(self._checkpoints, to_iter + 1, "checkpoints")
+
+    def _take_back_iterations(self, from_iter: int) -> None:
+        if not self._iters or from_iter > self._iters[-1]:
+            return
+        at = bisect_left(self._iters, from_iter)
+        self.superseded["iterations"] += len(self._iters) - at
+        for column in (self._iters, self._rows, self._losses, self._times_ms, self._mfus):
+            del column[at:]
+
+    def _take_back(self, rows: list[Row], from_iter: int, name: str) -> list[Row]:
+        """Remove the rows of `from_iter` and later; what was removed."""
+        at = len(rows)
+        while at and rows[at - 1]["iter"] >= from_iter:
+            at -= 1
+        taken_back = rows[at:]
+        del rows[at:]
+        self.superseded[name] += len(taken_back)
+        return taken_back
+
+    def _take_iteration(self, row: Row) -> None:
+        i = row["iter"]
+        if self._iters and i <= self._iters[-1]:
+            self._rewind(i)
+        if type(row["mfu"]) not in (float, int):
+            row["mfu"] = MFU_UNKNOWN
+        self._iters.append(i)
+        self._rows.append(encode_row(row))
+        self._losses.append(_number(row["loss"]))
+        self._times_ms.append(_number(row["time_ms"]))
+        self._mfus.append(_number(row["mfu"]))
+
+    def _take_checkpoint(self, row: Row) -> None:
+        """One iteration may leave several files: the latest and the best, say."""
+        for other in self._take_back(self._checkpoints, row["iter"], "checkpoints"):
+            if other["iter"] == row["iter"] and other["path"] != row["path"]:
+                self._checkpoints.append(other)
+                self.superseded["checkpoints"] -= 1
+        self._checkpoints.append(row)
+
+    def run(self, *, alive: bool = False, journal: dict[str, Any] | None = None) -> Run:
+        """The run as it stands. `alive`: whether somebody is writing the journal now."""
+        session = next(reversed(self.sessions.values()), None)
+        status, reason = "interrupted", None
+        if session is not None and session.status:
+            status, reason = session.status, session.reason
+        elif alive:
+            status = "running"
+        elif session is not None:
+            reason = "no close event: the process was killed, or its machine stopped"
+            if session.last_words:
+                reason = f"{session.last_words}, then no close event"
+        return Run(
+            run_name=self.name,
+            start_time=self.started or None,
+            end_time=None if status == "running" else self.last or None,
+            config=self.config,
+            training_iterations=Rows(self._rows),
+            eval_steps=self._evals,
+            checkpoints=self._checkpoints,
+            metadata=self.metadata,
+            summary=self.summary(),
+            journal={
+                "status": status,
+                "reason": reason,
+                **(journal or {}),
+                "events": dict(sorted(self.kinds.items())),
+                "superseded": dict(self.superseded),
+                "missing_iterations": self.missing_iterations(),
+                "sessions": [s.to_dict() for s in self.sessions.values()],
+            },
+        )
+
+    def missing_iterations(self) -> list[list[int]]:
+        """Stretches [first, last] absent from the curve of a run that logs every iteration.
+
+        A run that logs every tenth by intention has none: fewer than half its steps are 1.
+        """
+        holes = [(a, b) for a, b in pairwise(self._iters) if b - a > 1]
+        if 2 * len(holes) > len(self._iters):
+            return []
+        return [[a + 1, b - 1] for a, b in holes]
+
+    def summary(self) -> dict[str, Any]:
+        """The guide's eight figures, from the events alone. A NaN takes part in none of them."""
+        return summarize(
+            self._iters,
+            self._losses,
+            self._times_ms,
+            self._mfus,
+            [row.get("val_loss") for row in self._evals],
+            len(self._checkpoints),
+        )
+
+
+def summarize(
+    iters: "array[int] | list[int]",
+    losses: "array[float] | list[float]",
+    times_ms: "array[float] | list[float]",
+    mfus: "array[float] | list[float]",
+    val_losses: list[Any],
+    n_checkpoints: int,
+) -> dict[str, Any]:
+    """The summary of a run given as columns; a missing or non-finite figure is NaN there.
+
+    `final_train_loss` is the last finite loss, `avg_time_ms` the plain mean over all
+    iterations, `avg_mfu` the mean where MFU is known (> 0), `best_val_loss` the true
+    minimum. A figure that nothing was measured for is None.
+    """
+    known_val = [v for v in map(_number, val_losses) if math.isfinite(v)]
+    return {
+        "total_iterations": len(iters),
+        "final_iter": iters[-1] if len(iters) else None,
+        "final_train_loss": next((x for x in reversed(losses) if math.isfinite(x)), None),
+        "best_val_loss": min(known_val, default=None),
+        "avg_time_ms": _mean([x for x in times_ms if math.isfinite(x)]),
+        "avg_mfu": _mean([x for x in mfus if math.isfinite(x) and x > 0]),
+        "total_eval_steps": len(val_losses),
+        "total_checkpoints": n_checkpoints,
+    }
+
+
+def _has_number(fields: dict[str, Any]) -> bool:
+    i = fields.get("iter")
+    return type(i) is int and -(1 << 63) <= i < 1 << 63
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (float, int) else math.nan

@@ -1,0 +1,378 @@
+"""One writer's life: a journal to append to, and the compactor that keeps its run JSON.
+
+    with eventlog.open_run("out", config={"lr": 3e-4}) as run:
+        for i in range(1000):
+            run.log_iter(i, loss=step(), time_ms=12.5)
+
+What is logged is on disk when the call returns. Nothing here raises into the loop that
+logs: what goes wrong is said on stderr, once a minute, and counted in `errors`.
+"""
+
+import atexit
+import contextlib
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from eventlog.compact import compact, follow, run_path, start_follower
+from eventlog.disk import DISK, Disk, atomic_write
+from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
+from eventlog.fold import MFU_UNKNOWN
+from eventlog.journal import Journal, last_open, say
+from eventlog.load import JOURNAL_SUFFIX, PathLike
+from eventlog.record import FORMAT, encode, plain_json
+from eventlog.scan import scan
+
+COMPACTOR_PATIENCE_S = 60.0
+URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind"))
+
+
+def open_run(
+    out_dir: PathLike = "out",
+    *,
+    run_name: str | None = None,
+    journal: PathLike | None = None,
+    config: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    from_iter: int | None = None,
+    checkpoint: PathLike | None = None,
+    save_interval: int = 100,
+    sync_interval_s: float = 1.0,
+    disk: Disk = DISK,
+) -> "Session":
+    """A new run in `out_dir`, or with `journal` one that goes on.
+
+    A new run's journal is `<run_name>_YYYYmmdd_HHMMSS.jsonl` (`run_...` without a name),
+    its run JSON has the same stem. A taken name gets a suffix; nothing is overwritten.
+
+    Args:
+        journal: an existing journal to continue in a new session.
+        from_iter: the first iteration this session takes. What earlier sessions logged of
+            it and of later ones stays in the journal but leaves the run: one curve.
+        checkpoint: the file the weights were taken from.
+        save_interval: iterations between two compactions, which a process beside this one
+            makes; 0: none, the run JSON is then written by `eventlog compact`.
+        sync_interval_s: what a power loss may cost at most, in seconds.
+
+    Raises:
+        JournalLocked: another process is writing that journal.
+        OSError: the folder or the journal cannot be written.
+    """
+    out_dir = Path(out_dir)
+    opening: dict[str, Any] = {"format": FORMAT}
+    if journal is not None:
+        path = Path(journal)
+        opening |= _identity_of(path)
+    else:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        path = _new_journal(out_dir, run_name, disk)
+        opening |= {"run_id": secrets.token_hex(16), "run_name": path.stem}
+    opening |= _origin()
+    opening |= {
+        "from_iter": from_iter,
+        "checkpoint": checkpoint,
+        "config": dict(config or {}),
+        "metadata": dict(metadata or {}),
+    }
+    opening = {k: v for k, v in opening.items() if v is not None}
+    opening = _within_a_line(path, opening, disk)
+    return Session(
+        Journal(path, opening, sync_interval_s=sync_interval_s, disk=disk),
+        run_name=opening["run_name"],
+        save_interval=save_interval,
+        disk=disk,
+    )
+
+
+class Session:
+    """A run being logged. Made by `open_run`; a context manager that closes it."""
+
+    def __init__(
+        self, journal: Journal, *, run_name: str, save_interval: int, disk: Disk = DISK
+    ) -> None:
+        self.run_name = run_name
+        self.journal_path = journal.path
+        self.run_path = run_path(journal.path)
+        self.errors = 0
+        """Events that could not be logged as they were given."""
+        self._journal = journal
+        self._disk = disk
+        self._compactor = Compactor(journal.path, save_interval) if save_interval > 0 else None
+        atexit.register(self._close_at_exit)
+
+    @property
+    def id(self) -> str:
+        """The session's name in the journal (`s`)."""
+        return self._journal.s
+
+    @property
+    def records(self) -> int:
+        """Records this session has appended: accepted, they survive this process."""
+        return self._journal.n
+
+    @property
+    def durable_records(self) -> int:
+        """Records of this session known to survive power loss."""
+        return self._journal.durable_n
+
+    def log_iter(
+        self, iter: int, loss: Any, time_ms: Any = None, mfu: Any = MFU_UNKNOWN, **more: Any
+    ) -> None:
+        """One optimizer step: mean loss, duration in ms without eval and save, MFU in percent."""
+        self.log("iter", iter=iter, loss=loss, time_ms=time_ms, mfu=mfu, **more)
+
+    def log_eval(
+        self, iter: int, train_loss: Any, val_loss: Any, lr: Any = None, **more: Any
+    ) -> None:
+        """An evaluation before step `iter`; durable at once."""
+        self.log("eval", iter=iter, train_loss=train_loss, val_loss=val_loss, lr=lr, **more)
+
+    def log_checkpoint(self, iter: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
+        """A checkpoint that is complete and durable at `path`; call it after that, not before."""
+        self.log("checkpoint", iter=iter, val_loss=val_loss, path=os.fspath(path), **more)
+
+    def log(self, event: str, /, **fields: Any) -> None:
+        """Any event, by its kind; see FORMAT.md for those that readers know."""
+        try:
+            urgent = event in URGENT
+            try:
+                self._journal.append(event, fields, urgent=urgent)
+            except RecordTooLarge:
+                fields = _set_aside(
+                    self.journal_path, self.id, self.records, event, fields, self._disk
+                )
+                self._journal.append(event, fields, urgent=urgent)
+        except Exception as error:  # a training loop does not die of its log
+            self._count_error(event, error)
+
+    def sync(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything logged so far survives power loss; False if it does not yet."""
+        return self._journal.sync(timeout_s)
+
+    def close(self, status: str = "completed", reason: str | None = None, **more: Any) -> None:
+        """End the run (`completed`, `interrupted` or `failed`), fold it, release the journal.
+
+        On return the run JSON is written. A second call does nothing.
+        """
+        try:
+            self._journal.close({"status": status, "reason": reason} | more)
+            atexit.unregister(self._close_at_exit)
+            if self._compactor is not None:
+                self._compactor.finish()
+                self._compactor = None
+        except Exception as error:
+            self._count_error("close", error)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.close()
+        elif isinstance(error, KeyboardInterrupt):
+            self.close("interrupted", "KeyboardInterrupt")
+        else:
+            self.log("error", error=f"{type(error).__name__}: {error}")
+            self.close("failed", f"{type(error).__name__}: {error}")
+
+    def _close_at_exit(self) -> None:
+        self.close("interrupted", "the process ended without closing the run")
+
+    def _count_error(self, event: str, error: Exception) -> None:
+        self.errors += 1
+        if self.errors == 1 or isinstance(error, JournalClosed):
+            say(
+                f"{self.journal_path}: a {event!r} event was not logged: "
+                f"{type(error).__name__}: {error}"
+            )
+
+
+class Compactor:
+    """The process that folds a journal beside its writer; a thread where none can start."""
+
+    def __init__(self, journal: Path, every: int) -> None:
+        self._journal = journal
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        try:
+            self._process = start_follower(journal, every=every)
+            assert self._process.stdin is not None
+            self._until = self._process.stdin.fileno()
+            _close_in_children(self._until)
+        except OSError as error:
+            say(f"the compactor process could not start ({error}); folding in this process")
+            self._start_thread(every)
+
+    def _start_thread(self, every: int) -> None:
+        read_end, self._until = os.pipe()
+
+        def run() -> None:
+            with os.fdopen(read_end, "rb", buffering=0) as until, contextlib.suppress(OSError):
+                follow(self._journal, every=every, until=until)
+
+        self._thread = threading.Thread(target=run, name="journal-compactor", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Let it fold for the last time and wait; if it did not, fold here."""
+        if os.getpid() != self._pid:
+            return
+        _PIPES.discard(self._until)
+        done = False
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                done = self._process.wait(COMPACTOR_PATIENCE_S) == 0
+        elif self._thread is not None:
+            os.close(self._until)
+            self._thread.join(COMPACTOR_PATIENCE_S)
+        if not done:
+            compact(self._journal)
+
+
+_PIPES: set[int] = set()
+
+
+def _close_in_children(fd: int) -> None:
+    """A forked data loader must not keep the compactor's pipe open after the writer died."""
+    if not _PIPES and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_close_pipes)
+    _PIPES.add(fd)
+
+
+def _close_pipes() -> None:
+    while _PIPES:
+        with contextlib.suppress(OSError):
+            os.close(_PIPES.pop())
+
+
+def _new_journal(out_dir: Path, run_name: str | None, disk: Disk) -> Path:
+    """Claim a journal name that neither a journal nor a run JSON bears."""
+    name = (run_name or "run").replace(os.sep, "_").replace("\0", "_")
+    stem = f"{name}_{datetime.now():%Y%m%d_%H%M%S}"
+    for attempt in range(1, 10_000):
+        path = out_dir / f"{stem}{f'_{attempt}' if attempt > 1 else ''}{JOURNAL_SUFFIX}"
+        if run_path(path).exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            disk.close(disk.open_append(path, exclusive=True))
+            return path
+    raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it are taken")
+
+
+def _identity_of(path: Path) -> dict[str, Any]:
+    """Run id and name, from any `open` event of an existing journal."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such journal to continue; leave `journal` out to start a new one"
+        )
+    opened = last_open(path) or next((r for r in scan(path) if r.event == "open"), None)
+    told = opened.fields if opened else {}
+    return {
+        "run_id": told.get("run_id") or secrets.token_hex(16),
+        "run_name": told.get("run_name") or path.stem,
+    }
+
+
+def _origin() -> dict[str, Any]:
+    """Who writes: host, process, program. Never the environment's variables: they hold secrets."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot_id": _boot_id(),
+        "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
+        "cwd": _working_folder(),
+        "command": list(getattr(sys, "orig_argv", sys.argv)),
+        "git_commit": _git_commit(),
+        "versions": {
+            "python": platform.python_version(),
+            "orjson": orjson.__version__,
+            **{
+                name: str(sys.modules[name].__version__)
+                for name in ("torch", "numpy")
+                if hasattr(sys.modules.get(name), "__version__")
+            },
+        },
+        "platform": platform.platform(),
+    }
+
+
+def _working_folder() -> str | None:
+    with contextlib.suppress(OSError):  # it may have been deleted under us
+        return os.getcwd()
+    return None
+
+
+def _boot_id() -> str | None:
+    """Which boot of the machine this is: tells a killed process from a lost machine."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the program's folder, with a `+` if tracked files differ from it."""
+    folder = Path(sys.argv[0]).resolve().parent if sys.argv and sys.argv[0] else Path.cwd()
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return None
+
+
+def _within_a_line(path: Path, opening: dict[str, Any], disk: Disk) -> dict[str, Any]:
+    """The `open` event, its largest part set aside if it would not fit in one line."""
+    try:
+        encode(0, "00000000", "", "open", opening)
+    except RecordTooLarge:
+        for part in ("config", "metadata"):
+            opening = opening | {
+                part: _set_aside(path, opening["run_id"][:8], 0, part, opening[part], disk)
+            }
+    return opening
+
+
+def _set_aside(
+    path: Path, s: str, n: int, event: str, fields: dict[str, Any], disk: Disk
+) -> dict[str, Any]:
+    """Write what no line can hold into a file of its own; what the line then says of it."""
+    kept = path.with_name(f"{path.stem}.{s}.{n}.{event}.aside")
+    data = plain_json(fields)
+    atomic_write(kept, lambda file: file.write(data), disk=disk)
+    small = {k: v for k, v in fields.items() if len(repr(v)) < 1000}
+    return dict(list(small.items())[:100]) | {
+        "set_aside": {
+            "file": kept.name,
+            "size_bytes": len(data),
+            "sha256": sha256(data).hexdigest(),
+        }
+    }
