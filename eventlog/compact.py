@@ -51,7 +51,6 @@ def write_run(folding: Folding, *, disk: Disk = DISK) -> Run:
         atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
         if alive or not _moved_on(folding):
             return run
-        folding.restart()
 
 
 def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:

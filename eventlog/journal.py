@@ -148,7 +148,7 @@ class Journal:
         self._write_backlog()
 
     def _write(self, line: bytes, is_iter: bool) -> None:
-        if self._backlog:
+        if self._backlog or self._torn:
             self._keep(line, is_iter)
             if time.monotonic() >= self._retry_at:
                 self._write_backlog()

@@ -26,24 +26,26 @@ class Folding:
     path: Path
     scanner: Scanner = field(default_factory=Scanner)
     fold: Fold = field(default_factory=Fold)
+    _ended: bool = False  # what was read as the end may be cut, or be no end, once somebody writes
 
     def restart(self) -> None:
         """Forget all that was read."""
-        self.scanner, self.fold = Scanner(), Fold()
+        self.scanner, self.fold, self._ended = Scanner(), Fold(), False
 
     def read_on(self, *, to_the_end: bool) -> int:
         """Fold in what the journal has more than before; how many records that was.
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
-        A journal that became shorter (a resumed writer cut a torn tail) is read anew.
+        A journal that was read to its end, or became shorter, is read anew.
         """
-        if os.stat(self.path).st_size < self.scanner.size_bytes:
+        if self._ended or os.stat(self.path).st_size < self.scanner.size_bytes:
             self.restart()
         before = self.scanner.n_records
         self.scanner.forget_pending()  # it may be a torn line that was cut since
         for chunk in read_chunks(self.path, self.scanner.size_bytes):
             for record in self.scanner.feed(chunk):
                 self.fold.add(record)
+        self._ended = to_the_end
         if to_the_end:
             for record in self.scanner.finish():
                 self.fold.add(record)

@@ -1,0 +1,441 @@
+"""The writer: what it promises to the loop that logs, and to the next one that opens."""
+
+import contextlib
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import eventlog
+from eventlog import Scanner
+from eventlog import journal as journal_room
+from eventlog.disk import is_locked
+from eventlog.journal import Journal
+from tests.disks import RecordingDisk, RefusingDisk
+
+
+def opened(path, **more):
+    """A journal with the least an `open` event needs."""
+    return Journal(path, {"format": 1, "run_id": "r", "run_name": path.stem}, **more)
+
+
+def records_of(path):
+    scanner = Scanner()
+    return [*scanner.feed(path.read_bytes()), *scanner.finish()], scanner.defects
+
+
+def iterations(path):
+    return [r.fields["iter"] for r in records_of(path)[0] if r.event == "iter"]
+
+
+# ---- what the loop may rely on
+
+
+def test_an_event_is_in_the_file_when_append_returns(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+
+    for i in range(20):
+        journal.append("iter", {"iter": i})
+        assert iterations(journal.path)[-1] == i
+    journal.close({})
+
+
+def test_each_event_is_one_write(tmp_path):
+    disk = RecordingDisk()
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    before = disk.calls.count("write run.jsonl")
+
+    for i in range(10):
+        journal.append("iter", {"iter": i})
+
+    assert disk.calls.count("write run.jsonl") - before == 10
+    journal.close({})
+
+
+def test_the_journal_and_its_name_are_durable_before_the_first_event(tmp_path):
+    disk = RecordingDisk()
+
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+
+    assert disk.calls == ["open run.jsonl", "write run.jsonl", "sync run.jsonl", "sync folder"]
+    assert journal.durable_n == 1
+    journal.close({})
+
+
+def test_sync_returns_when_everything_appended_before_it_is_durable(tmp_path):
+    journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
+    for i in range(5):
+        journal.append("iter", {"iter": i})
+    assert journal.durable_n == 1
+
+    assert journal.sync()
+
+    assert journal.durable_n == 6
+    journal.close({})
+
+
+def test_an_urgent_event_is_durable_without_anybody_waiting_for_it(tmp_path):
+    journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
+
+    journal.append("eval", {"iter": 0}, urgent=True)
+
+    give_up = time.monotonic() + 10
+    while journal.durable_n < 2 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert journal.durable_n == 2
+    journal.close({})
+
+
+def test_a_slow_sync_does_not_hold_up_an_append(tmp_path):
+    class SlowDisk(RecordingDisk):
+        syncing = False
+        slow = False
+
+        def sync_data(self, fd):
+            self.syncing = True
+            while self.slow:
+                time.sleep(0.001)
+            self.syncing = False
+            super().sync_data(fd)
+
+    disk = SlowDisk()
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    disk.slow = True
+    journal.append("eval", {"iter": 0}, urgent=True)
+    while not disk.syncing:
+        time.sleep(0.001)
+
+    journal.append("iter", {"iter": 0})  # returns, although the sync has not
+
+    assert disk.syncing
+    assert iterations(journal.path) == [0]
+    disk.slow = False
+    journal.close({})
+
+
+def test_a_record_says_how_many_before_it_are_durable(tmp_path):
+    journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
+    journal.append("iter", {"iter": 0})
+    journal.sync()
+
+    journal.append("iter", {"iter": 1})
+    journal.append("iter", {"iter": 2})
+
+    told = [r.fields.get("durable") for r in records_of(journal.path)[0]]
+    assert told == [None, 1, 2, None]
+    journal.close({})
+
+
+def test_after_close_an_append_is_refused_and_the_lock_is_free(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    assert is_locked(journal.path)
+
+    journal.close({"status": "completed"})
+
+    assert not is_locked(journal.path)
+    with pytest.raises(eventlog.JournalClosed, match="after that"):
+        journal.append("iter", {"iter": 0})
+
+
+def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renumbers(tmp_path):
+    """Handlers raise between any two bytecodes, in the middle of an append too."""
+    journal = opened(tmp_path / "run.jsonl")
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(number, frame):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    returned = set()
+    attempts = itertools.count()  # a number is tried once: what was interrupted may be in or out
+    try:
+        for _ in range(500):
+            with contextlib.suppress(Interrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.0002)
+                for i in attempts:
+                    journal.append("iter", {"iter": i})
+                    returned.add(i)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    journal.append("note", {})
+    journal.close({})
+
+    records, defects = records_of(journal.path)
+    assert returned <= {r.fields["iter"] for r in records if r.event == "iter"}
+    assert {d.kind for d in defects} <= {"duplicate"}
+    assert [r.n for r in records] == list(range(len(records)))
+
+
+# ---- a disk that refuses
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG])
+def test_while_the_disk_refuses_nothing_raises_and_afterwards_nothing_is_missing(
+    tmp_path, monkeypatch, capsys, code
+):
+    monkeypatch.setattr(journal_room, "RETRY_AFTER_S", 0.0)
+    full = False
+    disk = RefusingDisk(lambda operation, n: code if operation == "write" and full else None)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    for i in range(300):
+        full = 100 <= i < 200
+        journal.append("iter", {"iter": i})
+    journal.close({})
+
+    records, defects = records_of(journal.path)
+    assert [r.fields["iter"] for r in records if r.event == "iter"] == list(range(300))
+    assert [d for d in defects if d.lost != 0] == []
+    assert "training goes on" in capsys.readouterr().err
+
+
+@given(parts=st.lists(st.one_of(st.none(), st.floats(0, 0.99)), max_size=40))
+@settings(max_examples=40)
+def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
+    answers = iter(parts)
+    path = tmp_path_factory.mktemp("short") / "run.jsonl"
+    started = False
+    disk = RefusingDisk(
+        lambda operation, n: next(answers, None) if operation == "write" and started else None
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_room, "RETRY_AFTER_S", 0.0)
+        journal = opened(path, disk=disk)
+        started = True
+        for i in range(len(parts)):
+            journal.append("iter", {"iter": i})
+        started = False
+        journal.close({})
+
+    records, defects = records_of(path)
+    assert [r.fields["iter"] for r in records if r.event == "iter"] == list(range(len(parts)))
+    assert [d for d in defects if d.lost != 0] == []
+
+
+def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_room, "BACKLOG_MAX_BYTES", 5000)
+    monkeypatch.setattr(journal_room, "RETRY_AFTER_S", 0.0)
+    full = False
+    disk = RefusingDisk(lambda op, n: errno.ENOSPC if op == "write" and full else None)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    full = True
+    journal.append("eval", {"iter": 0})
+    for i in range(200):
+        journal.append("iter", {"iter": i})
+    full = False
+    journal.close({})
+
+    records, defects = records_of(journal.path)
+    kept = [r.fields["iter"] for r in records if r.event == "iter"]
+    (gap,) = [r for r in records if r.event == "gap"]
+    assert kept == list(range(200 - len(kept), 200))
+    assert gap.fields["dropped"] == 200 - len(kept) == sum(d.lost for d in defects)
+    assert "eval" in [r.event for r in records]
+
+
+def test_a_failed_sync_is_never_asked_for_again_and_stands_in_the_journal(tmp_path, capsys):
+    broken = False
+    disk = RefusingDisk(lambda op, n: errno.EIO if op == "sync" and broken else None)
+    journal = opened(tmp_path / "run.jsonl", disk=disk, sync_interval_s=0.01)
+    broken = True
+    journal.append("iter", {"iter": 0})
+    assert not journal.sync(timeout_s=5)
+    calls = disk.n_calls["sync"]
+    broken = False
+    journal.append("iter", {"iter": 1}, urgent=True)
+    assert not journal.sync(timeout_s=0.2)
+    journal.close({})
+
+    records, _ = records_of(journal.path)
+    assert disk.n_calls["sync"] == calls
+    assert journal.durable_n == 1
+    assert [r.fields["durable_records"] for r in records if r.event == "io_error"] == [1]
+    assert "could not make the journal durable" in capsys.readouterr().err
+
+
+# ---- opening again
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
+    tmp_path_factory, data
+):
+    folder = tmp_path_factory.mktemp("torn")
+    path = folder / "run.jsonl"
+    journal = opened(path)
+    for i in range(5):
+        journal.append("iter", {"iter": i, "loss": 1.5})
+    journal.close({})
+    whole = path.read_bytes()
+    cut = data.draw(st.integers(1, len(whole)))
+    path.write_bytes(whole[:cut])
+
+    again = opened(path)
+    again.append("iter", {"iter": 99})
+    again.close({})
+
+    records, defects = records_of(path)
+    torn = whole[:cut].rpartition(b"\n")[2]
+    survivors = whole[:cut].count(b"\n") + (torn + b"\n" in whole.splitlines(keepends=True))
+    assert len(records) == survivors + 3  # what was whole, and the new session's three
+    assert [d for d in defects if d.kind != "gap"] == []
+    kept = list(folder.glob("*.torn"))
+    if survivors == whole[:cut].count(b"\n") and torn:
+        found = next(r for r in records if r.s == again.s).fields["found"]["torn"]
+        assert kept[0].read_bytes() == torn
+        assert found == {
+            "offset": cut - len(torn),
+            "size_bytes": len(torn),
+            "kept_in": kept[0].name,
+        }
+    else:
+        assert kept == []
+
+
+def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    journal.append("iter", {"iter": 0})
+    journal.close({})
+    with open(journal.path, "ab") as file:
+        file.write(b'{"n":3,"s' + bytes(5000))
+
+    again = opened(journal.path)
+    again.append("iter", {"iter": 1})
+    again.close({})
+
+    (kept,) = tmp_path.glob("*.torn")
+    assert kept.read_bytes() == b'{"n":3,"s' + bytes(5000)
+    assert iterations(journal.path) == [0, 1]
+    assert records_of(journal.path)[1] == []
+
+
+def test_if_the_cut_bytes_cannot_be_kept_they_are_not_cut(tmp_path):
+    path = tmp_path / "run.jsonl"
+    opened(path).close({})
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"n":2,"s":"half')
+    disk = RefusingDisk(lambda op, n: errno.ENOSPC if op == "create" else None)
+
+    again = opened(path, disk=disk)
+    again.append("iter", {"iter": 7})
+    again.close({})
+
+    assert path.read_bytes().startswith(whole + b'{"n":2,"s":"half\n')
+    assert iterations(path) == [7]
+
+
+def test_damage_before_the_tail_is_never_touched(tmp_path):
+    path = tmp_path / "run.jsonl"
+    journal = opened(path)
+    journal.append("iter", {"iter": 0})
+    journal.close({})
+    damaged = path.read_bytes().replace(b'"iter":0', b'"iter":8')
+    path.write_bytes(damaged)
+
+    opened(path).close({})
+
+    assert path.read_bytes().startswith(damaged)
+
+
+# ---- one writer
+
+
+def test_a_second_writer_is_refused_by_the_name_of_the_holder(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    session = eventlog.open_run(tmp_path, run_name="mine", save_interval=0)
+
+    with pytest.raises(eventlog.JournalLocked) as refusal:
+        eventlog.open_run(journal=session.journal_path)
+
+    text = str(refusal.value)
+    assert str(session.journal_path) in text
+    assert f"process {os.getpid()} on " in text
+    assert f"session {session.id}" in text
+    assert "or start a new run" in text
+    journal.close({})
+    session.close()
+
+
+def test_a_refused_writer_leaves_every_byte_as_it_was(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    journal.append("iter", {"iter": 0})
+    before = journal.path.read_bytes()
+
+    with pytest.raises(eventlog.JournalLocked):
+        opened(journal.path)
+
+    assert journal.path.read_bytes() == before
+    journal.close({})
+
+
+WRITER_WITH_A_FORKED_WORKER = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+import eventlog
+run = eventlog.open_run({out!r}, save_interval=0)
+run.log_iter(0, 1.0)
+if os.fork() == 0:
+    run.log_iter(666, 1.0)
+    run.log_iter(667, 1.0)
+    time.sleep(60)
+    os._exit(0)
+print(run.journal_path, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
+    program = WRITER_WITH_A_FORKED_WORKER.format(root=os.getcwd(), out=str(tmp_path))
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    path = tmp_path / os.path.basename(writer.stdout.readline().strip())
+    warning = writer.stderr.readline()
+    try:
+        assert is_locked(path)
+        writer.kill()
+        writer.wait()
+
+        assert not is_locked(path)  # although the worker lives
+        assert iterations(path) == [0]
+        assert "fork of the writer" in warning
+    finally:
+        os.killpg(writer.pid, signal.SIGKILL)
+    assert writer.stderr.read() == ""
+    writer.stdout.close()
+    writer.stderr.close()
+
+
+def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
+    import threading
+
+    journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.001)
+
+    def work(k):
+        for i in range(500):
+            journal.append("iter", {"iter": i, "worker": k})
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close({})
+
+    records, defects = records_of(journal.path)
+    assert defects == []
+    assert [r.n for r in records] == list(range(2002))

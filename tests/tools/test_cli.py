@@ -1,0 +1,69 @@
+"""`runs`: a table for people, JSON for programs, never a traceback for a broken file."""
+
+import orjson
+import pytest
+
+import eventlog
+from tools.cli import main
+
+
+def make_run(folder, name, val_losses, mfu=30.0):
+    with eventlog.open_run(folder, run_name=name, save_interval=10**6) as run:
+        for i, val_loss in enumerate(val_losses):
+            run.log_eval(i, val_loss, val_loss)
+            run.log_iter(i, val_loss + 1, 50.0, mfu)
+    return run
+
+
+def test_ls_lists_the_best_run_first_and_each_run_once(tmp_path, capsys):
+    make_run(tmp_path, "worse", [5.0, 4.5])
+    make_run(tmp_path, "better", [5.0, 3.5])
+
+    assert main(["ls", "--json", str(tmp_path)]) == 0
+
+    rows = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["run"].split("_")[0] for row in rows] == ["better", "worse"]
+    assert [row["best_val_loss"] for row in rows] == [3.5, 4.5]
+    assert rows[0]["status"] == "completed"
+
+
+def test_a_broken_file_is_a_row_that_says_so(tmp_path, capsys):
+    make_run(tmp_path, "good", [2.0])
+    (tmp_path / "broken.json").write_text('{"run_name": "x", "training_it')
+
+    assert main(["ls", str(tmp_path)]) == 0
+
+    out, err = capsys.readouterr()
+    assert "unreadable" in out
+    assert "good_" in out
+    assert err == ""
+
+
+def test_a_crashed_run_is_shown_as_its_journal_has_it_not_as_its_old_snapshot(tmp_path, capsys):
+    run = make_run(tmp_path, "run", [5.0])
+    with eventlog.open_run(journal=run.journal_path, from_iter=1, save_interval=0) as again:
+        again.log_iter(1, 1.25)
+
+    assert main(["ls", "--json", str(tmp_path)]) == 0
+
+    assert orjson.loads(capsys.readouterr().out)["iterations"] == 2
+
+
+def test_compare_prints_the_figures_of_the_guide_and_a_dash_for_what_is_unknown(tmp_path, capsys):
+    first = make_run(tmp_path, "baseline", [5.0, 4.0])
+    second = make_run(tmp_path, "no_mfu", [5.0, 3.0], mfu=-100.0)
+
+    assert main(["compare", str(first.run_path), str(second.journal_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    baseline = next(line for line in lines if "baseline" in line).split()
+    no_mfu = next(line for line in lines if "no_mfu" in line).split()
+    assert baseline[1:] == ["2", "5.0000", "4.0000", "50.0000", "30.0000", "completed"]
+    assert no_mfu[1:] == ["2", "4.0000", "3.0000", "50.0000", "-", "completed"]
+
+
+@pytest.mark.parametrize("command", ["ls", "compare"])
+def test_a_name_that_means_nothing_is_one_line_and_exit_one(command, capsys):
+    assert main([command, "/nowhere/at/all.json"]) == 1
+
+    assert capsys.readouterr() == ("", "/nowhere/at/all.json: no such run, folder or glob\n")
