@@ -38,10 +38,11 @@ from eventlog.errors import (
     UnreadableRun,
 )
 from eventlog.fold import MFU_UNKNOWN, Fold
+from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
-from eventlog.scan import Defect, Scanner, scan
+from eventlog.scan import Scanner, scan
 from eventlog.session import Session, open_run
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Fold",
     "JournalClosed",
     "JournalLocked",
+    "Ledger",
     "NewerFormat",
     "Record",
     "RecordTooLarge",

@@ -19,8 +19,9 @@ from eventlog.compact import follow, run_path, write_run
 from eventlog.disk import is_locked
 from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
 from eventlog.load import JOURNAL_SUFFIX, Folding
+from eventlog.reader import Reader
 from eventlog.record import HEAD
-from eventlog.scan import read_chunks, scan
+from eventlog.scan import read_chunks
 from eventlog.tail import tail
 
 PROGRESS_FROM = 4  # files; fewer are done before a bar can be read
@@ -169,11 +170,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _cat(arguments: argparse.Namespace) -> int:
     wanted = set(arguments.event or ())
     for path in _journals(arguments.paths):
-        with open(path, "rb") as file:
-            for record in scan(path):
-                if not wanted or record.event in wanted:
-                    line = os.pread(file.fileno(), record.size_bytes, record.offset)
-                    sys.stdout.buffer.write(line + b"\n")
+        for record in Reader(path).read_on(to_the_end=True):
+            if not wanted or record.event in wanted:
+                sys.stdout.buffer.write(record.line + b"\n")
     return 0
 
 

@@ -60,7 +60,7 @@ def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
 def _moved_on(folding: Folding) -> bool:
     """Whether a writer has taken up a journal that had been read to its end."""
     size_bytes = os.stat(folding.path).st_size
-    return size_bytes != folding.scanner.size_bytes or is_locked(folding.path)
+    return size_bytes != folding.reader.journal.size_bytes or is_locked(folding.path)
 
 
 def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) -> Run:

@@ -14,6 +14,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +58,16 @@ class Disk:
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
 
+    def reserve(self, fd: int, offset: int, size_bytes: int) -> None:
+        """Take space behind the end of the file without making it longer.
+
+        What is written there later does not fail on a disk that was filled meanwhile.
+        Not `posix_fallocate`: that makes the file longer, with zero bytes in it.
+        """
+        fallocate = _fallocate()
+        if fallocate is not None:
+            fallocate(fd, offset, size_bytes)
+
     def replace(self, source: Path, target: Path) -> None:
         os.replace(source, target)
 
@@ -66,22 +77,22 @@ class Disk:
     def close(self, fd: int) -> None:
         os.close(fd)
 
-    def lock(self, fd: int) -> bool:
+    def lock(self, fd: int) -> bool | None:
         """Take the file's writer lock; False if another process holds it.
 
         flock, not POSIX locks: those are lost when this process closes any other
         descriptor of the same file. Where the file system has no locks (some NFS
-        mounts) the answer is True: the reader will still name two writers.
+        mounts) the answer is None: the reader will still name two writers.
         """
         if fcntl is None:
-            return True
+            return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False
             if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                return True
+                return None
             raise
         return True
 
@@ -89,6 +100,26 @@ class Disk:
 DISK = Disk()
 WRITE_BYTES = 1 << 20
 STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int], None] | None:
+    """Linux' fallocate with FALLOC_FL_KEEP_SIZE, which Python's standard library lacks."""
+    import ctypes  # 10 ms that readers need not pay
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "fallocate"):
+        return None
+    call = libc.fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    keep_size = 1
+
+    def fallocate(fd: int, offset: int, size_bytes: int) -> None:
+        if call(fd, keep_size, offset, size_bytes):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    return fallocate
 
 
 def is_locked(path: Path) -> bool:

@@ -172,9 +172,9 @@ class Fold:
             row["mfu"] = MFU_UNKNOWN
         self._iters.append(i)
         self._rows.append(encode_row(row))
-        self._losses.append(_number(row["loss"]))
-        self._times_ms.append(_number(row["time_ms"]))
-        self._mfus.append(_number(row["mfu"]))
+        self._losses.append(number(row["loss"]))
+        self._times_ms.append(number(row["time_ms"]))
+        self._mfus.append(number(row["mfu"]))
 
     def _take_checkpoint(self, row: Row) -> None:
         """One iteration may leave several files: the latest and the best, say."""
@@ -201,9 +201,9 @@ class Fold:
             start_time=self.started or None,
             end_time=None if status == "running" else self.last or None,
             config=self.config,
-            training_iterations=Rows(self._rows),
-            eval_steps=self._evals,
-            checkpoints=self._checkpoints,
+            training_iterations=Rows(self._rows.copy()),  # what is added later is not in this run
+            eval_steps=self._evals.copy(),
+            checkpoints=self._checkpoints.copy(),
             metadata=self.metadata,
             summary=self.summary(),
             journal={
@@ -223,7 +223,7 @@ class Fold:
         A run that logs every tenth by intention has none: fewer than half its steps are 1.
         """
         holes = [(a, b) for a, b in pairwise(self._iters) if b - a > 1]
-        if 2 * len(holes) > len(self._iters):
+        if 2 * len(holes) > len(self._iters) - 1:
             return []
         return [[a + 1, b - 1] for a, b in holes]
 
@@ -240,7 +240,7 @@ class Fold:
 
 
 def summarize(
-    iters: "array[int] | list[int]",
+    iters: "array[int] | list[Any]",
     losses: "array[float] | list[float]",
     times_ms: "array[float] | list[float]",
     mfus: "array[float] | list[float]",
@@ -253,7 +253,7 @@ def summarize(
     iterations, `avg_mfu` the mean where MFU is known (> 0), `best_val_loss` the true
     minimum. A figure that nothing was measured for is None.
     """
-    known_val = [v for v in map(_number, val_losses) if math.isfinite(v)]
+    known_val = [v for v in map(number, val_losses) if math.isfinite(v)]
     return {
         "total_iterations": len(iters),
         "final_iter": iters[-1] if len(iters) else None,
@@ -272,8 +272,17 @@ def _has_number(fields: dict[str, Any]) -> bool:
 
 
 def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    if not values:
+        return None
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(x / len(values) for x in values)
 
 
-def _number(value: Any) -> float:
-    return float(value) if type(value) in (float, int) else math.nan
+def number(value: Any) -> float:
+    """A figure as a float; NaN where there is none."""
+    try:
+        return float(value) if type(value) in (float, int) else math.nan
+    except OverflowError:  # an integer of three hundred digits
+        return math.nan

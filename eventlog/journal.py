@@ -2,12 +2,8 @@
 
 Accepted means that `write` returned: the event survives any death of this process.
 Durable means that `fdatasync` returned after it: the event survives power loss. A thread
-syncs within `sync_interval_s`, and at once after an urgent event; the thread that appends
-never waits for the disk except in `sync` and `close`.
-
-A disk that refuses does not stop training: lines wait in memory and are written, in order,
-when it takes them again. A sync that failed is never repeated on the same file, because the
-kernel then reports success for pages it has already dropped.
+syncs, when and how often is the `durability` policy; the thread that appends never waits
+for the disk except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
@@ -18,18 +14,20 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from eventlog.appender import RETRY_AFTER_S, Appender
 from eventlog.disk import DISK, Disk
 from eventlog.errors import JournalClosed, JournalLocked
 from eventlog.record import Clock, Record, decode, encode
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
-RETRY_AFTER_S = 1.0
-BACKLOG_MAX_BYTES = 64 << 20  # about 350,000 iterations while the disk is full
 CLOSE_PATIENCE_S = 30.0
+
+Durability = Literal["every", "interval", "checkpoint", "never"]
+"""When events become durable: each before `append` returns; all within an interval and urgent
+ones at once; at urgent ones only; when the kernel likes."""
 
 _OPEN_MARK = b'"event":"open"'
 
@@ -45,13 +43,16 @@ class Journal:
         path: Path,
         opening: dict[str, Any],
         *,
+        durability: Durability = "interval",
         sync_interval_s: float = 1.0,
+        fallback: Path | None = None,
         disk: Disk = DISK,
     ) -> None:
         """Open `path` (created if missing) and begin a session with an `open` event.
 
         A tail that a crash cut is repaired first: the cut bytes are kept in a file beside
         the journal, and the `open` event says where. The `open` event is durable on return.
+        `fallback` is a folder on another disk, for when the journal's own fails.
 
         Raises:
             JournalLocked: another process is writing it.
@@ -61,45 +62,53 @@ class Journal:
         self.s = _session_name()
         self.n = 0
         """Records appended so far, which is the next one's number."""
-        self.durable_n = 0
-        """Records known to survive power loss, from the first on."""
-        self.dropped = 0
         self._disk = disk
-        self._interval_s = sync_interval_s
+        self._durability = durability
+        self._interval_s = sync_interval_s if durability == "interval" else None
         self._pid = os.getpid()
         self._clock = Clock()
         self._lock = threading.Lock()
-        self._written_n = 0  # records the kernel has, from the first on
         self._told_durable = 0
         self._in_flight: tuple[int, bytes] | None = None
-        self._backlog: deque[tuple[bool, bytes]] = deque()
-        self._backlog_bytes = 0
-        self._torn = False  # the file ends inside a line: the next write begins with LF
-        self._retry_at = 0.0
-        self._warned_at = -float("inf")
+        self._warned_in_child = False
         self._closed = False
-        self._sync_error: OSError | None = None
         self._wanted = threading.Event()
         self._synced = threading.Condition()
 
-        self._fd = disk.open_append(path)
+        fd = disk.open_append(path)
         try:
-            self._take_lock()
-            found = self._repair_tail()
+            has_locks = self._take_lock(fd)
+            found, torn = self._repair_tail(fd)
+            folders = [path.parent] + ([fallback] if fallback is not None else [])
+            self._appender = Appender(
+                fd,
+                path,
+                s=self.s,
+                folders=folders,
+                disk=disk,
+                warn=say,
+                torn=torn,
+                may_reserve=has_locks,
+            )
             self._append("open", opening | ({"found": found} if found else {}))
-            if self._backlog:
+            if self._appender.n_waiting:
                 raise OSError(f"{path}: the disk refused the journal's first line")
-            disk.sync_data(self._fd)
+            disk.sync_data(fd)
             disk.sync_dir(path.parent)
         except BaseException:
-            disk.close(self._fd)
+            disk.close(fd)
             raise
-        self.durable_n = 1
+        self._appender.durable_n = 1
         _LIVE.add(self)
         self._thread = threading.Thread(
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
         self._thread.start()
+
+    @property
+    def durable_n(self) -> int:
+        """Records known to survive power loss, from the first on."""
+        return self._appender.durable_n
 
     # ---- appending
 
@@ -116,9 +125,11 @@ class Journal:
             if self._closed:
                 raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
             n = self._append(event, fields)
-            if urgent and self._backlog:
-                self._write_backlog()
-        if urgent:
+            if urgent:
+                self._appender.write_waiting()
+        if self._durability == "every":
+            self.sync()
+        elif urgent and self._durability != "never":
             self._wanted.set()
         return n
 
@@ -126,15 +137,18 @@ class Journal:
         if self._in_flight is not None:
             self._take_up_interrupted()
         n = self.n
-        durable = self.durable_n if self.durable_n != self._told_durable else None
-        line = encode(n, self.s, self._clock.now(), event, fields, durable)
-        self._told_durable = self.durable_n
+        durable_n = self._appender.durable_n if n else 0
+        told = None if durable_n == self._told_durable else durable_n
+        line = encode(n, self.s, self._clock.now(), event, fields, told)
+        self._told_durable = durable_n
         # From here on an exception (a signal handler may raise one between any two
         # bytecodes) must neither lose this record nor give its number to another.
         self._in_flight = (n, line)
         self.n = n + 1
-        self._write(line, event == "iter")
+        self._appender.write(n, line, expendable=event == "iter")
         self._in_flight = None
+        if self._appender.dropped and not self._appender.n_waiting:
+            self._tell_dropped()
         return n
 
     def _take_up_interrupted(self) -> None:
@@ -143,68 +157,11 @@ class Journal:
         n, line = self._in_flight
         self._in_flight = None
         self.n = n + 1
-        self._torn = True
-        self._keep(line, False)
-        self._write_backlog()
+        self._appender.write_again(n, line)
 
-    def _write(self, line: bytes, is_iter: bool) -> None:
-        if self._backlog or self._torn:
-            self._keep(line, is_iter)
-            if time.monotonic() >= self._retry_at:
-                self._write_backlog()
-            return
-        try:
-            n_bytes = self._disk.write(self._fd, line)
-        except OSError as error:
-            self._refused(error)
-        else:
-            if n_bytes == len(line):
-                self._written_n = self.n
-                return
-            self._torn = True
-            self._refused(None)
-        self._keep(line, is_iter)
-
-    def _keep(self, line: bytes, is_iter: bool) -> None:
-        """Hold a line in memory. At the limit the oldest iterations go, never anything else."""
-        self._backlog.append((is_iter, line))
-        self._backlog_bytes += len(line)
-        while self._backlog_bytes > BACKLOG_MAX_BYTES:
-            at = next((i for i, (drop, _) in enumerate(self._backlog) if drop), None)
-            if at is None:
-                return
-            self._backlog_bytes -= len(self._backlog[at][1])
-            del self._backlog[at]
-            self.dropped += 1
-
-    def _write_backlog(self) -> None:
-        """Write what waits, in order, as far as the disk takes it."""
-        while self._backlog:
-            line = self._backlog[0][1]
-            data = b"\n" + line if self._torn else line
-            try:
-                n_bytes = self._disk.write(self._fd, data)
-            except OSError as error:
-                self._refused(error)
-                return
-            if n_bytes < len(data):
-                self._torn = self._torn or n_bytes > 0
-                self._refused(None)
-                return
-            self._torn = False
-            self._backlog.popleft()
-            self._backlog_bytes -= len(line)
-        self._written_n = self.n
-        if self.dropped:
-            dropped, self.dropped = self.dropped, 0
-            self._append("gap", {"dropped": dropped, "why": "the disk refused for too long"})
-
-    def _refused(self, error: OSError | None) -> None:
-        self._retry_at = time.monotonic() + RETRY_AFTER_S
-        self._warn(
-            f"{self.path}: the disk refuses to write ({error or 'it is full'}); training goes "
-            f"on, events wait in memory and are written when it takes them again"
-        )
+    def _tell_dropped(self) -> None:
+        dropped, self._appender.dropped = self._appender.dropped, 0
+        self._append("gap", {"dropped": dropped, "why": "the disk refused for too long"})
 
     # ---- durability
 
@@ -215,7 +172,7 @@ class Journal:
         target = self.n
         deadline = time.monotonic() + timeout_s
         with self._synced:
-            while self.durable_n < target and self._sync_error is None and not self._closed:
+            while self.durable_n < target and not (self._appender.sync_failed or self._closed):
                 self._wanted.set()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
@@ -233,32 +190,32 @@ class Journal:
 
     def _sync_once(self) -> None:
         with self._lock:
-            if self._backlog and time.monotonic() >= self._retry_at:
-                self._write_backlog()
-            target = self._written_n
-        if target > self.durable_n and self._sync_error is None:
+            self._appender.retry()
+            goal = self._appender.goal()
+        while goal is not None:
             try:
-                self._disk.sync_data(self._fd)
+                self._disk.sync_data(goal.fd)
+                if goal.folder is not None:
+                    self._disk.sync_dir(goal.folder)
             except OSError as error:
-                self._sync_error = error
-                self._warn(
-                    f"{self.path}: the disk could not make the journal durable ({error}); "
-                    f"events are still written, but a power loss may cost those since "
-                    f"record {self.durable_n:,}"
-                )
                 with self._lock:
-                    self._append(
-                        "io_error",
-                        {
-                            "call": "fdatasync",
-                            "error": str(error),
-                            "durable_records": self.durable_n,
-                        },
-                    )
+                    self._sync_failed(error)
+                    goal = self._appender.goal()
             else:
-                self.durable_n = target
+                with self._lock:
+                    self._appender.reached(goal)
+                goal = None
         with self._synced:
             self._synced.notify_all()
+
+    def _sync_failed(self, error: OSError) -> None:
+        """Never ask again for this file: what is not durable goes on in a segment."""
+        durable_n = self._appender.durable_n
+        moved = self._appender.missed(error)
+        fields = {"call": "fdatasync", "error": str(error), "durable_records": durable_n}
+        if moved:
+            fields["segment"] = str(self._appender.path)
+        self._append("io_error", fields)
 
     def close(self, fields: dict[str, Any]) -> None:
         """Append a `close` event, make everything durable, give the lock back.
@@ -269,55 +226,60 @@ class Journal:
             return
         with self._lock:
             self._append("close", fields)
-            self._write_backlog()
+            self._appender.write_waiting()
+            if self._appender.dropped and not self._appender.n_waiting:
+                self._tell_dropped()
             self._closed = True
         self._wanted.set()
         self._thread.join(CLOSE_PATIENCE_S)
         _LIVE.discard(self)
         if self._thread.is_alive():
-            self._warn(
+            say(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
                 f"after {CLOSE_PATIENCE_S:.0f} s"
             )
             return  # the descriptor stays with the thread that still waits for it
-        if self._backlog:
-            self._warn(
-                f"{self.path}: closed, but the disk refused the last {len(self._backlog)} "
-                f"events; they are lost"
+        if self._appender.n_waiting:
+            say(
+                f"{self.path}: closed, but the disk refused the last "
+                f"{self._appender.n_waiting} events; they are lost"
             )
-        self._disk.close(self._fd)
+        self._appender.close()
 
     # ---- opening
 
-    def _take_lock(self) -> None:
+    def _take_lock(self, fd: int) -> bool:
+        """Whether the lock is held, and not only asked for where there are no locks."""
         give_up = time.monotonic() + LOCK_PATIENCE_S
-        while not self._disk.lock(self._fd):
+        while (answer := self._disk.lock(fd)) is False:
             if time.monotonic() > give_up:
                 raise JournalLocked(_refusal(self.path))
             time.sleep(LOCK_PATIENCE_S / 10)
+        return answer is True
 
-    def _repair_tail(self) -> dict[str, Any] | None:
-        """Make the file end in LF: cut what a crash left of a line, after keeping it aside."""
-        size = os.fstat(self._fd).st_size
+    def _repair_tail(self, fd: int) -> tuple[dict[str, Any] | None, bool]:
+        """Cut what a crash left of a line, after keeping it aside.
+
+        What was found, for the `open` event, and whether the file still ends inside a line.
+        """
+        size = os.fstat(fd).st_size
         if size == 0:
-            return None
-        with mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) as data:
+            return None, False
+        with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data:
             start = data.rfind(b"\n") + 1
             tail = data[start:]
         if not tail:
-            return None
-        self._torn = True
+            return None, False
+        found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
         if decode(tail) is not None:
-            return {"unterminated": {"offset": start, "size_bytes": len(tail)}}
-        found: dict[str, Any] = {"offset": start, "size_bytes": len(tail), "kept_in": None}
+            return {"unterminated": found}, True
         kept = self.path.with_name(f"{self.path.stem}.{self.s}.torn")
         try:
             self._keep_aside(kept, tail)
-            self._disk.truncate(self._fd, start)
+            self._disk.truncate(fd, start)
         except OSError as error:  # nothing is cut that is not kept: the LF alone parts old from new
-            return {"torn": found | {"error": str(error)}}
-        self._torn = False
-        return {"torn": found | {"kept_in": kept.name}}
+            return {"torn": found | {"kept_in": None, "error": str(error)}}, True
+        return {"torn": found | {"kept_in": kept.name}}, False
 
     def _keep_aside(self, kept: Path, tail: bytes) -> None:
         fd = self._disk.open_new(kept)
@@ -330,28 +292,23 @@ class Journal:
             self._disk.close(fd)
         self._disk.sync_dir(kept.parent)
 
-    # ---- fork, warnings
+    # ---- fork
 
     def _ignore_in_child(self) -> int:
-        if self._warned_at != float("inf"):
-            self._warned_at = float("inf")
+        if not self._warned_in_child:
+            self._warned_in_child = True
             say(
                 f"{self.path}: this process is a fork of the writer; what it logs is ignored "
                 f"(one writer per journal)"
             )
         return -1
 
-    def _warn(self, message: str) -> None:
-        if time.monotonic() - self._warned_at >= 60:
-            self._warned_at = time.monotonic()
-            say(message)
-
     def _let_go_after_fork(self) -> None:
-        """In a forked child: close the descriptor, so that the lock ends with its owner."""
+        """In a forked child: close the files, so that the lock ends with its owner."""
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         self._synced = threading.Condition()
-        self._disk.close(self._fd)
+        self._appender.let_go()
 
 
 def _session_name() -> str:

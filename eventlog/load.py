@@ -3,53 +3,39 @@
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eventlog.disk import is_locked
 from eventlog.errors import NewerFormat, UnreadableRun
-from eventlog.fold import Fold, summarize
+from eventlog.fold import Fold, number, summarize
+from eventlog.reader import Reader
 from eventlog.record import FORMAT
 from eventlog.run import Run, parse_run
-from eventlog.scan import Scanner, read_chunks
 
 JOURNAL_SUFFIX = ".jsonl"
 
 PathLike = str | os.PathLike[str]
 
 
-@dataclass
 class Folding:
-    """A journal read so far: what it says (`fold`) and how it is (`scanner`)."""
+    """A journal read so far: how it is (`reader`) and what it says (`fold`)."""
 
-    path: Path
-    scanner: Scanner = field(default_factory=Scanner)
-    fold: Fold = field(default_factory=Fold)
-    _ended: bool = False  # what was read as the end may be cut, or be no end, once somebody writes
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reader = Reader(path)
+        self.fold = Fold()
 
-    def restart(self) -> None:
-        """Forget all that was read."""
-        self.scanner, self.fold, self._ended = Scanner(), Fold(), False
-
-    def read_on(self, *, to_the_end: bool) -> int:
-        """Fold in what the journal has more than before; how many records that was.
+    def read_on(self, *, to_the_end: bool) -> None:
+        """Fold in what the journal has more than before; all of it anew if it changed behind.
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
-        A journal that was read to its end, or became shorter, is read anew.
         """
-        if self._ended or os.stat(self.path).st_size < self.scanner.size_bytes:
-            self.restart()
-        before = self.scanner.n_records
-        self.scanner.forget_pending()  # it may be a torn line that was cut since
-        for chunk in read_chunks(self.path, self.scanner.size_bytes):
-            for record in self.scanner.feed(chunk):
-                self.fold.add(record)
-        self._ended = to_the_end
-        if to_the_end:
-            for record in self.scanner.finish():
-                self.fold.add(record)
-        return self.scanner.n_records - before
+        if self.reader.is_outdated:
+            self.reader.restart()
+            self.fold = Fold()
+        for record in self.reader.read_on(to_the_end=to_the_end):
+            self.fold.add(record)
 
     def run(self, *, alive: bool) -> Run:
         """The run as read so far.
@@ -58,25 +44,27 @@ class Folding:
             UnreadableRun: there is not one whole record.
             NewerFormat: a session in it was written by a later format.
         """
-        if self.scanner.newer_format is not None:
+        ledger, journal = self.reader.ledger, self.reader.journal
+        if ledger.newer_format is not None:
             raise NewerFormat(
-                f"{self.path}: has a session of format {self.scanner.newer_format!r}, this program "
+                f"{self.path}: has a session of format {ledger.newer_format!r}, this program "
                 f"reads up to {FORMAT}. Nothing was changed. Use a newer eventlog"
             )
-        if not self.scanner.n_records:
+        if not ledger.n_records:
             raise UnreadableRun(
                 f"{self.path}: no journal: not one whole record in its "
-                f"{self.scanner.size_bytes:,} bytes. See: eventlog verify {self.path}"
+                f"{journal.size_bytes:,} bytes. See: eventlog verify {self.path}"
             )
         run = self.fold.run(
             alive=alive,
             journal={
                 "format": FORMAT,
                 "file": self.path.name,
-                "bytes": self.scanner.size_bytes,
-                "crc": f"{self.scanner.crc:08x}",
-                "records": self.scanner.n_records,
-                "defects": [d.to_dict() for d in self.scanner.defects],
+                "bytes": journal.size_bytes,
+                "crc": f"{journal.crc:08x}",
+                "segments": self.reader.segments,
+                "records": ledger.n_records,
+                "defects": [d.to_dict() for d in self.reader.defects],
             },
         )
         run.run_name = run.run_name or self.path.stem
@@ -100,7 +88,8 @@ def load_run(path: PathLike) -> Run:
         folding.read_on(to_the_end=not alive)
         return folding.run(alive=alive)
     run = parse_run(path.read_bytes(), path)
-    run.summary = summary_of(run) | run.summary
+    brought = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
+    run.summary = summary_of(run) | brought
     return run
 
 
@@ -108,11 +97,10 @@ def summary_of(run: Run) -> dict[str, Any]:
     """The summary of a run's own arrays, for files that bring none."""
 
     def column(key: str) -> list[float]:
-        values = (row.get(key) for row in run.training_iterations)
-        return [float(v) if isinstance(v, float | int) else math.nan for v in values]
+        return [number(row.get(key)) for row in run.training_iterations]
 
     return summarize(
-        [row["iter"] for row in run.training_iterations],
+        [row.get("iter") for row in run.training_iterations],
         column("loss"),
         column("time_ms"),
         column("mfu"),
@@ -135,7 +123,7 @@ def compare_runs(paths: Iterable[PathLike]) -> dict[str, list[dict[str, Any]]]:
 def _figures(run: Run) -> dict[str, Any]:
     def figure(key: str) -> Any:
         value = run.summary.get(key)
-        return math.nan if value is None else value
+        return value if type(value) in (float, int) else math.nan
 
     return {
         "run_name": run.run_name,

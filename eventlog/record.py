@@ -9,10 +9,13 @@ of fixed width: a line is verified by slicing, before any JSON is parsed.
 import math
 import time
 from binascii import crc32
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 
@@ -25,9 +28,13 @@ CRC_KEY = b',"crc":"'
 TRAILER_BYTES = len(CRC_KEY) + 8 + len(b'"}')
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
-_MAX_DEPTH = 32  # a value nested deeper, or inside itself, becomes its repr
+_MAX_DEPTH = 100  # a value nested deeper becomes its repr
 _MAX_ELEMENTS = 1024  # an array with more becomes a note of its type and shape
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
+_DECIMAL_BITS = (
+    2000  # a longer integer becomes hexadecimal: Python refuses, or takes quadratic time
+)
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # ours says more
 
 
 class Record(NamedTuple):
@@ -39,8 +46,12 @@ class Record(NamedTuple):
     event: str
     fields: dict[str, Any]
     offset: int = 0
-    size_bytes: int = 0
-    """Length of the line without its LF."""
+    line: bytes = b""
+    """As it stands in the file, without its LF."""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.line)
 
 
 def encode(
@@ -59,14 +70,14 @@ def encode(
         RecordTooLarge: the line would exceed MAX_LINE_BYTES.
     """
     if not RESERVED.isdisjoint(fields):
-        fields = {k + "_" if k in RESERVED else k: v for k, v in fields.items()}
+        fields = _named(fields, RESERVED)
     identity = {"n": n, "s": s, "t": t, "event": event}
     if durable is not None:
         identity["durable"] = durable
     try:
-        body = orjson.dumps(identity | fields, default=_scalar)
+        body = orjson.dumps(identity | fields, default=_scalar, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):  # the rare value: walk them all, slowly
-        body = orjson.dumps(identity | _plain_fields(fields))
+        body = orjson.dumps(identity | {"event": _text(event)} | _plain_fields(fields))
     else:
         if b"null" in body:  # perhaps a None, perhaps a NaN that orjson wrote as null
             body = orjson.dumps(identity | _plain_fields(fields))
@@ -98,7 +109,7 @@ def decode(line: bytes, offset: int = 0) -> Record | None:
         return None
     if type(n) is not int or n < 0 or not (type(s) is type(t) is type(event) is str):
         return None
-    return Record(n, s, t, event, fields, offset, len(line))
+    return Record(n, s, t, event, fields, offset, line)
 
 
 def plain_json(fields: dict[str, Any]) -> bytes:
@@ -139,60 +150,85 @@ def _scalar(value: Any) -> Any:
 def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with JSON's own types only, non-finite floats named under `nonfinite`."""
     nonfinite: dict[str, str] = {}
-    plain = {_text(k): _plain(v, _text(k), nonfinite, 0) for k, v in fields.items()}
+    plain = {k: _plain(v, k, nonfinite, ()) for k, v in _named(fields, RESERVED).items()}
     if nonfinite:
         known = plain.get("nonfinite")
         plain["nonfinite"] = (known if isinstance(known, dict) else {}) | nonfinite
     return plain
 
 
-def _plain(value: Any, path: str, nonfinite: dict[str, str], depth: int) -> Any:
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        return int(value) if _INT_MIN <= value <= _INT_MAX else str(int(value))
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return float(value)
-        nonfinite[path] = "nan" if value != value else "inf" if value > 0 else "-inf"
-        return None
+def _named(fields: dict[Any, Any], reserved: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Each value under its key as text, lengthened where another one has that name already."""
+    named: dict[str, Any] = {}
+    for key, value in fields.items():
+        name = _text(key)
+        while name in reserved or name in named or (name != key and name in fields):
+            name += "_"
+        named[name] = value
+    return named
+
+
+def _plain(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, ...]) -> Any:
+    """One value; `around` are the ids of the containers it lies in."""
     try:
-        return _plain_object(value, path, nonfinite, depth)
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, Enum):
+            value = value.value
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, int):
+            return _plain_int(int(value))
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return float(value)
+            nonfinite[path] = "nan" if value != value else "inf" if value > 0 else "-inf"
+            return None
+        return _plain_object(value, path, nonfinite, around)
     except Exception as error:  # a __repr__ or .item() of somebody else's class may raise anything
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
-def _plain_object(value: Any, path: str, nonfinite: dict[str, str], depth: int) -> Any:
+def _plain_int(value: int) -> int | str:
+    if _INT_MIN <= value <= _INT_MAX:
+        return value
+    return str(value) if value.bit_length() <= _DECIMAL_BITS else hex(value)
+
+
+def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, ...]) -> Any:
     if isinstance(value, datetime | date | time_of_day):
         return value.isoformat()
-    if depth < _MAX_DEPTH:
+    if isinstance(value, UUID):
+        return str(value)
+    if id(value) in around:
+        return f"<{type(value).__name__} inside itself>"
+    within = (*around, id(value))
+    if len(within) <= _MAX_DEPTH:
         if isinstance(value, dict):
             return {
-                _text(k): _plain(v, f"{path}.{_text(k)}", nonfinite, depth + 1)
-                for k, v in value.items()
+                k: _plain(v, f"{path}.{k}", nonfinite, within) for k, v in _named(value).items()
             }
         if isinstance(value, list | tuple | set | frozenset):
-            return [_plain(v, f"{path}.{i}", nonfinite, depth + 1) for i, v in enumerate(value)]
+            return [_plain(v, f"{path}.{i}", nonfinite, within) for i, v in enumerate(value)]
         if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array
             if math.prod(value.shape) > _MAX_ELEMENTS:
                 return f"<{type(value).__name__} of shape {tuple(value.shape)}>"
-            return _plain(value.tolist(), path, nonfinite, depth + 1)
-        if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-            return _plain(
-                {name: getattr(value, name) for name in value.__dataclass_fields__},
-                path,
-                nonfinite,
-                depth + 1,
-            )
+            return _plain(value.tolist(), path, nonfinite, within)
+        if is_dataclass(value) and not isinstance(value, type):
+            held = {f.name: getattr(value, f.name, None) for f in dataclass_fields(value)}
+            return _plain(held, path, nonfinite, within)
     if hasattr(value, "__fspath__"):
-        return _plain(value.__fspath__(), path, nonfinite, depth + 1)
+        return _plain(value.__fspath__(), path, nonfinite, within)
     return _text(repr(value))
 
 
 def _text(value: Any) -> str:
     """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped."""
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, str):
+        text = str.__str__(value)
+    else:
+        try:
+            text = str(value)
+        except Exception as error:
+            text = f"<{type(value).__name__}: {type(error).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -8,8 +8,8 @@ from typing import Any
 
 from eventlog.compact import run_path
 from eventlog.disk import is_locked
+from eventlog.ledger import CONFLICTS, Defect
 from eventlog.load import Folding
-from eventlog.scan import CONFLICTS, Defect
 
 COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
 """Exit codes of `verify` and `compact`."""
@@ -24,26 +24,26 @@ VERDICTS = {
 
 def exit_code(folding: Folding) -> int:
     """0 complete (a torn tail allowed), 3 loss, 4 conflict or newer format, 5 no record."""
-    defects = folding.scanner.defects
+    defects = folding.reader.defects
     if any(d.kind in CONFLICTS for d in defects):
         return CONFLICT
-    if not folding.scanner.n_records:
+    if not folding.reader.ledger.n_records:
         return EMPTY
     return LOSS if any(d.lost != 0 for d in defects) else COMPLETE
 
 
 def report(folding: Folding) -> dict[str, Any]:
     """Everything `verify` knows, for programs."""
-    scanner, fold = folding.scanner, folding.fold
-    defects = scanner.defects
+    reader, fold = folding.reader, folding.fold
+    defects = reader.defects
     code = exit_code(folding)
     return {
         "journal": str(folding.path),
         "verdict": VERDICTS[code],
         "exit_code": code,
-        "bytes": scanner.size_bytes,
-        "crc": f"{scanner.crc:08x}",
-        "records": scanner.n_records,
+        "bytes": reader.journal.size_bytes,
+        "crc": f"{reader.journal.crc:08x}",
+        "records": reader.ledger.n_records,
         "events": dict(sorted(fold.kinds.items())),
         "lost_events": sum(d.lost or 0 for d in defects),
         "lost_unknown": sum(d.lost is None for d in defects),
@@ -74,7 +74,7 @@ def words(folding: Folding) -> Iterator[str]:
         yield f"  superseded by a later take, still in the journal: {taken_back}"
     for first, last in told["missing_iterations"]:
         yield f"  missing: iteration {first:,}" + (f" to {last:,}" if last > first else "")
-    for defect in folding.scanner.defects:
+    for defect in folding.reader.defects:
         yield f"  {defect}{_cost(defect)}"
 
 
@@ -143,7 +143,7 @@ def status_words(told: dict[str, Any]) -> Iterator[str]:
     )
     if told["iter"] is not None:
         of = f" of {told['max_iters']:,}" if isinstance(told["max_iters"], int) else ""
-        loss = "" if told["loss"] is None else f", loss {told['loss']:.4f}"
+        loss = f", loss {told['loss']:.4f}" if isinstance(told["loss"], float | int) else ""
         best = "" if told["best_val_loss"] is None else f", best val {told['best_val_loss']:.4f}"
         last = _when(told["last_event"])
         yield f"  iteration  {told['iter']:,}{of}{loss}{best}, last event {last}"

@@ -75,13 +75,13 @@ class Run:
     start_time: str | None = None
     end_time: str | None = None
     config: Row = field(default_factory=dict)
-    training_iterations: Sequence[Row] = ()
-    eval_steps: Sequence[Row] = ()
-    checkpoints: Sequence[Row] = ()
+    training_iterations: Sequence[Row] = field(default_factory=list)
+    eval_steps: Sequence[Row] = field(default_factory=list)
+    checkpoints: Sequence[Row] = field(default_factory=list)
     metadata: Row = field(default_factory=dict)
     summary: Row = field(default_factory=dict)
     journal: Row = field(default_factory=dict)
-    path: Path | None = None
+    path: Path | None = field(default=None, compare=False)
     """The file it was read from."""
 
     @property
@@ -140,7 +140,7 @@ def encode_row(value: Any) -> bytes:
         row = _compact(value)
         if row.count(b'"') == 2 * len(value) and b',":' not in row and b'{":' not in row:
             return row.replace(b',"', b', "').replace(b'":', b'": ')
-    return json.dumps(_strict(value), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return json.dumps(_strict(value), ensure_ascii=False, default=str).encode()
 
 
 def _compact(value: Row) -> bytes:
@@ -151,11 +151,13 @@ def _compact(value: Row) -> bytes:
 
 
 def _strict(value: Any) -> Any:
-    """`value` without non-finite floats, which JSON does not have."""
+    """`value` without what strict JSON does not have: non-finite floats, lone surrogates."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(k): _strict(v) for k, v in value.items()}
+        return {_strict(str(k)): _strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(v) for v in value]
     return value
@@ -172,7 +174,7 @@ def parse_run(data: bytes, path: Path) -> Run:
     except orjson.JSONDecodeError as strict:
         try:
             document = json.loads(data)  # the guide's first logger wrote bare NaN
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UnreadableRun(
                 f"{path}: not a run JSON: {strict.msg} at byte {strict.pos:,} of {len(data):,}. "
                 f"If its journal is beside it: eventlog compact {path.with_suffix('.jsonl')}"
@@ -180,12 +182,26 @@ def parse_run(data: bytes, path: Path) -> Run:
         document = _named_nonfinite(document)
     if not isinstance(document, dict) or not isinstance(document.get("training_iterations"), list):
         raise UnreadableRun(f"{path}: valid JSON, but not a run: it has no training_iterations")
-    run = Run(path=path, **{k: document[k] for k in KEYS if document.get(k) is not None})
+    given = {k: document[k] for k in KEYS if document.get(k) is not None}
+    for key, value in given.items():
+        if not _fits(key, value):
+            raise UnreadableRun(f"{path}: valid JSON, but not a run: its {key} are no such thing")
+    run = Run(path=path, **given)
     for row in run.training_iterations:
         if type(row.get("mfu")) is dict:
+            row["mfu_breakdown"] = row["mfu"]
             row["mfu"] = row["mfu"].get("mfu_percent", -100.0)
     run.run_name = run.run_name or path.stem
     return run
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether `value` has the shape that this key of a run JSON has."""
+    if key in ("run_name", "start_time", "end_time"):
+        return isinstance(value, str)
+    if key in ("config", "metadata", "summary", "journal"):
+        return isinstance(value, dict)
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _named_nonfinite(value: Any) -> Any:

@@ -6,160 +6,80 @@ depend on each other and good ones stand on both sides of a hole. What it could 
 read it names, and for each such place it says what is known of the cost: `lost` counts
 events, 0 where the numbering proves that nothing is missing, None where nobody can know.
 
+Bytes written over, in any place, never make `lost` too small. Bytes taken out can: a
+session whose last lines are gone without a trace ends earlier, that is all one sees.
+
 Time is linear and memory bounded: one line is at most MAX_LINE_BYTES, neighbouring
 damage becomes one defect, and four bytes per record are kept to tell a repeated record
 from a different one of the same name.
 """
 
+import os
 import re
-from array import array
 from binascii import crc32
-from bisect import bisect_right
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from eventlog.record import CRC_KEY, FORMAT, HEAD, MAX_LINE_BYTES, TRAILER_BYTES, Record, decode
+from eventlog.ledger import Defect, Ledger, Verdict
+from eventlog.record import (
+    CRC_KEY,
+    HEAD,
+    MAX_LINE_BYTES,
+    TRAILER_BYTES,
+    Record,
+    decode,
+    encode,
+)
 
 CHUNK_BYTES = 1 << 20
 
-DEFECTS = {
-    "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
-    "unterminated": "the last line is whole but for its line feed; it was accepted",
-    "glued": "a cut line with a whole one behind it; the whole one was accepted",
-    "damaged": "bytes that are no record",
-    "edited": "valid JSON whose checksum does not match: edited by hand, or damaged",
-    "foreign": "a line of valid JSON that is no record of this format",
-    "nul": "a run of zero bytes, the mark of a power loss",
-    "oversize": "more than a line may hold, without a line feed",
-    "gap": "records that the numbering says existed and that are not here",
-    "duplicate": "a record that stands here twice with the same bytes",
-    "bom": "a byte order mark before the first line; some editor put it there",
-    "crlf": "lines that end in CR LF; some editor or transfer put them there",
-    "conflict": "two different records of the same name",
-    "two_writers": "two sessions wrote at the same time",
-    "foreign_run": "a session of another run; its events were left out",
-    "newer_format": "written by a newer, incompatible format",
-}
-CONFLICTS = frozenset(("conflict", "two_writers", "foreign_run", "newer_format"))
-
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
-_HEX_END = re.compile(rb'[0-9a-f]{8}"\}$')
+_CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
 _IDENTITY = re.compile(rb'\{"n":(\d{1,18}),"s":"([0-9a-f]{8})"')
 _BOM = b"\xef\xbb\xbf"
 _NUL_RUN = b"\0" * 8  # fewer are a flipped byte; what a power loss leaves is whole sectors
 MAX_DEFECTS = 10_000  # a file that is no journal at all must not fill the memory with its defects
-_MAX_STARTS = 16  # a bad line is searched for this many starts of a record: linear time
-
-
-@dataclass(slots=True)
-class Defect:
-    """One thing that is wrong with a journal, and what it cost."""
-
-    kind: str
-    offset: int
-    size_bytes: int = 0
-    session: str = ""
-    first_n: int = -1
-    last_n: int = -1
-    lost: int | None = 0
-    """Events lost here; None: cannot be known. What a gap counts is counted only there."""
-    count: int = 1
-
-    def __str__(self) -> str:
-        where = f"at byte {self.offset:,}"
-        if self.size_bytes:
-            where += f", {self.size_bytes:,} bytes"
-        if self.session:
-            where += f", session {self.session}"
-        if self.first_n >= 0:
-            last = f" to {self.last_n:,}" if self.last_n > self.first_n else ""
-            where += f", n {self.first_n:,}{last}"
-        times = f" ({self.count:,} times)" if self.count > 1 else ""
-        return f"{self.kind} {where}: {DEFECTS[self.kind]}{times}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields that say something, for JSON."""
-        unsaid = {"size_bytes": 0, "session": "", "first_n": -1, "last_n": -1, "count": 1}
-        return {k: v for k, v in asdict(self).items() if k not in unsaid or v != unsaid[k]}
-
-
-class _Numbers:
-    """Which numbers of one session were seen: stretches without a gap, a checksum for each."""
-
-    __slots__ = ("crcs", "foreign", "offsets", "starts")
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.crcs: list[array[int]] = []
-        self.offsets: list[int] = []
-        self.foreign: Defect | None = None
-
-    def admit(self, n: int, crc: int, offset: int) -> str:
-        """ "new", "duplicate" or "conflict"."""
-        i = bisect_right(self.starts, n) - 1
-        if i >= 0:
-            at, crcs = n - self.starts[i], self.crcs[i]
-            if at < len(crcs):
-                return "duplicate" if crcs[at] == crc else "conflict"
-            if at == len(crcs):
-                crcs.append(crc)
-                self._join(i)
-                return "new"
-        self.starts.insert(i + 1, n)
-        self.crcs.insert(i + 1, array("I", (crc,)))
-        self.offsets.insert(i + 1, offset)
-        self._join(i + 1)
-        return "new"
-
-    def _join(self, i: int) -> None:
-        """Make one stretch of two that have grown together."""
-        if i + 1 < len(self.starts) and self.starts[i] + len(self.crcs[i]) == self.starts[i + 1]:
-            self.crcs[i].extend(self.crcs.pop(i + 1))
-            del self.starts[i + 1], self.offsets[i + 1]
-
-    def gaps(self, session: str) -> Iterator[Defect]:
-        end = 0
-        for start, crcs, offset in zip(self.starts, self.crcs, self.offsets, strict=True):
-            if start > end:
-                yield Defect(
-                    "gap", offset, session=session, first_n=end, last_n=start - 1, lost=start - end
-                )
-            end = start + len(crcs)
+_MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
+_LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
 
 
 class Scanner:
     """Reads one journal, given in pieces. `feed` while it grows, `finish` at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None, file: str = "") -> None:
+        """A scanner of one file; `ledger` is shared where a run has several (segments)."""
+        self.ledger = ledger or Ledger()
+        self.file = file
+        """The name its defects bear; none for a journal's own file."""
         self.size_bytes = 0
         """Bytes read as whole lines; after `finish`, all bytes."""
         self.crc = 0
         """CRC-32 of those bytes."""
-        self.n_records = 0
-        self.newer_format: Any = None
-        """The format number of a session this reader cannot understand, if there is one."""
         self._rest = b""  # the beginning of a line whose end has not come yet
         self._found: list[Defect] = []
-        self._unresolved: list[Defect] = []  # damage since the last record: the next tells its cost
-        self._repeated: dict[tuple[str, str], Defect] = {}
-        self._sessions: dict[str, _Numbers] = {}
+        self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
+        self._cut_write = False  # all of it is one cut line, and nothing follows it
+        self._overflow: dict[str, Defect] = {}
         self._last: Record | None = None
-        self._run_id: Any = None
+        self._crlf: Defect | None = None
 
     @property
-    def sessions(self) -> list[str]:
-        """Sessions in the order of their first record."""
-        return list(self._sessions)
+    def n_records(self) -> int:
+        """Records given back so far, of all files that share the ledger."""
+        return self.ledger.n_records
 
     @property
     def defects(self) -> list[Defect]:
-        """Everything found wrong so far, by offset."""
-        gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
-        return sorted([*self._found, *self._repeated.values(), *gaps], key=lambda d: d.offset)
+        """Everything found wrong so far, by offset: with bytes here, with numbers in the ledger."""
+        return sorted([*self.damage, *self.ledger.defects], key=lambda defect: defect.offset)
+
+    @property
+    def damage(self) -> list[Defect]:
+        """What is wrong with the bytes of this file."""
+        return [*self._found, *([self._crlf] if self._crlf else [])]
 
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data`, the journal's next bytes, completes."""
@@ -169,17 +89,29 @@ class Scanner:
         if end:
             offset = self._advance(data[:end])
             for line in data[: end - 1].split(b"\n"):
-                record = decode(line, offset)
+                over = self._over(line, offset, records)
+                record = decode(line[over:], offset + over)
                 if record is None:
-                    self._salvage(line, offset, records)
+                    self._salvage(line[over:], offset + over, records)
                 else:
-                    self._admit(record, line, records)
+                    self._admit(record, records)
                 offset += len(line) + 1
         self._rest = data[end:]
-        while len(self._rest) > 2 * MAX_LINE_BYTES:  # keep what one line can still be made of
-            dropped, self._rest = self._rest[:MAX_LINE_BYTES], self._rest[MAX_LINE_BYTES:]
-            self._salvage(dropped, self._advance(dropped), records, instead="oversize")
+        over = self._over(self._rest, self.size_bytes, records)
+        self._advance(self._rest[:over])
+        self._rest = self._rest[over:]
         return records
+
+    def _over(self, line: bytes, offset: int, records: list[Record]) -> int:
+        """Let go of the beginning of a line that is too long for one; how many bytes of it.
+
+        What is kept is more than one line can be: a whole one may still end there.
+        """
+        over = 0
+        while len(line) - over > 2 * MAX_LINE_BYTES:
+            self._salvage(line[over : over + MAX_LINE_BYTES], offset + over, records)
+            over += MAX_LINE_BYTES
+        return over
 
     def finish(self) -> list[Record]:
         """The journal ends here: the records in a last line without LF."""
@@ -188,12 +120,15 @@ class Scanner:
         offset = self._advance(rest)
         record = decode(rest, offset)
         if record is not None:
-            self._admit(record, rest, records)
+            self._admit(record, records)
             self._found.append(
-                Defect("unterminated", offset, len(rest), record.s, record.n, record.n)
+                Defect(
+                    "unterminated", offset, len(rest), record.s, record.n, record.n, file=self.file
+                )
             )
         elif rest:
-            self._salvage(rest, offset, records, instead="torn")
+            self._salvage(rest, offset, records, last_line=True)
+        self._settle(None)
         return records
 
     def forget_pending(self) -> None:
@@ -207,105 +142,105 @@ class Scanner:
         self.size_bytes += len(data)
         return offset
 
-    def _admit(self, record: Record, line: bytes, records: list[Record]) -> None:
-        """Take a verified record, unless its name says that it is known or not ours."""
-        numbers = self._sessions.get(record.s)
-        if numbers is None:
-            numbers = self._sessions[record.s] = _Numbers()
-        elif self._last is not None and self._last.s != record.s:
-            self._repeat("two_writers", record)
-        answer = numbers.admit(record.n, int(line[-10:-2], 16), record.offset)
-        if answer != "new":
-            self._repeat(answer, record)
+    def _admit(self, record: Record, records: list[Record]) -> None:
+        """Take a verified record, unless the ledger knows it or it is not ours."""
+        verdict = self.ledger.admit(record, after=self._last, file=self.file)
+        if verdict is Verdict.REPEATED:
             return
-        if record.event == "open":
-            self._check_open(record, numbers)
-        if self._unresolved:
-            self._resolve(record)
+        if self._unsettled:
+            self._settle(record)
         self._last = record
-        if numbers.foreign is not None:
-            numbers.foreign.count += 1
-            return
-        self.n_records += 1
-        records.append(record)
+        if verdict is Verdict.OURS:
+            records.append(record)
 
-    def _check_open(self, record: Record, numbers: _Numbers) -> None:
-        number = record.fields.get("format", FORMAT)
-        if type(number) is not int or number > FORMAT:
-            self.newer_format = number
-            self._found.append(Defect("newer_format", record.offset, record.size_bytes, record.s))
-        run_id = record.fields.get("run_id")
-        if self._run_id is None:
-            self._run_id = run_id
-        elif run_id is not None and run_id != self._run_id:
-            numbers.foreign = Defect("foreign_run", record.offset, session=record.s, count=0)
-            self._found.append(numbers.foreign)
-
-    def _repeat(self, kind: str, record: Record) -> None:
-        """Note a defect of a session once, however often it is seen."""
-        known = self._repeated.get((kind, record.s))
-        if known is None:
-            self._repeated[kind, record.s] = Defect(
-                kind, record.offset, record.size_bytes, record.s, record.n, record.n
-            )
-        else:
-            known.count += 1
-            known.last_n = record.n
-
-    def _salvage(self, line: bytes, offset: int, records: list[Record], instead: str = "") -> None:
+    def _salvage(
+        self, line: bytes, offset: int, records: list[Record], last_line: bool = False
+    ) -> None:
         """Take the records inside a line that is not one, and name the bytes between them.
 
         A record ends where its checksum does, so each end is looked for first, and before
-        it the starts that may belong to it, the nearest first.
+        it the starts that may belong to it, the nearest first. An end that leads to none
+        may stand inside a record (a field of its own that is named crc): the next end is
+        searched from before it.
         """
-        done = searched = 0
+        done = before = searched = 0
         for end in (found.end() for found in _RECORD_END.finditer(line)):
-            record = _record_before(line, searched, end, offset)
-            searched = end
-            if record is not None:
-                start = record.offset - offset
-                self._broken(line[done:start], offset + done, "glued")
-                self._admit(record, line[start:end], records)
-                done = end
-        self._broken(line[done:], offset + done, instead)
+            record = _record_before(line, before, end, offset)
+            if record is None:
+                before, searched = searched, end
+                continue
+            start = record.offset - offset
+            self._broken(line[done:start], offset + done, glued=True)
+            self._admit(record, records)
+            done = before = searched = end
+        self._broken(line[done:], offset + done, last_line=last_line)
 
-    def _broken(self, piece: bytes, offset: int, instead: str) -> None:
+    def _broken(
+        self, piece: bytes, offset: int, *, glued: bool = False, last_line: bool = False
+    ) -> None:
         """Name bytes that are no record, together with their neighbours of the same kind."""
         bare = piece.strip(b" \t\r")
         if bare == _BOM and offset == 0:
-            self._found.append(Defect("bom", 0, len(_BOM)))
+            self._found.append(Defect("bom", 0, len(_BOM), file=self.file))
         elif bare:
-            self._note_damage(_kind(bare, instead), piece, bare, offset)
+            kind = _kind(piece, bare)
+            self._cut_write = kind == "torn" and last_line and not self._unsettled
+            self._note_damage(kind, offset, piece, glued)
         elif piece.endswith(b"\r"):
-            self._repeat("crlf", Record(-1, "", "", "", {}, offset + len(piece) - 1, 1))
+            self._note_crlf(offset + len(piece) - 1)
 
-    def _note_damage(self, kind: str, piece: bytes, bare: bytes, offset: int) -> None:
-        last = self._unresolved[-1] if self._unresolved else None
-        if len(self._found) >= MAX_DEFECTS:
-            last = next((d for d in self._found if d.kind == kind), self._found[-1])
-        if last is not None and (last.kind == kind or len(self._found) >= MAX_DEFECTS):
+    def _note_crlf(self, offset: int) -> None:
+        if self._crlf is None:
+            self._crlf = Defect("crlf", offset, 1, file=self.file)
+        else:
+            self._crlf.count += 1
+
+    def _note_damage(self, kind: str, offset: int, piece: bytes, glued: bool) -> None:
+        lost = 0 if kind == "foreign" else None
+        if glued and kind not in ("nul", "oversize"):
+            kind = "glued"
+        last = self._unsettled[-1] if self._unsettled else None
+        if last is not None and (last.kind, last.lost) == (kind, lost):
             last.size_bytes = offset + len(piece) - last.offset
             last.count += 1
             return
-        defect = Defect(kind, offset, len(piece), lost=None)
-        identity = _IDENTITY.match(bare)
+        rest = self._overflow.get(kind)
+        if rest is not None:
+            rest.size_bytes += len(piece)
+            rest.count += 1
+            rest.lost = None
+            return
+        defect = Defect(kind, offset, len(piece), lost=lost, file=self.file)
+        identity = _IDENTITY.match(piece.lstrip())
         if identity:
             defect.first_n = defect.last_n = int(identity[1])
             defect.session = identity[2].decode()
-        if kind == "foreign" or (kind in ("torn", "glued") and _is_cut(bare)):
-            defect.lost = 0  # not a whole record of ours; if one is missing, a gap says so
         self._found.append(defect)
-        self._unresolved.append(defect)
+        if len(self._found) > MAX_DEFECTS:
+            self._overflow[kind] = defect
+        else:
+            self._unsettled.append(defect)
 
-    def _resolve(self, record: Record) -> None:
-        """Damage between two records of one session costs what the gap between them counts."""
+    def _settle(self, record: Record | None) -> None:
+        """Say of the damage since the last record what it cost: `record`, or the end, follows.
+
+        Between two records of one session the gap between them counts it. Otherwise it cost
+        nothing if no record fits into it, or if it is one write that a crash cut: nothing was
+        written behind it, or a session that says it met it there. Else nobody can know.
+        """
+        begin = self._last.offset + self._last.size_bytes + 1 if self._last else 0
+        end = record.offset if record else self.size_bytes
+        damage = [defect for defect in self._unsettled if defect.lost is None]
+        self._unsettled.clear()
         last = self._last
-        same = last is not None and last.s == record.s and last.n < record.n
-        closed = last is not None and last.event == "close" and record.n == 0
-        if same or closed:
-            for defect in self._unresolved:
+        if (
+            self._cut_write
+            or end - begin < _LEAST_BYTES
+            or (record and last and last.s == record.s and last.n < record.n)
+            or (record and len(damage) == 1 and _met(record, damage[0]))
+        ):
+            for defect in damage:
                 defect.lost = 0
-        self._unresolved.clear()
 
 
 def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | None:
@@ -321,36 +256,46 @@ def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | N
     return None
 
 
-def _is_cut(piece: bytes) -> bool:
-    """Whether this is the beginning of a record and no more.
+def _met(record: Record, damage: Defect) -> bool:
+    """Whether the session of this `open` event says that it found the file torn just there."""
+    found = record.fields.get("found") if record.event == "open" else None
+    torn = found.get("torn") if isinstance(found, dict) else None
+    if not isinstance(torn, dict) or damage.kind != "torn":
+        return False
+    return (torn.get("offset"), torn.get("size_bytes")) == (damage.offset, damage.size_bytes)
 
-    One damaged byte in a whole record's trailer leaves one of these two signs of it.
-    """
-    whole = piece[-TRAILER_BYTES:-10] == CRC_KEY or _HEX_END.search(piece, max(0, len(piece) - 10))
-    return piece[:5] == HEAD[: len(piece)] and not whole
 
-
-def _kind(piece: bytes, instead: str) -> str:
+def _kind(piece: bytes, bare: bytes) -> str:
+    """What broken bytes are, by themselves."""
     if _NUL_RUN in piece:
         return "nul"
-    if instead in ("glued", "oversize"):
-        return instead
-    if _is_cut(piece):
-        return "torn"
+    if len(piece) >= MAX_LINE_BYTES:
+        return "oversize"
     try:
-        value = orjson.loads(piece)
-    except orjson.JSONDecodeError:
+        text = getincrementaldecoder("utf-8")().decode(bare)  # its last letter may be cut in two
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        is_begin = error.pos >= len(text) and bare[:5] == HEAD[: len(bare)]
+        at = piece.rfind(CRC_KEY, max(0, len(piece) - TRAILER_BYTES - 1))
+        is_cut = is_begin and (at < 0 or _CUT_CRC.fullmatch(piece, at + len(CRC_KEY)))
+        return "torn" if is_cut else "damaged"
+    except UnicodeDecodeError:
         return "damaged"
-    if not isinstance(value, dict):
-        return "foreign"
-    return "edited" if {"n", "s", "crc"} <= value.keys() else "foreign"
+    ours = isinstance(value, dict) and len(value.keys() & {"n", "s", "crc"}) >= 2
+    return "edited" if ours else "foreign"
 
 
 def read_chunks(path: Path, offset: int = 0) -> Iterator[bytes]:
-    """The bytes of a file from `offset` to its present end, a MiB at a time."""
+    """The bytes of a file from `offset` to the end it has when this begins, a MiB at a time.
+
+    No further, however late the pieces are asked for: what stands behind that end may by
+    then have been cut and written anew, and would not continue what was read before it.
+    """
     with open(path, "rb", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size - offset
         file.seek(offset)
-        while chunk := file.read(CHUNK_BYTES):
+        while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
             yield chunk
 
 

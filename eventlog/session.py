@@ -30,7 +30,7 @@ from eventlog.compact import compact, follow, run_path, start_follower
 from eventlog.disk import DISK, Disk, atomic_write
 from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
 from eventlog.fold import MFU_UNKNOWN
-from eventlog.journal import Journal, last_open, say
+from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.record import FORMAT, encode, plain_json
 from eventlog.scan import scan
@@ -49,7 +49,9 @@ def open_run(
     from_iter: int | None = None,
     checkpoint: PathLike | None = None,
     save_interval: int = 100,
+    durability: Durability = "interval",
     sync_interval_s: float = 1.0,
+    fallback: PathLike | None = None,
     disk: Disk = DISK,
 ) -> "Session":
     """A new run in `out_dir`, or with `journal` one that goes on.
@@ -64,7 +66,12 @@ def open_run(
         checkpoint: the file the weights were taken from.
         save_interval: iterations between two compactions, which a process beside this one
             makes; 0: none, the run JSON is then written by `eventlog compact`.
-        sync_interval_s: what a power loss may cost at most, in seconds.
+        durability: when an event survives power loss. `interval`: within sync_interval_s, and at
+            once for evals, checkpoints and the end, without the loop waiting. `every`: before
+            each call returns (milliseconds). `checkpoint`: only at the urgent events. `never`:
+            when the kernel likes.
+        fallback: a folder on another disk, for when this one fails; by default eventlog/ in
+            the user's state folder (XDG_STATE_HOME).
 
     Raises:
         JournalLocked: another process is writing that journal.
@@ -87,12 +94,17 @@ def open_run(
         "metadata": dict(metadata or {}),
     }
     opening = {k: v for k, v in opening.items() if v is not None}
-    opening = _within_a_line(path, opening, disk)
-    return Session(
-        Journal(path, opening, sync_interval_s=sync_interval_s, disk=disk),
-        run_name=opening["run_name"],
-        save_interval=save_interval,
+    opening |= {"durability": durability, "fallback": os.fspath(fallback or _state_folder())}
+    journal_file = Journal(
+        path,
+        _within_a_line(path, opening, disk),
+        durability=durability,
+        sync_interval_s=sync_interval_s,
+        fallback=Path(opening["fallback"]),
         disk=disk,
+    )
+    return Session(
+        journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
     )
 
 
@@ -320,6 +332,11 @@ def _working_folder() -> str | None:
     with contextlib.suppress(OSError):  # it may have been deleted under us
         return os.getcwd()
     return None
+
+
+def _state_folder() -> Path:
+    """Where a program keeps what must outlive it and is nobody's business (XDG)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "eventlog"
 
 
 def _boot_id() -> str | None:

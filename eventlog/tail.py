@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.journal import last_open
+from eventlog.reader import Reader
 from eventlog.record import Record
-from eventlog.scan import Scanner, read_chunks
 
 POLL_S = 0.2
 _ETA_WINDOW = 50  # iterations whose wall time, evals and saves included, the estimate rests on
-_IDENTITY_BYTES = 1024  # generous length of one line, for finding the last n of them
+_LINE_BYTES = 1024  # generous length of one line, for finding the last n of them
 
 
 class Lines:
@@ -33,7 +33,7 @@ class Lines:
             "open": self._open,
             "close": self._close,
         }.get(record.event, self._other)
-        return f"{record.t[:10]} {record.t[11:19]}  {said(record)}"
+        return _one_line(f"{record.t[:10]} {record.t[11:19]}  {said(record)}")
 
     def learn(self, record: Record) -> None:
         """Take from an `open` event what later lines need, without a line of its own."""
@@ -71,7 +71,7 @@ class Lines:
     def _eta(self, i: Any, t: str) -> str:
         try:
             now = datetime.fromisoformat(t).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return ""
         if type(i) is not int or self._max_iters is None:
             return ""
@@ -79,7 +79,7 @@ class Lines:
             self._recent.clear()
         self._recent.append((i, now))
         (first, begun), left = self._recent[0], self._max_iters - i
-        if i == first or left <= 0:
+        if i == first or left <= 0 or now < begun:
             return ""
         return duration((now - begun) / (i - first) * left)
 
@@ -107,24 +107,20 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
 
     Follows the journal through resumed sessions and the repair of a torn tail.
     """
-    lines, scanner = Lines(), Scanner()
+    lines = Lines()
     opened = last_open(path)
     if opened is not None:
         lines.learn(opened)
-    size = os.path.getsize(path)
-    base = max(0, size - (n_lines + _ETA_WINDOW) * _IDENTITY_BYTES)
-    last: deque[str] = deque(maxlen=n_lines)
-    for chunk in read_chunks(path, base):
-        last.extend(map(lines.line, scanner.feed(chunk)))
-    yield from last
+    before_last = os.path.getsize(path) - (n_lines + _ETA_WINDOW) * _LINE_BYTES
+    reader = Reader(path, start=max(0, before_last))
+    yield from deque(map(lines.line, reader.read_on(to_the_end=False)), maxlen=n_lines)
     while follow:
         time.sleep(POLL_S)
-        if os.path.getsize(path) < base + scanner.size_bytes:
-            base, scanner = 0, Scanner()
+        if reader.is_outdated:
+            reader.restart()
             yield f"{path}: is shorter than before; from its beginning"
-        scanner.forget_pending()
-        for chunk in read_chunks(path, base + scanner.size_bytes):
-            yield from map(lines.line, scanner.feed(chunk))
+        # All at once: while a slow terminal takes them, the file may be cut behind the reader.
+        yield from [lines.line(record) for record in reader.read_on(to_the_end=False)]
 
 
 def duration(seconds: float) -> str:
@@ -135,7 +131,7 @@ def duration(seconds: float) -> str:
 
 
 def _count(i: Any, of: int | None) -> str:
-    return f"{i:>6}" if of is None else f"{i:>{len(str(of))}}/{of}"
+    return f"{i!s:>6}" if of is None else f"{i!s:>{len(str(of))}}/{of}"
 
 
 def _figure(fields: dict[str, Any], key: str, form: str) -> str:
@@ -144,6 +140,11 @@ def _figure(fields: dict[str, Any], key: str, form: str) -> str:
     if isinstance(value, int | float):
         return format(value, form)
     return str(_dict(fields.get("nonfinite")).get(key, "-"))
+
+
+def _one_line(text: str) -> str:
+    """`text` with what a terminal would obey (line feeds, escapes) made visible."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _dict(value: Any) -> dict[str, Any]:

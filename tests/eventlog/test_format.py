@@ -8,9 +8,9 @@ import pytest
 
 import eventlog
 from eventlog import report
+from eventlog.ledger import DEFECTS
 from eventlog.record import MAX_LINE_BYTES, TRAILER_BYTES, decode, encode
 from eventlog.run import KEYS
-from eventlog.scan import DEFECTS
 
 FORMAT = Path(eventlog.__file__).with_name("FORMAT.md").read_text()
 

@@ -1,0 +1,212 @@
+"""Which records of a run were seen: what is missing, repeated, contradictory, or not ours.
+
+Knows numbers and names, not bytes: a run's journal and its segments share one ledger.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from eventlog.record import FORMAT, Record
+
+DEFECTS = {
+    "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
+    "unterminated": "the last line is whole but for its line feed; it was accepted",
+    "glued": "a cut line with a whole one behind it; the whole one was accepted",
+    "damaged": "bytes that are no record",
+    "edited": "valid JSON whose checksum does not match: edited by hand, or damaged",
+    "foreign": "a line of valid JSON that is no record of this format",
+    "nul": "a run of zero bytes, the mark of a power loss",
+    "oversize": "more than a line may hold, without a line feed",
+    "gap": "records that the numbering says existed and that are not here",
+    "duplicate": "a record that stands here twice with the same bytes",
+    "bom": "a byte order mark before the first line; some editor put it there",
+    "crlf": "lines that end in CR LF; some editor or transfer put them there",
+    "conflict": "two different records of the same name",
+    "two_writers": "two sessions wrote at the same time",
+    "foreign_run": "a session of another run; its events were left out",
+    "newer_format": "written by a newer, incompatible format",
+}
+CONFLICTS = frozenset(("conflict", "two_writers", "foreign_run", "newer_format"))
+
+
+@dataclass(slots=True)
+class Defect:
+    """One thing that is wrong with a journal, and what it cost."""
+
+    kind: str
+    offset: int
+    size_bytes: int = 0
+    session: str = ""
+    first_n: int = -1
+    last_n: int = -1
+    lost: int | None = 0
+    """Events lost here; None: cannot be known. What a gap counts is counted only there."""
+    count: int = 1
+    file: str = ""
+    """The segment it is in; empty: the journal's own file."""
+
+    def __str__(self) -> str:
+        where = f"in {self.file} " if self.file else ""
+        where += f"at byte {self.offset:,}"
+        if self.size_bytes:
+            where += f", {self.size_bytes:,} bytes"
+        if self.session:
+            where += f", session {self.session}"
+        if self.first_n >= 0:
+            last = f" to {self.last_n:,}" if self.last_n > self.first_n else ""
+            where += f", n {self.first_n:,}{last}"
+        times = f" ({self.count:,} times)" if self.count > 1 else ""
+        return f"{self.kind} {where}: {DEFECTS[self.kind]}{times}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that say something, for JSON."""
+        unsaid: dict[str, Any] = {
+            "size_bytes": 0,
+            "session": "",
+            "first_n": -1,
+            "last_n": -1,
+            "count": 1,
+            "file": "",
+        }
+        return {k: v for k, v in asdict(self).items() if k not in unsaid or v != unsaid[k]}
+
+
+class Verdict(Enum):
+    """What the ledger says of a verified record."""
+
+    OURS = "ours"
+    REPEATED = "repeated"
+    FOREIGN = "foreign"
+
+
+class Numbers:
+    """Which numbers of one session were seen: stretches without a gap, a checksum for each."""
+
+    __slots__ = ("crcs", "files", "foreign", "late", "offsets", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.crcs: list[array[int]] = []
+        self.offsets: list[int] = []
+        self.files: list[str] = []
+        self.late: dict[int, int] = {}  # records that came after one of a higher number
+        self.foreign: Defect | None = None
+
+    def admit(self, n: int, crc: int, offset: int, file: str) -> str:
+        """The record's standing: `new`, `duplicate` or `conflict`."""
+        end = self.starts[-1] + len(self.crcs[-1]) if self.starts else -1
+        if n == end:
+            self.crcs[-1].append(crc)
+            return "new"
+        if n > end:
+            self.starts.append(n)
+            self.crcs.append(array("I", (crc,)))
+            self.offsets.append(offset)
+            self.files.append(file)
+            return "new"
+        i = bisect_right(self.starts, n) - 1
+        at = n - self.starts[i]
+        if i >= 0 and at < len(self.crcs[i]):
+            known = self.crcs[i][at]
+        elif n in self.late:
+            known = self.late[n]
+        else:
+            self.late[n] = crc
+            return "new"
+        return "duplicate" if known == crc else "conflict"
+
+    def gaps(self, session: str) -> Iterator[Defect]:
+        late = sorted(self.late)
+        end = 0
+        for start, crcs, offset, file in zip(
+            self.starts, self.crcs, self.offsets, self.files, strict=True
+        ):
+            between = late[bisect_right(late, end - 1) : bisect_right(late, start)]
+            for n in (*between, start):
+                if n > end:
+                    yield Defect(
+                        "gap",
+                        offset,
+                        session=session,
+                        first_n=end,
+                        last_n=n - 1,
+                        lost=n - end,
+                        file=file,
+                    )
+                end = n + 1
+            end = start + len(crcs)
+
+
+class Ledger:
+    """Admits each record of a run once, whatever files it comes from."""
+
+    def __init__(self) -> None:
+        self.n_records = 0
+        self.newer_format: Any = None
+        """The format number of a session this reader cannot understand, if there is one."""
+        self._sessions: dict[str, Numbers] = {}
+        self._found: list[Defect] = []
+        self._repeated: dict[tuple[str, str], Defect] = {}
+        self._run_id: Any = None
+
+    @property
+    def sessions(self) -> list[str]:
+        """Sessions in the order of their first record."""
+        return list(self._sessions)
+
+    @property
+    def defects(self) -> list[Defect]:
+        """What is wrong with the numbers and names so far."""
+        gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
+        return [*self._found, *self._repeated.values(), *gaps]
+
+    def admit(self, record: Record, *, after: Record | None, file: str = "") -> Verdict:
+        """Enter a record that comes `after` another one of the same file."""
+        numbers = self._sessions.get(record.s)
+        resumed = numbers is not None and after is not None and after.s != record.s
+        if numbers is None:
+            numbers = self._sessions[record.s] = Numbers()
+        answer = numbers.admit(record.n, int(record.line[-10:-2], 16), record.offset, file)
+        if answer != "new":
+            self._repeat(answer, record, file)
+            return Verdict.REPEATED
+        if resumed:
+            self._repeat("two_writers", record, file)
+        if record.event == "open":
+            self._check_open(record, numbers, file)
+        if numbers.foreign is not None:
+            numbers.foreign.count += 1
+            return Verdict.FOREIGN
+        self.n_records += 1
+        return Verdict.OURS
+
+    def _check_open(self, record: Record, numbers: Numbers, file: str) -> None:
+        number = record.fields.get("format", FORMAT)
+        if type(number) is not int or number > FORMAT:
+            self.newer_format = number
+            self._found.append(
+                Defect("newer_format", record.offset, record.size_bytes, record.s, file=file)
+            )
+        run_id = record.fields.get("run_id")
+        if self._run_id is None:
+            self._run_id = run_id
+        elif run_id is not None and run_id != self._run_id:
+            numbers.foreign = Defect(
+                "foreign_run", record.offset, session=record.s, count=0, file=file
+            )
+            self._found.append(numbers.foreign)
+
+    def _repeat(self, kind: str, record: Record, file: str) -> None:
+        """Note a defect of a session once, however often it is seen."""
+        known = self._repeated.get((kind, record.s))
+        if known is None:
+            self._repeated[kind, record.s] = Defect(
+                kind, record.offset, record.size_bytes, record.s, record.n, record.n, file=file
+            )
+        else:
+            known.count += 1
+            known.last_n = record.n

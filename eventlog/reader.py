@@ -1,0 +1,109 @@
+"""The records of a run in the order of events, from its journal and its segments.
+
+A segment, `<stem>.<session>.<k>.segment`, is where a session went on after its file
+failed; it stands beside the journal or in the session's `fallback` folder. What it has of
+a session comes before the next session of the journal.
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eventlog.appender import SEGMENT_SUFFIX
+from eventlog.ledger import Defect, Ledger
+from eventlog.record import Record
+from eventlog.scan import Scanner, read_chunks
+
+
+class Reader:
+    """Reads a journal as far as it is, and on when it has grown."""
+
+    def __init__(self, path: Path, *, start: int = 0) -> None:
+        """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
+        self.path = path
+        self.restart(start)
+
+    def restart(self, start: int = 0) -> None:
+        """Forget all that was read."""
+        self._start = start
+        self.ledger = Ledger()
+        self.journal = Scanner(self.ledger)
+        self._segments: dict[Path, Scanner] = {}
+        self._folders = [self.path.parent]
+        self._sessions: dict[str, None] = {}  # those whose records were given, in order
+        self._ended = False
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what was read may not stand in the journal any more: `restart` then.
+
+        A torn tail is cut when somebody writes again, and what was read as the end is none.
+        """
+        return self._ended or os.stat(self.path).st_size < self._start + self.journal.size_bytes
+
+    @property
+    def segments(self) -> list[dict[str, Any]]:
+        """What was read of each segment."""
+        return [
+            {"file": path.name, "bytes": scanner.size_bytes, "crc": f"{scanner.crc:08x}"}
+            for path, scanner in sorted(self._segments.items())
+        ]
+
+    @property
+    def defects(self) -> list[Defect]:
+        """Everything found wrong so far, the journal's own first, by offset."""
+        damage = [d for scanner in self._segments.values() for d in scanner.damage]
+        found = [*self.journal.defects, *damage]
+        return sorted(found, key=lambda defect: (defect.file, defect.offset))
+
+    def read_on(self, *, to_the_end: bool) -> Iterator[Record]:
+        """The records that were not given before.
+
+        `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
+        """
+        for record in self._read(self.path, self.journal, to_the_end, self._start):
+            if record.event == "open":
+                yield from self._read_segments(to_the_end, before=record)
+                self._note_fallback(record)
+            self._sessions.setdefault(record.s)
+            yield record
+        yield from self._read_segments(to_the_end)
+        self._ended = to_the_end
+
+    def _read(
+        self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
+    ) -> Iterator[Record]:
+        scanner.forget_pending()  # it may be a torn line that was cut since
+        for chunk in read_chunks(path, start + scanner.size_bytes):
+            yield from scanner.feed(chunk)
+        if to_the_end:
+            yield from scanner.finish()
+
+    def _read_segments(self, to_the_end: bool, before: Record | None = None) -> Iterator[Record]:
+        """What the segments have that was not given; `before` a session opens, of earlier ones."""
+        for path, s in self._find_segments():
+            is_known = s in self._sessions
+            if (before is not None and (s == before.s or not is_known)) or (
+                self._start and not is_known  # of a session that was not looked at
+            ):
+                continue
+            scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
+            yield from self._read(path, scanner, to_the_end)
+
+    def _find_segments(self) -> list[tuple[Path, str]]:
+        """The segments there are, and their sessions, in the order in which they were written."""
+        pattern = f"{glob.escape(self.path.stem)}.*{SEGMENT_SUFFIX}"
+        order = list(self._sessions)
+        found = []
+        for path in (path for folder in self._folders for path in folder.glob(pattern)):
+            s, _, k = path.name[len(self.path.stem) + 1 : -len(SEGMENT_SUFFIX)].partition(".")
+            at = order.index(s) if s in self._sessions else len(order)
+            found.append(((at, int(k) if k.isdecimal() else 0, path), s))
+        return [(path, s) for (_, _, path), s in sorted(found)]
+
+    def _note_fallback(self, record: Record) -> None:
+        folder = record.fields.get("fallback")
+        if isinstance(folder, str) and Path(folder) not in self._folders:
+            self._folders.append(Path(folder))

@@ -1,0 +1,10 @@
+"""How hard Hypothesis tries: `dev` by default, `ci`, or `deep`, by HYPOTHESIS_PROFILE."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True)
+settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("deep", max_examples=5_000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
