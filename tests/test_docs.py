@@ -1,0 +1,112 @@
+"""The README cannot drift: what it shows is run, what it lists exists."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eventlog
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+# Training commands are run as shown, then these flags make them a matter of seconds.
+QUICK = ["--eval_iters=1", "--n_layer=1", "--n_embd=32", "--n_head=2", "--block_size=32"]
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    return [line[2:] for block in blocks("console") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder as the clone is after the first command: trainer/, README.md, out/ with a run."""
+    home = tmp_path_factory.mktemp("clone")
+    for name in ("trainer", "README.md"):
+        (home / name).symlink_to(ROOT / name)
+    shell("python trainer/train.py --max_iters=4", home)
+    return home
+
+
+def shell(command, home):
+    words = shlex.split(command)
+    if any(word.endswith("train.py") for word in words) and "--help" not in words:
+        if "--init_from=auto" in words:
+            command = command.replace("--max_iters=510", "--max_iters=6")
+        command += " " + " ".join(QUICK)
+    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=home, env=env, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared():
+    train, test = (block.strip() for block in blocks("bash"))
+
+    make = "python3 -m venv .venv && .venv/bin/pip install -q -e"
+    assert train == f"{make} '.[train,tools]' && .venv/bin/torchrun trainer/train.py"
+    assert test == f"{make} '.[test]' && .venv/bin/pytest"
+    assert README[: README.index(test)].count("\n") < 20
+
+
+def test_every_command_shown_runs(home):
+    for command in commands():
+        if command.startswith("jq") and subprocess.run(["which", "jq"], capture_output=True).returncode:
+            continue
+        shell(command, home)
+
+
+def test_every_python_block_runs(home, tmp_path):
+    for name in ("run_a", "run_b"):
+        with eventlog.open_run(tmp_path / "out") as run:
+            run.log_iter(0, 1.0, 50.0)
+        run.run_path.rename(tmp_path / "out" / f"{name}.json")
+    for block in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True
+        )
+
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_every_file_is_in_the_list_and_every_name_in_the_list_is_a_file():
+    house = README.split("## The house")[1].split("## ")[0]
+    folder, listed = "", set()
+    for row in re.findall(r"^\| (.*?) \|", house, re.MULTILINE):
+        heading = re.fullmatch(r"\*\*(\w+)/\*\*", row)
+        folder = heading[1] if heading else folder
+        listed |= {f"{folder}/{name}" for name in re.findall(r"`([\w.]+)`", row)}
+
+    there = {
+        f"{folder}/{path.name}"
+        for folder in ("eventlog", "trainer", "tools")
+        for path in (ROOT / folder).iterdir()
+        if path.suffix in (".py", ".md")
+    }
+    assert {name for name in there - listed if not name.endswith("__init__.py")} == set()
+    assert listed - there == set()
+
+
+def test_every_command_of_eventlog_and_runs_is_shown():
+    shown = " ".join(commands()) + README
+    for program in ("eventlog", "runs"):
+        text = subprocess.run([BIN / program, "--help"], capture_output=True, text=True).stdout
+        names = re.findall(r"^    (\w+)  ", text, re.MULTILINE)
+
+        assert len(names) >= 2
+        assert [n for n in names if f"{program} {n}" not in shown] == []
+
+
+def test_the_change_log_says_something_of_the_coming_version():
+    assert "## Unreleased\n\n- " in (ROOT / "CHANGELOG.md").read_text()
