@@ -1,0 +1,398 @@
+"""Runs, whole ones: the numbers, the endings, and going on as if nothing had been."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer import checkpoint, model
+from trainer.data import Batches
+from trainer.train import main
+from trainer.training_logger import TrainingLogger
+
+TRAINER = Path(__file__).parents[2] / "trainer"
+
+
+def losses(run):
+    return [
+        (row["iter"], row["loss"], row["grad_norm"], row["lr"]) for row in run.training_iterations
+    ]
+
+
+def evals(run):
+    return [(row["iter"], row["train_loss"], row["val_loss"]) for row in run.eval_steps]
+
+
+@pytest.fixture(scope="module")
+def straight(flags, tmp_path_factory):
+    """The run that was never interrupted; (folder, exit status)."""
+    out_dir = tmp_path_factory.mktemp("straight")
+    return out_dir, main(flags(out_dir))
+
+
+def do_at_iteration(monkeypatch, iter_num, deed):
+    """Have `deed()` done right after the event of that iteration was logged."""
+    log_iter = TrainingLogger.log_iter
+
+    def log_and_do(self, iter, *args, **more):
+        log_iter(self, iter, *args, **more)
+        if iter == iter_num:
+            deed()
+
+    monkeypatch.setattr(TrainingLogger, "log_iter", log_and_do)
+
+
+# What a run leaves
+
+
+def test_a_run_makes_one_step_more_than_max_iters_and_ends_with_an_eval(straight, only_run):
+    out_dir, status = straight
+
+    run = only_run(out_dir)
+    assert status == 0
+    assert [row["iter"] for row in run.training_iterations] == list(range(13))
+    assert [row["iter"] for row in run.eval_steps] == [0, 6, 12]
+    assert [row["iter"] for row in run.checkpoints] == [6, 12]
+
+
+def test_the_run_json_has_the_guides_keys_and_fields(straight):
+    (path,) = straight[0].glob("*.json")
+    run = json.loads(path.read_text())
+
+    assert list(run)[:9] == [
+        "run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
+        "checkpoints", "metadata", "summary",
+    ]  # fmt: skip
+    assert {"learning_rate", "batch_size", "max_iters", "n_layer", "n_head", "n_embd"} <= set(
+        run["config"]
+    )
+    assert list(run["training_iterations"][0])[:4] == ["iter", "loss", "time_ms", "mfu"]
+    assert {"lr", "grad_norm", "tokens_per_s"} <= set(run["training_iterations"][0])
+    assert {"iter", "train_loss", "val_loss", "lr", "timestamp"} <= set(run["eval_steps"][0])
+    assert {"iter", "val_loss", "path", "timestamp"} <= set(run["checkpoints"][0])
+    assert list(run["metadata"])[:5] == ["world_size", "device", "dtype", "compile", "use_zero1"]
+    assert run["metadata"]["use_fsdp"] is run["metadata"]["use_triton"] is False
+    assert run["summary"]["total_iterations"] == 13
+
+
+def test_the_mfu_is_unknown_for_the_first_five_iterations(straight, only_run):
+    mfus = [row["mfu"] for row in only_run(straight[0]).training_iterations]
+
+    assert mfus[:5] == [-100.0] * 5
+    assert all(mfu > 0 for mfu in mfus[5:])
+
+
+def test_the_checkpoint_holds_what_the_run_was(straight):
+    saved = torch.load(straight[0] / "ckpt.pt", weights_only=True)
+
+    assert saved["iter_num"] == 12
+    assert saved["config"]["n_embd"] == 16
+    assert saved["journal"]["file"].endswith(".jsonl")
+    assert saved["tokenizer"]["name"] == saved["dataset"]["tokenizer"] == "bytes"
+
+
+def test_an_update_of_the_loss_is_the_mean_over_micro_batches(flags, tmp_path, only_run):
+    """Eight rows in one micro-batch or in four: the same loss but for rounding."""
+    main(flags(tmp_path / "one", dropout=0, batch_size=8, gradient_accumulation_steps=1))
+    main(flags(tmp_path / "four", dropout=0, batch_size=2, gradient_accumulation_steps=4))
+
+    one, four = only_run(tmp_path / "one"), only_run(tmp_path / "four")
+    for row, other in zip(losses(one), losses(four), strict=True):
+        assert row == pytest.approx(other, rel=1e-5)
+
+
+def test_training_lowers_the_loss(flags, tmp_path, only_run):
+    main(flags(tmp_path, max_iters=40, learning_rate=1e-2))
+
+    first, *_, last = evals(only_run(tmp_path))
+    assert last[2] < first[2] - 1
+
+
+def test_another_rhythm_of_evals_and_lines_changes_no_training_loss(
+    flags, tmp_path, straight, only_run
+):
+    main(flags(tmp_path, eval_interval=5, log_interval=1, eval_iters=1))
+
+    assert losses(only_run(tmp_path)) == losses(only_run(straight[0]))
+
+
+def test_without_a_log_no_file_is_left_but_the_checkpoints(flags, tmp_path, capsys):
+    assert main(flags(tmp_path, save_log_to_json=False)) == 0
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "ckpt.pt"]
+    assert "sample.py" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_eval_only_evaluates_once_and_steps_never(flags, tmp_path, only_run):
+    assert main(flags(tmp_path, eval_only=True)) == 0
+
+    run = only_run(tmp_path)
+    assert len(run.eval_steps) == 1
+    assert len(run.training_iterations) == 0
+
+
+def test_only_improvements_are_saved_if_asked(flags, tmp_path, only_run, monkeypatch):
+    vals = iter([3.0, 2.0, 2.5])
+    monkeypatch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(vals)))
+    main(flags(tmp_path, always_save_checkpoint=False))
+
+    assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6]
+
+
+def test_the_console_speaks_nanogpts_lines_at_its_own_rhythm(flags, tmp_path, capsys):
+    main(flags(tmp_path, log_interval=4))
+
+    out = capsys.readouterr().out
+    number = r"-?\d+\.\d+"
+    lines = re.findall(
+        rf"^iter (\d+): loss {number}, time {number}ms, mfu {number}%, eta \S+$", out, re.M
+    )
+    assert lines == ["0", "4", "8", "12"]
+    assert len(re.findall(rf"^step \d+: train loss {number}, val loss {number}$", out, re.M)) == 3
+    assert "runs compare" in out.splitlines()[-1]
+
+
+# Going on
+
+
+def resumed(flags, out_dir, **more):
+    return main(flags(out_dir, init_from="resume", **more))
+
+
+def test_a_run_killed_and_resumed_has_the_losses_of_one_that_was_not(
+    flags, tmp_path, straight, only_run, monkeypatch
+):
+    """Bit for bit, dropout and all: killed by SIGKILL at 9, it goes on from its checkpoint at 6."""
+    child = os.fork()
+    if child == 0:
+        do_at_iteration(monkeypatch, 9, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        main(flags(tmp_path))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    assert resumed(flags, tmp_path) == 0
+
+    run, whole = only_run(tmp_path), only_run(straight[0])
+    assert losses(run) == losses(whole)
+    assert evals(run) == evals(whole)
+    assert len(run.checkpoints) == len(whole.checkpoints)
+    assert run.journal["superseded"]["iterations"] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_between_two_steps_and_it_goes_on_from_there(
+    flags, tmp_path, straight, only_run, monkeypatch, number
+):
+    with monkeypatch.context() as patch:
+        do_at_iteration(patch, 3, lambda: signal.raise_signal(number))
+        status = main(flags(tmp_path))
+
+    run = only_run(tmp_path)
+    assert status == 128 + number
+    assert run.journal["status"] == "interrupted"
+    assert run.journal["reason"] == number.name
+    saved = checkpoint.load(tmp_path / "ckpt.pt")["iter_num"]
+    assert saved == len(run.training_iterations)
+
+    assert resumed(flags, tmp_path) == 0
+
+    run = only_run(tmp_path)
+    assert losses(run) == losses(only_run(straight[0]))
+    assert run.journal["superseded"]["iterations"] == 0
+
+
+def test_a_signal_during_an_eval_does_not_wait_for_its_end(flags, tmp_path, only_run, monkeypatch):
+    eval_batch = Batches.eval
+
+    def eval_and_signal(self, split, index):
+        if index == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return eval_batch(self, split, index)
+
+    monkeypatch.setattr(Batches, "eval", eval_and_signal)
+    assert main(flags(tmp_path, eval_iters=1000)) == 143
+
+    run = only_run(tmp_path)
+    assert len(run.eval_steps) == 0
+    assert [row["iter"] for row in run.checkpoints] == [0]
+
+
+def test_a_resumed_run_remembers_its_best_val_loss(flags, tmp_path, monkeypatch):
+    vals = iter([3.0, 2.0, 2.5, 2.4])
+    monkeypatch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(vals)))
+    main(flags(tmp_path, max_iters=6))
+
+    assert resumed(flags, tmp_path) == 0
+
+    assert checkpoint.load(tmp_path / "best.pt")["iter_num"] == 6
+    assert checkpoint.load(tmp_path / "ckpt.pt")["best_val_loss"] == 2.0
+
+
+def test_auto_starts_from_scratch_and_then_goes_on(flags, tmp_path, capsys):
+    assert main(flags(tmp_path, init_from="auto", max_iters=6)) == 0
+    assert "going on" not in capsys.readouterr().out
+
+    assert main(flags(tmp_path, init_from="auto", max_iters=12)) == 0
+
+    out = capsys.readouterr().out
+    assert "going on from" in out
+    assert "not the run it was: max_iters 6 -> 12, lr_decay_iters 6 -> 12" in out
+
+
+def test_the_shape_of_a_resumed_model_is_the_checkpoints(flags, tmp_path, only_run):
+    main(flags(tmp_path, n_embd=32, max_iters=6))
+
+    assert resumed(flags, tmp_path, max_iters=7) == 0
+
+    assert only_run(tmp_path).config["n_embd"] == 32
+
+
+def refusal(capsys, argv):
+    assert main(argv) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("train.py: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_resume_without_a_checkpoint_is_refused_in_a_line(flags, tmp_path, capsys):
+    assert "there is no checkpoint" in refusal(capsys, flags(tmp_path, init_from="resume"))
+    assert not list(tmp_path.glob("*.json*"))
+
+
+def test_another_tokenizer_than_the_checkpoints_is_refused_in_a_line(flags, tmp_path, capsys):
+    main(flags(tmp_path, max_iters=1))
+    capsys.readouterr()
+
+    answer = refusal(capsys, flags(tmp_path, init_from="resume", tokenizer="bpe:300"))
+
+    assert "the checkpoint's tokenizer is bytes" in answer
+
+
+def test_a_missing_input_is_refused_in_a_line(flags, tmp_path, capsys):
+    assert "no such file" in refusal(capsys, flags(tmp_path, input="nowhere"))
+
+
+# Trouble
+
+
+def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only_run, monkeypatch):
+    """The NaN is in the log, the checkpoint before it is the last, and it failed."""
+    cross_entropy = model.F.cross_entropy
+
+    def nan_from_iteration_eight(*args, **more):
+        loss = cross_entropy(*args, **more)
+        calls[0] += 1
+        return loss * torch.nan if calls[0] == 2 * 6 + 2 * 8 + 1 else loss
+
+    calls = [0]  # two evals of 2 x 3 batches, then the 9th step of two micro-batches
+    monkeypatch.setattr(model.F, "cross_entropy", nan_from_iteration_eight)
+    steps = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1))
+    assert main(flags(tmp_path)) == 1
+    assert len(steps) == 8
+
+    run = only_run(tmp_path)
+    last = run.training_iterations[-1]
+    assert last["loss"] is None
+    assert last["nonfinite"]["loss"] == "nan"
+    assert run.journal["status"] == "failed"
+    assert "nan" in run.journal["reason"]
+    assert run.journal["events"]["nonfinite"] == 1
+    assert [row["iter"] for row in run.checkpoints] == [6]
+
+
+def test_an_exception_is_in_the_log_and_is_raised(flags, tmp_path, only_run, monkeypatch):
+    def break_down():
+        raise RuntimeError("the cooling failed")
+
+    do_at_iteration(monkeypatch, 4, break_down)
+    with pytest.raises(RuntimeError, match="cooling"):
+        main(flags(tmp_path))
+
+    run = only_run(tmp_path)
+    assert run.journal["status"] == "failed"
+    assert run.journal["reason"] == "RuntimeError: the cooling failed"
+    assert len(run.training_iterations) == 5
+
+
+def test_a_checkpoint_that_cannot_be_written_has_no_event(flags, tmp_path, only_run, monkeypatch):
+    def full(out_dir, state, *, is_best):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        main(flags(tmp_path))
+
+    assert len(only_run(tmp_path).checkpoints) == 0
+
+
+def test_its_signal_handlers_are_gone_when_it_returns(flags, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+
+    main(flags(tmp_path, max_iters=0))
+
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# As processes
+
+
+def test_torchrun_starts_it_and_a_sigterm_to_torchrun_ends_it_well(flags, tmp_path, only_run):
+    """Two real ranks; the log says who stopped it, and a sample can be drawn from what it saved."""
+    argv = flags(tmp_path, max_iters=100_000, eval_interval=100_000, log_interval=50)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         str(TRAINER / "train.py"), *argv],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("iter 100:"):
+            break
+    process.terminate()
+    process.communicate(timeout=30)
+
+    run = only_run(tmp_path)
+    assert run.metadata["world_size"] == 2
+    assert (run.journal["status"], run.journal["reason"]) == ("interrupted", "SIGTERM")
+    assert [row["iter"] for row in run.checkpoints] == [len(run.training_iterations)]
+
+    sample = subprocess.run(
+        [sys.executable, str(TRAINER / "sample.py"), f"--out_dir={tmp_path}", "--start=the ",
+         "--num_samples=1", "--max_new_tokens=20", "--device=cpu"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert sample.stdout.startswith("the "), sample.stderr
+
+
+def test_a_second_signal_leaves_at_once(flags, tmp_path):
+    """While the first waits for a step that takes forever."""
+    program = (
+        "import sys, time, signal, os\n"
+        "from trainer.interrupt import Interrupt\n"
+        "with Interrupt() as interrupt:\n"
+        "    print('ready', flush=True)\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
+        "        if interrupt.received: print('noted', flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # the same wish, passed on by a launcher
+    assert process.stdout.readline() == "noted\n"
+    time.sleep(1.1)
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=10)
+
+    assert process.returncode == -signal.SIGTERM

@@ -1,0 +1,148 @@
+"""Everything a run can be told, under nanoGPT's names, and the presets."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainer.flags import flag
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. The defaults are the preset `tiny`: about a minute on two CPU cores.
+
+    Raises:
+        ValueError: two values that cannot go together; names both.
+    """
+
+    # What a run is
+    preset: Literal["tiny", "small", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"] = flag(
+        "tiny", "run", "defaults to start from; any other flag overrides"
+    )
+    init_from: Literal["scratch", "resume", "auto"] = flag(
+        "scratch", "run", "resume goes on from out_dir/ckpt.pt, auto does if there is one"
+    )
+    max_iters: int = flag(500, "run", "last iteration; the run makes max_iters + 1 steps")
+    eval_interval: int = flag(100, "run", "iterations between evaluations")
+    eval_iters: int = flag(20, "run", "batches of each split to evaluate on")
+    eval_only: bool = flag(False, "run", "evaluate once and stop")
+    always_save_checkpoint: bool = flag(True, "run", "also when the val loss did not improve")
+    seed: int = flag(1337, "run", "of weights, batches and dropout")
+
+    # What it leaves behind
+    out_dir: str = flag("out", "logging", "folder of the checkpoints and the run's log")
+    log_interval: int = flag(10, "logging", "iterations between console lines")
+    save_log_to_json: bool = flag(True, "logging", "keep the journal and the run JSON")
+    log_save_interval: int = flag(100, "logging", "iterations between updates of the run JSON")
+    log_iterations: bool = flag(True, "logging", "False: only evaluations and checkpoints")
+    wandb_log: bool = flag(False, "logging", "also log to Weights & Biases")
+    wandb_project: str = flag("owt", "logging", "project there")
+    wandb_run_name: str | None = flag(None, "logging", "name of the run and of its files")
+
+    # What it reads
+    input: str | None = flag(
+        None,
+        "data",
+        "text, JSONL or Parquet file, or a folder of them; None: Python's own library",
+    )
+    text_column: str = flag("text", "data", "field of JSONL or Parquet that holds the text")
+    tokenizer: str = flag("bpe:4096", "data", "bpe:N (trained on the input), bytes or gpt2")
+    data_dir: str = flag("data", "data", "folder where prepared data is kept for the next run")
+    gradient_accumulation_steps: int = flag(
+        2, "data", "micro-batches in a step, over all ranks together"
+    )
+    batch_size: int = flag(8, "data", "sequences in a micro-batch")
+    block_size: int = flag(64, "data", "tokens in a sequence")
+
+    # What it trains
+    n_layer: int = flag(4, "model", "transformer blocks")
+    n_head: int = flag(4, "model", "attention heads")
+    n_embd: int = flag(128, "model", "channels; a multiple of n_head")
+    dropout: float = flag(0.0, "model", "probability; 0 for pretraining, try 0.1 for finetuning")
+    bias: bool = flag(False, "model", "biases in Linear and LayerNorm, as GPT-2 had")
+
+    # How it trains
+    learning_rate: float = flag(3e-3, "optimizer", "peak")
+    weight_decay: float = flag(0.1, "optimizer", "on matrices and embeddings")
+    beta1: float = flag(0.9, "optimizer", "AdamW's mean of gradients")
+    beta2: float = flag(0.95, "optimizer", "AdamW's mean of their squares")
+    grad_clip: float = flag(1.0, "optimizer", "largest gradient norm; 0 clips nothing")
+    decay_lr: bool = flag(True, "schedule", "warm up, then decay; False keeps learning_rate")
+    warmup_iters: int = flag(20, "schedule", "iterations below the peak")
+    lr_decay_iters: int | None = flag(None, "schedule", "iteration of min_lr; None: max_iters")
+    min_lr: float | None = flag(None, "schedule", "floor; None: learning_rate / 10")
+
+    # Where it runs
+    device: str = flag("auto", "system", "auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag(
+        "auto", "system", "of the matmuls; auto: bfloat16 where the GPU has it"
+    )
+    compile: bool = flag(False, "system", "torch.compile the model")
+    backend: Literal["auto", "nccl", "gloo"] = flag("auto", "system", "between the ranks")
+    peak_flops: float | None = flag(
+        None, "system", "of one device, FLOP/s, for the MFU; None: known or measured"
+    )
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--{name}={getattr(self, name)}: it must be positive")
+        for name in NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"--{name}={getattr(self, name)}: it cannot be negative")
+        if self.peak_flops is not None and not self.peak_flops > 0:
+            raise ValueError(f"--peak_flops={self.peak_flops}: it must be positive")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"--n_embd={self.n_embd} does not divide into --n_head={self.n_head} equal heads"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout={self.dropout}: it must be at least 0 and below 1")
+        if self.lr_decay_iters is not None and self.lr_decay_iters < self.warmup_iters:
+            raise ValueError(
+                f"--lr_decay_iters={self.lr_decay_iters} ends the decay before "
+                f"--warmup_iters={self.warmup_iters} lets it begin"
+            )
+
+    @property
+    def resolved_lr_decay_iters(self) -> int:
+        return self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
+
+    @property
+    def resolved_min_lr(self) -> float:
+        return self.learning_rate / 10 if self.min_lr is None else self.min_lr
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flag names and values, with what None stood for filled in."""
+        values = dataclasses.asdict(self)
+        values["lr_decay_iters"] = self.resolved_lr_decay_iters
+        values["min_lr"] = self.resolved_min_lr
+        return values
+
+
+POSITIVE = (
+    "eval_interval", "eval_iters", "log_interval", "log_save_interval", "batch_size", "block_size",
+    "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate",
+)  # fmt: skip
+NOT_NEGATIVE = ("seed", "max_iters", "warmup_iters", "weight_decay", "grad_clip")
+
+# nanoGPT's recipe for GPT-2 on OpenWebText: half a million tokens a step.
+GPT2 = {
+    "tokenizer": "gpt2", "block_size": 1024, "batch_size": 12, "gradient_accumulation_steps": 40,
+    "max_iters": 600_000, "eval_interval": 1000, "eval_iters": 200,
+    "learning_rate": 6e-4, "warmup_iters": 2000,
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    # nanoGPT's Shakespeare model: minutes on a GPU, hours on a CPU.
+    "small": {
+        "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 32,
+        "dropout": 0.2, "max_iters": 5000, "eval_interval": 250, "eval_iters": 200,
+        "learning_rate": 1e-3, "warmup_iters": 100,
+    },
+    "gpt2": GPT2 | {"n_layer": 12, "n_head": 12, "n_embd": 768},
+    "gpt2-medium": GPT2 | {"n_layer": 24, "n_head": 16, "n_embd": 1024, "learning_rate": 3e-4},
+    "gpt2-large": GPT2 | {"n_layer": 36, "n_head": 20, "n_embd": 1280, "learning_rate": 2.5e-4},
+    "gpt2-xl": GPT2 | {"n_layer": 48, "n_head": 25, "n_embd": 1600, "learning_rate": 2e-4},
+}  # fmt: skip

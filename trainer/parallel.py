@@ -1,0 +1,191 @@
+"""The ranks of a run and what they do together. The loop does not know how many there are.
+
+Without torchrun, or with one rank, there is no process group and every method is the plain thing.
+Methods marked "collective" must be called by every rank, in the same order; a rank that leaves
+one out hangs the others.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+TEARDOWN_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """This process' place among the ranks, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name, or the CPU's architecture."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return platform.machine()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How the ranks share the work: what a reader must know to compare two runs."""
+        return {"use_zero1": False, "use_fsdp": False, "use_triton": False, "phase": "ddp"}
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """`model`, whose backward leaves the mean gradient over all ranks. Collective."""
+        if self.world_size == 1:
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,  # one copy of the gradients less
+        )
+
+    def gradient_sync(self, model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
+        """Within it, backward exchanges gradients only if `enabled`: at the last micro-step."""
+        if enabled or not isinstance(model, DistributedDataParallel):
+            return nullcontext()
+        return model.no_sync()
+
+    def sum(self, *values: Tensor | float) -> list[float]:
+        """Each 0-d value summed over all ranks, in float64. Collective.
+
+        On CUDA this is the step's one wait for the GPU: one small tensor out, one back.
+        """
+        total = torch.stack(
+            [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in values]
+        )
+        if self.world_size > 1:
+            dist.all_reduce(total)
+        sums: list[float] = total.tolist()
+        return sums
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """What `work()` returns on rank 0, on every rank; it must be picklable. Collective.
+
+        If it raises on rank 0, it raises there, and the other ranks leave without a word.
+        """
+        if self.world_size == 1:
+            return work()
+        outcome: list[Any] = [False, None]
+        if not self.is_main:
+            dist.broadcast_object_list(outcome, device=self.device)
+            done, result = outcome
+            if not done:
+                raise SystemExit(1)
+            return result  # type: ignore[no-any-return]
+        try:
+            outcome = [True, work()]
+        finally:
+            dist.broadcast_object_list(outcome, device=self.device)
+        return outcome[1]  # type: ignore[no-any-return]
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given, so that a clock may be read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def barrier(self) -> None:
+        """Wait here for all ranks. Collective.
+
+        torchrun ends the ranks that are left as soon as one leaves with another status than 0:
+        whoever has nothing more to do waits for the one that still writes.
+        """
+        if self.world_size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the process group. Not collective: it also follows an error.
+
+        A gloo thread that drops the last tensor of a collective needs the interpreter's lock, and
+        the group's destructor waits for that thread while it holds the lock: without a pause,
+        1 in 4 runs of a dozen iterations hung here for good. Without any of this, gloo aborts
+        now and then at exit.
+        """
+        if self.world_size > 1:
+            time.sleep(TEARDOWN_PAUSE_S)
+            dist.destroy_process_group()
+
+
+def join_ranks(device: str = "auto", backend: str = "auto") -> Parallel:
+    """This process' place, from the variables that torchrun sets; alone without them.
+
+    Raises:
+        ValueError: the device is not to be had here.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world_size > 1:
+        if backend == "auto":
+            backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(
+            backend,
+            rank=rank,
+            world_size=world_size,
+            device_id=chosen if chosen.type == "cuda" else None,
+        )
+    return Parallel(rank, world_size, chosen)
+
+
+def choose_device(device: str, *, local_rank: int) -> torch.device:
+    """`auto`: this rank's own GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if n_gpus else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"--device={device}: it takes auto, cpu, cuda or cuda:N") from None
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = torch.device("cuda", local_rank)
+    if chosen.type == "cuda" and chosen.index >= n_gpus:
+        raise ValueError(f"--device={device}: torch sees {n_gpus} GPUs here; try --device=cpu")
+    return chosen
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 where the GPU has it, float16 on an older GPU, float32 on a CPU."""
+    if name == "auto" and device.type == "cpu":
+        name = "float32"
+    elif name == "auto":
+        name = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return dtypes[name]
+
+
+def micro_steps(gradient_accumulation_steps: int, world_size: int) -> int:
+    """Micro-steps of each rank, so that all ranks together make the number asked for.
+
+    Raises:
+        ValueError: it does not divide.
+    """
+    if gradient_accumulation_steps % world_size:
+        nearest = -(-gradient_accumulation_steps // world_size) * world_size
+        raise ValueError(
+            f"--gradient_accumulation_steps={gradient_accumulation_steps} cannot be shared by "
+            f"{world_size} ranks: it counts the micro-batches of all ranks; try {nearest}"
+        )
+    return gradient_accumulation_steps // world_size

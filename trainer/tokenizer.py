@@ -1,0 +1,96 @@
+"""Text to token ids and back: a `tiktoken.Encoding`, made here, saved as JSON, rebuilt offline.
+
+Every tokenizer has one special token, `END_OF_TEXT`, which stands behind each document.
+"""
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import rustbpe
+import tiktoken
+
+END_OF_TEXT = "<|endoftext|>"
+SAMPLE_CHARACTERS = 256_000_000  # enough text to learn 64k merges from; more only takes longer
+
+
+def build_tokenizer(name: str, documents: Iterable[str]) -> tiktoken.Encoding:
+    """The tokenizer called `name`: `bpe:N`, trained on `documents`, or `bytes`, or `gpt2`.
+
+    `bpe:N` has N ids, the end of text among them; on little text it may find fewer merges.
+
+    Raises:
+        ValueError: there is no such tokenizer, or `gpt2` cannot be fetched here.
+    """
+    check_name(name)
+    if name == "gpt2":
+        return load_gpt2()
+    if name == "bytes":
+        ranks = {bytes([byte]): byte for byte in range(256)}
+        return encoding(name, r"[\s\S]{1,400}", ranks)  # longer pieces encode no faster
+    bpe = rustbpe.Tokenizer()
+    bpe.train_from_iterator(first_characters(documents, SAMPLE_CHARACTERS), bpe_size(name) - 1)
+    ranks = {bytes(token): rank for token, rank in bpe.get_mergeable_ranks()}
+    return encoding(name, bpe.get_pattern(), ranks)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError, naming what there is, unless `name` is that of a tokenizer."""
+    if name in ("bytes", "gpt2"):
+        return
+    # 256 bytes and the end of text come first; 2^20 is far past any vocabulary in use.
+    if not 257 <= bpe_size(name) <= 2**20:
+        raise ValueError(
+            f"--tokenizer={name}: it takes bytes, gpt2 or bpe:N with N from 257, such as bpe:4096"
+        )
+
+
+def to_json(tokenizer: tiktoken.Encoding) -> dict[str, Any]:
+    """All that `from_json` needs, in types that JSON and `torch.load(weights_only=True)` know."""
+    return {
+        "name": tokenizer.name,
+        "pattern": tokenizer._pat_str,
+        # The bytes of token 0, 1, 2, ...: ranks are consecutive in every BPE.
+        "tokens": [
+            base64.b64encode(token).decode()
+            for token in sorted(tokenizer._mergeable_ranks, key=tokenizer._mergeable_ranks.get)  # type: ignore[arg-type]
+        ],
+    }
+
+
+def from_json(saved: dict[str, Any]) -> tiktoken.Encoding:
+    """The tokenizer that `to_json` described, without a network."""
+    ranks = {base64.b64decode(token): rank for rank, token in enumerate(saved["tokens"])}
+    return encoding(saved["name"], saved["pattern"], ranks)
+
+
+def encoding(name: str, pattern: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:
+    return tiktoken.Encoding(
+        name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)}
+    )
+
+
+def load_gpt2() -> tiktoken.Encoding:
+    try:
+        return tiktoken.get_encoding("gpt2")
+    except OSError as offline:  # requests' errors are OSErrors
+        raise ValueError(
+            "--tokenizer=gpt2 is not on this machine and could not be fetched "
+            f"({type(offline).__name__}): go online once, or set TIKTOKEN_CACHE_DIR to a copy of "
+            "tiktoken's cache, or train one with --tokenizer=bpe:4096"
+        ) from None
+
+
+def bpe_size(name: str) -> int:
+    """N of `bpe:N`, or 0 where the name is not of that form."""
+    kind, _, size = name.partition(":")
+    return int(size) if kind == "bpe" and size.isascii() and size.isdigit() else 0
+
+
+def first_characters(documents: Iterable[str], limit: int) -> Iterator[str]:
+    """Documents until `limit` characters have gone by."""
+    for document in documents:
+        yield document
+        limit -= len(document)
+        if limit <= 0:
+            return

@@ -1,0 +1,177 @@
+"""The run's log: the only bridge from the trainer to `eventlog`, and to Weights & Biases.
+
+Which rank writes is decided here, once: on every rank but 0 each method does nothing.
+
+    from training_logger import compare_runs
+    compare_runs(["out/run_20231031_162345.json", "out/run_20231031_171523.json"])
+"""
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eventlog import MFU_UNKNOWN, EventlogError, Session, compare_runs, load_run, open_run
+
+__all__ = ["MFU_UNKNOWN", "TrainingLogger", "compare_runs", "load_run"]
+
+
+class TrainingLogger:
+    """What happens in a run, written down as it happens. Nothing here stops the training.
+
+    `open` may refuse; after that no method raises. An event is on disk when its call returns.
+
+    Args:
+        is_main: whether this is rank 0, the one that writes.
+        save_log_to_json: False keeps no journal and no run JSON.
+        log_iterations: False leaves `log_iter` out of the journal, for the longest runs.
+        log_save_interval: iterations between two updates of the run JSON.
+        wandb_log: also log to Weights & Biases, online or offline by W&B's own settings.
+
+    Raises:
+        ValueError: `wandb_log` is set and wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        out_dir: Path,
+        *,
+        is_main: bool = True,
+        save_log_to_json: bool = True,
+        log_iterations: bool = True,
+        log_save_interval: int = 100,
+        wandb_log: bool = False,
+        wandb_project: str = "owt",
+        wandb_run_name: str | None = None,
+    ) -> None:
+        if wandb_log and importlib.util.find_spec("wandb") is None:
+            raise ValueError("--wandb_log=True needs wandb: pip install wandb")
+        self.out_dir = out_dir
+        self._keeps_journal = is_main and save_log_to_json
+        self._log_iterations = log_iterations
+        self._log_save_interval = log_save_interval
+        self._keeps_wandb = is_main and wandb_log
+        self._wandb_project = wandb_project
+        self._run_name = wandb_run_name
+        self._session: Session | None = None
+        self._wandb: Any = None
+
+    def open(
+        self,
+        *,
+        config: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        from_iter: int | None = None,
+        checkpoint: Path | None = None,
+        journal: str | None = None,
+    ) -> None:
+        """Begin the log of this session.
+
+        Args:
+            from_iter, checkpoint: of a resumed run, the iteration that comes next and the file
+                its weights are from. Later iterations logged earlier leave the run.
+            journal: name of the journal in the folder to go on with. Without one, or if it is
+                gone, a new journal begins.
+
+        Raises:
+            ValueError: another process is writing that journal; says which.
+            OSError: the folder cannot be written.
+        """
+        if self._keeps_journal:
+            path = self.out_dir / journal if journal else None
+            if path is not None and not path.exists():
+                print(f"{path} is gone: the log goes on in a new one", file=sys.stderr)
+                path = None
+            try:
+                self._session = open_run(
+                    self.out_dir,
+                    run_name=self._run_name,
+                    journal=path,
+                    config=config,
+                    metadata=metadata,
+                    from_iter=from_iter,
+                    checkpoint=checkpoint,
+                    save_interval=self._log_save_interval,
+                )
+            except EventlogError as refusal:
+                raise ValueError(str(refusal)) from None
+        if self._keeps_wandb:
+            import wandb
+
+            self._wandb = wandb.init(
+                project=self._wandb_project,
+                name=self._run_name or (self._session and self._session.run_name),
+                config={**config, **metadata},
+            )
+
+    @property
+    def run_path(self) -> Path | None:
+        """The run JSON, or None where none is kept."""
+        return self._session.run_path if self._session else None
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal, or None where none is kept."""
+        return self._session.journal_path if self._session else None
+
+    @property
+    def position(self) -> dict[str, Any] | None:
+        """Where the journal stands, for a checkpoint to remember; None where none is kept."""
+        if self._session is None:
+            return None
+        return {
+            "file": self._session.journal_path.name,
+            "session": self._session.id,
+            "records": self._session.records,
+        }
+
+    def log_iter(
+        self, iter: int, loss: float, time_ms: float, mfu: float = MFU_UNKNOWN, **more: Any
+    ) -> None:
+        """One optimizer step: the mean loss, its duration in ms, the MFU in percent."""
+        if self._session is not None and self._log_iterations:
+            self._session.log_iter(iter, loss, time_ms, mfu, **more)
+        self._log_to_wandb(iter, {"train/iter_loss": loss, "time_ms": time_ms, "mfu": mfu, **more})
+
+    def log_eval(
+        self, iter: int, train_loss: float, val_loss: float, lr: float | None = None, **more: Any
+    ) -> None:
+        """An evaluation of both splits, before the step of iteration `iter`."""
+        if self._session is not None:
+            self._session.log_eval(iter, train_loss, val_loss, lr, **more)
+        self._log_to_wandb(iter, {"train/loss": train_loss, "val/loss": val_loss, "lr": lr})
+
+    def log_checkpoint(
+        self, iter: int, path: Path, val_loss: float | None = None, **more: Any
+    ) -> None:
+        """A checkpoint that is complete and durable at `path`: to be called after that."""
+        if self._session is not None:
+            self._session.log_checkpoint(iter, path, val_loss, **more)
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Anything else, by its kind."""
+        if self._session is not None:
+            self._session.log(event, **fields)
+
+    def close(self, status: str = "completed", reason: str | None = None) -> None:
+        """End the log: `completed`, `interrupted` or `failed`. The run JSON is then on disk."""
+        if self._session is not None:
+            self._session.close(status, reason)
+        if self._wandb is not None:
+            try:
+                self._wandb.finish(exit_code=0 if status == "completed" else 1)
+            except Exception as error:  # as in _log_to_wandb
+                self._give_up_wandb(error)
+
+    def _log_to_wandb(self, iter: int, values: dict[str, Any]) -> None:
+        if self._wandb is None:
+            return
+        try:
+            self._wandb.log({"iter": iter, **values}, step=iter)
+        except Exception as error:  # whatever W&B's trouble is, it is not the training's
+            self._give_up_wandb(error)
+
+    def _give_up_wandb(self, error: Exception) -> None:
+        print(f"wandb failed and is left out from here on: {error!r}", file=sys.stderr)
+        self._wandb = None
