@@ -62,7 +62,10 @@ def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared
 
 def test_every_command_shown_runs(home):
     for command in commands():
-        if command.startswith("jq") and subprocess.run(["which", "jq"], capture_output=True).returncode:
+        if (
+            command.startswith("jq")
+            and subprocess.run(["which", "jq"], capture_output=True).returncode
+        ):
             continue
         shell(command, home)
 
@@ -74,7 +77,10 @@ def test_every_python_block_runs(home, tmp_path):
         run.run_path.rename(tmp_path / "out" / f"{name}.json")
     for block in blocks("python"):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, "-W", "error", "-c", block],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
 
         assert done.returncode == 0, f"{block}\n{done.stderr}"

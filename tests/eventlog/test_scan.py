@@ -225,6 +225,16 @@ def test_a_line_feed_behind_a_cut_line_means_that_somebody_wrote_on():
     assert found(scanner) == [("torn", at(A0, A1), 50, None)]
 
 
+def test_a_torn_tail_is_no_excuse_for_the_damage_before_it():
+    damage = b"#" * 100 + b"\n"
+
+    _, scanner = read(A0 + damage + A1[:50])
+    assert found(scanner) == [
+        ("damaged", at(A0), 100, None),
+        ("torn", at(A0, damage), 50, None),
+    ]
+
+
 # ---- damaged, edited, foreign
 
 
@@ -754,6 +764,13 @@ def test_damage_beyond_the_limit_of_defects_is_still_damage_of_unknown_cost(monk
         ("damaged", 1, 0),
         ("damaged", 2, None),
     ]
+
+
+def test_what_is_counted_beyond_the_limit_is_as_unsure_as_its_worst(monkeypatch):
+    monkeypatch.setattr(scan_room, "MAX_DEFECTS", 0)
+
+    _, scanner = read(b'{"a": 1}' + A0 + b"#" * 100 + B0)
+    assert [(d.kind, d.count, d.lost) for d in scanner.defects] == [("glued", 2, None)]
 
 
 # ---- words
