@@ -25,6 +25,7 @@ WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations that a disk filled by others still takes
 SEGMENT_SUFFIX = ".segment"
+MAX_SEGMENTS = 100  # of one session: a disk that fails this often has no more to give
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Appender:
         """Whether no file is left that a sync could be asked for."""
         self._journal = path
         self._s = s
-        self._folders = list(folders)
+        self._folders = deque(folders)
         self._n_segments = 0
         self._disk = disk
         self._warn = warn
@@ -75,7 +76,7 @@ class Appender:
         self._waiting_bytes = 0
         self._unsynced: deque[tuple[int, bytes]] = deque()
         self._unsynced_bytes = 0
-        self._retry_at = self._warn_again_at = 0.0
+        self._retry_at = self._warn_again_at = self._segment_again_at = 0.0
         self._size_bytes = os.fstat(fd).st_size
         self._reserved_to = 0
         # Space is given back by a truncation, which only the one writer of a file may do.
@@ -183,6 +184,9 @@ class Appender:
 
     def goal(self) -> Goal | None:
         """What is to be synced next; None: nothing, or no file to be trusted with it."""
+        if self.sync_failed and time.monotonic() >= self._segment_again_at:
+            self.sync_failed = not self._to_segment()  # perhaps a disk has room by now
+            self._segment_again_at = time.monotonic() + WARN_EVERY_S
         if self.sync_failed or self.accepted_n <= self.durable_n:
             return None
         return Goal(self._fd, self.accepted_n, self.path.parent if self._new_name else None)
@@ -200,6 +204,7 @@ class Appender:
         """A sync failed: go on in a segment; False if no folder takes one."""
         moved = self._to_segment()
         self.sync_failed = not moved
+        self._segment_again_at = time.monotonic() + WARN_EVERY_S
         self._warn(
             f"{self._journal}: the disk could not make the journal durable ({error}); "
             + (
@@ -213,8 +218,11 @@ class Appender:
 
     def _to_segment(self) -> bool:
         """Go on in a new file that begins with all that is not durable."""
-        while self._folders:
-            folder = self._folders.pop(0)
+        for _ in range(len(self._folders)):
+            if self._n_segments >= MAX_SEGMENTS:
+                break
+            folder = self._folders[0]
+            self._folders.rotate(-1)  # the next time the other disk is asked first
             name = f"{self._journal.stem}.{self._s}.{self._n_segments}{SEGMENT_SUFFIX}"
             self._n_segments += 1
             lines = [line for _, line in self._unsynced] + [line for _, line, _ in self._waiting]

@@ -1,4 +1,4 @@
-"""eventlog compact | verify | cat | tail | status: thin commands over the library.
+"""eventlog compact | recover | verify | cat | tail | status: thin commands over the library.
 
 stdout is data, stderr is words. Exit codes: 0 fine, 1 a file could not be read or
 written, 2 misuse, 3 events are lost (each is named), 4 a person must look, 5 no record.
@@ -11,13 +11,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from eventlog import report
 from eventlog.compact import follow, run_path, write_run
 from eventlog.disk import is_locked
-from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
+from eventlog.errors import EventlogError, JournalLocked, NewerFormat, UnreadableRun
+from eventlog.journal import recover
 from eventlog.load import JOURNAL_SUFFIX, Folding
 from eventlog.reader import Reader
 from eventlog.record import HEAD
@@ -81,6 +83,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --follow: compact every N iterations (default 100)",
     )
+    sub.add_argument(
+        "--with-superseded",
+        action="store_true",
+        help="keep what a later take replaced in the run JSON too, under journal",
+    )
+    sub.set_defaults(recover=False)
+    sub = command(
+        "recover",
+        _compact,
+        "After a crash: cut half a line at the end, keeping it aside; then compact.",
+        "PATH",
+    )
+    sub.set_defaults(recover=True, follow=False, with_superseded=False)
     sub = command(
         "verify", _verify, "Say exactly what is wrong with a journal and what it cost.", "PATH"
     )
@@ -120,11 +135,13 @@ def _compact(arguments: argparse.Namespace) -> int:
     for path in _with_progress(_journals(arguments.paths)):
         folding = Folding(path)
         try:
-            write_run(folding)
+            if arguments.recover:
+                _say_found(path, recover(path))
+            write_run(folding, with_superseded=arguments.with_superseded)
         except UnreadableRun as error:
             code = report.EMPTY
             _say(str(error))
-        except NewerFormat as error:
+        except (NewerFormat, JournalLocked) as error:
             code = report.CONFLICT
             _say(str(error))
         except OSError as error:
@@ -139,13 +156,31 @@ def _compact(arguments: argparse.Namespace) -> int:
     return worst
 
 
+def _say_found(path: Path, found: dict[str, Any] | None) -> None:
+    torn = (found or {}).get("torn")
+    if torn and torn["kept_in"]:
+        _say(
+            f"{path}: cut {torn['size_bytes']:,} bytes of half a line at byte "
+            f"{torn['offset']:,}; they are kept in {torn['kept_in']}"
+        )
+    elif torn:
+        _say(
+            f"{path}: {torn['size_bytes']:,} bytes of half a line at byte {torn['offset']:,} "
+            f"could not be kept aside ({torn['error']}), so they were not cut"
+        )
+
+
 def _follow(arguments: argparse.Namespace) -> int:
     """The compactor beside a trainer: ends with it, not before, and never in its way."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
     (path,) = _journals(arguments.paths)
-    follow(path, every=arguments.every, until=sys.stdin.buffer)
+    try:
+        follow(path, every=arguments.every, until=sys.stdin.buffer)
+    except OSError as error:
+        _say(f"{run_path(path)}: could not be written ({error.strerror or error})")
+        return report.IO_ERROR
     return 0
 
 

@@ -6,6 +6,7 @@ each replaces the whole file, then looks again whether the journal moved on mean
 the last one to write has seen all there is.
 """
 
+import contextlib
 import os
 import select
 import subprocess
@@ -41,16 +42,30 @@ def compact(journal: Path, *, disk: Disk = DISK) -> Run:
     return write_run(Folding(journal), disk=disk)
 
 
-def write_run(folding: Folding, *, disk: Disk = DISK) -> Run:
+def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = DISK) -> Run:
     """Read on in a journal and write its run JSON; as `compact`."""
     while True:
         alive = is_locked(folding.path)
         folding.read_on(to_the_end=not alive)
-        run = folding.run(alive=alive)
+        run = folding.run(alive=alive, with_superseded=with_superseded)
+        _sync_journal(folding.reader.files, disk)
         document = run.to_json()
         atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
         if alive or not _moved_on(folding):
             return run
+
+
+def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
+    """The run JSON must not survive a power loss that its journal did not.
+
+    Else the next compaction would replace what survived by less.
+    """
+    for path in files:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            disk.sync_data(fd)
+        finally:
+            os.close(fd)
 
 
 def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
@@ -77,9 +92,11 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
         begun = time.monotonic()
         due = max(folding.fold.position, 0) // every
         if due != folded and begun >= not_before:
-            folded = due
-            write_run(folding, disk=disk)
-            not_before = begun + (time.monotonic() - begun) / SHARE_OF_A_CORE
+            with contextlib.suppress(OSError):  # a full disk may have room the next time
+                write_run(folding, disk=disk)
+                folded = due
+            cost_s = time.monotonic() - begun
+            not_before = begun + max(cost_s / SHARE_OF_A_CORE, POLL_S)
     give_up = time.monotonic() + LOCK_OUTLIVES_S
     while is_locked(journal) and time.monotonic() < give_up:
         time.sleep(0.01)

@@ -12,9 +12,12 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+import orjson
 
 from eventlog.record import Record
 from eventlog.run import Row, Rows, Run, encode_row
@@ -61,6 +64,10 @@ class SessionFold:
         return row
 
 
+def _nothing(row: Row) -> bool:
+    return False
+
+
 class Fold:
     """Takes a journal's records in order; `run()` is what they amount to so far.
 
@@ -77,7 +84,11 @@ class Fold:
         self.kinds: Counter[str] = Counter()
         self.position = -1
         """The iteration of the latest iter or eval event."""
-        self.superseded = Counter(iterations=0, evals=0, checkpoints=0)
+        self._taken_back: dict[str, list[bytes]] = {
+            "iterations": [],
+            "evals": [],
+            "checkpoints": [],
+        }
         self._iters = array("q")  # ascending: this is what "one curve" means
         self._rows: list[bytes] = []
         self._losses = array("d")
@@ -85,6 +96,11 @@ class Fold:
         self._mfus = array("d")
         self._evals: list[Row] = []
         self._checkpoints: list[Row] = []
+
+    @property
+    def superseded(self) -> dict[str, int]:
+        """How many rows were taken back, by what they are."""
+        return {name: len(rows) for name, rows in self._taken_back.items()}
 
     def add(self, record: Record) -> None:
         """Fold one record in."""
@@ -106,7 +122,7 @@ class Fold:
                 self._take_iteration(_ITERATION | fields)
                 self.position = session.last_iter = fields["iter"]
             case "eval":
-                self._take_back(self._evals, fields["iter"], "evals")
+                self._take_back(self._evals, "evals", fields["iter"])
                 self._evals.append(_EVAL | {"timestamp": record.t} | fields)
                 self.position = fields["iter"]
             case "checkpoint":
@@ -143,26 +159,26 @@ class Fold:
         """
         if type(to_iter) is int:
             self._take_back_iterations(to_iter)
-            self._take_back(self._evals, to_iter + 1, "evals")
-            self._take_back(self._checkpoints, to_iter + 1, "checkpoints")
+            self._take_back(self._evals, "evals", to_iter + 1)
+            self._take_back(self._checkpoints, "checkpoints", to_iter + 1)
 
     def _take_back_iterations(self, from_iter: int) -> None:
         if not self._iters or from_iter > self._iters[-1]:
             return
         at = bisect_left(self._iters, from_iter)
-        self.superseded["iterations"] += len(self._iters) - at
+        self._taken_back["iterations"] += self._rows[at:]
         for column in (self._iters, self._rows, self._losses, self._times_ms, self._mfus):
             del column[at:]
 
-    def _take_back(self, rows: list[Row], from_iter: int, name: str) -> list[Row]:
-        """Remove the rows of `from_iter` and later; what was removed."""
+    def _take_back(
+        self, rows: list[Row], name: str, from_iter: int, keep: Callable[[Row], bool] = _nothing
+    ) -> None:
+        """Remove the rows of `from_iter` and later, except those to keep."""
         at = len(rows)
         while at and rows[at - 1]["iter"] >= from_iter:
             at -= 1
-        taken_back = rows[at:]
-        del rows[at:]
-        self.superseded[name] += len(taken_back)
-        return taken_back
+        self._taken_back[name] += [encode_row(row) for row in rows[at:] if not keep(row)]
+        rows[at:] = filter(keep, rows[at:])
 
     def _take_iteration(self, row: Row) -> None:
         i = row["iter"]
@@ -178,14 +194,25 @@ class Fold:
 
     def _take_checkpoint(self, row: Row) -> None:
         """One iteration may leave several files: the latest and the best, say."""
-        for other in self._take_back(self._checkpoints, row["iter"], "checkpoints"):
-            if other["iter"] == row["iter"] and other["path"] != row["path"]:
-                self._checkpoints.append(other)
-                self.superseded["checkpoints"] -= 1
+
+        def is_another(other: Row) -> bool:
+            return bool(other["iter"] == row["iter"] and other["path"] != row["path"])
+
+        self._take_back(self._checkpoints, "checkpoints", row["iter"], keep=is_another)
         self._checkpoints.append(row)
 
-    def run(self, *, alive: bool = False, journal: dict[str, Any] | None = None) -> Run:
-        """The run as it stands. `alive`: whether somebody is writing the journal now."""
+    def run(
+        self,
+        *,
+        alive: bool = False,
+        journal: dict[str, Any] | None = None,
+        with_superseded: bool = False,
+    ) -> Run:
+        """The run as it stands.
+
+        `alive`: whether somebody is writing the journal now. `with_superseded`: what was taken
+        back is in `journal`, too, in the order in which it was: `superseded_iterations`, ...
+        """
         session = next(reversed(self.sessions.values()), None)
         status, reason = "interrupted", None
         if session is not None and session.status:
@@ -211,11 +238,18 @@ class Fold:
                 "reason": reason,
                 **(journal or {}),
                 "events": dict(sorted(self.kinds.items())),
-                "superseded": dict(self.superseded),
+                "superseded": self.superseded,
                 "missing_iterations": self.missing_iterations(),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
+                **(self._superseded_rows() if with_superseded else {}),
             },
         )
+
+    def _superseded_rows(self) -> dict[str, list[Row]]:
+        return {
+            f"superseded_{name}": [orjson.loads(row) for row in rows]
+            for name, rows in self._taken_back.items()
+        }
 
     def missing_iterations(self) -> list[list[int]]:
         """Stretches [first, last] absent from the curve of a run that logs every iteration.

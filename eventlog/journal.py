@@ -21,6 +21,7 @@ from eventlog.appender import RETRY_AFTER_S, Appender
 from eventlog.disk import DISK, Disk
 from eventlog.errors import JournalClosed, JournalLocked
 from eventlog.record import Clock, Record, decode, encode
+from eventlog.repair import repair_tail
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
@@ -59,7 +60,7 @@ class Journal:
             OSError: the journal cannot be opened or written.
         """
         self.path = path
-        self.s = _session_name()
+        self.s = session_name()
         self.n = 0
         """Records appended so far, which is the next one's number."""
         self._disk = disk
@@ -77,8 +78,8 @@ class Journal:
 
         fd = disk.open_append(path)
         try:
-            has_locks = self._take_lock(fd)
-            found, torn = self._repair_tail(fd)
+            has_locks = take_lock(fd, path, disk)
+            found, torn = repair_tail(fd, path, name=self.s, disk=disk)
             folders = [path.parent] + ([fallback] if fallback is not None else [])
             self._appender = Appender(
                 fd,
@@ -182,9 +183,14 @@ class Journal:
 
     def _sync_until_closed(self) -> None:
         closing = False
+        begun = time.monotonic()
         while not closing:
-            self._wanted.wait(self._interval_s)
+            if self._interval_s is None:
+                self._wanted.wait()
+            else:  # from begin to begin, or a slow disk would add its own time to the interval
+                self._wanted.wait(max(0.0, begun + self._interval_s - time.monotonic()))
             self._wanted.clear()
+            begun = time.monotonic()
             closing = self._closed  # read before the sync: what `close` appended is then in it
             self._sync_once()
 
@@ -246,52 +252,6 @@ class Journal:
             )
         self._appender.close()
 
-    # ---- opening
-
-    def _take_lock(self, fd: int) -> bool:
-        """Whether the lock is held, and not only asked for where there are no locks."""
-        give_up = time.monotonic() + LOCK_PATIENCE_S
-        while (answer := self._disk.lock(fd)) is False:
-            if time.monotonic() > give_up:
-                raise JournalLocked(_refusal(self.path))
-            time.sleep(LOCK_PATIENCE_S / 10)
-        return answer is True
-
-    def _repair_tail(self, fd: int) -> tuple[dict[str, Any] | None, bool]:
-        """Cut what a crash left of a line, after keeping it aside.
-
-        What was found, for the `open` event, and whether the file still ends inside a line.
-        """
-        size = os.fstat(fd).st_size
-        if size == 0:
-            return None, False
-        with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data:
-            start = data.rfind(b"\n") + 1
-            tail = data[start:]
-        if not tail:
-            return None, False
-        found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
-        if decode(tail) is not None:
-            return {"unterminated": found}, True
-        kept = self.path.with_name(f"{self.path.stem}.{self.s}.torn")
-        try:
-            self._keep_aside(kept, tail)
-            self._disk.truncate(fd, start)
-        except OSError as error:  # nothing is cut that is not kept: the LF alone parts old from new
-            return {"torn": found | {"kept_in": None, "error": str(error)}}, True
-        return {"torn": found | {"kept_in": kept.name}}, False
-
-    def _keep_aside(self, kept: Path, tail: bytes) -> None:
-        fd = self._disk.open_new(kept)
-        try:
-            done = 0
-            while done < len(tail):
-                done += self._disk.write(fd, tail[done:])
-            self._disk.sync_data(fd)
-        finally:
-            self._disk.close(fd)
-        self._disk.sync_dir(kept.parent)
-
     # ---- fork
 
     def _ignore_in_child(self) -> int:
@@ -311,7 +271,45 @@ class Journal:
         self._appender.let_go()
 
 
-def _session_name() -> str:
+def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
+    """Repair the tail of a journal that nobody writes; what was found, None: nothing.
+
+    Opening it for writing does the same; this is for a journal that only will be read.
+
+    Raises:
+        JournalLocked: somebody writes it.
+        OSError: it cannot be opened or written.
+    """
+    if not path.stat().st_size:
+        return None
+    fd = disk.open_append(path)
+    try:
+        take_lock(fd, path, disk)
+        found, torn = repair_tail(fd, path, name=session_name(), disk=disk)
+        if torn:
+            disk.write(fd, b"\n")
+        if found:
+            disk.sync_data(fd)
+        return found
+    finally:
+        disk.close(fd)
+
+
+def take_lock(fd: int, path: Path, disk: Disk) -> bool:
+    """Whether the journal's lock is held, and not only asked for where there are no locks.
+
+    Raises:
+        JournalLocked: another process holds it; says which.
+    """
+    give_up = time.monotonic() + LOCK_PATIENCE_S
+    while (answer := disk.lock(fd)) is False:
+        if time.monotonic() > give_up:
+            raise JournalLocked(_refusal(path))
+        time.sleep(LOCK_PATIENCE_S / 10)
+    return answer is True
+
+
+def session_name() -> str:
     """Eight random hex digits, the first a letter, so that no reader takes one for a number."""
     return secrets.choice("abcdef") + secrets.token_hex(4)[1:]
 

@@ -37,7 +37,7 @@ class Folding:
         for record in self.reader.read_on(to_the_end=to_the_end):
             self.fold.add(record)
 
-    def run(self, *, alive: bool) -> Run:
+    def run(self, *, alive: bool, with_superseded: bool = False) -> Run:
         """The run as read so far.
 
         Raises:
@@ -57,6 +57,7 @@ class Folding:
             )
         run = self.fold.run(
             alive=alive,
+            with_superseded=with_superseded,
             journal={
                 "format": FORMAT,
                 "file": self.path.name,
@@ -72,10 +73,11 @@ class Folding:
         return run
 
 
-def load_run(path: PathLike) -> Run:
+def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
     """The run in `path`, a journal (`.jsonl`) or a run JSON; a summary is always there.
 
     A journal is read as it is now, so a live or crashed run needs nothing to be run first.
+    `with_superseded` (of a journal): rows that a later take replaced are in `run.journal`.
 
     Raises:
         UnreadableRun: neither of the two; says where reading stopped, and the way out.
@@ -86,7 +88,7 @@ def load_run(path: PathLike) -> Run:
         alive = is_locked(path)
         folding = Folding(path)
         folding.read_on(to_the_end=not alive)
-        return folding.run(alive=alive)
+        return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(path.read_bytes(), path)
     brought = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
     run.summary = summary_of(run) | brought

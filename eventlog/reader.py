@@ -6,8 +6,11 @@ a session comes before the next session of the journal.
 """
 
 import glob
+import heapq
 import os
 from collections.abc import Iterator
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,11 @@ class Reader:
         return self._ended or os.stat(self.path).st_size < self._start + self.journal.size_bytes
 
     @property
+    def files(self) -> list[Path]:
+        """The files that were read: the journal and its segments."""
+        return [self.path, *self._segments]
+
+    @property
     def segments(self) -> list[dict[str, Any]]:
         """What was read of each segment."""
         return [
@@ -63,13 +71,21 @@ class Reader:
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
         """
-        for record in self._read(self.path, self.journal, to_the_end, self._start):
-            if record.event == "open":
-                yield from self._read_segments(to_the_end, before=record)
-                self._note_fallback(record)
-            self._sessions.setdefault(record.s)
-            yield record
-        yield from self._read_segments(to_the_end)
+        journal = self._read(self.path, self.journal, to_the_end, self._start)
+        done = set()
+        for s, group in groupby(journal, key=attrgetter("s")):
+            first = next(group)
+            if first.event == "open":
+                self._note_fallback(first)
+            self._sessions.setdefault(s)
+            # The file that failed may have holes that only the segment fills: by number, then.
+            segments = self._read_segments(s, to_the_end)
+            whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
+            yield from heapq.merge(whole, *segments, key=attrgetter("n"))
+            done.add(s)
+        for s in self._sessions_of_segments():
+            if s not in done:
+                yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
         self._ended = to_the_end
 
     def _read(
@@ -81,27 +97,42 @@ class Reader:
         if to_the_end:
             yield from scanner.finish()
 
-    def _read_segments(self, to_the_end: bool, before: Record | None = None) -> Iterator[Record]:
-        """What the segments have that was not given; `before` a session opens, of earlier ones."""
-        for path, s in self._find_segments():
-            is_known = s in self._sessions
-            if (before is not None and (s == before.s or not is_known)) or (
-                self._start and not is_known  # of a session that was not looked at
-            ):
-                continue
-            scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
-            yield from self._read(path, scanner, to_the_end)
+    def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record]]:
+        """What the segments of session `s` have that was not given, a stream for each."""
+        return [
+            self._read(path, self._scanner(path), to_the_end)
+            for path, session in self._find_segments()
+            if session == s
+        ]
+
+    def _scanner(self, path: Path) -> Scanner:
+        return self._segments.setdefault(path, Scanner(self.ledger, path.name))
+
+    def _sessions_of_segments(self) -> list[str]:
+        """Sessions that have segments, in order: as in the journal, others by their first time."""
+        known = list(self._sessions)
+        found = dict.fromkeys(s for _, s in self._find_segments())
+        if self._start:  # only those that were looked at
+            return [s for s in found if s in self._sessions]
+        strangers = sorted((s for s in found if s not in self._sessions), key=self._first_time)
+        return [*(s for s in known if s in found), *strangers]
+
+    def _first_time(self, s: str) -> str:
+        """When the first record was written that the segments of `s` begin with."""
+        for path, session in self._find_segments():
+            if session == s:
+                for record in Scanner().feed(next(read_chunks(path), b"")):
+                    return record.t
+        return ""
 
     def _find_segments(self) -> list[tuple[Path, str]]:
-        """The segments there are, and their sessions, in the order in which they were written."""
+        """The segments there are, each with its session, in the order they were written."""
         pattern = f"{glob.escape(self.path.stem)}.*{SEGMENT_SUFFIX}"
-        order = list(self._sessions)
         found = []
         for path in (path for folder in self._folders for path in folder.glob(pattern)):
             s, _, k = path.name[len(self.path.stem) + 1 : -len(SEGMENT_SUFFIX)].partition(".")
-            at = order.index(s) if s in self._sessions else len(order)
-            found.append(((at, int(k) if k.isdecimal() else 0, path), s))
-        return [(path, s) for (_, _, path), s in sorted(found)]
+            found.append((int(k) if k.isdecimal() else 0, path, s))
+        return [(path, s) for _, path, s in sorted(found)]
 
     def _note_fallback(self, record: Record) -> None:
         folder = record.fields.get("fallback")

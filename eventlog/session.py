@@ -83,7 +83,9 @@ def open_run(
         path = Path(journal)
         opening |= _identity_of(path)
     else:
-        out_dir.mkdir(parents=True, exist_ok=True)
+        if not out_dir.is_dir():
+            out_dir.mkdir(parents=True, exist_ok=True)
+            disk.sync_dir(out_dir.parent)
         path = _new_journal(out_dir, run_name, disk)
         opening |= {"run_id": secrets.token_hex(16), "run_name": path.stem}
     opening |= _origin()
@@ -180,12 +182,20 @@ class Session:
         """
         try:
             self._journal.close({"status": status, "reason": reason} | more)
-            atexit.unregister(self._close_at_exit)
-            if self._compactor is not None:
-                self._compactor.finish()
-                self._compactor = None
         except Exception as error:
             self._count_error("close", error)
+        atexit.unregister(self._close_at_exit)
+        compactor, self._compactor = self._compactor, None
+        if compactor is None:
+            return
+        try:
+            compactor.finish()
+        except Exception as error:
+            self.errors += 1
+            say(
+                f"{self.run_path}: could not be written ({error}); the journal is closed, "
+                f"and this makes the run JSON of it: eventlog compact {self.journal_path}"
+            )
 
     def __enter__(self) -> "Session":
         return self

@@ -119,8 +119,7 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
         if reader.is_outdated:
             reader.restart()
             yield f"{path}: is shorter than before; from its beginning"
-        # All at once: while a slow terminal takes them, the file may be cut behind the reader.
-        yield from [lines.line(record) for record in reader.read_on(to_the_end=False)]
+        yield from map(lines.line, reader.read_on(to_the_end=False))
 
 
 def duration(seconds: float) -> str:

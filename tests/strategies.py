@@ -1,6 +1,5 @@
 """All Hypothesis strategies: values, events, runs of sessions, journals and their damage."""
 
-import math
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -131,8 +130,3 @@ histories = st.tuples(_session(True), st.lists(_session(False), max_size=4)).map
     lambda told: [told[0], *told[1]]
 )
 """Sessions of steps; an `open` of number -1 says nothing about where it begins."""
-
-
-def is_finite(value: Any) -> bool:
-    """Whether `value` is a number with a size."""
-    return type(value) in (int, float) and math.isfinite(value)

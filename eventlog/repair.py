@@ -1,0 +1,56 @@
+"""The tail of a journal after a crash: cut what is half a line, after keeping it aside.
+
+Nothing else is ever cut. Damage with good lines behind it stays where it is; readers go
+around it and say what it cost.
+"""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+from eventlog.disk import Disk
+from eventlog.record import decode
+
+TORN_SUFFIX = ".torn"
+
+
+def repair_tail(
+    fd: int, path: Path, *, name: str, disk: Disk
+) -> tuple[dict[str, Any] | None, bool]:
+    """Make the journal end with a whole line. Only for who holds its lock.
+
+    What was found, as the `open` event tells it (None: nothing to repair), and whether the
+    file still ends inside a line, so that the next write must begin with LF. The cut bytes
+    are in `<stem>.<name>.torn` beside the journal, durable before they are cut.
+    """
+    size = os.fstat(fd).st_size
+    if size == 0:
+        return None, False
+    with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(b"\n") + 1
+        tail = data[start:]
+    if not tail:
+        return None, False
+    found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
+    if decode(tail) is not None:
+        return {"unterminated": found}, True
+    kept = path.with_name(f"{path.stem}.{name}{TORN_SUFFIX}")
+    try:
+        _keep_aside(kept, tail, disk)
+        disk.truncate(fd, start)
+    except OSError as error:  # nothing is cut that is not kept: the LF alone parts old from new
+        return {"torn": found | {"kept_in": None, "error": str(error)}}, True
+    return {"torn": found | {"kept_in": kept.name}}, False
+
+
+def _keep_aside(kept: Path, tail: bytes, disk: Disk) -> None:
+    fd = disk.open_new(kept)
+    try:
+        done = 0
+        while done < len(tail):
+            done += disk.write(fd, tail[done:])
+        disk.sync_data(fd)
+    finally:
+        disk.close(fd)
+    disk.sync_dir(kept.parent)

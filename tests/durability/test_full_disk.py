@@ -1,0 +1,177 @@
+"""The disk is full, for real: training goes on, and nothing is missing once there is space."""
+
+import os
+import subprocess
+import sys
+import time
+
+import orjson
+import pytest
+
+import eventlog
+from eventlog.compact import run_path
+from tests.durability.filesystems import fill, tmpfs
+from tests.durability.writer import Writer, loss_of
+
+MIB = 1 << 20
+FULL_S = 1.3  # how long the disk stays full: the writer has tried again, and was refused again
+
+
+def read(out):
+    (journal,) = out.glob("*.jsonl")
+    scanner = eventlog.Scanner()
+    return list(eventlog.scan(journal, scanner)), scanner.defects
+
+
+def check_complete(out, report):
+    """Nothing raised, nothing was given up, every iteration is in the journal, once."""
+    records, defects = read(out)
+    taken = [r.fields for r in records if r.event == "iter"]
+    assert (report.raised, report.errors) == (0, 0)
+    assert [row["iter"] for row in taken] == list(range(report.iterations))
+    assert [row["loss"] for row in taken] == [loss_of(row["iter"]) for row in taken]
+    assert {d.kind for d in defects} <= {"torn"}  # the line that the disk filled up in
+    assert [d for d in defects if d.lost != 0] == []
+
+
+def compact(out):
+    command = [sys.executable, "-m", "eventlog.cli", "compact", str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def wait_until_folded(journal, status, patience_s=5.0):
+    """The run JSON that the compactor leaves by itself."""
+    give_up = time.monotonic() + patience_s
+    while time.monotonic() < give_up:
+        if run_path(journal).exists():
+            run = orjson.loads(run_path(journal).read_bytes())
+            if run["journal"]["status"] == status:
+                return run
+        time.sleep(0.01)
+    raise AssertionError("the compactor did not fold the run")
+
+
+def size_of_run_json(out):
+    return sum(path.stat().st_size for path in out.glob("*.json"))
+
+
+def go_on(writer, full_s=FULL_S):
+    """The writer has met the full disk, and takes more iterations than before."""
+    writer.wait_until(lambda report: "refuses to write" in writer.stderr)
+    begun, n_before = time.monotonic(), writer.report.iterations
+    writer.wait_until(lambda report: time.monotonic() - begun > full_s)
+    assert writer.report.iterations > n_before
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path):
+    with tmpfs(tmp_path, MIB) as disk:
+        out = disk.path / "out"
+        (disk.path / "ballast").write_bytes(bytes(900 << 10))
+        with Writer(out, tmp_path / "report", rate=1000, save_interval=100) as writer:
+            go_on(writer)
+            assert disk.free_bytes == 0
+
+            (disk.path / "ballast").unlink()
+            assert writer.finish() == 0
+
+        (journal,) = out.glob("*.jsonl")
+        run = orjson.loads(run_path(journal).read_bytes())
+        check_complete(out, writer.report)
+        assert run["journal"]["status"] == "completed"
+        assert len(run["training_iterations"]) == writer.report.iterations
+
+
+def test_a_file_size_limit_that_is_lifted_costs_nothing(tmp_path):
+    """RLIMIT_FSIZE, as a batch system sets it: a short write, then EFBIG. Needs no mount."""
+    out = tmp_path / "out"
+    with Writer(
+        out, tmp_path / "report", rate=1000, save_interval=100, file_limit_bytes=64 << 10
+    ) as writer:
+        go_on(writer)
+        (journal,) = out.glob("*.jsonl")
+        size_bytes = journal.stat().st_size
+
+        assert writer.finish() == 0  # it lifts the limit and closes its run
+
+    assert size_bytes == 64 << 10
+    check_complete(out, writer.report)
+
+
+def test_killed_on_a_full_disk_a_run_keeps_what_the_disk_had_taken(tmp_path):
+    with tmpfs(tmp_path, MIB) as disk:
+        out = disk.path / "out"
+        (disk.path / "ballast").write_bytes(bytes(900 << 10))
+        with Writer(out, tmp_path / "report", rate=1000) as writer:
+            go_on(writer, full_s=0.1)
+            writer.kill()
+
+        records, _ = read(out)
+        assert [r.n for r in records] == list(range(len(records)))
+        (disk.path / "ballast").unlink()
+        assert compact(out).returncode == 0
+        (journal,) = out.glob("*.jsonl")
+        with eventlog.open_run(journal=journal, from_iter=len(records) - 1, save_interval=0) as run:
+            run.log_iter(len(records) - 1, 1.0)
+        again, defects = read(out)
+        assert again[: len(records)] == records
+        assert [d for d in defects if d.lost != 0] == []
+
+
+def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_litter(tmp_path):
+    with tmpfs(tmp_path, MIB) as disk:
+        out = disk.path / "out"
+        with eventlog.open_run(out, save_interval=0) as run:
+            for i in range(500):
+                run.log_iter(i, loss_of(i))
+        assert compact(out).returncode == 0
+        old = run.run_path.read_bytes()
+        with eventlog.open_run(journal=run.journal_path, from_iter=500, save_interval=0) as again:
+            for i in range(500, 600):
+                again.log_iter(i, loss_of(i))
+        fill(disk.path / "ballast")
+
+        done = compact(out)
+
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert run.run_path.read_bytes() == old
+        assert sorted(os.listdir(out)) == [run.run_path.name, run.journal_path.name]
+        (disk.path / "ballast").unlink()
+        assert compact(out).returncode == 0
+        assert len(eventlog.load_run(run.run_path).training_iterations) == 600
+
+
+def test_the_compactor_outlives_a_disk_too_full_for_it_and_folds_what_is_killed_later(tmp_path):
+    """There is room for lines, not for a second run JSON beside the first."""
+    with tmpfs(tmp_path, 4 * MIB) as disk:
+        out = disk.path / "out"
+        with Writer(out, tmp_path / "report", rate=500, save_interval=20) as writer:
+            writer.wait_until(lambda report: size_of_run_json(out) > 64 << 10)
+            (journal,) = out.glob("*.jsonl")
+            (disk.path / "reserve").write_bytes(bytes(48 << 10))
+            fill(disk.path / "ballast")
+            (disk.path / "reserve").unlink()
+            go_on(writer, full_s=0.1)
+            (disk.path / "ballast").unlink()
+            n_before = writer.report.iterations
+            writer.wait_until(lambda report: report.durable > n_before)
+
+            writer.kill()
+
+        run = wait_until_folded(journal, "interrupted")
+        assert len(run["training_iterations"]) >= n_before
+
+
+def test_a_run_is_not_opened_on_a_full_disk_and_opens_when_there_is_space(tmp_path):
+    with tmpfs(tmp_path, MIB) as disk:
+        out = disk.path / "out"
+        out.mkdir()
+        fill(disk.path / "ballast")
+        with pytest.raises(OSError, match=r"refused the journal's first line|No space left"):
+            eventlog.open_run(out, save_interval=0)
+
+        (disk.path / "ballast").unlink()
+        with eventlog.open_run(out, save_interval=0) as run:
+            run.log_iter(0, 1.0)
+
+        assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "iter", "close"]
