@@ -40,9 +40,10 @@ from eventlog.errors import (
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
+from eventlog.reader import scan
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
-from eventlog.scan import Scanner, scan
+from eventlog.scan import Scanner
 from eventlog.session import Session, open_run
 
 __all__ = [

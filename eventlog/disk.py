@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 try:
     import fcntl
@@ -143,27 +143,42 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+class Digest(Protocol):
+    """What hashlib makes: something that bytes are fed to."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 class _DiskFile(io.RawIOBase):
     """A file object over the one disk object, for those who want to write to a file."""
 
-    def __init__(self, fd: int, disk: Disk) -> None:
-        self._fd, self._disk = fd, disk
+    def __init__(self, fd: int, disk: Disk, digest: Digest | None) -> None:
+        self._fd, self._disk, self._digest = fd, disk, digest
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        return self._disk.write(self._fd, data)
+        n_bytes = self._disk.write(self._fd, data)
+        if self._digest is not None:
+            self._digest.update(data[:n_bytes])
+        return n_bytes
 
 
 def atomic_write(
-    path: str | os.PathLike[str], write: Callable[[IO[bytes]], object], *, disk: Disk = DISK
+    path: str | os.PathLike[str],
+    write: Callable[[IO[bytes]], object],
+    *,
+    disk: Disk = DISK,
+    digest: Digest | None = None,
 ) -> int:
     """Replace `path` by what `write(file)` writes; the size in bytes.
 
     At every instant, also after power loss, `path` is the old file or the whole new
     one. The steps: a new file in the same folder, its bytes, fsync, rename, fsync of
     the folder. If any of them fails the old file stands and the new one is removed.
+
+    `digest`, of hashlib's kind, is fed the bytes on their way to the disk.
 
     Raises:
         OSError: the disk refused; `path` is as it was.
@@ -174,7 +189,7 @@ def atomic_write(
     fd = disk.open_new(temporary)
     try:
         try:
-            with io.BufferedWriter(_DiskFile(fd, disk), WRITE_BYTES) as file:
+            with io.BufferedWriter(_DiskFile(fd, disk, digest), WRITE_BYTES) as file:
                 write(file)
             disk.sync_data(fd)
             size_bytes = os.fstat(fd).st_size

@@ -20,6 +20,11 @@ from eventlog.record import Record
 from eventlog.scan import Scanner, read_chunks
 
 
+def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """The verified records of a run, in order, from its journal and its segments."""
+    return Reader(Path(path)).read_on(to_the_end=True)
+
+
 class Reader:
     """Reads a journal as far as it is, and on when it has grown."""
 

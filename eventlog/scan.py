@@ -299,8 +299,8 @@ def read_chunks(path: Path, offset: int = 0) -> Iterator[bytes]:
             yield chunk
 
 
-def scan(path: Path, scanner: Scanner | None = None) -> Iterator[Record]:
-    """The records of a whole journal, in order; `scanner` holds what was wrong with it."""
+def scan_file(path: Path, scanner: Scanner | None = None) -> Iterator[Record]:
+    """The records of one whole file, in order; `scanner` holds what was wrong with it."""
     scanner = scanner or Scanner()
     for chunk in read_chunks(path):
         yield from scanner.feed(chunk)

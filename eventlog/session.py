@@ -32,8 +32,8 @@ from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
 from eventlog.fold import MFU_UNKNOWN
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
+from eventlog.reader import scan
 from eventlog.record import FORMAT, encode, plain_json
-from eventlog.scan import scan
 
 COMPACTOR_PATIENCE_S = 60.0
 URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind"))

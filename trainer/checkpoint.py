@@ -5,20 +5,30 @@ It is written beside, made durable and renamed, so at any moment the name holds 
 Its event is logged after that: an event in the journal proves a complete checkpoint on disk.
 """
 
+import errno
+import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from eventlog import atomic_write
+from eventlog import atomic_write, scan
 
 FORMAT = 1
 LATEST, BEST = "ckpt.pt", "best.pt"
 
 
-def save(out_dir: Path, state: dict[str, Any], *, is_best: bool) -> tuple[Path, int]:
-    """`state`, durable as the latest checkpoint; its path and its size in bytes.
+class Saved(NamedTuple):
+    """A checkpoint on disk, as its event tells it."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+def save(out_dir: Path, state: dict[str, Any], *, is_best: bool) -> Saved:
+    """`state`, durable as the latest checkpoint.
 
     The best one is a second name of the same file, not a second copy: the next save renames a
     new file over the first name, and the second goes on holding the old one.
@@ -27,13 +37,81 @@ def save(out_dir: Path, state: dict[str, Any], *, is_best: bool) -> tuple[Path, 
         OSError: the disk refused; the checkpoint before is still there, whole.
     """
     path = out_dir / LATEST
-    size_bytes = atomic_write(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+    digest = hashlib.sha256()
+    size_bytes = atomic_write(
+        path, lambda file: torch.save({"format": FORMAT, **state}, file), digest=digest
+    )
     if is_best:
         link = out_dir / f".{BEST}.{os.getpid()}"
         link.unlink(missing_ok=True)
         os.link(path, link)
         link.replace(out_dir / BEST)
-    return path, size_bytes
+    return Saved(path, size_bytes, digest.hexdigest())
+
+
+def newest(out_dir: Path) -> tuple[Path, list[str]]:
+    """The newest checkpoint that is whole and is the file its event speaks of.
+
+    And remarks for a person: which one was passed over, and why; what the journal lost.
+
+    Raises:
+        ValueError: there is none, or none that is whole; says what is wrong with each.
+    """
+    remarks: list[str] = []
+    for path in (out_dir / LATEST, out_dir / BEST):
+        if not path.exists():
+            continue
+        try:
+            remarks += check_against_journal(path, load(path))
+        except ValueError as error:
+            remarks.append(f"passed over: {error}")
+        else:
+            return path, remarks
+    if remarks:
+        raise ValueError("; ".join(remarks))
+    raise ValueError(
+        f"{out_dir / LATEST}: there is no checkpoint to go on from; "
+        "start with --init_from=scratch, or name another --out_dir"
+    )
+
+
+def check_against_journal(path: Path, state: dict[str, Any]) -> list[str]:
+    """Hold a checkpoint against the journal it was written beside; remarks on that journal.
+
+    A checkpoint remembers how many records its session had before it; its event, if the
+    process lived to log it, is the first one after that, and holds the file's SHA-256.
+
+    Raises:
+        ValueError: these are not the bytes that the event speaks of.
+    """
+    position = state.get("journal")
+    journal = path.parent / position["file"] if position else None
+    if position is None or journal is None or not journal.exists():
+        return []
+    s, n_before = position["session"], position["records"]
+    n_found = 0
+    for record in scan(journal):
+        if record.s == s and record.n < n_before:
+            n_found += 1
+        elif record.s == s and record.event == "checkpoint":
+            told = record.fields.get("sha256")
+            if told is not None and told != sha256_of(path):
+                raise ValueError(
+                    f"{path}: its bytes are not those that were saved at iteration "
+                    f"{state['iter_num']} (SHA-256 {told[:12]}... in {journal})"
+                )
+            break
+    if n_found == n_before:
+        return []
+    return [
+        f"{journal} has {n_found:,} of the {n_before:,} records that its session {s} had when "
+        f"{path} was saved; see: eventlog verify {journal}"
+    ]
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,9 +127,9 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: there is no checkpoint to go on from; "
             "start with --init_from=scratch, or name another --out_dir"
         ) from None
-    except OSError:
-        raise
-    except Exception as error:  # on strange bytes torch's reader raises whatever comes to hand
+    except Exception as error:  # on strange bytes torch's reader raises whatever comes to hand,
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of half a file this
+            raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(f"{path}: it cannot be read as a checkpoint ({reason})") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:

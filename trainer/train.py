@@ -258,13 +258,14 @@ def save(run: Run, val_loss: float | None = None, *, is_best: bool = False) -> N
         "journal": run.logger.position,
         **run.origin,
     }
-    path, size_bytes = checkpoint.save(Path(run.config.out_dir), state, is_best=is_best)
+    saved = checkpoint.save(Path(run.config.out_dir), state, is_best=is_best)
     run.logger.log_checkpoint(
         run.iter_num,
-        path,
+        saved.path,
         val_loss,
         time_ms=ms_since(started),
-        size_bytes=size_bytes,
+        size_bytes=saved.size_bytes,
+        sha256=saved.sha256,
         best=is_best,
     )
 
@@ -279,7 +280,7 @@ def set_up(config: TrainConfig, parallel: Parallel) -> Run:
         lambda: micro_steps(config.gradient_accumulation_steps, parallel.world_size)
     )
     logger = new_logger(config, parallel)
-    saved = find_checkpoint(config, parallel)
+    saved_in, saved = find_checkpoint(config, parallel)
     if saved is not None:
         config = dataclasses.replace(config, **checkpoint.shape_of(saved))
     dataset = open_data(config, parallel)
@@ -355,7 +356,7 @@ def set_up(config: TrainConfig, parallel: Parallel) -> Run:
     say(run, f"{dataset.folder}: {len(dataset.train):,} + {len(dataset.val):,} tokens")
     say(run, f"{model.n_params():,} parameters, {tokens_per_iter:,} tokens per iteration")
     say(run, f"{parallel.world_size} x {device.type}, {metadata['dtype']}")
-    parallel.on_main(lambda: open_log(run, metadata, saved))
+    parallel.on_main(lambda: open_log(run, metadata, saved_in, saved))
     return run
 
 
@@ -399,22 +400,31 @@ def model_config(config: TrainConfig, n_tokens: int) -> GPTConfig:
     )
 
 
-def find_checkpoint(config: TrainConfig, parallel: Parallel) -> dict[str, Any] | None:
-    """The checkpoint to go on from, or None to start from scratch. Collective."""
-    path = Path(config.out_dir) / checkpoint.LATEST
-    exists = parallel.on_main(path.exists)  # once: the ranks must not disagree
-    if config.init_from == "scratch" or (config.init_from == "auto" and not exists):
-        return None
-    return checkpoint.load(path)
+def find_checkpoint(
+    config: TrainConfig, parallel: Parallel
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """The checkpoint to go on from and what is in it; Nones to start from scratch. Collective."""
+    out_dir = Path(config.out_dir)
+    if config.init_from == "scratch":
+        return None, None
+    exists = parallel.on_main((out_dir / checkpoint.LATEST).exists)  # once: the ranks must agree
+    if config.init_from == "auto" and not exists:
+        return None, None
+    path, remarks = parallel.on_main(lambda: checkpoint.newest(out_dir))
+    if parallel.is_main:
+        for remark in remarks:
+            print(remark, file=sys.stderr, flush=True)
+    return path, checkpoint.load(path)
 
 
-def open_log(run: Run, metadata: dict[str, Any], saved: dict[str, Any] | None) -> None:
+def open_log(
+    run: Run, metadata: dict[str, Any], path: Path | None, saved: dict[str, Any] | None
+) -> None:
     """Begin the log, or go on with the one that the checkpoint remembers."""
     config = run.config.as_dict()
     if saved is None:
         run.logger.open(config=config, metadata=metadata)
     else:
-        path = Path(run.config.out_dir) / checkpoint.LATEST
         say(run, f"going on from {path} at iteration {run.iter_num}")
         if changes := checkpoint.changes(saved, config, run.origin["dataset"]):
             say(run, f"not the run it was: {changes}")

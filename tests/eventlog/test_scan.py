@@ -19,7 +19,7 @@ from eventlog import record as record_room
 from eventlog.ledger import DEFECTS, Defect, Numbers
 from eventlog.record import MAX_LINE_BYTES, decode, encode
 from eventlog.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, words
-from eventlog.scan import MAX_DEFECTS, Scanner, scan
+from eventlog.scan import MAX_DEFECTS, Scanner, scan_file
 from tests import corrupt
 from tests.strategies import SESSIONS, T, damages, journal, journals, line
 
@@ -661,7 +661,7 @@ def test_a_file_is_read_as_its_bytes_are(tmp_path, monkeypatch):
     path.write_bytes(A0 + A1 + b"#\n" + A2[:50])
     scanner = Scanner()
 
-    assert names(scan(path, scanner)) == "a0 a1"
+    assert names(scan_file(path, scanner)) == "a0 a1"
     assert found(scanner) == found(read(A0 + A1 + b"#\n" + A2[:50])[1])
 
 

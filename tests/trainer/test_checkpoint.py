@@ -32,7 +32,7 @@ def test_model_and_optimizer_go_on_bit_for_bit(tmp_path):
     for seed in range(3):
         step(model, optimizer, seed)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    path, _ = checkpoint.save(tmp_path, state, is_best=False)
+    path, _, _ = checkpoint.save(tmp_path, state, is_best=False)
     expected = [step(model, optimizer, seed) for seed in range(3, 8)]
 
     saved = checkpoint.load(path)
@@ -44,7 +44,7 @@ def test_model_and_optimizer_go_on_bit_for_bit(tmp_path):
 
 
 def test_plain_torch_load_reads_it(tmp_path):
-    path, size_bytes = checkpoint.save(tmp_path, {"iter_num": 7}, is_best=False)
+    path, size_bytes, _ = checkpoint.save(tmp_path, {"iter_num": 7}, is_best=False)
 
     assert torch.load(path, weights_only=True)["iter_num"] == 7
     assert path.stat().st_size == size_bytes

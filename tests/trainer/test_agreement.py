@@ -1,0 +1,99 @@
+"""Checkpoint and journal agree, or a resumed run says in which point they do not."""
+
+import pytest
+
+from trainer import checkpoint
+from trainer.train import main
+
+
+@pytest.fixture
+def out(flags, tmp_path):
+    """A finished run whose best checkpoint (iteration 2) is not its latest (iteration 8)."""
+    with pytest.MonkeyPatch.context() as patch:
+        losses = iter([3.0, 2.0, 2.5, 2.4, 2.3])
+        patch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(losses)))
+        assert main(flags(tmp_path, max_iters=8, eval_interval=2)) == 0
+    return tmp_path
+
+
+def journal_of(out):
+    (journal,) = out.glob("*.jsonl")
+    return journal
+
+
+def damage(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_event_of_a_checkpoint_holds_its_size_and_its_digest(out, only_run):
+    last = only_run(out).checkpoints[-1]
+
+    assert last["size_bytes"] == (out / "ckpt.pt").stat().st_size
+    assert last["sha256"] == checkpoint.sha256_of(out / "ckpt.pt")
+
+
+def test_what_agrees_is_taken_without_a_word(out):
+    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
+
+
+@pytest.mark.parametrize("where", [0.01, 0.5, 0.99])
+def test_one_damaged_byte_in_the_latest_is_found_and_the_best_is_taken(
+    out, flags, where, capfd, only_run
+):
+    damage(out / "ckpt.pt", int(where * (out / "ckpt.pt").stat().st_size))
+
+    assert main(flags(out, max_iters=9, init_from="resume")) == 0
+
+    told = capfd.readouterr()
+    assert "passed over: " in told.err
+    assert str(out / "ckpt.pt") in told.err
+    assert f"going on from {out / 'best.pt'} at iteration 2" in told.out
+    assert [row["iter"] for row in only_run(out).training_iterations] == list(range(10))
+
+
+def test_half_a_file_is_passed_over_too(out):
+    whole = (out / "ckpt.pt").read_bytes()
+    (out / "ckpt.pt").write_bytes(whole[: len(whole) // 2])
+
+    path, (remark,) = checkpoint.newest(out)
+
+    assert path == out / "best.pt"
+    assert remark.startswith(f"passed over: {out / 'ckpt.pt'}: ")
+
+
+def test_where_none_is_whole_the_error_names_each(out):
+    for name in ("ckpt.pt", "best.pt"):
+        damage(out / name, 2000)
+
+    with pytest.raises(ValueError, match=r"ckpt\.pt.*; passed over: .*best\.pt"):
+        checkpoint.newest(out)
+
+
+def test_a_checkpoint_whose_event_was_not_logged_any_more_is_taken(out):
+    """Killed between the rename and the event: the file is whole and durable all the same."""
+    journal = journal_of(out)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    at = max(i for i, line in enumerate(lines) if b'"event":"checkpoint"' in line)
+    journal.write_bytes(b"".join(lines[:at]))
+
+    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
+
+
+def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
+    journal = journal_of(out)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-6]))
+
+    path, (remark,) = checkpoint.newest(out)
+
+    assert path == out / "ckpt.pt"
+    assert f"{journal} has {len(lines) - 6} of the " in remark
+    assert f"eventlog verify {journal}" in remark
+
+
+def test_a_checkpoint_without_its_journal_is_taken(out):
+    journal_of(out).unlink()
+
+    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
