@@ -49,7 +49,7 @@ class SessionFold:
     changed: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        told = ("host", "pid", "boot_id", "from_iter", "checkpoint")
+        told = ("host", "pid", "boot_id", "from_iter", "checkpoint", "found")
         row = {
             "s": self.s,
             "started": self.started,

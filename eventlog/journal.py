@@ -21,7 +21,7 @@ from eventlog.appender import RETRY_AFTER_S, Appender
 from eventlog.disk import DISK, Disk
 from eventlog.errors import JournalClosed, JournalLocked
 from eventlog.record import Clock, Record, decode, encode
-from eventlog.repair import repair_tail
+from eventlog.repair import last_record, repair_tail
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
@@ -91,7 +91,9 @@ class Journal:
                 torn=torn,
                 may_reserve=has_locks,
             )
-            self._append("open", opening | ({"found": found} if found else {}))
+            last = last_record(path)
+            met = {"prev": {"s": last.s, "n": last.n}} if last else {}
+            self._append("open", opening | met | ({"found": found} if found else {}))
             if self._appender.n_waiting:
                 raise OSError(f"{path}: the disk refused the journal's first line")
             disk.sync_data(fd)

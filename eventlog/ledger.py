@@ -6,7 +6,7 @@ Knows numbers and names, not bytes: a run's journal and its segments share one l
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -96,9 +96,14 @@ class Numbers:
         self.late: dict[int, int] = {}  # records that came after one of a higher number
         self.foreign: Defect | None = None
 
+    @property
+    def end(self) -> int:
+        """One more than the highest number seen."""
+        return self.starts[-1] + len(self.crcs[-1]) if self.starts else 0
+
     def admit(self, n: int, crc: int, offset: int, file: str) -> str:
         """The record's standing: `new`, `duplicate` or `conflict`."""
-        end = self.starts[-1] + len(self.crcs[-1]) if self.starts else -1
+        end = self.end if self.starts else -1
         if n == end:
             self.crcs[-1].append(crc)
             return "new"
@@ -151,6 +156,7 @@ class Ledger:
         self._sessions: dict[str, Numbers] = {}
         self._found: list[Defect] = []
         self._repeated: dict[tuple[str, str], Defect] = {}
+        self._met: dict[str, Defect] = {}
         self._run_id: Any = None
 
     @property
@@ -162,7 +168,15 @@ class Ledger:
     def defects(self) -> list[Defect]:
         """What is wrong with the numbers and names so far."""
         gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
-        return [*self._found, *self._repeated.values(), *gaps]
+        return [*self._found, *self._repeated.values(), *gaps, *self._lost_ends()]
+
+    def _lost_ends(self) -> Iterator[Defect]:
+        """Records at a session's end that the session after it says it met."""
+        for s, met in self._met.items():
+            numbers = self._sessions.get(s)
+            end = numbers.end if numbers else 0
+            if end <= met.last_n:
+                yield replace(met, first_n=end, lost=met.last_n + 1 - end)
 
     def admit(self, record: Record, *, after: Record | None, file: str = "") -> Verdict:
         """Enter a record that comes `after` another one of the same file."""
@@ -191,6 +205,10 @@ class Ledger:
             self._found.append(
                 Defect("newer_format", record.offset, record.size_bytes, record.s, file=file)
             )
+        prev = record.fields.get("prev")
+        if isinstance(prev, dict) and type(prev.get("n")) is int and isinstance(prev.get("s"), str):
+            met = Defect("gap", record.offset, session=prev["s"], last_n=prev["n"], file=file)
+            self._met[prev["s"]] = met
         run_id = record.fields.get("run_id")
         if self._run_id is None:
             self._run_id = run_id

@@ -10,9 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.disk import Disk
-from eventlog.record import decode
+from eventlog.record import Record, decode
 
 TORN_SUFFIX = ".torn"
+
+
+def last_record(path: Path) -> Record | None:
+    """The record in the last whole line, if that line is one."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            end = max(0, data.rfind(b"\n"))
+            start = data.rfind(b"\n", 0, end) + 1
+            return decode(data[start:end], start)
 
 
 def repair_tail(

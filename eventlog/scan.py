@@ -224,7 +224,8 @@ class Scanner:
     def _settle(self, record: Record | None) -> None:
         """Say of the damage since the last record what it cost: `record`, or the end, follows.
 
-        Between two records of one session the gap between them counts it. Otherwise it cost
+        Between two records of one session the gap between them counts it, and also where the
+        next session says with which record the one before it ended. Otherwise it cost
         nothing if no record fits into it, or if it is one write that a crash cut: nothing was
         written behind it, or a session that says it met it there. Else nobody can know.
         """
@@ -237,6 +238,7 @@ class Scanner:
             self._cut_write
             or end - begin < _LEAST_BYTES
             or (record and last and last.s == record.s and last.n < record.n)
+            or (record and last and _follows(record, last))
             or (record and len(damage) == 1 and _met(record, damage[0]))
         ):
             for defect in damage:
@@ -254,6 +256,12 @@ def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | N
         if record is not None:
             return record
     return None
+
+
+def _follows(record: Record, last: Record) -> bool:
+    """Whether this `open` event says with which record the session of `last` ended."""
+    prev = record.fields.get("prev") if record.event == "open" else None
+    return isinstance(prev, dict) and prev.get("s") == last.s and type(prev.get("n")) is int
 
 
 def _met(record: Record, damage: Defect) -> bool:

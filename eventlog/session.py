@@ -145,13 +145,16 @@ class Session:
         self, iter: int, loss: Any, time_ms: Any = None, mfu: Any = MFU_UNKNOWN, **more: Any
     ) -> None:
         """One optimizer step: mean loss, duration in ms without eval and save, MFU in percent."""
-        self.log("iter", iter=iter, loss=loss, time_ms=time_ms, mfu=mfu, **more)
+        self.log(
+            "iter", iter=iter, loss=_real(loss), time_ms=_real(time_ms), mfu=_real(mfu), **more
+        )
 
     def log_eval(
         self, iter: int, train_loss: Any, val_loss: Any, lr: Any = None, **more: Any
     ) -> None:
         """An evaluation before step `iter`; durable at once."""
-        self.log("eval", iter=iter, train_loss=train_loss, val_loss=val_loss, lr=lr, **more)
+        losses = {"train_loss": _real(train_loss), "val_loss": _real(val_loss)}
+        self.log("eval", iter=iter, **losses, lr=_real(lr), **more)
 
     def log_checkpoint(self, iter: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint that is complete and durable at `path`; call it after that, not before."""
@@ -224,6 +227,12 @@ class Session:
                 f"{self.journal_path}: a {event!r} event was not logged: "
                 f"{type(error).__name__}: {error}"
             )
+
+
+def _real(value: Any) -> Any:
+    """A whole number as a float: readers that guess a column's type from its first lines
+    (polars) refuse the first 0.5 after a 0."""
+    return float(value) if type(value) is int and abs(value) < 1 << 53 else value
 
 
 class Compactor:

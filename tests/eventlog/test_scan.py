@@ -850,3 +850,23 @@ def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
     records, scanner = read(A0[:-1] + b"#" + large[:-1] + b"#" + A2)
     assert names(records) == "a0 a1 a2"
     assert cost(scanner) == (0, False)
+
+
+def test_records_lost_at_a_sessions_end_are_counted_where_the_next_one_says_what_it_met():
+    """`prev` of an `open` event: without it nobody could know how far the session went."""
+    opened = line(0, B, "open", prev={"s": A, "n": 3})
+    scanner = Scanner()
+    scanner.feed(line(0) + line(1) + line(2)[:-9] + b"\0" * 9 + b"\n" + opened)
+
+    kinds = {d.kind: d for d in scanner.defects}
+    assert (kinds["gap"].session, kinds["gap"].first_n, kinds["gap"].last_n) == (A, 2, 3)
+    assert kinds["gap"].lost == 2
+    assert [d.lost for d in scanner.defects if d.kind != "gap"] == [0]
+
+
+def test_a_session_that_is_gone_altogether_is_counted_where_the_next_one_met_it():
+    scanner = Scanner()
+    scanner.feed(line(0, B, "open", prev={"s": A, "n": 6}))
+
+    (gap,) = scanner.defects
+    assert (gap.kind, gap.session, gap.first_n, gap.last_n, gap.lost) == ("gap", A, 0, 6, 7)

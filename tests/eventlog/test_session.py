@@ -211,3 +211,22 @@ run.log_iter(1, 1.0)
 os._exit(run.errors)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == 2
+
+
+def test_a_resumed_session_says_which_record_it_met_last(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as first:
+        first.log_iter(0, 1.0)
+    with eventlog.open_run(journal=first.journal_path, save_interval=0) as second:
+        pass
+
+    (told,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
+    assert told == {"s": first.id, "n": 2}
+
+
+def test_whole_numbers_are_logged_as_the_floats_their_column_holds(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, loss=2, time_ms=50, mfu=3)
+        run.log_eval(0, 2, 3, lr=0)
+
+    for row in (r.fields for r in events_of(run) if r.event in ("iter", "eval")):
+        assert {type(v) for k, v in row.items() if k not in ("iter", "durable")} == {float}
