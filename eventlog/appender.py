@@ -82,6 +82,15 @@ class Appender:
         # Space is given back by a truncation, which only the one writer of a file may do.
         self._may_reserve = may_reserve
 
+    def begin_segment(self) -> None:
+        """Write this session to a file of its own from its first record on.
+
+        Raises:
+            OSError: no folder takes one.
+        """
+        if not self._to_segment():
+            raise OSError(f"{self.path}: no folder takes a segment of it")
+
     def write(self, n: int, line: bytes, *, expendable: bool = False) -> None:
         """Write record `n`, or let it wait until the disk takes it.
 

@@ -77,6 +77,14 @@ class Disk:
     def close(self, fd: int) -> None:
         os.close(fd)
 
+    def is_network(self, path: Path) -> bool:
+        """Whether `path` is on a file system that several machines see.
+
+        There O_APPEND is a seek and a write, two writers overwrite each other, and a
+        truncation may cut what another machine has just written.
+        """
+        return _file_system_of(path) in NETWORK_FILE_SYSTEMS
+
     def lock(self, fd: int) -> bool | None:
         """Take the file's writer lock; False if another process holds it.
 
@@ -97,9 +105,23 @@ class Disk:
         return True
 
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs"]
+)
+
 DISK = Disk()
 WRITE_BYTES = 1 << 20
 STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
+
+
+def _file_system_of(path: Path) -> str:
+    """The type of the file system that holds `path`; empty where that cannot be told."""
+    try:
+        mounts = [row.split()[1:3] for row in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return ""
+    holders = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
+    return max(reversed(holders), key=lambda holder: len(holder[0]), default=("", ""))[1]
 
 
 @cache

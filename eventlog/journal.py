@@ -53,7 +53,8 @@ class Journal:
 
         A tail that a crash cut is repaired first: the cut bytes are kept in a file beside
         the journal, and the `open` event says where. The `open` event is durable on return.
-        `fallback` is a folder on another disk, for when the journal's own fails.
+        `fallback` is a folder on another disk, for when the journal's own fails. On a network
+        file system a later session of a journal writes a segment of its own.
 
         Raises:
             JournalLocked: another process is writing it.
@@ -79,7 +80,11 @@ class Journal:
         fd = disk.open_append(path)
         try:
             has_locks = take_lock(fd, path, disk)
-            found, torn = repair_tail(fd, path, name=self.s, disk=disk)
+            last = last_record(path)
+            is_shared = last is not None and disk.is_network(path)
+            found, torn = None, False
+            if not is_shared:
+                found, torn = repair_tail(fd, path, name=self.s, disk=disk)
             folders = [path.parent] + ([fallback] if fallback is not None else [])
             self._appender = Appender(
                 fd,
@@ -91,17 +96,19 @@ class Journal:
                 torn=torn,
                 may_reserve=has_locks,
             )
-            last = last_record(path)
+            if is_shared:
+                self._appender.begin_segment()
             met = {"prev": {"s": last.s, "n": last.n}} if last else {}
             self._append("open", opening | met | ({"found": found} if found else {}))
-            if self._appender.n_waiting:
+            goal = self._appender.goal()
+            if self._appender.n_waiting or goal is None:
                 raise OSError(f"{path}: the disk refused the journal's first line")
-            disk.sync_data(fd)
+            disk.sync_data(goal.fd)
             disk.sync_dir(path.parent)
+            self._appender.reached(goal)
         except BaseException:
             disk.close(fd)
             raise
-        self._appender.durable_n = 1
         _LIVE.add(self)
         self._thread = threading.Thread(
             target=self._sync_until_closed, name="journal-sync", daemon=True

@@ -10,6 +10,7 @@ import pytest
 
 import eventlog
 from eventlog.compact import run_path
+from eventlog.scan import scan_file
 from tests.durability.filesystems import fill, tmpfs
 from tests.durability.writer import Writer, loss_of
 
@@ -20,7 +21,7 @@ FULL_S = 1.3  # how long the disk stays full: the writer has tried again, and wa
 def read(out):
     (journal,) = out.glob("*.jsonl")
     scanner = eventlog.Scanner()
-    return list(eventlog.scan(journal, scanner)), scanner.defects
+    return list(scan_file(journal, scanner)), scanner.defects
 
 
 def check_complete(out, report):

@@ -26,6 +26,7 @@ import pytest
 import eventlog
 from eventlog.compact import run_path
 from eventlog.record import decode
+from eventlog.scan import scan_file
 from tests.durability.filesystems import MAKE, sync_beside, sync_range
 from tests.durability.writer import Writer, checkpoint_of, loss_of
 
@@ -181,7 +182,7 @@ def check_resume(journal, records):
 
 def read(journal):
     scanner = eventlog.Scanner()
-    return list(eventlog.scan(journal, scanner)), scanner.defects
+    return list(scan_file(journal, scanner)), scanner.defects
 
 
 def whole_records(data):

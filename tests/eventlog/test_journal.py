@@ -386,6 +386,32 @@ def test_space_is_reserved_ahead_and_given_back(tmp_path):
     assert iterations(journal.path) == [0]
 
 
+def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_path):
+    """Nobody appends to, or cuts, what another machine may be writing."""
+
+    class NetworkDisk(RecordingDisk):
+        def is_network(self, path):
+            return True
+
+    first = opened(tmp_path / "run.jsonl", disk=NetworkDisk())
+    first.append("iter", {"iter": 0})
+    first.close({})
+    torn = first.path.read_bytes() + b'{"n":3,"s":"half'
+    first.path.write_bytes(torn)
+    for i in (1, 2, 3):
+        disk = NetworkDisk()
+        later = opened(first.path, disk=disk)
+        later.append("iter", {"iter": i})
+        later.close({})
+
+    run = eventlog.load_run(first.path)
+    assert first.path.read_bytes() == torn
+    assert len(list(tmp_path.glob("run.*.0.segment"))) == 3
+    assert [row["iter"] for row in run.training_iterations] == [0, 1, 2, 3]
+    assert [session["last_iter"] for session in run.journal["sessions"]] == [0, 1, 2, 3]
+    assert f"sync run.{later.s}.0.segment" in disk.calls
+
+
 def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tmp_path):
     """Merged by session, not by file: else the resumed takes would be the superseded ones."""
     broken = False
