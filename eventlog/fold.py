@@ -144,7 +144,7 @@ class Fold:
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
             given = fields.get(key)
-            if isinstance(given, dict):
+            if isinstance(given, dict) and given:  # a session that brings none has the one before
                 if known:  # a resumed run: the setting in force is the latest, the change is told
                     session.changed |= {
                         k: [known.get(k), v] for k, v in given.items() if known.get(k) != v

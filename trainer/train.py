@@ -286,6 +286,7 @@ def set_up(config: TrainConfig, parallel: Parallel) -> Run:
     dataset = open_data(config, parallel)
 
     device, dtype = parallel.device, choose_dtype(config.dtype, parallel.device)
+    parallel.on_main(lambda: Path(config.out_dir).mkdir(parents=True, exist_ok=True))
     torch.manual_seed(config.seed)
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it, as nanoGPT
     model = GPT(model_config(config, dataset.meta["vocab_size"])).to(device)

@@ -230,3 +230,14 @@ def test_whole_numbers_are_logged_as_the_floats_their_column_holds(tmp_path):
 
     for row in (r.fields for r in events_of(run) if r.event in ("iter", "eval")):
         assert {type(v) for k, v in row.items() if k not in ("iter", "durable")} == {float}
+
+
+def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
+    with eventlog.open_run(tmp_path, config={"lr": 0.1}, save_interval=0) as first:
+        pass
+    with eventlog.open_run(journal=first.journal_path, save_interval=0):
+        pass
+
+    run = eventlog.load_run(first.journal_path)
+    assert run.config == {"lr": 0.1}
+    assert "changed" not in run.journal["sessions"][1]

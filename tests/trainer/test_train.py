@@ -396,3 +396,11 @@ def test_a_second_signal_leaves_at_once(flags, tmp_path):
     process.communicate(timeout=10)
 
     assert process.returncode == -signal.SIGTERM
+
+
+def test_without_a_log_it_trains_into_a_folder_that_is_not_there_yet(flags, tmp_path):
+    out = tmp_path / "not" / "yet"
+
+    assert main(flags(out, save_log_to_json=False)) == 0
+
+    assert sorted(path.name for path in out.iterdir()) == ["best.pt", "ckpt.pt"]

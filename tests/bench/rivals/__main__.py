@@ -1,0 +1,182 @@
+"""`python -m tests.bench.rivals`: all that are installed, all tests, tests/bench/RESULTS.md.
+
+A quick run is printed and changes nothing.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.bench.rivals import harness, missing_packages, report, rivals
+from tests.bench.rivals.harness import FULL, QUICK, TESTS, Bench, Plan
+
+ALL_TESTS = (*TESTS, "cost", "power")
+Results = report.Results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0: everything that is installed was run."""
+    asked = _parser().parse_args(arguments)
+    contestants = rivals()
+    names = [n for n, rival in contestants.items() if _is_asked(n, rival.PACKAGES, asked.only)]
+    for name in list(names):
+        missing = missing_packages(contestants[name])
+        if missing:
+            names.remove(name)
+            say(f"{name}: not installed ({', '.join(missing)})")
+    if len(names) < len(contestants):
+        say("to have all: pip install -e '.[peers]'")
+    tests = asked.tests.split(",") if asked.tests else ALL_TESTS
+    unknown = set(tests) - set(ALL_TESTS)
+    if unknown or not names:
+        say(f"nothing to run: tests {sorted(unknown)}, contestants {names}")
+        return 2
+    plan = QUICK if asked.quick else FULL
+    with tempfile.TemporaryDirectory(dir=asked.room, prefix="rivals-") as room:
+        where = f"{machine(Path(room))}; seed {asked.seed}"
+        where += f", {asked.jobs} contestants at a time (cost: one)" if asked.jobs > 1 else ""
+        found = run(names, tests, plan, Path(room), seed=asked.seed, jobs=asked.jobs)
+    busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, load {busy} at the end"
+    for by_test in found.values():
+        for figures in by_test.values():
+            figures["run"] = stamp
+    if asked.quick:
+        print(report.render(found))
+        return 0
+    results = report.load()
+    for name, by_test in found.items():
+        results.setdefault(name, {}).update(by_test)
+    report.save(results)
+    say(f"written: {report.RESULTS_MD}")
+    return 0
+
+
+def run(
+    names: list[str], tests: Any, plan: Plan, room: Path, *, seed: int = 1, jobs: int = 1
+) -> Results:
+    """Figures by contestant and test. What fails is said in them, and the rest goes on."""
+    benches = [Bench(name, room / name, plan, seed) for name in names]
+    results: Results = {bench.name: {"who": who(bench)} for bench in benches}
+
+    def alone(bench: Bench) -> None:
+        for test in (test for test in TESTS if test in tests):
+            begin = time.monotonic()
+            results[bench.name][test] = attempt(getattr(bench, test))
+            say(f"{bench.name}: {test}, {time.monotonic() - begin:.0f} s")
+
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(alone, benches))
+        if "cost" in tests:
+            for name, figures in harness.cost(benches, plan, say).items():
+                results[name]["cost"] = figures
+        if "power" in tests and plan.power:
+            for kind, label in (("ext4", "power ext4"), ("xfs", "power XFS")):
+                for name, figures in lose_power(benches, kind, plan, room, seed).items():
+                    results[name][label] = figures
+    finally:
+        for bench in benches:
+            bench.close()
+    return results
+
+
+def attempt(test: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return test()
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"[:300]}
+
+
+def lose_power(
+    benches: list[Bench], kind: str, plan: Plan, room: Path, seed: int
+) -> dict[str, dict[str, Any]]:
+    """All cuts on one kind of file system, summed up; nothing where there can be none here."""
+    try:
+        from tests.durability.filesystems import Unavailable
+    except ImportError:
+        say("no power cuts: tests/durability/filesystems.py is not here")
+        return {}
+    trials = []
+    for trial in range(plan.power):
+        try:
+            trials.append(harness.power(benches, kind, room, seed + trial, say))
+        except Unavailable as error:
+            say(f"no power cuts on {kind}: {error}")
+            return {}
+    return {bench.name: harness.sum_up([t[bench.name] for t in trials]) for bench in benches}
+
+
+def who(bench: Bench) -> dict[str, Any]:
+    package = bench.rival.PACKAGES[0] if bench.rival.PACKAGES else None
+    return {
+        "version": "this tree" if package == "eventlog" else version(package) if package else "-",
+        "setup": bench.rival.VARIANTS[bench.name],
+        "promise": bench.rival.PROMISE,
+    }
+
+
+def machine(room: Path) -> str:
+    """CPU, kernel, file system of `room`, Python: what a figure depends on."""
+    cpu = platform.processor() or platform.machine()
+    cores = "?"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        rows = [row.partition(":") for row in info.read_text().splitlines()]
+        models = [value.strip() for key, _, value in rows if key.strip() == "model name"]
+        cpu, cores = (models[0] if models else cpu), str(len(models))
+    return (
+        f"{cpu} × {cores}, {platform.system()} {platform.release()}, "
+        f"{file_system(room)}, Python {platform.python_version()}"
+    )
+
+
+def file_system(path: Path) -> str:
+    """The type of the file system `path` is on."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return "file system unknown"
+    rows = [line.split() for line in mounts.read_text().splitlines()]
+    on = [(len(row[1]), row[2]) for row in rows if path.resolve().is_relative_to(row[1])]
+    return max(on)[1]
+
+
+def _is_asked(name: str, packages: Any, only: str | None) -> bool:
+    return (
+        only is None or name in only.split(",") or any(p in only.split(",") for p in packages[:1])
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.rivals", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few trials; prints, changes nothing")
+    parser.add_argument("--only", help="contestants or packages, by comma")
+    parser.add_argument("--tests", help=f"of {','.join(ALL_TESTS)}")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="contestants side by side (not for cost)"
+    )
+    parser.add_argument("--room", help="a folder on the disk to test on; default: temporary")
+    return parser
+
+
+_saying = threading.Lock()
+
+
+def say(text: str) -> None:
+    with _saying:
+        print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
