@@ -9,8 +9,6 @@ the last one to write has seen all there is.
 import contextlib
 import os
 import select
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -106,36 +104,3 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
 def _ended(pipe: IO[bytes], timeout_s: float) -> bool:
     ready, _, _ = select.select([pipe], [], [], timeout_s)
     return bool(ready) and not os.read(pipe.fileno(), 1024)
-
-
-def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
-    """A process of its own that runs `follow`, and ends when the returned pipe closes.
-
-    In its own session: neither Ctrl-C nor a killed process group takes it along, and it
-    outlives its parent by one fold.
-
-    Raises:
-        OSError: no such process could be started.
-    """
-    # -P and PYTHONPATH: neither a user's `json.py` in the working folder nor a trainer that
-    # found eventlog through sys.path alone shall keep the compactor from starting.
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "eventlog.cli",
-        "compact",
-        "--follow",
-        "--every",
-        str(every),
-        str(journal),
-    ]
-    here = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )

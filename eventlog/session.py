@@ -16,7 +16,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -26,7 +25,8 @@ from typing import Any
 
 import orjson
 
-from eventlog.compact import compact, follow, run_path, start_follower
+from eventlog.compact import run_path
+from eventlog.compactor import Compactor
 from eventlog.disk import DISK, Disk, atomic_write
 from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
 from eventlog.fold import MFU_UNKNOWN
@@ -35,7 +35,6 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.reader import scan
 from eventlog.record import FORMAT, encode, plain_json
 
-COMPACTOR_PATIENCE_S = 60.0
 URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind"))
 
 
@@ -233,67 +232,6 @@ def _real(value: Any) -> Any:
     """A whole number as a float: readers that guess a column's type from its first lines
     (polars) refuse the first 0.5 after a 0."""
     return float(value) if type(value) is int and abs(value) < 1 << 53 else value
-
-
-class Compactor:
-    """The process that folds a journal beside its writer; a thread where none can start."""
-
-    def __init__(self, journal: Path, every: int) -> None:
-        self._journal = journal
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
-        try:
-            self._process = start_follower(journal, every=every)
-            assert self._process.stdin is not None
-            self._until = self._process.stdin.fileno()
-            _close_in_children(self._until)
-        except OSError as error:
-            say(f"the compactor process could not start ({error}); folding in this process")
-            self._start_thread(every)
-
-    def _start_thread(self, every: int) -> None:
-        read_end, self._until = os.pipe()
-
-        def run() -> None:
-            with os.fdopen(read_end, "rb", buffering=0) as until, contextlib.suppress(OSError):
-                follow(self._journal, every=every, until=until)
-
-        self._thread = threading.Thread(target=run, name="journal-compactor", daemon=True)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Let it fold for the last time and wait; if it did not, fold here."""
-        if os.getpid() != self._pid:
-            return
-        _PIPES.discard(self._until)
-        done = False
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                done = self._process.wait(COMPACTOR_PATIENCE_S) == 0
-        elif self._thread is not None:
-            os.close(self._until)
-            self._thread.join(COMPACTOR_PATIENCE_S)
-        if not done:
-            compact(self._journal)
-
-
-_PIPES: set[int] = set()
-
-
-def _close_in_children(fd: int) -> None:
-    """A forked data loader must not keep the compactor's pipe open after the writer died."""
-    if not _PIPES and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_close_pipes)
-    _PIPES.add(fd)
-
-
-def _close_pipes() -> None:
-    while _PIPES:
-        with contextlib.suppress(OSError):
-            os.close(_PIPES.pop())
 
 
 def _new_journal(out_dir: Path, run_name: str | None, disk: Disk) -> Path:

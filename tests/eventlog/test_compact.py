@@ -15,8 +15,9 @@ import pytest
 
 import eventlog
 from eventlog import compact as compact_function
-from eventlog import session as session_room
-from eventlog.compact import follow, run_path, start_follower
+from eventlog import compactor
+from eventlog.compact import follow, run_path
+from eventlog.compactor import start_follower
 from eventlog.disk import Disk
 from tests.disks import RefusingDisk
 
@@ -273,7 +274,7 @@ def test_without_a_process_the_run_is_folded_in_this_one_and_that_is_said(
     def cannot(*args, **kwargs):
         raise OSError(errno.EAGAIN, "no more processes")
 
-    monkeypatch.setattr(session_room, "start_follower", cannot)
+    monkeypatch.setattr(compactor, "start_follower", cannot)
     run = eventlog.open_run(tmp_path, save_interval=5)
     for i in range(20):
         run.log_iter(i, 1.0)

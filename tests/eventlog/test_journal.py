@@ -550,6 +550,43 @@ def test_a_refused_writer_leaves_every_byte_as_it_was(tmp_path):
     journal.close({})
 
 
+class NoLocks(RecordingDisk):
+    """A file system without locks."""
+
+    def lock(self, fd):
+        return None
+
+
+def test_writers_who_got_past_the_lock_are_both_kept_and_reported(tmp_path):
+    """One write an event, O_APPEND: lines do not mix, and each session's numbers stand alone."""
+    path, n_events = tmp_path / "run.jsonl", 2000
+    opened(path).close({})
+    gate_read, gate_write = os.pipe()
+    children = []
+    for k in range(4):
+        child = os.fork()
+        if child == 0:
+            os.close(gate_write)
+            journal = opened(path, disk=NoLocks(), durability="never")
+            os.read(gate_read, 1)  # all begin together
+            for i in range(n_events):
+                journal.append("iter", {"iter": i, "writer": k, "pad": "x" * (i % 3000)})
+            journal.close({})
+            os._exit(0)
+        children.append(child)
+    time.sleep(0.3)
+    os.close(gate_read)
+    os.close(gate_write)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+
+    records, defects = records_of(path)
+    written = {(r.fields["writer"], r.fields["iter"]) for r in records if r.event == "iter"}
+    assert len(written) == 4 * n_events
+    assert "two_writers" in {d.kind for d in defects}
+    assert [d for d in defects if d.lost != 0] == []
+
+
 WRITER_WITH_A_FORKED_WORKER = """
 import os, sys, time
 sys.path.insert(0, {root!r})

@@ -16,18 +16,18 @@ import pytest
 from eventlog.compact import run_path
 
 WRITER = """
-import mmap, struct, sys
+import mmap, sys
 import eventlog
 out, acknowledged = sys.argv[1:3]
 journal = sys.argv[3] if len(sys.argv) > 3 else None
 with open(acknowledged, "r+b") as file:
-    shared = mmap.mmap(file.fileno(), 16)
-begin = struct.unpack_from("<q", shared, 8)[0]
+    shared = memoryview(mmap.mmap(file.fileno(), 16)).cast("q")
+begin = shared[1]
 run = eventlog.open_run(out, journal=journal, from_iter=begin if journal else None,
                         save_interval=100)
 for i in range(begin, 10**9):
     run.log_iter(i, 1.0 / (i + 1), 50.0, 3.0, tokens_per_s=1000.0 * i)
-    struct.pack_into("<q", shared, 0, i + 1)
+    shared[0] = i + 1  # one store of eight bytes: struct.pack_into clears them first
 """
 
 
@@ -36,9 +36,9 @@ class Writer:
 
     def __init__(self, folder, journal=None, begin=0):
         acknowledged = folder / "acknowledged"
-        acknowledged.write_bytes(struct.pack("<qq", begin, begin))
+        acknowledged.write_bytes(struct.pack("qq", begin, begin))
         with open(acknowledged, "r+b") as file:
-            self._shared = mmap.mmap(file.fileno(), 16)
+            self._shared = memoryview(mmap.mmap(file.fileno(), 16)).cast("q")
         command = [sys.executable, "-c", WRITER, str(folder / "out"), str(acknowledged)]
         command += [str(journal)] if journal else []
         self.process = subprocess.Popen(command, start_new_session=True)
@@ -50,7 +50,7 @@ class Writer:
 
     @property
     def acknowledged(self):
-        return struct.unpack_from("<q", self._shared, 0)[0]
+        return self._shared[0]
 
     def kill(self):
         self.process.kill()
@@ -149,3 +149,30 @@ def test_when_the_whole_process_tree_is_killed_compact_recovers_it(tmp_path):
     assert first.stdout == f"{run_path(writer.journal)}\n"
     assert [row["iter"] for row in run["training_iterations"]][:done] == list(range(done))
     assert run_path(writer.journal).read_bytes() == recovered
+
+
+FORKING_WRITER = """
+import os, sys, time
+import eventlog
+run = eventlog.open_run(sys.argv[1])
+run.log_iter(0, 1.0)
+if os.fork() == 0:
+    time.sleep(60)
+    os._exit(0)
+print(run.journal_path, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_forked_worker_that_outlives_the_writer_does_not_keep_the_compactor_waiting(tmp_path):
+    command = [sys.executable, "-c", FORKING_WRITER, str(tmp_path)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        journal = tmp_path / os.path.basename(writer.stdout.readline().strip())
+        writer.kill()
+        writer.wait()
+
+        assert len(folded_by_itself(journal)["training_iterations"]) == 1
+    finally:
+        os.killpg(writer.pid, signal.SIGKILL)
+        writer.stdout.close()

@@ -1,0 +1,115 @@
+"""The process that keeps the run JSON beside a writer, and outlives it by one fold."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import IO
+
+from eventlog.compact import compact, follow
+from eventlog.journal import say
+
+PATIENCE_S = 60.0
+
+
+class Compactor:
+    """The process that folds a journal beside its writer; a thread where none can start."""
+
+    def __init__(self, journal: Path, every: int) -> None:
+        self._journal = journal
+        self._pid = os.getpid()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        try:
+            self._process = start_follower(journal, every=every)
+            assert self._process.stdin is not None
+            self._until: IO[bytes] = self._process.stdin
+        except OSError as error:
+            say(f"the compactor process could not start ({error}); folding in this process")
+            self._thread, self._until = _start_thread(journal, every)
+        _LIVE.add(self)
+
+    def finish(self) -> None:
+        """Let it fold for the last time and wait; if it did not, fold here.
+
+        Raises:
+            OSError: the run JSON could not be written.
+        """
+        if os.getpid() != self._pid:
+            return
+        _LIVE.discard(self)
+        self._until.close()
+        done = False
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                done = self._process.wait(PATIENCE_S) == 0
+        elif self._thread is not None:
+            self._thread.join(PATIENCE_S)
+        if not done:
+            compact(self._journal)
+
+    def let_go_in_child(self) -> None:
+        """A forked data loader must not keep the pipe open after the writer died."""
+        self._until.close()
+
+
+def _start_thread(journal: Path, every: int) -> tuple[threading.Thread, IO[bytes]]:
+    """A thread that runs `follow` until the returned pipe closes."""
+    read_end, write_end = os.pipe()
+
+    def run() -> None:
+        with os.fdopen(read_end, "rb", buffering=0) as until, contextlib.suppress(OSError):
+            follow(journal, every=every, until=until)
+
+    thread = threading.Thread(target=run, name="journal-compactor", daemon=True)
+    thread.start()
+    return thread, os.fdopen(write_end, "wb", buffering=0)
+
+
+def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
+    """A process of its own that runs `follow`, and ends when the returned pipe closes.
+
+    In its own session: neither Ctrl-C nor a killed process group takes it along, and it
+    outlives its parent by one fold.
+
+    Raises:
+        OSError: no such process could be started.
+    """
+    # -P and PYTHONPATH: neither a user's `json.py` in the working folder nor a trainer that
+    # found eventlog through sys.path alone shall keep the compactor from starting.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "eventlog.cli",
+        "compact",
+        "--follow",
+        "--every",
+        str(every),
+        str(journal),
+    ]
+    here = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+
+_LIVE: "weakref.WeakSet[Compactor]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for compactor in list(_LIVE):
+        compactor.let_go_in_child()
+    _LIVE.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
