@@ -21,7 +21,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -75,7 +75,10 @@ def open_run(
     Raises:
         JournalLocked: another process is writing that journal.
         OSError: the folder or the journal cannot be written.
+        ValueError: there is no such policy.
     """
+    if durability not in get_args(Durability):
+        raise ValueError(f"durability={durability!r}: it is one of {get_args(Durability)}")
     out_dir = Path(out_dir)
     opening: dict[str, Any] = {"format": FORMAT}
     if journal is not None:
@@ -95,13 +98,16 @@ def open_run(
         "metadata": dict(metadata or {}),
     }
     opening = {k: v for k, v in opening.items() if v is not None}
-    opening |= {"durability": durability, "fallback": os.fspath(fallback or _state_folder())}
+    opening |= {"durability": durability}
+    fallback = fallback or _state_folder()
+    if fallback is not None:
+        opening |= {"fallback": os.fspath(fallback)}
     journal_file = Journal(
         path,
         _within_a_line(path, opening, disk),
         durability=durability,
         sync_interval_s=sync_interval_s,
-        fallback=Path(opening["fallback"]),
+        fallback=None if fallback is None else Path(fallback),
         disk=disk,
     )
     return Session(
@@ -291,9 +297,12 @@ def _working_folder() -> str | None:
     return None
 
 
-def _state_folder() -> Path:
+def _state_folder() -> Path | None:
     """Where a program keeps what must outlive it and is nobody's business (XDG)."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "eventlog"
+    with contextlib.suppress(RuntimeError):  # a user id without a home, as containers have
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(state) / "eventlog"
+    return None
 
 
 def _boot_id() -> str | None:

@@ -241,3 +241,23 @@ def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
     run = eventlog.load_run(first.journal_path)
     assert run.config == {"lr": 0.1}
     assert "changed" not in run.journal["sessions"][1]
+
+
+def test_a_policy_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match="durability='always': it is one of"):
+        eventlog.open_run(tmp_path / "out", durability="always")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(session_room.Path, "home", homeless)
+
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+
+    assert [r.event for r in events_of(run)] == ["open", "iter", "close"]
