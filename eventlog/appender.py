@@ -72,6 +72,7 @@ class Appender:
         self._fds = [fd]  # the journal's own stays open to the end: it holds the lock
         self._torn = torn  # the file ends inside a line: the next write begins with LF
         self._new_name = False
+        self._has_hole = False
         self._waiting: deque[tuple[int, bytes, bool]] = deque()
         self._waiting_bytes = 0
         self._unsynced: deque[tuple[int, bytes]] = deque()
@@ -142,6 +143,11 @@ class Appender:
             self.write_waiting()
 
     @property
+    def is_past_hope(self) -> bool:
+        """Whether waiting is in vain: not all records can become durable any more."""
+        return self.sync_failed or self._has_hole
+
+    @property
     def n_waiting(self) -> int:
         """Records in memory that no disk has taken."""
         return len(self._waiting)
@@ -205,6 +211,8 @@ class Appender:
         if goal.fd != self._fd:
             return  # the file was given up meanwhile: its lines are in the segment, unsynced
         self._new_name = self._new_name and goal.folder is None
+        if self._has_hole:
+            return  # what no file that was synced has cannot be called durable any more
         self.durable_n = max(self.durable_n, goal.n)
         while self._unsynced and self._unsynced[0][0] < self.durable_n:
             self._unsynced_bytes -= len(self._unsynced.popleft()[1])
@@ -237,13 +245,15 @@ class Appender:
             lines = [line for _, line in self._unsynced] + [line for _, line, _ in self._waiting]
             fd = -1
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                self._make(folder)
                 fd = self._disk.open_new(folder / name)
                 self._write_all(fd, b"".join(lines))
             except OSError:
                 if fd >= 0:
                     self._disk.close(fd)
                 continue
+            first_n = self._unsynced[0][0] if self._unsynced else self.accepted_n
+            self._has_hole = self._has_hole or first_n > self.durable_n
             self._fds.append(fd)
             self._fd, self.path = fd, folder / name
             self._torn, self._new_name = False, True
@@ -254,6 +264,13 @@ class Appender:
             self._waiting_bytes = 0
             return True
         return False
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder whose name is as durable as what will be in it."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir(exist_ok=True)
+            self._disk.sync_dir(folder.parent)
 
     def _write_all(self, fd: int, data: bytes) -> None:
         done = 0

@@ -81,7 +81,7 @@ class Journal:
         try:
             has_locks = take_lock(fd, path, disk)
             last = last_record(path)
-            is_shared = last is not None and disk.is_network(path)
+            is_shared = os.fstat(fd).st_size > 0 and disk.is_network(path)
             found, torn = None, False
             if not is_shared:
                 found, torn = repair_tail(fd, path, name=self.s, disk=disk)
@@ -182,7 +182,7 @@ class Journal:
         target = self.n
         deadline = time.monotonic() + timeout_s
         with self._synced:
-            while self.durable_n < target and not (self._appender.sync_failed or self._closed):
+            while self.durable_n < target and not (self._appender.is_past_hope or self._closed):
                 self._wanted.set()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():

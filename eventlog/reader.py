@@ -82,15 +82,16 @@ class Reader:
             first = next(group)
             if first.event == "open":
                 self._note_fallback(first)
+                yield from self._read_strangers(to_the_end, before=first.t)
             self._sessions.setdefault(s)
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
             yield from heapq.merge(whole, *segments, key=attrgetter("n"))
             done.add(s)
-        for s in self._sessions_of_segments():
-            if s not in done:
-                yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
+        for s in [s for s in self._sessions if s not in done]:
+            yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
+        yield from self._read_strangers(to_the_end)
         self._ended = to_the_end
 
     def _read(
@@ -113,14 +114,15 @@ class Reader:
     def _scanner(self, path: Path) -> Scanner:
         return self._segments.setdefault(path, Scanner(self.ledger, path.name))
 
-    def _sessions_of_segments(self) -> list[str]:
-        """Sessions that have segments, in order: as in the journal, others by their first time."""
-        known = list(self._sessions)
-        found = dict.fromkeys(s for _, s in self._find_segments())
-        if self._start:  # only those that were looked at
-            return [s for s in found if s in self._sessions]
-        strangers = sorted((s for s in found if s not in self._sessions), key=self._first_time)
-        return [*(s for s in known if s in found), *strangers]
+    def _read_strangers(self, to_the_end: bool, before: str = "~") -> Iterator[Record]:
+        """Sessions that are in segments alone (a network file system), in order of time."""
+        if self._start:
+            return  # only what is said from there on was asked for
+        found = dict.fromkeys(s for _, s in self._find_segments() if s not in self._sessions)
+        for t, s in sorted((self._first_time(s), s) for s in found):
+            if t < before:
+                self._sessions.setdefault(s)
+                yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
 
     def _first_time(self, s: str) -> str:
         """When the first record was written that the segments of `s` begin with."""

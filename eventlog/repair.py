@@ -11,6 +11,7 @@ from typing import Any
 
 from eventlog.disk import Disk
 from eventlog.record import Record, decode
+from eventlog.scan import Scanner
 
 TORN_SUFFIX = ".torn"
 
@@ -29,7 +30,7 @@ def last_record(path: Path) -> Record | None:
 def repair_tail(
     fd: int, path: Path, *, name: str, disk: Disk
 ) -> tuple[dict[str, Any] | None, bool]:
-    """Make the journal end with a whole line. Only for who holds its lock.
+    """Make the journal end with a whole record. Only for who holds its lock.
 
     What was found, as the `open` event tells it (None: nothing to repair), and whether the
     file still ends inside a line, so that the next write must begin with LF. The cut bytes
@@ -43,16 +44,22 @@ def repair_tail(
         tail = data[start:]
     if not tail:
         return None, False
-    found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
     if decode(tail) is not None:
-        return {"unterminated": found}, True
+        return {"unterminated": {"offset": start, "size_bytes": len(tail)}}, True
+    # A power loss may leave whole records without their line feeds, zeros behind them.
+    scanner = Scanner()
+    whole = [*scanner.feed(tail), *scanner.finish()]
+    if whole:
+        keep = whole[-1].offset + len(whole[-1].line)
+        start, tail = start + keep, tail[keep:]
+    found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
     kept = path.with_name(f"{path.stem}.{name}{TORN_SUFFIX}")
     try:
         _keep_aside(kept, tail, disk)
         disk.truncate(fd, start)
     except OSError as error:  # nothing is cut that is not kept: the LF alone parts old from new
         return {"torn": found | {"kept_in": None, "error": str(error)}}, True
-    return {"torn": found | {"kept_in": kept.name}}, False
+    return {"torn": found | {"kept_in": kept.name}}, bool(whole)
 
 
 def _keep_aside(kept: Path, tail: bytes, disk: Disk) -> None:

@@ -333,6 +333,28 @@ def test_where_no_disk_can_be_synced_events_are_still_written_and_that_is_said(t
     assert "a power loss may cost those since record 1" in capsys.readouterr().err
 
 
+def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durable(
+    tmp_path, monkeypatch
+):
+    """And nobody waits for it in vain."""
+    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 500)
+    broken = False
+    disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
+    journal = opened(tmp_path / "run.jsonl", disk=disk, durability="checkpoint")
+    for i in range(50):
+        journal.append("iter", {"iter": i})
+    broken = True
+    journal.append("eval", {"iter": 50}, urgent=True)
+
+    begun = time.monotonic()
+    assert not journal.sync()
+
+    assert time.monotonic() - begun < 10
+    assert journal.durable_n == 1
+    journal.close({})
+    assert iterations(journal.path) == list(range(50))
+
+
 def test_what_a_full_disk_refuses_for_too_long_goes_to_the_fallback(tmp_path, monkeypatch):
     monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
     fallback = tmp_path / "another disk"
@@ -488,6 +510,24 @@ def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
     (kept,) = tmp_path.glob("*.torn")
     assert kept.read_bytes() == b'{"n":3,"s' + bytes(5000)
     assert iterations(journal.path) == [0, 1]
+    assert records_of(journal.path)[1] == []
+
+
+def test_a_whole_record_without_its_line_feed_before_a_tail_of_zeros_is_not_cut(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    journal.append("iter", {"iter": 0})
+    journal.append("iter", {"iter": 1})
+    whole = journal.path.read_bytes().rstrip(b"\n")
+    journal.close({})
+    journal.path.write_bytes(whole + bytes(3000))
+
+    again = opened(journal.path)
+    again.append("iter", {"iter": 2})
+    again.close({})
+
+    (kept,) = tmp_path.glob("*.torn")
+    assert kept.read_bytes() == bytes(3000)
+    assert iterations(journal.path) == [0, 1, 2]
     assert records_of(journal.path)[1] == []
 
 
