@@ -25,6 +25,9 @@ def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
     return Reader(Path(path)).read_on(to_the_end=True)
 
 
+_LATEST = "~"  # behind every time, as text
+
+
 class Reader:
     """Reads a journal as far as it is, and on when it has grown."""
 
@@ -80,10 +83,10 @@ class Reader:
         done = set()
         for s, group in groupby(journal, key=attrgetter("s")):
             first = next(group)
+            self._sessions.setdefault(s)
             if first.event == "open":
                 self._note_fallback(first)
                 yield from self._read_strangers(to_the_end, before=first.t)
-            self._sessions.setdefault(s)
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
@@ -114,13 +117,13 @@ class Reader:
     def _scanner(self, path: Path) -> Scanner:
         return self._segments.setdefault(path, Scanner(self.ledger, path.name))
 
-    def _read_strangers(self, to_the_end: bool, before: str = "~") -> Iterator[Record]:
+    def _read_strangers(self, to_the_end: bool, before: str = _LATEST) -> Iterator[Record]:
         """Sessions that are in segments alone (a network file system), in order of time."""
         if self._start:
             return  # only what is said from there on was asked for
         found = dict.fromkeys(s for _, s in self._find_segments() if s not in self._sessions)
         for t, s in sorted((self._first_time(s), s) for s in found):
-            if t < before:
+            if t < before or before == _LATEST:
                 self._sessions.setdefault(s)
                 yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
 
@@ -128,9 +131,10 @@ class Reader:
         """When the first record was written that the segments of `s` begin with."""
         for path, session in self._find_segments():
             if session == s:
-                for record in Scanner().feed(next(read_chunks(path), b"")):
+                scanner = Scanner()
+                for record in [*scanner.feed(next(read_chunks(path), b"")), *scanner.finish()]:
                     return record.t
-        return ""
+        return _LATEST
 
     def _find_segments(self) -> list[tuple[Path, str]]:
         """The segments there are, each with its session, in the order they were written."""
