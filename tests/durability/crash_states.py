@@ -1,0 +1,413 @@
+"""Every state a power loss may leave, from the calls that a writer made.
+
+`TracingDisk` is the real disk with a list of the calls that change it. `World` replays
+them as a journaling file system keeps them: what was synced is there; of the rest each
+block may be there, or be as it was, or be zeros where the file had none; the file may
+have any of the sizes it had meanwhile; a name that no folder sync covered may be there or
+not, each rename whole or not at all. After a sync that failed the kernel calls the pages
+clean: what it dropped no later sync brings back.
+"""
+
+import itertools
+import math
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from eventlog.disk import Disk
+
+BLOCK_BYTES = 128  # a real one has 512 or 4096; smaller tears a line into more pieces
+
+Op = tuple[Any, ...]
+State = dict[str, bytes]
+"""The files that are there after a power loss, by their path below the root."""
+
+
+class File:
+    """One file: its bytes as programs see them, and all that may be on the platter instead."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self._sizes = [len(data)]  # it may have any of these; the last is the one programs see
+        self._blocks: dict[int, list[bytes]] = {}  # unsettled ones, in every version since
+        self._dirty: set[int] = set()
+        self._begun: tuple[int, dict[int, int]] = (0, {})
+        self._states: list[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        begin, end = len(self.data), len(self.data) + len(data)
+        self._change(begin, end, lambda: self.data.extend(data))
+        boundaries = range((begin // BLOCK_BYTES + 1) * BLOCK_BYTES, end, BLOCK_BYTES)
+        self._sizes += [*boundaries, end - 1, end]
+
+    def truncate(self, size: int) -> None:
+        if size != len(self.data):
+            self._change(size, len(self.data), lambda: self.data.__delitem__(slice(size, None)))
+            self._sizes.append(size)
+
+    def begin_sync(self) -> None:
+        versions = {i: len(self._blocks[i]) - 1 for i in self._dirty}
+        self._begun = (len(self._sizes) - 1, versions)
+        self._dirty.clear()
+
+    def end_sync(self, *, failed: bool = False) -> None:
+        """What was written before `begin_sync` is on the platter; failed: nobody knows."""
+        if failed:
+            return
+        self._states = None
+        size, versions = self._begun
+        del self._sizes[:size]
+        for i, version in versions.items():
+            del self._blocks[i][:version]
+            if len(self._blocks[i]) == 1:
+                del self._blocks[i]
+
+    def states(self, limit: int, rng: random.Random) -> list[bytes]:
+        """What its bytes may be after a power loss: all of it, or `limit` of very many.
+
+        The first is what programs see.
+        """
+        if self._states is None:
+            self._states = list(dict.fromkeys(self._draw(limit, rng)))[:limit]
+        return self._states
+
+    def _draw(self, limit: int, rng: random.Random) -> Iterator[bytes]:
+        yield bytes(self.data)
+        sizes = list(dict.fromkeys(reversed(self._sizes)))
+        old = {i: versions[0] for i, versions in self._blocks.items()}
+        if len(sizes) * math.prod(map(len, self._blocks.values())) <= limit:
+            for size, *blocks in itertools.product(sizes, *self._blocks.values()):
+                yield self._build(size, dict(zip(self._blocks, blocks, strict=True)))
+            return
+        for size in sizes:  # first what file systems are known to leave: cut tails, zeros, holes
+            yield self._build(size, {})
+            yield self._build(size, old)
+        for i in self._blocks:
+            yield self._build(sizes[0], {i: old[i]})
+            yield self._build(sizes[0], {k: v for k, v in old.items() if k != i})
+        for _ in range(4 * limit):
+            mixed = {i: rng.choice(versions) for i, versions in self._blocks.items()}
+            yield self._build(rng.choice(sizes), mixed)
+
+    def _build(self, size: int, blocks: dict[int, bytes]) -> bytes:
+        data = bytearray(self.data[:size].ljust(size, b"\0"))
+        for i, block in blocks.items():
+            begin = i * BLOCK_BYTES
+            data[begin : begin + BLOCK_BYTES] = block[: max(0, size - begin)]
+        return bytes(data[:size])
+
+    def _change(self, begin: int, end: int, change: Callable[[], object]) -> None:
+        self._states = None
+        touched = range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES))
+        for i in touched:
+            self._blocks.setdefault(i, [self._block(i)])
+        change()
+        for i in touched:
+            self._blocks[i].append(self._block(i))
+        self._dirty.update(touched)
+
+    def _block(self, i: int) -> bytes:
+        return bytes(self.data[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]).ljust(BLOCK_BYTES, b"\0")
+
+
+class Folder:
+    """The names in one folder; of those that no sync covered any may have come or gone."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, File | Folder] = {}
+        self._settled: dict[str, File | Folder] = {}
+        self._changes: list[tuple[str | None, str | None, File | Folder | None]] = []
+
+    def change(self, gone: str | None, come: str | None, node: "File | Folder | None") -> None:
+        self._changes.append((gone, come, node))
+        self._apply(self.names, gone, come, node)
+
+    def sync(self) -> None:
+        self._settled = dict(self.names)
+        self._changes.clear()
+
+    def states(self) -> list[dict[str, "File | Folder"]]:
+        """Which names there may be after a power loss; the first is what programs see."""
+        found = {}
+        for kept in itertools.product((True, False), repeat=min(len(self._changes), 5)):
+            names = dict(self._settled)
+            early = len(self._changes) - len(kept)  # of very many the older ones all stand
+            for change in (
+                *self._changes[:early],
+                *itertools.compress(self._changes[early:], kept),
+            ):
+                self._apply(names, *change)
+            found[tuple(sorted((name, id(node)) for name, node in names.items()))] = names
+        return list(found.values())
+
+    @staticmethod
+    def _apply(names, gone, come, node) -> None:
+        if gone is not None:
+            names.pop(gone, None)
+        if come is not None:
+            names[come] = node
+
+
+class World:
+    """A folder tree as a file system keeps it, built from a trace of calls."""
+
+    def __init__(self) -> None:
+        self.root = Folder()
+        self._files: dict[int, File] = {}
+
+    def apply(self, op: Op) -> None:
+        match op:
+            case "create", number, path:
+                folder, name = self._place(path)
+                folder.change(None, name, self._files.setdefault(number, File()))
+            case "write", number, data:
+                self._files[number].write(data)
+            case "truncate", number, size:
+                self._files[number].truncate(size)
+            case "sync begins", number:
+                self._files[number].begin_sync()
+            case "sync ends", number:
+                self._files[number].end_sync()
+            case "sync fails", number:
+                self._files[number].end_sync(failed=True)
+            case "sync folder", path, within:
+                for folder in within:
+                    self._folder(folder)
+                self._folder(path).sync()
+            case "rename", source, target:
+                folder, name = self._place(source)
+                node = folder.names[name]
+                folder.change(name, self._place(target)[1], node)
+            case "unlink", path:
+                folder, name = self._place(path)
+                folder.change(name, None, None)
+            case "folder", path:  # it was there before the story began
+                self._folder(path)
+                self.root.sync()
+            case "power loss", state, numbers:
+                self._begin_with(state, numbers)
+
+    def states(
+        self, limit: int, rng: random.Random, *, limit_of_a_file: int = 200
+    ) -> Iterator[State]:
+        """What may be there after a power loss now: all of it, or `limit` of very many.
+
+        The first is what programs see.
+        """
+        layouts = [
+            [(path, file.states(limit_of_a_file, rng)) for path, file in layout]
+            for layout in self._layouts(self.root)
+        ]
+        n_states = [math.prod(len(states) for _, states in layout) for layout in layouts]
+        if sum(n_states) <= limit:
+            for layout in layouts:
+                for datas in itertools.product(*(states for _, states in layout)):
+                    yield {path: data for (path, _), data in zip(layout, datas, strict=True)}
+            return
+        yield {path: states[0] for path, states in layouts[0]}
+        for _ in range(limit - 1):
+            (layout,) = rng.choices(layouts, n_states if rng.random() < 0.5 else None)
+            yield {path: rng.choice(states) for path, states in layout}
+
+    def _layouts(self, folder: Folder, under: str = "") -> Iterator[list[tuple[str, File]]]:
+        """The ways in which names may be there, each with the files that they name."""
+        for names in folder.states():
+            parts = [
+                [[(under + name, node)]]
+                if isinstance(node, File)
+                else list(self._layouts(node, f"{under}{name}/"))
+                for name, node in names.items()
+            ]
+            for layout in itertools.product(*parts):
+                yield [entry for part in layout for entry in part]
+
+    def _begin_with(self, state: State, numbers: dict[str, int]) -> None:
+        """The machine is on again: `state` is on the platter and nothing else is."""
+        folders = [name for name, node in self.root.names.items() if isinstance(node, Folder)]
+        self.root, self._files = Folder(), {}
+        for name in folders:
+            self._folder(name)
+        for path, data in state.items():
+            folder, name = self._place(path)
+            folder.names[name] = self._files[numbers[path]] = File(data)
+            folder.sync()
+        self.root.sync()
+
+    def _place(self, path: str) -> tuple[Folder, str]:
+        folder, _, name = path.rpartition("/")
+        return self._folder(folder), name
+
+    def _folder(self, path: str) -> Folder:
+        if path in ("", "."):
+            return self.root
+        folder = self.root.names.get(path)
+        if folder is None:
+            folder = Folder()
+            self.root.change(None, path, folder)
+        assert isinstance(folder, Folder)
+        return folder
+
+
+class TracingDisk(Disk):
+    """The real disk below `root`, with a trace of the calls, and with faults where one wants them.
+
+    `refuse(operation, file name)` answers None (do it), an errno (raise it), or for a write
+    a fraction of the bytes to take. `before(op)` is called before each change, `meanwhile`
+    while a sync goes on.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.trace: list[Op] = []
+        self.before: Callable[[], object] = lambda: None
+        self.meanwhile: Callable[[], object] | None = None
+        self.refuse: Callable[[str, str], int | float | None] = lambda operation, name: None
+        self.network = False
+        """Whether it says of itself that several machines write to it."""
+        self.repeated_syncs = 0
+        """Syncs that a session asked of a file after one of its syncs had failed."""
+        self._numbers: dict[str, int] = {}
+        self._open: dict[int, tuple[int, str]] = {}
+        self._failed: set[int] = set()
+        self._owed: dict[int, int] = {}
+        self._next = itertools.count()
+
+    def open_append(self, path, *, exclusive=False):
+        self._ask("open", path)
+        name, is_new = self._name(path), not os.path.exists(path)
+        fd = super().open_append(path, exclusive=exclusive)
+        self._failed.discard(self._numbers.get(name, -1))  # a session of its own
+        return self._opened(fd, name, is_new)
+
+    def open_new(self, path):
+        self._ask("create", path)
+        fd = super().open_new(path)
+        return self._opened(fd, self._name(path), is_new=True)
+
+    def write(self, fd, data):
+        part = self._ask("write", self._open[fd][1])
+        data = bytes(data)
+        if part is not None:
+            data = data[: int(len(data) * part)]
+        if data:
+            self._note("write", self._open[fd][0], data)
+            super().write(fd, data)
+        return len(data)
+
+    def sync_data(self, fd):
+        is_ours = fd in self._open
+        if is_ours:
+            number, name = self._open[fd]
+            self.repeated_syncs += number in self._failed
+        else:  # a reader's own descriptor
+            name = self._name(os.readlink(f"/proc/self/fd/{fd}"))
+            number = self._numbers[name]
+        self._note("sync begins", number)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        try:
+            if fd in self._owed:
+                raise OSError(self._owed.pop(fd), "told to each who has the file open")
+            self._ask("sync", name)
+        except OSError as error:
+            self._note("sync fails", number)
+            if is_ours:
+                self._failed.add(number)
+            else:  # the kernel tells the writer as well, when it asks the next time
+                others = [fd for fd, (other, _) in self._open.items() if other == number]
+                self._owed |= dict.fromkeys(others, error.errno)
+            raise
+        self._note("sync ends", number)
+
+    def sync_dir(self, directory):
+        self._ask("sync_dir", directory)
+        within = [self._name(path) for path in Path(directory).iterdir() if path.is_dir()]
+        self._note("sync folder", self._name(directory), within)
+
+    def truncate(self, fd, size_bytes):
+        self._ask("truncate", self._open[fd][1])
+        self._note("truncate", self._open[fd][0], size_bytes)
+        super().truncate(fd, size_bytes)
+
+    def reserve(self, fd, offset, size_bytes):
+        self._ask("reserve", self._open[fd][1])
+
+    def replace(self, source, target):
+        self._ask("replace", target)
+        self._note("rename", self._name(source), self._name(target))
+        self._numbers[self._name(target)] = self._numbers.pop(self._name(source))
+        super().replace(source, target)
+
+    def unlink(self, path):
+        self._ask("unlink", path)
+        self._note("unlink", self._name(path))
+        del self._numbers[self._name(path)]
+        super().unlink(path)
+
+    def is_network(self, path):
+        return self.network
+
+    def close(self, fd):
+        del self._open[fd]
+        self._owed.pop(fd, None)
+        super().close(fd)
+
+    def has_folder(self, path: Path) -> None:
+        """`path` is there, and its name is durable, before anything else happens."""
+        path.mkdir(exist_ok=True)
+        self._note("folder", self._name(path))
+
+    def lose_power(self, state: State) -> None:
+        """Go on with what a power loss left; every file must be closed."""
+        self.before()
+        put(self.root, state)
+        self._numbers = {path: next(self._next) for path in state}
+        self.trace.append(("power loss", state, dict(self._numbers)))
+
+    def files(self) -> State:
+        """What is there now, as programs see it."""
+        return {name: (self.root / name).read_bytes() for name in self._numbers}
+
+    def world(self) -> World:
+        world = World()
+        for op in self.trace:
+            world.apply(op)
+        return world
+
+    def _name(self, path) -> str:
+        return os.path.relpath(path, self.root)
+
+    def _opened(self, fd: int, name: str, is_new: bool) -> int:
+        if is_new:
+            self._numbers[name] = next(self._next)
+            self._note("create", self._numbers[name], name)
+        self._open[fd] = (self._numbers[name], name)
+        return fd
+
+    def _note(self, *op: Any) -> None:
+        self.before()
+        self.trace.append(op)
+
+    def _ask(self, operation: str, path: str | Path) -> int | float | None:
+        answer = self.refuse(operation, os.path.basename(path))
+        if isinstance(answer, int):
+            raise OSError(answer, os.strerror(answer))
+        return answer
+
+
+def put(root: Path, state: State) -> None:
+    """Make `state` the whole content of `root`."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            os.unlink(os.path.join(folder, name))
+    for path, data in state.items():
+        try:
+            fd = os.open(root / path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        except FileNotFoundError:
+            (root / path).parent.mkdir()
+            fd = os.open(root / path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.write(fd, data)
+        os.close(fd)

@@ -1,0 +1,239 @@
+"""Small faults put into a copy of eventlog, one at a time; the suite has to notice each.
+
+python -m tests.durability.mutants      the table: fault, file, the test that found it
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 300
+
+
+class Mutant(NamedTuple):
+    """`old` in `file` becomes `new`; a test in one of `tests` has to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+SCAN = ("eventlog/test_scan.py",)
+FOLD = ("eventlog/test_fold.py",)
+JOURNAL = ("eventlog/test_journal.py",)
+STATES = ("durability/test_crash_states.py",)
+NTH_CALL = ("durability/test_nth_call.py",)
+
+MUTANTS = [
+    Mutant(
+        "no line feed after a short write",
+        "appender.py",
+        "                self._torn = True\n                self._refused(None)\n",
+        "                self._refused(None)\n",
+        STATES,
+    ),
+    Mutant(
+        "what was written during a sync counts as durable",
+        "appender.py",
+        "self.durable_n = max(self.durable_n, goal.n)",
+        "self.durable_n = self.accepted_n",
+        STATES,
+    ),
+    Mutant(
+        "a failed sync is tried again on the same file",
+        "appender.py",
+        "        moved = self._to_segment()\n        self.sync_failed",
+        "        moved = True\n        self.sync_failed",
+        JOURNAL,
+    ),
+    Mutant(
+        "a segment begins without what was not durable",
+        "appender.py",
+        "[line for _, line in self._unsynced] + ",
+        "",
+        JOURNAL,
+    ),
+    Mutant(
+        "anything is dropped when memory is full",
+        "appender.py",
+        "(_, _, drop) in enumerate(self._waiting) if drop)",
+        "_ in enumerate(self._waiting))",
+        JOURNAL,
+    ),
+    Mutant(
+        "refused records are written last first",
+        "appender.py",
+        "        self._waiting.append((n, line, expendable))\n",
+        "        self._waiting.appendleft((n, line, expendable))\n",
+        NTH_CALL,
+    ),
+    Mutant(
+        "a new journal's name is not durable",
+        "journal.py",
+        "            disk.sync_dir(path.parent)\n",
+        "",
+        STATES,
+    ),
+    Mutant(
+        "a failed sync is not told",
+        "journal.py",
+        '        self._append("io_error", fields)\n',
+        "",
+        NTH_CALL,
+    ),
+    Mutant(
+        "an urgent event waits for its turn",
+        "journal.py",
+        '        elif urgent and self._durability != "never":\n            self._wanted.set()\n',
+        "",
+        JOURNAL,
+    ),
+    Mutant(
+        "the torn tail is cut before it is kept",
+        "repair.py",
+        "        _keep_aside(kept, tail, disk)\n        disk.truncate(fd, start)\n",
+        "        disk.truncate(fd, start)\n        _keep_aside(kept, tail, disk)\n",
+        STATES,
+    ),
+    Mutant(
+        "a whole line without its line feed is cut",
+        "repair.py",
+        "if decode(tail) is not None",
+        "if False",
+        JOURNAL + STATES,
+    ),
+    Mutant(
+        "a second writer gets in",
+        "disk.py",
+        "                return False\n            if error.errno in (errno.ENOLCK",
+        "                return True\n            if error.errno in (errno.ENOLCK",
+        JOURNAL,
+    ),
+    Mutant(
+        "renamed before it is durable",
+        "disk.py",
+        "            disk.sync_data(fd)\n            size_bytes",
+        "            size_bytes",
+        STATES,
+    ),
+    Mutant(
+        "a rename that is not made durable",
+        "disk.py",
+        "    disk.sync_dir(path.parent)\n    return size_bytes",
+        "    return size_bytes",
+        STATES,
+    ),
+    Mutant(
+        "the run JSON outlives its journal",
+        "compact.py",
+        "        _sync_journal(folding.reader.files, disk)\n",
+        "",
+        STATES,
+    ),
+    Mutant(
+        "a checksum is not compared",
+        "record.py",
+        "line[-TRAILER_BYTES:] == b'%b%08x\"}' % (CRC_KEY, crc32(body))",
+        "line[-TRAILER_BYTES:-10] == CRC_KEY",
+        SCAN,
+    ),
+    Mutant(
+        "a record glued behind half a line is not found",
+        "scan.py",
+        "            if record is None:\n                before, searched",
+        "            if True:\n                before, searched",
+        SCAN,
+    ),
+    Mutant(
+        "a last line without line feed is left out",
+        "scan.py",
+        "            self._admit(record, records)\n            self._found",
+        "            self._found",
+        SCAN,
+    ),
+    Mutant(
+        "two different records of one name are one",
+        "ledger.py",
+        'return "duplicate" if known == crc else "conflict"',
+        'return "duplicate"',
+        SCAN,
+    ),
+    Mutant("a gap is one too large", "ledger.py", "lost=n - end", "lost=n - end + 1", SCAN),
+    Mutant(
+        "an iteration taken again does not replace the first",
+        "fold.py",
+        "if self._iters and i <= self._iters[-1]:",
+        "if self._iters and i < self._iters[-1]:",
+        FOLD,
+    ),
+    Mutant(
+        "an eval goes with the iteration that one resumes from",
+        "fold.py",
+        'self._take_back(self._evals, "evals", to_iter + 1)',
+        'self._take_back(self._evals, "evals", to_iter)',
+        FOLD,
+    ),
+]
+
+
+def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
+    """The test that finds this fault; empty if none does. Without a mutant: any that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("eventlog", "tests", "trainer", "tools", "pyproject.toml"):
+            _copy(ROOT / name, copy / name)
+        if mutant is not None:
+            file = copy / "eventlog" / mutant.file
+            text = file.read_text()
+            assert text.count(mutant.old) == 1, f"{mutant.name}: its place is not to be found"
+            file.write_text(text.replace(mutant.old, mutant.new))
+            tests = mutant.tests
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider"]
+            + [f"tests/{test}" for test in tests],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+    if done.returncode == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    return found[1]
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    else:
+        shutil.copy(source, target)
+
+
+def main() -> int:
+    begun = time.monotonic()
+    every = tuple(sorted({test for mutant in MUTANTS for test in mutant.tests}))
+    if failing := killer(None, tests=every):
+        print(f"without any fault put in, {failing} fails")
+        return 1
+    with ThreadPoolExecutor(2) as pool:
+        killers = list(pool.map(killer, MUTANTS))
+    for mutant, by in zip(MUTANTS, killers, strict=True):
+        print(f"{mutant.name:55} {mutant.file:12} {by or 'SURVIVES'}")
+    n_killed = sum(map(bool, killers))
+    print(f"{n_killed} of {len(MUTANTS)} killed, {time.monotonic() - begun:.0f} s")
+    return 0 if n_killed == len(MUTANTS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,438 @@
+"""Whatever a power loss leaves of the disk: every promise holds, and the run goes on.
+
+The calls of whole stories are recorded, every state that a crash may leave between two
+calls is built, and recovery is run on it. That the search finds what is wrong is shown by
+protocols that are wrong on purpose: each must be caught.
+"""
+
+import errno
+import os
+import random
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from eventlog import appender, repair
+from eventlog import compact as compact_function
+from eventlog.appender import Appender, Goal
+from eventlog.journal import Journal
+from tests.durability import stories
+from tests.durability.crash_states import TracingDisk
+from tests.durability.recovery import Violation, examine
+from tests.durability.stories import (
+    FAST,
+    Story,
+    of_a_failing_disk,
+    of_a_full_disk,
+    of_a_network_file_system,
+    of_a_power_loss,
+    of_a_run,
+    once,
+    random_story,
+)
+
+SEED = int(os.environ.get("CRASH_STATES_SEED", "1"))
+LONG_STATES = int(os.environ.get("CRASH_STATES", "1000000"))
+SHARDS = 4
+
+
+@pytest.mark.parametrize(
+    ("tell", "limit"),
+    [
+        (of_a_run, 5000),
+        (of_a_power_loss, 5000),
+        (of_a_failing_disk, 40),
+        (of_a_full_disk, 900),
+        (of_a_network_file_system, 60),
+    ],
+)
+def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limit, tmp_path):
+    found = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
+
+    print(f"{len(found.seen):,} states, {found.n_recoveries:,} recoveries")
+    assert len(found.seen) > 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_in_a_million_states_all_promises_hold(shard):
+    """Stories by seed, until there are so many states; CRASH_STATES and CRASH_STATES_SEED tell."""
+    seen, n_recoveries, n_stories = set(), 0, 0
+    with tempfile.TemporaryDirectory(dir=FAST) as root:
+        while len(seen) < LONG_STATES / SHARDS:
+            seed = f"{SEED}.{shard}.{n_stories}"
+            rng = random.Random(seed)
+            tell = partial(random_story, rng=rng, n_steps=rng.randint(5, 25))
+            try:
+                found = examine(tell, Path(root), limit=1500, rng=rng, seen=seen)
+            except Exception as error:
+                error.add_note(f"in the story of seed {seed}")
+                raise
+            n_stories += 1
+            n_recoveries += found.n_recoveries
+
+    print(
+        f"shard {shard}: {len(seen):,} states, {n_recoveries:,} recoveries, {n_stories:,} stories"
+    )
+
+
+# ---- what is easily forgotten
+
+
+def of_more_than_memory_holds(story):
+    """More is written between two syncs than is remembered, and then the sync fails."""
+    story.open()
+    story.iter(8)
+    story.disk.refuse = once("sync", errno.EIO)
+    story.turn()
+    story.iter()
+    story.sync()
+    story.iter()
+    story.close()
+
+
+def test_what_is_no_longer_in_memory_when_a_sync_fails_is_not_said_to_be_durable(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 300)
+
+    examine(of_more_than_memory_holds, tmp_path, limit=30, rng=random.Random(SEED))
+
+
+def of_a_damaged_journal_on_a_network_file_system(story):
+    """The last whole line is no record: all the same the file may be another machine's too."""
+    story.disk.network = True
+    story.open()
+    story.iter()
+    story.kill()
+    data = story.journal.read_bytes()
+    story.disk.lose_power({story.journal.name: data + bytes(100) + b"\n"})
+    story.open()
+    story.iter()
+    story.close()
+
+
+def test_on_a_network_file_system_a_damaged_journal_is_left_alone_too(tmp_path):
+    found = examine(
+        of_a_damaged_journal_on_a_network_file_system, tmp_path, limit=20, rng=random.Random(SEED)
+    )
+
+    trace = found.story.disk.trace
+    crash = next(at for at, op in enumerate(trace) if op[0] == "power loss")
+    (journal,) = trace[crash][2].values()
+    assert [op for op in trace[crash:] if op[0] in ("write", "truncate") and op[1] == journal] == []
+
+
+def test_a_run_that_moved_to_a_local_disk_goes_on_as_one_curve(tmp_path):
+    """Sessions with a file of their own come before one that is appended to the journal later."""
+    with stories.stepwise() as steps:
+        story = Story(tmp_path, steps)
+        story.disk.network = True
+        story.open()
+        story.iter(3)
+        story.kill()
+        story.open(from_iter=1)
+        story.iter(3)
+        story.kill()
+        story.disk.network = False
+        story.open(from_iter=3)
+        story.iter(2)
+        story.close()
+
+    run = eventlog.load_run(story.journal)
+    assert [row["iter"] for row in run.training_iterations] == [0, 1, 2, 3, 4]
+    assert run.journal["superseded"]["iterations"] == 3
+
+
+# ---- folders
+
+
+def into_a_new_fallback(story):
+    """The other disk has no folder of ours yet: the writer makes it."""
+    story.open()
+    story.iter()
+    story.disk.refuse = lambda op, name: errno.EIO if op == "sync" and ".1." not in name else None
+    story.turn()
+    story.disk.refuse = lambda op, name: None
+    story.iter()
+    story.sync()
+    story.close()
+
+
+def test_a_fallback_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+    examine(into_a_new_fallback, tmp_path, limit=30, rng=random.Random(SEED), has_fallback=False)
+
+
+def test_an_out_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+    with stories.stepwise():
+        disk = TracingDisk(tmp_path)
+        run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk)
+        states = list(disk.world().states(100, random.Random(SEED)))
+        run.close()
+
+    assert all(f"out/{run.journal_path.name}" in state for state in states)
+
+
+# ---- protocols that are wrong on purpose
+
+
+def latest_name(disk):
+    """The name that was made or given last."""
+    return next((op[2] for op in reversed(disk.trace) if op[0] in ("create", "rename")), "")
+
+
+def without_folder_sync(of):
+    """The folder is not synced after a name that ends so was made."""
+
+    def wrong(patch):
+        sync_dir = TracingDisk.sync_dir
+        patch.setattr(
+            TracingDisk,
+            "sync_dir",
+            lambda disk, path: None if latest_name(disk).endswith(of) else sync_dir(disk, path),
+        )
+
+    wrong.__name__ = f"no_folder_sync_after_{of[-5:]}"
+    return wrong
+
+
+def without_sync(of):
+    """Files whose name ends so are never synced, and it looks as if they were."""
+
+    def wrong(patch):
+        sync_data = TracingDisk.sync_data
+
+        def skip(disk, fd):
+            begin = len(disk.trace)
+            sync_data(disk, fd)
+            if os.readlink(f"/proc/self/fd/{fd}").endswith(of):
+                told = disk.trace[begin:]
+                disk.trace[begin:] = [op if op[0] == "write" else ("nothing",) for op in told]
+
+        patch.setattr(TracingDisk, "sync_data", skip)
+
+    wrong.__name__ = f"no_sync_of_{of}"
+    return wrong
+
+
+def open_without_sync(patch):
+    """The `open` event is not synced before `open_run` returns."""
+    sync_data = TracingDisk.sync_data
+
+    def skip(disk, fd):
+        if any(op[0].startswith("sync") for op in disk.trace):
+            sync_data(disk, fd)
+
+    patch.setattr(TracingDisk, "sync_data", skip)
+
+
+def durable_before_the_sync(patch):
+    def wrong(journal):
+        while (goal := journal._appender.goal()) is not None:
+            journal._appender.reached(goal)
+            journal._disk.sync_data(goal.fd)
+            if goal.folder is not None:
+                journal._disk.sync_dir(goal.folder)
+
+    patch.setattr(Journal, "_sync_once", wrong)
+
+
+def durable_is_what_was_written_meanwhile_too(patch):
+    reached = Appender.reached
+    patch.setattr(
+        Appender,
+        "reached",
+        lambda self, goal: reached(self, Goal(goal.fd, self.accepted_n, goal.folder)),
+    )
+
+
+def the_old_file_is_synced_after_going_on_in_a_segment(patch):
+    goal = Appender.goal
+
+    def wrong(appender):
+        found = goal(appender)
+        return found and Goal(appender._fds[0], found.n, found.folder)
+
+    reached = Appender.reached
+    patch.setattr(Appender, "goal", wrong)
+    patch.setattr(
+        Appender, "reached", lambda self, goal: reached(self, Goal(self._fd, goal.n, goal.folder))
+    )
+
+
+def a_failed_sync_is_tried_again(patch):
+    """The second one succeeds: the kernel has nothing left to write."""
+    patch.setattr(Appender, "missed", lambda self, error: True)
+
+
+def a_segment_begins_with_what_comes_next(patch):
+    to_segment = Appender._to_segment
+
+    def wrong(appender):
+        appender._unsynced.clear()
+        return to_segment(appender)
+
+    patch.setattr(Appender, "_to_segment", wrong)
+
+
+def cut_before_it_is_kept(patch):
+    keep_aside = repair._keep_aside
+
+    def wrong(kept, tail, disk):
+        fd = disk.open_append(next(kept.parent.glob("*.jsonl")))
+        disk.truncate(fd, os.fstat(fd).st_size - len(tail))
+        disk.sync_data(fd)
+        disk.close(fd)
+        keep_aside(kept, tail, disk)
+
+    patch.setattr(repair, "_keep_aside", wrong)
+
+
+def cut_and_not_kept(patch):
+    patch.setattr(repair, "_keep_aside", lambda *args: None)
+
+
+def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
+    def wrong(fd, path, *, name, disk):
+        data = path.read_bytes()
+        start = data.rfind(b"\n") + 1
+        if data[start:]:
+            repair._keep_aside(path.with_name(f"{path.stem}.{name}.torn"), data[start:], disk)
+            disk.truncate(fd, start)
+        return None, False
+
+    patch.setattr("eventlog.journal.repair_tail", wrong)
+
+
+def a_torn_tail_is_written_on(patch):
+    patch.setattr("eventlog.journal.repair_tail", lambda *args, **named: (None, False))
+
+
+def no_line_feed_after_a_short_write(patch):
+    patch.setattr(
+        Appender, "_torn", property(lambda self: False, lambda self, torn: None), raising=False
+    )
+
+
+def the_number_of_a_refused_record_is_given_again(patch):
+    append = Journal._append
+
+    def wrong(journal, event, fields):
+        n = append(journal, event, fields)
+        journal.n -= bool(journal._appender.n_waiting)
+        return n
+
+    patch.setattr(Journal, "_append", wrong)
+
+
+def a_refused_record_is_forgotten(patch):
+    wait = Appender._wait
+
+    def wrong(appender, n, line, expendable):
+        if not expendable:
+            wait(appender, n, line, expendable)
+
+    patch.setattr(Appender, "_wait", wrong)
+
+
+def refused_records_are_written_last_first(patch):
+    def wrong(appender, n, line, expendable):
+        appender._waiting.appendleft((n, line, expendable))
+
+    patch.setattr(Appender, "_wait", wrong)
+
+
+def close_does_not_wait_for_the_disk(patch):
+    patch.setattr(stories._Thread, "join", lambda self, timeout_s: None)
+    patch.setattr(stories._Thread, "is_alive", lambda self: False)
+
+
+def replace_in_place(patch):
+    def wrong(path, write, *, disk, digest=None):
+        fd = disk.open_append(path)
+        disk.truncate(fd, 0)
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write = lambda data: disk.write(fd, data)
+            file.writelines = lambda pieces: disk.write(fd, b"".join(pieces))
+            write(file)
+        disk.sync_data(fd)
+        disk.close(fd)
+        disk.sync_dir(path.parent)
+
+    patch.setattr("eventlog.atomic_write", wrong)
+    patch.setitem(compact_function.__globals__, "atomic_write", wrong)
+
+
+def the_run_json_does_not_wait_for_the_journal(patch):
+    patch.setitem(compact_function.__globals__, "_sync_journal", lambda files, disk: None)
+
+
+def told_of_a_checkpoint_before_it_is_saved(patch):
+    def wrong(story):
+        story._log("checkpoint", iter=story.i, path="ckpt.pt", version=len(story.weights))
+        story.save()
+
+    patch.setattr(Story, "checkpoint", wrong)
+
+
+LOST = "although it was durable"
+NOT_KEPT = "not kept anywhere"
+NOT_WHOLE = "neither the old nor the new one|not complete"
+NOT_A_LINE = "does not stand in a line of its own"
+
+WRONG = [
+    (without_folder_sync(".jsonl"), of_a_run, "the journal is not there"),
+    (without_folder_sync(".segment"), of_a_failing_disk, LOST),
+    (without_folder_sync(".json"), of_a_run, "the run JSON is gone"),
+    (without_folder_sync("ckpt.pt"), of_a_run, "not complete"),
+    (without_folder_sync(".torn"), of_a_power_loss, NOT_KEPT),
+    (without_sync(".jsonl"), of_a_run, LOST),
+    (without_sync(".segment"), of_a_failing_disk, LOST),
+    (without_sync(".tmp"), of_a_run, NOT_WHOLE),
+    (without_sync(".torn"), of_a_power_loss, NOT_KEPT),
+    (open_without_sync, of_a_run, LOST),
+    (durable_before_the_sync, of_a_run, LOST),
+    (durable_is_what_was_written_meanwhile_too, of_a_run, LOST),
+    (the_old_file_is_synced_after_going_on_in_a_segment, of_a_failing_disk, LOST),
+    (a_failed_sync_is_tried_again, of_a_failing_disk, LOST),
+    (a_segment_begins_with_what_comes_next, of_a_failing_disk, f"{LOST}|of has not"),
+    (cut_before_it_is_kept, of_a_power_loss, NOT_KEPT),
+    (cut_and_not_kept, of_a_power_loss, NOT_KEPT),
+    (a_whole_last_line_is_cut_for_want_of_its_line_feed, of_a_run, "changed what was there"),
+    (a_torn_tail_is_written_on, of_a_power_loss, NOT_A_LINE),
+    (no_line_feed_after_a_short_write, of_a_full_disk, NOT_A_LINE),
+    (the_number_of_a_refused_record_is_given_again, of_a_full_disk, "two records are named"),
+    (a_refused_record_is_forgotten, of_a_full_disk, "although it was"),
+    (refused_records_are_written_last_first, of_a_full_disk, "higher number|although it was"),
+    (close_does_not_wait_for_the_disk, of_a_run, LOST),
+    (replace_in_place, of_a_run, NOT_WHOLE),
+    (the_run_json_does_not_wait_for_the_journal, of_a_run, "it was made of has not"),
+    (told_of_a_checkpoint_before_it_is_saved, of_a_run, "not complete"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tell", "words"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
+)
+def test_a_protocol_that_is_wrong_is_caught(wrong, tell, words, tmp_path, monkeypatch):
+    wrong(monkeypatch)
+
+    with pytest.raises(Violation, match=words):
+        examine(tell, tmp_path, limit=100, limit_of_a_file=24, rng=random.Random(SEED))
+
+
+def test_a_recorded_disk_is_told_of_every_call_that_changes_a_file(tmp_path):
+    """What the writer did beside the disk object would be missing from all the states above."""
+    with stories.stepwise() as steps:
+        story = Story(tmp_path, steps)
+        random_story(story, random.Random(SEED), 30)
+        (state, *_) = story.disk.world().states(1, random.Random(SEED))
+
+    assert state == {
+        str(path.relative_to(tmp_path)): path.read_bytes()
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
