@@ -406,6 +406,9 @@ def of_a_failing_disk(story: Story) -> None:
 def of_a_full_disk(story: Story) -> None:
     """Writes are short, then refused, until there is space again."""
     story.open()
+    story.disk.refuse = once("write", 0.3)
+    story.iter()
+    story.steps.sleep(2)
     story.iter()
     for part in (0.3, 0.99, 0.0):
         story.disk.refuse = once("write", part)

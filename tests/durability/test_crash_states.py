@@ -43,10 +43,10 @@ SHARDS = 4
     ("tell", "limit"),
     [
         (of_a_run, 5000),
-        (of_a_power_loss, 5000),
+        (of_a_power_loss, 3000),
         (of_a_failing_disk, 40),
-        (of_a_full_disk, 900),
-        (of_a_network_file_system, 60),
+        (of_a_full_disk, 400),
+        (of_a_network_file_system, 40),
     ],
 )
 def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limit, tmp_path):
