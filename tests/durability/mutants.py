@@ -112,6 +112,13 @@ MUTANTS = [
         JOURNAL + STATES,
     ),
     Mutant(
+        "whole records before a tail of zeros are cut",
+        "repair.py",
+        "    if whole:\n        keep",
+        "    if False:\n        keep",
+        JOURNAL,
+    ),
+    Mutant(
         "a second writer gets in",
         "disk.py",
         "                return False\n            if error.errno in (errno.ENOLCK",

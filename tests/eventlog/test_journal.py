@@ -496,6 +496,25 @@ def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
         assert kept == []
 
 
+def test_a_whole_record_without_its_line_feed_is_told_as_that_and_nothing_is_cut(tmp_path):
+    journal = opened(tmp_path / "run.jsonl")
+    journal.append("iter", {"iter": 0})
+    whole = journal.path.read_bytes().rstrip(b"\n")
+    journal.close({})
+    journal.path.write_bytes(whole)
+
+    again = opened(journal.path)
+    again.close({})
+
+    opening = next(r for r in records_of(journal.path)[0] if r.s == again.s)
+    last = whole.rpartition(b"\n")[2]
+    assert opening.fields["found"] == {
+        "unterminated": {"offset": len(whole) - len(last), "size_bytes": len(last)}
+    }
+    assert list(tmp_path.glob("*.torn")) == []
+    assert journal.path.read_bytes().startswith(whole + b"\n")
+
+
 def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
