@@ -18,17 +18,21 @@ damage, and names what is missing. `Fold` makes the run of it: one curve, also o
 resumed sessions that took iterations again. `load_run` does both, for a journal or for
 a run JSON alike; `compact` writes the run JSON, atomically.
 
+*Annotating.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its
+own beside the journal.
+
 *Resuming.* A new session in the same journal, with the iteration it starts from. A cut
 tail is moved aside first, so that nothing is ever glued to it.
 
 The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to records) know
 no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
-that touches the disk; `load`, `compact` and `session` put them together; `cli` is thin.
+that touches the disk; `load`, `compact`, `session` and `annotate` put them together; `cli` is thin.
 FORMAT.md is the law.
 """
 
+from eventlog.annotate import Annotator, annotate
 from eventlog.compact import compact
-from eventlog.disk import atomic_write
+from eventlog.disk import atomic_write, is_locked
 from eventlog.errors import (
     EventlogError,
     JournalClosed,
@@ -40,7 +44,7 @@ from eventlog.errors import (
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
-from eventlog.reader import scan
+from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
 from eventlog.scan import Scanner
@@ -49,6 +53,7 @@ from eventlog.session import Session, open_run
 __all__ = [
     "FORMAT",
     "MFU_UNKNOWN",
+    "Annotator",
     "Defect",
     "EventlogError",
     "Fold",
@@ -56,15 +61,18 @@ __all__ = [
     "JournalLocked",
     "Ledger",
     "NewerFormat",
+    "Reader",
     "Record",
     "RecordTooLarge",
     "Run",
     "Scanner",
     "Session",
     "UnreadableRun",
+    "annotate",
     "atomic_write",
     "compact",
     "compare_runs",
+    "is_locked",
     "load_run",
     "open_run",
     "scan",

@@ -49,7 +49,7 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
         _sync_journal(folding.reader.files, disk)
         document = run.to_json()
         atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
-        if alive or not _moved_on(folding):
+        if not _moved_on(folding, was_alive=alive):
             return run
 
 
@@ -70,10 +70,14 @@ def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
     file.writelines(pieces)
 
 
-def _moved_on(folding: Folding) -> bool:
-    """Whether a writer has taken up a journal that had been read to its end."""
-    size_bytes = os.stat(folding.path).st_size
-    return size_bytes != folding.reader.journal.size_bytes or is_locked(folding.path)
+def _moved_on(folding: Folding, *, was_alive: bool) -> bool:
+    """Whether what was written is old already.
+
+    A writer has taken up a journal that had been read to its end, or a note came; or the
+    writer has left, and its follower's last word may have been overwritten by ours.
+    """
+    is_alive = is_locked(folding.path)
+    return is_alive != was_alive or (not is_alive and folding.reader.is_behind)
 
 
 def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) -> Run:

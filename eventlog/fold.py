@@ -96,6 +96,8 @@ class Fold:
         self._mfus = array("d")
         self._evals: list[Row] = []
         self._checkpoints: list[Row] = []
+        self._run_id: Any = None
+        self._remarks: list[Record] = []  # notes and tags, in the order they were read
 
     @property
     def superseded(self) -> dict[str, int]:
@@ -104,13 +106,17 @@ class Fold:
 
     def add(self, record: Record) -> None:
         """Fold one record in."""
+        self.kinds[record.event] += 1
+        if record.event in ("note", "tag"):
+            self._remarks.append(record)
+        if "annotates" in record.fields:
+            return  # it was said by somebody who does not write the run, whenever it is read
         session = self.sessions.get(record.s)
         if session is None:
             session = self.sessions[record.s] = SessionFold(record.s, started=record.t)
             self.started = self.started or record.t
         self.last = session.last = record.t
         session.n_records += 1
-        self.kinds[record.event] += 1
         fields = record.fields
         if "durable" in fields:
             session.durable_n = fields["durable"]
@@ -141,6 +147,7 @@ class Fold:
 
     def _open(self, fields: dict[str, Any], session: SessionFold) -> None:
         session.opened = fields
+        self._run_id = self._run_id or fields.get("run_id")
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
             given = fields.get(key)
@@ -240,10 +247,39 @@ class Fold:
                 "events": dict(sorted(self.kinds.items())),
                 "superseded": self.superseded,
                 "missing_iterations": self.missing_iterations(),
+                "tags": self.tags(),
+                "notes": self.notes(),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
             },
         )
+
+    def notes(self) -> list[Row]:
+        """What was noted, by time: `t`, `text`, and what else was said."""
+        unsaid = ("annotates", "durable")
+        return [
+            {"t": record.t} | {k: v for k, v in record.fields.items() if k not in unsaid}
+            for record in self._in_time("note")
+        ]
+
+    def tags(self) -> list[str]:
+        """The tags that were added and not removed later."""
+        tags: set[str] = set()
+        for record in self._in_time("tag"):
+            removed, added = record.fields.get("remove"), record.fields.get("add")
+            tags -= set(map(str, removed if isinstance(removed, list) else ()))
+            tags |= set(map(str, added if isinstance(added, list) else ()))
+        return sorted(tags)
+
+    def _in_time(self, event: str) -> list[Record]:
+        """Those of this run in an order that does not depend on when each was read."""
+        ours = [
+            r
+            for r in self._remarks
+            if r.event == event
+            and (self._run_id is None or r.fields.get("annotates") in (None, self._run_id))
+        ]
+        return sorted(ours, key=lambda r: (r.t, r.s, r.n))
 
     def _superseded_rows(self) -> dict[str, list[Row]]:
         return {

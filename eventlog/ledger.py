@@ -158,6 +158,7 @@ class Ledger:
         self._repeated: dict[tuple[str, str], Defect] = {}
         self._met: dict[str, Defect] = {}
         self._run_id: Any = None
+        self._annotations: dict[tuple[str, str], Defect] = {}
 
     @property
     def sessions(self) -> list[str]:
@@ -168,7 +169,11 @@ class Ledger:
     def defects(self) -> list[Defect]:
         """What is wrong with the numbers and names so far."""
         gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
-        return [*self._found, *self._repeated.values(), *gaps, *self._lost_ends()]
+        strangers = [
+            d for (_, of), d in self._annotations.items() if self._run_id not in (None, of)
+        ]
+        repeated = self._repeated.values()
+        return [*self._found, *repeated, *strangers, *gaps, *self._lost_ends()]
 
     def _lost_ends(self) -> Iterator[Defect]:
         """Records at a session's end that the session after it says it met."""
@@ -192,6 +197,7 @@ class Ledger:
             self._repeat("two_writers", record, file)
         if record.event == "open":
             self._check_open(record, numbers, file)
+        self._note_annotated(record, file)
         if numbers.foreign is not None:
             numbers.foreign.count += 1
             return Verdict.FOREIGN
@@ -217,6 +223,13 @@ class Ledger:
                 "foreign_run", record.offset, session=record.s, count=0, file=file
             )
             self._found.append(numbers.foreign)
+
+    def _note_annotated(self, record: Record, file: str) -> None:
+        """Remember whose run was annotated: whether it is this one may be read only later."""
+        annotated = record.fields.get("annotates")
+        if isinstance(annotated, str):
+            stranger = Defect("foreign_run", record.offset, session=record.s, count=0, file=file)
+            self._annotations.setdefault((record.s, annotated), stranger).count += 1
 
     def _repeat(self, kind: str, record: Record, file: str) -> None:
         """Note a defect of a session once, however often it is seen."""

@@ -98,7 +98,8 @@ class Lines:
         return f"close    {f.get('status')}" + (f": {f['reason']}" if f.get("reason") else "")
 
     def _other(self, record: Record) -> str:
-        said = "  ".join(f"{k} {v}" for k, v in record.fields.items() if k != "durable")
+        unsaid = ("durable", "annotates")
+        said = "  ".join(f"{k} {v}" for k, v in record.fields.items() if k not in unsaid)
         return f"{record.event:8} {said}"
 
 

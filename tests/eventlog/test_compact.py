@@ -301,3 +301,20 @@ def test_an_old_follower_cannot_leave_an_old_file_behind(tmp_path):
         run = orjson.loads(run_path(journal).read_bytes())
         assert [row["iter"] for row in run["training_iterations"]] == list(range(6 + round_))
         assert run["journal"]["status"] == "completed"
+
+
+def test_whoever_folds_while_the_run_ends_does_not_leave_it_running(tmp_path):
+    """`eventlog compact` by hand begins beside a live run and writes after its last fold."""
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    run.log_iter(0, 1.0)
+
+    class DiskThatWaits(Disk):
+        def replace(self, source, target):
+            if run.records == 2:
+                run.close()
+            super().replace(source, target)
+
+    written = eventlog.compact(run.journal_path, disk=DiskThatWaits())
+
+    assert written.status == "completed"
+    assert status_in(run.run_path) == "completed"
