@@ -1,29 +1,53 @@
 """runs: read the files that training runs leave behind.
 
-A run is a run JSON, a journal (.jsonl), a folder of them, or a glob. stdout is data,
-stderr is words. Exit codes: 0 fine, 1 a file could not be read, 2 misuse.
+A run is named by its file (run JSON or journal), a folder, a quoted glob, or the beginning
+of its name; `out` is where names are looked for. stdout is data, stderr is words.
+Exit codes: 0 fine, 1 something could not be read or is not so, 2 misuse.
 """
 
 import argparse
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import eventlog
-from tools import compare, ls
+from tools import archive, compare, diff, export, imports, ls, note, plot, prune, query, show
+from tools.runs import Refusal
 
 # Each room adds its own commands; what is heavy it imports when it is used.
-ROOMS = (ls, compare)
+ROOMS = (ls, show, note, diff, compare, plot, export, imports, archive, query, prune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(list(_joined(sys.argv[1:] if argv is None else argv)))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ● gets a question mark
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `runs ls | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
     except (eventlog.EventlogError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    return code
+
+
+def _joined(argv: Sequence[str]) -> Iterator[str]:
+    """`--sort -age_s` as `--sort=-age_s`: argparse takes a value with a dash for a flag."""
+    words = iter(argv)
+    for word in words:
+        value = next(words, None) if word in ("--sort", "--metric") else None
+        yield word if value is None else f"{word}={value}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,52 +1,134 @@
-"""`runs ls`: what there is, the best run first."""
+"""`runs ls`: what there is; `runs best`: the best of it."""
 
 import argparse
+import math
 import sys
-from typing import Any
+import time
 
+from tools import rows as rows_
 from tools import runs
-from tools.table import print_json, print_table
+from tools.rows import Row
+from tools.table import print_csv, print_json, print_table, with_progress
 
 COLUMNS = {
-    "run": "run", "status": "status", "iterations": "iterations", "final_loss": "final loss",
-    "best_val_loss": "best val", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "started": "started",
+    "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
+    "final_loss": "final loss", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "age_s": "age",
 }  # fmt: skip
+EXPENDABLE = ("avg_mfu", "avg_time_ms", "final_loss", "age_s", "iterations")
+_STATUS_CHARACTERS = 60  # of what is wrong with a broken file; --json has all of it
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "List runs, the best validation loss first."
+    words = "List runs, the best validation loss first; ● marks those being written now."
     command = commands.add_parser("ls", help=words, description=words)
-    command.add_argument("paths", nargs="*", default=["out"], metavar="RUN", help="default: out")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_selection(command)
+    command.add_argument(
+        "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest first"
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="the first N of them")
+    command.add_argument(
+        "--columns", metavar="A,B", help="fields to show, also config.NAME and metadata.NAME"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object a line, all fields")
+    command.add_argument("--csv", action="store_true", help="CSV, figures in full")
     command.set_defaults(run=_ls)
+
+    words = "Find the best run: the lowest best validation loss, or another field."
+    command = commands.add_parser("best", help=words, description=words)
+    _add_selection(command)
+    command.add_argument(
+        "--metric", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest is best"
+    )
+    command.add_argument("--path", action="store_true", help="its path and nothing else")
+    command.add_argument("--json", action="store_true", help="one JSON object, all fields")
+    command.set_defaults(run=_best)
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths", nargs="*", default=[runs.FOLDER], metavar="RUN", help="default: out"
+    )
+    command.add_argument(
+        "--where", metavar="EXPR", help='"best_val_loss < 7 and config.n_layer in (6, 12)"'
+    )
+
+
+def listed(names: list[str], where: str | None = None) -> list[Row]:
+    """The rows of the runs that names mean, of those that `where` is true for.
+
+    Raises:
+        FileNotFoundError, Refusal: a name means nothing or too much; `where` is no expression.
+    """
+    now = time.time()
+    paths = runs.find(names)
+    rows = [
+        rows_.row(runs.glance_at(path), now)
+        for path in with_progress(paths, "reading", at_least=100)
+    ]
+    return rows_.select(rows, where) if where else rows
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    rows = [row(found) for found in runs.load(arguments.paths)]
-    rows.sort(key=lambda row: (row["best_val_loss"] is None, row["best_val_loss"]))
+    rows = rows_.sort(listed(arguments.paths, arguments.where), arguments.sort)[: arguments.limit]
+    columns = COLUMNS | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
+    if arguments.columns:
+        names = [name.strip() for name in arguments.columns.split(",") if name.strip()]
+        columns = {rows_.check_field(rows, name, "--columns"): name for name in names}
     if arguments.json:
         print_json(rows)
+    elif arguments.csv:
+        names = list(columns if arguments.columns else rows_.FIELDS)
+        print_csv([{name: rows_.value(row, name) for name in names} for row in rows], names)
     elif rows:
-        print_table(rows, COLUMNS)
+        expendable = () if arguments.columns else EXPENDABLE
+        shown = [{k: _shown(row, k) for k in columns} for row in rows]
+        print_table(shown, columns, expendable=expendable)
     else:
-        print(f"no runs in {' '.join(arguments.paths)}", file=sys.stderr)
+        filtered = " for which that is true" if arguments.where else ""
+        print(f"no runs in {' '.join(arguments.paths)}{filtered}", file=sys.stderr)
     return 0
 
 
-def row(found: runs.Found) -> dict[str, Any]:
-    """What `ls` says of a run; a broken file is a row that says so."""
-    if found.run is None:
-        return {"run": found.path.name, "status": f"unreadable: {found.error}"} | dict.fromkeys(
-            ("iterations", "final_loss", "best_val_loss", "avg_time_ms", "avg_mfu", "started")
+def _shown(row: Row, key: str) -> object:
+    """A field as the table shows it."""
+    value = rows_.value(row, key)
+    if key == "status" and row["live"]:
+        return f"● {value}"
+    if key == "status" and row["error"]:
+        return f"{value}: {row['error']}"[:_STATUS_CHARACTERS]
+    if key == "age_s" and value is not None:
+        return age(value)
+    return value
+
+
+def age(seconds: float) -> str:
+    """The two numbers that matter least in a long time are left out: 12s, 5m, 3h, 8d."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(max(0, seconds))}s"
+
+
+def _best(arguments: argparse.Namespace) -> int:
+    rows = listed(arguments.paths, arguments.where)
+    measured = [row for row in rows if _is_figure(row, arguments.metric.removeprefix("-"))]
+    best = rows_.sort(measured or rows, arguments.metric)[:1]
+    if not measured:
+        print(
+            f"{' '.join(arguments.paths)}: none of {len(rows):,} runs has a {arguments.metric}",
+            file=sys.stderr,
         )
-    run, summary = found.run, found.run.summary
-    return {
-        "run": run.run_name,
-        "status": run.status,
-        "iterations": summary["total_iterations"],
-        "final_loss": summary["final_train_loss"],
-        "best_val_loss": summary["best_val_loss"],
-        "avg_time_ms": summary["avg_time_ms"],
-        "avg_mfu": summary["avg_mfu"],
-        "started": (run.start_time or "")[:19].replace("T", " "),
-    }
+        return 1
+    if arguments.path:
+        print(best[0]["path"])
+    elif arguments.json:
+        print_json(best)
+    else:
+        columns = COLUMNS | {arguments.metric.removeprefix("-"): arguments.metric} | COLUMNS
+        print_table([{k: _shown(row, k) for k in columns} for row in best], columns)
+    return 0
+
+
+def _is_figure(row: Row, name: str) -> bool:
+    value = rows_.value(row, name)
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,5 +1,9 @@
 """`runs`: a table for people, JSON for programs, never a traceback for a broken file."""
 
+import os
+import subprocess
+import sys
+
 import orjson
 import pytest
 
@@ -59,11 +63,66 @@ def test_compare_prints_the_figures_of_the_guide_and_a_dash_for_what_is_unknown(
     baseline = next(line for line in lines if "baseline" in line).split()
     no_mfu = next(line for line in lines if "no_mfu" in line).split()
     assert baseline[1:] == ["2", "5.0000", "4.0000", "50.0000", "30.0000", "completed"]
-    assert no_mfu[1:] == ["2", "4.0000", "3.0000", "50.0000", "-", "completed"]
+    assert no_mfu[1:] == [
+        "2", "4.0000", "-1.0000", "3.0000", "-1.0000", "50.0000", "+0.0000", "-", "completed",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["ls", "compare"])
+@pytest.mark.parametrize("command", ["ls", "compare", "best", "show"])
 def test_a_name_that_means_nothing_is_one_line_and_exit_one(command, capsys):
     assert main([command, "/nowhere/at/all.json"]) == 1
 
     assert capsys.readouterr() == ("", "/nowhere/at/all.json: no such run, folder or glob\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(zoo):
+    command = f"{sys.executable} -m tools.cli ls --json {zoo} | head -n 1"
+
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_terminal_that_knows_no_unicode_is_no_trouble(zoo):
+    for words in (["ls", zoo], ["show", zoo / "live.jsonl"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.cli", *words],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"? running" in done.stdout
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, capsys, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+
+    assert main(["ls", str(tmp_path)]) == 1
+
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+EVERY_COMMAND = [
+    ["ls"], ["best"], ["show"], ["show", "--json"], ["diff", "{guide}"], ["compare", "{guide}"],
+    ["compare", "--exact", "{guide}"], ["compare", "--at-iter", "2"], ["compare", "--at-time", "2"],
+    ["compare", "--at-tokens", "2"], ["note", "{last}", "words"], ["tag", "{last}", "+word"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_every_command_answers_sensibly_to_everything_in_the_zoo(zoo, capsys, command):
+    for path in (p for p in sorted(zoo.iterdir()) if p.suffix in (".json", ".jsonl")):
+        words = [w.format(guide=zoo / "guide.json", last=path) for w in command]
+
+        code = main(words if "{last}" in command else [*words, str(path)])
+
+        out, err = capsys.readouterr()
+        assert code in (0, 1, 2)
+        assert out or err or command[0] == "diff"
+        assert err.count("\n") <= 1
+        assert "Traceback" not in err

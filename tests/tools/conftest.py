@@ -1,0 +1,98 @@
+"""`zoo`: a folder with everything a folder of runs has after a year, the broken ones too."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eventlog
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LARGE_BYTES = 200_000_000
+
+READABLE = {
+    "finished", "worse", "live", "crashed", "torn", "journal_only",
+    "guide", "guide_crashed", "guide_mfu_object", "guide_nan",
+}  # fmt: skip
+BROKEN = {
+    "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
+    "large_journal",
+}  # fmt: skip
+
+_KILLED = """
+import os, sys, eventlog
+run = eventlog.open_run(sys.argv[1], run_name="killed", save_interval=0, config={"seed": 3})
+for i in range(8):
+    run.log_iter(i, 6.0 - i / 10, 50.0, 30.0)
+    run.log_eval(i, 6.0, 6.5 - i / 10)
+os.kill(os.getpid(), 9)
+"""
+
+
+def make_run(folder, name, val_losses=(5.0, 4.0), *, mfu=30.0, **config):
+    """A completed run at `<name>.jsonl` and `<name>.json`, one iteration and eval a loss."""
+    with eventlog.open_run(
+        folder, run_name=name, config={"max_iters": len(val_losses)} | config, save_interval=0
+    ) as run:
+        for i, val_loss in enumerate(val_losses):
+            run.log_eval(i, val_loss - 0.1, val_loss, lr=1e-3)
+            run.log_iter(i, val_loss + 1, 50.0, mfu)
+    journal = run.journal_path.rename(folder / f"{name}.jsonl")
+    eventlog.compact(journal)
+    return journal
+
+
+def make_zoo(folder):
+    """The zoo, but for its live run; each animal's file bears the name of what it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    make_run(folder, "finished", (5.0, 4.0, 3.5), learning_rate=1e-3)
+    make_run(folder, "worse", (5.0, 4.75), learning_rate=3e-4)
+    make_run(folder, "journal_only", (5.0, 4.5)).with_suffix(".json").unlink()
+    subprocess.run([sys.executable, "-c", _KILLED, folder], check=False)
+    (killed,) = folder.glob("killed_*.jsonl")
+    torn = shutil.copy(killed, folder / "torn.jsonl")
+    os.truncate(torn, killed.stat().st_size - 40)
+    killed.rename(folder / "crashed.jsonl")
+    for old in GOLDEN.glob("guide*.json"):
+        shutil.copy(old, folder / old.name)
+    (folder / "empty.json").touch()
+    (folder / "empty_journal.jsonl").touch()
+    for name in ("binary.json", "binary_journal.jsonl"):
+        (folder / name).write_bytes(bytes(range(256)) * 64)
+    (folder / "no_run.json").write_text('{"training_loss": [1, 2]}')
+    (folder / "half.json").write_bytes((GOLDEN / "guide.json").read_bytes()[:3000])
+    for name in ("large.json", "large_journal.jsonl"):
+        (folder / name).touch()
+        os.truncate(folder / name, LARGE_BYTES)  # a hole: it is read as zeros and takes no space
+    (folder / "notes.txt").write_text("not a run, and not called one")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo_of_the_dead(tmp_path_factory):
+    return make_zoo(tmp_path_factory.mktemp("zoo") / "out")
+
+
+@pytest.fixture
+def zoo(zoo_of_the_dead, tmp_path):
+    """A folder of READABLE and BROKEN runs, by file stem, one of them being written: live."""
+    folder = tmp_path / "out"
+    shutil.copytree(zoo_of_the_dead, folder, copy_function=_copy_with_holes)
+    run = eventlog.open_run(folder, run_name="live", save_interval=0, config={"seed": 5})
+    run.journal_path.rename(folder / "live.jsonl")
+    for i in range(5):
+        run.log_iter(i, 7.0 - i / 10, 50.0, 30.0)
+    yield folder
+    run.close()
+
+
+def _copy_with_holes(source, target):
+    size_bytes = os.path.getsize(source)
+    if size_bytes < LARGE_BYTES:
+        return shutil.copy2(source, target)
+    Path(target).touch()
+    os.truncate(target, size_bytes)
+    return target

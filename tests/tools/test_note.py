@@ -1,0 +1,75 @@
+"""`runs note` and `runs tag`: kept as events, shown in the run, nothing edited."""
+
+import orjson
+import pytest
+
+import eventlog
+from tests.tools.conftest import make_run
+from tools.cli import main
+
+
+def journal_of(path):
+    return orjson.loads(path.with_suffix(".json").read_bytes())["journal"]
+
+
+def test_a_note_is_in_the_run_json_and_the_journal_keeps_its_bytes(tmp_path, capsys):
+    path = make_run(tmp_path, "it")
+    before = path.read_bytes()
+
+    assert main(["note", str(path.with_suffix(".json")), "lr", "too high"]) == 0
+
+    (note,) = journal_of(path)["notes"]
+    assert note["text"] == "lr too high"
+    assert path.read_bytes() == before
+
+
+def test_tags_are_added_and_removed_and_printed(tmp_path, capsys):
+    path = make_run(tmp_path, "it")
+    for tags, left in [
+        (["+good", "paper"], "good\npaper\n"),
+        (["-good"], "paper\n"),
+        ([], "paper\n"),
+    ]:
+        assert main(["tag", str(path), *tags]) == 0
+        assert capsys.readouterr().out == left
+
+    assert journal_of(path)["tags"] == ["paper"]
+
+
+def test_a_live_run_is_tagged_while_it_is_written(zoo, capsys):
+    assert main(["tag", str(zoo / "live.jsonl"), "+watch"]) == 0
+    assert main(["ls", "--json", "--where", "tags like '%watch%'", str(zoo)]) == 0
+
+    tagged, row = capsys.readouterr().out.splitlines()
+    assert tagged == "watch"
+    assert orjson.loads(row)["live"]
+
+
+@pytest.mark.parametrize("tags", [["two words"], ["+"], ["-"], ["++x"], ["a,b"], ["+x", "-x"]])
+def test_what_is_no_tag_is_refused_and_nothing_is_written(tmp_path, capsys, tags):
+    path = make_run(tmp_path, "it")
+
+    assert main(["tag", str(path), *tags]) == 2
+
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.glob("*.segment")) == []
+
+
+@pytest.mark.parametrize("command", [["note", "words"], ["tag", "+x"]])
+def test_an_older_loggers_run_has_no_journal_to_keep_it_beside(zoo, capsys, command):
+    verb, word = command
+
+    assert main([verb, str(zoo / "guide.json"), word]) == 1
+
+    assert "has no journal guide.jsonl beside it" in capsys.readouterr().err
+
+
+def test_a_run_named_by_its_beginning_gets_the_note(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with eventlog.open_run("out", run_name="mine", save_interval=0):
+        pass
+
+    assert main(["note", "min", "here"]) == 0
+
+    (found,) = (tmp_path / "out").glob("mine_*.json")
+    assert [note["text"] for note in journal_of(found)["notes"]] == ["here"]
