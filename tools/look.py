@@ -1,0 +1,171 @@
+"""How pictures look: colours, lines, the words on them, the numbers on their axes."""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import FT2Font
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+
+FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+POINTS_PER_INCH = 72
+TEXT_MAX = 1000
+LEGEND_SIZE = 8.5
+LEGEND_ROW_IN = 0.19
+_HANDLE_IN = 0.62
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of a theme."""
+
+    ground: str
+    ink: str
+    faint: str
+    grid: str
+    bad: str
+    runs: tuple[str, ...]
+
+    def style(self) -> dict[str, Any]:
+        """The settings of matplotlib for what is drawn in this look."""
+        return {
+            "font.family": FONT,
+            "font.size": 9,
+            "text.parse_math": False,  # a `$` in the name of a run is a `$`
+            "text.color": self.ink,
+            "figure.facecolor": self.ground,
+            "axes.facecolor": self.ground,
+            "axes.edgecolor": self.faint,
+            "axes.labelcolor": self.ink,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.unicode_minus": True,
+            "grid.color": self.grid,
+            "grid.linewidth": 0.8,
+            "xtick.color": self.faint,
+            "ytick.color": self.faint,
+            "xtick.labelcolor": self.ink,
+            "ytick.labelcolor": self.ink,
+            "legend.frameon": False,
+            "legend.fontsize": LEGEND_SIZE,
+            "legend.handlelength": 2.6,
+            "legend.columnspacing": 1.2,
+            "legend.labelspacing": 0.35,
+            "legend.borderpad": 0.2,
+            "lines.solid_capstyle": "round",
+            "lines.dash_capstyle": "butt",
+        }
+
+
+# Okabe and Ito's colours, which all kinds of eyes tell apart, less the one that each ground
+# swallows: yellow on white, blue and black on dark.
+LOOKS = {
+    "light": Look(
+        ground="#ffffff", ink="#222222", faint="#6b6b6b", grid="#e6e6e6", bad="#b00020",
+        runs=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
+    ),
+    "dark": Look(
+        ground="#15181c", ink="#e6e6e6", faint="#9aa0a6", grid="#2b3036", bad="#ff6b6b",
+        runs=("#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"),
+    ),
+}  # fmt: skip
+# 7 colours and 4 kinds of line do not fall into step: 28 runs look different
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
+
+
+def clean(text: str) -> str:
+    """`text` on one line, with a box for what the font does not have."""
+    font, text = _font(), text if len(text) <= TEXT_MAX else _shorten(text, TEXT_MAX)
+    kept = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    words = " ".join("".join(kept).split())
+    return "".join(c if font.get_char_index(ord(c)) else "□" for c in words)
+
+
+def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
+    """`text` as it is or, where it is wider than `width_in`, less its middle."""
+    if width_of(text, size, weight) <= width_in:
+        return text
+    low, high = 0, len(text)  # of these many characters: fits, does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = width_of(_shorten(text, middle), size, weight) <= width_in
+        low, high = (middle, high) if fits else (low, middle)
+    return _shorten(text, low)
+
+
+def columns(names: Sequence[str], room_in: float) -> int:
+    """How many of a legend's entries go side by side."""
+    widest_in = max(width_of(name, LEGEND_SIZE) for name in names) + _HANDLE_IN
+    return max(1, min(len(names), int(room_in / widest_in)))
+
+
+def width_of(text: str, size: float, weight: str = "normal") -> float:
+    """Width in inches of `text` at `size` points."""
+    font = FontProperties(family=FONT, size=size, weight=weight)
+    width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
+    return width / POINTS_PER_INCH
+
+
+def count(value: float, _position: Any = None) -> str:
+    """A number on an axis: 250, 2,500, 50k, 1.5M, 3B."""
+    size = abs(value)
+    if size < 10_000:
+        return f"{value:,.6g}"
+    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if size >= unit:
+            return f"{value / unit:.4g}{suffix}" if size < 1e16 else f"{value:.3g}"
+    raise AssertionError
+
+
+def set_log(
+    axes: Axes, name: Literal["x", "y"], low: float, high: float, straight_to: float | None = None
+) -> None:
+    """A log axis over the values `low` to `high`, with ticks that one can read.
+
+    `straight_to`: the axis goes on down to 0, straight from there; without it `low` is positive.
+    """
+    set_scale = axes.set_xscale if name == "x" else axes.set_yscale
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    ratio = high / (straight_to or low)
+    steps = (1.0, 2.0, 5.0) if ratio < 1000 else (1.0,)
+    locator: Locator
+    if straight_to:
+        set_scale("symlog", linthresh=straight_to, linscale=0.4)
+        decades = range(math.floor(math.log10(straight_to)), math.ceil(math.log10(high)) + 1)
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        locator = FixedLocator([0, *(t for t in ticks if straight_to <= t <= high)])
+    else:
+        set_scale("log")
+        locator = (
+            MaxNLocator(6, steps=[1, 2, 5, 10])
+            if ratio < 10
+            else LogLocator(subs=steps, numticks=12)
+        )
+    axis.set_major_locator(locator)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(count))
+
+
+@cache
+def _font() -> FT2Font:
+    return get_font(findfont(FONT))
+
+
+def _shorten(text: str, n: int) -> str:
+    return text[: math.ceil(n / 2)] + "…" + text[len(text) - n // 2 :]
