@@ -272,6 +272,7 @@ class TracingDisk(Disk):
         self._open: dict[int, tuple[int, str]] = {}
         self._failed: set[int] = set()
         self._owed: dict[int, int] = {}
+        self._unheard: set[int] = set()
         self._next = itertools.count()
 
     def open_append(self, path, *, exclusive=False):
@@ -310,6 +311,7 @@ class TracingDisk(Disk):
             meanwhile()
         try:
             if fd in self._owed:
+                self._unheard.discard(number)
                 raise OSError(self._owed.pop(fd), "told to each who has the file open")
             self._ask("sync", name)
         except OSError as error:
@@ -319,8 +321,14 @@ class TracingDisk(Disk):
             else:  # the kernel tells the writer as well, when it asks the next time
                 others = [fd for fd, (other, _) in self._open.items() if other == number]
                 self._owed |= dict.fromkeys(others, error.errno)
+                self._unheard.add(number)
             raise
         self._note("sync ends", number)
+
+    @property
+    def owes_an_error(self) -> bool:
+        """Whether a sync failed for a reader, and the file's writer was not told, or died before."""
+        return bool(self._unheard)
 
     def sync_dir(self, directory):
         self._ask("sync_dir", directory)
