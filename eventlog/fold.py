@@ -97,7 +97,7 @@ class Fold:
         self._evals: list[Row] = []
         self._checkpoints: list[Row] = []
         self._run_id: Any = None
-        self._remarks: list[Record] = []  # notes and tags, in the order they were read
+        self._remarks: list[Record] = []  # notes, tags, alerts, in the order they were read
 
     @property
     def superseded(self) -> dict[str, int]:
@@ -107,7 +107,7 @@ class Fold:
     def add(self, record: Record) -> None:
         """Fold one record in."""
         self.kinds[record.event] += 1
-        if record.event in ("note", "tag"):
+        if record.event in ("note", "tag", "alert"):
             self._remarks.append(record)
         if "annotates" in record.fields:
             return  # it was said by somebody who does not write the run, whenever it is read
@@ -138,6 +138,8 @@ class Fold:
             case "close":
                 session.status = str(fields.get("status", "completed"))
                 session.reason = fields.get("reason")
+                if isinstance(fields.get("ended"), str):
+                    self.last = fields["ended"]
             case "rewind":
                 self._rewind(fields.get("to_iter"))
             case "signal":
@@ -147,6 +149,8 @@ class Fold:
 
     def _open(self, fields: dict[str, Any], session: SessionFold) -> None:
         session.opened = fields
+        if isinstance(fields.get("started"), str) and len(self.sessions) == 1:
+            self.started = fields["started"]
         self._run_id = self._run_id or fields.get("run_id")
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
@@ -249,6 +253,7 @@ class Fold:
                 "missing_iterations": self.missing_iterations(),
                 "tags": self.tags(),
                 "notes": self.notes(),
+                "alerts": self.alerts(),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
             },
@@ -256,10 +261,17 @@ class Fold:
 
     def notes(self) -> list[Row]:
         """What was noted, by time: `t`, `text`, and what else was said."""
+        return self._said("note")
+
+    def alerts(self) -> list[Row]:
+        """What a watchman said was wrong, and was over, by time."""
+        return self._said("alert")
+
+    def _said(self, event: str) -> list[Row]:
         unsaid = ("annotates", "durable")
         return [
             {"t": record.t} | {k: v for k, v in record.fields.items() if k not in unsaid}
-            for record in self._in_time("note")
+            for record in self._in_time(event)
         ]
 
     def tags(self) -> list[str]:

@@ -67,7 +67,7 @@ class Journal:
         self._disk = disk
         self._durability = durability
         self._interval_s = sync_interval_s if durability == "interval" else None
-        self._pid = os.getpid()
+        self._is_fork = False
         self._clock = Clock()
         self._lock = threading.Lock()
         self._told_durable = 0
@@ -129,7 +129,7 @@ class Journal:
             JournalClosed: after `close`.
             RecordTooLarge: the event does not fit in a line; nothing was written.
         """
-        if os.getpid() != self._pid:
+        if self._is_fork:
             return self._ignore_in_child()
         with self._lock:
             if self._closed:
@@ -177,7 +177,7 @@ class Journal:
 
     def sync(self, timeout_s: float = CLOSE_PATIENCE_S) -> bool:
         """Wait until all that was appended so far is durable; False if it is not by then."""
-        if os.getpid() != self._pid:
+        if self._is_fork:
             return False
         target = self.n
         deadline = time.monotonic() + timeout_s
@@ -237,7 +237,7 @@ class Journal:
 
         Waits for the disk, at most CLOSE_PATIENCE_S. A second call does nothing.
         """
-        if os.getpid() != self._pid or self._closed:
+        if self._is_fork or self._closed:
             return
         with self._lock:
             self._append("close", fields)
@@ -274,6 +274,7 @@ class Journal:
 
     def _let_go_after_fork(self) -> None:
         """In a forked child: close the files, so that the lock ends with its owner."""
+        self._is_fork = True
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         self._synced = threading.Condition()

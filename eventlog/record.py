@@ -14,6 +14,7 @@ from dataclasses import is_dataclass
 from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -71,17 +72,17 @@ def encode(
     """
     if not RESERVED.isdisjoint(fields):
         fields = _named(fields, RESERVED)
-    identity = {"n": n, "s": s, "t": t, "event": event}
-    if durable is not None:
-        identity["durable"] = durable
     try:
-        body = orjson.dumps(identity | fields, default=_scalar, option=_OPTIONS)
+        told = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
+        if told.find(b"null") >= 0:  # perhaps a None, perhaps a NaN that orjson wrote as null
+            told = orjson.dumps(_plain_fields(fields))
     except (TypeError, ValueError, RecursionError):  # the rare value: walk them all, slowly
-        body = orjson.dumps(identity | {"event": _text(event)} | _plain_fields(fields))
-    else:
-        if b"null" in body:  # perhaps a None, perhaps a NaN that orjson wrote as null
-            body = orjson.dumps(identity | _plain_fields(fields))
-    body = body[:-1]
+        told = orjson.dumps(_plain_fields(fields))
+    # The identity as text before the fields: one dict of both, dumped at once, costs 0.3 µs more.
+    head = f'{{"n":{n},"s":"{s}","t":"{t}","event":{_name(event)}'
+    if durable is not None:
+        head += f',"durable":{durable}'
+    body = head.encode() + b"," + told[1:-1] if len(told) > 2 else head.encode()
     line = b'%b,"crc":"%08x"}\n' % (body, crc32(body))
     if len(line) > MAX_LINE_BYTES:
         raise RecordTooLarge(
@@ -89,6 +90,12 @@ def encode(
             f"of {MAX_LINE_BYTES:,} bytes"
         )
     return line
+
+
+@lru_cache(maxsize=256)
+def _name(event: str) -> str:
+    """A kind of event as JSON."""
+    return orjson.dumps(_text(event)).decode()
 
 
 def verify(line: bytes) -> bool:
@@ -125,14 +132,16 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._second, self._prefix = -1, ""
+        self._second_us, self._prefix = -1_000_000, ""
 
     def now(self) -> str:
-        second, ns = divmod(time.time_ns(), 1_000_000_000)
-        if second != self._second:
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
-        return f"{self._prefix}.{ns // 1000:06d}+00:00"
+        us = time.time_ns() // 1000
+        left = us - self._second_us
+        if not 0 <= left < 1_000_000:
+            second, left = divmod(us, 1_000_000)
+            self._second_us = us - left
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._prefix}{left:06}+00:00"
 
 
 def _scalar(value: Any) -> Any:

@@ -51,6 +51,7 @@ def open_run(
     durability: Durability = "interval",
     sync_interval_s: float = 1.0,
     fallback: PathLike | None = None,
+    started: str | None = None,
     disk: Disk = DISK,
 ) -> "Session":
     """A new run in `out_dir`, or with `journal` one that goes on.
@@ -69,6 +70,8 @@ def open_run(
             once for evals, checkpoints and the end, without the loop waiting. `every`: before
             each call returns (milliseconds). `checkpoint`: only at the urgent events. `never`:
             when the kernel likes.
+        started: when the run began, ISO 8601, if not now: of a run that is being imported. Its
+            end then is the `ended` that `close` is given.
         fallback: a folder on another disk, for when this one fails; by default eventlog/ in
             the user's state folder (XDG_STATE_HOME).
 
@@ -93,6 +96,7 @@ def open_run(
     opening |= _origin()
     opening |= {
         "from_iter": from_iter,
+        "started": started,
         "checkpoint": checkpoint,
         "config": dict(config or {}),
         "metadata": dict(metadata or {}),
@@ -150,9 +154,10 @@ class Session:
         self, iter: int, loss: Any, time_ms: Any = None, mfu: Any = MFU_UNKNOWN, **more: Any
     ) -> None:
         """One optimizer step: mean loss, duration in ms without eval and save, MFU in percent."""
-        self.log(
-            "iter", iter=iter, loss=_real(loss), time_ms=_real(time_ms), mfu=_real(mfu), **more
-        )
+        fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
+        if not (type(loss) is type(time_ms) is type(mfu) is float):
+            fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
+        self._log("iter", fields)
 
     def log_eval(
         self, iter: int, train_loss: Any, val_loss: Any, lr: Any = None, **more: Any
@@ -167,6 +172,9 @@ class Session:
 
     def log(self, event: str, /, **fields: Any) -> None:
         """Any event, by its kind; see FORMAT.md for those that readers know."""
+        self._log(event, fields)
+
+    def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
             urgent = event in URGENT
             try:

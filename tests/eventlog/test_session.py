@@ -29,6 +29,17 @@ def test_the_files_bear_the_name_the_guide_promises(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [run.run_path.name, run.journal_path.name]
 
 
+def test_an_imported_run_began_and_ended_when_its_source_did(tmp_path):
+    then, later = "2020-01-02T03:04:05+00:00", "2020-01-02T05:00:00+00:00"
+    run = eventlog.open_run(tmp_path, started=then)
+    run.log_iter(0, 1.0)
+    run.close(ended=later)
+
+    loaded = eventlog.load_run(run.run_path)
+    assert (loaded.start_time, loaded.end_time) == (then, later)
+    assert loaded.journal["sessions"][0]["started"] > later
+
+
 def test_two_runs_of_one_second_get_two_names(tmp_path):
     runs = [eventlog.open_run(tmp_path, save_interval=0) for _ in range(5)]
     for run in runs:
