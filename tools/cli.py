@@ -12,11 +12,25 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import eventlog
-from tools import archive, compare, diff, export, imports, ls, note, plot, prune, query, show
+from tools import (
+    archive,
+    compare,
+    diff,
+    export,
+    guard,
+    imports,
+    ls,
+    note,
+    plot,
+    prune,
+    query,
+    serve,
+    show,
+)
 from tools.runs import Refusal
 
 # Each room adds its own commands; what is heavy it imports when it is used.
-ROOMS = (ls, show, note, diff, compare, plot, export, imports, archive, query, prune)
+ROOMS = (ls, show, note, diff, compare, plot, export, imports, archive, query, prune, serve, guard)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,131 @@
+"""A folder a run, and files in it that are whole or grow by what is missing."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+import eventlog
+from tools.history import History
+
+ABOUT = "run.json"
+BLOCK_BYTES = 1 << 20
+
+State = Literal["new", "unchanged", "continued", "replaced"]
+
+
+@dataclass
+class Outcome:
+    """What an export did, and to what."""
+
+    place: str
+    """A path, or what the target calls the run."""
+    state: State
+    n_added: int
+    """Rows, points or records: what the target counts."""
+    note: str = ""
+
+
+def worst(*states: State) -> State:
+    """One word for several files."""
+    order: tuple[State, ...] = ("unchanged", "continued", "new", "replaced")
+    return max(states, key=order.index)
+
+
+def folder(history: History, out: Path) -> Path:
+    """The run's folder in `out`, by its name; another run that bears the name gets its own.
+
+    It holds `run.json`: configuration, metadata and summary, and whose folder it is.
+    """
+    name = re.sub(r"[^\w.+-]+", "_", history.run.run_name).strip(".") or "run"
+    for found in (out / name, out / f"{name}-{history.id[:8]}"):
+        owner = _owner(found)
+        if owner is None or owner == history.id:
+            break
+    found.mkdir(parents=True, exist_ok=True)
+    about = orjson.dumps(history.about(), option=orjson.OPT_INDENT_2, default=str) + b"\n"
+    replace(found / ABOUT, lambda: iter([about]))
+    return found
+
+
+def _owner(place: Path) -> str | None:
+    try:
+        about = orjson.loads((place / ABOUT).read_bytes())
+    except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError:  # somebody else's file
+        return ""
+    return str(about.get("id", "")) if isinstance(about, dict) else ""
+
+
+def replace(path: Path, make: Callable[[], Iterator[bytes]]) -> State:
+    """Make `path` hold what `make` gives: at every instant it is the old file or the new one."""
+    if path.exists() and _holds(path, make()):
+        return "unchanged"
+    state: State = "replaced" if path.exists() else "new"
+    eventlog.atomic_write(path, lambda file: file.writelines(make()))
+    return state
+
+
+def grow(path: Path, make: Callable[[], Iterator[bytes]]) -> tuple[State, int]:
+    """Make `path` hold what `make` gives, by appending where it holds the beginning of that.
+
+    The bytes are the same at each call but for what the run has got since, so that a file cut
+    anywhere, in the middle of a record too, is gone on with at its last byte. Where it holds
+    anything else it is replaced as a whole. Returns how many pieces were written.
+    """
+    if not path.exists():
+        return "new", _replace_counted(path, make)
+    agreed_bytes = _agreement(path, make())
+    if agreed_bytes < path.stat().st_size:
+        return "replaced", _replace_counted(path, make)
+    n_pieces = 0
+    with open(path, "ab") as file:
+        for piece in _beyond(make(), agreed_bytes):
+            file.write(piece)
+            n_pieces += 1
+        if n_pieces:
+            file.flush()
+            os.fsync(file.fileno())
+    return ("continued" if n_pieces else "unchanged"), n_pieces
+
+
+def _replace_counted(path: Path, make: Callable[[], Iterator[bytes]]) -> int:
+    n_pieces = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal n_pieces
+        for piece in make():
+            n_pieces += 1
+            yield piece
+
+    eventlog.atomic_write(path, lambda file: file.writelines(counted()))
+    return n_pieces
+
+
+def _agreement(path: Path, pieces: Iterator[bytes]) -> int:
+    """How many bytes of the file, from its first, are those of `pieces`."""
+    agreed_bytes = 0
+    with open(path, "rb", buffering=BLOCK_BYTES) as file:
+        for piece in pieces:
+            there = file.read(len(piece))
+            if there != piece:
+                return agreed_bytes + (len(there) if piece.startswith(there) else 0)
+            agreed_bytes += len(piece)
+    return agreed_bytes
+
+
+def _beyond(pieces: Iterator[bytes], skip_bytes: int) -> Iterator[bytes]:
+    for piece in pieces:
+        if skip_bytes < len(piece):
+            yield piece[skip_bytes:]
+        skip_bytes = max(0, skip_bytes - len(piece))
+
+
+def _holds(path: Path, pieces: Iterator[bytes]) -> bool:
+    with open(path, "rb", buffering=BLOCK_BYTES) as file:
+        return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
