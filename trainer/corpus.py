@@ -1,17 +1,35 @@
-"""Documents to train on: text, JSONL or Parquet files, or the Python library on this machine."""
+"""Documents to train on: text, JSONL or Parquet files, or the Python library on this machine.
 
+Nothing here is larger in memory than one row of a JSONL or Parquet file; text files stream.
+"""
+
+import codecs
+import gzip
 import hashlib
+import io
 import json
 import sysconfig
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
 
 TEST_FOLDERS = {"test", "tests", "idle_test"}  # slim Python installs leave them out
 INSTALLED_FOLDERS = {"site-packages", "dist-packages", "__pycache__"}
 CHUNK_BYTES = 1 << 20
+PARQUET_ROWS = 1024  # read at once; pyarrow's own 65,536 may be more text than memory
 
 Progress = Callable[[int], object]  # told how many bytes went by
+Document = str | Path  # a text, or the file that is one
+
+CANNOT_READ = (OSError, EOFError, zlib.error)  # a bad disk; a cut .gz; a damaged one
+
+
+def silent(amount: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +58,40 @@ class Corpus:
                     progress(len(chunk))
         return digest.hexdigest()
 
-    def documents(self) -> Iterator[str]:
-        """Every document that is not empty, file by file.
+    def traces(self) -> list[tuple[str, int, int, int, int]]:
+        """What the file system says of each file: another answer when one was written to.
 
-        A text file is one document and is read whole; JSONL and Parquet stream.
+        The last of them, the time of change, is the kernel's own: no program can set it back.
+        """
+        stats = [(path, path.stat()) for path in self.files]
+        return [
+            (str(path.absolute()), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+            for path, s in stats
+        ]
+
+    def documents(self, progress: Progress = silent) -> Iterator[Document]:
+        """Every document that is not empty, file by file; `chunks` has the text of each.
 
         Raises:
             ValueError: a file cannot be read as what it is; names the file and the place in it.
         """
         for path in self.files:
-            if path.suffix in (".jsonl", ".ndjson"):
-                documents = read_jsonl(path, self.text_column)
-            elif path.suffix == ".parquet":
-                documents = read_parquet(path, self.text_column)
-            else:
-                documents = iter([decode(path.read_bytes(), path)])
-            yield from filter(None, documents)
+            yield from documents_of(path, self.text_column, progress)
+
+    def sample(self, n_characters: int) -> Iterator[str]:
+        """About `n_characters` to learn from: the first documents of each file, by its share.
+
+        Always the same; and all documents, each whole, where there is no more than that.
+        """
+        size_bytes = self.size_bytes
+        for path in self.files:
+            left = n_characters * path.stat().st_size // size_bytes + 1
+            for document in documents_of(path, self.text_column, silent):
+                text = beginning(document, left)
+                left -= len(text)
+                yield text
+                if left <= 0:
+                    break
 
 
 def python_library() -> Corpus:
@@ -100,58 +136,160 @@ def open_input(path: Path, text_column: str) -> Corpus:
     return corpus
 
 
-def read_jsonl(path: Path, column: str) -> Iterator[str]:
+def documents_of(path: Path, column: str, progress: Progress) -> Iterator[Document]:
+    """The documents of one file, whatever its kind; the empty ones are passed over."""
+    kind = Path(path.name.removesuffix(".gz").removesuffix(".zst")).suffix
+    if kind in (".jsonl", ".ndjson"):
+        yield from filter(None, read_jsonl(path, column, progress))
+    elif kind == ".parquet":
+        yield from filter(None, read_parquet(path, column, progress))
+    else:
+        if next(read_text(path), ""):
+            yield path
+        progress(path.stat().st_size)
+
+
+def chunks(document: Document) -> Iterator[str]:
+    """The text of a document, some of it at a time."""
+    if isinstance(document, Path):
+        return read_text(document)
+    return (document[i : i + CHUNK_BYTES] for i in range(0, len(document), CHUNK_BYTES))
+
+
+def beginning(document: Document, n_characters: int) -> str:
+    """The document; one that is longer than `n_characters` and not in memory yet is cut there."""
+    if isinstance(document, str):
+        return document
+    taken: list[str] = []
+    for chunk in read_text(document):
+        taken.append(chunk)
+        n_characters -= len(chunk)
+        if n_characters <= 0:
+            break
+    return "".join(taken)
+
+
+def read_text(path: Path) -> Iterator[str]:
+    """The text of a UTF-8 file."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    n_bytes = n_lines = 0
+    try:
+        with opened(path, silent) as file:
+            while True:
+                content = file.read(CHUNK_BYTES)
+                at = n_bytes - len(decoder.getstate()[0])  # a character may lie across a border
+                yield decoder.decode(content, final=not content)
+                if not content:
+                    return
+                n_bytes += len(content)
+                n_lines += content.count(b"\n")
+    except UnicodeDecodeError as error:
+        line = n_lines + error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}, byte {at + error.start}: not UTF-8 text; convert it, for "
+            "example with iconv -f latin1 -t utf-8, or move it away"
+        ) from None
+    except CANNOT_READ as error:
+        raise ValueError(f"{path}, after byte {n_bytes:,}: it cannot be read ({error})") from None
+
+
+def read_jsonl(path: Path, column: str, progress: Progress) -> Iterator[str]:
     """The `column` of each line; blank lines are passed over."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {number}, byte {error.start}: not UTF-8") from None
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict) or column not in row:
-                found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+    number = 0
+    try:
+        with opened(path, progress) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield text_of_row(line, column, f"{path}, line {number}")
+    except CANNOT_READ as error:
+        raise ValueError(f"{path}, after line {number:,}: it cannot be read ({error})") from None
+
+
+def text_of_row(line: bytes, column: str, place: str) -> str:
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}, byte {error.start}: not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not JSON ({getattr(error, 'msg', error)})") from None
+    if not isinstance(row, dict) or column not in row:
+        found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(
+            f"{place}: no field {column!r}, there is {found}; name the right one with --text_column"
+        )
+    if not isinstance(row[column], str):
+        raise ValueError(f"{place}: the field {column!r} is not text")
+    return well_formed(row[column])
+
+
+def well_formed(text: str) -> str:
+    """`text`; half a surrogate pair, which JSON can spell and UTF-8 cannot, becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def read_parquet(path: Path, column: str, progress: Progress) -> Iterator[str]:
+    """The `column` of each row, one group of rows after the other; nulls are passed over."""
+    pyarrow = import_pyarrow(path, "Parquet")
+    place = str(path)
+    try:
+        # Without its own buffer ahead it would hold all of a group, which may be all of the file.
+        with pyarrow.parquet.ParquetFile(
+            path, pre_buffer=False, buffer_size=CHUNK_BYTES, page_checksum_verification=True
+        ) as table:
+            names = table.schema_arrow.names
+            if column not in names:
                 raise ValueError(
-                    f"{path}, line {number}: no field {column!r}, there is {found}; "
+                    f"{path}: no column {column!r}, there is {', '.join(names)}; "
                     "name the right one with --text_column"
                 )
-            if not isinstance(row[column], str):
-                raise ValueError(f"{path}, line {number}: the field {column!r} is not text")
-            yield row[column]
+            for group in range(table.num_row_groups):
+                place = f"{path}, row group {group}"
+                for batch in table.iter_batches(PARQUET_ROWS, row_groups=[group], columns=[column]):
+                    for text in batch.column(0).to_pylist():
+                        if text is not None and not isinstance(text, str):
+                            raise ValueError(f"{path}: the column {column!r} is not text")
+                        yield text or ""
+                progress(path.stat().st_size // table.num_row_groups)
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"{place}: it cannot be read as Parquet ({words})") from None
 
 
-def read_parquet(path: Path, column: str) -> Iterator[str]:
-    """The `column` of each row; nulls are passed over."""
+@contextmanager
+def opened(path: Path, progress: Progress) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where its name says that they are packed."""
+    with ExitStack() as stack:
+        file: Any = io.BufferedReader(stack.enter_context(Told(path, progress)), CHUNK_BYTES)
+        if path.suffix == ".gz":
+            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+        elif path.suffix == ".zst":
+            pyarrow = import_pyarrow(path, "zstd")
+            file = io.BufferedReader(pyarrow.input_stream(file, compression="zstd"))
+        yield stack.enter_context(file)
+
+
+class Told(io.FileIO):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        super().__init__(path)
+        self._progress = progress
+
+    def readinto(self, buffer: Any) -> int:
+        n_bytes = super().readinto(buffer) or 0
+        self._progress(n_bytes)
+        return n_bytes
+
+
+def import_pyarrow(path: Path, what: str) -> ModuleType:
     try:
-        from pyarrow import ArrowInvalid, parquet
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
-        raise ValueError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
-    try:
-        table = parquet.ParquetFile(path)
-        names = table.schema_arrow.names
-        if column not in names:
-            raise ValueError(
-                f"{path}: no column {column!r}, there is {', '.join(names)}; "
-                "name the right one with --text_column"
-            )
-        for batch in table.iter_batches(columns=[column]):
-            for text in batch.column(0).to_pylist():
-                if text is not None and not isinstance(text, str):
-                    raise ValueError(f"{path}: the column {column!r} is not text")
-                yield text or ""
-    except (OSError, ArrowInvalid) as error:
-        raise ValueError(f"{path}: it cannot be read as Parquet ({error})") from None
-
-
-def decode(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}, byte {error.start}: not UTF-8 text; convert it, for example "
-            f"with iconv -f latin1 -t utf-8, or move it away"
-        ) from None
+        raise ValueError(f"{path}: reading {what} needs pyarrow: pip install pyarrow") from None
+    module: ModuleType = pyarrow
+    return module

@@ -4,7 +4,7 @@ Every tokenizer has one special token, `END_OF_TEXT`, which stands behind each d
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import rustbpe
@@ -12,10 +12,11 @@ import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
 SAMPLE_CHARACTERS = 256_000_000  # enough text to learn 64k merges from; more only takes longer
+TEXTS_AT_ONCE = 256  # handed to all cores together, and held in memory meanwhile
 
 
-def build_tokenizer(name: str, documents: Iterable[str]) -> tiktoken.Encoding:
-    """The tokenizer called `name`: `bpe:N`, trained on `documents`, or `bytes`, or `gpt2`.
+def build_tokenizer(name: str, texts: Iterable[str]) -> tiktoken.Encoding:
+    """The tokenizer called `name`: `bpe:N`, trained on `texts`, or `bytes`, or `gpt2`.
 
     `bpe:N` has N ids, the end of text among them; on little text it may find fewer merges.
 
@@ -29,7 +30,7 @@ def build_tokenizer(name: str, documents: Iterable[str]) -> tiktoken.Encoding:
         ranks = {bytes([byte]): byte for byte in range(256)}
         return encoding(name, r"[\s\S]{1,400}", ranks)  # longer pieces encode no faster
     bpe = rustbpe.Tokenizer()
-    bpe.train_from_iterator(first_characters(documents, SAMPLE_CHARACTERS), bpe_size(name) - 1)
+    bpe.train_from_iterator(iter(texts), bpe_size(name) - 1, buffer_size=TEXTS_AT_ONCE)
     ranks = {bytes(token): rank for token, rank in bpe.get_mergeable_ranks()}
     return encoding(name, bpe.get_pattern(), ranks)
 
@@ -85,12 +86,3 @@ def bpe_size(name: str) -> int:
     """N of `bpe:N`, or 0 where the name is not of that form."""
     kind, _, size = name.partition(":")
     return int(size) if kind == "bpe" and size.isascii() and size.isdigit() else 0
-
-
-def first_characters(documents: Iterable[str], limit: int) -> Iterator[str]:
-    """Documents until `limit` characters have gone by."""
-    for document in documents:
-        yield document
-        limit -= len(document)
-        if limit <= 0:
-            return

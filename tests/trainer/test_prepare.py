@@ -1,18 +1,21 @@
 """Text to tokens: once, whole or not at all, and with errors that name the file."""
 
+import gzip
+import hashlib
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pyarrow
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
-from trainer import corpus, prepare, tokenizer
-from trainer.data import Dataset
+from trainer import corpus, pieces, prepare, tokenizer
 from trainer.prepare import main
 
 
@@ -25,7 +28,8 @@ def prepared(tmp_path, input, tokenizer="bytes", text_column="text"):
 def text_of(folder, split):
     """The documents of a split, decoded with the tokenizer that lies beside it."""
     meta = json.loads((folder / "meta.json").read_text())
-    tokens = np.fromfile(folder / f"{split}.bin", meta["dtype"]).tolist()
+    files = [folder / shard["file"] for shard in meta["shards"][split]]
+    tokens = [id for file in files for id in np.fromfile(file, meta["dtype"]).tolist()]
     encoding = tokenizer.from_json(json.loads((folder / "tokenizer.json").read_text()))
     return encoding.decode(tokens).split(tokenizer.END_OF_TEXT)[:-1]
 
@@ -51,14 +55,20 @@ def test_one_book_gives_its_last_tenth_for_validation(tmp_path):
 
 
 def test_a_long_document_is_encoded_in_pieces_and_is_still_one_document(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "PIECE_CHARACTERS", 7)
-    monkeypatch.setattr(prepare, "BATCH_CHARACTERS", 20)
+    monkeypatch.setattr(pieces, "PIECE_CHARACTERS", 7)
+    monkeypatch.setattr(pieces, "GROUP_CHARACTERS", 20)
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", 11)
     text = "".join(f"line {i}\n" for i in range(100))
     (tmp_path / "book.txt").write_text(text)
 
     folder = prepared(tmp_path, tmp_path / "book.txt")
 
     assert text_of(folder, "train") + text_of(folder, "val") == [text[:711], text[711:]]
+
+
+def texts(path, column="text"):
+    documents = corpus.open_input(path, column).documents()
+    return ["".join(corpus.chunks(document)) for document in documents]
 
 
 def test_parquet_jsonl_and_text_lie_in_one_folder(tmp_path):
@@ -69,7 +79,7 @@ def test_parquet_jsonl_and_text_lie_in_one_folder(tmp_path):
     (source / "c.txt").write_text("from text")
     (source / ".hidden").write_bytes(b"\xff")
 
-    found = list(corpus.open_input(source, "text").documents())
+    found = texts(source)
 
     assert found == ["from parquet", "from jsonl", "from text"]
 
@@ -96,32 +106,23 @@ def test_training_a_tokenizer_twice_gives_the_same_bytes(tmp_path, books):
     one = prepared(tmp_path / "one", books, "bpe:300")
     two = prepared(tmp_path / "two", books, "bpe:300")
 
-    for name in ("train.bin", "val.bin", "tokenizer.json", "meta.json"):
+    for name in ("train.000.bin", "val.000.bin", "tokenizer.json", "meta.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-@pytest.mark.parametrize("at_sync", range(5))
-def test_killed_midway_it_leaves_nothing_that_is_trusted(tmp_path, books, at_sync):
-    """SIGKILL at each of the moments before the folder gets its name; the next one does it all."""
-    child = os.fork()
-    if child == 0:
-        left = [at_sync]
+def test_what_was_prepared_before_there_were_shards_is_pinned(tmp_path):
+    """If these change, no run of before can be resumed exactly."""
+    lines = "".join(f"line {i}: {i * i} {chr(200 + i % 800)}\n" for i in range(60_000))
+    (tmp_path / "book.txt").write_text(lines, "utf-8")  # more than one piece
 
-        def sync_or_die(path):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
+    folder = prepared(tmp_path, tmp_path / "book.txt", "bpe:400")
 
-        prepare.sync = sync_or_die
-        prepared(tmp_path, books)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert not list((tmp_path / "data").glob("books*"))
-
-    folder = prepared(tmp_path, books)
-
-    assert len(Dataset.open(folder, block_size=16).train) > 10_000
-    assert [p.name for p in (tmp_path / "data").iterdir() if p.is_dir()] == [folder.name]
+    digests = {
+        split: hashlib.sha256((folder / f"{split}.000.bin").read_bytes()).hexdigest()[:12]
+        for split in ("train", "val")
+    }
+    assert folder.name == "book-bpe400-36ae77f0147b"
+    assert digests == {"train": "b0bc5e14e640", "val": "c28da1680849"}
 
 
 def refusal(tmp_path, input, **more):
@@ -179,6 +180,118 @@ def test_a_byte_that_is_not_utf8_is_named_with_its_line(tmp_path):
     assert "b.jsonl, line 1, byte 10: not UTF-8" in refusal(tmp_path, tmp_path / "b.jsonl")
 
 
+def write_packed(path, content):
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(content))
+    else:
+        path.write_bytes(pyarrow.compress(content, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize("packing", ["gz", "zst"])
+def test_packed_files_are_read_as_what_is_in_them(tmp_path, packing):
+    write_packed(tmp_path / f"a.jsonl.{packing}", b'{"text": "one"}\n{"text": "two"}\n')
+    write_packed(tmp_path / f"b.txt.{packing}", "drei: äöü\n".encode())
+
+    assert texts(tmp_path) == ["one", "two", "drei: äöü\n"]
+
+
+@pytest.mark.parametrize("packing", ["gz", "zst"])
+def test_a_packed_file_that_was_cut_is_named_with_the_place(tmp_path, packing):
+    lines = b"".join(b'{"text": "%s"}\n' % os.urandom(40).hex().encode() for _ in range(9000))
+    path = tmp_path / f"a.jsonl.{packing}"
+    write_packed(path, lines)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    assert re.search(r"a\.jsonl\.\w+, after line [\d,]{4,}: it cannot", refusal(tmp_path, path))
+
+
+def test_a_damaged_group_of_rows_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    words = [os.urandom(100).hex() for _ in range(4000)]
+    parquet.write_table(
+        pyarrow.table({"text": words}), path, row_group_size=1000, write_page_checksum=True
+    )
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) * 5 // 8] ^= 1
+    path.write_bytes(damaged)
+
+    answer = refusal(tmp_path, path)
+
+    assert "a.parquet, row group 2: it cannot be read as Parquet" in answer
+    assert "\n" not in answer
+
+
+def test_all_rows_of_all_groups_are_read_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "PARQUET_ROWS", 7)
+    words = [f"row {i}" for i in range(100)]
+    parquet.write_table(
+        pyarrow.table({"id": range(100), "text": words}), tmp_path / "a.parquet", row_group_size=30
+    )
+
+    assert texts(tmp_path / "a.parquet") == words
+
+
+def test_half_a_surrogate_pair_is_one_strange_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a \\ud800 b"}\n')
+
+    folder = prepared(tmp_path, tmp_path / "a.jsonl", "bpe:300")
+
+    assert "".join(text_of(folder, "train")) == "a \ufffd b"
+
+
+def test_a_line_nested_without_end_is_not_json(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[" * 100_000)
+
+    assert "a.jsonl, line 1: not JSON" in refusal(tmp_path, tmp_path / "a.jsonl")
+
+
+@given(content=st.text(max_size=60), chunk_bytes=st.integers(1, 9))
+def test_any_text_is_read_whole_however_it_is_cut(tmp_path_factory, content, chunk_bytes):
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes(content.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CHUNK_BYTES", chunk_bytes)
+        read = "".join(corpus.read_text(path))
+
+    assert read == content
+
+
+@given(good=st.binary(max_size=30), chunk_bytes=st.integers(1, 9))
+def test_any_byte_that_is_not_utf8_is_named_where_a_whole_reading_finds_it(
+    tmp_path_factory, good, chunk_bytes
+):
+    content = good + b"\xff"
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(UnicodeDecodeError) as whole:
+        content.decode()
+    at = whole.value.start
+    line = content.count(b"\n", 0, at) + 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CHUNK_BYTES", chunk_bytes)
+        with pytest.raises(ValueError, match=f"line {line}, byte {at}: not UTF-8"):
+            list(corpus.read_text(path))
+
+
+def test_a_sample_takes_from_every_file_its_share(tmp_path):
+    for name, n in (("a", 4000), ("b", 1000)):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name * 90}"}}\n' * n)
+    (tmp_path / "c.txt").write_text("c" * 500_000)
+
+    sample = "".join(corpus.open_input(tmp_path, "text").sample(10_000))
+
+    assert 8_000 < len(sample.replace("c", "")) < 12_000 or "c" in sample
+    assert sample.count("a") > 3 * sample.count("b") > 0
+
+
+def test_a_sample_of_less_than_asked_for_is_all_of_it(tmp_path, books):
+    whole = [path.read_text() for path in sorted(books.iterdir())]
+
+    assert list(corpus.open_input(books, "text").sample(10**9)) == whole
+
+
 def test_a_file_that_only_calls_itself_parquet_is_named(tmp_path):
     (tmp_path / "a.parquet").write_text("no parquet")
 
@@ -215,6 +328,67 @@ def test_the_python_library_is_there_and_holds_no_tests():
     assert {"json/decoder.py", "ast.py"} <= names
     assert not [name for name in names if "site-packages/" in name or "/tests/" in name]
     assert library.size_bytes > 5_000_000
+
+
+def test_unchanged_text_is_not_read_again_to_be_known(tmp_path, books, monkeypatch):
+    monkeypatch.setattr(prepare, "RACY_NS", 0)
+    first = prepared(tmp_path, books)
+    monkeypatch.setattr(corpus.Corpus, "sha256", None)
+
+    assert prepared(tmp_path, books) == first
+
+
+def test_changed_text_of_the_same_length_and_date_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "RACY_NS", 0)
+    book = tmp_path / "book.txt"
+    book.write_text("one text " * 50)
+    first, before = prepared(tmp_path, book), book.stat()
+    book.write_text("two text " * 50)
+    os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert prepared(tmp_path, book) != first
+
+
+def test_text_written_a_moment_ago_is_not_remembered(tmp_path):
+    """The clock of a file system has ticks: within one of them a second change leaves no trace."""
+    (tmp_path / "book.txt").write_text("one text " * 50)
+
+    prepared(tmp_path, tmp_path / "book.txt")
+
+    assert not list((tmp_path / "data").glob(".*.sha256"))
+
+
+def test_text_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    book = tmp_path / "book.txt"
+    book.write_text("one text " * 50)
+    learn = prepare.learn
+
+    def learn_while_another_writes(*arguments):
+        book.write_text("two text " * 50)
+        return learn(*arguments)
+
+    monkeypatch.setattr(prepare, "learn", learn_while_another_writes)
+
+    assert "book.txt was written to while it was read" in refusal(tmp_path, book)
+
+
+def test_the_command_says_how_fast_it_was(tmp_path, books, capsys):
+    main([f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes"])
+
+    assert re.search(
+        r"encoded 0\.0 million .* tokens a second, on \d+ thr", capsys.readouterr().err
+    )
+
+
+def test_verify_finds_one_wrong_bit(tmp_path, books, capsys):
+    argv = [f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes", "--verify=True"]
+    assert main(argv) == 0
+    (shard,) = tmp_path.glob("books*/val.000.bin")
+    shard.write_bytes(bytes([shard.read_bytes()[0] ^ 1]) + shard.read_bytes()[1:])
+
+    assert main(argv) == 1
+
+    assert "val.000.bin is damaged; delete the folder" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_folder_and_refuses_in_one_line(tmp_path, books, capsys):

@@ -1,0 +1,114 @@
+"""What preparing text costs, beside tiktoken alone on one core; and what it holds in memory.
+
+    python -m tests.bench.prepare [--runs 5] [--threads 2] [--megabytes 100,400]
+
+Prints rows for RESULTS.md. The contestants take turns, the best of each counts, and their tokens
+are compared: what is measured also checks its result.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+
+from trainer import corpus, prepare, shards, tokenizer
+from trainer.data import Dataset
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from trainer.prepare import prepare
+prepare(Path(sys.argv[1]), input=sys.argv[2], text_column="text", tokenizer=sys.argv[3])
+# Of this program: ru_maxrss would be that of the process it was forked from, if that is more.
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--megabytes", default="100,400")
+    arguments = parser.parse_args()
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    print(f"tiktoken {tiktoken.__version__}, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        print(pace(Path(folder), corpus.python_library(), arguments.runs, arguments.threads))
+        for megabytes in map(int, arguments.megabytes.split(",")):
+            print(peak(Path(folder), megabytes))
+
+
+def pace(folder: Path, text: corpus.Corpus, n_runs: int, n_threads: int) -> str:
+    """tiktoken over documents in memory; all of `prepare` but the learning, on one thread and more.
+
+    Where other work keeps the cores busy the seconds say little: the processor time tells then
+    what more threads cost, which is what bounds their gain.
+    """
+    encoding = tokenizer.build_tokenizer("bpe:4096", text.sample(tokenizer.SAMPLE_CHARACTERS))
+    documents = ["".join(corpus.chunks(document)) for document in text.documents()]
+    n_megacharacters = sum(map(len, documents)) / 1e6
+    partial = folder / "partial"
+
+    def prepared(threads: int) -> None:
+        (partial / "data").mkdir(parents=True, exist_ok=True)
+        shards.Ledger.begin(partial, tokenizer.to_json(encoding))  # learned already
+        source = prepare.Source(text.name, "", lambda: text)
+        prepare.write_dataset(partial, text, source, "bpe:4096", lambda words: None, threads)
+
+    contestants: dict[str, Callable[[], object]] = {
+        "tiktoken alone": lambda: [encoding.encode_ordinary(document) for document in documents],
+        "tiktoken's own batch": lambda: encoding.encode_ordinary_batch(
+            documents, num_threads=n_threads
+        ),
+        "prepare, 1 thread": lambda: prepared(1),
+        f"prepare, {n_threads} threads": lambda: prepared(n_threads),
+    }
+    best = dict.fromkeys(contestants, float("inf"))
+    cpu = dict.fromkeys(contestants, float("inf"))
+    for _ in range(n_runs):
+        for name, contestant in contestants.items():
+            begun, cpu_begun = time.perf_counter(), time.process_time()
+            contestant()
+            best[name] = min(best[name], time.perf_counter() - begun)
+            cpu[name] = min(cpu[name], time.process_time() - cpu_begun)
+
+    opened = Dataset.open(partial / "data", block_size=8)
+    expected = [[*encoding.encode_ordinary(d), encoding.eot_token] for d in documents]
+    train = np.concatenate([ids for i, ids in enumerate(expected, 1) if i % 10])
+    assert np.array_equal(opened.train.window(0, len(opened.train)), train)
+    alone = best["tiktoken alone"]
+    return "\n".join(
+        f"{name}: {seconds:.2f} s, {n_megacharacters / seconds:.1f} million characters a second, "
+        f"{alone / seconds:.2f}x, {cpu[name]:.2f} s of all cores together"
+        for name, seconds in best.items()
+    )
+
+
+def peak(folder: Path, megabytes: int) -> str:
+    """The most memory that a process held which prepared that much JSONL, by a BPE it learned."""
+    path = folder / f"{megabytes}.jsonl"
+    words = [b"".join([b"w%d" % i, b" "]).decode() for i in range(50_000)]
+    chance = np.random.default_rng(0)
+    with path.open("w") as file:
+        while file.tell() < megabytes * 1_000_000:
+            page = "".join(words[i] for i in chance.zipf(1.3, 1000) % len(words))
+            file.write(json.dumps({"text": page}) + "\n")
+    command = [sys.executable, "-c", PEAK, str(folder / "data"), str(path), "bpe:1024"]
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - begun
+    path.unlink()
+    return f"{megabytes} MB of JSONL: peak {int(done.stdout) / 1e6:,.0f} MB, {seconds:.1f} s in all"
+
+
+if __name__ == "__main__":
+    main()

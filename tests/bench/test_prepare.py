@@ -1,0 +1,16 @@
+"""The benchmark runs, and checks what it measures."""
+
+from tests.bench import prepare
+from trainer import corpus
+
+
+def test_the_benchmark_of_preparing_runs(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(12):
+        (source / f"{number}.txt").write_text(f"def f(): return {number}\n" * 40)
+
+    rows = prepare.pace(tmp_path, corpus.open_input(source, "text"), n_runs=1, n_threads=2)
+
+    assert "prepare, 2 threads" in rows
+    assert "1 MB of JSONL: peak" in prepare.peak(tmp_path, 1)
