@@ -1,4 +1,4 @@
-"""The README cannot drift: what it shows is run, what it lists exists."""
+"""The documents cannot drift: what they show is run, what they list exists."""
 
 import os
 import re
@@ -10,21 +10,25 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from trainer.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+TRAINING = (ROOT / "trainer" / "TRAINING.md").read_text()
 BIN = Path(sys.executable).parent
 
 # Training commands are run as shown, then these flags make them a matter of seconds.
 QUICK = ["--eval_iters=1", "--n_layer=1", "--n_embd=32", "--n_head=2", "--block_size=32"]
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language, document=README):
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
 
 
-def commands():
-    return [line[2:] for block in blocks("console") for line in block.splitlines()]
+def commands(document=README):
+    """What stands behind a prompt; lines without one are its output."""
+    lines = [line for block in blocks("console", document) for line in block.splitlines()]
+    return [line[2:] for line in lines if line.startswith("$ ")]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +64,9 @@ def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared
     assert README[: README.index(test)].count("\n") < 20
 
 
-def test_every_command_shown_runs(home):
-    for command in commands():
+@pytest.mark.parametrize("document", [README, TRAINING], ids=["README", "TRAINING"])
+def test_every_command_shown_runs(document, home):
+    for command in commands(document):
         if (
             command.startswith("jq")
             and subprocess.run(["which", "jq"], capture_output=True).returncode
@@ -116,3 +121,12 @@ def test_every_command_of_eventlog_and_runs_is_shown():
 
 def test_the_change_log_says_something_of_the_coming_version():
     assert "## Unreleased\n\n- " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_flag_of_the_trainer_that_is_shown_is_one():
+    shown = [line for line in (README + TRAINING).splitlines() if "train.py --" in line]
+    prose = re.findall(r"`--(\w+)=", TRAINING)
+
+    named = {flag for line in shown for flag in re.findall(r"--(\w+)=", line.split("train.py")[1])}
+    assert named
+    assert named | set(prose) <= set(TrainConfig.__dataclass_fields__)

@@ -29,21 +29,35 @@ class TrainConfig:
     always_save_checkpoint: bool = flag(True, "run", "also when the val loss did not improve")
     seed: int = flag(1337, "run", "of weights, batches and dropout")
 
+    nonfinite: Literal["stop", "skip", "rewind"] = flag(
+        "stop", "run", "a loss or gradient that is no number: stop, skip that step, or rewind once"
+    )
+
     # What it leaves behind
     out_dir: str = flag("out", "logging", "folder of the checkpoints and the run's log")
     log_interval: int = flag(10, "logging", "iterations between console lines")
     save_log_to_json: bool = flag(True, "logging", "keep the journal and the run JSON")
     log_save_interval: int = flag(100, "logging", "iterations between updates of the run JSON")
     log_iterations: bool = flag(True, "logging", "False: only evaluations and checkpoints")
+    log_system: bool = flag(False, "logging", "also log what CPU, memory, disk and GPUs do")
     wandb_log: bool = flag(False, "logging", "also log to Weights & Biases")
     wandb_project: str = flag("owt", "logging", "project there")
     wandb_run_name: str | None = flag(None, "logging", "name of the run and of its files")
+
+    checkpoint_format: Literal["full", "sharded"] = flag(
+        "full", "checkpoints", "one file, or sharded: a folder that all ranks write together"
+    )
+    keep_checkpoints: int = flag(1, "checkpoints", "how many of the latest stay, besides the best")
+    async_checkpoint: bool = flag(
+        True, "checkpoints", "write beside the training; False waits for the disk"
+    )
 
     # What it reads
     input: str | None = flag(
         None,
         "data",
-        "text, JSONL or Parquet file, or a folder of them; None: Python's own library",
+        "text, JSONL or Parquet file (also .gz, .zst), a folder of them, or by name: fineweb-edu, "
+        "fineweb, openwebtext, fineweb-edu:100BT; None: Python's own library",
     )
     text_column: str = flag("text", "data", "field of JSONL or Parquet that holds the text")
     tokenizer: str = flag("bpe:4096", "data", "bpe:N (trained on the input), bytes or gpt2")
@@ -62,15 +76,38 @@ class TrainConfig:
     bias: bool = flag(False, "model", "biases in Linear and LayerNorm, as GPT-2 had")
 
     # How it trains
+    optimizer: Literal["adamw", "muon"] = flag(
+        "adamw", "optimizer", "muon: for the matrices of the blocks, AdamW for the rest"
+    )
     learning_rate: float = flag(3e-3, "optimizer", "peak")
     weight_decay: float = flag(0.1, "optimizer", "on matrices and embeddings")
     beta1: float = flag(0.9, "optimizer", "AdamW's mean of gradients")
     beta2: float = flag(0.95, "optimizer", "AdamW's mean of their squares")
     grad_clip: float = flag(1.0, "optimizer", "largest gradient norm; 0 clips nothing")
     decay_lr: bool = flag(True, "schedule", "warm up, then decay; False keeps learning_rate")
+    lr_schedule: Literal["cosine", "wsd"] = flag(
+        "cosine", "schedule", "wsd: stay at the peak, then down in a straight line"
+    )
+    cooldown_iters: int | None = flag(
+        None, "schedule", "of wsd, the last ones; None: a fifth of lr_decay_iters"
+    )
     warmup_iters: int = flag(20, "schedule", "iterations below the peak")
     lr_decay_iters: int | None = flag(None, "schedule", "iteration of min_lr; None: max_iters")
     min_lr: float | None = flag(None, "schedule", "floor; None: learning_rate / 10")
+
+    # How the ranks share the work
+    use_zero1: bool = flag(False, "phase", "ZeRO-1: the optimizer's state divided over the ranks")
+    use_fsdp: bool = flag(False, "phase", "FSDP2: parameters, gradients and state divided")
+    fsdp_stage: Literal["zero3", "zero2"] = flag(
+        "zero3", "phase", "zero2 keeps parameters gathered from forward to backward"
+    )
+    fsdp_replicas: int = flag(
+        1, "phase", "groups of ranks that each hold all; one a node: hybrid sharding"
+    )
+    activation_checkpointing: bool = flag(
+        False, "phase", "compute a block's activations again in backward instead of keeping them"
+    )
+    use_triton: bool = flag(False, "phase", "fused LayerNorm and loss, where Triton runs")
 
     # Where it runs
     device: str = flag("auto", "system", "auto, cpu, cuda or cuda:N")
@@ -98,6 +135,13 @@ class TrainConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout={self.dropout}: it must be at least 0 and below 1")
+        if self.use_zero1 and self.use_fsdp:
+            raise ValueError(
+                "--use_zero1=True and --use_fsdp=True: choose one; FSDP divides the optimizer's "
+                "state too"
+            )
+        if self.fsdp_replicas > 1 and not self.use_fsdp:
+            raise ValueError(f"--fsdp_replicas={self.fsdp_replicas} needs --use_fsdp=True")
         if self.lr_decay_iters is not None and self.lr_decay_iters < self.warmup_iters:
             raise ValueError(
                 f"--lr_decay_iters={self.lr_decay_iters} ends the decay before "
@@ -109,6 +153,11 @@ class TrainConfig:
         return self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
 
     @property
+    def resolved_cooldown_iters(self) -> int:
+        fifth = max(1, self.resolved_lr_decay_iters // 5)
+        return fifth if self.cooldown_iters is None else self.cooldown_iters
+
+    @property
     def resolved_min_lr(self) -> float:
         return self.learning_rate / 10 if self.min_lr is None else self.min_lr
 
@@ -116,6 +165,8 @@ class TrainConfig:
         """Flag names and values, with what None stood for filled in."""
         values = dataclasses.asdict(self)
         values["lr_decay_iters"] = self.resolved_lr_decay_iters
+        if self.lr_schedule == "wsd":
+            values["cooldown_iters"] = self.resolved_cooldown_iters
         values["min_lr"] = self.resolved_min_lr
         return values
 
@@ -123,6 +174,7 @@ class TrainConfig:
 POSITIVE = (
     "eval_interval", "eval_iters", "log_interval", "log_save_interval", "batch_size", "block_size",
     "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate",
+    "keep_checkpoints", "fsdp_replicas",
 )  # fmt: skip
 NOT_NEGATIVE = ("seed", "max_iters", "warmup_iters", "weight_decay", "grad_clip")
 

@@ -10,11 +10,14 @@ Shapes in this file:
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as recomputed
+
+from trainer import fused as kernels
 
 IGNORED_TARGET = -1  # a target with this value takes no part in the loss
 
@@ -33,21 +36,37 @@ class GPTConfig:
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer and its head, which shares its matrix with the token embedding."""
+    """A decoder-only transformer and its head, which shares its matrix with the token embedding.
 
-    def __init__(self, config: GPTConfig) -> None:
+    Args:
+        recompute: activations of a block are computed again in backward instead of kept.
+        fused: each LayerNorm is one kernel, and the loss is taken from parts of the logits.
+    """
+
+    tied: ClassVar = {"lm_head.weight": "transformer.wte.weight"}
+    """Names in `state_dict` of what another name holds."""
+
+    def __init__(self, config: GPTConfig, *, recompute: bool = False, fused: bool = False) -> None:
         super().__init__()
         self.config = config
         self.transformer = Transformer(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head = Head(config.n_embd, config.vocab_size, bias=False)
         self.transformer.wte.weight = self.lm_head.weight
+        self.fused = fused
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.recompute = recompute
+            elif isinstance(module, LayerNorm):
+                module.fused = fused
         self.apply(init_weights)
         for name, weight in self.named_parameters():
             if name.endswith("c_proj.weight"):
                 # Each block adds twice to the residual stream; this keeps its variance steady.
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.n_layer))
 
-    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, idx: Tensor, targets: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Logits and, given targets, the mean cross-entropy in nats per token.
 
         Args:
@@ -55,12 +74,14 @@ class GPT(nn.Module):
             targets: the ids one token on, int64 (B, T); `IGNORED_TARGET` is left out of the mean.
 
         Returns:
-            Logits (B, T, V) and a 0-d loss; without targets logits (B, 1, V) of the last
-            position alone, which is all that sampling needs, and None.
+            Logits (B, T, V), None if `fused`, and a 0-d loss; without targets logits (B, 1, V)
+            of the last position alone, which is all that sampling needs, and None.
         """
         x = self.transformer(idx)  # (B, T, C)
         if targets is None:
             return self.lm_head(x[:, [-1], :]), None
+        if self.fused:
+            return None, self.lm_head(x, targets)
         logits = cast(Tensor, self.lm_head(x))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED_TARGET)
         return logits, loss
@@ -109,7 +130,7 @@ class Transformer(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_f = LayerNorm(config.n_embd, bias=config.bias)
 
     def forward(self, idx: Tensor) -> Tensor:
         T = idx.size(1)
@@ -126,12 +147,18 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_1 = LayerNorm(config.n_embd, bias=config.bias)
         self.attn = CausalSelfAttention(config)
-        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_2 = LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
+        self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and self.training:
+            return cast(Tensor, recomputed(self._both, x, use_reentrant=False))
+        return self._both(x)
+
+    def _both(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
         return x + cast(Tensor, self.mlp(self.ln_2(x)))
 
@@ -172,6 +199,31 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.c_fc(x))  # (B, T, 4C)
         return cast(Tensor, self.dropout(self.c_proj(x)))
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's own; where `fused` is set, in one kernel."""
+
+    fused = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.fused:
+            return kernels.layer_norm(input, self.weight, self.bias, self.eps)
+        return super().forward(input)
+
+
+class Head(nn.Linear):
+    """Logits; given targets, their loss instead, and the logits are never there as a whole.
+
+    A module and not a call on its weight: FSDP has a weight gathered while its module runs.
+    """
+
+    def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
+        if targets is None:
+            return super().forward(input)
+        return kernels.linear_cross_entropy(
+            input.flatten(0, -2), self.weight, targets.flatten(), IGNORED_TARGET
+        )
 
 
 def init_weights(module: nn.Module) -> None:

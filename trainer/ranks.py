@@ -1,4 +1,4 @@
-"""The ranks of a run and what they do together. The loop does not know how many there are.
+"""The ranks of a run and what they say to each other. The loop does not know how many there are.
 
 Without torchrun, or with one rank, there is no process group and every method is the plain thing.
 Methods marked "collective" must be called by every rank, in the same order; a rank that leaves
@@ -9,14 +9,12 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -24,7 +22,7 @@ TEARDOWN_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
-class Parallel:
+class Ranks:
     """This process' place among the ranks, and its device."""
 
     rank: int
@@ -43,38 +41,35 @@ class Parallel:
         return platform.machine()
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """How the ranks share the work: what a reader must know to compare two runs."""
-        return {"use_zero1": False, "use_fsdp": False, "use_triton": False, "phase": "ddp"}
+    def steps_late(self) -> int:
+        """How many steps the log stays behind: on CUDA one, so that the loop never waits for it."""
+        return 1 if self.device.type == "cuda" else 0
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """`model`, whose backward leaves the mean gradient over all ranks. Collective."""
-        if self.world_size == 1:
-            return model
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,  # one copy of the gradients less
-        )
-
-    def gradient_sync(self, model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
-        """Within it, backward exchanges gradients only if `enabled`: at the last micro-step."""
-        if enabled or not isinstance(model, DistributedDataParallel):
-            return nullcontext()
-        return model.no_sync()
-
-    def sum(self, *values: Tensor | float) -> list[float]:
-        """Each 0-d value summed over all ranks, in float64. Collective.
-
-        On CUDA this is the step's one wait for the GPU: one small tensor out, one back.
-        """
-        total = torch.stack(
-            [torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in values]
-        )
+    def total(self, *values: Tensor | float) -> Tensor:
+        """Each 0-d value summed over all ranks: float64, on the device. Collective."""
+        total = torch.stack([self._on_device(value) for value in values])
         if self.world_size > 1:
             dist.all_reduce(total)
-        sums: list[float] = total.tolist()
+        return total
+
+    def _on_device(self, value: Tensor | float) -> Tensor:
+        if isinstance(value, Tensor):
+            return value.to(self.device, torch.float64)
+        # Filled in by the device itself: to copy a number there, the host would wait for it.
+        return torch.full((), value, dtype=torch.float64, device=self.device)
+
+    def sum(self, *values: Tensor | float) -> list[float]:
+        """The same as numbers: on CUDA that waits for the GPU. Collective."""
+        sums: list[float] = self.total(*values).tolist()
         return sums
+
+    def gather(self, mine: T) -> list[T]:
+        """What each rank gives, on every rank, by rank; it must be picklable. Collective."""
+        if self.world_size == 1:
+            return [mine]
+        everybodys: list[Any] = [None] * self.world_size
+        dist.all_gather_object(everybodys, mine)
+        return everybodys
 
     def on_main(self, work: Callable[[], T]) -> T:
         """What `work()` returns on rank 0, on every rank; it must be picklable. Collective.
@@ -96,10 +91,11 @@ class Parallel:
             dist.broadcast_object_list(outcome, device=self.device)
         return outcome[1]  # type: ignore[no-any-return]
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all it was given, so that a clock may be read."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def peak_memory(self) -> dict[str, int]:
+        """`memory_bytes`: the most that the GPU has held so far; nothing on a CPU."""
+        if self.device.type != "cuda":
+            return {}
+        return {"memory_bytes": torch.cuda.max_memory_allocated(self.device)}
 
     def barrier(self) -> None:
         """Wait here for all ranks. Collective.
@@ -123,7 +119,7 @@ class Parallel:
             dist.destroy_process_group()
 
 
-def join_ranks(device: str = "auto", backend: str = "auto") -> Parallel:
+def join_ranks(device: str = "auto", backend: str = "auto") -> Ranks:
     """This process' place, from the variables that torchrun sets; alone without them.
 
     Raises:
@@ -143,7 +139,7 @@ def join_ranks(device: str = "auto", backend: str = "auto") -> Parallel:
             world_size=world_size,
             device_id=chosen if chosen.type == "cuda" else None,
         )
-    return Parallel(rank, world_size, chosen)
+    return Ranks(rank, world_size, chosen)
 
 
 def choose_device(device: str, *, local_rank: int) -> torch.device:
@@ -174,6 +170,52 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         name = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return dtypes[name]
+
+
+class Arriving:
+    """A small tensor on its way from the device to this process, while both go on working."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._host, self._event = tensor, None
+        if tensor.device.type == "cuda":
+            # Only into pinned memory can a GPU write without anybody waiting for it.
+            self._host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def values(self) -> list[float]:
+        """The numbers; waits for them if they have not arrived."""
+        if self._event is not None:
+            self._event.synchronize()
+        values: list[float] = self._host.tolist()
+        return values
+
+
+class Stopwatch:
+    """How long the device worked between two places of the program, by its own clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._is_cuda = device.type == "cuda"
+        self._started = self._now()
+        self._stopped: Any = None
+
+    def stop(self) -> None:
+        self._stopped = self._now()
+
+    def time_ms(self) -> float:
+        """On CUDA it waits until the device has come to `stop`."""
+        if not self._is_cuda:
+            return float(1000 * (self._stopped - self._started))
+        self._stopped.synchronize()
+        return float(self._started.elapsed_time(self._stopped))
+
+    def _now(self) -> Any:
+        if not self._is_cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
 
 
 def micro_steps(gradient_accumulation_steps: int, world_size: int) -> int:

@@ -14,7 +14,7 @@ import torch
 from trainer import checkpoint
 from trainer.flags import flag, parse
 from trainer.model import GPT, GPTConfig
-from trainer.parallel import choose_device
+from trainer.ranks import choose_device
 from trainer.tokenizer import from_json
 
 
@@ -43,9 +43,8 @@ class SampleConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     config = parse(SampleConfig, argv, prog="sample.py", description="Text from a checkpoint.")
-    name = {"latest": checkpoint.LATEST, "best": checkpoint.BEST}[config.which]
     try:
-        saved = checkpoint.load(Path(config.out_dir) / name)
+        saved = checkpoint.load(checkpoint.find(Path(config.out_dir), config.which))
         device = choose_device(config.device, local_rank=0)
     except ValueError as mistake:
         print(f"sample.py: {mistake}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Train a GPT. Read it top to bottom: `main`, `train`, `evaluate`, `save`, then `set_up`.
+"""Train a GPT. Read it top to bottom: `main`, `train`, `evaluate`, `save`.
 
     python trainer/train.py                                  # a minute on two CPU cores
     python trainer/train.py --preset=gpt2 --input=texts/ --init_from=auto
@@ -8,35 +8,32 @@ A run is a function of its flags and its data. Nothing in it depends on when it 
 logged or interrupted, so a run that is killed and resumed has the losses of one that was not.
 """
 
-import dataclasses
 import math
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from trainer import checkpoint, flops
 from trainer.config import PRESETS, TrainConfig
-from trainer.data import Batches, Dataset
 from trainer.flags import parse
-from trainer.interrupt import Interrupt, elected
-from trainer.model import GPT, GPTConfig
-from trainer.optim import build_optimizer
-from trainer.parallel import Parallel, choose_dtype, join_ranks, micro_steps
-from trainer.prepare import prepare
-from trainer.schedule import learning_rate_at
-from trainer.training_logger import MFU_UNKNOWN, TrainingLogger
+from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
+from trainer.parallel import local, square_norms
+from trainer.ranks import Arriving, Stopwatch, join_ranks
+from trainer.run import Run, set_up
+from trainer.training_logger import MFU_UNKNOWN
 
 MFU_WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
 GO_ON = "to go on, give the same command with --init_from=resume"
-VOCAB_MULTIPLE = 64  # the tensor cores want it: GPT-2's 50257 becomes nanoGPT's 50304
+NAMES_TOLD = 8  # of the parameters that are not finite: enough to see where it began
 
 
 class Stopped(Exception):
@@ -48,29 +45,23 @@ class Stopped(Exception):
 
 
 class NonFinite(ArithmeticError):
-    """The loss or the gradient is no number; the weights are as they were before this step."""
+    """The loss or the gradient is no number; the weights are as they were before that step."""
+
+    def __init__(self, message: str, iter_num: int) -> None:
+        super().__init__(message)
+        self.iter_num = iter_num
 
 
 @dataclass
-class Run:
-    """All that a run is made of. Two fields change: `iter_num` and `best_val_loss`."""
+class Step:
+    """A step that the device was given, and what the log will say of it."""
 
-    config: TrainConfig
-    parallel: Parallel
-    logger: TrainingLogger
-    batches: Batches
-    model: GPT  # the bare weights: what is saved
-    network: nn.Module  # the same, wrapped for the ranks: what is trained
-    optimizer: torch.optim.AdamW
-    scaler: torch.amp.GradScaler
-    autocast: AbstractContextManager[Any]
-    n_micro_steps: int  # of each rank
-    tokens_per_iter: int  # of all ranks
-    flops_per_iter: float  # of each rank
-    peak_flops: float  # of each rank
-    origin: dict[str, Any]  # what a checkpoint says of data and tokenizer
-    iter_num: int = 0
-    best_val_loss: float = math.inf
+    iter_num: int
+    lr: float
+    total: Arriving  # over all ranks: losses, squared gradient norm, votes
+    losses: list[Tensor]  # of this rank's micro-batches, 0-d each
+    squares: Tensor  # norms of this rank's gradients, (n_parameters,)
+    watch: Stopwatch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,33 +80,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     with ExitStack() as stack:
         try:
-            parallel = join_ranks(config.device, config.backend)
-            stack.callback(parallel.close)
-            run = set_up(config, parallel)
+            end_with_launcher()
+            ranks = join_ranks(config.device, config.backend)
+            stack.callback(ranks.close)
+            run = set_up(config, ranks)
         except (ValueError, OSError) as mistake:
             print(f"train.py: {mistake}", file=sys.stderr)
             return 1
         interrupt = stack.enter_context(Interrupt())
         started = time.monotonic()
         try:
-            train(run, interrupt)
+            with run.sampler:
+                train(run, interrupt)
+            log_saved(run, wait=True)
         except Stopped as stop:
             run.logger.log("signal", signal=stop.number.name, iter=run.iter_num)
             save(run)
+            log_saved(run, wait=True)
             run.logger.close("interrupted", reason=stop.number.name)
-            say(run, f"{stop.number.name}: saved before iteration {run.iter_num}; {GO_ON}")
-            parallel.barrier()
+            run.say(f"{stop.number.name}: {where_saved(run)}; {GO_ON}")
+            ranks.barrier()
             return 128 + stop.number
         except NonFinite as trouble:
+            log_saved(run, wait=True)
             run.logger.close("failed", reason=str(trouble))
-            say(run, f"{trouble}: stopped before the step, the last checkpoint is good")
-            parallel.barrier()
+            run.say(f"{trouble}: stopped before the step, the last checkpoint is good")
+            ranks.barrier()
             return 1
         except BaseException as error:
+            log_saved(run)
             run.logger.close("failed", reason=f"{type(error).__name__}: {error}")
             raise
         run.logger.close("completed")
-        say(run, farewell(run, time.monotonic() - started))
+        run.say(farewell(run, time.monotonic() - started))
         return 0
 
 
@@ -126,89 +123,217 @@ def train(run: Run, interrupt: Interrupt) -> None:
 
     Raises:
         Stopped: a signal was received, on any rank.
-        NonFinite: the loss or the gradient is not finite, on any rank.
+        NonFinite: the loss or the gradient is not finite, on any rank, and the policy is to stop.
     """
-    config, parallel, logger = run.config, run.parallel, run.logger
-    first_iter = run.iter_num
+    config, ranks, phase = run.config, run.ranks, run.phase
+    log = StepLog(run)
+    if run.is_overtaken:
+        # The newest checkpoint must be one whose iterations the journal counts from here on.
+        save(run)
     while run.iter_num <= config.max_iters:
         iter_num = run.iter_num
-
-        # set the learning rate of this iteration
-        lr = learning_rate(config, iter_num)
-        for group in run.optimizer.param_groups:
-            group["lr"] = lr
+        lr = run.learning_rate(iter_num)
+        run.optimizer.set_learning_rate(lr)
 
         # evaluate both splits and write a checkpoint
         if iter_num % config.eval_interval == 0 or iter_num == config.max_iters:
+            if log.finish():  # went back
+                continue
             eval_started = time.perf_counter()
             train_loss, val_loss = evaluate(run, interrupt)
-            logger.log_eval(iter_num, train_loss, val_loss, lr, time_ms=ms_since(eval_started))
-            say(run, f"step {iter_num}: train loss {train_loss:.4f}, val loss {val_loss:.4f}")
+            run.logger.log_eval(iter_num, train_loss, val_loss, lr, time_ms=ms_since(eval_started))
+            run.say(f"step {iter_num}: train loss {train_loss:.4f}, val loss {val_loss:.4f}")
             if config.eval_only:
                 return
             # A tie is good enough: a resumed run does here what the run before it did.
             is_best = val_loss <= run.best_val_loss
             run.best_val_loss = val_loss if is_best else run.best_val_loss
-            if iter_num > 0 and (is_best or config.always_save_checkpoint):
+            # Weights whose loss is no number would push out the checkpoint to go back to.
+            is_worth = is_best or (config.always_save_checkpoint and math.isfinite(val_loss))
+            if iter_num > 0 and is_worth:
                 save(run, val_loss, is_best=is_best)
 
         # forward and backward, micro-batch by micro-batch
-        step_started = time.perf_counter()
-        loss_sum = torch.zeros((), device=parallel.device)
+        watch = Stopwatch(ranks.device)
+        losses = []
         for micro_step in range(run.n_micro_steps):
             x, y = run.batches.train(iter_num, micro_step)
             torch.manual_seed(run.batches.dropout_seed(iter_num, micro_step))
             is_last = micro_step == run.n_micro_steps - 1
-            with parallel.gradient_sync(run.network, enabled=is_last):
+            with phase.gradient_sync(run.network, enabled=is_last):
                 with run.autocast:
                     _, loss = run.network(x, y)
-                run.scaler.scale(loss / run.n_micro_steps).backward()
-            loss_sum += loss.detach()
+                run.loss_scale.scaled(loss / run.n_micro_steps).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
 
-        # clip the gradient, and agree with all ranks on the loss and on whether to go on
-        run.scaler.unscale_(run.optimizer)
-        norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
-        loss_total, norm_total, *votes = parallel.sum(loss_sum, norm, *interrupt.votes())
-        mean_loss = loss_total / config.gradient_accumulation_steps
-        grad_norm = norm_total / parallel.world_size
-        # float16 overflows now and then: the scaler then skips the step and scales down
-        finite = math.isfinite(mean_loss) and (math.isfinite(grad_norm) or run.scaler.is_enabled())
+        # agree with all ranks on the loss, on the gradient's norm, and on whether to go on
+        gradients = [local(p.grad) for p in run.model.parameters() if p.grad is not None]
+        run.loss_scale.unscale_(gradients)
+        squares = square_norms(gradients)
+        total = ranks.total(sum(losses), phase.share_of(squares), *interrupt.votes())
+        norm = total[1].sqrt()
+        finite = torch.isfinite(total[0]) & torch.isfinite(norm)
 
-        # step
-        if finite:
-            run.scaler.step(run.optimizer)
-            run.scaler.update()
-        run.optimizer.zero_grad(set_to_none=True)
-        parallel.synchronize()
-
-        # time and log
-        time_ms = ms_since(step_started)
-        mfu, measured = MFU_UNKNOWN, iter_num - first_iter >= MFU_WARMUP_ITERS
-        if measured:
-            mfu = flops.mfu_percent(run.flops_per_iter, time_ms, run.peak_flops)
-        logger.log_iter(
-            iter_num,
-            mean_loss,
-            time_ms,
-            mfu,
-            lr=lr,
-            grad_norm=grad_norm,
-            tokens_per_s=1000 * run.tokens_per_iter / time_ms,
-        )
-        if iter_num == first_iter:
-            second_iter_at = time.monotonic()  # the first one says little about the others
-        if iter_num % config.log_interval == 0:
-            per_iter_s = (time.monotonic() - second_iter_at) / max(1, iter_num - first_iter)
-            eta = minutes(per_iter_s * (config.max_iters - iter_num)) if measured else "?"
-            figures = f"loss {mean_loss:.4f}, time {time_ms:.2f}ms, mfu {mfu:.2f}%, eta {eta}"
-            say(run, f"iter {iter_num}: {figures}")
-        if not finite:
-            logger.log("nonfinite", iter=iter_num, loss=mean_loss, grad_norm=grad_norm)
-            raise NonFinite(f"loss {mean_loss}, gradient norm {grad_norm} at iteration {iter_num}")
+        # clip and step; what is not finite changes nothing, on any rank
+        if config.grad_clip:
+            shrink = (config.grad_clip / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(gradients, shrink.float())
+        run.optimizer.step(finite)
+        phase.after_step()
+        run.loss_scale.update(finite)
+        run.network.zero_grad(set_to_none=True)
+        watch.stop()
 
         run.iter_num += 1
-        if (number := elected(votes)) is not None:
+        log.add(Step(iter_num, lr, Arriving(total), losses, squares, watch))
+        if run.iter_num > config.max_iters:
+            log.finish()
+
+
+class StepLog:
+    """Steps on their way from the device to the log, in order.
+
+    On CUDA the log is one step behind the loop (`Ranks.steps_late`), so that the GPU always has
+    work; what the figures ask for, to stop, to save or to go back, is done then. All ranks see
+    the same sums, and so do the same.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._under_way: deque[Step] = deque()
+        self._first_iter = run.iter_num
+        self._second_at = 0.0
+        self._went_back_at: set[int] = set()
+
+    def add(self, step: Step) -> None:
+        """Take a step, and log those that have arrived."""
+        self._under_way.append(step)
+        while len(self._under_way) > self._run.ranks.steps_late:
+            if self._log(self._under_way.popleft()):
+                break
+
+    def finish(self) -> bool:
+        """Log all that is under way; whether the run went back because of it."""
+        went_back = False
+        while self._under_way:
+            went_back = self._log(self._under_way.popleft()) or went_back
+        return went_back
+
+    def _log(self, step: Step) -> bool:
+        run, iter_num = self._run, step.iter_num
+        loss_total, square, *votes = step.total.values()
+        loss = loss_total / run.config.gradient_accumulation_steps
+        grad_norm = math.sqrt(square) if square >= 0 else math.nan
+        time_ms = step.watch.time_ms()
+        is_warm = iter_num - self._first_iter >= MFU_WARMUP_ITERS
+        mfu = flops.mfu_percent(run.flops_per_iter, time_ms, run.peak_flops)
+        log_saved(run)
+        # float16 overflows now and then: such a step is skipped and the scale halved
+        finite = math.isfinite(loss) and math.isfinite(grad_norm)
+        overflow = not finite and math.isfinite(loss) and run.loss_scale.may_overflow()
+        more: dict[str, Any] = {} if finite else {"skipped": True}
+        run.logger.log_iter(
+            iter_num,
+            loss,
+            time_ms,
+            mfu if is_warm else MFU_UNKNOWN,
+            lr=step.lr,
+            grad_norm=grad_norm,
+            tokens_per_s=1000 * run.tokens_per_iter / time_ms,
+            **run.ranks.peak_memory(),
+            **more,
+        )
+        if iter_num == self._first_iter:
+            self._second_at = time.monotonic()  # the first one says little about the others
+        if iter_num % run.config.log_interval == 0:
+            n_timed = max(1, iter_num - self._first_iter)
+            per_iter_s = (time.monotonic() - self._second_at) / n_timed
+            eta = minutes(per_iter_s * (run.config.max_iters - iter_num)) if is_warm else "?"
+            shown = mfu if is_warm else MFU_UNKNOWN
+            figures = f"loss {loss:.4f}, time {time_ms:.2f}ms, mfu {shown:.2f}%, eta {eta}"
+            run.say(f"iter {iter_num}: {figures}")
+        if not finite and not overflow and self._trouble(step, loss, grad_norm):
+            return True
+        self._obey(elected(votes))
+        return False
+
+    def _obey(self, number: signal.Signals | None) -> None:
+        """Save, or stop, as a signal to any rank asks for."""
+        if number is None:
+            return
+        if self.finish():
+            return
+        if number is not SAVE_SIGNAL:
             raise Stopped(number)
+        self._run.logger.log("signal", signal=number.name, iter=self._run.iter_num)
+        save(self._run)
+
+    def _trouble(self, step: Step, loss: float, grad_norm: float) -> bool:
+        """Say where a number is none, and do what the policy says; whether the run went back.
+
+        Raises:
+            NonFinite: the run is to stop.
+        """
+        run, iter_num = self._run, step.iter_num
+        policy = run.config.nonfinite
+        where = [found for found in run.ranks.gather(not_finite(run, step)) if found]
+        run.logger.log(
+            "nonfinite", iter=iter_num, loss=loss, grad_norm=grad_norm, policy=policy, where=where
+        )
+        words = f"loss {loss}, gradient norm {grad_norm} at iteration {iter_num}"
+        if policy == "skip":
+            run.say(f"{words}: the step is left out")
+            return False
+        if policy == "rewind" and iter_num not in self._went_back_at:
+            self._went_back_at.add(iter_num)
+            self._under_way.clear()
+            if went_back(run):
+                run.say(f"{words}: back to iteration {run.iter_num}")
+                self._first_iter = min(self._first_iter, run.iter_num)
+                return True
+            words += ", and there is no checkpoint to go back to"
+        elif policy == "rewind":
+            words += ", again, and --nonfinite=skip would leave the step out"
+        raise NonFinite(words, iter_num)
+
+
+def not_finite(run: Run, step: Step) -> dict[str, Any]:
+    """This rank's micro-batches and parameters whose loss and gradient are no numbers."""
+    micro_steps = [i for i, loss in enumerate(step.losses) if not math.isfinite(loss.item())]
+    squares = step.squares.tolist()
+    names = [name for name, p in run.model.named_parameters() if p.requires_grad]
+    bad = [name for name, square in zip(names, squares, strict=True) if not math.isfinite(square)]
+    if not micro_steps and not bad:
+        return {}
+    return {
+        "rank": run.ranks.rank,
+        "micro_steps": micro_steps,
+        "n_parameters": len(bad),
+        "parameters": bad[:NAMES_TOLD],
+    }
+
+
+def went_back(run: Run) -> bool:
+    """Go back to the newest checkpoint of this run; whether there is one. Collective."""
+    log_saved(run, wait=True)
+    run.ranks.barrier()
+    out_dir = Path(run.config.out_dir)
+    journal = run.logger.journal_path.name if run.logger.journal_path else None
+
+    def look() -> Path | None:
+        if run.saved_iter is None:
+            return None  # what may lie in the folder is another run's
+        try:
+            return checkpoint.newest(out_dir, journal)[0]
+        except ValueError:
+            return None
+
+    path = run.ranks.on_main(look)
+    if path is None:
+        return False
+    run.load(path, checkpoint.load_rest(path))
+    run.logger.log("rewind", to_iter=run.iter_num, checkpoint=path)
+    return True
 
 
 @torch.no_grad()
@@ -219,238 +344,73 @@ def evaluate(run: Run, interrupt: Interrupt) -> tuple[float, float]:
     elsewhere and does not notice. Collective: each rank makes the same number of forwards.
 
     Raises:
-        Stopped: a signal was received, on any rank.
+        Stopped: a signal to stop was received, on any rank.
     """
-    parallel, n_batches = run.parallel, run.config.eval_iters
+    ranks, n_batches = run.ranks, run.config.eval_iters
     means = {"train": 0.0, "val": 0.0}
     run.network.eval()
     for split in means:
-        for first in range(0, n_batches, parallel.world_size):
-            index = first + parallel.rank
+        for first in range(0, n_batches, ranks.world_size):
+            index = first + ranks.rank
             x, y = run.batches.eval(split, min(index, n_batches - 1))
             with run.autocast:
                 _, loss = run.network(x, y)
             mine = loss if index < n_batches else 0.0  # the last round may need fewer ranks
-            loss_total, *votes = parallel.sum(mine, *interrupt.votes())
+            loss_total, *votes = ranks.sum(mine, *interrupt.votes())
             means[split] += loss_total / n_batches
-            if (number := elected(votes)) is not None:
+            number = elected(votes)
+            if number is SAVE_SIGNAL:
+                interrupt.wish_to_save()  # after the eval is early enough
+            elif number is not None:
                 raise Stopped(number)
     run.network.train()
     return means["train"], means["val"]
 
 
 def save(run: Run, val_loss: float | None = None, *, is_best: bool = False) -> None:
-    """All that a run needs to go on before the step `run.iter_num`, durable, and then its event.
+    """Begin to save all that a run needs to go on before the step `run.iter_num`. Collective.
 
-    No state of chance is in it: batches and dropout are functions of the seed and the iteration.
+    Its event follows when it is durable: see `log_saved`.
     """
-    if not run.parallel.is_main:
-        return
     started = time.perf_counter()
-    state = {
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "scaler": run.scaler.state_dict(),
-        "model_args": dataclasses.asdict(run.model.config),
-        "iter_num": run.iter_num,
-        "best_val_loss": run.best_val_loss,
-        "config": run.config.as_dict(),
-        "journal": run.logger.position,
-        **run.origin,
-    }
-    saved = checkpoint.save(Path(run.config.out_dir), state, is_best=is_best)
+    log_saved(run, wait=True)  # one at a time
+    run.saver.begin(run.state(), val_loss=val_loss, is_best=is_best, started=started)
+    if not run.config.async_checkpoint:
+        log_saved(run, wait=True)
+
+
+def log_saved(run: Run, *, wait: bool = False) -> None:
+    """Tell the journal of the checkpoint that has become durable since, if one has."""
+    outcome = run.saver.outcome(wait=wait)
+    if outcome is None or not run.ranks.is_main:
+        return
+    if outcome.saved is None:
+        run.logger.log("error", error=f"checkpoint: {outcome.error}", iter=outcome.iter_num)
+        print(
+            f"iteration {outcome.iter_num} was not saved: {outcome.error}; the run goes on, and "
+            "the checkpoint before stands",
+            file=sys.stderr,
+            flush=True,
+        )
+        return
+    run.saved_iter = outcome.iter_num
     run.logger.log_checkpoint(
-        run.iter_num,
-        saved.path,
-        val_loss,
-        time_ms=ms_since(started),
-        size_bytes=saved.size_bytes,
-        sha256=saved.sha256,
-        best=is_best,
+        outcome.iter_num,
+        outcome.saved.path,
+        outcome.val_loss,
+        time_ms=outcome.stall_ms,
+        save_ms=outcome.save_ms,
+        size_bytes=outcome.saved.size_bytes,
+        sha256=outcome.saved.sha256,
+        best=outcome.is_best,
     )
 
 
-def set_up(config: TrainConfig, parallel: Parallel) -> Run:
-    """A run about to begin, or to go on from its checkpoint. Collective.
-
-    Raises:
-        ValueError, OSError: the flags, the data, the checkpoint or the folder will not do.
-    """
-    n_micro_steps = parallel.on_main(
-        lambda: micro_steps(config.gradient_accumulation_steps, parallel.world_size)
-    )
-    logger = new_logger(config, parallel)
-    saved_in, saved = find_checkpoint(config, parallel)
-    if saved is not None:
-        config = dataclasses.replace(config, **checkpoint.shape_of(saved))
-    dataset = open_data(config, parallel)
-
-    device, dtype = parallel.device, choose_dtype(config.dtype, parallel.device)
-    parallel.on_main(lambda: Path(config.out_dir).mkdir(parents=True, exist_ok=True))
-    torch.manual_seed(config.seed)
-    torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it, as nanoGPT
-    model = GPT(model_config(config, dataset.meta["vocab_size"])).to(device)
-    optimizer = build_optimizer(
-        model,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(config.beta1, config.beta2),
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    if saved is not None:
-        checkpoint.check_same_tokenizer(saved, dataset.tokenizer, dataset.meta)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
-    if config.compile:
-        model.compile()  # in place: the weights keep their names
-
-    tokens_per_iter = config.gradient_accumulation_steps * config.batch_size * config.block_size
-    flops_per_token = flops.flops_per_token(
-        n_params=model.n_params(non_embedding=True),
-        n_layer=config.n_layer,
-        n_embd=config.n_embd,
-        block_size=config.block_size,
-    )
-    peak_flops, peak_source = flops.peak_flops(device, dtype, config.peak_flops)
-    run = Run(
-        config=config,
-        parallel=parallel,
-        logger=logger,
-        batches=Batches(
-            dataset,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            block_size=config.block_size,
-            rank=parallel.rank,
-            world_size=parallel.world_size,
-            device=device,
-        ),
-        model=model,
-        network=parallel.wrap(model),
-        optimizer=optimizer,
-        scaler=scaler,
-        autocast=torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32),
-        n_micro_steps=n_micro_steps,
-        tokens_per_iter=tokens_per_iter,
-        flops_per_iter=flops_per_token * tokens_per_iter / parallel.world_size,
-        peak_flops=peak_flops,
-        origin={"dataset": dataset.meta, "tokenizer": dataset.tokenizer},
-        iter_num=saved["iter_num"] if saved else 0,
-        best_val_loss=saved["best_val_loss"] if saved else math.inf,
-    )
-    metadata = {
-        "world_size": parallel.world_size,
-        "device": device.type,
-        "dtype": str(dtype).removeprefix("torch."),
-        "compile": config.compile,
-        **parallel.metadata,
-        "device_name": parallel.device_name,
-        "n_threads": torch.get_num_threads(),
-        "n_params": model.n_params(),
-        "tokens_per_iter": tokens_per_iter,
-        "flops_per_token": flops_per_token,
-        "peak_flops": peak_flops,
-        "peak_source": peak_source,
-        "dataset": dataset.meta,
-    }
-    say(run, f"{dataset.folder}: {len(dataset.train):,} + {len(dataset.val):,} tokens")
-    say(run, f"{model.n_params():,} parameters, {tokens_per_iter:,} tokens per iteration")
-    say(run, f"{parallel.world_size} x {device.type}, {metadata['dtype']}")
-    parallel.on_main(lambda: open_log(run, metadata, saved_in, saved))
-    return run
-
-
-def new_logger(config: TrainConfig, parallel: Parallel) -> TrainingLogger:
-    """The log of the run, not yet begun: what is missing for it is found before any work."""
-    return TrainingLogger(
-        Path(config.out_dir),
-        is_main=parallel.is_main,
-        save_log_to_json=config.save_log_to_json,
-        log_iterations=config.log_iterations,
-        log_save_interval=config.log_save_interval,
-        wandb_log=config.wandb_log,
-        wandb_project=config.wandb_project,
-        wandb_run_name=config.wandb_run_name,
-    )
-
-
-def open_data(config: TrainConfig, parallel: Parallel) -> Dataset:
-    """The prepared data; rank 0 prepares it if need be, and the others wait. Collective."""
-    folder = parallel.on_main(
-        lambda: prepare(
-            Path(config.data_dir),
-            input=config.input,
-            text_column=config.text_column,
-            tokenizer=config.tokenizer,
-        )
-    )
-    return Dataset.open(folder, block_size=config.block_size)
-
-
-def model_config(config: TrainConfig, n_tokens: int) -> GPTConfig:
-    """The shape of the model for a tokenizer of `n_tokens`."""
-    return GPTConfig(
-        block_size=config.block_size,
-        vocab_size=-(-n_tokens // VOCAB_MULTIPLE) * VOCAB_MULTIPLE,  # rounded up
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        dropout=config.dropout,
-        bias=config.bias,
-    )
-
-
-def find_checkpoint(
-    config: TrainConfig, parallel: Parallel
-) -> tuple[Path | None, dict[str, Any] | None]:
-    """The checkpoint to go on from and what is in it; Nones to start from scratch. Collective."""
-    out_dir = Path(config.out_dir)
-    if config.init_from == "scratch":
-        return None, None
-    exists = parallel.on_main((out_dir / checkpoint.LATEST).exists)  # once: the ranks must agree
-    if config.init_from == "auto" and not exists:
-        return None, None
-    path, remarks = parallel.on_main(lambda: checkpoint.newest(out_dir))
-    if parallel.is_main:
-        for remark in remarks:
-            print(remark, file=sys.stderr, flush=True)
-    return path, checkpoint.load(path)
-
-
-def open_log(
-    run: Run, metadata: dict[str, Any], path: Path | None, saved: dict[str, Any] | None
-) -> None:
-    """Begin the log, or go on with the one that the checkpoint remembers."""
-    config = run.config.as_dict()
-    if saved is None:
-        run.logger.open(config=config, metadata=metadata)
-    else:
-        say(run, f"going on from {path} at iteration {run.iter_num}")
-        if changes := checkpoint.changes(saved, config, run.origin["dataset"]):
-            say(run, f"not the run it was: {changes}")
-        run.logger.open(
-            config=config,
-            metadata=metadata,
-            from_iter=run.iter_num,
-            checkpoint=path,
-            journal=saved["journal"] and saved["journal"]["file"],
-        )
-    if run.logger.journal_path is not None:
-        say(run, f"logging to {run.logger.journal_path}")
-
-
-def learning_rate(config: TrainConfig, iter_num: int) -> float:
-    """The learning rate of an iteration, by the schedule or without one."""
-    if not config.decay_lr:
-        return config.learning_rate
-    return learning_rate_at(
-        iter_num,
-        peak=config.learning_rate,
-        floor=config.resolved_min_lr,
-        warmup_iters=config.warmup_iters,
-        decay_iters=config.resolved_lr_decay_iters,
-    )
+def where_saved(run: Run) -> str:
+    """Where a run that stops now will go on, in words for rank 0."""
+    if run.saved_iter == run.iter_num:
+        return f"saved before iteration {run.iter_num}"
+    return f"could not be saved before iteration {run.iter_num}, last saved: {run.saved_iter}"
 
 
 def farewell(run: Run, seconds: float) -> str:
@@ -461,12 +421,6 @@ def farewell(run: Run, seconds: float) -> str:
         return f"{went}; next: {sample}"
     compare = f"runs compare {run.config.out_dir}/*.json"
     return f"{went}, log in {run.logger.run_path}; next: {compare}, or {sample}"
-
-
-def say(run: Run, line: str) -> None:
-    """A line for whoever watches; once, not once a rank."""
-    if run.parallel.is_main:
-        print(line, flush=True)
 
 
 def ms_since(started: float) -> float:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eventlog import MFU_UNKNOWN, EventlogError, Session, compare_runs, load_run, open_run
+from eventlog import MFU_UNKNOWN, EventlogError, Session, compare_runs, load_run, open_run, scan
 
-__all__ = ["MFU_UNKNOWN", "TrainingLogger", "compare_runs", "load_run"]
+__all__ = ["MFU_UNKNOWN", "TrainingLogger", "compare_runs", "journal_of_launch", "load_run"]
 
 
 class TrainingLogger:
@@ -175,3 +175,16 @@ class TrainingLogger:
     def _give_up_wandb(self, error: Exception) -> None:
         print(f"wandb failed and is left out from here on: {error!r}", file=sys.stderr)
         self._wandb = None
+
+
+def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:
+    """Name of the journal that the processes of one launcher have written in `out_dir`.
+
+    Args:
+        launch: what their metadata say under that name.
+    """
+    for path in sorted(out_dir.glob("*.jsonl"), key=lambda path: -path.stat().st_mtime_ns):
+        opened = next((r for r in scan(path) if r.event == "open"), None)
+        if launch and opened and (opened.fields.get("metadata") or {}).get("launch") == launch:
+            return path.name
+    return None

@@ -59,6 +59,17 @@ def only_run() -> Callable[[Path], Any]:
     return load
 
 
+@pytest.fixture(scope="session")
+def losses() -> Callable[[Any], list[tuple[Any, ...]]]:
+    """`losses(run)`: what two runs must have alike to be the same run, bit for bit."""
+
+    def figures(run: Any) -> list[tuple[Any, ...]]:
+        rows = run.training_iterations
+        return [(row["iter"], row["loss"], row["grad_norm"], row["lr"]) for row in rows]
+
+    return figures
+
+
 def train_as_rank(
     rank: int, world_size: int, port: int, argv: list[str], prepare_rank: Callable[[int], None]
 ) -> None:
@@ -70,7 +81,7 @@ def train_as_rank(
     sys.exit(main(argv))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train_in_ranks() -> Callable[..., list[int | None]]:
     """`train_in_ranks(2, argv)`: the exit statuses of that many real ranks over gloo.
 

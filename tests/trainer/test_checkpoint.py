@@ -7,92 +7,174 @@ import pytest
 import torch
 
 from trainer import checkpoint
+from trainer.checkpoint import newest, save_full, save_sharded
 from trainer.model import GPT, GPTConfig
-from trainer.optim import build_optimizer
+from trainer.optim import Optimizer
 
 CONFIG = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=16)
+SAVES = pytest.mark.parametrize("save", [save_full, save_sharded])
+ALWAYS = torch.tensor(True)
 
 
-def model_and_optimizer():
+def model_and_optimizer(name="adamw"):
     model = GPT(CONFIG)
-    return model, build_optimizer(model, learning_rate=1e-2, weight_decay=0.1, betas=(0.9, 0.95))
+    parameters = dict(model.named_parameters())
+    return model, Optimizer(
+        parameters, name=name, learning_rate=1e-2, weight_decay=0.1, betas=(0.9, 0.95)
+    )
+
+
+def state_at(iter_num, model=None, optimizer=None):
+    return {
+        "model": dict(model.named_parameters()) if model else {"w": torch.full((4,), iter_num)},
+        "optimizer": optimizer.state() if optimizer else {},
+        "tied": GPT.tied if model else {},
+        "iter_num": iter_num,
+        "journal": None,
+    }
 
 
 def step(model, optimizer, seed):
     x = torch.randint(64, (2, 8), generator=torch.Generator().manual_seed(seed))
     loss = model(x, x)[1]
     loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
+    optimizer.step(ALWAYS)
+    model.zero_grad()
     return loss.item()
 
 
-def test_model_and_optimizer_go_on_bit_for_bit(tmp_path):
-    model, optimizer = model_and_optimizer()
+@SAVES
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_model_and_optimizer_go_on_bit_for_bit(save, name, tmp_path):
+    model, optimizer = model_and_optimizer(name)
     for seed in range(3):
         step(model, optimizer, seed)
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    path, _, _ = checkpoint.save(tmp_path, state, is_best=False)
+    path = save(tmp_path, state_at(3, model, optimizer), is_best=False).path
     expected = [step(model, optimizer, seed) for seed in range(3, 8)]
 
     saved = checkpoint.load(path)
-    model, optimizer = model_and_optimizer()
+    model, optimizer = model_and_optimizer(name)
     model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
+    optimizer.load_state(saved["optimizer"], lambda value, parameter: value)
 
     assert [step(model, optimizer, seed) for seed in range(3, 8)] == expected
 
 
-def test_plain_torch_load_reads_it(tmp_path):
-    path, size_bytes, _ = checkpoint.save(tmp_path, {"iter_num": 7}, is_best=False)
+def test_plain_torch_load_reads_a_full_one(tmp_path):
+    model, _ = model_and_optimizer()
+    path, size_bytes, sha256 = save_full(tmp_path, state_at(7, model), is_best=False)
 
-    assert torch.load(path, weights_only=True)["iter_num"] == 7
+    saved = torch.load(path, weights_only=True)
+    assert saved["iter_num"] == 7
     assert path.stat().st_size == size_bytes
+    assert checkpoint.sha256_of(path) == sha256
+    assert model.load_state_dict(saved["model"]).missing_keys == []
 
 
-def test_killed_while_it_writes_the_one_before_stands(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, {"iter_num": 1}, is_best=True)
-    child = os.fork()
-    if child == 0:
-        whole = torch.save
+@SAVES
+def test_killed_at_any_rename_or_write_the_one_before_stands(save, tmp_path):
+    """A child dies at its N-th call that changes a name or syncs, for every N there is."""
+    deaths = 0
+    for n in range(1, 100):
+        out_dir = tmp_path / str(n)
+        out_dir.mkdir()
+        save(out_dir, state_at(1), is_best=True)
+        child = os.fork()
+        if child == 0:
+            die_at_call(n)
+            save(out_dir, state_at(2), is_best=True)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-        def save_half(state, file):
-            whole(state, file)
-            file.flush()
-            file.truncate(file.tell() // 2) if file.seekable() else None
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        torch.save = save_half
-        checkpoint.save(tmp_path, {"iter_num": 2}, is_best=True)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-    assert checkpoint.load(tmp_path / checkpoint.LATEST)["iter_num"] == 1
-    assert checkpoint.load(tmp_path / checkpoint.BEST)["iter_num"] == 1
+        path, remarks = newest(out_dir)
+        whole = checkpoint.load(path)
+        assert remarks == []
+        assert whole["model"]["w"].tolist() == [whole["iter_num"]] * 4
+        if status == 0:
+            assert whole["iter_num"] == 2
+            break
+        assert status == -signal.SIGKILL
+        deaths += 1
+    assert deaths >= 3
 
 
-def test_a_disk_that_refuses_leaves_the_one_before(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, {"iter_num": 1}, is_best=False)
+def die_at_call(n):
+    """SIGKILL this process at its n-th call of those that a save consists of."""
+    calls = [0]
+
+    def mortal(function):
+        def call(*args, **more):
+            calls[0] += 1
+            if calls[0] == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **more)
+
+        return call
+
+    for name in ("fsync", "fdatasync", "rename", "replace", "link", "symlink", "unlink", "rmdir"):
+        setattr(os, name, mortal(getattr(os, name)))
+
+
+@SAVES
+def test_a_disk_that_refuses_leaves_the_one_before(save, tmp_path, monkeypatch):
+    save(tmp_path, state_at(1), is_best=False)
 
     def full(state, file):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(tmp_path, {"iter_num": 2}, is_best=False)
+        save(tmp_path, state_at(2), is_best=False)
     monkeypatch.undo()
 
-    assert checkpoint.load(tmp_path / checkpoint.LATEST)["iter_num"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LATEST]
+    path, remarks = newest(tmp_path)
+    assert (checkpoint.load(path)["iter_num"], remarks) == (1, [])
 
 
-def test_the_best_one_outlives_later_ones(tmp_path):
-    for iter_num, is_best in ((1, True), (2, True), (3, False), (4, False)):
-        checkpoint.save(tmp_path, {"iter_num": iter_num}, is_best=is_best)
+@SAVES
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_best_one_outlives_later_ones_and_so_many_of_the_latest(save, keep, tmp_path):
+    for iter_num, is_best in ((1, True), (2, True), (3, False), (4, False), (5, False)):
+        save(tmp_path, state_at(iter_num), is_best=is_best, keep=keep)
 
-    assert checkpoint.load(tmp_path / checkpoint.BEST)["iter_num"] == 2
-    assert checkpoint.load(tmp_path / checkpoint.LATEST)["iter_num"] == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "ckpt.pt"]
+    there = {checkpoint.load(path)["iter_num"] for path in checkpoint.candidates(tmp_path)}
+    assert checkpoint.load(checkpoint.find(tmp_path, "best"))["iter_num"] == 2
+    assert checkpoint.load(checkpoint.find(tmp_path, "latest"))["iter_num"] == 5
+    assert there == {2, *range(6 - keep, 6)}
+
+
+@SAVES
+def test_a_later_take_of_an_iteration_counts_as_the_newest(save, tmp_path):
+    """A run that went back saves lower numbers after higher ones."""
+    for iter_num in (5, 9, 5, 7):
+        save(tmp_path, state_at(iter_num), is_best=False, keep=2)
+
+    assert checkpoint.load(newest(tmp_path)[0])["iter_num"] == 7
+
+
+@pytest.mark.parametrize("name", ["meta.pt", ".metadata", "__0_0.distcp", "manifest.json"])
+@pytest.mark.parametrize("harm", ["cut", "damage", "remove"])
+def test_a_folder_of_which_a_file_is_not_whole_is_passed_over_by_name(name, harm, tmp_path):
+    save_sharded(tmp_path, state_at(1), is_best=False, keep=2)
+    folder = save_sharded(tmp_path, state_at(2), is_best=False, keep=2).path
+    file = folder / name
+    data = bytearray(file.read_bytes())
+    match harm:
+        case "cut":
+            file.write_bytes(data[: len(data) // 2])
+        case "damage":
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
+        case "remove":
+            file.unlink()
+
+    path, remarks = newest(tmp_path)
+
+    if name == "manifest.json" and harm == "damage":
+        return  # found by its event's digest alone: tests/trainer/test_agreement.py
+    assert checkpoint.load(path)["iter_num"] == 1
+    assert remarks
+    assert str(folder) in remarks[0]
 
 
 def test_a_missing_one_says_what_to_do(tmp_path):

@@ -8,11 +8,11 @@ import torch
 
 from trainer import model
 from trainer.data import Batches
-from trainer.parallel import Parallel, choose_device, choose_dtype, micro_steps
+from trainer.ranks import Ranks, choose_device, choose_dtype, micro_steps
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
-ALONE = Parallel(rank=0, world_size=1, device=torch.device("cpu"))
+ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -83,7 +83,7 @@ def test_no_rank_leaves_before_the_log_is_closed(flags, tmp_path, train_in_ranks
     def stop_and_look_back(rank):
         if rank == 1:
             signal_at_iteration(4)
-            close = Parallel.close
+            close = Ranks.close
 
             def close_and_look(self):
                 close(self)
@@ -91,7 +91,7 @@ def test_no_rank_leaves_before_the_log_is_closed(flags, tmp_path, train_in_ranks
                 if '"interrupted"' not in path.read_text():
                     os._exit(7)
 
-            Parallel.close = close_and_look
+            Ranks.close = close_and_look
 
     assert train_in_ranks(2, flags(tmp_path), stop_and_look_back) == [143, 143]
 

@@ -12,9 +12,16 @@ ROOMS = {path.stem: path for path in TRAINER.glob("*.py") if path.stem != "__ini
 # Who may know whom; a room that is not named here knows nobody.
 KNOWS = {
     "train": set(ROOMS) - {"train", "sample"},
-    "sample": {"checkpoint", "flags", "model", "parallel", "tokenizer"},
-    "prepare": {"corpus", "flags", "tokenizer"},
+    "run": set(ROOMS) - {"train", "run", "sample"},
+    "saver": {"checkpoint", "ranks"},
+    "parallel": {"ranks"},
+    "sample": {"checkpoint", "flags", "model", "ranks", "tokenizer"},
+    "prepare": {"corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
+    "pieces": {"corpus"},
+    "shards": {"pieces"},
     "config": {"flags"},
+    "model": {"fused"},
+    "fused": {"fused_kernels"},
 }
 BRIDGES = {"checkpoint", "training_logger"}
 

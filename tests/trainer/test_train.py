@@ -295,9 +295,17 @@ def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only
     calls = [0]  # two evals of 2 x 3 batches, then the 9th step of two micro-batches
     monkeypatch.setattr(model.F, "cross_entropy", nan_from_iteration_eight)
     steps = []
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1))
+    adamw_step = torch.optim.AdamW.step
+
+    def step_and_look(self):
+        before = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+        adamw_step(self)
+        after = [p for group in self.param_groups for p in group["params"]]
+        steps.append(any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step_and_look)
     assert main(flags(tmp_path)) == 1
-    assert len(steps) == 8
+    assert steps == [True] * 8 + [False]
 
     run = only_run(tmp_path)
     last = run.training_iterations[-1]
@@ -323,15 +331,25 @@ def test_an_exception_is_in_the_log_and_is_raised(flags, tmp_path, only_run, mon
     assert len(run.training_iterations) == 5
 
 
-def test_a_checkpoint_that_cannot_be_written_has_no_event(flags, tmp_path, only_run, monkeypatch):
-    def full(out_dir, state, *, is_best):
-        raise OSError(28, "No space left on device")
+def test_a_checkpoint_that_cannot_be_written_costs_no_run_and_has_no_event(
+    flags, tmp_path, only_run, monkeypatch, capfd
+):
+    save_full, calls = checkpoint.save_full, []
 
-    monkeypatch.setattr(checkpoint, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        main(flags(tmp_path))
+    def full_at_first(out_dir, state, **more):
+        calls.append(state["iter_num"])
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return save_full(out_dir, state, **more)
 
-    assert len(only_run(tmp_path).checkpoints) == 0
+    monkeypatch.setattr(checkpoint, "save_full", full_at_first)
+    assert main(flags(tmp_path)) == 0
+
+    run = only_run(tmp_path)
+    assert calls == [6, 12]
+    assert [row["iter"] for row in run.checkpoints] == [12]
+    assert run.journal["events"]["error"] == 1
+    assert "iteration 6 was not saved: [Errno 28] No space left" in capfd.readouterr().err
 
 
 def test_its_signal_handlers_are_gone_when_it_returns(flags, tmp_path):

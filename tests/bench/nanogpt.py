@@ -1,0 +1,146 @@
+"""python -m tests.bench.nanogpt --nanogpt=PATH: this trainer beside nanoGPT, on the same tokens.
+
+PATH is a checkout of github.com/karpathy/nanoGPT; nothing in it is changed but for a data set that
+is put into its data folder. Both train the same model with the same hyper-parameters on the
+embedded corpus, on the CPU. nanoGPT has one seed, so how far two runs are apart by chance alone
+is seen on ours: same within that is what "the same trainer" means.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import eventlog
+from trainer.prepare import prepare
+
+ROOT = Path(__file__).parents[2]
+DATASET = "embedded_corpus"
+SEEDS = (1337, 1, 2)
+WARMUP_ITERS = 10  # left out of the timing, as are the iterations that evaluate
+
+SIZES = {
+    "1.3M": {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12},
+    "12.2M": {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8},
+}
+RECIPE = {
+    "learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 100, "beta1": 0.9, "beta2": 0.99,
+    "weight_decay": 0.1, "grad_clip": 1.0, "dropout": 0.0, "gradient_accumulation_steps": 1,
+    "eval_iters": 20, "device": "cpu",
+}  # fmt: skip
+
+
+class Curve(NamedTuple):
+    """What one run had: losses by iteration, evals (train, val) by iteration, ms of each step."""
+
+    losses: dict[int, float]
+    evals: dict[int, tuple[float, float]]
+    times_ms: list[float]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.nanogpt", description=__doc__)
+    parser.add_argument("--nanogpt", type=Path, required=True, metavar="PATH")
+    parser.add_argument("--size", choices=SIZES, default="1.3M")
+    parser.add_argument("--iters", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    flags = SIZES[asked.size] | RECIPE
+    flags |= {"max_iters": asked.iters, "lr_decay_iters": asked.iters, "eval_interval": asked.iters}
+    env = os.environ | {"OMP_NUM_THREADS": str(asked.threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = run_nanogpt(asked.nanogpt, flags, Path(folder), env)
+        ours = [run_ours(flags, seed, Path(folder), env) for seed in SEEDS]
+    print(report(theirs, ours, asked.iters, flags["batch_size"] * flags["block_size"]))
+    return 0
+
+
+def run_nanogpt(
+    checkout: Path, flags: dict[str, object], folder: Path, env: dict[str, str]
+) -> Curve:
+    """nanoGPT, unchanged, on the tokens of our prepared data."""
+    give_data(checkout / "data" / DATASET, ROOT / "data")
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    words = subprocess.run(
+        [sys.executable, "train.py", "config/train_shakespeare_char.py", f"--dataset={DATASET}",
+         "--compile=False", "--log_interval=1", f"--out_dir={folder / 'nanogpt'}", *arguments],
+        cwd=checkout, env=env, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", words, re.M)
+    evals = re.findall(r"^step (\d+): train loss ([\d.]+), val loss ([\d.]+)", words, re.M)
+    return Curve(
+        {int(i): float(loss) for i, loss, _ in steps},
+        {int(i): (float(train), float(val)) for i, train, val in evals},
+        timed([(int(i), float(ms)) for i, _, ms in steps], {int(i) for i, _, _ in evals}),
+    )
+
+
+def run_ours(flags: dict[str, object], seed: int, folder: Path, env: dict[str, str]) -> Curve:
+    out = folder / f"ours{seed}"
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    subprocess.run(
+        [sys.executable, "trainer/train.py", f"--out_dir={out}", f"--seed={seed}", *arguments],
+        cwd=ROOT, env=env, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    (path,) = out.glob("*.json")
+    run = eventlog.load_run(path)
+    rows = run.training_iterations
+    evals = {row["iter"]: (row["train_loss"], row["val_loss"]) for row in run.eval_steps}
+    return Curve(
+        {row["iter"]: row["loss"] for row in rows},
+        evals,
+        timed([(row["iter"], row["time_ms"]) for row in rows], set(evals)),
+    )
+
+
+def give_data(folder: Path, data_dir: Path) -> None:
+    """Our tokens as nanoGPT reads them: two files of uint16, and the size of the vocabulary."""
+    prepared = prepare(data_dir, input=None, text_column="text", tokenizer="bpe:4096")
+    meta = json.loads((prepared / "meta.json").read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val"):
+        files = sorted(prepared.glob(f"{split}.*bin"))
+        ids = np.concatenate([np.fromfile(file, dtype=meta["dtype"]) for file in files])
+        ids.astype(np.uint16).tofile(folder / f"{split}.bin")
+    (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": meta["vocab_size"]}))
+
+
+def timed(steps: list[tuple[int, float]], evals: set[int]) -> list[float]:
+    return [ms for i, ms in steps if i >= WARMUP_ITERS and i not in evals]
+
+
+def report(theirs: Curve, ours: list[Curve], iters: int, tokens_per_iter: int) -> str:
+    """A table: losses where they can be compared, and tokens a second."""
+
+    def mean_loss(curve: Curve) -> float:
+        """Of the last 50 steps: one batch alone says little."""
+        return statistics.fmean(curve.losses[i] for i in range(iters - 49, iters + 1))
+
+    rows = [
+        ("loss, iteration 0", lambda c: c.losses[0]),
+        ("loss, mean of the last 50", mean_loss),
+        (f"train loss, {iters}", lambda c: c.evals[iters][0]),
+        (f"val loss, {iters}", lambda c: c.evals[iters][1]),
+        ("tokens/s, median step", lambda c: 1000 * tokens_per_iter / statistics.median(c.times_ms)),
+    ]
+    lines = [
+        "| | nanoGPT | " + " | ".join(f"ours, seed {seed}" for seed in SEEDS) + " |",
+        "| --- |" + " --- |" * (1 + len(SEEDS)),
+    ]
+    for name, figure in rows:
+        cells = [figure(theirs), *(figure(curve) for curve in ours)]
+        lines.append(f"| {name} | " + " | ".join(f"{cell:,.4f}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,380 @@
+"""A log that is steps behind the loop, as on CUDA: the same run, and nobody waits for the device.
+
+How late it is does not depend on a GPU: here the CPU's log is made to be 1 or 3 steps late.
+"""
+
+import functools
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import eventlog
+import trainer.train
+from trainer import model
+from trainer.data import Batches
+from trainer.optim import LossScale
+from trainer.ranks import Arriving, Ranks
+from trainer.train import main
+
+LATE = pytest.mark.parametrize("late", [1, 3])
+CLOCK = {"time_ms", "save_ms", "mfu", "tokens_per_s", "timestamp", "memory_bytes"}
+PLACE = {"path", "sha256", "size_bytes", "checkpoint"}  # a folder's name is in its files too
+
+
+def told(out_dir):
+    """What the folder's only journal tells, in order, but for times and places."""
+    (journal,) = out_dir.glob("*.jsonl")
+    return [
+        (r.event, {k: v for k, v in r.fields.items() if k not in CLOCK | PLACE | {"durable"}})
+        for r in eventlog.scan(journal)
+        if r.event != "open"
+    ]
+
+
+def without_clock(run):
+    """A run JSON but for times and places."""
+    parts = (run.training_iterations, run.eval_steps, run.checkpoints)
+    rows = [[{k: v for k, v in r.items() if k not in CLOCK | PLACE} for r in p] for p in parts]
+    summary = {k: v for k, v in run.summary.items() if not k.startswith("avg_")}
+    journal = {k: run.journal[k] for k in ("status", "reason", "events", "superseded")}
+    return rows, summary, journal
+
+
+def be_late(monkeypatch, n_steps):
+    monkeypatch.setattr(Ranks, "steps_late", n_steps)
+
+
+def at_iteration(monkeypatch, iter_num, deed):
+    """Have `deed()` done, once, when the batch of that iteration is asked for."""
+    train_batch, left = Batches.train, [1]
+
+    def batch_and_deed(self, iter, micro_step):
+        if iter == iter_num and left[0]:
+            left[0] = 0
+            deed()
+        return train_batch(self, iter, micro_step)
+
+    monkeypatch.setattr(Batches, "train", batch_and_deed)
+
+
+def nan_at(monkeypatch, iter_num, times=1):
+    """The losses of that iteration's first micro-batch are NaN, so many times."""
+    cross_entropy = model.F.cross_entropy
+    train_batch, eval_batch = Batches.train, Batches.eval
+    harm, left = [False], [times]
+
+    def train(self, iter, micro_step):
+        harm[0] = iter == iter_num and micro_step == 0 and left[0] > 0
+        left[0] -= harm[0]
+        return train_batch(self, iter, micro_step)
+
+    def eval(self, split, index):
+        harm[0] = False
+        return eval_batch(self, split, index)
+
+    def loss(*args, **more):
+        return cross_entropy(*args, **more) * (torch.nan if harm[0] else 1.0)
+
+    monkeypatch.setattr(Batches, "train", train)
+    monkeypatch.setattr(Batches, "eval", eval)
+    monkeypatch.setattr(model.F, "cross_entropy", loss)
+
+
+# The same run
+
+
+@LATE
+def test_a_late_log_tells_the_same_in_the_same_order(late, flags, tmp_path, only_run, monkeypatch):
+    shared = {"async_checkpoint": False, "eval_interval": 5}
+    main(flags(tmp_path / "now", **shared))
+    be_late(monkeypatch, late)
+
+    assert main(flags(tmp_path / "late", **shared)) == 0
+
+    now, late_run = only_run(tmp_path / "now"), only_run(tmp_path / "late")
+    assert told(tmp_path / "late") == told(tmp_path / "now")
+    assert without_clock(late_run) == without_clock(now)
+    assert len(late_run.training_iterations) == 13
+
+
+@LATE
+@pytest.mark.parametrize("policy", ["stop", "skip", "rewind"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_nan_found_late_has_the_same_end(
+    times, policy, late, flags, tmp_path, only_run, monkeypatch
+):
+    """The steps that were under way behind it are not in the log of a run that went back."""
+    shared = {"async_checkpoint": False, "nonfinite": policy}
+    statuses = {}
+    for name, n_steps in (("now", 0), ("late", late)):
+        with monkeypatch.context() as patch:
+            nan_at(patch, 8, times=times)
+            be_late(patch, n_steps)
+            statuses[name] = main(flags(tmp_path / name, **shared))
+
+    assert statuses["late"] == statuses["now"]
+    assert told(tmp_path / "late") == told(tmp_path / "now")
+    assert without_clock(only_run(tmp_path / "late")) == without_clock(only_run(tmp_path / "now"))
+
+
+@LATE
+def test_a_nan_just_before_an_eval_is_told_before_it(late, flags, tmp_path, only_run, monkeypatch):
+    """Else the run would evaluate, and save, what it is about to take back."""
+    nan_at(monkeypatch, 11)
+    be_late(monkeypatch, late)
+
+    assert main(flags(tmp_path, nonfinite="rewind", async_checkpoint=False)) == 0
+
+    kinds = [(event, fields.get("iter")) for event, fields in told(tmp_path)]
+    assert kinds.index(("rewind", None)) == kinds.index(("nonfinite", 11)) + 1
+    assert ("eval", 12) not in kinds[: kinds.index(("rewind", None))]
+    assert only_run(tmp_path).journal["superseded"]["iterations"] == 6
+
+
+@LATE
+@pytest.mark.parametrize("at", [0, 4, 5, 12])
+def test_a_stop_logs_all_that_was_done_and_saves_behind_it(
+    at, late, flags, tmp_path, only_run, monkeypatch, losses
+):
+    main(flags(tmp_path / "whole"))
+    be_late(monkeypatch, late)
+    with monkeypatch.context() as patch:
+        at_iteration(patch, at, lambda: signal.raise_signal(signal.SIGTERM))
+        assert main(flags(tmp_path / "out")) == 143
+
+    run = only_run(tmp_path / "out")
+    n_done = len(run.training_iterations)
+    assert at < n_done <= at + 1 + late
+    assert [row["iter"] for row in run.training_iterations] == list(range(n_done))
+    assert run.checkpoints[-1]["iter"] == n_done
+    assert main(flags(tmp_path / "out", init_from="resume")) == 0
+    run = only_run(tmp_path / "out")
+    assert losses(run) == losses(only_run(tmp_path / "whole"))
+    assert run.journal["superseded"]["iterations"] == 0
+
+
+@LATE
+def test_a_wish_to_save_is_answered_once_and_behind_what_was_done(
+    late, flags, tmp_path, only_run, monkeypatch, losses
+):
+    main(flags(tmp_path / "whole"))
+    be_late(monkeypatch, late)
+    at_iteration(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGUSR1))
+
+    assert main(flags(tmp_path / "out", async_checkpoint=False, eval_interval=100)) == 0
+
+    kinds = [(event, fields.get("iter")) for event, fields in told(tmp_path / "out")]
+    at = kinds.index(("signal", 3 + late))
+    assert kinds[at - 1 : at + 2] == [
+        ("iter", 2 + late), ("signal", 3 + late), ("checkpoint", 3 + late),
+    ]  # fmt: skip
+    assert kinds.count(("signal", 3 + late)) == 1
+    assert losses(only_run(tmp_path / "out")) == losses(only_run(tmp_path / "whole"))
+
+
+def test_two_ranks_that_log_late_stop_at_the_same_iteration(
+    flags, tmp_path, only_run, train_in_ranks
+):
+    def late_and_stopped(rank):
+        Ranks.steps_late = 2
+        if rank == 1:
+            train_batch = Batches.train
+
+            def batch_and_signal(self, iter, micro_step):
+                if iter == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return train_batch(self, iter, micro_step)
+
+            Batches.train = batch_and_signal
+
+    argv = flags(tmp_path, checkpoint_format="sharded")
+    assert train_in_ranks(2, argv, late_and_stopped) == [143, 143]
+
+    run = only_run(tmp_path)
+    assert [row["iter"] for row in run.training_iterations] == list(range(6))
+    assert [row["iter"] for row in run.checkpoints] == [6]
+
+
+# Nobody waits
+
+
+class Reads(TorchFunctionMode):
+    """Notes each time a value of a tensor is asked for, which on a GPU would wait for it."""
+
+    ASKING = frozenset(
+        (
+            "item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__",
+            "is_nonzero", "equal", "allclose", "nonzero",
+        )
+    )  # fmt: skip
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in self.ASKING:
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+class ReadsBelow(TorchDispatchMode):
+    """The same below the surface, where torch asks for a value by itself."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero"):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def counted(seen) -> Iterator[None]:
+    with Reads(seen), ReadsBelow(seen):
+        yield
+
+
+@contextmanager
+def forbidden_to_wait() -> Iterator[None]:
+    """On CUDA: an operation that waits for the GPU raises."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def watch_the_loop(monkeypatch, watched):
+    """Have `watched()` in force in the loop, but not where it delivers, evaluates and saves."""
+    within = []
+
+    def outside(owner, name):
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def call(*args, **more):
+            for context in reversed(within):
+                context.__exit__(None, None, None)
+            paused = len(within)
+            within.clear()
+            try:
+                return function(*args, **more)
+            finally:
+                for _ in range(paused):
+                    enter()
+
+        monkeypatch.setattr(owner, name, call)
+
+    def enter():
+        context = watched()
+        context.__enter__()
+        within.append(context)
+
+    train = trainer.train.train
+
+    def train_watched(run, interrupt):
+        enter()
+        try:
+            train(run, interrupt)
+        finally:
+            within.pop().__exit__(None, None, None)
+
+    monkeypatch.setattr(trainer.train, "train", train_watched)
+    outside(Arriving, "values")
+    outside(LossScale, "may_overflow")  # asked of a step that has been delivered
+    outside(trainer.train, "evaluate")
+    outside(trainer.train, "save")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_between_two_deliveries_no_value_is_read(dtype, flags, tmp_path, monkeypatch, only_run):
+    seen = []
+    be_late(monkeypatch, 1)
+    watch_the_loop(monkeypatch, lambda: counted(seen))
+
+    assert main(flags(tmp_path, dtype=dtype)) == 0
+
+    assert len(only_run(tmp_path).training_iterations) == 13
+    assert seen == []
+
+
+def test_muon_reads_one_value_a_step_and_says_so(flags, tmp_path, monkeypatch):
+    seen = []
+    be_late(monkeypatch, 1)
+    watch_the_loop(monkeypatch, lambda: counted(seen))
+
+    assert main(flags(tmp_path, optimizer="muon")) == 0
+
+    assert seen.count("__bool__") == 13
+
+
+def test_what_counts_the_reads_sees_each_kind():
+    value = torch.ones(())
+    for ask in (bool, float, int, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy):
+        seen = []
+        with counted(seen):
+            ask(value)
+        assert seen, ask
+
+
+def test_a_step_is_delivered_only_so_many_steps_later(flags, tmp_path, monkeypatch):
+    values, train_batch = Arriving.values, Batches.train
+    begun, behind = [0], []
+
+    def train(self, iter, micro_step):
+        begun[0] = iter
+        return train_batch(self, iter, micro_step)
+
+    delivered = itertools.count()
+
+    def deliver(self):
+        behind.append(begun[0] - next(delivered))
+        return values(self)
+
+    monkeypatch.setattr(Batches, "train", train)
+    monkeypatch.setattr(Arriving, "values", deliver)
+    be_late(monkeypatch, 2)
+    main(flags(tmp_path, max_iters=8, eval_interval=100))
+
+    # the eval at 8 and the end flush what is under way
+    assert behind == [2, 2, 2, 2, 2, 2, 1, 0, 0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_on_cuda_the_loop_never_waits_for_the_gpu(dtype, flags, tmp_path, monkeypatch, only_run):
+    watch_the_loop(monkeypatch, forbidden_to_wait)
+    argv = flags(tmp_path, device="cuda", dtype=dtype, eval_interval=6)
+
+    assert main(argv) == 0
+
+    assert len(only_run(tmp_path).training_iterations) == 13
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_cuda_the_log_is_one_step_late_and_in_the_same_order(flags, tmp_path, monkeypatch):
+    """The order alone: an embedding's gradient is summed in any order there."""
+    shared = {"device": "cuda", "dtype": "float32", "async_checkpoint": False}
+    assert Ranks(0, 1, torch.device("cuda", 0)).steps_late == 1
+    main(flags(tmp_path / "late", **shared))
+    be_late(monkeypatch, 0)
+    main(flags(tmp_path / "now", **shared))
+
+    late, now = (
+        [(event, fields.get("iter")) for event, fields in told(tmp_path / name)]
+        for name in ("late", "now")
+    )
+    assert late == now
