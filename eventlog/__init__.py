@@ -18,6 +18,9 @@ damage, and names what is missing. `Fold` makes the run of it: one curve, also o
 resumed sessions that took iterations again. `load_run` does both, for a journal or for
 a run JSON alike; `compact` writes the run JSON, atomically.
 
+*The face people know.* `init`, `run.log({...})`, `finish`, as other trackers have them: numbers
+by any name, a row a step, in the run's `metrics`. A W&B script moves by its import line.
+
 *Annotating.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its
 own beside the journal.
 
@@ -26,9 +29,12 @@ tail is moved aside first, so that nothing is ever glued to it.
 
 The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to records) know
 no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
-that touches the disk; `load`, `compact`, `session` and `annotate` put them together; `cli` is thin.
+that touches the disk; `load`, `compact`, `session` and `annotate` put them together, `face`
+puts other trackers' names on that; `cli` is thin.
 FORMAT.md is the law.
 """
+
+from typing import Any
 
 from eventlog.annotate import Annotator, annotate
 from eventlog.compact import compact
@@ -41,6 +47,7 @@ from eventlog.errors import (
     RecordTooLarge,
     UnreadableRun,
 )
+from eventlog.face import ActiveRun, finish, init, log, module_attribute
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
@@ -53,6 +60,7 @@ from eventlog.session import Session, open_run
 __all__ = [
     "FORMAT",
     "MFU_UNKNOWN",
+    "ActiveRun",
     "Annotator",
     "Defect",
     "EventlogError",
@@ -72,8 +80,18 @@ __all__ = [
     "atomic_write",
     "compact",
     "compare_runs",
+    "finish",
+    "init",
     "is_locked",
     "load_run",
+    "log",
     "open_run",
     "scan",
 ]
+
+# `eventlog.run` is the run that `init` began, as people know it; the room is found by import.
+del globals()["run"]
+
+
+def __getattr__(name: str) -> Any:
+    return module_attribute(name)

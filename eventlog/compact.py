@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from eventlog.disk import DISK, Disk, atomic_write, is_locked
-from eventlog.load import Folding
+from eventlog.load import Folding, PathLike
 from eventlog.run import Run
 
 SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
@@ -29,7 +29,7 @@ def run_path(journal: Path) -> Path:
     return journal.with_suffix(".json")
 
 
-def compact(journal: Path, *, disk: Disk = DISK) -> Run:
+def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
     """Write the run JSON of `journal` as it is now; the run.
 
     Raises:
@@ -37,7 +37,7 @@ def compact(journal: Path, *, disk: Disk = DISK) -> Run:
         NewerFormat: the journal was written by a later format; the old JSON stands.
         OSError: it cannot be read, or the disk refused; the old JSON stands.
     """
-    return write_run(Folding(journal), disk=disk)
+    return write_run(Folding(Path(journal)), disk=disk)
 
 
 def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = DISK) -> Run:

@@ -19,14 +19,17 @@ from typing import Any
 
 import orjson
 
-from eventlog.record import Record
-from eventlog.run import Row, Rows, Run, encode_row
+from eventlog.metrics import Metrics, step_of
+from eventlog.record import TRAILER_BYTES, Record
+from eventlog.run import Row, Rows, Run, compact_row, encode_row
 
 MFU_UNKNOWN = -100.0
 """What the guide's logs hold where MFU is not known, as in the first iterations."""
 
 # The guide's fields first and in its order, whatever order they were logged in.
 _ITERATION: Row = {"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN}
+_ITERATION_BEGINS = b'"event":"iter","iter":'
+_ITERATION_AT = len(b'"event":"iter",')
 _EVAL: Row = {"iter": None, "train_loss": None, "val_loss": None, "lr": None}
 _CHECKPOINT: Row = {"iter": None, "val_loss": None, "path": None}
 
@@ -91,18 +94,23 @@ class Fold:
         }
         self._iters = array("q")  # ascending: this is what "one curve" means
         self._rows: list[bytes] = []
+        self._names: tuple[str, ...] = ()
         self._losses = array("d")
         self._times_ms = array("d")
         self._mfus = array("d")
         self._evals: list[Row] = []
         self._checkpoints: list[Row] = []
+        self._metrics = Metrics()
+        self._own_summary: Row = {}
         self._run_id: Any = None
         self._remarks: list[Record] = []  # notes, tags, alerts, in the order they were read
 
     @property
     def superseded(self) -> dict[str, int]:
         """How many rows were taken back, by what they are."""
-        return {name: len(rows) for name, rows in self._taken_back.items()}
+        taken_back = {name: len(rows) for name, rows in self._taken_back.items()}
+        n_metrics = len(self._metrics.taken_back)
+        return taken_back | ({"metrics": n_metrics} if n_metrics else {})
 
     def add(self, record: Record) -> None:
         """Fold one record in."""
@@ -125,7 +133,7 @@ class Fold:
             case "iter" | "eval" | "checkpoint" if not _has_number(fields):
                 self.kinds[f"{record.event} without a number"] += 1
             case "iter":
-                self._take_iteration(_ITERATION | fields)
+                self._take_iteration(fields, record.line)
                 self.position = session.last_iter = fields["iter"]
             case "eval":
                 self._take_back(self._evals, "evals", fields["iter"])
@@ -133,6 +141,12 @@ class Fold:
                 self.position = fields["iter"]
             case "checkpoint":
                 self._take_checkpoint(_CHECKPOINT | {"timestamp": record.t} | fields)
+            case "metrics":
+                self._take_metrics(fields, session)
+            case "config" if isinstance(fields.get("config"), dict):
+                self.config = self.config | fields["config"]
+            case "summary" if isinstance(fields.get("summary"), dict):
+                self._set_summary(fields["summary"], fields.get("nonfinite"))
             case "open":
                 self._open(fields, session)
             case "close":
@@ -170,6 +184,7 @@ class Fold:
         """
         if type(to_iter) is int:
             self._take_back_iterations(to_iter)
+            self._metrics.take_back(to_iter)
             self._take_back(self._evals, "evals", to_iter + 1)
             self._take_back(self._checkpoints, "checkpoints", to_iter + 1)
 
@@ -191,17 +206,32 @@ class Fold:
         self._taken_back[name] += [encode_row(row) for row in rows[at:] if not keep(row)]
         rows[at:] = filter(keep, rows[at:])
 
-    def _take_iteration(self, row: Row) -> None:
-        i = row["iter"]
+    def _take_iteration(self, fields: Row, line: bytes) -> None:
+        i = fields["iter"]
         if self._iters and i <= self._iters[-1]:
             self._rewind(i)
-        if type(row["mfu"]) not in (float, int):
-            row["mfu"] = MFU_UNKNOWN
+        at = line.find(_ITERATION_BEGINS)
+        if at >= 0 and self._is_usual(tuple(fields)) and type(fields["mfu"]) in (float, int):
+            # The line's own bytes: to encode the fields anew costs 0.9 µs, a third of the fold.
+            row = b"{%b}" % line[at + _ITERATION_AT : -TRAILER_BYTES]
+        else:
+            fields = _ITERATION | fields
+            if type(fields["mfu"]) not in (float, int):
+                fields["mfu"] = MFU_UNKNOWN
+            row = compact_row(fields)
         self._iters.append(i)
-        self._rows.append(encode_row(row))
-        self._losses.append(number(row["loss"]))
-        self._times_ms.append(number(row["time_ms"]))
-        self._mfus.append(number(row["mfu"]))
+        self._rows.append(row)
+        self._losses.append(number(fields["loss"]))
+        self._times_ms.append(number(fields["time_ms"]))
+        self._mfus.append(number(fields["mfu"]))
+
+    def _is_usual(self, names: tuple[str, ...]) -> bool:
+        """Whether the fields stand as in the guide; nearly all lines of a run have the same."""
+        if names != self._names:
+            if names[:4] != tuple(_ITERATION):
+                return False
+            self._names = names
+        return True
 
     def _take_checkpoint(self, row: Row) -> None:
         """One iteration may leave several files: the latest and the best, say."""
@@ -211,6 +241,26 @@ class Fold:
 
         self._take_back(self._checkpoints, "checkpoints", row["iter"], keep=is_another)
         self._checkpoints.append(row)
+
+    def _take_metrics(self, fields: dict[str, Any], session: SessionFold) -> None:
+        step = step_of(fields)
+        if step is None:
+            self.kinds["metrics without a number"] += 1
+            return
+        self._metrics.take(session.s, step, fields)
+        self.position = step
+        if not self._iters:
+            session.last_iter = step
+
+    def _set_summary(self, values: Row, named: Any) -> None:
+        """What the run itself says of itself; null takes a word back, NaN is the word `nan`."""
+        nonfinite = named if isinstance(named, dict) else {}
+        for name, value in values.items():
+            said = nonfinite.get(f"summary.{name}", value)
+            if said is None:
+                self._own_summary.pop(name, None)
+            else:
+                self._own_summary[name] = said
 
     def run(
         self,
@@ -242,6 +292,7 @@ class Fold:
             training_iterations=Rows(self._rows.copy()),  # what is added later is not in this run
             eval_steps=self._evals.copy(),
             checkpoints=self._checkpoints.copy(),
+            metrics=self._metrics.rows(),
             metadata=self.metadata,
             summary=self.summary(),
             journal={
@@ -254,6 +305,8 @@ class Fold:
                 "tags": self.tags(),
                 "notes": self.notes(),
                 "alerts": self.alerts(),
+                **({"metrics": self._metrics.figures()} if len(self._metrics) else {}),
+                **({"summary": self._own_summary.copy()} if self._own_summary else {}),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
             },
@@ -294,9 +347,12 @@ class Fold:
         return sorted(ours, key=lambda r: (r.t, r.s, r.n))
 
     def _superseded_rows(self) -> dict[str, list[Row]]:
+        taken_back = dict(self._taken_back)
+        if self._metrics.taken_back:
+            taken_back["metrics"] = self._metrics.taken_back
         return {
             f"superseded_{name}": [orjson.loads(row) for row in rows]
-            for name, rows in self._taken_back.items()
+            for name, rows in taken_back.items()
         }
 
     def missing_iterations(self) -> list[list[int]]:
@@ -364,7 +420,9 @@ def _mean(values: list[float]) -> float | None:
 
 def number(value: Any) -> float:
     """A figure as a float; NaN where there is none."""
+    if type(value) is float:
+        return value
     try:
-        return float(value) if type(value) in (float, int) else math.nan
+        return float(value) if type(value) is int else math.nan
     except OverflowError:  # an integer of three hundred digits
         return math.nan

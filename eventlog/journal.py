@@ -25,6 +25,7 @@ from eventlog.repair import last_record, repair_tail
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
+EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk takes anything
 
 Durability = Literal["every", "interval", "checkpoint", "never"]
 """When events become durable: each before `append` returns; all within an interval and urgent
@@ -155,7 +156,7 @@ class Journal:
         # bytecodes) must neither lose this record nor give its number to another.
         self._in_flight = (n, line)
         self.n = n + 1
-        self._appender.write(n, line, expendable=event == "iter")
+        self._appender.write(n, line, expendable=event in EXPENDABLE)
         self._in_flight = None
         if self._appender.dropped and not self._appender.n_waiting:
             self._tell_dropped()

@@ -86,7 +86,7 @@ class Verdict(Enum):
 class Numbers:
     """Which numbers of one session were seen: stretches without a gap, a checksum for each."""
 
-    __slots__ = ("crcs", "files", "foreign", "late", "offsets", "starts")
+    __slots__ = ("crcs", "end", "files", "foreign", "late", "offsets", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
@@ -94,24 +94,22 @@ class Numbers:
         self.offsets: list[int] = []
         self.files: list[str] = []
         self.late: dict[int, int] = {}  # records that came after one of a higher number
-        self.foreign: Defect | None = None
-
-    @property
-    def end(self) -> int:
+        self.end = 0
         """One more than the highest number seen."""
-        return self.starts[-1] + len(self.crcs[-1]) if self.starts else 0
+        self.foreign: Defect | None = None
 
     def admit(self, n: int, crc: int, offset: int, file: str) -> str:
         """The record's standing: `new`, `duplicate` or `conflict`."""
-        end = self.end if self.starts else -1
-        if n == end:
+        if n == self.end and self.starts:
             self.crcs[-1].append(crc)
+            self.end = n + 1
             return "new"
-        if n > end:
+        if n >= self.end:
             self.starts.append(n)
             self.crcs.append(array("I", (crc,)))
             self.offsets.append(offset)
             self.files.append(file)
+            self.end = n + 1
             return "new"
         i = bisect_right(self.starts, n) - 1
         at = n - self.starts[i]
@@ -189,7 +187,7 @@ class Ledger:
         resumed = numbers is not None and after is not None and after.s != record.s
         if numbers is None:
             numbers = self._sessions[record.s] = Numbers()
-        answer = numbers.admit(record.n, int(record.line[-10:-2], 16), record.offset, file)
+        answer = numbers.admit(record.n, record.crc, record.offset, file)
         if answer != "new":
             self._repeat(answer, record, file)
             return Verdict.REPEATED
@@ -197,7 +195,8 @@ class Ledger:
             self._repeat("two_writers", record, file)
         if record.event == "open":
             self._check_open(record, numbers, file)
-        self._note_annotated(record, file)
+        if "annotates" in record.fields:
+            self._note_annotated(record, file)
         if numbers.foreign is not None:
             numbers.foreign.count += 1
             return Verdict.FOREIGN

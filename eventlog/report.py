@@ -93,6 +93,8 @@ def status(path: Path) -> dict[str, Any]:
     session = next(reversed(folding.fold.sessions.values()), None)
     opened = session.opened if session else {}
     last = run.training_iterations[-1] if len(run.training_iterations) else {}
+    if not last and len(run.metrics):
+        last = {"iter": run.metrics[-1]["step"], "loss": run.metrics[-1].get("loss")}
     return {
         "journal": str(path),
         "status": run.status,

@@ -31,10 +31,18 @@ KEYS = (
     "summary",
     "journal",
 )
+METRICS = "metrics"
+"""An eleventh, where there are any: with the arrays, so that both ends of a file stay short."""
+
+
+_ROWS_AT_ONCE = 1024
+# A quotation mark inside a string, or one that opens a string which begins with a colon. Without
+# them two quotation marks for each `":` mean that all strings are keys.
+_ODD = (b"\\", b':":', b'[":', b',":', b'{":')
 
 
 class Rows(Sequence[Row]):
-    """Rows kept as the JSON they will be written as; each is parsed when it is looked at.
+    """Rows kept as JSON without spaces (`compact_row`); each is parsed when it is looked at.
 
     A million iterations take 150 MB this way, as dicts 480.
     """
@@ -78,6 +86,8 @@ class Run:
     training_iterations: Sequence[Row] = field(default_factory=list)
     eval_steps: Sequence[Row] = field(default_factory=list)
     checkpoints: Sequence[Row] = field(default_factory=list)
+    metrics: Sequence[Row] = field(default_factory=list)
+    """Free-form numbers, a row a step."""
     metadata: Row = field(default_factory=dict)
     summary: Row = field(default_factory=dict)
     journal: Row = field(default_factory=dict)
@@ -99,6 +109,8 @@ class Run:
         yield from _block("config", self.config)
         for key in ("training_iterations", "eval_steps", "checkpoints"):
             yield from _block(key, getattr(self, key))
+        if self.metrics:
+            yield from _block(METRICS, self.metrics)
         for key in ("metadata", "summary", "journal"):
             yield from _block(key, getattr(self, key))
         yield b"\n}\n"
@@ -110,7 +122,7 @@ def _block(key: str, rows: Row | Sequence[Row]) -> Iterator[bytes]:
         lines: Iterator[bytes] = (encode_row(k) + b": " + _value(v) for k, v in rows.items())
         left, right = b"{", b"}"
     else:
-        lines = iter(rows.encoded) if isinstance(rows, Rows) else map(encode_row, rows)
+        lines = _spaced(rows.encoded) if isinstance(rows, Rows) else map(encode_row, rows)
         left, right = b"[", b"]"
     first = next(lines, None)
     if first is None:
@@ -120,6 +132,22 @@ def _block(key: str, rows: Row | Sequence[Row]) -> Iterator[bytes]:
     for line in lines:
         yield b",\n    " + line
     yield b"\n  " + right
+
+
+def _spaced(rows: Sequence[bytes]) -> Iterator[bytes]:
+    """Rows as `encode_row` writes them, many at a time.
+
+    Where no string is anything but a key, the spaces go into all rows at once: 0.3 µs a row
+    instead of 1.2.
+    """
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[begin : begin + _ROWS_AT_ONCE]
+        text = b"\n".join(some)
+        if text.count(b'"') == 2 * text.count(b'":') and not any(odd in text for odd in _ODD):
+            text = text.replace(b',"', b', "').replace(b'":', b'": ')
+        else:
+            text = b"\n".join(encode_row(orjson.loads(row)) for row in some)
+        yield text.replace(b"\n", b",\n    ")
 
 
 def _value(value: Any) -> bytes:
@@ -141,6 +169,12 @@ def encode_row(value: Any) -> bytes:
         if row.count(b'"') == 2 * len(value) and b',":' not in row and b'{":' not in row:
             return row.replace(b',"', b', "').replace(b'":', b'": ')
     return json.dumps(_strict(value), ensure_ascii=False, default=str).encode()
+
+
+def compact_row(row: Row) -> bytes:
+    """A row as `Rows` keeps it: JSON without spaces."""
+    plain = _compact(row)
+    return plain or json.dumps(_strict(row), separators=(",", ":"), default=str).encode()
 
 
 def _compact(value: Row) -> bytes:
@@ -186,6 +220,8 @@ def parse_run(data: bytes, path: Path) -> Run:
     for key, value in given.items():
         if not _fits(key, value):
             raise UnreadableRun(f"{path}: valid JSON, but not a run: its {key} are no such thing")
+    if _fits(METRICS, document.get(METRICS)):  # another logger may mean something else by it
+        given[METRICS] = document[METRICS]
     run = Run(path=path, **given)
     for row in run.training_iterations:
         if type(row.get("mfu")) is dict:

@@ -34,7 +34,9 @@ from eventlog.record import (
     encode,
 )
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = (
+    1 << 16
+)  # records of a larger piece fall out of the cache before they are folded: 30 % slower
 
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
 _CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
@@ -89,9 +91,9 @@ class Scanner:
         if end:
             offset = self._advance(data[:end])
             for line in data[: end - 1].split(b"\n"):
-                over = self._over(line, offset, records)
-                record = decode(line[over:], offset + over)
+                record = decode(line, offset)
                 if record is None:
+                    over = self._over(line, offset, records)
                     self._salvage(line[over:], offset + over, records)
                 else:
                     self._admit(record, records)
@@ -294,7 +296,7 @@ def _kind(piece: bytes, bare: bytes) -> str:
 
 
 def read_chunks(path: Path, offset: int = 0) -> Iterator[bytes]:
-    """The bytes of a file from `offset` to the end it has when this begins, a MiB at a time.
+    """The bytes of a file from `offset` to the end it has when this begins, piece by piece.
 
     No further, however late the pieces are asked for: what stands behind that end may by
     then have been cut and written anew, and would not continue what was read before it.

@@ -35,6 +35,9 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.reader import scan
 from eventlog.record import FORMAT, encode, plain_json
 
+NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
+METADATA_VARIABLE = "EVENTLOG_METADATA"
+"""A JSON object in it becomes part of every run's metadata; what the program gives goes first."""
 URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind"))
 
 
@@ -42,6 +45,7 @@ def open_run(
     out_dir: PathLike = "out",
     *,
     run_name: str | None = None,
+    run_id: str | None = None,
     journal: PathLike | None = None,
     config: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -57,9 +61,11 @@ def open_run(
     """A new run in `out_dir`, or with `journal` one that goes on.
 
     A new run's journal is `<run_name>_YYYYmmdd_HHMMSS.jsonl` (`run_...` without a name),
-    its run JSON has the same stem. A taken name gets a suffix; nothing is overwritten.
+    its run JSON has the same stem. A taken name gets a suffix; nothing is overwritten. Of a name
+    too long for a file the stem has the beginning, the run the whole.
 
     Args:
+        run_id: the new run's identity; by default 32 random hex digits.
         journal: an existing journal to continue in a new session.
         from_iter: the first iteration this session takes. What earlier sessions logged of
             it and of later ones stays in the journal but leaves the run: one curve.
@@ -91,15 +97,20 @@ def open_run(
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)
             disk.sync_dir(out_dir.parent)
-        path = _new_journal(out_dir, run_name, disk)
-        opening |= {"run_id": secrets.token_hex(16), "run_name": path.stem}
+        name = (run_name or "run").replace(os.sep, "_").replace("\0", "_")
+        name_in_file = _shortened(name)
+        path = _new_journal(out_dir, name_in_file, disk)
+        opening |= {
+            "run_id": run_id or secrets.token_hex(16),
+            "run_name": name + path.stem[len(name_in_file) :],
+        }
     opening |= _origin()
     opening |= {
         "from_iter": from_iter,
         "started": started,
         "checkpoint": checkpoint,
         "config": dict(config or {}),
-        "metadata": dict(metadata or {}),
+        "metadata": _told_from_outside() | dict(metadata or {}),
     }
     opening = {k: v for k, v in opening.items() if v is not None}
     opening |= {"durability": durability}
@@ -248,9 +259,13 @@ def _real(value: Any) -> Any:
     return float(value) if type(value) is int and abs(value) < 1 << 53 else value
 
 
-def _new_journal(out_dir: Path, run_name: str | None, disk: Disk) -> Path:
+def _shortened(name: str) -> str:
+    """The beginning of a name, as far as a file may bear it."""
+    return name.encode("utf-8", "backslashreplace")[:NAME_MAX_BYTES].decode("utf-8", "ignore")
+
+
+def _new_journal(out_dir: Path, name: str, disk: Disk) -> Path:
     """Claim a journal name that neither a journal nor a run JSON bears."""
-    name = (run_name or "run").replace(os.sep, "_").replace("\0", "_")
     stem = f"{name}_{datetime.now():%Y%m%d_%H%M%S}"
     for attempt in range(1, 10_000):
         path = out_dir / f"{stem}{f'_{attempt}' if attempt > 1 else ''}{JOURNAL_SUFFIX}"
@@ -297,6 +312,19 @@ def _origin() -> dict[str, Any]:
         },
         "platform": platform.platform(),
     }
+
+
+def _told_from_outside() -> dict[str, Any]:
+    """Metadata of whoever started this program, such as the sweep that the run is part of."""
+    words = os.environ.get(METADATA_VARIABLE)
+    if not words:
+        return {}
+    try:
+        told = orjson.loads(words)
+    except orjson.JSONDecodeError as error:
+        say(f"{METADATA_VARIABLE}: no JSON ({error}): left out")
+        return {}
+    return told if isinstance(told, dict) else {"told": told}
 
 
 def _working_folder() -> str | None:

@@ -62,7 +62,8 @@ def test_any_event_of_json_values_comes_back_as_it_was(n, event, fields):
 
     record = decode(encoded[:-1], offset=7)
 
-    assert record == Record(n, S, T, event, fields, 7, encoded[:-1])
+    crc = int(encoded[-11:-3], 16)
+    assert record == Record(n, S, T, event, fields, 7, encoded[:-1], crc)
     assert list(record.fields) == list(fields)
     assert strict_json(encoded)["event"] == event
 
