@@ -36,6 +36,7 @@ FORMAT.md is the law.
 
 from typing import Any
 
+from eventlog.active_run import ActiveRun
 from eventlog.annotate import Annotator, annotate
 from eventlog.compact import compact
 from eventlog.disk import atomic_write, is_locked
@@ -47,7 +48,7 @@ from eventlog.errors import (
     RecordTooLarge,
     UnreadableRun,
 )
-from eventlog.face import ActiveRun, finish, init, log, module_attribute
+from eventlog.face import finish, init, log, module_attribute
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run

@@ -12,25 +12,32 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import eventlog
-from tools import (
-    archive,
-    compare,
-    diff,
-    export,
-    guard,
-    imports,
-    ls,
-    note,
-    plot,
-    prune,
-    query,
-    serve,
-    show,
-)
+from tools import compare, diff, ls, note, show
+from tools.live import guard, serve, watch
+from tools.pictures import plot
 from tools.runs import Refusal
+from tools.transfer import export, imports
+from tools.tuning import tune
+from tools.vault import archive, prune, query
 
 # Each room adds its own commands; what is heavy it imports when it is used.
-ROOMS = (ls, show, note, diff, compare, plot, export, imports, archive, query, prune, serve, guard)
+ROOMS = (
+    ls,
+    show,
+    note,
+    diff,
+    compare,
+    plot,
+    export,
+    imports,
+    archive,
+    query,
+    prune,
+    serve,
+    watch,
+    guard,
+    tune,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -141,7 +141,7 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
         return []
     import numpy as np  # half a second that the other comparisons need not pay
 
-    from tools.series import Series
+    from tools.pictures.series import Series
 
     try:
         at = Series(run).place(np.array([row["iter"] + after for row in rows], float), x)  # type: ignore[arg-type]

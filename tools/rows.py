@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from tools import freeform
 from tools.runs import Found, Refusal
 
 Row = dict[str, Any]
@@ -78,6 +79,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "error": None,
         "config": run.config,
         "metadata": run.metadata,
+        **freeform.figures(run),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 import eventlog
-from tools import runs
+from tools import freeform, runs
 from tools.compare import loss_of
 from tools.diff import origin
 from tools.table import in_full, one_line, print_json, print_rich
@@ -65,7 +65,9 @@ Pairs = list[tuple[str, str]]
 def _sections(found: runs.Found, run: eventlog.Run) -> list[tuple[str, Pairs]]:
     journal = run.journal
     sections = [("", _head(found, run)), ("loss", _curves(run))]
+    sections.append(("metrics", _metrics(journal.get("metrics"))))
     sections += [(part, _values(getattr(run, part))) for part in ("config", "metadata", "summary")]
+    sections.append(("what the run says of itself", _values(journal.get("summary") or {})))
     sections.append(("origin", _values(origin(run))))
     sessions = journal.get("sessions") or []
     is_last_live = [False] * (len(sessions) - 1) + [found.is_live]
@@ -96,6 +98,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
 
 
 def _curves(run: eventlog.Run) -> Pairs:
+    run = freeform.with_curves(run)
     steps = [(row.get("iter"), loss_of(row)) for row in run.training_iterations]
     evals = [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps]
     return [
@@ -140,6 +143,19 @@ def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
     if bad:
         said.append(f"{len(bad):,} not finite, the first at {bad[0]}")
     return ", ".join(said)
+
+
+def _metrics(told: Mapping[str, Any] | None) -> Pairs:
+    """Of each name that the run logged itself the last value, the least and the greatest."""
+    pairs = []
+    for name, figures in ((told or {}).get("names") or {}).items():
+        last = (figures.get("nonfinite") or figures).get("last")
+        said = f"{last:.6g}" if isinstance(last, float) else in_full(last)
+        said += f" at {figures.get('step')}"
+        if "min" in figures and figures["min"] != figures["max"]:
+            said += f", min {figures['min']:.6g}, max {figures['max']:.6g}"
+        pairs.append((str(name), one_line(said)))
+    return pairs
 
 
 def _values(values: Mapping[str, Any]) -> Pairs:

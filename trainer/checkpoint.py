@@ -432,6 +432,24 @@ def shape_of(checkpoint: State) -> dict[str, Any]:
     return {name: checkpoint["model_args"][name] for name in names}
 
 
+def check_same_flags(checkpoint: State, config: dict[str, Any]) -> None:
+    """Refuse flags with which the checkpoint cannot go on, before any work is done for them.
+
+    Raises:
+        ValueError: names the flag, what it was and what it is.
+    """
+    before = {
+        "optimizer": checkpoint["config"].get("optimizer", "adamw"),
+        "tokenizer": checkpoint["dataset"]["tokenizer"],
+    }
+    for flag, value in before.items():
+        if value != (now := config[flag]):
+            raise ValueError(
+                f"the checkpoint's {flag} is {value}, but --{flag}={now}: "
+                f"give --{flag}={value}, or start with --init_from=scratch"
+            )
+
+
 def check_same_tokenizer(
     checkpoint: State, tokenizer: dict[str, Any], dataset: dict[str, Any]
 ) -> None:

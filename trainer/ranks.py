@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.rendezvous import meet
+
 T = TypeVar("T")
 
 TEARDOWN_PAUSE_S = 0.05
@@ -135,6 +137,7 @@ def join_ranks(device: str = "auto", backend: str = "auto") -> Ranks:
             backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(
             backend,
+            store=meet(rank, world_size),
             rank=rank,
             world_size=world_size,
             device_id=chosen if chosen.type == "cuda" else None,

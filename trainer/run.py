@@ -160,6 +160,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     sampler = new_sampler(config, ranks, logger)
     begin = find_beginning(config, ranks)
     if begin.state is not None:
+        checkpoint.check_same_flags(begin.state, config.as_dict())
         config = dataclasses.replace(config, **checkpoint.shape_of(begin.state))
     dataset = open_data(config, ranks)
     if begin.state is not None:

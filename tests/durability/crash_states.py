@@ -327,7 +327,7 @@ class TracingDisk(Disk):
 
     @property
     def owes_an_error(self) -> bool:
-        """Whether a sync failed for a reader, and the file's writer was not told, or died before."""
+        """Whether a sync failed for a reader, and the writer was not told, or died before."""
         return bool(self._unheard)
 
     def sync_dir(self, directory):

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import eventlog
 from tools.cli import main
-from tools.export import export
-from tools.frame import frame
-from tools.targets import place
+from tools.transfer.export import export
+from tools.transfer.frame import frame
+from tools.transfer.targets import place
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
 
@@ -329,12 +329,12 @@ def test_a_file_that_holds_anything_becomes_what_it_should_be(tmp_path_factory, 
 FORK_SERVER = """
 import importlib, os, sys
 from pathlib import Path
-from tools.export import export
+from tools.transfer.export import export
 if sys.argv[2] in ("csv", "parquet", "tensorboard"):
     export(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) / "warm")  # imports what it needs
 else:  # these keep threads, connections or servers that no fork may have
     importlib.import_module(sys.argv[2])
-    importlib.import_module(f"tools.targets.{sys.argv[2]}")
+    importlib.import_module(f"tools.transfer.targets.{sys.argv[2]}")
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 
 import eventlog
 from tools.cli import main
-from tools.figure import draw, encode, labels
-from tools.look import LOOKS, clean, fit, width_of
-from tools.panel import KINDS
-from tools.series import Series, smooth, thin
+from tools.pictures.figure import draw, encode, labels
+from tools.pictures.look import LOOKS, clean, fit, width_of
+from tools.pictures.panel import KINDS
+from tools.pictures.series import Series, smooth, thin
 
 NAN = {"loss": None, "nonfinite": {"loss": "nan"}}
 

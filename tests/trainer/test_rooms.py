@@ -15,6 +15,7 @@ KNOWS = {
     "run": set(ROOMS) - {"train", "run", "sample"},
     "saver": {"checkpoint", "ranks"},
     "parallel": {"ranks"},
+    "ranks": {"rendezvous"},
     "sample": {"checkpoint", "flags", "model", "ranks", "tokenizer"},
     "prepare": {"corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
     "pieces": {"corpus"},

@@ -276,6 +276,13 @@ def test_another_tokenizer_than_the_checkpoints_is_refused_in_a_line(flags, tmp_
     assert "the checkpoint's tokenizer is bytes" in answer
 
 
+def test_another_optimizer_than_the_checkpoints_is_refused_in_a_line(flags, tmp_path, capsys):
+    main(flags(tmp_path, max_iters=1, optimizer="muon"))
+    capsys.readouterr()
+
+    assert "optimizer is muon" in refusal(capsys, flags(tmp_path, init_from="auto"))
+
+
 def test_a_missing_input_is_refused_in_a_line(flags, tmp_path, capsys):
     assert "no such file" in refusal(capsys, flags(tmp_path, input="nowhere"))
 

@@ -1,0 +1,379 @@
+"""A run being logged by names of its own: what `init` gives.
+
+What it is told is in the journal when the call returns, and nothing here raises into the
+loop that tells it: what cannot be kept is counted in `errors` and said once.
+"""
+
+import atexit
+import contextlib
+import operator
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from eventlog.load import PathLike
+from eventlog.record import RESERVED
+from eventlog.run import Run
+from eventlog.session import Session
+from eventlog.standin import attribute, say_once
+
+_OWN_NAMES = RESERVED | {"step", "nonfinite"}
+_FLAT_DEPTH = 20  # dicts nested deeper stay as they are
+_STEP_MAX = 1 << 63
+_INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
+
+_exit_code: Any = None
+
+
+class ActiveRun:
+    """A run being logged, made by `init`. A context manager that finishes it.
+
+    `step` is what the next `log` without a step is for: in a run that goes on, the one after
+    its last. `errors` counts what could not be logged as it was given.
+    """
+
+    def __init__(
+        self,
+        session: Session | None,
+        *,
+        id: str,
+        name: str | None,
+        config: Mapping[str, Any] | None = None,
+        past: Run | None = None,
+        step: int = 0,
+        resumed: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        past = past or Run()
+        self.session = session
+        """The session underneath, for `log_eval`, `sync` and the like; None: disabled."""
+        self.id = id
+        self.step = step
+        self.resumed = resumed
+        self.disabled = session is None
+        self.project, self.group, self.job_type = map(
+            (about or {}).get, ("project", "group", "job_type")
+        )
+        self.config = JournaledDict(dict(config or {}), self._log_config)
+        self.summary = JournaledDict(_last_values(past), self._log_summary)
+        self._errors = 0
+        self._name = name or (session.run_name if session else "")
+        self._tags: list[str] = past.journal.get("tags") or []
+        self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
+        self._lock = threading.RLock()
+        self.is_finished = False
+        if session is not None:
+            _watch_exit()
+            atexit.register(self._finish_at_exit)
+
+    # ---- what it is
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+        say_once("run.name: the files of a run keep the name it began with; give it to init")
+
+    @property
+    def journal_path(self) -> Path | None:
+        return self.session.journal_path if self.session else None
+
+    @property
+    def run_path(self) -> Path | None:
+        return self.session.run_path if self.session else None
+
+    @property
+    def dir(self) -> str:
+        return str(self.session.journal_path.parent) if self.session else ""
+
+    @property
+    def errors(self) -> int:
+        return self._errors + (self.session.errors if self.session else 0)
+
+    @property
+    def notes(self) -> str:
+        return "\n".join(self._notes)
+
+    @notes.setter
+    def notes(self, text: str) -> None:
+        self._quietly("notes", lambda: self.tell([], text))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self._tags)
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        def tell_all() -> None:
+            told = as_tags(tags)
+            gone = [tag for tag in self._tags if tag not in told]
+            self._tags = [tag for tag in self._tags if tag in told]
+            if gone and self.session:
+                self.session.log("tag", remove=gone)
+            self.tell(told, None)
+
+        self._quietly("tags", tell_all)
+
+    # ---- what happens in it
+
+    def log(
+        self,
+        data: Mapping[str, Any],
+        step: int | None = None,
+        commit: bool | None = None,
+        **unknown: Any,
+    ) -> None:
+        """Numbers and words of a step, by any names; dicts within are dotted names.
+
+        All that is logged of a step is one row. Without `step` it is the run's own, which then
+        goes on by one, unless `commit` is False.
+        """
+        self._quietly("log", lambda: self._log(data, step, commit))
+
+    def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        values = flat(data)
+        with self._lock:
+            given = None if step is None else _as_step(step)
+            at = self.step if given is None else given
+            self.step = max(self.step, at)
+            if commit if commit is not None else given is None:
+                self.step = max(self.step, at + 1)
+            self.summary._take({k: v for k, v in values.items() if _is_plain(v)})
+        if self.session is not None:
+            self.session.log("metrics", step=at, **values)
+
+    def log_checkpoint(self, step: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
+        """A checkpoint that is complete at `path`, of a model that has done `step`."""
+        if self.session is not None:
+            self.session.log_checkpoint(step, path, val_loss, **more)
+
+    def rewind(self, step: int) -> None:
+        """Take step `step` and all later ones again: what was logged of them leaves the run."""
+        given = _as_step(step)
+        if given is not None:
+            self.step = given
+            if self.session is not None:
+                self.session.log("rewind", to_iter=given)
+
+    def alert(self, title: Any = "", text: Any = "", **more: Any) -> None:
+        """Kept as a note."""
+        said = ": ".join(filter(None, (str(title), str(text))))
+        self._quietly("alert", lambda: self.tell([], said))
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """End the run: completed, or failed by an exit code that is not 0. Its JSON is written."""
+        failed = bool(exit_code)
+        self._finish("failed" if failed else "completed", f"exit code {exit_code}" * failed)
+
+    def _finish(self, status: str, reason: str = "") -> None:
+        if self.is_finished:
+            return
+        self.is_finished = True
+        if self.session is not None:
+            atexit.unregister(self._finish_at_exit)
+            self.session.close(status, reason or None)
+
+    def __enter__(self) -> "ActiveRun":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._finish_after(error)
+
+    def _finish_at_exit(self) -> None:
+        error = getattr(sys, "last_value", None)  # what ended the program, if anything did
+        if error is None and _exit_code not in (None, 0):
+            error = SystemExit(_exit_code)
+        self._finish_after(error)
+
+    def _finish_after(self, error: BaseException | None) -> None:
+        code = error.code if isinstance(error, SystemExit) else None
+        if error is None or (isinstance(error, SystemExit) and not code):
+            self._finish("completed")
+        elif isinstance(error, KeyboardInterrupt):
+            self._finish("interrupted", "KeyboardInterrupt")
+        elif isinstance(error, SystemExit):
+            self._finish("interrupted" if code in _INTERRUPTED else "failed", f"exit code {code}")
+        else:
+            words = f"{type(error).__name__}: {error}"
+            if self.session is not None:
+                self.session.log("error", error=words)
+            self._finish("failed", words)
+
+    def tell(self, tags: Sequence[str], notes: str | None) -> None:
+        new = [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
+        self._tags += new
+        if new and self.session:
+            self.session.log("tag", add=new)
+        if notes and str(notes) not in self._notes:
+            self._notes.append(str(notes))
+            if self.session:
+                self.session.log("note", text=str(notes))
+
+    def _log_config(self, values: dict[str, Any]) -> None:
+        if self.session is not None:
+            self.session.log("config", config=values)
+
+    def _log_summary(self, values: dict[str, Any]) -> None:
+        if self.session is not None:
+            self.session.log("summary", summary=values)
+
+    def _quietly(self, what: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # a training loop does not die of its log
+            self._errors += 1
+            say_once(f"{what}: not kept: {type(error).__name__}: {error}")
+
+    def __getattr__(self, name: str) -> Any:
+        return attribute(name, "the run")
+
+
+class JournaledDict(MutableMapping[str, Any]):
+    """A dict, its values also attributes; what is set is in the journal when the call returns."""
+
+    def __init__(self, values: dict[str, Any], log: Callable[[dict[str, Any]], None]) -> None:
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_log", log)
+
+    def _take(self, values: Mapping[str, Any]) -> None:
+        """Know values that were logged otherwise."""
+        self._values.update(values)
+
+    def update(self, *given: Any, allow_val_change: bool = True, **named: Any) -> None:
+        """As a dict's, in one event; also takes a namespace or a dataclass."""
+        values = {k: v for part in given for k, v in as_dict(part).items()} | named
+        if values:
+            self._values.update(values)
+            self._log(values)
+
+    def setdefaults(self, given: Any) -> None:
+        """Set what is not set yet."""
+        self.update({k: v for k, v in as_dict(given).items() if k not in self._values})
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+        self._log({name: None})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(f"there is no {name!r} in it")
+        return self._values[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
+def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values by dotted names, tensors of one number as numbers; no name is one of the journal's."""
+    found: dict[str, Any] = {}
+
+    def put(values: Mapping[Any, Any], prefix: str, depth: int) -> None:
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, Mapping) and value and depth < _FLAT_DEPTH:
+                put(value, f"{name}.", depth + 1)
+                continue
+            while name in _OWN_NAMES or name in found:
+                name += "_"
+            found[name] = _number(value)
+
+    if not isinstance(data, Mapping):
+        raise TypeError(f"a dict is wanted, this is a {type(data).__name__}")
+    put(data, "", 0)
+    return found
+
+
+def _number(value: Any) -> Any:
+    """A tensor's or array's only number, once: each look may wait for a GPU."""
+    if type(value) not in (float, int, str) and getattr(value, "ndim", None) == 0:
+        with contextlib.suppress(Exception):  # the record's own rules then apply
+            return value.item()
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | str)
+
+
+def _as_step(step: Any) -> int | None:
+    """A step as a whole number; None, and a word, if it is none."""
+    try:
+        step = step.item() if getattr(step, "ndim", None) == 0 else step
+        if isinstance(step, float) and step.is_integer():
+            step = int(step)
+        number = operator.index(step)
+        if -_STEP_MAX <= number < _STEP_MAX - 1:
+            return number
+    except Exception:
+        pass
+    say_once("log: a step that is no whole number of 64 bits; the run's own is taken")
+    return None
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as a dict by text."""
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        try:
+            config = vars(config)
+        except TypeError:
+            config = {"config": config}
+    return {str(name): value for name, value in config.items()}
+
+
+def as_tags(tags: Any) -> list[str]:
+    if isinstance(tags, str):
+        tags = tags.split(",")
+    return [str(tag).strip() for tag in tags or () if str(tag).strip()]
+
+
+def _last_values(past: Run) -> dict[str, Any]:
+    """The summary of a run that goes on: each name's last value, and what was set."""
+    names = past.journal.get("metrics", {}).get("names", {})
+    said: dict[str, Any] = past.journal.get("summary", {})
+    return {name: told["last"] for name, told in names.items()} | said
+
+
+def _watch_exit() -> None:
+    """Remember the code a program leaves with: `atexit` is not told, and 3 is no success."""
+    leave = sys.exit
+    if getattr(leave, "is_watched", False):
+        return
+
+    def remember(code: Any = None, /) -> Any:
+        global _exit_code
+        _exit_code = code
+        leave(code)
+
+    remember.is_watched = True  # type: ignore[attr-defined]
+    sys.exit = remember

@@ -1,0 +1,213 @@
+"""Following journals: what is shown while they grow is what the run JSON will say."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from tests.strategies import SESSIONS, T, histories, journals, line
+from tests.tools.conftest import GOLDEN
+from tools.live.curves import Axis
+from tools.live.following import Following
+
+
+def follow_to_the_end(run):
+    while run.read_on() or run.is_reading:
+        pass
+    return run
+
+
+def curve(rows, key):
+    found = rows.curve(key, Axis("iter"))
+    return list(zip(found.x.tolist(), found.y.tolist(), strict=True))
+
+
+def wanted(rows, key):
+    return [(float(r["iter"]), float(r[key])) for r in rows if isinstance(r.get(key), int | float)]
+
+
+def assert_shows_what_load_run_says(following, path):
+    run = eventlog.load_run(path)
+    assert following.iterations.iters.values.tolist() == [
+        row["iter"] for row in run.training_iterations
+    ]
+    assert curve(following.iterations, "loss") == wanted(run.training_iterations, "loss")
+    assert curve(following.evals, "val_loss") == wanted(run.eval_steps, "val_loss")
+    shown = following.run()
+    assert shown.summary == pytest.approx(run.summary)
+    assert (shown.status, shown.run_name, shown.config) == (run.status, run.run_name, run.config)
+    for told, folded in zip(shown.journal["sessions"], run.journal["sessions"], strict=True):
+        assert told == folded
+    counted = {k: v for k, v in run.journal["superseded"].items() if k != "checkpoints"}
+    assert {k: shown.journal["superseded"][k] for k in counted} == counted
+
+
+def lines_of(history):
+    lines = []
+    for s, steps in zip([*SESSIONS, "e5e5e5e5"], history, strict=False):
+        for n, (event, number) in enumerate(steps):
+            fields = {
+                "open": {"run_id": "r", "run_name": "run", "config": {"seed": n}},
+                "iter": {"iter": number, "loss": number / 7 + n, "time_ms": 50.0, "mfu": 30.0},
+                "eval": {"iter": number, "train_loss": 1.0, "val_loss": number / 3},
+                "checkpoint": {"iter": number, "val_loss": 1.0, "path": f"{n}.pt"},
+                "rewind": {"to_iter": number},
+            }[event]
+            if event == "open" and number >= 0:
+                fields["from_iter"] = number
+            lines.append(line(n, s, event, T, **fields))
+    return lines
+
+
+@given(histories, st.lists(st.integers(0, 60), max_size=4))
+def test_any_history_read_in_any_steps_is_shown_as_the_run_json_has_it(
+    tmp_path_factory, history, stops
+):
+    lines = lines_of(history)
+    path = tmp_path_factory.mktemp("live") / "run.jsonl"
+    path.touch()
+    following = Following(path)
+    written = 0
+    for stop in [*sorted(stops), len(lines)]:
+        with path.open("ab") as file:
+            file.writelines(lines[written:stop])
+        written = max(written, stop)
+        follow_to_the_end(following)
+
+    assert_shows_what_load_run_says(following, path)
+
+
+@given(journals, st.integers(0, 10_000))
+def test_any_journal_cut_anywhere_is_shown_as_the_run_json_has_it(tmp_path_factory, written, cut):
+    path = tmp_path_factory.mktemp("live") / "run.jsonl"
+    path.write_bytes(written.data[: len(written.data) - cut % len(written.data)])
+    following = follow_to_the_end(Following(path))
+
+    try:
+        run = eventlog.load_run(path)
+    except eventlog.UnreadableRun:
+        assert "not one whole record" in following.error
+        return
+    assert following.run().summary == run.summary
+    assert following.iterations.iters.values.tolist() == [
+        row["iter"] for row in run.training_iterations
+    ]
+
+
+@pytest.mark.parametrize("name", ["guide", "guide_crashed", "guide_mfu_object", "guide_nan"])
+def test_an_older_loggers_file_is_shown_too(name):
+    path = GOLDEN / f"{name}.json"
+    following = follow_to_the_end(Following(path))
+
+    run = eventlog.load_run(path)
+    assert following.iterations.iters.values.tolist() == [
+        row["iter"] for row in run.training_iterations
+    ]
+    assert following.run().summary == run.summary
+
+
+def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_path):
+    killed = (
+        "import os, sys, eventlog\n"
+        "run = eventlog.open_run(sys.argv[1], run_name='r', save_interval=0)\n"
+        "for i in range(8): run.log_iter(i, 6.0 - i / 10, 50.0, 30.0)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
+    (path,) = tmp_path.glob("*.jsonl")
+    following = follow_to_the_end(Following(path))
+    generation = following.known.generation
+    assert following.status == "interrupted"
+
+    with eventlog.open_run(journal=path, from_iter=5, save_interval=0) as run:
+        run.log_iter(5, 3.0, 50.0)
+        follow_to_the_end(following)
+        assert following.status == "running"
+        run.log_iter(6, 2.9, 50.0)
+    follow_to_the_end(following)
+
+    assert following.status == "completed"
+    assert following.iterations.iters.values.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert following.known.generation > generation
+    ((table, taken),) = following.known.takes
+    assert table == "iter"
+    assert taken.iters.values.tolist() == [5, 6, 7]
+
+
+def test_a_journal_that_is_replaced_is_read_anew_and_the_old_one_shown_until_then(tmp_path):
+    path, other = tmp_path / "run.jsonl", tmp_path / "other"
+    path.write_bytes(b"".join(lines_of([[("open", -1), ("iter", 1), ("iter", 2)]])))
+    other.write_bytes(
+        line(0, SESSIONS[1], "open", run_name="other")
+        + b"".join(line(n, SESSIONS[1], "iter", iter=n, loss=1.0) for n in range(1, 50))
+    )
+    following = follow_to_the_end(Following(path))
+
+    os.replace(other, path)
+    follow_to_the_end(following)
+
+    assert following.run().run_name == "other"
+    assert len(following.iterations) == 49
+
+
+def test_a_journal_that_is_gone_is_an_error_in_a_line_and_comes_back(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"".join(lines_of([[("open", -1), ("iter", 1)]])))
+    following = follow_to_the_end(Following(path))
+
+    path.rename(tmp_path / "away")
+    following.read_on()
+    assert following.error == "No such file or directory"
+    (tmp_path / "away").rename(path)
+    follow_to_the_end(following)
+
+    assert following.error == ""
+    assert len(following.iterations) == 1
+
+
+def test_what_is_not_finite_is_kept_apart_and_breaks_the_line(tmp_path):
+    path = tmp_path / "run.jsonl"
+    losses = [1.0, float("nan"), float("nan"), float("inf"), 2.0]
+    path.write_bytes(
+        b"".join(line(i, event="iter", iter=i, loss=loss) for i, loss in enumerate(losses))
+    )
+    following = follow_to_the_end(Following(path))
+
+    found = following.iterations.curve("loss", Axis("iter"))
+
+    assert found.nonfinite == [(1.0, "nan"), (3.0, "inf")]
+    assert np.isnan(found.y).tolist() == [False, True, True, True, False]
+    assert found.means.tolist() == [1.0, 2.0]
+
+
+def test_a_journal_whose_keys_are_made_of_values_does_not_fill_the_memory(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(
+        b"".join(line(i, event="iter", iter=i, **{f"key{i}": 1.0}) for i in range(2_000))
+    )
+
+    following = follow_to_the_end(Following(path))
+
+    assert len(following.iterations) == 2_000
+    assert len(following.iterations.figures) <= 300
+
+
+def test_tokens_follow_the_sessions_that_change_them(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(
+        line(0, event="open", run_id="r", metadata={"tokens_per_iter": 100})
+        + b"".join(line(i + 1, event="iter", iter=i, loss=1.0) for i in range(4))
+        + line(0, SESSIONS[1], "open", run_id="r", from_iter=2, metadata={"tokens_per_iter": 10})
+        + b"".join(line(i, SESSIONS[1], "iter", iter=i + 1, loss=1.0) for i in range(1, 4))
+    )
+    following = follow_to_the_end(Following(path))
+
+    axis = following.axis("tokens")
+
+    assert axis.place(following.iterations, np.arange(5)).tolist() == [0, 100, 200, 210, 220]
+    assert axis.rows(following.iterations, np.array([0.0, 150, 200, 215])).tolist() == [0, 2, 2, 4]

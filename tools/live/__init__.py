@@ -1,0 +1,1 @@
+"""Where people look while a run goes on: the terminal, the page, the watchman."""

@@ -1,0 +1,311 @@
+"""Rows of a run as curves: they grow, go back with a rewind, and are read at any zoom.
+
+rows = Rows(Spill())
+rows.add(0, "2026-11-23T03:25:01.123456+00:00", {"loss": 4.1})
+rows.settle()
+curve = rows.curve("loss", Axis("iter"), n_buckets=600)
+curve.x, curve.y                        # what to draw: no row's extreme is left out
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from tools.live.pyramid import Column, Floats, Growing, Ints, Spill
+
+AxisName = Literal["iter", "tokens", "time"]
+Stretch = tuple[int, int, str]
+
+FIGURES_MAX = 300  # a journal whose keys are made of its values must not fill the memory
+STRETCHES_MAX = 10_000  # of rows that are not finite; the last one goes on then
+ROWS_MAX = 1 << 32  # rows are counted in 32 bits
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a chart's x is: `iter`, `tokens` seen before it, or `time` since the run began."""
+
+    name: AxisName = "iter"
+    started: float = 0.0
+    """For `time`: what is 0, in seconds since 1970."""
+    knots: tuple[tuple[int, float], ...] = ()
+    """For `tokens`: from which iteration on a step takes how many; ascending."""
+
+    def place(self, rows: "Rows", at: Ints) -> Floats:
+        """Where on the axis the rows `at` are."""
+        if self.name == "time":
+            return rows.times.floats_at(at) - self.started
+        iters = rows.iters.floats_at(at)
+        return self._tokens(iters) if self.name == "tokens" else iters
+
+    def rows(self, rows: "Rows", edges: Floats) -> Ints:
+        """The first row at or behind each of `edges`."""
+        if self.name == "time":
+            return np.searchsorted(rows.times.values, edges + self.started)
+        if self.name == "tokens":
+            edges = self._iters(edges)
+        # an edge beyond what 64 bits can say is beyond every row
+        iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
+        found: Ints = np.searchsorted(rows.iters.values, iters)
+        return found
+
+    def _tokens(self, iters: Floats) -> Floats:
+        at, per, before = self._pieces()
+        piece = np.clip(np.searchsorted(at, iters, side="right") - 1, 0, None)
+        placed: Floats = before[piece] + (iters - at[piece]) * per[piece]
+        return placed
+
+    def _iters(self, tokens: Floats) -> Floats:
+        at, per, before = self._pieces()
+        piece = np.clip(np.searchsorted(before, tokens, side="right") - 1, 0, None)
+        iters: Floats = at[piece] + (tokens - before[piece]) / per[piece]
+        return iters
+
+    def _pieces(self) -> tuple[Floats, Floats, Floats]:
+        at = np.array([i for i, _ in self.knots], float)
+        per = np.array([n for _, n in self.knots], float)
+        return at, per, np.append(0.0, np.cumsum(np.diff(at) * per[:-1]))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line to draw, and its means for a smoother one."""
+
+    x: Floats
+    y: Floats
+    """NaN: the line breaks here."""
+    mean_x: Floats
+    means: Floats
+    counts: Ints
+    """How many values each mean is of; all 1 where every row is drawn."""
+    nonfinite: list[tuple[float, str]] = field(default_factory=list)
+    """Where a value was logged that is no number, and its name."""
+
+
+class Rows:
+    """Rows with an iteration, a time and figures; iterations and times ascend."""
+
+    def __init__(self, spill: Spill) -> None:
+        self._spill = spill
+        self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
+        self.iters, self.times = Growing("i8"), Growing("f8")
+        self.figures: dict[str, Column] = {}
+        self.nonfinite: dict[str, list[Stretch]] = {}
+
+    def __len__(self) -> int:
+        return len(self.iters)
+
+    @property
+    def last_iter(self) -> int | None:
+        """The iteration of the latest row, of those that wait, too."""
+        if self._waiting:
+            return self._waiting[-1][0]
+        return int(self.iters.values[-1]) if len(self.iters) else None
+
+    def add(self, i: int, t: str, figures: Mapping[str, Any]) -> None:
+        """One row more; it is seen after `settle`. What is no number is left out."""
+        self._waiting.append((i, t, figures))
+
+    def settle(self) -> None:
+        """Enter the rows that wait."""
+        waiting = self._waiting[: ROWS_MAX - len(self)]
+        self._waiting = []
+        if not waiting:
+            return
+        first, n = len(self), len(waiting)
+        last_i = self.iters.values[-1] if first else -(1 << 63)
+        last_t = self.times.values[-1] if first else -np.inf
+        iters = np.array([i for i, _, _ in waiting], np.int64)
+        self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
+        times = np.fmax.accumulate(np.append(last_t, _seconds([t for _, t, _ in waiting])))[1:]
+        self.times.append(times)  # a clock that was set back stands still
+        given = [figures for _, _, figures in waiting]
+        for key in [*self.figures, *_new_keys(given, self.figures)]:
+            self._enter(key, first, [figures.get(key) for figures in given])
+        for at, figures in enumerate(given):
+            if "nonfinite" in figures:
+                self._note_nonfinite(first + at, figures["nonfinite"])
+        assert all(len(column) == first + n for column in self.figures.values())
+
+    def _enter(self, key: str, first: int, values: list[Any]) -> None:
+        figures = _figures(values)
+        if key == "mfu":
+            figures[figures <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
+        column = self.figures.get(key)
+        if column is None:
+            if not np.isfinite(figures).any():
+                return  # text, or a figure that begins with NaN: it comes with its first number
+            column = self.figures[key] = Column(self._spill)
+            for at in range(0, first, 1 << 16):  # it was not there before
+                column.append(np.full(min(1 << 16, first - at), np.nan))
+        column.append(figures)
+
+    def _note_nonfinite(self, row: int, named: Any) -> None:
+        for key, name in named.items() if isinstance(named, dict) else ():
+            stretches = self.nonfinite.setdefault(key, [])
+            if stretches and stretches[-1][1] == row - 1 and stretches[-1][2] == str(name)[:4]:
+                stretches[-1] = (stretches[-1][0], row, stretches[-1][2])
+            elif len(stretches) < STRETCHES_MAX:
+                stretches.append((row, row, str(name)[:4]))
+            else:
+                stretches[-1] = (stretches[-1][0], row, "nan")
+
+    def take_back(self, from_iter: int) -> "Rows | None":
+        """Cut the rows of iteration `from_iter` and later; they are given back, if there are."""
+        last = self.last_iter
+        if last is None or last < from_iter:
+            return None
+        self.settle()
+        at, end = int(np.searchsorted(self.iters.values, from_iter)), len(self)
+        taken = Rows(self._spill)
+        taken.iters.append(self.iters.values[at:])
+        taken.times.append(self.times.values[at:])
+        for key, column in self.figures.items():
+            taken.figures[key] = Column(self._spill)
+            for begin in range(at, end, 1 << 16):
+                taken.figures[key].append(column.read(begin, min(begin + (1 << 16), end)))
+            column.truncate(at)
+        for key, stretches in self.nonfinite.items():
+            cut = bisect_right(stretches, at, key=lambda s: s[1])
+            taken.nonfinite[key] = [(max(a, at) - at, b - at, w) for a, b, w in stretches[cut:]]
+            kept = [(a, min(b, at - 1), w) for a, b, w in stretches if a < at]
+            self.nonfinite[key] = kept
+        self.iters.truncate(at)
+        self.times.truncate(at)
+        return taken
+
+    def curve(
+        self,
+        key: str,
+        axis: Axis,
+        *,
+        begin: float | None = None,
+        end: float | None = None,
+        n_buckets: int = 600,
+        is_log: bool = False,
+        after_row: int = 0,
+    ) -> Curve:
+        """A figure from `begin` to `end` on `axis`, and one row beyond on either side.
+
+        Up to two rows a bucket all are given; else of each bucket the lowest and the highest.
+        `after_row`: these and later rows alone, every one of them.
+        """
+        column = self.figures.get(key)
+        if column is None or not len(self):
+            empty = np.empty(0)
+            return Curve(empty, empty, empty, empty, np.empty(0, np.int64))
+        if after_row:
+            return self._whole(key, column, axis, after_row, len(self))
+        edges = self._edges(axis, begin, end, n_buckets, is_log)
+        first, last = int(edges[0]), int(edges[-1])
+        if last - first <= 2 * n_buckets:
+            return self._whole(key, column, axis, first, last)
+        buckets = column.extremes(edges)
+        rows, values = buckets.points()
+        breaks = self._breaks(key, first, last)
+        rows = np.append(rows, [a for a, _, _ in breaks]).astype(np.int64)
+        values = np.append(values, np.full(len(breaks), np.nan))
+        order = np.argsort(rows, kind="stable")
+        return Curve(
+            axis.place(self, rows[order]),
+            values[order],
+            axis.place(self, buckets.middles),
+            buckets.means,
+            buckets.counts,
+            self._named(axis, breaks),
+        )
+
+    def _edges(
+        self, axis: Axis, begin: float | None, end: float | None, n_buckets: int, is_log: bool
+    ) -> Ints:
+        """The rows where buckets of equal width on the screen begin, and the end of the last."""
+        ends = axis.place(self, np.array([0, len(self) - 1]))
+        low = float(ends[0]) if begin is None else begin
+        high = float(ends[1]) if end is None else end
+        if is_log:
+            low = max(low, min(1.0, high) / 1e6)
+            if begin is None:
+                later = int(np.clip(axis.rows(self, np.array([0.0]))[0] + 1, 0, len(self) - 1))
+                low = max(low, min(float(axis.place(self, np.array([later]))[0]), high))
+            places = np.geomspace(low, max(high, low * (1 + 1e-9)), n_buckets + 1)
+        else:
+            places = np.linspace(low, max(high, low), n_buckets + 1)
+        rows = axis.rows(self, places)
+        past = axis.rows(self, np.array([np.nextafter(places[-1], np.inf)]))
+        edges: Ints = np.clip(np.concatenate([rows[:1] - 1, rows, past + 1]), 0, len(self))
+        return edges
+
+    def _whole(self, key: str, column: Column, axis: Axis, first: int, last: int) -> Curve:
+        """Every row from `first` to `last`; a row where the figure was not logged is none."""
+        values = column.read(first, last)
+        breaks = self._breaks(key, first, last)
+        is_break = np.zeros(len(values), bool)
+        for a, b, _ in breaks:
+            is_break[max(a, first) - first : b + 1 - first] = True
+        known = np.isfinite(values)
+        shown = np.flatnonzero(known | is_break)
+        x = axis.place(self, shown + first)
+        y = values[shown]
+        finite = known[shown]
+        ones = np.ones(int(finite.sum()), np.int64)
+        return Curve(x, y, x[finite], y[finite], ones, self._named(axis, breaks))
+
+    def _breaks(self, key: str, first: int, last: int) -> list[Stretch]:
+        stretches = self.nonfinite.get(key, [])
+        at = bisect_right(stretches, first - 1, key=lambda s: s[1])
+        found = []
+        for stretch in stretches[at:]:
+            if stretch[0] >= last:
+                break
+            found.append((max(stretch[0], first), min(stretch[1], last - 1), stretch[2]))
+        return found
+
+    def _named(self, axis: Axis, breaks: list[Stretch]) -> list[tuple[float, str]]:
+        x = axis.place(self, np.array([a for a, _, _ in breaks], np.int64))
+        return [(float(x), name) for x, (_, _, name) in zip(x, breaks, strict=True)]
+
+
+def _new_keys(given: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
+    """Keys with a number under them that no column has yet, in the order they came."""
+    new: dict[str, None] = {}
+    for keys in {tuple(figures) for figures in given}:
+        new |= dict.fromkeys(k for k in keys if k not in known)
+    skipped = ("iter", "nonfinite", "timestamp", "durable")
+    return [k for k in new if k not in skipped][: max(0, FIGURES_MAX - len(known))]
+
+
+def _figures(values: list[Any]) -> Floats:
+    """Values as floats; NaN for what is no finite number."""
+    if {*map(type, values)} <= {float, int, type(None)}:
+        try:
+            return np.array(values, np.float64)
+        except OverflowError:  # an integer of three hundred digits
+            pass
+    return np.array([_figure(value) for value in values])
+
+
+def _figure(value: Any) -> float:
+    try:
+        return float(value) if type(value) in (float, int) else np.nan
+    except OverflowError:
+        return np.nan
+
+
+def _seconds(times: list[str]) -> Floats:
+    """Seconds since 1970; NaN where a time is none."""
+    try:  # of format 1: fixed width, UTC
+        return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
+    except ValueError:
+        return np.array([seconds(t) for t in times])
+
+
+def seconds(time: str | None) -> float:
+    """A time of a record or a run JSON in seconds since 1970; NaN where it is none."""
+    try:
+        return datetime.fromisoformat(time or "").timestamp()
+    except (ValueError, OverflowError, OSError):
+        return np.nan

@@ -1,0 +1,436 @@
+"""Runs as they grow: each journal is read once, and on from where it was left.
+
+    run = Following(Path("out/run_20261123_032501.jsonl"))
+    while run.read_on():                    # True: something is new
+        print(run.iterations.last_iter, run.status)
+
+A resumed run's later takes replace the earlier ones, as in the run JSON; what was replaced is
+kept in `takes`. A journal that was cut or replaced is read anew beside what is known of it, which
+is shown until the new reading has come as far.
+"""
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import eventlog
+from tools import runs
+from tools.live.curves import Axis, AxisName, Rows, seconds
+from tools.live.pyramid import Spill
+
+Table = Literal["iter", "eval", "system"]
+TABLES: tuple[Table, ...] = ("iter", "eval", "system")
+
+BATCH_RECORDS = 5_000  # what is read between two looks at the clock: 20 ms
+JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
+BESIDE_S = 1.0  # between two looks for segments
+TAKES_MAX = 50
+MARKS_MAX = 5_000
+LATEST_RECORDS = 200
+LINE_MAX = 2_000  # of each of them
+TEXT_MAX = 500
+_HEAD_BYTES = 256  # enough for the first record's session and time: another file has others
+_MARKED = frozenset(
+    (
+        "open",
+        "close",
+        "checkpoint",
+        "signal",
+        "error",
+        "nonfinite",
+        "note",
+        "alert",
+        "gap",
+        "io_error",
+    )
+)
+
+_generations = count(int(time.time() * 1000))  # of a server that was started again: others
+
+
+@dataclass
+class Known:
+    """What has been read of a run: its curves, and all else in `fold`."""
+
+    generation: int = field(default_factory=lambda: next(_generations))
+    """Changes when rows that were there before are not any more."""
+    spill: Spill = field(default_factory=Spill)
+    fold: eventlog.Fold = field(default_factory=eventlog.Fold)
+    tables: dict[Table, Rows] = field(default_factory=dict)
+    takes: list[tuple[Table, Rows]] = field(default_factory=list)
+    """What was replaced by a later take, the earliest first."""
+    n_superseded: Counter[str] = field(default_factory=Counter)
+    marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
+    """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
+    latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
+    n_records: int = 0
+    knots: list[tuple[int, float]] = field(default_factory=list)
+    """From which iteration on a step takes how many tokens."""
+
+    def __post_init__(self) -> None:
+        self.tables = {name: Rows(self.spill) for name in TABLES}
+
+    def add(self, record: eventlog.Record) -> None:
+        """Enter one record."""
+        self.n_records += 1
+        self.latest.append(record._replace(line=record.line[:LINE_MAX]))
+        fields, event = record.fields, record.event
+        i = fields.get("iter")
+        if event == "iter" and _is_iter(i) and "annotates" not in fields:
+            self._take_iteration(i, record)
+            return
+        self.fold.add(record)
+        if "annotates" not in fields:
+            if event == "eval" and _is_iter(i):
+                self._take_back("eval", i)
+                self.tables["eval"].add(i, record.t, fields)
+            elif event == "system":
+                self.tables["system"].add(max(0, self.fold.position), record.t, fields)
+            elif event == "open":
+                self._rewind(fields.get("from_iter"))
+                self._note_tokens(fields)
+            elif event == "rewind":
+                self._rewind(fields.get("to_iter"))
+        if event in _MARKED:
+            self._mark(record)
+
+    def settle(self) -> None:
+        for rows in self.tables.values():
+            rows.settle()
+
+    def _take_iteration(self, i: int, record: eventlog.Record) -> None:
+        """An iteration, for which the fold would keep 150 bytes: it is told of it otherwise."""
+        fold = self.fold
+        last = self.tables["iter"].last_iter
+        session = fold.sessions.get(record.s)
+        again = last is not None and i <= last
+        if session is None or again:
+            back = {"to_iter": i if again else None}
+            fold.add(record._replace(event="rewind", fields=back))
+            fold.kinds["rewind"] -= 1
+            session = fold.sessions[record.s]
+            session.n_records -= 1
+        if again:
+            self._rewind(i)
+        fold.last = session.last = record.t
+        session.n_records += 1
+        fold.kinds["iter"] += 1
+        fold.position = session.last_iter = i
+        if "durable" in record.fields:
+            session.durable_n = record.fields["durable"]
+        self.tables["iter"].add(i, record.t, record.fields)
+
+    def _rewind(self, to_iter: Any) -> None:
+        if type(to_iter) is int:
+            self._take_back("iter", to_iter)
+            self._take_back("eval", to_iter + 1)
+
+    def _take_back(self, table: Table, from_iter: int) -> None:
+        taken = self.tables[table].take_back(from_iter)
+        if taken is not None:
+            self.generation = next(_generations)
+            self.n_superseded[table] += len(taken)
+            self.takes.append((table, taken))
+            del self.takes[:-TAKES_MAX]
+
+    def _note_tokens(self, fields: dict[str, Any]) -> None:
+        metadata = fields.get("metadata")
+        per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
+        if _is_figure(per_iter) and per_iter > 0:
+            at = fields.get("from_iter")
+            at = at if type(at) is int and self.knots else 0
+            self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
+
+    def _mark(self, record: eventlog.Record) -> None:
+        i = record.fields.get("iter")
+        kind = record.event
+        if kind == "open" and len(self.fold.sessions) > 1:
+            kind, i = "resume", record.fields.get("from_iter", i)
+        position = max(0, self.fold.position)
+        at = i if _is_iter(i) else position
+        self.marks.append({"kind": kind, "t": record.t, "iter": at, "text": told(record)})
+
+
+class Following:
+    """One run file, read as far as it is; `read_on` reads what it has more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known = Known()
+        self.error = ""
+        """Why it cannot be read, in a line."""
+        self.is_alive = False
+        """Whether somebody is writing it now."""
+        self._coming: Known | None = None  # read anew, until it has come as far
+        self._reading: Iterator[eventlog.Record] | None = None
+        self._reader: eventlog.Reader | None = None
+        self._seen: tuple[int, ...] = ()
+        self._head = b""
+        self._look_beside_at = 0.0
+        self._whole: eventlog.Run | None = None
+
+    # ---- reading
+
+    def read_on(self, budget_s: float = 0.05) -> bool:
+        """Read for about `budget_s`; whether anything changed, or is still to be read."""
+        was = (self.error, self.is_alive)
+        try:
+            if not runs.is_journal(self.path):
+                return self._read_json()
+            changed = self._read_journal(budget_s)
+        except (eventlog.EventlogError, OSError) as error:
+            self._reading, self._seen = None, ()
+            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error, self.is_alive = words.removeprefix(f"{self.path}: "), False
+            changed = False
+        return changed or was != (self.error, self.is_alive)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether there is more that was there when the reading began."""
+        return self._reading is not None
+
+    @property
+    def progress(self) -> float:
+        """How much of the journal has been read, 0 to 1."""
+        if self._reading is None or self._reader is None:
+            return 1.0
+        try:
+            return min(1.0, self._reader.journal.size_bytes / max(1, os.stat(self.path).st_size))
+        except OSError:
+            return 1.0
+
+    def _read_journal(self, budget_s: float) -> bool:
+        if self._reading is None and not self._look():
+            self.error = self._why_not()
+            return False
+        known = self._coming or self.known
+        until = time.monotonic() + budget_s
+        while self._reading is not None:
+            batch = list(islice(self._reading, BATCH_RECORDS))
+            for record in batch:
+                known.add(record)
+            if len(batch) < BATCH_RECORDS:
+                self._reading = None
+            if time.monotonic() > until:
+                break
+        known.settle()
+        if self._reading is None and self._coming is not None:
+            self.known, self._coming = self._coming, None
+        if self._reading is None:
+            self.error = self._why_not()
+        return True
+
+    def _why_not(self) -> str:
+        ledger = self._reader.ledger if self._reader else None
+        if ledger is not None and ledger.newer_format is not None:
+            return (
+                f"has a session of format {ledger.newer_format!r}, this program reads up to "
+                f"{eventlog.FORMAT}. Use a newer eventlog"
+            )
+        return "" if self.known.n_records else "no journal: not one whole record in it"
+
+    def _look(self) -> bool:
+        """Begin to read what is new, if anything is; whether it is."""
+        stat = os.stat(self.path)
+        alive = eventlog.is_locked(self.path)
+        reader, was_alive, self.is_alive = self._reader, self.is_alive, alive
+        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns, alive)
+        if seen == self._seen and not self._has_new_segments():
+            return was_alive != alive
+        self._seen = seen
+        if reader is None or reader.is_outdated or not self._is_same():
+            self._begin_anew()
+            reader = self._reader
+        assert reader is not None
+        rest = not alive and stat.st_size > reader.journal.size_bytes
+        # A line without its end is read as the journal's end where nobody writes any more; all
+        # is then read anew when somebody does: only where there is such a line.
+        to_the_end = rest and not self._ends_with_lf(stat.st_size)
+        if to_the_end and self.known.n_records and self._coming is None:
+            self._begin_anew()
+            reader = self._reader
+            assert reader is not None
+        if reader.is_behind or to_the_end:
+            self._reading = reader.read_on(to_the_end=to_the_end)
+            return True
+        return was_alive != alive
+
+    def _has_new_segments(self) -> bool:
+        """Whether something came beside the journal: a look at a folder that may be large."""
+        now = time.monotonic()
+        if self._reader is None or now < self._look_beside_at:
+            return False
+        self._look_beside_at = now + BESIDE_S
+        return self._reader.is_behind
+
+    def _begin_anew(self) -> None:
+        with open(self.path, "rb") as file:
+            self._head = file.read(_HEAD_BYTES)
+        self._reader = eventlog.Reader(self.path)
+        self._coming = Known() if self.known.n_records else None
+        if self._coming is None:
+            self.known = Known()
+
+    def _is_same(self) -> bool:
+        """Whether the file still begins as it did: it may have been replaced by another."""
+        with open(self.path, "rb") as file:
+            return file.read(len(self._head)) == self._head
+
+    def _ends_with_lf(self, size_bytes: int) -> bool:
+        with open(self.path, "rb") as file:
+            file.seek(max(0, size_bytes - 1))
+            return file.read(1) == b"\n"
+
+    def _read_json(self) -> bool:
+        """A run JSON, whole, if it changed: older loggers left no journal beside theirs."""
+        try:
+            stat = os.stat(self.path)
+            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if seen == self._seen:
+                return False
+            self._seen = seen
+            if stat.st_size > JSON_MAX_BYTES:
+                raise eventlog.UnreadableRun(
+                    f"{stat.st_size:,} bytes of JSON and no journal beside it: "
+                    f"up to {JSON_MAX_BYTES:,} are drawn here. See: runs plot {self.path}"
+                )
+            run = eventlog.load_run(self.path)
+        except (eventlog.EventlogError, OSError) as error:
+            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error = words.removeprefix(f"{self.path}: ")
+            return True
+        self.error, self.known = "", _known_of(run)
+        run.training_iterations, run.eval_steps = [], []  # they are in the tables
+        self._whole = run
+        return True
+
+    # ---- what it says
+
+    @property
+    def iterations(self) -> Rows:
+        return self.known.tables["iter"]
+
+    @property
+    def evals(self) -> Rows:
+        return self.known.tables["eval"]
+
+    @property
+    def status(self) -> str:
+        return self.run().status
+
+    @property
+    def started(self) -> float:
+        """When the run began, in seconds since 1970; NaN if nobody knows."""
+        return seconds(self._whole.start_time if self._whole else self.known.fold.started)
+
+    def axis(self, name: AxisName) -> Axis | None:
+        """The x axis `name` of this run; None where the run does not say what it takes."""
+        knots = self.known.knots
+        if name == "tokens" and not knots:
+            return None
+        started = self.started
+        if name == "time" and started != started:
+            return None
+        return Axis(name, 0.0 if started != started else started, tuple(knots))
+
+    def run(self) -> eventlog.Run:
+        """The run as a document, less its iterations: they are in `iterations`."""
+        if self._whole is not None:
+            return self._whole
+        reader, known = self._reader, self.known
+        run = known.fold.run(
+            alive=self.is_alive,
+            journal={
+                "file": self.path.name,
+                "defects": [d.to_dict() for d in reader.defects] if reader else [],
+            },
+        )
+        run.run_name = run.run_name or self.path.stem
+        run.path = self.path
+        run.summary |= self._summary()
+        run.journal["superseded"] |= {
+            "iterations": known.n_superseded["iter"], "evals": known.n_superseded["eval"]
+        }  # fmt: skip
+        return run
+
+    def _summary(self) -> dict[str, Any]:
+        rows = self.known.tables["iter"]
+        loss = rows.figures.get("loss")
+        return {
+            "total_iterations": len(rows),
+            "final_iter": rows.last_iter,
+            "final_train_loss": loss.last() if loss else None,
+            "avg_time_ms": _mean(rows, "time_ms"),
+            "avg_mfu": _mean(rows, "mfu"),
+        }
+
+
+def told(record: eventlog.Record) -> str:
+    """What a record says, in a line of its fields."""
+    unsaid = ("durable", "annotates", "config", "metadata", "versions", "found")
+    parts = [f"{k} {_short(v)}" for k, v in record.fields.items() if k not in unsaid]
+    return "  ".join(parts)[:TEXT_MAX]
+
+
+def _short(value: Any) -> str:
+    return format(value, ".6g") if type(value) is float else str(value)[:TEXT_MAX]
+
+
+def _mean(rows: Rows, key: str) -> float | None:
+    column = rows.figures.get(key)
+    total, n = column.total() if column else (0.0, 0)
+    return total / n if n else None
+
+
+def _is_iter(value: Any) -> TypeGuard[int]:
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
+
+
+def _is_figure(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float)
+
+
+def _known_of(run: eventlog.Run) -> Known:
+    """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
+    known = Known()
+    start = seconds(run.start_time)
+    clock = 0.0 if start != start else start
+    for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
+        if not _is_iter(row.get("iter")):
+            continue
+        known.tables["iter"].add(row["iter"], _iso(clock), row)
+        time_ms = row.get("time_ms")
+        clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
+    for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
+        if _is_iter(row.get("iter")):
+            at = str(row.get("timestamp") or run.start_time or "")
+            known.tables["eval"].add(row["iter"], at, row)
+    for row in run.checkpoints:
+        if _is_iter(row.get("iter")):
+            text = f"path {row.get('path')}"[:TEXT_MAX]
+            t = str(row.get("timestamp") or "")
+            known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
+    per_iter = run.metadata.get("tokens_per_iter")
+    if _is_figure(per_iter) and per_iter > 0:
+        known.knots = [(0, float(per_iter))]
+    known.settle()
+    known.n_records = len(known.tables["iter"]) + len(known.tables["eval"])
+    return known
+
+
+def _sortable(value: Any) -> int:
+    return value if type(value) is int else 0
+
+
+def _iso(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError, OSError):
+        return ""

@@ -1,0 +1,477 @@
+"""`runs guard`: watches over runs from outside, and says when something is wrong with one.
+
+It reads journals as they grow, so it sees also what a trainer cannot say of itself: that it
+hangs, or is dead. What it says stands beside the journal as an `alert` event, so that nothing
+is said twice, whoever asks when.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import eventlog
+from tools import runs
+from tools.live.hooks import Hooks, say
+from tools.live.rules import RULES, STANDING, Finding, Limits, Rule, Vitals, disk
+from tools.runs import Refusal
+from tools.table import one_line
+
+TAIL_BYTES = 8 << 20  # of a journal that is read at first: 50,000 iterations
+LOOK_S = 15.0  # between two looks for new runs
+DISK_S = 60.0  # between two looks at the file systems
+DISK_SAMPLES = 60
+LATE_S = 30.0  # a look that comes so late was asleep, with all that it watches over
+
+Alert = dict[str, Any]
+
+
+class Watched:
+    """One run that is watched over: what it wrote, and what was said of it."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self.vitals = Vitals(limits)
+        self.is_alive = False
+        self.was_alive = False
+        self.is_first_look = True
+        self.grew_at: float | None = None
+        self._limits = limits
+        self._reader: eventlog.Reader | None = None
+        self._seen: tuple[int, ...] = ()
+        self._said: dict[tuple[Rule, str], tuple[str, int]] | None = None
+        self._annotator: eventlog.Annotator | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def read_on(self, now: float, *, anyway: bool = False) -> list[Finding]:
+        """Take what the journal has more; what is wrong with these very records.
+
+        `anyway`: also where the journal did not grow: its session may be in a segment.
+        """
+        # The lock first: what a process wrote before it let go of it is read after that.
+        self.is_alive = eventlog.is_locked(self.path)
+        stat = os.stat(self.path)
+        seen = (stat.st_ino, stat.st_size)
+        if seen == self._seen and not anyway:
+            self.was_alive |= self.is_alive
+            return []
+        if self._reader is None or seen[0] != self._seen[0] or self._reader.is_outdated:
+            self.vitals = Vitals(self._limits)
+            start = max(0, stat.st_size - TAIL_BYTES)
+            self._reader = eventlog.Reader(self.path, start=start)
+            if start:  # its flags stand at the beginning
+                for record in eventlog.scan(self.path):
+                    self.vitals.take(record)
+                    break
+        self._seen = seen
+        self.was_alive |= self.is_alive
+        before = (self.vitals.session, self.vitals.record)
+        found = []
+        for record in self._reader.read_on(to_the_end=False):
+            found += self.vitals.take(record)
+        if (self.vitals.session, self.vitals.record) != before and not self.is_first_look:
+            self.grew_at = now
+        return found
+
+    def standing(self, now: float, awake_since: float) -> dict[Rule, Finding]:
+        """What is wrong with the run as of now, but for the disk."""
+        since = max(min(self.vitals.t, now), self.grew_at or 0.0, awake_since)
+        return self.vitals.standing(
+            now, is_alive=self.is_alive, quiet_since=since, was_alive=self.was_alive
+        )
+
+    # ---- what was said
+
+    @property
+    def said(self) -> dict[tuple[Rule, str], tuple[str, int]]:
+        """By rule and session: the latest state, and the record it was said at."""
+        if self._said is None:
+            self._said = {}
+            for fields in self._alerts():
+                rule, session = fields.get("rule"), fields.get("session")
+                state, record = fields.get("state"), fields.get("record")
+                if rule in RULES and isinstance(session, str) and type(record) is int:
+                    _, known = self._said.get((rule, session), ("", -1))
+                    self._said[rule, session] = (str(state), max(known, record))
+        return self._said
+
+    def _alerts(self) -> Iterator[dict[str, Any]]:
+        """What guards have said before, by time."""
+        found = []
+        begin, end = f"{self.path.stem}.", runs.SEGMENT_SUFFIX
+        for name in os.listdir(self.path.parent):
+            if not (name.startswith(begin) and name.endswith(end)):
+                continue
+            for record in eventlog.scan(self.path.with_name(name)):
+                if "annotates" not in record.fields:
+                    break  # a segment of the run's own
+                if record.event == "alert":
+                    found.append((record.t, record.fields))
+        yield from (fields for _, fields in sorted(found, key=lambda pair: pair[0]))
+
+    def is_raised(self, rule: Rule) -> bool:
+        """Whether it was said of the latest session, and not that it is over."""
+        return self.said.get((rule, self.vitals.session), ("", 0))[0] == "raised"
+
+    def is_new(self, finding: Finding) -> bool:
+        """Whether this was not said already."""
+        state, record = self.said.get((finding.rule, finding.session), ("", -1))
+        if finding.rule in STANDING:
+            return state != "raised"
+        return finding.record > record
+
+    def keep(self, finding: Finding, state: str) -> None:
+        """Write it beside the journal; a disk that refuses is told and harms nothing else."""
+        self.said[finding.rule, finding.session] = (state, finding.record)
+        fields = _fields(finding, state)
+        try:
+            if self._annotator is None:
+                self._annotator = eventlog.Annotator(self.path)
+            self._annotator.log("alert", **fields)
+            if not self.is_alive:  # nobody else folds it any more
+                self.let_go()
+        except (eventlog.EventlogError, OSError) as error:
+            say(f"{self.path}: the alert was not kept: {error}")
+
+    def let_go(self) -> None:
+        annotator, self._annotator = self._annotator, None
+        if annotator is not None:
+            annotator.close()
+
+
+@dataclass
+class FileSystem:
+    """One that runs write to."""
+
+    history: deque[tuple[float, int]]
+    looked_at: float = 0.0
+    text: str | None = None
+    is_raised: bool = False
+
+
+class Guard:
+    """Looks at runs again and again: `look` gives the alerts that are new."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        limits: Limits | None = None,
+        *,
+        rules: Sequence[Rule] = RULES,
+        max_age_s: float = 86_400.0,
+    ) -> None:
+        self.names, self.rules = list(names), frozenset(rules)
+        self.limits = limits or Limits()
+        self.max_age_s = max_age_s
+        self.watched: dict[Path, Watched] = {}
+        self._file_systems: dict[int, FileSystem] = {}
+        self._looked_for_runs = 0.0
+        self._looked_at = 0.0
+        self._awake_since = 0.0
+        self._told: set[str] = set()
+
+    def look(self, now: float, *, late_s: float = LATE_S) -> list[Alert]:
+        """What is new as of `now`, in seconds since 1970.
+
+        A look `late_s` after the one before was asleep, as the machine may have been.
+        """
+        if self._looked_at and now - self._looked_at > late_s:
+            self._awake_since = now
+        self._looked_at = now
+        if now - self._looked_for_runs >= LOOK_S or now < self._looked_for_runs:
+            self._looked_for_runs = now
+            self._find(now)
+        alerts: list[Alert] = []
+        for watched in list(self.watched.values()):
+            try:
+                alerts += self._look_at(watched, now)
+            except FileNotFoundError:
+                self.watched.pop(watched.path)
+            except (eventlog.EventlogError, OSError) as error:
+                self._say_once(str(error))
+        if "disk" in self.rules:
+            alerts += self._look_at_disks(now)
+        return alerts
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is wrong now."""
+        return not any(
+            watched.is_raised(rule) and (rule != "disk" or watched.is_alive)
+            for watched in self.watched.values()
+            for rule in self.rules.intersection(STANDING)
+        )
+
+    def close(self) -> None:
+        """Fold anew what nobody writes any more."""
+        for watched in self.watched.values():
+            watched.let_go()
+
+    def _find(self, now: float) -> None:
+        for name in self.names:
+            try:
+                found = runs.find([name])
+            except (Refusal, OSError) as error:
+                self._say_once(str(error))
+                continue
+            for path in dict.fromkeys(map(runs.journal_of, found)):
+                if path not in self.watched and self._is_recent(path, now):
+                    self.watched[path] = Watched(path, self.limits)
+
+    def _is_recent(self, path: Path, now: float) -> bool:
+        try:
+            is_recent = now - os.stat(path).st_mtime < self.max_age_s
+        except OSError:
+            return False  # an older logger's run has no journal
+        return is_recent or eventlog.is_locked(path)
+
+    def _look_at(self, watched: Watched, now: float) -> list[Alert]:
+        before, was_first = watched.vitals, watched.is_first_look
+        session, status = before.session, before.status
+        found = watched.read_on(now)
+        standing = watched.standing(now, self._awake_since)
+        if "stall" in standing or "crash" in standing:  # it may go on in a segment
+            found += watched.read_on(now, anyway=True)
+            standing = watched.standing(now, self._awake_since)
+        watched.is_first_look = False
+        vitals = watched.vitals
+        if session and not status and vitals.session != session:  # nobody saw it dead
+            words = "the process was gone without a close event"
+            found.append(Finding("crash", words, {}, now, session, 0, vitals.iter))
+        if vitals.status == "completed":  # what it went through does not matter any more
+            found = [finding for finding in found if finding.rule == "crash"]
+        alerts = []
+        for finding in [*found, *standing.values()]:
+            is_live = finding.rule in standing and watched.is_alive
+            is_old = not is_live and now - finding.t > self.max_age_s
+            if finding.rule in self.rules and not is_old and watched.is_new(finding):
+                alerts.append(_tell(watched, finding, "raised"))
+        if not (was_first and vitals.status):
+            alerts += self._over(watched, standing)
+        if not watched.is_alive:
+            watched.let_go()
+        return alerts
+
+    def _over(self, watched: Watched, standing: dict[Rule, Finding]) -> list[Alert]:
+        """What was said and is not so any more."""
+        vitals = watched.vitals
+        alerts = []
+        for (rule, session), (state, _) in list(watched.said.items()):
+            is_over = rule not in standing or session != vitals.session
+            if state != "raised" or rule not in STANDING or rule == "disk" or not is_over:
+                continue
+            words = _OVER[rule]
+            if session != vitals.session:
+                words = "the run was resumed"
+            elif vitals.status:
+                words = f"the run has ended: {vitals.status}"
+            elif "crash" in standing:
+                words = "the process is gone"
+            finding = replace(vitals.finding(rule, words), session=session)
+            alerts.append(_tell(watched, finding, "over"))
+        return alerts
+
+    # ---- disks
+
+    def _look_at_disks(self, now: float) -> list[Alert]:
+        by_device: dict[int, list[Watched]] = {}
+        for watched in self.watched.values():
+            if watched.is_alive and not watched.vitals.status:
+                with suppress(OSError):
+                    by_device.setdefault(os.stat(watched.path).st_dev, []).append(watched)
+        alerts = []
+        for device, there in by_device.items():
+            known = self._file_systems.setdefault(device, FileSystem(deque(maxlen=DISK_SAMPLES)))
+            if now - known.looked_at >= DISK_S or now < known.looked_at:
+                known.looked_at = now
+                self._measure(known, there, now)
+            alerts += self._tell_of_disk(known, there)
+        return alerts
+
+    def _measure(self, known: FileSystem, there: list[Watched], now: float) -> None:
+        try:
+            usage = shutil.disk_usage(there[0].path.parent)
+        except OSError:
+            return
+        known.history.append((now, usage.free))
+        needed = sum(watched.vitals.checkpoint_bytes for watched in there)
+        known.text = disk(usage.total, usage.free, needed, known.history, self.limits)
+
+    def _tell_of_disk(self, known: FileSystem, there: list[Watched]) -> list[Alert]:
+        """Once for a file system, beside the first of its runs."""
+        known.is_raised |= any(watched.is_raised("disk") for watched in there)
+        if known.text is not None and not known.is_raised:
+            known.is_raised = True
+            return [_tell(there[0], there[0].vitals.finding("disk", known.text), "raised")]
+        if known.text is None and known.is_raised:
+            known.is_raised = False
+            said = [watched for watched in there if watched.is_raised("disk")] or there[:1]
+            return [_tell(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in said]
+        return []
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            say(line)
+
+
+_OVER: dict[Rule, str] = {
+    "stall": "events come again",
+    "crash": "the run was resumed",
+    "slow": "iterations take as long as before",
+    "checkpoint_overdue": "there is a new checkpoint",
+    "disk": "there is space again",
+}
+
+
+def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    about = {"t": now, "run": watched.name, "path": str(watched.path)}
+    watched.keep(finding, state)
+    return about | _fields(finding, state)
+
+
+def _fields(finding: Finding, state: str) -> dict[str, Any]:
+    about = {"session": finding.session, "record": finding.record, "iter": finding.iter}
+    return {"rule": finding.rule, "state": state, "text": finding.text} | about | finding.figures
+
+
+# ---- the command
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "Watch over runs from outside: say when one hangs, dies, spikes, slows or fills a disk."
+    command = commands.add_parser(
+        "guard",
+        help=words,
+        description=words,
+        epilog="Each alert is said once: a line on stdout, an `alert` event beside the journal, "
+        "and the hooks. Without --once it runs until it is stopped. "
+        "With --once it exits with 0 if all is well, 1 if something is wrong.",
+    )
+    command.add_argument("names", nargs="*", default=[runs.FOLDER], metavar="DIR|RUN")
+    command.add_argument("--once", action="store_true", help="look once and leave, as for cron")
+    command.add_argument("--every", type=_positive, default=5.0, metavar="S", help="default: 5")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument(
+        "--on-alert", metavar="CMD", help="a shell command; the alert is its stdin, as JSON"
+    )
+    command.add_argument("--webhook", metavar="URL", help="POST the alert there, as JSON")
+    command.add_argument(
+        "--hook-timeout", type=_positive, default=10.0, metavar="S", help="default: 10"
+    )
+    command.add_argument(
+        "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_told(RULES)
+    )
+    command.add_argument(
+        "--max-age",
+        type=_positive,
+        default=24.0,
+        metavar="HOURS",
+        help="leave alone what is older than that; default: 24",
+    )
+    for flag, (_, scale, words) in _LIMITS.items():
+        default = getattr(Limits(), _LIMITS[flag][0]) / scale
+        command.add_argument(
+            flag, type=_positive, metavar="X", help=f"{words}; default: {default:g}"
+        )
+    command.set_defaults(run=_guard)
+
+
+# flag -> the limit, what it is a multiple of, in words
+_LIMITS: dict[str, tuple[str, float, str]] = {
+    "--stall": ("stall_s", 1.0, "the shortest silence that is a stall, s"),
+    "--start": ("start_s", 1.0, "the silence allowed before the first iterations, s"),
+    "--spike": ("spike_z", 1.0, "robust z-score of a loss that is a spike"),
+    "--slow": ("slow_factor", 1.0, "times as long as before an iteration must take"),
+    "--slow-for": ("slow_s", 1.0, "for how long, s"),
+    "--overdue": ("overdue_factor", 1.0, "times the iterations between two checkpoints"),
+    "--disk-free": ("disk_part", 0.01, "percent of a disk that are little"),
+}
+
+
+def _told(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}; may be given several times"
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    given = {}
+    for flag, (name, scale, _) in _LIMITS.items():
+        value = getattr(arguments, flag[2:].replace("-", "_"))
+        if value is not None:
+            given[name] = value * scale
+    return Limits(**given)
+
+
+def _guard(arguments: argparse.Namespace) -> int:
+    for name in arguments.names:
+        if not Path(name).is_dir():
+            runs.find([name])  # a name that means nothing now is a mistake, an empty folder is not
+    guard = Guard(
+        arguments.names,
+        _limits(arguments),
+        rules=[rule for rule in RULES if rule not in arguments.ignore],
+        max_age_s=3600 * arguments.max_age,
+    )
+    hooks = Hooks(arguments.on_alert, arguments.webhook, arguments.hook_timeout)
+
+    def look() -> int:
+        alerts = guard.look(time.time(), late_s=max(LATE_S, 3 * arguments.every))
+        for alert in alerts:
+            print(_line(alert, as_json=arguments.json), flush=True)
+            if alert["state"] == "raised":
+                hooks.send(alert)
+        return sum(alert["state"] == "raised" for alert in alerts)
+
+    try:
+        if arguments.once:
+            n_raised = look()
+            return 1 if n_raised or not guard.is_healthy else 0
+        _until_stopped(look, arguments.every)
+        return 0
+    finally:
+        guard.close()
+        hooks.close()
+
+
+def _until_stopped(look: Callable[[], object], every_s: float) -> None:
+    """Look again and again, until SIGINT or SIGTERM."""
+    end = threading.Event()
+    before = {n: signal.signal(n, lambda *_: end.set()) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not end.is_set():
+            look()
+            end.wait(every_s)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _line(alert: Alert, *, as_json: bool) -> str:
+    if as_json:
+        return orjson.dumps(alert).decode()
+    at = datetime.fromisoformat(alert["t"]).astimezone()
+    over = " over" if alert["state"] == "over" else ""
+    told = f"{at:%Y-%m-%d %H:%M:%S}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
+    return one_line(told)

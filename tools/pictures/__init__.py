@@ -1,0 +1,1 @@
+"""Runs as pictures: the command is `plot`, the numbers come from `series`."""

@@ -1,0 +1,120 @@
+"""`runs export`: what runs leave behind, as the files and databases of other programs."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import eventlog
+from tools import runs
+from tools.history import History, Row, Watch, load
+from tools.table import print_json, print_table
+from tools.transfer.targets.place import Outcome
+
+try:
+    import fcntl
+except ImportError:  # no flock: one export into a folder at a time is then the user's promise
+    fcntl = None  # type: ignore[assignment]
+
+TARGETS = ("csv", "parquet", "tensorboard", "wandb", "mlflow", "trackio")
+COLUMNS = {"run": "run", "state": "state", "n_added": "added", "place": "in"}
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "Export runs to other programs; again at any time: nothing is added twice."
+    command = commands.add_parser("export", help=words, description=words)
+    command.add_argument("paths", nargs="+", metavar="RUN")
+    command.add_argument("--to", required=True, choices=TARGETS)
+    command.add_argument(
+        "--out", type=Path, default=Path("export"), metavar="DIR", help="default: export"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    paths = runs.find(arguments.paths)
+    if not paths:
+        print(f"no runs in {' '.join(arguments.paths)}", file=sys.stderr)
+    rows, n_failed = [], 0
+    with _alone_in(arguments.out), _watched() as watch:
+        for path in paths:
+            try:
+                outcome = export(path, arguments.to, arguments.out, watch)
+            except (eventlog.EventlogError, OSError, runs.Refusal) as error:
+                print(error, file=sys.stderr)
+                n_failed += 1
+            else:
+                rows.append({"run": path.stem, "to": arguments.to} | asdict(outcome))
+                if outcome.note and not arguments.json:
+                    print(outcome.note, file=sys.stderr)
+    if arguments.json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, COLUMNS)
+    return 1 if n_failed else 0
+
+
+def export(
+    run: "Path | str | eventlog.Run", to: str, out: Path, watch: Watch | None = None
+) -> Outcome:
+    """Make what the target `to` in `out` holds of a run equal to the run; what was done.
+
+    Raises:
+        tools.runs.Refusal: a library is missing, or the target refuses.
+        eventlog.EventlogError, OSError: the run cannot be read, or the target not be written.
+    """
+    history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
+    if watch is not None:
+        history.watch = watch
+    target: Callable[[History, Path], Outcome] = importlib.import_module(
+        f"tools.transfer.targets.{to}"
+    ).export
+    return target(history, out)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """One export into a folder at a time: two would add the same points both.
+
+    The lock is the kernel's and ends with the process, however that ends.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".export.lock", "ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise runs.Refusal(
+                    f"{out}: another export is writing there; wait for its end"
+                ) from None
+        yield
+
+
+@contextmanager
+def _watched() -> Iterator[Watch]:
+    """A progress bar on stderr, where that is a terminal."""
+    columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("rows", total=None)
+
+        def watch(rows: Iterable[Row], n_rows: int) -> Iterator[Row]:
+            if n_rows < 1000:
+                yield from rows
+                return
+            bar.reset(task, total=n_rows)
+            for n, row in enumerate(rows):
+                if n % 1000 == 0:
+                    bar.update(task, completed=n)
+                yield row
+
+        yield watch

@@ -1,0 +1,218 @@
+"""`runs import`: other loggers' files as journals and run JSONs, the source named in them."""
+
+import argparse
+import hashlib
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+import eventlog
+from tools import runs
+from tools.table import print_json, print_table
+from tools.transfer.sources.told import USUAL, Meaning, Told
+
+FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")
+COLUMNS = {"run": "run", "state": "state", "events": "events", "source": "from"}
+_BEGIN_BYTES = 1 << 20  # an `open` event is one line, and a line is no longer
+
+
+@dataclass
+class Imported:
+    """What an import did."""
+
+    run: Path
+    state: str
+    """`new`, `continued` (after an import that was killed) or `known` (nothing was done)."""
+    events: int
+    source: str
+    left_out: list[str]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "Import what other loggers left; a second time nothing is added."
+    command = commands.add_parser("import", help=words, description=words)
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
+    command.add_argument(
+        "--from", choices=FORMATS, dest="format", help="default: what the file looks like"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="default: out"
+    )
+    command.add_argument("--loss", metavar="NAME", help="what the source calls the training loss")
+    command.add_argument("--val-loss", metavar="NAME", help="what it calls the validation loss")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.set_defaults(run=_import)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = []
+    n_failed = 0
+    meaning = Meaning(arguments.loss, arguments.val_loss)
+    for path in arguments.paths:
+        try:
+            for done in import_runs(path, arguments.format, arguments.out, meaning):
+                for words in done.left_out:
+                    print(f"{done.source}: left out: {words}", file=sys.stderr)
+                rows.append(
+                    {"run": done.run.stem, "path": str(done.run), "state": done.state}
+                    | {"events": done.events, "source": done.source, "left_out": done.left_out}
+                )
+        except (eventlog.EventlogError, OSError, runs.Refusal) as error:
+            print(error, file=sys.stderr)
+            n_failed += 1
+    if arguments.json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, COLUMNS)
+    return 1 if n_failed else 0
+
+
+def import_runs(
+    path: Path, format: str | None = None, out: Path = Path("out"), meaning: Meaning = USUAL
+) -> Iterator[Imported]:
+    """Import each run that `path` has, as journal and run JSON in `out`.
+
+    The journal's own times are those of the import; those of the source are the rows'
+    `timestamp`. `metadata.imported` names the source: files, sizes, SHA-256, format.
+
+    Raises:
+        tools.runs.Refusal: no format fits, a library is missing, or there is nothing in it.
+        eventlog.EventlogError, OSError: it cannot be read, or `out` not be written.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    format = format or detect(path)
+    for told in _source(format).read(path, meaning):
+        if not told.events:
+            words = f" ({told.left_out[0]})" if told.left_out else ""
+            raise runs.Refusal(f"{told.files[0]}: nothing to import in it as {format}{words}")
+        yield _keep(told, format, meaning, out)
+
+
+def detect(path: Path) -> str:
+    """The format that `path` looks like.
+
+    Raises:
+        tools.runs.Refusal: none, or several.
+    """
+    fitting = [format for format in FORMATS if _source(format).fits(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    found = "several formats fit: " + ", ".join(fitting) if fitting else "no known format"
+    raise runs.Refusal(f"{path}: {found}; say which it is with --from {'|'.join(FORMATS)}")
+
+
+def _source(format: str) -> ModuleType:
+    return importlib.import_module(f"tools.transfer.sources.{format}")
+
+
+def _keep(told: Told, format: str, meaning: Meaning, out: Path) -> Imported:
+    """Log what is told, from where an import that was killed stopped; then fold it."""
+    imported = _provenance(told, format, meaning)
+    known = _known(out, imported["fingerprint"])
+    source = str(told.files[0] if len(told.files) == 1 else told.files[0].parent)
+    n_known, is_whole = _logged(known, imported["fingerprint"]) if known else (0, False)
+    if known is not None and is_whole:
+        if not known.with_suffix(".json").exists():
+            eventlog.compact(known)
+        return Imported(known, "known", n_known, source, told.left_out)
+    session = eventlog.open_run(
+        out,
+        run_name=told.name,
+        journal=known,
+        config=told.config,
+        metadata=told.metadata | {"imported": imported},
+        save_interval=0,  # folded once, at the end
+        durability="checkpoint",
+        started=told.started,
+    )
+    todo = told.events[n_known:]
+    console = Console(stderr=True)
+    quiet = not console.is_terminal or len(todo) < 10_000
+    for kind, fields in track(todo, told.name, console=console, transient=True, disable=quiet):
+        _log(session, kind, fields)
+    more = {} if told.ended is None else {"ended": told.ended}
+    session.close(told.status, told.reason, **more, imported_events=len(told.events))
+    if session.errors:
+        raise runs.Refusal(f"{session.journal_path}: {session.errors} events could not be logged")
+    eventlog.compact(session.journal_path)
+    state = "new" if known is None else "continued"
+    return Imported(session.journal_path, state, len(told.events), source, told.left_out)
+
+
+def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
+    """By the methods that a trainer uses, so that numbers are of the types they are there."""
+    fields = dict(fields)
+    if kind == "iter":
+        session.log_iter(fields.pop("iter"), fields.pop("loss"), **fields)
+    elif kind == "eval":
+        losses = fields.pop("train_loss", None), fields.pop("val_loss", None)
+        session.log_eval(fields.pop("iter"), *losses, **fields)
+    elif kind == "checkpoint":
+        session.log_checkpoint(fields.pop("iter"), fields.pop("path", ""), **fields)
+    else:
+        session.log(kind, **fields)
+
+
+def _provenance(told: Told, format: str, meaning: Meaning) -> dict[str, Any]:
+    files = [_file(path) for path in told.files]
+    hashes = "\n".join([*sorted(file["sha256"] for file in files), format, repr(meaning)])
+    return {
+        "format": format,
+        "files": files,
+        "fingerprint": hashlib.sha256(hashes.encode()).hexdigest(),
+        "importer": f"runjournal {_version()}",
+        "started": told.started,
+        "ended": told.ended,
+        "left_out": told.left_out[:100],
+    }
+
+
+def _file(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": str(path.resolve()), "size_bytes": path.stat().st_size, "sha256": digest}
+
+
+def _version() -> str:
+    with suppress(PackageNotFoundError):
+        return version("runjournal")
+    return "unknown"
+
+
+def _known(out: Path, fingerprint: str) -> Path | None:
+    """The journal in `out` that the same source was imported into."""
+    for path in sorted(out.glob("*.jsonl")):
+        with open(path, "rb") as file:
+            if f'"fingerprint":"{fingerprint}"'.encode() in file.read(_BEGIN_BYTES):
+                return path
+    return None
+
+
+def _logged(journal: Path, fingerprint: str) -> tuple[int, bool]:
+    """How many of the source's events are in the journal, and whether that is all of them.
+
+    Of an import that was killed there are the first so many: the same source tells the same
+    events in the same order.
+    """
+    sessions: set[str] = set()
+    n_events, is_whole = 0, False
+    for record in eventlog.scan(journal):
+        if record.event == "open":
+            imported = record.fields.get("metadata", {}).get("imported", {})
+            if imported.get("fingerprint") == fingerprint:
+                sessions.add(record.s)
+        elif record.s in sessions and record.event == "close":
+            is_whole = is_whole or "imported_events" in record.fields
+        elif record.s in sessions:
+            n_events += 1
+    return n_events, is_whole

@@ -1,0 +1,53 @@
+"""The training logging guide's own logger: its run JSON, in both schemas, whole or crashed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import eventlog
+from tools.history import restored
+from tools.runs import Refusal
+from tools.transfer.sources.told import Event, Meaning, Told
+
+_OURS = frozenset(
+    ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
+     "checkpoints", "metadata", "summary", "journal")
+)  # fmt: skip
+
+
+def fits(path: Path) -> bool:
+    if not path.is_file() or path.suffix != ".json":
+        return False
+    with open(path, "rb") as file:
+        return b'"training_iterations"' in file.read(1 << 20)
+
+
+def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+    run = eventlog.load_run(path)
+    if run.journal:
+        raise Refusal(
+            f"{path}: is a run JSON of this program already; the commands take it as it is"
+        )
+    told = Told(run.run_name, [path], started=run.start_time, ended=run.end_time)
+    told.config, told.metadata = restored(run.config), dict(restored(run.metadata))
+    told.metadata |= {k: v for k, v in json.loads(path.read_bytes()).items() if k not in _OURS}
+    told.events = list(_events(run, told.left_out))
+    if run.end_time:
+        told.reason = None
+    else:
+        told.status, told.reason = "interrupted", "the log has no end_time"
+    return iter([told])
+
+
+def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
+    """In the order of time: before an iteration come its evaluation and its checkpoint."""
+    kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
+    found = []
+    for order, (kind, rows) in enumerate(kinds.items()):
+        for row in map(restored, rows):
+            if type(row.get("iter")) is int:
+                found.append((row["iter"], order, kind, row))
+            else:
+                left_out.append(f"a row without an iteration number: {str(row)[:80]}")
+    found.sort(key=lambda item: item[:2])
+    return ((kind, row) for _, _, kind, row in found)

@@ -1,0 +1,67 @@
+"""Hugging Face Trainer: `trainer_state.json`, or a folder that has one (a checkpoint's).
+
+`loss` is the training loss, `eval_loss` the validation loss; the step is the one that the
+Trainer counts (1 after the first). The rest of the state is kept as metadata.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.runs import Refusal
+from tools.transfer.sources.told import Meaning, Metrics, Told, number, whole
+
+FILE = "trainer_state.json"
+SETTINGS = (
+    "max_steps", "num_train_epochs", "train_batch_size",
+    "logging_steps", "eval_steps", "save_steps",
+)  # fmt: skip
+
+
+def fits(path: Path) -> bool:
+    return path.name == FILE if path.is_file() else (path / FILE).exists()
+
+
+def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+    file = path / FILE if path.is_dir() else path
+    try:
+        state = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise Refusal(
+            f"{file}: no JSON ({error}). An earlier checkpoint-N/{FILE} has the history up to it"
+        ) from None
+    if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
+        raise Refusal(f"{file}: JSON, but no Trainer's state: it has no log_history")
+    told = Told(_name(file), [file])
+    metrics = Metrics()
+    for entry in state.pop("log_history"):
+        step = whole(entry.get("step")) if isinstance(entry, dict) else None
+        if step is None:
+            told.left_out.append(f"an entry of log_history without a step: {str(entry)[:80]}")
+            continue
+        values = {k: number(v) for k, v in entry.items() if k != "step"}
+        if "eval_loss" in values:
+            values.pop("epoch", None)  # the training's entry of this step has it
+        metrics.add(step, {k: v for k, v in values.items() if v is not None})
+        told.left_out += [
+            f"step {step}: {k!r} is no number" for k, v in values.items() if v is None
+        ]
+    told.events = list(metrics.events(meaning))
+    told.config = {k: state[k] for k in SETTINGS if k in state}
+    told.metadata["trainer_state"] = {k: v for k, v in state.items() if k not in SETTINGS}
+    _judge(state, told)
+    return iter([told])
+
+
+def _judge(state: dict[str, Any], told: Told) -> None:
+    done, wanted = state.get("global_step"), state.get("max_steps")
+    if isinstance(done, int) and isinstance(wanted, int) and done < wanted:
+        told.status, told.reason = "interrupted", f"stands at step {done:,} of {wanted:,}"
+    else:
+        told.reason = None
+
+
+def _name(file: Path) -> str:
+    parts = [part for part in file.resolve().parts[:-1] if not part.startswith("checkpoint-")]
+    return parts[-1] or "trainer"

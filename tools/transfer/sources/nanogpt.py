@@ -1,0 +1,84 @@
+"""nanoGPT's console output, as `train.py` prints it, saved to a file.
+
+`step N: train loss ..., val loss ...` is an evaluation, `iter N: loss ..., time ..., mfu ...`
+an iteration, `saving checkpoint to ...` a checkpoint. Losses have the four digits that were
+printed, and there are no times. Flags that were overridden become the configuration.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.transfer.sources.told import Event, Meaning, Told
+
+_N = r"(-?(?:\d+\.\d+|nan|inf))"
+ITER = re.compile(rf"^iter (\d+): loss {_N}, time {_N}ms, mfu {_N}%$")
+STEP = re.compile(rf"^step (\d+): train loss {_N}, val loss {_N}$")
+SAVING = re.compile(r"^saving checkpoint to (.+)$")
+SETTING = re.compile(r"^(?:Overriding: )?(\w+) = (.*)$")
+FACTS = {
+    "tokens_per_iter": re.compile(r"^tokens per iteration will be: ([\d,]+)$"),
+    "n_params": re.compile(r"^number of parameters: (.+)$"),
+}
+
+
+def fits(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, errors="replace") as file:
+        return any(ITER.match(line.strip()) or STEP.match(line.strip()) for line in file)
+
+
+def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+    told = Told(path.stem, [path])
+    n_garbled, last = 0, ("", "")
+    with open(path, errors="replace") as file:
+        for raw in file:
+            line = raw.strip()
+            event = _event(line, last)
+            if event is not None:
+                told.events.append(event)
+                if event[0] == "eval":
+                    last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
+            elif not _take_fact(line, told) and re.search(r"\b(iter|step) \d+: ", line):
+                n_garbled += 1
+    if n_garbled:
+        told.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
+    told.reason = "the console output does not say how it ended"
+    return iter([told])
+
+
+def _event(line: str, last: tuple[str, str]) -> Event | None:
+    """`last`: iteration and validation loss of the latest evaluation, which a checkpoint is of."""
+    if found := ITER.match(line):
+        i, loss, time_ms, mfu = found.groups()
+        row = {"loss": float(loss), "time_ms": float(time_ms), "mfu": float(mfu)}
+        return "iter", {"iter": int(i)} | row
+    if found := STEP.match(line):
+        i, train_loss, val_loss = found.groups()
+        row = {"train_loss": float(train_loss), "val_loss": float(val_loss)}
+        return "eval", {"iter": int(i)} | row
+    if (found := SAVING.match(line)) and last[0]:
+        path = f"{found[1]}/ckpt.pt"
+        return "checkpoint", {"iter": int(last[0]), "val_loss": float(last[1]), "path": path}
+    return None
+
+
+def _take_fact(line: str, told: Told) -> bool:
+    if (found := SETTING.match(line)) and not told.events:
+        told.config[found[1]] = _literal(found[2])
+        return True
+    for name, pattern in FACTS.items():
+        if found := pattern.match(line):
+            told.metadata[name] = _literal(found[1].replace(",", ""))
+            return True
+    return False
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

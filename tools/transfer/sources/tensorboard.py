@@ -1,0 +1,116 @@
+"""TensorBoard: a folder of event files is a run; of a folder of such folders each is one.
+
+Every scalar is taken with its step and wall time, HParams become the configuration. What
+TensorBoard itself would not show is not taken: points that a restarted run took again. A
+damaged record is skipped and named; TensorBoard stops reading there.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.library import need
+from tools.transfer.sources.told import Meaning, Metrics, Told, iso
+
+SIGN = "tfevents"
+FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum
+
+
+def fits(path: Path) -> bool:
+    return SIGN in path.name if path.is_file() else bool(next(path.rglob(f"*{SIGN}*"), None))
+
+
+def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+    need("tensorboard.compat.proto.event_pb2", "tensorboard")
+    files = [path] if path.is_file() else sorted(path.rglob(f"*{SIGN}*"))
+    for folder in dict.fromkeys(file.parent for file in files):
+        yield _run(folder, [file for file in files if file.parent == folder], path, meaning)
+
+
+def _run(folder: Path, files: list[Path], path: Path, meaning: Meaning) -> Told:
+    name = folder.resolve().name
+    if path.is_dir() and folder != path:
+        name = "_".join((path.resolve().name, *folder.relative_to(path).parts))
+    told = Told(name, files)
+    metrics, others = Metrics(), Counter[str]()
+    times = []
+    for file in files:
+        for event in _events(file, told.left_out):
+            times.append(event.wall_time)
+            if event.HasField("session_log") and event.session_log.status == 1:
+                metrics.purge(event.step)  # START: TensorBoard drops what is from there on
+            for value in event.summary.value:
+                number = _scalar(value)
+                if number is not None:
+                    metrics.add(event.step, {value.tag: number}, event.wall_time)
+                elif not _take_settings(value, told):
+                    others[value.metadata.plugin_data.plugin_name or value.tag] += 1
+    told.events = list(metrics.events(meaning))
+    if times:
+        told.started, told.ended = iso(min(times)), iso(max(times))
+    if metrics.n_superseded:
+        told.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
+    told.left_out += [f"{n:,} values of {kind!r}: no scalars" for kind, n in others.items()]
+    if metrics.is_without_loss(meaning):
+        told.left_out.append(
+            "no tag is known as the training loss; name it with --loss: "
+            + ", ".join(sorted(metrics.names()))
+        )
+    return told
+
+
+def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
+    """The whole events of a file, whatever is between and behind them."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    data = memoryview(file.read_bytes())
+    at = 0
+    while len(data) - at >= FRAME_BYTES:
+        (length,) = struct.unpack_from("<Q", data, at)
+        (check,) = struct.unpack_from("<I", data, at + 8)
+        if masked_crc32c(bytes(data[at : at + 8])) != check or at + FRAME_BYTES + length > len(
+            data
+        ):
+            break
+        body = bytes(data[at + 12 : at + 12 + length])
+        (check,) = struct.unpack_from("<I", data, at + 12 + length)
+        try:
+            if masked_crc32c(body) != check:
+                raise DecodeError
+            yield Event.FromString(body)
+        except DecodeError:
+            left_out.append(f"{file}: a damaged record of {length:,} bytes at byte {at:,}")
+        at += FRAME_BYTES + length
+    if at < len(data):
+        left_out.append(f"{file}: {len(data) - at:,} bytes from byte {at:,} on, torn or damaged")
+
+
+def _scalar(value: Any) -> float | None:
+    if value.HasField("simple_value"):
+        return float(value.simple_value)
+    plugin = value.metadata.plugin_data.plugin_name
+    if value.HasField("tensor") and plugin in ("", "scalars") and not value.tensor.string_val:
+        from tensorboard.util.tensor_util import make_ndarray
+
+        array = make_ndarray(value.tensor)
+        return float(array.item()) if array.size == 1 and array.dtype.kind in "fiu" else None
+    return None
+
+
+def _take_settings(value: Any, told: Told) -> bool:
+    """Whether the value is of HParams, and then in `config` or known."""
+    if value.metadata.plugin_data.plugin_name != "hparams":
+        return False
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    for key, setting in data.session_start_info.hparams.items():
+        told.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
+    if data.HasField("session_end_info"):
+        failed = data.session_end_info.status == 2  # api.proto: STATUS_FAILURE
+        told.status, told.reason = ("failed" if failed else "completed"), None
+    return True

@@ -1,0 +1,113 @@
+"""Weights & Biases: a `.wandb` file, a run's folder, or a `wandb` folder of such folders.
+
+W&B's own reader reads it (`wandb leet inspect`, of wandb 0.28 and newer); it skips what is
+damaged and goes on, and says so. Every number of the history is taken with its time; the step
+is the one that the program logged (`iter`, `trainer/global_step`, ...), else W&B's.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.library import need
+from tools.runs import Refusal
+from tools.transfer.sources.told import STEPS, Meaning, Metrics, Told, number, whole
+
+SUFFIX = ".wandb"
+_OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+
+
+def fits(path: Path) -> bool:
+    return path.suffix == SUFFIX if path.is_file() else bool(next(path.rglob(f"*{SUFFIX}"), None))
+
+
+def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+    need("wandb")
+    for file in [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}")):
+        yield _run(file, meaning)
+
+
+def _run(file: Path, meaning: Meaning) -> Told:
+    told = Told(file.stem, [file], status="interrupted", reason="the W&B file has no end")
+    rows: list[dict[str, Any]] = []
+    for kind, record in records(file, told.left_out):
+        if kind == "run":
+            told.name = record.get("display_name") or told.name
+            settings = record.get("config", {}).get("update", {})
+            told.config |= {k: v for k, v in settings.items() if k not in _OWN}
+            told.started = record.get("start_time")
+            told.metadata["wandb"] = {k: v for k, v in record.items() if k not in _NOT_TOLD}
+        elif kind == "config":
+            told.config |= {k: v for k, v in record.get("update", {}).items() if k not in _OWN}
+        elif kind == "history":
+            rows.append(record["item"])
+        elif kind == "exit":
+            code = record.get("exit_code", 0)
+            told.status = "failed" if code else "completed"
+            told.reason = f"exit code {code}" if code else None
+    metrics = _metrics(rows, told.left_out)
+    told.events = list(metrics.events(meaning))
+    if told.events and "timestamp" in told.events[-1][1]:
+        told.ended = told.events[-1][1]["timestamp"]
+    if metrics.is_without_loss(meaning):
+        told.left_out.append(
+            "no name is known as the training loss; name it with --loss: "
+            + ", ".join(sorted(metrics.names()))
+        )
+    return told
+
+
+_NOT_TOLD = frozenset(("config", "telemetry", "summary"))
+
+
+def _metrics(rows: list[dict[str, Any]], left_out: list[str]) -> Metrics:
+    stepped = next((name for name in STEPS if any(name in row for row in rows)), None)
+    metrics, others = Metrics(), Counter[str]()
+    for row in rows:
+        step = whole(row.get(stepped)) if stepped else None
+        step = row["_step"] if step is None else step
+        values = {}
+        for name, value in row.items():
+            if name in _OWN or name == stepped:
+                continue
+            figure = number(value)
+            if figure is None:
+                others[name] += 1
+            else:
+                values[name] = figure
+        metrics.add(step, values, row.get("_timestamp"))
+    left_out += [f"{n:,} values of {name!r}: no numbers" for name, n in others.items()]
+    return metrics
+
+
+def records(
+    file: Path, complaints: list[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What W&B reads in its file, by kind, in order. What it complains of is added to `complaints`.
+
+    Raises:
+        Refusal: it cannot read the file at all; says what it said.
+    """
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    with (
+        tempfile.TemporaryFile("w+") as words,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words) as process,
+    ):
+        assert process.stdout is not None
+        n_records = 0
+        for line in process.stdout:
+            record = json.loads(line)
+            n_records += 1
+            yield record["type"], record.get(record["type"], {})
+        process.wait()
+        words.seek(0)
+        said = [line.removeprefix("wandb leet inspect: ") for line in words.read().splitlines()]
+        if process.returncode or not n_records:
+            raise Refusal(f"{file}: W&B cannot read it: {(said or ['no word'])[-1]}")
+        if complaints is not None:
+            complaints += [f"{file}: {line}" for line in said]

@@ -1,0 +1,42 @@
+"""CSV: iterations.csv, evals.csv, checkpoints.csv and run.json in a folder of the run's name.
+
+Numbers are written so that they read back as the same 64 bits (pandas before 3 needs
+`float_precision="round_trip"` for that); NaN and infinities as nan, inf, -inf; what is missing
+is empty. Each file is replaced as a whole or left alone.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.history import KINDS, History, Kind
+from tools.transfer.targets.place import Outcome, folder, replace, worst
+
+
+def export(history: History, out: Path) -> Outcome:
+    place = folder(history, out)
+    states = [
+        replace(place / f"{kind}.csv", lambda kind=kind: _lines(history, kind))  # type: ignore[misc]
+        for kind in KINDS
+    ]
+    state = worst(*states)
+    return Outcome(str(place), state, history.n_rows if state != "unchanged" else 0)
+
+
+def _lines(history: History, kind: Kind) -> Iterator[bytes]:
+    columns = list(dict.fromkeys(key for row in history.rows(kind) for key in row)) or ["iter"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in history.rows(kind):
+        writer.writerow([_cell(row.get(key)) for key in columns])
+        if text.tell() > 1 << 16:
+            yield text.getvalue().encode()
+            text.seek(text.truncate(0))
+    yield text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return repr(value) if isinstance(value, float) else "" if value is None else value

@@ -1,0 +1,167 @@
+"""MLflow: a run in the experiment `runjournal`, in a database or on a server.
+
+Into `sqlite:///OUT/mlflow.db`, or where MLFLOW_TRACKING_URI says. Numbers are float64, times
+milliseconds; NaN is kept; MLflow's databases hold infinities as the largest float64, and so
+are they read back. Configuration is MLflow's params, metadata its tags.
+
+What MLflow has of a run is asked before anything is added, so that nothing is added twice.
+MLflow takes no point back: when a resumed run took iterations again, the MLflow run is marked
+deleted (`mlflow gc` removes it) and a new one takes its place.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tools.history import History, seconds
+from tools.library import need
+from tools.transfer.targets.place import Outcome, State
+
+EXPERIMENT = "runjournal"
+ID_TAG = "runjournal.id"
+BATCH = 1000  # what MLflow takes in one call
+PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
+
+Metric = tuple[str, int, int, float, bool]
+"""Name, iteration, time in ms, value, whether it is NaN: what MLflow knows of one apart."""
+
+
+def export(history: History, out: Path) -> Outcome:
+    client = _client(need("mlflow"), out)
+    experiment_id = _experiment(client, out)
+    wanted = dict.fromkeys(_metrics(history))
+    known = _run_of(client, experiment_id, history)
+    present: set[Metric] = set()
+    state: State = "new"
+    if known is not None:
+        present = _present(client, known)
+        state = "continued"
+        if not present <= wanted.keys() or _contradicts(known, history):
+            client.delete_run(known.info.run_id)
+            known, present, state = None, set(), "replaced"
+    if known is None:
+        known = _create(client, experiment_id, history)
+    run_id = known.info.run_id
+    missing = [metric for metric in wanted if metric not in present]
+    _log(client, run_id, missing, history)
+    has_ended = _end(client, known, history)
+    if state == "continued" and not missing and not has_ended:
+        state = "unchanged"
+    return Outcome(f"{client.tracking_uri} run {run_id}", state, len(missing))
+
+
+def _client(mlflow: Any, out: Path) -> Any:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        out.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{(out / 'mlflow.db').resolve()}"
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: Any, out: Path) -> str:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known is not None:
+        return str(known.experiment_id)
+    where = None if os.environ.get("MLFLOW_TRACKING_URI") else (out / "mlartifacts").resolve()
+    location = None if where is None else where.as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def _run_of(client: Any, experiment_id: str, history: History) -> Any:
+    found = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{history.id}'", max_results=1)
+    return found[0] if found else None
+
+
+def _metrics(history: History) -> Iterator[Metric]:
+    for point in history.points():
+        for name, value in point.values.items():
+            yield _metric(_name(name), point.iter, round(point.time_s * 1000), value)
+
+
+def _metric(name: str, i: int, time_ms: int, value: float) -> Metric:
+    """As MLflow keeps it, and as a set can hold it: a NaN is no number of its own."""
+    if value != value:
+        return name, i, time_ms, 0.0, True
+    return name, i, time_ms, max(-sys.float_info.max, min(value, sys.float_info.max)), False
+
+
+def _present(client: Any, run: Any) -> set[Metric]:
+    run_id = run.info.run_id
+    return {
+        _metric(name, m.step, m.timestamp, m.value)
+        for name in run.data.metrics
+        for m in client.get_metric_history(run_id, name)
+    }
+
+
+def _contradicts(known: Any, history: History) -> bool:
+    """Params cannot be changed: one that differs needs a new run."""
+    params = _params(history)
+    return any(params.get(k) != v for k, v in known.data.params.items())
+
+
+def _create(client: Any, experiment_id: str, history: History) -> Any:
+    """One call, so that a run is never without the tag by which it is found again."""
+    run = history.run
+    started_s = seconds(run.start_time)
+    tags = {f"metadata.{k}": _text(v, TAG_MAX) for k, v in _named(history.facts()).items()}
+    source = {"mlflow.source.name": str(run.path or ""), ID_TAG: history.id}
+    return client.create_run(
+        experiment_id,
+        start_time=None if started_s is None else round(started_s * 1000),
+        run_name=run.run_name,
+        tags=tags | source,
+    )
+
+
+def _log(client: Any, run_id: str, missing: list[Metric], history: History) -> None:
+    from mlflow.entities import Metric as Entity
+    from mlflow.entities import Param
+
+    params = [Param(k, v) for k, v in _params(history).items()]
+    for at in range(0, len(params), 100):  # known ones of the same value are taken again
+        client.log_batch(run_id, params=params[at : at + 100])
+    for at in range(0, len(missing), BATCH):
+        batch = [
+            Entity(name, float("nan") if is_nan else value, time_ms, i)
+            for name, i, time_ms, value, is_nan in missing[at : at + BATCH]
+        ]
+        client.log_batch(run_id, metrics=batch)
+
+
+def _end(client: Any, known: Any, history: History) -> bool:
+    """Say how the run ended, after all its points; whether that was news."""
+    words = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+    status = words.get(history.run.status, "RUNNING")
+    ended_s = seconds(history.run.end_time)
+    if known.info.status == status:
+        return False
+    if status == "RUNNING":
+        client.update_run(known.info.run_id, status=status)
+    else:
+        ended_ms = None if ended_s is None else round(ended_s * 1000)
+        client.set_terminated(known.info.run_id, status=status, end_time=ended_ms)
+    return True
+
+
+def _params(history: History) -> dict[str, str]:
+    return {k: _text(v, PARAM_MAX) for k, v in _named(history.settings()).items()}
+
+
+def _named(settings: dict[str, Any]) -> dict[str, Any]:
+    return {_name(k): v for k, v in settings.items()}
+
+
+def _name(name: str) -> str:
+    """MLflow knows letters, digits and a few signs, no path that goes up, 250 characters."""
+    return re.sub(r"[^\w\-. /:]|(?<![^/])\.+(?=/|$)", "_", name)[:250].strip("/") or "_"
+
+
+def _text(value: Any, n_max: int) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= n_max else text[: n_max - 1] + "…"

@@ -1,0 +1,1 @@
+"""Many runs for one answer: `tune` the command, Optuna behind it, the journal as the wire."""

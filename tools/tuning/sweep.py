@@ -1,0 +1,194 @@
+"""A study as a picture: how it went, which parameters matter, and where in each the good ones lie.
+
+Above: the figure of every trial in order with the best so far, and each parameter's share in what
+makes trials good. Below: a panel a parameter, with the figure of every trial over its value.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tools.pictures.figure import FACTS_SIZE, HEAD_IN, MARGIN_IN, TITLE_SIZE, Picture
+from tools.pictures.look import LOOKS, Look, clean, count, fit, set_log
+from tools.tuning.space import Parameter, said
+from tools.tuning.study import Result, Study
+
+PANEL_IN = 2.9
+N_ACROSS = 4
+WIDTH_IN = 11.0
+N_IMPORTANCES = 12
+FAR = 3.0
+"""A figure so many times further from the best than most are would press them to a line."""
+
+
+def draw(study: Study, theme: str = "light", dpi: float = 150) -> Picture:
+    """A matplotlib Figure of a study with at least one complete trial."""
+    look = LOOKS[theme]
+    names = list(study.plan.space)
+    n_across = min(N_ACROSS, max(2, len(names)))
+    n_rows = 1 + -(-len(names) // n_across)
+    with style.context(["default", look.style()]):
+        figure = Picture(figsize=(WIDTH_IN, HEAD_IN + PANEL_IN * n_rows), dpi=dpi)
+        grid = figure.add_gridspec(n_rows, 2 * n_across)
+        split = n_across + n_across // 2
+        history = figure.add_subplot(grid[0, :split])
+        _draw_history(history, study, look)
+        _draw_importances(figure.add_subplot(grid[0, split:]), study, look)
+        for i, name in enumerate(names):
+            row, column = divmod(i, n_across)
+            axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
+            _draw_slice(axes, study, study.plan.space[name], look)
+            if column == 0:
+                axes.set_ylabel(study.plan.metric.name)
+        _write_head(figure, study, look)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
+def _draw_history(axes: Axes, study: Study, look: Look) -> None:
+    results = _measured(study)
+    _dots(axes, study, results, [result.number for result in results], look)
+    best = np.maximum if study.plan.metric.maximize else np.minimum
+    complete = [result for result in results if result.state == "complete"]
+    line = best.accumulate([_value(study, result) for result in complete])
+    numbers = [result.number for result in complete]
+    axes.step(
+        [*numbers, max(study.results)], [*line, line[-1]], where="post", lw=1.6,
+        color=look.runs[1], label="best so far", zorder=2,
+    )  # fmt: skip
+    axes.set_xlabel("trial")
+    axes.set_ylabel(study.plan.metric.name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="best", ncols=4)
+
+
+def _draw_importances(axes: Axes, study: Study, look: Look) -> None:
+    found = list(study.importances().items())[:N_IMPORTANCES]
+    axes.set_title("importance", size=9, loc="left", color=look.faint)
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    if not found:
+        axes.set_yticks([])
+        words = "too few complete trials to tell"
+        axes.text(0.5, 0.5, words, ha="center", color=look.faint, transform=axes.transAxes)
+        return
+    places = range(len(found))
+    shares = [share for _, share in found]
+    axes.barh(places, shares, color=look.runs[0], height=0.6)
+    axes.set_yticks(places, [fit(clean(name), 1.4, 9) for name, _ in found])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.2 * max(shares))
+    for place, share in zip(places, shares, strict=True):
+        axes.text(share, place, f" {share:.0%}", va="center", color=look.ink)
+
+
+def _draw_slice(axes: Axes, study: Study, parameter: Parameter, look: Look) -> None:
+    results = _measured(study)
+    values = [result.params[parameter.name] for result in results]
+    axes.set_xlabel(clean(parameter.name))
+    if parameter.choices:
+        # Side by side, each trial a little aside from the others: equal ones would be one dot.
+        at = [float(parameter.choices.index(value)) for value in values]
+        places = [x + 0.22 * math.sin(2.4 * r.number) for x, r in zip(at, results, strict=True)]
+        _dots(axes, study, results, places, look)
+        names = [fit(clean(said(choice)), 0.8, 9) for choice in parameter.choices]
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        return
+    _dots(axes, study, results, [float(value) for value in values], look)
+    if parameter.is_log:
+        set_log(axes, "x", parameter.low, parameter.high)
+        axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
+    else:
+        room = 0.04 * (parameter.high - parameter.low)
+        axes.set_xlim(parameter.low - room, parameter.high + room)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=parameter.is_whole))
+        axes.xaxis.set_major_formatter(FuncFormatter(count))
+
+
+def _dots(
+    axes: Axes, study: Study, results: Sequence[Result], places: Sequence[float], look: Look
+) -> None:
+    """Trials: filled if complete, hollow if pruned, a triangle at the edge if far away."""
+    low, high = _limits(study, results)
+    axes.set_ylim(low, high)
+    best = study.best
+    for state, face in (("pruned", "none"), ("complete", look.runs[0])):
+        shown = [(x, r) for x, r in zip(places, results, strict=True) if r.state == state]
+        ys = [_value(study, r) for _, r in shown]
+        near = [(x, y) for (x, _), y in zip(shown, ys, strict=True) if low <= y <= high]
+        far = [(x, y) for (x, _), y in zip(shown, ys, strict=True) if not low <= y <= high]
+        axes.scatter(
+            [x for x, _ in near], [y for _, y in near], s=22, facecolors=face,
+            edgecolors=look.runs[0], linewidths=1, label=state if near else None, zorder=3,
+        )  # fmt: skip
+        room = 0.02 * (high - low)
+        for marker, edge in (("^", high - room), ("v", low + room)):
+            xs = [x for x, y in far if (y > high) == (marker == "^")]
+            axes.scatter(xs, [edge] * len(xs), s=22, marker=marker, facecolors=face,
+                         edgecolors=look.runs[0], linewidths=1, zorder=3)  # fmt: skip
+    if best is not None and best in results:
+        axes.scatter(
+            [places[list(results).index(best)]], [_value(study, best)], s=90, facecolors="none",
+            edgecolors=look.runs[1], linewidths=1.6, zorder=4,
+        )  # fmt: skip
+
+
+def _limits(study: Study, results: Sequence[Result]) -> tuple[float, float]:
+    """From the best to the worst that is not out of all proportion, with some air."""
+    sign = -1.0 if study.plan.metric.maximize else 1.0
+    losses = sorted(sign * _value(study, result) for result in results)
+    best, most = losses[0], losses[(3 * len(losses)) // 4 - (len(losses) > 1)]
+    worst = min(losses[-1], best + FAR * (most - best)) if most > best else losses[-1]
+    air = 0.06 * (worst - best) or 0.05 * abs(best) or 1.0
+    low, high = best - air, worst + air
+    return (low, high) if sign > 0 else (-high, -low)
+
+
+def _measured(study: Study) -> list[Result]:
+    """Trials that have a figure, in order."""
+    return [
+        result
+        for result in study.results.values()
+        if result.state in ("complete", "pruned") and math.isfinite(_value(study, result))
+    ]
+
+
+def _value(study: Study, result: Result) -> float:
+    if result.value is not None:
+        return result.value
+    value = study.plan.metric.of(list(result.values.values()))
+    return math.nan if value is None else value
+
+
+def _write_head(figure: Picture, study: Study, look: Look) -> None:
+    width_in, height_in = figure.get_size_inches()
+    room_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
+    states = [result.state for result in study.results.values()]
+    counts = [f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states))]
+    best = study.best
+    facts = [*counts, f"{study.plan.sampler} sampler, {study.plan.pruner} pruner"]
+    if best is not None and best.value is not None:
+        chosen = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {said(value)}"
+            for name, value in best.params.items()
+        )
+        facts.insert(0, f"best {best.value:.4f} of trial {best.number}: {chosen}")
+    title = f"{study.name}: {len(states)} trials"
+    figure.text(
+        x, 1 - 0.13 / height_in, fit(clean(title), room_in, TITLE_SIZE, "bold"), size=TITLE_SIZE,
+        weight="bold", va="top", color=look.ink,
+    )  # fmt: skip
+    figure.text(
+        x, 1 - 0.37 / height_in, fit(clean(" · ".join(facts)), room_in, FACTS_SIZE),
+        size=FACTS_SIZE, va="top", color=look.faint,
+    )  # fmt: skip
+    rect = (0, 0, 1, 1 - HEAD_IN / height_in)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=MARGIN_IN, h_pad=0.1)

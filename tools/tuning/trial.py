@@ -1,0 +1,204 @@
+"""One trial of a study: a folder, the process that trains in it, and what its journal says.
+
+    out/lr/trial_0003/process       the pid; the process holds a lock on the file while it lives
+    out/lr/trial_0003/output.log    all it said
+    out/lr/trial_0003/run_....jsonl its journal
+
+The lock passes to the process before it begins, and the kernel gives it back whichever way it
+ends. So whoever comes later, a tuner that was killed and started again, knows for certain
+whether the process lives, and takes it up as it is.
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import psutil
+
+import eventlog
+from tools.tuning.space import Point
+
+Ending = Literal["pruned", "silent", "stopped"]
+"""Why a trial was ended from outside: it was worse than others, it hung, the study stops."""
+
+PROCESS, OUTPUT = "process", "output.log"
+OUTPUT_TAIL_BYTES = 16 << 10  # torchrun writes a page about a worker that failed
+LINE_MAX = 300
+_ERROR = re.compile(r"(Error|Exception|error|\.py): ")
+BIRTH_S = 5.0  # from the fork until the shell has written down its pid: a millisecond
+# The shell writes its pid and becomes the command: there is no moment at which a process runs
+# that nobody knows of.
+_BEGIN = 'echo $$ > "$0" && exec "$@"'
+
+
+class Trial:
+    """One trial; `read_on` and `is_alive` tell how it is, whoever started its process."""
+
+    def __init__(self, number: int, params: Point, folder: Path, slot: int = 0) -> None:
+        self.number = number
+        self.params = params
+        self.folder = folder
+        self.slot = slot
+        self.values: dict[int, float] = {}
+        """The metric of each evaluation, by iteration."""
+        self.n_records = 0
+        self.iter: int | None = None
+        self.ending: Ending | None = None
+        self.began = self.heard = time.monotonic()
+        self._kill_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: eventlog.Reader | None = None
+
+    # ---- the process
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Begin, or go on in the same folder.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.folder / PROCESS, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            with open(self.folder / OUTPUT, "ab") as output:
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", _BEGIN, os.fspath(self.folder / PROCESS), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=dict(environment),
+                    start_new_session=True,  # what kills the tuner does not kill the trial
+                    pass_fds=[fd],
+                )
+        finally:
+            os.close(fd)
+        self.began = self.heard = time.monotonic()
+
+    def adopt(self) -> bool:
+        """Whether a process that an earlier tuner started is at it still; it is then ours."""
+        self.heard = time.monotonic()
+        return self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        if self._process is not None:
+            return self._process.poll() is None
+        return eventlog.is_locked(self.folder / PROCESS)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its process, minus a signal's number; None where another tuner was its parent."""
+        return None if self._process is None else self._process.poll()
+
+    def stop(self, ending: Ending, grace_s: float) -> None:
+        """Ask it to end. Who does not within `grace_s` is killed, by `press`."""
+        if self.ending is None:
+            self.ending = ending
+            self._kill_at = time.monotonic() + grace_s
+            self._signal(signal.SIGTERM)
+
+    def press(self) -> None:
+        """Kill what was asked to end and does not, with all that it has started."""
+        if self.ending is None or time.monotonic() < self._kill_at or not self.is_alive:
+            return
+        pid = self._pid()
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(pid).children(recursive=True) if pid else []
+        self._signal(signal.SIGKILL)
+        for child in children:  # torchrun gives its workers sessions of their own
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        self._kill_at = time.monotonic() + 1.0
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self._pid()
+        if pid and self.is_alive:  # else the number may be another's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
+    def _pid(self) -> int | None:
+        if self._process is not None:
+            return self._process.pid
+        until = time.monotonic() + BIRTH_S
+        while self.is_alive and time.monotonic() < until:
+            word = (self.folder / PROCESS).read_text().strip()
+            if word.isdecimal():
+                return int(word)
+            time.sleep(0.01)
+        return None
+
+    # ---- what it says
+
+    @property
+    def journal(self) -> Path | None:
+        """The journal of its latest start; None before there is one."""
+        try:
+            paths = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("*.jsonl")]
+        except OSError:
+            return None
+        return max(paths)[1] if paths else None
+
+    def read_on(self, field: str, *, to_the_end: bool = False) -> dict[int, float]:
+        """The evaluations that are new since the last call: `field` by iteration.
+
+        `to_the_end`: its process is gone, so half a line is all there will be of it.
+        """
+        reader = self._reader_of(self.journal)
+        if reader is None or not (to_the_end or reader.is_behind):
+            return {}
+        if reader.is_outdated:
+            reader.restart()
+        new = {}
+        for record in reader.read_on(to_the_end=to_the_end):
+            self.n_records += 1
+            i, value = record.fields.get("iter"), record.fields.get(field)
+            if type(i) is int:
+                self.iter = i
+            if record.event == "eval" and type(i) is int and field in record.fields:
+                known = i in self.values
+                self.values[i] = float(value) if _is_number(value) else math.nan
+                if not known:
+                    new[i] = self.values[i]
+            self.heard = time.monotonic()
+        return new
+
+    def _reader_of(self, journal: Path | None) -> eventlog.Reader | None:
+        if journal is not None and (self._reader is None or self._reader.path != journal):
+            self._reader = eventlog.Reader(journal)
+        return self._reader
+
+    def run(self) -> eventlog.Run | None:
+        """Its run as it is now; None where there is none to be read."""
+        if self.journal is None:
+            return None
+        try:
+            return eventlog.load_run(self.journal)
+        except (eventlog.EventlogError, OSError):
+            return None
+
+    def last_words(self) -> str:
+        """What its output says of its end: the last error, else the last line, else nothing."""
+        try:
+            with open(self.folder / OUTPUT, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - OUTPUT_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        words = [line.strip() for line in lines if any(c.isalnum() for c in line)]
+        errors = [line for line in words if _ERROR.search(line) and "ChildFailed" not in line]
+        return (errors or words or [""])[-1][:LINE_MAX]
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,362 @@
+"""Adds runs to an archive: new ones, and those that went on. `catalog` knows those in it.
+
+Files are written first and named last (`manifest.py`), in batches: whoever is killed loses a
+batch of work, never the archive, and going on is doing it again.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import eventlog
+from tools import runs
+from tools.history import KINDS, Kind, Row
+from tools.runs import Refusal
+from tools.vault import bundle, columns, manifest
+from tools.vault.bundle import Original
+from tools.vault.catalog import INDEX, Catalog, Entry, read_parquet
+from tools.vault.manifest import Manifest, Part
+from tools.vault.store import Damaged, Store, Stored, open_store
+
+PART_ROWS = 1_000_000  # 30 MB: a part that has so many is written anew no more
+GROUP_ROWS = 1 << 16  # what a reader that wants one run must read: 1 MB
+BATCH_S = 60.0  # a kill costs a minute of work
+STALE_S = 86_400.0  # where nobody can be locked out, younger files may be somebody's work
+
+README = b"""An archive of training runs, made by `runs archive` (runjournal).
+
+journals/*/*.tar.zst   the files of each run, byte for byte:  tar --zstd -xf FILE
+runs/*.parquet         one row a run: figures, config (JSON), its bundle, the SHA-256 of each file
+iterations/, evals/, checkpoints/
+                       Parquet, by the month in which a run began, sorted by run and iteration
+
+manifest.json names every file that is in the archive, with its SHA-256. Files that it does
+not name were left by an interrupted `runs archive`; the next one removes them.
+
+    duckdb -c "select run, min(val_loss) from 'evals/*/*.parquet' group by run order by 2"
+    runs query "select run, best_val_loss from runs order by best_val_loss" HERE
+    runs archive --to HERE --verify
+    runs archive --to HERE --restore RUN --out FOLDER
+"""
+
+
+State = Literal["new", "grown", "unchanged", "live", "failed"]
+
+
+class Archiver:
+    """Adds runs to one archive, which it locks where that is possible."""
+
+    def __init__(self, catalog: Catalog, *, replace: bool = False) -> None:
+        self.catalog, self._replace = catalog, replace
+        self._batch: dict[str, _Piece] = {}
+        self._batch_since = time.monotonic()
+        self._known = {_signature(e): e for e in catalog.entries.values()}
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, url: str, *, replace: bool = False) -> Iterator["Archiver"]:
+        """An archiver for `url`; an archive is begun there if there is none.
+
+        Raises:
+            Refusal: somebody else is archiving there, or other files are there.
+            Damaged: the archive's manifest or index is.
+        """
+        store = open_store(url)
+        with store.locked() as is_alone:
+            told = manifest.load(store) or _begin(store)
+            catalog = Catalog(store, _explain(store, told))
+            _sweep(catalog, 0.0 if is_alone else STALE_S)
+            archiver = cls(catalog, replace=replace)
+            yield archiver
+            archiver.commit()
+
+    def add(self, path: Path, files: list[Path]) -> State:
+        """Take in the run in `path`, of which these are all files in its folder.
+
+        Raises:
+            Refusal: it cannot be read, or is another history than what is archived of it.
+            Damaged: what is archived of it is.
+            OSError: a file cannot be read, or the archive not be written.
+        """
+        if self._is_known(files):
+            return "unchanged"
+        before = _stats(files)
+        run = _load(path)
+        if run.status == "running" and run.path is not None and runs.is_journal(run.path):
+            return "live"
+        row = columns.describe(run)
+        if row["run_id"] in self._batch:
+            self.commit()
+        old = self.catalog.entries.get(row["run_id"])
+        if old is not None and not self._replace and not self._continues(old, run, path, files):
+            return "unchanged"
+        piece = self._write(run, row, [*files, *bundle.elsewhere(run, files)])
+        if _stats(files) != before:
+            self.catalog.store.remove(piece.row["bundle"])
+            return "live"
+        self._batch[row["run_id"]] = piece
+        n_rows = sum(p.tables["iterations"].num_rows for p in self._batch.values())
+        if n_rows >= PART_ROWS or time.monotonic() - self._batch_since > BATCH_S:
+            self.commit()
+        return "new" if old is None else "grown"
+
+    def commit(self) -> None:
+        """Make what was added part of the archive; all of it, or nothing."""
+        if self._batch:
+            old = self.catalog.manifest
+            new = self._merged()
+            switched = manifest.switch(self.catalog.store, old, new)
+            replaced = [e.bundle.name for i, e in self.catalog.entries.items() if i in self._batch]
+            self.catalog = Catalog(self.catalog.store, switched)
+            left = {file.name for file in switched.files}
+            for name in [f.name for f in old.files if f.name not in left] + replaced:
+                self.catalog.store.remove(name)
+            self._batch.clear()
+        self._batch_since = time.monotonic()
+
+    def _is_known(self, files: list[Path]) -> bool:
+        """Whether all files are as they were archived, as far as size and time tell."""
+        entry = self._known.get(_stats(files))
+        if entry is None or self._replace:
+            return False
+        there = {f: Path(f.folder, f.name) for f in entry.files if f.folder}
+        return all(
+            (p.stat().st_size, p.stat().st_mtime_ns) == (f.size_bytes, f.mtime_ns)
+            for f, p in there.items()
+            if p.exists()
+        )
+
+    def _continues(self, old: Entry, run: eventlog.Run, path: Path, files: list[Path]) -> bool:
+        """Whether the run has more than is archived of it; False: the archive has it all.
+
+        Raises:
+            Refusal: it is another history; replacing the archived one would lose it.
+        """
+        archived = {f.name: f for f in old.files}
+        known = next((name for name in archived if name.endswith(".jsonl")), None)
+        journal = runs.journal_of(path)
+        became: bundle.Growth = "same"
+        if known is not None:
+            if not journal.exists():
+                return False
+            became = self._growth(old, known, journal)
+        elif runs.is_journal(path):
+            return True
+        elif (run.summary["total_iterations"] or 0) < old.n_iterations:
+            raise Refusal(
+                f"{path}: has {run.summary['total_iterations']:,} iterations, {old.n_iterations:,} "
+                f"are archived, which were kept; --replace archives it as it is now"
+            )
+        if became == "other":
+            raise Refusal(
+                f"{journal}: no longer begins with what was archived of it, which was kept. See: "
+                f"eventlog verify {journal}; --replace archives it as it is now"
+            )
+        if became == "same":
+            return any(_is_new(file, archived) for file in files)
+        return became == "longer"
+
+    def _growth(self, old: Entry, known: str, journal: Path) -> bundle.Growth:
+        self.catalog.store.check(old.bundle)
+        with self.catalog.store.read(old.bundle.name) as stream, journal.open("rb") as new:
+            for name, content in bundle.unpack(stream):
+                if name == known:
+                    return bundle.growth(content, new)
+        raise Damaged(f"{old.bundle.name}: damaged: it has no {known}")
+
+    def _write(self, run: eventlog.Run, row: Row, files: list[Path]) -> "_Piece":
+        names = [path.name for path in files]
+        if len(set(names)) < len(names):
+            raise Refusal(f"{files[0]}: two files of one name belong to this run: {names}")
+        packed: list[Original] = []
+        name = (run.path or files[0]).stem
+        stem = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:80]
+        stored = self.catalog.store.write(
+            manifest.new_name(f"journals/month={row['month']}", stem, ".tar.zst"),
+            lambda out: packed.extend(bundle.pack(files, files[0].parent, out)),
+        )
+        row |= {
+            "bundle": stored.name,
+            "bundle_bytes": stored.size_bytes,
+            "bundle_sha256": stored.sha256,
+            "files": [asdict(original) for original in packed],
+        }
+        return _Piece(row, columns.tables_of(run))
+
+    # ---- a batch becomes files
+
+    def _merged(self) -> Manifest:
+        old, store = self.catalog.manifest, self.catalog.store
+        types: dict[Kind, dict[str, str]] = {}
+        parts: list[Part] = []
+        for kind in KINDS:
+            tables = [piece.tables[kind] for piece in self._batch.values()]
+            known = {n: columns.TYPES[t] for n, t in old.types.get(kind, {}).items()}
+            schema = columns.unite(kind, [t.schema.empty_table() for t in tables], known).schema
+            types[kind] = {f.name: str(f.type) for f in schema}
+            parts += self._merge(kind, {f.name: f.type for f in schema})
+        index = pa.Table.from_pylist([p.row for p in self._batch.values()], INDEX)
+        kept = self.catalog.index.filter(
+            pc.invert(pc.is_in(self.catalog.index["run_id"], index["run_id"]))
+        )
+        index = columns.in_order(pa.concat_tables([kept, index]))
+        stored = _write_parquet(store, manifest.new_name("runs", "runs", ".parquet"), index)
+        return replace(old, runs=stored, types=types, parts=tuple(parts))
+
+    def _merge(self, kind: Kind, types: dict[str, pa.DataType]) -> Iterator[Part]:
+        """The parts of a kind with the batch in them; those it does not touch stay."""
+        old = self.catalog.manifest
+        told = old.types.get(kind, {})
+        is_wider = any(str(types[name]) != kind_of for name, kind_of in told.items())
+        gone = self._batch.keys() & self.catalog.entries.keys()
+        touched: dict[str, list[pa.Table]] = {}
+        for piece in self._batch.values():
+            touched.setdefault(piece.row["month"], []).append(piece.tables[kind])
+        absorbed = {part.name for m, t in touched.items() for part in _small(old.of(kind, m), t)}
+        for part in old.of(kind):
+            if not (part.name in absorbed or is_wider or self._has_any(part, gone)):
+                yield part
+                continue
+            table = read_parquet(self.catalog.store, part)
+            table = table.filter(pc.invert(pc.is_in(table["run_id"], pa.array(gone, pa.string()))))
+            if part.name in absorbed:
+                touched[part.month].append(table)
+            else:
+                yield from self._write_parts(kind, part.month, columns.unite(kind, [table], types))
+        for month, tables in touched.items():
+            whole = columns.in_order(columns.unite(kind, tables, types))
+            yield from self._write_parts(kind, month, whole)
+
+    def _has_any(self, part: Part, run_ids: Iterable[str]) -> bool:
+        wanted = pa.array(run_ids, pa.string())
+        if not len(wanted):
+            return False
+        table = read_parquet(self.catalog.store, part, ["run_id"])
+        return bool(pc.any(pc.is_in(table["run_id"], wanted)).as_py())
+
+    def _write_parts(self, kind: Kind, month: str, table: pa.Table) -> Iterator[Part]:
+        for piece in _split(table):
+            name = manifest.new_name(f"{kind}/month={month}", "part", ".parquet")
+            stored = _write_parquet(self.catalog.store, name, piece)
+            yield Part(**asdict(stored), kind=kind, month=month, n_rows=piece.num_rows)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A run on its way into the archive: its row in the index, and its tables."""
+
+    row: Row
+    tables: dict[Kind, pa.Table]
+
+
+def _begin(store: Store) -> Manifest:
+    """An empty archive in a place where there is nothing else.
+
+    Raises:
+        Refusal: there is something else.
+    """
+    there = [name for name in store.names() if not manifest.is_ours(name)]
+    if there:
+        raise Refusal(
+            f"{store.url}: no archive, and not empty: it has {there[0]}. Give a folder that is "
+            f"empty or does not exist yet"
+        )
+    return manifest.switch(store, None, Manifest())
+
+
+def _explain(store: Store, told: Manifest) -> Manifest:
+    """The archive with its README.txt."""
+    if told.readme is not None:
+        return told
+    readme = store.write("README.txt", lambda file: file.write(README))
+    return manifest.switch(store, told, replace(told, readme=readme))
+
+
+def _sweep(catalog: Catalog, age_s: float) -> None:
+    """Remove what an interrupted archiver left, if nobody can be at work on it."""
+    known = [f.name for f in catalog.manifest.files]
+    known += [e.bundle.name for e in catalog.entries.values()]
+    for name, old_s in manifest.strangers(catalog.store, known).items():
+        if manifest.is_ours(name) and old_s >= age_s:
+            catalog.store.remove(name)
+
+
+def _load(path: Path) -> eventlog.Run:
+    """The run as its journal tells it, else its run JSON.
+
+    Raises:
+        Refusal: there is none in either; says why.
+    """
+    journal = runs.journal_of(path)
+    error = ""
+    for name in dict.fromkeys((journal, path)):
+        if name.exists():
+            (found,) = runs.load([name])
+            if found.run is not None:
+                return found.run
+            error = found.error
+    raise Refusal(error)
+
+
+def _small(parts: Iterable[Part], tables: Iterable[pa.Table]) -> Iterator[Part]:
+    """The parts of a month that are written anew with these rows, so that they do not pile up.
+
+    Those at most twice as large as what is written anyway: of n rows each is then written
+    at most log2(n) times, and a month has at most log2(n) parts that are not full.
+    """
+    n_rows = sum(table.num_rows for table in tables)
+    for part in sorted(parts, key=lambda part: part.n_rows):
+        if part.n_rows < PART_ROWS and part.n_rows <= 2 * n_rows:
+            n_rows += part.n_rows
+            yield part
+
+
+def _split(table: pa.Table) -> Iterator[pa.Table]:
+    """Pieces of about PART_ROWS rows, none within a run."""
+    if not table.num_rows:
+        return
+    if table.num_rows < 2 * PART_ROWS:
+        yield table
+        return
+    ids = table["run_id"].combine_chunks()
+    changes = pc.indices_nonzero(pc.not_equal(ids[1:], ids[:-1])).to_pylist()
+    begin = 0
+    for end in (at + 1 for at in changes):
+        if end - begin >= PART_ROWS:
+            yield table.slice(begin, end - begin)
+            begin = end
+    yield table.slice(begin)
+
+
+def _write_parquet(store: Store, name: str, table: pa.Table) -> Stored:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=9, row_group_size=GROUP_ROWS)
+    data = sink.getvalue()
+    return store.write(name, lambda file: file.write(data))
+
+
+_Signature = frozenset[tuple[str, int, int]]
+
+
+def _signature(entry: Entry) -> _Signature:
+    return frozenset((f.name, f.size_bytes, f.mtime_ns) for f in entry.files if not f.folder)
+
+
+def _stats(files: Iterable[Path]) -> _Signature:
+    told = ((path.name, path.stat()) for path in files)
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in told)
+
+
+def _is_new(path: Path, archived: dict[str, Original]) -> bool:
+    known = archived.get(path.name)
+    if known is None or known.size_bytes != path.stat().st_size:
+        return True
+    with path.open("rb") as stream:
+        return known.sha256 != bundle.file_sha256(stream)

@@ -1,0 +1,131 @@
+"""Which runs are in an archive, and where their bytes are; nothing is written here."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tools import runs
+from tools.history import Row
+from tools.runs import Refusal
+from tools.vault import bundle, columns, manifest
+from tools.vault.bundle import Original
+from tools.vault.manifest import Manifest
+from tools.vault.store import Damaged, Store, Stored, open_store
+
+_ORIGINALS = pa.list_(
+    pa.struct(
+        {"name": pa.string(), "size_bytes": pa.int64(), "mtime_ns": pa.int64(),
+         "sha256": pa.string(), "folder": pa.string()}
+    )
+)  # fmt: skip
+INDEX = pa.schema(
+    {
+        **columns.RUNS, "bundle": pa.string(), "bundle_bytes": pa.int64(),
+        "bundle_sha256": pa.string(), "files": _ORIGINALS,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in the archive."""
+
+    run: str
+    run_id: str
+    month: str
+    n_iterations: int
+    bundle: Stored
+    files: tuple[Original, ...]
+
+
+class Catalog:
+    """What is in an archive, as its manifest has it."""
+
+    def __init__(self, store: Store, told: Manifest) -> None:
+        self.store, self.manifest = store, told
+        self.index = _read_index(store, told)
+        self.entries = {entry.run_id: entry for entry in map(_entry, _rows(self.index))}
+
+    @classmethod
+    def open(cls, url: str) -> "Catalog":
+        """The archive at `url`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            Damaged: its manifest or its index of runs is.
+        """
+        store = open_store(url)
+        return cls(store, manifest.need(store))
+
+    def find(self, name: str) -> Entry:
+        """The one run that is named so, by name or id, or by the beginning of one.
+
+        Raises:
+            Refusal: there is none, or there are several; names them.
+        """
+        entries = list(self.entries.values())
+        found = [e for e in entries if name in (e.run, e.run_id, *_stems(e))]
+        found = found or [e for e in entries if f"{e.run}\n{e.run_id}".startswith(name)]
+        found = found or [e for e in entries if e.run_id.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise Refusal(
+                f"{name}: no such run in {self.store.url}; to see them: "
+                f'runs query "select run, run_id from runs" {self.store.url}'
+            )
+        told = ", ".join(f"{e.run} ({e.run_id})" for e in found[:5])
+        raise Refusal(f"{name}: may be one of {len(found):,} runs: {told}")
+
+
+def check_bundle(store: Store, entry: Entry) -> None:
+    """Compare a bundle with what was written, and what is in it with what was packed.
+
+    Raises:
+        Damaged: it differs; says which file of it, where that can be told.
+    """
+    store.check(entry.bundle)
+    packed = {f.name: f.sha256 for f in entry.files}
+    try:
+        with store.read(entry.bundle.name) as stream:
+            found = {name: bundle.file_sha256(file) for name, file in bundle.unpack(stream)}
+    except ValueError as error:
+        raise Damaged(f"{entry.bundle.name}: damaged: {error}") from None
+    wrong = sorted(n for n in packed.keys() | found.keys() if packed.get(n) != found.get(n))
+    if wrong:
+        raise Damaged(f"{entry.bundle.name}: damaged: {', '.join(wrong)} in it")
+
+
+def read_parquet(store: Store, file: Stored, names: list[str] | None = None) -> pa.Table:
+    """A Parquet file of the archive.
+
+    Raises:
+        Damaged: its bytes are not what was written.
+    """
+    store.check(file)
+    with store.read(file.name) as stream:
+        return pq.read_table(pa.PythonFile(stream, mode="r"), columns=names)
+
+
+def _read_index(store: Store, told: Manifest) -> pa.Table:
+    return INDEX.empty_table() if told.runs is None else read_parquet(store, told.runs)
+
+
+def _rows(index: pa.Table) -> list[Row]:
+    told = ("config", "metadata", "journal")  # most of the bytes, and nothing for an entry
+    rows: list[Row] = index.drop_columns(told).to_pylist()
+    return rows
+
+
+def _entry(row: Row) -> Entry:
+    stored = Stored(row["bundle"], row["bundle_bytes"], row["bundle_sha256"])
+    files = tuple(Original(**original) for original in row["files"])
+    n_iterations = row["total_iterations"] or 0
+    return Entry(row["run"], row["run_id"], row["month"], n_iterations, stored, files)
+
+
+def _stems(entry: Entry) -> Iterator[str]:
+    return (os.path.splitext(f.name)[0] for f in entry.files if f.name.endswith(runs.SUFFIXES))
