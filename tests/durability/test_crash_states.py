@@ -42,10 +42,10 @@ SHARDS = 4
 @pytest.mark.parametrize(
     ("tell", "limit"),
     [
-        (of_a_run, 5000),
-        (of_a_power_loss, 3000),
+        (of_a_run, 3000),
+        (of_a_power_loss, 1500),
         (of_a_failing_disk, 40),
-        (of_a_full_disk, 400),
+        (of_a_full_disk, 250),
         (of_a_network_file_system, 40),
     ],
 )
