@@ -25,6 +25,7 @@ from tools.live.folders import Folders
 class Serving:
     address: str
     process: subprocess.Popen | None
+    folders: Folders | None = None
 
     @property
     def port(self):
@@ -71,7 +72,7 @@ def serving_here(*names):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            yield Serving(f"http://127.0.0.1:{listening.getsockname()[1]}/", None)
+            yield Serving(f"http://127.0.0.1:{listening.getsockname()[1]}/", None, site.folders)
         finally:
             server.should_exit = True
             thread.join(timeout=20)

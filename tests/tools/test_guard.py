@@ -16,9 +16,11 @@ import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live import guard as guard_
+from tools.live.folders import Folders
 from tools.live.guard import Guard
 from tools.live.hooks import Hooks
 from tools.live.rules import Limits
+from tools.live.watchman import Watchman
 
 QUICK = Limits(stall_s=1.0, crash_s=0.2, start_s=2.0)
 
@@ -138,6 +140,45 @@ def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_p
         said = guard.look(time.time())
 
     assert told(said) == [("crash", "raised"), ("crash", "over")]
+
+
+def test_beside_the_page_what_is_wrong_stands_in_its_row_and_nothing_is_written(writer, tmp_path):
+    make_run(tmp_path / "out", "ended")
+    guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
+    heard = []
+    with Folders([str(tmp_path / "out")]) as folders:
+        watchman = Watchman(folders, guard, heard.append, every_s=0.05)
+        with watchman:
+            look_until_row(folders, "it", lambda row: row["last_iter"])
+            writer.kill()
+            row = look_until_row(folders, "it", lambda row: row["alerts"])
+            (ended,) = (row for row in folders.rows() if row["run"].startswith("ended"))
+
+    assert [(alert["rule"], alert["now"]) for alert in row["alerts"]] == [("crash", True)]
+    assert ended["alerts"] == []
+    assert told(heard) == [("crash", "raised")]
+    assert alerts_of(next((tmp_path / "out").glob("it_*.jsonl"))) == []
+
+
+def look_until_row(folders, name, is_so, within_s=30.0):
+    """The row of the run, once `is_so` is true of it."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        for row in folders.rows():
+            if row["run"].startswith(f"{name}_") and is_so(row):
+                return row
+        time.sleep(0.05)
+    raise AssertionError(folders.rows())
+
+
+def test_a_guard_that_fails_is_told_once_and_the_page_goes_on(tmp_path, capsys, monkeypatch):
+    guard = Guard([str(tmp_path)], is_kept=False)
+    monkeypatch.setattr(guard, "look", lambda now: 1 / 0)
+
+    with Folders([str(tmp_path)]) as folders, Watchman(folders, guard, every_s=0.01):
+        time.sleep(0.2)
+
+    assert capsys.readouterr().err.count("ZeroDivisionError") == 1
 
 
 def test_the_command_ends_well_when_it_is_told_to(writer, tmp_path):

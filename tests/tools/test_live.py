@@ -13,7 +13,7 @@ import eventlog
 from tests.strategies import SESSIONS, T, histories, journals, line
 from tests.tools.conftest import GOLDEN
 from tools.live.curves import Axis
-from tools.live.following import Following
+from tools.live.following import Following, told
 
 
 def follow_to_the_end(run):
@@ -41,8 +41,8 @@ def assert_shows_what_load_run_says(following, path):
     shown = following.run()
     assert shown.summary == pytest.approx(run.summary)
     assert (shown.status, shown.run_name, shown.config) == (run.status, run.run_name, run.config)
-    for told, folded in zip(shown.journal["sessions"], run.journal["sessions"], strict=True):
-        assert told == folded
+    for session, folded in zip(shown.journal["sessions"], run.journal["sessions"], strict=True):
+        assert session == folded
     counted = {k: v for k, v in run.journal["superseded"].items() if k != "checkpoints"}
     assert {k: shown.journal["superseded"][k] for k in counted} == counted
 
@@ -188,13 +188,24 @@ def test_what_is_not_finite_is_kept_apart_and_breaks_the_line(tmp_path):
 def test_a_journal_whose_keys_are_made_of_values_does_not_fill_the_memory(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(
-        b"".join(line(i, event="iter", iter=i, **{f"key{i}": 1.0}) for i in range(2_000))
+        b"".join(
+            line(i, event="iter", iter=i, **{f"key{i}": 1.0}, nonfinite={f"no{i}": "nan"})
+            for i in range(2_000)
+        )
     )
 
     following = follow_to_the_end(Following(path))
 
     assert len(following.iterations) == 2_000
     assert len(following.iterations.figures) <= 300
+    assert len(following.iterations.nonfinite) <= 300
+
+
+def test_a_line_of_the_journal_is_told_without_what_it_does_not_say():
+    fields = {"iter": 7, "loss": None, "lr": None, "nonfinite": {"loss": "nan"}}
+    record = eventlog.Record(1, SESSIONS[0], "", "iter", fields)
+
+    assert told(record) == "iter 7  loss nan"
 
 
 def test_tokens_follow_the_sessions_that_change_them(tmp_path):

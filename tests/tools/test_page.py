@@ -295,6 +295,61 @@ def test_everything_that_can_be_pressed_has_a_name_and_a_phone_shows_it_all(look
     assert looking.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_what_the_guard_says_stands_in_the_list_and_on_the_page_of_the_run(look, tmp_path):
+    journal = make_run(tmp_path, "alpha").with_suffix(".jsonl")
+    stall = {"rule": "stall", "text": "no event for 5 min", "iter": 2, "t": "", "now": True}
+    with serving_here(tmp_path) as server:
+        page = look(server, "tab=runs").page
+        page.wait_for_selector(ROWS)
+        server.folders.warn({journal: [stall]})
+        page.wait_for_selector(".tags.why")
+
+        marked = page.locator(".tags.why").first.text_content()
+        page.locator(f"{ROWS} a.name").click()
+        told = page.wait_for_selector(".alerts .now").text_content()
+
+    assert marked == "⚠ stall"
+    assert told == "stall no event for 5 min now"
+
+
+def test_outliers_are_drawn_until_they_are_cut_off(look, tmp_path):
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+        for i in range(100):
+            run.log_iter(i, 500.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
+    high = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
+    with serving_here(tmp_path) as server:
+        shown = look(server)
+        shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
+        before = shown.page.evaluate(high)
+        shown.page.keyboard.press("o")
+        shown.wait(lambda: shown.page.evaluate(high) < 10)
+
+    assert before > 500
+    assert "fit=1" in shown.page.url
+
+
+def test_figures_with_the_names_of_what_every_object_has_are_drawn_like_others(look, tmp_path):
+    names = ("constructor", "to_string_constructor", "hasOwnProperty")
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+        for i in range(3):
+            run.log_iter(i, 3.0, 50.0, **dict.fromkeys(names, float(i)))
+    with serving_here(tmp_path) as server:
+        page = look(server).page
+        page.wait_for_selector(".panel[data-key=hasOwnProperty][data-points]")
+        titles = page.locator(".panel h3").all_text_contents()
+
+    assert {"Constructor", "To string constructor", "HasOwnProperty"} <= set(titles)
+
+
+def test_on_a_phone_the_colours_of_runs_stand_above_the_charts(look, three):
+    page = look(three, "", size={"width": 390, "height": 800}).page
+
+    names = page.locator(".names li")
+
+    names.first.wait_for(state="visible")
+    assert sorted(names.all_text_contents()) == ["alpha", "beta", "gamma"]
+
+
 def test_dark_and_light_follow_the_system_and_can_be_chosen(look, three):
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = look(three, color_scheme="dark")

@@ -216,6 +216,11 @@ def test_a_server_for_other_machines_wants_its_token(folder):
         assert server.get("/", authorization=f"Bearer {token}", host="evil.example")[0] == 421
 
 
+def test_an_empty_token_is_none(folder):
+    with serving(folder, "--host", "0.0.0.0", "--token", "") as server:
+        assert server.get("/api/runs")[0] == 401
+
+
 def test_a_server_for_this_machine_alone_listens_there_alone(server):
     with contextlib.closing(socket.socket()) as other:
         assert other.connect_ex(("127.0.0.2", server.port)) != 0  # it would listen there, too
@@ -268,14 +273,62 @@ def test_a_link_out_of_the_folders_is_not_followed(tmp_path):
     (out / "inside.jsonl").symlink_to(out / "mine.jsonl")
     with serving_here(out) as server:
         rows = until(lambda: len(server.rows()) == 4 and server.rows())
-        states = {name: (row["status"], row["error"]) for name, row in rows.items()}
-        body = server.get(f"/api/curves?runs={rows['link.jsonl']['id']}&keys=loss")[2]
+        link = rows["link.jsonl"]["id"]
+        for _ in range(20):  # whoever asks for a run has it read, a little later
+            body = server.get(f"/api/curves?runs={link}&keys=loss")[2]
+            time.sleep(0.05)
+        states = {name: (row["status"], row["error"]) for name, row in server.rows().items()}
 
     outside = ("unreadable", "a link that leads out of the folders that are served")
     assert states["link.jsonl"] == outside
     assert states["other.json"] == outside
     assert states["inside.jsonl"][0] == "completed"
-    assert unpack(body)[0]["series"] == []
+    assert unpack(body) == [{"id": link, "gone": True}]
+
+
+def test_a_live_run_that_becomes_a_link_out_of_the_folders_is_shown_no_more(tmp_path):
+    out = tmp_path / "out"
+    secret = make_run(tmp_path, "secret", [5.0])
+    with eventlog.open_run(out, run_name="live", save_interval=0) as run, serving_here(out) as it:
+        run.log_iter(0, 3.0, 50.0)
+        until(lambda: [row for row in it.rows().values() if row["status"] == "running"])
+        run.journal_path.rename(tmp_path / "moved")
+        run.journal_path.symlink_to(secret)
+        (row,) = until(lambda: [r for r in it.rows().values() if r["status"] == "unreadable"])
+
+    assert "leads out of the folders" in row["error"]
+    assert row["best_val_loss"] is None
+
+
+def test_names_that_are_no_text_and_files_that_are_none_leave_the_others_readable(tmp_path):
+    make_run(tmp_path, "good", [5.0])
+    os.rename(make_run(tmp_path, "bad"), os.fsencode(tmp_path) + b"/bad\xff.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+
+    with serving_here(tmp_path) as server:
+        rows = until(lambda: len(server.rows()) >= 3 and server.rows())
+        id = rows["bad?.jsonl"]["id"]
+        found = curves(server, id)
+        table = server.get(f"/api/csv?runs={id}&keys=loss")[2]
+
+    assert rows["good.jsonl"]["status"] == "completed"
+    assert len(found["series"]) == 1
+    assert table.count(b"\n") == 3
+
+
+def test_an_answer_is_bounded_however_much_is_asked_for(tmp_path):
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0, durability="never") as run:
+        for i in range(2_000):
+            run.log_iter(i, float(i % 7), 50.0, **{f"f{k}": float(i) for k in range(100)})
+    with serving_here(tmp_path) as server:
+        (row,) = until(lambda: server.rows().values())
+        curves(server, row["id"])
+        keys = "%0A".join(f"f{k}" for k in range(100))
+        asked = f"/api/curves?runs={','.join([row['id']] * 64)}&keys={keys}&px=4000"
+        size_bytes = len(server.get(asked)[2])
+
+    assert size_bytes < 100e6  # 205 MB if each had its 2,000 rows
 
 
 NONSENSE = [

@@ -146,6 +146,8 @@ class Rows:
 
     def _note_nonfinite(self, row: int, named: Any) -> None:
         for key, name in named.items() if isinstance(named, dict) else ():
+            if key not in self.nonfinite and len(self.nonfinite) >= FIGURES_MAX:
+                continue
             stretches = self.nonfinite.setdefault(key, [])
             if stretches and stretches[-1][1] == row - 1 and stretches[-1][2] == str(name)[:4]:
                 stretches[-1] = (stretches[-1][0], row, stretches[-1][2])

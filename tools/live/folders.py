@@ -13,7 +13,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,8 @@ class Entry:
     seen: tuple[Any, ...] = ()
     following: Following | None = None
     wanted_until: float = 0.0
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    """What a guard says of it."""
 
 
 class Folders:
@@ -104,10 +106,23 @@ class Folders:
                 yield None
                 return
             entry.wanted_until = time.monotonic() + WANTED_S
+            if entry.following is None and self._why_not(entry.path):
+                yield None
+                return
             if entry.following is None:
                 entry.following = Following(entry.path)
                 self._wake.set()
             yield entry.following
+
+    def warn(self, alerts: Mapping[Path, list[dict[str, Any]]]) -> None:
+        """Say in the rows what is wrong with runs, by their journals; of all others nothing is."""
+        by_id = {self._id(path): told for path, told in alerts.items()}
+        with self.lock:
+            for entry in self._entries.values():
+                told = by_id.get(entry.id, [])
+                if told != entry.alerts:
+                    entry.alerts = told
+                    self._enter(entry, entry.row | {"alerts": told} if entry.row else {})
 
     # ---- the thread
 
@@ -145,7 +160,7 @@ class Folders:
             try:
                 found = runs.find([name])
             except (runs.Refusal, OSError) as error:
-                problems.append(str(error))
+                problems.append(_utf8(str(error)))
                 continue
             paths |= {self._id(path): path for path in found}
         return paths, problems
@@ -163,7 +178,14 @@ class Folders:
             with self.lock:
                 self._entries[id] = entry
                 self._gone.pop(id, None)
-        elif entry.following is not None and (entry.following.is_alive or entry.row.get("live")):
+        why = self._why_not(path)
+        if why:
+            with self.lock:
+                entry.following = None
+                entry.seen = ()
+            self._tell(entry, runs.Found(path, None, why), now)
+            return
+        if entry.following is not None and (entry.following.is_alive or entry.row.get("live")):
             return  # it is read on; its snapshots say nothing that is new
         try:
             stats = [os.stat(p) for p in dict.fromkeys((path, entry.path))]
@@ -173,10 +195,6 @@ class Folders:
         if seen == entry.seen:
             return
         entry.seen = seen
-        why = self._why_not(path)
-        if why:
-            self._tell(entry, runs.Found(path, None, why), now)
-            return
         alive = runs.is_journal(entry.path) and eventlog.is_locked(entry.path)
         found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
         if found is not None:
@@ -226,12 +244,17 @@ class Folders:
         row["age_s"] = None  # it would change with every look: a reader has `started`
         row["id"] = entry.id
         row["file"] = entry.path.name
+        for key in ("run", "file", "path", "error"):
+            row[key] = _utf8(row[key])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         row |= _place(following, row)
+        with self.lock:
+            self._enter(entry, row | {"alerts": entry.alerts})
+
+    def _enter(self, entry: Entry, row: rows_.Row) -> None:
         if row != entry.row:
-            with self.lock:
-                self.version += 1
-                entry.row, entry.version = row, self.version
+            self.version += 1
+            entry.row, entry.version = row, self.version
 
     def _let_go(self) -> None:
         """Forget the curves of runs that ended and that nobody has looked at lately."""
@@ -273,6 +296,11 @@ def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
         "last_iter": following.iterations.last_iter if following else None,
         "progress": following.progress if following and following.is_reading else None,
     }
+
+
+def _utf8(text: Any) -> Any:
+    """A file's name may be any bytes; one that is no UTF-8 must not keep the page from all."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
 def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:

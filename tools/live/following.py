@@ -187,7 +187,7 @@ class Following:
         except (eventlog.EventlogError, OSError) as error:
             self._reading, self._seen = None, ()
             words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error, self.is_alive = words.removeprefix(f"{self.path}: "), False
+            self.error, self.is_alive = self._without_path(words), False
             changed = False
         return changed or was != (self.error, self.is_alive)
 
@@ -304,12 +304,16 @@ class Following:
             run = eventlog.load_run(self.path)
         except (eventlog.EventlogError, OSError) as error:
             words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error = words.removeprefix(f"{self.path}: ")
+            self.error = self._without_path(words)
             return True
         self.error, self.known = "", _known_of(run)
         run.training_iterations, run.eval_steps = [], []  # they are in the tables
         self._whole = run
         return True
+
+    def _without_path(self, words: str) -> str:
+        """An error without the name that stands beside it, and as UTF-8."""
+        return words.removeprefix(f"{self.path}: ").encode("utf-8", "replace").decode()
 
     # ---- what it says
 
@@ -352,7 +356,7 @@ class Following:
                 "defects": [d.to_dict() for d in reader.defects] if reader else [],
             },
         )
-        run.run_name = run.run_name or self.path.stem
+        run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")
         run.path = self.path
         run.summary |= self._summary()
         run.journal["superseded"] |= {
@@ -375,7 +379,12 @@ class Following:
 def told(record: eventlog.Record) -> str:
     """What a record says, in a line of its fields."""
     unsaid = ("durable", "annotates", "config", "metadata", "versions", "found")
-    parts = [f"{k} {_short(v)}" for k, v in record.fields.items() if k not in unsaid]
+    fields = record.fields
+    named = fields.get("nonfinite")
+    if isinstance(named, dict):  # "loss": null, "nonfinite": {"loss": "nan"}
+        fields = {k: v for k, v in fields.items() if k != "nonfinite"} | named
+    known = ((k, v) for k, v in fields.items() if k not in unsaid and v is not None)
+    parts = [f"{k} {_short(v)}" for k, v in known]
     return "  ".join(parts)[:TEXT_MAX]
 
 

@@ -32,6 +32,7 @@ TAIL_BYTES = 8 << 20  # of a journal that is read at first: 50,000 iterations
 LOOK_S = 15.0  # between two looks for new runs
 DISK_S = 60.0  # between two looks at the file systems
 DISK_SAMPLES = 60
+HAPPENED_MAX = 20  # of a run, that are shown
 LATE_S = 30.0  # a look that comes so late was asleep, with all that it watches over
 
 Alert = dict[str, Any]
@@ -40,8 +41,12 @@ Alert = dict[str, Any]
 class Watched:
     """One run that is watched over: what it wrote, and what was said of it."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, *, is_kept: bool = True) -> None:
         self.path = path
+        self.is_kept = is_kept
+        self.wrong: dict[Rule, Finding] = {}
+        """What is wrong as of the latest look, whoever has said it."""
+        self.happened: deque[Finding] = deque(maxlen=HAPPENED_MAX)
         self.vitals = Vitals(limits)
         self.is_alive = False
         self.was_alive = False
@@ -137,6 +142,8 @@ class Watched:
     def keep(self, finding: Finding, state: str) -> None:
         """Write it beside the journal; a disk that refuses is told and harms nothing else."""
         self.said[finding.rule, finding.session] = (state, finding.record)
+        if not self.is_kept:
+            return
         fields = _fields(finding, state)
         try:
             if self._annotator is None:
@@ -173,10 +180,18 @@ class Guard:
         *,
         rules: Sequence[Rule] = RULES,
         max_age_s: float = 86_400.0,
+        is_kept: bool = True,
+        is_live_only: bool = False,
     ) -> None:
+        """
+        Args:
+            is_kept: whether alerts are written beside the journals.
+            is_live_only: leave alone what nobody was writing when it was first seen.
+        """
         self.names, self.rules = list(names), frozenset(rules)
         self.limits = limits or Limits()
         self.max_age_s = max_age_s
+        self._is_kept, self._is_live_only = is_kept, is_live_only
         self.watched: dict[Path, Watched] = {}
         self._file_systems: dict[int, FileSystem] = {}
         self._looked_for_runs = 0.0
@@ -216,6 +231,20 @@ class Guard:
             for rule in self.rules.intersection(STANDING)
         )
 
+    def warnings(self) -> dict[Path, list[Alert]]:
+        """Of each run what happened to it and what is wrong now, as of the latest look."""
+        return {
+            watched.path: [
+                *(_about(finding, is_now=False) for finding in watched.happened),
+                *(
+                    _about(finding, is_now=True)
+                    for rule, finding in watched.wrong.items()
+                    if rule in self.rules
+                ),
+            ]
+            for watched in list(self.watched.values())
+        }
+
     def close(self) -> None:
         """Fold anew what nobody writes any more."""
         for watched in self.watched.values():
@@ -230,13 +259,15 @@ class Guard:
                 continue
             for path in dict.fromkeys(map(runs.journal_of, found)):
                 if path not in self.watched and self._is_recent(path, now):
-                    self.watched[path] = Watched(path, self.limits)
+                    self.watched[path] = Watched(path, self.limits, is_kept=self._is_kept)
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
         except OSError:
             return False  # an older logger's run has no journal
+        if self._is_live_only:
+            return is_recent and eventlog.is_locked(path)
         return is_recent or eventlog.is_locked(path)
 
     def _look_at(self, watched: Watched, now: float) -> list[Alert]:
@@ -254,6 +285,8 @@ class Guard:
             found.append(Finding("crash", words, {}, now, session, 0, vitals.iter))
         if vitals.status == "completed":  # what it went through does not matter any more
             found = [finding for finding in found if finding.rule == "crash"]
+        watched.wrong = standing
+        watched.happened.extend(f for f in found if f.rule in self.rules)
         alerts = []
         for finding in [*found, *standing.values()]:
             is_live = finding.rule in standing and watched.is_alive
@@ -313,6 +346,9 @@ class Guard:
 
     def _tell_of_disk(self, known: FileSystem, there: list[Watched]) -> list[Alert]:
         """Once for a file system, beside the first of its runs."""
+        if known.text is not None:
+            for watched in there:
+                watched.wrong["disk"] = watched.vitals.finding("disk", known.text)
         known.is_raised |= any(watched.is_raised("disk") for watched in there)
         if known.text is not None and not known.is_raised:
             known.is_raised = True
@@ -340,9 +376,19 @@ _OVER: dict[Rule, str] = {
 
 def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    about = {"t": now, "run": watched.name, "path": str(watched.path)}
+    name, path = (  # whatever bytes they are, they go into JSON
+        os.fsencode(text).decode("utf-8", "replace") for text in (watched.name, watched.path)
+    )
+    about = {"t": now, "run": name, "path": path}
     watched.keep(finding, state)
     return about | _fields(finding, state)
+
+
+def _about(finding: Finding, *, is_now: bool) -> dict[str, Any]:
+    at = datetime.fromtimestamp(finding.t, UTC).isoformat(timespec="seconds")
+    return {
+        "rule": finding.rule, "text": finding.text, "iter": finding.iter, "t": at, "now": is_now
+    }  # fmt: skip
 
 
 def _fields(finding: Finding, state: str) -> dict[str, Any]:
@@ -439,7 +485,7 @@ def _guard(arguments: argparse.Namespace) -> int:
     def look() -> int:
         alerts = guard.look(time.time(), late_s=max(LATE_S, 3 * arguments.every))
         for alert in alerts:
-            print(_line(alert, as_json=arguments.json), flush=True)
+            print(line(alert, as_json=arguments.json), flush=True)
             if alert["state"] == "raised":
                 hooks.send(alert)
         return sum(alert["state"] == "raised" for alert in alerts)
@@ -468,7 +514,8 @@ def _until_stopped(look: Callable[[], object], every_s: float) -> None:
             signal.signal(number, handler)
 
 
-def _line(alert: Alert, *, as_json: bool) -> str:
+def line(alert: Alert, *, as_json: bool = False) -> str:
+    """An alert as it is printed."""
     if as_json:
         return orjson.dumps(alert).decode()
     at = datetime.fromisoformat(alert["t"]).astimezone()

@@ -3,7 +3,9 @@
 It shows what `Folders` knows and reads nothing itself; twice a second it looks what is new.
 """
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -49,6 +51,7 @@ MARKS = {
     "signal": ("s", "bright_magenta"), "error": ("x", "bright_red"),
     "nonfinite": ("!", "bright_red"),
 }  # fmt: skip
+_STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
 HELP = """\
 Runs     up, down, page up, page down    the run
          space     beside others: A, B, C ... (up to 6)
@@ -214,6 +217,8 @@ def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
 
 
 def _place(x: float, unit: AxisName) -> str:
+    if unit == "iter" and 0 <= x < 1e7:
+        return f"{x:,.0f}"
     return duration(x) if unit == "time" else short(x, 8)
 
 
@@ -236,6 +241,7 @@ class Listing(Lines):
         super().__init__(id="runs")
         self._folders = folders
         self.rows: list[Row] = []
+        self._names: Counter[str] = Counter()
         self.picked: list[str] = []
         self.cursor = 0
         self._top = 0
@@ -248,6 +254,7 @@ class Listing(Lines):
         """Other rows; the cursor stays on its run, if it is still there."""
         at = self.current["id"] if self.current else None
         self.rows = rows
+        self._names = Counter(_unstamped(row) for row in rows)
         ids = [row["id"] for row in rows]
         self.cursor = ids.index(at) if at in ids else min(self.cursor, max(0, len(rows) - 1))
         self.changed()
@@ -276,7 +283,9 @@ class Listing(Lines):
         if row.get("live") and (eta_s := self._eta_s(row)) is not None:
             behind += f" {duration(eta_s)}"
         room = max(0, width - 3 - len(behind))
-        name = one_line(str(row["run"]))
+        name = _unstamped(row)
+        if self._names[name] > 1:
+            name = one_line(str(row["run"]))
         if len(name) > room:  # runs of one day differ at their ends
             name = f"{name[: room // 3]}…{name[len(name) - (room - room // 3 - 1) :]}"
         cells = [
@@ -289,6 +298,12 @@ class Listing(Lines):
     def _eta_s(self, row: Row) -> float | None:
         with self._folders.at(row["id"]) as run:
             return _eta_s(run, row.get("max_iters")) if run else None
+
+
+def _unstamped(row: Row) -> str:
+    """A run's name without the time that the logger put behind it."""
+    name = one_line(str(row["run"]))
+    return _STAMP.sub("", name) or name
 
 
 def progress(row: Row) -> str:
@@ -498,9 +513,10 @@ class Watch(App[None]):
                 curve = rows.curve(key, axis, begin=left, end=right, n_buckets=n_buckets)
                 marks += _marks(run, axis, left, right) if number == 0 else []
                 marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
-            line = Line(curve.x, curve.y, f"dim {style}" if self.view.smoothing else style)
+            is_smoothed = self.view.smoothing > 0 and rows is run.iterations  # evals are few
+            line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
             raw.append(line)
-            if self.view.smoothing:
+            if is_smoothed:
                 line = Line(curve.mean_x, smoothed(curve.means, self.view.smoothing), style)
                 smooth.append(line)
             seen = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))

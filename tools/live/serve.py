@@ -1,15 +1,19 @@
 """`runs serve`: a page of live charts, for a browser on this machine."""
 
 import argparse
+import contextlib
 import os
 import secrets
 import socket
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools import runs
+from tools.live.guard import Alert, Guard, line
+from tools.live.hooks import Hooks
 
 if TYPE_CHECKING:
     from tools.live.web import Site
@@ -23,8 +27,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command = commands.add_parser(
         "serve",
         help=words,
-        description=f"{words} It only reads, and asks nothing of any other machine. On stdout: "
-        "its address. Ctrl-C ends it.",
+        description=f"{words} It only reads, unless --guard is given, and asks nothing of any "
+        "other machine. On stdout: its address. Ctrl-C ends it.",
     )
     command.add_argument(
         "runs", nargs="*", default=[runs.FOLDER], metavar="DIR", help="folders, default: out"
@@ -49,6 +53,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="HOST",
         help="another name that browsers reach this server by; may be given several times",
     )
+    command.add_argument(
+        "--guard",
+        action="store_true",
+        help="keep what is found wrong with live runs beside their journals, as `runs guard` does; "
+        "else it is shown on the page alone",
+    )
+    command.add_argument(
+        "--on-alert", metavar="CMD", help="a shell command; the alert is its stdin, as JSON"
+    )
+    command.add_argument("--webhook", metavar="URL", help="POST the alert there, as JSON")
     command.add_argument("--open", action="store_true", help="open it in a browser")
     command.set_defaults(run=_serve)
 
@@ -57,6 +71,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     try:
         from tools.live import web
         from tools.live.folders import Folders
+        from tools.live.watchman import Watchman
     except ImportError as error:
         raise runs.Refusal(
             f"runs serve: needs {error.name}, which is not installed. "
@@ -66,7 +81,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         _check(name)
     with _listen(arguments.host, arguments.port) as listening:
         host, port = listening.getsockname()[:2]
-        token = arguments.token
+        token = arguments.token or None  # an empty one is none
         if token is None and not web.is_loopback(arguments.host):
             token = secrets.token_urlsafe(24)
         site = web.Site(
@@ -77,8 +92,20 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         server = web.server(site)
         _announce(site, _shown_host(arguments.host, host), port, arguments.open)
-        server.run(sockets=[listening])
+        guard = Guard(arguments.runs, is_kept=arguments.guard, is_live_only=True)
+        hooks = Hooks(arguments.on_alert, arguments.webhook)
+        with contextlib.closing(hooks), Watchman(site.folders, guard, _telling(hooks)):
+            server.run(sockets=[listening])
     return 0
+
+
+def _telling(hooks: Hooks) -> Callable[[Alert], None]:
+    def tell(alert: Alert) -> None:
+        print(line(alert), file=sys.stderr, flush=True)
+        if alert["state"] == "raised":
+            hooks.send(alert)
+
+    return tell
 
 
 def _check(name: str) -> None:

@@ -11,12 +11,13 @@ import csv
 import hmac
 import io
 import math
+import os
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tools import rows as rows_
 from tools.live.curves import Axis, AxisName, Curve, Rows
 from tools.live.folders import Folders
-from tools.live.following import TABLES, Following, Table, told
+from tools.live.following import TABLES, TAKES_MAX, Following, Table, told
 from tools.runs import Refusal
 
 PAGE = Path(__file__).parent / "page"
@@ -66,6 +67,8 @@ RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
 BUCKETS_MAX = 4_000
 TAIL_ROWS = 5_000  # a chart that is further behind begins anew
+TAIL_VALUES = 120_000  # the same, for all figures of a run
+BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 figures at full width
 CSV_ROWS = 20_000  # read at once
 TEXT_MAX = 500  # of a filter
 LIVE_MAX = 512  # pages that listen at once
@@ -241,7 +244,7 @@ def _runs(site: Site, request: Request) -> Response:
     return _json(
         {
             "version": version,
-            "folders": folders.names,
+            "folders": [os.fsencode(name).decode("utf-8", "replace") for name in folders.names],
             "problems": folders.problems,
             "complete": folders.is_complete,
             "runs": folders.rows(since),
@@ -297,6 +300,8 @@ def _curves(site: Site, request: Request) -> Response:
     """Curves of several runs and figures, packed: see `_packed`."""
     view = _View.of(request)
     ids = request.query_params.get("runs", "").split(",")[:RUNS_MAX]
+    n_curves = max(1, len(ids) * len(view.keys) * (1 + view.with_takes * TAKES_MAX))
+    view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     answer: list[dict[str, Any]] = []
     arrays: list[np.ndarray[Any, Any]] = []
     for asked in ids:
@@ -358,7 +363,7 @@ def _curves_of(
     axis = following.axis(view.axis)
     if axis is None:
         return told | {"no_axis": True}
-    after = _after(had, known.generation, rows)
+    after = _after(had, known.generation, rows, TAIL_VALUES // max(1, len(view.keys)))
     for key in view.keys:
         table, name = _table_of(key)
         if name not in known.tables[table].figures:
@@ -375,7 +380,9 @@ def _curves_of(
     return told
 
 
-def _after(had: list[str], generation: int, rows: dict[Table, int]) -> dict[Table, int]:
+def _after(
+    had: list[str], generation: int, rows: dict[Table, int], rows_max: int
+) -> dict[Table, int]:
     """From which row on the page misses rows; 0: it begins anew."""
     try:
         of, *counts = map(int, had)
@@ -385,7 +392,7 @@ def _after(had: list[str], generation: int, rows: dict[Table, int]) -> dict[Tabl
         return dict.fromkeys(TABLES, 0)
     after = dict(zip(TABLES, counts, strict=True))
     behind = max(rows[name] - after[name] for name in TABLES)
-    return after if 0 <= behind <= TAIL_ROWS else dict.fromkeys(TABLES, 0)
+    return after if 0 <= behind <= min(TAIL_ROWS, rows_max) else dict.fromkeys(TABLES, 0)
 
 
 def _curve(rows: Rows, name: str, axis: Axis, view: _View, after_row: int) -> Curve:

@@ -4,7 +4,7 @@ import { button, el, icon, keep, save, say } from "./dom.js";
 import {
   BOTTOM, FONT, LEFT, RIGHT, Scale, TOP, axes, crosses, dots, extent, find, nearest, padded, stroke, upright,
 } from "./plot.js";
-import { AXES, count, figure, onAxis, short } from "./words.js";
+import { AXES, aligned, count, figure, onAxis, short } from "./words.js";
 
 const DRAG_PX = 6; // a hand that shakes does not zoom
 const VALUES_MAX = 8; // told beside the cursor
@@ -149,7 +149,7 @@ export class Chart {
     this.lines = grid.linesOf(this.key);
     const all = this.lines.map((line) => line.points);
     const range = grid.range(all);
-    const y = range && extent(all, range[0], range[1], grid.isLogY);
+    const y = range && extent(all, range[0], range[1], grid.isLogY, grid.isFitted);
     keep(this.note, y ? "" : grid.whyEmpty(this.key));
     this.note.hidden = Boolean(y);
     if (!y) {
@@ -247,10 +247,13 @@ export class Chart {
       ctx.fill();
     }
     const isHere = this.grid.pointed === this;
-    const rows = values.slice(0, VALUES_MAX).map(({ line, y, low, high }) => ({
+    const shownValues = values.slice(0, VALUES_MAX);
+    const numbers = shownValues.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]);
+    const words = aligned(numbers, this.key);
+    const rows = shownValues.map(({ line, low }, i) => ({
       colour: line.isTake ? this.grid.colours.take : line.colour,
-      value: short(y, this.key),
-      range: low === undefined || !isHere ? "" : `${short(low, this.key)} … ${short(high, this.key)}`,
+      value: words[3 * i],
+      range: low === undefined || !isHere ? "" : `${words[3 * i + 1]} … ${words[3 * i + 2]}`,
       name: isHere && this.grid.nRuns > 1 ? cut(line.name, 30) : isHere && line.isTake ? "replaced" : "",
     }));
     const more = values.length > VALUES_MAX ? `and ${values.length - VALUES_MAX} more` : "";
@@ -356,9 +359,12 @@ function tip(ctx, { head, rows, more }, px, chart, colours) {
   const line = 15;
   const width = (text) => (text ? ctx.measureText(text).width : 0);
   const values = Math.max(...rows.map((row) => width(row.value)));
-  const ranges = Math.max(...rows.map((row) => width(row.range)));
+  let ranges = Math.max(...rows.map((row) => width(row.range)));
   const names = Math.max(...rows.map((row) => width(row.name)));
-  const inner = 16 + values + (ranges ? ranges + 10 : 0) + (names ? names + 10 : 0);
+  const widthWith = (range) => 16 + values + (range ? range + 10 : 0) + (names ? names + 10 : 0);
+  // beside the cursor, or it hides what it is about: then without lowest and highest
+  if (widthWith(ranges) + 30 > Math.max(chart.w - px, px - LEFT)) ranges = 0;
+  const inner = widthWith(ranges);
   const w = Math.max(inner, width(head), width(more)) + 16;
   const n = rows.length + (head ? 1 : 0) + (more ? 1 : 0);
   const h = n * line + 9;
@@ -389,7 +395,7 @@ function tip(ctx, { head, rows, more }, px, chart, colours) {
     ctx.fillText(row.value, left + 24 + values, y);
     ctx.textAlign = "left";
     ctx.fillStyle = colours.faint;
-    if (row.range) ctx.fillText(row.range, left + 34 + values, y);
+    if (ranges && row.range) ctx.fillText(row.range, left + 34 + values, y);
     if (row.name) ctx.fillText(row.name, left + 34 + values + (ranges ? ranges + 10 : 0), y);
     y += line;
   }

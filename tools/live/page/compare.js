@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { statusMark, value } from "./list.js";
 import { change, look, state } from "./state.js";
-import { duration, full, moment, named, shown } from "./words.js";
+import { duration, full, moment, named, own, shown } from "./words.js";
 
 const FIGURES = [
   ["best_val_loss", "best validation loss", "least"],
@@ -54,7 +54,7 @@ export class Compare {
     const { colour } = look(row.id);
     return el("th", { scope: "col" },
       el("span", { class: "swatch", style: { background: colour } }),
-      el("a", { href: `#tab=run&run=${row.id}`, title: row.file, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: row.id }); } }, named(row.run).name, el("small", { text: named(row.run).stamp })),
+      el("a", { href: `#tab=run&run=${row.id}`, title: row.file, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: row.id }); } }, named(row.run).name, el("small", { text: this.shared.isAmbiguous(named(row.run).name) ? named(row.run).stamp : "" })),
       el("div", {}, statusMark(row.status)));
   }
 
@@ -91,7 +91,7 @@ export class Compare {
 
 function sides(rows, part) {
   const names = new Set(rows.flatMap((row) => Object.keys(row[part] ?? {})));
-  const all = [...names].map((name) => [name, rows.map((row) => shown(row[part]?.[name]))]);
+  const all = [...names].map((name) => [name, rows.map((row) => shown(own(row[part] ?? {}, name)))]);
   return [all, all.filter(([, values]) => values.some((v) => v !== values[0]))];
 }
 

@@ -23,7 +23,8 @@ export class Grid {
     this.error = null;
     this.panels = el("div", { class: "panels" });
     this.hint = el("p", { class: "hint", hidden: true });
-    this.element = el("div", { class: "grid" }, this.hint, this.panels);
+    this.names = el("ul", { class: "names", "aria-label": "Runs that are drawn" });
+    this.element = el("div", { class: "grid" }, this.hint, this.names, this.panels);
     this.curves = new Curves((ids, start) => this.came(ids, start), (error) => this.fail(error));
     this.seen = new IntersectionObserver((entries) => {
       for (const entry of entries) {
@@ -72,6 +73,10 @@ export class Grid {
     return state.logy;
   }
 
+  get isFitted() {
+    return state.fit;
+  }
+
   // The state changed, or which runs there are.
   show() {
     const styles = getComputedStyle(document.documentElement);
@@ -81,7 +86,19 @@ export class Grid {
     );
     this.ask();
     this.lay();
+    this.showNames();
     for (const chart of this.charts.values()) chart.invalidate();
+  }
+
+  // Which colour is which run, where there is no list beside the charts.
+  showNames() {
+    const shown = this.single ? [] : this.ids.map((id) => [id, this.shared.nameOf(id), look(id).colour]);
+    const mark = JSON.stringify(shown);
+    if (mark === this.namesMark) return;
+    this.namesMark = mark;
+    this.names.replaceChildren(...shown.map(([id, name, colour]) => el("li", {},
+      el("a", { href: `#tab=run&run=${id}`, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: id }); } },
+        el("span", { class: "swatch", style: { background: colour } }), name))));
   }
 
   ask() {

@@ -3,7 +3,7 @@
 import { el, icon, keep, button } from "./dom.js";
 import { askJson } from "./server.js";
 import { change, look, state } from "./state.js";
-import { STATUS, ago, full, moment, named, shown } from "./words.js";
+import { STATUS, ago, full, moment, named, own, shown } from "./words.js";
 
 const AT_ONCE = 100; // rows put on the page before one asks for more
 const CONFIG_COLUMNS = 5; // of those settings in which runs differ
@@ -21,10 +21,10 @@ const COLUMNS = [
 
 export function value(row, key) {
   if (key === "last_iter") return row.last_iter ?? row.iterations;
-  if (key in row) return row[key];
+  if (Object.hasOwn(row, key)) return row[key];
   const [part, ...rest] = key.split(".");
-  if (part === "config" || part === "metadata") return row[part]?.[rest.join(".")];
-  return row.config?.[key];
+  if (part === "config" || part === "metadata") return own(row[part] ?? {}, rest.join("."));
+  return own(row.config ?? {}, key);
 }
 
 export class RunList {
@@ -52,7 +52,7 @@ export class RunList {
 
   tools() {
     this.filter = el("input", {
-      type: "search", placeholder: this.isWide ? "Filter: words, or best_val_loss < 3 and n_layer = 6" : "Filter runs  /", "aria-label": "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
+      type: "search", placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /", "aria-label": "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
       autocomplete: "off", spellcheck: "false",
     });
     let wait = 0;
@@ -205,13 +205,14 @@ export class RunList {
   }
 
   showChoices(settings) {
-    const mark = `${settings.join("\n")}|${state.group}|${state.sort}`;
+    const hasGroups = this.shared.rows().some((row) => own(row.metadata ?? {}, "group")); // a study's trials
+    const mark = `${settings.join("\n")}|${state.group}|${state.sort}|${hasGroups}`;
     if (mark === this.choicesMark) return;
     this.choicesMark = mark;
     const choice = (name, text, chosen) => el("option", { value: name, text, selected: name === chosen });
-    const groups = ["", "status", ...settings.map((name) => `config.${name}`)];
+    const groups = ["", "status", ...(hasGroups ? ["metadata.group"] : []), ...settings.map((name) => `config.${name}`)];
     if (state.group && !groups.includes(state.group)) groups.push(state.group);
-    this.group.replaceChildren(...groups.map((name) => choice(name, name ? name.replace(/^config\./, "") : "nothing", state.group)));
+    this.group.replaceChildren(...groups.map((name) => choice(name, name ? name.replace(/^(config|metadata)\./, "") : "nothing", state.group)));
     const sorts = ["-started", "run", "status", "best_val_loss", "final_loss", "-iterations", "avg_time_ms", "-avg_mfu", ...settings.map((name) => `config.${name}`)];
     if (!sorts.includes(state.sort)) sorts.push(state.sort);
     const words = { "-started": "newest", run: "name", best_val_loss: "best val", final_loss: "last loss", "-iterations": "iterations", avg_time_ms: "ms/iter", "-avg_mfu": "MFU" };
@@ -223,7 +224,7 @@ export class RunList {
     const best = known.length ? `, best val ${full(Math.min(...known))}` : "";
     const ids = rows.map((row) => row.id);
     return el("tr", { class: "group" }, el("th", { colspan: this.columns.length + 1, scope: "rowgroup" },
-      el("span", { class: "value", text: `${state.group.replace(/^config\./, "")} ${name}` }),
+      el("span", { class: "value", text: `${state.group.replace(/^(config|metadata)\./, "")} ${name}` }),
       el("small", { text: `${rows.length} ${rows.length === 1 ? "run" : "runs"}${best}` }),
       button("Pick this group alone", { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) }, "pick")));
   }
@@ -276,11 +277,13 @@ export class RunList {
       const [link, tags, bar] = cell.children;
       const { name, stamp } = named(row.run);
       keep(link.firstChild, name);
-      keep(link.lastChild, stamp);
+      keep(link.lastChild, this.isWide || this.shared.isAmbiguous(name) ? stamp : "");
       link.title = row.error ? `${row.file}: ${row.error}` : row.file;
       link.href = `#tab=run&run=${row.id}`;
-      keep(tags, row.error ? row.error : (row.tags ?? []).join(" "));
-      tags.className = row.error ? "tags why" : "tags";
+      const wrong = (row.alerts ?? []).filter((alert) => alert.now);
+      keep(tags, row.error || wrong.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ") || (row.tags ?? []).join(" "));
+      tags.className = row.error || wrong.length ? "tags why" : "tags";
+      tags.title = wrong.map(({ text }) => text).join("; ");
       const share = row.status === "running" && row.max_iters > 0 ? (value(row, "last_iter") ?? 0) / row.max_iters : null;
       bar.hidden = share === null;
       if (share !== null) bar.firstChild.style.setProperty("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
@@ -319,6 +322,6 @@ export class RunList {
 }
 
 export function statusMark(status) {
-  const name = STATUS[status] ?? "unknown";
+  const name = own(STATUS, status) ?? "unknown";
   return el("span", { class: `mark ${name}`, title: name }, icon(name), el("span", { class: "word", text: name }));
 }

@@ -27,6 +27,8 @@ const shared = {
     const { name } = named(full);
     return shared.picked().some((other) => other !== id && named(known.get(other).run).name === name) ? full : name;
   },
+  // Whether several runs have this name, and only their times tell them apart.
+  isAmbiguous: (name) => namesakes().get(name) > 1,
   picked: () => (state.picks ?? automatic).filter((id) => known.has(id)),
   toggle(id) {
     const picks = shared.picked();
@@ -56,13 +58,24 @@ function settings() {
   return settingsOf;
 }
 
+let namesakesOf = null;
+function namesakes() {
+  if (namesakesOf) return namesakesOf;
+  namesakesOf = new Map();
+  for (const row of known.values()) {
+    const { name } = named(row.run);
+    namesakesOf.set(name, (namesakesOf.get(name) ?? 0) + 1);
+  }
+  return namesakesOf;
+}
+
 function learn(news) {
   const wasComplete = told.complete;
   told = { ...told, ...news };
   for (const row of news.runs) known.set(row.id, row);
   for (const id of news.gone ?? []) known.delete(id);
   if (news.runs.length || news.gone?.length || wasComplete !== told.complete) {
-    settingsOf = null;
+    settingsOf = namesakesOf = null;
     const drawn = shared.picked().join();
     choose();
     // Figures of the same runs: their curves come another way, and are not drawn again for this.
@@ -105,11 +118,12 @@ const smoothing = el("input", { type: "range", min: 0, max: SMOOTHINGS.length - 
 const smoothWords = el("output", { class: "smooth-words" });
 const logX = toggle("Log x", "logx");
 const logY = toggle("Log y", "logy");
+const fit = button("Fit the values: what is far from all others is cut off (o)", { class: "chip", "data-key": "fit", onclick: () => change({ fit: !state.fit }) }, "Fit y");
 const whole = button("Show the whole range (0)", { class: "chip", onclick: () => change({ from: null, to: null }) }, "Reset zoom");
 const themeButton = button("Light or dark (t)", { class: "quiet", onclick: () => setTheme(theme() === "dark" ? "light" : "dark") });
 const helpButton = button("Keys (?)", { class: "quiet", onclick: () => help.showModal() }, icon("help"));
 const controls = el("div", { class: "controls" }, xAxis,
-  el("label", { class: "smooth" }, el("span", { text: "Smooth" }), smoothing, smoothWords), logY, logX, whole);
+  el("label", { class: "smooth" }, el("span", { text: "Smooth" }), smoothing, smoothWords), logY, logX, fit, whole);
 top.append(
   el("div", { class: "brand" }, el("b", { text: "runs" }), el("span", { class: "where" })),
   el("nav", { "aria-label": "Views" }, ...tabs), el("div", { class: "spring" }), live, helpButton, themeButton);
@@ -123,7 +137,7 @@ function toggle(words, key) {
 const KEYS = [
   ["1 2 3", "charts, runs, compare"], ["/", "filter the runs"], ["j k", "next, previous run"],
   ["space", "draw the run that has the focus, or not"], ["Enter", "open it"], ["a n", "pick all that are listed, none"],
-  ["x", "iterations, tokens, time"], ["s S", "smooth more, less"], ["l", "log axis for values"], ["g", "log axis for iterations"],
+  ["x", "iterations, tokens, time"], ["s S", "smooth more, less"], ["l g", "log axis for values, for iterations"], ["o", "cut off outliers"],
   ["drag", "zoom; double click: back"], ["0", "show the whole range"], ["← →", "move the cursor in a chart that has the focus"],
   ["+ −", "zoom there"], ["t", "light or dark"], ["?", "this"],
 ];
@@ -177,7 +191,7 @@ function showControls() {
   for (const one of tabs) if (one.hasAttribute("aria-current")) one.setAttribute("aria-current", "page");
   controls.hidden = !(isRun || state.tab === "charts");
   for (const one of xAxis.children) one.setAttribute("aria-pressed", String(one.dataset.x === state.x));
-  for (const one of [logX, logY]) one.setAttribute("aria-pressed", String(state[one.dataset.key]));
+  for (const one of [logX, logY, fit]) one.setAttribute("aria-pressed", String(state[one.dataset.key]));
   const at = SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
   if (document.activeElement !== smoothing) smoothing.value = at;
   smoothing.setAttribute("aria-valuetext", state.smooth ? `${state.smooth} values` : "off");
@@ -248,7 +262,7 @@ document.addEventListener("keydown", (event) => {
     "/": () => list.filter.focus(), j: () => list.step(1), k: () => list.step(-1),
     a: () => list.pickAll(), n: () => change({ picks: [] }),
     x: () => change({ x: Object.keys(AXES)[(at + 1) % 3], from: null, to: null }),
-    s: () => smoothBy(1), S: () => smoothBy(-1), l: () => change({ logy: !state.logy }), g: () => change({ logx: !state.logx, from: null, to: null }),
+    s: () => smoothBy(1), S: () => smoothBy(-1), l: () => change({ logy: !state.logy }), g: () => change({ logx: !state.logx, from: null, to: null }), o: () => change({ fit: !state.fit }),
     0: () => change({ from: null, to: null }), t: () => setTheme(theme() === "dark" ? "light" : "dark"), "?": () => help.showModal(),
     " ": row && target.matches("a") ? () => shared.toggle(row.dataset.id) : null,
     Escape: state.big ? () => change({ big: "" }) : null,

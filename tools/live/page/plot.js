@@ -41,7 +41,31 @@ export function find(line, x) {
 }
 
 // Lowest and highest value of lines between two x; [lowest, highest] or null.
-export function extent(lines, from, to, isLog) {
+export function extent(lines, from, to, isLog, isFitted = false) {
+  return (isFitted && fitted(lines, from, to, isLog)) || whole(lines, from, to, isLog);
+}
+
+const FEW = 30; // values of which none is an outlier
+const FENCE = 4; // times the middle half is so far away that a point there hides the others
+
+// The same without values far from all others, if there are any.
+function fitted(lines, from, to, isLog) {
+  const values = [];
+  for (const line of lines) {
+    const end = Math.min(line.n, find(line, to * (1 + 1e-12) + 1e-300) + 1);
+    for (let i = find(line, from); i < end; i += 1) if (line.x[i] <= to && line.y[i] < Infinity && line.y[i] > (isLog ? 0 : -Infinity)) values.push(isLog ? Math.log(line.y[i]) : line.y[i]);
+  }
+  if (values.length < FEW) return null;
+  const sorted = Float64Array.from(values).sort();
+  const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+  const room = FENCE * Math.max(at(0.75) - at(0.25), at(0.95) - at(0.5), at(0.5) - at(0.05));
+  const low = sorted.find((v) => v >= at(0.5) - room);
+  const high = sorted.findLast((v) => v <= at(0.5) + room);
+  if (low === sorted[0] && high === sorted.at(-1)) return null;
+  return isLog ? [Math.exp(low), Math.exp(high)] : [low, high];
+}
+
+function whole(lines, from, to, isLog) {
   let low = Infinity;
   let high = -Infinity;
   for (const line of lines) {

@@ -5,7 +5,7 @@ import { Grid } from "./grid.js";
 import { statusMark } from "./list.js";
 import { askJson } from "./server.js";
 import { change, look, state } from "./state.js";
-import { count, duration, full, moment, named, shown } from "./words.js";
+import { count, duration, full, moment, named, own, shown } from "./words.js";
 
 export class RunPage {
   constructor(shared, id) {
@@ -63,7 +63,7 @@ export class RunPage {
     this.grid.setMarks(told.marks, told.started);
     this.showTiles(row, told);
     this.showTime(told);
-    this.showFacts(told);
+    this.showFacts(told, row.alerts ?? []);
     this.showSettings();
     this.showTail(told);
   }
@@ -91,8 +91,8 @@ export class RunPage {
     const left = row.status === "running" && row.max_iters ? ((row.max_iters - (row.last_iter ?? 0)) * (s.avg_time_ms ?? NaN)) / 1000 : NaN;
     const known = [
       ["iterations", row.max_iters ? `${full(row.last_iter ?? s.total_iterations)} / ${count(row.max_iters)}` : full(s.total_iterations)],
-      ["best validation loss", full(s.best_val_loss)],
-      ["last training loss", full(s.final_train_loss)],
+      ["best val loss", full(s.best_val_loss)],
+      ["last train loss", full(s.final_train_loss)],
       ["ms per iteration", full(s.avg_time_ms, "avg_time_ms")],
       ["MFU", s.avg_mfu === null ? "–" : `${full(s.avg_mfu, "avg_mfu")} %`],
       [row.status === "running" ? "running for" : "lasted", duration(lasted)],
@@ -139,7 +139,7 @@ export class RunPage {
       words.textContent = text;
       picture.append(words);
     }
-    const kinds = [...new Set(told.marks.map((event) => event.kind))].filter((kind) => SIGNS[kind]);
+    const kinds = [...new Set(told.marks.map((event) => event.kind))].filter((kind) => own(SIGNS, kind));
     this.time.replaceChildren(
       el("div", { class: "card-head" }, el("h2", { text: "What happened when" }),
         el("ul", { class: "legend" }, ...kinds.map((kind) => {
@@ -155,14 +155,18 @@ export class RunPage {
     return `${sessions.length} ${sessions.length === 1 ? "session" : "sessions"}; ${[...counts].map(([kind, n]) => `${n} ${kind}`).join(", ")}`;
   }
 
-  showFacts(told) {
-    const mark = JSON.stringify([told.sessions, told.defects, told.superseded, told.missing, told.notes]);
+  showFacts(told, alerts) {
+    const mark = JSON.stringify([told.sessions, told.defects, told.superseded, told.missing, told.notes, alerts]);
     if (mark === this.factsMark) return;
     this.factsMark = mark;
     const cards = [this.sessionsCard(told)];
+    if (alerts.length) {
+      cards.unshift(card("The guard says", el("ul", { class: "plain alerts" }, ...alerts.map((alert) => el("li", { class: alert.now ? "now" : "" },
+        el("b", { text: alert.rule.replace("_", " ") }), ` ${alert.text} `, el("small", { text: alert.now ? "now" : moment(alert.t) }))))));
+    }
     const taken = Object.entries(told.superseded).filter(([, n]) => n > 0);
     if (taken.length) {
-      cards.push(card("Replaced by a later take", el("p", { text: `${taken.map(([name, n]) => `${full(n)} ${name}`).join(", ")}: still in the journal, dotted in the charts.` })));
+      cards.push(card("Replaced by a later take", el("p", { text: `${taken.map(([name, n]) => `${full(n)} ${n === 1 ? name.replace(/s$/, "") : name}`).join(", ")}: still in the journal, dotted in the charts.` })));
     }
     if (told.missing.length) {
       cards.push(card("Missing iterations", el("p", { text: told.missing.map(([a, b]) => (a === b ? full(a) : `${full(a)} to ${full(b)}`)).join(", ") })));
@@ -233,11 +237,12 @@ const SIGNS = {
   nonfinite: "M-5 -3 L-3 -5 L0 -2 L3 -5 L5 -3 L2 0 L5 3 L3 5 L0 2 L-3 5 L-5 3 L-2 0 Z",
   io_error: "M-5 -3 L-3 -5 L0 -2 L3 -5 L5 -3 L2 0 L5 3 L3 5 L0 2 L-3 5 L-5 3 L-2 0 Z",
   gap: "M-5 -1 H5 V1 H-5 Z",
+  alert: "M-2 -6 H2 L1 2 H-1 Z M-1.5 3 H1.5 V6 H-1.5 Z",
   note: "M-4 -5 H4 V2 H0 L-2 5 V2 H-4 Z",
 };
 
 function sign(event, x, y = 12) {
-  const path = svg("path", { d: SIGNS[event.kind] ?? SIGNS.gap, transform: `translate(${x.toFixed(1)} ${y})`, class: `sign ${event.kind}` });
+  const path = svg("path", { d: own(SIGNS, event.kind) ?? SIGNS.gap, transform: `translate(${x.toFixed(1)} ${y})`, class: `sign ${event.kind}` });
   if (event.t) path.append(title(`${event.kind} at iteration ${full(event.iter)}, ${moment(event.t)}\n${event.text}`));
   return path;
 }

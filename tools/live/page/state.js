@@ -2,7 +2,7 @@
 
 const DEFAULTS = {
   tab: "charts", run: "", picks: null, q: "", sort: "-started", group: "",
-  x: "iter", smooth: 0, logx: false, logy: false, from: null, to: null, big: "", all: false,
+  x: "iter", smooth: 0, logx: false, logy: false, fit: false, from: null, to: null, big: "", all: false,
 };
 const TABS = ["charts", "runs", "compare", "run"];
 const LISTENERS = new Set();

@@ -1,5 +1,8 @@
 // How figures are named and numbers are said.
 
+// What stands under a name that came from outside: it may be "constructor".
+export const own = (table, name) => (Object.hasOwn(table, name ?? "") ? table[name] : undefined);
+
 const FIGURES = {
   loss: ["Training loss", "nats per token"],
   "eval/val_loss": ["Validation loss", "nats per token"],
@@ -10,20 +13,27 @@ const FIGURES = {
   tokens_per_s: ["Throughput", "tokens/s"],
   mfu: ["MFU", "%"],
   memory_bytes: ["Memory", "bytes"],
+  "eval/time_ms": ["Evaluation time", "ms"],
+  "system/sample_ms": ["Time that a system sample takes", "ms"],
 };
 const UNITS = { ms: "ms", s: "s", bytes: "bytes", percent: "%", mb: "MB", gb: "GB", celsius: "°C", watts: "W" };
+
+const ACRONYMS = { cpu: "CPU", gpu: "GPU", mfu: "MFU", lr: "learning rate", io: "IO" };
 
 export const FIRST = ["loss", "eval/val_loss", "lr", "grad_norm", "time_ms", "tokens_per_s", "mfu", "memory_bytes"];
 const LAST = ["eval/train_loss", "eval/lr", "eval/time_ms"];
 
 export function figure(key) {
-  const known = FIGURES[key];
+  const known = own(FIGURES, key);
   if (known) return { title: known[0], unit: known[1] };
   const [, table, name] = key.match(/^(?:(eval|system|iter)\/)?(.*)$/s);
   const words = name.split("_");
-  const unit = UNITS[words.at(-1)?.toLowerCase()];
-  if (unit && words.length > 1) words.pop();
-  const title = words.join(" ").trim() || name;
+  const isRate = words.at(-1) === "s" && words.at(-2) === "per" && words.length > 3;
+  const of = isRate ? words.at(-3) : words.at(-1);
+  let unit = own(UNITS, of?.toLowerCase());
+  if (isRate) unit = `${unit ?? of}/s`;
+  if (unit && words.length > 1) words.splice(isRate ? -3 : -1);
+  const title = words.map((word) => own(ACRONYMS, word) ?? word).join(" ").trim() || name;
   const where = table === "eval" ? " at evaluations" : "";
   return { title: title.charAt(0).toUpperCase() + title.slice(1) + where, unit: unit ?? "" };
 }
@@ -37,9 +47,9 @@ export function inOrder(keys) {
     const first = FIRST.indexOf(key);
     if (first >= 0) return first;
     const last = LAST.indexOf(key);
-    return last >= 0 ? 1000 + last : key.startsWith("system/") ? 500 : 100;
+    return last >= 0 ? 20 + last : key.startsWith("system/") ? 500 : 100;
   };
-  return [...keys].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  return [...keys].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b, "en", { numeric: true }));
 }
 
 export function count(value) {
@@ -85,6 +95,14 @@ export function full(value, key = "") {
   return String(value);
 }
 
+// Numbers under each other: as many digits behind the point in each as the largest needs.
+export function aligned(values, key = "") {
+  const size = Math.max(...values.map(Math.abs).filter(Number.isFinite));
+  if (key.endsWith("bytes") || !(size >= 0.001 && size < 10_000) || values.every(Number.isInteger)) return values.map((v) => short(v, key));
+  const digits = Math.min(6, Math.max(0, 4 - Math.floor(Math.log10(size))));
+  return values.map((v) => (Number.isFinite(v) ? minus(v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })) : short(v, key)));
+}
+
 function trim(value, digits) {
   const text = Number(value.toPrecision(digits));
   return minus(Math.abs(text) >= 1000 && Math.abs(text) < 10_000 ? text.toLocaleString("en-US") : String(text));
@@ -116,7 +134,8 @@ export function ago(iso) {
   if (!iso) return "–";
   const seconds = (Date.now() - Date.parse(iso)) / 1000;
   if (!Number.isFinite(seconds)) return "–";
-  if (seconds < 45) return "now";
+  if (seconds < 10) return "now";
+  if (seconds < 60) return `${Math.round(seconds)}s ago`;
   return `${duration(seconds).split(" ")[0]} ago`;
 }
 
