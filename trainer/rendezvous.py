@@ -54,7 +54,8 @@ def agree(store: Store, rank: int, world_size: int, timeout: timedelta = TIMEOUT
                 if caller not in answered:
                     answered.add(caller)
                     store.set(f"answer/{caller}", me)
-        _pause(give_up, f"ranks {sorted(missing)} of {world_size} did not come")
+        if missing:
+            _pause(give_up, f"ranks {sorted(missing)} of {world_size} did not come")
     return me
 
 

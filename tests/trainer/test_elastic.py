@@ -133,8 +133,15 @@ def test_a_rank_killed_at_random_costs_the_iterations_since_the_checkpoint_and_n
     assert "passed over" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("format", ["full", "sharded"])
+@pytest.mark.parametrize(
+    ("number", "format"),
+    [
+        (signal.SIGTERM, "sharded"),
+        (signal.SIGINT, "full"),
+        pytest.param(signal.SIGTERM, "full", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "sharded", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_at_random_repeats_nothing(
     number, format, straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
@@ -534,7 +541,7 @@ def test_ended_again_and_again_it_has_the_losses_of_a_run_that_was_not(
 ):
     """One run, ended KILLS times at random iterations, and started again by hand each time."""
     shared = {
-        "max_iters": 40 * KILLS + 40, "eval_interval": 20, "eval_iters": 1,
+        "max_iters": 60 * KILLS, "eval_interval": 20, "eval_iters": 1,
         "log_save_interval": 20, "checkpoint_format": format,
     }  # fmt: skip
     straight, out = tmp_path / "straight", tmp_path / "out"

@@ -1,6 +1,9 @@
 """A log that is steps behind the loop, as on CUDA: the same run, and nobody waits for the device.
 
 How late it is does not depend on a GPU: here the CPU's log is made to be 1 or 3 steps late.
+The default suite tries each end at one of both; at both:
+
+    pytest -m slow -n 0 tests/trainer/test_late_log.py
 """
 
 import functools
@@ -9,6 +12,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
 import torch
@@ -87,6 +91,19 @@ def nan_at(monkeypatch, iter_num, times=1):
     monkeypatch.setattr(model.F, "cross_entropy", loss)
 
 
+def slow_but(quick, cases):
+    """All the cases, of which those that are not among the quick ones are marked slow."""
+    return [pytest.param(*c, marks=() if c in quick else pytest.mark.slow) for c in cases]
+
+
+@pytest.fixture(scope="module")
+def whole(flags, tmp_path_factory):
+    """The folder of a run that was never interrupted, and whose log was never late."""
+    out_dir = tmp_path_factory.mktemp("whole")
+    assert main(flags(out_dir)) == 0
+    return out_dir
+
+
 # The same run
 
 
@@ -104,9 +121,13 @@ def test_a_late_log_tells_the_same_in_the_same_order(late, flags, tmp_path, only
     assert len(late_run.training_iterations) == 13
 
 
-@LATE
-@pytest.mark.parametrize("policy", ["stop", "skip", "rewind"])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    ("times", "policy", "late"),
+    slow_but(
+        {(1, "stop", 1), (1, "skip", 3), (2, "rewind", 1), (1, "rewind", 3)},
+        product([1, 2], ["stop", "skip", "rewind"], [1, 3]),
+    ),
+)
 def test_a_nan_found_late_has_the_same_end(
     times, policy, late, flags, tmp_path, only_run, monkeypatch
 ):
@@ -138,12 +159,13 @@ def test_a_nan_just_before_an_eval_is_told_before_it(late, flags, tmp_path, only
     assert only_run(tmp_path).journal["superseded"]["iterations"] == 6
 
 
-@LATE
-@pytest.mark.parametrize("at", [0, 4, 5, 12])
+@pytest.mark.parametrize(
+    ("late", "at"),
+    slow_but({(1, 5), (1, 12), (3, 0), (3, 4)}, product([1, 3], [0, 4, 5, 12])),
+)
 def test_a_stop_logs_all_that_was_done_and_saves_behind_it(
-    at, late, flags, tmp_path, only_run, monkeypatch, losses
+    at, late, whole, flags, tmp_path, only_run, monkeypatch, losses
 ):
-    main(flags(tmp_path / "whole"))
     be_late(monkeypatch, late)
     with monkeypatch.context() as patch:
         at_iteration(patch, at, lambda: signal.raise_signal(signal.SIGTERM))
@@ -156,15 +178,14 @@ def test_a_stop_logs_all_that_was_done_and_saves_behind_it(
     assert run.checkpoints[-1]["iter"] == n_done
     assert main(flags(tmp_path / "out", init_from="resume")) == 0
     run = only_run(tmp_path / "out")
-    assert losses(run) == losses(only_run(tmp_path / "whole"))
+    assert losses(run) == losses(only_run(whole))
     assert run.journal["superseded"]["iterations"] == 0
 
 
 @LATE
 def test_a_wish_to_save_is_answered_once_and_behind_what_was_done(
-    late, flags, tmp_path, only_run, monkeypatch, losses
+    late, whole, flags, tmp_path, only_run, monkeypatch, losses
 ):
-    main(flags(tmp_path / "whole"))
     be_late(monkeypatch, late)
     at_iteration(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGUSR1))
 
@@ -176,7 +197,7 @@ def test_a_wish_to_save_is_answered_once_and_behind_what_was_done(
         ("iter", 2 + late), ("signal", 3 + late), ("checkpoint", 3 + late),
     ]  # fmt: skip
     assert kinds.count(("signal", 3 + late)) == 1
-    assert losses(only_run(tmp_path / "out")) == losses(only_run(tmp_path / "whole"))
+    assert losses(only_run(tmp_path / "out")) == losses(only_run(whole))
 
 
 def test_two_ranks_that_log_late_stop_at_the_same_iteration(

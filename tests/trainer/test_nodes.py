@@ -37,27 +37,28 @@ def by_address(port):
 
 
 def by_rendezvous(port):
-    """Every agent runs the same command, and they agree on their numbers."""
+    """Every agent runs the same command, and they agree on their numbers.
+
+    Whether the endpoint is this node, torchrun sees by its name; here both have it.
+    """
     return lambda node: [
         "--nnodes=2", "--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}", "--rdzv_id=job",
+        f"--rdzv_conf=is_host={1 - node}",
     ]  # fmt: skip
 
 
-def start_nodes(rendezvous, argv, *more, n_ranks=1):
-    """Two agents of `n_ranks` each."""
-    # Without it a restart finds the addresses of the dead (torch 2.13: the attempt is counted by
-    # each agent alone, and the store of the attempt before is taken again).
-    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", "torch.distributed.run", *rendezvous(node),
-                f"--nproc_per_node={n_ranks}", *more, str(TRAINER), *argv,
-            ],
-            env=environment,
-        )
-        for node in (0, 1)
+def start_node(node, rendezvous, argv, *more, n_ranks=1, **environment):
+    """An agent of `n_ranks`."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", *rendezvous(node),
+        f"--nproc_per_node={n_ranks}", *more, str(TRAINER), *argv,
     ]  # fmt: skip
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
+
+
+def start_nodes(*args, **how):
+    """Two agents, of which the first keeps the rendezvous."""
+    return [start_node(node, *args, **how) for node in (0, 1)]
 
 
 def assert_same_losses(run, other):
@@ -94,19 +95,18 @@ def test_two_nodes_of_two_shard_within_and_replicate_between(flags, tmp_path, on
     assert_same_losses(run, only_run(tmp_path / "one"))
 
 
+LONG = {"max_iters": 120, "eval_interval": 20, "eval_iters": 2}
+
+
+@pytest.mark.parametrize("agree", [by_address, by_rendezvous])
 def test_a_rank_killed_on_the_other_node_is_started_again_in_the_same_run(
-    flags, tmp_path, only_run
+    agree, flags, tmp_path, only_run
 ):
     """Also on the node where nothing died, and which does not count a restart."""
-    shared = {"max_iters": 120, "eval_interval": 20, "eval_iters": 2}
     out = tmp_path / "two"
-    main(flags(tmp_path / "one", **shared))
-    argv = flags(out, **shared)
-    nodes = start_nodes(by_rendezvous(free_port()), argv, "--max-restarts=3")
-
-    give_up = time.monotonic() + PATIENCE_S
-    while last_iter(out) < 30 and time.monotonic() < give_up:
-        time.sleep(0.05)
+    main(flags(tmp_path / "one", **LONG))
+    nodes = start_nodes(agree(free_port()), flags(out, **LONG), "--max-restarts=3")
+    wait_for(lambda: last_iter(out) >= 30, "iteration 30")
     os.kill(rank_1(out), signal.SIGKILL)
 
     assert [node.wait(PATIENCE_S) for node in nodes] == [0, 0]
@@ -116,6 +116,43 @@ def test_a_rank_killed_on_the_other_node_is_started_again_in_the_same_run(
     assert last["from_iter"] in (20, 40)
     assert run.journal["superseded"]["iterations"] == first["last_iter"] + 1 - last["from_iter"]
     assert_same_losses(run, only_run(tmp_path / "one"))
+
+
+def test_a_node_that_is_lost_and_given_back_repeats_nothing(flags, tmp_path, only_run):
+    """Its rank tells the others before it goes: all save, and wait for a node in its place.
+
+    torchrun (torch 2.13) tells a node that comes later where the store is only if it makes one
+    for each start; else both give up after a minute.
+    """
+    out = tmp_path / "two"
+    main(flags(tmp_path / "one", **LONG))
+    how = (by_rendezvous(free_port()), flags(out, **LONG), "--max-restarts=3")
+    new_stores = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    kept, lost = start_nodes(*how, **new_stores)
+    wait_for(lambda: last_iter(out) >= 30, "iteration 30")
+    lost.kill()
+    lost.wait()
+    wait_for(lambda: status(out) == "interrupted", "end of the session")
+
+    given_back = start_node(1, *how, **new_stores)
+
+    assert [node.wait(PATIENCE_S) for node in (kept, given_back)] == [0, 0]
+    run = only_run(out)
+    assert len(run.journal["sessions"]) == 2
+    assert run.journal["superseded"]["iterations"] == 0
+    assert_same_losses(run, only_run(tmp_path / "one"))
+
+
+def wait_for(condition, what):
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, f"no {what} within {PATIENCE_S} s"
+        time.sleep(0.05)
+
+
+def status(out_dir):
+    (path,) = out_dir.glob("*.jsonl")
+    return eventlog.load_run(path).journal["status"]
 
 
 def last_iter(out_dir):

@@ -15,7 +15,7 @@ from trainer.training_logger import TrainingLogger
 ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_any_number_of_ranks_has_the_losses_of_one(
     world_size, flags, tmp_path, only_run, train_in_ranks
 ):

@@ -1,7 +1,15 @@
-"""Every phase, over real ranks: the same losses, a share of the bytes, and any checkpoint fits."""
+"""Every phase, over real ranks: the same losses, a share of the bytes, and any checkpoint fits.
 
+The default suite goes from each phase into another once; all the ways, in both formats:
+
+    pytest -m slow -n 0 tests/trainer/test_phases.py
+"""
+
+import functools
 import json
 import os
+import shutil
+from itertools import product
 
 import pytest
 import torch
@@ -20,6 +28,12 @@ PHASES = {
     "zero3": {"use_fsdp": True},
 }
 SHARED = {"gradient_accumulation_steps": 6, "n_layer": 2}
+FIRST_HALF = {"max_iters": 6, "lr_decay_iters": 12}
+
+
+def slow_but(quick, cases):
+    """All the cases, of which those that are not among the quick ones are marked slow."""
+    return [pytest.param(*c, marks=() if c in quick else pytest.mark.slow) for c in cases]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +42,22 @@ def straight(flags, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("straight")
     assert main(flags(out_dir, **SHARED)) == 0
     return out_dir
+
+
+@pytest.fixture(scope="module")
+def in_ranks(flags, tmp_path_factory, train_in_ranks):
+    """`in_ranks(2, "zero1", ...)`: the folder of such a run, made once; what each rank held."""
+
+    @functools.cache
+    def folder(n_ranks, phase, **more):
+        out_dir = tmp_path_factory.mktemp(phase)
+        argv = flags(out_dir, **SHARED, **PHASES[phase], **more)
+        held = tmp_path_factory.mktemp("held")
+        assert train_in_ranks(n_ranks, argv, lambda rank: bytes_held(rank, held)) == [0] * n_ranks
+        files = [held / f"rank{rank}.bytes" for rank in range(n_ranks)]
+        return out_dir, [json.loads(file.read_text()) for file in files]
+
+    return folder
 
 
 def assert_same_losses(run, other, tolerance=ROUNDING):
@@ -40,16 +70,14 @@ def assert_same_losses(run, other, tolerance=ROUNDING):
         assert row["val_loss"] == pytest.approx(its["val_loss"], abs=tolerance)
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-@pytest.mark.parametrize("phase", PHASES)
-def test_every_phase_has_the_losses_of_one_process(
-    phase, world_size, straight, flags, tmp_path, only_run, train_in_ranks
-):
-    argv = flags(tmp_path, **SHARED, **PHASES[phase])
+@pytest.mark.parametrize(
+    ("world_size", "phase"),
+    slow_but({(1, "zero1"), *product([2], PHASES)}, product([1, 2], PHASES)),
+)
+def test_every_phase_has_the_losses_of_one_process(phase, world_size, straight, in_ranks, only_run):
+    folder, _ = in_ranks(world_size, phase)
 
-    assert train_in_ranks(world_size, argv) == [0] * world_size
-
-    run = only_run(tmp_path)
+    run = only_run(folder)
     assert_same_losses(run, only_run(straight))
     assert run.metadata["use_zero1"] == (phase == "zero1")
     assert run.metadata["use_fsdp"] == (phase in ("zero2", "zero3"))
@@ -69,44 +97,56 @@ def test_fsdp_over_groups_of_ranks_or_with_activations_computed_twice_has_them_t
     assert_same_losses(only_run(tmp_path / "n"), only_run(tmp_path / "one"))
 
 
-@pytest.mark.parametrize("format", ["full", "sharded"])
 @pytest.mark.parametrize(
-    ("first", "then"),
-    [
-        ((2, "zero1"), (1, "ddp")),
-        ((2, "zero1"), (3, "zero3")),
-        ((2, "zero3"), (3, "zero1")),
-        ((1, "ddp"), (2, "zero2")),
-        ((3, "zero3"), (2, "ddp")),
-    ],
-    ids=lambda one: f"{one[1]}-on-{one[0]}",
+    ("first", "then", "format"),
+    slow_but(
+        {
+            ((2, "zero1"), (1, "ddp"), "full"),
+            ((2, "zero1"), (3, "zero3"), "sharded"),
+            ((1, "ddp"), (2, "zero2"), "full"),
+            ((2, "zero3"), (3, "zero1"), "sharded"),
+        },
+        [
+            (*way, format)
+            for way in (
+                ((2, "zero1"), (1, "ddp")),
+                ((2, "zero1"), (3, "zero3")),
+                ((2, "zero3"), (3, "zero1")),
+                ((1, "ddp"), (2, "zero2")),
+                ((3, "zero3"), (2, "ddp")),
+            )
+            for format in ("full", "sharded")
+        ],
+    ),
+    ids=lambda one: one if isinstance(one, str) else f"{one[1]}-on-{one[0]}",
 )
 def test_a_run_goes_on_in_another_phase_at_another_world_size(
-    first, then, format, straight, flags, tmp_path, only_run, train_in_ranks
+    first, then, format, straight, in_ranks, flags, tmp_path, only_run, train_in_ranks
 ):
-    for (n_ranks, phase), how in (
-        (first, {"max_iters": 6, "lr_decay_iters": 12}),
-        (then, {"init_from": "resume"}),
-    ):
-        argv = flags(tmp_path, **SHARED, **PHASES[phase], **how, checkpoint_format=format)
-        assert train_in_ranks(n_ranks, argv) == [0] * n_ranks
+    half, _ = in_ranks(*first, **FIRST_HALF, checkpoint_format=format)
+    out, (n_ranks, phase) = tmp_path / "out", then
+    shutil.copytree(half, out, symlinks=True)
 
-    run = only_run(tmp_path)
+    argv = flags(out, **SHARED, **PHASES[phase], init_from="resume", checkpoint_format=format)
+    assert train_in_ranks(n_ranks, argv) == [0] * n_ranks
+
+    run = only_run(out)
     assert_same_losses(run, only_run(straight))
     assert [s["last_iter"] for s in run.journal["sessions"]] == [6, 12]
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_in_its_own_phase_a_resumed_run_has_the_losses_bit_for_bit(
-    phase, flags, tmp_path, only_run, train_in_ranks
+    phase, in_ranks, flags, tmp_path, only_run, train_in_ranks
 ):
-    argv = {**SHARED, **PHASES[phase], "checkpoint_format": "sharded"}
-    train_in_ranks(2, flags(tmp_path / "whole", **argv))
-    train_in_ranks(2, flags(tmp_path / "parts", **argv, max_iters=6, lr_decay_iters=12))
+    whole, _ = in_ranks(2, phase)
+    half, _ = in_ranks(2, phase, **FIRST_HALF, checkpoint_format="sharded")
+    out, sharded = tmp_path / "out", {**SHARED, **PHASES[phase], "checkpoint_format": "sharded"}
+    shutil.copytree(half, out, symlinks=True)
 
-    assert train_in_ranks(2, flags(tmp_path / "parts", **argv, init_from="resume")) == [0, 0]
+    assert train_in_ranks(2, flags(out, **sharded, init_from="resume")) == [0, 0]
 
-    assert_same_losses(only_run(tmp_path / "parts"), only_run(tmp_path / "whole"), tolerance=0)
+    assert_same_losses(only_run(out), only_run(whole), tolerance=0)
 
 
 def bytes_held(rank, folder):
@@ -138,17 +178,8 @@ def local_bytes(tensor):
     return local.numel() * local.element_size()
 
 
-def test_zero1_divides_the_state_and_fsdp_the_parameters_too(
-    flags, tmp_path, train_in_ranks, straight
-):
-    held = {}
-    for phase, how in PHASES.items():
-        folder = tmp_path / phase
-        folder.mkdir()
-        argv = flags(folder, **SHARED, **how, max_iters=1)
-        assert train_in_ranks(2, argv, lambda rank, f=folder: bytes_held(rank, f)) == [0, 0]
-        files = [folder / f"rank{rank}.bytes" for rank in (0, 1)]
-        held[phase] = [json.loads(file.read_text()) for file in files]
+def test_zero1_divides_the_state_and_fsdp_the_parameters_too(in_ranks):
+    held = {phase: in_ranks(2, phase)[1] for phase in PHASES}
 
     whole = held["ddp"][0]
     for rank in (0, 1):
@@ -160,20 +191,26 @@ def test_zero1_divides_the_state_and_fsdp_the_parameters_too(
     assert sum(r["optimizer"] for r in held["zero1"]) == whole["optimizer"]
 
 
-@pytest.mark.parametrize("phase", ["ddp", "zero1", "zero3"])
+@pytest.fixture(scope="module")
+def straight_with_muon(flags, tmp_path_factory):
+    out_dir = tmp_path_factory.mktemp("muon")
+    assert main(flags(out_dir, **SHARED, optimizer="muon")) == 0
+    return out_dir
+
+
+@pytest.mark.parametrize("phase", [pytest.param("ddp", marks=pytest.mark.slow), "zero1", "zero3"])
 def test_muon_trains_in_every_phase_and_goes_on_in_another(
-    phase, flags, tmp_path, only_run, train_in_ranks
+    phase, straight_with_muon, flags, tmp_path, only_run, train_in_ranks
 ):
     """Its bfloat16 iteration doubles what rounding does: 1e-3 of a gradient norm."""
     shared = {**SHARED, "optimizer": "muon"}
-    main(flags(tmp_path / "one", **shared))
-    halves = flags(tmp_path / "two", **shared, **PHASES[phase], max_iters=6, lr_decay_iters=12)
-    assert train_in_ranks(2, halves) == [0, 0]
+    half = flags(tmp_path, **shared, **PHASES[phase], **FIRST_HALF)
+    assert train_in_ranks(2, half) == [0, 0]
 
-    assert main(flags(tmp_path / "two", **shared, init_from="resume")) == 0
+    assert main(flags(tmp_path, **shared, init_from="resume")) == 0
 
-    run = only_run(tmp_path / "two")
-    assert_same_losses(run, only_run(tmp_path / "one"), tolerance=2e-3)
+    run = only_run(tmp_path)
+    assert_same_losses(run, only_run(straight_with_muon), tolerance=2e-3)
     assert run.training_iterations[-1]["loss"] < run.training_iterations[0]["loss"] - 0.3
 
 

@@ -181,13 +181,23 @@ def test_a_rank_whose_disk_refuses_costs_a_checkpoint_and_no_run(
 # Killed while the thread writes
 
 
+TWICE = {"max_iters": 18, "keep_checkpoints": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(flags, tmp_path_factory, train_in_ranks):
+    """The folder of a run of two ranks that nobody killed."""
+    out_dir = tmp_path_factory.mktemp("whole")
+    assert train_in_ranks(2, flags(out_dir, **TWICE)) == [0, 0]
+    return out_dir
+
+
 @pytest.mark.parametrize(("victim", "format"), [(0, "full"), (0, "sharded"), (1, "sharded")])
 def test_killed_while_it_saves_the_checkpoint_before_stands_and_is_chosen(
-    victim, format, flags, tmp_path, only_run, train_in_ranks, losses, capfd
+    victim, format, whole, flags, tmp_path, only_run, train_in_ranks, losses, capfd
 ):
     """In the middle of the second file, with the loop some iterations on; no rank hangs."""
-    shared = {"max_iters": 18, "checkpoint_format": format, "keep_checkpoints": 2}
-    assert train_in_ranks(2, flags(tmp_path / "whole", **shared)) == [0, 0]
+    shared = {**TWICE, "checkpoint_format": format}
 
     def die_in_the_second(rank):
         if rank == victim:
@@ -217,7 +227,7 @@ def test_killed_while_it_saves_the_checkpoint_before_stands_and_is_chosen(
 
     assert train_in_ranks(2, flags(out, **shared, init_from="auto")) == [0, 0]
 
-    assert losses(only_run(out)) == losses(only_run(tmp_path / "whole"))
+    assert losses(only_run(out)) == losses(only_run(whole))
     assert "passed over" not in capfd.readouterr().err
     assert not list(out.glob(".ckpt.*.partial"))
 
