@@ -24,6 +24,9 @@ by any name, a row a step, in the run's `metrics`. A W&B script moves by its imp
 *Annotating.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its
 own beside the journal.
 
+*Many ranks.* `open_run(journal=..., rank=3)` gives a rank a journal of its own beside the run's;
+`find_ranks` finds them.
+
 *Resuming.* A new session in the same journal, with the iteration it starts from. A cut
 tail is moved aside first, so that nothing is ever glued to it.
 
@@ -52,6 +55,7 @@ from eventlog.face import finish, init, log, module_attribute
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
+from eventlog.ranks import find_ranks
 from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
@@ -81,6 +85,7 @@ __all__ = [
     "atomic_write",
     "compact",
     "compare_runs",
+    "find_ranks",
     "finish",
     "init",
     "is_locked",

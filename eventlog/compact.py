@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from eventlog.disk import DISK, Disk, atomic_write, is_locked
+from eventlog.errors import EventlogError
 from eventlog.load import Folding, PathLike
+from eventlog.ranks import RANK_SUFFIX
 from eventlog.run import Run
 
 SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
@@ -42,6 +44,10 @@ def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
 
 def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = DISK) -> Run:
     """Read on in a journal and write its run JSON; as `compact`."""
+    if folding.path.suffix == RANK_SUFFIX:  # its run JSON would pass for a run
+        raise EventlogError(
+            f"{folding.path}: is a rank's journal and has no run JSON; see: runs ranks"
+        )
     while True:
         alive = is_locked(folding.path)
         folding.read_on(to_the_end=not alive)

@@ -22,13 +22,13 @@ import orjson
 from eventlog.metrics import Metrics, step_of
 from eventlog.record import TRAILER_BYTES, Record
 from eventlog.run import Row, Rows, Run, compact_row, encode_row
+from eventlog.stretch import FIGURES, ITERATION, Stretch
 
 MFU_UNKNOWN = -100.0
 """What the guide's logs hold where MFU is not known, as in the first iterations."""
 
 # The guide's fields first and in its order, whatever order they were logged in.
 _ITERATION: Row = {"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN}
-_ITERATION_BEGINS = b'"event":"iter","iter":'
 _ITERATION_AT = len(b'"event":"iter",')
 _EVAL: Row = {"iter": None, "train_loss": None, "val_loss": None, "lr": None}
 _CHECKPOINT: Row = {"iter": None, "val_loss": None, "path": None}
@@ -161,6 +161,23 @@ class Fold:
             case "error":
                 session.last_words = str(fields.get("error", "an error"))
 
+    def add_stretch(self, stretch: Stretch) -> None:
+        """Fold many iterations in, as if one by one."""
+        session = self.sessions.get(stretch.s)
+        if session is None or not self._iters or stretch.iters[0] <= self._iters[-1]:
+            for record in stretch.records():
+                self.add(record)
+            return
+        self.kinds["iter"] += len(stretch)
+        self.last = session.last = stretch.last.t
+        session.n_records += len(stretch)
+        self.position = session.last_iter = stretch.iters[-1]
+        self._iters.extend(stretch.iters)
+        self._rows.extend(stretch.rows())
+        self._losses.extend(stretch.losses)
+        self._times_ms.extend(stretch.times_ms)
+        self._mfus.extend(stretch.mfus)
+
     def _open(self, fields: dict[str, Any], session: SessionFold) -> None:
         session.opened = fields
         if isinstance(fields.get("started"), str) and len(self.sessions) == 1:
@@ -210,7 +227,7 @@ class Fold:
         i = fields["iter"]
         if self._iters and i <= self._iters[-1]:
             self._rewind(i)
-        at = line.find(_ITERATION_BEGINS)
+        at = line.find(ITERATION)
         if at >= 0 and self._is_usual(tuple(fields)) and type(fields["mfu"]) in (float, int):
             # The line's own bytes: to encode the fields anew costs 0.9 µs, a third of the fold.
             row = b"{%b}" % line[at + _ITERATION_AT : -TRAILER_BYTES]
@@ -228,7 +245,7 @@ class Fold:
     def _is_usual(self, names: tuple[str, ...]) -> bool:
         """Whether the fields stand as in the guide; nearly all lines of a run have the same."""
         if names != self._names:
-            if names[:4] != tuple(_ITERATION):
+            if names[: len(FIGURES)] != FIGURES:
                 return False
             self._names = names
         return True

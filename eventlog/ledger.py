@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from eventlog.record import FORMAT, Record
+from eventlog.stretch import Stretch
 
 DEFECTS = {
     "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
@@ -202,6 +203,16 @@ class Ledger:
             return Verdict.FOREIGN
         self.n_records += 1
         return Verdict.OURS
+
+    def admit_stretch(self, stretch: Stretch) -> bool:
+        """Enter what follows the session's last record at once; False: it must go one by one."""
+        numbers = self._sessions[stretch.s]
+        if stretch.n != numbers.end or numbers.foreign is not None:
+            return False
+        numbers.crcs[-1].extend(stretch.crcs)
+        numbers.end += len(stretch)
+        self.n_records += len(stretch)
+        return True
 
     def _check_open(self, record: Record, numbers: Numbers, file: str) -> None:
         number = record.fields.get("format", FORMAT)

@@ -9,9 +9,11 @@ from typing import Any
 from eventlog.disk import is_locked
 from eventlog.errors import NewerFormat, UnreadableRun
 from eventlog.fold import Fold, number, summarize
+from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
 from eventlog.record import FORMAT
 from eventlog.run import Run, parse_run
+from eventlog.stretch import Stretch
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -34,8 +36,11 @@ class Folding:
         if self.reader.is_outdated:
             self.reader.restart()
             self.fold = Fold()
-        for record in self.reader.read_on(to_the_end=to_the_end):
-            self.fold.add(record)
+        for item in self.reader.read_stretches_on(to_the_end=to_the_end):
+            if isinstance(item, Stretch):
+                self.fold.add_stretch(item)
+            else:
+                self.fold.add(item)
 
     def run(self, *, alive: bool, with_superseded: bool = False) -> Run:
         """The run as read so far.
@@ -74,7 +79,7 @@ class Folding:
 
 
 def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
-    """The run in `path`, a journal (`.jsonl`) or a run JSON; a summary is always there.
+    """The run in `path`, a journal (`.jsonl`, a rank's) or a run JSON; a summary is always there.
 
     A journal is read as it is now, so a live or crashed run needs nothing to be run first.
     `with_superseded` (of a journal): rows that a later take replaced are in `run.journal`.
@@ -84,7 +89,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
         OSError: no such file, or not to be read.
     """
     path = Path(path)
-    if path.suffix == JOURNAL_SUFFIX:
+    if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX):
         alive = is_locked(path)
         folding = Folding(path)
         folding.read_on(to_the_end=not alive)

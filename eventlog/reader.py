@@ -18,6 +18,7 @@ from eventlog.appender import SEGMENT_SUFFIX
 from eventlog.ledger import Defect, Ledger
 from eventlog.record import Record
 from eventlog.scan import Scanner, read_chunks
+from eventlog.stretch import Stretch, singly
 
 
 def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -40,7 +41,7 @@ class Reader:
         """Forget all that was read."""
         self._start = start
         self.ledger = Ledger()
-        self.journal = Scanner(self.ledger)
+        self.journal = Scanner(self.ledger, in_stretches=True)
         self._segments: dict[Path, Scanner] = {}
         self._folders = [self.path.parent]
         self._found: list[tuple[int, Path, str]] = []  # segments, as of the latest look
@@ -88,6 +89,10 @@ class Reader:
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
         """
+        return singly(self.read_stretches_on(to_the_end=to_the_end))
+
+    def read_stretches_on(self, *, to_the_end: bool) -> Iterator[Record | Stretch]:
+        """As `read_on`, and many iterations at once where nothing is unusual about them."""
         # Looked for once: a folder may have ten thousand runs.
         self._found = self._find_segments(self._folders)
         journal = self._read(self.path, self.journal, to_the_end, self._start)
@@ -95,29 +100,29 @@ class Reader:
         for s, group in groupby(journal, key=attrgetter("s")):
             first = next(group)
             self._sessions.setdefault(s)
-            if first.event == "open":
+            if isinstance(first, Record) and first.event == "open":
                 self._note_fallback(first)
                 yield from self._read_strangers(to_the_end, before=first.t)
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
-            yield from heapq.merge(whole, *segments, key=attrgetter("n")) if segments else whole
+            yield from _by_number([whole, *segments]) if segments else whole
             done.add(s)
         for s in [s for s in self._sessions if s not in done]:
-            yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
+            yield from _by_number(self._read_segments(s, to_the_end))
         yield from self._read_strangers(to_the_end)
         self._ended = to_the_end
 
     def _read(
         self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
-    ) -> Iterator[Record]:
+    ) -> Iterator[Record | Stretch]:
         scanner.forget_pending()  # it may be a torn line that was cut since
         for chunk in read_chunks(path, start + scanner.size_bytes):
-            yield from scanner.feed(chunk)
+            yield from scanner.feed_on(chunk)
         if to_the_end:
             yield from scanner.finish()
 
-    def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record]]:
+    def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Stretch]]:
         """What the segments of session `s` have that was not given, a stream for each."""
         return [
             self._read(path, self._scanner(path), to_the_end)
@@ -136,7 +141,7 @@ class Reader:
         for t, s in sorted((self._first_time(s), s) for s in found):
             if t < before or before == _LATEST:
                 self._sessions.setdefault(s)
-                yield from heapq.merge(*self._read_segments(s, to_the_end), key=attrgetter("n"))
+                yield from _by_number(self._read_segments(s, to_the_end))
 
     def _first_time(self, s: str) -> str:
         """When the first record was written that the segments of `s` begin with."""
@@ -156,7 +161,8 @@ class Reader:
                 for name in os.listdir(folder):  # of 20,000 files: 8 ms; Path.glob takes 22
                     if name.endswith(SEGMENT_SUFFIX) and name.startswith(begin):
                         s, _, k = name[len(begin) : -len(SEGMENT_SUFFIX)].partition(".")
-                        found.append((int(k) if k.isdecimal() else 0, folder / name, s))
+                        if k.isdecimal():  # else it is of a rank: <stem>.rank3.<session>.<k>
+                            found.append((int(k), folder / name, s))
         return sorted(found)
 
     def _note_fallback(self, record: Record) -> None:
@@ -164,3 +170,8 @@ class Reader:
         if isinstance(folder, str) and Path(folder) not in self._folders:
             self._folders.append(Path(folder))
             self._found = sorted([*self._found, *self._find_segments([Path(folder)])])
+
+
+def _by_number(streams: list[Iterator[Record | Stretch]]) -> Iterator[Record]:
+    """The records of one session from all its files, in its order."""
+    return heapq.merge(*map(singly, streams), key=attrgetter("n"))

@@ -101,12 +101,6 @@ def _name(event: str) -> str:
     return orjson.dumps(_text(event)).decode()
 
 
-def verify(line: bytes) -> bool:
-    """Whether a line (without LF) is a record whose checksum holds."""
-    body = line[:-TRAILER_BYTES]
-    return line[-TRAILER_BYTES:] == b'%b%08x"}' % (CRC_KEY, crc32(body)) and body[:5] == HEAD
-
-
 def decode(line: bytes, offset: int = 0) -> Record | None:
     """The record of a line (without LF), or None if it is not one."""
     body = line[:-TRAILER_BYTES]

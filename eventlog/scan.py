@@ -33,6 +33,7 @@ from eventlog.record import (
     decode,
     encode,
 )
+from eventlog.stretch import ITERATION, Stretch, singly, stretch_after
 
 CHUNK_BYTES = (
     1 << 16
@@ -44,15 +45,24 @@ _IDENTITY = re.compile(rb'\{"n":(\d{1,18}),"s":"([0-9a-f]{8})"')
 _BOM = b"\xef\xbb\xbf"
 _NUL_RUN = b"\0" * 8  # fewer are a flipped byte; what a power loss leaves is whole sectors
 MAX_DEFECTS = 10_000  # a file that is no journal at all must not fill the memory with its defects
+_LEAST_LINES = 8  # fewer are read sooner one by one
 _MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
 _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
+
+
+Items = list[Record | Stretch]
 
 
 class Scanner:
     """Reads one journal, given in pieces. `feed` while it grows, `finish` at its end."""
 
-    def __init__(self, ledger: Ledger | None = None, file: str = "") -> None:
-        """A scanner of one file; `ledger` is shared where a run has several (segments)."""
+    def __init__(
+        self, ledger: Ledger | None = None, file: str = "", *, in_stretches: bool = False
+    ) -> None:
+        """A scanner of one file; `ledger` is shared where a run has several (segments).
+
+        `in_stretches`: many iterations at once, where `feed_on` finds them.
+        """
         self.ledger = ledger or Ledger()
         self.file = file
         """The name its defects bear; none for a journal's own file."""
@@ -60,6 +70,7 @@ class Scanner:
         """Bytes read as whole lines; after `finish`, all bytes."""
         self.crc = 0
         """CRC-32 of those bytes."""
+        self._in_stretches = in_stretches
         self._rest = b""  # the beginning of a line whose end has not come yet
         self._found: list[Defect] = []
         self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
@@ -85,12 +96,20 @@ class Scanner:
 
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data`, the journal's next bytes, completes."""
+        return list(singly(iter(self.feed_on(data))))
+
+    def feed_on(self, data: bytes) -> Items:
+        """As `feed`; many iterations at once if that was asked for."""
         data = self._rest + data
         end = data.rfind(b"\n") + 1
-        records: list[Record] = []
+        records: Items = []
         if end:
             offset = self._advance(data[:end])
-            for line in data[: end - 1].split(b"\n"):
+            lines = data[: end - 1].split(b"\n")
+            rows_at = [line.find(ITERATION) if self._in_stretches else -1 for line in lines] + [-1]
+            at = singly_to = 0
+            while at < len(lines):
+                line = lines[at]
                 record = decode(line, offset)
                 if record is None:
                     over = self._over(line, offset, records)
@@ -98,13 +117,32 @@ class Scanner:
                 else:
                     self._admit(record, records)
                 offset += len(line) + 1
+                at += 1
+                if record is not None and rows_at[at - 1] >= 0 and at >= singly_to:
+                    singly_to = rows_at.index(-1, at)  # if not all of these, then one by one
+                    if self._stretch(record, lines[at:singly_to], rows_at[at:singly_to], records):
+                        offset += sum(map(len, lines[at:singly_to])) + singly_to - at
+                        at = singly_to
         self._rest = data[end:]
         over = self._over(self._rest, self.size_bytes, records)
         self._advance(self._rest[:over])
         self._rest = self._rest[over:]
         return records
 
-    def _over(self, line: bytes, offset: int, records: list[Record]) -> int:
+    def _stretch(
+        self, record: Record, lines: list[bytes], rows_at: list[int], records: Items
+    ) -> bool:
+        """Take `lines` behind `record` at once, if they are what usually follows an iteration."""
+        if len(lines) < _LEAST_LINES or record.event != "iter":
+            return False
+        stretch = stretch_after(record, lines, rows_at)
+        if stretch is None or not self.ledger.admit_stretch(stretch):
+            return False
+        records.append(stretch)
+        self._last = stretch.last
+        return True
+
+    def _over(self, line: bytes, offset: int, records: Items) -> int:
         """Let go of the beginning of a line that is too long for one; how many bytes of it.
 
         What is kept is more than one line can be: a whole one may still end there.
@@ -118,7 +156,7 @@ class Scanner:
     def finish(self) -> list[Record]:
         """The journal ends here: the records in a last line without LF."""
         rest, self._rest = self._rest, b""
-        records: list[Record] = []
+        records: Items = []
         offset = self._advance(rest)
         record = decode(rest, offset)
         if record is not None:
@@ -131,7 +169,7 @@ class Scanner:
         elif rest:
             self._salvage(rest, offset, records, last_line=True)
         self._settle(None)
-        return records
+        return list(singly(iter(records)))
 
     def forget_pending(self) -> None:
         """Drop a line that has no end yet; the next bytes are to be those at `size_bytes`."""
@@ -144,7 +182,7 @@ class Scanner:
         self.size_bytes += len(data)
         return offset
 
-    def _admit(self, record: Record, records: list[Record]) -> None:
+    def _admit(self, record: Record, records: Items) -> None:
         """Take a verified record, unless the ledger knows it or it is not ours."""
         verdict = self.ledger.admit(record, after=self._last, file=self.file)
         if verdict is Verdict.REPEATED:
@@ -155,9 +193,7 @@ class Scanner:
         if verdict is Verdict.OURS:
             records.append(record)
 
-    def _salvage(
-        self, line: bytes, offset: int, records: list[Record], last_line: bool = False
-    ) -> None:
+    def _salvage(self, line: bytes, offset: int, records: Items, last_line: bool = False) -> None:
         """Take the records inside a line that is not one, and name the bytes between them.
 
         A record ends where its checksum does, so each end is looked for first, and before

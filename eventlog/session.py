@@ -32,6 +32,7 @@ from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
 from eventlog.fold import MFU_UNKNOWN
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
+from eventlog.ranks import rank_path
 from eventlog.reader import scan
 from eventlog.record import FORMAT, encode, plain_json
 
@@ -47,6 +48,7 @@ def open_run(
     run_name: str | None = None,
     run_id: str | None = None,
     journal: PathLike | None = None,
+    rank: int | None = None,
     config: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     from_iter: int | None = None,
@@ -67,6 +69,8 @@ def open_run(
     Args:
         run_id: the new run's identity; by default 32 random hex digits.
         journal: an existing journal to continue in a new session.
+        rank: log into the journal of this rank, beside the `journal` of the run, which another
+            process may be writing. There is no run JSON of it.
         from_iter: the first iteration this session takes. What earlier sessions logged of
             it and of later ones stays in the journal but leaves the run: one curve.
         checkpoint: the file the weights were taken from.
@@ -84,15 +88,19 @@ def open_run(
     Raises:
         JournalLocked: another process is writing that journal.
         OSError: the folder or the journal cannot be written.
-        ValueError: there is no such policy.
+        ValueError: there is no such policy; `rank` without `journal`.
     """
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: it is one of {get_args(Durability)}")
+    if rank is not None and journal is None:
+        raise ValueError(f"rank={rank}: needs the journal of the run whose rank it is")
     out_dir = Path(out_dir)
     opening: dict[str, Any] = {"format": FORMAT}
     if journal is not None:
         path = Path(journal)
         opening |= _identity_of(path)
+        if rank is not None:
+            path, save_interval = rank_path(path, rank), 0
     else:
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import eventlog
-from tools import compare, diff, ls, note, show
+from tools import compare, diff, ls, note, ranks, show
 from tools.live import guard, serve, watch
 from tools.pictures import plot
 from tools.runs import Refusal
@@ -27,6 +27,7 @@ ROOMS = (
     note,
     diff,
     compare,
+    ranks,
     plot,
     export,
     imports,

@@ -70,7 +70,9 @@ def listed(names: list[str], where: str | None = None) -> list[Row]:
 
 def _ls(arguments: argparse.Namespace) -> int:
     rows = rows_.sort(listed(arguments.paths, arguments.where), arguments.sort)[: arguments.limit]
-    columns = COLUMNS | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
+    has_groups = any(row["metadata"].get("group") for row in rows)
+    columns = {"group": "group"} if has_groups else {}
+    columns = COLUMNS | columns | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
     if arguments.columns:
         names = [name.strip() for name in arguments.columns.split(",") if name.strip()]
         columns = {rows_.check_field(rows, name, "--columns"): name for name in names}

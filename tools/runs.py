@@ -21,6 +21,7 @@ import eventlog
 
 SUFFIXES = (".json", ".jsonl")
 SEGMENT_SUFFIX = ".segment"
+STUDY = "study.jsonl"
 FOLDER = "out"
 """Where names are looked for that do not say where."""
 
@@ -66,7 +67,7 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            paths = _in_folder(path)
+            paths = _of_study(path) or _in_folder(path)
         elif path.exists():
             paths = [path]
         elif _is_glob(os.fspath(name)):
@@ -117,6 +118,14 @@ def _in_folder(folder: Path) -> list[Path]:
                 name = snapshot
         taken.append(folder / name)
     return taken
+
+
+def _of_study(folder: Path) -> list[Path]:
+    """The runs of a study's trials; its own journal is none. Nothing if it is no study."""
+    if not (folder / STUDY).exists():
+        return []
+    trials = sorted(folder.glob("trial_[0-9]*"))
+    return [path for trial in trials if trial.is_dir() for path in _in_folder(trial)]
 
 
 def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
@@ -230,7 +239,7 @@ def whole(name: str | os.PathLike[str]) -> eventlog.Run:
 def load_at(path: Path) -> Found:
     """The run in one file, whole."""
     try:
-        _refuse_what_is_no_run(path)
+        refuse_what_is_no_run(path)
         return _as_it_is_now(Found(path, eventlog.load_run(path)))
     except (eventlog.EventlogError, OSError) as error:
         journal = journal_of(path)
@@ -308,7 +317,7 @@ SUMMARY_KEYS = (
 )  # fmt: skip
 
 
-def _refuse_what_is_no_run(path: Path) -> None:
+def refuse_what_is_no_run(path: Path) -> None:
     """Do not read gigabytes of something else to the end only to say that it is no run.
 
     Raises:

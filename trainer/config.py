@@ -39,6 +39,7 @@ class TrainConfig:
     save_log_to_json: bool = flag(True, "logging", "keep the journal and the run JSON")
     log_save_interval: int = flag(100, "logging", "iterations between updates of the run JSON")
     log_iterations: bool = flag(True, "logging", "False: only evaluations and checkpoints")
+    log_ranks: bool = flag(False, "logging", "a journal a rank, of its own work: see `runs ranks`")
     log_system: bool = flag(False, "logging", "also log what CPU, memory, disk and GPUs do")
     wandb_log: bool = flag(False, "logging", "also log to Weights & Biases")
     wandb_project: str = flag("owt", "logging", "project there")

@@ -201,17 +201,28 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self._is_cuda = device.type == "cuda"
         self._started = self._now()
+        self._lap: Any = None
         self._stopped: Any = None
+
+    def lap(self) -> None:
+        self._lap = self._now()
 
     def stop(self) -> None:
         self._stopped = self._now()
 
     def time_ms(self) -> float:
         """On CUDA it waits until the device has come to `stop`."""
+        return self._until(self._stopped)
+
+    def lap_ms(self) -> float:
+        """From the beginning to `lap`."""
+        return self._until(self._lap)
+
+    def _until(self, then: Any) -> float:
         if not self._is_cuda:
-            return float(1000 * (self._stopped - self._started))
-        self._stopped.synchronize()
-        return float(self._started.elapsed_time(self._stopped))
+            return float(1000 * (then - self._started))
+        then.synchronize()
+        return float(self._started.elapsed_time(then))
 
     def _now(self) -> Any:
         if not self._is_cuda:

@@ -252,7 +252,10 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     run.say(f"{ranks.world_size} x {device.type}, {metadata['dtype']}, {phase.name}")
     if no_triton:
         run.say(f"--use_triton=True: {no_triton}; going on without")
-    ranks.on_main(lambda: open_log(run, metadata, begin))
+    beside = ranks.on_main(lambda: open_log(run, metadata, begin))
+    if config.log_ranks and beside is not None:
+        from_iter = run.iter_num if begin.goes_on else None
+        logger.open_rank(*beside, world_size=ranks.world_size, from_iter=from_iter)
     run.is_overtaken = begin.goes_on and ranks.on_main(
         lambda: checkpoint.written_ns(Path(config.out_dir)) != begin.newest_ns
     )
@@ -336,6 +339,7 @@ def new_logger(config: TrainConfig, ranks: Ranks) -> TrainingLogger:
     return TrainingLogger(
         Path(config.out_dir),
         is_main=ranks.is_main,
+        rank=ranks.rank if config.log_ranks else None,
         save_log_to_json=config.save_log_to_json,
         log_iterations=config.log_iterations,
         log_save_interval=config.log_save_interval,
@@ -381,8 +385,8 @@ def model_config(config: TrainConfig, n_tokens: int) -> GPTConfig:
     )
 
 
-def open_log(run: Run, metadata: dict[str, Any], begin: Beginning) -> None:
-    """Begin the log, or go on with the one that the checkpoint remembers."""
+def open_log(run: Run, metadata: dict[str, Any], begin: Beginning) -> tuple[Path, str] | None:
+    """Begin the log, or go on with the one that the checkpoint remembers: journal and session."""
     config = run.config.as_dict()
     if begin.state is not None:
         run.say(f"going on from {begin.path} at iteration {run.iter_num}")
@@ -397,6 +401,8 @@ def open_log(run: Run, metadata: dict[str, Any], begin: Beginning) -> None:
     )
     if run.logger.journal_path is not None:
         run.say(f"logging to {run.logger.journal_path}")
+    journal, position = run.logger.journal_path, run.logger.position
+    return (journal, position["session"]) if journal is not None and position else None
 
 
 def placed(value: Tensor, parameter: Tensor) -> Tensor:

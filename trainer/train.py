@@ -163,6 +163,8 @@ def train(run: Run, interrupt: Interrupt) -> None:
             with phase.gradient_sync(run.network, enabled=is_last):
                 with run.autocast:
                     _, loss = run.network(x, y)
+                if is_last:
+                    watch.lap()  # from here on the ranks wait for each other
                 run.loss_scale.scaled(loss / run.n_micro_steps).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
 
@@ -243,6 +245,7 @@ class StepLog:
             **run.ranks.peak_memory(),
             **more,
         )
+        run.logger.log_rank(iter_num, step.watch.lap_ms(), time_ms)
         if iter_num == self._first_iter:
             self._second_at = time.monotonic()  # the first one says little about the others
         if iter_num % run.config.log_interval == 0:

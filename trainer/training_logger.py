@@ -1,6 +1,7 @@
 """The run's log: the only bridge from the trainer to `eventlog`, and to Weights & Biases.
 
-Which rank writes is decided here, once: on every rank but 0 each method does nothing.
+Which rank writes is decided here, once: on every rank but 0 each method does nothing, but for the
+journal that each rank may have of its own.
 
     from training_logger import compare_runs
     compare_runs(["out/run_20231031_162345.json", "out/run_20231031_171523.json"])
@@ -8,6 +9,7 @@ Which rank writes is decided here, once: on every rank but 0 each method does no
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from eventlog import MFU_UNKNOWN, EventlogError, Session, compare_runs, load_run
 __all__ = ["MFU_UNKNOWN", "TrainingLogger", "compare_runs", "journal_of_launch", "load_run"]
 
 
+ALIVE_EVERY_S = 2.0  # 100 bytes each: 4 MB a day and rank
+
+
 class TrainingLogger:
     """What happens in a run, written down as it happens. Nothing here stops the training.
 
@@ -24,6 +29,7 @@ class TrainingLogger:
 
     Args:
         is_main: whether this is rank 0, the one that writes.
+        rank: which one this is, if each is to have a journal of its own: see `open_rank`.
         save_log_to_json: False keeps no journal and no run JSON.
         log_iterations: False leaves `log_iter` out of the journal, for the longest runs.
         log_save_interval: iterations between two updates of the run JSON.
@@ -38,6 +44,7 @@ class TrainingLogger:
         out_dir: Path,
         *,
         is_main: bool = True,
+        rank: int | None = None,
         save_log_to_json: bool = True,
         log_iterations: bool = True,
         log_save_interval: int = 100,
@@ -56,6 +63,8 @@ class TrainingLogger:
         self._run_name = wandb_run_name
         self._session: Session | None = None
         self._wandb: Any = None
+        self._rank = rank
+        self._rank_log: RankLog | None = None
 
     def open(
         self,
@@ -105,6 +114,18 @@ class TrainingLogger:
                 config={**config, **metadata},
             )
 
+    def open_rank(
+        self, journal: Path, session: str, *, world_size: int, from_iter: int | None
+    ) -> None:
+        """Begin this rank's own journal, beside the run's; without it the training goes on."""
+        if self._rank is None:
+            return
+        told = {"rank": self._rank, "world_size": world_size, "session": session}
+        try:
+            self._rank_log = RankLog(journal, self._rank, told, from_iter)
+        except (EventlogError, OSError) as error:
+            print(f"rank {self._rank} keeps no journal: {error}", file=sys.stderr, flush=True)
+
     @property
     def run_path(self) -> Path | None:
         """The run JSON, or None where none is kept."""
@@ -134,6 +155,11 @@ class TrainingLogger:
             self._session.log_iter(iter, loss, time_ms, mfu, **more)
         self._log_to_wandb(iter, {"train/iter_loss": loss, "time_ms": time_ms, "mfu": mfu, **more})
 
+    def log_rank(self, iter: int, own_ms: float, time_ms: float) -> None:
+        """This rank's step: `own_ms` of its `time_ms` before it first waited for another."""
+        if self._rank_log is not None:
+            self._rank_log.session.log("iter", iter=iter, time_ms=time_ms, own_ms=own_ms)
+
     def log_eval(
         self, iter: int, train_loss: float, val_loss: float, lr: float | None = None, **more: Any
     ) -> None:
@@ -156,6 +182,8 @@ class TrainingLogger:
 
     def close(self, status: str = "completed", reason: str | None = None) -> None:
         """End the log: `completed`, `interrupted` or `failed`. The run JSON is then on disk."""
+        if self._rank_log is not None:
+            self._rank_log.close(status, reason)
         if self._session is not None:
             self._session.close(status, reason)
         if self._wandb is not None:
@@ -175,6 +203,31 @@ class TrainingLogger:
     def _give_up_wandb(self, error: Exception) -> None:
         print(f"wandb failed and is left out from here on: {error!r}", file=sys.stderr)
         self._wandb = None
+
+
+class RankLog:
+    """A rank's journal: its steps, and now and then that it lives.
+
+    Where a rank dies the others wait for it, with no step to log: the latest sign of life tells
+    which one it was.
+    """
+
+    def __init__(
+        self, journal: Path, rank: int, told: dict[str, Any], from_iter: int | None
+    ) -> None:
+        self.session = open_run(journal=journal, rank=rank, metadata=told, from_iter=from_iter)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="alive", daemon=True)
+        self._thread.start()
+
+    def close(self, status: str, reason: str | None) -> None:
+        self._end.set()
+        self._thread.join()
+        self.session.close(status, reason)
+
+    def _beat(self) -> None:
+        while not self._end.wait(ALIVE_EVERY_S):
+            self.session.log("alive")
 
 
 def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:

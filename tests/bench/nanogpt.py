@@ -35,7 +35,7 @@ SIZES = {
 RECIPE = {
     "learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 100, "beta1": 0.9, "beta2": 0.99,
     "weight_decay": 0.1, "grad_clip": 1.0, "dropout": 0.0, "gradient_accumulation_steps": 1,
-    "eval_iters": 20, "device": "cpu",
+    "device": "cpu",
 }  # fmt: skip
 
 
@@ -52,10 +52,22 @@ def main() -> int:
     parser.add_argument("--nanogpt", type=Path, required=True, metavar="PATH")
     parser.add_argument("--size", choices=SIZES, default="1.3M")
     parser.add_argument("--iters", type=int, default=300)
+    parser.add_argument(
+        "--eval-iters",
+        type=int,
+        default=200,
+        metavar="N",
+        help="batches of an eval: nanoGPT draws others each time, ours are fixed",
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     flags = SIZES[asked.size] | RECIPE
-    flags |= {"max_iters": asked.iters, "lr_decay_iters": asked.iters, "eval_interval": asked.iters}
+    flags |= {
+        "eval_iters": asked.eval_iters,
+        "max_iters": asked.iters,
+        "lr_decay_iters": asked.iters,
+        "eval_interval": asked.iters,
+    }
     env = os.environ | {"OMP_NUM_THREADS": str(asked.threads)}
     with tempfile.TemporaryDirectory() as folder:
         theirs = run_nanogpt(asked.nanogpt, flags, Path(folder), env)

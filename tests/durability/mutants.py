@@ -28,6 +28,7 @@ class Mutant(NamedTuple):
 
 
 SCAN = ("eventlog/test_scan.py",)
+STRETCH = ("eventlog/test_stretch.py",)
 FOLD = ("eventlog/test_fold.py",)
 JOURNAL = ("eventlog/test_journal.py",)
 STATES = ("durability/test_crash_states.py",)
@@ -149,9 +150,23 @@ MUTANTS = [
     Mutant(
         "a checksum is not compared",
         "record.py",
-        "line[-TRAILER_BYTES:] == b'%b%08x\"}' % (CRC_KEY, crc32(body))",
-        "line[-TRAILER_BYTES:-10] == CRC_KEY",
+        "line[-TRAILER_BYTES:] != b'%b%08x\"}' % (CRC_KEY, crc)",
+        "line[-TRAILER_BYTES:-10] != CRC_KEY",
         SCAN,
+    ),
+    Mutant(
+        "checksums of many lines at once are not compared",
+        "stretch.py",
+        "    if [line[-TRAILER_BYTES:] for line in lines] != trailers:\n        return None\n",
+        "",
+        STRETCH,
+    ),
+    Mutant(
+        "a gap does not end a stretch",
+        "stretch.py",
+        "ns != tuple(range(record.n + 1, record.n + 1 + n_lines))\n        or ",
+        "",
+        STRETCH,
     ),
     Mutant(
         "a record glued behind half a line is not found",

@@ -106,11 +106,13 @@ def cut_power(disk, folder, seed, *, sync_interval_s, longest_s):
 
 
 def watch(path, life_s):
-    """The last two states of a run JSON, looked at over and over for a while."""
-    states, end = [], time.monotonic() + life_s
+    """The last two states of a run JSON, looked at over and over for a while once it is there."""
+    states, end = [], time.monotonic() + 30
     while time.monotonic() < end:
         if path.exists():
             document = path.read_bytes()
+            if not states:
+                end = time.monotonic() + life_s
             if states[-1:] != [document]:
                 states = [*states[-1:], document]
         time.sleep(0.002)

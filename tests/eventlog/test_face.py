@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,26 @@ def test_whatever_is_logged_never_raises_and_the_run_can_be_read(calls):
     b"".join(found.to_json()).decode()
 
 
+def test_a_word_on_an_earlier_step_does_not_turn_the_runs_own_step_back():
+    with begin() as run:
+        run.log({"a": 1}, step=10)
+        run.log({"b": 2}, step=3, commit=True)
+        run.log({"c": 3})
+
+    assert [row["step"] for row in rows(run)] == [3, 10]
+    assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
+
+
+def test_never_minds_an_id_and_not_a_name_that_others_bear_too():
+    begin(name="mine").finish()
+
+    run = begin(name="mine", resume="never")
+    run.finish()
+
+    assert not run.resumed
+    assert len(list(Path("out").glob("mine_*.jsonl"))) == 2
+
+
 values = st.integers(0, 3) | st.floats(width=16) | st.sampled_from(["x", True, None])
 history = st.lists(
     st.tuples(
@@ -187,17 +208,20 @@ history = st.lists(
 
 @given(history)
 def test_any_history_of_logs_rewinds_and_resumes_is_the_one_curve_of_a_dict_of_dicts(story):
-    run, expected = begin(), {}
+    run, expected, is_new = begin(), {}, True
     for what, step, data in story:
         if what == "log":
             run.log(data, step=step)
+            if is_new:  # a session's first word on a step that was taken takes it again
+                expected = {i: row for i, row in expected.items() if i < step}
+            is_new = False
             expected[step] = expected.get(step, {}) | data
         else:
             if what == "rewind":
                 run.rewind(step)
             else:
                 run.finish()
-                run = begin(id=run.id, rewind_to=step)
+                run, is_new = begin(id=run.id, rewind_to=step), True
             expected = {i: row for i, row in expected.items() if i < step}
     run.finish()
 
@@ -579,6 +603,7 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_and_it_is_one_curve
 SCRIPT = """
 import {library} as wandb
 import random
+from pathlib import Path
 
 wandb.login()
 run = wandb.init(
@@ -587,18 +612,18 @@ run = wandb.init(
     name="baseline",
     config={{"learning_rate": 0.02, "architecture": "CNN", "epochs": 10}},
     tags=["baseline", "paper1"],
-    settings=wandb.Settings(start_method="thread"),
+    settings=wandb.Settings(console="off"),
 )
 wandb.define_metric("val/acc", summary="max")
 wandb.config.update({{"batch_size": 32}}, allow_val_change=True)
 offset = random.Random(wandb.config.epochs).random() / 5
-wandb.watch(object(), log_freq=100)
+Path("model.pt").write_text("weights")
 table = wandb.Table(columns=["image", "prediction"])
 for epoch in range(1, wandb.config["epochs"] + 1):
     acc = 1 - 2**-epoch - offset / epoch
     loss = 2**-epoch + offset / epoch
     wandb.log({{"train/loss": loss, "epoch": epoch}}, commit=False)
-    wandb.log({{"val/acc": acc, "images": [wandb.Image("x.png", caption="a cat")]}})
+    wandb.log({{"val/acc": acc, "images": [wandb.Html("<b>a cat</b>")]}})
     if acc > wandb.run.summary.get("best", 0):
         wandb.run.summary["best"] = acc
     table.add_data("x.png", "cat")
@@ -622,6 +647,20 @@ def test_a_wandb_script_moves_over_by_its_import_line():
     assert run.journal["tags"] == ["baseline", "paper1"]
     assert "Done: accuracy" in run.journal["notes"][0]["text"]
     assert done.stderr.count("\n") < 15
+
+
+@pytest.mark.slow
+def test_that_script_is_one_that_wandb_itself_takes(monkeypatch):
+    """pip install wandb && pytest -m slow -n 0 tests/eventlog/test_face.py"""
+    if find_spec("wandb") is None:
+        pytest.skip("pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "x")
+
+    done = run_program(SCRIPT.format(library="wandb"))
+
+    assert done.returncode == 0, done.stderr
+    assert list(Path("wandb").glob("offline-run-*/*.wandb"))
 
 
 def test_importing_the_face_leaves_the_rooms_where_they_are():

@@ -8,17 +8,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import eventlog
 from tools.cli import main
 from tools.runs import Refusal
-from tools.tuning import slots
-from tools.tuning.template import Template
+from tools.tuning import slots, space
+from tools.tuning.template import Template, trainer
 
 pytest.importorskip("optuna")
 pytest.importorskip("psutil")
+
+from tools.tuning.study import Metric, Plan, Study, config_of
+from tools.tuning.sweep import draw
 
 # A run of a formula: best at lr = 0.1. `nap` seconds pass between two evaluations.
 FAKE = """
@@ -205,17 +209,71 @@ def test_a_trial_worse_than_the_others_is_pruned_and_says_so(tmp_path, fake, cap
     assert (row["status"], row["tags"]) == ("interrupted", ["pruned"])
 
 
+def test_a_pruned_trial_says_so_even_where_its_tuner_dies_with_the_news(
+    tmp_path, fake, monkeypatch
+):
+    folder = tmp_path / "study"
+    monkeypatch.setattr(Study, "report", lambda self, number, iter_num, value: True)
+    monkeypatch.setattr(Study, "tell", lambda *_, **__: sys.exit("killed"))
+
+    with pytest.raises(SystemExit, match="killed"):
+        tune(folder, "--param", LR, "--command", fake + " --nap=0.1", "--trials", 1)
+
+    (journal,) = folder.glob("trial_0000/*.jsonl")
+    assert eventlog.load_run(journal).journal["tags"] == ["pruned"]
+
+
 def test_the_runs_of_a_study_are_a_group_with_their_parameters(tmp_path, fake, capsys):
     folder = tmp_path / "lr_study"
     tune(folder, "--param", "lr=0.1|0.2", "--command", fake, "--sampler", "grid")
     capsys.readouterr()
 
-    trials = map(str, folder.glob("trial_*"))
-    code = main(["ls", *trials, "--where", "group = 'lr_study' and params.lr < 0.15", "--json"])
+    where = "group = 'lr_study' and params.lr < 0.15"
+    code = main(["ls", str(folder), "--where", where, "--json"])
 
     (row,) = rows_of(capsys.readouterr().out)
     assert code == 0
     assert row["metadata"] == {"group": "lr_study", "trial": 0, "params": {"lr": 0.1}}
+
+
+def test_a_studys_folder_means_its_trials_and_the_list_shows_the_group(tmp_path, fake, capsys):
+    folder = tmp_path / "lr_study"
+    tune(folder, "--param", "lr=0.1|0.2", "--command", fake, "--sampler", "grid")
+    capsys.readouterr()
+
+    assert main(["ls", str(folder)]) == 0
+
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert "group" in head
+    assert [row.split()[-1] for row in rows] == ["lr_study", "lr_study"]
+
+
+def test_the_picture_leads_a_line_through_each_trial_to_what_came_of_it(tmp_path, fake):
+    folder = tmp_path / "study"
+    tune(folder, "--param", "lr=0.1|0.2|0.6", "--command", fake, "--sampler", "grid")
+    before = config_of(folder)
+    plan = Plan(
+        space.Space(lr=space.parameter("lr", before["space"]["lr"], "lr")),
+        Metric(), before["command"], sampler="grid", n_trials=3,
+    )  # fmt: skip
+
+    with Study(folder, plan) as study:
+        lines = draw(study).axes[2].get_lines()
+
+    ends = [tuple(line.get_ydata()) for line in lines]
+    best = min(ends, key=lambda ys: ys[-1])
+    assert len(ends) == 3
+    assert best == min(ends, key=lambda ys: ys[0])  # lr=0.1 is the lowest of its axis
+    assert all(0 <= y <= 1 for ys in ends for y in ys)
+
+
+def test_the_projects_own_trainer_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    words = shlex.split(trainer())
+
+    assert Path(words[2]).name == "train.py"
+    assert Path(words[2]).is_file()
 
 
 def test_a_grid_is_gone_through_once(tmp_path, fake, capsys):
@@ -233,12 +291,14 @@ def test_a_grid_is_gone_through_once(tmp_path, fake, capsys):
     [
         ("echo some words; echo 'ValueError: no such data' >&2; exit 3",
          "exit status 3: ValueError: no such data"),
+        ("echo 'python: x.py: [Errno 2] No such file'; echo 'traceback : see'; exit 2",
+         "exit status 2: python: x.py: [Errno 2] No such file"),
         ("kill -9 $$", "killed by SIGKILL"),
         ("true", "ended well, but left no journal"),
         ("exec sleep 100", "no new event for 0.3 s"),
         ("trap '' TERM; while :; do sleep 0.05; done", "no new event for 0.3 s"),
     ],
-    ids=["crashes", "is killed", "does nothing", "hangs", "will not end"],
+    ids=["crashes", "is not there", "is killed", "does nothing", "hangs", "will not end"],
 )  # fmt: skip
 def test_a_study_over_a_bad_command_ends_and_says_why(tmp_path, capsys, script, words):
     folder = tmp_path / "study"

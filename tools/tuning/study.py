@@ -29,13 +29,12 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 import eventlog
-from tools.runs import Refusal
+from tools.runs import STUDY, Refusal
 from tools.tuning.space import Parameter, Point, Space
 
 State = Literal["running", "complete", "pruned", "failed"]
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
-JOURNAL = "study.jsonl"
 N_STARTUP_TRIALS = 4
 """Complete trials before the median prunes: of fewer it says little."""
 
@@ -121,8 +120,8 @@ class Result:
 def config_of(folder: Path) -> dict[str, Any] | None:
     """What the study in a folder was last told; None where there is none."""
     config = None
-    if (folder / JOURNAL).exists():
-        for record in eventlog.scan(folder / JOURNAL):
+    if (folder / STUDY).exists():
+        for record in eventlog.scan(folder / STUDY):
             if record.event == "open":
                 config = record.fields.get("config")
     return config
@@ -141,7 +140,7 @@ class Study:
         self.folder, self.plan, self.name = folder, plan, folder.resolve().name
         self.results: dict[int, Result] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / JOURNAL
+        path = folder / STUDY
         path.touch()
         self._log = eventlog.open_run(
             folder, journal=path, config=plan.as_config(), save_interval=0, durability="every"

@@ -1,7 +1,8 @@
 """A study as a picture: how it went, which parameters matter, and where in each the good ones lie.
 
 Above: the figure of every trial in order with the best so far, and each parameter's share in what
-makes trials good. Below: a panel a parameter, with the figure of every trial over its value.
+makes trials good. Amid: every trial as a line through what was chosen, the stronger the better.
+Below: a panel a parameter, with the figure of every trial over its value.
 """
 
 import math
@@ -30,7 +31,7 @@ def draw(study: Study, theme: str = "light", dpi: float = 150) -> Picture:
     look = LOOKS[theme]
     names = list(study.plan.space)
     n_across = min(N_ACROSS, max(2, len(names)))
-    n_rows = 1 + -(-len(names) // n_across)
+    n_rows = 2 + -(-len(names) // n_across)
     with style.context(["default", look.style()]):
         figure = Picture(figsize=(WIDTH_IN, HEAD_IN + PANEL_IN * n_rows), dpi=dpi)
         grid = figure.add_gridspec(n_rows, 2 * n_across)
@@ -38,9 +39,10 @@ def draw(study: Study, theme: str = "light", dpi: float = 150) -> Picture:
         history = figure.add_subplot(grid[0, :split])
         _draw_history(history, study, look)
         _draw_importances(figure.add_subplot(grid[0, split:]), study, look)
+        _draw_lines(figure.add_subplot(grid[1, :]), study, look)
         for i, name in enumerate(names):
             row, column = divmod(i, n_across)
-            axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
+            axes = figure.add_subplot(grid[2 + row, 2 * column : 2 * column + 2])
             _draw_slice(axes, study, study.plan.space[name], look)
             if column == 0:
                 axes.set_ylabel(study.plan.metric.name)
@@ -64,7 +66,8 @@ def _draw_history(axes: Axes, study: Study, look: Look) -> None:
     axes.set_xlabel("trial")
     axes.set_ylabel(study.plan.metric.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="best", ncols=4)
+    # Above the axes: within, the signs of the legend would pass for trials.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
 def _draw_importances(axes: Axes, study: Study, look: Look) -> None:
@@ -87,6 +90,67 @@ def _draw_importances(axes: Axes, study: Study, look: Look) -> None:
     axes.set_xlim(0, 1.2 * max(shares))
     for place, share in zip(places, shares, strict=True):
         axes.text(share, place, f" {share:.0%}", va="center", color=look.ink)
+
+
+def _draw_lines(axes: Axes, study: Study, look: Look) -> None:
+    """Parallel coordinates: an axis a parameter, and the last one is what came of it."""
+    results = sorted(_measured(study), key=lambda r: _badness(study, r), reverse=True)
+    parameters = list(study.plan.space.values())
+    low, high = _limits(study, results)
+    for nth, result in enumerate(results, 1):
+        heights = [_height(parameter, result) for parameter in parameters]
+        figure = min(max((_value(study, result) - low) / (high - low), 0.0), 1.0)
+        is_best = result is study.best
+        axes.plot(
+            range(len(parameters) + 1), [*heights, figure],
+            color=look.runs[1] if is_best else look.runs[0],
+            lw=2.4 if is_best else 1.2, ls="-" if result.state == "complete" else (0, (4, 2)),
+            alpha=1.0 if is_best else 0.15 + 0.7 * (nth / len(results)) ** 2,
+            zorder=4 if is_best else 3,
+        )  # fmt: skip
+    axes.set_ylim(-0.06, 1.06)
+    axes.set_xlim(-0.25, len(parameters) + 0.45)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    names = [*(parameter.name for parameter in parameters), study.plan.metric.name]
+    axes.set_xticks(
+        range(len(names)), [fit(clean(name), WIDTH_IN / len(names), 9) for name in names]
+    )
+    axes.grid(visible=False, axis="y")
+    axes.vlines(range(len(names)), 0, 1, color=look.faint, lw=1, zorder=2)
+    ends = [_ends(parameter) for parameter in parameters]
+    for x, marks in enumerate([*ends, [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]]):
+        for height, words in marks:
+            axes.annotate(
+                fit(clean(words), 0.8, 8), (x, height), (5, 0), textcoords="offset points",
+                size=8, va="center", color=look.ink, zorder=5,
+                bbox={"facecolor": look.ground, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+            )  # fmt: skip
+
+
+def _height(parameter: Parameter, result: Result) -> float:
+    """Where on its axis a trial's value stands, from 0 to 1."""
+    value = result.params[parameter.name]
+    if parameter.choices:
+        # Side by side as below: lines through one point are one line to the eye.
+        at = (parameter.choices.index(value) + 0.5) / len(parameter.choices)
+        return at + 0.15 * math.sin(2.4 * result.number) / len(parameter.choices)
+    low, high, number = parameter.low, parameter.high, float(value)
+    if parameter.is_log:
+        return math.log(number / low) / math.log(high / low)
+    return float((number - low) / (high - low))
+
+
+def _ends(parameter: Parameter) -> list[tuple[float, str]]:
+    """What stands beside the axis of a parameter, and at which height."""
+    n = len(parameter.choices)
+    if parameter.choices:
+        return [((i + 0.5) / n, said(choice)) for i, choice in enumerate(parameter.choices)]
+    return [(0.0, f"{parameter.low:.4g}"), (1.0, f"{parameter.high:.4g}")]
+
+
+def _badness(study: Study, result: Result) -> float:
+    return (-1.0 if study.plan.metric.maximize else 1.0) * _value(study, result)
 
 
 def _draw_slice(axes: Axes, study: Study, parameter: Parameter, look: Look) -> None:

@@ -67,9 +67,12 @@ class Template:
 
 def trainer() -> str:
     """The template for this project's own trainer."""
-    here = Path(__file__).parents[1] / TRAINER
+    here = Path(__file__).parents[2] / TRAINER
     path = TRAINER if Path(TRAINER).exists() else shlex.quote(os.fspath(here))
-    return f"torchrun --standalone {path} {{args}} --out_dir={{out_dir}} --init_from=auto"
+    return (
+        f"torchrun --standalone {path} {{args}} --wandb_run_name={{study}}-{{trial}} "
+        "--out_dir={out_dir} --init_from=auto"
+    )
 
 
 def program(word: str) -> str:

@@ -32,7 +32,7 @@ Ending = Literal["pruned", "silent", "stopped"]
 PROCESS, OUTPUT = "process", "output.log"
 OUTPUT_TAIL_BYTES = 16 << 10  # torchrun writes a page about a worker that failed
 LINE_MAX = 300
-_ERROR = re.compile(r"(Error|Exception|error|\.py): ")
+_ERROR = re.compile(r"(Error|Exception|error|\.py): |\[Errno ")
 BIRTH_S = 5.0  # from the fork until the shell has written down its pid: a millisecond
 # The shell writes its pid and becomes the command: there is no moment at which a process runs
 # that nobody knows of.

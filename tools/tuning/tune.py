@@ -277,6 +277,10 @@ class Tuner:
         reason: str | None = None,
     ) -> None:  # fmt: skip
         journal = trial.journal
+        if state != "complete" and journal is not None and run is not None:
+            # Before it is told: a tuner that is killed in between does it again.
+            with suppress(eventlog.EventlogError, OSError):  # it is a courtesy to `runs ls`
+                eventlog.annotate(journal, "tag", add=[state], by="runs tune")
         self.study.tell(
             trial.number, state, value, values=trial.values, reason=reason,
             run=None if journal is None else os.fspath(journal),
@@ -285,9 +289,6 @@ class Tuner:
         self._n_failed = self._n_failed + 1 if state == "failed" else 0
         figure = f"{self.study.plan.metric.name} {cell(value)}"
         self._say(trial, f"{state}: {reason or figure}")
-        if state != "complete" and journal is not None and run is not None:
-            with suppress(eventlog.EventlogError, OSError):  # it is a courtesy to `runs ls`
-                eventlog.annotate(journal, "tag", add=[state], by="runs tune")
 
     def _mind_the_time(self) -> None:
         timeout_s = self._limits.timeout_s

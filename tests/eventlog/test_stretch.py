@@ -1,0 +1,197 @@
+"""Many iterations at once are what they are one by one."""
+
+import zlib
+from importlib import import_module
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventlog.fold import Fold
+from eventlog.record import Record, encode
+from eventlog.scan import Scanner
+from eventlog.stretch import Stretch
+from tests.strategies import SESSIONS, T, damages, journals, line
+
+scan_room = import_module("eventlog.scan")  # its name in the package is the function's
+
+
+def read(data, cuts=(), **how):
+    scanner, items = Scanner(**how), []
+    for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        items += scanner.feed_on(data[begin:end])
+    return items + scanner.finish(), scanner
+
+
+def folded(items):
+    fold = Fold()
+    for item in items:
+        if isinstance(item, Stretch):
+            fold.add_stretch(item)
+        else:
+            fold.add(item)
+    return fold
+
+
+def assert_the_same(data, cuts=()):
+    """That reading in stretches tells of `data` what reading line by line does."""
+    items, scanner = read(data, cuts, in_stretches=True)
+    records, one_by_one = read(data)
+
+    singly = [r for i in items for r in (i.records() if isinstance(i, Stretch) else [i])]
+    assert singly == records
+    assert scanner.defects == one_by_one.defects
+    assert (scanner.n_records, scanner.crc) == (one_by_one.n_records, one_by_one.crc)
+    document = [b"".join(folded(some).run().to_json()) for some in (items, records)]
+    assert document[0] == document[1]
+    return items
+
+
+def iterations(n_first, iters, s=SESSIONS[0], **more):
+    return [line(n_first + k, s, iter=i, loss=3.5 - i / 1e3, time_ms=50.0, mfu=31.5, **more)
+            for k, i in enumerate(iters)]  # fmt: skip
+
+
+def a_journal(n=60):
+    return [line(0, event="open", run_id="r", run_name="run"), *iterations(1, range(n))]
+
+
+def test_the_usual_lines_are_read_at_once():
+    items = assert_the_same(b"".join(a_journal()))
+
+    assert [type(item) for item in items] == [Record, Record, Stretch]
+    assert len(items[-1]) == 59
+
+
+@given(st.data())
+def test_whatever_was_written_and_happened_to_it_it_reads_the_same(data):
+    whole = data.draw(journals).data
+    whole = data.draw(damages(whole, in_place=False))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan_room, "_LEAST_LINES", 1)
+        assert_the_same(whole, cuts)
+
+
+UNUSUAL = {
+    "a NaN": encode(31, SESSIONS[0], T, "iter", {"iter": 30, "loss": float("nan"), "time_ms": 1.0,
+                                                 "mfu": 1.0}),
+    "an integer for a loss": line(31, iter=30, loss=3, time_ms=50.0, mfu=31.5),
+    "true for an iteration": line(31, iter=True, loss=3.5, time_ms=50.0, mfu=31.5),
+    "no mfu": line(31, iter=30, loss=3.5, time_ms=50.0),
+    "other fields": line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5, lr=0.1),
+    "another order": line(31, iter=30, time_ms=50.0, loss=3.5, mfu=31.5),
+    "what is durable": encode(31, SESSIONS[0], T, "iter", {"iter": 30, "loss": 3.5, "time_ms": 1.0,
+                                                           "mfu": 1.0}, 20),
+    "an annotation": line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5, annotates="other"),
+    "an iteration again": line(31, iter=12, loss=3.5, time_ms=50.0, mfu=31.5),
+    "an iteration too large": line(31, iter=1 << 63, loss=3.5, time_ms=50.0, mfu=31.5),
+    "a record again": line(30, iter=29, loss=3.5 - 29 / 1e3, time_ms=50.0, mfu=31.5),
+    "another record of the same name": line(30, iter=29, loss=9.0, time_ms=50.0, mfu=31.5),
+    "a gap": line(33, iter=32, loss=3.5, time_ms=50.0, mfu=31.5),
+    "another session": line(31, SESSIONS[1], iter=30, loss=3.5, time_ms=50.0, mfu=31.5),
+    "another event": line(31, event="note", text='"event":"iter","iter":30'),
+    "a space": b" " + line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5),
+    "a carriage return": line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5)[:-1] + b"\r\n",
+    "another letter": line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5).replace(b"50.0", b"51.0"),
+    "half a line": line(31, iter=30, loss=3.5, time_ms=50.0, mfu=31.5)[:70],
+    "nothing": b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL)
+@pytest.mark.parametrize("instead", [True, False], ids=["instead", "between"])
+def test_one_unusual_line_is_read_as_itself(unusual, instead):
+    lines = a_journal()
+    lines[31 : 31 + instead] = [UNUSUAL[unusual]]
+
+    assert_the_same(b"".join(lines))
+
+
+def checksummed(body):
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+@pytest.mark.parametrize("value", [3, True, None, 10**400, "x", [1], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("name", ["loss", "time_ms", "mfu"])
+def test_what_all_lines_have_instead_of_a_figure_is_read_as_itself(name, value):
+    figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5} | {name: value}
+    lines = [line(k + 1, iter=k, **figures) for k in range(30)]
+
+    assert_the_same(b"".join([*a_journal(0), *lines]))
+
+
+def test_iterations_that_all_annotate_another_run_are_not_this_ones():
+    lines = [*a_journal(0), *iterations(1, range(30), annotates="other")]
+
+    items = assert_the_same(b"".join(lines))
+
+    assert len(folded(items).run().training_iterations) == 0
+
+
+def test_an_iteration_beyond_64_bits_at_the_end_is_read_as_itself():
+    lines = [*a_journal(), *iterations(61, [1 << 62, (1 << 63) - 1, 1 << 63])]
+
+    assert_the_same(b"".join(lines))
+
+
+def test_a_line_with_a_checksum_but_not_as_we_write_it_is_damage():
+    lines = a_journal()
+    lines[31] = checksummed(b"{ " + lines[31].rpartition(b',"crc"')[0][1:])
+
+    items = assert_the_same(b"".join(lines))
+
+    assert len(folded(items).run().training_iterations) == 59
+
+
+def test_what_a_scrap_between_a_stretch_and_another_session_cost_is_known():
+    lines = [*a_journal(), b"xx\n", line(0, SESSIONS[1], event="open", run_id="r")]
+
+    assert_the_same(b"".join(lines))
+
+
+def test_lines_that_come_late_fill_their_gap():
+    first, last = a_journal(10), iterations(40, range(39, 60))
+    lines = [*first, *last, *iterations(11, range(10, 39))]
+
+    assert_the_same(b"".join(lines))
+
+
+def test_lines_behind_an_unusual_one_are_read_at_once_again():
+    lines = [*a_journal(30), line(31, event="eval", iter=30, val_loss=3.0)]
+    lines += iterations(32, range(30, 60))
+
+    items = assert_the_same(b"".join(lines))
+
+    assert sum(isinstance(item, Stretch) for item in items) == 2
+
+
+def test_iterations_that_are_taken_again_supersede_within_a_session():
+    lines = [*a_journal(30), line(31, event="rewind", to_iter=10)]
+    lines += iterations(32, range(10, 40))
+
+    items = assert_the_same(b"".join(lines))
+
+    fold = folded(items)
+    assert fold.superseded["iterations"] == 20
+    assert len(fold.run().training_iterations) == 40
+
+
+def test_another_runs_iterations_are_left_out():
+    lines = a_journal(30)
+    lines += [line(0, SESSIONS[1], "open", run_id="q"), *iterations(1, range(30, 60), SESSIONS[1])]
+
+    items = assert_the_same(b"".join(lines))
+
+    assert len(folded(items).run().training_iterations) == 30
+
+
+def test_rows_are_the_lines_own_bytes():
+    (*_, stretch) = assert_the_same(b"".join(a_journal()))
+
+    rows = [orjson.loads(row) for row in stretch.rows()]
+
+    assert [row["iter"] for row in rows] == list(range(1, 60))
+    assert all(list(row) == ["iter", "loss", "time_ms", "mfu"] for row in rows)
