@@ -36,9 +36,9 @@ METRICS = "metrics"
 
 
 _ROWS_AT_ONCE = 1024
-# A quotation mark inside a string, or one that opens a string which begins with a colon. Without
-# them two quotation marks for each `":` mean that all strings are keys.
-_ODD = (b"\\", b':":', b'[":', b',":', b'{":')
+# A list, a quotation mark inside a string, or one that opens a string which begins with a colon.
+# Without them two quotation marks for each `":` mean that all strings are keys.
+_ODD = (b"[", b"\\", b':":', b',":', b'{":')
 
 
 class Rows(Sequence[Row]):
@@ -160,13 +160,13 @@ def _value(value: Any) -> bytes:
 def encode_row(value: Any) -> bytes:
     """JSON with a space after `:` and `,`, as the guide prints it.
 
-    Where an object's only quotes are those around its keys, the two pairs of bytes that
-    get a space stand nowhere else (a key that itself begins or ends with one of them is
-    the exception); that is three times as fast as the standard library.
+    Where an object's only quotes are those around its keys and no list is in it, the two pairs
+    of bytes that get a space stand nowhere else (a key that itself begins or ends with one of
+    them is the exception); that is three times as fast as the standard library.
     """
     if type(value) is dict:
         row = _compact(value)
-        if row.count(b'"') == 2 * len(value) and b',":' not in row and b'{":' not in row:
+        if row.count(b'"') == 2 * len(value) and not any(odd in row for odd in _ODD):
             return row.replace(b',"', b', "').replace(b'":', b'": ')
     return json.dumps(_strict(value), ensure_ascii=False, default=str).encode()
 

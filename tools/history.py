@@ -139,7 +139,9 @@ def load(path: Path, watch: Watch = _unwatched) -> History:
     journal = runs.journal_of(path)
     if journal.exists():
         with suppress(eventlog.UnreadableRun):
+            runs.refuse_what_is_no_run(journal)
             return _from_journal(journal, watch)
+    runs.refuse_what_is_no_run(path)
     return History(eventlog.load_run(path), watch)
 
 

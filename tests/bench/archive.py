@@ -27,7 +27,8 @@ import eventlog
 from eventlog.record import encode
 
 BEST = "select run, best_val_loss from runs order by best_val_loss limit 1"
-LATE = "select run, avg(loss) as late from iterations where iter >= 900 group by run order by 2"
+GOOD = "best_val_loss < 2.1 and config.learning_rate > 0.001 and status = 'completed'"
+LATE = "select run, avg(loss) as late from iterations where iter >= {} group by run order by 2"
 LIBRARIES = ("duckdb", "pyarrow", "zstandard", "orjson")
 
 
@@ -62,6 +63,11 @@ def measure(folder: Path, n_runs: int, n_iterations: int) -> Iterable[str]:
     best = generate(out, n_runs, n_iterations)
     yield f"generated {n_runs:,} runs of {n_iterations:,} in {time.perf_counter() - begun:.0f} s"
 
+    for place in ("first", "again"):
+        listed = runs("ls", out, "--where", GOOD, "--json")
+        assert all(orjson.loads(line)["best_val_loss"] < 2.1 for line in listed.out.splitlines())
+        yield _row(f"ls with a filter, {place}", listed)
+
     took = runs("archive", out, "--to", archive)
     assert took.out.endswith(f": {n_runs:,} new\n"), took.out
     yield _row("archive", took)
@@ -73,7 +79,7 @@ def measure(folder: Path, n_runs: int, n_iterations: int) -> Iterable[str]:
         asked = runs("query", "--json", BEST, place)
         assert orjson.loads(asked.out) == {"run": best[1], "best_val_loss": best[0]}
         yield _row(f"query for the best run, {place.name}", asked)
-    late = runs("query", "--csv", LATE, archive)
+    late = runs("query", "--csv", LATE.format(n_iterations * 9 // 10), archive)
     assert late.out.count("\n") == n_runs + 1
     yield _row("query for the late mean loss of every run", late)
 

@@ -230,6 +230,7 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
         (["--older-than", "30d"], "give --archive URL"),
         (["--older-than", "30d", "--unarchived", "--archive", "x"], "give --archive URL"),
         (["--older-than", "soon", "--unarchived"], "no age"),
+        (["--keep-best", "-1", "--unarchived", "--older-than", "0s"], "no number of runs"),
         (["--older-than", "30d", "--archive", "nowhere"], "no archive"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import shutil
 from decimal import Decimal
 
+import duckdb
 import orjson
 import pandas
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
+from tools.runs import Refusal
 from tools.vault.archive import archive
 from tools.vault.query import answer
 
@@ -106,6 +108,30 @@ def test_a_live_run_is_asked_as_it_is_now(tmp_path):
                    tmp_path) == [("running", 1.5)]  # fmt: skip
 
 
+def test_a_folder_above_the_archive_that_is_named_like_a_partition_is_no_column(out, tmp_path):
+    places = [tmp_path / name / "kept" for name in ("run=other", "month=1999-01", "a'b", "x[1]*")]
+    for place in places:
+        archive([out / "alpha.jsonl"], str(place))
+
+        told = ask("select distinct run, month from iterations", place)
+
+        assert told == ask("select run, month from runs", place)
+        assert told == ask("select run, month from runs", out / "alpha.jsonl")
+
+
+def test_an_archive_that_changed_while_it_was_asked_says_so(out, tmp_path):
+    kept = str(tmp_path / "kept")
+    archive([out / "alpha.jsonl"], kept)
+
+    def fail_meanwhile():
+        with answer("select loss from iterations", [kept]):
+            archive([out / "beta.jsonl"], kept)
+            raise duckdb.IOException("what DuckDB says when a file is gone")
+
+    with pytest.raises(Refusal, match="archived there meanwhile; ask again"):
+        fail_meanwhile()
+
+
 # ---- forms
 
 
@@ -141,6 +167,14 @@ def test_a_table_says_nan_and_a_dash_for_what_is_not_there(kept, capsys):
     assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
         ["0", "nan", "ünï"], ["1", "inf", "-"],
     ]  # fmt: skip
+
+
+def test_a_table_of_more_rows_than_anybody_reads_is_cut_and_says_so(kept, capsys):
+    assert main(["query", "select * from range(10_001)", str(kept)]) == 0
+
+    told, err = capsys.readouterr()
+    assert told.splitlines()[-1].strip() == "9999"
+    assert err == "the first 10,000 rows; --csv and --json print all\n"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +251,11 @@ def test_an_archive_behind_a_url_is_asked_without_a_copy(out):
         "select * from read_text((select bundle from runs limit 1))",
         "select cast('x' as integer)",
         "select error('in the middle') from iterations",
+        "select '\udcff'",
+        "select * from duckdb_secrets()",
+        "select * from parquet_metadata('/etc/passwd')",
+        "pivot runs on status using count(*)",
+        "call checkpoint()",
     ],
 )
 def test_what_is_not_a_select_of_these_tables_is_refused_in_one_line(

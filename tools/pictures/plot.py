@@ -77,6 +77,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     )
     out = arguments.out or _name(found, arguments.kind)
     encoded = figure.encode(picture, form)
+    out.parent.mkdir(parents=True, exist_ok=True)
     eventlog.atomic_write(out, lambda file: file.write(encoded))
     print(out)
     return code

@@ -3,6 +3,7 @@
     runs archive out --to /backup/runs          add what is new or has grown
     runs archive --to /backup/runs --verify     is every byte what was written?
     runs archive --to /backup/runs --restore my_experiment --out back
+    runs archive --to /backup/runs --repair     all but the bundles made anew, from them
 
 Of each run two things are kept: its files as they are, compressed, and its rows in one
 Parquet data set that any engine reads. `manifest.py` has the layout. A run that is being
@@ -43,6 +44,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--to", required=True, metavar="URL", help="a folder, s3://bucket/runs, gs://..., file://"
     )
     command.add_argument("--verify", action="store_true", help="read and compare every byte")
+    command.add_argument("--repair", action="store_true", help="make what is damaged anew")
     command.add_argument("--restore", metavar="RUN", help="by name or id, or how it begins")
     command.add_argument("--out", metavar="DIR", help="the folder that --restore writes to")
     command.add_argument(
@@ -53,15 +55,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _archive(arguments: argparse.Namespace) -> int:
-    verbs = [bool(arguments.paths), arguments.verify, arguments.restore is not None]
+    verbs = [
+        bool(arguments.paths), arguments.verify, arguments.repair, arguments.restore is not None
+    ]  # fmt: skip
     if sum(verbs) != 1 or (arguments.out is None) != (arguments.restore is None):
-        raise Refusal("runs archive: give folders to add, or --verify, or --restore RUN --out DIR")
+        raise Refusal(
+            "runs archive: give folders to add, or --verify, or --repair, or --restore RUN --out "
+            "DIR"
+        )
     for library in ("pyarrow", "zstandard"):
         need(library)
     if arguments.verify:
         return _say_damage(arguments)
     if arguments.restore is not None:
         return _say_restored(arguments)
+    if arguments.repair:
+        return _say_repaired(arguments)
     return _say_archived(arguments)
 
 
@@ -103,6 +112,8 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
             if state == "live":
                 report.left_out[str(path)] = f"{path}: is being written; left for the next time"
             report.states[state] += 1
+        report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
+        report.left_out |= archiver.left_out
     return report
 
 
@@ -145,7 +156,21 @@ def verify(url: str) -> Iterator[str]:
         try:
             check(what) if isinstance(what, Stored) else check(*what)
         except Damaged as damage:
-            yield str(damage)
+            name = what.name if isinstance(what, Stored) else what[1].bundle.name
+            if not _was_removed(store, told, name):
+                yield str(damage)
+
+
+def _was_removed(store: Any, told: Any, name: str) -> bool:
+    """Whether somebody has archived meanwhile, and the file is none of the archive any more."""
+    from tools.vault import manifest
+    from tools.vault.catalog import Catalog
+
+    now = manifest.need(store)
+    if now == told:
+        return False
+    bundles = {entry.bundle.name for entry in Catalog(store, now).entries.values()}
+    return name not in bundles | {file.name for file in now.files}
 
 
 def _say_damage(arguments: argparse.Namespace) -> int:
@@ -157,11 +182,43 @@ def _say_damage(arguments: argparse.Namespace) -> int:
         else:
             print(damage)
     if n_damaged:
-        words = f"{arguments.to}: {n_damaged:,} damaged; `runs archive DIR --replace` where you "
-        print(words + "have the runs still, else a copy of these files", file=sys.stderr)
+        words = (
+            f"{arguments.to}: {n_damaged:,} damaged. Bundles: `runs archive DIR --replace` where "
+            f"you have the runs still, else a copy. All else: `--repair` makes it of the bundles"
+        )
+        print(words, file=sys.stderr)
         return 1
     print(f"{arguments.to}: every byte is as it was written", file=sys.stderr)
     return 0
+
+
+# ---- repair
+
+
+def repair(url: str) -> Report:
+    """Make all but the bundles anew, from the bundles; one that is damaged is left as it is.
+
+    Raises:
+        FileNotFoundError: there are no bundles.
+        Refusal: somebody is archiving there.
+    """
+    from tools.vault.archiver import Archiver
+
+    with Archiver.open(url, repair=True) as archiver:
+        archiver.commit()
+        states = Counter(taken=len(archiver.catalog.entries), failed=len(archiver.left_out))
+        return Report(states, archiver.left_out)
+
+
+def _say_repaired(arguments: argparse.Namespace) -> int:
+    report = repair(arguments.to)
+    for why in report.left_out.values():
+        print(why, file=sys.stderr)
+    if arguments.json:
+        print_json([{"archive": arguments.to, **report.states, "left_out": report.left_out}])
+    else:
+        print(f"{arguments.to}: {report.states['taken']:,} runs taken from their bundles")
+    return 1 if report.left_out else 0
 
 
 # ---- restore
@@ -188,11 +245,11 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     originals = {f.name: f for f in entry.files}
     paths = []
     with archive.store.read(entry.bundle.name) as stream:
-        for file_name, content in bundle.unpack(stream):
-            original, path, digest = originals[file_name], out / file_name, sha256()
-            eventlog.atomic_write(path, partial(copyfileobj, content), digest=digest)
+        for packed in bundle.unpack(stream):
+            original, path, digest = originals[packed.name], out / packed.name, sha256()
+            eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
             if digest.hexdigest() != original.sha256:
-                raise Damaged(f"{entry.bundle.name}: {file_name} in it was damaged just now")
+                raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged just now")
             os.utime(path, ns=(original.mtime_ns, original.mtime_ns))
             paths.append(path)
     return paths

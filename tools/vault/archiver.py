@@ -1,14 +1,17 @@
 """Adds runs to an archive: new ones, and those that went on. `catalog` knows those in it.
 
 Files are written first and named last (`manifest.py`), in batches: whoever is killed loses a
-batch of work, never the archive, and going on is doing it again.
+batch of work, never the archive. The next one goes on from the bundles that are there.
 """
 
 import contextlib
+import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import pyarrow as pa
@@ -19,6 +22,7 @@ import eventlog
 from tools import runs
 from tools.history import KINDS, Kind, Row
 from tools.runs import Refusal
+from tools.table import with_progress
 from tools.vault import bundle, columns, manifest
 from tools.vault.bundle import Original
 from tools.vault.catalog import INDEX, Catalog, Entry, read_parquet
@@ -38,12 +42,13 @@ iterations/, evals/, checkpoints/
                        Parquet, by the month in which a run began, sorted by run and iteration
 
 manifest.json names every file that is in the archive, with its SHA-256. Files that it does
-not name were left by an interrupted `runs archive`; the next one removes them.
+not name were left by an interrupted `runs archive`; the next one goes on from them.
 
     duckdb -c "select run, min(val_loss) from 'evals/*/*.parquet' group by run order by 2"
     runs query "select run, best_val_loss from runs order by best_val_loss" HERE
     runs archive --to HERE --verify
     runs archive --to HERE --restore RUN --out FOLDER
+    runs archive --to HERE --repair           all but journals/ made anew, from journals/
 """
 
 
@@ -53,27 +58,33 @@ State = Literal["new", "grown", "unchanged", "live", "failed"]
 class Archiver:
     """Adds runs to one archive, which it locks where that is possible."""
 
-    def __init__(self, catalog: Catalog, *, replace: bool = False) -> None:
-        self.catalog, self._replace = catalog, replace
+    def __init__(self, catalog: Catalog, *, replace: bool = False, is_alone: bool = True) -> None:
+        self.catalog, self._replace, self._is_alone = catalog, replace, is_alone
+        self.left_out: dict[str, str] = {}
+        """Bundles in the place that could not be taken in, and why."""
         self._batch: dict[str, _Piece] = {}
         self._batch_since = time.monotonic()
         self._known = {_signature(e): e for e in catalog.entries.values()}
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, url: str, *, replace: bool = False) -> Iterator["Archiver"]:
+    def open(cls, url: str, *, replace: bool = False, repair: bool = False) -> Iterator["Archiver"]:
         """An archiver for `url`; an archive is begun there if there is none.
+
+        `repair`: all but the bundles is made anew from them, whatever is damaged.
 
         Raises:
             Refusal: somebody else is archiving there, or other files are there.
             Damaged: the archive's manifest or index is.
         """
         store = open_store(url)
+        if repair and not any(map(manifest.is_bundle, store.names())):
+            raise FileNotFoundError(f"{store.url}: nothing to repair: there are no bundles")
         with store.locked() as is_alone:
-            told = manifest.load(store) or _begin(store)
+            told = _forget(store) if repair else manifest.load(store) or _begin(store)
             catalog = Catalog(store, _explain(store, told))
-            _sweep(catalog, 0.0 if is_alone else STALE_S)
-            archiver = cls(catalog, replace=replace)
+            archiver = cls(catalog, replace=replace, is_alone=is_alone)
+            archiver._sweep(0.0 if is_alone or repair else STALE_S)
             yield archiver
             archiver.commit()
 
@@ -92,20 +103,79 @@ class Archiver:
         if run.status == "running" and run.path is not None and runs.is_journal(run.path):
             return "live"
         row = columns.describe(run)
-        if row["run_id"] in self._batch:
-            self.commit()
-        old = self.catalog.entries.get(row["run_id"])
+        old = self._known_as(row["run_id"])
         if old is not None and not self._replace and not self._continues(old, run, path, files):
             return "unchanged"
-        piece = self._write(run, row, [*files, *bundle.elsewhere(run, files)])
+        stored, packed = self._pack(run, row["month"], [*files, *bundle.elsewhere(run, files)])
         if _stats(files) != before:
-            self.catalog.store.remove(piece.row["bundle"])
+            self.catalog.store.remove(stored.name)
             return "live"
-        self._batch[row["run_id"]] = piece
+        self._take(run, row, stored, packed)
+        return "new" if old is None else "grown"
+
+    def _known_as(self, run_id: str) -> Entry | None:
+        if run_id in self._batch:
+            self.commit()
+        return self.catalog.entries.get(run_id)
+
+    def _take(
+        self, run: eventlog.Run, row: Row, stored: Stored, packed: Iterable[Original]
+    ) -> None:
+        """The run into the batch, with its bundle as it is stored."""
+        row |= {
+            "bundle": stored.name,
+            "bundle_bytes": stored.size_bytes,
+            "bundle_sha256": stored.sha256,
+            "files": [asdict(original) for original in packed],
+        }
+        self._batch[row["run_id"]] = _Piece(row, columns.tables_of(run))
         n_rows = sum(p.tables["iterations"].num_rows for p in self._batch.values())
         if n_rows >= PART_ROWS or time.monotonic() - self._batch_since > BATCH_S:
             self.commit()
-        return "new" if old is None else "grown"
+
+    def _sweep(self, age_s: float) -> None:
+        """Take in the bundles that the archive does not name, and remove its other leavings.
+
+        An archiver that was killed left them; or the manifest is an older copy, or made anew:
+        then these bundles are all that there is of their runs. Nothing younger than `age_s`
+        is touched: somebody may be at work on it.
+        """
+        store, entries = self.catalog.store, self.catalog.entries.values()
+        known = [f.name for f in self.catalog.manifest.files] + [e.bundle.name for e in entries]
+        there = manifest.strangers(store, known)
+        left = sorted(n for n, old_s in there.items() if manifest.is_ours(n) and old_s >= age_s)
+        bundles = list(filter(manifest.is_bundle, left))
+        for name in with_progress(bundles, "taking in"):
+            try:
+                self._take_in(name)
+            except (Refusal, Damaged) as error:
+                self.left_out[name] = f"{name}: not in the archive, and left as it is: {error}"
+        self.commit()
+        for name in left:
+            if not manifest.is_bundle(name):
+                store.remove(name)
+
+    def _take_in(self, name: str) -> None:
+        """The run of a bundle that is in the place, unless the archive has all of it.
+
+        Raises:
+            Damaged: the bundle is; or the one that the archive has of this run.
+            Refusal: there is no run in it, or another history than the archived one.
+        """
+        store = self.catalog.store
+        with TemporaryDirectory(prefix="runs-archive-") as folder:
+            packed = _unpack(store, name, Path(folder))
+            files = [Path(folder, original.name) for original in packed]
+            path = next((p for p in reversed(files) if p.suffix in runs.SUFFIXES), files[0])
+            run = _load(path)
+            row = columns.describe(run) | {"source": name}
+            old = self._known_as(row["run_id"])
+            if old is not None:
+                has_more = self._continues(old, run, path, files)
+                if not (has_more and _extent(packed) > _extent(old.files)):
+                    store.remove(name)
+                    return
+            self._take(run, row, store.measure(name), packed)
 
     def commit(self) -> None:
         """Make what was added part of the archive; all of it, or nothing."""
@@ -116,8 +186,9 @@ class Archiver:
             replaced = [e.bundle.name for i, e in self.catalog.entries.items() if i in self._batch]
             self.catalog = Catalog(self.catalog.store, switched)
             left = {file.name for file in switched.files}
-            for name in [f.name for f in old.files if f.name not in left] + replaced:
-                self.catalog.store.remove(name)
+            if self._is_alone:  # else somebody's manifest may name them yet; the sweep, later
+                for name in [f.name for f in old.files if f.name not in left] + replaced:
+                    self.catalog.store.remove(name)
             self._batch.clear()
         self._batch_since = time.monotonic()
 
@@ -166,12 +237,14 @@ class Archiver:
     def _growth(self, old: Entry, known: str, journal: Path) -> bundle.Growth:
         self.catalog.store.check(old.bundle)
         with self.catalog.store.read(old.bundle.name) as stream, journal.open("rb") as new:
-            for name, content in bundle.unpack(stream):
-                if name == known:
-                    return bundle.growth(content, new)
+            for packed in bundle.unpack(stream):
+                if packed.name == known:
+                    return bundle.growth(packed.content, new)
         raise Damaged(f"{old.bundle.name}: damaged: it has no {known}")
 
-    def _write(self, run: eventlog.Run, row: Row, files: list[Path]) -> "_Piece":
+    def _pack(
+        self, run: eventlog.Run, month: str, files: list[Path]
+    ) -> tuple[Stored, list[Original]]:
         names = [path.name for path in files]
         if len(set(names)) < len(names):
             raise Refusal(f"{files[0]}: two files of one name belong to this run: {names}")
@@ -179,16 +252,10 @@ class Archiver:
         name = (run.path or files[0]).stem
         stem = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:80]
         stored = self.catalog.store.write(
-            manifest.new_name(f"journals/month={row['month']}", stem, ".tar.zst"),
+            manifest.new_name(f"journals/month={month}", stem, ".tar.zst"),
             lambda out: packed.extend(bundle.pack(files, files[0].parent, out)),
         )
-        row |= {
-            "bundle": stored.name,
-            "bundle_bytes": stored.size_bytes,
-            "bundle_sha256": stored.sha256,
-            "files": [asdict(original) for original in packed],
-        }
-        return _Piece(row, columns.tables_of(run))
+        return stored, packed
 
     # ---- a batch becomes files
 
@@ -262,7 +329,13 @@ def _begin(store: Store) -> Manifest:
     Raises:
         Refusal: there is something else.
     """
-    there = [name for name in store.names() if not manifest.is_ours(name)]
+    names = store.names()
+    there = [name for name in names if not manifest.is_ours(name)]
+    if any(map(manifest.is_bundle, names)):
+        raise Refusal(
+            f"{store.url}: an archive without its {manifest.NAME}. To make it anew from the "
+            f"bundles: runs archive --to {store.url} --repair"
+        )
     if there:
         raise Refusal(
             f"{store.url}: no archive, and not empty: it has {there[0]}. Give a folder that is "
@@ -279,13 +352,15 @@ def _explain(store: Store, told: Manifest) -> Manifest:
     return manifest.switch(store, told, replace(told, readme=readme))
 
 
-def _sweep(catalog: Catalog, age_s: float) -> None:
-    """Remove what an interrupted archiver left, if nobody can be at work on it."""
-    known = [f.name for f in catalog.manifest.files]
-    known += [e.bundle.name for e in catalog.entries.values()]
-    for name, old_s in manifest.strangers(catalog.store, known).items():
-        if manifest.is_ours(name) and old_s >= age_s:
-            catalog.store.remove(name)
+def _forget(store: Store) -> Manifest:
+    """An empty archive around the bundles that are there, whatever the manifest was."""
+    generation = 0
+    with contextlib.suppress(Damaged):
+        old = manifest.load(store)
+        generation = old.generation + 1 if old else 0
+    new = Manifest(generation)
+    store.write(manifest.NAME, lambda file: file.write(new.to_bytes()))
+    return new
 
 
 def _load(path: Path) -> eventlog.Run:
@@ -303,6 +378,34 @@ def _load(path: Path) -> eventlog.Run:
                 return found.run
             error = found.error
     raise Refusal(error)
+
+
+def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
+    """The files of a bundle, written to `folder` with their times; what they are.
+
+    Raises:
+        Damaged: it is no bundle, or not whole.
+    """
+    originals = []
+    with store.read(name) as stream:
+        for packed in bundle.unpack(stream):
+            path = folder / packed.name
+            with path.open("xb") as file:
+                shutil.copyfileobj(packed.content, file)
+            os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))
+            with path.open("rb") as file:
+                digest = bundle.file_sha256(file)
+            size_bytes = path.stat().st_size
+            originals.append(Original(packed.name, size_bytes, packed.mtime_ns, digest, ""))
+    if not originals:
+        raise Damaged(f"{name}: there is nothing in it")
+    return originals
+
+
+def _extent(files: Iterable[Original]) -> tuple[int, int]:
+    """How much of a run there is in its files: bytes of the journal; then, who wrote last."""
+    journals = [f.size_bytes for f in files if f.name.endswith(".jsonl")]
+    return sum(journals), max(f.mtime_ns for f in files)
 
 
 def _small(parts: Iterable[Part], tables: Iterable[pa.Table]) -> Iterator[Part]:

@@ -4,23 +4,26 @@
 """
 
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal
-
-import zstandard
+from typing import IO, Any, Literal, NamedTuple
 
 import eventlog
 from tools import runs
-from tools.vault.store import READ_BYTES
+from tools.runs import Refusal
+from tools.vault.store import READ_BYTES, Damaged
 
 LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
-ASIDE = {".segment": 3, ".torn": 2, ".aside": 4}
-"""What stands beside a journal, `<stem>.<session>...`: the dots behind the run's stem."""
+ASIDE = {".segment": 3, ".torn": 2, ".aside": 4, ".journal": 1}
+"""What stands beside a journal, `<stem>.<session>...`: the dots behind the run's stem, or behind
+`<stem>.rank3`, whose own journal is `<stem>.rank3.journal`."""
+_RANK = re.compile(r"\.rank\d+$")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def group(folder: Path) -> dict[str, list[Path]]:
         if suffix in runs.SUFFIXES:
             found.setdefault(name.removesuffix(suffix), []).append(folder / name)
         elif suffix in ASIDE:
-            found.setdefault(name.rsplit(".", ASIDE[suffix])[0], []).append(folder / name)
+            stem = _RANK.sub("", name.rsplit(".", ASIDE[suffix])[0])
+            found.setdefault(stem, []).append(folder / name)
     return found
 
 
@@ -65,8 +69,11 @@ def pack(files: Iterable[Path], home: Path, out: IO[bytes]) -> list[Original]:
     """Write the bundle of `files` to `out`; what was packed.
 
     Raises:
-        OSError: a file cannot be read, or became shorter meanwhile.
+        Refusal: a file cannot be read, or became shorter meanwhile.
+        OSError: `out` cannot be written.
     """
+    import zstandard  # here: a command that needs no bundle must not need the library
+
     packed = []
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     with (
@@ -74,12 +81,13 @@ def pack(files: Iterable[Path], home: Path, out: IO[bytes]) -> list[Original]:
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for path in files:
-            with open(path, "rb") as file:
+            with _opened(path) as file:
                 told = os.fstat(file.fileno())
                 info = tarfile.TarInfo(path.name)
                 info.size, info.mode = told.st_size, stat.S_IMODE(told.st_mode)
-                info.mtime = told.st_mtime_ns / 1e9
-                hashed = _Hashed(file)
+                info.mtime = told.st_mtime_ns // 10**9
+                info.pax_headers = {"mtime": str(Decimal(told.st_mtime_ns).scaleb(-9))}
+                hashed = _Hashed(file, path)
                 tar.addfile(info, hashed)
             folder = "" if path.parent == home else str(path.parent)
             digest = hashed.digest.hexdigest()
@@ -87,12 +95,22 @@ def pack(files: Iterable[Path], home: Path, out: IO[bytes]) -> list[Original]:
     return packed
 
 
-def unpack(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file in a bundle, in order; read the one before the next.
+class Packed(NamedTuple):
+    """A file in a bundle."""
+
+    name: str
+    mtime_ns: int
+    content: IO[bytes]
+
+
+def unpack(stream: IO[bytes]) -> Iterator[Packed]:
+    """Each file in a bundle, in order; read the one before the next.
 
     Raises:
-        ValueError: it is no bundle, or damaged.
+        Damaged: it is no bundle, or not whole, or a name in it is more than a name.
     """
+    import zstandard
+
     try:
         with (
             zstandard.ZstdDecompressor().stream_reader(stream) as plain,
@@ -100,11 +118,12 @@ def unpack(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         ):
             for info in tar:
                 file = tar.extractfile(info)
-                if file is None or Path(info.name).name != info.name:
-                    raise ValueError(f"{info.name!r} is no plain file")
-                yield info.name, file
+                if file is None or info.name == ".." or Path(info.name).name != info.name:
+                    raise Damaged(f"{info.name!r} is no plain file")
+                told = info.pax_headers.get("mtime", info.mtime)
+                yield Packed(info.name, int(Decimal(told).scaleb(9)), file)
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise ValueError(str(error)) from None
+        raise Damaged(str(error)) from None
 
 
 Growth = Literal["same", "longer", "shorter", "other"]
@@ -151,14 +170,26 @@ def file_sha256(stream: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-class _Hashed:
-    """A file that is read, and what passed."""
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror or error}") from None
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+
+class _Hashed:
+    """A file that is read, and what passed; what is wrong with it is not the archive's fault."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
         self.digest: Any = sha256()
 
     def read(self, n_bytes: int = -1) -> bytes:
-        data = self._file.read(n_bytes)
+        try:
+            data = self._file.read(n_bytes)
+        except OSError as error:
+            raise Refusal(f"{self._path}: {error.strerror or error}") from None
+        if len(data) < n_bytes:
+            raise Refusal(f"{self._path}: became shorter while it was read")
         self.digest.update(data)
         return data

@@ -8,7 +8,8 @@
 
 A file that is not named here is not in the archive, even if it lies there: somebody who was
 killed left it. So whatever happens while files are written, the archive is the one before
-or the one after.
+or the one after. The next archiver takes in such a bundle and removes such Parquet: all that
+is in an archive can be made again from its bundles.
 """
 
 import re
@@ -94,8 +95,8 @@ def load(store: Store) -> Manifest | None:
     body, end = data[:-_TAIL], data[-_TAIL:]
     if end != f',"sha256":"{sha256(body).hexdigest()}"}}\n'.encode():
         raise Damaged(
-            f"{store.url}: {NAME}: damaged: its bytes are not those of its SHA-256. Take it from "
-            f"a copy; the files it names can be read without it, see README.txt there"
+            f"{store.url}: {NAME}: damaged: its bytes are not those of its SHA-256. "
+            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
         )
     told: dict[str, Any] = orjson.loads(data)
     if told["format"] > FORMAT:
@@ -150,6 +151,11 @@ def new_name(folder: str, stem: str, suffix: str) -> str:
 def is_ours(name: str) -> bool:
     """Whether a file is one that an archiver makes, by its name; a half-written one too."""
     return _OURS.fullmatch(name) is not None
+
+
+def is_bundle(name: str) -> bool:
+    """Whether a file is a bundle of an archive, by its name; a half-written one is not."""
+    return is_ours(name) and name.endswith(".tar.zst")
 
 
 def strangers(store: Store, known: Iterable[str]) -> dict[str, float]:

@@ -81,6 +81,8 @@ def _prune(arguments: argparse.Namespace) -> int:
         raise Refusal("runs prune: say what may go: --older-than AGE, --keep-best N, or both")
     if bool(arguments.archive) == arguments.unarchived:
         raise Refusal("runs prune: give --archive URL, where the runs are; or else --unarchived")
+    if arguments.keep_best < 0:
+        raise Refusal(f"--keep-best {arguments.keep_best}: no number of runs")
     candidates = judge(
         Path(arguments.folder),
         older_than_s=age_s,

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 MEMORY = "800MB"  # what DuckDB may take for its work: the command stays below 1 GB
 TABLES = ("runs", *KINDS)
 FETCH_ROWS = 10_000
+TABLE_ROWS = 10_000  # a table is laid out as a whole: 10 KB a row
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -67,7 +69,11 @@ def _query(arguments: argparse.Namespace) -> int:
         elif arguments.csv:
             _print_csv(told.names, told.rows)
         else:
-            _print_table(told.names, list(told.rows))
+            rows = list(islice(told.rows, TABLE_ROWS))
+            _print_table(told.names, rows)
+            if next(told.rows, None) is not None:
+                words = f"the first {TABLE_ROWS:,} rows; --csv and --json print all"
+                print(words, file=sys.stderr)
         return 1 if told.left_out else 0
 
 
@@ -94,10 +100,11 @@ def answer(sql: str, names: Iterable[str]) -> Iterator[Answer]:
     need("duckdb")
     import duckdb
 
+    sources: list[_Source] = []
     try:
         with duckdb.connect() as base, TemporaryDirectory(prefix="runs-query-") as spill:
             _only_select(base, sql)
-            sources = list(_sources(base, list(names), sql))
+            sources += _sources(base, list(names), sql)
             _fill(base, sources)
             _shut(base, [path for source in sources for path in source.paths], spill)
             cursor = base.execute(sql)
@@ -107,12 +114,16 @@ def answer(sql: str, names: Iterable[str]) -> Iterator[Answer]:
             left_out = [why for source in sources for why in source.left_out]
             yield Answer(_unique([name for name, _ in told]), _fetch(cursor), left_out)
     except duckdb.Error as error:
+        for source in sources:
+            source.refuse_if_replaced()
         raise Refusal(_words(error)) from None
 
 
 def _only_select(base: "duckdb.DuckDBPyConnection", sql: str) -> None:
     import duckdb
 
+    if sql != sql.encode(errors="replace").decode():
+        raise Refusal(f"runs query: not UTF-8: {sql[:80]!r}")
     kinds = [statement.type for statement in base.extract_statements(sql)]
     if kinds != [duckdb.StatementType.SELECT]:
         raise Refusal(f"runs query: not one SELECT, and it only reads: {sql[:80]!r}")
@@ -167,6 +178,14 @@ class _Source:
     selects: dict[str, str]
     paths: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    archive: tuple[Store, Manifest] | None = None
+
+    def refuse_if_replaced(self) -> None:
+        """Raises Refusal if the archive is another by now: its files may have gone."""
+        if self.archive is not None:
+            store, told = self.archive
+            if manifest.load(store) != told:
+                raise Refusal(f"{store.url}: somebody archived there meanwhile; ask again")
 
 
 def _sources(
@@ -202,23 +221,26 @@ def _is_archive(name: str) -> bool:
 
 def _archived(store: Store, told: Manifest) -> _Source:
     """The tables of an archive: exactly the files its manifest names."""
-    files = {kind: [store.address(part.name) for part in told.of(kind)] for kind in KINDS}
-    runs_files = [store.address(told.runs.name)] if told.runs else []
-    selects: dict[str, str] = {kind: _read(kind, files[kind]) for kind in KINDS}
-    selects["runs"] = _read("runs", runs_files)
-    return _Source(selects, [path for paths in (runs_files, *files.values()) for path in paths])
+    selects = {"runs": _empty("runs")}
+    if told.runs is not None:
+        selects["runs"] = f"select * exclude (files) from {_read([store.address(told.runs.name)])}"
+    for kind in KINDS:
+        months: dict[str, list[str]] = {}
+        for part in told.of(kind):
+            months.setdefault(part.month, []).append(store.address(part.name))
+        of_months = [
+            f"select *, {_quote(month)} as month from {_read(paths)}"
+            for month, paths in sorted(months.items())
+        ]
+        selects[kind] = " union all by name ".join(of_months) or _empty(kind)
+    paths = [store.address(file.name) for file in told.files if file != told.readme]
+    return _Source(selects, paths, archive=(store, told))
 
 
-def _read(table: str, paths: list[str]) -> str:
-    if not paths:
-        return _empty(table)
+def _read(paths: list[str]) -> str:
+    """The rows of Parquet files; `key=value` in the folders above the archive is no column."""
     listed = f"[{', '.join(map(_quote, paths))}]"
-    if table == "runs":
-        return f"select * exclude (files) from read_parquet({listed}, hive_partitioning = false)"
-    return (
-        f"select * from read_parquet({listed}, union_by_name = true, "
-        f"hive_partitioning = true, hive_types = {{'month': varchar}})"
-    )
+    return f"read_parquet({listed}, union_by_name = true, hive_partitioning = false)"
 
 
 def _empty(table: str) -> str:

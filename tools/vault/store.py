@@ -1,7 +1,7 @@
 """Files under a URL: a folder, or any storage that fsspec knows (`s3://bucket/runs`).
 
 Of a file both promise the same: it is whole or it is not there. A folder is locked while
-somebody adds to it; object storages have no locks.
+somebody adds to it, where its file system has locks; object storages have none.
 """
 
 import abc
@@ -77,26 +77,40 @@ class Store(abc.ABC):
     def address(self, name: str) -> str:
         """What other programs call the file."""
 
-    def check(self, file: Stored) -> None:
-        """Compare the file with what was written.
+    def measure(self, name: str) -> Stored:
+        """The file as it is now.
 
         Raises:
-            Damaged: it is missing, or its bytes are others.
+            FileNotFoundError: there is none.
+            Damaged: it cannot be read to its end.
         """
         digest, size_bytes = sha256(), 0
         try:
-            with self.read(file.name) as stream:
+            with self.read(name) as stream:
                 while chunk := stream.read(READ_BYTES):
                     digest.update(chunk)
                     size_bytes += len(chunk)
         except FileNotFoundError:
+            raise
+        except OSError as error:  # a disk that gives up here may have the next file still
+            raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
+        return Stored(name, size_bytes, digest.hexdigest())
+
+    def check(self, file: Stored) -> None:
+        """Compare the file with what was written.
+
+        Raises:
+            Damaged: it is missing, cannot be read, or its bytes are others.
+        """
+        try:
+            now = self.measure(file.name)
+        except FileNotFoundError:
             raise Damaged(f"{file.name}: missing; it had {file.size_bytes:,} bytes") from None
-        if size_bytes != file.size_bytes:
-            raise Damaged(f"{file.name}: has {size_bytes:,} bytes, had {file.size_bytes:,}")
-        if digest.hexdigest() != file.sha256:
+        if now.size_bytes != file.size_bytes:
+            raise Damaged(f"{file.name}: has {now.size_bytes:,} bytes, had {file.size_bytes:,}")
+        if now.sha256 != file.sha256:
             raise Damaged(
-                f"{file.name}: damaged: SHA-256 {digest.hexdigest()[:16]}..., "
-                f"was {file.sha256[:16]}..."
+                f"{file.name}: damaged: SHA-256 {now.sha256[:16]}..., was {file.sha256[:16]}..."
             )
 
 
@@ -139,14 +153,20 @@ class Folder(Store):
         self.path.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            yield self._lock(fd)
+        finally:
+            os.close(fd)
+
+    def _lock(self, fd: int) -> bool:
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield True
         except BlockingIOError:
             raise Refusal(
                 f"{self.url}: another process is archiving there; try again when it is done"
             ) from None
-        finally:
-            os.close(fd)
+        except OSError:  # NFS: folders have no locks there (EBADF), or nothing has (ENOLCK)
+            return False
+        return True
 
     def address(self, name: str) -> str:
         return str(self.path / name)
@@ -182,7 +202,8 @@ class Bucket(Store):
         return self.fs.open(f"{self.root}/{name}", "rb")  # type: ignore[no-any-return]
 
     def write(self, name: str, write: Write) -> Stored:
-        with self.fs.open(f"{self.root}/{name}", "wb") as stream:
+        path = f"{self.root}/{name}"
+        with self.fs.transaction, self.fs.open(path, "wb") as stream:  # whole, or not at all
             counted = _Counted(stream)
             write(counted)  # type: ignore[arg-type]
         return Stored(name, counted.size_bytes, counted.digest.hexdigest())
