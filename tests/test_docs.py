@@ -17,6 +17,8 @@ README = (ROOT / "README.md").read_text()
 TRAINING = (ROOT / "trainer" / "TRAINING.md").read_text()
 BIN = Path(sys.executable).parent
 
+pytestmark = pytest.mark.xdist_group("docs")  # they share a home, which takes 10 s to make
+
 # Training commands are run as shown, then these flags make them a matter of seconds.
 QUICK = ["--eval_iters=1", "--n_layer=1", "--n_embd=32", "--n_head=2", "--block_size=32"]
 
@@ -48,6 +50,9 @@ def shell(command, home):
         if "--init_from=auto" in words:
             command = command.replace("--max_iters=510", "--max_iters=6")
         command += " " + " ".join(QUICK)
+    if words[:2] == ["runs", "tune"]:
+        command = command.replace("--trials 2", "--trials 1")
+        command = command.replace('--args="', f'--args="{" ".join(QUICK)} ')
     env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["bash", "-c", command], cwd=home, env=env, capture_output=True, text=True, timeout=100

@@ -302,7 +302,7 @@ def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
 
     def train_until_told():
         do_at(8, lambda: wait_for((tmp_path / "go").exists, "go"))
-        return main(flags(out))
+        return main(flags(out, async_checkpoint=False))  # or its event may come meanwhile
 
     child = in_child(train_until_told)
     wait_for(lambda: iteration_of(out) == 7, "iteration 7")

@@ -106,11 +106,13 @@ def read_parquet(store: Store, file: Stored, names: list[str] | None = None) -> 
         Damaged: its bytes are not what was written.
     """
     store.check(file)
-    with store.read(file.name) as stream:
-        # Not read_table: its threads may drop the file's last reference while Python ends, and
-        # then the process aborts (1 of 25 calls of `runs archive`, pyarrow 26.0.1).
-        with pq.ParquetFile(pa.PythonFile(stream, mode="r"), pre_buffer=False) as parquet:
-            return parquet.read(columns=names, use_threads=False)
+    # Not read_table: its threads may drop the file's last reference while Python ends, and then
+    # the process aborts (1 of 25 calls of `runs archive`, pyarrow 26.0.1).
+    with (
+        store.read(file.name) as stream,
+        pq.ParquetFile(pa.PythonFile(stream, mode="r"), pre_buffer=False) as parquet,
+    ):
+        return parquet.read(columns=names, use_threads=False)
 
 
 def _read_index(store: Store, told: Manifest) -> pa.Table:
