@@ -431,8 +431,10 @@ def _mean(values: list[float]) -> float | None:
         return None
     try:
         return math.fsum(values) / len(values)
-    except OverflowError:
-        return math.fsum(x / len(values) for x in values)
+    except OverflowError:  # the sum is no float, the mean is
+        from fractions import Fraction  # 3 ms, that no other run has to spend
+
+        return float(sum(map(Fraction, values)) / len(values))
 
 
 def number(value: Any) -> float:

@@ -14,6 +14,7 @@ import pytest
 
 import eventlog
 from eventlog.ledger import DEFECTS
+from eventlog.stretch import Stretch, singly
 from tests import corrupt
 from tests.strategies import SESSIONS, line
 
@@ -56,7 +57,7 @@ def sources() -> list[bytes]:
     whole = GOLDEN.read_bytes().splitlines(keepends=True)
     for s in SESSIONS:
         whole.append(line(0, s, "open", format=1, run_id="r", run_name="run"))
-        whole += [line(n, s, iter=n, loss=5.0 / n, time_ms=52.1) for n in range(1, 6)]
+        whole += [line(n, s, iter=n, loss=5.0 / n, time_ms=52.1, mfu=31.2) for n in range(1, 6)]
         whole.append(line(6, s, "eval", iter=6, val_loss=float("nan")))
         whole.append(line(7, s, "note", text="ünï \x00 {}", inside={"crc": "01234567", "n": 1}))
         whole.append(line(8, s, "close", status="completed"))
@@ -114,8 +115,9 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
     rng, whole = random.Random(seed), sources()
     written = {one[:-1] for one in whole}
     checksum = CountingChecksum()
-    for room in ("eventlog.record", "eventlog.scan"):
+    for room in ("eventlog.record", "eventlog.scan", "eventlog.stretch"):
         patch.setattr(importlib.import_module(room), "crc32", checksum)
+    patch.setattr(importlib.import_module("eventlog.scan"), "_LEAST_LINES", 1)
     n_records = 0
     for number in range(n_inputs):
         data = broken(rng, whole)
@@ -131,13 +133,18 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
 
 def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     """Scan `data` in two pieces, fold what is found, and look at every answer."""
-    scanner, fold = eventlog.Scanner(), eventlog.Fold()
+    scanner, fold = eventlog.Scanner(in_stretches=rng.random() < 0.5), eventlog.Fold()
     cut = rng.randrange(len(data) + 1)
-    records = scanner.feed(data[:cut]) + scanner.feed(data[cut:]) + scanner.finish()
+    items = scanner.feed_on(data[:cut]) + scanner.feed_on(data[cut:]) + scanner.finish()
+    records = list(singly(iter(items)))
     for record in records:
         assert record.line in written, "a record that nobody wrote"
         assert data[record.offset : record.offset + record.size_bytes] == record.line
-        fold.add(record)
+    for item in items:
+        if isinstance(item, Stretch):
+            fold.add_stretch(item)
+        else:
+            fold.add(item)
     assert len({(r.s, r.n) for r in records}) == len(records)
     assert scanner.size_bytes == len(data)
     for defect in scanner.defects:

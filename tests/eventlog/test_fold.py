@@ -3,10 +3,11 @@
 import copy
 import json
 import math
+import sys
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog import MFU_UNKNOWN, Fold
@@ -368,6 +369,7 @@ def test_a_loss_that_is_no_number_is_in_the_curve_and_in_no_figure():
 
 
 @given(st.lists(st.tuples(any_floats, any_floats, any_floats, any_floats), max_size=8))
+@example([(0.0, sys.float_info.max, sys.float_info.max, 0.0)] * 3)
 def test_the_figures_are_those_of_exact_arithmetic(rows):
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
     got = summarize(list(range(len(rows))), *map(list, columns[:3]), list(columns[3]), 0)
