@@ -1,4 +1,4 @@
-"""The examples of INTEGRATIONS.md, run as they stand: killed, run again, nothing lost, one curve.
+"""The training loops of the README, run as they stand: killed, run again, nothing lost, one curve.
 
     pip install -e '.[test,peers]' && pytest -n 0 -m slow tests/tools/test_integrations.py
 
@@ -21,10 +21,12 @@ import pytest
 import eventlog
 from tools.integrations.handler import JournalHandler
 
-DOCUMENT = Path(__file__).parents[2] / "tools" / "integrations" / "INTEGRATIONS.md"
+README = Path(__file__).parents[2] / "README.md"
 EXAMPLES = dict(
     re.findall(
-        r"^## (.*?)\n\n```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
+        r"^<details><summary>(.*?)</summary>\n\n```python\n(.*?)^```$",
+        README.read_text(),
+        re.MULTILINE | re.DOTALL,
     )
 )
 
@@ -130,6 +132,10 @@ def test_a_loop_of_ones_own_that_was_killed_goes_on_as_one_curve(tmp_path):
 def test_killed_and_run_again_nothing_is_lost_and_it_is_one_curve(name, tmp_path):
     for seed in range(int(os.environ.get("KILLS", "1"))):
         kill_and_go_on(name, tmp_path / str(seed), seed)
+
+
+def test_every_loop_of_the_readme_is_run():
+    assert EXAMPLES.keys() == CURVES.keys()
 
 
 @pytest.mark.parametrize("name", CURVES)

@@ -231,6 +231,84 @@ def test_the_cursor_and_zoom_work_from_the_keyboard_and_are_spoken(look, three):
     looking.wait(lambda: "from=" not in looking.page.url)
 
 
+def make_trial(folder, number, params, val_loss):
+    """A completed run as `runs tune` has them, of the group `lr`."""
+    told = {"group": "lr", "trial": number, "params": params}
+    with eventlog.open_run(
+        folder, run_name=f"trial{number}", metadata=told, save_interval=0, durability="never"
+    ) as run:
+        run.log_eval(0, val_loss, val_loss)
+        run.log_iter(0, val_loss, 50.0)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Four trials of a group: the higher the learning rate the better."""
+    for k in range(4):
+        make_trial(tmp_path, k, {"lr": 10.0 ** (k - 5), "act": "ab"[k % 2]}, 5.0 - k)
+    with serving_here(tmp_path) as server:
+        yield server
+
+
+TRIALS = ".trials tbody tr"
+
+
+def test_a_group_is_opened_as_a_study_and_trials_that_arrive_are_drawn(look, study, tmp_path):
+    looking = look(study, "tab=runs&group=metadata.group")
+    page = looking.page
+    page.click("[aria-label='Open this group as a study']")
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+    assert page.locator(".axis title").all_text_contents() == ["lr", "act", "best val loss"]
+    assert page.locator("tr.best th").text_content() == "trial3"
+    assert page.locator(".shares li").count() == 2
+
+    make_trial(tmp_path, 4, {"lr": 0.1, "act": "c"}, 0.5)
+
+    looking.wait(lambda: page.locator("tr.best th").text_content() == "trial4")
+    assert page.locator(".coordinates-lines g:first-child path").count() == 5
+    assert "c" in page.locator(".axis-words").all_text_contents()
+
+
+def test_a_brush_keeps_some_trials_and_its_link_shows_the_same(look, study):
+    looking = look(study, "tab=study")
+    page = looking.page
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+    box = page.locator(".axis .reach").first.bounding_box()
+    x, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, middle)
+    page.mouse.down()
+    page.mouse.move(x, box["y"], steps=3)
+    page.mouse.up()
+    looking.wait(lambda: page.locator(TRIALS).count() == 2)
+    looking.wait(lambda: "brush=" in page.url)
+
+    again = look(study, urlsplit(page.url).fragment)
+    again.wait(lambda: again.page.locator(TRIALS).count() == 2)
+    assert again.page.locator(f"{TRIALS} th").all_text_contents() == ["trial3", "trial2"]
+    assert again.page.locator(".coordinates-lines g:first-child path.out").count() == 2
+    again.page.locator("[aria-label='lr from']").press("ArrowUp")
+    again.page.locator("[aria-label='lr from']").press("Escape")
+    again.wait(lambda: again.page.locator(TRIALS).count() == 4)
+    assert "brush=" not in again.page.url
+
+
+def test_trials_are_gone_through_opened_and_filtered_from_the_keyboard(look, study):
+    looking = look(study, "tab=study")
+    page = looking.page
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+
+    page.locator("[aria-label='best val loss to']").press("PageDown")
+    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+    page.locator(".coordinates-focus").press("ArrowDown")
+
+    assert page.text_content("#spoken") == "trial3, complete: lr 0.01, act b, best val loss 2"
+    assert page.locator("tr.pointed th").text_content() == "trial3"
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".run-head h1 >> text=trial3")
+    page.click("a.tag >> text=study lr")
+    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+
+
 def test_compare_shows_the_settings_that_differ_and_the_best(look, three):
     looking = look(three, "tab=compare")
 
@@ -273,7 +351,7 @@ def test_scripts_in_names_settings_and_notes_stay_text(look, tmp_path):
     with serving_here(tmp_path) as server:
         looking = look(server, f"tab=runs&group=config.{SCRIPT}&sort=config.k")
         looking.page.wait_for_selector("tr[data-id]")
-        for tab in ("charts", "compare"):
+        for tab in ("charts", "compare", "study"):
             looking.page.goto(f"{server.address}#tab={tab}")
             looking.page.wait_for_timeout(400)
         looking.page.click("a.name >> nth=0")
@@ -282,7 +360,7 @@ def test_scripts_in_names_settings_and_notes_stay_text(look, tmp_path):
         assert looking.page.locator("img, script:not([src='/main.js'])").count() == 0
 
 
-@pytest.mark.parametrize("view", ["", "tab=runs", "tab=compare", "tab=run&run=RUN"])
+@pytest.mark.parametrize("view", ["", "tab=runs", "tab=compare", "tab=study", "tab=run&run=RUN"])
 def test_everything_that_can_be_pressed_has_a_name_and_a_phone_shows_it_all(look, three, view):
     id = next(iter(three.rows().values()))["id"]
     looking = look(three, view.replace("RUN", id), size={"width": 390, "height": 844})

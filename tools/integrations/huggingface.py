@@ -35,8 +35,9 @@ class JournalCallback(TrainerCallback):
             return
         if self.run is not None:
             self.run.finish()
-        folder = Path(args.output_dir)
-        asked = {"dir": folder, "name": args.run_name or folder.name, "config": args.to_dict()}
+        told: Any = args  # its methods have no types
+        folder = _folder(args)
+        asked = {"dir": folder, "name": args.run_name or folder.name, "config": told.to_dict()}
         asked |= {"reinit": "create_new"} | self._settings
         if state.global_step:  # from a checkpoint: what came after it is taken again
             asked = {"resume": "allow"} | asked
@@ -58,6 +59,10 @@ class JournalCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        path = _folder(args) / f"checkpoint-{state.global_step}"
         if self.run is not None and path.exists():
             self.run.log_checkpoint(state.global_step, path)
+
+
+def _folder(args: TrainingArguments) -> Path:
+    return Path(args.output_dir or "trainer_output")  # as `Trainer` has it

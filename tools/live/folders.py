@@ -203,14 +203,17 @@ class Folders:
             with self.lock:
                 entry.following = entry.following or Following(entry.path)
 
+    def is_inside(self, path: Path) -> bool:
+        """Whether a path leads to somewhere in the folders, wherever its links go."""
+        real = os.path.realpath(path)
+        return any(real == root or real.startswith(root + os.sep) for root in self._roots)
+
     def _why_not(self, path: Path) -> str:
         """A link may lead anywhere; what it leads to is shown only if it is in the folders."""
         if not os.path.islink(path) and not os.path.islink(runs.journal_of(path)):
             return ""
         for file in (path, runs.journal_of(path)):
-            real = os.path.realpath(file)
-            inside = any(real == root or real.startswith(root + os.sep) for root in self._roots)
-            if os.path.islink(file) and not inside:
+            if os.path.islink(file) and not self.is_inside(file):
                 return "a link that leads out of the folders that are served"
         return ""
 

@@ -37,6 +37,7 @@ from tools import rows as rows_
 from tools.live.curves import Axis, AxisName, Curve, Rows
 from tools.live.folders import Folders
 from tools.live.following import TABLES, TAKES_MAX, Following, Table, told
+from tools.live.study import members, metric_of, study
 from tools.runs import Refusal
 
 PAGE = Path(__file__).parent / "page"
@@ -47,7 +48,7 @@ FILES = {
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
         for name in ("main", "state", "server", "chart", "plot", "grid", "list", "compare", "run",
-                     "words", "dom")
+                     "study", "coordinates", "words", "dom")
     },
 }  # fmt: skip
 
@@ -113,6 +114,7 @@ def app(site: Site) -> ASGIApp:
         Route("/api/runs", answering(_runs)),
         Route("/api/where", answering(_where)),
         Route("/api/run", answering(_run)),
+        Route("/api/study", answering(_study)),
         Route("/api/curves", answering(_curves)),
         Route("/api/csv", answering(_csv)),
         Route("/api/live", live),
@@ -294,6 +296,14 @@ def _run(site: Site, request: Request) -> Response:
                 ],
             }
         )
+
+
+def _study(site: Site, request: Request) -> Response:
+    """A group of runs: its parameters, its trials, and which parameter matters."""
+    asked = request.query_params
+    rows = members(site.folders.rows(), asked.get("by", ""), asked.get("of", "")[:TEXT_MAX])
+    metric = metric_of(rows, site.folders.is_inside)
+    return _json(study(rows, asked.get("figure", ""), metric))
 
 
 def _curves(site: Site, request: Request) -> Response:

@@ -30,6 +30,7 @@ from optuna.trial import TrialState
 
 import eventlog
 from tools.runs import STUDY, Refusal
+from tools.tuning.metric import Metric
 from tools.tuning.space import Parameter, Point, Space
 
 State = Literal["running", "complete", "pruned", "failed"]
@@ -42,25 +43,6 @@ _STATES: dict[str, TrialState] = {
     "complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
 }  # fmt: skip
 _RUNG = "completed_rung_"  # Hyperband's memory, in the attributes of a trial
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What is to be small, or large: of evaluations `best_FIELD` the best, `FIELD` the last."""
-
-    name: str = "best_val_loss"
-    maximize: bool = False
-
-    @property
-    def field(self) -> str:
-        return self.name.removeprefix("best_")
-
-    def of(self, values: list[float]) -> float | None:
-        """The figure of a trial from its evaluations in order; None where none is a number."""
-        if not self.name.startswith("best_"):
-            return values[-1] if values and math.isfinite(values[-1]) else None
-        finite = [value for value in values if math.isfinite(value)]
-        return (max if self.maximize else min)(finite, default=None)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ from tools.ls import age
 from tools.runs import Refusal
 from tools.table import cell, one_line, print_json, print_table
 from tools.tuning import slots, space
+from tools.tuning import template as templates
+from tools.tuning.metric import Metric
 from tools.tuning.template import Template, program, trainer
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "tune",
         help=words,
         description=words,
-        epilog=space.__doc__,
+        epilog=f"{space.__doc__}\n{templates.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("folder", type=Path, metavar="FOLDER", help="of the study; names it")
@@ -55,7 +57,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--param", action="append", default=[], metavar="NAME=RANGE", help="see below"
     )
     command.add_argument("--space", type=Path, metavar="FILE", help="TOML with a line for each")
-    command.add_argument("--command", metavar="TEMPLATE", help="default: this project's trainer")
+    command.add_argument(
+        "--command", metavar="TEMPLATE", help="see below; default: this project's trainer"
+    )
     command.add_argument("--args", metavar="WORDS", help='for every trial: --args="--preset=small"')
     command.add_argument("--trials", type=int, metavar="N", help="in all (20; a whole grid)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="trials side by side")
@@ -63,9 +67,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--metric", metavar="FIELD", help="best_val_loss: an eval's field, best_: its best"
     )
-    command.add_argument("--maximize", action="store_true", default=None)
-    command.add_argument("--sampler", choices=("tpe", "random", "grid"))
-    command.add_argument("--pruner", choices=("median", "hyperband", "none"))
+    command.add_argument(
+        "--maximize", action="store_true", default=None, help="the metric is to be large, not small"
+    )
+    command.add_argument(
+        "--sampler", choices=("tpe", "random", "grid"),
+        help="tpe learns from the trials before (default); random; grid: every combination",
+    )  # fmt: skip
+    command.add_argument(
+        "--pruner", choices=("median", "hyperband", "none"),
+        help="who ends bad trials early: median, if worse than half of the others (default)",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, metavar="N", help="of the sampler")
     command.add_argument("--timeout", type=float, metavar="S", help="stop then; to be continued")
     command.add_argument(
@@ -319,7 +331,7 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     Raises:
         Refusal: it is not right.
     """
-    from tools.tuning.study import Metric, Plan
+    from tools.tuning.study import Plan
 
     known = before or {}
     if arguments.param or arguments.space is not None:

@@ -2,7 +2,7 @@
 
 import { el, icon, keep, button } from "./dom.js";
 import { askJson } from "./server.js";
-import { change, look, state } from "./state.js";
+import { change, look, state, textOf } from "./state.js";
 import { STATUS, ago, full, moment, named, own, shown } from "./words.js";
 
 const AT_ONCE = 100; // rows put on the page before one asks for more
@@ -226,7 +226,8 @@ export class RunList {
     return el("tr", { class: "group" }, el("th", { colspan: this.columns.length + 1, scope: "rowgroup" },
       el("span", { class: "value", text: `${state.group.replace(/^(config|metadata)\./, "")} ${name}` }),
       el("small", { text: `${rows.length} ${rows.length === 1 ? "run" : "runs"}${best}` }),
-      button("Pick this group alone", { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) }, "pick")));
+      button("Pick this group alone", { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) }, "pick"),
+      rows.length > 1 ? button("Open this group as a study", { class: "quiet words", onclick: () => change({ tab: "study", by: state.group, of: textOf(value(rows[0], state.group)), brush: "" }) }, "study") : null));
   }
 
   rowOf(row, isPicked) {

@@ -7,6 +7,7 @@ import { RunList } from "./list.js";
 import { RunPage } from "./run.js";
 import { Listening, askJson } from "./server.js";
 import { change, giveSlots, onChange, setTheme, state, theme } from "./state.js";
+import { Study } from "./study.js";
 import { AXES, named } from "./words.js";
 
 const PICKED_AT_FIRST = 6;
@@ -99,6 +100,7 @@ const side = new RunList(shared, false);
 const table = new RunList(shared, true);
 const compare = new Compare(shared);
 const grid = new Grid(shared);
+const study = new Study(shared);
 let page = null;
 
 const top = document.getElementById("top");
@@ -106,7 +108,8 @@ const sideBox = document.getElementById("side");
 const content = document.getElementById("content");
 const banner = document.getElementById("banner");
 
-const tabs = ["charts", "runs", "compare"].map((name) => el("a", {
+const TABS = ["charts", "runs", "compare", "study"];
+const tabs = TABS.map((name) => el("a", {
   href: `#tab=${name}`, class: "tab", text: name[0].toUpperCase() + name.slice(1),
   onclick: (event) => { event.preventDefault(); change({ tab: name }); },
 }));
@@ -135,7 +138,7 @@ function toggle(words, key) {
 }
 
 const KEYS = [
-  ["1 2 3", "charts, runs, compare"], ["/", "filter the runs"], ["j k", "next, previous run"],
+  ["1 2 3 4", "charts, runs, compare, study"], ["/", "filter the runs"], ["j k", "next, previous run"],
   ["space", "draw the run that has the focus, or not"], ["Enter", "open it"], ["a n", "pick all that are listed, none"],
   ["x", "iterations, tokens, time"], ["s S", "smooth more, less"], ["l g", "log axis for values, for iterations"], ["o", "cut off outliers"],
   ["drag", "zoom; double click: back"], ["0", "show the whole range"], ["← →", "move the cursor in a chart that has the focus"],
@@ -156,10 +159,10 @@ function show() {
     page = null;
   }
   if (isRun && !page) page = new RunPage(shared, state.run);
-  const part = isRun ? page : { charts: grid, runs: table, compare }[state.tab] ?? grid;
+  const part = isRun ? page : { charts: grid, runs: table, compare, study }[state.tab] ?? grid;
   if (content.firstElementChild !== part.element) content.replaceChildren(part.element);
   document.body.dataset.tab = isRun ? "run" : state.tab;
-  const isBeside = document.body.dataset.tab !== "runs";
+  const isBeside = !["runs", "study"].includes(document.body.dataset.tab);
   if (sideBox.contains(side.element) !== isBeside) sideBox.replaceChildren(...(isBeside ? [side.element] : []));
   if (isBeside) side.show();
   part.show();
@@ -174,6 +177,7 @@ function showRows() {
   if (sideBox.contains(side.element)) side.show();
   if (state.tab === "runs") table.show();
   if (state.tab === "compare") compare.show();
+  if (state.tab === "study") study.show();
   page?.showRow();
   showTitle();
   showBanner();
@@ -187,7 +191,7 @@ function showTitle() {
 
 function showControls() {
   const isRun = document.body.dataset.tab === "run";
-  tabs.forEach((tab, i) => tab.toggleAttribute("aria-current", ["charts", "runs", "compare"][i] === document.body.dataset.tab));
+  tabs.forEach((tab, i) => tab.toggleAttribute("aria-current", TABS[i] === document.body.dataset.tab));
   for (const one of tabs) if (one.hasAttribute("aria-current")) one.setAttribute("aria-current", "page");
   controls.hidden = !(isRun || state.tab === "charts");
   for (const one of xAxis.children) one.setAttribute("aria-pressed", String(one.dataset.x === state.x));
@@ -258,7 +262,7 @@ document.addEventListener("keydown", (event) => {
     say(`smoothing ${state.smooth || "off"}`);
   };
   const act = {
-    1: () => change({ tab: "charts" }), 2: () => change({ tab: "runs" }), 3: () => change({ tab: "compare" }),
+    1: () => change({ tab: "charts" }), 2: () => change({ tab: "runs" }), 3: () => change({ tab: "compare" }), 4: () => change({ tab: "study" }),
     "/": () => list.filter.focus(), j: () => list.step(1), k: () => list.step(-1),
     a: () => list.pickAll(), n: () => change({ picks: [] }),
     x: () => change({ x: Object.keys(AXES)[(at + 1) % 3], from: null, to: null }),

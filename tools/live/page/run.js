@@ -70,7 +70,8 @@ export class RunPage {
 
   showHead(row) {
     const why = this.told?.reason ?? (row?.error || "");
-    const mark = JSON.stringify([row?.run, row?.status, row?.file, why, row?.tags, this.failed?.message]);
+    const group = typeof row?.metadata?.group === "string" ? row.metadata.group : "";
+    const mark = JSON.stringify([row?.run, row?.status, row?.file, why, row?.tags, group, this.failed?.message]);
     if (mark === this.headMark) return;
     this.headMark = mark;
     const name = row?.run ?? (this.failed ? "No such run" : "…");
@@ -80,6 +81,7 @@ export class RunPage {
       row ? statusMark(row.status) : "",
       el("span", { class: "file", text: row ? row.path : this.failed?.message ?? "" }),
       ...(row?.tags ?? []).map((tag) => el("span", { class: "tag", text: tag })),
+      group ? el("a", { class: "tag", href: "#tab=study", text: `study ${group}`, onclick: (event) => { event.preventDefault(); change({ tab: "study", by: "metadata.group", of: group }); } }) : "",
       el("p", { class: "reason", hidden: !why, text: why }),
     );
   }

@@ -3,8 +3,10 @@
 const DEFAULTS = {
   tab: "charts", run: "", picks: null, q: "", sort: "-started", group: "",
   x: "iter", smooth: 0, logx: false, logy: false, fit: false, from: null, to: null, big: "", all: false,
+  by: "metadata.group", of: "", figure: "", brush: "",
 };
-const TABS = ["charts", "runs", "compare", "run"];
+const TABS = ["charts", "runs", "compare", "study", "run"];
+const LENGTHS = { brush: 4000 }; // of text; of all other 500
 const LISTENERS = new Set();
 
 export const state = { ...DEFAULTS };
@@ -42,13 +44,16 @@ export function read() {
     else if (key === "from" || key === "to") given[key] = Number.isFinite(Number(text)) && text !== "" ? Number(text) : null;
     else if (key === "smooth") given.smooth = Math.min(1e6, Math.max(0, Math.round(Number(text)) || 0));
     else if (typeof DEFAULTS[key] === "boolean") given[key] = text === "1";
-    else given[key] = text.slice(0, 500);
+    else given[key] = text.slice(0, LENGTHS[key] ?? 500);
   }
   if (!TABS.includes(given.tab)) given.tab = DEFAULTS.tab;
   if (!["iter", "tokens", "time"].includes(given.x)) given.x = "iter";
   if (given.from === null || given.to === null || given.from >= given.to) given.from = given.to = null;
   Object.assign(state, given);
 }
+
+// How a group is named in an address: text as it is, all else as JSON.
+export const textOf = (v) => (typeof v === "string" ? v : JSON.stringify(v ?? null));
 
 read();
 window.addEventListener("popstate", () => {
