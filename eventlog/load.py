@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from eventlog.column import Column
 from eventlog.disk import is_locked
 from eventlog.errors import NewerFormat, UnreadableRun
 from eventlog.fold import Fold, number, summarize
@@ -109,8 +110,8 @@ def summary_of(run: Run) -> dict[str, Any]:
     return summarize(
         [row.get("iter") for row in run.training_iterations],
         column("loss"),
-        column("time_ms"),
-        column("mfu"),
+        Column(column("time_ms")),
+        Column(column("mfu"), floor=0.0),
         [row.get("val_loss") for row in run.eval_steps],
         len(run.checkpoints),
     )

@@ -16,6 +16,7 @@ from typing import ClassVar
 import orjson
 
 from eventlog.record import CRC_KEY, HEAD, TRAILER_BYTES, Record, decode
+from eventlog.run import spaced
 
 FIGURES = ("iter", "loss", "time_ms", "mfu")
 """What comes first in an iteration, in the guide's order."""
@@ -47,11 +48,13 @@ class Stretch:
         return len(self.lines)
 
     def rows(self) -> list[bytes]:
-        """The iterations as JSON without spaces: the lines' own bytes."""
-        return [
-            b"{%b}" % line[at + _ROW_AT : -TRAILER_BYTES]
-            for line, at in zip(self.lines, self.rows_at, strict=True)
-        ]
+        """The iterations as they stand in the run JSON: the lines' own bytes, with spaces."""
+        return spaced(
+            [
+                b"{%b}" % line[at + _ROW_AT : -TRAILER_BYTES]
+                for line, at in zip(self.lines, self.rows_at, strict=True)
+            ]
+        )
 
     def records(self) -> Iterator[Record]:
         """The same, one by one."""

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog import MFU_UNKNOWN, Fold
+from eventlog.column import Column
 from eventlog.fold import summarize
 from eventlog.record import Record
 from tests.strategies import SESSIONS, T, any_floats, histories, json_fields, json_values
@@ -372,7 +373,8 @@ def test_a_loss_that_is_no_number_is_in_the_curve_and_in_no_figure():
 @example([(0.0, sys.float_info.max, sys.float_info.max, 0.0)] * 3)
 def test_the_figures_are_those_of_exact_arithmetic(rows):
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-    got = summarize(list(range(len(rows))), *map(list, columns[:3]), list(columns[3]), 0)
+    times_ms, mfus = Column(columns[1]), Column(columns[2], floor=0.0)
+    got = summarize(list(range(len(rows))), list(columns[0]), times_ms, mfus, list(columns[3]), 0)
 
     finite = [[x for x in column if math.isfinite(x)] for column in columns]
     known_mfu = [x for x in finite[2] if x > 0]

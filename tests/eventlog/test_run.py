@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog import Fold, Run, UnreadableRun, scan
-from eventlog.run import KEYS, Rows, compact_row, encode_row, parse_run
+from eventlog.run import KEYS, Rows, encode_row, parse_run
 from tests.strategies import any_floats, any_text, json_values, text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -144,7 +144,7 @@ clean_objects = st.dictionaries(text, json_values, max_size=4)
 )
 def test_what_is_read_back_is_what_was_written_and_equal_runs_are_equal_bytes(run):
     document = strict(written(run))
-    rows = Rows([compact_row(row) for row in document["training_iterations"]])
+    rows = Rows([encode_row(row) for row in document["training_iterations"]])
     again = Run(
         **{k: v for k, v in document.items() if v is not None} | {"training_iterations": rows}
     )
