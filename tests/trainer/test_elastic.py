@@ -465,7 +465,39 @@ def ranks_of(launcher):
     return [pid for _, pid in sorted(found.items())]
 
 
-def test_torchrun_starts_a_killed_rank_again_in_the_same_run(
+def test_torchrun_starts_a_killed_rank_again_and_a_sigterm_to_it_ends_the_run_well(
+    flags, tmp_path, only_run, train_in_ranks, losses
+):
+    """Two real ranks; the log says who stopped it, and there is one curve."""
+    shared = {"eval_interval": 40, "lr_decay_iters": 160, "async_checkpoint": False}
+    straight, out = tmp_path / "straight", tmp_path / "out"
+    process = torchrun(
+        out, flags(out, max_iters=100_000, **shared), "--standalone", "--max-restarts=3"
+    )
+    wait_for(lambda: iteration_of(out) >= 45, "iteration 45")
+    os.kill(ranks_of(process.pid)[0], signal.SIGKILL)
+    size = size_of_journal(out)
+    wait_for(lambda: iteration_of(out, after=size) >= 50, "iteration 50 after the restart")
+    process.terminate()
+    process.wait(PATIENCE_S)
+
+    run = only_run(out)
+    first, second = run.journal["sessions"]
+    assert (run.journal["status"], run.journal["reason"]) == ("interrupted", "SIGTERM")
+    assert run.metadata["world_size"] == 2
+    assert saved_iters(out)[-1] == len(run.training_iterations)
+    assert second["from_iter"] % 40 == 0
+    assert second["from_iter"] > 0
+    repeated = first["last_iter"] + 1 - second["from_iter"]
+    assert run.journal["superseded"]["iterations"] == repeated
+    max_iters = len(run.training_iterations) - 1
+    assert train_in_ranks(2, flags(straight, max_iters=max_iters, **shared)) == [0, 0]
+    assert losses(run) == losses(only_run(straight))
+    wait_for(lambda: not any(map(is_alive, living(out))), "end of all processes")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_rank_again_in_the_same_run_also_before_a_checkpoint(
     flags, tmp_path, only_run, train_in_ranks, losses
 ):
     """Once before the first checkpoint, and once after it."""

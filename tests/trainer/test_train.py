@@ -370,34 +370,6 @@ def test_its_signal_handlers_are_gone_when_it_returns(flags, tmp_path):
 # As processes
 
 
-def test_torchrun_starts_it_and_a_sigterm_to_torchrun_ends_it_well(flags, tmp_path, only_run):
-    """Two real ranks; the log says who stopped it, and a sample can be drawn from what it saved."""
-    argv = flags(tmp_path, max_iters=100_000, eval_interval=100_000, log_interval=50)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         str(TRAINER / "train.py"), *argv],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("iter 100:"):
-            break
-    process.terminate()
-    process.communicate(timeout=30)
-
-    run = only_run(tmp_path)
-    assert run.metadata["world_size"] == 2
-    assert (run.journal["status"], run.journal["reason"]) == ("interrupted", "SIGTERM")
-    assert [row["iter"] for row in run.checkpoints] == [len(run.training_iterations)]
-
-    sample = subprocess.run(
-        [sys.executable, str(TRAINER / "sample.py"), f"--out_dir={tmp_path}", "--start=the ",
-         "--num_samples=1", "--max_new_tokens=20", "--device=cpu"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert sample.stdout.startswith("the "), sample.stderr
-
-
 def test_a_second_signal_leaves_at_once(flags, tmp_path):
     """While the first waits for a step that takes forever."""
     program = (
