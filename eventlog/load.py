@@ -18,6 +18,9 @@ from eventlog.stretch import Stretch
 
 JOURNAL_SUFFIX = ".jsonl"
 
+SUMMARY = summarize([], [], Column(), Column(), [], 0).keys()
+"""The names of the figures."""
+
 PathLike = str | os.PathLike[str]
 
 
@@ -96,6 +99,8 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
         folding.read_on(to_the_end=not alive)
         return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(path.read_bytes(), path)
+    if run.journal and run.summary.keys() >= SUMMARY:
+        return run  # folded by this package: half the time for 100,000 iterations
     brought = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
     run.summary = summary_of(run) | brought
     return run

@@ -135,14 +135,16 @@ def _block(key: str, rows: Row | Sequence[Row]) -> Iterator[bytes]:
     yield b"\n  " + right
 
 
-def spaced(rows: list[bytes]) -> list[bytes]:
+def spaced(rows: list[bytes], *, plain: bool = False) -> list[bytes]:
     """Rows of JSON without spaces as `encode_row` writes them.
 
-    Where no string is anything but a key, the spaces go into all rows at once: 0.3 µs a row
-    instead of 1.2.
+    `plain`: known to have nothing but numbers, under names of letters. Then, and where no string
+    is anything but a key, the spaces go into all rows at once: 0.3 µs a row instead of 1.2.
     """
     text = b"\n".join(rows)
-    if text.count(b'"') == 2 * text.count(b'":') and not any(odd in text for odd in _ODD):
+    if plain or (
+        text.count(b'"') == 2 * text.count(b'":') and not any(odd in text for odd in _ODD)
+    ):
         return text.replace(b',"', b', "').replace(b'":', b'": ').split(b"\n")
     return [encode_row(orjson.loads(row)) for row in rows]
 
@@ -214,7 +216,7 @@ def parse_run(data: bytes, path: Path) -> Run:
     if _fits(METRICS, document.get(METRICS)):  # another logger may mean something else by it
         given[METRICS] = document[METRICS]
     run = Run(path=path, **given)
-    for row in run.training_iterations:
+    for row in () if run.journal else run.training_iterations:  # of an earlier logger
         if type(row.get("mfu")) is dict:
             row["mfu_breakdown"] = row["mfu"]
             row["mfu"] = row["mfu"].get("mfu_percent", -100.0)
@@ -228,7 +230,7 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key in ("config", "metadata", "summary", "journal"):
         return isinstance(value, dict)
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    return isinstance(value, list) and {*map(type, value)} <= {dict}
 
 
 def _named_nonfinite(value: Any) -> Any:

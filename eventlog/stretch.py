@@ -6,6 +6,7 @@ way is refused here and read line by line. It halves the cost of a recovery: of 
 7.5 µs each by single records, 3.3 µs this way, where parsing them alone takes 1.2 (Python 3.11).
 """
 
+import re
 from binascii import crc32
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ ITERATION = b'"event":"iter","iter":'
 _ROW_AT = len(b'"event":"iter",')
 _BEGIN = ("n", "s", "t", "event", *FIGURES)
 _I64 = 1 << 63
+_LETTERS = re.compile(r"[\w./-]+")
+_NUMBERS = {int, float, bool, type(None)}
 
 
 @dataclass(slots=True)
@@ -41,6 +44,8 @@ class Stretch:
     times_ms: Sequence[float]
     mfus: Sequence[float]
     last: Record
+    is_plain: bool
+    """Nothing in it but numbers, under names of letters."""
 
     event: ClassVar[str] = "iter"
 
@@ -53,7 +58,8 @@ class Stretch:
             [
                 b"{%b}" % line[at + _ROW_AT : -TRAILER_BYTES]
                 for line, at in zip(self.lines, self.rows_at, strict=True)
-            ]
+            ],
+            plain=self.is_plain,
         )
 
     def records(self) -> Iterator[Record]:
@@ -125,4 +131,6 @@ def stretch_after(record: Record, lines: list[bytes], rows_at: list[int]) -> Str
         times_ms=times_ms,
         mfus=mfus,
         last=last,
+        is_plain=all(map(_LETTERS.fullmatch, names))
+        and {type(value) for column in columns[len(_BEGIN) : -1] for value in column} <= _NUMBERS,
     )
