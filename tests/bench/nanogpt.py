@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 import eventlog
+from tests.bench.table import FULL, Plan, Row
 from trainer.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,11 @@ RECIPE = {
     "learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 100, "beta1": 0.9, "beta2": 0.99,
     "weight_decay": 0.1, "grad_clip": 1.0, "dropout": 0.0, "gradient_accumulation_steps": 1,
     "device": "cpu",
+}  # fmt: skip
+# What gets there sooner with the same model: smaller batches and a higher peak, reached at once.
+QUICKER = {
+    "batch_size": 2, "learning_rate": 2e-3, "min_lr": 2e-4, "warmup_iters": 20,
+    "max_iters": 400, "lr_decay_iters": 400, "eval_interval": 25,
 }  # fmt: skip
 
 
@@ -81,10 +87,10 @@ def run_nanogpt(
 ) -> Curve:
     """nanoGPT, unchanged, on the tokens of our prepared data."""
     give_data(checkout / "data" / DATASET, ROOT / "data")
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    arguments = [f"--{name}={value}" for name, value in ({"compile": False} | flags).items()]
     words = subprocess.run(
         [sys.executable, "train.py", "config/train_shakespeare_char.py", f"--dataset={DATASET}",
-         "--compile=False", "--log_interval=1", f"--out_dir={folder / 'nanogpt'}", *arguments],
+         "--log_interval=1", f"--out_dir={folder / 'nanogpt'}", *arguments],
         cwd=checkout, env=env, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", words, re.M)
@@ -124,6 +130,61 @@ def give_data(folder: Path, data_dir: Path) -> None:
         ids = np.concatenate([np.fromfile(file, dtype=meta["dtype"]) for file in files])
         ids.astype(np.uint16).tofile(folder / f"{split}.bin")
     (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": meta["vocab_size"]}))
+
+
+def tokens_beside_nanogpt(checkout: Path, plan: Plan, room: Path) -> Row:
+    """Tokens a second at 12.2 M parameters, each as it comes and compiled; losses compared."""
+    size = SIZES["12.2M"] if plan is FULL else SIZES["1.3M"]
+    iters = min(plan.train_iters, WARMUP_ITERS + 30)
+    flags = size | RECIPE | {"eval_iters": 1, "max_iters": iters, "eval_interval": 10 * iters}
+    env = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+    rows: dict[str, Curve] = {}
+    for is_compiled in (False, True):
+        name = "compiled" if is_compiled else "eager"
+        compiled = {"compile": is_compiled}
+        rows[f"nanoGPT {name}"] = run_nanogpt(checkout, flags | compiled, room / f"n{name}", env)
+        rows[f"ours {name}"] = run_ours(flags | compiled, SEEDS[0], room / f"o{name}", env)
+    n_tokens = size["batch_size"] * size["block_size"]
+    pace = {n: 1000 * n_tokens / statistics.median(c.times_ms) for n, c in rows.items()}
+    ends = {n: statistics.fmean(list(c.losses.values())[-5:]) for n, c in rows.items()}
+    assert max(ends.values()) - min(ends.values()) < 0.5, ends
+    ours = max(pace["ours eager"], pace["ours compiled"])
+    theirs = max(pace["nanoGPT eager"], pace["nanoGPT compiled"])
+    return Row(
+        f"tokens/s at {'12.2' if plan is FULL else '1.3'} M parameters, fp32",
+        "nanoGPT eager and compiled",
+        "3.5x of eager",
+        f"{ours / pace['nanoGPT eager']:.2f}x of eager, {ours / theirs:.2f}x of its best; "
+        + ", ".join(f"{name} {figure:,.0f}" for name, figure in pace.items()),
+        ours / pace["nanoGPT eager"] >= 3.5,
+    )
+
+
+def time_to_its_loss(checkout: Path, plan: Plan, room: Path) -> Row:
+    """Time of the steps until the validation loss is there that nanoGPT has after its last."""
+    size = SIZES["12.2M"] if plan is FULL else SIZES["1.3M"]
+    iters = 300 if plan is FULL else 12
+    shared = size | RECIPE | {"eval_iters": 20}
+    env = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+    theirs = run_nanogpt(
+        checkout,
+        shared | {"max_iters": iters, "lr_decay_iters": iters, "eval_interval": iters},
+        room / "nanogpt",
+        env,
+    )
+    goal = theirs.evals[iters][1]
+    ours = run_ours(shared | QUICKER, SEEDS[0], room / "ours", env)
+    reached = [i for i, (_, val_loss) in sorted(ours.evals.items()) if val_loss <= goal]
+    assert reached, f"never at {goal}: {ours.evals}"
+    step_ms = statistics.median(ours.times_ms), statistics.median(theirs.times_ms)
+    ours_s, theirs_s = reached[0] * step_ms[0] / 1000, iters * step_ms[1] / 1000
+    return Row(
+        f"time to the validation loss that nanoGPT has after {iters} iterations ({goal:.3f})",
+        "nanoGPT",
+        "1/4",
+        f"1/{theirs_s / ours_s:.1f} ({ours_s:.0f} s, {reached[0]} iterations; {theirs_s:.0f} s)",
+        theirs_s / ours_s >= 4,
+    )
 
 
 def timed(steps: list[tuple[int, float]], evals: set[int]) -> list[float]:

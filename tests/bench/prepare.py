@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tiktoken
@@ -33,6 +34,20 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[
 """
 
 
+class Took(NamedTuple):
+    """The best of several turns: wall time, and processor time of all cores together."""
+
+    seconds: float
+    cpu_s: float
+
+
+class Paces(NamedTuple):
+    """What each contestant took for the same text."""
+
+    n_megacharacters: float
+    took: dict[str, Took]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -42,12 +57,13 @@ def main() -> None:
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     print(f"tiktoken {tiktoken.__version__}, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        print(pace(Path(folder), corpus.python_library(), arguments.runs, arguments.threads))
+        text = corpus.python_library()
+        print(as_lines(pace(Path(folder), text, arguments.runs, arguments.threads)))
         for megabytes in map(int, arguments.megabytes.split(",")):
             print(peak(Path(folder), megabytes))
 
 
-def pace(folder: Path, text: corpus.Corpus, n_runs: int, n_threads: int) -> str:
+def pace(folder: Path, text: corpus.Corpus, n_runs: int, n_threads: int) -> Paces:
     """tiktoken over documents in memory; all of `prepare` but the learning, on one thread and more.
 
     Where other work keeps the cores busy the seconds say little: the processor time tells then
@@ -85,11 +101,17 @@ def pace(folder: Path, text: corpus.Corpus, n_runs: int, n_threads: int) -> str:
     expected = [[*encoding.encode_ordinary(d), encoding.eot_token] for d in documents]
     train = np.concatenate([ids for i, ids in enumerate(expected, 1) if i % 10])
     assert np.array_equal(opened.train.window(0, len(opened.train)), train)
-    alone = best["tiktoken alone"]
+    took = {name: Took(best[name], cpu[name]) for name in contestants}
+    return Paces(n_megacharacters, took)
+
+
+def as_lines(paces: Paces) -> str:
+    alone_s = paces.took["tiktoken alone"].seconds
     return "\n".join(
-        f"{name}: {seconds:.2f} s, {n_megacharacters / seconds:.1f} million characters a second, "
-        f"{alone / seconds:.2f}x, {cpu[name]:.2f} s of all cores together"
-        for name, seconds in best.items()
+        f"{name}: {took.seconds:.2f} s, {paces.n_megacharacters / took.seconds:.1f} million "
+        f"characters a second, {alone_s / took.seconds:.2f}x, "
+        f"{took.cpu_s:.2f} s of all cores together"
+        for name, took in paces.took.items()
     )
 
 

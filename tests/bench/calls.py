@@ -1,0 +1,140 @@
+"""What one call costs the loop that logs."""
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+import eventlog
+from tests.bench.rivals import __main__ as rivals
+from tests.bench.rivals import harness, missing_packages
+from tests.bench.table import FULL, Plan, Row
+
+PACE_S = 0.001
+
+
+def hot(plan: Plan, room: Path) -> Row:
+    """Call after call: `log_iter` with four numbers, and a bare write of the same event."""
+    fd = os.open(room / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def bare(i: int) -> None:
+        event = {"event": "iter", "iter": i, "loss": 2.83, "time_ms": 52.1, "mfu": 31.2, "lr": 6e-4}
+        os.write(fd, orjson.dumps(event))
+
+    with eventlog.open_run(room / "out", save_interval=0) as run:
+
+        def ours(i: int) -> None:
+            run.log_iter(i, 2.83, 52.1, 31.2, lr=6e-4)
+
+        means, p99s = [], []
+        for k in range(plan.rounds):
+            first = 2 * k * plan.calls
+            means.append((_mean_us(ours, first, plan.calls), _mean_us(bare, first, plan.calls)))
+            p99s.append(_p99_us(ours, first + plan.calls, plan.calls))
+    os.close(fd)
+    logged = [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations]
+    assert logged == list(range(2 * plan.rounds * plan.calls))
+    ratio = statistics.median(a / b for a, b in means)
+    mean, p99 = statistics.median(a for a, _ in means), statistics.median(p99s)
+    return Row(
+        "one `log_iter`, hot loop, four numbers",
+        "`os.write(fd, orjson.dumps(event))`",
+        "2.5x, p99 10 µs",
+        f"{ratio:.1f}x ({mean:.1f} µs), p99 {p99:.1f} µs",
+        ratio <= 2.5 and p99 <= 10,
+    )
+
+
+def beside_peers(plan: Plan, room: Path) -> Row:
+    """The same call and those of W&B offline and trackio, as the rivals' bench measures them."""
+    names = ("eventlog", "wandb", "trackio")
+    contestants = rivals.rivals()
+    for name in names:
+        if missing := missing_packages(contestants[name]):
+            raise ModuleNotFoundError(", ".join(missing))
+    found = rivals.run(list(names), ["cost"], harness.FULL if plan is FULL else harness.TINY, room)
+    ours, wandb, trackio = (found[name]["cost"]["hot"]["p50_us"] for name in names)
+    versions = ", ".join(f"{name} {rivals.version(name)}" for name in names[1:])
+    return Row(
+        "one `log_iter`, median",
+        f"`run.log` of W&B offline, of trackio ({versions})",
+        "1/30, 1/5",
+        f"{ours:.1f} µs: 1/{wandb / ours:.0f} of {wandb:.0f} µs, 1/{trackio / ours:.1f} of "
+        f"{trackio:.1f} µs",
+        wandb / ours >= 30 and trackio / ours >= 5,
+    )
+
+
+def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
+    """One call a millisecond, the sync thread on; checkpoints synced beside it, and none."""
+    took_us: dict[bool, list[float]] = {False: [], True: []}
+    n_checkpoints = 0
+    for is_beside in (False, True):
+        stop = threading.Event()
+
+        def checkpoints(stop: threading.Event = stop) -> None:
+            nonlocal n_checkpoints
+            data = os.urandom(plan.checkpoint_bytes)
+            while not stop.is_set():
+                eventlog.atomic_write(room / "ckpt.pt", lambda file: file.write(data))
+                n_checkpoints += 1
+
+        beside = threading.Thread(target=checkpoints)
+        with eventlog.open_run(room / str(is_beside), save_interval=0) as run:
+            if is_beside:
+                beside.start()
+            took_us[is_beside] = _paced_us(run, plan.seconds)
+            stop.set()
+        if is_beside:
+            beside.join()
+        n_logged = len(eventlog.load_run(run.journal_path).training_iterations)
+        assert n_logged == len(took_us[is_beside])
+    (p50, p99, p999, longest), (p50_alone, p99_alone, _, longest_alone) = (
+        (_at(us, 0.5), _at(us, 0.99), _at(us, 0.999), us[-1] / 1000)
+        for us in (took_us[True], took_us[False])
+    )
+    return Row(
+        f"the same, paced 1 ms, {n_checkpoints} checkpoints of "
+        f"{plan.checkpoint_bytes >> 20} MiB synced beside it",
+        "without the checkpoints",
+        "p99 100 µs, max 20 ms",
+        f"p50 {p50:.0f} µs, p99 {p99:.0f} µs, p99.9 {p999:.0f} µs, max {longest:.1f} ms; without: "
+        f"p50 {p50_alone:.0f} µs, p99 {p99_alone:.0f} µs, max {longest_alone:.1f} ms",
+        p99 <= 100 and longest <= 20,
+    )
+
+
+def _paced_us(run: eventlog.Session, seconds: float) -> list[float]:
+    """What each call took, sorted."""
+    took_us: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(PACE_S)
+        begun = time.perf_counter_ns()
+        run.log_iter(len(took_us), 2.83, 52.1, 31.2, lr=6e-4)
+        took_us.append((time.perf_counter_ns() - begun) / 1000)
+    return sorted(took_us)
+
+
+def _mean_us(call: Callable[[int], None], first: int, n: int) -> float:
+    begun = time.perf_counter_ns()
+    for i in range(first, first + n):
+        call(i)
+    return (time.perf_counter_ns() - begun) / n / 1000
+
+
+def _p99_us(call: Callable[[int], None], first: int, n: int) -> float:
+    took_us = []
+    for i in range(first, first + n):
+        begun = time.perf_counter_ns()
+        call(i)
+        took_us.append((time.perf_counter_ns() - begun) / 1000)
+    return _at(sorted(took_us), 0.99)
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[int(len(ordered) * share)]
