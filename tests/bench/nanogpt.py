@@ -38,10 +38,10 @@ RECIPE = {
     "weight_decay": 0.1, "grad_clip": 1.0, "dropout": 0.0, "gradient_accumulation_steps": 1,
     "device": "cpu",
 }  # fmt: skip
-# What gets there sooner with the same model: smaller batches and a higher peak, reached at once.
+# The same but for a warmup of 20 iterations and a decay that ends sooner. What did not get there
+# sooner: a higher peak (2e-3, 3e-3), batches of a quarter, Muon (RESULTS.md).
 QUICKER = {
-    "batch_size": 2, "learning_rate": 2e-3, "min_lr": 2e-4, "warmup_iters": 20,
-    "max_iters": 400, "lr_decay_iters": 400, "eval_interval": 25,
+    "warmup_iters": 20, "beta2": 0.95, "max_iters": 260, "lr_decay_iters": 260, "eval_interval": 20,
 }  # fmt: skip
 
 
@@ -175,11 +175,14 @@ def time_to_its_loss(checkout: Path, plan: Plan, room: Path) -> Row:
     goal = theirs.evals[iters][1]
     ours = run_ours(shared | QUICKER, SEEDS[0], room / "ours", env)
     reached = [i for i, (_, val_loss) in sorted(ours.evals.items()) if val_loss <= goal]
-    assert reached, f"never at {goal}: {ours.evals}"
+    work = f"time to the validation loss that nanoGPT has after {iters} iterations ({goal:.3f})"
+    if not reached:
+        best = min(val_loss for _, val_loss in ours.evals.values())
+        return Row(work, "nanoGPT", "1/4", f"not there: {best:.3f} at best", False)
     step_ms = statistics.median(ours.times_ms), statistics.median(theirs.times_ms)
     ours_s, theirs_s = reached[0] * step_ms[0] / 1000, iters * step_ms[1] / 1000
     return Row(
-        f"time to the validation loss that nanoGPT has after {iters} iterations ({goal:.3f})",
+        work,
         "nanoGPT",
         "1/4",
         f"1/{theirs_s / ours_s:.1f} ({ours_s:.0f} s, {reached[0]} iterations; {theirs_s:.0f} s)",
