@@ -40,8 +40,8 @@ from trainer.flags import flag, parse
 from trainer.pieces import grouped, pieces, split_documents
 from trainer.shards import (
     SPLITS,
+    Encoder,
     Ledger,
-    encode,
     in_order,
     mistakes,
     replace_json,
@@ -192,11 +192,13 @@ def write_dataset(
         if ledger.parts:
             report(f"going on after {len(ledger.parts)} finished parts")
     dtype = np.dtype(np.uint16 if tokenizer.n_vocab <= 1 << 16 else np.uint32).newbyteorder("<")
+    saved = tokenizers.to_json(tokenizer)
+    encoder = Encoder(lambda: tokenizers.from_json(saved), dtype)
     begun, n_parts = time.monotonic(), len(ledger.parts)
     with bar("encoding", corpus.size_bytes) as progress:
         groups = grouped(pieces(split_documents(corpus, progress)))
         todo = islice(groups, sum(part["n_groups"] for part in ledger.parts), None)
-        encoded = in_order(lambda group: encode(group, tokenizer, dtype), todo, n_threads)
+        encoded = in_order(encoder, todo, n_threads)
         while part := write_part(folder, len(ledger.parts), encoded):
             ledger.add(part)
     if corpus.traces() != traces:

@@ -7,6 +7,7 @@ names it, with its SHA-256; what the ledger names is never made again.
 import hashlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,6 +44,20 @@ def encode(group: list[Piece], tokenizer: tiktoken.Encoding, dtype: np.dtype[Any
             ids[split].append(end_of_text)
     tokens = {split: np.concatenate(arrays) for split, arrays in ids.items() if arrays}
     return Encoded(sum(len(piece.text) for piece in group), tokens)
+
+
+class Encoder(threading.local):
+    """`encode` for many threads: each has a tokenizer of its own, which `make` gives it.
+
+    The threads of one tokenizer wait for each other in its regular expression. On two cores two
+    took 1.07 s for what one did in 0.98; with a tokenizer each, 0.49 (12 million characters).
+    """
+
+    def __init__(self, make: Callable[[], tiktoken.Encoding], dtype: np.dtype[Any]) -> None:
+        self._tokenizer, self._dtype = make(), dtype  # run once in each thread that encodes
+
+    def __call__(self, group: list[Piece]) -> Encoded:
+        return encode(group, self._tokenizer, self._dtype)
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int) -> Iterator[R]:

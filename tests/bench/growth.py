@@ -33,11 +33,11 @@ import eventlog
 from eventlog.compact import write_run
 from eventlog.load import Folding
 path = Path(arguments[0])
-begun = time.perf_counter()
-folding = Folding(path)
-run = write_run(folding)
-seconds = time.perf_counter() - begun
 with eventlog.open_run(journal=path, from_iter=int(arguments[1]), save_interval=0) as on:
+    begun = time.perf_counter()
+    folding = Folding(path)
+    run = write_run(folding)
+    seconds = time.perf_counter() - begun
     for i in range(100):
         on.log_iter(int(arguments[1]) + i, 2.83, 52.1, 31.2, lr=6e-4)
     begun = time.perf_counter()

@@ -1,6 +1,6 @@
 """What preparing text costs, beside tiktoken alone on one core; and what it holds in memory.
 
-    python -m tests.bench.prepare [--runs 5] [--threads 2] [--megabytes 100,400]
+    python -m tests.bench.prepare [--runs 5] [--megabytes 100,400]
 
 Prints rows for RESULTS.md. The contestants take turns, the best of each counts, and their tokens
 are compared: what is measured also checks its result.
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import tiktoken
 
+from tests.bench import child
 from trainer import corpus, prepare, shards, tokenizer
 from trainer.data import Dataset
 
@@ -31,6 +32,12 @@ from trainer.prepare import prepare
 prepare(Path(sys.argv[1]), input=sys.argv[2], text_column="text", tokenizer=sys.argv[3])
 # Of this program: ru_maxrss would be that of the process it was forked from, if that is more.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
+"""
+_TURN = """
+from tests.bench import prepare
+name, partial, input = arguments
+took = prepare.turn(name, Path(partial), Path(input) if input else None)
+tell(seconds=took.seconds, cpu_s=took.cpu_s)
 """
 
 
@@ -51,58 +58,82 @@ class Paces(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--megabytes", default="100,400")
     arguments = parser.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     print(f"tiktoken {tiktoken.__version__}, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        text = corpus.python_library()
-        print(as_lines(pace(Path(folder), text, arguments.runs, arguments.threads)))
+        print(as_lines(pace(Path(folder), None, arguments.runs)))
         for megabytes in map(int, arguments.megabytes.split(",")):
             print(peak(Path(folder), megabytes))
 
 
-def pace(folder: Path, text: corpus.Corpus, n_runs: int, n_threads: int) -> Paces:
-    """tiktoken over documents in memory; all of `prepare` but the learning, on one thread and more.
+CONTESTANTS = ("tiktoken alone", "tiktoken's own batch", "prepare, 1 thread", "prepare, 2 threads")
 
-    Where other work keeps the cores busy the seconds say little: the processor time tells then
-    what more threads cost, which is what bounds their gain.
+
+def pace(folder: Path, input: Path | None, n_runs: int) -> Paces:
+    """tiktoken over documents in memory; all of `prepare` but the learning, on one thread and two.
+
+    Each turn is a process of its own, as it is for users: in one that has encoded before, threads
+    are a third slower, because tiktoken's regex belongs to the thread that used it first. Where
+    other work keeps the cores busy the processor time tells what two threads cost.
     """
+    text = text_of(input)
     encoding = tokenizer.build_tokenizer("bpe:4096", text.sample(tokenizer.SAMPLE_CHARACTERS))
-    documents = ["".join(corpus.chunks(document)) for document in text.documents()]
-    n_megacharacters = sum(map(len, documents)) / 1e6
     partial = folder / "partial"
-
-    def prepared(threads: int) -> None:
-        (partial / "data").mkdir(parents=True, exist_ok=True)
-        shards.Ledger.begin(partial, tokenizer.to_json(encoding))  # learned already
-        source = prepare.Source(text.name, "", lambda: text)
-        prepare.write_dataset(partial, text, source, "bpe:4096", lambda words: None, threads)
-
-    contestants: dict[str, Callable[[], object]] = {
-        "tiktoken alone": lambda: [encoding.encode_ordinary(document) for document in documents],
-        "tiktoken's own batch": lambda: encoding.encode_ordinary_batch(
-            documents, num_threads=n_threads
-        ),
-        "prepare, 1 thread": lambda: prepared(1),
-        f"prepare, {n_threads} threads": lambda: prepared(n_threads),
-    }
-    best = dict.fromkeys(contestants, float("inf"))
-    cpu = dict.fromkeys(contestants, float("inf"))
+    (partial / "data").mkdir(parents=True, exist_ok=True)
+    shards.Ledger.begin(partial, tokenizer.to_json(encoding))
+    took = dict.fromkeys(CONTESTANTS, Took(float("inf"), float("inf")))
     for _ in range(n_runs):
-        for name, contestant in contestants.items():
-            begun, cpu_begun = time.perf_counter(), time.process_time()
-            contestant()
-            best[name] = min(best[name], time.perf_counter() - begun)
-            cpu[name] = min(cpu[name], time.process_time() - cpu_begun)
+        for name in CONTESTANTS:
+            told = child.run(_TURN, name, partial, input or "")
+            took[name] = Took(
+                min(took[name].seconds, told["seconds"]), min(took[name].cpu_s, told["cpu_s"])
+            )
 
+    documents = documents_of(text)
     opened = Dataset.open(partial / "data", block_size=8)
     expected = [[*encoding.encode_ordinary(d), encoding.eot_token] for d in documents]
     train = np.concatenate([ids for i, ids in enumerate(expected, 1) if i % 10])
     assert np.array_equal(opened.train.window(0, len(opened.train)), train)
-    took = {name: Took(best[name], cpu[name]) for name in contestants}
-    return Paces(n_megacharacters, took)
+    return Paces(sum(map(len, documents)) / 1e6, took)
+
+
+def text_of(input: Path | None) -> corpus.Corpus:
+    return corpus.python_library() if input is None else corpus.open_input(input, "text")
+
+
+def documents_of(text: corpus.Corpus) -> list[str]:
+    return ["".join(corpus.chunks(document)) for document in text.documents()]
+
+
+def turn(name: str, partial: Path, input: Path | None) -> Took:
+    """What one contestant takes, in this process."""
+    text = text_of(input)
+    learned = json.loads((partial / "data" / "tokenizer.json").read_text())
+    encoding = tokenizer.from_json(learned)
+    documents = documents_of(text) if "tiktoken" in name else []
+    shards.Ledger.begin(partial, learned)
+
+    def prepared(n_threads: int) -> None:
+        source = prepare.Source(text.name, "", lambda: text)
+        prepare.write_dataset(partial, text, source, "bpe:4096", lambda words: None, n_threads)
+
+    contestants: dict[str, Callable[[], object]] = dict(
+        zip(
+            CONTESTANTS,
+            [
+                lambda: [encoding.encode_ordinary(document) for document in documents],
+                lambda: encoding.encode_ordinary_batch(documents, num_threads=2),
+                lambda: prepared(1),
+                lambda: prepared(2),
+            ],
+            strict=True,
+        )
+    )
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    contestants[name]()
+    return Took(time.perf_counter() - begun, time.process_time() - cpu_begun)
 
 
 def as_lines(paces: Paces) -> str:

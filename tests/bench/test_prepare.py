@@ -1,7 +1,6 @@
 """The benchmark runs, and checks what it measures."""
 
 from tests.bench import prepare
-from trainer import corpus
 
 
 def test_the_benchmark_of_preparing_runs(tmp_path):
@@ -10,7 +9,7 @@ def test_the_benchmark_of_preparing_runs(tmp_path):
     for number in range(12):
         (source / f"{number}.txt").write_text(f"def f(): return {number}\n" * 40)
 
-    paces = prepare.pace(tmp_path, corpus.open_input(source, "text"), n_runs=1, n_threads=2)
+    paces = prepare.pace(tmp_path, source, n_runs=1)
 
     assert "prepare, 2 threads" in prepare.as_lines(paces)
     assert "1 MB of JSONL: peak" in prepare.peak(tmp_path, 1)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import eventlog
 from tests.bench import child, nanogpt, prepare
-from tests.bench.table import Plan, Row
-from trainer import corpus
+from tests.bench.table import FULL, Plan, Row
 
 _ON_THE_THREAD = """
 import contextlib, io
@@ -74,8 +73,13 @@ def _steps_s(flags: list[str]) -> float:
 
 def prepare_text(plan: Plan, room: Path) -> Row:
     """All of `prepare` but the learning of a tokenizer, on two cores; its own bench says more."""
-    text = corpus.python_library() if plan.rounds > 1 else _small_corpus(room)
-    took = prepare.pace(room, text, plan.rounds, n_threads=2).took
+    if plan is FULL:
+        took = prepare.pace(room, None, plan.rounds).took
+    else:
+        (room / "text").mkdir()
+        for k in range(12):
+            (room / "text" / f"{k}.txt").write_text(f"def f(): return {k}\n" * 40)
+        took = prepare.pace(room, room / "text", plan.rounds).took
     ours_s = took["prepare, 2 threads"].seconds
     ratio = took["tiktoken alone"].seconds / ours_s
     return Row(
@@ -85,12 +89,6 @@ def prepare_text(plan: Plan, room: Path) -> Row:
         f"{ratio:.2f}x ({ours_s:.2f} s)",
         ratio >= 1.6,
     )
-
-
-def _small_corpus(room: Path) -> corpus.Corpus:
-    for k in range(12):
-        (room / f"{k}.txt").write_text(f"def f(): return {k}\n" * 40)
-    return corpus.open_input(room, "text")
 
 
 def beside_nanogpt(checkout: Path) -> dict[str, Callable[[Plan, Path], Row]]:
