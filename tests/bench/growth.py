@@ -102,6 +102,7 @@ def save(curve: Curve, stamp: str) -> None:
 def draw(curve: Curve, path: Path) -> None:
     """What an event costs, what 100 more cost, and memory, over the length of the run."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -120,6 +121,9 @@ def draw(curve: Curve, path: Path) -> None:
             figures = [curve[n][key] for n in curve]
             axes.plot(list(curve), figures, color=colour, marker=mark, label=name)
         axes.set(title=title, xlabel="iterations of the run", xscale="log", yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, which="major", alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
