@@ -192,7 +192,10 @@ def whole(flags, tmp_path_factory, train_in_ranks):
     return out_dir
 
 
-@pytest.mark.parametrize(("victim", "format"), [(0, "full"), (0, "sharded"), (1, "sharded")])
+@pytest.mark.parametrize(
+    ("victim", "format"),
+    [(0, "full"), pytest.param(0, "sharded", marks=pytest.mark.slow), (1, "sharded")],
+)
 def test_killed_while_it_saves_the_checkpoint_before_stands_and_is_chosen(
     victim, format, whole, flags, tmp_path, only_run, train_in_ranks, losses, capfd
 ):
