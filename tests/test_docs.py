@@ -17,8 +17,6 @@ README = (ROOT / "README.md").read_text()
 TRAINING = (ROOT / "trainer" / "TRAINING.md").read_text()
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.xdist_group("docs")  # they share a home, which takes 10 s to make
-
 # Training commands are run as shown, then these flags make them a matter of seconds.
 QUICK = ["--eval_iters=1", "--n_layer=1", "--n_embd=32", "--n_head=2", "--block_size=32"]
 
