@@ -23,7 +23,6 @@ import tiktoken
 
 from tests.bench import child
 from trainer import corpus, prepare, shards, tokenizer
-from trainer.data import Dataset
 
 PEAK = """
 import re, sys
@@ -90,6 +89,8 @@ def pace(folder: Path, input: Path | None, n_runs: int) -> Paces:
             took[name] = Took(
                 min(took[name].seconds, told["seconds"]), min(took[name].cpu_s, told["cpu_s"])
             )
+
+    from trainer.data import Dataset  # torch, a second that the turns need not pay
 
     documents = documents_of(text)
     opened = Dataset.open(partial / "data", block_size=8)
