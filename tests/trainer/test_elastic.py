@@ -300,12 +300,16 @@ def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
 ):
     out = tmp_path / "out"
 
+    def wait_to_be_told():
+        (tmp_path / "there").touch()
+        wait_for((tmp_path / "go").exists, "go")
+
     def train_until_told():
-        do_at(8, lambda: wait_for((tmp_path / "go").exists, "go"))
+        do_at(8, wait_to_be_told)
         return main(flags(out, async_checkpoint=False))  # or its event may come meanwhile
 
     child = in_child(train_until_told)
-    wait_for(lambda: iteration_of(out) == 7, "iteration 7")
+    wait_for((tmp_path / "there").exists, "iteration 8")  # a reader may see half of a line before
     before = sorted(path.read_bytes() for path in out.iterdir() if path.suffix != ".json")
 
     assert main(flags(out, init_from="auto")) == 1
