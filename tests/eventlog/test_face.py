@@ -68,6 +68,13 @@ def test_each_step_is_one_row_and_the_guides_keys_are_as_ever():
     assert document["summary"]["total_iterations"] == 0
 
 
+def test_rows_of_metrics_are_spaced_as_all_others():
+    with eventlog.init(dir="out") as run:
+        run.log({"a": 1.5, "b": "x,y"})
+
+    assert b'\n    {"step": 0, "a": 1.5, "b": "x,y"}\n' in run.run_path.read_bytes()
+
+
 def test_a_run_without_metrics_has_no_such_key():
     with eventlog.init(dir="out") as run:
         pass

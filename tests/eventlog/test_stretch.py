@@ -5,11 +5,12 @@ from importlib import import_module
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog.fold import Fold
 from eventlog.record import Record, encode
+from eventlog.run import encode_row
 from eventlog.scan import Scanner
 from eventlog.stretch import Stretch
 from tests.strategies import SESSIONS, T, damages, journals, line
@@ -121,6 +122,26 @@ def test_what_all_lines_have_instead_of_a_figure_is_read_as_itself(name, value):
     lines = [line(k + 1, iter=k, **figures) for k in range(30)]
 
     assert_the_same(b"".join([*a_journal(0), *lines]))
+
+
+AWKWARD = st.sampled_from(['a,"b', '":', ',"', ":", "a", "", "[", "\\", '{"x":1}', "a,b", "ü"])
+VALUES = st.integers(-9, 9) | st.floats() | st.none() | st.booleans() | AWKWARD
+MORE = st.dictionaries(AWKWARD, VALUES | st.lists(VALUES, max_size=3), max_size=3)
+
+
+@given(MORE)
+@example({"said": ',"a":1'})
+@example({"betas": [1, 2]})
+@example({'"x': 1.5})
+def test_whatever_else_all_lines_have_stands_in_the_run_as_it_does_one_by_one(more):
+    figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
+    lines = [encode(k + 1, SESSIONS[0], T, "iter", {"iter": k} | figures | more) for k in range(30)]
+
+    items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+    assert any(isinstance(item, Stretch) for item in items)
+    rows = folded(items).run().training_iterations
+    assert rows.encoded == [encode_row(row) for row in rows]
 
 
 def test_iterations_that_all_annotate_another_run_are_not_this_ones():

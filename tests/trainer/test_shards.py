@@ -5,15 +5,18 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainer import pieces, prepare, shards
 from trainer.data import Dataset
+from trainer.tokenizer import build_tokenizer
 
 SHARD_CHARACTERS = 7_000  # six parts, from the books' 37,000
 
@@ -275,3 +278,23 @@ def test_any_document_is_cut_into_the_same_pieces_however_it_is_read(text, chunk
     assert [piece.ends_document for piece in cut] == [False] * (len(cut) - 1) + [True] * bool(cut)
     for piece in cut[:-1]:
         assert len(piece.text) == 40 or (piece.text.endswith("\n") and 10 < len(piece.text) <= 40)
+
+
+def test_each_thread_encodes_with_a_tokenizer_of_its_own():
+    made, together = [], threading.Barrier(2, timeout=30)
+
+    def make():
+        made.append(threading.get_ident())
+        return build_tokenizer("bytes", [])
+
+    encoder = shards.Encoder(make, np.dtype("<u2"))
+    made.clear()  # this thread has one, too
+
+    def encoded(text):
+        together.wait()  # both threads are at it
+        return encoder([pieces.Piece("train", text, True)]).tokens["train"].tolist()
+
+    found = list(shards.in_order(encoded, ["ab", "c"], 2))
+
+    assert found == [[97, 98, 256], [99, 256]]
+    assert len(set(made)) == len(made) == 2
