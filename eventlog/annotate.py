@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from eventlog.appender import SEGMENT_SUFFIX
@@ -114,12 +113,7 @@ class Annotator:
     def __enter__(self) -> "Annotator":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

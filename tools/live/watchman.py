@@ -9,7 +9,6 @@ It looks in a thread of its own; what it cannot look at it says once, and the pa
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from tools.live.folders import Folders
 from tools.live.guard import Alert, Guard
@@ -38,12 +37,7 @@ class Watchman:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end.set()
         self._thread.join(timeout=10)
         self._guard.close()

@@ -148,7 +148,7 @@ class Study:
     def __enter__(self) -> "Study":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._log.close("completed" if self.is_done else "interrupted")
 
     @property
