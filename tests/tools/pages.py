@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
-from tools.live import web
+from tools.live import door, web
 from tools.live.folders import Folders
 
 
@@ -66,7 +66,7 @@ class Serving:
 @contextlib.contextmanager
 def serving_here(*names):
     """The same server in a thread of this process: there at once."""
-    site = web.Site(Folders([str(name) for name in names]), web.host_names("127.0.0.1"))
+    site = web.Site(Folders([str(name) for name in names]), door.host_names("127.0.0.1"))
     server = web.server(site)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -232,7 +232,7 @@ def test_a_guard_that_slept_with_its_machine_calls_nothing_a_stall(live, tmp_pat
 
 
 def test_what_a_run_said_in_a_long_journal_is_found_at_its_end(live, tmp_path, monkeypatch):
-    monkeypatch.setattr(guard_, "TAIL_BYTES", 2_000)
+    monkeypatch.setattr("tools.live.watched.TAIL_BYTES", 2_000)
     live.log_iter(30, float("nan"))
 
     assert told(Guard([str(tmp_path / "out")]).look(time.time())) == [("nonfinite", "raised")]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import eventlog
 from tests.tools.healthy import BEGIN, Shape, records, shapes
 from tools.live import rules
-from tools.live.rules import Limits, Vitals, Window
+from tools.live.rules import Limits, Window
+from tools.live.vitals import Vitals
 
 LIMITS = Limits()
 GB = 10**9

@@ -59,7 +59,7 @@ def fake(tmp_path):
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch):
     """In this process; tuners in processes of their own are as users have them."""
-    monkeypatch.setattr("tools.tuning.tune.LOOK_S", 0.02)
+    monkeypatch.setattr("tools.tuning.tuner.LOOK_S", 0.02)
     monkeypatch.setattr("tools.tuning.tune._draw", lambda study, path: False)
 
 

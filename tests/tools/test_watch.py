@@ -15,7 +15,7 @@ import pytest
 import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
-from tools.live import screen
+from tools.live.chart import duration
 from tools.live.folders import Folders
 from tools.live.screen import View, Watch, smoothed
 
@@ -252,7 +252,7 @@ def test_smoothing_begins_at_the_first_value_and_keeps_a_constant():
     ("seconds", "told"), [(42.0, "42s"), (185, "3:05"), (7384, "2:03:04"), (200_000, "2d7h")]
 )
 def test_durations(seconds, told):
-    assert screen.duration(seconds) == told
+    assert duration(seconds) == told
 
 
 def test_without_a_terminal_it_says_what_does(tmp_path, capsys):

@@ -3,33 +3,27 @@
 It shows what `Folders` knows and reads nothing itself; twice a second it looks what is new.
 """
 
-import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from itertools import groupby
-from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal
 from textual.screen import ModalScreen
-from textual.strip import Strip
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tools import rows as rows_
-from tools.live.braille import Cell, Frame, Line, draw, frame_around, short
+from tools.live.braille import Line, frame_around, short
+from tools.live.chart import AXIS_WIDTH, MARKS, Chart, Drawing, duration
 from tools.live.curves import Axis, AxisName, Rows, seconds
 from tools.live.folders import Folders
 from tools.live.following import TABLES, Following
+from tools.live.listing import STYLES, Listing, pace_eta_s
 from tools.live.pyramid import Floats
 from tools.rows import Row
 from tools.runs import Refusal
@@ -37,21 +31,9 @@ from tools.table import one_line
 
 LOOK_S = 0.5
 SHOWN_MAX = 6  # runs in one chart; more cannot be told apart
-STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
 KEYS = ("loss", "val_loss", "time_ms", "mfu")
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
 AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
-AXIS_WIDTH = 7
-GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}
-# On the line under a chart, the later ones above the earlier ones.
-MARKS = {
-    "eval": ("e", "cyan"), "note": ("n", "white"), "checkpoint": ("c", "green"),
-    "open": ("r", "bright_blue"), "resume": ("r", "bright_blue"), "close": ("|", "white"),
-    "alert": ("a", "bright_yellow"), "gap": ("g", "bright_red"), "io_error": ("g", "bright_red"),
-    "signal": ("s", "bright_magenta"), "error": ("x", "bright_red"),
-    "nonfinite": ("!", "bright_red"),
-}  # fmt: skip
-_STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
 HELP = """\
 Runs     up, down, page up, page down    the run
          space     beside others: A, B, C ... (up to 6)
@@ -99,229 +81,6 @@ class View:
         self.end = self.begin + width
         if self.end > 1 - 1e-9:
             self.end = 1.0
-
-
-@dataclass
-class Drawing:
-    """One chart's lines, and where its marks are."""
-
-    title: str
-    lines: list[Line]
-    ends: list[tuple[str, str, float, float]]
-    """Of each run: letter, style, and where its line ends."""
-    frame: Frame | None
-    marks: list[tuple[float, str]]
-    unit: AxisName = "iter"
-
-
-class Lines(Widget):
-    """Rows of text made when something changed, and only then: `text_rows` says which."""
-
-    _strips: list[Strip] | None = None
-
-    def text_rows(self, width: int, height: int) -> list[list[Cell]]:
-        """Pieces of text and their styles, for each row."""
-        raise NotImplementedError
-
-    def changed(self) -> None:
-        """Have it drawn anew."""
-        self._strips = None
-        self.refresh()
-
-    def on_resize(self) -> None:
-        self.changed()
-
-    def render_line(self, y: int) -> Strip:
-        """Straight to the screen: 26 ms for 140 x 40; by way of `render` it takes 90."""
-        if self._strips is None:
-            rows = self.text_rows(self.size.width, self.size.height)
-            self._strips = [Strip(_segments(row)) for row in rows]
-        width = self.size.width
-        strip = self._strips[y] if y < len(self._strips) else Strip([])
-        return strip.adjust_cell_length(width).crop(0, width)
-
-
-def _segments(row: list[Cell]) -> Iterator[Segment]:
-    """Neighbours of one style at once."""
-    for style, cells in groupby(row, key=itemgetter(1)):
-        yield Segment("".join(cell for cell, _ in cells), Style.parse(style))
-
-
-class Chart(Lines):
-    """A drawing, as large as there is room."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(id=f"chart{number}")
-        self.drawing: Drawing | None = None
-
-    def show(self, drawing: Drawing) -> None:
-        self.drawing = drawing
-        self.changed()
-
-    def text_rows(self, width: int, height: int) -> list[list[Cell]]:
-        drawing = self.drawing
-        n_columns, n_rows = width - AXIS_WIDTH - 1, height - 3
-        if drawing is None or n_columns < 4 or n_rows < 2:
-            return []
-        title: list[Cell] = [(drawing.title, "bold")]
-        if drawing.frame is None:
-            return [title, [(" " * AXIS_WIDTH + "no such figure", "")]]
-        dots = draw(drawing.lines, drawing.frame, n_columns, n_rows)
-        _letter(dots, drawing)
-        labels = _labels(drawing.frame, n_rows)
-        rows = [
-            [(f"{label:>{AXIS_WIDTH - 1}} ", ""), *row]
-            for label, row in zip(labels, dots, strict=True)
-        ]
-        left, right = (_place(x, drawing.unit) for x in (drawing.frame.left, drawing.frame.right))
-        room = max(len(left) + 1 + len(right), n_columns)
-        edge: Cell = (" " * AXIS_WIDTH, "")
-        places = f"{left}{right:>{room - len(left)}}"
-        return [title, *rows, [edge, *_mark_row(drawing, n_columns)], [edge, (places, "")]]
-
-
-def _letter(rows: list[list[Cell]], drawing: Drawing) -> None:
-    """Each run's letter at the end of its line: it is known also without colour."""
-    if len(drawing.ends) < 2 or drawing.frame is None:
-        return
-    height, width = len(rows), len(rows[0])
-    for letter, style, x, y in drawing.ends:
-        at = np.array([x]), np.array([y])
-        column = int(drawing.frame.columns(at[0], width)[0])
-        row = int(drawing.frame.rows(at[1], height)[0])
-        if 0 <= column < width and 0 <= row < height:
-            rows[row][column] = (letter, f"bold {style}")
-
-
-def _labels(frame: Frame, n_rows: int) -> list[str]:
-    labels = [""] * n_rows
-    labels[0], labels[-1] = short(frame.high), short(frame.low)
-    if n_rows >= 5:
-        part = (n_rows // 2) / (n_rows - 1)
-        middle = frame.high * (frame.low / frame.high) ** part if frame.is_log else None
-        labels[n_rows // 2] = short(middle or frame.high + part * (frame.low - frame.high))
-    return labels
-
-
-def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
-    """The axis, with a letter where something happened."""
-    assert drawing.frame is not None
-    row: list[Cell] = [("─", "")] * n_columns
-    order = list(MARKS)
-    marks = sorted(drawing.marks, key=lambda mark: order.index(mark[1]))
-    columns = drawing.frame.columns(np.array([x for x, _ in marks], float), n_columns)
-    for column, (_, kind) in zip(columns.tolist(), marks, strict=True):
-        if 0 <= column < n_columns:
-            row[column] = MARKS[kind]
-    return row
-
-
-def _place(x: float, unit: AxisName) -> str:
-    if unit == "iter" and 0 <= x < 1e7:
-        return f"{x:,.0f}"
-    return duration(x) if unit == "time" else short(x, 8)
-
-
-def duration(s: float) -> str:
-    """42s, 3:05, 2:03:04; what is longer in days."""
-    if not s < 1e9:
-        return "?"
-    h, m, whole = int(s // 3600), int(s // 60) % 60, int(s) % 60
-    if h >= 48:
-        return f"{h // 24}d{h % 24}h"
-    return f"{h}:{m:02}:{whole:02}" if h else f"{m}:{whole:02}" if m else f"{whole}s"
-
-
-class Listing(Lines):
-    """The runs, of which one is the cursor's; only those that are seen are drawn."""
-
-    can_focus = True
-
-    def __init__(self, folders: Folders) -> None:
-        super().__init__(id="runs")
-        self._folders = folders
-        self.rows: list[Row] = []
-        self._names: Counter[str] = Counter()
-        self.picked: list[str] = []
-        self.cursor = 0
-        self._top = 0
-
-    @property
-    def current(self) -> Row | None:
-        return self.rows[self.cursor] if self.rows else None
-
-    def show(self, rows: list[Row]) -> None:
-        """Other rows; the cursor stays on its run, if it is still there."""
-        at = self.current["id"] if self.current else None
-        self.rows = rows
-        self._names = Counter(_unstamped(row) for row in rows)
-        ids = [row["id"] for row in rows]
-        self.cursor = ids.index(at) if at in ids else min(self.cursor, max(0, len(rows) - 1))
-        self.changed()
-
-    def move(self, n: int) -> None:
-        self.cursor = min(max(0, self.cursor + n), max(0, len(self.rows) - 1))
-        self.changed()
-
-    def text_rows(self, width: int, height: int) -> list[list[Cell]]:
-        self._top = min(self._top, self.cursor, max(0, len(self.rows) - height))
-        self._top = max(self._top, self.cursor - height + 1, 0)
-        if not self.rows:
-            return [[(" no runs yet", "")]]
-        return [
-            self._line(row, width, is_cursor=at == self.cursor)
-            for at, row in enumerate(self.rows[self._top : self._top + height], self._top)
-        ]
-
-    def _line(self, row: Row, width: int, *, is_cursor: bool) -> list[Cell]:
-        letter, style = " ", ""
-        if row["id"] in self.picked:
-            number = self.picked.index(row["id"])
-            letter, style = chr(ord("A") + number), f"bold {STYLES[number]}"
-        glyph = GLYPHS.get(str(row["status"]), "·")
-        behind = f" {progress(row)}"
-        if row.get("live") and (eta_s := self._eta_s(row)) is not None:
-            behind += f" {duration(eta_s)}"
-        room = max(0, width - 3 - len(behind))
-        name = _unstamped(row)
-        if self._names[name] > 1:
-            name = one_line(str(row["run"]))
-        if len(name) > room:  # runs of one day differ at their ends
-            name = f"{name[: room // 3]}…{name[len(name) - (room - room // 3 - 1) :]}"
-        cells = [
-            (letter, style),
-            (f"{glyph} ", _status_style(row)),
-            (f"{name:<{room}}{behind}", ""),
-        ]
-        return [(text, f"{style} reverse") for text, style in cells] if is_cursor else cells
-
-    def _eta_s(self, row: Row) -> float | None:
-        with self._folders.at(row["id"]) as run:
-            return _eta_s(run, row.get("max_iters")) if run else None
-
-
-def _unstamped(row: Row) -> str:
-    """A run's name without the time that the logger put behind it."""
-    name = one_line(str(row["run"]))
-    return _STAMP.sub("", name) or name
-
-
-def progress(row: Row) -> str:
-    """How far a run is, in four characters: a percentage, while it is not complete."""
-    if row.get("progress") is not None:
-        return "read"
-    last, total = row.get("last_iter"), row.get("max_iters")
-    last = last if last is not None else (row.get("iterations") or 0) - 1
-    if row["status"] == "completed" or not total or type(last) is not int:
-        return "    "
-    return f"{min(99, max(0, int(100 * last / total))):3}%"
-
-
-def _status_style(row: Row) -> str:
-    return {
-        "running": "bold bright_green", "failed": "bold bright_red", "unreadable": "bright_red",
-        "interrupted": "bright_yellow",
-    }.get(str(row["status"]), "")  # fmt: skip
 
 
 class Help(ModalScreen[None]):
@@ -694,7 +453,7 @@ def _words(row: Row, run: Following | None) -> tuple[str, str]:
         words.append(f"iter {last:,}{f'/{total:,}' if total else ''}")
     if run is None:
         return "  ".join(words), ""
-    if row.get("live") and (eta_s := _eta_s(run, total)) is not None:
+    if row.get("live") and (eta_s := pace_eta_s(run, total)) is not None:
         words.append(f"eta {duration(eta_s)}")
     for key, name in (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu %")):
         rows = _table(run, key)
@@ -707,14 +466,3 @@ def _words(row: Row, run: Following | None) -> tuple[str, str]:
     reason = run.run().journal.get("reason") if not row.get("live") else None
     latest = f"{at} {mark['kind']} at {mark['iter']:,}  {mark['text']}"
     return "  ".join(words), reason or latest
-
-
-def _eta_s(run: Following, total: int | None) -> float | None:
-    """Seconds to the last iteration, at the pace of the latest two hundred."""
-    rows = run.iterations
-    n = min(200, len(rows))
-    if n < 2 or total is None:
-        return None
-    ends = np.array([len(rows) - n, len(rows) - 1])
-    (begin, end), (first, last) = rows.times.floats_at(ends), rows.iters.floats_at(ends)
-    return float((end - begin) / max(1, last - first) * max(0, total - last))

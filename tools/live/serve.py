@@ -69,7 +69,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _serve(arguments: argparse.Namespace) -> int:
     try:
-        from tools.live import web
+        from tools.live import door, web
         from tools.live.folders import Folders
         from tools.live.watchman import Watchman
     except ImportError as error:
@@ -82,11 +82,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     with _listen(arguments.host, arguments.port) as listening:
         host, port = listening.getsockname()[:2]
         token = arguments.token or None  # an empty one is none
-        if token is None and not web.is_loopback(arguments.host):
+        if token is None and not door.is_loopback(arguments.host):
             token = secrets.token_urlsafe(24)
         site = web.Site(
             Folders(arguments.runs),
-            web.host_names(arguments.host) | {name.lower() for name in arguments.name},
+            door.host_names(arguments.host) | {name.lower() for name in arguments.name},
             token,
             cookie=f"runs_{port}",  # cookies know no ports: two servers would share one
         )

@@ -1,24 +1,19 @@
 """The page's server: what it answers, to whom, and what it never does.
 
 Read-only. A run is asked for by an id that was given out before, never by a path; files of
-the page are three names in a table. Answers carry headers under which the browser runs no
-script and loads nothing that did not come from here.
+the page are names in a table. Who may ask is decided at the door (door.py).
 """
 
 import asyncio
-import contextlib
 import csv
-import hmac
 import io
 import math
 import os
-import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,12 +24,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tools import rows as rows_
 from tools.live.curves import Axis, AxisName, Curve, Rows
+from tools.live.door import Door, words
 from tools.live.folders import Folders
 from tools.live.following import TABLES, TAKES_MAX, Following, Table, told
 from tools.live.study import members, metric_of, study
@@ -52,18 +48,6 @@ FILES = {
     },
 }  # fmt: skip
 
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), browsing-topics=()",
-    "cache-control": "no-store",
-    "x-frame-options": "DENY",
-}
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
 BUCKETS_MAX = 4_000
@@ -77,7 +61,6 @@ BEAT_S = 15.0  # silence after which a listener is told that there is nothing to
 ROWS_S = 1.0  # between two tellings of the table
 TELL_S = 0.25  # between two looks for something to tell
 ENDING_S = 2  # open connections may take so long when the server ends
-STUCK_S = 30.0  # a client that takes nothing so long is gone
 
 
 @dataclass
@@ -122,7 +105,7 @@ def app(site: Site) -> ASGIApp:
     inner = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refused}
     )
-    return Guard(inner, site)
+    return Door(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
 
 
 def server(site: Site) -> uvicorn.Server:
@@ -139,95 +122,6 @@ def server(site: Site) -> uvicorn.Server:
     )
     site.is_ending = lambda: serving.should_exit
     return serving
-
-
-class Guard:
-    """Stands before the application: who may ask, and which headers every answer has."""
-
-    def __init__(self, inner: ASGIApp, site: Site) -> None:
-        self.inner, self.site = inner, site
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.inner(scope, receive, send)
-            return
-
-        async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = [(k, v) for k, v in message["headers"] if k.decode() not in HEADERS]
-                ours = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
-                message = {**message, "headers": [*given, *ours]}
-            async with asyncio.timeout(STUCK_S):
-                await send(message)
-
-        refusal = self._refusal(Request(scope))
-        with contextlib.suppress(TimeoutError):  # the client takes nothing any more
-            await (refusal or self.inner)(scope, receive, send_on)
-
-    def _refusal(self, request: Request) -> Response | None:
-        """Why not to answer, if so."""
-        if request.method not in ("GET", "HEAD"):
-            return _words(405, "this server only shows: GET and HEAD")
-        if not _is_ours(request.headers.get("host", ""), self.site.hosts):
-            return _words(
-                421, "this name is not served here: use the address that `runs serve` printed"
-            )
-        # A page of somebody else must not make the browser ask for us; a link to us is fine.
-        site = request.headers.get("sec-fetch-site", "none")
-        if site not in ("none", "same-origin") and request.url.path != "/":
-            return _words(403, "asked for by another site")
-        return self._admit(request) if self.site.token else None
-
-    def _admit(self, request: Request) -> Response | None:
-        token = str(self.site.token)
-        shown = request.query_params.get("token")
-        if shown is not None and request.url.path == "/" and _same(shown, token):
-            # into a cookie, out of the address: that is copied, kept and seen
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(
-                self.site.cookie, token, httponly=True, samesite="lax", max_age=30 * 86_400
-            )
-            return answer
-        if _same(request.cookies.get(self.site.cookie, ""), token):
-            return None
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if _same(bearer, token):
-            return None
-        return _words(401, "a token is needed: open the address that `runs serve` printed")
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
-
-
-def _is_ours(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header names us. A name that somebody made point here (DNS) does not."""
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    name = name.strip("[]").lower().rstrip(".")
-    try:
-        ip_address(name)
-        return True
-    except ValueError:
-        return name in names
-
-
-def host_names(bound: str) -> frozenset[str]:
-    """The names under which a server bound to `bound` is reached."""
-    names = {"localhost"}
-    if not _is_loopback(bound):
-        names |= {bound.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
-    return frozenset(names)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-is_loopback = _is_loopback
 
 
 # ---- answers
@@ -636,10 +530,6 @@ def _json(value: Any) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _words(status: int, words: str) -> Response:
-    return Response(words + "\n", status, media_type="text/plain; charset=utf-8")
-
-
 def _refused(request: Request, error: Exception) -> Response | Awaitable[Response]:
     assert isinstance(error, HTTPException)
-    return _words(error.status_code, str(error.detail))
+    return words(error.status_code, str(error.detail))
