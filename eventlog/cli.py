@@ -188,7 +188,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     worst = 0
     for path in _with_progress(_journals(arguments.paths)):
         try:
-            folding = Folding(path)
+            folding = Folding(path, with_rows=False)
             folding.read_on(to_the_end=not is_locked(path))
         except OSError as error:
             _say(f"{path}: {error.strerror or error}")

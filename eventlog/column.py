@@ -47,7 +47,10 @@ class Column:
 
     def _counting(self, begin: int, end: int) -> list[float]:
         floor, inf = self._floor, math.inf
-        return [value for value in self.values[begin:end] if floor < value < inf]
+        values = self.values[begin:end].tolist()
+        if math.isfinite(sum(values)) and (floor == -inf or min(values, default=inf) > floor):
+            return values  # all of them; to look at each takes four times as long
+        return [value for value in values if floor < value < inf]
 
 
 def _exact_sum(values: list[float]) -> list[float]:

@@ -25,12 +25,16 @@ PathLike = str | os.PathLike[str]
 
 
 class Folding:
-    """A journal read so far: how it is (`reader`) and what it says (`fold`)."""
+    """A journal read so far: how it is (`reader`) and what it says (`fold`).
 
-    def __init__(self, path: Path) -> None:
+    `with_rows`: False for who wants to know how it is, and no `run` of it.
+    """
+
+    def __init__(self, path: Path, *, with_rows: bool = True) -> None:
         self.path = path
         self.reader = Reader(path)
-        self.fold = Fold()
+        self.fold = Fold(with_rows=with_rows)
+        self._with_rows = with_rows
 
     def read_on(self, *, to_the_end: bool) -> None:
         """Fold in what the journal has more than before; all of it anew if it changed behind.
@@ -39,7 +43,7 @@ class Folding:
         """
         if self.reader.is_outdated:
             self.reader.restart()
-            self.fold = Fold()
+            self.fold = Fold(with_rows=self._with_rows)
         for item in self.reader.read_stretches_on(to_the_end=to_the_end):
             if isinstance(item, Stretch):
                 self.fold.add_stretch(item)

@@ -42,7 +42,7 @@ class Metrics:
 
     def rows(self) -> Rows:
         """As they are now; what is added later is not in them."""
-        return Rows(self._rows.copy())
+        return Rows(self._rows)
 
     def take(self, session: str, step: int, fields: Row) -> None:
         """Add what session `session` logged of `step`."""

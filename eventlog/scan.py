@@ -17,6 +17,7 @@ from a different one of the same name.
 import os
 import re
 from binascii import crc32
+from bisect import bisect_left
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +34,9 @@ from eventlog.record import (
     decode,
     encode,
 )
-from eventlog.stretch import ITERATION, Stretch, singly, stretch_after
+from eventlog.stretch import ITERATION, Shape, Stretch, singly, stretch_after
 
-CHUNK_BYTES = (
-    1 << 16
-)  # records of a larger piece fall out of the cache before they are folded: 30 % slower
+CHUNK_BYTES = 1 << 17  # 800 iterations, read at once; with half as many 5 % slower
 
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
 _CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
@@ -71,6 +70,7 @@ class Scanner:
         self.crc = 0
         """CRC-32 of those bytes."""
         self._in_stretches = in_stretches
+        self._shape: Shape | None = None  # of the latest stretch
         self._rest = b""  # the beginning of a line whose end has not come yet
         self._found: list[Defect] = []
         self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
@@ -104,9 +104,11 @@ class Scanner:
         end = data.rfind(b"\n") + 1
         records: Items = []
         if end:
-            offset = self._advance(data[:end])
-            lines = data[: end - 1].split(b"\n")
-            rows_at = [line.find(ITERATION) if self._in_stretches else -1 for line in lines] + [-1]
+            whole = data[:end]
+            offset = self._advance(whole)
+            lines = whole.split(b"\n")
+            lines.pop()  # what is behind the last LF: nothing
+            others = self._others(whole, lines)
             at = singly_to = 0
             while at < len(lines):
                 line = lines[at]
@@ -118,29 +120,37 @@ class Scanner:
                     self._admit(record, records)
                 offset += len(line) + 1
                 at += 1
-                if record is not None and rows_at[at - 1] >= 0 and at >= singly_to:
-                    singly_to = rows_at.index(-1, at)  # if not all of these, then one by one
-                    if self._stretch(record, lines[at:singly_to], rows_at[at:singly_to], records):
-                        offset += sum(map(len, lines[at:singly_to])) + singly_to - at
-                        at = singly_to
+                if record is not None and record.event == "iter" and at >= singly_to:
+                    other = others[bisect_left(others, at)]
+                    stretch = self._stretch(record, lines[at:other], records)
+                    singly_to = other
+                    if stretch is not None:
+                        offset = stretch.last.offset + stretch.last.size_bytes + 1
+                        singly_to = at = at + len(stretch)
         self._rest = data[end:]
         over = self._over(self._rest, self.size_bytes, records)
         self._advance(self._rest[:over])
         self._rest = self._rest[over:]
         return records
 
-    def _stretch(
-        self, record: Record, lines: list[bytes], rows_at: list[int], records: Items
-    ) -> bool:
-        """Take `lines` behind `record` at once, if they are what usually follows an iteration."""
-        if len(lines) < _LEAST_LINES or record.event != "iter":
-            return False
-        stretch = stretch_after(record, lines, rows_at)
+    def _others(self, data: bytes, lines: list[bytes]) -> list[int]:
+        """Where lines stand that are no iterations, and where the lines end."""
+        if not self._in_stretches:
+            return [*range(len(lines) + 1)]
+        if data.count(ITERATION) >= len(lines):  # four times as fast, and so it is nearly always
+            return [len(lines)]
+        return [k for k, line in enumerate(lines) if ITERATION not in line] + [len(lines)]
+
+    def _stretch(self, record: Record, lines: list[bytes], records: Items) -> Stretch | None:
+        """Take the first of `lines`, or all, at once, if they are what usually follows `record`."""
+        if len(lines) < _LEAST_LINES or record is not self._last:  # it was read before
+            return None
+        stretch = stretch_after(record, lines, self._shape)
         if stretch is None or not self.ledger.admit_stretch(stretch):
-            return False
+            return None
         records.append(stretch)
-        self._last = stretch.last
-        return True
+        self._last, self._shape = stretch.last, stretch.shape
+        return stretch
 
     def _over(self, line: bytes, offset: int, records: Items) -> int:
         """Let go of the beginning of a line that is too long for one; how many bytes of it.

@@ -213,9 +213,53 @@ def test_rows_are_a_sequence_of_dicts():
     assert rows != [{"iter": 0, "loss": 1.5}]
     assert rows != 5
     assert {"iter": 0, "loss": 1.5} in rows
-    assert repr(rows) == "<2 rows>"
     with pytest.raises(IndexError):
         rows[2]
+    assert repr(rows) == "<2 rows>"
+
+
+MOVES = st.lists(
+    st.tuples(st.just("append"), st.just(1))
+    | st.tuples(st.just("extend"), st.integers(1, 5))
+    | st.tuples(st.just("cut"), st.integers(0, 30)),
+    max_size=12,
+)
+
+
+@given(MOVES, st.integers(-40, 40), st.slices(30))
+def test_after_any_growth_and_cuts_rows_are_those_that_are_left(moves, at, some):
+    rows, known, n = Rows(), [], 0
+    for move, size in moves:
+        if move == "cut":
+            at_row = min(size, len(known))
+            looked_at = rows[at_row - 1] if at_row else None
+            assert [*map(orjson.loads, rows.cut(at_row))] == known[at_row:]
+            del known[at_row:]
+            assert looked_at == (known[-1] if known else None)
+        else:
+            new = [{"iter": k} for k in range(n, n + size)]
+            rows.extend(b"\n".join(map(encode_row, new)), size)
+            known += new
+            n += size
+
+    same = rows.copy()
+    rows.append(b"{}")
+
+    assert [*same] == same[:] == known
+    assert [orjson.loads(row) for row in same.encoded] == known
+    assert same[some] == known[some]
+    assert [same[k] for k in range(len(known))] == known
+    assert (at < -len(known) or at >= len(known)) or same[at] == known[at]
+
+
+def test_rows_that_were_added_together_are_written_a_line_each():
+    rows = Rows()
+    rows.append(b'{"iter": 0}')
+    rows.extend(b'{"iter": 1}\n{"iter": 2}', 2)
+
+    document = written(Run(training_iterations=rows))
+
+    assert document == written(Run(training_iterations=[{"iter": k} for k in range(3)]))
 
 
 def test_a_run_is_equal_to_itself_wherever_it_was_read():

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog.fold import Fold
-from eventlog.record import Record, encode
+from eventlog.record import Record, decode, encode
 from eventlog.run import encode_row
 from eventlog.scan import Scanner
-from eventlog.stretch import Stretch
+from eventlog.stretch import FIGURES, Stretch, stretch_after
 from tests.strategies import SESSIONS, T, damages, journals, line
 
 scan_room = import_module("eventlog.scan")  # its name in the package is the function's
@@ -44,8 +44,11 @@ def assert_the_same(data, cuts=()):
     assert singly == records
     assert scanner.defects == one_by_one.defects
     assert (scanner.n_records, scanner.crc) == (one_by_one.n_records, one_by_one.crc)
-    document = [b"".join(folded(some).run().to_json()) for some in (items, records)]
+    folds = [folded(some) for some in (items, records)]
+    document = [b"".join(fold.run().to_json()) for fold in folds]
     assert document[0] == document[1]
+    durable = [{s: session.durable_n for s, session in fold.sessions.items()} for fold in folds]
+    assert durable[0] == durable[1]
     return items
 
 
@@ -61,8 +64,8 @@ def a_journal(n=60):
 def test_the_usual_lines_are_read_at_once():
     items = assert_the_same(b"".join(a_journal()))
 
-    assert [type(item) for item in items] == [Record, Record, Stretch]
-    assert len(items[-1]) == 59
+    assert [type(item) for item in items] == [Record, Record, Stretch, Record, Stretch]
+    assert [len(items[2]), len(items[4])] == [8, 50]  # n has one digit, n has two
 
 
 @given(st.data())
@@ -133,6 +136,8 @@ MORE = st.dictionaries(AWKWARD, VALUES | st.lists(VALUES, max_size=3), max_size=
 @example({"said": ',"a":1'})
 @example({"betas": [1, 2]})
 @example({'"x': 1.5})
+@example({"flops": 3.2e18})
+@example({"flops": -3.2e18, "lr": 1e-9, "top5": 1, "e-3": 2.0, "3e4": 5.0})
 def test_whatever_else_all_lines_have_stands_in_the_run_as_it_does_one_by_one(more):
     figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
     lines = [encode(k + 1, SESSIONS[0], T, "iter", {"iter": k} | figures | more) for k in range(30)]
@@ -167,8 +172,144 @@ def test_a_line_with_a_checksum_but_not_as_we_write_it_is_damage():
     assert len(folded(items).run().training_iterations) == 59
 
 
+ELSEWHERE = {
+    "in the last name": (b'"mfu":31.5', b'"mf31.5u":'),
+    "in a name": (b'"loss":3.25', b'"lo3.25ss":'),
+    "behind text": (b'"ph":"w"', b'"ph":"w".5'),
+    "behind null": (b'"k":null', b'"k":null.5'),
+    "apart": (b'"time_ms":50.0', b'"time_ms":5\xfe3'),
+    "apart, large": (b'"time_ms":50.0', b'"time_ms":5\xff3'),
+}
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+@pytest.mark.parametrize("k", [40, 60], ids=["between", "last"])
+def test_a_number_that_does_not_stand_where_one_has_to_is_damage(elsewhere, k):
+    figures = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5}
+    lines = [line(n, iter=n, **figures) for n in range(1, 61)]
+    for order in (["loss", "time_ms", "mfu", "ph", "k"], ["loss", "time_ms", "mfu"]):
+        lines = [line(n, iter=n, **{name: figures[name] for name in order}) for n in range(1, 61)]
+        body = lines[k - 1].rpartition(b',"crc"')[0]
+        lines[k - 1] = checksummed(body.replace(*ELSEWHERE[elsewhere]))
+        assert_the_same(b"".join([*a_journal(0), *lines]))
+
+
+@pytest.mark.parametrize("session", ["%d", "%s%%", "a b", 'a"b', "ü"])
+def test_a_session_of_another_name_than_we_give_is_read(session):
+    lines = [line(n, session, iter=n, loss=3.5, time_ms=50.0, mfu=31.5) for n in range(1, 60)]
+
+    assert_the_same(b"".join([line(0, session, event="open"), *lines]))
+
+
+ROWS = {
+    "a name said twice": '"iter":{n},"loss":3.5,"time_ms":50.0,"mfu":31.5,"lr":0.5,"lr":0.25',
+    "a figure said twice": '"iter":{n}0,"loss":{n}2,"time_ms":{n}4,"mfu":{n}6,"loss":{n}8',
+    "another order": '"iter":{n},"loss":3.5,"mfu":31.5,"time_ms":50.0',
+    "what is durable said late": '"iter":{n},"loss":3.5,"time_ms":50.0,"mfu":31.5,"durable":{n}.5',
+    "objects": '"iter":{n},"loss":3.5,"time_ms":50.0,"mfu":31.5,"by":{{"a":1,"b":[2,3.5]}}',
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_all_lines_say_in_a_way_of_their_own_is_read_as_it_is_one_by_one(row):
+    head = '{{"n":{n},"s":"{s}","t":"{t}","event":"iter",'
+    lines = [
+        checksummed((head + ROWS[row]).format(n=n, s=SESSIONS[0], t=T).encode())
+        for n in range(1, 60)
+    ]
+
+    assert_the_same(b"".join([*a_journal(0), *lines]))
+
+
+def test_iterations_with_a_field_more_are_read_at_once_from_the_second_on():
+    lines = [*a_journal(98), line(99, event="note", text="now with lr")]
+    lines += iterations(100, range(98, 198), lr=0.5)
+
+    items = assert_the_same(b"".join(lines))
+
+    assert [item.n for item in items if isinstance(item, Record)] == [0, 1, 10, 99, 100]
+
+
+def test_between_two_lines_that_say_what_is_durable_all_are_read_at_once():
+    lines = a_journal(200)
+    for n in range(110, 200, 20):
+        fields = {"iter": n - 1, "loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
+        lines[n] = encode(n, SESSIONS[0], T, "iter", fields, n - 5)
+
+    items = assert_the_same(b"".join(lines))
+
+    alone = [item.n for item in items if isinstance(item, Record) and item.n > 100]
+    assert alone == [110, 130, 150, 170, 190]
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(12, 59),
+        st.integers(0, 200),
+        st.integers(0, 3),
+        st.lists(st.sampled_from([*b'0159.-+,:"eE{}[ \\nulso\0\1_']), max_size=3).map(bytes),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(EDITS, st.booleans())
+@example([(30, 92, 0, b""), (30, 99, 0, b"1")], False)  # a digit within a name
+def test_lines_with_a_checksum_that_nobody_writes_so_are_read_as_themselves(edits, is_rich):
+    more = {"lr": 1e-9, "top5": 0.5, "flops": 3e18, "phase": "warm"} if is_rich else {}
+    lines = [*a_journal(0), *iterations(1, range(60), **more)]
+    for k, at, n_gone, instead in edits:
+        body = lines[k].rpartition(b',"crc"')[0]
+        at = at % len(body)
+        lines[k] = checksummed(body[:at] + instead + body[at + n_gone :])
+
+    assert_the_same(b"".join(lines))
+
+
+@pytest.mark.parametrize("more", [{}, {"top5": 0.5, "fl": 3e18, "ph": "w", "k": None}], ids=len)
+def test_a_byte_moved_to_any_other_place_in_a_line_is_not_read_as_something_else(more):
+    first, second, third = (line[:-1] for line in iterations(11, range(10, 13), **more))
+    body = second.rpartition(b',"crc"')[0]
+
+    moved = {
+        (body[:i] + body[i + 1 :])[:j] + body[i : i + 1] + (body[:i] + body[i + 1 :])[j:]
+        for i in range(len(body))
+        for j in range(len(body))
+    }
+
+    for other in moved:
+        lines = [checksummed(other)[:-1], third]
+        stretch = stretch_after(decode(first), lines, None)
+        assert stretch is None or stretch_of(map(decode, lines)) == columns(stretch)
+
+
+def stretch_of(records):
+    """What a stretch of these records has to hold; None: they are none."""
+    records = [*records]
+    fields = [record.fields for record in records if record and record.event == "iter"]
+    if len(fields) < len(records):
+        return None
+    figures = tuple([row.get(name) for row in fields] for name in FIGURES)
+    return {(record.s, tuple(record.fields)) for record in records}, [r.n for r in records], figures
+
+
+def columns(stretch):
+    figures = [*stretch.iters], stretch.losses, stretch.times_ms, stretch.mfus
+    numbers = [*range(stretch.n, stretch.n + len(stretch))]
+    return {(stretch.s, tuple(stretch.last.fields))}, numbers, figures
+
+
 def test_what_a_scrap_between_a_stretch_and_another_session_cost_is_known():
     lines = [*a_journal(), b"xx\n", line(0, SESSIONS[1], event="open", run_id="r")]
+
+    assert_the_same(b"".join(lines))
+
+
+def test_what_a_scrap_before_lines_read_again_cost_is_known():
+    scrap = b"x" * 200 + b"\n"
+    again = [line(41, event="eval", iter=40, val_loss=3.0), *iterations(42, [40])]
+    lines = [*a_journal(40), *again, scrap, *again, *iterations(43, range(41, 60)), scrap]
 
     assert_the_same(b"".join(lines))
 
@@ -186,7 +327,8 @@ def test_lines_behind_an_unusual_one_are_read_at_once_again():
 
     items = assert_the_same(b"".join(lines))
 
-    assert sum(isinstance(item, Stretch) for item in items) == 2
+    begins = [item.n for item in items if isinstance(item, Stretch)]
+    assert min(begins) < 31 < max(begins)
 
 
 def test_iterations_that_are_taken_again_supersede_within_a_session():
@@ -212,7 +354,7 @@ def test_another_runs_iterations_are_left_out():
 def test_rows_are_the_lines_own_bytes():
     (*_, stretch) = assert_the_same(b"".join(a_journal()))
 
-    rows = [orjson.loads(row) for row in stretch.rows()]
+    rows = [orjson.loads(row) for row in stretch.rows().splitlines()]
 
-    assert [row["iter"] for row in rows] == list(range(1, 60))
+    assert [row["iter"] for row in rows] == list(range(10, 60))
     assert all(list(row) == ["iter", "loss", "time_ms", "mfu"] for row in rows)
