@@ -15,6 +15,7 @@ from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import nan
 from operator import itemgetter, lt
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,6 +41,8 @@ _OF_NUMBERS = b"0123456789.-" + _SMALL + _LARGE
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _SPACES = bytes(b if b in _OF_NUMBERS + b"," else ord(" ") for b in range(256))
 
+_REAL = {int, float}
+_BARE = {*_REAL, bool, type(None)}  # nothing that has a comma or a colon in it
 _LETTERS = re.compile(r"[^\W\d]+")
 _PLAIN = re.compile(r"[\w./-]+")
 
@@ -116,6 +119,8 @@ def stretch_after(record: Record, lines: list[bytes], known: "Shape | None") -> 
         whole_iters = array("q", iters)
     except (TypeError, OverflowError):  # 1.0 is no number of an iteration, and 1 << 63 no int64
         return None
+    if not shape.is_timed:
+        times_ms = [nan] * len(lines)
     offset = record.offset + record.size_bytes + 1
     last = decode(lines[-1], offset + sum(map(len, lines)) + len(lines) - 1 - len(lines[-1]))
     assert last is not None
@@ -150,6 +155,8 @@ class Shape(NamedTuple):
     """A row without its digits, a comma before it."""
     taken_out: list[tuple[bytes, bytes]]
     """What stands in each row in the way of its numbers, and what takes its place."""
+    is_timed: bool
+    """They have a duration, and no null in its place."""
     has_powers: bool
     """Some numbers are 1e16 or more: operations, say."""
     is_plain: bool
@@ -162,28 +169,28 @@ def _shape_of(record: Record, known: Shape | None) -> Shape | None:
     if type(fields.get("durable")) is int:  # said now and then, before the row
         fields = {name: value for name, value in fields.items() if name != "durable"}
     row = record.line[record.line.find(_ROW) : -TRAILER_BYTES]
-    numbers = [value if type(value) in (int, float) else 0 for value in fields.values()]
+    numbers = [value if type(value) in _REAL else 0 for value in fields.values()]
     if known is not None and _numbers([row], known) == numbers:
         return known
+    is_timed = fields.get("time_ms") is not None
     if (
         tuple(fields)[: len(FIGURES)] != FIGURES
-        or not {*map(type, islice(fields.values(), len(FIGURES)))} <= {int, float}
+        or not {type(fields[name]) for name in FIGURES if is_timed or name != "time_ms"} <= _REAL
         or not fields.keys().isdisjoint(("annotates", "durable"))
     ):
         return None
     taken_out: list[tuple[bytes, bytes]] = []
     for name, value in fields.items():
         key = b",%b:" % orjson.dumps(name)
-        if type(value) not in (int, float):
+        if type(value) not in _REAL:
             taken_out.append((key + orjson.dumps(value), b",0x"))  # the same in all of them
         elif not _LETTERS.fullmatch(name):
             taken_out.append((key, b","))
     is_plain = all(
-        _PLAIN.fullmatch(name) and type(value) in (int, float, bool, type(None))
-        for name, value in fields.items()
+        _PLAIN.fullmatch(name) and type(value) in _BARE for name, value in fields.items()
     )
     has_powers = any(type(value) is float and abs(value) >= 1e16 for value in numbers)
-    shape = Shape(len(numbers), b"", taken_out, has_powers, is_plain)
+    shape = Shape(len(numbers), b"", taken_out, is_timed, has_powers, is_plain)
     shape = shape._replace(skeleton=_bare([row], shape).translate(None, _OF_NUMBERS))
     return shape if _numbers([row], shape) == numbers else None
 

@@ -4,7 +4,8 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -19,23 +20,16 @@ PACE_S = 0.001
 
 def hot(plan: Plan, room: Path) -> Row:
     """Call after call: `log_iter` with four numbers, and a bare write of the same event."""
-    fd = os.open(room / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def bare(i: int) -> None:
-        event = {"event": "iter", "iter": i, "loss": 2.83, "time_ms": 52.1, "mfu": 31.2, "lr": 6e-4}
-        os.write(fd, orjson.dumps(event))
-
-    with eventlog.open_run(room / "out", save_interval=0) as run:
-
-        def ours(i: int) -> None:
-            run.log_iter(i, 2.83, 52.1, 31.2, lr=6e-4)
-
+    with (
+        bare_writes(room / "bare") as bare,
+        eventlog.open_run(room / "out", save_interval=0) as run,
+    ):
+        ours = logs_into(run)
         means, p99s = [], []
         for k in range(plan.rounds):
             first = 2 * k * plan.calls
             means.append((_mean_us(ours, first, plan.calls), _mean_us(bare, first, plan.calls)))
             p99s.append(_p99_us(ours, first + plan.calls, plan.calls))
-    os.close(fd)
     logged = [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations]
     assert logged == list(range(2 * plan.rounds * plan.calls))
     ratio = statistics.median(a / b for a, b in means)
@@ -70,7 +64,12 @@ def beside_peers(plan: Plan, room: Path) -> Row:
 
 
 def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
-    """One call a millisecond, the sync thread on; checkpoints synced beside it, and none."""
+    """One call a millisecond, the sync thread on; checkpoints synced beside it, and none.
+
+    And a bare write of the same event, paced alike: what the machine takes to wake up for it.
+    """
+    with bare_writes(room / "bare") as bare:
+        bare_us = _paced_us(bare, plan.seconds)
     took_us: dict[bool, list[float]] = {False: [], True: []}
     n_checkpoints = 0
     for is_beside in (False, True):
@@ -87,7 +86,7 @@ def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
         with eventlog.open_run(room / str(is_beside), save_interval=0) as run:
             if is_beside:
                 beside.start()
-            took_us[is_beside] = _paced_us(run, plan.seconds)
+            took_us[is_beside] = _paced_us(logs_into(run), plan.seconds)
             stop.set()
         if is_beside:
             beside.join()
@@ -103,19 +102,42 @@ def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
         "without the checkpoints",
         "p99 100 µs, max 20 ms",
         f"p50 {p50:.0f} µs, p99 {p99:.0f} µs, p99.9 {p999:.0f} µs, max {longest:.1f} ms; without: "
-        f"p50 {p50_alone:.0f} µs, p99 {p99_alone:.0f} µs, max {longest_alone:.1f} ms",
+        f"p50 {p50_alone:.0f} µs, p99 {p99_alone:.0f} µs, max {longest_alone:.1f} ms; a bare write "
+        f"without: p50 {_at(bare_us, 0.5):.0f} µs, p99 {_at(bare_us, 0.99):.0f} µs",
         p99 <= 100 and longest <= 20,
     )
 
 
-def _paced_us(run: eventlog.Session, seconds: float) -> list[float]:
+def logs_into(run: eventlog.Session) -> Callable[[int], None]:
+    def log(i: int) -> None:
+        run.log_iter(i, 2.83, 52.1, 31.2, lr=6e-4)
+
+    return log
+
+
+@contextmanager
+def bare_writes(path: Path) -> Iterator[Callable[[int], None]]:
+    """Writes an event as JSON and does nothing else."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def bare(i: int) -> None:
+        event = {"event": "iter", "iter": i, "loss": 2.83, "time_ms": 52.1, "mfu": 31.2, "lr": 6e-4}
+        os.write(fd, orjson.dumps(event))
+
+    try:
+        yield bare
+    finally:
+        os.close(fd)
+
+
+def _paced_us(call: Callable[[int], None], seconds: float) -> list[float]:
     """What each call took, sorted."""
     took_us: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(PACE_S)
         begun = time.perf_counter_ns()
-        run.log_iter(len(took_us), 2.83, 52.1, 31.2, lr=6e-4)
+        call(len(took_us))
         took_us.append((time.perf_counter_ns() - begun) / 1000)
     return sorted(took_us)
 

@@ -221,6 +221,15 @@ def test_what_all_lines_say_in_a_way_of_their_own_is_read_as_it_is_one_by_one(ro
     assert_the_same(b"".join([*a_journal(0), *lines]))
 
 
+def test_iterations_without_a_duration_are_read_at_once():
+    lines = [line(n, iter=n, loss=3.5, time_ms=None, mfu=-100.0) for n in range(10, 60)]
+
+    items = assert_the_same(b"".join([*a_journal(9), *lines]))
+
+    assert any(isinstance(item, Stretch) and item.n > 10 for item in items)
+    assert folded(items).summary()["avg_time_ms"] == 50.0
+
+
 def test_iterations_with_a_field_more_are_read_at_once_from_the_second_on():
     lines = [*a_journal(98), line(99, event="note", text="now with lr")]
     lines += iterations(100, range(98, 198), lr=0.5)
