@@ -98,16 +98,16 @@ def stretch_after(record: Record, lines: list[bytes], known: "Shape | None") -> 
 
     `known` is the shape of an earlier stretch, which this one has in all probability.
     """
+    s, n = record.s.encode(), record.n + 1
+    start, middle = _START % (n, s), _MIDDLE % record.t.encode()
+    if not record.line.startswith(_START % (record.n, s) + middle) or not record.s.isalnum():
+        return None  # not as we write it
     shape = _shape_of(record, known)
-    if shape is None:
-        return None
-    n = record.n + 1
     lines = lines[: 10 ** len(str(n)) - n]  # as long as the numbers have as many digits
-    start, middle = _START % (n, record.s.encode()), _MIDDLE % record.t.encode()
-    at = len(start) + len(middle)
-    crcs = _checked(lines) if record.s.isalnum() else None
-    if crcs is None or not _are_heads(lines, n, start, middle):
+    crcs = _checked(lines) if shape else None
+    if shape is None or crcs is None or not _are_heads(lines, n, start, middle):
         return None
+    at = len(start) + len(middle)
     texts = [*map(itemgetter(slice(at, -TRAILER_BYTES)), lines)]
     figures = _numbers(texts, shape)
     if figures is None:

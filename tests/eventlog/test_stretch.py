@@ -201,6 +201,17 @@ def test_a_session_of_another_name_than_we_give_is_read(session):
     assert_the_same(b"".join([line(0, session, event="open"), *lines]))
 
 
+def test_a_quote_that_stands_bare_in_all_times_but_the_first_is_damage():
+    said = [line(n, iter=n, loss=3.5, time_ms=50.0, mfu=31.5) for n in range(1, 40)]
+    first, *others = (row.rpartition(b',"crc"')[0] for row in said)
+    lines = [checksummed(first.replace(b"T03", b'\\"03'))]
+    lines += [checksummed(body.replace(b"T03", b'"03')) for body in others]
+
+    items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+    assert [item.n for item in items] == [0, 1]
+
+
 ROWS = {
     "a name said twice": '"iter":{n},"loss":3.5,"time_ms":50.0,"mfu":31.5,"lr":0.5,"lr":0.25',
     "a figure said twice": '"iter":{n}0,"loss":{n}2,"time_ms":{n}4,"mfu":{n}6,"loss":{n}8',
