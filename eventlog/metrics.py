@@ -8,6 +8,8 @@ does; within a session an earlier step is another word on that step.
 import math
 from array import array
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -61,6 +63,31 @@ class Metrics:
             self._rows.insert(at, encode_row({"step": step} | values))
         if not self._is_stale:
             self._measure(step, values)
+
+    def goes_on(self, step: int) -> bool:
+        """Whether there are rows, all of them before `step`."""
+        return bool(self._steps) and step > self._steps[-1]
+
+    def take_many(
+        self, steps: "array[int]", rows: bytes, columns: Mapping[str, Sequence[Any]]
+    ) -> None:
+        """Add what the session that logged the latest row has logged of later steps, ascending.
+
+        Args:
+            rows: as they stand in the run JSON, a line each.
+            columns: what each of them has under a name, the same names as in that row.
+        """
+        self._steps.extend(steps)
+        self._rows.extend(rows.split(b"\n"))
+        for name, values in columns.items():
+            figures = self._figures.get(name)
+            if figures is None:
+                continue  # one name too many
+            figures["last"], figures["step"] = values[-1], steps[-1]
+            if type(values[-1]) in (int, float):
+                latest_first = values[::-1]
+                figures["min"] = min([*latest_first, figures.get("min", values[0])])
+                figures["max"] = max([*latest_first, figures.get("max", values[0])])
 
     def take_back(self, from_step: int) -> None:
         """Remove the rows of `from_step` and later."""

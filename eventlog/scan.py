@@ -34,7 +34,7 @@ from eventlog.record import (
     decode,
     encode,
 )
-from eventlog.stretch import ITERATION, Shape, Stretch, singly, stretch_after
+from eventlog.stretch import MARKS, Shape, Stretch, singly, stretch_after
 
 CHUNK_BYTES = 1 << 17  # 800 iterations, read at once; with half as many 5 % slower
 
@@ -108,7 +108,7 @@ class Scanner:
             offset = self._advance(whole)
             lines = whole.split(b"\n")
             lines.pop()  # what is behind the last LF: nothing
-            others = self._others(whole, lines)
+            others: dict[str, list[int]] = {}
             at = singly_to = 0
             while at < len(lines):
                 line = lines[at]
@@ -120,10 +120,12 @@ class Scanner:
                     self._admit(record, records)
                 offset += len(line) + 1
                 at += 1
-                if record is not None and record.event == "iter" and at >= singly_to:
-                    other = others[bisect_left(others, at)]
-                    stretch = self._stretch(record, lines[at:other], records)
-                    singly_to = other
+                if record is not None and self._may_begin(record) and at >= singly_to:
+                    if record.event not in others:
+                        others[record.event] = _others(MARKS[record.event], whole, lines)
+                    ends = others[record.event]
+                    singly_to = ends[bisect_left(ends, at)]
+                    stretch = self._stretch(record, lines[at:singly_to], records)
                     if stretch is not None:
                         offset = stretch.last.offset + stretch.last.size_bytes + 1
                         singly_to = at = at + len(stretch)
@@ -133,17 +135,13 @@ class Scanner:
         self._rest = self._rest[over:]
         return records
 
-    def _others(self, data: bytes, lines: list[bytes]) -> list[int]:
-        """Where lines stand that are no iterations, and where the lines end."""
-        if not self._in_stretches:
-            return [*range(len(lines) + 1)]
-        if data.count(ITERATION) >= len(lines):  # four times as fast, and so it is nearly always
-            return [len(lines)]
-        return [k for k, line in enumerate(lines) if ITERATION not in line] + [len(lines)]
+    def _may_begin(self, record: Record) -> bool:
+        """Whether a stretch may follow `record`: it is of the kind, and was not read before."""
+        return self._in_stretches and record.event in MARKS and record is self._last
 
     def _stretch(self, record: Record, lines: list[bytes], records: Items) -> Stretch | None:
         """Take the first of `lines`, or all, at once, if they are what usually follows `record`."""
-        if len(lines) < _LEAST_LINES or record is not self._last:  # it was read before
+        if len(lines) < _LEAST_LINES:
             return None
         stretch = stretch_after(record, lines, self._shape)
         if stretch is None or not self.ledger.admit_stretch(stretch):
@@ -291,6 +289,13 @@ class Scanner:
         ):
             for defect in damage:
                 defect.lost = 0
+
+
+def _others(mark: bytes, whole: bytes, lines: list[bytes]) -> list[int]:
+    """Where lines stand that do not have `mark` in them, and where the lines end."""
+    if whole.count(mark) >= len(lines):  # four times as fast, and so it is nearly always
+        return [len(lines)]
+    return [k for k, line in enumerate(lines) if mark not in line] + [len(lines)]
 
 
 def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from eventlog import metrics
 from eventlog.fold import Fold
 from eventlog.record import Record, decode, encode
 from eventlog.run import encode_row
@@ -177,6 +178,7 @@ ELSEWHERE = {
     "in a name": (b'"loss":3.25', b'"lo3.25ss":'),
     "behind text": (b'"ph":"w"', b'"ph":"w".5'),
     "behind null": (b'"k":null', b'"k":null.5'),
+    "behind what stands for a name": (b'"top5":', b'"\xfdg":'),
     "apart": (b'"time_ms":50.0', b'"time_ms":5\xfe3'),
     "apart, large": (b'"time_ms":50.0', b'"time_ms":5\xff3'),
 }
@@ -185,9 +187,8 @@ ELSEWHERE = {
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
 @pytest.mark.parametrize("k", [40, 60], ids=["between", "last"])
 def test_a_number_that_does_not_stand_where_one_has_to_is_damage(elsewhere, k):
-    figures = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5}
-    lines = [line(n, iter=n, **figures) for n in range(1, 61)]
-    for order in (["loss", "time_ms", "mfu", "ph", "k"], ["loss", "time_ms", "mfu"]):
+    figures = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5, "top5": 0.5}
+    for order in (["loss", "time_ms", "mfu", "ph", "k", "top5"], ["loss", "time_ms", "mfu"]):
         lines = [line(n, iter=n, **{name: figures[name] for name in order}) for n in range(1, 61)]
         body = lines[k - 1].rpartition(b',"crc"')[0]
         lines[k - 1] = checksummed(body.replace(*ELSEWHERE[elsewhere]))
@@ -230,6 +231,85 @@ def test_what_all_lines_say_in_a_way_of_their_own_is_read_as_it_is_one_by_one(ro
     ]
 
     assert_the_same(b"".join([*a_journal(0), *lines]))
+
+
+NUMBERS = st.sampled_from([0, 1, 1.0, -0.0, 0.0, 2.5, 1e-9, 3e18, -7, 10**19])
+SAID = st.sampled_from(["a", ',"b":', None, True, float("nan")])
+MOST = st.sampled_from([1, 1, 1, 1, 1, 0, 3, -4])
+LOGGED = st.lists(
+    st.tuples(
+        st.sampled_from(["metrics"] * 7 + ["iter", "eval", "rewind"]), MOST, NUMBERS, NUMBERS
+    ),
+    max_size=25,
+)
+PHASES = st.lists(
+    st.tuples(
+        LOGGED, st.lists(st.sampled_from(["top1", "top5", "loss", "said"]), unique=True), SAID
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(PHASES, min_size=1, max_size=3), st.booleans())
+@example(  # a least figure that is written in two ways
+    [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]], False
+)
+def test_whatever_metrics_were_logged_they_read_the_same(sessions, has_few_names):
+    lines = []
+    for s, phases in zip(SESSIONS, sessions, strict=False):
+        lines.append(line(0, s, event="open", run_id="r"))
+        n = step = 0
+        for logged, names, said in phases:
+            for event, further, one, other in logged:
+                n, step = n + 1, step + further
+                values = {"top1": one, "top5": other, "loss": one, "said": said}
+                fields = {"step" if event == "metrics" else "iter": step, "to_iter": step}
+                fields |= {name: values[name] for name in names}
+                lines.append(encode(n, s, T, event, fields, n - 1 if n % 7 == 0 else None))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan_room, "_LEAST_LINES", 1)
+        patch.setattr(metrics, "NAMES_MAX", 1 if has_few_names else 1000)
+        assert_the_same(b"".join(lines))
+
+
+def test_figures_whose_order_changes_are_taken_by_their_names():
+    lines = [
+        line(n, event="metrics", step=n, **dict([("top1", n), ("top5", -n)][:: (-1) ** n]))
+        for n in range(1, 60)
+    ]
+
+    items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+    assert folded(items).run().journal["metrics"]["names"]["top1"]["max"] == 59
+
+
+def test_metrics_are_read_at_once():
+    fields = {"loss": 3.5, "acc/top1": 1, "phase": "warm"}
+    lines = [line(n, event="metrics", step=n, **fields) for n in range(1, 60)]
+
+    items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+    assert [item.n for item in items if isinstance(item, Record)] == [0, 1, 10]
+    assert folded(items).run().metrics.encoded == [
+        encode_row({"step": n} | fields) for n in range(1, 60)
+    ]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_metrics_that_go_on_behind_some_that_bore_no_number_are_counted_whole(is_known):
+    name = "loss" if is_known else "acc"  # a shape that was met before, and one that was not
+    lines = [line(n, event="metrics", step=n, loss=1.0) for n in range(1, 31)]
+    lines += [line(0, SESSIONS[1], event="open", run_id="r")]
+    steps = [99.5, *range(100, 108), 101, *range(108, 150)]
+    lines += [
+        line(n, SESSIONS[1], "metrics", step=step, **{name: 1 / n})
+        for n, step in enumerate(steps, 1)
+    ]
+
+    items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+    assert len(folded(items).run().metrics) == 30 + 8 + 42
 
 
 def test_iterations_without_a_duration_are_read_at_once():
@@ -315,7 +395,7 @@ def stretch_of(records):
 
 
 def columns(stretch):
-    figures = [*stretch.iters], stretch.losses, stretch.times_ms, stretch.mfus
+    figures = [*stretch.steps], *map(stretch.column, FIGURES[1:])
     numbers = [*range(stretch.n, stretch.n + len(stretch))]
     return {(stretch.s, tuple(stretch.last.fields))}, numbers, figures
 
