@@ -472,9 +472,9 @@ def changes(checkpoint: State, config: dict[str, Any], dataset: dict[str, Any]) 
     before = checkpoint["config"] | {"text": checkpoint["dataset"]["sha256"][:8]}
     now = config | {"text": dataset["sha256"][:8]}
     return ", ".join(
-        f"{name} {show(before.get(name))} -> {show(now[name])}"
+        f"{name} {show(before[name])} -> {show(now[name])}"
         for name in now
-        if name not in BYSTANDERS and before.get(name) != now[name]
+        if name not in BYSTANDERS and before.get(name, now[name]) != now[name]  # a newer flag
     )
 
 

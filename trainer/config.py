@@ -81,9 +81,13 @@ class TrainConfig:
         "adamw", "optimizer", "muon: for the matrices of the blocks, AdamW for the rest"
     )
     learning_rate: float = flag(3e-3, "optimizer", "peak")
+    embedding_lr: float | None = flag(
+        None, "optimizer", "peak of the token embedding, which is the head; None: learning_rate"
+    )
     weight_decay: float = flag(0.1, "optimizer", "on matrices and embeddings")
     beta1: float = flag(0.9, "optimizer", "AdamW's mean of gradients")
     beta2: float = flag(0.95, "optimizer", "AdamW's mean of their squares")
+    muon_momentum: float = flag(0.95, "optimizer", "Muon's mean of gradients")
     grad_clip: float = flag(1.0, "optimizer", "largest gradient norm; 0 clips nothing")
     decay_lr: bool = flag(True, "schedule", "warm up, then decay; False keeps learning_rate")
     lr_schedule: Literal["cosine", "wsd"] = flag(
@@ -130,6 +134,12 @@ class TrainConfig:
                 raise ValueError(f"--{name}={getattr(self, name)}: it cannot be negative")
         if self.peak_flops is not None and not self.peak_flops > 0:
             raise ValueError(f"--peak_flops={self.peak_flops}: it must be positive")
+        if self.embedding_lr is not None and not self.embedding_lr > 0:
+            raise ValueError(f"--embedding_lr={self.embedding_lr}: it must be positive")
+        if not 0 <= self.muon_momentum < 1:
+            raise ValueError(
+                f"--muon_momentum={self.muon_momentum}: it must be at least 0 and below 1"
+            )
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"--n_embd={self.n_embd} does not divide into --n_head={self.n_head} equal heads"
@@ -162,6 +172,10 @@ class TrainConfig:
     def resolved_min_lr(self) -> float:
         return self.learning_rate / 10 if self.min_lr is None else self.min_lr
 
+    @property
+    def resolved_embedding_lr(self) -> float:
+        return self.learning_rate if self.embedding_lr is None else self.embedding_lr
+
     def as_dict(self) -> dict[str, Any]:
         """Flag names and values, with what None stood for filled in."""
         values = dataclasses.asdict(self)
@@ -169,6 +183,7 @@ class TrainConfig:
         if self.lr_schedule == "wsd":
             values["cooldown_iters"] = self.resolved_cooldown_iters
         values["min_lr"] = self.resolved_min_lr
+        values["embedding_lr"] = self.resolved_embedding_lr
         return values
 
 

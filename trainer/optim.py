@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.muon import Muon
+
 OptimizerName = Literal["adamw", "muon"]
 Place = Callable[[Tensor, Tensor], Tensor]
 
@@ -19,9 +21,10 @@ class Optimizer:
 
     Args:
         parameters: by name; under some phases those that this rank owns.
-        name: `muon` orthogonalizes the momentum of each matrix in the blocks (Jordan et al. 2024;
-            torch.optim.Muon); its updates are scaled to AdamW's size (arXiv:2502.16982), so that
-            one learning rate serves both. Embeddings, biases and norms stay with AdamW.
+        name: `muon` orthogonalizes the momentum of each matrix in the blocks (`trainer.muon`);
+            embeddings, biases and norms stay with AdamW.
+        embedding_learning_rate: of the token embedding, which is the head too; None: that of all.
+        muon_momentum: of Muon alone.
     """
 
     def __init__(
@@ -32,34 +35,42 @@ class Optimizer:
         learning_rate: float,
         weight_decay: float,
         betas: tuple[float, float],
+        embedding_learning_rate: float | None = None,
+        muon_momentum: float = 0.95,
     ) -> None:
         self.parameters = {n: p for n, p in parameters.items() if p.requires_grad}
         for_muon = {n: p for n, p in self.parameters.items() if name == "muon" and is_matrix(n, p)}
-        for_adamw = [p for n, p in self.parameters.items() if n not in for_muon]
+        for_adamw = {n: p for n, p in self.parameters.items() if n not in for_muon}
         self.parts: list[torch.optim.Optimizer] = []
         self._of_muon = set(for_muon)
         if for_adamw:
-            # Two groups: matrices and embeddings decay, biases and norms do not.
+            # Matrices and embeddings decay, biases and norms do not.
+            tokens = [p for n, p in for_adamw.items() if is_token_embedding(n)]
+            others = [p for n, p in for_adamw.items() if not is_token_embedding(n)]
+            faster = (embedding_learning_rate or learning_rate) / learning_rate
             groups = [
-                {"params": [p for p in for_adamw if p.dim() >= 2], "weight_decay": weight_decay},
-                {"params": [p for p in for_adamw if p.dim() < 2], "weight_decay": 0.0},
+                {"params": [p for p in others if p.dim() >= 2], "weight_decay": weight_decay},
+                {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
+                {"params": tokens, "weight_decay": weight_decay, "faster": faster},
             ]
             # Fused: one kernel for all parameters, on CUDA and on CPU alike.
             self.parts.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
         if for_muon:
             self.parts.append(
-                torch.optim.Muon(
+                Muon(
                     for_muon.values(),
                     lr=learning_rate,
                     weight_decay=weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
+                    momentum=muon_momentum,
                 )
             )
+        self.set_learning_rate(learning_rate)
 
     def set_learning_rate(self, learning_rate: float) -> None:
+        """The token embedding's goes along: it keeps its ratio to that of all."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group.get("faster", 1.0)
 
     def step(self, finite: Tensor) -> None:
         """One step, or none at all if `finite` (0-d bool, on the device) says no.
@@ -109,6 +120,10 @@ class Optimizer:
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
     """Whether Muon is meant for it: a matrix inside a block, not an embedding or the head."""
     return parameter.dim() == 2 and ".h." in f".{name}"
+
+
+def is_token_embedding(name: str) -> bool:
+    return name.endswith("wte.weight")
 
 
 class LossScale:

@@ -183,6 +183,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         betas=(config.beta1, config.beta2),
+        embedding_learning_rate=config.resolved_embedding_lr,
+        muon_momentum=config.muon_momentum,
     )
 
     tokens_per_iter = config.gradient_accumulation_steps * config.batch_size * config.block_size

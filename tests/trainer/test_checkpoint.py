@@ -204,3 +204,11 @@ def test_what_makes_a_resumed_run_another_one_is_said():
     said = checkpoint.changes(saved, now, {"sha256": "b" * 64})
 
     assert said == "learning_rate 0.001 -> 0.0005, text aaaaaaaa -> bbbbbbbb"
+
+
+def test_a_flag_that_the_checkpoint_is_older_than_is_no_change():
+    saved = {"config": {"learning_rate": 1e-3}, "dataset": {"sha256": "a" * 64}}
+
+    said = checkpoint.changes(saved, {"learning_rate": 1e-3, "new": 3}, {"sha256": "a" * 64})
+
+    assert said == ""

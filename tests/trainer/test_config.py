@@ -78,6 +78,8 @@ def test_a_word_that_is_no_flag_is_refused(capsys):
     [
         (["--n_embd=130"], "--n_embd=130 does not divide into --n_head=4"),
         (["--dropout=1"], "--dropout=1.0: it must be at least 0 and below 1"),
+        (["--embedding_lr=0"], "--embedding_lr=0.0: it must be positive"),
+        (["--muon_momentum=1"], "--muon_momentum=1.0: it must be at least 0 and below 1"),
         (["--batch_size=0"], "--batch_size=0: it must be positive"),
         (["--learning_rate=nan"], "--learning_rate=nan: it must be positive"),
         (["--max_iters=-1"], "--max_iters=-1: it cannot be negative"),
@@ -116,6 +118,7 @@ def test_what_none_stands_for_is_filled_in_for_the_log():
 
     assert told["lr_decay_iters"] == 300
     assert told["min_lr"] == 1e-4
+    assert told["embedding_lr"] == 1e-3
 
 
 def test_flags_and_defaults_are_a_promise():
@@ -130,6 +133,7 @@ def test_flags_and_defaults_are_a_promise():
         "data_dir": "data", "gradient_accumulation_steps": 2, "batch_size": 8, "block_size": 64,
         "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.0, "bias": False,
         "learning_rate": 3e-3, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95,
+        "embedding_lr": None, "muon_momentum": 0.95,
         "grad_clip": 1.0, "decay_lr": True, "warmup_iters": 20, "lr_decay_iters": None,
         "min_lr": None, "device": "auto", "dtype": "auto", "compile": False, "backend": "auto",
         "peak_flops": None, "nonfinite": "stop", "checkpoint_format": "full",

@@ -22,6 +22,7 @@ KNOWS = {
     "shards": {"pieces"},
     "config": {"flags"},
     "model": {"fused"},
+    "optim": {"muon"},
     "fused": {"fused_kernels"},
 }
 BRIDGES = {"checkpoint", "training_logger"}
