@@ -125,5 +125,6 @@ def draw(curve: Curve, path: Path) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, which="major", alpha=0.3)
-        axes.legend(frameon=False)
+        axes.set_ylim(top=2 * axes.get_ylim()[1])  # room for the names above the lines
+        axes.legend(frameon=False, loc="upper center", ncols=len(keys), columnspacing=1.2)
     figure.savefig(path, dpi=120)
