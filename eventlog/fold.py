@@ -1,4 +1,4 @@
-"""Records -> run. Pure: no files, no clock; the summary is computed here and nowhere else.
+"""Records -> run. Pure: no files, no clock.
 
 One rule makes one curve of a run that was interrupted, resumed and resumed again:
 time moves on. Whoever takes iteration i again takes back i and everything after it.
@@ -24,6 +24,7 @@ from eventlog.metrics import Metrics, step_of
 from eventlog.record import TRAILER_BYTES, Record
 from eventlog.run import Row, Rows, Run, encode_row, spaced
 from eventlog.stretch import FIGURES, MARKS, Stretch
+from eventlog.summary import number, summarize
 
 MFU_UNKNOWN = -100.0
 """What the guide's logs hold where MFU is not known, as in the first iterations."""
@@ -260,7 +261,7 @@ class Fold:
                 fields["mfu"] = MFU_UNKNOWN
             row = encode_row(fields)
         self._iters.append(i)
-        self._rows.append(row)
+        self._rows.append(row if self._with_rows else b"")
         self._losses.append(number(fields["loss"]))
         self._times_ms.append(number(fields["time_ms"]))
         self._mfus.append(number(fields["mfu"]))
@@ -314,6 +315,7 @@ class Fold:
         `alive`: whether somebody is writing the journal now. `with_superseded`: what was taken
         back is in `journal`, too, in the order in which it was: `superseded_iterations`, ...
         """
+        assert self._with_rows
         session = next(reversed(self.sessions.values()), None)
         status, reason = "interrupted", None
         if session is not None and session.status:
@@ -419,43 +421,6 @@ class Fold:
         )
 
 
-def summarize(
-    iters: "array[int] | list[Any]",
-    losses: "array[float] | list[float]",
-    times_ms: Column,
-    mfus: Column,
-    val_losses: list[Any],
-    n_checkpoints: int,
-) -> dict[str, Any]:
-    """The summary of a run given as columns; a missing or non-finite figure is NaN there.
-
-    `final_train_loss` is the last finite loss, `avg_time_ms` the plain mean over all
-    iterations, `avg_mfu` the mean where MFU is known (above the floor of 0 of its column),
-    `best_val_loss` the true minimum. A figure that nothing was measured for is None.
-    """
-    known_val = [v for v in map(number, val_losses) if math.isfinite(v)]
-    return {
-        "total_iterations": len(iters),
-        "final_iter": iters[-1] if len(iters) else None,
-        "final_train_loss": next((x for x in reversed(losses) if math.isfinite(x)), None),
-        "best_val_loss": min(known_val, default=None),
-        "avg_time_ms": times_ms.mean(),
-        "avg_mfu": mfus.mean(),
-        "total_eval_steps": len(val_losses),
-        "total_checkpoints": n_checkpoints,
-    }
-
-
 def _has_number(fields: dict[str, Any]) -> bool:
     i = fields.get("iter")
     return type(i) is int and -(1 << 63) <= i < 1 << 63
-
-
-def number(value: Any) -> float:
-    """A figure as a float; NaN where there is none."""
-    if type(value) is float:
-        return value
-    try:
-        return float(value) if type(value) is int else math.nan
-    except OverflowError:  # an integer of three hundred digits
-        return math.nan

@@ -26,8 +26,8 @@ def read(data, cuts=(), **how):
     return items + scanner.finish(), scanner
 
 
-def folded(items):
-    fold = Fold()
+def folded(items, **how):
+    fold = Fold(**how)
     for item in items:
         if isinstance(item, Stretch):
             fold.add_stretch(item)
@@ -48,6 +48,9 @@ def assert_the_same(data, cuts=()):
     folds = [folded(some) for some in (items, records)]
     document = [b"".join(fold.run().to_json()) for fold in folds]
     assert document[0] == document[1]
+    counting = folded(items, with_rows=False)
+    assert counting.superseded == folds[1].superseded
+    assert repr(counting.summary()) == repr(folds[1].summary())
     durable = [{s: session.durable_n for s, session in fold.sessions.items()} for fold in folds]
     assert durable[0] == durable[1]
     return items
@@ -440,6 +443,16 @@ def test_iterations_that_are_taken_again_supersede_within_a_session():
     fold = folded(items)
     assert fold.superseded["iterations"] == 20
     assert len(fold.run().training_iterations) == 40
+
+
+def test_a_fold_without_rows_keeps_none_and_has_no_run():
+    items, _ = read(b"".join(a_journal()), in_stretches=True)
+
+    fold = folded(items, with_rows=False)
+
+    assert b"".join(fold._rows.texts()).strip() == b""
+    with pytest.raises(AssertionError):
+        fold.run()
 
 
 def test_another_runs_iterations_are_left_out():
