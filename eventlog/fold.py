@@ -20,11 +20,11 @@ from typing import Any
 import orjson
 
 from eventlog.column import Column
+from eventlog.figures import number, summarize
 from eventlog.metrics import Metrics, step_of
 from eventlog.record import TRAILER_BYTES, Record
 from eventlog.run import Row, Rows, Run, encode_row, spaced
 from eventlog.stretch import FIGURES, MARKS, Stretch
-from eventlog.summary import number, summarize
 
 MFU_UNKNOWN = -100.0
 """What the guide's logs hold where MFU is not known, as in the first iterations."""

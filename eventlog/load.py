@@ -9,13 +9,13 @@ from typing import Any
 from eventlog.column import Column
 from eventlog.disk import is_locked
 from eventlog.errors import NewerFormat, UnreadableRun
+from eventlog.figures import number, summarize
 from eventlog.fold import Fold
 from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
 from eventlog.record import FORMAT
 from eventlog.run import Run, parse_run
 from eventlog.stretch import Stretch
-from eventlog.summary import number, summarize
 
 JOURNAL_SUFFIX = ".jsonl"
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eventlog import MFU_UNKNOWN, Fold
 from eventlog.column import Column
+from eventlog.figures import summarize
 from eventlog.record import Record
-from eventlog.summary import summarize
 from tests.strategies import SESSIONS, T, any_floats, histories, json_fields, json_values
 
 A, B, C, D = SESSIONS
