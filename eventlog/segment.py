@@ -16,7 +16,7 @@ SEGMENT_SUFFIX = ".segment"
 RUN_ID_LENGTH = 8  # of the run id, in a file name
 
 _END = re.compile(
-    rf"(?:(?P<run>[^.]{{1,{RUN_ID_LENGTH}}})\.)?(?P<s>[0-9a-f]{{8}})\.(?P<number>\d+)"
+    rf"(?:(?!rank\d+\.)(?P<run>[^.]{{{RUN_ID_LENGTH}}})\.)?(?P<s>[0-9a-f]{{8}})\.(?P<number>\d+)"
     + re.escape(SEGMENT_SUFFIX)
 )
 _NOT_IN_A_NAME = re.compile(r"[^0-9A-Za-z_-]")
@@ -34,7 +34,7 @@ class SegmentName(NamedTuple):
 
 def short_run_id(run_id: str) -> str:
     """The part of a run id that stands in file names."""
-    return _NOT_IN_A_NAME.sub("_", run_id)[:RUN_ID_LENGTH] or "_"
+    return _NOT_IN_A_NAME.sub("_", run_id)[:RUN_ID_LENGTH].ljust(RUN_ID_LENGTH, "_")
 
 
 def segment_name(stem: str, run_id: str, s: str, number: int) -> str:
