@@ -5,7 +5,6 @@ loop that tells it: what cannot be kept is counted in `errors` and said once.
 """
 
 import atexit
-import contextlib
 import operator
 import sys
 import threading
@@ -14,18 +13,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from eventlog import exit_code
+from eventlog.interruption import ignoring, is_interruption
 from eventlog.load import PathLike
 from eventlog.record import RESERVED
 from eventlog.run import Run
-from eventlog.session import Session
+from eventlog.session import Session, as_dict, at_end_of_child
 from eventlog.standin import attribute, say_once
 
 _OWN_NAMES = RESERVED | {"step", "nonfinite"}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _STEP_MAX = 1 << 63
 _INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
-
-_exit_code: Any = None
 
 
 class ActiveRun:
@@ -46,14 +45,15 @@ class ActiveRun:
         step: int = 0,
         resumed: bool = False,
         about: Mapping[str, Any] | None = None,
+        is_disabled: bool | None = None,
     ) -> None:
         past = past or Run()
         self.session = session
-        """The session underneath, for `log_eval`, `sync` and the like; None: disabled."""
+        """The session underneath, for `log_eval`, `sync` and the like; None: nothing is kept."""
         self.id = id
         self.step = step
         self.resumed = resumed
-        self.disabled = session is None
+        self.disabled = session is None if is_disabled is None else is_disabled
         self.project, self.group, self.job_type = map(
             (about or {}).get, ("project", "group", "job_type")
         )
@@ -66,8 +66,10 @@ class ActiveRun:
         self._lock = threading.RLock()
         self.is_finished = False
         if session is not None:
-            _watch_exit()
+            exit_code.watch()
+            self._earlier_error = getattr(sys, "last_value", None)  # of a notebook's earlier cell
             atexit.register(self._finish_at_exit)
+            at_end_of_child(lambda: self._finish_after(sys.exc_info()[1]))
 
     # ---- what it is
 
@@ -138,8 +140,11 @@ class ActiveRun:
 
     def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         values = flat(data)
+        given = None if step is None else _as_step(step)
+        if self.session is not None and self.session.is_forked:
+            self.session.log("metrics")  # ignored and counted; a lock may be held for ever here
+            return
         with self._lock:
-            given = None if step is None else _as_step(step)
             at = self.step if given is None else given
             self.step = max(self.step, at)
             if commit if commit is not None else given is None:
@@ -147,6 +152,8 @@ class ActiveRun:
             self.summary._take({k: v for k, v in values.items() if _is_plain(v)})
         if self.session is not None:
             self.session.log("metrics", step=at, **values)
+        elif not self.disabled:
+            self._errors += 1  # no disk took the run
 
     def log_checkpoint(self, step: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint that is complete at `path`, of a model that has done `step`."""
@@ -192,8 +199,10 @@ class ActiveRun:
 
     def _finish_at_exit(self) -> None:
         error = getattr(sys, "last_value", None)  # what ended the program, if anything did
-        if error is None and _exit_code not in (None, 0):
-            error = SystemExit(_exit_code)
+        if error is self._earlier_error:
+            error = None
+        if error is None and exit_code.exit_code() not in (None, 0):
+            error = SystemExit(exit_code.exit_code())
         self._finish_after(error)
 
     def _finish_after(self, error: BaseException | None) -> None:
@@ -232,6 +241,8 @@ class ActiveRun:
         try:
             do()
         except Exception as error:  # a training loop does not die of its log
+            if is_interruption(error):
+                raise
             self._errors += 1
             say_once(f"{what}: not kept: {type(error).__name__}: {error}")
 
@@ -291,6 +302,10 @@ class JournaledDict(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._values)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy (`copy`, `deepcopy`, `pickle`, `torch.save`) is a plain dict of the values."""
+        return dict, (dict(self._values),)
+
 
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
     """Values by dotted names, tensors of one number as numbers; no name is one of the journal's."""
@@ -315,7 +330,7 @@ def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
 def _number(value: Any) -> Any:
     """A tensor's or array's only number, once: each look may wait for a GPU."""
     if type(value) not in (float, int, str) and getattr(value, "ndim", None) == 0:
-        with contextlib.suppress(Exception):  # the record's own rules then apply
+        with ignoring(Exception):  # the record's own rules then apply
             return value.item()
     return value
 
@@ -333,22 +348,11 @@ def _as_step(step: Any) -> int | None:
         number = operator.index(step)
         if -_STEP_MAX <= number < _STEP_MAX - 1:
             return number
-    except Exception:
-        pass
+    except Exception as error:
+        if is_interruption(error):
+            raise
     say_once("log: a step that is no whole number of 64 bits; the run's own is taken")
     return None
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """A config as a dict by text."""
-    if config is None:
-        return {}
-    if not isinstance(config, Mapping):
-        try:
-            config = vars(config)
-        except TypeError:
-            config = {"config": config}
-    return {str(name): value for name, value in config.items()}
 
 
 def as_tags(tags: Any) -> list[str]:
@@ -362,18 +366,3 @@ def _last_values(past: Run) -> dict[str, Any]:
     names = past.journal.get("metrics", {}).get("names", {})
     said: dict[str, Any] = past.journal.get("summary", {})
     return {name: told["last"] for name, told in names.items()} | said
-
-
-def _watch_exit() -> None:
-    """Remember the code a program leaves with: `atexit` is not told, and 3 is no success."""
-    leave = sys.exit
-    if getattr(leave, "is_watched", False):
-        return
-
-    def remember(code: Any = None, /) -> Any:
-        global _exit_code
-        _exit_code = code
-        leave(code)
-
-    remember.is_watched = True  # type: ignore[attr-defined]
-    sys.exit = remember

@@ -5,27 +5,48 @@ urgent event. Lines that are written but not yet durable are remembered too, bec
 sync that failed must not be repeated on the same file: the kernel has marked the pages
 clean and reports success for bytes it dropped. They are written again, with the same
 numbers, into a new file beside the journal, a *segment*; readers merge it. The same way
-out is taken when memory for refused lines runs out. Each folder is tried once; when none
-takes a segment, iterations are dropped, oldest first and never anything else.
+out is taken when memory for refused lines runs out, and at the end. When no folder takes
+a segment, iterations are dropped, oldest first and never anything else.
+
+A write may be interrupted between any two bytecodes: by an exception that a signal handler
+raises or another thread sets, or by a handler that appends an event itself. `writing` is
+the record that is on its way; whoever comes next finishes it (`settle`), and what was
+interrupted sees that and leaves it alone. The size of the file says what was written.
+The pairs of a check and one call or store need no lock: CPython runs handlers and switches
+threads only after calls and at backward jumps.
 """
 
 import contextlib
+import errno
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from eventlog.disk import Disk
+from eventlog.aside import Aside
+from eventlog.disk import DISK, Disk
+from eventlog.interruption import ignoring, is_interruption
+from eventlog.relocation import COPY_BYTES, check_place
+from eventlog.reserve import Reserve
+from eventlog.segment import SEGMENT_SUFFIX, segment_name
+
+__all__ = ["SEGMENT_SUFFIX", "Appender", "Entry", "Goal", "Move"]
 
 RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
-RESERVE_BYTES = 4 << 20  # about 23,000 iterations that a disk filled by others still takes
-SEGMENT_SUFFIX = ".segment"
 MAX_SEGMENTS = 100  # of one session: a disk that fails this often has no more to give
+
+
+Entry = tuple[int, bytes, bool, tuple[Aside, ...]]
+"""A record on its way to the disk: its number, its line, whether it may be dropped if it must wait
+too long, and what the line has no room for: files that are written before it. A plain tuple: a
+named one takes 0.1 µs longer to make."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +56,16 @@ class Goal:
     fd: int
     n: int
     folder: Path | None
-    """A folder whose names must be synced as well: the file in it is new."""
+    """A folder whose names must be synced as well: a file in it is new."""
+    asides: tuple[Path, ...] = ()
+
+
+class Move(NamedTuple):
+    """The session went on in a segment."""
+
+    path: Path
+    number: int
+    first_n: int
 
 
 class Appender:
@@ -51,37 +81,59 @@ class Appender:
         disk: Disk,
         warn: Callable[[str], None],
         torn: bool,
+        run_id: str = "",
+        header: Callable[[int, int], bytes] = lambda number, first_n: b"",
         may_reserve: bool = True,
     ) -> None:
+        """`header(number, first_n)` is the first line of a segment."""
         self.path = path
         """The file that is written now."""
-        self.accepted_n = 0
-        """Records the kernel has, from the first on: they survive this process."""
+        self.writing: Entry | None = None
+        """The record that is on its way to the disk, or was when an exception came."""
         self.durable_n = 0
         """Records known to survive power loss, from the first on."""
         self.dropped = 0
+        """Records that were dropped, until it is logged."""
+        self.has_news = False
+        """Whether there are `moves` or dropped records."""
+        self.lost = 0
+        """Records that no disk has taken and none will."""
+        self.moves: deque[Move] = deque()
+        """Segments that the session went on in, until it is logged."""
         self.sync_failed = False
         """Whether no file is left that a sync could be asked for."""
-        self._journal = path
-        self._s = s
+        self.journal = path
+        self._s, self.run_id, self._header = s, run_id, header
         self._folders = deque(folders)
         self._n_segments = 0
-        self._disk = disk
-        self._warn = warn
-        self._fd = fd
+        self.disk = disk
+        # The real disk's method is one frame more, in which a signal handler may run.
+        self._write = os.write if type(disk) is type(DISK) else disk.write
+        self.warn = warn
+        self.fd = fd
         self._fds = [fd]  # the journal's own stays open to the end: it holds the lock
+        self._held: list[int] = []
+        self._fd_for_notes = fd
         self._torn = torn  # the file ends inside a line: the next write begins with LF
         self._new_name = False
+        self._new_asides: list[Path] = []
         self._has_hole = False
-        self._waiting: deque[tuple[int, bytes, bool]] = deque()
+        self._is_moving = False
+        self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
-        self._unsynced: deque[tuple[int, bytes]] = deque()
+        self._unsynced: deque[Entry] = deque()
         self._unsynced_bytes = 0
         self._retry_at = self._warn_again_at = self._segment_again_at = 0.0
-        self._size_bytes = os.fstat(fd).st_size
-        self._reserved_to = 0
-        # Space is given back by a truncation, which only the one writer of a file may do.
+        self.end = (0, disk.size(fd))  # one attribute: both change at once
+        self.identity = disk.identity(fd)
+        self._begin = self.end[1]  # of this session in the journal
         self._may_reserve = may_reserve
+        self._reserve = Reserve(disk, is_allowed=may_reserve)
+
+    @property
+    def accepted_n(self) -> int:
+        """Records the kernel has, from the first on: they survive this process."""
+        return self.end[0]
 
     def begin_segment(self) -> None:
         """Write this session to a file of its own from its first record on.
@@ -89,53 +141,113 @@ class Appender:
         Raises:
             OSError: no folder takes one.
         """
-        if not self._to_segment():
+        if not self.to_segment():
             raise OSError(f"{self.path}: no folder takes a segment of it")
+        self.moves.clear()  # other machines may write the journal: nothing is noted there
 
-    def write(self, n: int, line: bytes, *, expendable: bool = False) -> None:
-        """Write record `n`, or let it wait until the disk takes it.
+    # ---- writing
 
-        `expendable`: may be dropped if it must wait too long.
-        """
-        if not self._waiting and not self._torn:
-            try:
-                n_bytes = self._disk.write(self._fd, line)
-            except OSError as error:
-                self._refused(error)
-            else:
-                if n_bytes == len(line):
-                    self._accept(n, line)
-                    return
-                self._torn = True
-                self._refused(None)
-        self._wait(n, line, expendable)
+    def write(self, entry: Entry) -> None:
+        """Write the record that is `writing`, or let it wait until the disk takes it."""
+        n, line, _, asides = entry
+        if self._waiting or self._torn or self._reserve.is_full or asides:
+            self._wait(entry)
+            if time.monotonic() >= self._retry_at:
+                self.write_waiting()
+            return
+        size_bytes = len(line)
+        end = (n + 1, self.end[1] + size_bytes)
+        fd, write, remember = self.fd, self._write, self._unsynced.append
+        try:
+            if self.writing is not entry:
+                return
+            n_bytes = write(fd, line)
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            self._refused(error)
+        else:
+            if self.writing is not entry:
+                return  # a signal handler has settled it
+            if n_bytes == size_bytes:  # what `_accept` does, without a call
+                remember(entry)
+                if self.writing is entry:
+                    self.end = end
+                    self.writing = None
+                self._unsynced_bytes += size_bytes
+                if end[1] > self._reserve.ask_at or self._unsynced_bytes > UNSYNCED_MAX_BYTES:
+                    self._make_room()
+                return
+            self._took_a_part(n_bytes)
+        self._wait(entry)
         if time.monotonic() >= self._retry_at:
             self.write_waiting()
 
-    def write_again(self, n: int, line: bytes) -> None:
-        """Write a record of which nobody knows whether, or how far, it was written."""
-        self._torn = True
-        self._wait(n, line, False)
-        self.write_waiting()
+    def settle(self) -> None:
+        """Finish the write that was interrupted: each record stands in the file once."""
+        entry = self.writing
+        if entry is None:
+            return
+        try:
+            extra_bytes = self.disk.size(self.fd) - self.end[1]
+        except OSError as error:  # a descriptor that somebody closed
+            if is_interruption(error):
+                raise
+            extra_bytes = 0
+        if self.writing is not entry:
+            return
+        size_bytes = len(entry[1]) + self._torn
+        if entry[0] < self.end[0]:
+            self.writing = None
+        elif extra_bytes == size_bytes:
+            self._accept(entry, (entry[0] + 1, self.end[1] + size_bytes))
+            self._forget_accepted()
+            self._torn = False
+        else:
+            if extra_bytes > 0:
+                self._took_a_part(extra_bytes)
+            self._wait(entry)
+            self.write_waiting()
 
     def write_waiting(self) -> None:
         """Write what waits, in order, as far as the disk takes it."""
+        if self._reserve.is_full and not self._reserve.take(self.fd, self.end[1]):
+            self._refused(None)
+            return
         while self._waiting:
-            n, line, _ = self._waiting[0]
-            data = b"\n" + line if self._torn else line
+            entry = self._waiting[0]
+            if entry[0] < self.end[0]:
+                self._forget_accepted()
+                continue
+            data = b"\n" + entry[1] if self._torn else entry[1]
+            end = (entry[0] + 1, self.end[1] + len(data))
+            fd = self.fd
             try:
-                n_bytes = self._disk.write(self._fd, data)
+                self._write_asides(entry, self.path.parent)
+                if self.writing is None:
+                    self.writing = entry
+                if self.writing is not entry:
+                    self.settle()
+                    continue
+                n_bytes = self._write(fd, data)
             except OSError as error:
+                if is_interruption(error):
+                    raise
+                self.writing = None
                 self._refused(error)
                 return
+            if self.writing is not entry:
+                continue
             if n_bytes < len(data):
-                self._torn = self._torn or n_bytes > 0
+                self._took_a_part(n_bytes)
+                self.writing = None
                 self._refused(None)
                 return
+            self._accept(entry, end)
             self._torn = False
-            self._waiting.popleft()
-            self._waiting_bytes -= len(line)
-            self._accept(n, line)
+            self._forget_accepted()
+            if self._reserve.is_full:
+                return
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""
@@ -152,78 +264,109 @@ class Appender:
         """Records in memory that no disk has taken."""
         return len(self._waiting)
 
-    def _accept(self, n: int, line: bytes) -> None:
-        self.accepted_n = n + 1
-        self._size_bytes += len(line)
-        if self._size_bytes > self._reserved_to - RESERVE_BYTES // 2:
-            self._reserve()
-        self._unsynced.append((n, line))
-        self._unsynced_bytes += len(line)
-        if self._unsynced_bytes > UNSYNCED_MAX_BYTES:
-            self._unsynced_bytes -= len(self._unsynced.popleft()[1])
+    def _accept(self, entry: Entry, end: tuple[int, int]) -> None:
+        """`entry` is written, and the file ends at `end`."""
+        if self._unsynced and self._unsynced[-1] is entry:
+            pass
+        elif self.writing is entry:
+            self._unsynced.append(entry)
+        if self.writing is entry:
+            self.end = end
+            self.writing = None
+        self._unsynced_bytes += _size(entry)
+        self._make_room()
 
-    def _reserve(self) -> None:
-        self._reserved_to = self._size_bytes + RESERVE_BYTES
-        if not self._may_reserve:
-            return
-        with contextlib.suppress(OSError):  # a file system that cannot, or a disk already full
-            self._disk.reserve(self._fd, self._size_bytes, RESERVE_BYTES)
+    def _make_room(self) -> None:
+        """Take space ahead; forget what is too much to be written again after a failed sync."""
+        if self.end[1] > self._reserve.ask_at:
+            self._reserve.take(self.fd, self.end[1])
+        while self._unsynced_bytes > UNSYNCED_MAX_BYTES and len(self._unsynced) > 1:
+            self._unsynced_bytes -= _size(self._unsynced.popleft())
 
-    def _wait(self, n: int, line: bytes, expendable: bool) -> None:
-        self._waiting.append((n, line, expendable))
-        self._waiting_bytes += len(line)
-        if self._waiting_bytes > WAITING_MAX_BYTES and not self._to_segment():
+    def _took_a_part(self, n_bytes: int) -> None:
+        if n_bytes:
+            self._torn = True
+            self.end = (self.end[0], self.end[1] + n_bytes)
+
+    def _forget_accepted(self) -> None:
+        """What is written does not wait any more."""
+        while self._waiting and self._waiting[0][0] < self.end[0]:
+            self._waiting_bytes -= _size(self._waiting.popleft())
+
+    def _wait(self, entry: Entry) -> None:
+        if entry[0] >= self.end[0] and not (self._waiting and self._waiting[-1][0] >= entry[0]):
+            self._waiting.append(entry)
+            self._waiting_bytes += _size(entry)
+        if self.writing is entry:
+            self.writing = None
+        if self._waiting_bytes > WAITING_MAX_BYTES and not self.to_segment():
             self._drop()
 
     def _drop(self) -> None:
         """Make room: the oldest iterations go, never anything else."""
         while self._waiting_bytes > WAITING_MAX_BYTES:
-            at = next((i for i, (_, _, drop) in enumerate(self._waiting) if drop), None)
+            at = next((i for i, entry in enumerate(self._waiting) if entry[2]), None)
             if at is None:
                 return
-            self._waiting_bytes -= len(self._waiting[at][1])
+            self._waiting_bytes -= _size(self._waiting[at])
             del self._waiting[at]
             self.dropped += 1
+            self.has_news = True
 
     def _refused(self, error: OSError | None) -> None:
+        self._retry_at = time.monotonic() + RETRY_AFTER_S
+        if error is not None and error.errno == errno.EBADF:
+            self.check_place()
+        self.warn_now_and_then(
+            f"{self.path}: the disk refuses to write ({error or 'it is full'}); training goes "
+            f"on, events wait in memory and are written when it takes them again"
+        )
+
+    def warn_now_and_then(self, message: str) -> None:
         now = time.monotonic()
-        self._retry_at = now + RETRY_AFTER_S
         if now >= self._warn_again_at:
             self._warn_again_at = now + WARN_EVERY_S
-            self._warn(
-                f"{self.path}: the disk refuses to write ({error or 'it is full'}); training goes "
-                f"on, events wait in memory and are written when it takes them again"
-            )
+            self.warn(message)
+
+    def _write_asides(self, entry: Entry, folder: Path) -> None:
+        for aside in entry[3]:
+            if aside.write(folder, self.disk):
+                self._new_asides.append(folder / aside.name)
 
     # ---- durability
 
     def goal(self) -> Goal | None:
         """What is to be synced next; None: nothing, or no file to be trusted with it."""
         if self.sync_failed and time.monotonic() >= self._segment_again_at:
-            self.sync_failed = not self._to_segment()  # perhaps a disk has room by now
+            self.sync_failed = not self.to_segment()  # perhaps a disk has room by now
             self._segment_again_at = time.monotonic() + WARN_EVERY_S
         if self.sync_failed or self.accepted_n <= self.durable_n:
             return None
-        return Goal(self._fd, self.accepted_n, self.path.parent if self._new_name else None)
+        is_new = self._new_name or self._new_asides
+        folder = self.path.parent if is_new else None
+        return Goal(self.fd, self.accepted_n, folder, tuple(self._new_asides))
 
     def reached(self, goal: Goal) -> None:
         """`goal` was synced."""
-        if goal.fd != self._fd:
+        if goal.fd != self.fd:
             return  # the file was given up meanwhile: its lines are in the segment, unsynced
         self._new_name = self._new_name and goal.folder is None
+        self._new_asides = [path for path in self._new_asides if path not in goal.asides]
         if self._has_hole:
             return  # what no file that was synced has cannot be called durable any more
         self.durable_n = max(self.durable_n, goal.n)
         while self._unsynced and self._unsynced[0][0] < self.durable_n:
-            self._unsynced_bytes -= len(self._unsynced.popleft()[1])
+            self._unsynced_bytes -= _size(self._unsynced.popleft())
+        if not self._unsynced:
+            self._unsynced_bytes = 0
 
     def missed(self, error: OSError) -> bool:
         """A sync failed: go on in a segment; False if no folder takes one."""
-        moved = self._to_segment()
+        moved = self.to_segment()
         self.sync_failed = not moved
         self._segment_again_at = time.monotonic() + WARN_EVERY_S
-        self._warn(
-            f"{self._journal}: the disk could not make the journal durable ({error}); "
+        self.warn(
+            f"{self.journal}: the disk could not make the journal durable ({error}); "
             + (
                 f"going on in {self.path}"
                 if moved
@@ -233,63 +376,189 @@ class Appender:
         )
         return moved
 
-    def _to_segment(self) -> bool:
-        """Go on in a new file that begins with all that is not durable."""
-        for _ in range(len(self._folders)):
-            if self._n_segments >= MAX_SEGMENTS:
-                break
-            folder = self._folders[0]
-            self._folders.rotate(-1)  # the next time the other disk is asked first
-            name = f"{self._journal.stem}.{self._s}.{self._n_segments}{SEGMENT_SUFFIX}"
-            self._n_segments += 1
-            lines = [line for _, line in self._unsynced] + [line for _, line, _ in self._waiting]
-            fd = -1
-            try:
-                self._make(folder)
-                fd = self._disk.open_new(folder / name)
-                self._write_all(fd, b"".join(lines))
-            except OSError:
-                if fd >= 0:
-                    self._disk.close(fd)
-                continue
-            first_n = self._unsynced[0][0] if self._unsynced else self.accepted_n
-            self._has_hole = self._has_hole or first_n > self.durable_n
-            self._fds.append(fd)
-            self._fd, self.path = fd, folder / name
-            self._torn, self._new_name = False, True
-            self._size_bytes = self._reserved_to = 0
-            for n, line, _ in self._waiting:
-                self._accept(n, line)
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            return True
-        return False
+    def to_segment(self, first: bytes | None = None) -> bool:
+        """Go on in a new file that begins with all that is not durable.
 
-    def _make(self, folder: Path) -> None:
+        `first`: the lines of the whole session instead, where their file is not at its path.
+        """
+        if self._is_moving:
+            return False  # a signal handler came in the middle of it
+        self._is_moving = True
+        try:
+            return any(
+                self._move_to(folder, first)
+                for folder in self._next_folders()
+                if self._n_segments < MAX_SEGMENTS
+            )
+        finally:
+            self._is_moving = False
+
+    def _next_folders(self) -> list[Path]:
+        folders = list(self._folders)
+        self._folders.rotate(-1)  # the next time the other disk is asked first
+        return folders
+
+    def _move_to(self, folder: Path, first: bytes | None) -> bool:
+        accepted_n, number = self.end[0], self._n_segments
+        self._n_segments += 1
+        path = folder / segment_name(self.journal.stem, self.run_id, self._s, number)
+        entries = [entry for entry in self._waiting if entry[0] >= accepted_n]
+        if first is None:
+            entries = [*self._unsynced, *entries]
+            first_n = entries[0][0] if entries else accepted_n
+        else:
+            first_n = 0
+        lines = [self._header(number, first_n), first or b"", *(entry[1] for entry in entries)]
+        data = b"".join(lines)
+        fd = -1
+        try:
+            self.make_folder(folder)
+            fd = self.disk.open_new(path)
+            for entry in entries:
+                self._write_asides(entry, folder)
+            self.write_all(fd, data)
+            identity = self.disk.identity(fd)
+        except BaseException as error:
+            if fd >= 0:
+                self.disk.close(fd)
+            if isinstance(error, OSError) and not is_interruption(error):
+                with ignoring(OSError):
+                    self.disk.unlink(path)
+                return False
+            raise
+        is_holed = first_n > self.durable_n or self.end[0] != accepted_n  # a handler appended
+        self._has_hole = self._has_hole or is_holed
+        self._fds.append(fd)
+        self.fd, self.path, self.identity = fd, path, identity
+        self._torn, self._new_name = False, True
+        self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
+        self._unsynced = deque(entries)
+        self._unsynced_bytes = sum(map(_size, entries))
+        self.end = (entries[-1][0] + 1 if entries else accepted_n, len(data))
+        self._forget_accepted()
+        self.moves.append(Move(path, number, first_n))
+        self.has_news = True
+        return True
+
+    def make_folder(self, folder: Path) -> None:
         """Make a folder whose name is as durable as what will be in it."""
         if not folder.is_dir():
-            self._make(folder.parent)
+            self.make_folder(folder.parent)
             folder.mkdir(exist_ok=True)
-            self._disk.sync_dir(folder.parent)
+            self.disk.sync_dir(folder.parent)
 
-    def _write_all(self, fd: int, data: bytes) -> None:
+    def write_all(self, fd: int, data: bytes) -> None:
         done = 0
         while done < len(data):
-            taken = self._disk.write(fd, data[done:])
+            taken = self.disk.write(fd, data[done:])
             if not taken:
-                raise OSError("a write of no bytes")
+                raise OSError(errno.ENOSPC, "a write of no bytes")
             done += taken
+
+    # ---- where the file is
+
+    def owns_descriptor(self) -> bool:
+        """Whether the descriptor is still that of the file: somebody may have closed it."""
+        try:
+            return self.disk.identity(self.fd) == self.identity
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            return False
+
+    def check_place(self) -> None:
+        """Look whether the file is where it was opened; go on elsewhere if it is not."""
+        check_place(self)
+
+    def use(self, fd: int, size_bytes: int | None = None) -> None:
+        """Write on in `fd`, of the same content; the descriptor so far is not closed."""
+        self._fds = [fd if known == self.fd else known for known in self._fds]
+        if size_bytes is not None:
+            self.end = (self.end[0], size_bytes)
+            self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
+        self.fd, self.identity = fd, self.disk.identity(fd)
+
+    def forget_descriptor(self) -> None:
+        """Never close the descriptor, nor write to it: it may be another file's."""
+        self._fds = [fd for fd in self._fds if fd != self.fd]
+
+    def lines_of_session(self) -> bytes:
+        """What this session has written to its file so far."""
+        begin = self._begin if self.path == self.journal else 0
+        sizes = range(begin, self.end[1], COPY_BYTES)
+        return b"".join(os.pread(self.fd, COPY_BYTES, at) for at in sizes)
+
+    def hold(self, fd: int) -> None:
+        """Keep `fd`, the file at the journal's path now, open: for its lock, and for notes."""
+        self._held.append(fd)
+        self._fd_for_notes = fd
+
+    def takes_no_notes(self) -> None:
+        """The file at the journal's path is somebody else's."""
+        self._fd_for_notes = -1
+
+    def was_cut(self, size_bytes: int) -> None:
+        """Somebody took bytes from the end of the file."""
+        self.end = (self.end[0], size_bytes)
+        self._torn = True
+
+    # ---- the end
+
+    def write_end(self) -> bool:
+        """Write what waits, into a segment if the file still does not take it; False: none does."""
+        self.write_waiting()
+        return not self._waiting or self.to_segment()
+
+    def give_up(self) -> int:
+        """What waits is lost; how many records that are."""
+        n_lost = len(self._waiting)
+        self.lost += n_lost
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return n_lost
+
+    def note_in_journal(self, line: bytes) -> bool:
+        """Write a line into the journal that the session has left, or that is full.
+
+        The last bytes of the space that was reserved are for this.
+        """
+        if self._fd_for_notes < 0:
+            return False
+        try:
+            return self.disk.write(self._fd_for_notes, b"\n" + line) == len(line) + 1
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            return False
+
+    def waiting_line(self) -> bytes:
+        """The last line that waits."""
+        return self._waiting[-1][1]
+
+    def never_sync(self) -> None:
+        """Files cannot be synced here: ask no more."""
+        self.sync_failed = True
+        self._segment_again_at = math.inf
 
     def close(self) -> None:
         """Give back the space that was reserved and not needed, then the files."""
-        if self._may_reserve:
-            with contextlib.suppress(OSError):
-                self._disk.truncate(self._fd, os.fstat(self._fd).st_size)
+        for fd in self._fds:
+            self._reserve.give_back(fd)
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the files and do nothing else: in a forked child they are not ours."""
-        for fd in self._fds:
+        """Close the files and do nothing else."""
+        for fd in self.descriptors:
             with contextlib.suppress(OSError):
-                self._disk.close(fd)
+                self.disk.close(fd)
         self._fds.clear()
+        self._held.clear()
+
+    @property
+    def descriptors(self) -> list[int]:
+        """All that are open."""
+        return [*self._fds, *self._held]
+
+
+def _size(entry: Entry) -> int:
+    return len(entry[1]) + sum(len(aside.data) for aside in entry[3])

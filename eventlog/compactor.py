@@ -32,8 +32,10 @@ class Compactor:
             self._thread, self._until = _start_thread(journal, every)
         _LIVE.add(self)
 
-    def finish(self) -> None:
+    def finish(self, journal: Path) -> None:
         """Let it fold for the last time and wait; if it did not, fold here.
+
+        `journal`: where it is by now; it may have been moved.
 
         Raises:
             OSError: the run JSON could not be written.
@@ -48,8 +50,8 @@ class Compactor:
                 done = self._process.wait(PATIENCE_S) == 0
         elif self._thread is not None:
             self._thread.join(PATIENCE_S)
-        if not done:
-            compact(self._journal)
+        if not done or journal != self._journal:
+            compact(journal)
 
     def let_go_in_child(self) -> None:
         """A forked data loader must not keep the pipe open after the writer died."""

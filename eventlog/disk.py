@@ -29,12 +29,12 @@ class Disk:
 
     def open_append(self, path: Path, *, exclusive: bool = False) -> int:
         """A descriptor whose writes all land at the end; created if missing."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        return _moved_up(os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o666))
 
     def open_new(self, path: Path) -> int:
         """A descriptor on a file that did not exist before."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        return _moved_up(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
     def write(self, fd: int, data: bytes) -> int:
         """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
@@ -48,12 +48,26 @@ class Disk:
             os.fdatasync(fd)
 
     def sync_dir(self, directory: Path) -> None:
-        """Make the names in `directory` survive power loss: fsync of a file does not."""
+        """Make the names in `directory` survive power loss: fsync of a file does not.
+
+        Where folders cannot be synced (CIFS, some FUSE mounts) there is nothing to be done.
+        """
         fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
         finally:
             os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def identity(self, file: int | Path) -> tuple[int, int]:
+        """Device and inode of a descriptor's, or a path's, file: the same file, the same pair."""
+        found = os.stat(file)
+        return found.st_dev, found.st_ino
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
@@ -105,13 +119,36 @@ class Disk:
         return True
 
 
+UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+"""What a file system answers that does not know a call."""
+
+FIRST_DESCRIPTOR = 900
+"""The journal's descriptors have numbers from here on, where the limit allows it: a program that
+closes descriptors it did not open, and then opens files of its own, gets the lowest numbers."""
+
 NETWORK_FILE_SYSTEMS = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs"]
-)
+    [
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph", "beegfs",
+        "glusterfs", "orangefs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs",
+        "fuse.juicefs", "fuse.gcsfuse", "fuse.mount-s3", "fuse.ceph", "virtiofs",
+    ]
+)  # fmt: skip
 
 DISK = Disk()
 WRITE_BYTES = 1 << 20
 STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
+
+
+def _moved_up(fd: int) -> int:
+    """The same file under a descriptor of a high number."""
+    if fcntl is None:
+        return fd
+    for first in (FIRST_DESCRIPTOR, FIRST_DESCRIPTOR // 4):
+        with contextlib.suppress(OSError):  # the limit of this process is lower, or all are taken
+            high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first)
+            os.close(fd)
+            return high
+    return fd
 
 
 def _file_system_of(path: Path) -> str:
@@ -193,6 +230,7 @@ def atomic_write(
     *,
     disk: Disk = DISK,
     digest: Digest | None = None,
+    durable: bool = True,
 ) -> int:
     """Replace `path` by what `write(file)` writes; the size in bytes.
 
@@ -200,20 +238,23 @@ def atomic_write(
     one. The steps: a new file in the same folder, its bytes, fsync, rename, fsync of
     the folder. If any of them fails the old file stands and the new one is removed.
 
-    `digest`, of hashlib's kind, is fed the bytes on their way to the disk.
+    `digest`, of hashlib's kind, is fed the bytes on their way to the disk. `durable=False` leaves
+    out both syncs: whole at every instant, but not after power loss.
 
     Raises:
         OSError: the disk refused; `path` is as it was.
     """
     path = Path(path)
-    _remove_stale(path, disk)
+    if durable:
+        _remove_stale(path, disk)  # milliseconds in a folder of many files
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     fd = disk.open_new(temporary)
     try:
         try:
             with io.BufferedWriter(_DiskFile(fd, disk, digest), WRITE_BYTES) as file:
                 write(file)
-            disk.sync_data(fd)
+            if durable:
+                disk.sync_data(fd)
             size_bytes = os.fstat(fd).st_size
         finally:
             disk.close(fd)
@@ -222,7 +263,8 @@ def atomic_write(
         with contextlib.suppress(OSError):
             disk.unlink(temporary)
         raise
-    disk.sync_dir(path.parent)
+    if durable:
+        disk.sync_dir(path.parent)
     return size_bytes
 
 
@@ -230,5 +272,5 @@ def _remove_stale(path: Path, disk: Disk) -> None:
     """Remove what a killed `atomic_write` of the same file left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_AFTER_S:
+            if time.time() - left.lstat().st_mtime > STALE_AFTER_S:
                 disk.unlink(left)

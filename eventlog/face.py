@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventlog.active_run import ActiveRun, as_dict, as_tags
-from eventlog.journal import Durability
+from eventlog.active_run import ActiveRun, as_tags
+from eventlog.interruption import is_interruption
+from eventlog.journal import Durability, say
 from eventlog.load import PathLike
 from eventlog.past import (
     Fork,
@@ -29,7 +30,7 @@ from eventlog.past import (
     opening,
     read_past,
 )
-from eventlog.session import open_run
+from eventlog.session import Session, as_dict, open_run, state_folder
 from eventlog.standin import attribute, say_once
 
 _current: ActiveRun | None = None
@@ -51,6 +52,7 @@ def init(
     fork_from: Fork | None = None,
     mode: str | None = None,
     dir: PathLike | None = None,
+    fallback: PathLike | None = None,
     reinit: Any = None,
     durability: Durability = "interval",
     save_interval: int = 100,
@@ -78,13 +80,14 @@ def init(
             that one's history up to step N, N included; without a step, of all of it.
         mode: `disabled` keeps nothing at all. Every other one is `offline`.
         dir: the folder, `out` by default.
+        fallback: a folder on another disk, for when that one fails, now or later. If neither can
+            be written the program goes on without a log, and `errors` counts what is not kept.
         reinit: what becomes of a run that is not finished: it is, by default; `create_new` leaves
             it alone, and `eventlog.run` with it; `return_previous` or False returns it.
         durability, save_interval: as in `open_run`.
 
     Raises:
         EventlogError: `must` finds no run, `never` finds one, or it is being written.
-        OSError: the folder cannot be written.
         ValueError: a `resume`, `rewind_to` or step that there is not.
     """
     if unknown:
@@ -104,7 +107,7 @@ def init(
         id, last = at_step(resume_from)
         resume, rewind_to = "must", rewind_to if last is None else last + 1
     resume = _resume(_told("RESUME", None) if resume is None else resume, rewind_to)
-    journal = journal_to_resume(folder, id, name, resume)
+    journal = _journal_to_resume(folder, id, name, resume)
     if journal is None and id is not None and resume is None and find_journal(folder, id=id):
         say_once(f"{folder}: has a run {id} already; this is a new one. Or: resume='allow'")
         id = None
@@ -114,32 +117,76 @@ def init(
         "group": group or _told("GROUP", "WANDB_RUN_GROUP"),
         "job_type": job_type or _told("JOB_TYPE"),
     }
-    session = open_run(
+    session = _open(
         folder,
+        journal,
+        rewind_to,
+        fallback,
         run_name=name,
         run_id=id,
-        journal=journal,
         config=past.config | settings,
         metadata=past.metadata | {k: v for k, v in about.items() if v is not None},
-        from_iter=rewind_to,
         durability=durability,
         save_interval=save_interval,
     )
-    if journal is None:
+    if journal is None and session is not None:
         copy_rows(past, session)
-    opened = opening(session.journal_path)
+    opened = opening(session.journal_path) if session is not None else None
     run = ActiveRun(
         session,
-        id=str(opened.fields.get("run_id")) if opened else "",
+        id=str(opened.fields.get("run_id")) if opened else id or "",
         name=name,
         config=past.config | settings,
         past=past,
         step=next_step(past) if rewind_to is None else rewind_to,
         resumed=journal is not None,
         about=about,
+        is_disabled=False,
     )
     run.tell(as_tags(tags if tags is not None else _told("TAGS")), notes or _told("NOTES"))
     return _made_current(run)
+
+
+def _journal_to_resume(
+    folder: Path, id: str | None, name: str | None, resume: Resume | None
+) -> Path | None:
+    """As `journal_to_resume`; where the disk cannot be read, a new run begins."""
+    try:
+        return journal_to_resume(folder, id, name, resume)
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        say(f"{folder}: cannot be read ({error}); this is a new run")
+        return None
+
+
+def _open(
+    folder: Path,
+    journal: Path | None,
+    from_iter: int | None,
+    fallback: PathLike | None,
+    **settings: Any,
+) -> Session | None:
+    """A session in `folder`, or else in `fallback`; None: no disk takes one."""
+    try:
+        return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        refusal = str(error)
+    elsewhere = state_folder() if fallback is None else Path(fallback)
+    if elsewhere is not None:
+        try:
+            session = open_run(elsewhere, **settings)
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            refusal = f"{refusal}; {error}"
+        else:
+            say(f"{folder}: cannot be written ({refusal}); the run is {session.journal_path}")
+            return session
+    say(f"{folder}: cannot be written ({refusal}); nothing of this run is kept")
+    return None
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:

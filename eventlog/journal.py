@@ -10,21 +10,39 @@ import contextlib
 import mmap
 import os
 import secrets
+import select
 import sys
 import threading
 import time
 import weakref
+from collections import deque
 from pathlib import Path
 from typing import Any, Literal
 
-from eventlog.appender import RETRY_AFTER_S, Appender
-from eventlog.disk import DISK, Disk
+from eventlog.appender import RETRY_AFTER_S, Appender, Goal
+from eventlog.aside import Aside, set_aside
+from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.errors import JournalClosed, JournalLocked
-from eventlog.record import Clock, Record, decode, encode
-from eventlog.repair import last_record, repair_tail
+from eventlog.forked import WHY, Child, Counter
+from eventlog.interruption import ignoring, is_interruption
+from eventlog.last_session import last_session
+from eventlog.record import (
+    MAX_LINE_BYTES,
+    Clock,
+    Record,
+    decode,
+    encode_fields,
+    fits_in_a_line,
+    seal,
+)
+from eventlog.repair import repair_tail
+from eventlog.segment import encode_header
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
+CHECK_EVERY_US = 10_000  # whether the descriptor is still ours
+SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # fields of so many bytes fit in a line for sure
+TICK_S = 1.0  # between two looks at the files, where no interval is asked for
 EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk takes anything
 
 Durability = Literal["every", "interval", "checkpoint", "never"]
@@ -35,9 +53,12 @@ _OPEN_MARK = b'"event":"open"'
 
 
 class Journal:
-    """One writer's session in one journal file. Safe to append to from several threads.
+    """One writer's session in one journal file.
 
-    After a fork the child holds nothing: its appends are ignored, with one warning.
+    Safe to append to from several threads, from signal handlers and destructors: the fields
+    of an event become bytes before the lock is taken, the lock is re-entrant, and an append
+    that finds another one of its own thread unfinished finishes it first. After a fork the
+    child holds nothing: its appends are ignored and counted.
     """
 
     def __init__(
@@ -59,131 +80,249 @@ class Journal:
 
         Raises:
             JournalLocked: another process is writing it.
+            NotAJournal: it has bytes, but no record; nothing is changed.
             OSError: the journal cannot be opened or written.
         """
-        self.path = path
         self.s = session_name()
         self.n = 0
         """Records appended so far, which is the next one's number."""
+        self.child: Child | None = None
+        """In a forked child: what counts the events that are ignored."""
+        self._path = path = Path(os.path.abspath(path))
         self._disk = disk
         self._durability = durability
         self._interval_s = sync_interval_s if durability == "interval" else None
-        self._is_fork = False
         self._clock = Clock()
-        self._lock = threading.Lock()
-        self._told_durable = 0
-        self._in_flight: tuple[int, bytes] | None = None
-        self._warned_in_child = False
+        self._lock = threading.RLock()
+        self._durable_in_line = 0
+        self._check_at_us = 0
+        self._messages: deque[str] = deque()
+        self._notes: deque[bytes] = deque()  # lines to be written into the journal that was left
         self._closed = False
         self._wanted = threading.Event()
         self._synced = threading.Condition()
-
-        fd = disk.open_append(path)
-        try:
-            has_locks = take_lock(fd, path, disk)
-            last = last_record(path)
-            is_shared = os.fstat(fd).st_size > 0 and disk.is_network(path)
-            found, torn = None, False
-            if not is_shared:
-                found, torn = repair_tail(fd, path, name=self.s, disk=disk)
-            folders = [path.parent] + ([fallback] if fallback is not None else [])
-            self._appender = Appender(
-                fd,
-                path,
-                s=self.s,
-                folders=folders,
-                disk=disk,
-                warn=say,
-                torn=torn,
-                may_reserve=has_locks,
-            )
-            if is_shared:
-                self._appender.begin_segment()
-            met = {"prev": {"s": last.s, "n": last.n}} if last else {}
-            self._append("open", opening | met | ({"found": found} if found else {}))
-            goal = self._appender.goal()
-            if self._appender.n_waiting or goal is None:
-                raise OSError(f"{path}: the disk refused the journal's first line")
-            disk.sync_data(goal.fd)
-            disk.sync_dir(path.parent)
-            self._appender.reached(goal)
-        except BaseException:
-            disk.close(fd)
-            raise
+        self._counter = Counter()
+        self._descriptors: list[int] = []
+        self._appender: Appender | None = None
         _LIVE.add(self)
+        try:
+            self._open(path, opening, fallback)
+        except BaseException:
+            _LIVE.discard(self)
+            self._counter.close()
+            raise
         self._thread = threading.Thread(
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
         self._thread.start()
 
+    def _open(self, path: Path, opening: dict[str, Any], fallback: Path | None) -> None:
+        disk = self._disk
+        with _OPENING:  # a fork now would hand the descriptor, and the lock, to the child
+            fd = disk.open_append(path)
+            self._descriptors.append(fd)
+        try:
+            has_lock = take_lock(fd, path, disk)
+            is_shared = os.fstat(fd).st_size > 0 and disk.is_network(path)
+            folders = [path.parent] + ([fallback] if fallback is not None else [])
+            run_id = str(opening.get("run_id") or "")
+            number, prev = last_session(path, folders, run_id)
+            found, torn = None, False
+            if not is_shared:
+                found, torn = repair_tail(fd, path, name=self.s, disk=disk)
+            appender = self._appender = Appender(
+                fd,
+                path,
+                s=self.s,
+                folders=folders,
+                disk=disk,
+                warn=self._messages.append,
+                torn=torn,
+                run_id=run_id,
+                header=self._header,
+                may_reserve=has_lock,
+            )
+            if is_shared:
+                appender.begin_segment()
+            self._append_event(
+                "open",
+                opening
+                | {"session_number": number, "has_lock": has_lock}
+                | ({"prev": prev} if prev else {})
+                | ({"found": found} if found else {}),
+            )
+            goal = appender.goal()
+            if appender.n_waiting or goal is None:
+                raise OSError(f"{path}: the disk refused the journal's first line")
+            try:
+                sync(goal, disk)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+                self._no_sync(error)
+            else:
+                disk.sync_dir(path.parent)
+                appender.reached(goal)
+        except BaseException:
+            if self._appender is not None:
+                self._appender.let_go()
+            else:
+                disk.close(fd)
+            raise
+        finally:
+            self._say_messages()
+
+    @property
+    def path(self) -> Path:
+        """Where the journal is, absolute; somebody may have moved it."""
+        return self._path if self._appender is None else self._appender.journal
+
     @property
     def durable_n(self) -> int:
         """Records known to survive power loss, from the first on."""
-        return self._appender.durable_n
+        return self._writer.durable_n
+
+    @property
+    def lost(self) -> int:
+        """Records that no disk has taken and none will."""
+        return self._writer.lost
+
+    @property
+    def _writer(self) -> Appender:
+        assert self._appender is not None
+        return self._appender
 
     # ---- appending
 
-    def append(self, event: str, fields: dict[str, Any], *, urgent: bool = False) -> int:
-        """Append one event; its number. Urgent: to be durable at once, not within a second.
+    def append(self, event: str, fields: dict[str, Any], *, urgent: bool = False) -> None:
+        """Append one event. Urgent: to be durable at once, not within a second.
+
+        What does not fit in a line is set aside in a file of its own.
 
         Raises:
             JournalClosed: after `close`.
-            RecordTooLarge: the event does not fit in a line; nothing was written.
+            Exception: what a signal handler or another thread raised meanwhile; the event is
+                then kept, or nothing of it was written.
         """
-        if self._is_fork:
-            return self._ignore_in_child()
+        if self.child is not None:
+            self._ignore(self.child)
+            return
+        encoded = encode_fields(fields)  # runs code of others: no lock is held
+        asides: tuple[Aside, ...] = ()
+        if type(event) is not str:
+            event = str(event)
+        if len(encoded) > SMALL_BYTES:
+            encoded, asides = self._encode(event, fields)
         with self._lock:
             if self._closed:
                 raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
-            n = self._append(event, fields)
+            self._append(event, encoded, asides)
             if urgent:
-                self._appender.write_waiting()
+                self._writer.write_waiting()
+            if self._appender.has_news:  # type: ignore[union-attr]
+                self._report()
+        if self._messages:
+            self._say_messages()
         if self._durability == "every":
             self.sync()
         elif urgent and self._durability != "never":
             self._wanted.set()
-        return n
 
-    def _append(self, event: str, fields: dict[str, Any]) -> int:
-        if self._in_flight is not None:
-            self._take_up_interrupted()
-        n = self.n
-        durable_n = self._appender.durable_n if n else 0
-        told = None if durable_n == self._told_durable else durable_n
-        line = encode(n, self.s, self._clock.now(), event, fields, told)
-        self._told_durable = durable_n
-        # From here on an exception (a signal handler may raise one between any two
-        # bytecodes) must neither lose this record nor give its number to another.
-        self._in_flight = (n, line)
-        self.n = n + 1
-        self._appender.write(n, line, expendable=event in EXPENDABLE)
-        self._in_flight = None
-        if self._appender.dropped and not self._appender.n_waiting:
-            self._tell_dropped()
-        return n
+    def _encode(self, event: str, fields: dict[str, Any]) -> tuple[bytes, tuple[Aside, ...]]:
+        """The fields of an event as they stand in its line, and what that has no room for."""
+        encoded = encode_fields(fields)
+        if fits_in_a_line(event, encoded):
+            return encoded, ()
+        fields, asides = set_aside(self.path.stem, event, fields)
+        return encode_fields(fields), asides
 
-    def _take_up_interrupted(self) -> None:
-        """Write again what an exception interrupted; readers know a repeated record."""
-        assert self._in_flight is not None
-        n, line = self._in_flight
-        self._in_flight = None
-        self.n = n + 1
-        self._appender.write_again(n, line)
+    def _append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> None:
+        """Append what is encoded. The caller has the lock."""
+        appender: Appender = self._appender  # type: ignore[assignment]
+        clock = self._clock
+        is_expendable = event in EXPENDABLE
+        while True:
+            if appender.writing is not None:
+                appender.settle()  # an exception, or a handler that appends, interrupted it
+            n = self.n
+            durable_n = appender.durable_n if n else 0
+            in_line = None if durable_n == self._durable_in_line else durable_n
+            line = seal(n, self.s, clock.now(), event, encoded, in_line)
+            entry = (n, line, is_expendable, asides)
+            # Nothing runs between this check and the stores: see `appender`.
+            if self.n == n and appender.writing is None:
+                appender.writing = entry
+                self.n = n + 1
+                break
+        self._durable_in_line = durable_n
+        if clock.us > self._check_at_us:
+            self._check_at_us = clock.us + CHECK_EVERY_US
+            if not appender.owns_descriptor():
+                appender.check_place()
+        appender.write(entry)
 
-    def _tell_dropped(self) -> None:
-        dropped, self._appender.dropped = self._appender.dropped, 0
-        self._append("gap", {"dropped": dropped, "why": "the disk refused for too long"})
+    def _append_event(self, event: str, fields: dict[str, Any]) -> None:
+        """Append an event of the journal's own."""
+        self._append(event, *self._encode(event, fields))
+
+    def _report(self) -> None:
+        """Log what became of the journal itself: where it goes on, what was dropped."""
+        appender = self._writer
+        appender.has_news = False
+        while appender.moves:
+            move = appender.moves.popleft()
+            fields = {
+                "file": move.path.name,
+                "folder": str(move.path.parent),
+                "number": move.number,
+                "first_n": move.first_n,
+            }
+            n = self.n
+            encoded = encode_fields(fields)
+            self._append("segment", encoded)
+            # The same record in the journal: who has that alone is to know that it is not all.
+            self._notes.append(seal(n, self.s, self._clock.now(), "segment", encoded))
+        if appender.dropped and appender.n_waiting:
+            appender.has_news = True  # when what waits is written
+        elif appender.dropped:
+            dropped, appender.dropped = appender.dropped, 0
+            appender.lost += dropped
+            self._append_event("gap", {"dropped": dropped, "why": "the disk refused for too long"})
+        while self._notes and appender.note_in_journal(self._notes[0]):
+            self._notes.popleft()
+
+    def _header(self, number: int, first_n: int) -> bytes:
+        return encode_header(
+            run_id=self._writer.run_id,
+            journal=self.path.name,
+            session=self.s,
+            number=number,
+            first_n=first_n,
+            s=session_name(),
+            t=self._clock.now(),
+        )
+
+    def _say_messages(self) -> None:
+        """Say what is to be said, with no lock held: standard error may be somebody's code."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            return  # called from within an append: that one says it
+        while self._messages:
+            with ignoring(IndexError):
+                say(self._messages.popleft())
 
     # ---- durability
 
     def sync(self, timeout_s: float = CLOSE_PATIENCE_S) -> bool:
         """Wait until all that was appended so far is durable; False if it is not by then."""
-        if self._is_fork:
+        if self.child is not None:
             return False
         target = self.n
+        if self._is_nested:
+            self._sync_once()
+            return self.durable_n >= target
         deadline = time.monotonic() + timeout_s
         with self._synced:
-            while self.durable_n < target and not (self._appender.is_past_hope or self._closed):
+            while self.durable_n < target and not (self._writer.is_past_hope or self._closed):
                 self._wanted.set()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
@@ -191,95 +330,200 @@ class Journal:
                 self._synced.wait(min(left, RETRY_AFTER_S))
         return self.durable_n >= target
 
+    @property
+    def _is_nested(self) -> bool:
+        """Whether an append of this same thread goes on, or it is the one that syncs.
+
+        The thread that syncs would wait for the lock, and this thread for that one.
+        """
+        is_owner: bool = self._lock._is_owned()  # type: ignore[attr-defined]
+        return is_owner or threading.current_thread() is self._thread
+
     def _sync_until_closed(self) -> None:
         closing = False
         begun = time.monotonic()
         while not closing:
-            if self._interval_s is None:
-                self._wanted.wait()
-            else:  # from begin to begin, or a slow disk would add its own time to the interval
-                self._wanted.wait(max(0.0, begun + self._interval_s - time.monotonic()))
+            # From begin to begin, or a slow disk would add its own time to the interval.
+            interval_s = self._interval_s or TICK_S
+            is_wanted = self._wanted.wait(max(0.0, begun + interval_s - time.monotonic()))
             self._wanted.clear()
             begun = time.monotonic()
             closing = self._closed  # read before the sync: what `close` appended is then in it
-            self._sync_once()
+            self._sync_once(is_wanted=is_wanted or closing or self._interval_s is not None)
 
-    def _sync_once(self) -> None:
+    def _sync_once(self, *, is_wanted: bool = True) -> None:
+        appender = self._writer
         with self._lock:
-            self._appender.retry()
-            goal = self._appender.goal()
+            if appender.writing is not None:
+                appender.settle()
+            if not self._closed:
+                appender.check_place()
+            appender.retry()
+            self._count_ignored()
+            self._report()
+            goal = appender.goal() if is_wanted else None
         while goal is not None:
             try:
-                self._disk.sync_data(goal.fd)
-                if goal.folder is not None:
-                    self._disk.sync_dir(goal.folder)
+                sync(goal, self._disk)
             except OSError as error:
+                if is_interruption(error):
+                    raise
                 with self._lock:
                     self._sync_failed(error)
-                    goal = self._appender.goal()
+                    goal = appender.goal()
             else:
                 with self._lock:
-                    self._appender.reached(goal)
+                    appender.reached(goal)
                 goal = None
+        self._say_messages()
         with self._synced:
             self._synced.notify_all()
 
     def _sync_failed(self, error: OSError) -> None:
         """Never ask again for this file: what is not durable goes on in a segment."""
-        durable_n = self._appender.durable_n
-        moved = self._appender.missed(error)
+        if error.errno in UNSUPPORTED:
+            self._no_sync(error)
+            return
+        appender = self._writer
+        durable_n = appender.durable_n
+        moved = appender.missed(error)
         fields = {"call": "fdatasync", "error": str(error), "durable_records": durable_n}
         if moved:
-            fields["segment"] = str(self._appender.path)
-        self._append("io_error", fields)
+            fields["segment"] = str(appender.path)
+        if not self._closed:
+            self._append_event("io_error", fields)
+            self._report()
+
+    def _no_sync(self, error: OSError) -> None:
+        self._messages.append(
+            f"{self.path}: files cannot be synced here ({error}): events survive the death of "
+            f"this process, and a power loss only when the system has written them"
+        )
+        self._writer.never_sync()
+
+    def _count_ignored(self) -> None:
+        ignored = 0 if self._closed else self._counter.take()
+        if ignored:
+            self._append_event("ignored", {"events": ignored, "why": WHY})
 
     def close(self, fields: dict[str, Any]) -> None:
         """Append a `close` event, make everything durable, give the lock back.
 
         Waits for the disk, at most CLOSE_PATIENCE_S. A second call does nothing.
         """
-        if self._is_fork or self._closed:
+        if self.child is not None:
+            self.child.write()
             return
+        if self._closed:
+            return
+        encoded = encode_fields(fields)
+        give_up_at = time.monotonic() + CLOSE_PATIENCE_S
+        if self._durability != "never":
+            self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
+        is_nested = self._is_nested
         with self._lock:
-            self._append("close", fields)
-            self._appender.write_waiting()
-            if self._appender.dropped and not self._appender.n_waiting:
-                self._tell_dropped()
+            if self._closed:
+                return
+            self._count_ignored()
+            self._append("close", encoded)
+            if not self._writer.write_end():
+                self._give_up()
+            self._report()
             self._closed = True
         self._wanted.set()
-        self._thread.join(CLOSE_PATIENCE_S)
+        if is_nested:
+            self._sync_once()
+        else:
+            self._thread.join(max(1.0, give_up_at - time.monotonic()))
         _LIVE.discard(self)
-        if self._thread.is_alive():
-            say(
+        self._counter.close()
+        if self._thread.is_alive() and not is_nested:
+            self._messages.append(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
                 f"after {CLOSE_PATIENCE_S:.0f} s"
-            )
-            return  # the descriptor stays with the thread that still waits for it
-        if self._appender.n_waiting:
-            say(
-                f"{self.path}: closed, but the disk refused the last "
-                f"{self._appender.n_waiting} events; they are lost"
-            )
-        self._appender.close()
+            )  # the descriptor stays with the thread that still waits for it
+        else:
+            self._writer.close()
+        self._say_messages()
+
+    def _give_up(self) -> None:
+        """No disk takes what waits: write how much it is into the space kept for that."""
+        appender = self._writer
+        end = appender.waiting_line()
+        lost = appender.give_up()
+        why = "no disk took them before the end"
+        note = seal(
+            self.n,
+            self.s,
+            self._clock.now(),
+            "gap",
+            encode_fields({"dropped": lost + appender.dropped, "why": why}),
+        )
+        self.n += 1
+        appender.lost += appender.dropped
+        appender.dropped = 0
+        is_noted = appender.note_in_journal(end) and appender.note_in_journal(note)
+        lost = appender.lost = appender.lost - is_noted  # the `close` event itself is there
+        self._messages.append(
+            f"{self.path}: closed, but no disk took the last {lost:,} events: they are lost"
+            + ("" if is_noted else ", and the journal has no room to say so")
+        )
 
     # ---- fork
 
-    def _ignore_in_child(self) -> int:
-        if not self._warned_in_child:
-            self._warned_in_child = True
+    def _ignore(self, child: Child) -> None:
+        if not child.events:
             say(
                 f"{self.path}: this process is a fork of the writer; what it logs is ignored "
                 f"(one writer per journal)"
             )
-        return -1
+        child.ignore()
 
     def _let_go_after_fork(self) -> None:
-        """In a forked child: close the files, so that the lock ends with its owner."""
-        self._is_fork = True
-        self._lock = threading.Lock()
+        """In a forked child: give up the files, so that the lock ends with its owner.
+
+        The numbers of the descriptors stay taken: an append that the fork interrupted may
+        still write to one of them.
+        """
+        self._lock = threading.RLock()
         self._wanted = threading.Event()
         self._synced = threading.Condition()
-        self._appender.let_go()
+        self._messages.clear()
+        self.child = Child(self._counter, self._annotate_ignored)
+        appender = self._appender
+        descriptors = self._descriptors if appender is None else appender.descriptors
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            for fd in descriptors:
+                os.dup2(nowhere, fd, inheritable=False)
+            os.close(nowhere)
+
+    def _annotate_ignored(self, number: int) -> None:
+        from eventlog.annotate import annotate  # it reads journals, which a writer need not
+
+        try:
+            annotate(self.path, "ignored", events=number, why=WHY)
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            say(f"{self.path}: {number} events of a forked child were ignored ({error})")
+
+
+def sync(goal: Goal, disk: Disk) -> None:
+    """Make a goal durable: first the files that its lines name, then the lines, then the names.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    for path in goal.asides:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            disk.sync_data(fd)
+        finally:
+            os.close(fd)
+    disk.sync_data(goal.fd)
+    if goal.folder is not None:
+        disk.sync_dir(goal.folder)
 
 
 def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
@@ -359,32 +603,51 @@ def last_open(path: Path) -> Record | None:
 
 
 def say(message: str) -> None:
-    """Words for a person, on stderr; where there is no stderr, none."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    """A message for a person, on stderr; where nobody can take it, none.
+
+    A pipe that nobody reads any more would hold up the training when it is full.
+    """
+    try:
+        with ignoring(OSError, ValueError, AttributeError):
+            poll = select.poll()
+            poll.register(sys.stderr.fileno(), select.POLLOUT)
+            if not poll.poll(0):
+                return
         print(f"eventlog: {message}", file=sys.stderr, flush=True)
+    except Exception as error:  # somebody's stderr may raise anything
+        if is_interruption(error):
+            raise
 
 
 _LIVE: "weakref.WeakSet[Journal]" = weakref.WeakSet()
-_held: list[Journal] = []
+_OPENING = threading.RLock()
+FORK_PATIENCE_S = 1.0  # a journal that is opened on a file system that hangs
 
 
 def _before_fork() -> None:
-    """No fork in the middle of an append: the child must not inherit half of one."""
-    for journal in list(_LIVE):
-        journal._lock.acquire()
-        _held.append(journal)
+    """No fork between the opening of a journal's file and the moment we know of it.
+
+    The lock of an append is not taken: in the child nothing is appended, and a fork must not
+    wait for a disk.
+    """
+    global _is_held
+    _is_held = _OPENING.acquire(timeout=FORK_PATIENCE_S)
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()
+    if _is_held:
+        _OPENING.release()
 
 
 def _after_fork_in_child() -> None:
-    while _held:
-        _held.pop()._let_go_after_fork()
+    global _OPENING
+    _OPENING = threading.RLock()
+    for journal in list(_LIVE):
+        journal._let_go_after_fork()
     _LIVE.clear()
 
+
+_is_held = False
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

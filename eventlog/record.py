@@ -21,12 +21,14 @@ from uuid import UUID
 import orjson
 
 from eventlog.errors import RecordTooLarge
+from eventlog.interruption import is_interruption
 
 FORMAT = 1
 MAX_LINE_BYTES = 1 << 20
 HEAD = b'{"n":'
 CRC_KEY = b',"crc":"'
 TRAILER_BYTES = len(CRC_KEY) + 8 + len(b'"}')
+IDENTITY_MAX_BYTES = 160  # of a line, for all but the name and the fields of its event
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
 _new_tuple = tuple.__new__
@@ -61,38 +63,57 @@ class Record(NamedTuple):
 def encode(
     n: int, s: str, t: str, event: str, fields: dict[str, Any], durable: int | None = None
 ) -> bytes:
-    """The line of one event, LF included.
-
-    `durable`, said now and then: how many records of this session, from its first, are
-    known to survive power loss.
-
-    Every value is taken: tensors and numpy scalars become numbers, a non-finite float
-    becomes null with its name kept under `nonfinite`, what JSON has no word for becomes
-    text. A field that bears a reserved name gets a trailing underscore.
+    """The line of one event, LF included: `seal` of `encode_fields`.
 
     Raises:
         RecordTooLarge: the line would exceed MAX_LINE_BYTES.
     """
-    if not RESERVED.isdisjoint(fields):
-        fields = _named(fields, RESERVED)
-    try:
-        told = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
-        if told.find(b"null") >= 0:  # perhaps a None, perhaps a NaN that orjson wrote as null
-            told = orjson.dumps(_plain_fields(fields))
-    except (TypeError, ValueError, RecursionError):  # the rare value: walk them all, slowly
-        told = orjson.dumps(_plain_fields(fields))
-    # The identity as text before the fields: one dict of both, dumped at once, costs 0.3 µs more.
-    head = f'{{"n":{n},"s":"{s}","t":"{t}","event":{_name(event)}'
-    if durable is not None:
-        head += f',"durable":{durable}'
-    body = head.encode() + b"," + told[1:-1] if len(told) > 2 else head.encode()
-    line = b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+    line = seal(n, s, t, event, encode_fields(fields), durable)
     if len(line) > MAX_LINE_BYTES:
         raise RecordTooLarge(
             f"a {event!r} event of {len(line):,} bytes does not fit in a line "
             f"of {MAX_LINE_BYTES:,} bytes"
         )
     return line
+
+
+def encode_fields(fields: dict[str, Any]) -> bytes:
+    """The fields of an event as one JSON object. Runs code of other people (`__repr__`, `item`).
+
+    Every value is taken: tensors and numpy scalars become numbers, a non-finite float
+    becomes null with its name kept under `nonfinite`, what JSON has no word for becomes
+    text. A field that bears a reserved name gets a trailing underscore.
+    """
+    if not RESERVED.isdisjoint(fields):
+        fields = _named(fields, RESERVED)
+    try:
+        encoded = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
+        if encoded.find(b"null") >= 0:  # perhaps a None, perhaps a NaN that orjson wrote as null
+            encoded = orjson.dumps(_plain_fields(fields))
+    except (TypeError, ValueError, RecursionError) as error:
+        if is_interruption(error) or (error.__cause__ and is_interruption(error.__cause__)):
+            raise error.__cause__ or error from None
+        encoded = orjson.dumps(_plain_fields(fields))  # the rare value: walk them all, slowly
+    return encoded
+
+
+def seal(n: int, s: str, t: str, event: str, encoded: bytes, durable: int | None = None) -> bytes:
+    """The line of an event whose fields are encoded already. Runs no code but ours.
+
+    `durable`, said now and then: how many records of this session, from its first, are
+    known to survive power loss.
+    """
+    # The identity as text before the fields: one dict of both, dumped at once, costs 0.3 µs more.
+    head = f'{{"n":{n},"s":"{s}","t":"{t}","event":{_name(event)}'
+    if durable is not None:
+        head += f',"durable":{durable}'
+    body = head.encode() + b"," + encoded[1:-1] if len(encoded) > 2 else head.encode()
+    return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
+
+
+def fits_in_a_line(event: str, encoded: bytes) -> bool:
+    """Whether an event whose fields are `encoded` fits in one line, whatever its number."""
+    return len(encoded) + len(_name(event)) + IDENTITY_MAX_BYTES <= MAX_LINE_BYTES
 
 
 @lru_cache(maxsize=256)
@@ -134,9 +155,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._second_us, self._prefix = -1_000_000, ""
+        self.us = 0
+        """The time that was given last, in microseconds since 1970."""
 
     def now(self) -> str:
-        us = time.time_ns() // 1000
+        self.us = us = time.time_ns() // 1000
         left = us - self._second_us
         if not 0 <= left < 1_000_000:
             second, left = divmod(us, 1_000_000)
@@ -196,6 +219,8 @@ def _plain(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, 
             return None
         return _plain_object(value, path, nonfinite, around)
     except Exception as error:  # a __repr__ or .item() of somebody else's class may raise anything
+        if is_interruption(error):
+            raise
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
@@ -240,5 +265,7 @@ def _text(value: Any) -> str:
         try:
             text = str(value)
         except Exception as error:
+            if is_interruption(error):
+                raise
             text = f"<{type(value).__name__}: {type(error).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()

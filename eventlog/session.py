@@ -5,7 +5,8 @@
             run.log_iter(i, loss=step(), time_ms=12.5)
 
 What is logged is on disk when the call returns. Nothing here raises into the loop that
-logs: what goes wrong is said on stderr, once a minute, and counted in `errors`.
+logs: what goes wrong is said on stderr, once, and counted in `errors`. What signal handlers
+and other threads raise passes through.
 """
 
 import atexit
@@ -16,9 +17,8 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
@@ -27,14 +27,15 @@ import orjson
 
 from eventlog.compact import run_path
 from eventlog.compactor import Compactor
-from eventlog.disk import DISK, Disk, atomic_write
-from eventlog.errors import EventlogError, JournalClosed, RecordTooLarge
+from eventlog.disk import DISK, Disk
+from eventlog.errors import EventlogError
 from eventlog.fold import MFU_UNKNOWN
+from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, encode, plain_json
+from eventlog.record import FORMAT
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -94,10 +95,10 @@ def open_run(
         raise ValueError(f"durability={durability!r}: it is one of {get_args(Durability)}")
     if rank is not None and journal is None:
         raise ValueError(f"rank={rank}: needs the journal of the run whose rank it is")
-    out_dir = Path(out_dir)
+    out_dir = Path(os.path.abspath(out_dir))  # the program may change its working folder
     opening: dict[str, Any] = {"format": FORMAT}
     if journal is not None:
-        path = Path(journal)
+        path = Path(os.path.abspath(journal))
         opening |= _identity_of(path)
         if rank is not None:
             path, save_interval = rank_path(path, rank), 0
@@ -117,20 +118,20 @@ def open_run(
         "from_iter": from_iter,
         "started": started,
         "checkpoint": checkpoint,
-        "config": dict(config or {}),
-        "metadata": _told_from_outside() | dict(metadata or {}),
+        "config": as_dict(config),
+        "metadata": _told_from_outside() | as_dict(metadata),
     }
     opening = {k: v for k, v in opening.items() if v is not None}
     opening |= {"durability": durability}
-    fallback = fallback or _state_folder()
+    fallback = fallback or state_folder()
     if fallback is not None:
-        opening |= {"fallback": os.fspath(fallback)}
+        opening |= {"fallback": os.path.abspath(fallback)}
     journal_file = Journal(
         path,
-        _within_a_line(path, opening, disk),
+        opening,
         durability=durability,
         sync_interval_s=sync_interval_s,
-        fallback=None if fallback is None else Path(fallback),
+        fallback=None if fallback is None else Path(os.path.abspath(fallback)),
         disk=disk,
     )
     return Session(
@@ -145,14 +146,39 @@ class Session:
         self, journal: Journal, *, run_name: str, save_interval: int, disk: Disk = DISK
     ) -> None:
         self.run_name = run_name
-        self.journal_path = journal.path
-        self.run_path = run_path(journal.path)
-        self.errors = 0
-        """Events that could not be logged as they were given."""
+        self._errors = 0
+        self._has_said = False
         self._journal = journal
         self._disk = disk
         self._compactor = Compactor(journal.path, save_interval) if save_interval > 0 else None
         atexit.register(self._close_at_exit)
+        at_end_of_child(self._close_at_end_of_child)
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal, absolute: where it is now, if its folder was moved."""
+        return self._journal.path
+
+    @property
+    def run_path(self) -> Path:
+        """The run JSON, beside the journal."""
+        return run_path(self._journal.path)
+
+    @property
+    def errors(self) -> int:
+        """Events that were not logged as they were given, `lost` among them."""
+        child = self._journal.child
+        return self._errors + self._journal.lost + (child.events if child is not None else 0)
+
+    @property
+    def lost(self) -> int:
+        """Events that were logged, and that no disk has taken by the end."""
+        return self._journal.lost
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child of the process that writes: what it logs is ignored."""
+        return self._journal.child is not None
 
     @property
     def id(self) -> str:
@@ -195,15 +221,10 @@ class Session:
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            urgent = event in URGENT
-            try:
-                self._journal.append(event, fields, urgent=urgent)
-            except RecordTooLarge:
-                fields = _set_aside(
-                    self.journal_path, self.id, self.records, event, fields, self._disk
-                )
-                self._journal.append(event, fields, urgent=urgent)
+            self._journal.append(event, fields, urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
+            if is_interruption(error):
+                raise
             self._count_error(event, error)
 
     def sync(self, timeout_s: float = 30.0) -> bool:
@@ -218,15 +239,19 @@ class Session:
         try:
             self._journal.close({"status": status, "reason": reason} | more)
         except Exception as error:
+            if is_interruption(error):
+                raise
             self._count_error("close", error)
         atexit.unregister(self._close_at_exit)
         compactor, self._compactor = self._compactor, None
         if compactor is None:
             return
         try:
-            compactor.finish()
+            compactor.finish(self.journal_path)
         except Exception as error:
-            self.errors += 1
+            if is_interruption(error):
+                raise
+            self._errors += 1
             say(
                 f"{self.run_path}: could not be written ({error}); the journal is closed, "
                 f"and this makes the run JSON of it: eventlog compact {self.journal_path}"
@@ -252,13 +277,53 @@ class Session:
     def _close_at_exit(self) -> None:
         self.close("interrupted", "the process ended without closing the run")
 
+    def _close_at_end_of_child(self) -> None:
+        self.__exit__(None, sys.exc_info()[1], None)
+
     def _count_error(self, event: str, error: Exception) -> None:
-        self.errors += 1
-        if self.errors == 1 or isinstance(error, JournalClosed):
+        self._errors += 1
+        if not self._has_said:  # once: a thread that logs on after the end would fill the disk
+            self._has_said = True
             say(
                 f"{self.journal_path}: a {event!r} event was not logged: "
                 f"{type(error).__name__}: {error}"
             )
+
+
+def at_end_of_child(close: Callable[[], None]) -> None:
+    """Have `close` called at the end of a child of `multiprocessing`, which skips `atexit`."""
+    util, process = map(sys.modules.get, ("multiprocessing.util", "multiprocessing.process"))
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, close, exitpriority=0)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A mapping, a namespace or a dataclass as a dict by text.
+
+    A value that cannot be read (`???` in an OmegaConf config) is a note of the error.
+    """
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        try:
+            config = vars(config)
+        except TypeError:
+            config = {"config": config}
+    found = {}
+    try:
+        names = list(config)
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        return {"config": f"<{type(config).__name__}: {type(error).__name__}: {error}>"}
+    for name in names:
+        try:
+            found[str(name)] = config[name]
+        except Exception as error:  # somebody else's class
+            if is_interruption(error):
+                raise
+            found[str(name)] = f"<{type(error).__name__}: {error}>"
+    return found
 
 
 def _real(value: Any) -> Any:
@@ -341,7 +406,7 @@ def _working_folder() -> str | None:
     return None
 
 
-def _state_folder() -> Path | None:
+def state_folder() -> Path | None:
     """Where a program keeps what must outlive it and is nobody's business (XDG)."""
     with contextlib.suppress(RuntimeError):  # a user id without a home, as containers have
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -374,32 +439,3 @@ def _git_commit() -> str | None:
         if done.returncode == 0:
             return done.stdout.strip()
     return None
-
-
-def _within_a_line(path: Path, opening: dict[str, Any], disk: Disk) -> dict[str, Any]:
-    """The `open` event, its largest part set aside if it would not fit in one line."""
-    try:
-        encode(0, "00000000", "", "open", opening)
-    except RecordTooLarge:
-        for part in ("config", "metadata"):
-            opening = opening | {
-                part: _set_aside(path, opening["run_id"][:8], 0, part, opening[part], disk)
-            }
-    return opening
-
-
-def _set_aside(
-    path: Path, s: str, n: int, event: str, fields: dict[str, Any], disk: Disk
-) -> dict[str, Any]:
-    """Write what no line can hold into a file of its own; what the line then says of it."""
-    kept = path.with_name(f"{path.stem}.{s}.{n}.{event}.aside")
-    data = plain_json(fields)
-    atomic_write(kept, lambda file: file.write(data), disk=disk)
-    small = {k: v for k, v in fields.items() if len(repr(v)) < 1000}
-    return dict(list(small.items())[:100]) | {
-        "set_aside": {
-            "file": kept.name,
-            "size_bytes": len(data),
-            "sha256": sha256(data).hexdigest(),
-        }
-    }

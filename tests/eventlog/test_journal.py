@@ -401,7 +401,7 @@ def test_space_is_reserved_ahead_and_given_back(tmp_path):
     journal.close({})
     closed = os.stat(journal.path)
 
-    if reserved.st_blocks * 512 < appender.RESERVE_BYTES:
+    if reserved.st_blocks * 512 < RESERVE_BYTES:
         pytest.skip("this file system reserves nothing ahead")
     assert reserved.st_size < 1000
     assert closed.st_blocks * 512 < 100_000

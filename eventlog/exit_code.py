@@ -1,0 +1,67 @@
+"""The code that a program leaves with, for functions that `atexit` calls: it tells them nothing.
+
+A program that raises SystemExit(3), however it does that, did not complete. When an exception
+of that kind ends a program, the interpreter reads its `code` with no Python frame below; that
+is the one moment to learn it. So `SystemExit.code` becomes a property here that notes such a
+read and is otherwise what it was. `sys.exit` hands its argument to the interpreter without such
+an exception (until Python 3.12), so it becomes a function that raises one. Where this cannot be
+done the code is unknown.
+"""
+
+import ctypes
+import gc
+import sys
+from typing import Any, NoReturn
+
+_code: Any = None
+_is_watched = False
+
+
+def watch() -> None:
+    """Begin to note the code; a second call does nothing."""
+    global _is_watched
+    if _is_watched:
+        return
+    _is_watched = True
+    if sys.implementation.name != "cpython":
+        return
+    try:
+        attributes = next(d for d in gc.get_referents(SystemExit.__dict__) if "code" in d)
+        member = attributes["code"]
+
+        def read(error: SystemExit) -> Any:
+            code = member.__get__(error, type(error))
+            if sys._getframe().f_back is None:
+                note(code)
+            return code
+
+        attributes["code"] = property(read, member.__set__, member.__delete__, member.__doc__)
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
+    except Exception:  # an interpreter that keeps its attributes elsewhere
+        return
+    _replace_exit()
+
+
+def _replace_exit() -> None:
+    leave = sys.exit
+
+    def exit(status: Any = None, /) -> NoReturn:
+        """Exit the interpreter by raising SystemExit(status)."""
+        raise SystemExit(status)
+
+    sys.exit = exit
+    for module in list(sys.modules.values()):  # `from sys import exit` before this
+        names = getattr(module, "__dict__", None)
+        if isinstance(names, dict) and names.get("exit") is leave:
+            names["exit"] = exit
+
+
+def note(code: Any) -> None:
+    """The program is leaving with this code."""
+    global _code
+    _code = code
+
+
+def exit_code() -> Any:
+    """What the program is leaving with: a number, or a message that means 1; None or 0: success."""
+    return _code

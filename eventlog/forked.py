@@ -1,0 +1,75 @@
+"""What a forked child logs into its parent's run: ignored, and counted where it can be found.
+
+One journal has one writer. A data loader's worker inherits the run and may log into it without
+knowing; the number of such events reaches the writer through a counter that both have. A child
+whose parent is gone (a program that forks to leave its terminal) writes the number itself, as
+an annotation beside the journal.
+"""
+
+import os
+from collections.abc import Callable
+
+from eventlog.interruption import ignoring
+
+WHY = "logged by a forked child: one journal has one writer"
+
+
+class Counter:
+    """A number that a process and its forked children share; only counted where there is none."""
+
+    def __init__(self) -> None:
+        self.fd = -1
+        if hasattr(os, "eventfd"):  # Linux
+            with ignoring(OSError):
+                self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def add(self, number: int) -> None:
+        if self.fd >= 0:
+            with ignoring(OSError):
+                os.eventfd_write(self.fd, number)
+
+    def take(self) -> int:
+        """What was added since the last time."""
+        if self.fd >= 0:
+            with ignoring(OSError):  # nothing was
+                return os.eventfd_read(self.fd)
+        return 0
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with ignoring(OSError):
+                os.close(fd)
+
+
+class Child:
+    """Counts, in a forked child, the events that are ignored."""
+
+    def __init__(self, counter: Counter, annotate: Callable[[int], None]) -> None:
+        """`annotate(number)` writes beside the journal how many events were ignored."""
+        self.events = 0
+        """All that this process was given."""
+        self._counter = counter
+        self._annotate = annotate
+        self._parent = os.getppid()
+        self._left = 0
+        self._next = 1
+
+    def ignore(self) -> None:
+        """One more event."""
+        self.events += 1
+        if os.getppid() == self._parent:
+            self._counter.add(1)
+            return
+        self._left += 1
+        if self._left >= self._next:
+            self._next *= 10  # few annotations, however many events
+            self.write()
+
+    def write(self) -> None:
+        """Where nobody else does, write the number of those that are not written yet."""
+        if os.getppid() == self._parent:
+            return
+        number, self._left = self._left + self._counter.take(), 0
+        if number:
+            self._annotate(number)

@@ -1,0 +1,167 @@
+"""What a writer does when its file is moved, deleted, replaced or closed by somebody else.
+
+People move and delete folders, `rsync`, `git checkout` and `sed -i` put other files in their
+place, programs close all descriptors. The events are not lost by any of these: what the file
+held is still readable by its descriptor, and is written where readers look for it.
+"""
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eventlog.disk import Disk
+from eventlog.interruption import ignoring, is_interruption
+from eventlog.record import MAX_LINE_BYTES, decode
+
+if TYPE_CHECKING:
+    from eventlog.appender import Appender
+
+COPY_BYTES = 1 << 20
+
+
+class Place(Enum):
+    """What became of a file."""
+
+    HERE = "at its path"
+    MOVED = "at another path"
+    DELETED = "at no path, and nothing is at its own"
+    REPLACED = "at no path; another file is at its own"
+    CLOSED = "its descriptor was closed, or is another file's"
+
+
+def check_place(appender: "Appender") -> None:
+    """Look whether the file is where it was opened; go on elsewhere if it is not."""
+    path = appender.path
+    match find(appender.fd, path, appender.identity, appender.disk):
+        case Place.HERE:
+            size_bytes = appender.disk.size(appender.fd)
+            if size_bytes < appender.end[1] and appender.writing is None:
+                appender.warn(
+                    f"{path}: somebody cut it from {appender.end[1]:,} to {size_bytes:,} bytes; "
+                    f"what is missing cannot be written again, what comes is appended"
+                )
+                appender.was_cut(size_bytes)
+        case Place.CLOSED:
+            _reopen(appender)
+        case Place.MOVED:
+            _follow(appender)
+        case Place.DELETED:
+            _restore(appender)
+        case Place.REPLACED:
+            _go_on_beside(appender, "was replaced by another file")
+
+
+def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
+    """What became of the file `identity` that was opened at `path` as `fd`."""
+    try:
+        status = os.fstat(fd)
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        return Place.CLOSED
+    if (status.st_dev, status.st_ino) != identity:
+        return Place.CLOSED
+    at_path = _identity_at(path, disk)
+    if at_path == identity:
+        return Place.HERE
+    if status.st_nlink > 0:
+        return Place.MOVED
+    return Place.DELETED if at_path is None else Place.REPLACED
+
+
+def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
+    """Device and inode of what is at `path`; None: nothing."""
+    try:
+        return disk.identity(path)
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        return None
+
+
+def _reopen(appender: "Appender") -> None:
+    """Somebody closed the descriptor; it may be another file's by now, so it is left alone."""
+    path = appender.path
+    if _identity_at(path, appender.disk) == appender.identity:
+        with ignoring(OSError):
+            fd = appender.disk.open_append(path)
+            is_free = path != appender.journal or appender.disk.lock(fd) is not False
+            if is_free and appender.disk.identity(fd) == appender.identity:
+                appender.use(fd)
+                appender.warn(f"{path}: this program closed its descriptor; it was opened again")
+                return
+            appender.disk.close(fd)
+    appender.forget_descriptor()
+    moved = appender.to_segment()
+    where = f"going on in {appender.path}" if moved else "no folder takes a segment of it"
+    appender.warn(f"{path}: this program closed its descriptor; {where}")
+
+
+def _follow(appender: "Appender") -> None:
+    """The file was moved on its file system: its descriptor leads to it wherever it is."""
+    try:
+        path = Path(os.readlink(f"/proc/self/fd/{appender.fd}"))
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        path = Path()
+    if _identity_at(path, appender.disk) != appender.identity:
+        _go_on_beside(appender, "was moved away, and it cannot be known where to")
+        return
+    appender.warn(f"{appender.path}: was moved to {path}; the run goes on there")
+    if appender.path == appender.journal:
+        appender.journal = path
+    appender.path = path
+
+
+def _restore(appender: "Appender") -> None:
+    """The file was deleted: what it held is still readable here, and is written there again."""
+    path, disk = appender.path, appender.disk
+    fd = -1
+    try:
+        appender.make_folder(path.parent)
+        fd = disk.open_append(path, exclusive=True)
+        size_bytes = disk.size(appender.fd)
+        for at in range(0, size_bytes, COPY_BYTES):
+            appender.write_all(fd, os.pread(appender.fd, COPY_BYTES, at))
+        disk.sync_data(fd)
+        disk.sync_dir(path.parent)
+        disk.lock(fd)
+    except BaseException as error:
+        if fd >= 0:
+            disk.close(fd)
+        if not isinstance(error, OSError) or is_interruption(error):
+            raise
+        _go_on_beside(appender, f"was deleted, and cannot be written again ({error})")
+        return
+    old = appender.fd
+    appender.use(fd, size_bytes)
+    disk.close(old)
+    appender.warn(f"{path}: was deleted; all that it held is written there again")
+
+
+def _go_on_beside(appender: "Appender", what: str) -> None:
+    """Go on in a segment that has the whole session: its lines are not where readers look."""
+    path = appender.path
+    with ignoring(OSError):
+        if appender.to_segment(appender.lines_of_session()):
+            if path == appender.journal:
+                _hold_lock(appender, path)
+            appender.warn(f"{path}: {what}; this session goes on in {appender.path}")
+            return
+    appender.warn_now_and_then(f"{path}: {what}, and no folder takes a segment of it")
+
+
+def _hold_lock(appender: "Appender", path: Path) -> None:
+    """Lock what is at the journal's path now: readers ask there whether somebody writes."""
+    with ignoring(OSError):
+        with open(path, "rb") as file:
+            first = decode(file.readline(MAX_LINE_BYTES).rstrip(b"\n"))
+        is_same_run = first is not None and first.fields.get("run_id") == appender.run_id
+        if is_same_run:
+            fd = appender.disk.open_append(path)
+            appender.disk.lock(fd)
+            appender.hold(fd)
+            return
+    appender.takes_no_notes()
