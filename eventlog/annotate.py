@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventlog.appender import SEGMENT_SUFFIX
 from eventlog.compact import compact
 from eventlog.disk import DISK, Disk, is_locked
 from eventlog.errors import EventlogError, UnreadableRun
@@ -21,6 +20,7 @@ from eventlog.journal import last_open, say, session_name
 from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.reader import scan
 from eventlog.record import Clock, encode
+from eventlog.segment import SEGMENT_SUFFIX, encode_header, segment_name
 
 
 def annotate(path: PathLike, event: str, /, *, disk: Disk = DISK, **fields: Any) -> None:
@@ -64,6 +64,8 @@ class Annotator:
         is_new = self._fd is None
         fd = self._open() if self._fd is None else self._fd
         begin = os.fstat(fd).st_size
+        if not begin and self._run_id is not None:
+            line = self._header(self._run_id) + line
         try:
             if self._disk.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, f"{self._segment}: the disk took only a part")
@@ -91,11 +93,25 @@ class Annotator:
             )
 
     def _open(self) -> int:
-        name = f"{self.journal.stem}.{self.s}.{self._n_segments}{SEGMENT_SUFFIX}"
+        if self._run_id is None:  # a run whose `open` events are all damaged
+            name = f"{self.journal.stem}.{self.s}.{self._n_segments}{SEGMENT_SUFFIX}"
+        else:
+            name = segment_name(self.journal.stem, self._run_id, self.s, self._n_segments)
         self._n_segments += 1
         self._segment = self.journal.with_name(name)
         self._fd = self._disk.open_append(self._segment, exclusive=True)
         return self._fd
+
+    def _header(self, run_id: str) -> bytes:
+        return encode_header(
+            run_id=run_id,
+            journal=self.journal.name,
+            session=self.s,
+            number=self._n_segments - 1,
+            first_n=self._n,
+            s=session_name(),
+            t=self._clock.now(),
+        )
 
     def _take_back(self, fd: int, size_bytes: int) -> None:
         """Nothing half is left; and a file whose sync failed is not trusted again."""

@@ -45,13 +45,16 @@ class Counter:
 class Child:
     """Counts, in a forked child, the events that are ignored."""
 
-    def __init__(self, counter: Counter, annotate: Callable[[int], None]) -> None:
-        """`annotate(number)` writes beside the journal how many events were ignored."""
+    def __init__(self, counter: Counter, writer: int, annotate: Callable[[int], None]) -> None:
+        """`writer` is the process that writes the journal.
+
+        `annotate(number)` writes beside the journal how many events were ignored.
+        """
         self.events = 0
         """All that this process was given."""
         self._counter = counter
         self._annotate = annotate
-        self._parent = os.getppid()
+        self._parent = writer
         self._left = 0
         self._next = 1
 

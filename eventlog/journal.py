@@ -89,6 +89,7 @@ class Journal:
         self.child: Child | None = None
         """In a forked child: what counts the events that are ignored."""
         self._path = path = Path(os.path.abspath(path))
+        self._pid = os.getpid()
         self._disk = disk
         self._durability = durability
         self._interval_s = sync_interval_s if durability == "interval" else None
@@ -102,6 +103,7 @@ class Journal:
         self._wanted = threading.Event()
         self._synced = threading.Condition()
         self._counter = Counter()
+        self._annotator: Any = None
         self._descriptors: list[int] = []
         self._appender: Appender | None = None
         _LIVE.add(self)
@@ -489,7 +491,7 @@ class Journal:
         self._wanted = threading.Event()
         self._synced = threading.Condition()
         self._messages.clear()
-        self.child = Child(self._counter, self._annotate_ignored)
+        self.child = Child(self._counter, self._pid, self._annotate_ignored)
         appender = self._appender
         descriptors = self._descriptors if appender is None else appender.descriptors
         with contextlib.suppress(OSError):
@@ -499,10 +501,12 @@ class Journal:
             os.close(nowhere)
 
     def _annotate_ignored(self, number: int) -> None:
-        from eventlog.annotate import annotate  # it reads journals, which a writer need not
+        from eventlog.annotate import Annotator  # it reads journals, which a writer need not
 
         try:
-            annotate(self.path, "ignored", events=number, why=WHY)
+            if self._annotator is None:
+                self._annotator = Annotator(self.path)
+            self._annotator.log("ignored", events=number, why=WHY)
         except Exception as error:
             if is_interruption(error):
                 raise
