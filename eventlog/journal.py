@@ -110,7 +110,11 @@ class Journal:
         try:
             self._open(path, opening, fallback)
         except BaseException:
-            _LIVE.discard(self)
+            with _OPENING:
+                for fd in dict.fromkeys(self._descriptors):
+                    with contextlib.suppress(OSError):
+                        disk.close(fd)
+                _LIVE.discard(self)
             self._counter.close()
             raise
         self._thread = threading.Thread(
@@ -166,10 +170,7 @@ class Journal:
                 disk.sync_dir(path.parent)
                 appender.reached(goal)
         except BaseException:
-            if self._appender is not None:
-                self._appender.let_go()
-            else:
-                disk.close(fd)
+            self._descriptors += self._appender.descriptors if self._appender is not None else []
             raise
         finally:
             self._say_messages()
@@ -437,15 +438,16 @@ class Journal:
             self._sync_once()
         else:
             self._thread.join(max(1.0, give_up_at - time.monotonic()))
-        _LIVE.discard(self)
-        self._counter.close()
         if self._thread.is_alive() and not is_nested:
             self._messages.append(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
                 f"after {CLOSE_PATIENCE_S:.0f} s"
             )  # the descriptor stays with the thread that still waits for it
         else:
-            self._writer.close()
+            with _OPENING:  # a fork now would keep the lock, or close what is another file by then
+                self._writer.close()
+                _LIVE.discard(self)
+            self._counter.close()
         self._say_messages()
 
     def _give_up(self) -> None:

@@ -91,8 +91,10 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
         if encoded.find(b"null") >= 0:  # perhaps a None, perhaps a NaN that orjson wrote as null
             encoded = orjson.dumps(_plain_fields(fields))
     except (TypeError, ValueError, RecursionError) as error:
-        if is_interruption(error) or (error.__cause__ and is_interruption(error.__cause__)):
-            raise error.__cause__ or error from None
+        if isinstance(error.__cause__, _Interrupted):
+            raise error.__cause__.error from None
+        if is_interruption(error):
+            raise
         encoded = orjson.dumps(_plain_fields(fields))  # the rare value: walk them all, slowly
     return encoded
 
@@ -168,8 +170,25 @@ class Clock:
         return f"{self._prefix}{left:06}+00:00"
 
 
+class _Interrupted(Exception):
+    """Carries an interruption through orjson, which makes a TypeError of whatever it meets."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def _scalar(value: Any) -> Any:
     """orjson's `default`: a number that is not Python's own (numpy, torch), else TypeError."""
+    try:
+        return _number(value)
+    except BaseException as error:
+        if is_interruption(error):
+            raise _Interrupted(error) from None
+        raise
+
+
+def _number(value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, int):
@@ -178,6 +197,17 @@ def _scalar(value: Any) -> Any:
     if item is not None and getattr(value, "ndim", None) == 0:
         return item()
     raise TypeError
+
+
+def _item(value: Any) -> Any:
+    """The only number of somebody's own scalar; `value` itself: it is none, or refuses."""
+    try:
+        if getattr(value, "ndim", None) == 0:
+            return value.item()
+    except Exception as error:
+        if is_interruption(error):
+            raise
+    return value
 
 
 def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
@@ -249,6 +279,8 @@ def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tupl
             if math.prod(value.shape) > _MAX_ELEMENTS:
                 return f"<{type(value).__name__} of shape {tuple(value.shape)}>"
             return _plain(value.tolist(), path, nonfinite, within)
+        if (item := _item(value)) is not value:
+            return _plain(item, path, nonfinite, within)
         if is_dataclass(value) and not isinstance(value, type):
             held = {f.name: getattr(value, f.name, None) for f in dataclass_fields(value)}
             return _plain(held, path, nonfinite, within)

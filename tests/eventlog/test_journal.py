@@ -19,6 +19,7 @@ from eventlog import Scanner, appender
 from eventlog.disk import is_locked
 from eventlog.journal import Journal
 from eventlog.reader import Reader
+from eventlog.reserve import RESERVE_BYTES
 from tests.disks import RecordingDisk, RefusingDisk
 
 
