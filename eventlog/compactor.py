@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from eventlog.compact import compact, follow
+from eventlog.disk import DISK
 from eventlog.journal import say
 
 PATIENCE_S = 60.0
+_NEVER_CLOSED: list[IO[bytes]] = []
 
 
 class Compactor:
@@ -30,6 +32,7 @@ class Compactor:
         except OSError as error:
             say(f"the compactor process could not start ({error}); folding in this process")
             self._thread, self._until = _start_thread(journal, every)
+        self._identity = DISK.identity(self._until.fileno())
         _LIVE.add(self)
 
     def finish(self, journal: Path) -> None:
@@ -43,7 +46,7 @@ class Compactor:
         if os.getpid() != self._pid:
             return
         _LIVE.discard(self)
-        self._until.close()
+        self._let_go()
         done = False
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -55,7 +58,15 @@ class Compactor:
 
     def let_go_in_child(self) -> None:
         """A forked data loader must not keep the pipe open after the writer died."""
-        self._until.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the pipe; but not a file of the program's that has got its number."""
+        with contextlib.suppress(OSError):
+            if DISK.identity(self._until.fileno()) == self._identity:
+                self._until.close()
+                return
+        _NEVER_CLOSED.append(self._until)
 
 
 def _start_thread(journal: Path, every: int) -> tuple[threading.Thread, IO[bytes]]:

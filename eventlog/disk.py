@@ -30,11 +30,11 @@ class Disk:
     def open_append(self, path: Path, *, exclusive: bool = False) -> int:
         """A descriptor whose writes all land at the end; created if missing."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        return _moved_up(os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o666))
+        return moved_up(os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o666))
 
     def open_new(self, path: Path) -> int:
         """A descriptor on a file that did not exist before."""
-        return _moved_up(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        return moved_up(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
     def write(self, fd: int, data: bytes) -> int:
         """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
@@ -139,7 +139,7 @@ WRITE_BYTES = 1 << 20
 STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
 
 
-def _moved_up(fd: int) -> int:
+def moved_up(fd: int) -> int:
     """The same file under a descriptor of a high number."""
     if fcntl is None:
         return fd

@@ -54,6 +54,8 @@ def _replace_exit() -> None:
         names = getattr(module, "__dict__", None)
         if isinstance(names, dict) and names.get("exit") is leave:
             names["exit"] = exit
+    program = vars(sys.modules["__main__"])
+    program.update({name: exit for name, value in program.items() if value is leave})
 
 
 def note(code: Any) -> None:

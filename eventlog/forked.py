@@ -9,6 +9,7 @@ an annotation beside the journal.
 import os
 from collections.abc import Callable
 
+from eventlog.disk import DISK, moved_up
 from eventlog.interruption import ignoring
 
 WHY = "logged by a forked child: one journal has one writer"
@@ -18,28 +19,36 @@ class Counter:
     """A number that a process and its forked children share; only counted where there is none."""
 
     def __init__(self) -> None:
-        self.fd = -1
+        self._fd = -1
         if hasattr(os, "eventfd"):  # Linux
             with ignoring(OSError):
-                self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                self._fd = moved_up(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+                self._identity = DISK.identity(self._fd)
 
     def add(self, number: int) -> None:
-        if self.fd >= 0:
+        if self._is_ours():
             with ignoring(OSError):
-                os.eventfd_write(self.fd, number)
+                os.eventfd_write(self._fd, number)
 
     def take(self) -> int:
         """What was added since the last time."""
-        if self.fd >= 0:
+        if self._is_ours():
             with ignoring(OSError):  # nothing was
-                return os.eventfd_read(self.fd)
+                return os.eventfd_read(self._fd)
         return 0
 
     def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if self._is_ours():
             with ignoring(OSError):
-                os.close(fd)
+                os.close(self._fd)
+        self._fd = -1
+
+    def _is_ours(self) -> bool:
+        """Somebody may have closed it, and its number be another file's."""
+        if self._fd >= 0:
+            with ignoring(OSError):
+                return DISK.identity(self._fd) == self._identity
+        return False
 
 
 class Child:

@@ -1,0 +1,157 @@
+"""Events too large for a line are files by content hash, written by the journal's own queue."""
+
+import errno
+import threading
+
+import orjson
+import pytest
+
+import eventlog
+from eventlog.disk import Disk
+from tests.disks import RefusingDisk
+
+
+def asides_of(journal):
+    """Each event that is set aside, with the content of its file."""
+    for record in eventlog.scan(journal):
+        reference = record.fields.get("set_aside")
+        if reference is not None:
+            found = [
+                path
+                for folder in (journal.parent, journal.parent / "fallback")
+                for path in folder.glob(reference["file"])
+            ]
+            yield record, orjson.loads(found[0].read_bytes())
+
+
+def large(letter):
+    return letter * 1_200_000
+
+
+def test_two_threads_do_not_overwrite_each_others_large_events(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+
+    def log(k):
+        for i in range(5):
+            run.log("table", k=k, i=i, rows=large(chr(97 + k)) + str(i))
+
+    threads = [threading.Thread(target=log, args=(k,)) for k in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    run.close()
+
+    found = {
+        (r.fields["k"], r.fields["i"]): content["rows"]
+        for r, content in asides_of(run.journal_path)
+    }
+    assert found == {(k, i): large(chr(97 + k)) + str(i) for k in range(4) for i in range(5)}
+
+
+def test_a_resumed_session_keeps_the_large_events_of_the_first(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as first:
+        first.log("table", rows=large("a"))
+    with eventlog.open_run(journal=first.journal_path, save_interval=0) as second:
+        second.log("table", rows=large("b"))
+
+    contents = [content["rows"][0] for _, content in asides_of(first.journal_path)]
+    assert contents == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["val/table", "../../up", "k" * 200, "a\nb", "", "."])
+def test_a_large_event_of_any_kind_is_kept(tmp_path, kind):
+    with eventlog.open_run(tmp_path / "out", save_interval=0) as run:
+        run.log(kind, rows=large("x"))
+
+    assert [(r.event, c["rows"]) for r, c in asides_of(run.journal_path)] == [(kind, large("x"))]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_one_large_value_in_a_config_update_leaves_the_others(tmp_path):
+    with eventlog.init(dir=tmp_path, config={"lr": 1.0}, save_interval=0) as run:
+        run.config.update({"table": large("x"), "depth": 12, "name": "n"})
+
+    config = eventlog.load_run(run.journal_path).config
+    assert config["lr"], config["depth"] == (1.0, 12)
+    assert config["table"] == "<1,200,011 bytes, set aside>"
+
+
+def test_a_large_event_waits_for_no_sync_of_the_disk(tmp_path):
+    syncs = []
+
+    class Counting(Disk):
+        def sync_data(self, fd):
+            syncs.append(threading.current_thread())
+            super().sync_data(fd)
+
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=Counting())
+    opened = len(syncs)
+    run.log("table", rows=large("x"))
+    run.close()
+
+    assert threading.current_thread() not in syncs[opened:]
+
+
+def test_a_large_event_is_durable_when_it_is_said_to_be(tmp_path):
+    synced = []
+
+    class Recording(Disk):
+        def sync_data(self, fd):
+            import os
+
+            synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+            super().sync_data(fd)
+
+    run = eventlog.open_run(tmp_path, save_interval=0, durability="checkpoint", disk=Recording())
+    run.log("table", rows=large("x"))
+    synced.clear()
+    assert run.sync()
+
+    (aside,) = tmp_path.glob("*.aside")
+    assert synced.index(aside.name) < synced.index(run.journal_path.name)
+    run.close()
+
+
+def test_a_large_event_that_a_full_disk_refuses_is_written_when_there_is_room(tmp_path):
+    full = False
+    disk = RefusingDisk(lambda operation, n: errno.ENOSPC if full and operation != "sync" else None)
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
+    full = True
+    run.log("table", rows=large("x"))
+    run.log("note", text="behind it")
+    full = False
+    run.close()
+
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "table", "note", "close"]
+    assert run.errors == 0
+
+
+def test_a_large_event_goes_to_the_fallback_with_its_segment(tmp_path):
+    full = False
+
+    class Full(Disk):
+        def write(self, fd, data):
+            import os
+
+            if full and "fallback" not in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(errno.ENOSPC, "full")
+            return super().write(fd, data)
+
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=Full(), fallback=tmp_path / "fallback")
+    full = True
+    run.log("table", rows=large("x"))
+    run.close()
+
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    assert run.errors == 0
+
+
+def test_an_event_of_very_many_small_values_keeps_those_that_fit(tmp_path):
+    values = {f"name/{i}": float(i) for i in range(100_000)}
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("table", **values)
+
+    ((record, content),) = asides_of(run.journal_path)
+    assert content == values
+    assert record.fields["name/0"] == 0.0
+    assert record.fields["set_aside"]["omitted"] > 0

@@ -1,0 +1,80 @@
+"""What an unfinished run says of how its program ended."""
+
+import subprocess
+import sys
+
+import pytest
+
+import eventlog
+
+BEGIN = "import sys, eventlog\nrun = eventlog.init(name='m', save_interval=0)\nrun.log({'a': 1})\n"
+ENDS = {
+    "raise SystemExit(3)": ("failed", "exit code 3"),
+    "exit(3)": ("failed", "exit code 3"),
+    "quit(3)": ("failed", "exit code 3"),
+    "sys.exit(3)": ("failed", "exit code 3"),
+    "leave(3)": ("failed", "exit code 3"),
+    "raise SystemExit('no data')": ("failed", "exit code no data"),
+    "sys.exit(True)": ("failed", "exit code True"),
+    "class Mine(SystemExit): pass\nraise Mine(4)": ("failed", "exit code 4"),
+    "def deep(): raise SystemExit(5)\ndeep()": ("failed", "exit code 5"),
+    "sys.exit()": ("completed", None),
+    "sys.exit(0)": ("completed", None),
+    "raise SystemExit": ("completed", None),
+    "try: sys.exit(3)\nexcept SystemExit as e: e.code": ("completed", None),
+    "try: raise SystemExit(3)\nexcept BaseException: pass": ("completed", None),
+    "try: leave(3)\nexcept SystemExit as e: print(e.code)\nleave(0)": ("completed", None),
+    "import threading\nt = threading.Thread(target=lambda: sys.exit(3)); t.start(); t.join()": (
+        "completed",
+        None,
+    ),
+    "1 / 0": ("failed", "ZeroDivisionError: division by zero"),
+    "raise KeyboardInterrupt": ("interrupted", "KeyboardInterrupt"),
+    "sys.exit(143)": ("interrupted", "exit code 143"),
+    "": ("completed", None),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_that_its_program_does_not_finish_says_how_that_ended(tmp_path, end):
+    code = "from sys import exit as leave\nfrom sys import exit\n" + BEGIN + end
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ENDS[end]
+
+
+def test_the_programs_own_exit_code_and_message_are_what_they_were(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + "raise SystemExit('no data')"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "no data\n"
+
+
+def test_an_error_of_an_earlier_cell_does_not_mark_a_later_run(tmp_path):
+    """In a notebook `sys.last_value` stays for the kernel's life."""
+    code = "import sys\nsys.last_value = ValueError('of an earlier cell')\n" + BEGIN
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+def test_the_code_of_an_exit_that_is_caught_can_be_read_and_set():
+    code = """
+import eventlog.exit_code
+eventlog.exit_code.watch()
+try: raise SystemExit(4)
+except SystemExit as error:
+    error.code += 1
+    print(error.code, error.args, SystemExit().code, SystemExit(1, 2).code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout == "5 (4,) None (1, 2)\n", done.stderr
