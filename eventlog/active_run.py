@@ -5,9 +5,11 @@ loop that tells it: what cannot be kept is counted in `errors` and said once.
 """
 
 import atexit
+import copy
 import operator
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -302,9 +304,16 @@ class JournaledDict(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._values)
 
+    def __copy__(self) -> dict[str, Any]:
+        """A copy is a plain dict: what is set in it is not logged."""
+        return dict(self._values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(self._values, memo)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy (`copy`, `deepcopy`, `pickle`, `torch.save`) is a plain dict of the values."""
-        return dict, (dict(self._values),)
+        """Pickled it is an OrderedDict: `torch.load` takes that for weights alone, too."""
+        return OrderedDict, (), None, None, iter(self._values.items())
 
 
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:

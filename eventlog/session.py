@@ -304,22 +304,19 @@ def as_dict(config: Any) -> dict[str, Any]:
     """
     if config is None:
         return {}
-    if not isinstance(config, Mapping):
-        try:
-            config = vars(config)
-        except TypeError:
-            config = {"config": config}
-    found = {}
+    found: dict[str, Any] = {}
     try:
+        if not isinstance(config, Mapping):
+            config = vars(config) if hasattr(config, "__dict__") else {"config": config}
         names = list(config)
-    except Exception as error:
+    except Exception as error:  # somebody else's class
         if is_interruption(error):
             raise
         return {"config": f"<{type(config).__name__}: {type(error).__name__}: {error}>"}
     for name in names:
         try:
             found[str(name)] = config[name]
-        except Exception as error:  # somebody else's class
+        except Exception as error:
             if is_interruption(error):
                 raise
             found[str(name)] = f"<{type(error).__name__}: {error}>"

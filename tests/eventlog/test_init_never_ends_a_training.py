@@ -1,0 +1,177 @@
+"""A failing disk or a strange config costs the log, not the training."""
+
+import copy
+import io
+import pickle
+import threading
+
+import pytest
+import torch
+
+import eventlog
+from eventlog.interruption import is_interruption
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def a_file(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    return tmp_path / "taken"
+
+
+def in_a_file(tmp_path):
+    return a_file(tmp_path) / "deeper"
+
+
+def where_nothing_can_be_made(tmp_path):
+    return "/proc/nowhere"
+
+
+@pytest.mark.parametrize("folder", [a_file, in_a_file, where_nothing_can_be_made])
+def test_a_folder_that_cannot_be_written_moves_the_run_to_the_fallback(tmp_path, folder, capsys):
+    with eventlog.init(
+        dir=folder(tmp_path), fallback=tmp_path / "fallback", save_interval=0
+    ) as run:
+        run.log({"loss": 1.0})
+
+    assert run.journal_path.parent == tmp_path / "fallback"
+    assert eventlog.load_run(run.journal_path).metrics[0]["loss"] == 1.0
+    assert str(run.journal_path) in capsys.readouterr().err
+
+
+def test_without_a_fallback_the_users_state_folder_takes_the_run(tmp_path):
+    with eventlog.init(dir="/proc/nowhere", save_interval=0) as run:
+        run.log({"loss": 1.0})
+
+    assert run.journal_path.parent == tmp_path / "state" / "eventlog"
+
+
+def test_where_no_disk_takes_a_run_the_program_goes_on_and_each_event_is_counted(capsys):
+    run = eventlog.init(dir="/proc/a", fallback="/proc/b", name="n", save_interval=0)
+    run.log({"loss": 1.0})
+    run.log({"loss": 0.5}, step=3)
+    run.config.update({"lr": 1.0})
+    run.log_checkpoint(1, "ckpt.pt")
+    run.finish()
+
+    assert run.errors >= 2
+    assert not run.disabled
+    assert run.summary["loss"] == 0.5
+    assert "nothing of this run is kept" in capsys.readouterr().err
+
+
+class Missing(dict):
+    """As OmegaConf's `???`: the name is there, and reading it raises."""
+
+    def __getitem__(self, name):
+        if name == "data":
+            raise ValueError("Missing mandatory value: data")
+        return super().__getitem__(name)
+
+    def items(self):
+        raise ValueError("Missing mandatory value: data")
+
+
+class Unreadable:
+    @property
+    def __dict__(self):
+        raise RuntimeError("no")
+
+
+class NotIterable(dict):
+    def __iter__(self):
+        raise RuntimeError("no")
+
+    keys = items = values = __iter__
+
+
+@pytest.mark.parametrize(
+    "config", [Missing(lr=0.5, data="???"), Unreadable(), NotIterable(a=1), 5, "text", [1, 2]]
+)
+def test_a_config_of_any_kind_begins_a_run(tmp_path, config):
+    with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
+        run.config.update(config)
+        run.log({"loss": 1.0})
+
+    assert eventlog.load_run(run.journal_path).status == "completed"
+
+
+def test_a_config_with_a_missing_value_keeps_the_others(tmp_path):
+    with eventlog.init(dir=tmp_path, config=Missing(lr=0.5, data="???"), save_interval=0) as run:
+        pass
+
+    config = eventlog.load_run(run.journal_path).config
+    assert config["lr"] == 0.5
+    assert "Missing mandatory value" in config["data"]
+
+
+def test_an_omegaconf_config_with_a_missing_value_keeps_the_others(tmp_path):
+    omegaconf = pytest.importorskip("omegaconf")
+    config = omegaconf.OmegaConf.create({"lr": 0.5, "data": "???", "model": {"depth": "???"}})
+    with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
+        run.log({"loss": 1.0})
+
+    assert eventlog.load_run(run.journal_path).config["lr"] == 0.5
+
+
+@pytest.mark.parametrize("of", ["config", "summary"])
+def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
+    run = eventlog.init(dir=tmp_path, config={"lr": 0.5, "deep": {"er": [1]}}, save_interval=0)
+    run.log({"loss": 1.0})
+    values = getattr(run, of)
+    events = run.session.records
+
+    buffer = io.BytesIO()
+    torch.save({"config": values}, buffer)
+    buffer.seek(0)
+    copies = [
+        torch.load(buffer)["config"],
+        copy.copy(values),
+        copy.deepcopy(values),
+        pickle.loads(pickle.dumps(values)),
+    ]
+    for other in copies:
+        assert isinstance(other, dict)
+        assert other == values
+        other["mine"] = 1
+
+    assert "mine" not in values
+    assert run.session.records == events
+    run.finish()
+
+
+def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path):
+    """Another thread held the run's lock when the process forked: in the child nobody frees it."""
+    import os
+
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold():
+        with run._lock:
+            is_held.set()
+            is_over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait()
+    child = os.fork()
+    if not child:
+        run.log({"loss": 1.0})
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    is_over.set()
+    thread.join()
+    run.finish()
+
+
+def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it():
+    def raises():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError) as caught:
+        raises()
+    assert not is_interruption(caught.value)
