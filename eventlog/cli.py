@@ -5,27 +5,37 @@ written, 2 misuse, 3 events are lost (each is named), 4 a person must look, 5 no
 """
 
 import argparse
+import errno
 import glob
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from eventlog import report
+from eventlog.blocks import check_is_file
 from eventlog.compact import follow, run_path, write_run
-from eventlog.disk import is_locked
-from eventlog.errors import EventlogError, JournalLocked, NewerFormat, UnreadableRun
-from eventlog.journal import recover
+from eventlog.errors import (
+    EventlogError,
+    JournalLocked,
+    NewerFormat,
+    NotAJournal,
+    UnreadableRun,
+)
+from eventlog.evidence import known_from
+from eventlog.identify import may_be_journal
 from eventlog.load import JOURNAL_SUFFIX, Folding
+from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
-from eventlog.record import HEAD
-from eventlog.scan import read_chunks
+from eventlog.recovery import recover
+from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name
 from eventlog.tail import tail
 
+_SUFFIXES = (JOURNAL_SUFFIX, RANK_SUFFIX)
 PROGRESS_FROM = 4  # files; fewer are done before a bar can be read
 
 
@@ -131,32 +141,39 @@ def _parser() -> argparse.ArgumentParser:
 def _compact(arguments: argparse.Namespace) -> int:
     if arguments.follow:
         return _follow(arguments)
-    worst = 0
-    for path in _with_progress(_journals(arguments.paths)):
-        folding = Folding(path)
+    found = _journals(arguments.paths)
+    worst = found.code
+    for path in _with_progress(found.paths):
         try:
-            if arguments.recover:
-                _say_found(path, recover(path))
-            write_run(folding, with_superseded=arguments.with_superseded)
-        except UnreadableRun as error:
-            code = report.EMPTY
+            worst = max(worst, _compact_one(path, arguments))
+        except (UnreadableRun, NotAJournal) as error:
+            worst = max(worst, report.EMPTY)
             _say(str(error))
         except (NewerFormat, JournalLocked) as error:
-            code = report.CONFLICT
+            worst = max(worst, report.CONFLICT)
             _say(str(error))
         except OSError as error:
-            code = report.IO_ERROR
+            worst = max(worst, report.IO_ERROR)
             _say(f"{path}: {error.strerror or error}; its run JSON, if there is one, is unchanged")
-        else:
-            code = report.exit_code(folding)
-            print(run_path(path), flush=True)
-            if code:
-                _say("\n".join(report.words(folding)))
-        worst = max(worst, code)
     return worst
 
 
+def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
+    check_is_file(path)
+    if arguments.recover:
+        _say_found(path, recover(path))
+    folding = Folding(path, known=known_from(run_path(path)))
+    write_run(folding, with_superseded=arguments.with_superseded)
+    code = report.exit_code(folding, with_content=False)
+    print(run_path(path), flush=True)
+    if code:
+        _say("\n".join(report.words(folding, with_content=False)))
+    return code
+
+
 def _say_found(path: Path, found: dict[str, Any] | None) -> None:
+    if found and "not_cut" in found:
+        _say(f"{path}: ends inside a line, which stays as it is: {found['not_cut']}")
     torn = (found or {}).get("torn")
     if torn and torn["kept_in"]:
         _say(
@@ -175,7 +192,7 @@ def _follow(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
-    (path,) = _journals(arguments.paths)
+    (path,) = _journals(arguments.paths).paths
     try:
         follow(path, every=arguments.every, until=sys.stdin.buffer)
     except OSError as error:
@@ -185,11 +202,13 @@ def _follow(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    worst = 0
-    for path in _with_progress(_journals(arguments.paths)):
+    found = _journals(arguments.paths)
+    worst = found.code
+    for path in _with_progress(found.paths):
         try:
-            folding = Folding(path, with_rows=False)
-            folding.read_on(to_the_end=not is_locked(path))
+            check_is_file(path)
+            folding = Folding(path, with_rows=False, known=known_from(run_path(path)))
+            folding.read()
         except OSError as error:
             _say(f"{path}: {error.strerror or error}")
             worst = max(worst, report.IO_ERROR)
@@ -204,11 +223,13 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _cat(arguments: argparse.Namespace) -> int:
     wanted = set(arguments.event or ())
-    for path in _journals(arguments.paths):
+
+    def print_records(path: Path) -> None:
         for record in Reader(path).read_on(to_the_end=True):
             if not wanted or record.event in wanted:
                 sys.stdout.buffer.write(record.line + b"\n")
-    return 0
+
+    return _for_each(_journals(arguments.paths), print_records)
 
 
 def _tail(arguments: argparse.Namespace) -> int:
@@ -218,45 +239,103 @@ def _tail(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    for path in _journals(arguments.paths):
+    def print_status(path: Path) -> None:
         told = report.status(path)
-        print(
-            orjson.dumps(told).decode() if arguments.json else "\n".join(report.status_words(told))
-        )
-    return 0
+        text = orjson.dumps(told).decode() if arguments.json else None
+        print(text or "\n".join(report.status_words(told)))
+
+    return _for_each(_journals(arguments.paths), print_status)
 
 
-def _journals(paths: Sequence[str]) -> list[Path]:
+def _for_each(found: "_Found", do: Callable[[Path], None]) -> int:
+    """Do something with each journal; one that cannot be read does not keep the others from it."""
+    code = min(found.code, report.IO_ERROR)
+    for path in found.paths:
+        try:
+            check_is_file(path)
+            do(path)
+        except BrokenPipeError:
+            raise
+        except (EventlogError, OSError) as error:
+            name = "" if str(path) in str(error) else f"{path}: "
+            _say(f"{name}{error}")
+            code = max(code, report.IO_ERROR)
+    return code
+
+
+class _Found(NamedTuple):
+    """What names on a command line mean."""
+
+    paths: list[Path]
+    code: int
+    """The exit code for what was found and could not be read."""
+
+
+def _journals(names: Sequence[str]) -> _Found:
     """The journals that folders, globs and names mean; a run JSON means its journal."""
     found: list[Path] = []
-    for name in paths:
+    code = report.COMPLETE
+    for name in names:
         path = Path(name)
         if path.is_dir():
-            found += filter(_may_be_journal, sorted(path.glob(f"*{JOURNAL_SUFFIX}")))
-        elif path.exists():
+            in_folder = _journals_in(path)
+            found += in_folder.paths
+            code = max(code, in_folder.code)
+        elif os.path.lexists(path):
             beside = path.with_suffix(JOURNAL_SUFFIX)
             found.append(beside if path.suffix == ".json" and beside.exists() else path)
         elif matches := sorted(glob.glob(name, recursive=True)):
-            found += _journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)])
+            found += _journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
         else:
             raise FileNotFoundError(f"{name}: no such journal, folder or glob")
-    if not found:
-        raise FileNotFoundError(f"{' '.join(paths)}: no journal (*{JOURNAL_SUFFIX}) there")
-    return list(dict.fromkeys(found))
+    if not found and code == report.COMPLETE:
+        raise FileNotFoundError(f"{' '.join(names)}: no journal (*{JOURNAL_SUFFIX}) there")
+    return _Found(list(dict.fromkeys(found)), code)
 
 
-def _may_be_journal(path: Path) -> bool:
-    """Whether a folder's .jsonl may be ours: a data set of ten gigabytes is not read to see."""
-    begin = next(read_chunks(path), b"")
-    if HEAD in begin:
-        return True
-    _say(f"{path}: skipped, its first {len(begin):,} bytes hold no record")
-    return False
+def _journals_in(folder: Path) -> _Found:
+    """The journals in a folder. What only is called like one is named and left out."""
+    names = sorted(os.listdir(folder))
+    found, code = [], report.COMPLETE
+    for path in (folder / name for name in names if name.endswith(JOURNAL_SUFFIX)):
+        try:
+            check_is_file(path)
+            if may_be_journal(path) or known_from(run_path(path)).sessions:
+                found.append(path)
+            else:
+                _say(f"{path}: skipped, it holds no record of a journal")
+        except OSError as error:
+            is_other = error.errno == errno.EINVAL  # a directory, a FIFO: certainly no journal
+            _say(f"{path}: {'skipped, it ' if is_other else ''}{error.strerror or error}")
+            code = code if is_other else max(code, report.IO_ERROR)
+    for name in _without_journal(names):
+        _say(f"{folder / name}: is a segment of a journal that is not here")
+        code = max(code, report.LOSS)
+    return _Found(found, code)
+
+
+def _without_journal(names: list[str]) -> list[str]:
+    """The segments in a folder whose journals, or those of whose ranks, are not there."""
+    stems = {name.removesuffix(suffix) for name in names for suffix in _SUFFIXES}
+    return [
+        name
+        for name in names
+        if name.endswith(SEGMENT_SUFFIX)
+        and (parts := name.split("."))
+        and not any(
+            ".".join(parts[:k]) in stems and parse_segment_name(name, ".".join(parts[:k]))
+            for k in range(1, len(parts))
+        )
+        and any(parse_segment_name(name, ".".join(parts[:k])) for k in range(1, len(parts)))
+    ]
 
 
 def _newest(name: str) -> Path:
     """The journal named, or the one last written to in a folder."""
-    return max(_journals([name]), key=lambda path: path.stat().st_mtime)
+    found = _journals([name]).paths
+    if not found:
+        raise FileNotFoundError(f"{name}: no journal (*{JOURNAL_SUFFIX}) there")
+    return max(found, key=lambda path: path.stat().st_mtime if path.exists() else 0.0)
 
 
 def _with_progress(paths: list[Path]) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """Journal -> run JSON: scan, fold, replace atomically. Once, or beside a live writer.
 
 A compaction is a function of the journal's bytes and of whether somebody is writing it:
-twice gives the same bytes. It never changes the journal. Several at once are harmless:
+twice gives the same bytes. It never changes what the journal holds; of one that nobody writes the
+space that a killed session reserved behind its end is given back. Several at once are harmless:
 each replaces the whole file, then looks again whether the journal moved on meanwhile, so
 the last one to write has seen all there is.
 """
@@ -15,11 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from eventlog.blocks import open_to_read
 from eventlog.disk import DISK, Disk, atomic_write, is_locked
 from eventlog.errors import EventlogError
 from eventlog.load import Folding, PathLike
 from eventlog.ranks import RANK_SUFFIX
 from eventlog.run import Run
+from eventlog.space import release
 
 SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
 POLL_S = 0.2
@@ -48,15 +51,22 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
         raise EventlogError(
             f"{folding.path}: is a rank's journal and has no run JSON; see: runs ranks"
         )
+    if run_path(folding.path) == folding.path:
+        raise EventlogError(
+            f"{folding.path}: its run JSON would replace it; a journal's name ends in .jsonl"
+        )
     while True:
-        alive = is_locked(folding.path)
-        folding.read_on(to_the_end=not alive)
+        alive = folding.read()
         run = folding.run(alive=alive, with_superseded=with_superseded)
         _sync_journal(folding.reader.files, disk)
         document = run.to_json()
         atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
         if not _moved_on(folding, was_alive=alive):
-            return run
+            break
+    if not alive:
+        own = folding.fold.sessions  # and no annotator's, who writes without a lock
+        release(folding.path, folding.reader.segments_of(own), disk=disk)
+    return run
 
 
 def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
@@ -64,8 +74,13 @@ def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
 
     Else the next compaction would replace what survived by less.
     """
-    for path in files:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    for k, path in enumerate(files):
+        try:
+            fd = open_to_read(path)
+        except OSError:
+            if k == 0:  # the journal itself; a segment may have been moved since it was read
+                raise
+            continue
         try:
             disk.sync_data(fd)
         finally:
@@ -82,7 +97,7 @@ def _moved_on(folding: Folding, *, was_alive: bool) -> bool:
     A writer has taken up a journal that had been read to its end, or a note came; or the
     writer has left, and its follower's last word may have been overwritten by ours.
     """
-    is_alive = is_locked(folding.path)
+    is_alive = folding.is_alive()
     return is_alive != was_alive or (not is_alive and folding.reader.is_behind)
 
 
@@ -90,21 +105,22 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
     """Compact `journal` every `every` iterations until `until` ends; then once more.
 
     `until` is a pipe whose other end only the writer holds: however the writer dies, the
-    kernel closes it. Folding the history costs more as it grows, so the rhythm slows down
-    as far as it must to stay within SHARE_OF_A_CORE.
+    kernel closes it. Reading costs more the more is written, and folding the more there is of
+    the history. So what each round costs in CPU time decides how long the next one waits, and
+    all of them together stay within SHARE_OF_A_CORE; only the last fold does not wait.
     """
     folding = Folding(journal)
-    folded, not_before = -1, 0.0  # the first fold comes at once: a run is visible from its start
-    while not _ended(until, POLL_S):
-        folding.read_on(to_the_end=False)
-        begun = time.monotonic()
-        due = max(folding.fold.position, 0) // every
-        if due != folded and begun >= not_before:
-            with contextlib.suppress(OSError):  # a full disk may have room the next time
+    folded, wait_s = -1, POLL_S  # the first fold comes at once: a run is visible from its start
+    while not _ended(until, wait_s):
+        begun_s = time.thread_time()
+        with contextlib.suppress(OSError):  # a full disk may have room the next time
+            folding.read_on(to_the_end=False)
+            due = max(folding.fold.position, 0) // every
+            if due != folded:
                 write_run(folding, disk=disk)
                 folded = due
-            cost_s = time.monotonic() - begun
-            not_before = begun + max(cost_s / SHARE_OF_A_CORE, POLL_S)
+        cost_s = time.thread_time() - begun_s
+        wait_s = max(cost_s / SHARE_OF_A_CORE, POLL_S)
     give_up = time.monotonic() + LOCK_OUTLIVES_S
     while is_locked(journal) and time.monotonic() < give_up:
         time.sleep(0.01)

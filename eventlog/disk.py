@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from eventlog.blocks import open_to_read
+
 try:
     import fcntl
 except ImportError:  # a platform without flock: one writer per journal is then the user's promise
@@ -118,6 +120,25 @@ class Disk:
             raise
         return True
 
+    def lock_shared(self, fd: int) -> bool:
+        """Keep writers away for a moment, without being taken for one by `is_locked`."""
+        if fcntl is None:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def release_reserved(self, fd: int) -> None:
+        """Give back the space that `reserve` took behind the end; the file's times stay.
+
+        Only for who knows that nobody appends meanwhile.
+        """
+        status = os.fstat(fd)
+        self.truncate(fd, status.st_size)
+        os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
 
 UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 """What a file system answers that does not know a call."""
@@ -190,7 +211,7 @@ def is_locked(path: Path) -> bool:
     if fcntl is None:
         return False
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_to_read(path)
     except OSError:
         return False
     try:

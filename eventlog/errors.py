@@ -3,6 +3,7 @@
     EventlogError
     ├── JournalLocked     another process is writing this journal; says who
     ├── JournalClosed     something was appended after close()
+    ├── NotAJournal       the file holds something else; nothing was changed
     ├── NewerFormat       the file was written by a later, incompatible format
     ├── RecordTooLarge    one event does not fit in a line (MAX_LINE_BYTES)
     └── UnreadableRun     neither a journal nor a run JSON; says where reading stopped
@@ -22,6 +23,10 @@ class JournalLocked(EventlogError):
 
 class JournalClosed(EventlogError):
     """The journal was closed and takes no more events."""
+
+
+class NotAJournal(EventlogError):
+    """The file holds bytes and not one whole record of a journal; nothing was changed."""
 
 
 class NewerFormat(EventlogError):

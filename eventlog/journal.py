@@ -7,7 +7,6 @@ for the disk except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
-import mmap
 import os
 import secrets
 import select
@@ -22,6 +21,7 @@ from typing import Any, Literal
 from eventlog.appender import RETRY_AFTER_S, Appender, Goal
 from eventlog.aside import Aside, set_aside
 from eventlog.disk import DISK, UNSUPPORTED, Disk
+from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
 from eventlog.forked import WHY, Child, Counter
 from eventlog.interruption import ignoring, is_interruption
@@ -29,8 +29,6 @@ from eventlog.last_session import last_session
 from eventlog.record import (
     MAX_LINE_BYTES,
     Clock,
-    Record,
-    decode,
     encode_fields,
     fits_in_a_line,
     seal,
@@ -48,8 +46,6 @@ EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk tak
 Durability = Literal["every", "interval", "checkpoint", "never"]
 """When events become durable: each before `append` returns; all within an interval and urgent
 ones at once; at urgent ones only; when the kernel likes."""
-
-_OPEN_MARK = b'"event":"open"'
 
 
 class Journal:
@@ -124,6 +120,7 @@ class Journal:
 
     def _open(self, path: Path, opening: dict[str, Any], fallback: Path | None) -> None:
         disk = self._disk
+        check_is_journal(path)
         with _OPENING:  # a fork now would hand the descriptor, and the lock, to the child
             fd = disk.open_append(path)
             self._descriptors.append(fd)
@@ -532,30 +529,6 @@ def sync(goal: Goal, disk: Disk) -> None:
         disk.sync_dir(goal.folder)
 
 
-def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
-    """Repair the tail of a journal that nobody writes; what was found, None: nothing.
-
-    Opening it for writing does the same; this is for a journal that only will be read.
-
-    Raises:
-        JournalLocked: somebody writes it.
-        OSError: it cannot be opened or written.
-    """
-    if not path.stat().st_size:
-        return None
-    fd = disk.open_append(path)
-    try:
-        take_lock(fd, path, disk)
-        found, torn = repair_tail(fd, path, name=session_name(), disk=disk)
-        if torn:
-            disk.write(fd, b"\n")
-        if found:
-            disk.sync_data(fd)
-        return found
-    finally:
-        disk.close(fd)
-
-
 def take_lock(fd: int, path: Path, disk: Disk) -> bool:
     """Whether the journal's lock is held, and not only asked for where there are no locks.
 
@@ -590,22 +563,6 @@ def _refusal(path: Path) -> str:
         f"{path}: is being written by {who}. One journal has one writer: stop that process, "
         f"or start a new run"
     )
-
-
-def last_open(path: Path) -> Record | None:
-    """The `open` event of the latest session, found from the end of the file."""
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            at = len(data)
-            while (at := data.rfind(_OPEN_MARK, 0, at)) >= 0:
-                start = data.rfind(b"\n", 0, at) + 1
-                end = data.find(b"\n", at)
-                record = decode(data[start : end if end >= 0 else len(data)], start)
-                if record is not None and record.event == "open":
-                    return record
-    return None
 
 
 def say(message: str) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.disk import DISK
+from eventlog.ends import last_open, last_record
 from eventlog.interruption import ignoring
 from eventlog.record import MAX_LINE_BYTES, Record, decode
 from eventlog.segment import parse_segment_name, short_run_id
-
-_END_BYTES = 2 * MAX_LINE_BYTES
 
 
 def last_session(
@@ -21,16 +20,14 @@ def last_session(
     The record is given as `{"s": ..., "n": ...}`; None: it is damaged, or there is none. Sessions
     in segments count too: those of the run `run_id` in `folders`.
     """
-    from eventlog.journal import last_open
-
     opened = last_open(journal)
-    last = _last_record(journal)
+    last = last_record(journal)
     numbers = {opened.s: _number(opened)} if opened is not None else {}
     ends = {last.s: last.n} if last is not None else {}
     is_damaged = last is None and DISK.identity(journal) and os.stat(journal).st_size > 0
     for path in _segments(journal, folders, run_id):
         with ignoring(OSError):
-            opened, last = _first_open(path), _last_record(path)
+            opened, last = _first_open(path), last_record(path)
             if opened is not None:
                 numbers[opened.s] = _number(opened)
             if last is not None and "annotates" not in last.fields:
@@ -69,12 +66,3 @@ def _first_open(segment: Path) -> Record | None:
             if record is not None and record.event == "open":
                 return record
     return None
-
-
-def _last_record(path: Path) -> Record | None:
-    """The record in the last whole line, if that line is one."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        data = os.pread(file.fileno(), _END_BYTES, max(0, size - _END_BYTES))
-    end = data.rfind(b"\n")
-    return decode(data[data.rfind(b"\n", 0, max(0, end)) + 1 : max(0, end)])

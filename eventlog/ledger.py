@@ -22,16 +22,25 @@ DEFECTS = {
     "foreign": "a line of valid JSON that is no record of this format",
     "nul": "a run of zero bytes, the mark of a power loss",
     "oversize": "more than a line may hold, without a line feed",
+    "unreadable": "bytes that the disk could not read",
     "gap": "records that the numbering says existed and that are not here",
     "duplicate": "a record that stands here twice with the same bytes",
+    "dropped": "events that the session says it dropped, more than the numbering shows",
+    "fewer_records": "the run JSON was made from more records than are here",
+    "missing_session": "sessions that the numbering of sessions says existed",
+    "missing_segment": "a file in which a session went on, and that is not here or not readable",
+    "missing_aside": "the file with the content of a large event is not here or not readable",
+    "damaged_aside": "the file with the content of a large event is not what was written",
+    "other_file": "has the name of a file of this run and is none; it was left out",
     "bom": "a byte order mark before the first line; some editor put it there",
     "crlf": "lines that end in CR LF; some editor or transfer put them there",
     "conflict": "two different records of the same name",
     "two_writers": "two sessions wrote at the same time",
+    "reordered": "sessions, or the records of one, stand in another order than they were written",
     "foreign_run": "a session of another run; its events were left out",
     "newer_format": "written by a newer, incompatible format",
 }
-CONFLICTS = frozenset(("conflict", "two_writers", "foreign_run", "newer_format"))
+CONFLICTS = frozenset(("conflict", "two_writers", "reordered", "foreign_run", "newer_format"))
 
 
 @dataclass(slots=True)
@@ -49,10 +58,12 @@ class Defect:
     count: int = 1
     file: str = ""
     """The segment it is in; empty: the journal's own file."""
+    detail: str = ""
+    """What else is known: where a missing file was, why it could not be read."""
 
     def __str__(self) -> str:
         where = f"in {self.file} " if self.file else ""
-        where += f"at byte {self.offset:,}"
+        where += f"at byte {self.offset:,}" if self.offset >= 0 else "beside it"
         if self.size_bytes:
             where += f", {self.size_bytes:,} bytes"
         if self.session:
@@ -61,7 +72,8 @@ class Defect:
             last = f" to {self.last_n:,}" if self.last_n > self.first_n else ""
             where += f", n {self.first_n:,}{last}"
         times = f" ({self.count:,} times)" if self.count > 1 else ""
-        return f"{self.kind} {where}: {DEFECTS[self.kind]}{times}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.kind} {where}: {DEFECTS[self.kind]}{detail}{times}"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that say something, for JSON."""
@@ -72,6 +84,7 @@ class Defect:
             "last_n": -1,
             "count": 1,
             "file": "",
+            "detail": "",
         }
         return {k: v for k, v in asdict(self).items() if k not in unsaid or v != unsaid[k]}
 
@@ -156,7 +169,12 @@ class Ledger:
         self._found: list[Defect] = []
         self._repeated: dict[tuple[str, str], Defect] = {}
         self._met: dict[str, Defect] = {}
-        self._run_id: Any = None
+        self.run_id: Any = None
+        """Whose records are admitted: by the first `open` event, unless a reader knew it before."""
+        self._numbers: dict[str, int] = {}  # session_number of each session that says it
+        self._latest_number = 0  # of the sessions in the journal's own file, so far
+        self._not_yet: dict[str, Record] = {}  # sessions that were met, and not seen so far
+        self._dropped: dict[str, Defect] = {}
         self._annotations: dict[tuple[str, str], Defect] = {}
 
     @property
@@ -168,11 +186,28 @@ class Ledger:
     def defects(self) -> list[Defect]:
         """What is wrong with the numbers and names so far."""
         gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
-        strangers = [
-            d for (_, of), d in self._annotations.items() if self._run_id not in (None, of)
-        ]
+        gaps += self._lost_ends()
+        strangers = [d for (_, of), d in self._annotations.items() if self.run_id not in (None, of)]
         repeated = self._repeated.values()
-        return [*self._found, *repeated, *strangers, *gaps, *self._lost_ends()]
+        more = [*self._dropped_more(gaps), *self._missing_sessions()]
+        return [*self._found, *repeated, *strangers, *gaps, *more]
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether a session of another run was left out."""
+        return any(numbers.foreign is not None for numbers in self._sessions.values())
+
+    def n_admitted(self, s: str) -> int:
+        """How many records of a session were admitted."""
+        numbers = self._sessions.get(s)
+        return 0 if numbers is None else sum(map(len, numbers.crcs)) + len(numbers.late)
+
+    def lost_of(self, s: str) -> int:
+        """How many records of a session the numbering says are missing."""
+        numbers = self._sessions.get(s)
+        gaps = [] if numbers is None else [*numbers.gaps(s)]
+        ends = [gap for gap in self._lost_ends() if gap.session == s]
+        return sum(gap.lost or 0 for gap in [*gaps, *ends])
 
     def _lost_ends(self) -> Iterator[Defect]:
         """Records at a session's end that the session after it says it met."""
@@ -182,20 +217,51 @@ class Ledger:
             if end <= met.last_n:
                 yield replace(met, first_n=end, lost=met.last_n + 1 - end)
 
+    def _dropped_more(self, gaps: list[Defect]) -> Iterator[Defect]:
+        """What sessions say that they dropped, without a number that would show it.
+
+        Not of sessions without a `session_number`: their writers gave all they dropped a number.
+        """
+        for s, dropped in self._dropped.items():
+            if s not in self._numbers:
+                continue
+            shown = sum(gap.lost or 0 for gap in gaps if gap.session == s)
+            if (dropped.lost or 0) > shown:
+                yield replace(dropped, lost=(dropped.lost or 0) - shown)
+
+    def _missing_sessions(self) -> Iterator[Defect]:
+        """Sessions whose number nobody has, although a later one was given."""
+        numbers = set(self._numbers.values())
+        met = [s for s in self._met if s not in self._sessions]  # what `prev` says is counted there
+        foreign = sum(numbers.foreign is not None for numbers in self._sessions.values())
+        unnumbered = len(self._sessions) + len(met)
+        unnumbered -= len(self._numbers) + len(self._annotations) + foreign
+        missing = max(numbers, default=0) - len(numbers) - max(0, unnumbered)
+        if missing > 0:
+            yield Defect("missing_session", -1, lost=None, count=missing)
+
     def admit(self, record: Record, *, after: Record | None, file: str = "") -> Verdict:
         """Enter a record that comes `after` another one of the same file."""
         numbers = self._sessions.get(record.s)
         resumed = numbers is not None and after is not None and after.s != record.s
         if numbers is None:
             numbers = self._sessions[record.s] = Numbers()
+            if not file and record.s in self._not_yet:
+                self._repeat("reordered", self._not_yet.pop(record.s), file)
         answer = numbers.admit(record.n, record.crc, record.offset, file)
         if answer != "new":
             self._repeat(answer, record, file)
             return Verdict.REPEATED
         if resumed:
             self._repeat("two_writers", record, file)
+        elif after is not None and self._goes_back(record, after):
+            self._repeat("reordered", record, file)
         if record.event == "open":
             self._check_open(record, numbers, file)
+        elif record.event == "gap":
+            self._note_dropped(record, file)
+        elif record.event == "lost_tail":
+            self._note_lost_tail(record, file)
         if "annotates" in record.fields:
             self._note_annotated(record, file)
         if numbers.foreign is not None:
@@ -222,17 +288,63 @@ class Ledger:
                 Defect("newer_format", record.offset, record.size_bytes, record.s, file=file)
             )
         prev = record.fields.get("prev")
-        if isinstance(prev, dict) and type(prev.get("n")) is int and isinstance(prev.get("s"), str):
-            met = Defect("gap", record.offset, session=prev["s"], last_n=prev["n"], file=file)
-            self._met[prev["s"]] = met
+        if isinstance(prev, dict):
+            self._note_met(prev.get("s"), prev.get("n"), record, file)
         run_id = record.fields.get("run_id")
-        if self._run_id is None:
-            self._run_id = run_id
-        elif run_id is not None and run_id != self._run_id:
+        if self.run_id is None:
+            self.run_id = run_id
+        elif run_id is not None and run_id != self.run_id:
             numbers.foreign = Defect(
                 "foreign_run", record.offset, session=record.s, count=0, file=file
             )
             self._found.append(numbers.foreign)
+            return
+        self._check_order(record, file)
+
+    def _goes_back(self, record: Record, after: Record) -> bool:
+        """Whether a record stands behind a later one of its session, which no writer does.
+
+        Of sessions without a `session_number` nobody was promised that.
+        """
+        return after.s == record.s and record.n < after.n and record.s in self._numbers
+
+    def _check_order(self, record: Record, file: str) -> None:
+        """Whether the session of this `open` event stands where it was written."""
+        number = record.fields.get("session_number")
+        if type(number) is int:
+            self._numbers[record.s] = number
+            if not file and number < self._latest_number:
+                self._repeat("reordered", record, file)
+            if not file:
+                self._latest_number = max(number, self._latest_number)
+        prev = record.fields.get("prev")
+        met = prev.get("s") if isinstance(prev, dict) else None
+        if not file and isinstance(met, str) and met not in self._sessions:
+            self._not_yet[met] = record
+
+    def _note_met(self, s: Any, n: Any, record: Record, file: str) -> None:
+        """Remember that a session had a record n, by what a later one says of it."""
+        if type(n) is not int or n < 0 or not isinstance(s, str):
+            return
+        known = self._met.get(s)
+        if known is None or known.last_n < n:
+            self._met[s] = Defect("gap", record.offset, session=s, last_n=n, file=file)
+
+    def _note_lost_tail(self, record: Record, file: str) -> None:
+        """A resumed training knows from its checkpoint how many records there were."""
+        records = record.fields.get("records")
+        if type(records) is int:
+            self._note_met(record.fields.get("session"), records - 1, record, file)
+
+    def _note_dropped(self, record: Record, file: str) -> None:
+        dropped = record.fields.get("dropped")
+        if type(dropped) is int and dropped > 0:
+            known = self._dropped.setdefault(
+                record.s,
+                Defect("dropped", record.offset, session=record.s, lost=0, count=0, file=file),
+            )
+            known.lost = (known.lost or 0) + dropped
+            known.count += 1
 
     def _note_annotated(self, record: Record, file: str) -> None:
         """Remember whose run was annotated: whether it is this one may be read only later."""

@@ -1,23 +1,27 @@
 """The records of a run in the order of events, from its journal and its segments.
 
-A segment, `<stem>.<session>.<k>.segment`, is where a session went on after its file
-failed; it stands beside the journal or in the session's `fallback` folder. What it has of
-a session comes before the next session of the journal.
+A segment is where a session went on after its file failed; it stands beside the journal or in
+the session's `fallback` folder. What it has of a session comes before the next session of the
+journal. Which segments are the run's: `candidates.py`. Where sessions belong that stand in
+segments alone: `order.py`.
 """
 
 import contextlib
 import heapq
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from eventlog.appender import SEGMENT_SUFFIX
+from eventlog.blocks import read_chunks
+from eventlog.candidates import Candidate, by_session, list_segments
+from eventlog.ends import first_open, has_session
 from eventlog.ledger import Defect, Ledger
+from eventlog.order import SessionStart, in_order, session_start, starts_in
 from eventlog.record import Record
-from eventlog.scan import Scanner, read_chunks
+from eventlog.scan import Scanner
 from eventlog.stretch import Stretch, singly
 
 
@@ -26,7 +30,25 @@ def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
     return Reader(Path(path)).read_on(to_the_end=True)
 
 
-_LATEST = "~"  # behind every time, as text
+class Aside(NamedTuple):
+    """A file that has the content of an event too large for a line, as that line says."""
+
+    folder: Path
+    name: Any
+    size_bytes: Any
+    sha256: Any
+    offset: int
+    s: str
+    n: int
+    file: str
+
+
+class _Expected(NamedTuple):
+    """A segment in which a session says it went on."""
+
+    folder: str
+    record: Record
+    file: str
 
 
 class Reader:
@@ -35,6 +57,7 @@ class Reader:
     def __init__(self, path: Path, *, start: int = 0) -> None:
         """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
         self.path = path
+        self._folders = [path.parent]
         self.restart(start)
 
     def restart(self, start: int = 0) -> None:
@@ -42,11 +65,33 @@ class Reader:
         self._start = start
         self.ledger = Ledger()
         self.journal = Scanner(self.ledger, in_stretches=True)
+        self.asides: list[Aside] = []
+        """The files that lines of the run name as their content."""
+        self.remarks: list[Record] = []
+        """Where sessions went on, what was not logged, and what a resumed training found lost."""
         self._segments: dict[Path, Scanner] = {}
-        self._folders = [self.path.parent]
-        self._found: list[tuple[int, Path, str]] = []  # segments, as of the latest look
+        self._closed_folders: dict[Path, OSError] = {}
+        self._candidates: dict[Path, Candidate] = {}
+        self._by_session: dict[str, list[Candidate]] = {}
+        self._expected: dict[tuple[str, str], _Expected] = {}
+        self._in_journal: set[str] = set()  # sessions with segments that have records there too
+        self._alone: dict[str, SessionStart] = {}  # those that stand in segments alone
+        self._order: list[str] = []  # of all sessions, where some do
+        self._annotations: list[str] = []  # sessions that are not the run's own, by time
+        self._run_id: str | None = None
         self._sessions: dict[str, None] = {}  # those whose records were given, in order
+        self._last_n: dict[str, int] = {}  # of those that were given from segments
+        self.closed: dict[str, int] = {}
+        """The number of the `close` event of each session that has one."""
+        self._identity: tuple[int, int] | None = None  # of the file that is read
         self._ended = False
+        self.is_misordered = False
+        """Whether records came too late for the order of events: `restart` then, and read anew."""
+
+    @property
+    def end(self) -> int:
+        """The byte of the journal up to which it was read."""
+        return self._start + self.journal.size_bytes
 
     @property
     def is_outdated(self) -> bool:
@@ -54,20 +99,36 @@ class Reader:
 
         A torn tail is cut when somebody writes again, and what was read as the end is none.
         """
-        return self._ended or os.stat(self.path).st_size < self._start + self.journal.size_bytes
+        now = os.stat(self.path)
+        return (
+            self._ended
+            or self.is_misordered
+            or now.st_size < self.end
+            or self._identity not in (None, (now.st_dev, now.st_ino))
+        )
 
     @property
     def is_behind(self) -> bool:
         """Whether the files have other bytes than those that were read, or there are more files."""
-        read = {self.path: self._start + self.journal.size_bytes}
+        read = {self.path: self.end}
         read |= {path: scanner.size_bytes for path, scanner in self._segments.items()}
-        there = [self.path, *(path for _, path, _ in self._find_segments(self._folders))]
-        return any(os.stat(path).st_size != read.get(path) for path in there)
+        self._look()
+        there = [self.path, *(c.path for s in self._by_session for c in self._ours(s))]
+        return any(_size_of(path) not in (None, read.get(path)) for path in there)
 
     @property
     def files(self) -> list[Path]:
         """The files that were read: the journal and its segments."""
         return [self.path, *self._segments]
+
+    def segments_of(self, sessions: Container[str]) -> list[Path]:
+        """The segments that were read, of these sessions."""
+        return [c.path for s in self._by_session if s in sessions for c in self._ours(s)]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders in which the run's files may stand: the journal's first."""
+        return [*self._folders]
 
     @property
     def segments(self) -> list[dict[str, Any]]:
@@ -81,8 +142,71 @@ class Reader:
     def defects(self) -> list[Defect]:
         """Everything found wrong so far, the journal's own first, by offset."""
         damage = [d for scanner in self._segments.values() for d in scanner.damage]
-        found = [*self.journal.defects, *damage]
+        files = [*self._bad_files(), *self.missing_segments]
+        found = [*self.journal.defects, *damage, *files]
         return sorted(found, key=lambda defect: (defect.file, defect.offset))
+
+    @property
+    def missing_segments(self) -> list[Defect]:
+        """The segments in which sessions say they went on, and that are not here."""
+        read = {path.name for path in self._segments}
+        unreadable = {c.path.name for c in self._candidates.values() if c.error is not None}
+        missing = []
+        for (s, name), (folder, record, file) in self._expected.items():
+            if name not in read and name not in unreadable:
+                error = self._closed_folders.get(Path(folder))
+                why = f": {error.strerror}" if error is not None else ""
+                where = f"{os.path.join(folder, name)}{why}"
+                lost = self._cost_without(s)
+                missing.append(
+                    Defect(
+                        "missing_segment",
+                        record.offset,
+                        record.size_bytes,
+                        s,
+                        lost=lost,
+                        file=file,
+                        detail=where,
+                    )
+                )
+        return missing + self._unreadable_segments()
+
+    def _unreadable_segments(self) -> list[Defect]:
+        return [
+            Defect(
+                "missing_segment",
+                -1,
+                session=c.s,
+                lost=self._cost_without(c.s),
+                file=c.path.name,
+                detail=f"{c.path}: {c.error.strerror}",
+            )
+            for c in self._candidates.values()
+            if c.error is not None and c.is_file and not c.is_of_another_run(self._run_id)
+            if c.is_beside or c.run or c.s in self._sessions
+        ]
+
+    def _cost_without(self, s: str) -> int | None:
+        """What the lack of a segment of session `s` costs beyond the gaps; None: unknown.
+
+        Nothing, where the session's end is here: then each record that is missing has a number.
+        """
+        return 0 if s in self.closed else None
+
+    def _bad_files(self) -> list[Defect]:
+        """What has a segment's name and is a directory, a FIFO, another run's, ..."""
+        bad = []
+        for c in self._candidates.values():
+            if c.error is not None and not c.is_file and (c.is_beside or c.s in self._sessions):
+                bad.append((c, c.error.strerror or str(c.error)))
+            elif c.is_beside and c.error is None and c.is_of_another_run(self._run_id):
+                bad.append((c, "is of another run"))
+        return [
+            Defect("other_file", -1, session=c.s, lost=0, file=c.path.name, detail=why)
+            for c, why in bad
+        ]
+
+    # ---- reading
 
     def read_on(self, *, to_the_end: bool) -> Iterator[Record]:
         """The records that were not given before.
@@ -93,85 +217,205 @@ class Reader:
 
     def read_stretches_on(self, *, to_the_end: bool) -> Iterator[Record | Stretch]:
         """As `read_on`, and many iterations at once where nothing is unusual about them."""
-        # Looked for once: a folder may have ten thousand runs.
-        self._found = self._find_segments(self._folders)
+        now = os.stat(self.path)
+        self._identity = (now.st_dev, now.st_ino)
+        self._look()
+        self._plan()
         journal = self._read(self.path, self.journal, to_the_end, self._start)
         done = set()
         for s, group in groupby(journal, key=attrgetter("s")):
             first = next(group)
-            self._sessions.setdefault(s)
-            if isinstance(first, Record) and first.event == "open":
-                self._note_fallback(first)
-                yield from self._read_strangers(to_the_end, before=first.t)
+            if s not in self._sessions:
+                self._plan(new=s)
+                for before in self._alone_before(s):
+                    yield from self._give_segments(before, to_the_end)
+                    done.add(before)
+                self._sessions.setdefault(s)
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
-            yield from _by_number([whole, *segments]) if segments else whole
+            yield from self._by_number(s, [whole, *segments]) if segments else whole
             done.add(s)
-        for s in [s for s in self._sessions if s not in done]:
-            yield from _by_number(self._read_segments(s, to_the_end))
-        yield from self._read_strangers(to_the_end)
+        self._plan()
+        left = [s for s in self._sessions if s not in done]
+        for s in dict.fromkeys([*left, *self._alone_before(None), *self._annotations]):
+            yield from self._give_segments(s, to_the_end)
+        given = [s for s in self._sessions if s in self._order]
+        right = [s for s in self._order if s in self._sessions]
+        self.is_misordered = self.is_misordered or given != right
         self._ended = to_the_end
 
     def _read(
         self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
     ) -> Iterator[Record | Stretch]:
         scanner.forget_pending()  # it may be a torn line that was cut since
-        for chunk in read_chunks(path, start + scanner.size_bytes):
-            yield from scanner.feed_on(chunk)
+        file = scanner.file
+
+        def note_hole(offset: int, size_bytes: int) -> None:
+            scanner.note_hole(offset - start, size_bytes)
+
+        for chunk in read_chunks(path, start + scanner.size_bytes, note_hole):
+            for item in scanner.feed_on(chunk):
+                self._note(item, path.parent, file)
+                yield item
         if to_the_end:
-            yield from scanner.finish()
+            for record in scanner.finish():
+                self._note(record, path.parent, file)
+                yield record
+
+    def _give_segments(self, s: str, to_the_end: bool) -> Iterator[Record]:
+        streams = self._read_segments(s, to_the_end)
+        if streams:
+            self._sessions.setdefault(s)
+            yield from self._by_number(s, streams)
 
     def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Stretch]]:
         """What the segments of session `s` have that was not given, a stream for each."""
         return [
-            self._read(path, self._scanner(path), to_the_end)
-            for _, path, session in self._found
-            if session == s
+            self._read_segment(candidate, to_the_end)
+            for candidate in self._ours(s)
+            if candidate.error is None
         ]
 
-    def _scanner(self, path: Path) -> Scanner:
-        return self._segments.setdefault(path, Scanner(self.ledger, path.name))
+    def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Stretch]:
+        path = candidate.path
+        scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
+        try:
+            yield from self._read(path, scanner, to_the_end)
+        except OSError as error:  # it was readable a moment ago
+            candidate.error = error
 
-    def _read_strangers(self, to_the_end: bool, before: str = _LATEST) -> Iterator[Record]:
-        """Sessions that are in segments alone (a network file system), in order of time."""
+    def _by_number(self, s: str, streams: list[Iterator[Record | Stretch]]) -> Iterator[Record]:
+        """The records of one session from all its files, in its order."""
+        last = self._last_n.get(s, -1)
+        for record in heapq.merge(*map(singly, streams), key=attrgetter("n")):
+            self.is_misordered = self.is_misordered or record.n < last
+            last = self._last_n[s] = max(last, record.n)
+            yield record
+
+    # ---- what lines say of files and folders
+
+    def _note(self, item: Record | Stretch, folder: Path, file: str) -> None:
+        if isinstance(item, Stretch):
+            if "set_aside" in item.shape.constants:
+                self._note_aside(item.shape.constants["set_aside"], item.last, folder, file)
+            return
+        fields = item.fields
+        if "set_aside" in fields:
+            self._note_aside(fields["set_aside"], item, folder, file)
+        match item.event:
+            case "iter" | "metrics":
+                return
+            case "open":
+                self._note_open(item, folder, file)
+            case "close":
+                self.closed[item.s] = item.n
+            case "ignored" | "lost_tail":
+                self.remarks.append(item)
+            case "segment" if isinstance(fields.get("file"), str):
+                at = fields.get("folder")
+                at = at if isinstance(at, str) and os.path.isabs(at) else str(folder)
+                self._expected[item.s, fields["file"]] = _Expected(at, item, file)
+                self.remarks.append(item)
+                self._add_folder(Path(at))
+
+    def _note_open(self, record: Record, folder: Path, file: str) -> None:
+        for part in ("config", "metadata"):
+            held = record.fields.get(part)
+            if isinstance(held, dict) and "set_aside" in held:
+                self._note_aside(held["set_aside"], record, folder, file)
+        fallback = record.fields.get("fallback")
+        if isinstance(fallback, str):
+            self._add_folder(Path(fallback))
+
+    def _note_aside(self, said: Any, record: Record, folder: Path, file: str) -> None:
+        if isinstance(said, dict) and "sha256" in said:
+            name, size, sha256 = said.get("file"), said.get("size_bytes"), said["sha256"]
+            place = (record.offset, record.s, record.n, file)
+            self.asides.append(Aside(folder, name, size, sha256, *place))
+
+    # ---- segments
+
+    def _look(self) -> None:
+        """Find what is called like a segment in the folders that are known by now."""
+        if self._run_id is None:
+            with contextlib.suppress(OSError):
+                opened = first_open(self.path)
+                run_id = opened.fields.get("run_id") if opened is not None else None
+                self._run_id = run_id if isinstance(run_id, str) else None
+                self.ledger.run_id = self.ledger.run_id or self._run_id
+        known, self._candidates = self._candidates, {}
+        self._closed_folders.clear()
+        for folder in self._folders:
+            self._look_into(folder, known)
+        self._by_session = by_session(self._candidates.values())
+
+    def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> None:
+        try:
+            found = list_segments(self.path.stem, folder, is_beside=folder == self.path.parent)
+        except (OSError, ValueError) as error:  # a fallback folder need not be there
+            if isinstance(error, OSError):
+                self._closed_folders[folder] = error
+            return
+        for candidate in found:
+            candidate = known.get(candidate.path, candidate)
+            candidate.look()
+            self._candidates[candidate.path] = candidate
+
+    def _add_folder(self, folder: Path) -> None:
+        if folder not in self._folders:
+            self._folders.append(folder)
+            self._look_into(folder, {})
+            self._by_session = by_session(self._candidates.values())
+
+    def _ours(self, s: str) -> list[Candidate]:
+        """The segments of session `s` of this run."""
+        of_session = self._by_session.get(s, ())
+        if s in self._sessions:
+            return [c for c in of_session if not c.is_of_another_run(self._run_id)]
+        return [c for c in of_session if c.belongs_to(self._run_id)]
+
+    # ---- sessions that stand in segments alone
+
+    def _plan(self, new: str | None = None) -> None:
+        """Find out which sessions stand in segments alone, and the order of all sessions.
+
+        Where there are none the order is that of the journal, and `_order` is empty. `new` is a
+        session of the journal that is about to be given.
+        """
         if self._start:
             return  # only what is said from there on was asked for
-        found = dict.fromkeys(s for _, _, s in self._found if s not in self._sessions)
-        for t, s in sorted((self._first_time(s), s) for s in found):
-            if t < before or before == _LATEST:
-                self._sessions.setdefault(s)
-                yield from _by_number(self._read_segments(s, to_the_end))
+        alone: dict[str, SessionStart] = {}
+        notes: list[tuple[str, str]] = []
+        for s in self._by_session:
+            ours = self._ours(s)
+            first = next((c.first for c in ours if c.first is not None and c.error is None), None)
+            if first is None or s in self._in_journal or s == new:
+                continue
+            if "annotates" in first.fields:
+                notes.append((first.t, s))
+            elif s in self._alone:
+                alone[s] = self._alone[s]
+            elif has_session(self.path, s):
+                self._in_journal.add(s)
+            else:
+                alone[s] = session_start(first)
+        self._annotations = [s for _, s in sorted(notes)]
+        if alone and (alone.keys() != self._alone.keys() or new not in (None, *self._order)):
+            self._order = in_order(starts_in(self.path, self._run_id), [*alone.values()])
+        self._alone = alone
 
-    def _first_time(self, s: str) -> str:
-        """When the first record was written that the segments of `s` begin with."""
-        for _, path, session in self._found:
-            if session == s:
-                scanner = Scanner()
-                for record in [*scanner.feed(next(read_chunks(path), b"")), *scanner.finish()]:
-                    return record.t
-        return _LATEST
-
-    def _find_segments(self, folders: Iterable[Path]) -> list[tuple[int, Path, str]]:
-        """The segments in `folders`, each with its number and its session, as they were written."""
-        begin = f"{self.path.stem}."
-        found = []
-        for folder in folders:
-            with contextlib.suppress(OSError):  # a fallback folder need not be there
-                for name in os.listdir(folder):  # of 20,000 files: 8 ms; Path.glob takes 22
-                    if name.endswith(SEGMENT_SUFFIX) and name.startswith(begin):
-                        s, _, k = name[len(begin) : -len(SEGMENT_SUFFIX)].partition(".")
-                        if k.isdecimal():  # else it is of a rank: <stem>.rank3.<session>.<k>
-                            found.append((int(k), folder / name, s))
-        return sorted(found)
-
-    def _note_fallback(self, record: Record) -> None:
-        folder = record.fields.get("fallback")
-        if isinstance(folder, str) and Path(folder) not in self._folders:
-            self._folders.append(Path(folder))
-            self._found = sorted([*self._found, *self._find_segments([Path(folder)])])
+    def _alone_before(self, s: str | None) -> list[str]:
+        """The sessions in segments alone that are to be given before `s`; None: all."""
+        at = self._order.index(s) if s in self._order else len(self._order)
+        if s is not None and at == len(self._order):
+            return []  # it came while the order was made
+        return [x for x in self._order[:at] if x in self._alone and x not in self._sessions]
 
 
-def _by_number(streams: list[Iterator[Record | Stretch]]) -> Iterator[Record]:
-    """The records of one session from all its files, in its order."""
-    return heapq.merge(*map(singly, streams), key=attrgetter("n"))
+def _size_of(path: Path) -> int | None:
+    """None: it is not there, or cannot be asked."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None

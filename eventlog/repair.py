@@ -4,27 +4,19 @@ Nothing else is ever cut. Damage with good lines behind it stays where it is; re
 around it and say what it cost.
 """
 
-import mmap
 import os
 from pathlib import Path
 from typing import Any
 
+from eventlog.blocks import read_at, rfind
 from eventlog.disk import Disk
-from eventlog.record import Record, decode
+from eventlog.ends import last_record
+from eventlog.record import decode
 from eventlog.scan import Scanner
 
+__all__ = ["TORN_SUFFIX", "last_record", "repair_tail"]
+
 TORN_SUFFIX = ".torn"
-
-
-def last_record(path: Path) -> Record | None:
-    """The record in the last whole line, if that line is one."""
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            end = max(0, data.rfind(b"\n"))
-            start = data.rfind(b"\n", 0, end) + 1
-            return decode(data[start:end], start)
 
 
 def repair_tail(
@@ -34,16 +26,22 @@ def repair_tail(
 
     What was found, as the `open` event tells it (None: nothing to repair), and whether the
     file still ends inside a line, so that the next write must begin with LF. The cut bytes
-    are in `<stem>.<name>.torn` beside the journal, durable before they are cut.
+    are in `<stem>.<name>.torn` beside the journal, durable before they are cut. A tail that
+    the disk cannot read is not cut: nobody could keep it.
     """
     size = os.fstat(fd).st_size
     if size == 0:
         return None, False
-    with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data:
-        start = data.rfind(b"\n") + 1
-        tail = data[start:]
+    start = rfind(fd, b"\n", size) + 1
+    holes: list[int] = []
+    tail = read_at(fd, start, size - start, lambda offset, size_bytes: holes.append(size_bytes))
     if not tail:
         return None, False
+    if holes:
+        unreadable = f"{sum(holes):,} bytes of it are unreadable"
+        return {
+            "torn": {"offset": start, "size_bytes": len(tail), "kept_in": None, "error": unreadable}
+        }, True
     if decode(tail) is not None:
         return {"unterminated": {"offset": start, "size_bytes": len(tail)}}, True
     # A power loss may leave whole records without their line feeds, zeros behind them.

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eventlog.alive import process_lives, this_boot
 from eventlog.compact import run_path
-from eventlog.disk import is_locked
 from eventlog.ledger import CONFLICTS, Defect
 from eventlog.load import Folding
+from eventlog.tail import one_line, remark
 
 COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
 """Exit codes of `verify` and `compact`."""
+
+MAX_REMARKS = 10
 
 VERDICTS = {
     COMPLETE: "complete",
@@ -22,9 +25,12 @@ VERDICTS = {
 }
 
 
-def exit_code(folding: Folding) -> int:
-    """0 complete (a torn tail allowed), 3 loss, 4 conflict or newer format, 5 no record."""
-    defects = folding.reader.defects
+def exit_code(folding: Folding, *, with_content: bool = True) -> int:
+    """0 complete (a torn tail allowed), 3 loss, 4 conflict or newer format, 5 no record.
+
+    `with_content`: compare also the content of large events that stands in files of its own.
+    """
+    defects = folding.defects(with_content=with_content)
     if any(d.kind in CONFLICTS for d in defects):
         return CONFLICT
     if not folding.reader.ledger.n_records:
@@ -32,11 +38,11 @@ def exit_code(folding: Folding) -> int:
     return LOSS if any(d.lost != 0 for d in defects) else COMPLETE
 
 
-def report(folding: Folding) -> dict[str, Any]:
+def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
     """Everything `verify` knows, for programs."""
     reader, fold = folding.reader, folding.fold
-    defects = reader.defects
-    code = exit_code(folding)
+    defects = folding.defects(with_content=with_content)
+    code = exit_code(folding, with_content=with_content)
     return {
         "journal": str(folding.path),
         "verdict": VERDICTS[code],
@@ -47,16 +53,24 @@ def report(folding: Folding) -> dict[str, Any]:
         "events": dict(sorted(fold.kinds.items())),
         "lost_events": sum(d.lost or 0 for d in defects),
         "lost_unknown": sum(d.lost is None for d in defects),
+        "ignored_events": _n_ignored(folding),
         "missing_iterations": fold.missing_iterations(),
         "superseded": dict(fold.superseded),
         "sessions": [s.to_dict() for s in fold.sessions.values()],
+        "segments": reader.segments,
         "defects": [d.to_dict() for d in defects],
     }
 
 
-def words(folding: Folding) -> Iterator[str]:
+def _n_ignored(folding: Folding) -> int:
+    """Events that forked processes logged and that are in no journal."""
+    said = [r.fields.get("events") for r in folding.reader.remarks if r.event == "ignored"]
+    return sum(n for n in said if type(n) is int)
+
+
+def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
     """The report for a person, the verdict first."""
-    told = report(folding)
+    told = report(folding, with_content=with_content)
     verdict = told["verdict"]
     if told["exit_code"] == LOSS:
         lost, unknown = told["lost_events"], told["lost_unknown"]
@@ -74,8 +88,16 @@ def words(folding: Folding) -> Iterator[str]:
         yield f"  superseded by a later take, still in the journal: {taken_back}"
     for first, last in told["missing_iterations"]:
         yield f"  missing: iteration {first:,}" + (f" to {last:,}" if last > first else "")
-    for defect in folding.reader.defects:
+    yield from (f"  {line}" for line in _remarks(folding))
+    for defect in folding.defects(with_content=with_content):
         yield f"  {defect}{_cost(defect)}"
+
+
+def _remarks(folding: Folding) -> list[str]:
+    """What sessions say of records that are elsewhere, were not logged, or are lost."""
+    said = folding.reader.remarks
+    lines = [one_line(remark(record)) for record in said[:MAX_REMARKS]]
+    return lines + [f"and {len(said) - MAX_REMARKS:,} more of these"] * (len(said) > MAX_REMARKS)
 
 
 def _cost(defect: Defect) -> str:
@@ -86,9 +108,8 @@ def _cost(defect: Defect) -> str:
 
 def status(path: Path) -> dict[str, Any]:
     """Who writes a journal, how far the run is, and how much of it is durable."""
-    alive = is_locked(path)
     folding = Folding(path)
-    folding.read_on(to_the_end=not alive)
+    alive = folding.read()
     run = folding.run(alive=alive)
     session = next(reversed(folding.fold.sessions.values()), None)
     opened = session.opened if session else {}
@@ -109,7 +130,9 @@ def status(path: Path) -> dict[str, Any]:
         "loss": last.get("loss"),
         "best_val_loss": run.summary["best_val_loss"],
         "accepted_records": session.n_records if session else 0,
-        "durable_records": session.durable_n if session else 0,
+        "durable_records": _n_durable(folding),
+        "ignored_events": _n_ignored(folding),
+        "remarks": _remarks(folding),
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],
         "defects": len(run.journal["defects"]),
@@ -117,21 +140,40 @@ def status(path: Path) -> dict[str, Any]:
     }
 
 
+def _n_durable(folding: Folding) -> int:
+    """So many records of the latest session survive power loss, as far as it said.
+
+    All of them, where its `close` says that all before it do: the writer waited for that.
+    """
+    session = next(reversed(folding.fold.sessions.values()), None)
+    if session is None:
+        return 0
+    closed_n = folding.reader.closed.get(session.s)
+    is_all = closed_n is not None and closed_n <= session.durable_n
+    return session.n_records if is_all else session.durable_n
+
+
 def _why(reason: str | None, status: str, opened: dict[str, Any]) -> str | None:
     """What this machine can add to why a run has no close event."""
     if status != "interrupted" or reason is None or "no close event" not in reason:
         return reason
     if opened.get("host") != socket.gethostname():
+        if opened.get("has_lock") is False:
+            return f"{reason}, or it runs on {opened.get('host')}: from here nobody can tell"
         return reason
-    try:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+    boot_id = this_boot()
+    if boot_id is None:
         return reason
     if opened.get("boot_id") != boot_id:
         return f"{reason}; the machine was restarted since"
+    if process_lives(opened) is None and os.path.exists(f"/proc/{opened.get('pid')}"):
+        return f"{reason}; a process of its number runs here and does not hold the journal's lock"
     gone = not os.path.exists(f"/proc/{opened.get('pid')}")
     where = "the process is gone" if gone else "its number belongs to another process now"
-    return f"{reason}; {where} and the machine was not restarted: killed (SIGKILL, out of memory)"
+    return (
+        f"{reason}; {where} and the machine was not restarted: killed (SIGKILL, out of memory), "
+        f"crashed, or left without closing the run"
+    )
 
 
 def status_words(told: dict[str, Any]) -> Iterator[str]:
@@ -149,10 +191,11 @@ def status_words(told: dict[str, Any]) -> Iterator[str]:
         best = "" if told["best_val_loss"] is None else f", best val {told['best_val_loss']:.4f}"
         last = _when(told["last_event"])
         yield f"  iteration  {told['iter']:,}{of}{loss}{best}, last event {last}"
-    yield (
-        f"  records    {told['accepted_records']:,} accepted in this session, at least "
-        f"{told['durable_records']:,} durable"
-    )
+    accepted, durable = told["accepted_records"], told["durable_records"]
+    known = f"all {durable:,}" if 0 < accepted <= durable else f"at least {durable:,}"
+    yield f"  records    {accepted:,} accepted in this session, {known} durable"
+    for line in told["remarks"]:
+        yield f"  {line}"
     if told["defects"]:
         yield f"  defects    {told['defects']:,}; see: eventlog verify {told['journal']}"
     yield f"  run JSON   {told['run_json'] or 'none yet; eventlog compact ' + told['journal']}"

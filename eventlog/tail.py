@@ -32,8 +32,11 @@ class Lines:
             "checkpoint": self._checkpoint,
             "open": self._open,
             "close": self._close,
+            "ignored": remark,
+            "segment": remark,
+            "lost_tail": remark,
         }.get(record.event, self._other)
-        return _one_line(f"{record.t[:10]} {record.t[11:19]}  {said(record)}")
+        return one_line(f"{record.t[:10]} {record.t[11:19]}  {said(record)}")
 
     def learn(self, record: Record) -> None:
         """Take from an `open` event what later lines need, without a line of its own."""
@@ -118,9 +121,27 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
     while follow:
         time.sleep(POLL_S)
         if reader.is_outdated:
+            is_shorter = os.stat(path).st_size < reader.end
             reader.restart()
-            yield f"{path}: is shorter than before; from its beginning"
+            what = "is shorter than before" if is_shorter else "is not the file it was"
+            yield f"{path}: {what}; from its beginning"
         yield from map(lines.line, reader.read_on(to_the_end=False))
+
+
+def remark(record: Record) -> str:
+    """What a session says of records that are elsewhere, were not logged, or are lost."""
+    f = record.fields
+    match record.event:
+        case "segment":
+            where = os.path.join(str(f.get("folder") or ""), str(f.get("file")))
+            return f"segment  session {record.s} goes on in {where} from record {f.get('first_n')}"
+        case "ignored":
+            return f"ignored  {f.get('events')} events were not logged: {f.get('why')}"
+        case _:
+            return (
+                f"lost     session {f.get('session')} had {f.get('records')} records when its "
+                f"checkpoint was written, {f.get('found')} were found"
+            )
 
 
 def duration(seconds: float) -> str:
@@ -142,7 +163,7 @@ def _figure(fields: dict[str, Any], key: str, form: str) -> str:
     return str(_dict(fields.get("nonfinite")).get(key, "-"))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """`text` with what a terminal would obey (line feeds, escapes) made visible."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventlog import Scanner, reader, scan, tail
+from eventlog.blocks import read_chunks
 from eventlog.record import encode
-from eventlog.scan import read_chunks
 from eventlog.tail import Lines, duration
 from tests.strategies import SESSIONS, any_text, json_fields, line, record
 
@@ -233,9 +233,9 @@ def test_the_last_lines_of_a_long_journal_are_found_without_reading_it_all(follo
         file.writelines(line(n, iter=n - 1) for n in range(3, 5000))
     begun = []
 
-    def noting(path, offset):
+    def noting(path, offset, note_hole):
         begun.append(offset)
-        return read_chunks(path, offset)
+        return read_chunks(path, offset, note_hole)
 
     monkeypatch.setattr(reader, "read_chunks", noting)
 

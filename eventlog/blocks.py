@@ -1,0 +1,164 @@
+"""The bytes of a file for readers: regular files only, and around what a disk cannot read.
+
+Nothing is mapped into memory: of a mapped file an unreadable sector, or a truncation by
+somebody else, ends the process (SIGBUS). Here the first is a hole, named by the scanner,
+and the second is the end of the file.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+CHUNK_BYTES = 1 << 17  # 800 iterations, read at once; with half as many 5 % slower
+SECTOR_BYTES = 512  # no disk loses less at once
+
+NoteHole = Callable[[int, int], None]
+"""Called with offset and size of bytes that the disk could not read."""
+
+_UNREADABLE = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ENODATA", "EILSEQ", "EREMOTEIO", "EBADMSG", "EUCLEAN")
+    if hasattr(errno, name)
+)
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_to_read(path: str | os.PathLike[str]) -> int:
+    """A descriptor to read a regular file; never waits for another process.
+
+    Raises:
+        OSError: no such file, not to be read, or not a regular file (EINVAL).
+    """
+    check_is_file(path)  # before it is opened: a FIFO's writer would notice, a device even act
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_mode(os.fstat(fd).st_mode, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Raises OSError (EINVAL) for what is not a regular file, says what it is instead."""
+    _check_mode(os.stat(path).st_mode, path)
+
+
+def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(mode):
+        what = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise OSError(errno.EINVAL, f"is {what}, not a regular file", os.fspath(path))
+
+
+def read_at(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None = None) -> bytes:
+    """`size_bytes` from `offset` on, fewer at the end of the file; zeros for what is unreadable.
+
+    The disk is asked for less and less around an unreadable place, down to a sector.
+    """
+    pieces = []
+    while size_bytes > 0:
+        piece = _read_once(fd, offset, size_bytes, note_hole)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        size_bytes -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _read_once(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None) -> bytes:
+    try:
+        return os.pread(fd, size_bytes, offset)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+    to_next = SECTOR_BYTES - offset % SECTOR_BYTES
+    if size_bytes <= to_next:
+        size_bytes = min(size_bytes, os.fstat(fd).st_size - offset)
+        if size_bytes > 0 and note_hole is not None:
+            note_hole(offset, size_bytes)
+        return bytes(max(0, size_bytes))
+    half = max(to_next, size_bytes // 2 // SECTOR_BYTES * SECTOR_BYTES)
+    return read_at(fd, offset, half, note_hole)
+
+
+def read_chunks(
+    path: str | os.PathLike[str], offset: int = 0, note_hole: NoteHole | None = None
+) -> Generator[bytes, None, None]:
+    """The bytes of a file from `offset` to the end it has when this begins, piece by piece.
+
+    No further, however late the pieces are asked for: what stands behind that end may by
+    then have been cut and written anew, and would not continue what was read before it.
+    Holes are noted before the piece that they are in is given.
+
+    Raises:
+        OSError: no such file, not to be read, or not a regular file.
+    """
+    fd = open_to_read(path)
+    try:
+        end = os.fstat(fd).st_size
+        while offset < end:
+            chunk = read_at(fd, offset, min(end - offset, CHUNK_BYTES), note_hole)
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def read_all(path: Path) -> bytes:
+    """A whole regular file.
+
+    Raises:
+        OSError: as `read_chunks`; and where a part of it is unreadable.
+    """
+
+    def refuse(offset: int, size_bytes: int) -> None:
+        raise OSError(
+            errno.EIO, f"{size_bytes:,} bytes at byte {offset:,} are unreadable", os.fspath(path)
+        )
+
+    return b"".join(read_chunks(path, 0, refuse))
+
+
+def rfind(fd: int, mark: bytes, end: int) -> int:
+    """Where `mark` stands last before `end`, as `bytes.rfind`; -1: nowhere."""
+    while end > 0:
+        begin = max(0, end - CHUNK_BYTES * 8)
+        at = read_at(fd, begin, end - begin).rfind(mark)
+        if at >= 0:
+            return begin + at
+        if begin == 0:
+            break
+        end = begin + len(mark) - 1
+    return -1
+
+
+def find(fd: int, mark: bytes, begin: int) -> int:
+    """Where `mark` stands first from `begin` on, as `bytes.find`; -1: nowhere."""
+    while data := read_at(fd, begin, CHUNK_BYTES * 8):
+        at = data.find(mark)
+        if at >= 0:
+            return begin + at
+        if len(data) < len(mark):
+            break
+        begin += len(data) - len(mark) + 1
+    return -1
+
+
+def line_around(fd: int, at: int, most_bytes: int) -> tuple[int, bytes]:
+    """The line that byte `at` is in, without LF, and where it begins; cut where it is longer."""
+    low = max(0, at - most_bytes)
+    data = read_at(fd, low, at - low + most_bytes)
+    start = data.rfind(b"\n", 0, at - low) + 1
+    end = data.find(b"\n", at - low)
+    return low + start, data[start : end if end >= 0 else len(data)]

@@ -1,0 +1,106 @@
+"""Files that have the name of a segment, and whose they are.
+
+A fallback folder is shared by all runs of a user, and many of them begin in the same second: a
+name alone does not say whose a segment is. Nor is everything a file that has such a name.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventlog.blocks import check_is_file, read_chunks
+from eventlog.record import MAX_LINE_BYTES, Record
+from eventlog.scan import Scanner
+from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+
+_HEAD_BYTES = 4 * MAX_LINE_BYTES
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A file called like a segment of the journal, and what is known of it."""
+
+    path: Path
+    number: int
+    s: str
+    run: str
+    """Beginning of the run id, from its name; empty in old names."""
+    is_beside: bool
+    """Whether it stands in the journal's own folder."""
+    header: dict[str, Any] | None = None
+    first: Record | None = None
+    """The first whole record in it, the header apart."""
+    error: OSError | None = None
+    """Why it cannot be read."""
+
+    @property
+    def is_file(self) -> bool:
+        """False for what is certainly no segment: a directory, a FIFO, ..."""
+        return self.error is None or self.error.errno != errno.EINVAL
+
+    def is_of_another_run(self, run_id: str | None) -> bool:
+        """Whether its name or its header says so."""
+        if run_id is None:
+            return False
+        if self.run and self.run != short_run_id(run_id):
+            return True
+        return self.header is not None and self.header.get("run_id") != run_id
+
+    def belongs_to(self, run_id: str | None) -> bool:
+        """Whether it is the run's, of a session of which the journal has no record.
+
+        Of those whose session the journal has, all are that are not `is_of_another_run`.
+        """
+        if self.is_of_another_run(run_id):
+            return False
+        if self.is_beside or (self.run and run_id is not None):
+            return True
+        fields = self.first.fields if self.first is not None else {}
+        return run_id is not None and run_id in (fields.get("run_id"), fields.get("annotates"))
+
+    def look(self) -> None:
+        """Read its first records, unless they are known."""
+        if self.first is not None:
+            return
+        scanner = Scanner()
+        try:
+            check_is_file(self.path)
+            n_bytes = 0
+            for chunk in read_chunks(self.path, 0, scanner.note_hole):
+                n_bytes += len(chunk)
+                records = scanner.feed(chunk)
+                if records or n_bytes > _HEAD_BYTES:
+                    break
+            else:  # its only line may have no end
+                records = scanner.finish()
+            self.first = records[0] if records else None
+            self.header, self.error = scanner.header, None
+        except OSError as error:
+            self.error = error
+
+
+def list_segments(stem: str, folder: Path, *, is_beside: bool) -> list[Candidate]:
+    """The files in a folder that are called like segments of the journal `stem`.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = []
+    for name in os.listdir(folder):  # of 20,000 files: 8 ms; Path.glob takes 22
+        if name.endswith(SEGMENT_SUFFIX) and name.startswith(stem):
+            parsed = parse_segment_name(name, stem)
+            if parsed is not None:
+                candidate = Candidate(folder / name, *parsed, is_beside)
+                found.append(candidate)
+    return found
+
+
+def by_session(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
+    """Candidates of each session, in the order in which they were written."""
+    sessions: dict[str, list[Candidate]] = {}
+    for candidate in sorted(candidates, key=lambda c: (c.number, c.path)):
+        sessions.setdefault(candidate.s, []).append(candidate)
+    return sessions
