@@ -24,6 +24,7 @@ from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
 from eventlog.forked import WHY, Child, Counter
+from eventlog.identify import check_is_journal
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.last_session import last_session
 from eventlog.record import (
