@@ -522,10 +522,13 @@ class Appender:
 
         The last bytes of the space that was reserved are for this.
         """
-        if self._fd_for_notes < 0:
+        fd = self._fd_for_notes
+        if fd < 0:
             return False
         try:
-            return self.disk.write(self._fd_for_notes, b"\n" + line) == len(line) + 1
+            last = os.pread(fd, 1, max(0, self.disk.size(fd) - 1))
+            data = line if last in (b"\n", b"") else b"\n" + line
+            return self.disk.write(fd, data) == len(data)
         except OSError as error:
             if is_interruption(error):
                 raise

@@ -237,8 +237,8 @@ class Journal:
         fields, asides = set_aside(self.path.stem, event, fields)
         return encode_fields(fields), asides
 
-    def _append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> None:
-        """Append what is encoded. The caller has the lock."""
+    def _append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> bytes:
+        """Append what is encoded; its line. The caller has the lock."""
         appender: Appender = self._appender  # type: ignore[assignment]
         clock = self._clock
         is_expendable = event in EXPENDABLE
@@ -261,6 +261,7 @@ class Journal:
             if not appender.owns_descriptor():
                 appender.check_place()
         appender.write(entry)
+        return line
 
     def _append_event(self, event: str, fields: dict[str, Any]) -> None:
         """Append an event of the journal's own."""
@@ -278,11 +279,8 @@ class Journal:
                 "number": move.number,
                 "first_n": move.first_n,
             }
-            n = self.n
-            encoded = encode_fields(fields)
-            self._append("segment", encoded)
-            # The same record in the journal: who has that alone is to know that it is not all.
-            self._notes.append(seal(n, self.s, self._clock.now(), "segment", encoded))
+            # The same line in the journal: who has that alone is to know that it is not all.
+            self._notes.append(self._append("segment", encode_fields(fields)))
         if appender.dropped and appender.n_waiting:
             appender.has_news = True  # when what waits is written
         elif appender.dropped:
