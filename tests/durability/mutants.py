@@ -200,8 +200,8 @@ MUTANTS = [
     Mutant(
         "an eval goes with the iteration that one resumes from",
         "fold.py",
-        'self._take_back(self._evals, "evals", to_iter + 1)',
-        'self._take_back(self._evals, "evals", to_iter)',
+        "self._take_back_evals(to_iter + 1)",
+        "self._take_back_evals(to_iter)",
         FOLD,
     ),
 ]
