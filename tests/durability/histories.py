@@ -23,6 +23,7 @@ from tests import corrupt
 from tests.durability.second_reader import read_run
 
 STEM = "run_20261123_032501"
+JOURNAL = f"{STEM}.jsonl"
 RUN_ID, OTHER_RUN_ID = "5f0c9a1e" * 4, "0badcafe" * 4
 SECOND, HOUR = 1_000_000, 3_600_000_000
 FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
@@ -51,7 +52,7 @@ class History:
     def __init__(self, rng: random.Random, fallback: str) -> None:
         self.rng = rng
         self.fallback = fallback
-        self.files: dict[str, bytes] = {f"{STEM}.jsonl": b""}
+        self.files: dict[str, bytes] = {JOURNAL: b""}
         self.sessions: list[Session] = []
         self.iter = 0
         self.now = 1_700_000_000_000_000
@@ -62,6 +63,8 @@ class History:
                 self.annotate()
         if rng.random() < 0.3:
             self.live_of_others()
+        if rng.random() < 0.03:
+            self.mix_up()
         if rng.random() < 0.5:
             self.damage()
 
@@ -154,7 +157,13 @@ class History:
                 return kind, {"text": f"note {rng.randrange(99)}", "by": "ann"}
             case "tag":
                 return kind, {rng.choice(("add", "remove")): rng.sample(TAGS, 2)}
-        return kind, {"lr": self.value()}
+            case "gap":
+                return kind, {"dropped": rng.randrange(1, 4), "why": "the disk refused"}
+            case "lost_tail" if self.sessions:
+                before = rng.choice(self.sessions)
+                records = before.last.n + rng.randrange(-1, 4)
+                return kind, {"session": before.s, "records": records, "found": before.last.n}
+        return "unknown", {"lr": self.value()}
 
     def value(self) -> Any:
         roll = self.rng.random()
@@ -167,41 +176,55 @@ class History:
     def write(self, s: str, lines: list[Line], *, alone: bool) -> None:
         """Into the journal, then, if it fails, into segments; `alone`: into segments from 0 on."""
         rng, parts = self.rng, [lines]
-        if len(lines) > 2 and rng.random() < 0.35:
-            at = rng.randrange(1, len(lines))
-            parts = [lines[:at], lines[at:]]
-            if rng.random() < 0.3 and len(parts[1]) > 1:
-                at = rng.randrange(1, len(parts[1]))
-                parts[1:] = [parts[1][:at], parts[1][at:]]
-        number = 0
+        while len(parts[-1]) > 2 and len(parts) < 4 and rng.random() < 0.35:
+            at = rng.randrange(1, len(parts[-1]))
+            parts[-1:] = [parts[-1][:at], parts[-1][at:]]
         for k, part in enumerate(parts):
+            folder = rng.choice(("", "fallback/"))
+            if k and not alone and rng.random() < 0.3:
+                folder = "elsewhere/"
+                self.point_to(s, k - 1, part, folder)
             if k and rng.random() < 0.6:  # a sync failed: what was not durable is written again
                 part = parts[k - 1][-rng.randrange(1, 4) :] + part
             if k or alone:
-                self.write_segment(s, number, part)
-                number += 1
+                self.write_segment(s, k - (not alone), part, folder)
             else:
                 if len(parts) > 1 and rng.random() < 0.3:  # and the file has holes
                     part = part[: -rng.randrange(1, 3)]
-                self.files[f"{STEM}.jsonl"] += b"".join(line.data for line in part)
+                self.files[JOURNAL] += b"".join(line.data for line in part)
 
-    def write_segment(self, s: str, number: int, lines: list[Line], run_id: str = RUN_ID) -> None:
-        name = f"{STEM}.{s}.{number}.segment"
+    def point_to(self, s: str, number: int, part: list[Line], folder: str) -> None:
+        """The journal says where the session goes on, by a record that is in the segment too."""
+        fields = {
+            "file": self.segment_name(s, number),
+            "folder": str(Path(self.fallback).with_name(folder[:-1])),
+            "number": number,
+            "first_n": part[0].n,
+        }
+        k = self.rng.randrange(len(part))
+        part[k] = self.line(part[k].n, s, "segment", fields)
+        self.files[JOURNAL] += part[k].data
+
+    def segment_name(self, s: str, number: int, run_id: str = RUN_ID) -> str:
+        if self.is_old:
+            return f"{STEM}.{s}.{number}.segment"
+        return segment_name(STEM, run_id, s, number)
+
+    def write_segment(
+        self, s: str, number: int, lines: list[Line], folder: str, run_id: str = RUN_ID
+    ) -> None:
+        header = encode_header(
+            run_id=run_id,
+            journal=JOURNAL,
+            session=s,
+            number=number,
+            first_n=lines[0].n,
+            s=self.name(),
+            t="2026-11-23T03:25:01.000000+00:00",
+        )
         data = b"".join(line.data for line in lines)
-        if not self.is_old:
-            name = segment_name(STEM, run_id, s, number)
-            header = encode_header(
-                run_id=run_id,
-                journal=f"{STEM}.jsonl",
-                session=s,
-                number=number,
-                first_n=lines[0].n if lines else 0,
-                s=self.name(),
-                t="2026-11-23T03:25:01.000000+00:00",
-            )
-            data = header + data
-        folder = "fallback/" if run_id != RUN_ID or self.rng.random() < 0.5 else ""
-        self.files[folder + name] = data
+        name = folder + self.segment_name(s, number, run_id)
+        self.files[name] = data if self.is_old else header + data
 
     def annotate(self) -> None:
         """Another program says something about the run."""
@@ -218,18 +241,38 @@ class History:
         """A run of the same stem in another folder has its segments in the same fallback."""
         for _ in range(self.rng.randrange(1, 3)):
             s = self.name()
-            first = ("open", {"format": 1, "run_id": OTHER_RUN_ID, "run_name": "run"})
-            events = [first, *self.events()]
-            lines = [self.line(n, s, *event) for n, event in enumerate(events)]
-            at = 0 if self.is_old else self.rng.randrange(len(lines))
-            self.write_segment(s, 0, lines[at:], OTHER_RUN_ID)
+            lines = self.lines_of_another(s)
+            if self.rng.random() < 0.1:  # and somebody has put the two journals together
+                self.files[JOURNAL] += b"".join(line.data for line in lines)
+                continue
+            at = self.rng.randrange(len(lines))
+            self.write_segment(s, 0, lines[at:], "fallback/", OTHER_RUN_ID)
+
+    def lines_of_another(self, s: str) -> list[Line]:
+        first = ("open", {"format": 1, "run_id": OTHER_RUN_ID, "run_name": "run"})
+        events = [first, *self.events()]
+        return [self.line(n, s, *event) for n, event in enumerate(events)]
+
+    def mix_up(self) -> None:
+        """Two sessions write at the same time: their lines alternate."""
+        lines = self.files[JOURNAL].splitlines(keepends=True)
+        at = self.rng.randrange(len(lines) + 1)
+        one, other = lines[:at], lines[at:]
+        mixed = []
+        while one or other:
+            n = self.rng.randrange(1, 5)
+            mixed += one[:n]
+            one, other = other, one[n:]
+        self.files[JOURNAL] = b"".join(mixed)
 
     # ---- damage
 
     def damage(self) -> None:
         for _ in range(self.rng.randrange(1, 4)):
             path = self.rng.choice([*self.files])
-            if self.files[path]:
+            if path != JOURNAL and self.rng.random() < 0.2:
+                del self.files[path]
+            elif self.files[path]:
                 self.files[path] = self.accident(self.files[path])
 
     def accident(self, data: bytes) -> bytes:
@@ -267,7 +310,7 @@ KINDS = (
     *("metrics",) * 6,
     *("eval",) * 3,
     *("checkpoint",) * 2,
-    *("rewind", "config", "note", "tag", "unknown"),
+    *("rewind", "config", "note", "tag", "gap", "lost_tail", "unknown"),
 )
 USUAL = {"loss": 2.5, "time_ms": 52.1, "mfu": 31.2}
 NAMES = ("a", "b", "a.b", "loss", "val/acc")
@@ -310,13 +353,13 @@ def disagreements(folder: Path, seed: str) -> list[str]:
 
 def both(folder: Path, seed: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     write(folder, seed)
-    journal = folder / f"{STEM}.jsonl"
+    journal = folder / JOURNAL
     return ours(journal), read_run(journal)
 
 
 def write(folder: Path, seed: str) -> None:
     fallback = folder / "fallback"
-    for old in (folder, fallback):
+    for old in (folder, fallback, folder / "elsewhere"):
         old.mkdir(exist_ok=True)
         for path in old.iterdir():
             if path.is_file():

@@ -18,7 +18,7 @@ NUMBERED = ("iter", "eval", "checkpoint", "metrics")
 def read_run(journal: Path) -> dict:
     """The run of a journal that nobody writes any more."""
     files = Files(journal)
-    return fold(files.ordered(), files.run_id) | {"lost_events": files.lost_events()}
+    return fold(files.ordered()) | {"lost_events": files.lost_events()}
 
 
 # ---- records
@@ -65,111 +65,173 @@ class Files:
 
     def __init__(self, journal):
         self.journal = journal
-        self.run_id = None
         self.foreign = set()  # sessions of another run, from their `open` on
         self.numbers = {}  # session -> the numbers of its records
-        self.met = {}  # session -> the highest number of it that a `prev` names
+        self.met = {}  # session -> the highest number of it that another session names
+        self.numbered = set()  # sessions with a `session_number`
+        self.dropped = {}  # session -> the events that it says it dropped
         self.folders = [journal.parent]
+        records = list(records_in(journal.read_bytes()))
+        self.run_id = run_id_in(r for r in records if r["event"] == "open")
+        if self.run_id is None:
+            firsts = (r for *_, records in self.named(journal.parent) for r in records[:1])
+            self.run_id = run_id_in(r for r in firsts if is_header(r) or r["event"] == "open")
+        self.note_folders(records)
         self.groups = []  # of the journal: records of one session that follow each other
-        for record in self.admitted(journal):
+        for record in self.admitted(records):
             if not self.groups or self.groups[-1][0]["s"] != record["s"]:
                 self.groups.append([])
             self.groups[-1].append(record)
+        self.in_journal = {group[0]["s"] for group in self.groups}
         self.segments = {}  # session -> the records of each of its segments
-        for folder in self.folders:  # it may grow
-            found = []
-            for path in folder.glob("*.segment") if folder.is_dir() else ():
-                name = self.parsed(path.name)
-                if name:
-                    found.append((*name, path))
-            for _, s, path in sorted(found):
-                self.segments.setdefault(s, []).append(list(self.admitted(path)))
-        self.segments = {s: files for s, files in self.segments.items() if any(files)}
+        for s, records in self.read_segments():
+            self.segments.setdefault(s, []).append(list(self.admitted(records)))
 
-    def parsed(self, name):
-        """The number and the session of a segment of this run."""
+    def named(self, folder):
+        """The files called like segments: number, path, session, run, records."""
         stem = re.escape(self.journal.stem)
-        match = re.fullmatch(stem + r"(?:\.(.{8}))?\.([0-9a-f]{8})\.(\d+)\.segment", name)
-        run = re.sub(r"[^0-9A-Za-z_-]", "_", self.run_id or "")[:8].ljust(8, "_")
-        if match and match[1] in (None, run):
-            return int(match[3]), match[2]
-        return None
+        names = re.compile(stem + r"(?:\.([^.]{8}))?\.([0-9a-f]{8})\.(\d+)\.segment")
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = names.fullmatch(path.name)
+            if match:
+                run, s, number = match.groups()
+                yield int(number), path, s, run, list(records_in(path.read_bytes()))
 
-    def admitted(self, path):
-        """The records of a file that were not seen before and are of this run."""
-        for k, record in enumerate(records_in(path.read_bytes())):
+    def read_segments(self):
+        found = []
+        for folder in self.folders:  # it grows
+            for number, path, s, run, records in self.named(folder):
+                if self.is_ours(folder, s, run, records):
+                    found.append((number, path, s, records))
+                    self.note_folders(records)
+        return [(s, records) for _, _, s, records in sorted(found, key=lambda file: file[:2])]
+
+    def note_folders(self, records):
+        for record in records:
+            name = {"open": "fallback", "segment": "folder"}.get(record["event"])
+            folder = record["fields"].get(name)
+            if folder and Path(folder) not in self.folders:
+                self.folders.append(Path(folder))
+
+    def is_ours(self, folder, s, run, records):
+        if s in self.in_journal or folder == self.journal.parent:
+            if self.run_id is None:
+                return True
+        elif self.run_id is None:
+            return False
+        short = re.sub(r"[^0-9A-Za-z_-]", "_", self.run_id)[:8].ljust(8, "_")
+        headers = [record["fields"] for record in records if is_header(record)]
+        if run not in (None, short) or (headers and headers[0].get("run_id") != self.run_id):
+            return False
+        if run or s in self.in_journal or folder == self.journal.parent:
+            return True
+        said = [r["fields"] for r in records[:1]]
+        return any(self.run_id in (f.get("run_id"), f.get("annotates")) for f in said)
+
+    def admitted(self, records):
+        """Those that were not seen before and are of this run."""
+        for record in records:
             s, n, fields = record["s"], record["n"], record["fields"]
-            if k == 0 and record["event"] == "segment" and n == 0 and "session" in fields:
-                if fields.get("run_id") != self.run_id:
-                    return
-                continue
-            if n in self.numbers.setdefault(s, set()):
+            if is_header(record) or n in self.numbers.setdefault(s, set()):
                 continue
             self.numbers[s].add(n)
             if record["event"] == "open":
-                self.note_open(s, fields)
-            self.note_folder(record["event"], fields)
+                self.note_met(fields.get("prev") or {})
+                self.run_id = self.run_id or fields.get("run_id")
+                if fields.get("run_id") not in (None, self.run_id):
+                    self.foreign.add(s)
+                elif fields.get("session_number"):
+                    self.numbered.add(s)
+            elif record["event"] == "lost_tail":
+                self.note_met({"s": fields["session"], "n": fields["records"] - 1})
+            elif record["event"] == "gap":
+                self.dropped[s] = self.dropped.get(s, 0) + fields["dropped"]
             if s not in self.foreign:
                 yield record
 
-    def note_open(self, s, fields):
-        self.run_id = self.run_id or fields.get("run_id")
-        if fields.get("run_id") not in (None, self.run_id):
-            self.foreign.add(s)
-        prev = fields.get("prev")
-        if prev:
-            self.met[prev["s"]] = max(prev["n"], self.met.get(prev["s"], -1))
+    def note_met(self, named):
+        if named.get("n", -1) >= 0:
+            self.met[named["s"]] = max(named["n"], self.met.get(named["s"], -1))
 
-    def note_folder(self, event, fields):
-        folder = fields.get({"open": "fallback", "segment": "folder"}.get(event))
-        if folder and Path(folder) not in self.folders:
-            self.folders.append(Path(folder))
+    def lost_events(self):
+        lost = dict.fromkeys([*self.numbers, *self.met], 0)
+        for s in lost:
+            numbers = self.numbers.get(s, set())
+            lost[s] = max(*numbers, self.met.get(s, -1), -1) + 1 - len(numbers)
+        for s in self.numbered & self.dropped.keys():
+            lost[s] = max(lost[s], self.dropped[s])
+        return sum(lost.values())
 
     def ordered(self):
         """All records, session by session."""
-        blocks = []  # of the records of one session
-        there = set()
+        begins = {}  # session -> its first record, in the order of the journal
+        records = []
+        for group in self.groups:
+            begins.setdefault(group[0]["s"], group[0])
+        alone = {s: next(filter(None, files), [None])[0] for s, files in self.segments.items()}
+        alone = {s: r for s, r in alone.items() if s not in begins and is_session(r)}
+        left = order_of(begins, alone)
         for group in self.groups:
             s = group[0]["s"]
-            blocks.append(group if s in there else merged([group, *self.segments.get(s, [])]))
-            there.add(s)
-        alone = [merged(files) for s, files in self.segments.items() if s not in there]
-        alone.sort(key=lambda block: (number_of(block) or 0, *begin_of(block)))
-        self.alone = {block[0]["s"] for block in alone}
-        while alone:
-            there = {block[0]["s"] for block in blocks}
-            following = next((block for block in alone if prev_of(block) in there), alone[0])
-            alone.remove(following)
-            blocks.insert(self.place(following, blocks), following)
-        return [record for block in blocks for record in block]
+            while s in left:
+                blocks = [group] if left[0] == s else []
+                records += merged(blocks + self.segments.pop(left.pop(0), []))
+                group = group[len(group) * bool(blocks) :]
+            records += group
+        for s in [*left, *self.segments]:  # annotations are the last
+            records += merged(self.segments.pop(s, []))
+        return records
 
-    def place(self, block, blocks):
-        """Where a session that is in segments alone belongs."""
-        number, prev = number_of(block), prev_of(block)
-        names = [other[0]["s"] for other in blocks]
-        if prev in names:
-            at = len(names) - names[::-1].index(prev)
-            while at < len(blocks) and self.is_before(blocks[at], block):
+
+def run_id_in(records):
+    ids = (record["fields"].get("run_id") for record in records)
+    return next((run_id for run_id in ids if run_id), None)
+
+
+def is_header(record):
+    return record["event"] == "segment" and record["n"] == 0 and "session" in record["fields"]
+
+
+def is_session(record):
+    return record is not None and "annotates" not in record["fields"]
+
+
+def order_of(begins, alone):
+    """All sessions: those of the journal, and where those belong that are in segments alone."""
+    order = list(begins)
+    begins = begins | alone
+    left = sorted(alone, key=lambda s: (number_of(begins[s]) or 0, begins[s]["t"], s))
+    while left:
+        ready = [s for s in left if prev_of(begins[s]) in order]
+        for s in reversed(ready):
+            at = order.index(prev_of(begins[s])) + 1
+            while at < len(order) and is_smaller(begins[order[at]], begins[s]):
                 at += 1
-            return at
-        for at, other in enumerate(blocks):
-            if number and (number_of(other) or 0) > number:
-                return at
-            if not number and begin_of(other)[0] > begin_of(block)[0]:
-                return at
-        return len(blocks)
+            order.insert(at, s)
+        if not ready:
+            s = next((s for s in left if prev_of(begins[s]) not in left), left[0])
+            later = [other for other in order if is_later(begins[other], begins[s])]
+            order.insert(order.index(later[0]) if later else len(order), s)
+            ready = [s]
+        left = [s for s in left if s not in ready]
+    return order
 
-    def is_before(self, other, block):
-        numbers = number_of(other), number_of(block)
-        if None not in numbers and numbers[0] != numbers[1]:
-            return numbers[0] < numbers[1]
-        is_like = other[0]["s"] in self.alone and prev_of(other) == prev_of(block)
-        return is_like and begin_of(other) < begin_of(block)
 
-    def lost_events(self):
-        ends = {s: max(numbers) + 1 for s, numbers in self.numbers.items()}
-        missing = sum(ends[s] - len(numbers) for s, numbers in self.numbers.items())
-        return missing + sum(max(0, n + 1 - ends.get(s, 0)) for s, n in self.met.items())
+def number_of(begin):
+    return begin["fields"].get("session_number") if begin["event"] == "open" else None
+
+
+def prev_of(begin):
+    prev = begin["fields"].get("prev") if begin["event"] == "open" else None
+    return prev["s"] if prev else None
+
+
+def is_smaller(one, other):
+    return None not in (number_of(one), number_of(other)) and number_of(one) < number_of(other)
+
+
+def is_later(one, other):
+    return one["t"] > other["t"] if number_of(other) is None else is_smaller(other, one)
 
 
 def merged(streams):
@@ -183,26 +245,10 @@ def merged(streams):
     return records
 
 
-def opened(block):
-    return next((record["fields"] for record in block if record["event"] == "open"), {})
-
-
-def number_of(block):
-    return opened(block).get("session_number")
-
-
-def prev_of(block):
-    return (opened(block).get("prev") or {}).get("s")
-
-
-def begin_of(block):
-    return block[0]["t"], block[0]["s"]
-
-
 # ---- the run
 
 
-def fold(records, run_id):
+def fold(records):
     run = {
         "training_iterations": [],
         "eval_steps": [],
@@ -216,9 +262,12 @@ def fold(records, run_id):
         "sessions": [],
     }
     statuses, have_metrics, remarks = {}, set(), []
+    run_id = run_id_in(record for record in records if record["event"] == "open")
     for record in records:
         s, event, fields = record["s"], record["event"], record["fields"]
-        if event in ("note", "tag") and fields.get("annotates") in (None, run_id):
+        if event in ("note", "tag") and (
+            run_id is None or fields.get("annotates") in (None, run_id)
+        ):
             remarks.append(record)
         if "annotates" in fields:
             continue
