@@ -1,11 +1,10 @@
 """Records -> run. Pure: no files, no clock.
 
-One rule makes one curve of a run that was interrupted, resumed and resumed again:
-time moves on. Whoever takes iteration i again takes back i and everything after it.
-A resumed session says where it begins (`from_iter` of its `open` event), a trainer that
-goes back within a session says so too (`rewind`), and where the saying was lost, the
-iteration numbers themselves show it. What was taken back is superseded: still in the
-journal, counted here, no longer in the run.
+A run that was interrupted, resumed and resumed again has one curve: iteration i supersedes an
+earlier iteration i and all later ones. A resumed session says where it begins (`from_iter` of its
+`open` event), a trainer that goes back within a session says so too (`rewind`); where neither can
+be read, the iteration numbers show it. What is superseded is still in the journal and counted
+here, and no longer in the run.
 """
 
 import math

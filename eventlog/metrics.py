@@ -1,8 +1,8 @@
-"""Numbers that a run logs under names of its own: a row a step, whatever was logged of it.
+"""Numbers that a run logs under names of its own: one row for each step, with all that was logged.
 
-Several events of a step are one row; a name said twice has its latest value. A session
-that goes on at a step that was taken takes it and all later ones back, as an iteration
-does; within a session an earlier step is another word on that step.
+Several events of a step make one row, in which the latest value of a name counts. The first event
+of a session supersedes the rows of its step and of later ones that other sessions logged; within a
+session an earlier step adds to the row of that step. Time does not grow with the rows.
 """
 
 import math
