@@ -265,6 +265,19 @@ def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_a
     assert list(row.items()) == list(({"step": 5} | merged_at_once(events)).items())
 
 
+def figures_of(rows):
+    """By name: the last value, its step, the least and the greatest."""
+    figures = {}
+    for row in rows:
+        for name, value in row.items() - {("step", row["step"])}:
+            known = figures.setdefault(name, {})
+            known |= {"last": value, "step": row["step"]}
+            if value is not None:
+                known["min"] = min(value, known.get("min", value))
+                known["max"] = max(value, known.get("max", value))
+    return figures
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 6), st.sampled_from("abc"), st.sampled_from([1, 1.0, 2, None])),
@@ -282,6 +295,7 @@ def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
 
     if events:
         assert orjson.dumps(watched.figures()) == orjson.dumps(left_alone.figures())
+        assert left_alone.figures()["names"] == figures_of(left_alone.rows())
         assert watched.rows().encoded == left_alone.rows().encoded
 
 
