@@ -7,6 +7,7 @@ end of the last block, however long that is. A block is split when an earlier st
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import chain
 from operator import itemgetter
 
 _BLOCK = 512  # rows in a block after a split: an insertion moves at most twice as many
@@ -80,11 +81,11 @@ class StepRows:
             if not at:
                 del self._steps[-1], self._rows[-1]
         self._n_rows -= sum(map(len, removed))
-        return [row for rows in reversed(removed) for row in rows]
+        return [*chain.from_iterable(reversed(removed))]
 
     def rows(self) -> list[bytes]:
         """All rows."""
-        return [row for rows in self._rows for row in rows]
+        return [*chain.from_iterable(self._rows)]
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """All steps and their rows."""
