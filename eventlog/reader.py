@@ -236,14 +236,20 @@ class Reader:
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
             yield from self._by_number(s, [whole, *segments]) if segments else whole
             done.add(s)
-        self._plan()
-        left = [s for s in self._sessions if s not in done]
-        for s in dict.fromkeys([*left, *self._alone_before(None), *self._annotations]):
-            yield from self._give_segments(s, to_the_end)
+        while left := self._left(done):  # what is read may name a folder with more of them
+            for s in left:
+                yield from self._give_segments(s, to_the_end)
+            done |= left.keys()
         given = [s for s in self._sessions if s in self._order]
         right = [s for s in self._order if s in self._sessions]
         self.is_misordered = self.is_misordered or given != right
         self._ended = to_the_end
+
+    def _left(self, done: set[str]) -> dict[str, None]:
+        """The sessions whose segments were not looked into, in order."""
+        self._plan()
+        known = [*self._sessions, *self._alone_before(None), *self._annotations]
+        return {s: None for s in known if s not in done}
 
     def _read(
         self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
@@ -348,6 +354,10 @@ class Reader:
         self._closed_folders.clear()
         for folder in self._folders:
             self._look_into(folder, known)
+            if self._run_id is None:  # then a segment beside the journal may have it
+                beside = sorted(self._candidates.values(), key=lambda c: c.path.name)
+                self._run_id = next((c.run_id for c in beside if c.run_id), None)
+                self.ledger.run_id = self.ledger.run_id or self._run_id
         self._by_session = by_session(self._candidates.values())
 
     def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> None:
@@ -365,8 +375,12 @@ class Reader:
     def _add_folder(self, folder: Path) -> None:
         if folder not in self._folders:
             self._folders.append(folder)
+            known = set(self._candidates)
             self._look_into(folder, {})
             self._by_session = by_session(self._candidates.values())
+            late = [c for path, c in self._candidates.items() if path not in known]
+            if any(c.s in self._sessions for c in late):  # it was given without them
+                self.is_misordered = True
 
     def _ours(self, s: str) -> list[Candidate]:
         """The segments of session `s` of this run."""
@@ -394,14 +408,12 @@ class Reader:
                 continue
             if "annotates" in first.fields:
                 notes.append((first.t, s))
-            elif s in self._alone:
-                alone[s] = self._alone[s]
-            elif has_session(self.path, s):
+            elif s not in self._alone and has_session(self.path, s):
                 self._in_journal.add(s)
-            else:
+            else:  # an earlier segment of it may have been found since
                 alone[s] = session_start(first)
         self._annotations = [s for _, s in sorted(notes)]
-        if alone and (alone.keys() != self._alone.keys() or new not in (None, *self._order)):
+        if alone and (alone != self._alone or new not in (None, *self._order)):
             self._order = in_order(starts_in(self.path, self._run_id), [*alone.values()])
         self._alone = alone
 
