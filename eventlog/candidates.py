@@ -57,9 +57,9 @@ class Candidate:
         return self.header is not None and self.header.get("run_id") != run_id
 
     def belongs_to(self, run_id: str | None) -> bool:
-        """Whether it is the run's, of a session of which the journal has no record.
+        """Whether it says that it is the run's, or stands beside the journal.
 
-        Of those whose session the journal has, all are that are not `is_of_another_run`.
+        If one segment of a session is, all are that are not `is_of_another_run`.
         """
         if self.is_of_another_run(run_id):
             return False

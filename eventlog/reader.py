@@ -81,6 +81,7 @@ class Reader:
         self._run_id: str | None = None
         self._sessions: dict[str, None] = {}  # those whose records were given, in order
         self._last_n: dict[str, int] = {}  # of those that were given from segments
+        self._latest = ""  # the session whose record was given last
         self.closed: dict[str, int] = {}
         """The number of the `close` event of each session that has one."""
         self._identity: tuple[int, int] | None = None  # of the file that is read
@@ -231,6 +232,9 @@ class Reader:
                     yield from self._give_segments(before, to_the_end)
                     done.add(before)
                 self._sessions.setdefault(s)
+            elif self._latest in self._alone:  # it went on in the journal, and comes before that
+                self.is_misordered = True
+            self._latest = s
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
@@ -272,8 +276,13 @@ class Reader:
     def _give_segments(self, s: str, to_the_end: bool) -> Iterator[Record]:
         streams = self._read_segments(s, to_the_end)
         if streams:
+            is_late = s in self._sessions and s != self._latest  # behind later sessions
             self._sessions.setdefault(s)
-            yield from self._by_number(s, streams)
+            for record in self._by_number(s, streams):
+                if "annotates" not in record.fields:  # those have no place in the order
+                    self.is_misordered = self.is_misordered or is_late
+                    self._latest = s
+                yield record
 
     def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Stretch]]:
         """What the segments of session `s` have that was not given, a stream for each."""
@@ -355,8 +364,9 @@ class Reader:
         for folder in self._folders:
             self._look_into(folder, known)
             if self._run_id is None:  # then a segment beside the journal may have it
-                beside = sorted(self._candidates.values(), key=lambda c: c.path.name)
-                self._run_id = next((c.run_id for c in beside if c.run_id), None)
+                beside = [c for c in self._candidates.values() if c.is_beside and c.run_id]
+                beside.sort(key=lambda c: c.path.name)
+                self._run_id = beside[0].run_id if beside else None
                 self.ledger.run_id = self.ledger.run_id or self._run_id
         self._by_session = by_session(self._candidates.values())
 
@@ -385,9 +395,9 @@ class Reader:
     def _ours(self, s: str) -> list[Candidate]:
         """The segments of session `s` of this run."""
         of_session = self._by_session.get(s, ())
-        if s in self._sessions:
-            return [c for c in of_session if not c.is_of_another_run(self._run_id)]
-        return [c for c in of_session if c.belongs_to(self._run_id)]
+        of_session = [c for c in of_session if not c.is_of_another_run(self._run_id)]
+        is_ours = s in self._sessions or any(c.belongs_to(self._run_id) for c in of_session)
+        return of_session if is_ours else []
 
     # ---- sessions that stand in segments alone
 

@@ -63,10 +63,13 @@ class History:
                 self.annotate()
         if rng.random() < 0.3:
             self.live_of_others()
-        if rng.random() < 0.03:
+        is_mixed = rng.random() < 0.03
+        if is_mixed:
             self.mix_up()
         if rng.random() < 0.5:
             self.damage()
+        if is_mixed:  # which of equal lines counts is not defined then; the last has its LF
+            self.files[JOURNAL] += b"\n"
 
     # ---- sessions
 

@@ -99,15 +99,22 @@ class Files:
         return {path: match.groups() for path, match in matches.items() if match}
 
     def of_this_run(self):
-        for folder in self.folders:  # it grows
-            for path, (run, s, number) in self.named(folder).items():
-                records = list(records_in(path))
-                if self.is_ours(folder, run, s, records):
-                    self.note_folders(records)
-                    yield int(number), path, s, records
+        self.known = {s for s, _ in self.groups}  # sessions that are the run's
+        found = {}
+        n_found = -1
+        while n_found < len(found):  # a file may name a folder, or make its session known
+            n_found = len(found)
+            for folder in self.folders:
+                for path, (run, s, number) in self.named(folder).items():
+                    records = list(records_in(path))
+                    if path not in found and self.is_ours(folder, run, s, records):
+                        found[path] = (int(number), path, s, records)
+                        self.known.add(s)
+                        self.note_folders(records)
+        return found.values()
 
     def is_ours(self, folder, run, s, records):
-        is_known = folder == self.journal.parent or s in dict(self.groups)
+        is_known = folder == self.journal.parent or s in self.known
         if self.run_id is None:
             return is_known
         short = re.sub(r"[^0-9A-Za-z_-]", "_", self.run_id)[:8].ljust(8, "_")
