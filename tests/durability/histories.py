@@ -49,7 +49,7 @@ class Session:
 class History:
     """Makes the files of one run: `files`, by path in the folder of the run."""
 
-    def __init__(self, rng: random.Random, fallback: str) -> None:
+    def __init__(self, rng: random.Random, fallback: str, *, is_whole: bool = False) -> None:
         self.rng = rng
         self.fallback = fallback
         self.files: dict[str, bytes] = {JOURNAL: b""}
@@ -63,6 +63,8 @@ class History:
                 self.annotate()
         if rng.random() < 0.3:
             self.live_of_others()
+        if is_whole:
+            return
         is_mixed = rng.random() < 0.03
         if is_mixed:
             self.mix_up()
@@ -323,9 +325,8 @@ TAGS = ("good", "bad", "ugly")
 # ---- the comparison
 
 
-def ours(journal: Path) -> dict[str, Any] | None:
+def ours(folding: Folding) -> dict[str, Any] | None:
     """What eventlog reads; None: not one whole record."""
-    folding = Folding(journal)
     folding.read_on(to_the_end=True)
     try:
         run = folding.run(alive=False)
@@ -350,24 +351,52 @@ def ours(journal: Path) -> dict[str, Any] | None:
 
 def disagreements(folder: Path, seed: str) -> list[str]:
     """Of what the two readers read differently in the history of `seed`."""
-    first, second = both(folder, seed)
+    return differing(*both(folder, seed))
+
+
+def differing(first: dict[str, Any] | None, second: dict[str, Any]) -> list[str]:
+    """What two readings of a run differ in; nothing, where there is no run to be read."""
     return [] if first is None else [key for key in first if text(first[key]) != text(second[key])]
 
 
 def both(folder: Path, seed: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     write(folder, seed)
     journal = folder / JOURNAL
-    return ours(journal), read_run(journal)
+    return ours(Folding(journal)), read_run(journal)
 
 
-def write(folder: Path, seed: str) -> None:
+def disagreements_while_it_grows(folder: Path, seed: str) -> list[str]:
+    """As `disagreements`, of an undamaged history that eventlog reads before all of it is there."""
+    write(folder, seed, is_whole=True)
+    rng, journal = random.Random(f"{seed} grows"), folder / JOURNAL
+    whole = {path: path.read_bytes() for path in [journal, *sorted(folder.rglob("*.segment"))]}
+    begin = rng.randrange(len(whole[journal]) + 1)
+    journal.write_bytes(whole[journal][:begin])
+    later = whole[journal][begin:]
+    for path in whole:  # a session that will begin in the journal has no segment yet
+        if path == journal:
+            continue
+        if path.name.split(".")[-3].encode() in later or rng.random() < 0.5:
+            path.unlink()
+    folding = Folding(journal)
+    folding.read_on(to_the_end=False)
+    for path, data in whole.items():
+        with open(path, "ab") as file:
+            file.write(data[path.stat().st_size :])
+    if rng.random() < 0.5:
+        folding.read_on(to_the_end=False)
+    return differing(ours(folding), read_run(journal))
+
+
+def write(folder: Path, seed: str, *, is_whole: bool = False) -> None:
     fallback = folder / "fallback"
     for old in (folder, fallback, folder / "elsewhere"):
         old.mkdir(exist_ok=True)
         for path in old.iterdir():
             if path.is_file():
                 path.unlink()
-    for name, data in History(random.Random(seed), str(fallback)).files.items():
+    history = History(random.Random(seed), str(fallback), is_whole=is_whole)
+    for name, data in history.files.items():
         (folder / name).write_bytes(data)
 
 
@@ -382,9 +411,9 @@ def run(n: int, seed: int, progress: bool = False) -> list[tuple[str, list[str]]
     folder = Path(tempfile.mkdtemp(dir=FAST))
     try:
         for k in range(n):
-            differing = disagreements(folder, f"{seed}.{k}")
-            if differing:
-                found.append((f"{seed}.{k}", differing))
+            keys = disagreements(folder, f"{seed}.{k}")
+            if keys:
+                found.append((f"{seed}.{k}", keys))
             if progress and k % 200 == 199:
                 bar = "#" * (40 * (k + 1) // n)
                 print(f"\r[{bar:40}] {k + 1:,} of {n:,}", end="", file=sys.stderr)
@@ -399,8 +428,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     found = run(arguments.n, arguments.seed, progress=sys.stderr.isatty())
-    for seed, differing in found[:20]:
-        print(f"seed {seed}: {', '.join(differing)}")
+    for seed, keys in found[:20]:
+        print(f"seed {seed}: {', '.join(keys)}")
     print(f"{len(found):,} disagreements in {arguments.n:,} histories")
     return 1 if found else 0
 

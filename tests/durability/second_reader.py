@@ -125,10 +125,13 @@ class Files:
         return is_known or run or self.run_id in (first.get("run_id"), first.get("annotates"))
 
     def note_folders(self, records):
+        foreign = set()
         for record in records:
-            name = {"open": "fallback", "segment": "folder"}.get(record["event"])
-            folder = record["fields"].get(name)
-            if folder and Path(folder) not in self.folders:
+            event, fields = record["event"], record["fields"]
+            if event == "open" and self.is_foreign(fields):
+                foreign.add(record["s"])
+            folder = fields.get({"open": "fallback", "segment": "folder"}.get(event))
+            if folder and record["s"] not in foreign and Path(folder) not in self.folders:
                 self.folders.append(Path(folder))
 
     def admitted(self, records):
@@ -140,7 +143,7 @@ class Files:
             self.numbers[s].add(n)
             if event == "open":
                 self.run_id = self.run_id or fields.get("run_id")
-                if fields.get("run_id") not in (None, self.run_id):
+                if self.is_foreign(fields):
                     self.foreign.add(s)
                 elif fields.get("session_number"):
                     self.numbered.add(s)
@@ -152,6 +155,9 @@ class Files:
                 self.dropped[s] = self.dropped.get(s, 0) + fields["dropped"]
             if s not in self.foreign:
                 yield record
+
+    def is_foreign(self, opened):
+        return self.run_id is not None and opened.get("run_id") not in (None, self.run_id)
 
     def note_end(self, s, n):
         self.ends[s] = max(n, self.ends.get(s, -1))

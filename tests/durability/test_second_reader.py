@@ -9,7 +9,7 @@ import pytest
 
 from tests.durability import histories, second_reader
 
-QUICK, LONG = 600, int(os.environ.get("HISTORIES", "100000"))
+QUICK, GROWING, LONG = 600, 200, int(os.environ.get("HISTORIES", "100000"))
 SHARDS = 4
 
 
@@ -36,6 +36,14 @@ def test_two_readers_agree_on_random_histories():
 def test_two_readers_agree_on_a_hundred_thousand_random_histories(shard):
     """HISTORIES in all; each shard takes its part."""
     assert histories.run(LONG // SHARDS, seed=2 + shard) == []
+
+
+def test_a_run_that_is_read_while_it_grows_is_the_same_as_one_that_is_read_whole(tmp_path):
+    seeds = [f"3.{k}" for k in range(GROWING)]
+
+    differing = {seed: histories.disagreements_while_it_grows(tmp_path, seed) for seed in seeds}
+
+    assert {seed: keys for seed, keys in differing.items() if keys} == {}
 
 
 def test_the_histories_have_what_they_are_meant_to_try(tmp_path):
