@@ -83,6 +83,8 @@ class Journal:
         self.s = session_name()
         self.n = 0
         """Records appended so far, which is the next one's number."""
+        self.close_n = -1
+        """The number of the `close` event."""
         self.child: Child | None = None
         """In a forked child: what counts the events that are ignored."""
         self._path = path = Path(os.path.abspath(path))
@@ -424,6 +426,7 @@ class Journal:
             if self._closed:
                 return
             self._count_ignored()
+            self.close_n = self.n
             self._append("close", encoded)
             if not self._writer.write_end():
                 self._give_up()
