@@ -510,12 +510,11 @@ class Appender:
         return not self._waiting or self.to_segment()
 
     def give_up(self) -> int:
-        """What waits is lost; how many records that are."""
-        n_lost = len(self._waiting)
-        self.lost += n_lost
+        """Forget what waits; how many records that is."""
+        n_waiting = len(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
-        return n_lost
+        return n_waiting
 
     def note_in_journal(self, line: bytes) -> bool:
         """Write a line into the journal that the session has left, or that is full.

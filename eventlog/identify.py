@@ -64,11 +64,23 @@ def _holds_records(path: Path) -> bool:
         n_foreign += len(chunk)
         if n_foreign > _FOREIGN_BYTES:
             return False
-    if scanner.finish() or not begin:
+    return (
+        bool(scanner.finish())
+        or not begin
+        or (n_foreign <= MAX_LINE_BYTES and _is_cut_line(path.read_bytes()))
+    )
+
+
+def _is_cut_line(data: bytes) -> bool:
+    """Whether `data` is what a crash may leave of a first line: its beginning, or any blocks of it
+    with zeros between them."""
+    text = data.replace(b"\0", b"")
+    if b"\n" in text.rstrip(b"\n"):
+        return False
+    if data[: len(_BEGIN)] == _BEGIN[: len(data)]:
         return True
-    torn = begin.rstrip(b"\0\n")
-    is_one_line = b"\n" not in torn and n_foreign <= MAX_LINE_BYTES
-    return bool(torn) and is_one_line and torn[: len(_BEGIN)] == _BEGIN[: len(torn)]
+    letters = text.rstrip(b"\n").decode("utf-8", "ignore")  # letters at the edges may be cut
+    return len(text) < len(data) and letters.isprintable() and len(letters.encode()) > len(text) - 9
 
 
 def may_be_journal(path: Path) -> bool:

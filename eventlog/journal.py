@@ -83,6 +83,8 @@ class Journal:
         self.s = session_name()
         self.n = 0
         """Records appended so far, which is the next one's number."""
+        self.close_n = -1
+        """The number of the `close` event."""
         self.child: Child | None = None
         """In a forked child: what counts the events that are ignored."""
         self._path = path = Path(os.path.abspath(path))
@@ -96,6 +98,7 @@ class Journal:
         self._check_at_us = 0
         self._messages: deque[str] = deque()
         self._notes: deque[bytes] = deque()  # lines to be written into the journal that was left
+        self._lost_before = 0  # dropped and logged, before the end
         self._closed = False
         self._wanted = threading.Event()
         self._synced = threading.Condition()
@@ -186,7 +189,7 @@ class Journal:
     @property
     def lost(self) -> int:
         """Records that no disk has taken and none will."""
-        return self._writer.lost
+        return self._lost_before + self._writer.lost
 
     @property
     def _writer(self) -> Appender:
@@ -285,7 +288,7 @@ class Journal:
             appender.has_news = True  # when what waits is written
         elif appender.dropped:
             dropped, appender.dropped = appender.dropped, 0
-            appender.lost += dropped
+            self._lost_before += dropped
             self._append_event("gap", {"dropped": dropped, "why": "the disk refused for too long"})
         while self._notes and appender.note_in_journal(self._notes[0]):
             self._notes.popleft()
@@ -417,13 +420,14 @@ class Journal:
             return
         encoded = encode_fields(fields)
         give_up_at = time.monotonic() + CLOSE_PATIENCE_S
-        if self._durability != "never":
+        if self._durability != "never" and not self._writer.n_waiting:
             self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
         is_nested = self._is_nested
         with self._lock:
             if self._closed:
                 return
             self._count_ignored()
+            self.close_n = self.n
             self._append("close", encoded)
             if not self._writer.write_end():
                 self._give_up()
@@ -449,23 +453,16 @@ class Journal:
     def _give_up(self) -> None:
         """No disk takes what waits: write how much it is into the space kept for that."""
         appender = self._writer
-        end = appender.waiting_line()
-        lost = appender.give_up()
-        why = "no disk took them before the end"
-        note = seal(
-            self.n,
-            self.s,
-            self._clock.now(),
-            "gap",
-            encode_fields({"dropped": lost + appender.dropped, "why": why}),
-        )
-        self.n += 1
-        appender.lost += appender.dropped
+        close = appender.waiting_line()
+        dropped = appender.give_up() - 1 + appender.dropped  # but for the `close` event
         appender.dropped = 0
-        is_noted = appender.note_in_journal(end) and appender.note_in_journal(note)
-        lost = appender.lost = appender.lost - is_noted  # the `close` event itself is there
+        fields = {"dropped": dropped, "why": "no disk took them before the end"}
+        gap = seal(self.n, self.s, self._clock.now(), "gap", encode_fields(fields))
+        self.n += 1
+        is_noted = appender.note_in_journal(close) and appender.note_in_journal(gap)
+        appender.lost = dropped if is_noted else dropped + 1
         self._messages.append(
-            f"{self.path}: closed, but no disk took the last {lost:,} events: they are lost"
+            f"{self.path}: closed, but no disk took the last {dropped:,} events: they are lost"
             + ("" if is_noted else ", and the journal has no room to say so")
         )
 

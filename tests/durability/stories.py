@@ -33,7 +33,8 @@ class Steps:
         self.now = 1000.0
         self.names = itertools.count()
         self.threading = SimpleNamespace(
-            Lock=contextlib.nullcontext,
+            RLock=_Lock,
+            current_thread=lambda: None,
             Event=_Event,
             Condition=lambda: _Condition(self),
             Thread=_Thread,
@@ -45,6 +46,11 @@ class Steps:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+class _Lock(contextlib.nullcontext[None]):
+    def _is_owned(self) -> bool:
+        return False
 
 
 class _Event:
@@ -105,9 +111,11 @@ class _Clock:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+        self.us = 0
 
     def now(self) -> str:
         self._steps.now += 0.5
+        self.us = int(self._steps.now * 1e6)
         minutes, seconds = divmod(self._steps.now - 1000, 60)
         return f"2026-11-23T{int(minutes) // 60:02}:{int(minutes) % 60:02}:{seconds:09.6f}+00:00"
 
@@ -254,9 +262,9 @@ class Story:
         self._session._journal._sync_once()
 
     def close(self, status: str = "completed") -> None:
-        n = self._session.records
         self._session.close(status)
         assert self._session.errors == 0
+        n = self._session._journal.close_n
         self.logged[self._session.id, n] = ("close", {"status": status, "reason": None})
         session_id, records = self._session.id, self._session.records
         self._end()
@@ -266,6 +274,7 @@ class Story:
     def kill(self) -> None:
         """The process dies; the kernel closes its files, nothing else happens to them."""
         self._session._journal._appender.let_go()
+        self._session._journal._counter.close()
         journal._LIVE.discard(self._session._journal)
         self._end()
 

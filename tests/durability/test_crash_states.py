@@ -230,7 +230,7 @@ def open_without_sync(patch):
 
 
 def durable_before_the_sync(patch):
-    def wrong(journal):
+    def wrong(journal, *, is_wanted=True):
         while (goal := journal._appender.goal()) is not None:
             journal._appender.reached(goal)
             journal._disk.sync_data(goal.fd)
@@ -259,7 +259,7 @@ def the_old_file_is_synced_after_going_on_in_a_segment(patch):
     reached = Appender.reached
     patch.setattr(Appender, "goal", wrong)
     patch.setattr(
-        Appender, "reached", lambda self, goal: reached(self, Goal(self._fd, goal.n, goal.folder))
+        Appender, "reached", lambda self, goal: reached(self, Goal(self.fd, goal.n, goal.folder))
     )
 
 
@@ -269,13 +269,13 @@ def a_failed_sync_is_tried_again(patch):
 
 
 def a_segment_begins_with_what_comes_next(patch):
-    to_segment = Appender._to_segment
+    to_segment = Appender.to_segment
 
-    def wrong(appender):
+    def wrong(appender, first=None):
         appender._unsynced.clear()
-        return to_segment(appender)
+        return to_segment(appender, first)
 
-    patch.setattr(Appender, "_to_segment", wrong)
+    patch.setattr(Appender, "to_segment", wrong)
 
 
 def cut_before_it_is_kept(patch):
@@ -320,10 +320,10 @@ def no_line_feed_after_a_short_write(patch):
 def the_number_of_a_refused_record_is_given_again(patch):
     append = Journal._append
 
-    def wrong(journal, event, fields):
-        n = append(journal, event, fields)
+    def wrong(journal, event, encoded, asides=()):
+        line = append(journal, event, encoded, asides)
         journal.n -= bool(journal._appender.n_waiting)
-        return n
+        return line
 
     patch.setattr(Journal, "_append", wrong)
 
@@ -331,16 +331,18 @@ def the_number_of_a_refused_record_is_given_again(patch):
 def a_refused_record_is_forgotten(patch):
     wait = Appender._wait
 
-    def wrong(appender, n, line, expendable):
-        if not expendable:
-            wait(appender, n, line, expendable)
+    def wrong(appender, entry):
+        appender.writing = None
+        if not entry[2]:
+            wait(appender, entry)
 
     patch.setattr(Appender, "_wait", wrong)
 
 
 def refused_records_are_written_last_first(patch):
-    def wrong(appender, n, line, expendable):
-        appender._waiting.appendleft((n, line, expendable))
+    def wrong(appender, entry):
+        appender.writing = None
+        appender._waiting.appendleft(entry)
 
     patch.setattr(Appender, "_wait", wrong)
 

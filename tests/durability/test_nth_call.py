@@ -137,8 +137,8 @@ def test_a_disk_that_refuses_for_good_costs_a_bounded_memory(root, monkeypatch, 
                 story.iter()
                 story.turn()
             held = story.run._journal._appender
-            waiting = sum(len(line) for _, line, _ in held._waiting)
-            unsynced = sum(len(line) for _, line in held._unsynced)
+            waiting = sum(len(entry[1]) for entry in held._waiting)
+            unsynced = sum(len(entry[1]) for entry in held._unsynced)
             story.kill()
 
         assert waiting <= 3000 + 200

@@ -1,0 +1,151 @@
+"""A run ends on a disk that is still full: nothing is lost silently."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from eventlog import report
+from eventlog.load import Folding
+from tests.durability.filesystems import fill, tmpfs
+
+MIB = 1 << 20
+NOTE = "x" * 1000
+
+PROGRAM = """
+import os, sys, eventlog
+out, fallback, ballast, n = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+run = eventlog.open_run(out, fallback=fallback, save_interval=0)
+for i in range(10): run.log_iter(i, 1.0)
+run.sync()
+with open(ballast, "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(65536)): pass
+    except OSError: pass
+for i in range(10, n): run.log("note", i=i, text="x" * 1000)
+run.log_eval(n, 1.0, 2.0)
+run.close()
+print(run.errors, run.lost, run.records, run.journal_path)
+"""
+
+
+def run_on_a_full_disk(folder, fallback, *, n=6_000):
+    """A run that its disk stops taking; errors, lost events, records, the journal."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder / "out", fallback, folder / "ballast", str(n)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    errors, lost, records, journal = done.stdout.split()
+    return int(errors), int(lost), int(records), journal, done.stderr
+
+
+def verdict(journal):
+    folding = Folding(Path(journal), with_rows=False)
+    folding.read_on(to_the_end=True)
+    return report.exit_code(folding), report.report(folding)
+
+
+def test_what_waits_at_the_end_goes_to_the_fallback(tmp_path):
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        errors, lost, records, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
+
+        code, told = verdict(journal)
+        run = eventlog.load_run(journal)
+    assert (errors, lost, code) == (0, 0, report.COMPLETE)
+    assert told["events"]["note"] == 6_000 - 10
+    assert told["records"] == records
+    assert len(run.eval_steps) == 1
+    assert run.status == "completed"
+
+
+def test_without_the_fallback_folder_a_run_that_went_on_there_is_not_complete(tmp_path):
+    """As on another machine, where the journal alone was copied to."""
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        _, _, _, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
+        shutil.rmtree(tmp_path / "fallback")
+
+        code, told = verdict(journal)
+        status = report.status(Path(journal))
+    assert code == report.LOSS
+    assert "missing_segment" in {defect["kind"] for defect in told["defects"]}
+    assert str(tmp_path / "fallback") in status["reason"]
+    assert "killed" not in status["reason"]
+
+
+def test_what_no_disk_takes_is_counted_said_and_found(tmp_path):
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        errors, lost, records, journal, stderr = run_on_a_full_disk(
+            disk.path, disk.path / "fallback"
+        )
+
+        code, told = verdict(journal)
+        run = eventlog.load_run(journal)
+    assert lost > 0
+    assert errors == lost
+    assert f"{lost:,} events" in stderr
+    assert code == report.LOSS
+    assert told["lost_events"] == lost
+    assert told["records"] == records - lost
+    assert run.status == "completed"
+
+
+def test_a_journal_that_nobody_may_write_any_more_goes_on_in_a_segment(tmp_path):
+    """`chattr +i`, where the file system has it."""
+    out = tmp_path / "out"
+    run = eventlog.open_run(out, fallback=tmp_path / "fallback", save_interval=0)
+    run.log_iter(0, 1.0)
+    done = subprocess.run(["chattr", "+i", run.journal_path], capture_output=True, text=True)
+    if done.returncode:
+        run.close()
+        pytest.skip(f"no chattr +i here: {done.stderr.strip()}")
+    try:
+        for i in range(1, 500):
+            run.log_iter(i, 1.0)
+        run.log_eval(500, 1.0, 2.0)
+        run.close()
+    finally:
+        subprocess.run(["chattr", "-i", run.journal_path], check=True)
+
+    folding = Folding(run.journal_path, with_rows=False)
+    folding.read_on(to_the_end=True)
+    assert run.errors == 0
+    assert report.exit_code(folding) == report.COMPLETE
+    assert folding.fold.kinds["iter"] == 500
+
+
+def test_three_runs_of_one_second_with_one_fallback_keep_their_own_segments(tmp_path):
+    """Their journals bear the same name, in three folders of a disk that is full."""
+    with tmpfs(tmp_path, 24 * MIB) as disk:
+        runs = [
+            eventlog.open_run(
+                disk.path / f"{k}", fallback=tmp_path / "fallback", save_interval=0, run_name="m"
+            )
+            for k in range(3)
+        ]
+        names = {run.journal_path.name for run in runs}
+        for run in runs:
+            run.sync()
+        fill(disk.path / "ballast")
+        for i in range(6_000):
+            for k, run in enumerate(runs):
+                run.log("note", i=i, k=k, text=NOTE)
+        for run in runs:
+            run.close()
+
+        found = [
+            [r.fields["k"] for r in eventlog.scan(run.journal_path) if r.event == "note"]
+            for run in runs
+        ]
+        codes = [verdict(run.journal_path)[0] for run in runs]
+    assert len(names) == 1 or len(names) == 2  # they began in one second, or in two
+    assert found == [[k] * 6_000 for k in range(3)]
+    assert codes == [report.COMPLETE] * 3
+    assert len(os.listdir(tmp_path / "fallback")) >= 3
