@@ -34,7 +34,7 @@ The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to reco
 no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
 that touches the disk; `load`, `compact`, `session` and `annotate` put them together, `face`
 puts other trackers' names on that; `cli` is thin.
-FORMAT.md is the law.
+FORMAT.md is the specification.
 """
 
 from typing import Any

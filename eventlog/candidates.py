@@ -41,6 +41,13 @@ class Candidate:
         """False for what is certainly no segment: a directory, a FIFO, ..."""
         return self.error is None or self.error.errno != errno.EINVAL
 
+    @property
+    def run_id(self) -> str | None:
+        """The id of its run, if its header or the `open` event that it begins with says it."""
+        opened = self.first.fields if self.first and self.first.event == "open" else {}
+        run_id = (opened if self.header is None else self.header).get("run_id")
+        return run_id if isinstance(run_id, str) else None
+
     def is_of_another_run(self, run_id: str | None) -> bool:
         """Whether its name or its header says so."""
         if run_id is None:
@@ -50,9 +57,9 @@ class Candidate:
         return self.header is not None and self.header.get("run_id") != run_id
 
     def belongs_to(self, run_id: str | None) -> bool:
-        """Whether it is the run's, of a session of which the journal has no record.
+        """Whether it says that it is the run's, or stands beside the journal.
 
-        Of those whose session the journal has, all are that are not `is_of_another_run`.
+        If one segment of a session is, all are that are not `is_of_another_run`.
         """
         if self.is_of_another_run(run_id):
             return False

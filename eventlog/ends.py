@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from eventlog.blocks import find, line_around, open_to_read, read_at, read_chunks, rfind
-from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode
+from eventlog.record import MAX_LINE_BYTES, Record, decode
+from eventlog.scan import Scanner
 
 _OPEN_MARK = b'"event":"open"'
 _CLOSE_MARK = b'"event":"close"'
@@ -76,10 +77,17 @@ def _record_around(fd: int, at: int) -> Record | None:
     """The record that byte `at` is in."""
     start, line = line_around(fd, at, MAX_LINE_BYTES)
     record = decode(line, start)
-    if record is None:  # it may stand behind a torn line
-        begins = line.rfind(HEAD, 0, at - start)
-        record = decode(line[begins:], start + begins) if begins >= 0 else None
+    if record is None:  # it may stand behind a torn line, or before another editor's CR
+        whole = [r for r in _records_in(line, start) if r.offset <= at < r.offset + len(r.line)]
+        record = whole[0] if whole else None
     return record
+
+
+def _records_in(line: bytes, offset: int) -> list[Record]:
+    """The records of a line, as every reader finds them."""
+    scanner = Scanner()
+    found = [*scanner.feed(line), *scanner.finish()]
+    return [record._replace(offset=offset + record.offset) for record in found]
 
 
 def first_open(path: Path) -> Record | None:
@@ -90,13 +98,18 @@ def first_open(path: Path) -> Record | None:
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             for line in lines:
-                if _OPEN_MARK in line:
-                    record = decode(line[max(0, line.rfind(HEAD)) :], offset)
-                    record = record or decode(line, offset)
-                    if record is not None and record.event == "open":
-                        return record
+                opened = _open_in(line, offset)
+                if opened is not None:
+                    return opened
                 offset += len(line) + 1
             if offset > _FIRST_BYTES or len(rest) > _FIRST_BYTES:
                 return None
-        record = decode(rest, offset)
-        return record if record is not None and record.event == "open" else None
+        return _open_in(rest, offset)
+
+
+def _open_in(line: bytes, offset: int) -> Record | None:
+    if _OPEN_MARK not in line:
+        return None
+    record = decode(line, offset)
+    records = [record] if record is not None else _records_in(line, offset)
+    return next((r for r in records if r.event == "open" and r.fields.get("run_id")), None)

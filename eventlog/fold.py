@@ -1,18 +1,16 @@
 """Records -> run. Pure: no files, no clock.
 
-One rule makes one curve of a run that was interrupted, resumed and resumed again:
-time moves on. Whoever takes iteration i again takes back i and everything after it.
-A resumed session says where it begins (`from_iter` of its `open` event), a trainer that
-goes back within a session says so too (`rewind`), and where the saying was lost, the
-iteration numbers themselves show it. What was taken back is superseded: still in the
-journal, counted here, no longer in the run.
+A run that was interrupted, resumed and resumed again has one curve: iteration i supersedes an
+earlier iteration i and all later ones. A resumed session says where it begins (`from_iter` of its
+`open` event), a trainer that goes back within a session says so too (`rewind`); where neither can
+be read, the iteration numbers show it. What is superseded is still in the journal and counted
+here, and no longer in the run.
 """
 
 import math
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -69,10 +67,6 @@ class SessionFold:
         return row
 
 
-def _nothing(row: Row) -> bool:
-    return False
-
-
 class Fold:
     """Takes a journal's records in order; `run()` is what they amount to so far.
 
@@ -106,7 +100,7 @@ class Fold:
         self._times_ms = Column()
         self._mfus = Column(floor=0.0)
         self._evals: list[Row] = []
-        self._checkpoints: list[Row] = []
+        self._checkpoints: dict[int, dict[Any, Row]] = {}  # by iteration, ascending, and by path
         self._metrics = Metrics()
         self._own_summary: Row = {}
         self._run_id: Any = None
@@ -143,7 +137,7 @@ class Fold:
                 self._take_iteration(fields, record.line)
                 self.position = session.last_iter = fields["iter"]
             case "eval":
-                self._take_back(self._evals, "evals", fields["iter"])
+                self._take_back_evals(fields["iter"])
                 self._evals.append(_EVAL | {"timestamp": record.t} | fields)
                 self.position = fields["iter"]
             case "checkpoint":
@@ -151,7 +145,7 @@ class Fold:
             case "metrics":
                 self._take_metrics(fields, session)
             case "config" if isinstance(fields.get("config"), dict):
-                self.config = self.config | fields["config"]
+                self.config |= fields["config"]
             case "summary" if isinstance(fields.get("summary"), dict):
                 self._set_summary(fields["summary"], fields.get("nonfinite"))
             case "open":
@@ -214,7 +208,7 @@ class Fold:
                     session.changed |= {
                         k: [known.get(k), v] for k, v in given.items() if known.get(k) != v
                     }
-                setattr(self, key, given)
+                setattr(self, key, given.copy())  # what is set later changes it in place
         self._rewind(fields.get("from_iter"))
 
     def _rewind(self, to_iter: Any) -> None:
@@ -225,8 +219,8 @@ class Fold:
         if type(to_iter) is int:
             self._take_back_iterations(to_iter)
             self._metrics.take_back(to_iter)
-            self._take_back(self._evals, "evals", to_iter + 1)
-            self._take_back(self._checkpoints, "checkpoints", to_iter + 1)
+            self._take_back_evals(to_iter + 1)
+            self._take_back_checkpoints(to_iter + 1)
 
     def _take_back_iterations(self, from_iter: int) -> None:
         if not self._iters or from_iter > self._iters[-1]:
@@ -237,15 +231,19 @@ class Fold:
         self._times_ms.cut(at)
         self._mfus.cut(at)
 
-    def _take_back(
-        self, rows: list[Row], name: str, from_iter: int, keep: Callable[[Row], bool] = _nothing
-    ) -> None:
-        """Remove the rows of `from_iter` and later, except those to keep."""
-        at = len(rows)
-        while at and rows[at - 1]["iter"] >= from_iter:
+    def _take_back_evals(self, from_iter: int) -> None:
+        at = len(self._evals)
+        while at and self._evals[at - 1]["iter"] >= from_iter:
             at -= 1
-        self._taken_back[name] += [encode_row(row) for row in rows[at:] if not keep(row)]
-        rows[at:] = filter(keep, rows[at:])
+        self._taken_back["evals"] += map(encode_row, self._evals[at:])
+        del self._evals[at:]
+
+    def _take_back_checkpoints(self, from_iter: int) -> None:
+        removed = []
+        while self._checkpoints and next(reversed(self._checkpoints)) >= from_iter:
+            removed.append(self._checkpoints.popitem()[1])
+        for rows in reversed(removed):
+            self._taken_back["checkpoints"] += map(encode_row, rows.values())
 
     def _take_iteration(self, fields: Row, line: bytes) -> None:
         i = fields["iter"]
@@ -276,12 +274,14 @@ class Fold:
 
     def _take_checkpoint(self, row: Row) -> None:
         """One iteration may leave several files: the latest and the best, say."""
-
-        def is_another(other: Row) -> bool:
-            return bool(other["iter"] == row["iter"] and other["path"] != row["path"])
-
-        self._take_back(self._checkpoints, "checkpoints", row["iter"], keep=is_another)
-        self._checkpoints.append(row)
+        path = row["path"]
+        if isinstance(path, dict | list):  # no path of ours
+            path = encode_row(path)
+        replaced = self._checkpoints.get(row["iter"], {}).pop(path, None)
+        if replaced is not None:
+            self._taken_back["checkpoints"].append(encode_row(replaced))
+        self._take_back_checkpoints(row["iter"] + 1)
+        self._checkpoints.setdefault(row["iter"], {})[path] = row
 
     def _take_metrics(self, fields: dict[str, Any], session: SessionFold) -> None:
         step = step_of(fields)
@@ -330,12 +330,12 @@ class Fold:
             run_name=self.name,
             start_time=self.started or None,
             end_time=None if status == "running" else self.last or None,
-            config=self.config,
+            config=self.config.copy(),
             training_iterations=self._rows.copy(),  # what is added later is not in this run
             eval_steps=self._evals.copy(),
-            checkpoints=self._checkpoints.copy(),
+            checkpoints=[row for rows in self._checkpoints.values() for row in rows.values()],
             metrics=self._metrics.rows(),
-            metadata=self.metadata,
+            metadata=self.metadata.copy(),
             summary=self.summary(),
             journal={
                 "status": status,
@@ -417,7 +417,7 @@ class Fold:
             self._times_ms,
             self._mfus,
             [row.get("val_loss") for row in self._evals],
-            len(self._checkpoints),
+            sum(map(len, self._checkpoints.values())),
         )
 
 

@@ -30,6 +30,9 @@ def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
     return Reader(Path(path)).read_on(to_the_end=True)
 
 
+_LATEST = "~"  # behind every time, as text
+
+
 class Aside(NamedTuple):
     """A file that has the content of an event too large for a line, as that line says."""
 
@@ -73,14 +76,16 @@ class Reader:
         self._closed_folders: dict[Path, OSError] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._by_session: dict[str, list[Candidate]] = {}
+        self._read_now: set[Path] = set()
         self._expected: dict[tuple[str, str], _Expected] = {}
         self._in_journal: set[str] = set()  # sessions with segments that have records there too
         self._alone: dict[str, SessionStart] = {}  # those that stand in segments alone
         self._order: list[str] = []  # of all sessions, where some do
-        self._annotations: list[str] = []  # sessions that are not the run's own, by time
+        self._last_of_all: list[str] = []  # annotators by time, then those without a record
         self._run_id: str | None = None
         self._sessions: dict[str, None] = {}  # those whose records were given, in order
         self._last_n: dict[str, int] = {}  # of those that were given from segments
+        self._latest = ""  # the session whose record was given last
         self.closed: dict[str, int] = {}
         """The number of the `close` event of each session that has one."""
         self._identity: tuple[int, int] | None = None  # of the file that is read
@@ -113,7 +118,8 @@ class Reader:
         read = {self.path: self.end}
         read |= {path: scanner.size_bytes for path, scanner in self._segments.items()}
         self._look()
-        there = [self.path, *(c.path for s in self._by_session for c in self._ours(s))]
+        ours = (c for s in self._by_session for c in self._ours(s) if c.error is None)
+        there = [self.path, *(c.path for c in ours)]
         return any(_size_of(path) not in (None, read.get(path)) for path in there)
 
     @property
@@ -219,6 +225,7 @@ class Reader:
         """As `read_on`, and many iterations at once where nothing is unusual about them."""
         now = os.stat(self.path)
         self._identity = (now.st_dev, now.st_ino)
+        self._read_now.clear()
         self._look()
         self._plan()
         journal = self._read(self.path, self.journal, to_the_end, self._start)
@@ -231,19 +238,35 @@ class Reader:
                     yield from self._give_segments(before, to_the_end)
                     done.add(before)
                 self._sessions.setdefault(s)
+            elif self._latest in self._alone:  # it went on in the journal, and comes before that
+                self.is_misordered = True
+            self._latest = s
             # The file that failed may have holes that only the segment fills: by number, then.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
             yield from self._by_number(s, [whole, *segments]) if segments else whole
             done.add(s)
-        self._plan()
-        left = [s for s in self._sessions if s not in done]
-        for s in dict.fromkeys([*left, *self._alone_before(None), *self._annotations]):
-            yield from self._give_segments(s, to_the_end)
+        while left := self._left(to_the_end):  # what is read may name a folder with more of them
+            for s in left:
+                for record in self._give_segments(s, to_the_end):
+                    # Of a folder that was named too late, by the session itself.
+                    self.is_misordered = self.is_misordered or s in done
+                    yield record
         given = [s for s in self._sessions if s in self._order]
         right = [s for s in self._order if s in self._sessions]
         self.is_misordered = self.is_misordered or given != right
         self._ended = to_the_end
+
+    def _left(self, to_the_end: bool) -> list[str]:
+        """The sessions of which a segment was not looked into, in order."""
+        self._plan()
+        known = [*self._sessions, *self._alone_before(None), *self._last_of_all]
+        if to_the_end and not self._start:  # also those of whose sessions nothing is given
+            known += [s for s in self._by_session if s in self._in_journal]
+        return [s for s in dict.fromkeys(known) if self._unread(s)]
+
+    def _unread(self, s: str) -> list[Candidate]:
+        return [c for c in self._ours(s) if c.error is None and c.path not in self._read_now]
 
     def _read(
         self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
@@ -266,19 +289,21 @@ class Reader:
     def _give_segments(self, s: str, to_the_end: bool) -> Iterator[Record]:
         streams = self._read_segments(s, to_the_end)
         if streams:
+            is_late = s in self._sessions and s != self._latest  # behind later sessions
             self._sessions.setdefault(s)
-            yield from self._by_number(s, streams)
+            for record in self._by_number(s, streams):
+                if "annotates" not in record.fields:  # those have no place in the order
+                    self.is_misordered = self.is_misordered or is_late
+                    self._latest = s
+                yield record
 
     def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Stretch]]:
         """What the segments of session `s` have that was not given, a stream for each."""
-        return [
-            self._read_segment(candidate, to_the_end)
-            for candidate in self._ours(s)
-            if candidate.error is None
-        ]
+        return [self._read_segment(candidate, to_the_end) for candidate in self._unread(s)]
 
     def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Stretch]:
         path = candidate.path
+        self._read_now.add(path)
         scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
         try:
             yield from self._read(path, scanner, to_the_end)
@@ -348,6 +373,11 @@ class Reader:
         self._closed_folders.clear()
         for folder in self._folders:
             self._look_into(folder, known)
+            if self._run_id is None:  # then a segment beside the journal may have it
+                beside = [c for c in self._candidates.values() if c.is_beside and c.run_id]
+                beside.sort(key=lambda c: c.path.name)
+                self._run_id = beside[0].run_id if beside else None
+                self.ledger.run_id = self.ledger.run_id or self._run_id
         self._by_session = by_session(self._candidates.values())
 
     def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> None:
@@ -365,15 +395,19 @@ class Reader:
     def _add_folder(self, folder: Path) -> None:
         if folder not in self._folders:
             self._folders.append(folder)
+            known = set(self._candidates)
             self._look_into(folder, {})
             self._by_session = by_session(self._candidates.values())
+            late = [c for path, c in self._candidates.items() if path not in known]
+            if any(c.s in self._sessions for c in late):  # it was given without them
+                self.is_misordered = True
 
     def _ours(self, s: str) -> list[Candidate]:
         """The segments of session `s` of this run."""
         of_session = self._by_session.get(s, ())
-        if s in self._sessions:
-            return [c for c in of_session if not c.is_of_another_run(self._run_id)]
-        return [c for c in of_session if c.belongs_to(self._run_id)]
+        of_session = [c for c in of_session if not c.is_of_another_run(self._run_id)]
+        is_ours = s in self._sessions or any(c.belongs_to(self._run_id) for c in of_session)
+        return of_session if is_ours else []
 
     # ---- sessions that stand in segments alone
 
@@ -390,18 +424,18 @@ class Reader:
         for s in self._by_session:
             ours = self._ours(s)
             first = next((c.first for c in ours if c.first is not None and c.error is None), None)
-            if first is None or s in self._in_journal or s == new:
+            if s in self._in_journal or s == new:
                 continue
-            if "annotates" in first.fields:
+            if first is None:
+                notes.append((_LATEST, s))
+            elif "annotates" in first.fields:
                 notes.append((first.t, s))
-            elif s in self._alone:
-                alone[s] = self._alone[s]
-            elif has_session(self.path, s):
+            elif s not in self._alone and has_session(self.path, s):
                 self._in_journal.add(s)
-            else:
+            else:  # an earlier segment of it may have been found since
                 alone[s] = session_start(first)
-        self._annotations = [s for _, s in sorted(notes)]
-        if alone and (alone.keys() != self._alone.keys() or new not in (None, *self._order)):
+        self._last_of_all = [s for _, s in sorted(notes)]
+        if alone and (alone != self._alone or new not in (None, *self._order)):
             self._order = in_order(starts_in(self.path, self._run_id), [*alone.values()])
         self._alone = alone
 

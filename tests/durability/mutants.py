@@ -30,6 +30,7 @@ class Mutant(NamedTuple):
 SCAN = ("eventlog/test_scan.py",)
 STRETCH = ("eventlog/test_stretch.py",)
 FOLD = ("eventlog/test_fold.py",)
+METRICS = ("eventlog/test_metrics.py",)
 JOURNAL = ("eventlog/test_journal.py",)
 STATES = ("durability/test_crash_states.py",)
 NTH_CALL = ("durability/test_nth_call.py",)
@@ -200,8 +201,43 @@ MUTANTS = [
     Mutant(
         "an eval goes with the iteration that one resumes from",
         "fold.py",
-        'self._take_back(self._evals, "evals", to_iter + 1)',
-        'self._take_back(self._evals, "evals", to_iter)',
+        "self._take_back_evals(to_iter + 1)",
+        "self._take_back_evals(to_iter)",
+        FOLD,
+    ),
+    Mutant(
+        "a large row is parsed and encoded whole each time that it is returned to",
+        "metrics.py",
+        "if row is None or (row.is_returned_to and len(row.values) > _LARGE):",
+        "if row is None:",
+        METRICS,
+    ),
+    Mutant(
+        "what was not finite inside a value is so for ever",
+        "metrics.py",
+        'inside = f"{name}."',
+        'inside = f"{name}.."',
+        METRICS,
+    ),
+    Mutant(
+        "the figures are not those of a value that was logged anew",
+        "metrics.py",
+        "self._is_stale = self._is_stale or not row.values.keys().isdisjoint(values)",
+        "self._is_stale = self._is_stale and not row.values.keys().isdisjoint(values)",
+        METRICS,
+    ),
+    Mutant(
+        "rows of steps that descend are all moved for each of them",
+        "step_rows.py",
+        "if len(self._steps[k]) >= 2 * _BLOCK:",
+        "if len(self._steps[k]) < 0:",
+        METRICS,
+    ),
+    Mutant(
+        "a second file of an iteration replaces the first",
+        "fold.py",
+        'replaced = self._checkpoints.get(row["iter"], {}).pop(path, None)',
+        'replaced = self._checkpoints.pop(row["iter"], {}).pop(path, None)',
         FOLD,
     ),
 ]

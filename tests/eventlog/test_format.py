@@ -1,4 +1,4 @@
-"""FORMAT.md is the law: its example, its kinds and its tables are what the code does."""
+"""FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
 
 import re
 import zlib
@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog import report
+from eventlog import fold, metrics, report
 from eventlog.ledger import DEFECTS
-from eventlog.record import MAX_LINE_BYTES, TRAILER_BYTES, decode, encode
+from eventlog.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
 from eventlog.run import KEYS
+from eventlog.scan import _MAX_STARTS
+from eventlog.segment import encode_header, header_fields, parse_segment_name, segment_name
+from tests.strategies import T
 
 FORMAT = Path(eventlog.__file__).with_name("FORMAT.md").read_text()
 
@@ -39,6 +42,80 @@ def test_the_worked_example_has_the_bytes_and_the_checksum_it_says():
 
 def test_the_limit_of_a_line_is_the_one_in_the_code():
     assert f"at most {MAX_LINE_BYTES:,} bytes" in FORMAT
+
+
+def section(title):
+    return FORMAT.split(f"# {title}\n")[1].split("\n## ")[0]
+
+
+def words(text):
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_reserved_names_are_those_of_the_code():
+    sentence = re.search(r"The names (.*?)\s+are reserved", section("Values"), re.DOTALL)[1]
+
+    assert words(sentence) == RESERVED
+
+
+def test_the_names_of_segments_are_those_of_the_code():
+    pattern = re.search(r"`<run>` is the first (\d+) characters", section("Segments"))
+    new, old = re.search(r"(run_\S+\.segment)\n +(\S+)", section("Segments")).groups()
+    stem, run, s, number, _ = new.split(".")
+
+    assert segment_name(stem, run + "0" * 24, s, int(number)) == new
+    assert parse_segment_name(new, stem) == (int(number), s, run)
+    assert int(pattern[1]) == len(run)
+    older = old.replace("<stem>", stem).replace("<s>", s).replace("<k>", number)
+    assert parse_segment_name(older, stem) == (int(number), s, "")
+
+
+def test_the_header_of_a_segment_has_the_fields_that_are_listed():
+    line = encode_header(
+        run_id="r", journal="j.jsonl", session="a1a1a1a1", number=0, first_n=7, s="b2b2b2b2", t=T
+    )
+    record = decode(line[:-1])
+    listed = re.search(r"is its \*\*header\*\*.*?\. It tells", section("Segments"), re.DOTALL)[0]
+
+    assert header_fields(record) == record.fields
+    assert set(record.fields) == words(listed) - {"s", "event", "segment", "n"}
+
+
+def test_the_limits_of_a_reader_are_those_of_the_code():
+    assert f"the {_MAX_STARTS} nearest starts" in " ".join(FORMAT.split())
+    assert f"the first {metrics.NAMES_MAX:,} `names`" in " ".join(FORMAT.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("iter", fold._ITERATION),
+        ("eval", fold._EVAL | {"timestamp": ""}),
+        ("checkpoint", fold._CHECKPOINT | {"timestamp": ""}),
+    ],
+)
+def test_the_rows_have_the_fields_that_are_listed_in_their_order(kind, fields):
+    rows = re.findall(
+        rf"^\| `{kind}` i, .*\| (`.*) \|$|^\| `{kind}` i \| .*\| (`.*) \|$", FORMAT, re.M
+    )
+    (row,) = [first or second for first, second in rows]
+
+    listed = dict.fromkeys(re.findall(r"`(\w+)`", row))
+    assert [name for name in listed if name in fields] == [*fields]
+
+
+def test_every_kind_that_the_fold_knows_is_listed():
+    table = FORMAT.split("| kind | fields |")[1].split("\n\n")[0]
+    listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.M) for kind in words(row)}
+    source = Path(fold.__file__).read_text()
+    known = {
+        k
+        for case in re.findall(r"case (\".*?)(?: if .*)?:", source)
+        for k in words(case.replace('"', "`"))
+    }
+
+    assert {"iter", "metrics", "close"} <= known <= listed
+    assert {"segment", "ignored", "lost_tail", "gap", "io_error"} <= listed
 
 
 def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():
