@@ -86,8 +86,8 @@ def _read_once(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None
         if size_bytes > 0 and note_hole is not None:
             note_hole(offset, size_bytes)
         return bytes(max(0, size_bytes))
-    half = max(to_next, size_bytes // 2 // SECTOR_BYTES * SECTOR_BYTES)
-    return read_at(fd, offset, half, note_hole)
+    middle = (offset + size_bytes // 2) // SECTOR_BYTES * SECTOR_BYTES
+    return read_at(fd, offset, max(to_next, middle - offset), note_hole)
 
 
 def read_chunks(
@@ -132,8 +132,9 @@ def read_all(path: Path) -> bytes:
 
 def rfind(fd: int, mark: bytes, end: int) -> int:
     """Where `mark` stands last before `end`, as `bytes.rfind`; -1: nowhere."""
+    window = max(CHUNK_BYTES * 8, 2 * len(mark))
     while end > 0:
-        begin = max(0, end - CHUNK_BYTES * 8)
+        begin = max(0, end - window)
         at = read_at(fd, begin, end - begin).rfind(mark)
         if at >= 0:
             return begin + at
@@ -145,7 +146,8 @@ def rfind(fd: int, mark: bytes, end: int) -> int:
 
 def find(fd: int, mark: bytes, begin: int) -> int:
     """Where `mark` stands first from `begin` on, as `bytes.find`; -1: nowhere."""
-    while data := read_at(fd, begin, CHUNK_BYTES * 8):
+    window = max(CHUNK_BYTES * 8, 2 * len(mark))
+    while data := read_at(fd, begin, window):
         at = data.find(mark)
         if at >= 0:
             return begin + at

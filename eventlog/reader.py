@@ -30,6 +30,9 @@ def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
     return Reader(Path(path)).read_on(to_the_end=True)
 
 
+_LATEST = "~"  # behind every time, as text
+
+
 class Aside(NamedTuple):
     """A file that has the content of an event too large for a line, as that line says."""
 
@@ -73,11 +76,12 @@ class Reader:
         self._closed_folders: dict[Path, OSError] = {}
         self._candidates: dict[Path, Candidate] = {}
         self._by_session: dict[str, list[Candidate]] = {}
+        self._read_now: set[Path] = set()
         self._expected: dict[tuple[str, str], _Expected] = {}
         self._in_journal: set[str] = set()  # sessions with segments that have records there too
         self._alone: dict[str, SessionStart] = {}  # those that stand in segments alone
         self._order: list[str] = []  # of all sessions, where some do
-        self._annotations: list[str] = []  # sessions that are not the run's own, by time
+        self._last_of_all: list[str] = []  # annotators by time, then those without a record
         self._run_id: str | None = None
         self._sessions: dict[str, None] = {}  # those whose records were given, in order
         self._last_n: dict[str, int] = {}  # of those that were given from segments
@@ -113,7 +117,8 @@ class Reader:
         read = {self.path: self.end}
         read |= {path: scanner.size_bytes for path, scanner in self._segments.items()}
         self._look()
-        there = [self.path, *(c.path for s in self._by_session for c in self._ours(s))]
+        ours = (c for s in self._by_session for c in self._ours(s) if c.error is None)
+        there = [self.path, *(c.path for c in ours)]
         return any(_size_of(path) not in (None, read.get(path)) for path in there)
 
     @property
@@ -219,6 +224,7 @@ class Reader:
         """As `read_on`, and many iterations at once where nothing is unusual about them."""
         now = os.stat(self.path)
         self._identity = (now.st_dev, now.st_ino)
+        self._read_now.clear()
         self._look()
         self._plan()
         journal = self._read(self.path, self.journal, to_the_end, self._start)
@@ -237,9 +243,13 @@ class Reader:
             yield from self._by_number(s, [whole, *segments]) if segments else whole
             done.add(s)
         self._plan()
-        left = [s for s in self._sessions if s not in done]
-        for s in dict.fromkeys([*left, *self._alone_before(None), *self._annotations]):
-            yield from self._give_segments(s, to_the_end)
+        if to_the_end and not self._start:  # also those of whose sessions nothing is given
+            self._last_of_all += [s for s in self._by_session if s in self._in_journal]
+        for s in dict.fromkeys([*self._sessions, *self._alone_before(None), *self._last_of_all]):
+            for record in self._give_segments(s, to_the_end):
+                # Of a folder that was named too late, by the session itself.
+                self.is_misordered = self.is_misordered or s in done
+                yield record
         given = [s for s in self._sessions if s in self._order]
         right = [s for s in self._order if s in self._sessions]
         self.is_misordered = self.is_misordered or given != right
@@ -274,11 +284,12 @@ class Reader:
         return [
             self._read_segment(candidate, to_the_end)
             for candidate in self._ours(s)
-            if candidate.error is None
+            if candidate.error is None and candidate.path not in self._read_now
         ]
 
     def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Stretch]:
         path = candidate.path
+        self._read_now.add(path)
         scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
         try:
             yield from self._read(path, scanner, to_the_end)
@@ -390,9 +401,11 @@ class Reader:
         for s in self._by_session:
             ours = self._ours(s)
             first = next((c.first for c in ours if c.first is not None and c.error is None), None)
-            if first is None or s in self._in_journal or s == new:
+            if s in self._in_journal or s == new:
                 continue
-            if "annotates" in first.fields:
+            if first is None:
+                notes.append((_LATEST, s))
+            elif "annotates" in first.fields:
                 notes.append((first.t, s))
             elif s in self._alone:
                 alone[s] = self._alone[s]
@@ -400,7 +413,7 @@ class Reader:
                 self._in_journal.add(s)
             else:
                 alone[s] = session_start(first)
-        self._annotations = [s for _, s in sorted(notes)]
+        self._last_of_all = [s for _, s in sorted(notes)]
         if alone and (alone.keys() != self._alone.keys() or new not in (None, *self._order)):
             self._order = in_order(starts_in(self.path, self._run_id), [*alone.values()])
         self._alone = alone
