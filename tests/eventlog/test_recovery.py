@@ -1,4 +1,4 @@
-"""What may be repaired and opened for writing: a journal of ours that nobody writes, and no more."""
+"""What may be repaired: a journal of ours that nobody writes, and nothing else."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def state(folder):
         ("notes.txt", NOTES),
         ("notes.jsonl", NOTES),
         ("dataset.jsonl", DATASET),
-        ("zeros.jsonl", bytes(5000)),
+        ("zeros.jsonl", bytes(2 << 20)),
         ("half.jsonl", b'{"name": "x", "n":0'),
         ("noise.jsonl", bytes(range(256)) * 700),
     ],
