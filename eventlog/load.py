@@ -59,7 +59,11 @@ class Folding:
 
     def _writes_without_lock(self) -> bool:
         session = next(reversed(self.fold.sessions.values()), None)
-        return session is not None and not session.status and writes_without_lock(session.opened)
+        return (
+            session is not None
+            and not session.status
+            and writes_without_lock(session.opened, session.started)
+        )
 
     def read_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> None:
         """Fold in what the journal has more than before; all of it anew if it changed behind.

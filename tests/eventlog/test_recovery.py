@@ -240,6 +240,15 @@ def test_such_a_session_that_closed_does_not_run(tmp_path):
     assert eventlog.load_run(path).status == "completed"
 
 
+def test_a_process_that_began_before_the_session_is_the_one_of_its_number(tmp_path):
+    """Where `pid_started` is not said: numbers are given anew only when a process has ended."""
+    before, after = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+
+    assert process_lives(here(pid_started=None), after) is True
+    assert process_lives(here(pid_started=None), before) is False
+    assert process_lives(here(pid_started=None)) is None
+
+
 @pytest.mark.parametrize(
     "other",
     [
