@@ -40,6 +40,7 @@ FORMAT.md is the specification.
 from typing import Any
 
 from eventlog.active_run import ActiveRun
+from eventlog.alive import is_alive
 from eventlog.annotate import Annotator, annotate
 from eventlog.compact import compact
 from eventlog.disk import atomic_write, is_locked
@@ -48,6 +49,7 @@ from eventlog.errors import (
     JournalClosed,
     JournalLocked,
     NewerFormat,
+    NotAJournal,
     RecordTooLarge,
     UnreadableRun,
 )
@@ -74,6 +76,7 @@ __all__ = [
     "JournalLocked",
     "Ledger",
     "NewerFormat",
+    "NotAJournal",
     "Reader",
     "Record",
     "RecordTooLarge",
@@ -88,6 +91,7 @@ __all__ = [
     "find_ranks",
     "finish",
     "init",
+    "is_alive",
     "is_locked",
     "load_run",
     "log",

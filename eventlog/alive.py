@@ -2,7 +2,9 @@
 
 import os
 import socket
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,19 @@ def is_alive(path: Path) -> bool:
         opened = unclosed_session(path)
     except OSError:
         return False
-    return opened is not None and writes_without_lock(opened.fields)
+    return opened is not None and writes_without_lock(opened.fields, opened.t)
 
 
-def writes_without_lock(opened: Mapping[str, Any]) -> bool:
-    """Whether the session of this `open` event has no lock to show, and its process lives."""
-    return opened.get("has_lock") is False and process_lives(opened) is True
+def writes_without_lock(opened: Mapping[str, Any], t: str) -> bool:
+    """Whether the session of this `open` event of time `t` has no lock, and its process lives."""
+    return opened.get("has_lock") is False and process_lives(opened, t) is True
 
 
-def process_lives(opened: Mapping[str, Any]) -> bool | None:
-    """Whether the process of this `open` event lives; None: nobody can tell from here."""
+def process_lives(opened: Mapping[str, Any], t: str = "") -> bool | None:
+    """Whether the process of this `open` event lives; None: nobody can tell from here.
+
+    Without `pid_started` in it, a process of that number that began before `t` is the one.
+    """
     pid = opened.get("pid")
     if opened.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0:
         return None
@@ -49,8 +54,19 @@ def process_lives(opened: Mapping[str, Any]) -> bool | None:
         return False
     started = opened.get("pid_started")
     if started is None:
-        return None  # the number may belong to another process by now
+        return _began_before(began, t)
     return bool(started == began)
+
+
+def _began_before(began: int, t: str) -> bool | None:
+    """Whether a process that began so many clock ticks after boot was there at time `t`."""
+    try:
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+        opened_s = datetime.fromisoformat(t).timestamp()
+    except (OSError, ValueError, OverflowError):
+        return None  # the number may belong to another process by now
+    began_s = time.time() - uptime_s + began / os.sysconf("SC_CLK_TCK")
+    return began_s <= opened_s + 0.1
 
 
 def this_boot() -> str | None:

@@ -67,14 +67,17 @@ def _journal_part(run_json: Path) -> Any:
         os.close(fd)
 
 
-def fewer_records(known: Known, ledger: Ledger, sessions: Iterable[str]) -> Iterator[Defect]:
+def fewer_records(
+    known: Known, ledger: Ledger, sessions: Iterable[str], others: set[str]
+) -> Iterator[Defect]:
     """The records of a run JSON that are in no file any more, and that no gap counts.
 
-    `sessions`: those of the run now; what else it has are annotations.
+    `sessions`: those of the run now; what else it has are annotations. `others`: sessions of
+    other runs, which earlier versions took for the run's where they had one fallback folder.
     """
     for s, n in known.sessions.items():
         lost = n - ledger.n_admitted(s) - ledger.lost_of(s)
-        if lost > 0:
+        if lost > 0 and s not in others:
             yield _fewer(known, lost, n, s)
     n_annotations = ledger.n_records - sum(map(ledger.n_admitted, sessions))
     lost = known.n_annotations - n_annotations

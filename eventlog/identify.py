@@ -67,7 +67,7 @@ def _holds_records(path: Path) -> bool:
     return (
         bool(scanner.finish())
         or not begin
-        or (n_foreign <= MAX_LINE_BYTES and _is_cut_line(path.read_bytes()))
+        or (path.stat().st_size <= MAX_LINE_BYTES and _is_cut_line(path.read_bytes()))
     )
 
 

@@ -59,16 +59,21 @@ class Folding:
 
     def _writes_without_lock(self) -> bool:
         session = next(reversed(self.fold.sessions.values()), None)
-        return session is not None and not session.status and writes_without_lock(session.opened)
+        return (
+            session is not None
+            and not session.status
+            and writes_without_lock(session.opened, session.started)
+        )
 
-    def read_on(self, *, to_the_end: bool) -> None:
+    def read_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> None:
         """Fold in what the journal has more than before; all of it anew if it changed behind.
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
+        `most_bytes`: about where to stop for this time; what is left is read by the next call.
         """
         if self.reader.is_outdated:
             self._forget()
-        self._read_on(to_the_end)
+        self._read_on(to_the_end, most_bytes)
         if self.reader.is_misordered:  # a file turned up whose records belong before others
             self._forget()
             self._read_on(to_the_end)
@@ -77,9 +82,9 @@ class Folding:
         self.reader.restart()
         self.fold = Fold(with_rows=self._with_rows)
 
-    def _read_on(self, to_the_end: bool) -> None:
+    def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:
         self._evidence.clear()
-        for item in self.reader.read_stretches_on(to_the_end=to_the_end):
+        for item in self.reader.read_stretches_on(to_the_end=to_the_end, most_bytes=most_bytes):
             if isinstance(item, Stretch):
                 self.fold.add_stretch(item)
             else:
@@ -92,7 +97,8 @@ class Folding:
         """
         if with_content not in self._evidence:
             asides = aside_defects(self.reader, with_content=with_content)
-            fewer = fewer_records(self._known, self.reader.ledger, self.fold.sessions)
+            reader = self.reader
+            fewer = fewer_records(self._known, reader.ledger, self.fold.sessions, reader.others)
             self._evidence[with_content] = [*asides, *fewer]
         return [*self.reader.defects, *self._evidence[with_content]]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from eventlog.blocks import check_is_file
 from eventlog.errors import EventlogError
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
@@ -66,6 +67,7 @@ def opening(path: Path) -> Record | None:
     """The `open` event that says whose a journal is: its first line, or where that is damaged the
     latest one; None: it is no journal."""
     with contextlib.suppress(OSError, ValueError):
+        check_is_file(path)  # a FIFO of that name would wait for its other end
         with open(path, "rb") as file:
             line = file.readline(MAX_LINE_BYTES)
         record = decode(line.rstrip(b"\n"))

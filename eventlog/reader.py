@@ -132,6 +132,11 @@ class Reader:
         return [c.path for s in self._by_session if s in sessions for c in self._ours(s)]
 
     @property
+    def others(self) -> set[str]:
+        """Sessions of other runs, whose segments have the name of this one's journal."""
+        return {s for s in self._by_session if not self._ours(s)}
+
+    @property
     def folders(self) -> list[Path]:
         """The folders in which the run's files may stand: the journal's first."""
         return [*self._folders]
@@ -221,14 +226,20 @@ class Reader:
         """
         return singly(self.read_stretches_on(to_the_end=to_the_end))
 
-    def read_stretches_on(self, *, to_the_end: bool) -> Iterator[Record | Stretch]:
-        """As `read_on`, and many iterations at once where nothing is unusual about them."""
+    def read_stretches_on(
+        self, *, to_the_end: bool, most_bytes: int | None = None
+    ) -> Iterator[Record | Stretch]:
+        """As `read_on`, and many iterations at once where nothing is unusual about them.
+
+        `most_bytes`: about where to stop for this time, as long as the run has no segments.
+        """
         now = os.stat(self.path)
         self._identity = (now.st_dev, now.st_ino)
         self._read_now.clear()
         self._look()
         self._plan()
-        journal = self._read(self.path, self.journal, to_the_end, self._start)
+        most_bytes = None if self._by_session else most_bytes
+        journal = self._read(self.path, self.journal, to_the_end, self._start, most_bytes)
         done = set()
         for s, group in groupby(journal, key=attrgetter("s")):
             first = next(group)
@@ -269,8 +280,14 @@ class Reader:
         return [c for c in self._ours(s) if c.error is None and c.path not in self._read_now]
 
     def _read(
-        self, path: Path, scanner: Scanner, to_the_end: bool, start: int = 0
+        self,
+        path: Path,
+        scanner: Scanner,
+        to_the_end: bool,
+        start: int = 0,
+        most_bytes: int | None = None,
     ) -> Iterator[Record | Stretch]:
+        last = None if most_bytes is None else scanner.size_bytes + most_bytes
         scanner.forget_pending()  # it may be a torn line that was cut since
         file = scanner.file
 
@@ -281,6 +298,8 @@ class Reader:
             for item in scanner.feed_on(chunk):
                 self._note(item, path.parent, file)
                 yield item
+            if last is not None and scanner.size_bytes >= last:
+                return
         if to_the_end:
             for record in scanner.finish():
                 self._note(record, path.parent, file)

@@ -56,7 +56,7 @@ def _not_cut(fd: int, why: str) -> dict[str, Any] | None:
 def _check_nobody_writes(path: Path) -> None:
     """Where the file system has no locks: the process that wrote it last must be gone."""
     opened = unclosed_session(path)
-    if opened is not None and process_lives(opened.fields) is not False:
+    if opened is not None and process_lives(opened.fields, opened.t) is not False:
         who = f"process {opened.fields.get('pid')} on {opened.fields.get('host')}"
         raise JournalLocked(
             f"{path}: may be written by {who}: the file system has no locks that would tell. "

@@ -32,6 +32,10 @@ STRETCH = ("eventlog/test_stretch.py",)
 FOLD = ("eventlog/test_fold.py",)
 METRICS = ("eventlog/test_metrics.py",)
 JOURNAL = ("eventlog/test_journal.py",)
+BLOCKS = ("eventlog/test_blocks.py",)
+SEGMENTS = ("eventlog/test_segments.py",)
+MISSING = ("eventlog/test_missing.py",)
+RECOVERY = ("eventlog/test_recovery.py",)
 STATES = ("durability/test_crash_states.py",)
 NTH_CALL = ("durability/test_nth_call.py",)
 
@@ -144,7 +148,7 @@ MUTANTS = [
     Mutant(
         "the run JSON outlives its journal",
         "compact.py",
-        "        _sync_journal(folding.reader.files, disk)\n",
+        "    _sync_journal(folding.reader.files, disk)\n",
         "",
         STATES,
     ),
@@ -189,6 +193,55 @@ MUTANTS = [
         'return "duplicate" if known == crc else "conflict"',
         'return "duplicate"',
         SCAN,
+    ),
+    Mutant(
+        "an unreadable sector ends the reading",
+        "blocks.py",
+        "        if error.errno not in _UNREADABLE:\n",
+        "        if True:\n",
+        BLOCKS,
+    ),
+    Mutant(
+        "a segment of another run is taken",
+        "candidates.py",
+        "        if self.run and self.run != short_run_id(run_id):\n            return True\n",
+        "",
+        SEGMENTS,
+    ),
+    Mutant(
+        "a missing segment costs nothing",
+        "reader.py",
+        "return 0 if s in self.closed else None",
+        "return 0",
+        MISSING,
+    ),
+    Mutant(
+        "the content of a large event is not compared",
+        "evidence.py",
+        "if digest.hexdigest() != aside.sha256:",
+        "if False:",
+        MISSING,
+    ),
+    Mutant(
+        "a lost tail is forgotten",
+        "ledger.py",
+        "            self._note_lost_tail(record, file)\n",
+        "            pass\n",
+        MISSING,
+    ),
+    Mutant(
+        "the clock decides where a session belongs",
+        "order.py",
+        "    while at < len(order) and _is_smaller(order[at], start):\n        at += 1\n",
+        "    while at < len(order) and order[at].t < start.t:\n        at += 1\n",
+        SEGMENTS,
+    ),
+    Mutant(
+        "a file that is no journal is recovered",
+        "identify.py",
+        "    if not _holds_records(path):\n",
+        "    if False:\n",
+        RECOVERY,
     ),
     Mutant("a gap is one too large", "ledger.py", "lost=n - end", "lost=n - end + 1", SCAN),
     Mutant(

@@ -129,7 +129,7 @@ def test_an_error_that_is_not_the_disks_is_no_hole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "pread", stale)
 
-    with pytest.raises(OSError, match="[Ss]tale"):
+    with pytest.raises(OSError, match="tale"):
         list(read_chunks(path))
 
 

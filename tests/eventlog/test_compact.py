@@ -1,6 +1,7 @@
 """The compactor: the run JSON is always a whole one, and nobody has to run anything."""
 
 import errno
+import fcntl
 import os
 import random
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 
 import orjson
 import pytest
@@ -20,6 +22,7 @@ from eventlog.compact import follow, run_path
 from eventlog.compactor import start_follower
 from eventlog.disk import Disk
 from tests.disks import RefusingDisk
+from tests.strategies import line
 
 
 def write_run(folder, n=30, **more):
@@ -318,3 +321,36 @@ def test_whoever_folds_while_the_run_ends_does_not_leave_it_running(tmp_path):
 
     assert written.status == "completed"
     assert status_in(run.run_path) == "completed"
+
+
+def test_the_compactor_keeps_to_its_share_of_a_core_however_fast_events_come(tmp_path, monkeypatch):
+    """Reading included: 15,000 events a second for eight seconds."""
+    lines = [line(n, iter=n, loss=1.5, time_ms=50.25, mfu=3.5) for n in range(1, 15_000 * 8)]
+    room = import_module("eventlog.compact")
+    used = []
+
+    def ended(pipe, timeout_s, ended=room._ended):
+        is_over = ended(pipe, timeout_s)
+        used[:] = [time.thread_time()]
+        return is_over
+
+    monkeypatch.setattr(room, "_ended", ended)
+    path = tmp_path / "run.jsonl"
+    with open(path, "ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(line(0, event="open", format=1, run_id="r"))
+        read_end, write_end = os.pipe()
+        begun = time.monotonic()
+        with os.fdopen(read_end, "rb", buffering=0) as until:
+            thread = threading.Thread(target=lambda: follow(path, every=100, until=until))
+            thread.start()
+            for k in range(0, len(lines), 1500):
+                file.write(b"".join(lines[k : k + 1500]))
+                time.sleep(max(0.0, begun + k / 15_000 - time.monotonic()))
+            lasted_s = time.monotonic() - begun
+            os.close(write_end)
+            file.close()
+            thread.join()
+
+    assert used[0] < 0.035 * lasted_s
+    assert len(orjson.loads(run_path(path).read_bytes())["training_iterations"]) == len(lines)

@@ -569,3 +569,33 @@ def test_the_guides_search_for_the_best_run_works(home, tmp_path):
 
     done = subprocess.run(["bash", "-c", FIND_BEST], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("out/format_1.json: 2.625\n", "")
+
+
+# ---- summaries of files that others wrote
+
+
+def foreign(path, **document):
+    path.write_text(json.dumps(document))
+    return load_run(path).summary
+
+
+def test_a_best_loss_that_stands_for_none_is_computed_anew_from_the_evals(tmp_path):
+    """nanoGPT begins with best_val_loss = 1e9, and old loggers wrote that into the file."""
+    summary = foreign(
+        tmp_path / "old.json",
+        training_iterations=[{"iter": 0, "loss": 3.0}],
+        eval_steps=[{"iter": 0, "val_loss": 2.75}],
+        summary={"best_val_loss": 1e9, "final_train_loss": 99.0, "note": "kept"},
+    )
+
+    assert summary["best_val_loss"] == 2.75
+    assert summary["final_train_loss"] == 3.0
+    assert summary["note"] == "kept"
+
+
+def test_a_file_without_evals_has_no_best_loss_whatever_it_says(tmp_path):
+    summary = foreign(
+        tmp_path / "old.json", training_iterations=[{"iter": 0}], summary={"best_val_loss": 1e9}
+    )
+
+    assert summary["best_val_loss"] is None

@@ -1,4 +1,4 @@
-"""What may be repaired and opened for writing: a journal of ours that nobody writes, and no more."""
+"""What may be repaired: a journal of ours that nobody writes, and nothing else."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def state(folder):
         ("notes.txt", NOTES),
         ("notes.jsonl", NOTES),
         ("dataset.jsonl", DATASET),
-        ("zeros.jsonl", bytes(5000)),
+        ("zeros.jsonl", bytes(2 << 20)),
         ("half.jsonl", b'{"name": "x", "n":0'),
         ("noise.jsonl", bytes(range(256)) * 700),
     ],
@@ -238,6 +238,15 @@ def test_such_a_session_that_closed_does_not_run(tmp_path):
 
     assert not is_alive(path)
     assert eventlog.load_run(path).status == "completed"
+
+
+def test_a_process_that_began_before_the_session_is_the_one_of_its_number(tmp_path):
+    """Where `pid_started` is not said: numbers are given anew only when a process has ended."""
+    before, after = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+
+    assert process_lives(here(pid_started=None), after) is True
+    assert process_lives(here(pid_started=None), before) is False
+    assert process_lives(here(pid_started=None)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""A disk that cannot read a part of a journal: a real file system on a device with a real error.
+
+The device is a file in which the blocks behind one of the journal's are cut off: the kernel
+answers EIO for them, as for a sector that has gone bad.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from eventlog.cli import main
+from eventlog.load import load_run
+from eventlog.report import COMPLETE, LOSS
+from tests.durability.filesystems import Unavailable, ext4
+from tests.eventlog.test_missing import iters, opening
+from tests.strategies import SESSIONS
+
+FIBMAP = 1
+BLOCK_BYTES = 4096
+A, *_ = SESSIONS
+
+
+def block_on_device(fd, block):
+    """Where a block of a file stands on its device, in blocks."""
+    return struct.unpack("i", fcntl.ioctl(fd, FIBMAP, struct.pack("i", block)))[0]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    try:
+        with ext4(tmp_path, 64 << 20) as disk:
+            yield disk
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def test_a_journal_is_read_up_to_and_around_what_the_disk_cannot_read(disk, capsys):
+    path = disk.path / "run.jsonl"
+    data = opening() + iters(A, 1, 4000)
+    path.write_bytes(data)
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    last = len(data) // BLOCK_BYTES - 3
+    end = block_on_device(fd, last)
+    if max(block_on_device(fd, k) for k in range(last)) > end:
+        pytest.skip("the file system scattered the journal")
+    try:
+        os.truncate(disk.image, end * BLOCK_BYTES)
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        numbers = []
+        try:
+            os.pread(fd, BLOCK_BYTES, last * BLOCK_BYTES)
+        except OSError as error:
+            numbers.append(error.errno)
+        if not numbers:
+            pytest.skip("the device gives zeros for what its file does not have")
+        assert numbers == [errno.EIO]
+
+        codes = {c: main([c, str(path)]) for c in ("verify", "tail", "status", "cat")}
+        run = load_run(path)
+    finally:
+        os.truncate(disk.image, 64 << 20)
+        os.close(fd)
+
+    assert codes == {"verify": LOSS, "tail": COMPLETE, "status": COMPLETE, "cat": COMPLETE}
+    out = capsys.readouterr().out
+    assert "unreadable" in out
+    assert data[: last * BLOCK_BYTES].count(b"\n") - 1 <= len(run.training_iterations) < 4000
