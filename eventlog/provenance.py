@@ -16,7 +16,6 @@ file-system monitor, no pager and no download, asks for nothing, and is ended wi
 started when its time is over.
 """
 
-import contextlib
 import os
 import platform
 import re
@@ -30,6 +29,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
+
+from eventlog.interruption import ignoring, is_interruption
 
 GIT_WAIT_S = 0.5
 _FILE_MAX_BYTES = 64 << 20  # of a repository's packed-refs, the largest file that is read
@@ -118,7 +119,7 @@ class _Git:
 
     def __enter__(self) -> "_Git":
         if self._git_dir is not None:
-            with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+            with ignoring(OSError, ValueError, subprocess.SubprocessError):
                 self._process = subprocess.Popen(
                     [*_GIT, "-C", str(self._folder), *_STATUS],
                     stdin=subprocess.DEVNULL,
@@ -134,9 +135,9 @@ class _Git:
         if process is None:
             return
         if process.returncode is None:  # not even reaped: the group's number is still its own
-            with contextlib.suppress(OSError):
+            with ignoring(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with ignoring(subprocess.TimeoutExpired):
                 process.wait(0.2)
         if process.stdout is not None:
             process.stdout.close()
@@ -160,7 +161,7 @@ class _Git:
         if self._process is None:
             return None
         left = self._started + GIT_WAIT_S - time.monotonic()
-        with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError):
+        with ignoring(subprocess.SubprocessError, OSError, ValueError):
             printed, _ = self._process.communicate(timeout=max(left, 0.01))
             if self._process.returncode == 0:
                 return printed.decode("utf-8", "replace").splitlines()
@@ -190,7 +191,7 @@ def _find_git_dir(folder: Path) -> Path | None:
 def _head_commit(git_dir: Path) -> str | None:
     """The commit that is checked out, read from the repository's files."""
     common = git_dir
-    with contextlib.suppress(OSError):  # a worktree shares its references with others
+    with ignoring(OSError):  # a worktree shares its references with others
         common = git_dir / _read(git_dir / "commondir").decode("utf-8", "surrogateescape").strip()
     name = "HEAD"
     for _ in range(_SYMREFS_MAX):
@@ -205,14 +206,14 @@ def _head_commit(git_dir: Path) -> str | None:
 
 def _reference(folder: Path, name: str) -> str | None:
     """What a reference's own file says."""
-    with contextlib.suppress(OSError):
+    with ignoring(OSError):
         return _read(folder / name).decode("utf-8", "surrogateescape").strip() or None
     return None
 
 
 def _packed(folder: Path, name: str) -> str | None:
     """The commit of a reference that has no file of its own."""
-    with contextlib.suppress(OSError):
+    with ignoring(OSError):
         wanted = f" {name}".encode("utf-8", "surrogateescape")
         for line in _read(folder / "packed-refs").splitlines():
             if line.endswith(wanted):
@@ -230,5 +231,7 @@ def _read(path: Path) -> bytes:
 def _or_none(read: Callable[[], T]) -> T | None:
     try:
         return read()
-    except (OSError, ValueError, LookupError, RuntimeError):
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
+        if is_interruption(error):
+            raise
         return None
