@@ -24,6 +24,10 @@ by any name, a row a step, in the run's `metrics`. A W&B script moves by its imp
 *Annotating.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its
 own beside the journal.
 
+*Credentials.* What looks like one, by its name or its shape, is `***` before it is written: in the
+command line, the config, notes, log lines and errors. `EVENTLOG_MASK=off` and two lists of names
+change that: see `masking`.
+
 *Many ranks.* `open_run(journal=..., rank=3)` gives a rank a journal of its own beside the run's;
 `find_ranks` finds them.
 
@@ -33,8 +37,8 @@ tail is moved aside first, so that nothing is ever glued to it.
 The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to records) know
 no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
 that touches the disk; `load`, `compact`, `session` and `annotate` put them together, `face`
-puts other trackers' names on that; `cli` is thin.
-FORMAT.md is the specification.
+puts other trackers' names on that; `provenance` says where a run comes from, `masking` what is not
+written, `text` how it is printed; `cli` is thin. FORMAT.md is the specification.
 """
 
 from typing import Any
@@ -57,12 +61,15 @@ from eventlog.face import finish, init, log, module_attribute
 from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
+from eventlog.masking import mask, mask_command, mask_text
+from eventlog.masking_names import Masking
 from eventlog.ranks import find_ranks
 from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
 from eventlog.scan import Scanner
 from eventlog.session import Session, open_run
+from eventlog.text import print_lines, printable, printable_json
 
 __all__ = [
     "FORMAT",
@@ -75,6 +82,7 @@ __all__ = [
     "JournalClosed",
     "JournalLocked",
     "Ledger",
+    "Masking",
     "NewerFormat",
     "NotAJournal",
     "Reader",
@@ -95,7 +103,13 @@ __all__ = [
     "is_locked",
     "load_run",
     "log",
+    "mask",
+    "mask_command",
+    "mask_text",
     "open_run",
+    "print_lines",
+    "printable",
+    "printable_json",
     "scan",
 ]
 

@@ -31,9 +31,11 @@ from eventlog.identify import may_be_journal
 from eventlog.load import JOURNAL_SUFFIX, Folding
 from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
+from eventlog.record import printable_line
 from eventlog.recovery import recover
 from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name
 from eventlog.tail import tail
+from eventlog.text import print_lines, printable, printable_json
 
 _SUFFIXES = (JOURNAL_SUFFIX, RANK_SUFFIX)
 PROGRESS_FROM = 4  # files; fewer are done before a bar can be read
@@ -165,9 +167,9 @@ def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
     folding = Folding(path, known=known_from(run_path(path)))
     write_run(folding, with_superseded=arguments.with_superseded)
     code = report.exit_code(folding, with_content=False)
-    print(run_path(path), flush=True)
+    print_lines(printable(run_path(path)), flush=True)
     if code:
-        _say("\n".join(report.words(folding, with_content=False)))
+        _say("\n".join(map(printable, report.words(folding, with_content=False))))
     return code
 
 
@@ -214,9 +216,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             worst = max(worst, report.IO_ERROR)
             continue
         if arguments.json:
-            print(orjson.dumps(report.report(folding)).decode(), flush=True)
+            print_lines(printable_json(orjson.dumps(report.report(folding)).decode()), flush=True)
         else:
-            print("\n".join(report.words(folding)), flush=True)
+            print_lines("\n".join(map(printable, report.words(folding))), flush=True)
         worst = max(worst, report.exit_code(folding))
     return worst
 
@@ -227,22 +229,22 @@ def _cat(arguments: argparse.Namespace) -> int:
     def print_records(path: Path) -> None:
         for record in Reader(path).read_on(to_the_end=True):
             if not wanted or record.event in wanted:
-                sys.stdout.buffer.write(record.line + b"\n")
+                sys.stdout.buffer.write(printable_line(record.line) + b"\n")
 
     return _for_each(_journals(arguments.paths), print_records)
 
 
 def _tail(arguments: argparse.Namespace) -> int:
     for line in tail(_newest(arguments.path), n_lines=arguments.lines, follow=arguments.follow):
-        print(line, flush=arguments.follow)
+        print_lines(line, flush=arguments.follow)
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
     def print_status(path: Path) -> None:
         told = report.status(path)
-        text = orjson.dumps(told).decode() if arguments.json else None
-        print(text or "\n".join(report.status_words(told)))
+        words = "\n".join(map(printable, report.status_words(told)))
+        print_lines(printable_json(orjson.dumps(told).decode()) if arguments.json else words)
 
     return _for_each(_journals(arguments.paths), print_status)
 
@@ -345,7 +347,7 @@ def _with_progress(paths: list[Path]) -> Iterator[Path]:
         if show:
             bar = "#" * (30 * done // len(paths))
             print(
-                f"\r\x1b[K[{bar:.<30}] {done}/{len(paths)} {path.name}",
+                f"\r\x1b[K[{bar:.<30}] {done}/{len(paths)} {printable(path.name)}",
                 end="",
                 file=sys.stderr,
                 flush=True,
@@ -363,7 +365,7 @@ def _positive(text: str) -> int:
 
 
 def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    print_lines(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from eventlog.record import (
 )
 from eventlog.repair import repair_tail
 from eventlog.segment import encode_header
+from eventlog.text import print_lines, printable
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
@@ -555,7 +556,7 @@ def _refusal(path: Path) -> str:
             f"process {told.get('pid')} on {told.get('host')} since {opened.t[:19]}Z "
             f"(session {opened.s}{': ' + command if command else ''})"
         )
-    return (
+    return printable(
         f"{path}: is being written by {who}. One journal has one writer: stop that process, "
         f"or start a new run"
     )
@@ -572,7 +573,7 @@ def say(message: str) -> None:
             poll.register(sys.stderr.fileno(), select.POLLOUT)
             if not poll.poll(0):
                 return
-        print(f"eventlog: {message}", file=sys.stderr, flush=True)
+        print_lines(f"eventlog: {message}", file=sys.stderr, flush=True)
     except Exception as error:  # somebody's stderr may raise anything
         if is_interruption(error):
             raise

@@ -22,6 +22,7 @@ import orjson
 
 from eventlog.errors import RecordTooLarge
 from eventlog.interruption import is_interruption
+from eventlog.text import printable_json
 
 FORMAT = 1
 MAX_LINE_BYTES = 1 << 20
@@ -141,6 +142,17 @@ def decode(line: bytes, offset: int = 0) -> Record | None:
         return None
     # What Record(...) does, without the Python function that a NamedTuple has for it: 0.4 µs less.
     return _new_tuple(Record, (n, s, t, event, fields, offset, line, crc))
+
+
+def printable_line(line: bytes) -> bytes:
+    """A verified line for a terminal: the same event; what it would obey is escaped as in JSON."""
+    if line.isascii() and b"\x7f" not in line:
+        return line  # JSON itself escapes the other controls
+    body = line[:-TRAILER_BYTES].decode()
+    shown = printable_json(body)
+    if shown == body:
+        return line
+    return b'%b%b%08x"}' % (shown.encode(), CRC_KEY, crc32(shown.encode()))
 
 
 def plain_json(fields: dict[str, Any]) -> bytes:

@@ -10,7 +10,8 @@ from eventlog.alive import process_lives, this_boot
 from eventlog.compact import run_path
 from eventlog.ledger import CONFLICTS, Defect
 from eventlog.load import Folding
-from eventlog.tail import one_line, remark
+from eventlog.tail import remark
+from eventlog.text import printable
 
 COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
 """Exit codes of `verify` and `compact`."""
@@ -96,7 +97,7 @@ def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
 def _remarks(folding: Folding) -> list[str]:
     """What sessions say of records that are elsewhere, were not logged, or are lost."""
     said = folding.reader.remarks
-    lines = [one_line(remark(record)) for record in said[:MAX_REMARKS]]
+    lines = [printable(remark(record)) for record in said[:MAX_REMARKS]]
     return lines + [f"and {len(said) - MAX_REMARKS:,} more of these"] * (len(said) > MAX_REMARKS)
 
 

@@ -12,10 +12,7 @@ and other threads raise passes through.
 import atexit
 import contextlib
 import os
-import platform
 import secrets
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -33,6 +30,8 @@ from eventlog.fold import MFU_UNKNOWN
 from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
+from eventlog.masking import mask_event
+from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
 from eventlog.record import FORMAT
@@ -113,7 +112,7 @@ def open_run(
             "run_id": run_id or secrets.token_hex(16),
             "run_name": name + path.stem[len(name_in_file) :],
         }
-    opening |= _origin()
+    opening |= origin()
     opening |= {
         "from_iter": from_iter,
         "started": started,
@@ -121,7 +120,7 @@ def open_run(
         "config": as_dict(config),
         "metadata": _told_from_outside() | as_dict(metadata),
     }
-    opening = {k: v for k, v in opening.items() if v is not None}
+    opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
     opening |= {"durability": durability}
     fallback = fallback or state_folder()
     if fallback is not None:
@@ -221,7 +220,7 @@ class Session:
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            self._journal.append(event, fields, urgent=event in URGENT)
+            self._journal.append(event, mask_event(event, fields), urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
             if is_interruption(error):
                 raise
@@ -237,7 +236,7 @@ class Session:
         On return the run JSON is written. A second call does nothing.
         """
         try:
-            self._journal.close({"status": status, "reason": reason} | more)
+            self._journal.close(mask_event("close", {"status": status, "reason": reason} | more))
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -361,29 +360,6 @@ def _identity_of(path: Path) -> dict[str, Any]:
     }
 
 
-def _origin() -> dict[str, Any]:
-    """Who writes: host, process, program. Never the environment's variables: they hold secrets."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "boot_id": _boot_id(),
-        "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
-        "cwd": _working_folder(),
-        "command": list(getattr(sys, "orig_argv", sys.argv)),
-        "git_commit": _git_commit(),
-        "versions": {
-            "python": platform.python_version(),
-            "orjson": orjson.__version__,
-            **{
-                name: str(sys.modules[name].__version__)
-                for name in ("torch", "numpy")
-                if hasattr(sys.modules.get(name), "__version__")
-            },
-        },
-        "platform": platform.platform(),
-    }
-
-
 def _told_from_outside() -> dict[str, Any]:
     """Metadata of whoever started this program, such as the sweep that the run is part of."""
     words = os.environ.get(METADATA_VARIABLE)
@@ -397,42 +373,9 @@ def _told_from_outside() -> dict[str, Any]:
     return told if isinstance(told, dict) else {"told": told}
 
 
-def _working_folder() -> str | None:
-    with contextlib.suppress(OSError):  # it may have been deleted under us
-        return os.getcwd()
-    return None
-
-
 def state_folder() -> Path | None:
     """Where a program keeps what must outlive it and is nobody's business (XDG)."""
     with contextlib.suppress(RuntimeError):  # a user id without a home, as containers have
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         return Path(state) / "eventlog"
-    return None
-
-
-def _boot_id() -> str | None:
-    """Which boot of the machine this is: tells a killed process from a lost machine."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
-
-
-def _git_commit() -> str | None:
-    """The commit of the program's folder, with a `+` if tracked files differ from it."""
-    folder = Path(sys.argv[0]).resolve().parent if sys.argv and sys.argv[0] else Path.cwd()
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty=+",
-        "--exclude=*",
-    ]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-        if done.returncode == 0:
-            return done.stdout.strip()
     return None

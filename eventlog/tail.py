@@ -11,6 +11,7 @@ from typing import Any
 from eventlog.journal import last_open
 from eventlog.reader import Reader
 from eventlog.record import Record
+from eventlog.text import printable
 
 POLL_S = 0.2
 _ETA_WINDOW = 50  # iterations whose wall time, evals and saves included, the estimate rests on
@@ -36,7 +37,7 @@ class Lines:
             "segment": remark,
             "lost_tail": remark,
         }.get(record.event, self._other)
-        return one_line(f"{record.t[:10]} {record.t[11:19]}  {said(record)}")
+        return printable(f"{record.t[:10]} {record.t[11:19]}  {said(record)}")
 
     def learn(self, record: Record) -> None:
         """Take from an `open` event what later lines need, without a line of its own."""
@@ -124,7 +125,7 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
             is_shorter = os.stat(path).st_size < reader.end
             reader.restart()
             what = "is shorter than before" if is_shorter else "is not the file it was"
-            yield f"{path}: {what}; from its beginning"
+            yield printable(f"{path}: {what}; from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
 
 
@@ -161,11 +162,6 @@ def _figure(fields: dict[str, Any], key: str, form: str) -> str:
     if isinstance(value, int | float):
         return format(value, form)
     return str(_dict(fields.get("nonfinite")).get(key, "-"))
-
-
-def one_line(text: str) -> str:
-    """`text` with what a terminal would obey (line feeds, escapes) made visible."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _dict(value: Any) -> dict[str, Any]:

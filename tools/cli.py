@@ -16,6 +16,7 @@ from tools import compare, diff, ls, note, ranks, show
 from tools.live import guard, serve, watch
 from tools.pictures import plot
 from tools.runs import Refusal
+from tools.text import print
 from tools.transfer import export, imports
 from tools.tuning import tune
 from tools.vault import archive, prune, query

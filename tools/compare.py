@@ -14,6 +14,7 @@ import eventlog
 from tools import rows as rows_
 from tools import runs
 from tools.table import print_csv, print_json, print_table, with_progress
+from tools.text import print
 
 Row = dict[str, Any]
 

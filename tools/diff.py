@@ -9,6 +9,7 @@ from typing import Any
 import eventlog
 from tools import runs
 from tools.table import in_full, print_json, print_table
+from tools.text import print
 
 PARTS = ("config", "environment", "results")
 _OPENED = ("host", "user", "platform", "git_commit", "command", "cwd", "versions")

@@ -9,6 +9,7 @@ from tools import rows as rows_
 from tools import runs
 from tools.rows import Row
 from tools.table import print_csv, print_json, print_table, with_progress
+from tools.text import print
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import eventlog
 from tools import runs
+from tools.text import print, printable
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,7 +43,7 @@ def _tag(arguments: argparse.Namespace) -> int:
         eventlog.annotate(found.path, "tag", add=add, remove=remove, by=_who())
         found.run = _read_again(found.path)
     tags = found.run.journal.get("tags", []) if found.run is not None else []
-    print("\n".join(tags), end="\n" if tags else "")
+    print("\n".join(map(printable, tags)), end="\n" if tags else "")
     return 0
 
 

@@ -17,6 +17,7 @@ import eventlog
 from tools import runs
 from tools.runs import Refusal
 from tools.table import cell, one_line, print_json, print_table
+from tools.text import print
 
 # A straggler takes so much longer than the others do, and is the slowest most of the time.
 SLOWER = 1.2

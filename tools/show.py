@@ -14,6 +14,7 @@ from tools import freeform, runs
 from tools.compare import loss_of
 from tools.diff import origin
 from tools.table import in_full, one_line, print_json, print_rich
+from tools.text import print
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 SPARK_COLUMNS = 60

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,9 +13,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from tools.text import printable, printable_json
+
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _PIPE_COLUMNS = 10_000  # a pipe has no edge to wrap at
 
 
@@ -48,7 +52,9 @@ def _table(
     table = Table(box=frame, pad_edge=markdown, show_edge=markdown)
     for key, heading in columns.items():
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            printable(heading), justify="right" if numeric else "left", overflow="fold"
+        )
     for row in rows:
         cells = (_difference(row[key]) if key in signed else cell(row.get(key)) for key in columns)
         table.add_row(*(c.replace("|", "\\|") if markdown else c for c in cells))
@@ -60,7 +66,15 @@ def print_rich(what: Any, *, is_wide: bool = False) -> None:
     console = _console(is_wide=is_wide)
     with console.capture() as captured:
         console.print(what)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n"))
+    lines = (_without_foreign(line.rstrip()) for line in captured.get().split("\n"))
+    print("\n".join(lines).strip("\n"))
+
+
+def _without_foreign(line: str) -> str:
+    """A line with rich's own colours, and nothing else that a terminal obeys."""
+    return "".join(
+        part if _COLOUR.fullmatch(part) else printable(part) for part in _COLOUR.split(line)
+    )
 
 
 def _console(*, is_wide: bool) -> Console:
@@ -71,14 +85,15 @@ def _console(*, is_wide: bool) -> Console:
 def print_json(rows: Iterable[Row]) -> None:
     """One strict JSON object a line; an unknown figure is null."""
     for row in rows:
-        print(orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+        encoded = orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
+        print(printable_json(encoded.decode()))
 
 
 def print_csv(rows: Iterable[Row], columns: Iterable[str]) -> None:
     """CSV with a line of names; figures in full, an unknown one is an empty cell."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = list(columns)
-    writer.writerow(columns)
+    writer.writerow(map(printable, columns))
     writer.writerows([_csv_cell(row.get(key)) for key in columns] for row in rows)
 
 
@@ -104,7 +119,7 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return _figure(value)
     if isinstance(value, list):
-        return " ".join(map(str, value)) or "-"
+        return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))
 
 
@@ -117,6 +132,11 @@ def in_full(value: Any) -> str:
     if isinstance(value, list):
         return one_line(" ".join(map(in_full, value)))
     return one_line(str(value))
+
+
+def csv_text(text: str) -> str:
+    """A text in a cell of CSV, which may have several lines."""
+    return printable(text, keep="\n\t")
 
 
 def _difference(value: float | None) -> str:
@@ -132,10 +152,13 @@ def _figure(value: float, sign: str = "") -> str:
 
 def one_line(text: str) -> str:
     """`text` with what a terminal would obey (line feeds, escapes) made visible."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(text)
 
 
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, list | dict):
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        encoded = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return printable_json(encoded.decode())
+    if isinstance(value, str):
+        return csv_text(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -141,7 +141,7 @@ def stepwise() -> Iterator[Steps]:
         patch.setattr(secrets, "token_hex", steps.name)
         patch.setattr(secrets, "choice", lambda letters: letters[0])
         patch.setattr(session, "datetime", _FixedDay)
-        patch.setattr(session, "_origin", lambda: {"host": "h", "pid": 1})
+        patch.setattr(session, "origin", lambda: {"host": "h", "pid": 1})
         patch.setattr(session, "say", _nothing)
         patch.setattr(session, "atexit", SimpleNamespace(register=_nothing, unregister=_nothing))
         yield steps

@@ -431,3 +431,20 @@ def test_the_real_trainer_is_tuned_over_two_kills_of_the_tuner(tmp_path):
     assert {number: sessions(folder, number) for number in known} == known
     assert Counter(row["trial"] for row in rows) == Counter(range(12))
     assert rows[0]["value"] == best_of_files(folder)
+
+
+def test_a_study_whose_command_had_a_credential_asks_for_it_again(tmp_path, capsys):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "study.jsonl").touch()
+    config = {
+        "space": {"lr": "1e-4..1e-2"},
+        "command": "python t.py --hf_token=abc {args} {out_dir}",
+    }
+    with eventlog.open_run(folder, journal=folder / "study.jsonl", config=config, save_interval=0):
+        pass
+
+    assert main(["tune", str(folder)]) == 2
+
+    assert "--command: give it again" in capsys.readouterr().err
+    assert b"abc" not in (folder / "study.jsonl").read_bytes()

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from tools.live.braille import Cell, Frame, Line, draw, short
 from tools.live.curves import AxisName
+from tools.text import printable
 
 AXIS_WIDTH = 7
 # On the line under a chart, the later ones above the earlier ones.
@@ -68,7 +69,7 @@ class Lines(Widget):
 def _segments(row: list[Cell]) -> Iterator[Segment]:
     """Neighbours of one style at once."""
     for style, cells in groupby(row, key=itemgetter(1)):
-        yield Segment("".join(cell for cell, _ in cells), Style.parse(style))
+        yield Segment(printable("".join(cell for cell, _ in cells)), Style.parse(style))
 
 
 class Chart(Lines):

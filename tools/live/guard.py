@@ -28,6 +28,7 @@ from tools.live.rules import RULES, STANDING, Finding, Limits, Rule, disk
 from tools.live.watched import Watched, fields_of
 from tools.runs import Refusal
 from tools.table import one_line
+from tools.text import print, printable_json
 
 LOOK_S = 15.0  # between two looks for new runs
 DISK_S = 60.0  # between two looks at the file systems
@@ -389,7 +390,7 @@ def _until_stopped(look: Callable[[], object], every_s: float) -> None:
 def line(alert: Alert, *, as_json: bool = False) -> str:
     """An alert as it is printed."""
     if as_json:
-        return orjson.dumps(alert).decode()
+        return printable_json(orjson.dumps(alert).decode())
     at = datetime.fromisoformat(alert["t"]).astimezone()
     over = " over" if alert["state"] == "over" else ""
     told = f"{at:%Y-%m-%d %H:%M:%S}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"

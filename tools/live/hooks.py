@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+import eventlog
 from tools.runs import Refusal
+from tools.text import print, printable
 
 TRIES = 3
 WAITING_MAX = 100  # alerts whose hooks are still to run; more are left out
@@ -48,7 +50,8 @@ class Hooks:
         self._end = threading.Event()
 
     def send(self, alert: Mapping[str, Any]) -> None:
-        """Begin to tell of an alert."""
+        """Begin to tell of an alert; its words may end in a terminal or in a chat."""
+        alert = {k: v if k == "path" else _shown(v) for k, v in alert.items()}
         if self.command:
             self._begin(self._run, alert)
         if self.url:
@@ -114,7 +117,7 @@ class Hooks:
                     break  # it was understood and is not wanted
             except OSError as error:
                 why = error
-        say(f"--webhook {self.url}: {why}")
+        say(f"--webhook {_without_path(self.url or '')}: {why}")
 
     def _fetch(self, request: urllib.request.Request) -> None:
         """One POST; its answer is read as long as the time lasts, and thrown away."""
@@ -125,7 +128,17 @@ class Hooks:
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """A line on stderr; the address of a webhook or a command may hold a credential."""
+    print(eventlog.mask_text(line), file=sys.stderr, flush=True)
+
+
+def _without_path(url: str) -> str:
+    """An address without what makes it a secret of whoever may post there."""
+    return str(eventlog.mask({"webhook": url})["webhook"])
+
+
+def _shown(value: Any) -> Any:
+    return printable(value, keep="\n") if isinstance(value, str) else value
 
 
 def _variable(value: Any) -> str:

@@ -366,7 +366,7 @@ class Watch(App[None]):
         self._asked = what
         ask.placeholder = {
             "where": "runs: a part of the name, or config.n_layer = 6 and best_val_loss < 4",
-            "keys": f"figures: {' '.join(self._keys())}",
+            "keys": one_line(f"figures: {' '.join(self._keys())}"),
         }[what]
         ask.value = self.where if what == "where" else ""
         ask.add_class("asked")

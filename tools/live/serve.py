@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tools import runs
 from tools.live.guard import Alert, Guard, line
 from tools.live.hooks import Hooks
+from tools.text import print
 
 if TYPE_CHECKING:
     from tools.live.web import Site

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import eventlog
 from tools import runs
+from tools.text import print
 
 KINDS = ("loss", "analysis", "eval", "compare")
 FORMS = ("png", "svg", "pdf")

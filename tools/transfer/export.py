@@ -15,6 +15,7 @@ import eventlog
 from tools import runs
 from tools.history import History, Row, Watch, load
 from tools.table import print_json, print_table
+from tools.text import print
 from tools.transfer.targets.place import Outcome
 
 try:

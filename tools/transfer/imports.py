@@ -18,6 +18,7 @@ from rich.progress import track
 import eventlog
 from tools import runs
 from tools.table import print_json, print_table
+from tools.text import print
 from tools.transfer.sources.told import USUAL, Meaning, Told
 
 FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")

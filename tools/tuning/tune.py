@@ -20,6 +20,7 @@ from tools.library import need
 from tools.ls import age
 from tools.runs import Refusal
 from tools.table import cell, print_json, print_table
+from tools.text import print, printable
 from tools.tuning import slots, space
 from tools.tuning import template as templates
 from tools.tuning.metric import Metric
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tools.tuning.study import Result, Study
 
 ROWS_LIVE = 20
+_MASK = "***"  # in place of a credential that a journal was given
 PICTURE = "study.png"
 COLUMNS = {"trial": "trial", "state": "state", "value": "value", "iter": "iter", "time_s": "time"}
 
@@ -132,6 +134,13 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     def told(flag: Any, name: str, default: Any) -> Any:
         return known.get(name, default) if flag is None else flag
 
+    for flag, name in (("command", "command"), ("args", "arguments")):
+        if getattr(arguments, flag) is None and _MASK in str(known.get(name)):
+            raise Refusal(
+                f"--{flag}: give it again: the study in {arguments.folder} keeps no credentials. "
+                f"Better: leave them in environment variables, which trials inherit"
+            )
+
     sampler = told(arguments.sampler, "sampler", "tpe")
     n_points = sum(1 for _ in wanted.grid()) if sampler == "grid" else 20
     plan = Plan(
@@ -179,7 +188,7 @@ def _watched(tuner: Tuner) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     with ExitStack() as stack:
         if console.is_terminal:
             live = Live(
@@ -202,7 +211,7 @@ def _table(tuner: Tuner) -> Any:
     told = "" if best is None else f", best {cell(best.value)} of trial {best.number}"
     table = Table(
         box=box.SIMPLE_HEAD, title_justify="left",
-        title=f"{study.name}: {n_done} of {study.n_trials} trials{told}",
+        title=f"{printable(study.name)}: {n_done} of {study.n_trials} trials{told}",
     )  # fmt: skip
     for name in ("trial", "state", study.plan.metric.name, "iter", "s", *study.plan.space):
         table.add_column(name, justify="left" if name == "state" else "right")

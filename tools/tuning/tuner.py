@@ -20,6 +20,7 @@ import orjson
 
 import eventlog
 from tools.table import cell, one_line
+from tools.text import print
 from tools.tuning import slots, space
 from tools.tuning.template import Template, program
 

@@ -28,6 +28,7 @@ from tools import runs
 from tools.library import need
 from tools.runs import Refusal
 from tools.table import print_json, with_progress
+from tools.text import print, printable
 from tools.vault import bundle
 
 
@@ -265,5 +266,5 @@ def _say_restored(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"path": str(path), "size_bytes": path.stat().st_size} for path in paths)
     else:
-        print("\n".join(map(str, paths)))
+        print("\n".join(map(printable, paths)))
     return 0

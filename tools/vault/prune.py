@@ -25,6 +25,7 @@ from tools import runs
 from tools.library import need
 from tools.runs import Found, Refusal
 from tools.table import print_json, print_table, with_progress
+from tools.text import print
 from tools.vault import bundle
 
 if TYPE_CHECKING:

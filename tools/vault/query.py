@@ -29,7 +29,8 @@ from tools import runs
 from tools.history import KINDS, Kind
 from tools.library import need
 from tools.runs import Refusal
-from tools.table import one_line, print_rich
+from tools.table import csv_text, one_line, print_rich
+from tools.text import print, printable_json
 from tools.vault import manifest
 from tools.vault.manifest import Manifest
 from tools.vault.store import Bucket, Folder, Store, open_store
@@ -306,12 +307,12 @@ def _print_json(names: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
         odd = {k: str(v) for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
         if odd:
             row |= dict.fromkeys(odd) | {"nonfinite": odd}
-        print(json.dumps(row, ensure_ascii=False, default=str))
+        print(printable_json(json.dumps(row, ensure_ascii=False, default=str)))
 
 
 def _print_csv(names: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow(map(csv_text, names))
     for values in rows:
         writer.writerow([_csv_cell(_plain(value)) for value in values])
 
@@ -320,7 +321,7 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for at, name in enumerate(names):
         numeric = all(isinstance(row[at], int | float | Decimal | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(one_line(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(_plain(value)) for value in row))
     print_rich(table)
@@ -344,6 +345,8 @@ def _within(value: Any) -> Any:
 
 
 def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return csv_text(value)
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 

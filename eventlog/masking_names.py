@@ -1,0 +1,151 @@
+"""Which names say that their value is a credential, and who decides otherwise.
+
+A name is taken as its words: `awsSecretAccessKey`, `AWS_SECRET_ACCESS_KEY` and
+`--aws-secret.access-key` are the same. What decides is how it ends: `hf_token` is a credential,
+`token_count` is a number of tokens, `pad_token` is one of a vocabulary, `password_file` a file.
+"""
+
+import os
+import re
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import NamedTuple
+
+NEVER, IF_RANDOM, ALWAYS = range(3)
+"""When a text under a name is masked. IF_RANDOM: if it does not look like a word."""
+
+_SERVICES = (
+    "anthropic|aws|azure|bitbucket|clearml|cohere|comet|databricks|discord|docker|gcp|gh|github|"
+    "gitlab|gl|google|groq|hf|hub|hugging_?face|jenkins|jira|kaggle|mistral|mlflow|modal|neptune|"
+    "npm|openai|openrouter|pypi|replicate|runpod|sendgrid|sentry|slack|stripe|telegram|together|"
+    "twilio|twine|vault|wandb"
+)
+_AUTH = (
+    "access|account|admin|api|app|auth|authentication|authorization|bearer|bot|ci|client|csrf|"
+    "deploy|device|gateway|id|identity|job|jwt|login|oauth|personal|private|refresh|registry|sas|"
+    "secret|security|service|session|xsrf"
+)
+_KEYS = (
+    "account|admin|app|application|auth|client|consumer|deploy|encryption|functions|hmac|license|"
+    "master|rapidapi|sas|service|shared|shared_access|signing|ssh|storage|subscription"
+)
+_LOGINS = (
+    "admin|auth|basic|database|db|email|ftp|http|ldap|login|mail|mongo|my|mysql|pg|postgres|proxy|"
+    "redis|root|sftp|smtp|ssh|sudo|user"
+)
+_VOCABULARY_WORDS = (
+    "additional answer assistant audio avg begin blank bod boi bos bov byte char class cls "
+    "concept context decoder draft dummy embed empty encoder end eod eoi eom eop eos eot eov fake "
+    "fim first image img input instance language lang last latent learnable mask max mean mem "
+    "memory middle min modality n new newline next null num output pad patch per placeholder "
+    "prefix prev prompt query question reg register response role sep sink soft sop sos sot space "
+    "special speech start stop sub suffix sum system target task text think time tool total "
+    "trigger unk unknown video vision visual vocab word"
+)
+_VOCABULARY = frozenset(_VOCABULARY_WORDS.split())
+_QUALIFIERS = re.compile(  # words behind a name that leave its value a credential
+    r"(?:_(?:value|val|string|plain|plaintext|raw|base64|b64|hex|hash|hashed|encrypted|enc|current|"
+    r"old|new|prod|production|dev|staging|primary|secondary|header|\d+))+$"
+)
+_ALWAYS = re.compile(
+    rf"""(?x) (?:^|_) (?:
+      pass_?words? | passwds? | pass_?phrases? | pass_?codes? | passwort | pswd
+    | (?:{_LOGINS})_(?:pass|pw|pwd) | ^(?:pass|pw)
+    | secrets? | credentials? | creds
+    | api_?(?:key|secret|token)s? | access_?keys?(?:_id)? | access_?tokens? | auth_?tokens?
+    | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer
+    | (?:{_KEYS})_key | (?:{_AUTH}|{_SERVICES})_?tokens?
+    | (?:proxy_)?authorization | (?:http|basic|proxy)_auth | cookies? | set_cookie | jwt
+    | (?:seed|recovery)_phrase
+    )$"""
+)
+_IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
+PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
+         "otp", "phrase")  # fmt: skip
+"""One of them is in every name of a credential."""
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
+_NAME_MAX = 128  # characters; what is longer is a text
+
+_NO_CREDENTIAL = re.compile(
+    r"""(?xi) (?: true | false | none | null | nil | undefined | yes | no | on | off | auto
+    | str | string | int | bool | optional | required | redacted | \[redacted\]
+    | \*+ | x{3,} | \.{3} | …
+    | \$\{[\w.:]*\} | (?-i:\$[A-Z][A-Z0-9_]+) | \{\{[^{}]{0,100}\}\} | %\(\w+\)s     # a reference
+    | <[^<>]{0,64}> | \[[A-Z_]{2,16}\]                             # a placeholder, a special token
+    )?"""
+)
+_WORD = re.compile(
+    r"[A-Z]?[a-z]*(?:[_ .\-](?:[A-Z]?[a-z]+|v?\d{1,2}))*|[\d.,eE+\-]+|[~./\\].*|[A-Za-z]:\\.*"
+)
+
+
+class Masking(NamedTuple):
+    """What is masked beside the rules, and what is not. Names are globs in lower case."""
+
+    enabled: bool = True
+    allow: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_environment() -> "Masking":
+        get = os.environ.get
+        return _parsed(
+            get("EVENTLOG_MASK", ""),
+            get("EVENTLOG_MASK_ALLOW", ""),
+            get("EVENTLOG_MASK_NAMES", ""),
+        )
+
+    def allows(self, name: str) -> bool:
+        """Whether what stands under a name is left as it is."""
+        return bool(self.allow) and _matches(name, self.allow)
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    name = name.lower().lstrip("-+~")
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+@lru_cache(maxsize=8)
+def _parsed(mask: str, allow: str, names: str) -> Masking:
+    allow_globs, name_globs = (
+        tuple(filter(None, (glob.strip().lower() for glob in text.split(","))))
+        for text in (allow, names)
+    )
+    enabled = mask.strip().lower() not in ("off", "0", "false", "no", "none")
+    return Masking(enabled, allow_globs, name_globs)
+
+
+@lru_cache(maxsize=4096)
+def strength(name: str, masking: Masking) -> int:
+    """When a text under `name` is masked: NEVER, IF_RANDOM or ALWAYS."""
+    if len(name) > _NAME_MAX or masking.allows(name):
+        return NEVER
+    if _matches(name, masking.names):
+        return ALWAYS
+    words = "_".join(_WORDS.findall(name)).lower()
+    words = _QUALIFIERS.sub("", words)
+    *before, last = words.split("_")
+    if last in ("token", "tokens") and before and before[-1] in _VOCABULARY:
+        return NEVER
+    if _ALWAYS.search(words):
+        return ALWAYS
+    return IF_RANDOM if _IF_RANDOM.search(words) else NEVER
+
+
+def is_credential(text: str, how: int) -> bool:
+    """Whether a text under a name of this strength is one, and no placeholder for one."""
+    text = text.strip()
+    if how == NEVER or (len(text) <= _NAME_MAX and _NO_CREDENTIAL.fullmatch(text)):
+        return False
+    return how == ALWAYS or is_random(text)
+
+
+def is_random(text: str) -> bool:
+    """Whether a text cannot be a word, a number or a path: letters and digits, or much of it."""
+    if len(text) < 8 or _has_space(text):
+        return False
+    return len(text) >= 24 or not _WORD.fullmatch(text)
+
+
+def _has_space(text: str) -> bool:
+    return len(text.split(None, 1)) > 1

@@ -1,0 +1,250 @@
+"""What credentials look like, wherever they stand.
+
+One table, RULES: a name, texts without which the pattern need not be tried, the pattern, and what
+stays of it. The prefixes are those that the services document.
+
+A pattern takes time linear in the text: it begins where the characters of its own repetition
+cannot stand before it, or its repetitions are bounded, or nothing can fail after them.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable
+from typing import NamedTuple
+
+MASK = "***"
+
+
+class Rule(NamedTuple):
+    """A kind of credential."""
+
+    name: str
+    hints: tuple[str, ...]
+    """One of these is in each such text."""
+    pattern: re.Pattern[str]
+    stays: str | Callable[[re.Match[str]], str]
+    """The replacement."""
+
+
+_KEEP = rf"\g<keep>{MASK}"
+
+_PREFIXED = (
+    # prefix, characters behind it, fewest of them, and a part of the prefix to look for first
+    (r"gh[pousr]_", r"[A-Za-z0-9]", 20, "gh"),  # GitHub
+    (r"github_pat_", r"\w", 20, "github_pat_"),
+    (r"gl(?:pat|ptt|dt|rt|rtr|cbt|ft|imt|agent|soat|ffct|oas)-", r"[\w.=-]", 16, "gl"),  # GitLab
+    (r"hf_(?=[a-z]{0,40}[A-Z0-9]|[a-z]{30})", r"[A-Za-z0-9]", 16, "hf_"),  # Hugging Face
+    (r"api_org_", r"[A-Za-z0-9]", 20, "api_org_"),
+    (r"sk-(?:proj|svcacct|admin|ant|or|None|lf)-", r"[\w-]", 16, "sk-"),  # OpenAI, Anthropic, ...
+    (r"sk-(?=[a-z]{0,40}[A-Z0-9]|[a-z]{32})", r"[A-Za-z0-9]", 16, "sk-"),
+    (r"(?:sk|rk)_(?:live|test)_|sk_(?=[0-9a-f]{40})", r"[A-Za-z0-9]", 16, "k_"),  # Stripe
+    (r"whsec_", r"[A-Za-z0-9]", 16, "whsec_"),
+    (r"AIza", r"[\w-]", 30, "AIza"),  # Google
+    (r"ya29\.", r"[\w-]", 20, "ya29."),
+    (r"GOCSPX-", r"[\w-]", 20, "GOCSPX-"),
+    (r"1//0", r"[\w-]", 30, "1//0"),
+    (r"xox[abeoprs]-|xoxe\.xox[bp]-\d-", r"[\w-]", 10, "xox"),  # Slack
+    (r"xapp-\d-", r"[\w-]", 10, "xapp-"),
+    (r"npm_", r"[A-Za-z0-9]", 30, "npm_"),
+    (r"pypi-(?=AgE|\w{32})", r"[\w-]", 16, "pypi-"),
+    (r"wandb_v\d_", r"\w", 20, "wandb_v"),
+    (r"(?:gsk|r8|rpa|pcsk|jina|fw|ntn|sbp|glsa|glc|nfp)_", r"[\w+/=-]", 24, "_"),
+    (r"(?:xai|pplx|tvly|nvapi|csk|PMAK|NRAK)-", r"[\w-]", 24, "-"),
+    (r"pscale_\w{2,5}_|rubygems_|sntry[su]_|lin_api_|lsv2_\w\w_", r"[\w+/=.-]", 20, "_"),
+    (r"dckr_[po]at_|do[oprt]_v1_|shp(?:at|ca|pa|ss)_|KGAT_|secret_(?=\w{43})", r"[\w-]", 20, "_"),
+    (r"dapi(?=[0-9a-f]{32})", r"[\w-]", 32, "dapi"),  # Databricks
+    (r"hv[sbr]\.|dp\.pt\.", r"[\w-]", 20, "."),  # Vault, Doppler
+    (r"ATATT3|ATBB", r"[\w=-]", 20, "AT"),  # Atlassian
+    (r"key-(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "key-"),  # Mailgun
+    (r"SK(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "SK"),  # Twilio
+    (r"AGE-SECRET-KEY-1|fm2_", r"[A-Za-z0-9+/=]", 40, "-KEY-1"),
+    (r"eyJhcGlf", r"[\w+/=-]", 20, "eyJhcGlf"),  # Neptune: {"api_...
+)
+
+
+def _basic(match: re.Match[str]) -> str:
+    """A basic-auth header, if what follows the word really is a user and a password."""
+    try:
+        decoded = b64decode(match["value"] + "==")
+    except (NotBase64, ValueError):
+        return match[0]
+    is_login = b":" in decoded and all(32 <= byte < 127 for byte in decoded)
+    return match["keep"] + MASK if is_login else match[0]
+
+
+def _aws_secret(match: re.Match[str]) -> str:
+    value = match[0]
+    mixed = all(any(test(c) for c in value) for test in (str.isupper, str.islower, str.isdigit))
+    return MASK if mixed else value
+
+
+def _bearer(match: re.Match[str]) -> str:
+    value = match["value"]
+    is_token = len(value) >= 24 or not value.isalpha()
+    return match["keep"] + MASK if is_token else match[0]
+
+
+RULES = (
+    Rule(
+        "private key",
+        ("PRIVATE KEY",),
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:[^-]|-(?!----)){0,20000}+(?:-----END[A-Z0-9 ]{0,60}-----)?"
+        ),
+        MASK,
+    ),
+    Rule(  # has it a slash or a question mark, an @ still ends it
+        "password in the URL of a database",
+        ("://",),
+        re.compile(
+            r"(?P<keep>\b(?:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|oracle|"
+            r"clickhouse|snowflake|s?ftp|ldaps?|smtps?|nats)(?:\+\w{1,30})?"
+            r"://[^\s/?#:@\"'<>\[\]]{0,128}:)(?!\*\*\*@|\$\{?\w{1,64}\}?@|\d{1,5}[/?])"
+            r"(?:[^\s\"'<>?]{1,200}|[^\s\"'<>]{1,200})(?=@)",
+            re.IGNORECASE,
+        ),
+        _KEEP,
+    ),
+    Rule(  # the last @ of the authority ends it: passwords have some
+        "password in a URL",
+        ("://",),
+        re.compile(
+            r"(?P<keep>://[^\s/?#:@\"'<>\[\]]{0,128}:)(?!\*\*\*@|\$\{?\w{1,64}\}?@)"
+            r"[^\s/?#\"'<>]{1,200}(?=@)"
+        ),
+        _KEEP,
+    ),
+    Rule(  # https://<token>@github.com
+        "token in a URL",
+        ("://",),
+        re.compile(
+            r"(?P<keep>https?://)(?=[A-Za-z._%-]{0,64}[0-9])[^\s/?#:@\"'<>\[\]]{16,512}"
+            r"(?=(?::[^\s/?#@\"']{0,64})?@)",
+            re.IGNORECASE,
+        ),
+        _KEEP,
+    ),
+    Rule(
+        "signed URL",
+        ("=",),
+        re.compile(
+            r"(?P<keep>[?&;](?:sig|signature|x-(?:amz|goog)-(?:signature|credential|"
+            r"security-token)|awsaccesskeyid|token|auth|key(?==[^\s&;\"'<>#*]{16}))=)[^\s&;\"'<>#*]{4,4096}",
+            re.IGNORECASE,
+        ),
+        _KEEP,
+    ),
+    Rule(
+        "webhook",
+        ("://",),
+        re.compile(
+            r"(?P<keep>hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/"
+            r"|(?:discord|discordapp)\.com/api/(?:v\d{1,2}/)?webhooks/|\.webhook\.office\.com/"
+            r"|hooks\.zapier\.com/hooks/|maker\.ifttt\.com/|outlook\.office\.com/webhook/"
+            r"|open\.(?:feishu\.cn|larksuite\.com)/open-apis/bot/v2/hook/)[^\s\"'<>*]{4,512}",
+            re.IGNORECASE,
+        ),
+        _KEEP,
+    ),
+    *(
+        Rule(
+            "key with a prefix",
+            (hint,),
+            re.compile(rf"(?<![A-Za-z0-9])(?:{prefix}){characters}{{{fewest},}}"),
+            MASK,
+        )
+        for prefix, characters, fewest, hint in _PREFIXED
+    ),
+    Rule(
+        "AWS key",
+        ("AKIA", "ASIA", "ABIA", "ACCA", "A3T"),
+        re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}(?![A-Z0-9])"),
+        MASK,
+    ),
+    Rule(
+        "JSON web token",
+        ("eyJ",),
+        re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]{0,4096}){0,3}"),
+        MASK,
+    ),
+    Rule(
+        "Discord bot",
+        (".",),
+        re.compile(r"(?<![\w-])[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])"),
+        MASK,
+    ),
+    Rule(
+        "SendGrid",
+        ("SG.",),
+        re.compile(r"(?<![\w-])SG\.[\w-]{16,64}\.[\w-]{16,64}"),
+        MASK,
+    ),
+    Rule(
+        "Telegram bot",
+        (":",),
+        re.compile(r"(?<!\d)\d{8,10}:[\w-]{35}(?![\w-])"),
+        MASK,
+    ),
+    Rule(
+        "Azure client secret",
+        ("Q~",),
+        re.compile(r"(?<![\w~.-])[\w~.]{3}\dQ~[\w~.-]{31,34}(?![\w~.-])"),
+        MASK,
+    ),
+    Rule(
+        "W&B key",
+        ("andb", "ANDB", "iases"),
+        re.compile(
+            r"(?P<keep>\b(?i:wandb|weights?[ _&-]{1,3}biases)(?i:[ _.-]{0,2}(?:api|key|login|token|"
+            r"--relogin|host)){0,4}\\?[\"']?[ \t]{0,4}[:=,]?[ \t]{0,4}\\?[\"']?)"
+            r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])"
+        ),
+        _KEEP,
+    ),
+    Rule(
+        "bearer token",
+        ("earer", "EARER"),
+        re.compile(r"(?P<keep>\b[Bb](?:earer|EARER)[ \t]{1,4})(?P<value>[\w.~+/=-]{8,})"),
+        _bearer,
+    ),
+    Rule(
+        "basic-auth header",
+        ("asic", "ASIC"),
+        re.compile(
+            r"(?P<keep>\b[Bb](?:asic|ASIC)[ \t]{1,4})(?P<value>[A-Za-z0-9+/]{8,1024})={0,2}"
+        ),
+        _basic,
+    ),
+    Rule(
+        "user and password of a command",
+        (" -",),
+        re.compile(
+            r"(?P<keep>\b(?:curl|wget|http)\b[^\n|]{0,200}?\s(?:-u|--user)[ =]{0,2}[\"']?"
+            r"[^\s:\"']{1,64}:)[^\s\"'*]{1,256}"
+        ),
+        _KEEP,
+    ),
+    Rule(
+        "password of a command",
+        (" -p",),
+        re.compile(
+            r"(?P<keep>\b(?:login|mysql\w{0,16}|mariadb|sshpass|mongo\w{0,16})\b[^\n|]{0,200}?"
+            r"\s-p ?)[^\s\"'*-][^\s\"']{0,256}"
+        ),
+        _KEEP,
+    ),
+)
+_BY_HINT = [(hint, rule.pattern, rule.stays) for rule in RULES for hint in rule.hints]
+_AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_.-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_.-])")
+_AWS_NEAR = re.compile(r"(?i)aws|AKIA|ASIA|secret")
+
+
+def masked_shapes(text: str) -> str:
+    """`text` without what looks like a credential."""
+    near_aws = len(text) >= 40 and _AWS_NEAR.search(text) is not None
+    for hint, pattern, stays in _BY_HINT:
+        if hint in text:
+            text = pattern.sub(stays, text)
+    return _AWS_SECRET.sub(_aws_secret, text) if near_aws else text
