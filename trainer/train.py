@@ -24,6 +24,7 @@ from torch import Tensor
 
 from trainer import checkpoint, flops
 from trainer.config import PRESETS, TrainConfig
+from trainer.console import steady_console
 from trainer.flags import parse
 from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
 from trainer.parallel import local, square_norms
@@ -71,13 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     A stopped run is not complete and must not end with 0: that is how torchrun, Slurm and
     Kubernetes know to start it again (with `--init_from=auto` it then goes on).
     """
-    config = parse(
-        TrainConfig,
-        argv,
-        prog="train.py",
-        presets=PRESETS,
-        description="Train a GPT. Without flags: a small one, on the source of Python's library.",
-    )
+    with steady_console():
+        config = parse(
+            TrainConfig,
+            argv,
+            prog="train.py",
+            presets=PRESETS,
+            description="Train a GPT. Without flags: a small one, on the source of Python's library.",
+        )
+        return run_once(config)
+
+
+def run_once(config: TrainConfig) -> int:
+    """The run, from its flags to its last line; its exit status."""
     with ExitStack() as stack:
         try:
             end_with_launcher()

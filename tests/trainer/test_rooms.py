@@ -17,7 +17,7 @@ KNOWS = {
     "parallel": {"ranks"},
     "ranks": {"rendezvous"},
     "sample": {"checkpoint", "flags", "model", "ranks", "tokenizer"},
-    "prepare": {"corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
+    "prepare": {"console", "corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
     "pieces": {"corpus"},
     "shards": {"pieces"},
     "config": {"flags"},
