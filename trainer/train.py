@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, flops
+from trainer import checkpoint, flops, resume
+from trainer.beginning import NothingLeft
 from trainer.config import PRESETS, TrainConfig
 from trainer.console import steady_console
 from trainer.flags import parse
@@ -30,11 +31,19 @@ from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
 from trainer.parallel import local, square_norms
 from trainer.ranks import Arriving, Stopwatch, join_ranks
 from trainer.run import Run, set_up
-from trainer.training_logger import MFU_UNKNOWN
+from trainer.run_files import files_of
+from trainer.training_logger import MFU_UNKNOWN, close_as_completed, shown
 
 MFU_WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
 GO_ON = "to go on, give the same command with --init_from=resume"
+LOG_INCOMPLETE = 4  # exit status of a complete run whose log is not
 NAMES_TOLD = 8  # of the parameters that are not finite: enough to see where it began
+
+
+DESCRIPTION = """Train a GPT. Without flags: a small one, on the source of Python's library.
+
+Exit status: 0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N
+stopped by signal N."""
 
 
 class Stopped(Exception):
@@ -68,9 +77,10 @@ class Step:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do the run that the flags ask for; its exit status.
 
-    0 complete, 1 failed, 2 wrong flags, 128 + N stopped by signal N, as shells report it.
-    A stopped run is not complete and must not end with 0: that is how torchrun, Slurm and
-    Kubernetes know to start it again (with `--init_from=auto` it then goes on).
+    0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N stopped by
+    signal N, as shells report it. A stopped run is not complete and must not end with 0: that is
+    how torchrun, Slurm and Kubernetes know to start it again (with `--init_from=auto` it then
+    goes on).
     """
     with steady_console():
         config = parse(
@@ -78,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             argv,
             prog="train.py",
             presets=PRESETS,
-            description="Train a GPT. Without flags: a small one, on the source of Python's library.",
+            description=DESCRIPTION,
         )
         return run_once(config)
 
@@ -91,6 +101,13 @@ def run_once(config: TrainConfig) -> int:
             ranks = join_ranks(config.device, config.backend)
             stack.callback(ranks.close)
             run = set_up(config, ranks)
+        except NothingLeft as left:
+            if ranks.is_main:
+                if left.journal is not None and config.save_log_to_json:
+                    close_as_completed(left.journal)
+                print(left, flush=True)
+            ranks.barrier()
+            return 0
         except (ValueError, OSError) as mistake:
             print(f"train.py: {mistake}", file=sys.stderr)
             return 1
@@ -105,22 +122,25 @@ def run_once(config: TrainConfig) -> int:
             save(run)
             log_saved(run, wait=True)
             run.logger.close("interrupted", reason=stop.number.name)
-            run.say(f"{stop.number.name}: {where_saved(run)}; {GO_ON}")
+            run.say(f"{stop.number.name}: {where_saved(run)}; {GO_ON}{but_incomplete(run)}")
             ranks.barrier()
             return 128 + stop.number
         except NonFinite as trouble:
             log_saved(run, wait=True)
             run.logger.close("failed", reason=str(trouble))
-            run.say(f"{trouble}: stopped before the step, the last checkpoint is good")
+            run.say(
+                f"{trouble}: stopped before the step, the last checkpoint is good"
+                f"{but_incomplete(run)}"
+            )
             ranks.barrier()
             return 1
         except BaseException as error:
             log_saved(run)
             run.logger.close("failed", reason=f"{type(error).__name__}: {error}")
             raise
-        run.logger.close("completed")
-        run.say(farewell(run, time.monotonic() - started))
-        return 0
+        run.logger.close(*run.ending)
+        run.say(farewell(run, time.monotonic() - started) + but_incomplete(run))
+        return LOG_INCOMPLETE if run.logger.lost_events else 0
 
 
 def train(run: Run, interrupt: Interrupt) -> None:
@@ -327,14 +347,12 @@ def went_back(run: Run) -> bool:
     """Go back to the newest checkpoint of this run; whether there is one. Collective."""
     log_saved(run, wait=True)
     run.ranks.barrier()
-    out_dir = Path(run.config.out_dir)
-    journal = run.logger.journal_path.name if run.logger.journal_path else None
 
     def look() -> Path | None:
         if run.saved_iter is None:
             return None  # what may lie in the folder is another run's
         try:
-            return checkpoint.newest(out_dir, journal)[0]
+            return resume.newest(files_of(run.saver.files.out_dir, run.saver.files.stem)).path
         except ValueError:
             return None
 
@@ -403,6 +421,9 @@ def log_saved(run: Run, *, wait: bool = False) -> None:
             flush=True,
         )
         return
+    if outcome.problem:
+        run.logger.log("error", error=f"checkpoint: {outcome.problem}", iter=outcome.iter_num)
+        print(outcome.problem, file=sys.stderr, flush=True)
     run.saved_iter = outcome.iter_num
     run.logger.log_checkpoint(
         outcome.iter_num,
@@ -430,7 +451,18 @@ def farewell(run: Run, seconds: float) -> str:
     if run.logger.run_path is None:
         return f"{went}; next: {sample}"
     compare = f"runs compare {run.config.out_dir}/*.json"
-    return f"{went}, log in {run.logger.run_path}; next: {compare}, or {sample}"
+    return f"{went}, log in {shown(run.logger.run_path)}; next: {compare}, or {sample}"
+
+
+def but_incomplete(run: Run) -> str:
+    """What the last line says of a log that lost events; empty of one that did not."""
+    n_lost, journal = run.logger.lost_events, run.logger.journal_path
+    if not n_lost or journal is None:
+        return ""
+    return (
+        f"; but {n_lost:,} events could not be logged, the log is not complete "
+        f"(see: eventlog verify {shown(journal)})"
+    )
 
 
 def ms_since(started: float) -> float:
