@@ -26,13 +26,14 @@ from trainer import checkpoint, flops, resume
 from trainer.beginning import NothingLeft
 from trainer.config import PRESETS, TrainConfig
 from trainer.console import steady_console
+from trainer.farewell import but_incomplete, farewell, minutes, where_saved
 from trainer.flags import parse
 from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
 from trainer.parallel import local, square_norms
 from trainer.ranks import Arriving, Stopwatch, join_ranks
 from trainer.run import Run, set_up
 from trainer.run_files import files_of
-from trainer.training_logger import MFU_UNKNOWN, close_as_completed, shown
+from trainer.training_logger import MFU_UNKNOWN, close_as_completed
 
 MFU_WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
 GO_ON = "to go on, give the same command with --init_from=resume"
@@ -437,42 +438,8 @@ def log_saved(run: Run, *, wait: bool = False) -> None:
     )
 
 
-def where_saved(run: Run) -> str:
-    """Where a run that stops now will go on, in words for rank 0."""
-    if run.saved_iter == run.iter_num:
-        return f"saved before iteration {run.iter_num}"
-    return f"could not be saved before iteration {run.iter_num}, last saved: {run.saved_iter}"
-
-
-def farewell(run: Run, seconds: float) -> str:
-    """The last line: how it went, where it is, what to type next."""
-    went = f"done in {minutes(seconds)}, best val loss {run.best_val_loss:.4f}"
-    sample = f"python trainer/sample.py --out_dir={run.config.out_dir}"
-    if run.logger.run_path is None:
-        return f"{went}; next: {sample}"
-    compare = f"runs compare {run.config.out_dir}/*.json"
-    return f"{went}, log in {shown(run.logger.run_path)}; next: {compare}, or {sample}"
-
-
-def but_incomplete(run: Run) -> str:
-    """What the last line says of a log that lost events; empty of one that did not."""
-    n_lost, journal = run.logger.lost_events, run.logger.journal_path
-    if not n_lost or journal is None:
-        return ""
-    return (
-        f"; but {n_lost:,} events could not be logged, the log is not complete "
-        f"(see: eventlog verify {shown(journal)})"
-    )
-
-
 def ms_since(started: float) -> float:
     return 1000 * (time.perf_counter() - started)
-
-
-def minutes(seconds: float) -> str:
-    """As h:mm:ss, or m:ss below an hour."""
-    h, m, s = round(seconds) // 3600, round(seconds) // 60 % 60, round(seconds) % 60
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
 
 
 if __name__ == "__main__":

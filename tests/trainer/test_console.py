@@ -1,5 +1,6 @@
 """Console output never matters more than the run."""
 
+import fcntl
 import io
 import os
 import signal
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from trainer import console
 from trainer.console import SteadyStream, steady_console
 from trainer.train import main
 
 TRAINER = Path(__file__).parents[2] / "trainer"
+F_SETPIPE_SZ = 1031  # Linux
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -46,6 +49,45 @@ def test_the_training_completes_whatever_the_console_is(words, said, flags, tmp_
     assert said in done.stderr
     assert done.stderr.count("cannot be written") <= 1
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_does_not_read_does_not_stop_the_training(flags, tmp_path, only_run):
+    """Of 14 kB, into a pipe that holds 4."""
+    argv = flags(tmp_path, log_interval=1, max_iters=200, eval_interval=200, dropout=0)
+    process = subprocess.Popen(
+        [sys.executable, TRAINER / "train.py", *argv],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+
+    fcntl.fcntl(process.stdout, F_SETPIPE_SZ, 4096)
+
+    process.wait(timeout=100)
+
+    assert (process.returncode, only_run(tmp_path).status) == (0, "completed")
+    assert len(only_run(tmp_path).training_iterations) == 201
+    process.communicate()
+
+
+def test_lines_that_were_left_out_are_counted_when_the_reader_reads_again(monkeypatch):
+    monkeypatch.setattr(console, "PATIENCE_S", 0.01)
+    read_end, write_end = os.pipe()
+    stream = SteadyStream(os.fdopen(write_end, "w"), "stdout")
+    line = "x" * 999 + "\n"
+    for _ in range(200):
+        stream.write(line)
+        stream.flush()
+    taken = os.read(read_end, 1 << 20)
+
+    stream.write("at the end\n")
+    stream.flush()
+
+    n_left_out = 200 - taken.count(b"\n")
+    told = os.read(read_end, 1 << 20).decode().splitlines()
+    assert n_left_out > 100
+    assert told[-2:] == [f"({n_left_out:,} lines are left out: nobody read stdout)", "at the end"]
+    os.close(read_end)
+    stream.close()
 
 
 def test_with_two_ranks_too(flags, tmp_path, only_run):

@@ -12,7 +12,8 @@ ROOMS = {path.stem: path for path in TRAINER.glob("*.py") if path.stem != "__ini
 # Who may know whom; a room that is not named here knows nobody.
 KNOWS = {
     "train": set(ROOMS) - {"train", "sample"},
-    "run": set(ROOMS) - {"train", "run", "sample"},
+    "run": set(ROOMS) - {"train", "run", "sample", "farewell"},
+    "farewell": {"run", "training_logger"},
     "beginning": {
         "checkpoint",
         "config",
