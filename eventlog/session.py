@@ -39,7 +39,7 @@ from eventlog.record import FORMAT
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
 """A JSON object in it becomes part of every run's metadata; what the program gives goes first."""
-URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind"))
+URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind", "lost_tail"))
 
 
 def open_run(

@@ -1,23 +1,27 @@
 """Checkpoints: what a run needs to go on, whole and durable, or not there.
 
-    out/ckpt.pt              the latest: a plain dict for torch.load(weights_only=True), with
-                             nanoGPT's keys and a few more
-    out/best.pt              of the best val loss; a second name of the same file, not a copy
-    out/ckpt.00000500.pt     earlier ones, where several are kept
-    out/ckpt.00000500/       the same as a folder that all ranks write together (sharded, torch's
-                             distributed checkpoint); out/ckpt and out/best then point to folders
+In a folder of its run (`run_files` says which):
+
+    ckpt.pt              the latest: a plain dict for torch.load(weights_only=True), with
+                         nanoGPT's keys and a few more
+    best.pt              of the best val loss; a second name of the same file, not a copy
+    ckpt.00000500.pt     earlier ones, where several are kept
+    ckpt.00000500/       the same as a folder that all ranks write together (sharded, torch's
+                         distributed checkpoint); ckpt and best then point to folders
 
 A file is written beside, made durable and renamed, a folder likewise, so at any moment a name
 holds one whole checkpoint. Its event is logged after that: an event in the journal proves a
 complete checkpoint on disk. Any phase and any number of ranks can go on from any of them.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,18 +31,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
-from eventlog import atomic_write, scan
+from eventlog import atomic_write
+from trainer.shard_metadata import SafeReader, tensors_in
 
 FORMAT = 2
 LATEST, BEST = "ckpt.pt", "best.pt"
 LATEST_FOLDER, BEST_FOLDER = "ckpt", "best"
 META, MANIFEST = "meta.pt", "manifest.json"
 TENSORS = ("model", "optimizer")
+REQUIRED = frozenset(("model_args", "iter_num", "config", "dataset", "tokenizer"))
+"""What no checkpoint can be without, besides its tensors."""
+
+POINTER_MAX_BYTES = 4096
+NAME = re.compile(r"ckpt\.\d{8}(-\d+)?")  # of a numbered one, without its suffix
 
 CheckpointFormat = Literal["full", "sharded"]
 State = dict[str, Any]
@@ -53,6 +62,18 @@ class Saved(NamedTuple):
     """Of the file; of a folder its manifest's, which holds that of each file in it."""
 
 
+class Foreign(ValueError):
+    """A checkpoint of another program or another run: to be refused, not passed over."""
+
+
+class NotBest(OSError):
+    """A checkpoint is durable, but could not be kept as the best or under its number."""
+
+    def __init__(self, message: str, saved: Saved) -> None:
+        super().__init__(message)
+        self.saved = saved
+
+
 # Writing
 
 
@@ -64,6 +85,7 @@ def save_full(out_dir: Path, state: State, *, is_best: bool, keep: int = 1) -> S
 
     Raises:
         OSError: the disk refused; the checkpoint before is still there, whole.
+        NotBest: this one is there, whole, but not under its other names.
     """
     path = out_dir / LATEST
     digest = hashlib.sha256()
@@ -71,14 +93,19 @@ def save_full(out_dir: Path, state: State, *, is_best: bool, keep: int = 1) -> S
     size_bytes = atomic_write(path, lambda file: torch.save(whole, file), digest=digest)
     # The best is a second name of the same file: the next save renames a new file over the first
     # name, and the second goes on holding the old one. So are those that are kept.
-    if is_best:
-        point(out_dir / BEST, lambda name: os.link(path, name))
-    if keep > 1:
-        numbered = out_dir / f"ckpt.{state['iter_num']:08}.pt"
-        point(numbered, lambda name: os.link(path, name))
-        for old in kept(out_dir, ".pt")[:-keep]:
-            old.unlink()
-    return Saved(path, size_bytes, digest.hexdigest())
+    saved = Saved(path, size_bytes, digest.hexdigest())
+    try:
+        if is_best:
+            second_name(out_dir / BEST, path)
+        if keep > 1:
+            second_name(out_dir / f"ckpt.{state['iter_num']:08}.pt", path)
+            for old in kept(out_dir, ".pt")[:-keep]:
+                old.unlink()
+        if is_best or keep > 1:
+            sync_folder(out_dir)
+    except OSError as error:
+        raise NotBest(f"{path} is saved, but not under its other names: {error}", saved) from None
+    return saved
 
 
 def save_sharded(
@@ -125,18 +152,21 @@ def save_sharded(
     torch.save(rest, partial / META)
     size_bytes, sha256 = seal(partial)
     partial.rename(folder)
-    point(out_dir / LATEST_FOLDER, lambda name: name.symlink_to(folder.name))
-    if is_best:
-        point(out_dir / BEST_FOLDER, lambda name: name.symlink_to(folder.name))
-    sync(out_dir)
-    best = out_dir / BEST_FOLDER
-    held = best.readlink().name if best.is_symlink() else ""
-    for old in kept(out_dir, "")[:-keep]:
-        if old.name != held:
-            # Out of sight first: half of it under its name would look like a damaged one.
-            old.rename(partial_of(old))
-    clear(out_dir)
-    return Saved(folder, size_bytes, sha256)
+    saved = Saved(folder, size_bytes, sha256)
+    sync_folder(out_dir)
+    try:
+        point_to_folder(out_dir / LATEST_FOLDER, folder.name)
+        if is_best:
+            point_to_folder(out_dir / BEST_FOLDER, folder.name)
+        sync_folder(out_dir)
+        for old in kept(out_dir, "")[:-keep]:
+            if old.name != pointed(out_dir / BEST_FOLDER).name:
+                # Out of sight first: half of it under its name would look like a damaged one.
+                old.rename(partial_of(old))
+        clear(out_dir)
+    except OSError as error:
+        raise NotBest(f"{folder} is saved, but not under its other names: {error}", saved) from None
+    return saved
 
 
 def begin_folder(out_dir: Path, iter_num: int) -> Path | OSError:
@@ -169,17 +199,62 @@ def seal(folder: Path) -> tuple[int, str]:
     data = json.dumps(manifest, indent=1).encode()
     (folder / MANIFEST).write_bytes(data)
     sync(folder / MANIFEST)
-    sync(folder)
+    sync_folder(folder)
     size_bytes = sum(path.stat().st_size for path in files) + len(data)
     return size_bytes, hashlib.sha256(data).hexdigest()
 
 
-def point(path: Path, make: Callable[[Path], None]) -> None:
-    """Give `path` another meaning at once: `make` a link beside it, then rename."""
-    link = path.with_name(f".{path.name}.{os.getpid()}")
-    link.unlink(missing_ok=True)
-    make(link)
-    link.replace(path)
+def point(path: Path, make: Callable[[Path], object]) -> None:
+    """Give `path` another meaning at once: `make` a file beside it, then rename."""
+    beside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    try:
+        make(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def second_name(path: Path, of: Path) -> None:
+    """Let `path` be the file `of`: a hard link, or a copy where there are none, at once."""
+
+    def link_or_copy(beside: Path) -> None:
+        try:
+            os.link(of, beside)
+        except OSError:  # no hard links here (EPERM, ENOTSUP), or too many of this file (EMLINK)
+            beside.unlink(missing_ok=True)
+            shutil.copyfile(of, beside)
+            sync(beside)
+            with contextlib.suppress(OSError):  # its times say which checkpoint is the newest
+                os.utime(beside, ns=(of.stat().st_atime_ns, of.stat().st_mtime_ns))
+
+    point(path, link_or_copy)
+
+
+def point_to_folder(path: Path, name: str) -> None:
+    """Let `path` point to the folder `name` beside it: a symbolic link, or a file with its name."""
+
+    def link_or_write(beside: Path) -> None:
+        try:
+            beside.symlink_to(name)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            beside.write_text(name, "utf-8")
+            sync(beside)
+
+    point(path, link_or_write)
+
+
+def pointed(path: Path) -> Path:
+    """What `path` points to, by a symbolic link or as `point_to_folder` wrote it; else itself."""
+    if path.is_symlink():
+        return path.parent / path.readlink()
+    if path.suffix or not path.is_file() or path.stat().st_size > POINTER_MAX_BYTES:
+        return path
+    target = Path(path.read_text("utf-8", "replace"))
+    whole = NAME.fullmatch(target.name) and len(target.parts) <= 2 and ".." not in target.parts
+    return path.parent / target if whole and not target.is_absolute() else path
 
 
 def clear(out_dir: Path) -> None:
@@ -204,13 +279,13 @@ def kept(out_dir: Path, suffix: Literal[".pt", ""]) -> list[Path]:
 
     Not the lowest iteration: a run that went back writes lower numbers later.
     """
-    name = re.compile(r"ckpt\.\d{8}(-\d+)?" + re.escape(suffix))
+    name = re.compile(NAME.pattern + re.escape(suffix))
     found = [path for path in out_dir.glob("ckpt.*") if name.fullmatch(path.name)]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def sync(path: Path) -> None:
-    """A file's bytes, or a folder's names, are on disk when this returns."""
+    """A file's bytes are on disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -218,69 +293,24 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-# Finding the one to go on from
+def sync_folder(path: Path) -> None:
+    """A folder's names are on disk when this returns, where the file system can do that."""
+    try:
+        sync(path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF):
+            raise
 
 
-def newest(out_dir: Path, journal: str | None = None) -> tuple[Path, list[str]]:
-    """The newest checkpoint that is whole and is the one its event speaks of.
-
-    And remarks for a person: which one was passed over, and why; what the journal lost.
-
-    Args:
-        journal: leave out the checkpoints of runs with other journals.
-
-    Raises:
-        ValueError: there is none, or none that is whole; says what is wrong with each.
-    """
-    remarks: list[str] = []
-    for path in candidates(out_dir):
-        try:
-            state = load_rest(path)
-            if is_of(state, journal):
-                remarks += check_against_journal(path, state)
-            else:
-                continue
-        except ValueError as error:
-            remarks.append(f"passed over: {error}")
-        else:
-            return path, remarks
-    if remarks:
-        raise ValueError("; ".join(remarks))
-    raise ValueError(
-        f"{out_dir / LATEST}: there is no checkpoint to go on from; "
-        "start with --init_from=scratch, or name another --out_dir"
-    )
+# Finding them
 
 
 def find(out_dir: Path, which: Literal["latest", "best"]) -> Path:
     """The checkpoint of that name, in whichever form; the newer of two."""
     names = {"latest": (LATEST, LATEST_FOLDER), "best": (BEST, BEST_FOLDER)}[which]
-    there = [out_dir / name for name in names if (out_dir / name).exists()]
+    there = [pointed(out_dir / name) for name in names if (out_dir / name).exists()]
+    there = [path for path in there if path.exists()]
     return max(there, key=lambda path: path.stat().st_mtime_ns, default=out_dir / names[0])
-
-
-def exists(out_dir: Path, journal: str | None = None) -> bool:
-    """Whether there is anything to go on from, whole or not; of that journal's run if named."""
-    for path in candidates(out_dir):
-        if journal is None:
-            return True
-        try:
-            if is_of(load_rest(path), journal):
-                return True
-        except ValueError:
-            # If that run has saved one, this may be it: what is wrong is for `newest` to say.
-            return any(record.event == "checkpoint" for record in scan(out_dir / journal))
-    return False
-
-
-def written_ns(out_dir: Path) -> int | None:
-    """When the newest checkpoint in the folder was written; None without one."""
-    return max((path.stat().st_mtime_ns for path in candidates(out_dir)), default=None)
-
-
-def is_of(state: State, journal: str | None) -> bool:
-    """Whether a checkpoint was written beside that journal."""
-    return journal is None or (state["journal"] or {}).get("file") == journal
 
 
 def candidates(out_dir: Path) -> Iterator[Path]:
@@ -291,48 +321,12 @@ def candidates(out_dir: Path) -> Iterator[Path]:
     seen: dict[tuple[int, int], tuple[int, int, Path]] = {}
     for order, name in enumerate(names):
         try:
-            status = (out_dir / name).stat()
+            path = pointed(out_dir / name)
+            status = path.stat()
         except OSError:
             continue
-        path = out_dir / name
-        path = path.parent / path.readlink() if path.is_symlink() else path
         seen.setdefault((status.st_dev, status.st_ino), (-status.st_mtime_ns, order, path))
     yield from (path for _, _, path in sorted(seen.values()))
-
-
-def check_against_journal(path: Path, state: State) -> list[str]:
-    """Hold a checkpoint against the journal it was written beside; remarks on that journal.
-
-    A checkpoint remembers how many records its session had before it; its event, if the
-    process lived to log it, is the first one after that, and holds the SHA-256.
-
-    Raises:
-        ValueError: these are not the bytes that the event speaks of.
-    """
-    sha256 = check_manifest(path) if path.is_dir() else None
-    position = state.get("journal")
-    journal = path.parent / position["file"] if position else None
-    if position is None or journal is None or not journal.exists():
-        return []
-    s, n_before = position["session"], position["records"]
-    n_found = 0
-    for record in scan(journal):
-        if record.s == s and record.n < n_before:
-            n_found += 1
-        elif record.s == s and record.event == "checkpoint":
-            told = record.fields.get("sha256")
-            if told is not None and told != (sha256 or sha256_of(path)):
-                raise ValueError(
-                    f"{path}: its bytes are not those that were saved at iteration "
-                    f"{state['iter_num']} (SHA-256 {told[:12]}... in {journal})"
-                )
-            break
-    if n_found == n_before:
-        return []
-    return [
-        f"{journal} has {n_found:,} of the {n_before:,} records that its session {s} had when "
-        f"{path} was saved; see: eventlog verify {journal}"
-    ]
 
 
 def check_manifest(folder: Path) -> str:
@@ -346,6 +340,8 @@ def check_manifest(folder: Path) -> str:
         manifest = json.loads(data)
     except (OSError, ValueError):
         raise ValueError(f"{folder}: it was not written to its end (no {MANIFEST})") from None
+    if not isinstance(manifest, dict) or not all(map(is_entry, manifest.items())):
+        raise ValueError(f"{folder / MANIFEST}: it is not the list of the folder's files")
     for name, told in manifest.items():
         path = folder / name
         if not path.exists() or path.stat().st_size != told["size_bytes"]:
@@ -354,6 +350,14 @@ def check_manifest(folder: Path) -> str:
         if sha256_of(path) != told["sha256"]:
             raise ValueError(f"{path}: its bytes are not those that were saved")
     return hashlib.sha256(data).hexdigest()
+
+
+def is_entry(item: tuple[str, Any]) -> bool:
+    """Whether a manifest's entry has the form of one, and names a file of the folder itself."""
+    name, told = item
+    return Path(name).name == name and isinstance(told, dict) and told.keys() >= {
+        "size_bytes", "sha256",
+    }  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:
@@ -400,9 +404,13 @@ def load_rest(path: Path) -> State:
             raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(f"{path}: it cannot be read as a checkpoint ({reason})") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path}: it is not a checkpoint of this trainer (format {FORMAT})")
-    return state
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        raise Foreign(
+            f"{path}: it is not a checkpoint of this trainer (format {FORMAT}, found {found!r}): "
+            "move it away, or name another --out_dir"
+        )
+    return dict(state)
 
 
 def load_tensors(
@@ -412,80 +420,20 @@ def load_tensors(
     tensors = {kind: dict(named) for kind, named in into.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # as in `save_sharded`
-        load_distributed(tensors, storage_reader=FileSystemReader(folder), no_dist=True)
+        load_distributed(tensors, storage_reader=SafeReader(folder), no_dist=True)
     return tensors
 
 
 def read_sizes(folder: Path) -> dict[str, dict[str, tuple[torch.Size, torch.dtype]]]:
-    """Kind -> name -> (shape, dtype) of every tensor in a sharded checkpoint."""
+    """Kind -> name -> (shape, dtype) of every tensor in a sharded checkpoint.
+
+    Raises:
+        ValueError: its metadata is not what this trainer writes.
+    """
     sizes: dict[str, dict[str, tuple[torch.Size, torch.dtype]]] = {kind: {} for kind in TENSORS}
-    for key, told in FileSystemReader(folder).read_metadata().state_dict_metadata.items():
+    for key, tensor in tensors_in(SafeReader(folder).read_metadata()).items():
         kind, _, name = key.partition(".")
-        assert isinstance(told, TensorStorageMetadata)
-        sizes[kind][name] = (told.size, told.properties.dtype)
+        if kind not in sizes:
+            raise ValueError(f"{folder}: it holds a tensor {key!r}, which is of no kind known here")
+        sizes[kind][name] = (tensor.size, tensor.properties.dtype)
     return sizes
-
-
-def shape_of(checkpoint: State) -> dict[str, Any]:
-    """The flags that the shape of the weights has settled."""
-    names = ("block_size", "n_layer", "n_head", "n_embd", "bias")
-    return {name: checkpoint["model_args"][name] for name in names}
-
-
-def check_same_flags(checkpoint: State, config: dict[str, Any]) -> None:
-    """Refuse flags with which the checkpoint cannot go on, before any work is done for them.
-
-    Raises:
-        ValueError: names the flag, what it was and what it is.
-    """
-    before = {
-        "optimizer": checkpoint["config"].get("optimizer", "adamw"),
-        "tokenizer": checkpoint["dataset"]["tokenizer"],
-    }
-    for flag, value in before.items():
-        if value != (now := config[flag]):
-            raise ValueError(
-                f"the checkpoint's {flag} is {value}, but --{flag}={now}: "
-                f"give --{flag}={value}, or start with --init_from=scratch"
-            )
-
-
-def check_same_tokenizer(
-    checkpoint: State, tokenizer: dict[str, Any], dataset: dict[str, Any]
-) -> None:
-    """Refuse data whose token ids do not mean what they meant to the weights.
-
-    Raises:
-        ValueError: the tokenizer is another one; names both.
-    """
-    if checkpoint["tokenizer"] != tokenizer:
-        before = checkpoint["dataset"]
-        raise ValueError(
-            f"the checkpoint's tokenizer is {before['tokenizer']} made from {before['name']}, but "
-            f"the data's is {dataset['tokenizer']} made from {dataset['name']}: give the same "
-            "--input and --tokenizer, or start with --init_from=scratch"
-        )
-
-
-def changes(checkpoint: State, config: dict[str, Any], dataset: dict[str, Any]) -> str:
-    """What makes the run that goes on another one: `learning_rate 0.001 -> 0.0005, ...`."""
-    before = checkpoint["config"] | {"text": checkpoint["dataset"]["sha256"][:8]}
-    now = config | {"text": dataset["sha256"][:8]}
-    return ", ".join(
-        f"{name} {show(before[name])} -> {show(now[name])}"
-        for name in now
-        if name not in BYSTANDERS and before.get(name, now[name]) != now[name]  # a newer flag
-    )
-
-
-def show(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# Flags that do not move a training loss.
-BYSTANDERS = {
-    "preset", "init_from", "eval_interval", "eval_iters", "eval_only", "always_save_checkpoint",
-    "out_dir", "log_interval", "save_log_to_json", "log_save_interval", "log_iterations",
-    "wandb_log", "wandb_project", "wandb_run_name", "data_dir", "input", "peak_flops",
-    "checkpoint_format", "keep_checkpoints", "async_checkpoint", "nonfinite",
-}  # fmt: skip

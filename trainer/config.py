@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from trainer.flags import flag
 
@@ -15,12 +15,21 @@ class TrainConfig:
         ValueError: two values that cannot go together; names both.
     """
 
+    asked: ClassVar[frozenset[str]] = frozenset()
+    """The flags that were given; `parse` sets it on the config that it returns."""
+
     # What a run is
     preset: Literal["tiny", "small", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"] = flag(
         "tiny", "run", "defaults to start from; any other flag overrides"
     )
     init_from: Literal["scratch", "resume", "auto"] = flag(
-        "scratch", "run", "resume goes on from out_dir/ckpt.pt, auto does if there is one"
+        "scratch",
+        "run",
+        "resume goes on with the run in out_dir that --wandb_run_name names, or the only one; auto "
+        "does if there is one",
+    )
+    resume_from: str | None = flag(
+        None, "run", "run to go on with: the name of its files, or the path of a checkpoint"
     )
     max_iters: int = flag(500, "run", "last iteration; the run makes max_iters + 1 steps")
     eval_interval: int = flag(100, "run", "iterations between evaluations")
@@ -42,6 +51,9 @@ class TrainConfig:
     log_ranks: bool = flag(False, "logging", "a journal a rank, of its own work: see `runs ranks`")
     log_system: bool = flag(False, "logging", "also log what CPU, memory, disk and GPUs do")
     wandb_log: bool = flag(False, "logging", "also log to Weights & Biases")
+    wandb_required: bool = flag(
+        True, "logging", "False: where there is no login to W&B, train without it"
+    )
     wandb_project: str = flag("owt", "logging", "project there")
     wandb_run_name: str | None = flag(None, "logging", "name of the run and of its files")
 

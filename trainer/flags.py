@@ -43,6 +43,7 @@ def parse(
 
     With presets, `--preset=name` changes the defaults, and any other flag still has the last word.
     A mistake ends the process with status 2 and one line that names the nearest right spelling.
+    What is returned has an attribute `asked`: the names of the flags that were given.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--help" not in arguments and "-h" not in arguments:
@@ -64,9 +65,22 @@ def parse(
     for group in vars(groups).values():
         values |= vars(group)
     try:
-        return cls(**values)
+        config = cls(**values)
     except ValueError as mistake:
         _refuse(prog, str(mistake))
+    object.__setattr__(config, "asked", _asked(arguments, presets or {}))  # frozen, as a rule
+    return config
+
+
+def _asked(arguments: Sequence[str], presets: Mapping[str, Preset]) -> frozenset[str]:
+    """The flags that were given, those that a given preset gives included; no defaults."""
+    names: set[str] = set()
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        names.add(name)
+        if name == "preset":
+            names |= presets[value].keys()
+    return frozenset(names)
 
 
 def _checked(cls: type, arguments: list[str], prog: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Being told from outside: SIGTERM from a scheduler, SIGINT from a keyboard, SIGUSR1 to save.
+"""Being told from outside: SIGTERM from a scheduler, SIGINT from a keyboard, SIGHUP from a terminal
+that closes, SIGUSR1 to save.
 
 A launcher that dies tells its ranks too: nobody would wait for them any more.
 """
@@ -10,7 +11,7 @@ import sys
 import time
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAVE_SIGNAL = signal.SIGUSR1
 SIGNALS = (*STOP_SIGNALS, SAVE_SIGNAL)
 SAME_WISH_S = 1.0  # Slurm signals every process, and torchrun then passes its own signal on
@@ -22,7 +23,7 @@ class Interrupt:
 
     The handler only takes note, since it may run between any two bytecodes. A second stop signal,
     more than `SAME_WISH_S` after the first, ends the process at once by the signal's default
-    action.
+    action. A SIGHUP that is ignored when this begins (nohup) stays ignored.
 
         with Interrupt() as interrupt:
             ...
@@ -37,7 +38,8 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
         for number in STOP_SIGNALS:
-            signal.signal(number, self._take_note)
+            if number is not signal.SIGHUP or self._before[number] != signal.SIG_IGN:
+                signal.signal(number, self._take_note)
         signal.signal(SAVE_SIGNAL, self._take_wish)
         return self
 

@@ -36,6 +36,7 @@ from rich.progress import Progress
 from trainer import corpus as corpora
 from trainer import hub
 from trainer import tokenizer as tokenizers
+from trainer.console import steady_console
 from trainer.flags import flag, parse
 from trainer.pieces import grouped, pieces, split_documents
 from trainer.shards import (
@@ -269,9 +270,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = parse(
-        PrepareConfig, argv, prog="prepare.py", description="Turn text into tokens to train on."
-    )
+    with steady_console():
+        flags = parse(
+            PrepareConfig, argv, prog="prepare.py", description="Turn text into tokens to train on."
+        )
+        return prepare_once(flags)
+
+
+def prepare_once(flags: PrepareConfig) -> int:
+    """The folder made or found, and said; the exit status."""
     try:
         folder = prepare(
             Path(flags.data_dir),

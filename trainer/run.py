@@ -1,12 +1,13 @@
 """A run, put together from its flags: data, model, optimizer, phase, log, and where it goes on."""
 
+import contextlib
 import dataclasses
 import math
 import os
-import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from trainer import checkpoint, flops, fused
+from trainer import checkpoint, flops, fused, resume
+from trainer.beginning import Beginning, find_beginning, is_for_wandb, settled, this_launch
 from trainer.checkpoint import State
 from trainer.config import TrainConfig
 from trainer.data import Batches, Dataset
@@ -23,10 +25,11 @@ from trainer.optim import LossScale, Optimizer
 from trainer.parallel import Phase, choose_phase, placed_like
 from trainer.prepare import prepare
 from trainer.ranks import Ranks, choose_dtype, micro_steps
+from trainer.run_files import JOURNAL_SUFFIX, RunFiles, files_of
 from trainer.saver import Saver, copy_of
 from trainer.schedule import learning_rate_at
 from trainer.system import Sampler
-from trainer.training_logger import TrainingLogger, journal_of_launch
+from trainer.training_logger import TrainingLogger, shown
 
 VOCAB_MULTIPLE = 64  # the tensor cores want it: GPT-2's 50257 becomes nanoGPT's 50304
 
@@ -55,6 +58,7 @@ class Run:
     iter_num: int = 0
     best_val_loss: float = math.inf
     saved_iter: int | None = None  # of its newest durable checkpoint, as rank 0 knows
+    ending: tuple[str, str | None] = ("completed", None)  # how its log is closed at its good end
     is_overtaken: bool = False  # an orphan saved while this process looked and waited for the lock
 
     def learning_rate(self, iter_num: int) -> float:
@@ -98,6 +102,11 @@ class Run:
             "best_val_loss": self.best_val_loss,
             "config": self.config.as_dict(),
             "journal": self.logger.position,
+            "run": {
+                "stem": self.saver.files.stem,
+                "run_id": self.logger.run_id,
+                "name": self.config.wandb_run_name,
+            },
             **self.origin,
         }
 
@@ -136,8 +145,11 @@ class Run:
 def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     """A run about to begin, or to go on from its checkpoint. Collective.
 
+    Where a run goes on, its checkpoint decides the flags that were not given.
+
     Raises:
         ValueError, OSError: the flags, the data, the checkpoint or the folder will not do.
+        NothingLeft: the run has all its iterations.
     """
     n_micro_steps = ranks.on_main(
         lambda: micro_steps(config.gradient_accumulation_steps, ranks.world_size)
@@ -156,22 +168,25 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
 
     ranks.on_main(lambda: divided().name)  # what is wrong is wrong everywhere: said once
     phase = divided()
+    begin = find_beginning(config, ranks)
+    config = settled(config, begin, ranks)
+    wandb_log = ranks.on_main(lambda: is_for_wandb(config))
+    config = dataclasses.replace(config, wandb_log=wandb_log)
     logger = new_logger(config, ranks)
     sampler = new_sampler(config, ranks, logger)
-    begin = find_beginning(config, ranks)
-    if begin.state is not None:
-        checkpoint.check_same_flags(begin.state, config.as_dict())
-        config = dataclasses.replace(config, **checkpoint.shape_of(begin.state))
     dataset = open_data(config, ranks)
     if begin.state is not None:
-        checkpoint.check_same_tokenizer(begin.state, dataset.tokenizer, dataset.meta)
+        resume.check_same_tokenizer(begin.state, dataset.tokenizer, dataset.meta)
 
     ranks.on_main(lambda: Path(config.out_dir).mkdir(parents=True, exist_ok=True))
     no_triton = fused.why_not(device) if config.use_triton else ""
     torch.manual_seed(config.seed)
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it, as nanoGPT
+    shape = model_config(config, dataset.meta["vocab_size"])
+    if begin.state is not None:
+        resume.check_same_vocabulary(begin.state, shape.vocab_size)
     model = GPT(
-        model_config(config, dataset.meta["vocab_size"]),
+        shape,
         recompute=config.activation_checkpointing,
         fused=config.use_triton and not no_triton,
     ).to(device)
@@ -230,6 +245,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     )
     if begin.state is not None and begin.path is not None:
         run.load(begin.path, begin.state)
+        if config.eval_only and begin.last_iter < config.max_iters:
+            run.ending = ("interrupted", "--eval_only=True")  # it has iterations left, as before
     metadata = {
         "world_size": ranks.world_size,
         "device": device.type,
@@ -254,86 +271,13 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     run.say(f"{ranks.world_size} x {device.type}, {metadata['dtype']}, {phase.name}")
     if no_triton:
         run.say(f"--use_triton=True: {no_triton}; going on without")
-    beside = ranks.on_main(lambda: open_log(run, metadata, begin))
+    run.saver.files, beside = ranks.on_main(lambda: open_log(run, metadata, begin))
     if config.log_ranks and beside is not None:
-        from_iter = run.iter_num if begin.goes_on else None
-        logger.open_rank(*beside, world_size=ranks.world_size, from_iter=from_iter)
+        logger.open_rank(*beside, world_size=ranks.world_size, from_iter=from_iter(run, begin))
     run.is_overtaken = begin.goes_on and ranks.on_main(
-        lambda: checkpoint.written_ns(Path(config.out_dir)) != begin.newest_ns
+        lambda: files_of(Path(config.out_dir), begin.stem).written_ns != begin.newest_ns
     )
     return run
-
-
-@dataclass
-class Beginning:
-    """Where a run begins: a checkpoint, an interrupted journal without one, or from nothing."""
-
-    path: Path | None = None
-    state: State | None = None
-    journal: str | None = None
-    newest_ns: int | None = None
-    """When the newest checkpoint in the folder was written."""
-
-    @property
-    def goes_on(self) -> bool:
-        return self.state is not None or self.journal is not None
-
-
-def find_beginning(config: TrainConfig, ranks: Ranks) -> Beginning:
-    """What to go on from. Collective.
-
-    A process that torchrun started again goes on with what its launch has done so far, whatever
-    `init_from` says: that was meant for the first one.
-
-    Raises:
-        ValueError: there is nothing to go on from, or nothing that is whole.
-    """
-    out_dir = Path(config.out_dir)
-    newest_ns = ranks.on_main(lambda: checkpoint.written_ns(out_dir))
-    journal = ranks.on_main(lambda: journal_of_launch(out_dir, this_launch()))
-    if config.init_from == "scratch" and journal is None:
-        return Beginning()
-    own = journal if config.init_from == "scratch" else None
-    is_optional = config.init_from != "resume"
-    found = ranks.on_main(lambda: look_for_checkpoint(out_dir, own, is_optional=is_optional))
-    if found is None:
-        return Beginning(journal=journal, newest_ns=newest_ns)
-    path, remarks = found
-    if ranks.is_main:
-        for remark in remarks:
-            print(remark, file=sys.stderr, flush=True)
-    state = checkpoint.load_rest(path)
-    return Beginning(path, state, state["journal"] and state["journal"]["file"], newest_ns)
-
-
-def look_for_checkpoint(
-    out_dir: Path, journal: str | None, *, is_optional: bool
-) -> tuple[Path, list[str]] | None:
-    """The newest whole checkpoint, of that journal's run if one is named."""
-    if is_optional and not checkpoint.exists(out_dir, journal):
-        return None
-    return checkpoint.newest(out_dir, journal)
-
-
-def this_launch() -> str | None:
-    """What the processes of one torchrun have in common, restarted or not, and no others.
-
-    Its count of restarts does not tell: on the nodes where nothing died it stays 0.
-    """
-    launch = os.environ.get("TORCHELASTIC_RUN_ID")
-    if launch is None:
-        return None
-    launcher = os.getppid()
-    return f"{launch}@{socket.gethostname()}:{launcher}:{started_at(launcher)}"
-
-
-def started_at(pid: int) -> str:
-    """When that process began, in the kernel's ticks: ids are given again. Empty off Linux."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return status.rpartition(")")[2].split()[19]  # proc(5): field 22, and two are before the ")"
 
 
 def new_logger(config: TrainConfig, ranks: Ranks) -> TrainingLogger:
@@ -346,6 +290,7 @@ def new_logger(config: TrainConfig, ranks: Ranks) -> TrainingLogger:
         log_iterations=config.log_iterations,
         log_save_interval=config.log_save_interval,
         wandb_log=config.wandb_log,
+        wandb_required=config.wandb_required,
         wandb_project=config.wandb_project,
         wandb_run_name=config.wandb_run_name,
     )
@@ -387,24 +332,55 @@ def model_config(config: TrainConfig, n_tokens: int) -> GPTConfig:
     )
 
 
-def open_log(run: Run, metadata: dict[str, Any], begin: Beginning) -> tuple[Path, str] | None:
-    """Begin the log, or go on with the one that the checkpoint remembers: journal and session."""
+def open_log(
+    run: Run, metadata: dict[str, Any], begin: Beginning
+) -> tuple[RunFiles, tuple[Path, str] | None]:
+    """Begin the log, or go on with the one that the checkpoint remembers.
+
+    The run's files, and of its log the journal and the session.
+    """
     config = run.config.as_dict()
-    if begin.state is not None:
-        run.say(f"going on from {begin.path} at iteration {run.iter_num}")
-        if changes := checkpoint.changes(begin.state, config, run.origin["dataset"]):
+    out_dir = Path(config["out_dir"])
+    if begin.journal is not None and not run.config.save_log_to_json:
+        resume.refuse_live(out_dir / begin.journal)
+    if begin.state is not None and begin.path is not None:
+        run.say(f"going on from {shown(begin.path)} at iteration {run.iter_num}")
+        if changes := resume.changes(begin.state, config, run.origin["dataset"]):
             run.say(f"not the run it was: {changes}")
     run.logger.open(
         config=config,
         metadata=metadata,
-        from_iter=run.iter_num if begin.goes_on else None,
+        from_iter=from_iter(run, begin),
         checkpoint=begin.path,
         journal=begin.journal,
     )
-    if run.logger.journal_path is not None:
-        run.say(f"logging to {run.logger.journal_path}")
+    if begin.lost is not None:
+        run.logger.log("lost_tail", **begin.lost._asdict())
     journal, position = run.logger.journal_path, run.logger.position
-    return (journal, position["session"]) if journal is not None and position else None
+    if journal is None or position is None:
+        return RunFiles(out_dir, begin.stem or new_stem(out_dir, run.config.wandb_run_name)), None
+    run.say(f"logging to {shown(journal)}")
+    return RunFiles(out_dir, journal.name.removesuffix(JOURNAL_SUFFIX)), (
+        journal,
+        position["session"],
+    )
+
+
+def from_iter(run: Run, begin: Beginning) -> int | None:
+    """The first iteration that this session takes; None: it takes none that there is already."""
+    return run.iter_num if begin.goes_on and not run.config.eval_only else None
+
+
+def new_stem(out_dir: Path, name: str | None) -> str:
+    """A name for the files of a run that keeps no journal, as `open_run` gives one; claimed."""
+    begin = (name or "run").replace(os.sep, "_").replace("\0", "_")
+    stem = f"{begin}_{datetime.now():%Y%m%d_%H%M%S}"
+    for attempt in range(1, 10_000):
+        taken = f"{stem}_{attempt}" if attempt > 1 else stem
+        with contextlib.suppress(FileExistsError):
+            (out_dir / taken).mkdir()
+            return taken
+    raise OSError(f"{out_dir}: {stem} and 9,999 names like it are taken")
 
 
 def placed(value: Tensor, parameter: Tensor) -> Tensor:

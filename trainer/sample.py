@@ -1,8 +1,10 @@
 """Text from a checkpoint, with the tokenizer that the run was prepared with.
 
 python trainer/sample.py --start="def main(" --num_samples=3
+python trainer/sample.py --run=run_20261129_163540 --which=best
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +13,12 @@ from typing import Literal
 
 import torch
 
-from trainer import checkpoint
+from trainer import checkpoint, resume
+from trainer.console import to_null_device
 from trainer.flags import flag, parse
 from trainer.model import GPT, GPTConfig
 from trainer.ranks import choose_device
+from trainer.run_files import runs_in
 from trainer.tokenizer import from_json
 
 
@@ -23,6 +27,9 @@ class SampleConfig:
     """What to sample, from where, and how boldly."""
 
     out_dir: str = flag("out", "model", "folder of the run")
+    run: str | None = flag(
+        None, "model", "which run in it: its name or that of its files; None: that saved last"
+    )
     which: Literal["latest", "best"] = flag("latest", "model", "best: of the lowest val loss")
     device: str = flag("auto", "model", "auto, cpu, cuda or cuda:N")
     start: str = flag("\n", "text", "what the text begins with")
@@ -44,11 +51,43 @@ class SampleConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     config = parse(SampleConfig, argv, prog="sample.py", description="Text from a checkpoint.")
     try:
-        saved = checkpoint.load(checkpoint.find(Path(config.out_dir), config.which))
+        saved = checkpoint.load(find(Path(config.out_dir), config.run, config.which))
         device = choose_device(config.device, local_rank=0)
-    except ValueError as mistake:
+    except (ValueError, OSError) as mistake:
         print(f"sample.py: {mistake}", file=sys.stderr)
         return 1
+    try:
+        write(saved, device, config)
+    except BrokenPipeError:  # whoever read the text has seen enough
+        to_null_device(sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
+
+
+def find(out_dir: Path, run: str | None, which: Literal["latest", "best"]) -> Path:
+    """The checkpoint to sample from, of one run: that named, or the one that saved last.
+
+    Raises:
+        ValueError: there is no such run, or there are several; lists them.
+    """
+    if run is None:
+        latest = checkpoint.find(out_dir, "latest")
+        folder = latest.resolve().parent if latest.exists() else out_dir
+        return latest if which == "latest" else checkpoint.find(folder, which)
+    runs = runs_in(out_dir)
+    named = [files for files in runs if run == files.stem] or [
+        files for files in runs if resume.is_named(files, run)
+    ]
+    if len(named) == 1:
+        return checkpoint.find(named[0].folder, which)
+    how_many = "several runs are" if named else "no run is"
+    raise ValueError(
+        f"--run={run}: {how_many} called so in {out_dir}; there are: {resume.listed(runs)}"
+    )
+
+
+def write(saved: checkpoint.State, device: torch.device, config: SampleConfig) -> None:
+    """The texts, on stdout."""
     tokenizer = from_json(saved["tokenizer"])
     model = GPT(GPTConfig(**saved["model_args"])).to(device)
     model.load_state_dict(saved["model"])
@@ -66,8 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             n_tokens=tokenizer.n_vocab,
         )
         print(tokenizer.decode(written[0].tolist()))
-        print("-" * 15)
-    return 0
+        print("-" * 15, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from trainer import checkpoint
-from trainer.checkpoint import CheckpointFormat, Saved, State
+from trainer import checkpoint, run_files
+from trainer.checkpoint import CheckpointFormat, NotBest, Saved, State
 from trainer.ranks import Ranks
+from trainer.run_files import RunFiles
 
 
 @dataclass
@@ -31,10 +32,14 @@ class Outcome:
     """From the copy until the disk had it."""
     saved: Saved | None
     error: Exception | None = None
+    problem: str = ""
+    """What else went wrong, of a checkpoint that is saved."""
 
 
 class Saver:
-    """The checkpoints of one run's folder.
+    """The checkpoints of one run.
+
+    `files` says which run's: until it is set they are written into `out_dir` itself.
 
     Args:
         keep: how many of the latest stay.
@@ -50,7 +55,8 @@ class Saver:
         keep: int = 1,
         is_async: bool = True,
     ) -> None:
-        self._out_dir, self._ranks = out_dir, ranks
+        self.files = RunFiles(out_dir, "")
+        self._ranks = ranks
         self._format, self._keep, self._is_async = format, keep, is_async
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | None = None
@@ -78,8 +84,12 @@ class Saver:
         def write() -> None:
             try:
                 outcome.saved = self._write(state, is_best)
+            except NotBest as trouble:
+                outcome.saved, outcome.is_best = trouble.saved, False
+                outcome.problem = str(trouble)
             except Exception as error:  # a disk that refuses costs a checkpoint, not the run
                 outcome.error = error
+            self._publish(outcome)
             outcome.save_ms = 1000 * (time.perf_counter() - copied)
 
         self._outcome = outcome
@@ -103,11 +113,25 @@ class Saver:
         return outcome
 
     def _write(self, state: State, is_best: bool) -> Saved | None:
+        folder = self.files.folder
         if self._format == "full":
-            return checkpoint.save_full(self._out_dir, state, is_best=is_best, keep=self._keep)
+            folder.mkdir(parents=True, exist_ok=True)
+            return checkpoint.save_full(folder, state, is_best=is_best, keep=self._keep)
         return checkpoint.save_sharded(
-            self._out_dir, state, is_best=is_best, keep=self._keep, group=self._group
+            folder, state, is_best=is_best, keep=self._keep, group=self._group
         )
+
+    def _publish(self, outcome: Outcome) -> None:
+        """Let the names in the out_dir itself point to what was saved; on rank 0."""
+        if outcome.saved is None or not self.files.stem:
+            return
+        try:
+            run_files.publish(self.files, outcome.saved.path, is_best=outcome.is_best)
+        except OSError as error:
+            outcome.problem = (
+                f"{outcome.saved.path} is saved, but nothing in {self.files.out_dir} itself points "
+                f"to it: {error}"
+            )
 
 
 def copy_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

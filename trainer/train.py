@@ -22,18 +22,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, flops
+from trainer import checkpoint, flops, resume
+from trainer.beginning import NothingLeft
 from trainer.config import PRESETS, TrainConfig
+from trainer.console import steady_console
+from trainer.farewell import but_incomplete, farewell, minutes, where_saved
 from trainer.flags import parse
 from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
 from trainer.parallel import local, square_norms
 from trainer.ranks import Arriving, Stopwatch, join_ranks
 from trainer.run import Run, set_up
-from trainer.training_logger import MFU_UNKNOWN
+from trainer.run_files import files_of
+from trainer.training_logger import MFU_UNKNOWN, close_as_completed
 
 MFU_WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
 GO_ON = "to go on, give the same command with --init_from=resume"
+LOG_INCOMPLETE = 4  # exit status of a complete run whose log is not
 NAMES_TOLD = 8  # of the parameters that are not finite: enough to see where it began
+
+
+DESCRIPTION = """Train a GPT. Without flags: a small one, on the source of Python's library.
+
+Exit status: 0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N
+stopped by signal N."""
 
 
 class Stopped(Exception):
@@ -67,23 +78,37 @@ class Step:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do the run that the flags ask for; its exit status.
 
-    0 complete, 1 failed, 2 wrong flags, 128 + N stopped by signal N, as shells report it.
-    A stopped run is not complete and must not end with 0: that is how torchrun, Slurm and
-    Kubernetes know to start it again (with `--init_from=auto` it then goes on).
+    0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N stopped by
+    signal N, as shells report it. A stopped run is not complete and must not end with 0: that is
+    how torchrun, Slurm and Kubernetes know to start it again (with `--init_from=auto` it then
+    goes on).
     """
-    config = parse(
-        TrainConfig,
-        argv,
-        prog="train.py",
-        presets=PRESETS,
-        description="Train a GPT. Without flags: a small one, on the source of Python's library.",
-    )
+    with steady_console():
+        config = parse(
+            TrainConfig,
+            argv,
+            prog="train.py",
+            presets=PRESETS,
+            description=DESCRIPTION,
+        )
+        return run_once(config)
+
+
+def run_once(config: TrainConfig) -> int:
+    """The run, from its flags to its last line; its exit status."""
     with ExitStack() as stack:
         try:
             end_with_launcher()
             ranks = join_ranks(config.device, config.backend)
             stack.callback(ranks.close)
             run = set_up(config, ranks)
+        except NothingLeft as left:
+            if ranks.is_main:
+                if left.journal is not None and config.save_log_to_json:
+                    close_as_completed(left.journal)
+                print(left, flush=True)
+            ranks.barrier()
+            return 0
         except (ValueError, OSError) as mistake:
             print(f"train.py: {mistake}", file=sys.stderr)
             return 1
@@ -98,22 +123,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             save(run)
             log_saved(run, wait=True)
             run.logger.close("interrupted", reason=stop.number.name)
-            run.say(f"{stop.number.name}: {where_saved(run)}; {GO_ON}")
+            run.say(f"{stop.number.name}: {where_saved(run)}; {GO_ON}{but_incomplete(run)}")
             ranks.barrier()
             return 128 + stop.number
         except NonFinite as trouble:
             log_saved(run, wait=True)
             run.logger.close("failed", reason=str(trouble))
-            run.say(f"{trouble}: stopped before the step, the last checkpoint is good")
+            run.say(
+                f"{trouble}: stopped before the step, the last checkpoint is good"
+                f"{but_incomplete(run)}"
+            )
             ranks.barrier()
             return 1
         except BaseException as error:
             log_saved(run)
             run.logger.close("failed", reason=f"{type(error).__name__}: {error}")
             raise
-        run.logger.close("completed")
-        run.say(farewell(run, time.monotonic() - started))
-        return 0
+        run.logger.close(*run.ending)
+        run.say(farewell(run, time.monotonic() - started) + but_incomplete(run))
+        return LOG_INCOMPLETE if run.logger.lost_events else 0
 
 
 def train(run: Run, interrupt: Interrupt) -> None:
@@ -320,14 +348,12 @@ def went_back(run: Run) -> bool:
     """Go back to the newest checkpoint of this run; whether there is one. Collective."""
     log_saved(run, wait=True)
     run.ranks.barrier()
-    out_dir = Path(run.config.out_dir)
-    journal = run.logger.journal_path.name if run.logger.journal_path else None
 
     def look() -> Path | None:
         if run.saved_iter is None:
             return None  # what may lie in the folder is another run's
         try:
-            return checkpoint.newest(out_dir, journal)[0]
+            return resume.newest(files_of(run.saver.files.out_dir, run.saver.files.stem)).path
         except ValueError:
             return None
 
@@ -396,6 +422,9 @@ def log_saved(run: Run, *, wait: bool = False) -> None:
             flush=True,
         )
         return
+    if outcome.problem:
+        run.logger.log("error", error=f"checkpoint: {outcome.problem}", iter=outcome.iter_num)
+        print(outcome.problem, file=sys.stderr, flush=True)
     run.saved_iter = outcome.iter_num
     run.logger.log_checkpoint(
         outcome.iter_num,
@@ -409,31 +438,8 @@ def log_saved(run: Run, *, wait: bool = False) -> None:
     )
 
 
-def where_saved(run: Run) -> str:
-    """Where a run that stops now will go on, in words for rank 0."""
-    if run.saved_iter == run.iter_num:
-        return f"saved before iteration {run.iter_num}"
-    return f"could not be saved before iteration {run.iter_num}, last saved: {run.saved_iter}"
-
-
-def farewell(run: Run, seconds: float) -> str:
-    """The last line: how it went, where it is, what to type next."""
-    went = f"done in {minutes(seconds)}, best val loss {run.best_val_loss:.4f}"
-    sample = f"python trainer/sample.py --out_dir={run.config.out_dir}"
-    if run.logger.run_path is None:
-        return f"{went}; next: {sample}"
-    compare = f"runs compare {run.config.out_dir}/*.json"
-    return f"{went}, log in {run.logger.run_path}; next: {compare}, or {sample}"
-
-
 def ms_since(started: float) -> float:
     return 1000 * (time.perf_counter() - started)
-
-
-def minutes(seconds: float) -> str:
-    """As h:mm:ss, or m:ss below an hour."""
-    h, m, s = round(seconds) // 3600, round(seconds) // 60 % 60, round(seconds) % 60
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
 
 
 if __name__ == "__main__":

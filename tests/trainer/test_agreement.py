@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainer import checkpoint
+from trainer import checkpoint, resume
+from trainer.run_files import runs_in
 from trainer.train import main
 
 
@@ -21,6 +22,18 @@ def journal_of(out):
     return journal
 
 
+def folder_of(out):
+    """Where the only run in `out` keeps its checkpoints."""
+    (run,) = runs_in(out)
+    return run.folder
+
+
+def newest(out):
+    (run,) = runs_in(out)
+    found = resume.newest(run)
+    return found.path, found.remarks
+
+
 def damage(path, at):
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -35,44 +48,47 @@ def test_the_event_of_a_checkpoint_holds_its_size_and_its_digest(out, only_run):
 
 
 def test_what_agrees_is_taken_without_a_word(out):
-    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
+    assert newest(out) == (folder_of(out) / "ckpt.pt", [])
 
 
 @pytest.mark.parametrize("where", [0.01, 0.5, 0.99])
 def test_one_damaged_byte_in_the_latest_is_found_and_the_best_is_taken(
     out, flags, where, capfd, only_run
 ):
-    damage(out / "ckpt.pt", int(where * (out / "ckpt.pt").stat().st_size))
+    folder = folder_of(out)
+    damage(folder / "ckpt.pt", int(where * (folder / "ckpt.pt").stat().st_size))
 
     assert main(flags(out, max_iters=9, init_from="resume")) == 0
 
     told = capfd.readouterr()
     assert "passed over: " in told.err
-    assert str(out / "ckpt.pt") in told.err
-    assert f"going on from {out / 'best.pt'} at iteration 2" in told.out
+    assert str(folder / "ckpt.pt") in told.err
+    assert f"going on from {folder / 'best.pt'} at iteration 2" in told.out
     assert [row["iter"] for row in only_run(out).training_iterations] == list(range(10))
 
 
 def test_half_a_file_is_passed_over_too(out):
-    whole = (out / "ckpt.pt").read_bytes()
-    (out / "ckpt.pt").write_bytes(whole[: len(whole) // 2])
+    folder = folder_of(out)
+    whole = (folder / "ckpt.pt").read_bytes()
+    (folder / "ckpt.pt").write_bytes(whole[: len(whole) // 2])
 
-    path, (remark,) = checkpoint.newest(out)
+    path, (remark,) = newest(out)
 
-    assert path == out / "best.pt"
-    assert remark.startswith(f"passed over: {out / 'ckpt.pt'}: ")
+    assert path == folder / "best.pt"
+    assert remark.startswith(f"passed over: {folder / 'ckpt.pt'}: ")
 
 
 def test_where_none_is_whole_the_error_names_each(out):
+    folder = folder_of(out)
     for name in ("ckpt.pt", "best.pt"):
-        damage(out / name, 2000)
+        damage(folder / name, 2000)
 
     with pytest.raises(ValueError, match="passed over: ") as refusal:
-        checkpoint.newest(out)
+        newest(out)
 
     assert str(refusal.value).count("passed over: ") == 2
-    assert str(out / "ckpt.pt") in str(refusal.value)
-    assert str(out / "best.pt") in str(refusal.value)
+    assert str(folder / "ckpt.pt") in str(refusal.value)
+    assert str(folder / "best.pt") in str(refusal.value)
 
 
 def test_a_checkpoint_whose_event_was_not_logged_any_more_is_taken(out):
@@ -82,7 +98,7 @@ def test_a_checkpoint_whose_event_was_not_logged_any_more_is_taken(out):
     at = max(i for i, line in enumerate(lines) if b'"event":"checkpoint"' in line)
     journal.write_bytes(b"".join(lines[:at]))
 
-    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
+    assert newest(out) == (folder_of(out) / "ckpt.pt", [])
 
 
 def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
@@ -90,9 +106,9 @@ def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-6]))
 
-    path, (remark,) = checkpoint.newest(out)
+    path, (remark,) = newest(out)
 
-    assert path == out / "ckpt.pt"
+    assert path == folder_of(out) / "ckpt.pt"
     assert f"{journal} has {len(lines) - 6} of the " in remark
     assert f"eventlog verify {journal}" in remark
 
@@ -100,4 +116,4 @@ def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
 def test_a_checkpoint_without_its_journal_is_taken(out):
     journal_of(out).unlink()
 
-    assert checkpoint.newest(out) == (out / "ckpt.pt", [])
+    assert newest(out) == (folder_of(out) / "ckpt.pt", [])

@@ -1,15 +1,18 @@
 """A checkpoint: whole or not there, plain to load, and every figure comes back."""
 
+import errno
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 
-from trainer import checkpoint
-from trainer.checkpoint import newest, save_full, save_sharded
+from trainer import checkpoint, resume
+from trainer.checkpoint import candidates, save_full, save_sharded
 from trainer.model import GPT, GPTConfig
 from trainer.optim import Optimizer
+from trainer.run_files import RunFiles
 
 CONFIG = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=16)
 SAVES = pytest.mark.parametrize("save", [save_full, save_sharded])
@@ -31,7 +34,14 @@ def state_at(iter_num, model=None, optimizer=None):
         "tied": GPT.tied if model else {},
         "iter_num": iter_num,
         "journal": None,
+        **dict.fromkeys(checkpoint.REQUIRED - {"iter_num"}),
     }
+
+
+def newest(folder):
+    """The path of the checkpoint to go on from in a folder of no known run, and the remarks."""
+    found = resume.newest(RunFiles(folder, "", tuple(candidates(folder))))
+    return found.path, found.remarks
 
 
 def step(model, optimizer, seed):
@@ -201,7 +211,7 @@ def test_what_makes_a_resumed_run_another_one_is_said():
     saved = {"config": {"learning_rate": 1e-3, "log_interval": 10}, "dataset": {"sha256": "a" * 64}}
     now = {"learning_rate": 5e-4, "log_interval": 99}
 
-    said = checkpoint.changes(saved, now, {"sha256": "b" * 64})
+    said = resume.changes(saved, now, {"sha256": "b" * 64})
 
     assert said == "learning_rate 0.001 -> 0.0005, text aaaaaaaa -> bbbbbbbb"
 
@@ -209,6 +219,63 @@ def test_what_makes_a_resumed_run_another_one_is_said():
 def test_a_flag_that_the_checkpoint_is_older_than_is_no_change():
     saved = {"config": {"learning_rate": 1e-3}, "dataset": {"sha256": "a" * 64}}
 
-    said = checkpoint.changes(saved, {"learning_rate": 1e-3, "new": 3}, {"sha256": "a" * 64})
+    said = resume.changes(saved, {"learning_rate": 1e-3, "new": 3}, {"sha256": "a" * 64})
 
     assert said == ""
+
+
+@pytest.mark.parametrize("number", ["EPERM", "ENOTSUP", "EMLINK", "ENOSYS", "EACCES"])
+def test_without_hard_links_the_best_is_a_copy_and_the_save_succeeds(number, tmp_path, monkeypatch):
+    def refuse(*args, **more):
+        raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+
+    monkeypatch.setattr(os, "link", refuse)
+    for iter_num, is_best in ((1, True), (2, True), (3, False)):
+        save_full(tmp_path, state_at(iter_num), is_best=is_best, keep=2)
+
+    there = {name: checkpoint.load(tmp_path / name)["iter_num"] for name in os.listdir(tmp_path)}
+    assert there == {
+        "ckpt.pt": 3, "best.pt": 2, "ckpt.00000002.pt": 2, "ckpt.00000003.pt": 3,
+    }  # fmt: skip
+    assert newest(tmp_path) == (tmp_path / "ckpt.pt", [])
+
+
+def test_killed_while_it_copies_the_best_the_one_before_stands(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *args: os.symlink("", "/"))  # raises
+    save_full(tmp_path, state_at(1), is_best=True)
+    child = os.fork()
+    if child == 0:
+        copyfile = shutil.copyfile
+        shutil.copyfile = lambda *args: (copyfile(*args), os.kill(os.getpid(), signal.SIGKILL))
+        save_full(tmp_path, state_at(2), is_best=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    assert checkpoint.load(tmp_path / "best.pt")["iter_num"] == 1
+    assert checkpoint.load(tmp_path / "ckpt.pt")["iter_num"] == 2
+
+
+def test_a_best_that_cannot_be_kept_is_no_failed_save(tmp_path, monkeypatch):
+    def full(*args, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
+
+    with pytest.raises(checkpoint.NotBest, match="is saved, but not under its other names") as said:
+        save_full(tmp_path, state_at(1), is_best=True)
+
+    assert checkpoint.load(said.value.saved.path)["iter_num"] == 1
+
+
+def test_a_folder_whose_names_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch):
+    sync = checkpoint.sync
+
+    def refuse_folders(path):
+        if path.is_dir():
+            raise OSError(22, "Invalid argument")
+        sync(path)
+
+    monkeypatch.setattr(checkpoint, "sync", refuse_folders)
+
+    assert save_sharded(tmp_path, state_at(1), is_best=True).path.is_dir()

@@ -140,5 +140,5 @@ def test_flags_and_defaults_are_a_promise():
         "keep_checkpoints": 1, "async_checkpoint": True, "optimizer": "adamw",
         "lr_schedule": "cosine", "cooldown_iters": None, "use_zero1": False, "use_fsdp": False,
         "fsdp_stage": "zero3", "fsdp_replicas": 1, "activation_checkpointing": False,
-        "use_triton": False,
+        "use_triton": False, "resume_from": None, "wandb_required": True,
     }  # fmt: skip

@@ -22,6 +22,7 @@ import eventlog
 from trainer import checkpoint, interrupt
 from trainer import run as room
 from trainer.data import Batches
+from trainer.run_files import runs_in
 from trainer.train import main
 
 TRAINER = Path(__file__).parents[2] / "trainer" / "train.py"
@@ -207,7 +208,9 @@ def test_two_saves_of_one_iteration_by_a_slow_rank_0_are_two_whole_checkpoints(
     assert train_in_ranks(2, argv, wish_and_seal_slowly) == [0, 0]
 
     assert saved_iters(tmp_path) == [6, 6]
-    for folder in checkpoint.kept(tmp_path, ""):
+    (run,) = runs_in(tmp_path)
+    assert len(checkpoint.kept(run.folder, "")) == 2
+    for folder in checkpoint.kept(run.folder, ""):
         checkpoint.check_manifest(folder)
         assert checkpoint.load(folder)["iter_num"] == 6
 
@@ -295,6 +298,12 @@ def test_the_ranks_of_a_killed_launcher_save_and_leave(
     assert run.journal["superseded"]["iterations"] == 0
 
 
+def contents(out_dir):
+    """The bytes of every file in a folder but for the run JSON, which the compactor writes."""
+    files = [path for path in out_dir.rglob("*") if path.is_file() and path.suffix != ".json"]
+    return {path: path.read_bytes() for path in files}
+
+
 def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
     flags, tmp_path, capfd, only_run
 ):
@@ -310,14 +319,14 @@ def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
 
     child = in_child(train_until_told)
     wait_for((tmp_path / "there").exists, "iteration 8")  # a reader may see half of a line before
-    before = sorted(path.read_bytes() for path in out.iterdir() if path.suffix != ".json")
+    before = contents(out)
 
     assert main(flags(out, init_from="auto")) == 1
 
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("train.py: ")
     assert f"is being written by process {child} on {socket.gethostname()}" in last
-    assert before == sorted(path.read_bytes() for path in out.iterdir() if path.suffix != ".json")
+    assert before == contents(out)
     (tmp_path / "go").touch()
     assert status_of(child) == 0
     assert only_run(out).journal["status"] == "completed"
@@ -333,12 +342,13 @@ def test_a_checkpoint_that_an_orphan_saved_meanwhile_leaves_no_hole_in_the_curve
         do_at(8, send(signal.SIGTERM))
         assert main(flags(tmp_path / "out", keep_checkpoints=2)) == 143
     out, nine = tmp_path / "out", tmp_path / "nine.pt"
-    (out / "ckpt.00000009.pt").rename(nine)
-    (out / "ckpt.pt").unlink()
+    (run,) = runs_in(out)
+    (run.folder / "ckpt.00000009.pt").rename(nine)
+    (run.folder / "ckpt.pt").unlink()
     open_data = room.open_data
 
     def late_save(*args):
-        shutil.copy(nine, out / "ckpt.pt")
+        shutil.copy(nine, run.folder / "ckpt.pt")
         return open_data(*args)
 
     def go_on_and_die():

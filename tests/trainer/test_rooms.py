@@ -12,12 +12,34 @@ ROOMS = {path.stem: path for path in TRAINER.glob("*.py") if path.stem != "__ini
 # Who may know whom; a room that is not named here knows nobody.
 KNOWS = {
     "train": set(ROOMS) - {"train", "sample"},
-    "run": set(ROOMS) - {"train", "run", "sample"},
-    "saver": {"checkpoint", "ranks"},
+    "run": set(ROOMS) - {"train", "run", "sample", "farewell"},
+    "farewell": {"run", "training_logger"},
+    "beginning": {
+        "checkpoint",
+        "config",
+        "ranks",
+        "resume",
+        "run_files",
+        "training_logger",
+        "wandb_login",
+    },
+    "resume": {"checkpoint", "run_files", "training_logger"},
+    "run_files": {"checkpoint"},
+    "checkpoint": {"shard_metadata"},
+    "saver": {"checkpoint", "ranks", "run_files"},
     "parallel": {"ranks"},
     "ranks": {"rendezvous"},
-    "sample": {"checkpoint", "flags", "model", "ranks", "tokenizer"},
-    "prepare": {"corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
+    "sample": {
+        "checkpoint",
+        "console",
+        "flags",
+        "model",
+        "ranks",
+        "resume",
+        "run_files",
+        "tokenizer",
+    },
+    "prepare": {"console", "corpus", "flags", "hub", "pieces", "shards", "tokenizer"},
     "pieces": {"corpus"},
     "shards": {"pieces"},
     "config": {"flags"},
@@ -25,7 +47,7 @@ KNOWS = {
     "optim": {"muon"},
     "fused": {"fused_kernels"},
 }
-BRIDGES = {"checkpoint", "training_logger"}
+BRIDGES = {"checkpoint", "resume", "training_logger"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

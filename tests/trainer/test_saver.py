@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import eventlog
-from trainer import checkpoint, saver
+from trainer import checkpoint, resume, saver
 from trainer.data import Batches
 from trainer.ranks import Ranks
+from trainer.run_files import runs_in
 from trainer.saver import Saver
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
@@ -37,6 +38,12 @@ def story(out_dir):
         for r in eventlog.scan(journal)
         if r.event in ("iter", "checkpoint")
     ]
+
+
+def run_in(out_dir):
+    """The files of the only run in a folder."""
+    (run,) = runs_in(out_dir)
+    return run
 
 
 @pytest.fixture
@@ -116,7 +123,8 @@ def test_what_is_saved_is_what_was_when_it_was_asked_for(flags, tmp_path, slow_d
     main(flags(tmp_path / "slow", keep_checkpoints=2))
 
     plain, slow = (
-        checkpoint.load(tmp_path / name / "ckpt.00000006.pt") for name in ("plain", "slow")
+        checkpoint.load(run_in(tmp_path / name).folder / "ckpt.00000006.pt")
+        for name in ("plain", "slow")
     )
     for kind in ("model", "optimizer"):
         assert plain[kind].keys() == slow[kind].keys()
@@ -175,7 +183,7 @@ def test_a_rank_whose_disk_refuses_costs_a_checkpoint_and_no_run(
     assert [row["iter"] for row in run.checkpoints] == [12]
     assert run.journal["events"]["error"] == 1
     assert "iteration 6 was not saved" in capfd.readouterr().err
-    assert checkpoint.load(checkpoint.newest(tmp_path)[0])["iter_num"] == 12
+    assert checkpoint.load(resume.newest(run_in(tmp_path)).path)["iter_num"] == 12
 
 
 # Killed while the thread writes
@@ -225,14 +233,14 @@ def test_killed_while_it_saves_the_checkpoint_before_stands_and_is_chosen(
     statuses = train_in_ranks(2, flags(out, **shared), die_in_the_second)
     assert statuses[victim] == -signal.SIGKILL
     assert statuses[1 - victim] not in (0, None)
-    path, remarks = checkpoint.newest(out)
-    assert (checkpoint.load(path)["iter_num"], remarks) == (6, [])
+    found = resume.newest(run_in(out))
+    assert (checkpoint.load(found.path)["iter_num"], found.remarks) == (6, [])
 
     assert train_in_ranks(2, flags(out, **shared, init_from="auto")) == [0, 0]
 
     assert losses(only_run(out)) == losses(only_run(whole))
     assert "passed over" not in capfd.readouterr().err
-    assert not list(out.glob(".ckpt.*.partial"))
+    assert not list(out.rglob(".ckpt.*.partial"))
 
 
 # Journal and checkpoint
@@ -242,11 +250,12 @@ def test_a_checkpoint_agrees_with_an_event_that_came_iterations_later(flags, tmp
     slow_disk(9)
     main(flags(tmp_path, keep_checkpoints=3, max_iters=18))
     (journal,) = tmp_path.glob("*.jsonl")
-    states = {path: checkpoint.load(path) for path in checkpoint.kept(tmp_path, ".pt")}
+    run = run_in(tmp_path)
+    states = {path: checkpoint.load(path) for path in checkpoint.kept(run.folder, ".pt")}
 
     assert [state["iter_num"] for state in states.values()] == [6, 12, 18]
     for path, state in states.items():
-        assert checkpoint.check_against_journal(path, state) == []
+        assert resume.check_against_journal(run, path, state) is None
 
     for path, state in states.items():
         data = bytearray(path.read_bytes())
@@ -254,7 +263,7 @@ def test_a_checkpoint_agrees_with_an_event_that_came_iterations_later(flags, tmp
         path.unlink()  # the latest is the same file under another name
         path.write_bytes(data)
         with pytest.raises(ValueError, match=rf"at iteration {state['iter_num']} .*{journal.name}"):
-            checkpoint.check_against_journal(path, state)
+            resume.check_against_journal(run, path, state)
 
 
 def test_killed_between_the_file_and_its_event_the_file_is_taken(flags, tmp_path, capfd):

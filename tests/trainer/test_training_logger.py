@@ -151,3 +151,15 @@ def test_the_guides_import_works_in_that_folder(tmp_path):
     )
 
     assert done.stdout == "1.5000 2.1000 30.00%\n", done.stderr
+
+
+def test_wandb_that_refuses_to_begin_leaves_no_run_and_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", wandb := FakeWandb())
+    monkeypatch.setattr(wandb, "init", lambda **settings: 1 / 0, raising=False)
+
+    with pytest.raises(ValueError, match=r"W&B cannot be begun \(ZeroDivisionError.*offline"):
+        log_a_little(TrainingLogger(tmp_path, wandb_log=True))
+    assert not list(tmp_path.iterdir())
+
+    log_a_little(logger := TrainingLogger(tmp_path, wandb_log=True, wandb_required=False))
+    assert len(eventlog.load_run(logger.run_path).training_iterations) == 2

@@ -1,0 +1,205 @@
+"""Console output never matters more than the run."""
+
+import fcntl
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from trainer import console
+from trainer.console import SteadyStream, steady_console
+from trainer.train import main
+
+TRAINER = Path(__file__).parents[2] / "trainer"
+F_SETPIPE_SZ = 1031  # Linux
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def shell(words, argv, program="train.py"):
+    """A shell's command around the program: `words` has `{}` where it stands."""
+    command = words.format(" ".join(map(str, (sys.executable, TRAINER / program, *argv))))
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], env=ENVIRONMENT, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{} | true", "stdout cannot be written"),
+        ("{} >/dev/full", "stdout cannot be written"),
+        ("{} 2>/dev/full", ""),
+        ("{} >/dev/full 2>&1", ""),
+        ("{} >&-", ""),
+        ("{} >&- 2>&- <&-", ""),
+    ],
+)
+def test_the_training_completes_whatever_the_console_is(words, said, flags, tmp_path, only_run):
+    done = shell(words, flags(tmp_path, log_interval=1))
+
+    run = only_run(tmp_path)
+    assert (done.returncode, run.status) == (0, "completed"), done.stderr
+    assert len(run.training_iterations) == 13
+    assert said in done.stderr
+    assert done.stderr.count("cannot be written") <= 1
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_does_not_read_does_not_stop_the_training(flags, tmp_path, only_run):
+    """Of 14 kB, into a pipe that holds 4."""
+    argv = flags(tmp_path, log_interval=1, max_iters=200, eval_interval=200, dropout=0)
+    process = subprocess.Popen(
+        [sys.executable, TRAINER / "train.py", *argv],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+
+    fcntl.fcntl(process.stdout, F_SETPIPE_SZ, 4096)
+
+    process.wait(timeout=100)
+
+    assert (process.returncode, only_run(tmp_path).status) == (0, "completed")
+    assert len(only_run(tmp_path).training_iterations) == 201
+    process.communicate()
+
+
+def test_lines_that_were_left_out_are_counted_when_the_reader_reads_again(monkeypatch):
+    monkeypatch.setattr(console, "PATIENCE_S", 0.01)
+    read_end, write_end = os.pipe()
+    stream = SteadyStream(os.fdopen(write_end, "w"), "stdout")
+    line = "x" * 999 + "\n"
+    for _ in range(200):
+        stream.write(line)
+        stream.flush()
+    taken = os.read(read_end, 1 << 20)
+
+    stream.write("at the end\n")
+    stream.flush()
+
+    n_left_out = 200 - taken.count(b"\n")
+    told = os.read(read_end, 1 << 20).decode().splitlines()
+    assert n_left_out > 100
+    assert told[-2:] == [f"({n_left_out:,} lines are left out: nobody read stdout)", "at the end"]
+    os.close(read_end)
+    stream.close()
+
+
+def test_with_two_ranks_too(flags, tmp_path, only_run):
+    torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node=2"
+    argv = " ".join(flags(tmp_path, log_interval=1))
+
+    done = shell(f"{torchrun} {TRAINER / 'train.py'} {argv} 2>&1 | true # {{}}", [])
+
+    assert (done.returncode, only_run(tmp_path).status) == (0, "completed")
+
+
+@pytest.mark.parametrize("words", ["{} | true", "{} >/dev/full 2>&1"])
+def test_prepare_completes_too(words, books, tmp_path):
+    argv = [f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes"]
+
+    done = shell(words, argv, "prepare.py")
+
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*/meta.json"))
+
+
+class Failing(io.StringIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.calls = error, 0
+
+    def write(self, text):
+        self.calls += 1
+        raise self.error
+
+
+def test_what_fails_once_is_left_alone_and_said_once_on_the_other(monkeypatch):
+    failing, other = Failing(BrokenPipeError(32, "Broken pipe")), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", failing)
+    monkeypatch.setattr(sys, "stderr", other)
+
+    with steady_console():
+        for line in range(9):
+            print(line)
+
+    assert failing.calls == 1
+    assert other.getvalue().count("stdout cannot be written") == 1
+    assert (sys.stdout, sys.stderr) == (failing, other)
+
+
+def test_a_stream_that_is_only_busy_is_tried_again():
+    failing = Failing(BlockingIOError(11, "Resource temporarily unavailable"))
+    stream = SteadyStream(failing, "stdout")
+
+    stream.write("a")
+    stream.write("b")
+
+    assert failing.calls == 2
+
+
+def test_what_a_stream_cannot_encode_is_written_all_the_same():
+    stream = SteadyStream(io.TextIOWrapper(raw := io.BytesIO(), encoding="ascii"), "stdout")
+
+    stream.write("größer")
+    stream.flush()
+
+    assert raw.getvalue() == b"gr\\xf6\\xdfer"
+
+
+# SIGHUP
+
+
+def hang_up(flags, tmp_path, prefix=()):
+    """The trainer, to which SIGHUP is sent at its 20th iteration; its exit status."""
+    argv = flags(tmp_path, max_iters=100_000, eval_interval=50_000, log_interval=10)
+    process = subprocess.Popen(
+        [*prefix, sys.executable, TRAINER / "train.py", *argv],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("iter 20:"):
+            process.send_signal(signal.SIGHUP)
+            break
+    return process
+
+
+def test_a_hang_up_saves_and_closes_as_sigterm_does(flags, tmp_path, only_run):
+    process = hang_up(flags, tmp_path)
+
+    process.communicate(timeout=60)
+
+    run = only_run(tmp_path)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert (run.status, run.journal["reason"]) == ("interrupted", "SIGHUP")
+    assert run.checkpoints[-1]["iter"] == len(run.training_iterations)
+    (journal,) = tmp_path.glob("*.jsonl")
+    signals = [r.fields["signal"] for r in eventlog.scan(journal) if r.event == "signal"]
+    assert signals == ["SIGHUP"]
+
+
+def test_under_nohup_a_hang_up_is_ignored(flags, tmp_path, only_run):
+    process = hang_up(flags, tmp_path, ["nohup"])
+    assert process.stdout is not None
+
+    later = next(line for line in process.stdout if line.startswith("iter 100:"))
+
+    assert later
+    process.terminate()
+    process.communicate(timeout=60)
+    assert only_run(tmp_path).journal["reason"] == "SIGTERM"
+
+
+def test_a_hang_up_that_is_ignored_stays_so_in_this_process(flags, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(flags(tmp_path, max_iters=1)) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
