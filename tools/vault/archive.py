@@ -29,6 +29,7 @@ from tools.library import need
 from tools.runs import Refusal
 from tools.table import print_json, with_progress
 from tools.vault import bundle
+from tools.vault.files import group, only_its_own
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -99,14 +100,16 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
     from tools.vault.store import Damaged
 
     paths = runs.find(names)
-    groups = {folder: bundle.group(folder) for folder in {path.parent for path in paths}}
+    groups = {folder: group(folder) for folder in {path.parent for path in paths}}
     report = Report()
     with Archiver.open(url, replace=replace) as archiver:
         for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
             files = groups[path.parent].get(path.stem, [])
             try:
-                state = archiver.add(path, sorted({path, *files}))
-            except (Refusal, Damaged, FileNotFoundError, PermissionError) as error:
+                state = archiver.add(path, only_its_own(sorted({path, *files})))
+            except (
+                Refusal, Damaged, eventlog.EventlogError, FileNotFoundError, PermissionError,
+            ) as error:  # fmt: skip
                 state = "failed"
                 report.left_out[str(path)] = str(error)
             if state == "live":
@@ -148,8 +151,9 @@ def verify(url: str) -> Iterator[str]:
     told = manifest.need(store)
     checks: list[tuple[Any, Any]] = [(store.check, file) for file in told.files]
     try:
-        entries = Catalog(store, told).entries.values()
-        checks += [(check_bundle, (store, entry)) for entry in entries]
+        catalog = Catalog(store, told)
+        yield from catalog.bad.values()
+        checks += [(check_bundle, (store, entry)) for entry in catalog.entries.values()]
     except Damaged:
         yield f"the bundles cannot be checked without {told.runs and told.runs.name}"
     for check, what in with_progress(checks, "verifying"):
@@ -247,6 +251,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     with archive.store.read(entry.bundle.name) as stream:
         for packed in bundle.unpack(stream):
             original, path, digest = originals[packed.name], out / packed.name, sha256()
+            bundle.need_room(packed, out)
             eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
             if digest.hexdigest() != original.sha256:
                 raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged just now")

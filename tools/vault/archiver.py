@@ -26,6 +26,7 @@ from tools.table import with_progress
 from tools.vault import bundle, columns, manifest
 from tools.vault.bundle import Original
 from tools.vault.catalog import INDEX, Catalog, Entry, read_parquet
+from tools.vault.files import elsewhere
 from tools.vault.manifest import Manifest, Part
 from tools.vault.store import Damaged, Store, Stored, open_store
 
@@ -84,6 +85,7 @@ class Archiver:
             told = _forget(store) if repair else manifest.load(store) or _begin(store)
             catalog = Catalog(store, _explain(store, told))
             archiver = cls(catalog, replace=replace, is_alone=is_alone)
+            archiver.left_out |= catalog.bad
             archiver._sweep(0.0 if is_alone or repair else STALE_S)
             yield archiver
             archiver.commit()
@@ -106,7 +108,7 @@ class Archiver:
         old = self._known_as(row["run_id"])
         if old is not None and not self._replace and not self._continues(old, run, path, files):
             return "unchanged"
-        stored, packed = self._pack(run, row["month"], [*files, *bundle.elsewhere(run, files)])
+        stored, packed = self._pack(run, row["month"], [*files, *elsewhere(files)])
         if _stats(files) != before:
             self.catalog.store.remove(stored.name)
             return "live"
@@ -148,8 +150,9 @@ class Archiver:
         for name in with_progress(bundles, "taking in"):
             try:
                 self._take_in(name)
-            except (Refusal, Damaged) as error:
-                self.left_out[name] = f"{name}: not in the archive, and left as it is: {error}"
+            except Exception as error:  # it may be made up to break what reads it
+                why = error if isinstance(error, Refusal | OSError) else f"{error!r:.200}"
+                self.left_out[name] = f"{name}: not in the archive, and left as it is: {why}"
         self.commit()
         for name in left:
             if not manifest.is_bundle(name):
@@ -390,6 +393,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
             path = folder / packed.name
+            bundle.need_room(packed, folder)
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))

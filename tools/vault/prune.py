@@ -26,6 +26,7 @@ from tools.library import need
 from tools.runs import Found, Refusal
 from tools.table import print_json, print_table, with_progress
 from tools.vault import bundle
+from tools.vault.files import elsewhere, group, only_its_own
 
 if TYPE_CHECKING:
     from tools.vault.catalog import Catalog
@@ -121,7 +122,7 @@ def judge(
         raise FileNotFoundError(f"{folder}: no such folder")
     there = _open_archive(archive) if archive else None
     now_s = time.time() if now_s is None else now_s
-    files = bundle.group(folder)
+    files = {stem: only_its_own(paths) for stem, paths in group(folder).items()}
     candidates = [
         Candidate(found, files.get(found.path.stem, []), now_s - _changed_s(found.path, files))
         for found in runs.glance([folder])
@@ -137,7 +138,9 @@ def judge(
         elif candidate.age_s <= older_than_s:
             candidate.keep("not old enough")
     for candidate in with_progress([c for c in candidates if c.goes], "comparing with the archive"):
-        if there is not None and (why := _why_not_archived(candidate, there)):
+        if names := [path.name for path in elsewhere(candidate.files)]:
+            candidate.keep(f"has files in another folder: {names[0]}")
+        elif there is not None and (why := _why_not_archived(candidate, there)):
             candidate.keep(why)
         else:
             candidate.why = "archived, compared" if there else "nobody asked for an archive"
