@@ -10,10 +10,11 @@ for its curves, and let go when nobody has for a while. A live run is followed a
 """
 
 import hashlib
+import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from tools import rows as rows_
 from tools import runs
 from tools.live.following import Following
 
+HELD_S = 5.0  # how long somebody waits for a run that is being read
 LOOK_S = 1.0  # between two looks at the folders
 READ_S = 0.2  # between two looks at the journals that are followed
 SLICE_S = 0.02  # of reading, before others get their turn
@@ -45,6 +47,8 @@ class Entry:
     """Grows with every change of `row`; no two changes of any run have the same."""
     seen: tuple[Any, ...] = ()
     following: Following | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Of what `following` reads: one run that is slow to read holds up no other."""
     wanted_until: float = 0.0
     alerts: list[dict[str, Any]] = field(default_factory=list)
     """What a guard says of it."""
@@ -64,7 +68,7 @@ class Folders:
         self.lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
-        self._roots = [os.path.realpath(name) for name in names]
+        self._roots: list[str] = []  # folders that somebody named, where their links lead
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -93,20 +97,32 @@ class Folders:
 
     @contextmanager
     def at(self, id: str) -> Iterator[Following | None]:
-        """The run `id`, held still; None if there is none. From now on it is followed."""
+        """The run `id`, held still; None if there is none. From now on it is followed.
+
+        Raises:
+            TimeoutError: it is being read all the time; others can be looked at.
+        """
+        entry, following = self._wanted(id)
+        if entry is None or following is None:
+            yield None
+            return
+        if not entry.lock.acquire(timeout=HELD_S):
+            raise TimeoutError(f"{entry.path.name}: is being read; try again")
+        try:
+            yield following
+        finally:
+            entry.lock.release()
+
+    def _wanted(self, id: str) -> tuple[Entry | None, Following | None]:
         with self.lock:
             entry = self._entries.get(id)
             if entry is None:
-                yield None
-                return
+                return None, None
             entry.wanted_until = time.monotonic() + WANTED_S
-            if entry.following is None and self._why_not(entry.path):
-                yield None
-                return
-            if entry.following is None:
+            if entry.following is None and not self._why_not(entry.path):
                 entry.following = Following(entry.path)
                 self._wake.set()
-            yield entry.following
+            return entry, entry.following
 
     def warn(self, alerts: Mapping[Path, list[dict[str, Any]]]) -> None:
         """Say in the rows what is wrong with runs, by their journals; of all others nothing is."""
@@ -150,6 +166,7 @@ class Folders:
     def _find(self) -> tuple[dict[str, Path], list[str]]:
         paths: dict[str, Path] = {}
         problems = []
+        roots: set[str] = set()
         for name in self.names:
             try:
                 found = runs.find([name])
@@ -157,6 +174,8 @@ class Folders:
                 problems.append(_utf8(str(error)))
                 continue
             paths |= {self._id(path): path for path in found}
+            roots |= {os.path.realpath(root) for root in _roots(name, found)}
+        self._roots = sorted(roots)
         return paths, problems
 
     def _id(self, path: Path) -> str:
@@ -199,13 +218,16 @@ class Folders:
 
     def is_inside(self, path: Path) -> bool:
         """Whether a path leads to somewhere in the folders, wherever its links go."""
-        real = os.path.realpath(path)
+        return self._is_inside(os.path.realpath(path))
+
+    def _is_inside(self, real: str) -> bool:
         return any(real == root or real.startswith(root + os.sep) for root in self._roots)
 
     def _why_not(self, path: Path) -> str:
         """A link may lead anywhere; what it leads to is shown only if it is in the folders."""
-        if not os.path.islink(path) and not os.path.islink(runs.journal_of(path)):
-            return ""
+        folder = os.path.realpath(path.parent)  # a trial's folder may be a link
+        if not self._is_inside(folder):
+            return "in a folder that is a link out of the folders that are served"
         for file in (path, runs.journal_of(path)):
             if os.path.islink(file) and not self.is_inside(file):
                 return "a link that leads out of the folders that are served"
@@ -218,11 +240,12 @@ class Folders:
             following = entry.following
             if following is None:
                 continue
-            with self.lock:
+            with entry.lock:
                 changed = following.read_on(SLICE_S)
                 more |= following.is_reading
                 if changed or not entry.row:
                     self._tell_followed(entry, following)
+            time.sleep(0)  # who waits for this run gets it now
         return more
 
     def _tell_followed(self, entry: Entry, following: Following) -> None:
@@ -269,6 +292,18 @@ class Folders:
             idle.sort(key=lambda entry: entry.wanted_until)
             for entry in idle[: max(0, len(idle) - KEPT_MAX)]:
                 entry.following = None
+
+
+def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
+    """The folders that are served because of a name: itself, or those of the runs it means."""
+    if os.path.isdir(name):
+        return [name]
+    if any(c in name for c in "*?["):
+        fixed = itertools.takewhile(
+            lambda part: not any(c in part for c in "*?["), Path(name).parts
+        )
+        return [Path(*fixed)]
+    return [path.parent for path in found]
 
 
 def _glance(path: Path, journal: Path) -> runs.Found | None:
