@@ -178,10 +178,10 @@ def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list
         chosen = base.execute(f"select at from runs where ({sql}) order by at").fetchall()
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
-            raise Refusal(f"--where: {where!r} takes longer than {limit_s:g} s") from None
-        raise Refusal(f"--where: {where!r} is no expression: {_said(error, names)}") from None
+            raise Refusal(f"--where: {where[:200]!r} takes longer than {limit_s:g} s") from None
+        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
     except (sqlite3.Error, ValueError) as error:  # the second: text that no SQL may hold
-        raise Refusal(f"--where: {where!r} is no expression: {_said(error, names)}") from None
+        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
     finally:
         base.close()
     return [rows[at] for (at,) in chosen]
@@ -237,7 +237,9 @@ def _tokens(where: str) -> Iterator[tuple[str, str]]:
     while at < end:
         match = _TOKEN.match(where, at)
         if match is None:
-            raise Refusal(f"--where: {where!r}: cannot read on from {where[at:].strip()!r}")
+            raise Refusal(
+                f"--where: {where[:200]!r}: cannot read on from {where[at:][:80].strip()!r}"
+            )
         yield str(match.lastgroup), match[str(match.lastgroup)]
         at = match.end()
 

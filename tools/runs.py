@@ -9,18 +9,21 @@ A run is named by a path, a folder, a glob, its name, or the beginning of its na
     run = runs.whole("my_experiment")     # exactly one, or an error that says why not
 """
 
+import contextlib
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 import eventlog
+from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name
 
 SUFFIXES = (".json", ".jsonl")
-SEGMENT_SUFFIX = ".segment"
 STUDY = "study.jsonl"
 FOLDER = "out"
 """Where names are looked for that do not say where."""
@@ -94,17 +97,24 @@ def is_journal(path: Path) -> bool:
 def _in_folder(folder: Path) -> list[Path]:
     """Ten thousand runs are twenty thousand files: plain strings, or this takes a second."""
     files: dict[str, os.stat_result] = {}
+    beside: dict[str, os.stat_result] = {}  # segments
     segments: dict[str, dict[str, os.stat_result]] = {}  # by journal
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
             if name.startswith("."):
                 continue
-            if name.endswith(SUFFIXES) and entry.is_file():
-                files[name] = entry.stat()
-            elif name.endswith(SEGMENT_SUFFIX):  # <stem>.<session>.<k>.segment
-                journal = name.rsplit(".", 3)[0] + ".jsonl"
-                segments.setdefault(journal, {})[name] = entry.stat()
+            # A link that leads nowhere, a file that is gone by now: no run.
+            with contextlib.suppress(OSError):
+                if name.endswith(SUFFIXES) and (entry.is_file() or not entry.is_dir()):
+                    files[name] = entry.stat()  # a FIFO too: that it is none is said
+                elif name.endswith(SEGMENT_SUFFIX):
+                    beside[name] = entry.stat()
+
+    for name, stat_ in beside.items():
+        journal = _journal_of_segment(name, files)
+        if journal:
+            segments.setdefault(journal, {})[name] = stat_
 
     def changed_ns(name: str) -> int:
         return max(s.st_mtime_ns for s in (files[name], *segments.get(name, {}).values()))
@@ -118,6 +128,15 @@ def _in_folder(folder: Path) -> list[Path]:
                 name = snapshot
         taken.append(folder / name)
     return taken
+
+
+def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
+    """The journal, of those in the folder, whose segment a file is by its name."""
+    for n_dots in (4, 3):  # <stem>.<run id>.<session>.<k>.segment, and without the run id
+        stem = name.rsplit(".", n_dots)[0]
+        if f"{stem}.jsonl" in files and parse_segment_name(name, stem):
+            return f"{stem}.jsonl"
+    return None
 
 
 def _of_study(folder: Path) -> list[Path]:
@@ -242,19 +261,27 @@ def load_at(path: Path) -> Found:
         refuse_what_is_no_run(path)
         return _as_it_is_now(Found(path, eventlog.load_run(path)))
     except (eventlog.EventlogError, OSError) as error:
-        journal = journal_of(path)
-        if path != journal and path.exists() and journal.exists():
-            return load_at(journal)  # the run JSON can be made again of it: it is no loss
-        return Found(path, None, _told(error, path))
+        return _from_journal(path, error)
+    except RecursionError:
+        return _from_journal(path, eventlog.UnreadableRun(f"{path}: no run: nested too deep"))
+
+
+def _from_journal(path: Path, error: Exception) -> Found:
+    """What a run JSON that cannot be read should say: the journal can be made it of again."""
+    journal = journal_of(path)
+    if path != journal and path.exists() and journal.exists():
+        return load_at(journal)
+    return Found(path, None, _told(error, path))
 
 
 def glance_at(path: Path) -> Found:
     """The run in one file, as `glance`."""
     if not is_journal(path):
         try:
+            refuse_what_is_no_run(path)
             run = _read_ends(path)
-        except OSError as error:
-            return Found(path, None, _told(error, path))
+        except (eventlog.EventlogError, OSError) as error:
+            return _from_journal(path, error)
         if run is not None:
             return _as_it_is_now(Found(path, run, is_whole=False))
     return load_at(path)
@@ -323,7 +350,7 @@ def refuse_what_is_no_run(path: Path) -> None:
     Raises:
         Refusal, OSError: it is none, or not to be read.
     """
-    size_bytes = os.stat(path).st_size
+    size_bytes = refuse_what_is_no_file(path)
     if size_bytes < LARGE_BYTES:
         return
     with open(path, "rb") as file:
@@ -334,6 +361,20 @@ def refuse_what_is_no_run(path: Path) -> None:
             f"{path}: no run: nothing in the first {len(begin):,} of its {size_bytes:,} bytes "
             f"begins one"
         )
+
+
+def refuse_what_is_no_file(path: Path) -> int:
+    """The size of a plain file; to open a FIFO would wait for ever.
+
+    Raises:
+        eventlog.UnreadableRun, OSError: it is none.
+    """
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise eventlog.UnreadableRun(f"{path}: no run: it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise eventlog.UnreadableRun(f"{path}: no run: it is no plain file but a FIFO or a device")
+    return found.st_size
 
 
 def _told(error: Exception, path: Path) -> str:

@@ -12,6 +12,7 @@ for its curves, and let go when nobody has for a while. A live run is followed a
 import hashlib
 import itertools
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ class Folders:
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
         self._roots: list[str] = []  # folders that somebody named, where their links lead
+        self._reals: dict[Path, str] = {}  # folder -> where it leads, as of the latest look
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -96,7 +98,7 @@ class Folders:
             return [id for id, version in self._gone.items() if version > since]
 
     @contextmanager
-    def at(self, id: str) -> Iterator[Following | None]:
+    def at(self, id: str, wait_s: float = HELD_S) -> Iterator[Following | None]:
         """The run `id`, held still; None if there is none. From now on it is followed.
 
         Raises:
@@ -106,7 +108,7 @@ class Folders:
         if entry is None or following is None:
             yield None
             return
-        if not entry.lock.acquire(timeout=HELD_S):
+        if not entry.lock.acquire(timeout=wait_s):
             raise TimeoutError(f"{entry.path.name}: is being read; try again")
         try:
             yield following
@@ -149,6 +151,7 @@ class Folders:
     def look(self) -> None:
         """See which runs there are, and what the run JSONs of those that ended say."""
         paths, problems = self._find()
+        self._reals = {}
         with self.lock:
             self.problems = problems
             for id in [id for id in self._entries if id not in paths]:
@@ -191,7 +194,7 @@ class Folders:
             with self.lock:
                 self._entries[id] = entry
                 self._gone.pop(id, None)
-        why = self._why_not(path)
+        why = self._why_not(path, in_look=True)
         if why:
             with self.lock:
                 entry.following = None
@@ -208,7 +211,8 @@ class Folders:
         if seen == entry.seen:
             return
         entry.seen = seen
-        alive = runs.is_journal(entry.path) and eventlog.is_locked(entry.path)
+        is_file = stat.S_ISREG(stats[-1].st_mode)  # to open a FIFO would wait for ever
+        alive = runs.is_journal(entry.path) and is_file and eventlog.is_locked(entry.path)
         found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
         if found is not None:
             self._tell(entry, found, now)
@@ -221,11 +225,14 @@ class Folders:
         return self._is_inside(os.path.realpath(path))
 
     def _is_inside(self, real: str) -> bool:
-        return any(real == root or real.startswith(root + os.sep) for root in self._roots)
+        inside = (real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots)
+        return real in self._roots or any(inside)
 
-    def _why_not(self, path: Path) -> str:
+    def _why_not(self, path: Path, *, in_look: bool = False) -> str:
         """A link may lead anywhere; what it leads to is shown only if it is in the folders."""
-        folder = os.path.realpath(path.parent)  # a trial's folder may be a link
+        folder = self._reals.get(path.parent) if in_look else None
+        if folder is None:  # a trial's folder may be a link
+            folder = self._reals[path.parent] = os.path.realpath(path.parent)
         if not self._is_inside(folder):
             return "in a folder that is a link out of the folders that are served"
         for file in (path, runs.journal_of(path)):
@@ -299,10 +306,8 @@ def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
     if os.path.isdir(name):
         return [name]
     if any(c in name for c in "*?["):
-        fixed = itertools.takewhile(
-            lambda part: not any(c in part for c in "*?["), Path(name).parts
-        )
-        return [Path(*fixed)]
+        parts = Path(name).parts
+        return [Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), parts))]
     return [path.parent for path in found]
 
 
@@ -312,7 +317,10 @@ def _glance(path: Path, journal: Path) -> runs.Found | None:
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
     try:
+        runs.refuse_what_is_no_file(path)
         run = runs._read_ends(path)
+    except eventlog.EventlogError as error:
+        return runs.Found(path, None, str(error).removeprefix(f"{path}: "))
     except OSError as error:
         return runs.Found(path, None, error.strerror or str(error))
     if run is None or run.status == "running":

@@ -182,6 +182,7 @@ class Following:
         """Read for about `budget_s`; whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
+            runs.refuse_what_is_no_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
@@ -215,9 +216,8 @@ class Following:
         until = time.monotonic() + budget_s
         while self._reading is not None:
             n_records = 0
-            for record in islice(self._reading, BATCH_RECORDS):
+            for n_records, record in enumerate(islice(self._reading, BATCH_RECORDS), 1):
                 known.add(record)
-                n_records += 1
                 if n_records % CLOCK_RECORDS == 0 and time.monotonic() > until:
                     break
             else:

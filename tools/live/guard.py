@@ -140,8 +140,9 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
+            runs.refuse_what_is_no_file(path)  # else its lock is waited for, in a FIFO
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
-        except OSError:
+        except (eventlog.EventlogError, OSError):
             return False  # an older logger's run has no journal
         if self._is_live_only:
             return is_recent and eventlog.is_locked(path)

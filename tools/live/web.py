@@ -5,6 +5,7 @@ the page are names in a table. Who may ask is decided at the door (door.py).
 """
 
 import asyncio
+import contextlib
 import csv
 import io
 import math
@@ -13,7 +14,6 @@ import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ FILTER_S = 2.0  # that one may take; two are computed at once
 LIVE_MAX = 256  # pages that listen at once
 BEAT_S = 15.0  # silence after which a listener is told that there is nothing to tell
 ROWS_S = 1.0  # between two tellings of the table
+STATE_S = 0.05  # how long the others wait for a run that is being read
 TELL_S = 0.25  # between two looks for something to tell
 ENDING_S = 2  # open connections may take so long when the server ends
 
@@ -84,7 +85,7 @@ class Site:
 def app(site: Site) -> ASGIApp:
     """The server of a site, as an ASGI application."""
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with site.folders:
             yield
@@ -107,9 +108,8 @@ def app(site: Site) -> ASGIApp:
         Route("/api/csv", answering(_csv)),
         Route("/api/live", live),
     ]
-    inner = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refused}
-    )
+    handlers: Any = {HTTPException: _refused, TimeoutError: _busy}
+    inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     return Door(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
 
 
@@ -490,7 +490,7 @@ def _states(folders: Folders, ids: Sequence[str]) -> dict[str, Any]:
     """How far the curves of each run are."""
     states: dict[str, Any] = {}
     for id in ids:
-        with folders.at(id) as following:
+        with contextlib.suppress(TimeoutError), folders.at(id, STATE_S) as following:
             if following is not None:
                 known = following.known
                 states[id] = {
@@ -544,6 +544,10 @@ def _finite(value: float) -> float | None:
 def _json(value: Any) -> Response:
     body = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
     return Response(body, media_type="application/json")
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    return words(503, str(error))
 
 
 def _refused(request: Request, error: Exception) -> Response | Awaitable[Response]:
