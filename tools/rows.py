@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from tools import freeform
+from tools.names import own_name
 from tools.runs import Found, Refusal
 
 Row = dict[str, Any]
@@ -95,6 +96,7 @@ def value(row: Row, name: str) -> Any:
 
     A name without `config.` or `metadata.` that is no field of its own means the config's.
     """
+    name = own_name(name)
     if name in row:
         return row[name]
     part, _, key = name.partition(".")
@@ -119,7 +121,7 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     Raises:
         Refusal: none has; names the nearest that there are.
     """
-    if name in FIELDS or not rows or any(value(row, name) is not None for row in rows):
+    if own_name(name) in FIELDS or not rows or any(value(row, name) is not None for row in rows):
         return name
     there = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
@@ -227,7 +229,7 @@ def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterat
 
 def _quoted(word: str, rows: Sequence[Row], names: dict[str, str]) -> str:
     """What double quotes hold: a field, if some run has it, else text."""
-    if word in FIELDS or any(value(row, word) is not None for row in rows):
+    if own_name(word) in FIELDS or any(value(row, word) is not None for row in rows):
         return names.setdefault(word, f"field_{len(names)}")
     return "'" + word.replace("'", "''") + "'"
 

@@ -30,6 +30,7 @@ FOLDER = "out"
 
 ENDS_BYTES = 8 << 10, 1 << 20  # what stands before and behind the arrays, mostly and at most
 LARGE_BYTES = 64 << 20  # a file so large is only read whole if it begins like a run
+SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
 _NAMED_MAX = 5  # candidates of an ambiguous name that are told
 
 
@@ -70,7 +71,7 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            paths = _of_study(path) or _in_folder(path)
+            paths = [*_in_folder(path), *_of_study(path)]
         elif path.exists():
             paths = [path]
         elif _is_glob(os.fspath(name)):
@@ -119,6 +120,8 @@ def _in_folder(folder: Path) -> list[Path]:
     def changed_ns(name: str) -> int:
         return max(s.st_mtime_ns for s in (files[name], *segments.get(name, {}).values()))
 
+    if STUDY in files:  # a study's own journal is no run
+        files = {name: told for name, told in files.items() if os.path.splitext(name)[0] != "study"}
     taken = []
     for name in _latest((name, changed_ns(name)) for name in sorted(files)):
         snapshot = f"{name.rpartition('.')[0]}.json"
@@ -259,7 +262,7 @@ def load_at(path: Path) -> Found:
     """The run in one file, whole."""
     try:
         refuse_what_is_no_run(path)
-        return _as_it_is_now(Found(path, eventlog.load_run(path)))
+        return _as_it_is_now(Found(path, _without_sentinel(eventlog.load_run(path))))
     except (eventlog.EventlogError, OSError) as error:
         return _from_journal(path, error)
     except RecursionError:
@@ -285,6 +288,20 @@ def glance_at(path: Path) -> Found:
         if run is not None:
             return _as_it_is_now(Found(path, run, is_whole=False))
     return load_at(path)
+
+
+def _is_sentinel(best: Any) -> bool:
+    """Whether a best loss is the one that nanoGPT begins with: no evaluation has been better."""
+    return isinstance(best, int | float) and not best < SENTINEL
+
+
+def _without_sentinel(run: eventlog.Run) -> eventlog.Run:
+    """A run of another logger, its best loss taken from its evaluations, if it has any."""
+    if _is_sentinel(run.summary.get("best_val_loss")) and "format" not in run.journal:
+        losses = [row.get("val_loss") for row in run.eval_steps]
+        known = [n for n in losses if isinstance(n, int | float) and n < SENTINEL]
+        run.summary["best_val_loss"] = min(known, default=None)
+    return run
 
 
 def _as_it_is_now(found: Found) -> Found:
@@ -333,6 +350,8 @@ def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | N
     ):
         return None
     summary = objects["summary"]
+    if "format" not in objects["journal"] and _is_sentinel(summary.get("best_val_loss")):
+        return None
     is_complete = "format" in objects["journal"] or None not in map(summary.get, SUMMARY_KEYS)
     return eventlog.Run(name, **times, **objects, path=path) if is_complete else None
 

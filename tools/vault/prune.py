@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from tools import runs
 from tools.library import need
+from tools.options import whole
 from tools.runs import Found, Refusal
 from tools.table import print_json, print_table, with_progress
 from tools.vault import bundle
@@ -46,7 +47,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("folder", metavar="DIR")
-    command.add_argument("--keep-best", type=int, default=0, metavar="N", help="these stay")
+    command.add_argument(
+        "--keep-best", type=whole("--keep-best"), default=0, metavar="N", help="these stay"
+    )
     command.add_argument("--older-than", metavar="AGE", help="90m, 12h, 30d, 8w: younger ones stay")
     command.add_argument("--archive", metavar="URL", help="where the runs must be")
     command.add_argument("--unarchived", action="store_true", help="delete what is nowhere else")
@@ -82,8 +85,6 @@ def _prune(arguments: argparse.Namespace) -> int:
         raise Refusal("runs prune: say what may go: --older-than AGE, --keep-best N, or both")
     if bool(arguments.archive) == arguments.unarchived:
         raise Refusal("runs prune: give --archive URL, where the runs are; or else --unarchived")
-    if arguments.keep_best < 0:
-        raise Refusal(f"--keep-best {arguments.keep_best}: no number of runs")
     candidates = judge(
         Path(arguments.folder),
         older_than_s=age_s,
@@ -122,16 +123,20 @@ def judge(
         raise FileNotFoundError(f"{folder}: no such folder")
     there = _open_archive(archive) if archive else None
     now_s = time.time() if now_s is None else now_s
-    files = {stem: only_its_own(paths) for stem, paths in group(folder).items()}
-    candidates = [
-        Candidate(found, files.get(found.path.stem, []), now_s - _changed_s(found.path, files))
-        for found in runs.glance([folder])
-    ]
+    there_are = list(runs.glance([folder]))  # of a study in the folders of its trials
+    groups = {parent: group(parent) for parent in {found.path.parent for found in there_are}}
+    candidates = []
+    for found in there_are:
+        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
+        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
     candidates.sort(key=lambda candidate: -candidate.age_s)
     best = _best(candidates, keep_best)
-    links = [entry.name for entry in os.scandir(folder) if entry.is_symlink()]
+    links = {
+        parent: [entry.name for entry in os.scandir(parent) if entry.is_symlink()]
+        for parent in groups
+    }
     for candidate in candidates:
-        if why := _why_it_stays(candidate, links):
+        if why := _why_it_stays(candidate, links[candidate.found.path.parent]):
             candidate.keep(why)
         elif id(candidate) in best:
             candidate.keep(f"one of the {keep_best:,} best")
@@ -249,9 +254,9 @@ def _held(journal: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _changed_s(path: Path, files: dict[str, list[Path]]) -> float:
+def _changed_s(path: Path, files: list[Path]) -> float:
     """When a run was last written to, in seconds since 1970."""
-    return max(p.lstat().st_mtime for p in {path, *files.get(path.stem, [])})
+    return max(p.lstat().st_mtime for p in {path, *files})
 
 
 def _seconds(age: str) -> float:
