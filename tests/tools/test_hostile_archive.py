@@ -318,6 +318,8 @@ def test_segments_and_asides_of_this_run_alone_are_taken_from_a_shared_fallback(
     for name in (ours | others) - {aside.name}:
         (fallback / name).write_bytes(b"{}\n")
 
+    os.mkfifo(fallback / f"{stem}.{first.s}.7.segment")
+
     archive([out], str(tmp_path / "kept"))
 
     beside = {path.name for path in out.iterdir()}

@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -306,3 +308,43 @@ def test_a_fifo_called_like_a_guards_segment_does_not_hang_the_guard(out):
         run.close()
 
     assert done.returncode in (0, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_of_a_colleague_that_may_not_be_read_leaves_all_others():
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: nobody else may enter that
+        done = _as_somebody_else(Path(name))
+
+    assert "Traceback" not in done.stderr
+    told = done.stdout.splitlines()
+    assert {"ls 0", "best 0", "archive 1", "kept: 1 new, 2 failed"} <= set(told)
+    assert any(line.startswith("guard ") for line in told)
+    assert "low.a1b2c3d4.9.segment: cannot be read" in done.stderr
+
+
+def _as_somebody_else(place):
+    """Each command on a folder in which some files are root's alone, by another user."""
+    out = place / "out"
+    out.mkdir()
+    make_run(out, "low", (5.0, 3.0))
+    make_run(out, "secret", (5.0, 4.0))
+    beside = out / "low.a1b2c3d4.9.segment"
+    beside.touch()
+    for path in (beside, *out.glob("secret.*")):
+        path.chmod(0o600)
+    place.chmod(0o755)
+    (place / "kept").mkdir()
+    (place / "kept").chmod(0o777)
+    script = f"""
+import os, sys
+from tools.cli import main
+import duckdb, pyarrow, zstandard, tools.live.guard, tools.vault.archiver, tools.vault.query
+import concurrent.futures
+os.setegid(65534); os.seteuid(65534)
+os.chdir({str(place)!r})
+for words in (["ls", "--csv"], ["best", "--path"], ["guard", "--once"], ["compare", "--json"],
+              ["archive", "--to", "kept"]):
+    print(words[0], main([*words, "out"]), flush=True)
+"""
+
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

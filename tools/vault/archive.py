@@ -105,8 +105,13 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
     with Archiver.open(url, replace=replace) as archiver:
         for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
             files = groups[path.parent].get(path.stem, [])
+            own = only_its_own(sorted({path, *files}))
+            for file in [f for f in own if f != path and not _is_readable(f)]:
+                own.remove(file)  # somebody else's: all that can be read is archived
+                report.left_out[str(file)] = f"{file}: cannot be read; its run is archived without"
+                report.states["failed"] += 1
             try:
-                state = archiver.add(path, only_its_own(sorted({path, *files})))
+                state = archiver.add(path, own)
             except (
                 Refusal, Damaged, eventlog.EventlogError, FileNotFoundError, PermissionError,
             ) as error:  # fmt: skip
@@ -118,6 +123,14 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
         report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
         report.left_out |= archiver.left_out
     return report
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.open("rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def _say_archived(arguments: argparse.Namespace) -> int:

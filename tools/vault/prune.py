@@ -223,9 +223,13 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
         return "not archived"
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
-        with path.open("rb") as stream:
-            if packed.get(path.name) != bundle.file_sha256(stream):
-                return f"{path.name} is not as it was archived"
+        try:
+            with path.open("rb") as stream:
+                digest = bundle.file_sha256(stream)
+        except OSError as error:
+            return f"{path.name} cannot be read: {error.strerror}"
+        if packed.get(path.name) != digest:
+            return f"{path.name} is not as it was archived"
     try:
         check_bundle(archive.store, entry)
     except Damaged as damage:
