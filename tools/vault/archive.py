@@ -106,7 +106,8 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
         for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
             files = groups[path.parent].get(path.stem, [])
             own = only_its_own(sorted({path, *files}))
-            for file in [f for f in own if f != path and not _is_readable(f)]:
+            beside = [f for f in own if f not in (path, runs.journal_of(path))]
+            for file in [f for f in beside if not _is_readable(f)]:
                 own.remove(file)  # somebody else's: all that can be read is archived
                 report.left_out[str(file)] = f"{file}: cannot be read; its run is archived without"
                 report.states["failed"] += 1
