@@ -349,18 +349,12 @@ def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | N
         and all(isinstance(value, str | None) for value in times.values())
     ):
         return None
-    summary = objects["summary"]
-    if "format" not in objects["journal"] and _is_sentinel(summary.get("best_val_loss")):
+    if "format" not in objects["journal"]:  # another logger's: its figures are computed anew
         return None
-    is_complete = "format" in objects["journal"] or None not in map(summary.get, SUMMARY_KEYS)
-    return eventlog.Run(name, **times, **objects, path=path) if is_complete else None
+    return eventlog.Run(name, **times, **objects, path=path)
 
 
 _ARRAYS, _METADATA = b'\n  "training_iterations": [', b'\n  "metadata": {'
-SUMMARY_KEYS = (
-    "total_iterations", "final_iter", "final_train_loss", "best_val_loss", "avg_time_ms",
-    "avg_mfu", "total_eval_steps", "total_checkpoints",
-)  # fmt: skip
 
 
 def refuse_what_is_no_run(path: Path) -> None:
