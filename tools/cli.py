@@ -44,11 +44,11 @@ ROOMS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = _parser().parse_args(list(_joined(sys.argv[1:] if argv is None else argv)))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ● gets a question mark
     try:
+        arguments = _parser().parse_args(list(_joined(sys.argv[1:] if argv is None else argv)))
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -65,11 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+_TAKES_A_DASH = frozenset((
+    "--sort", "--metric", "--limit", "--keep-best", "--at-iter", "--at-time", "--at-tokens",
+    "--tolerance", "--trials", "--jobs", "--seed", "--timeout", "--silence", "--grace",
+    "--failures", "--port",
+))  # fmt: skip
+
+
 def _joined(argv: Sequence[str]) -> Iterator[str]:
     """`--sort -age_s` as `--sort=-age_s`: argparse takes a value with a dash for a flag."""
     words = iter(argv)
     for word in words:
-        value = next(words, None) if word in ("--sort", "--metric") else None
+        value = next(words, None) if word in _TAKES_A_DASH else None
         yield word if value is None else f"{word}={value}"
 
 

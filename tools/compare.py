@@ -13,6 +13,7 @@ from typing import Any
 import eventlog
 from tools import rows as rows_
 from tools import runs
+from tools.options import number, whole
 from tools.table import print_csv, print_json, print_table, with_progress
 from tools.text import print
 
@@ -45,9 +46,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--json", dest="format", action="store_const", const="json")
     at = command.add_mutually_exclusive_group()
-    at.add_argument("--at-iter", type=int, metavar="N", help="as they were after iteration N")
-    at.add_argument("--at-time", type=float, metavar="SECONDS", help="after so long in steps alone")
-    at.add_argument("--at-tokens", type=int, metavar="N", help="after so many tokens")
+    at.add_argument("--at-iter", type=whole("--at-iter"), metavar="N", help="after iteration N")
+    at.add_argument("--at-time", type=number("--at-time"), metavar="SECONDS", help="of steps alone")
+    at.add_argument(
+        "--at-tokens", type=whole("--at-tokens"), metavar="N", help="after so many tokens"
+    )
     at.add_argument(
         "--exact",
         action="store_true",
@@ -55,7 +58,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument(
         "--tolerance",
-        type=float,
+        type=number("--tolerance"),
         default=0.0,
         metavar="X",
         help="with --exact: losses may be so far apart (another order of adding)",

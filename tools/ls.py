@@ -7,6 +7,7 @@ import time
 
 from tools import rows as rows_
 from tools import runs
+from tools.options import whole
 from tools.rows import Row
 from tools.table import print_csv, print_json, print_table, with_progress
 from tools.text import print
@@ -26,7 +27,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest first"
     )
-    command.add_argument("--limit", type=int, metavar="N", help="the first N of them")
+    command.add_argument("--limit", type=whole("--limit"), metavar="N", help="the first N of them")
     command.add_argument(
         "--columns", metavar="A,B", help="fields to show, also config.NAME and metadata.NAME"
     )

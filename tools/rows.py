@@ -10,13 +10,16 @@ The expressions are SQL's, and SQLite computes them: a field is named as in `FIE
 import difflib
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from tools import freeform
+from tools.names import own_name
 from tools.runs import Found, Refusal
 
 Row = dict[str, Any]
@@ -34,6 +37,11 @@ _FUNCTIONS = frozenset((
     "abs", "round", "lower", "upper", "length", "min", "max", "coalesce", "ifnull", "nullif",
     "instr", "substr", "replace",
 ))  # fmt: skip
+WHERE_MAX = 10_000  # characters of an expression
+WHERE_S = 10.0  # that it may take
+TEXT_BYTES = 16 << 10  # of a field's text that an expression sees
+NEAR_MAX = 2_000  # names among which the nearest is looked for
+
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<text>'(?:[^']|'')*')
@@ -88,6 +96,7 @@ def value(row: Row, name: str) -> Any:
 
     A name without `config.` or `metadata.` that is no field of its own means the config's.
     """
+    name = own_name(name)
     if name in row:
         return row[name]
     part, _, key = name.partition(".")
@@ -112,13 +121,14 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     Raises:
         Refusal: none has; names the nearest that there are.
     """
-    if name in FIELDS or not rows or any(value(row, name) is not None for row in rows):
+    if own_name(name) in FIELDS or not rows or any(value(row, name) is not None for row in rows):
         return name
     there = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
         there |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
     if name in there:
         return name  # it is null in every run
+    there = dict(islice(there.items(), NEAR_MAX))  # the nearest of millions takes minutes
     bare = {key.partition(".")[2] or key: key for key in reversed(there)}
     near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*there, *bare], 3, 0.5)]
     hint = f"the nearest: {', '.join(dict.fromkeys(near))}" if near else "see: runs ls --json"
@@ -148,27 +158,44 @@ def _orderable(value: Any) -> tuple[bool, float, str] | None:
     return True, 0.0, str(_plain(value))
 
 
-def select(rows: Sequence[Row], where: str) -> list[Row]:
-    """The rows for which an expression is true.
+def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list[Row]:
+    """The rows for which an expression is true. Text counts up to `TEXT_BYTES`.
 
     Raises:
-        Refusal: it is no expression, or names a field that no run has.
+        Refusal: it is no expression, names a field that no run has, is too long, or takes longer
+            than `limit_s` or more memory than there is for a text.
     """
+    if len(where) > WHERE_MAX:
+        raise Refusal(f"--where: has {len(where):,} characters, at most {WHERE_MAX:,} may be")
     names: dict[str, str] = {}  # field -> the column it is in
     sql = " ".join(_translate(where, rows, names))
     base = sqlite3.connect(":memory:")
+    _bound(base, time.monotonic() + limit_s)
     try:
         base.execute(f"create table runs (at integer{''.join(f', {c}' for c in names.values())})")
         base.executemany(
             f"insert into runs values (?{', ?' * len(names)})",
-            ((at, *(_plain(value(row, name)) for name in names)) for at, row in enumerate(rows)),
+            ((at, *(_short(value(row, name)) for name in names)) for at, row in enumerate(rows)),
         )
         chosen = base.execute(f"select at from runs where ({sql}) order by at").fetchall()
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise Refusal(f"--where: {where[:200]!r} takes longer than {limit_s:g} s") from None
+        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
     except (sqlite3.Error, ValueError) as error:  # the second: text that no SQL may hold
-        raise Refusal(f"--where: {where!r} is no expression: {_said(error, names)}") from None
+        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
     finally:
         base.close()
     return [rows[at] for (at,) in chosen]
+
+
+def _bound(base: sqlite3.Connection, until: float) -> None:
+    """Limit what an expression may cost: a nested `replace` makes gigabytes of 500 characters."""
+    base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(TEXT_BYTES * 4, WHERE_MAX * 8))
+    base.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)
+    base.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
+    base.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    base.set_progress_handler(lambda: time.monotonic() > until, 1_000)
 
 
 def _said(error: Exception, names: dict[str, str]) -> str:
@@ -202,7 +229,7 @@ def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterat
 
 def _quoted(word: str, rows: Sequence[Row], names: dict[str, str]) -> str:
     """What double quotes hold: a field, if some run has it, else text."""
-    if word in FIELDS or any(value(row, word) is not None for row in rows):
+    if own_name(word) in FIELDS or any(value(row, word) is not None for row in rows):
         return names.setdefault(word, f"field_{len(names)}")
     return "'" + word.replace("'", "''") + "'"
 
@@ -212,9 +239,17 @@ def _tokens(where: str) -> Iterator[tuple[str, str]]:
     while at < end:
         match = _TOKEN.match(where, at)
         if match is None:
-            raise Refusal(f"--where: {where!r}: cannot read on from {where[at:].strip()!r}")
+            raise Refusal(
+                f"--where: {where[:200]!r}: cannot read on from {where[at:][:80].strip()!r}"
+            )
         yield str(match.lastgroup), match[str(match.lastgroup)]
         at = match.end()
+
+
+def _short(value: Any) -> Any:
+    """`_plain`, its text up to what an expression may compare."""
+    value = _plain(value)
+    return value[:TEXT_BYTES] if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

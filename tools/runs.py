@@ -9,24 +9,28 @@ A run is named by a path, a folder, a glob, its name, or the beginning of its na
     run = runs.whole("my_experiment")     # exactly one, or an error that says why not
 """
 
+import contextlib
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 import eventlog
+from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name
 
 SUFFIXES = (".json", ".jsonl")
-SEGMENT_SUFFIX = ".segment"
 STUDY = "study.jsonl"
 FOLDER = "out"
 """Where names are looked for that do not say where."""
 
 ENDS_BYTES = 8 << 10, 1 << 20  # what stands before and behind the arrays, mostly and at most
 LARGE_BYTES = 64 << 20  # a file so large is only read whole if it begins like a run
+SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
 _NAMED_MAX = 5  # candidates of an ambiguous name that are told
 
 
@@ -67,7 +71,7 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            paths = _of_study(path) or _in_folder(path)
+            paths = [*_in_folder(path), *_of_study(path)]
         elif path.exists():
             paths = [path]
         elif _is_glob(os.fspath(name)):
@@ -94,21 +98,30 @@ def is_journal(path: Path) -> bool:
 def _in_folder(folder: Path) -> list[Path]:
     """Ten thousand runs are twenty thousand files: plain strings, or this takes a second."""
     files: dict[str, os.stat_result] = {}
+    beside: dict[str, os.stat_result] = {}  # segments
     segments: dict[str, dict[str, os.stat_result]] = {}  # by journal
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
             if name.startswith("."):
                 continue
-            if name.endswith(SUFFIXES) and entry.is_file():
-                files[name] = entry.stat()
-            elif name.endswith(SEGMENT_SUFFIX):  # <stem>.<session>.<k>.segment
-                journal = name.rsplit(".", 3)[0] + ".jsonl"
-                segments.setdefault(journal, {})[name] = entry.stat()
+            # A link that leads nowhere, a file that is gone by now: no run.
+            with contextlib.suppress(OSError):
+                if name.endswith(SUFFIXES) and (entry.is_file() or not entry.is_dir()):
+                    files[name] = entry.stat()  # a FIFO too: that it is none is said
+                elif name.endswith(SEGMENT_SUFFIX):
+                    beside[name] = entry.stat()
+
+    for name, stat_ in beside.items():
+        journal = _journal_of_segment(name, files)
+        if journal:
+            segments.setdefault(journal, {})[name] = stat_
 
     def changed_ns(name: str) -> int:
         return max(s.st_mtime_ns for s in (files[name], *segments.get(name, {}).values()))
 
+    if STUDY in files:  # a study's own journal is no run
+        files = {name: told for name, told in files.items() if os.path.splitext(name)[0] != "study"}
     taken = []
     for name in _latest((name, changed_ns(name)) for name in sorted(files)):
         snapshot = f"{name.rpartition('.')[0]}.json"
@@ -118,6 +131,15 @@ def _in_folder(folder: Path) -> list[Path]:
                 name = snapshot
         taken.append(folder / name)
     return taken
+
+
+def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
+    """The journal, of those in the folder, whose segment a file is by its name."""
+    for n_dots in (4, 3):  # <stem>.<run id>.<session>.<k>.segment, and without the run id
+        stem = name.rsplit(".", n_dots)[0]
+        if f"{stem}.jsonl" in files and parse_segment_name(name, stem):
+            return f"{stem}.jsonl"
+    return None
 
 
 def _of_study(folder: Path) -> list[Path]:
@@ -240,24 +262,46 @@ def load_at(path: Path) -> Found:
     """The run in one file, whole."""
     try:
         refuse_what_is_no_run(path)
-        return _as_it_is_now(Found(path, eventlog.load_run(path)))
+        return _as_it_is_now(Found(path, _without_sentinel(eventlog.load_run(path))))
     except (eventlog.EventlogError, OSError) as error:
-        journal = journal_of(path)
-        if path != journal and path.exists() and journal.exists():
-            return load_at(journal)  # the run JSON can be made again of it: it is no loss
-        return Found(path, None, _told(error, path))
+        return _from_journal(path, error)
+    except RecursionError:
+        return _from_journal(path, eventlog.UnreadableRun(f"{path}: no run: nested too deep"))
+
+
+def _from_journal(path: Path, error: Exception) -> Found:
+    """What a run JSON that cannot be read should say: the journal can be made it of again."""
+    journal = journal_of(path)
+    if path != journal and path.exists() and journal.exists():
+        return load_at(journal)
+    return Found(path, None, _told(error, path))
 
 
 def glance_at(path: Path) -> Found:
     """The run in one file, as `glance`."""
     if not is_journal(path):
         try:
+            refuse_what_is_no_run(path)
             run = _read_ends(path)
-        except OSError as error:
-            return Found(path, None, _told(error, path))
+        except (eventlog.EventlogError, OSError) as error:
+            return _from_journal(path, error)
         if run is not None:
             return _as_it_is_now(Found(path, run, is_whole=False))
     return load_at(path)
+
+
+def _is_sentinel(best: Any) -> bool:
+    """Whether a best loss is the one that nanoGPT begins with: no evaluation has been better."""
+    return isinstance(best, int | float) and not best < SENTINEL
+
+
+def _without_sentinel(run: eventlog.Run) -> eventlog.Run:
+    """A run of another logger, its best loss taken from its evaluations, if it has any."""
+    if _is_sentinel(run.summary.get("best_val_loss")) and "format" not in run.journal:
+        losses = [row.get("val_loss") for row in run.eval_steps]
+        known = [n for n in losses if isinstance(n, int | float) and n < SENTINEL]
+        run.summary["best_val_loss"] = min(known, default=None)
+    return run
 
 
 def _as_it_is_now(found: Found) -> Found:
@@ -305,16 +349,12 @@ def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | N
         and all(isinstance(value, str | None) for value in times.values())
     ):
         return None
-    summary = objects["summary"]
-    is_complete = "format" in objects["journal"] or None not in map(summary.get, SUMMARY_KEYS)
-    return eventlog.Run(name, **times, **objects, path=path) if is_complete else None
+    if "format" not in objects["journal"]:  # another logger's: its figures are computed anew
+        return None
+    return eventlog.Run(name, **times, **objects, path=path)
 
 
 _ARRAYS, _METADATA = b'\n  "training_iterations": [', b'\n  "metadata": {'
-SUMMARY_KEYS = (
-    "total_iterations", "final_iter", "final_train_loss", "best_val_loss", "avg_time_ms",
-    "avg_mfu", "total_eval_steps", "total_checkpoints",
-)  # fmt: skip
 
 
 def refuse_what_is_no_run(path: Path) -> None:
@@ -323,7 +363,7 @@ def refuse_what_is_no_run(path: Path) -> None:
     Raises:
         Refusal, OSError: it is none, or not to be read.
     """
-    size_bytes = os.stat(path).st_size
+    size_bytes = refuse_what_is_no_file(path)
     if size_bytes < LARGE_BYTES:
         return
     with open(path, "rb") as file:
@@ -334,6 +374,20 @@ def refuse_what_is_no_run(path: Path) -> None:
             f"{path}: no run: nothing in the first {len(begin):,} of its {size_bytes:,} bytes "
             f"begins one"
         )
+
+
+def refuse_what_is_no_file(path: Path) -> int:
+    """The size of a plain file; to open a FIFO would wait for ever.
+
+    Raises:
+        eventlog.UnreadableRun, OSError: it is none.
+    """
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise eventlog.UnreadableRun(f"{path}: no run: it is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise eventlog.UnreadableRun(f"{path}: no run: it is no plain file but a FIFO or a device")
+    return found.st_size
 
 
 def _told(error: Exception, path: Path) -> str:

@@ -81,8 +81,8 @@ def zoo(zoo_of_the_dead, tmp_path):
     """A folder of READABLE and BROKEN runs, by file stem, one of them being written: live."""
     folder = tmp_path / "out"
     shutil.copytree(zoo_of_the_dead, folder, copy_function=_copy_with_holes)
-    run = eventlog.open_run(folder, run_name="live", save_interval=0, config={"seed": 5})
-    run.journal_path.rename(folder / "live.jsonl")
+    (folder / "live.jsonl").touch()  # one that is renamed while it is written would go on elsewhere
+    run = eventlog.open_run(journal=folder / "live.jsonl", save_interval=0, config={"seed": 5})
     for i in range(5):
         run.log_iter(i, 7.0 - i / 10, 50.0, 30.0)
     yield folder

@@ -230,7 +230,10 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
         (["--older-than", "30d"], "give --archive URL"),
         (["--older-than", "30d", "--unarchived", "--archive", "x"], "give --archive URL"),
         (["--older-than", "soon", "--unarchived"], "no age"),
-        (["--keep-best", "-1", "--unarchived", "--older-than", "0s"], "no number of runs"),
+        (
+            ["--keep-best", "-1", "--unarchived", "--older-than", "0s"],
+            "--keep-best: must be a whole number >= 0, got '-1'",
+        ),
         (["--older-than", "30d", "--archive", "nowhere"], "no archive"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import eventlog
 from tools import ranks, runs
 from tools.cli import main
-from tools.vault import bundle
+from tools.vault import files
 
 FAST, SLOW = 2.0, 9.0
 
@@ -158,7 +158,7 @@ def test_they_are_archived_and_deleted_with_their_run(main_run):
     beside = main_run.journal_path.with_name(f"{main_run.journal_path.stem}.rank0.a1b2c3d4.torn")
     beside.touch()
 
-    files = bundle.group(main_run.journal_path.parent)
+    found = files.group(main_run.journal_path.parent)
 
     (own,) = eventlog.find_ranks(main_run.journal_path).values()
-    assert files == {main_run.journal_path.stem: sorted([main_run.journal_path, own, beside])}
+    assert found == {main_run.journal_path.stem: sorted([main_run.journal_path, own, beside])}

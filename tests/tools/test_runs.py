@@ -98,7 +98,7 @@ def test_a_run_json_that_says_running_is_not_believed_where_the_journal_is(here)
     run.journal_path.write_bytes(b"".join(lines[:-1]))  # no close
     os.utime(run.run_path)
 
-    assert eventlog.load_run(run.run_path).status == "running"
+    assert b'"status": "running"' in run.run_path.read_bytes()
     assert [found.run.status for found in runs.load([run.run_path])] == ["interrupted"]
     assert [found.run.status for found in runs.glance([run.run_path])] == ["interrupted"]
 

@@ -334,8 +334,8 @@ def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
         (("--param", LR, "--command", "true {lr} {out_dir} {x}"), "{x} is no parameter"),
         (("--param", LR, "--command", "no-such-program {lr} {out_dir}"), "no program"),
         (("--param", LR, "--command", "true {lr} {out_dir} '"), "No closing quotation"),
-        (("--param", LR, "--trials", "0"), "--trials 0"),
-        (("--param", LR, "--jobs", "0"), "--jobs 0"),
+        (("--param", LR, "--trials", "0"), "--trials: must be"),
+        (("--param", LR, "--jobs", "0"), "--jobs: must be"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, capsys, flags, words):

@@ -11,6 +11,7 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 import eventlog
+from tools.integrations.guarded import guarded
 
 
 class JournalTracker(GeneralTracker):
@@ -34,16 +35,19 @@ class JournalTracker(GeneralTracker):
         return self.run
 
     @on_main_process
+    @guarded
     def store_init_configuration(self, values: dict[str, Any]) -> None:
         if self.run is not None:
             self.run.config.update(values)
 
     @on_main_process
+    @guarded
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
         if self.run is not None:
             self.run.log(values, step=step)
 
     @on_main_process
+    @guarded
     def finish(self) -> None:
         if self.run is not None:
             self.run.finish()

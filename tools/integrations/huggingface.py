@@ -16,6 +16,7 @@ from transformers import (
 )
 
 import eventlog
+from tools.integrations.guarded import guarded
 
 
 class JournalCallback(TrainerCallback):
@@ -35,9 +36,8 @@ class JournalCallback(TrainerCallback):
             return
         if self.run is not None:
             self.run.finish()
-        told: Any = args  # its methods have no types
         folder = _folder(args)
-        asked = {"dir": folder, "name": args.run_name or folder.name, "config": told.to_dict()}
+        asked = {"dir": folder, "name": args.run_name or folder.name, "config": _config(args)}
         asked |= {"reinit": "create_new"} | self._settings
         if state.global_step:  # from a checkpoint: what came after it is taken again
             asked = {"resume": "allow"} | asked
@@ -45,6 +45,7 @@ class JournalCallback(TrainerCallback):
         if self.run.resumed:
             self.run.rewind(state.global_step + 1)
 
+    @guarded
     def on_log(
         self,
         args: TrainingArguments,
@@ -56,12 +57,18 @@ class JournalCallback(TrainerCallback):
         if self.run is not None:
             self.run.log(logs or {}, step=state.global_step)
 
+    @guarded
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         path = _folder(args) / f"checkpoint-{state.global_step}"
         if self.run is not None and path.exists():
             self.run.log_checkpoint(state.global_step, path)
+
+
+@guarded
+def _config(args: Any) -> Any:  # its methods have no types
+    return args.to_dict()
 
 
 def _folder(args: TrainingArguments) -> Path:

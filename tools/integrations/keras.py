@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 import eventlog
+from tools.integrations.guarded import guarded
 
 
 class JournalCallback(keras.callbacks.Callback):
@@ -28,17 +29,27 @@ class JournalCallback(keras.callbacks.Callback):
         """Begin the run here: only now whoever restores a model has done it."""
         if self.run is not None:
             return
-        step = self._step()
+        step = self._begun_at() or 0
         self.run = eventlog.init(**({"resume": "allow"} if step else {}) | self._asked)
-        self.run.config.update({"fit": self.params, "optimizer": self.model.optimizer.get_config()})
-        if self.run.resumed:
-            self.run.rewind(step + 1)
+        self._describe(self.run, step)
 
+    @guarded
+    def _begun_at(self) -> int:
+        return self._step()
+
+    @guarded
+    def _describe(self, run: eventlog.ActiveRun, step: int) -> None:
+        if run.resumed:
+            run.rewind(step + 1)
+        run.config.update({"fit": self.params, "optimizer": self.model.optimizer.get_config()})
+
+    @guarded
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step = self._step()
         if self.run is not None and self._every and step % self._every == 0:
             self.run.log({f"batch/{name}": value for name, value in (logs or {}).items()}, step)
 
+    @guarded
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.run is not None:
             self.run.log({"epoch": epoch} | (logs or {}), step=self._step())

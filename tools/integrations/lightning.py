@@ -17,6 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 import eventlog
+from tools.integrations.guarded import guarded
 
 
 class JournalLogger(Logger):
@@ -51,24 +52,44 @@ class JournalLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.experiment.log(metrics, step=step)
+        _log(self.experiment, metrics, step)  # it may refuse to begin; after that nothing raises
 
     @rank_zero_only
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        self.experiment.config.update(params)
+        _update(self.experiment, params)
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         path = getattr(checkpoint_callback, "_last_checkpoint_saved", "")
         step = getattr(checkpoint_callback, "_last_global_step_saved", 0)
         if path:
-            self.experiment.log_checkpoint(step, path)
+            _log_checkpoint(self.experiment, step, path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """A failed fit ends the run; after a good one a test may follow, and the program's end."""
         if status != "success" and self._run is not None:
-            self._run.finish(exit_code=1)
-            self._run = None
+            run, self._run = self._run, None
+            _fail(run)
+
+
+@guarded
+def _log(run: eventlog.ActiveRun, metrics: Mapping[str, float], step: int | None) -> None:
+    run.log(metrics, step=step)
+
+
+@guarded
+def _update(run: eventlog.ActiveRun, params: Any) -> None:
+    run.config.update(params)
+
+
+@guarded
+def _log_checkpoint(run: eventlog.ActiveRun, step: int, path: str) -> None:
+    run.log_checkpoint(step, path)
+
+
+@guarded
+def _fail(run: eventlog.ActiveRun) -> None:
+    run.finish(exit_code=1)

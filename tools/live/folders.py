@@ -10,10 +10,12 @@ for its curves, and let go when nobody has for a while. A live run is followed a
 """
 
 import hashlib
+import itertools
 import os
+import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ from tools import rows as rows_
 from tools import runs
 from tools.live.following import Following
 
+HELD_S = 5.0  # how long somebody waits for a run that is being read
 LOOK_S = 1.0  # between two looks at the folders
 READ_S = 0.2  # between two looks at the journals that are followed
 SLICE_S = 0.02  # of reading, before others get their turn
@@ -45,6 +48,8 @@ class Entry:
     """Grows with every change of `row`; no two changes of any run have the same."""
     seen: tuple[Any, ...] = ()
     following: Following | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Of what `following` reads: one run that is slow to read holds up no other."""
     wanted_until: float = 0.0
     alerts: list[dict[str, Any]] = field(default_factory=list)
     """What a guard says of it."""
@@ -64,7 +69,8 @@ class Folders:
         self.lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
-        self._roots = [os.path.realpath(name) for name in names]
+        self._roots: list[str] = []  # folders that somebody named, where their links lead
+        self._reals: dict[Path, str] = {}  # folder -> where it leads, as of the latest look
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -92,21 +98,33 @@ class Folders:
             return [id for id, version in self._gone.items() if version > since]
 
     @contextmanager
-    def at(self, id: str) -> Iterator[Following | None]:
-        """The run `id`, held still; None if there is none. From now on it is followed."""
+    def at(self, id: str, wait_s: float = HELD_S) -> Iterator[Following | None]:
+        """The run `id`, held still; None if there is none. From now on it is followed.
+
+        Raises:
+            TimeoutError: it is being read all the time; others can be looked at.
+        """
+        entry, following = self._wanted(id)
+        if entry is None or following is None:
+            yield None
+            return
+        if not entry.lock.acquire(timeout=wait_s):
+            raise TimeoutError(f"{entry.path.name}: is being read; try again")
+        try:
+            yield following
+        finally:
+            entry.lock.release()
+
+    def _wanted(self, id: str) -> tuple[Entry | None, Following | None]:
         with self.lock:
             entry = self._entries.get(id)
             if entry is None:
-                yield None
-                return
+                return None, None
             entry.wanted_until = time.monotonic() + WANTED_S
-            if entry.following is None and self._why_not(entry.path):
-                yield None
-                return
-            if entry.following is None:
+            if entry.following is None and not self._why_not(entry.path):
                 entry.following = Following(entry.path)
                 self._wake.set()
-            yield entry.following
+            return entry, entry.following
 
     def warn(self, alerts: Mapping[Path, list[dict[str, Any]]]) -> None:
         """Say in the rows what is wrong with runs, by their journals; of all others nothing is."""
@@ -133,6 +151,7 @@ class Folders:
     def look(self) -> None:
         """See which runs there are, and what the run JSONs of those that ended say."""
         paths, problems = self._find()
+        self._reals = {}
         with self.lock:
             self.problems = problems
             for id in [id for id in self._entries if id not in paths]:
@@ -150,6 +169,7 @@ class Folders:
     def _find(self) -> tuple[dict[str, Path], list[str]]:
         paths: dict[str, Path] = {}
         problems = []
+        roots: set[str] = set()
         for name in self.names:
             try:
                 found = runs.find([name])
@@ -157,6 +177,8 @@ class Folders:
                 problems.append(_utf8(str(error)))
                 continue
             paths |= {self._id(path): path for path in found}
+            roots |= {os.path.realpath(root) for root in _roots(name, found)}
+        self._roots = sorted(roots)
         return paths, problems
 
     def _id(self, path: Path) -> str:
@@ -172,7 +194,7 @@ class Folders:
             with self.lock:
                 self._entries[id] = entry
                 self._gone.pop(id, None)
-        why = self._why_not(path)
+        why = self._why_not(path, in_look=True)
         if why:
             with self.lock:
                 entry.following = None
@@ -189,7 +211,8 @@ class Folders:
         if seen == entry.seen:
             return
         entry.seen = seen
-        alive = runs.is_journal(entry.path) and eventlog.is_locked(entry.path)
+        is_file = stat.S_ISREG(stats[-1].st_mode)  # to open a FIFO would wait for ever
+        alive = runs.is_journal(entry.path) and is_file and eventlog.is_locked(entry.path)
         found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
         if found is not None:
             self._tell(entry, found, now)
@@ -199,13 +222,19 @@ class Folders:
 
     def is_inside(self, path: Path) -> bool:
         """Whether a path leads to somewhere in the folders, wherever its links go."""
-        real = os.path.realpath(path)
-        return any(real == root or real.startswith(root + os.sep) for root in self._roots)
+        return self._is_inside(os.path.realpath(path))
 
-    def _why_not(self, path: Path) -> str:
+    def _is_inside(self, real: str) -> bool:
+        inside = (real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots)
+        return real in self._roots or any(inside)
+
+    def _why_not(self, path: Path, *, in_look: bool = False) -> str:
         """A link may lead anywhere; what it leads to is shown only if it is in the folders."""
-        if not os.path.islink(path) and not os.path.islink(runs.journal_of(path)):
-            return ""
+        folder = self._reals.get(path.parent) if in_look else None
+        if folder is None:  # a trial's folder may be a link
+            folder = self._reals[path.parent] = os.path.realpath(path.parent)
+        if not self._is_inside(folder):
+            return "in a folder that is a link out of the folders that are served"
         for file in (path, runs.journal_of(path)):
             if os.path.islink(file) and not self.is_inside(file):
                 return "a link that leads out of the folders that are served"
@@ -218,11 +247,12 @@ class Folders:
             following = entry.following
             if following is None:
                 continue
-            with self.lock:
+            with entry.lock:
                 changed = following.read_on(SLICE_S)
                 more |= following.is_reading
                 if changed or not entry.row:
                     self._tell_followed(entry, following)
+            time.sleep(0)  # who waits for this run gets it now
         return more
 
     def _tell_followed(self, entry: Entry, following: Following) -> None:
@@ -271,13 +301,26 @@ class Folders:
                 entry.following = None
 
 
+def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
+    """The folders that are served because of a name: itself, or those of the runs it means."""
+    if os.path.isdir(name):
+        return [name]
+    if any(c in name for c in "*?["):
+        parts = Path(name).parts
+        return [Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), parts))]
+    return [path.parent for path in found]
+
+
 def _glance(path: Path, journal: Path) -> runs.Found | None:
     """The run of a run JSON without its arrays; None: its journal must tell.
 
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
     try:
+        runs.refuse_what_is_no_file(path)
         run = runs._read_ends(path)
+    except eventlog.EventlogError as error:
+        return runs.Found(path, None, str(error).removeprefix(f"{path}: "))
     except OSError as error:
         return runs.Found(path, None, error.strerror or str(error))
     if run is None or run.status == "running":

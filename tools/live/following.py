@@ -27,7 +27,8 @@ from tools.live.pyramid import Spill
 Table = Literal["iter", "eval", "system"]
 TABLES: tuple[Table, ...] = ("iter", "eval", "system")
 
-BATCH_RECORDS = 5_000  # what is read between two looks at the clock: 20 ms
+BATCH_RECORDS = 5_000
+CLOCK_RECORDS = 100  # what is read between two looks at the clock: 0.4 ms, where folding is quick
 JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
 BESIDE_S = 1.0  # between two looks for segments
 TAKES_MAX = 50
@@ -181,6 +182,7 @@ class Following:
         """Read for about `budget_s`; whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
+            runs.refuse_what_is_no_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
@@ -213,11 +215,14 @@ class Following:
         known = self._coming or self.known
         until = time.monotonic() + budget_s
         while self._reading is not None:
-            batch = list(islice(self._reading, BATCH_RECORDS))
-            for record in batch:
+            n_records = 0
+            for n_records, record in enumerate(islice(self._reading, BATCH_RECORDS), 1):
                 known.add(record)
-            if len(batch) < BATCH_RECORDS:
-                self._reading = None
+                if n_records % CLOCK_RECORDS == 0 and time.monotonic() > until:
+                    break
+            else:
+                if n_records < BATCH_RECORDS:
+                    self._reading = None
             if time.monotonic() > until:
                 break
         known.settle()

@@ -141,12 +141,16 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
+            runs.refuse_what_is_no_file(path)  # else its lock is waited for, in a FIFO
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
-        except OSError:
+            if self._is_live_only:
+                return is_recent and eventlog.is_locked(path)
+            return is_recent or eventlog.is_locked(path)
+        except FileNotFoundError:
             return False  # an older logger's run has no journal
-        if self._is_live_only:
-            return is_recent and eventlog.is_locked(path)
-        return is_recent or eventlog.is_locked(path)
+        except (eventlog.EventlogError, OSError) as error:
+            self._say_once(str(error))  # somebody else's file: the others are watched over
+            return False
 
     def _look_at(self, watched: Watched, now: float) -> list[Alert]:
         before, was_first = watched.vitals, watched.is_first_look

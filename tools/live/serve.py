@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tools import runs
 from tools.live.guard import Alert, Guard, line
 from tools.live.hooks import Hooks
+from tools.options import whole
 from tools.text import print
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help=f"address to listen on, default {HOST}; any but this machine's own needs a token",
     )
     command.add_argument(
-        "--port", type=int, help=f"default {PORT}, or the next that is free; 0: any that is free"
+        "--port",
+        type=whole("--port"),
+        help=f"default {PORT}, or the next that is free; 0: any that is free",
     )
     command.add_argument(
         "--token",

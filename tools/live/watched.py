@@ -1,5 +1,6 @@
 """One run that is watched over: what it wrote, and what was said of it."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from tools import runs
+from eventlog.segment import header_fields, parse_segment_name
 from tools.live.hooks import say
 from tools.live.rules import RULES, STANDING, Finding, Limits, Rule
 from tools.live.vitals import Vitals
@@ -95,15 +96,18 @@ class Watched:
     def _alerts(self) -> Iterator[dict[str, Any]]:
         """What guards have said before, by time."""
         found = []
-        begin, end = f"{self.path.stem}.", runs.SEGMENT_SUFFIX
         for name in os.listdir(self.path.parent):
-            if not (name.startswith(begin) and name.endswith(end)):
-                continue
-            for record in eventlog.scan(self.path.with_name(name)):
-                if "annotates" not in record.fields:
-                    break  # a segment of the run's own
-                if record.event == "alert":
-                    found.append((record.t, record.fields))
+            path = self.path.with_name(name)
+            if parse_segment_name(name, self.path.stem) is None or not path.is_file():
+                continue  # a FIFO of that name would be waited for
+            with contextlib.suppress(OSError, eventlog.EventlogError):  # somebody else's
+                for record in eventlog.scan(path):
+                    if header_fields(record) is not None:
+                        continue
+                    if "annotates" not in record.fields:
+                        break  # a segment of the run's own
+                    if record.event == "alert":
+                        found.append((record.t, record.fields))
         yield from (fields for _, fields in sorted(found, key=lambda pair: pair[0]))
 
     def is_raised(self, rule: Rule) -> bool:

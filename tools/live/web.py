@@ -5,15 +5,17 @@ the page are names in a table. Who may ask is decided at the door (door.py).
 """
 
 import asyncio
+import contextlib
 import csv
 import io
 import math
 import os
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tools import rows as rows_
+from tools.live.connections import HEADER_BYTES, LimitedProtocol, limit, limit_log
 from tools.live.curves import Axis, AxisName, Curve, Rows
 from tools.live.door import Door, words
 from tools.live.folders import Folders
@@ -56,9 +59,11 @@ TAIL_VALUES = 120_000  # the same, for all figures of a run
 BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 figures at full width
 CSV_ROWS = 20_000  # read at once
 TEXT_MAX = 500  # of a filter
-LIVE_MAX = 512  # pages that listen at once
+FILTER_S = 2.0  # that one may take; two are computed at once
+LIVE_MAX = 256  # pages that listen at once
 BEAT_S = 15.0  # silence after which a listener is told that there is nothing to tell
 ROWS_S = 1.0  # between two tellings of the table
+STATE_S = 0.05  # how long the others wait for a run that is being read
 TELL_S = 0.25  # between two looks for something to tell
 ENDING_S = 2  # open connections may take so long when the server ends
 
@@ -74,12 +79,13 @@ class Site:
     cookie: str = "runs"
     is_ending: Callable[[], bool] = field(default=lambda: False)
     n_listeners: int = field(default=0, init=False)
+    filtering: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 2))
 
 
 def app(site: Site) -> ASGIApp:
     """The server of a site, as an ASGI application."""
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with site.folders:
             yield
@@ -102,17 +108,20 @@ def app(site: Site) -> ASGIApp:
         Route("/api/csv", answering(_csv)),
         Route("/api/live", live),
     ]
-    inner = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refused}
-    )
+    handlers: Any = {HTTPException: _refused, TimeoutError: _busy}
+    inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     return Door(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
 
 
 def server(site: Site) -> uvicorn.Server:
     """What answers for a site: `run(sockets=[...])` until `should_exit`."""
+    LimitedProtocol.connections_max = limit()
     serving = uvicorn.Server(
         uvicorn.Config(
             app(site),
+            http=LimitedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=HEADER_BYTES,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -120,6 +129,7 @@ def server(site: Site) -> uvicorn.Server:
             timeout_keep_alive=30,
         )
     )
+    limit_log("uvicorn.error", "asyncio")
     site.is_ending = lambda: serving.should_exit
     return serving
 
@@ -151,11 +161,17 @@ def _runs(site: Site, request: Request) -> Response:
 
 def _where(site: Site, request: Request) -> Response:
     """The ids of the runs for which an expression is true, as `runs ls --where`."""
-    expression = request.query_params.get("q", "")[:TEXT_MAX]
+    expression = request.query_params.get("q", "")
+    if len(expression) > TEXT_MAX:
+        return _json({"error": f"has {len(expression):,} characters, at most {TEXT_MAX} may be"})
+    if not site.filtering.acquire(timeout=FILTER_S):
+        raise HTTPException(503, "other filters are being computed; try again")
     try:
-        found = rows_.select(site.folders.rows(), expression)
+        found = rows_.select(site.folders.rows(), expression, limit_s=FILTER_S)
     except Refusal as refusal:
         return _json({"error": str(refusal).removeprefix("--where: ")})
+    finally:
+        site.filtering.release()
     return _json({"ids": [row["id"] for row in found]})
 
 
@@ -474,7 +490,7 @@ def _states(folders: Folders, ids: Sequence[str]) -> dict[str, Any]:
     """How far the curves of each run are."""
     states: dict[str, Any] = {}
     for id in ids:
-        with folders.at(id) as following:
+        with contextlib.suppress(TimeoutError), folders.at(id, STATE_S) as following:
             if following is not None:
                 known = following.known
                 states[id] = {
@@ -528,6 +544,10 @@ def _finite(value: float) -> float | None:
 def _json(value: Any) -> Response:
     body = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
     return Response(body, media_type="application/json")
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    return words(503, str(error))
 
 
 def _refused(request: Request, error: Exception) -> Response | Awaitable[Response]:

@@ -10,11 +10,14 @@ be mostly empty. `iterations.merge(evals, on="iter", how="left")` puts two side 
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import eventlog
-from tools.history import History, Kind, load
+from tools import rows as rows_
+from tools import runs
+from tools.history import KINDS, History, Kind, flat, load
 from tools.library import need
 
 if TYPE_CHECKING:
@@ -23,17 +26,43 @@ if TYPE_CHECKING:
 Source = Union[eventlog.Run, str, "os.PathLike[str]"]
 
 
-def frame(run: Source, kind: Kind = "iterations") -> "pandas.DataFrame":
+def frame(
+    run: Source | Iterable[Source], kind: Kind | Literal["runs"] = "iterations"
+) -> "pandas.DataFrame":
     """One row an iteration (`iterations`), evaluation (`evals`) or checkpoint (`checkpoints`).
+
+    `runs`: one row a run, with the fields of `runs ls` and those of its config as `config.NAME`;
+    `run` may then be a folder, a glob, or several of these, too.
 
     `run` is a run JSON, a journal, or what `eventlog.load_run` gave; from a journal each
     iteration has its `timestamp`. NaN and infinities are numbers again; in pandas a number
     that is missing is NaN, too. Objects within a row are columns with dotted names.
 
     Raises:
-        tools.runs.Refusal: pandas is not installed.
+        tools.runs.Refusal: pandas is not installed; there is no such kind of rows.
         eventlog.EventlogError, OSError: the run cannot be read.
     """
     pandas = need("pandas")
+    if kind == "runs":
+        sources = [run] if isinstance(run, eventlog.Run | str | os.PathLike) else run
+        return pandas.DataFrame([_row(found) for source in sources for found in _found(source)])
+    if kind not in KINDS:
+        known = ", ".join((*KINDS, "runs"))
+        raise runs.Refusal(f"frame: unknown kind of rows: {kind!r}. There are {known}")
+    if not isinstance(run, eventlog.Run | str | os.PathLike):
+        raise runs.Refusal(f"frame: {kind!r} are those of one run; several can be asked for 'runs'")
     history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
     return pandas.DataFrame(list(history.rows(kind)))
+
+
+def _found(source: Source) -> Iterable[runs.Found]:
+    if isinstance(source, eventlog.Run):
+        return [runs.Found(source.path or Path(source.run_name), source)]
+    return runs.glance([source])
+
+
+def _row(found: runs.Found) -> dict[str, Any]:
+    row = rows_.row(found)
+    config = flat({"config": row.pop("config") or {}})
+    del row["metadata"]
+    return row | config

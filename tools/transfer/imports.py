@@ -91,12 +91,38 @@ def import_runs(
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise runs.Refusal(f"{path}: no file and no folder, but a FIFO, a socket or a device")
     format = format or detect(path)
-    for told in _source(format).read(path, meaning):
+    for told in _read(path, format, meaning):
         if not told.events:
             words = f" ({told.left_out[0]})" if told.left_out else ""
             raise runs.Refusal(f"{told.files[0]}: nothing to import in it as {format}{words}")
         yield _keep(told, format, meaning, out)
+
+
+def _read(path: Path, format: str, meaning: Meaning) -> Iterator[Told]:
+    """What the source says; whatever its reader stumbles over is a line about the file.
+
+    Raises:
+        Refusal, eventlog.EventlogError, OSError: it cannot be read.
+    """
+    try:
+        yield from _source(format).read(path, meaning)
+    except (runs.Refusal, eventlog.EventlogError, OSError, GeneratorExit):
+        raise
+    except Exception as error:  # files may have anything in them
+        words = str(error).partition("\n")[0][:200]
+        raise runs.Refusal(
+            f"{path}: cannot be read as {format}: {type(error).__name__}: {words}"
+        ) from None
+
+
+def _fits(format: str, path: Path) -> bool:
+    try:
+        return bool(_source(format).fits(path))
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def detect(path: Path) -> str:
@@ -105,7 +131,7 @@ def detect(path: Path) -> str:
     Raises:
         tools.runs.Refusal: none, or several.
     """
-    fitting = [format for format in FORMATS if _source(format).fits(path)]
+    fitting = [format for format in FORMATS if _fits(format, path)]
     if len(fitting) == 1:
         return fitting[0]
     found = "several formats fit: " + ", ".join(fitting) if fitting else "no known format"
@@ -152,7 +178,7 @@ def _keep(told: Told, format: str, meaning: Meaning, out: Path) -> Imported:
 
 def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
     """By the methods that a trainer uses, so that numbers are of the types they are there."""
-    fields = dict(fields)
+    fields = {f"{k}_" if k == "self" else k: v for k, v in fields.items()}
     if kind == "iter":
         session.log_iter(fields.pop("iter"), fields.pop("loss"), **fields)
     elif kind == "eval":
@@ -192,7 +218,7 @@ def _version() -> str:
 
 def _known(out: Path, fingerprint: str) -> Path | None:
     """The journal in `out` that the same source was imported into."""
-    for path in sorted(out.glob("*.jsonl")):
+    for path in sorted(filter(Path.is_file, out.glob("*.jsonl"))):
         with open(path, "rb") as file:
             if f'"fingerprint":"{fingerprint}"'.encode() in file.read(_BEGIN_BYTES):
                 return path

@@ -16,8 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import eventlog
+from tools import runs
 from tools.library import need
 from tools.ls import age
+from tools.options import number, whole
 from tools.runs import Refusal
 from tools.table import cell, print_json, print_table
 from tools.text import print, printable
@@ -54,8 +56,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--command", metavar="TEMPLATE", help="see below; default: this project's trainer"
     )
     command.add_argument("--args", metavar="WORDS", help='for every trial: --args="--preset=small"')
-    command.add_argument("--trials", type=int, metavar="N", help="in all (20; a whole grid)")
-    command.add_argument("--jobs", type=int, default=1, metavar="N", help="trials side by side")
+    command.add_argument(
+        "--trials", type=whole("--trials", 1), metavar="N", help="in all (20; a whole grid)"
+    )
+    command.add_argument(
+        "--jobs", type=whole("--jobs", 1), default=1, metavar="N", help="trials side by side"
+    )
     command.add_argument("--gpus", metavar="0,1,..", help="to divide among them; default: all")
     command.add_argument(
         "--metric", metavar="FIELD", help="best_val_loss: an eval's field, best_: its best"
@@ -71,18 +77,27 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--pruner", choices=("median", "hyperband", "none"),
         help="who ends bad trials early: median, if worse than half of the others (default)",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, metavar="N", help="of the sampler")
-    command.add_argument("--timeout", type=float, metavar="S", help="stop then; to be continued")
+    command.add_argument("--seed", type=whole("--seed"), metavar="N", help="of the sampler")
     command.add_argument(
-        "--silence", type=float, default=600.0, metavar="S",
+        "--timeout",
+        type=number("--timeout", is_more=True),
+        metavar="S",
+        help="stop then; to be continued",
+    )
+    command.add_argument(
+        "--silence", type=number("--silence", is_more=True), default=600.0, metavar="S",
         help="a trial without a new event for so long has failed (600)",
     )  # fmt: skip
     command.add_argument(
-        "--grace", type=float, default=30.0, metavar="S",
+        "--grace", type=number("--grace"), default=30.0, metavar="S",
         help="from SIGTERM to SIGKILL for a trial that is to end (30)",
     )  # fmt: skip
     command.add_argument(
-        "--failures", type=int, default=3, metavar="N", help="in a row that stop the study (3)"
+        "--failures",
+        type=whole("--failures", 1),
+        default=3,
+        metavar="N",
+        help="in a row that stop the study (3)",
     )
     command.add_argument("--json", action="store_true", help="one JSON object a line, a trial each")
     command.set_defaults(run=_tune)
@@ -94,6 +109,8 @@ def _tune(arguments: argparse.Namespace) -> int:
     from tools.tuning import study as studies
 
     before = studies.config_of(arguments.folder)
+    if before is None:
+        _refuse_a_folder_of_runs(arguments.folder)
     plan = _plan(arguments, before)
     if before is not None:
         studies.check_same(arguments.folder, before, plan)
@@ -107,6 +124,20 @@ def _tune(arguments: argparse.Namespace) -> int:
         with _told_to_stop(tuner), _watched(tuner):
             tuner.run()
         return _conclude(tuner, as_json=arguments.json)
+
+
+def _refuse_a_folder_of_runs(folder: Path) -> None:
+    """A study's folder means its trials: runs that are there already would be hard to find.
+
+    Raises:
+        Refusal: there are some.
+    """
+    there = runs.find([folder]) if folder.is_dir() else []
+    if there:
+        raise Refusal(
+            f"{folder}: has {len(there):,} runs of its own ({there[0].name}); a study needs a "
+            f"folder of its own. Use: runs tune {folder / 'study'}"
+        )
 
 
 # ---- what it was told

@@ -30,6 +30,7 @@ from tools.runs import Refusal
 from tools.table import print_json, with_progress
 from tools.text import print, printable
 from tools.vault import bundle
+from tools.vault.files import group, only_its_own
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,14 +101,22 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
     from tools.vault.store import Damaged
 
     paths = runs.find(names)
-    groups = {folder: bundle.group(folder) for folder in {path.parent for path in paths}}
+    groups = {folder: group(folder) for folder in {path.parent for path in paths}}
     report = Report()
     with Archiver.open(url, replace=replace) as archiver:
         for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
             files = groups[path.parent].get(path.stem, [])
+            own = only_its_own(sorted({path, *files}))
+            beside = [f for f in own if f not in (path, runs.journal_of(path))]
+            for file in [f for f in beside if not _is_readable(f)]:
+                own.remove(file)  # somebody else's: all that can be read is archived
+                report.left_out[str(file)] = f"{file}: cannot be read; its run is archived without"
+                report.states["failed"] += 1
             try:
-                state = archiver.add(path, sorted({path, *files}))
-            except (Refusal, Damaged, FileNotFoundError, PermissionError) as error:
+                state = archiver.add(path, own)
+            except (
+                Refusal, Damaged, eventlog.EventlogError, FileNotFoundError, PermissionError,
+            ) as error:  # fmt: skip
                 state = "failed"
                 report.left_out[str(path)] = str(error)
             if state == "live":
@@ -116,6 +125,14 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
         report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
         report.left_out |= archiver.left_out
     return report
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.open("rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def _say_archived(arguments: argparse.Namespace) -> int:
@@ -149,8 +166,9 @@ def verify(url: str) -> Iterator[str]:
     told = manifest.need(store)
     checks: list[tuple[Any, Any]] = [(store.check, file) for file in told.files]
     try:
-        entries = Catalog(store, told).entries.values()
-        checks += [(check_bundle, (store, entry)) for entry in entries]
+        catalog = Catalog(store, told)
+        yield from catalog.bad.values()
+        checks += [(check_bundle, (store, entry)) for entry in catalog.entries.values()]
     except Damaged:
         yield f"the bundles cannot be checked without {told.runs and told.runs.name}"
     for check, what in with_progress(checks, "verifying"):
@@ -248,6 +266,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     with archive.store.read(entry.bundle.name) as stream:
         for packed in bundle.unpack(stream):
             original, path, digest = originals[packed.name], out / packed.name, sha256()
+            bundle.need_room(packed, out)
             eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
             if digest.hexdigest() != original.sha256:
                 raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged just now")

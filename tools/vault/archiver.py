@@ -24,8 +24,10 @@ from tools.history import KINDS, Kind, Row
 from tools.runs import Refusal
 from tools.table import with_progress
 from tools.vault import bundle, columns, manifest
+from tools.vault.beginning import begin, explain, forget
 from tools.vault.bundle import Original
 from tools.vault.catalog import INDEX, Catalog, Entry, read_parquet
+from tools.vault.files import elsewhere
 from tools.vault.manifest import Manifest, Part
 from tools.vault.store import Damaged, Store, Stored, open_store
 
@@ -33,24 +35,6 @@ PART_ROWS = 1_000_000  # 30 MB: a part that has so many is written anew no more
 GROUP_ROWS = 1 << 16  # what a reader that wants one run must read: 1 MB
 BATCH_S = 60.0  # a kill costs a minute of work
 STALE_S = 86_400.0  # where nobody can be locked out, younger files may be somebody's work
-
-README = b"""An archive of training runs, made by `runs archive` (runjournal).
-
-journals/*/*.tar.zst   the files of each run, byte for byte:  tar --zstd -xf FILE
-runs/*.parquet         one row a run: figures, config (JSON), its bundle, the SHA-256 of each file
-iterations/, evals/, checkpoints/
-                       Parquet, by the month in which a run began, sorted by run and iteration
-
-manifest.json names every file that is in the archive, with its SHA-256. Files that it does
-not name were left by an interrupted `runs archive`; the next one goes on from them.
-
-    duckdb -c "select run, min(val_loss) from 'evals/*/*.parquet' group by run order by 2"
-    runs query "select run, best_val_loss from runs order by best_val_loss" HERE
-    runs archive --to HERE --verify
-    runs archive --to HERE --restore RUN --out FOLDER
-    runs archive --to HERE --repair           all but journals/ made anew, from journals/
-"""
-
 
 State = Literal["new", "grown", "unchanged", "live", "failed"]
 
@@ -81,9 +65,10 @@ class Archiver:
         if repair and not any(map(manifest.is_bundle, store.names())):
             raise FileNotFoundError(f"{store.url}: nothing to repair: there are no bundles")
         with store.locked() as is_alone:
-            told = _forget(store) if repair else manifest.load(store) or _begin(store)
-            catalog = Catalog(store, _explain(store, told))
+            told = forget(store) if repair else manifest.load(store) or begin(store)
+            catalog = Catalog(store, explain(store, told))
             archiver = cls(catalog, replace=replace, is_alone=is_alone)
+            archiver.left_out |= catalog.bad
             archiver._sweep(0.0 if is_alone or repair else STALE_S)
             yield archiver
             archiver.commit()
@@ -106,7 +91,7 @@ class Archiver:
         old = self._known_as(row["run_id"])
         if old is not None and not self._replace and not self._continues(old, run, path, files):
             return "unchanged"
-        stored, packed = self._pack(run, row["month"], [*files, *bundle.elsewhere(run, files)])
+        stored, packed = self._pack(run, row["month"], [*files, *elsewhere(files)])
         if _stats(files) != before:
             self.catalog.store.remove(stored.name)
             return "live"
@@ -148,8 +133,9 @@ class Archiver:
         for name in with_progress(bundles, "taking in"):
             try:
                 self._take_in(name)
-            except (Refusal, Damaged) as error:
-                self.left_out[name] = f"{name}: not in the archive, and left as it is: {error}"
+            except Exception as error:  # it may be made up to break what reads it
+                why = error if isinstance(error, Refusal | OSError) else f"{error!r:.200}"
+                self.left_out[name] = f"{name}: not in the archive, and left as it is: {why}"
         self.commit()
         for name in left:
             if not manifest.is_bundle(name):
@@ -323,46 +309,6 @@ class _Piece:
     tables: dict[Kind, pa.Table]
 
 
-def _begin(store: Store) -> Manifest:
-    """An empty archive in a place where there is nothing else.
-
-    Raises:
-        Refusal: there is something else.
-    """
-    names = store.names()
-    there = [name for name in names if not manifest.is_ours(name)]
-    if any(map(manifest.is_bundle, names)):
-        raise Refusal(
-            f"{store.url}: an archive without its {manifest.NAME}. To make it anew from the "
-            f"bundles: runs archive --to {store.url} --repair"
-        )
-    if there:
-        raise Refusal(
-            f"{store.url}: no archive, and not empty: it has {there[0]}. Give a folder that is "
-            f"empty or does not exist yet"
-        )
-    return manifest.switch(store, None, Manifest())
-
-
-def _explain(store: Store, told: Manifest) -> Manifest:
-    """The archive with its README.txt."""
-    if told.readme is not None:
-        return told
-    readme = store.write("README.txt", lambda file: file.write(README))
-    return manifest.switch(store, told, replace(told, readme=readme))
-
-
-def _forget(store: Store) -> Manifest:
-    """An empty archive around the bundles that are there, whatever the manifest was."""
-    generation = 0
-    with contextlib.suppress(Damaged):
-        old = manifest.load(store)
-        generation = old.generation + 1 if old else 0
-    new = Manifest(generation)
-    store.write(manifest.NAME, lambda file: file.write(new.to_bytes()))
-    return new
-
-
 def _load(path: Path) -> eventlog.Run:
     """The run as its journal tells it, else its run JSON.
 
@@ -390,6 +336,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
             path = folder / packed.name
+            bundle.need_room(packed, folder)
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))

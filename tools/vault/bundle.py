@@ -4,26 +4,25 @@
 """
 
 import os
-import re
+import shutil
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, cast
 
-import eventlog
-from tools import runs
 from tools.runs import Refusal
+from tools.vault import files
 from tools.vault.store import READ_BYTES, Damaged
 
 LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
-ASIDE = {".segment": 3, ".torn": 2, ".aside": 4, ".journal": 1}
-"""What stands beside a journal, `<stem>.<session>...`: the dots behind the run's stem, or behind
-`<stem>.rank3`, whose own journal is `<stem>.rank3.journal`."""
-_RANK = re.compile(r"\.rank\d+$")
+HEADER_BYTES = 1 << 20  # of a file in a bundle: its name and its times take 2 KB
+EXPANSION_MAX = 1_000  # times its size: journals expand 5 to 20 times
+EXPANSION_FREE = 256 << 20  # bytes to which a bundle of any size may expand
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,8 @@ class Original:
     """Where it was, if that was not beside the journal: a segment on another disk."""
 
 
-def group(folder: Path) -> dict[str, list[Path]]:
-    """The files in `folder` that belong to runs, by the run's stem; links are none."""
-    found: dict[str, list[Path]] = {}
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
-    for name in names:
-        suffix = os.path.splitext(name)[1]
-        if suffix in runs.SUFFIXES:
-            found.setdefault(name.removesuffix(suffix), []).append(folder / name)
-        elif suffix in ASIDE:
-            stem = _RANK.sub("", name.rsplit(".", ASIDE[suffix])[0])
-            found.setdefault(stem, []).append(folder / name)
-    return found
-
-
-def elsewhere(run: eventlog.Run, files: Iterable[Path]) -> list[Path]:
-    """The segments of a run that are not among `files`: in the session's `fallback` folder."""
-    there = {path.name for path in files}
-    absent = [s["file"] for s in run.journal.get("segments") or () if s["file"] not in there]
-    if not absent or run.path is None or not runs.is_journal(run.path):
-        return []
-    opened = (r.fields.get("fallback") for r in eventlog.scan(run.path) if r.event == "open")
-    folders = dict.fromkeys(Path(folder) for folder in opened if isinstance(folder, str))
-    paths = (folder / name for name in absent for folder in folders)
-    return [path for path in paths if path.is_file()]
-
-
-def pack(files: Iterable[Path], home: Path, out: IO[bytes]) -> list[Original]:
-    """Write the bundle of `files` to `out`; what was packed.
+def pack(paths: Sequence[Path], home: Path, out: IO[bytes]) -> list[Original]:
+    """Write the bundle of the files `paths` to `out`; what was packed.
 
     Raises:
         Refusal: a file cannot be read, or became shorter meanwhile.
@@ -74,13 +46,17 @@ def pack(files: Iterable[Path], home: Path, out: IO[bytes]) -> list[Original]:
     """
     import zstandard  # here: a command that needs no bundle must not need the library
 
+    try:
+        files.check_file_names(path.name for path in paths)
+    except ValueError as error:
+        raise Refusal(f"{home}: cannot be archived under such a name: {error}") from None
     packed = []
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     with (
         compressor.stream_writer(out, closefd=False) as stream,
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for path in files:
+        for path in paths:
             with _opened(path) as file:
                 told = os.fstat(file.fileno())
                 info = tarfile.TarInfo(path.name)
@@ -99,6 +75,7 @@ class Packed(NamedTuple):
     """A file in a bundle."""
 
     name: str
+    size_bytes: int
     mtime_ns: int
     content: IO[bytes]
 
@@ -107,23 +84,108 @@ def unpack(stream: IO[bytes]) -> Iterator[Packed]:
     """Each file in a bundle, in order; read the one before the next.
 
     Raises:
-        Damaged: it is no bundle, or not whole, or a name in it is more than a name.
+        Damaged: it is no bundle, or not whole; it has something else than the files of one run;
+            or it expands to more than a bundle of its size can. Reading `content` raises it too.
     """
     import zstandard
 
+    source = _Counted(stream)
+    expanded = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], source))
+    plain = cast(Any, _Bounded(expanded, source))
+    with _damage(), expanded, tarfile.open(fileobj=plain, mode="r|") as tar:
+        names: dict[str, None] = {}
+        for info in tar:
+            if not info.isreg() or info.issparse():
+                raise Damaged(f"{info.name!r} is no plain file")
+            if files.check_file_name(info.name) in names:
+                raise Damaged(f"{info.name!r} is in it twice")
+            names[info.name] = None
+            file = tar.extractfile(info)
+            assert file is not None  # it is a plain file
+            plain.allow(info.offset_data + info.size)
+            content = cast(IO[bytes], _Content(file))
+            yield Packed(info.name, info.size, _mtime_ns(info), content)
+        files.check_file_names(names)
+
+
+def need_room(packed: Packed, folder: Path) -> None:
+    """Do not begin to write what cannot be written to its end.
+
+    Raises:
+        Refusal: the disk of `folder` has less room than the file needs.
+    """
+    free = shutil.disk_usage(folder).free
+    if packed.size_bytes > free:
+        raise Refusal(
+            f"{folder}: {packed.name} has {packed.size_bytes:,} bytes, {free:,} are free there"
+        )
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Whatever the libraries raise about bytes that they cannot read is `Damaged`."""
+    import zstandard
+
     try:
-        with (
-            zstandard.ZstdDecompressor().stream_reader(stream) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
-        ):
-            for info in tar:
-                file = tar.extractfile(info)
-                if file is None or info.name == ".." or Path(info.name).name != info.name:
-                    raise Damaged(f"{info.name!r} is no plain file")
-                told = info.pax_headers.get("mtime", info.mtime)
-                yield Packed(info.name, int(Decimal(told).scaleb(9)), file)
+        yield
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise Damaged(str(error)) from None
+        raise Damaged(str(error) or type(error).__name__) from None
+    except (ValueError, ArithmeticError, LookupError) as error:  # odd numbers, names, encodings
+        raise Damaged(str(error) or type(error).__name__) from None
+
+
+def _mtime_ns(info: tarfile.TarInfo) -> int:
+    told = str(info.pax_headers.get("mtime", info.mtime))
+    if len(told) > 64:  # pax headers are of any length
+        raise ValueError(f"{info.name!r}: has no time that a file can have")
+    seconds = Decimal(told)
+    if not seconds.is_finite() or seconds.adjusted() > 9:  # up to the year 2286
+        raise ValueError(f"{info.name!r}: {told} is no time that a file can have")
+    return int(seconds.scaleb(9))
+
+
+class _Counted:
+    """A compressed bundle, and how much of it was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.n_bytes = stream, 0
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        data = self._stream.read(n_bytes)
+        self.n_bytes += len(data)
+        return data
+
+
+class _Bounded:
+    """What a bundle expands to, as long as that is in proportion and headers are short."""
+
+    def __init__(self, expanded: Any, source: _Counted) -> None:
+        self._expanded, self._source = expanded, source
+        self._n_bytes, self._limit = 0, HEADER_BYTES
+
+    def allow(self, end: int) -> None:
+        """The file that is read now ends at byte `end`; a header may follow."""
+        self._limit = end + HEADER_BYTES
+
+    def read(self, n_bytes: int) -> bytes:
+        data: bytes = self._expanded.read(n_bytes)
+        self._n_bytes += len(data)
+        if self._n_bytes > EXPANSION_FREE + EXPANSION_MAX * self._source.n_bytes:
+            raise Damaged(f"expands to more than {EXPANSION_MAX:,} times its size")
+        if self._n_bytes > self._limit:
+            raise Damaged(f"a header in it has more than {HEADER_BYTES:,} bytes")
+        return data
+
+
+class _Content:
+    """A file in a bundle, read from its beginning to its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        with _damage():
+            return self._file.read(n_bytes)
 
 
 Growth = Literal["same", "longer", "shorter", "other"]

@@ -21,17 +21,19 @@ from typing import Any
 
 import orjson
 
-from tools.history import Kind
+from tools.history import KINDS, Kind
 from tools.runs import Refusal
+from tools.vault.files import MONTH, check_stored_name
 from tools.vault.store import Damaged, Store, Stored
 
 NAME = "manifest.json"
 FORMAT = 1
 _OURS = re.compile(
-    r"(runs|(iterations|evals|checkpoints|journals)/month=[^/]+)/"
-    r"\.?[^/]*-[0-9a-f]{8}\.(parquet|tar\.zst)(\.[0-9a-f]{8}\.tmp)?"
+    rf"(runs|(iterations|evals|checkpoints|journals)/month={MONTH})/"
+    r"\.?[^/\x00-\x1f\x7f]*-[0-9a-f]{8}\.(parquet|tar\.zst)(\.[0-9a-f]{8}\.tmp)?"
     r"|\.(manifest\.json|README\.txt)\.[0-9a-f]{8}\.tmp"
 )
+_TYPES = {"double", "int64", "decimal128(20, 0)", "string", "bool"}  # `columns.TYPES`
 _TAIL = len(b',"sha256":"') + 64 + len(b'"}\n')
 
 
@@ -98,19 +100,59 @@ def load(store: Store) -> Manifest | None:
             f"{store.url}: {NAME}: damaged: its bytes are not those of its SHA-256. "
             f"To make it anew from the bundles: runs archive --to {store.url} --repair"
         )
-    told: dict[str, Any] = orjson.loads(data)
-    if told["format"] > FORMAT:
-        raise Refusal(
-            f"{store.url}: an archive of format {told['format']}, this program reads up to "
-            f"{FORMAT}. Use a newer runjournal"
-        )
+    try:
+        told: dict[str, Any] = orjson.loads(data)
+        if told["format"] > FORMAT:
+            raise Refusal(
+                f"{store.url}: an archive of format {told['format']}, this program reads up to "
+                f"{FORMAT}. Use a newer runjournal"
+            )
+        return _read(told)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Damaged(
+            f"{store.url}: {NAME}: not as `runs archive` writes it ({error}). "
+            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
+        ) from None
+
+
+def _read(told: Mapping[str, Any]) -> Manifest:
+    """The manifest that the JSON says; it may come from anybody.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: it is none.
+    """
+    types = told["types"]
+    for kind, columns in types.items():
+        if kind not in KINDS or not {*columns.values()} <= _TYPES:
+            raise ValueError(f"types of {kind!r}")
+    parts = []
+    for fields in told["parts"]:
+        part = Part(**fields)
+        check(part)
+        if not part.name.startswith(f"{part.kind}/month={part.month}/"):
+            raise ValueError(f"{part.name!r} is no file of {part.kind!r} in {part.month!r}")
+        if type(part.n_rows) is not int or part.n_rows < 0:
+            raise ValueError(f"{part.name!r}: rows")
+        parts.append(part)
+    if type(told["generation"]) is not int:
+        raise ValueError("generation")
     return Manifest(
         generation=told["generation"],
         runs=_stored(told["runs"]),
         readme=_stored(told["readme"]),
-        types=told["types"],
-        parts=tuple(Part(**part) for part in told["parts"]),
+        types=types,
+        parts=tuple(parts),
     )
+
+
+def check(file: Stored) -> Stored:
+    """`file`, if such a file can be in an archive; ValueError: it cannot."""
+    check_stored_name(file.name)
+    if type(file.size_bytes) is not int or file.size_bytes < 0:
+        raise ValueError(f"{file.name!r}: size")
+    if not isinstance(file.sha256, str) or re.fullmatch("[0-9a-f]{64}", file.sha256) is None:
+        raise ValueError(f"{file.name!r}: SHA-256")
+    return file
 
 
 def need(store: Store) -> Manifest:
@@ -155,7 +197,7 @@ def is_ours(name: str) -> bool:
 
 def is_bundle(name: str) -> bool:
     """Whether a file is a bundle of an archive, by its name; a half-written one is not."""
-    return is_ours(name) and name.endswith(".tar.zst")
+    return is_ours(name) and name.endswith(".tar.zst") and "/." not in name
 
 
 def strangers(store: Store, known: Iterable[str]) -> dict[str, float]:
@@ -165,4 +207,4 @@ def strangers(store: Store, known: Iterable[str]) -> dict[str, float]:
 
 
 def _stored(told: dict[str, Any] | None) -> Stored | None:
-    return Stored(**told) if told else None
+    return check(Stored(**told)) if told else None

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING
 
 from tools import runs
 from tools.library import need
+from tools.options import whole
 from tools.runs import Found, Refusal
 from tools.table import print_json, print_table, with_progress
 from tools.text import print
 from tools.vault import bundle
+from tools.vault.files import elsewhere, group, only_its_own
 
 if TYPE_CHECKING:
     from tools.vault.catalog import Catalog
@@ -46,7 +48,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("folder", metavar="DIR")
-    command.add_argument("--keep-best", type=int, default=0, metavar="N", help="these stay")
+    command.add_argument(
+        "--keep-best", type=whole("--keep-best"), default=0, metavar="N", help="these stay"
+    )
     command.add_argument("--older-than", metavar="AGE", help="90m, 12h, 30d, 8w: younger ones stay")
     command.add_argument("--archive", metavar="URL", help="where the runs must be")
     command.add_argument("--unarchived", action="store_true", help="delete what is nowhere else")
@@ -82,8 +86,6 @@ def _prune(arguments: argparse.Namespace) -> int:
         raise Refusal("runs prune: say what may go: --older-than AGE, --keep-best N, or both")
     if bool(arguments.archive) == arguments.unarchived:
         raise Refusal("runs prune: give --archive URL, where the runs are; or else --unarchived")
-    if arguments.keep_best < 0:
-        raise Refusal(f"--keep-best {arguments.keep_best}: no number of runs")
     candidates = judge(
         Path(arguments.folder),
         older_than_s=age_s,
@@ -122,23 +124,29 @@ def judge(
         raise FileNotFoundError(f"{folder}: no such folder")
     there = _open_archive(archive) if archive else None
     now_s = time.time() if now_s is None else now_s
-    files = bundle.group(folder)
-    candidates = [
-        Candidate(found, files.get(found.path.stem, []), now_s - _changed_s(found.path, files))
-        for found in runs.glance([folder])
-    ]
+    there_are = list(runs.glance([folder]))  # of a study in the folders of its trials
+    groups = {parent: group(parent) for parent in {found.path.parent for found in there_are}}
+    candidates = []
+    for found in there_are:
+        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
+        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
     candidates.sort(key=lambda candidate: -candidate.age_s)
     best = _best(candidates, keep_best)
-    links = [entry.name for entry in os.scandir(folder) if entry.is_symlink()]
+    links = {
+        parent: [entry.name for entry in os.scandir(parent) if entry.is_symlink()]
+        for parent in groups
+    }
     for candidate in candidates:
-        if why := _why_it_stays(candidate, links):
+        if why := _why_it_stays(candidate, links[candidate.found.path.parent]):
             candidate.keep(why)
         elif id(candidate) in best:
             candidate.keep(f"one of the {keep_best:,} best")
         elif candidate.age_s <= older_than_s:
             candidate.keep("not old enough")
     for candidate in with_progress([c for c in candidates if c.goes], "comparing with the archive"):
-        if there is not None and (why := _why_not_archived(candidate, there)):
+        if names := [path.name for path in elsewhere(candidate.files)]:
+            candidate.keep(f"has files in another folder: {names[0]}")
+        elif there is not None and (why := _why_not_archived(candidate, there)):
             candidate.keep(why)
         else:
             candidate.why = "archived, compared" if there else "nobody asked for an archive"
@@ -216,9 +224,13 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
         return "not archived"
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
-        with path.open("rb") as stream:
-            if packed.get(path.name) != bundle.file_sha256(stream):
-                return f"{path.name} is not as it was archived"
+        try:
+            with path.open("rb") as stream:
+                digest = bundle.file_sha256(stream)
+        except OSError as error:
+            return f"{path.name} cannot be read: {error.strerror}"
+        if packed.get(path.name) != digest:
+            return f"{path.name} is not as it was archived"
     try:
         check_bundle(archive.store, entry)
     except Damaged as damage:
@@ -247,9 +259,9 @@ def _held(journal: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _changed_s(path: Path, files: dict[str, list[Path]]) -> float:
+def _changed_s(path: Path, files: list[Path]) -> float:
     """When a run was last written to, in seconds since 1970."""
-    return max(p.lstat().st_mtime for p in {path, *files.get(path.stem, [])})
+    return max(p.lstat().st_mtime for p in {path, *files})
 
 
 def _seconds(age: str) -> float:

@@ -8,6 +8,7 @@ import abc
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import IO, Any
 import eventlog
 from tools.library import need
 from tools.runs import Refusal
+from tools.vault.files import check_path
 
 READ_BYTES = 1 << 20
 
@@ -90,7 +92,7 @@ class Store(abc.ABC):
                 while chunk := stream.read(READ_BYTES):
                     digest.update(chunk)
                     size_bytes += len(chunk)
-        except FileNotFoundError:
+        except (FileNotFoundError, Damaged):
             raise
         except OSError as error:  # a disk that gives up here may have the next file still
             raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
@@ -122,17 +124,34 @@ class Folder(Store):
         self.url = str(self.path)
 
     def read(self, name: str) -> IO[bytes]:
-        return open(self.path / name, "rb")
+        # O_NONBLOCK: opening a FIFO would wait for somebody who writes into it.
+        fd = os.open(self._inside(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise Damaged(f"{name}: cannot be read: it is not a file")
+        return open(fd, "rb")
 
     def write(self, name: str, write: Write) -> Stored:
-        path, digest = self.path / name, sha256()
+        path, digest = self._inside(name, follow=False), sha256()
         if not path.parent.is_dir():
             _make_durable_folder(path.parent)
         size_bytes = eventlog.atomic_write(path, write, digest=digest)
         return Stored(name, size_bytes, digest.hexdigest())
 
     def remove(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        self._inside(name, follow=False).unlink(missing_ok=True)
+
+    def _inside(self, name: str, *, follow: bool = True) -> Path:
+        """The path of a file in this folder, wherever links lead; `follow`: also its own.
+
+        Raises:
+            Damaged: it is outside.
+        """
+        path, root = self.path / _checked(name), os.path.realpath(self.path)
+        real = os.path.realpath(path if follow else path.parent)
+        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+            raise Damaged(f"{name}: a link leads out of the archive, to {real}")
+        return path
 
     def names(self) -> dict[str, float]:
         now, found = time.time(), {}
@@ -169,7 +188,17 @@ class Folder(Store):
         return True
 
     def address(self, name: str) -> str:
-        return str(self.path / name)
+        path = self._inside(name)
+        if path.exists() and not path.is_file():
+            raise Damaged(f"{name}: cannot be read: it is not a file")
+        return str(path)
+
+
+def _checked(name: str) -> str:
+    try:
+        return check_path(name)
+    except ValueError as error:
+        raise Damaged(str(error)) from None
 
 
 def _make_durable_folder(path: Path) -> None:
@@ -199,10 +228,10 @@ class Bucket(Store):
         self.url = url.rstrip("/")
 
     def read(self, name: str) -> IO[bytes]:
-        return self.fs.open(f"{self.root}/{name}", "rb")  # type: ignore[no-any-return]
+        return self.fs.open(f"{self.root}/{_checked(name)}", "rb")  # type: ignore[no-any-return]
 
     def write(self, name: str, write: Write) -> Stored:
-        path = f"{self.root}/{name}"
+        path = f"{self.root}/{_checked(name)}"
         with self.fs.transaction, self.fs.open(path, "wb") as stream:  # whole, or not at all
             counted = _Counted(stream)
             write(counted)  # type: ignore[arg-type]
@@ -210,7 +239,7 @@ class Bucket(Store):
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(f"{self.root}/{name}")
+            self.fs.rm_file(f"{self.root}/{_checked(name)}")
 
     def names(self) -> dict[str, float]:
         self.fs.invalidate_cache()
@@ -228,7 +257,7 @@ class Bucket(Store):
         yield False
 
     def address(self, name: str) -> str:
-        return str(self.fs.unstrip_protocol(f"{self.root}/{name}"))
+        return str(self.fs.unstrip_protocol(f"{self.root}/{_checked(name)}"))
 
 
 class _Counted:

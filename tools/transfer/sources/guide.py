@@ -7,7 +7,7 @@ from pathlib import Path
 import eventlog
 from tools.history import restored
 from tools.runs import Refusal
-from tools.transfer.sources.told import Event, Meaning, Told
+from tools.transfer.sources.told import Event, Meaning, Told, read_all, whole
 
 _OURS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
@@ -30,7 +30,7 @@ def read(path: Path, meaning: Meaning) -> Iterator[Told]:
         )
     told = Told(run.run_name, [path], started=run.start_time, ended=run.end_time)
     told.config, told.metadata = restored(run.config), dict(restored(run.metadata))
-    told.metadata |= {k: v for k, v in json.loads(path.read_bytes()).items() if k not in _OURS}
+    told.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _OURS}
     told.events = list(_events(run, told.left_out))
     if run.end_time:
         told.reason = None
@@ -45,7 +45,7 @@ def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
     found = []
     for order, (kind, rows) in enumerate(kinds.items()):
         for row in map(restored, rows):
-            if type(row.get("iter")) is int:
+            if whole(row.get("iter")) is not None and type(row["iter"]) is int:
                 found.append((row["iter"], order, kind, row))
             else:
                 left_out.append(f"a row without an iteration number: {str(row)[:80]}")

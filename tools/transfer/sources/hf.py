@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.runs import Refusal
-from tools.transfer.sources.told import Meaning, Metrics, Told, number, whole
+from tools.transfer.sources.told import Meaning, Metrics, Told, number, read_all, whole
 
 FILE = "trainer_state.json"
 SETTINGS = (
@@ -26,8 +26,8 @@ def fits(path: Path) -> bool:
 def read(path: Path, meaning: Meaning) -> Iterator[Told]:
     file = path / FILE if path.is_dir() else path
     try:
-        state = json.loads(file.read_bytes())
-    except ValueError as error:
+        state = json.loads(read_all(file))
+    except (ValueError, RecursionError) as error:
         raise Refusal(
             f"{file}: no JSON ({error}). An earlier checkpoint-N/{FILE} has the history up to it"
         ) from None

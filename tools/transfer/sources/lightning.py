@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tools.runs import Refusal
-from tools.transfer.sources.told import Meaning, Metrics, Told
+from tools.transfer.sources.plain_yaml import plain_yaml
+from tools.transfer.sources.told import Meaning, Metrics, Told, read_all, read_lines, whole
 
 FILE, SETTINGS = "metrics.csv", "hparams.yaml"
+SETTINGS_MAX = 1 << 20  # bytes of settings
 
 
 def fits(path: Path) -> bool:
@@ -20,8 +22,7 @@ def fits(path: Path) -> bool:
         return (path / FILE).exists()
     if path.suffix != ".csv":
         return False
-    with open(path, errors="replace") as file:
-        return "step" in file.readline().strip().split(",")
+    return "step" in next(read_lines(path), "").strip().split(",")
 
 
 def read(path: Path, meaning: Meaning) -> Iterator[Told]:
@@ -49,36 +50,45 @@ def read(path: Path, meaning: Meaning) -> Iterator[Told]:
 
 def _rows(file: Path, left_out: list[str]) -> Iterator[tuple[int, int | None, dict[str, float]]]:
     """Line number, step (None: the line is no row), values by name."""
-    data = file.read_bytes()
+    data = read_all(file)
     lines = csv.reader(io.StringIO(data.decode(errors="replace"), newline=""))
-    columns = next(lines, [])
+    columns = next(_csv_rows(lines), None) or []
     if "step" not in columns:
         raise Refusal(f"{file}: no metrics of Lightning's: its first line has no column `step`")
     is_cut = not data.endswith(b"\n")
     n_lines = data.count(b"\n") + is_cut
-    for row in lines:
+    for row in _csv_rows(lines):
         if row == columns:  # a resumed run begins with its header again
             continue
         try:
-            if len(row) != len(columns) or (is_cut and lines.line_num == n_lines):
+            if row is None or len(row) != len(columns) or (is_cut and lines.line_num == n_lines):
                 raise ValueError
             told = {k: float(v) for k, v in zip(columns, row, strict=True) if v != ""}
-            step = int(told.pop("step"))
+            step = whole(told.pop("step"))
         except (ValueError, KeyError, OverflowError):
             yield lines.line_num, None, {}
         else:
             yield lines.line_num, step, told
 
 
+def _csv_rows(lines: Any) -> Iterator[list[str] | None]:
+    """The rows that csv reads; None for one that it cannot: of a field without an end."""
+    while True:
+        try:
+            yield next(lines)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield None
+
+
 def _take_settings(file: Path, told: Told) -> None:
     """YAML may need classes that are not here: then its text is kept as it is."""
+    if file.stat().st_size > SETTINGS_MAX:
+        told.left_out.append(f"{file}: has more than {SETTINGS_MAX:,} bytes")
+        return
     text = file.read_text(errors="replace")
-    try:
-        import yaml
-
-        settings: Any = yaml.safe_load(text)
-    except Exception:  # no yaml, or not plain YAML
-        settings = None
+    settings = plain_yaml(text)
     if isinstance(settings, dict):
         told.config = settings
     elif text.strip() not in ("", "{}"):

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.transfer.sources.told import Event, Meaning, Told
+from tools.transfer.sources.told import Event, Meaning, Told, read_lines
 
+LITERAL_MAX = 1_000  # characters of a setting that is read as a Python value
 _N = r"(-?(?:\d+\.\d+|nan|inf))"
-ITER = re.compile(rf"^iter (\d+): loss {_N}, time {_N}ms, mfu {_N}%$")
-STEP = re.compile(rf"^step (\d+): train loss {_N}, val loss {_N}$")
+ITER = re.compile(rf"^iter (\d{{1,15}}): loss {_N}, time {_N}ms, mfu {_N}%$")
+STEP = re.compile(rf"^step (\d{{1,15}}): train loss {_N}, val loss {_N}$")
 SAVING = re.compile(r"^saving checkpoint to (.+)$")
 SETTING = re.compile(r"^(?:Overriding: )?(\w+) = (.*)$")
 FACTS = {
@@ -27,23 +28,21 @@ FACTS = {
 def fits(path: Path) -> bool:
     if not path.is_file():
         return False
-    with open(path, errors="replace") as file:
-        return any(ITER.match(line.strip()) or STEP.match(line.strip()) for line in file)
+    lines = map(str.strip, read_lines(path))
+    return any(ITER.match(line) or STEP.match(line) for line in lines)
 
 
 def read(path: Path, meaning: Meaning) -> Iterator[Told]:
     told = Told(path.stem, [path])
     n_garbled, last = 0, ("", "")
-    with open(path, errors="replace") as file:
-        for raw in file:
-            line = raw.strip()
-            event = _event(line, last)
-            if event is not None:
-                told.events.append(event)
-                if event[0] == "eval":
-                    last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
-            elif not _take_fact(line, told) and re.search(r"\b(iter|step) \d+: ", line):
-                n_garbled += 1
+    for line in map(str.strip, read_lines(path)):
+        event = _event(line, last)
+        if event is not None:
+            told.events.append(event)
+            if event[0] == "eval":
+                last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
+        elif not _take_fact(line, told) and re.search(r"\b(iter|step) \d+: ", line):
+            n_garbled += 1
     if n_garbled:
         told.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
     told.reason = "the console output does not say how it ended"
@@ -78,7 +77,9 @@ def _take_fact(line: str, told: Told) -> bool:
 
 
 def _literal(text: str) -> Any:
+    if len(text) > LITERAL_MAX:
+        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

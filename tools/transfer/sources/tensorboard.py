@@ -5,6 +5,8 @@ TensorBoard itself would not show is not taken: points that a restarted run took
 damaged record is skipped and named; TensorBoard stops reading there.
 """
 
+import math
+import mmap
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, meaning: Meaning) -> Iterator[Told]:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    files = [path] if path.is_file() else sorted(path.rglob(f"*{SIGN}*"))
+    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{SIGN}*")))
     for folder in dict.fromkeys(file.parent for file in files):
         yield _run(folder, [file for file in files if file.parent == folder], path, meaning)
 
@@ -67,7 +69,10 @@ def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-    data = memoryview(file.read_bytes())
+    if not file.stat().st_size:
+        return
+    with open(file, "rb") as opened:
+        data = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
     at = 0
     while len(data) - at >= FRAME_BYTES:
         (length,) = struct.unpack_from("<Q", data, at)
@@ -96,7 +101,13 @@ def _scalar(value: Any) -> float | None:
     if value.HasField("tensor") and plugin in ("", "scalars") and not value.tensor.string_val:
         from tensorboard.util.tensor_util import make_ndarray
 
-        array = make_ndarray(value.tensor)
+        # One number may stand for any shape: an array of terabytes would be made of it.
+        if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
+            return None
+        try:
+            array = make_ndarray(value.tensor)
+        except (TypeError, ValueError):  # of a type that numpy does not have, or too short
+            return None
         return float(array.item()) if array.size == 1 and array.dtype.kind in "fiu" else None
     return None
 
@@ -105,9 +116,13 @@ def _take_settings(value: Any, told: Told) -> bool:
     """Whether the value is of HParams, and then in `config` or known."""
     if value.metadata.plugin_data.plugin_name != "hparams":
         return False
+    from google.protobuf.message import DecodeError
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    try:
+        data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    except DecodeError:
+        return False
     for key, setting in data.session_start_info.hparams.items():
         told.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
     if data.HasField("session_end_info"):

@@ -7,6 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools.runs import Refusal
+
+FILE_MAX = 256 << 20  # bytes of a file that is read as a whole: as Python objects 10 times that
+LINE_MAX = 1 << 20
+STEP_MAX = 1 << 53  # beyond it, JSON's numbers are not exact
+
 Event = tuple[str, dict[str, Any]]
 """Kind and fields, as `Session.log` takes them."""
 
@@ -60,25 +66,32 @@ class Metrics:
 
     def __init__(self) -> None:
         self._steps: dict[int, dict[str, tuple[Any, float | None]]] = {}
-        self._last: dict[str, int] = {}
+        self._by_name: dict[str, list[int]] = {}  # the steps of each name, ascending
         self.n_superseded = 0
 
     def add(self, step: int, values: Mapping[str, Any], time_s: float | None = None) -> None:
         """A resumed logger goes back: of a name that does, the later points are taken back."""
         for name, value in values.items():
-            if step < self._last.get(name, step):
-                self.purge(step, [name])
-            self.n_superseded += name in self._steps.get(step, ())
+            steps = self._by_name.setdefault(name, [])
+            if steps and step < steps[-1]:
+                self._take_back(name, step)
+            if steps and steps[-1] == step:
+                self.n_superseded += 1
+            else:
+                steps.append(step)
             self._steps.setdefault(step, {})[name] = value, time_s
-            self._last[name] = step
 
     def purge(self, from_step: int, names: Iterable[str] | None = None) -> None:
         """Take back the points of `names` (all) from `from_step` on."""
-        chosen = set(self._last if names is None else names)
-        for step in [s for s in self._steps if s >= from_step]:
-            for name in chosen & self._steps[step].keys():
-                del self._steps[step][name]
-                self.n_superseded += 1
+        for name in list(self._by_name if names is None else names):
+            self._take_back(name, from_step)
+
+    def _take_back(self, name: str, from_step: int) -> None:
+        """The points of one name: each is removed once, whatever the order of the steps."""
+        steps = self._by_name.get(name, [])
+        while steps and steps[-1] >= from_step:
+            del self._steps[steps.pop()][name]
+            self.n_superseded += 1
 
     def names(self) -> set[str]:
         return {name for values in self._steps.values() for name in values}
@@ -115,7 +128,8 @@ def _row(values: _Values, own: dict[str, str], main: str | None) -> dict[str, An
     """By our names, with the time of the value that matters most."""
     row = {own[name]: value for name, (value, _) in values.items()}
     _, time_s = values[main] if main in values else next(iter(values.values()))
-    return row if time_s is None else row | {"timestamp": iso(time_s)}
+    time = None if time_s is None else iso(time_s)
+    return row if time is None else row | {"timestamp": time}
 
 
 def _split(values: _Values, known: dict[str | None, str]) -> tuple[_Values, _Values]:
@@ -136,15 +150,41 @@ def _first(candidates: Iterable[str], names: set[str]) -> str | None:
 def _field(name: str, names: set[str]) -> str:
     """Our word for a usual name, unless the source has that word for something else."""
     own = FIELDS.get(name, name)
-    taken = {"iter", "loss", "val_loss", "train_loss", "timestamp"}
+    taken = {"iter", "loss", "val_loss", "train_loss", "timestamp", "self"}
     if own != name and own in names:
         return name
     return f"{own}_" if own in taken else own
 
 
-def iso(time_s: float) -> str:
-    """Seconds since the epoch as UTC text."""
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds")
+def iso(time_s: Any) -> str | None:
+    """Seconds since the epoch as UTC text; None if that is no time."""
+    try:
+        return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError, OSError, TypeError):
+        return None
+
+
+def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:
+    """A file that is held in memory as a whole.
+
+    Raises:
+        Refusal: it is too large for that.
+    """
+    with open(path, "rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise Refusal(f"{path}: has more than {bytes_max:,} bytes, which is too much to import")
+    return data
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file; of one that is very long only the beginning."""
+    with open(path, "rb") as file:
+        is_rest = False
+        while line := file.readline(LINE_MAX):
+            if not is_rest:
+                yield line.decode(errors="replace")
+            is_rest = not line.endswith(b"\n")
 
 
 def number(value: Any) -> float | int | None:
@@ -158,8 +198,6 @@ def number(value: Any) -> float | int | None:
 
 def whole(value: Any) -> int | None:
     """A step number; None if it is none."""
-    if type(value) is int:
-        return value
     if type(value) is float and math.isfinite(value) and value == int(value):
-        return int(value)
-    return None
+        value = int(value)
+    return value if type(value) is int and abs(value) < STEP_MAX else None

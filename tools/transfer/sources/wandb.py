@@ -28,7 +28,8 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, meaning: Meaning) -> Iterator[Told]:
     need("wandb")
-    for file in [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}")):
+    files = [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}"))
+    for file in filter(Path.is_file, files):
         yield _run(file, meaning)
 
 
@@ -70,7 +71,10 @@ def _metrics(rows: list[dict[str, Any]], left_out: list[str]) -> Metrics:
     metrics, others = Metrics(), Counter[str]()
     for row in rows:
         step = whole(row.get(stepped)) if stepped else None
-        step = row["_step"] if step is None else step
+        step = whole(row.get("_step")) if step is None else step
+        if step is None:
+            others["_step"] += 1
+            continue
         values = {}
         for name, value in row.items():
             if name in _OWN or name == stepped:

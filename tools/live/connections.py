@@ -1,0 +1,121 @@
+"""Limits on the connections of the page's server: how many, how slow, and how much they log.
+
+A client that opens connections and never asks for anything must not lock out those that do.
+"""
+
+import asyncio
+import logging
+import resource
+import time
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS_MAX = 512
+HEADER_S = 10.0  # from the first byte that is awaited to the end of a request's headers
+HEADER_BYTES = 64 << 10  # a request line names up to 64 runs and 300 figures
+LOG_LINES = 20  # of one kind of trouble in LOG_S; all others are only counted
+LOG_S = 60.0
+
+
+def limit() -> int:
+    """How many connections there may be: half of the files that the process may have open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * CONNECTIONS_MAX
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(CONNECTIONS_MAX, soft // 2))
+
+
+class LimitedProtocol(H11Protocol):
+    """HTTP/1.1 with a limit on connections and on the time that a request's headers take.
+
+    Where there are too many connections, the oldest of those that ask for nothing is closed for
+    the new one; where all are being answered, the new one is closed.
+    """
+
+    connections_max = CONNECTIONS_MAX
+    header_s = HEADER_S
+    _header_timer: asyncio.TimerHandle | None = None
+    _since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = time.monotonic()
+        if len(self.connections) > self.connections_max:
+            idle = [c for c in self.connections if isinstance(c, LimitedProtocol) and c.is_idle]
+            min(idle, key=lambda c: c._since).abort()  # at least this one is idle
+        if not transport.is_closing():
+            self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.is_idle:
+            self._await_headers()  # a further request has begun, or this one goes on
+        else:
+            self._since = time.monotonic()
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._since = time.monotonic()
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:  # a body that nobody waits for
+            self.transport.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def abort(self) -> None:
+        """End the connection at once: closed, and out of the count."""
+        self._stop_waiting()
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _await_headers(self) -> None:
+        """From now on there is a limit to how long the headers take, whatever trickles in."""
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.header_s, self.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+class LogLimit(logging.Filter):
+    """Lets so many lines of a logger pass a minute; says how many it kept back."""
+
+    def __init__(self, lines: int = LOG_LINES, per_s: float = LOG_S) -> None:
+        super().__init__()
+        self._lines, self._per_s = lines, per_s
+        self._begun, self._n = -per_s, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self._begun >= self._per_s:
+            kept_back = max(0, self._n - self._lines)
+            self._begun, self._n = now, 0
+            if kept_back:
+                record.msg = f"{record.getMessage()} ({kept_back:,} more lines were left out)"
+                record.args = ()
+        self._n += 1
+        return self._n <= self._lines
+
+
+def limit_log(*names: str) -> None:
+    """Keep what clients can make a server log within bounds."""
+    for name in names:
+        logger: Any = logging.getLogger(name)
+        if not any(isinstance(known, LogLimit) for known in logger.filters):
+            logger.addFilter(LogLimit())
