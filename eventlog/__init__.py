@@ -59,6 +59,8 @@ from eventlog.errors import (
 )
 from eventlog.face import finish, init, log, module_attribute
 from eventlog.fold import MFU_UNKNOWN, Fold
+from eventlog.interruption import is_interruption
+from eventlog.journal import say
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
 from eventlog.masking import mask, mask_command, mask_text
@@ -68,12 +70,14 @@ from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
 from eventlog.run import Run
 from eventlog.scan import Scanner
+from eventlog.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
 from eventlog.session import Session, open_run
 from eventlog.text import print_lines, printable, printable_json
 
 __all__ = [
     "FORMAT",
     "MFU_UNKNOWN",
+    "SEGMENT_SUFFIX",
     "ActiveRun",
     "Annotator",
     "Defect",
@@ -98,8 +102,10 @@ __all__ = [
     "compare_runs",
     "find_ranks",
     "finish",
+    "header_fields",
     "init",
     "is_alive",
+    "is_interruption",
     "is_locked",
     "load_run",
     "log",
@@ -107,10 +113,13 @@ __all__ = [
     "mask_command",
     "mask_text",
     "open_run",
+    "parse_segment_name",
     "print_lines",
     "printable",
     "printable_json",
+    "say",
     "scan",
+    "short_run_id",
 ]
 
 # `eventlog.run` is the run that `init` began, as people know it; the room is found by import.

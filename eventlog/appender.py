@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventlog.aside import Aside
-from eventlog.disk import DISK, Disk
+from eventlog.disk import Disk
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.relocation import COPY_BYTES, check_place
 from eventlog.reserve import Reserve
@@ -107,8 +107,7 @@ class Appender:
         self._folders = deque(folders)
         self._n_segments = 0
         self.disk = disk
-        # The real disk's method is one frame more, in which a signal handler may run.
-        self._write = os.write if type(disk) is type(DISK) else disk.write
+        self._write = disk.writer
         self.warn = warn
         self.fd = fd
         self._fds = [fd]  # the journal's own stays open to the end: it holds the lock

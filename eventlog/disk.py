@@ -42,6 +42,12 @@ class Disk:
         """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
         return os.write(fd, data)
 
+    @property
+    def writer(self) -> Callable[[int, bytes], int]:
+        """`write`; of the real disk the system call itself, without a frame of Python around it,
+        in which a signal handler could run."""
+        return os.write if type(self) is Disk else self.write
+
     def sync_data(self, fd: int) -> None:
         """Return when what was written to `fd` survives power loss."""
         if sys.platform == "darwin":

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,8 @@ class Journal:
         self._wanted = threading.Event()
         self._synced = threading.Condition()
         self._counter = Counter()
-        self._annotator: Any = None
+        self.note_ignored: Callable[[int], None] | None = None
+        """Called in a forked child whose parent is gone: so many events were ignored."""
         self._descriptors: list[int] = []
         self._appender: Appender | None = None
         _LIVE.add(self)
@@ -487,7 +489,7 @@ class Journal:
         self._wanted = threading.Event()
         self._synced = threading.Condition()
         self._messages.clear()
-        self.child = Child(self._counter, self._pid, self._annotate_ignored)
+        self.child = Child(self._counter, self._pid, self._note_ignored)
         appender = self._appender
         descriptors = self._descriptors if appender is None else appender.descriptors
         with contextlib.suppress(OSError):
@@ -496,17 +498,11 @@ class Journal:
                 os.dup2(nowhere, fd, inheritable=False)
             os.close(nowhere)
 
-    def _annotate_ignored(self, number: int) -> None:
-        from eventlog.annotate import Annotator  # it reads journals, which a writer need not
-
-        try:
-            if self._annotator is None:
-                self._annotator = Annotator(self.path)
-            self._annotator.log("ignored", events=number, why=WHY)
-        except Exception as error:
-            if is_interruption(error):
-                raise
-            say(f"{self.path}: {number} events of a forked child were ignored ({error})")
+    def _note_ignored(self, number: int) -> None:
+        if self.note_ignored is None:
+            say(f"{self.path}: {number} events of a forked child were ignored")
+        else:
+            self.note_ignored(number)
 
 
 def sync(goal: Goal, disk: Disk) -> None:

@@ -6,18 +6,41 @@ held is still readable by its descriptor, and is written where readers look for 
 """
 
 import os
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from eventlog.disk import Disk
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.record import MAX_LINE_BYTES, decode
 
-if TYPE_CHECKING:
-    from eventlog.appender import Appender
-
 COPY_BYTES = 1 << 20
+
+
+class Writer(Protocol):
+    """Who appends to a file: `appender.Appender`."""
+
+    disk: Disk
+    fd: int
+    identity: tuple[int, int]
+    path: Path
+    journal: Path
+    end: tuple[int, int]
+    writing: Any
+    run_id: str
+    warn: Callable[[str], None]
+
+    def warn_now_and_then(self, message: str) -> None: ...
+    def use(self, fd: int, size_bytes: int | None = None) -> None: ...
+    def forget_descriptor(self) -> None: ...
+    def lines_of_session(self) -> bytes: ...
+    def to_segment(self, first: bytes | None = None) -> bool: ...
+    def make_folder(self, folder: Path) -> None: ...
+    def write_all(self, fd: int, data: bytes) -> None: ...
+    def hold(self, fd: int) -> None: ...
+    def takes_no_notes(self) -> None: ...
+    def was_cut(self, size_bytes: int) -> None: ...
 
 
 class Place(Enum):
@@ -30,7 +53,7 @@ class Place(Enum):
     CLOSED = "its descriptor was closed, or is another file's"
 
 
-def check_place(appender: "Appender") -> None:
+def check_place(appender: Writer) -> None:
     """Look whether the file is where it was opened; go on elsewhere if it is not."""
     path = appender.path
     match find(appender.fd, path, appender.identity, appender.disk):
@@ -80,7 +103,7 @@ def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
         return None
 
 
-def _reopen(appender: "Appender") -> None:
+def _reopen(appender: Writer) -> None:
     """Somebody closed the descriptor; it may be another file's by now, so it is left alone."""
     path = appender.path
     if _identity_at(path, appender.disk) == appender.identity:
@@ -98,7 +121,7 @@ def _reopen(appender: "Appender") -> None:
     appender.warn(f"{path}: this program closed its descriptor; {where}")
 
 
-def _follow(appender: "Appender") -> None:
+def _follow(appender: Writer) -> None:
     """The file was moved on its file system: its descriptor leads to it wherever it is."""
     try:
         path = Path(os.readlink(f"/proc/self/fd/{appender.fd}"))
@@ -115,7 +138,7 @@ def _follow(appender: "Appender") -> None:
     appender.path = path
 
 
-def _restore(appender: "Appender") -> None:
+def _restore(appender: Writer) -> None:
     """The file was deleted: what it held is still readable here, and is written there again."""
     path, disk = appender.path, appender.disk
     fd = -1
@@ -141,7 +164,7 @@ def _restore(appender: "Appender") -> None:
     appender.warn(f"{path}: was deleted; all that it held is written there again")
 
 
-def _go_on_beside(appender: "Appender", what: str) -> None:
+def _go_on_beside(appender: Writer, what: str) -> None:
     """Go on in a segment that has the whole session: its lines are not where readers look."""
     path = appender.path
     with ignoring(OSError):
@@ -153,7 +176,7 @@ def _go_on_beside(appender: "Appender", what: str) -> None:
     appender.warn_now_and_then(f"{path}: {what}, and no folder takes a segment of it")
 
 
-def _hold_lock(appender: "Appender", path: Path) -> None:
+def _hold_lock(appender: Writer, path: Path) -> None:
     """Lock what is at the journal's path now: readers ask there whether somebody writes."""
     with ignoring(OSError):
         with open(path, "rb") as file:

@@ -22,11 +22,13 @@ from typing import Any, get_args
 
 import orjson
 
+from eventlog.annotate import Annotator
 from eventlog.compact import run_path
 from eventlog.compactor import Compactor
 from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
 from eventlog.fold import MFU_UNKNOWN
+from eventlog.forked import WHY
 from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
@@ -148,6 +150,8 @@ class Session:
         self._errors = 0
         self._has_said = False
         self._journal = journal
+        self._annotator: Annotator | None = None
+        journal.note_ignored = self._note_ignored
         self._disk = disk
         self._compactor = Compactor(journal.path, save_interval) if save_interval > 0 else None
         atexit.register(self._close_at_exit)
@@ -272,6 +276,17 @@ class Session:
         else:
             self.log("error", error=f"{type(error).__name__}: {error}")
             self.close("failed", f"{type(error).__name__}: {error}")
+
+    def _note_ignored(self, number: int) -> None:
+        """In a forked child whose parent is gone: beside the journal, what it ignores."""
+        try:
+            if self._annotator is None:
+                self._annotator = Annotator(self.journal_path)
+            self._annotator.log("ignored", events=number, why=WHY)
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            say(f"{self.journal_path}: {number} events of a forked child were ignored ({error})")
 
     def _close_at_exit(self) -> None:
         self.close("interrupted", "the process ended without closing the run")

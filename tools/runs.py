@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 import eventlog
-from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name
+from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
 SUFFIXES = (".json", ".jsonl")
 STUDY = "study.jsonl"

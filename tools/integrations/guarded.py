@@ -4,8 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from eventlog.interruption import is_interruption
-from eventlog.journal import say
+from eventlog import is_interruption, say
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import eventlog
-from eventlog.interruption import is_interruption
+from eventlog import is_interruption
 
 NESTED_MAX = 10  # lines that making one line may log; a value whose repr logs itself logs for ever
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from eventlog.segment import header_fields, parse_segment_name
+from eventlog import header_fields, parse_segment_name
 from tools.live.hooks import say
 from tools.live.rules import RULES, STANDING, Finding, Limits, Rule
 from tools.live.vitals import Vitals

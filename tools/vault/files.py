@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eventlog
-from eventlog.segment import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+from eventlog import SEGMENT_SUFFIX, parse_segment_name, short_run_id
 from tools import runs
 
 TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX = ".torn", ".aside", ".journal"
