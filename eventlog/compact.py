@@ -21,8 +21,8 @@ from eventlog.disk import DISK, Disk, atomic_write, is_locked
 from eventlog.errors import EventlogError
 from eventlog.load import Folding, PathLike
 from eventlog.ranks import RANK_SUFFIX
+from eventlog.reserve import release
 from eventlog.run import Run
-from eventlog.space import release
 
 SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
 SHARE_FOR_READING = 0.012  # of that; what it leaves, and the rest, is for writing

@@ -12,7 +12,7 @@ from eventlog.errors import JournalLocked
 from eventlog.identify import check_is_journal
 from eventlog.journal import session_name, take_lock
 from eventlog.repair import repair_tail
-from eventlog.space import release
+from eventlog.reserve import release
 
 
 def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:

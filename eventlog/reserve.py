@@ -1,13 +1,24 @@
-"""Space taken ahead of a file's end, so that a disk filled by others still takes its next lines."""
+"""Space taken ahead of a file's end, so that a disk filled by others still takes its next lines.
+
+Its writer gives it back at the end; `release` does where the writer was killed.
+"""
 
 import errno
 import math
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
-from eventlog.disk import Disk
+from eventlog.blocks import check_is_file
+from eventlog.disk import DISK, Disk
 from eventlog.interruption import is_interruption
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
 LAST_BYTES = 64 << 10  # of them for the end alone: where the session went on, what was lost
+
+_LEAST_BYTES = 256 << 10  # what a file system keeps behind an end of its own accord is no matter
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 
 
 class Reserve:
@@ -55,3 +66,45 @@ class Reserve:
             except OSError as error:
                 if is_interruption(error):
                     raise
+
+
+def release(journal: Path, segments: Iterable[Path] = (), *, disk: Disk = DISK) -> None:
+    """Give back the space that killed sessions reserved; nothing where somebody writes.
+
+    What the files hold and their times stay. Not on a network file system, where the lock of
+    another machine may not be seen. What a disk refuses is left as it is.
+    """
+    with suppress(OSError):
+        if not any(map(_has_reserved, (journal, *segments))) or disk.is_network(journal):
+            return
+        lock = _open(journal)
+        try:
+            if not disk.lock_shared(lock):
+                return
+            for path in (journal, *segments):
+                with suppress(OSError):
+                    _release(path, disk)
+        finally:
+            os.close(lock)
+
+
+def _has_reserved(path: Path) -> bool:
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_blocks * _BLOCK_BYTES > status.st_size + _LEAST_BYTES
+    return False
+
+
+def _release(path: Path, disk: Disk) -> None:
+    if not _has_reserved(path) or disk.is_network(path):
+        return
+    fd = _open(path)
+    try:
+        disk.release_reserved(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    check_is_file(path)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
