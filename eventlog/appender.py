@@ -541,6 +541,18 @@ class Appender:
         self.sync_failed = True
         self._segment_again_at = math.inf
 
+    def link_in_folder(self) -> bool:
+        """Leave a link to the segment beside the journal, where a full disk takes no more bytes."""
+        link = self.journal.with_name(self.path.name)
+        try:
+            if link != self.path and not os.path.lexists(link):
+                self.disk.link(link, self.path)
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            return False
+        return True
+
     def close(self) -> None:
         """Give back the space that was reserved and not needed, then the files."""
         for fd in self._fds:

@@ -93,6 +93,10 @@ class Disk:
     def replace(self, source: Path, target: Path) -> None:
         os.replace(source, target)
 
+    def link(self, path: Path, target: Path) -> None:
+        """Make a symbolic link at `path`; it needs no space on most file systems."""
+        os.symlink(target, path)
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 

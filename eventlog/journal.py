@@ -295,6 +295,8 @@ class Journal:
             self._append_event("gap", {"dropped": dropped, "why": "the disk refused for too long"})
         while self._notes and appender.note_in_journal(self._notes[0]):
             self._notes.popleft()
+        if self._notes:
+            appender.link_in_folder()
 
     def _header(self, number: int, first_n: int) -> bytes:
         return encode_header(

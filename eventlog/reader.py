@@ -193,8 +193,8 @@ class Reader:
                 detail=f"{c.path}: {c.error.strerror}",
             )
             for c in self._candidates.values()
-            if c.error is not None and c.is_file and not c.is_of_another_run(self._run_id)
-            if c.is_beside or c.run or c.s in self._sessions
+            if c.error is not None and not c.is_of_another_run(self._run_id)
+            if c.run or (c.is_file and (c.is_beside or c.s in self._sessions))
         ]
 
     def _cost_without(self, s: str) -> int | None:
@@ -208,7 +208,8 @@ class Reader:
         """What has a segment's name and is a directory, a FIFO, another run's, ..."""
         bad = []
         for c in self._candidates.values():
-            if c.error is not None and not c.is_file and (c.is_beside or c.s in self._sessions):
+            is_near = c.is_beside or c.s in self._sessions
+            if c.error is not None and not c.is_file and is_near and not c.run:
                 bad.append((c, c.error.strerror or str(c.error)))
             elif c.is_beside and c.error is None and c.is_of_another_run(self._run_id):
                 bad.append((c, "is of another run"))
@@ -409,7 +410,17 @@ class Reader:
         for candidate in found:
             candidate = known.get(candidate.path, candidate)
             candidate.look()
-            self._candidates[candidate.path] = candidate
+            if not self._is_known_file(candidate):
+                self._candidates[candidate.path] = candidate
+
+    def _is_known_file(self, candidate: Candidate) -> bool:
+        """Whether it is a link to a segment that was found, or that one."""
+        for other in self._candidates.values():
+            if other.s == candidate.s and other.number == candidate.number:
+                with contextlib.suppress(OSError):
+                    if os.path.samefile(other.path, candidate.path):
+                        return True
+        return False
 
     def _add_folder(self, folder: Path) -> None:
         if folder not in self._folders:

@@ -384,3 +384,35 @@ def test_garbage_of_a_closed_run_does_not_log_for_ever(tmp_path, capsys):
 
     assert run.errors == 1000
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_fork_does_not_wait_for_a_disk_that_hangs(tmp_path):
+    """As a frozen file system does: a write of another thread does not return."""
+    is_stuck, is_thawed = threading.Event(), threading.Event()
+
+    class Frozen(eventlog.disk.Disk):
+        hangs = False
+
+        def write(self, fd, data):
+            if self.hangs:
+                is_stuck.set()
+                is_thawed.wait(60)
+            return super().write(fd, data)
+
+    disk = Frozen()
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
+    disk.hangs = True
+    thread = threading.Thread(target=run.log_iter, args=(0, 1.0))
+    thread.start()
+    is_stuck.wait()
+
+    child = os.fork()
+    if not child:
+        run.log_iter(1, 1.0)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    is_thawed.set()
+    thread.join()
+    run.close()
+    assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [0]
