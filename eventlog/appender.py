@@ -117,6 +117,7 @@ class Appender:
         self._new_name = False
         self._new_asides: list[Path] = []
         self._has_hole = False
+        self._is_shared = False
         self._is_moving = False
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
@@ -142,7 +143,10 @@ class Appender:
         """
         if not self.to_segment():
             raise OSError(f"{self.path}: no folder takes a segment of it")
-        self.moves.clear()  # other machines may write the journal: nothing is noted there
+        self.moves.clear()  # other machines may write the journal: nothing is changed in it
+        self.has_news = False
+        self._fd_for_notes = -1
+        self._is_shared = True
 
     # ---- writing
 
@@ -555,7 +559,7 @@ class Appender:
 
     def close(self) -> None:
         """Give back the space that was reserved and not needed, then the files."""
-        for fd in self._fds:
+        for fd in self._fds[self._is_shared :]:
             self._reserve.give_back(fd)
         self.let_go()
 
