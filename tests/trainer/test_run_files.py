@@ -357,7 +357,7 @@ def test_a_checkpoint_whose_journal_is_not_there_is_refused_beside_that_of_anoth
 
     answer = refusal(capsys, flags(three, init_from="auto", max_iters=9))
 
-    assert "whose journal is not there" in answer
+    assert "it is of the run" in answer
     assert main(flags(three, resume_from=three / "ckpt.pt", max_iters=9)) == 0
 
 
