@@ -41,7 +41,7 @@ puts other trackers' names on that; `provenance` says where a run comes from, `m
 written, `text` how it is printed; `cli` is thin. FORMAT.md is the specification.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventlog.active_run import ActiveRun
 from eventlog.alive import is_alive
@@ -63,8 +63,6 @@ from eventlog.interruption import is_interruption
 from eventlog.journal import say
 from eventlog.ledger import Defect, Ledger
 from eventlog.load import compare_runs, load_run
-from eventlog.masking import mask, mask_command, mask_text
-from eventlog.masking_names import Masking
 from eventlog.ranks import find_ranks
 from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
@@ -73,6 +71,10 @@ from eventlog.scan import Scanner
 from eventlog.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
 from eventlog.session import Session, open_run
 from eventlog.text import print_lines, printable, printable_json
+
+if TYPE_CHECKING:
+    from eventlog.masking import mask, mask_command, mask_text
+    from eventlog.masking_names import Masking
 
 __all__ = [
     "FORMAT",
@@ -127,4 +129,8 @@ del globals()["run"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("mask", "mask_command", "mask_text", "Masking"):
+        from eventlog import masking  # 10 ms of patterns that readers need not pay
+
+        return getattr(masking, name)
     return module_attribute(name)

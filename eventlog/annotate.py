@@ -18,7 +18,6 @@ from eventlog.disk import DISK, Disk, is_locked
 from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.journal import last_open, say, session_name
 from eventlog.load import JOURNAL_SUFFIX, PathLike
-from eventlog.masking import mask_event
 from eventlog.reader import scan
 from eventlog.record import Clock, encode
 from eventlog.segment import SEGMENT_SUFFIX, encode_header, segment_name
@@ -60,6 +59,8 @@ class Annotator:
             RecordTooLarge: it does not fit in a line; nothing was added.
             OSError: the disk refused; nothing was added, the next one may be tried.
         """
+        from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
+
         said = mask_event(event, fields) | {"annotates": self._run_id}
         line = encode(self._n, self.s, self._clock.now(), event, said)
         is_new = self._fd is None

@@ -8,7 +8,6 @@ an exception (until Python 3.12), so it becomes a function that raises one. Wher
 done the code is unknown.
 """
 
-import ctypes
 import gc
 import sys
 from typing import Any, NoReturn
@@ -25,6 +24,8 @@ def watch() -> None:
     _is_watched = True
     if sys.implementation.name != "cpython":
         return
+    import ctypes  # 10 ms that readers need not pay
+
     try:
         attributes = next(d for d in gc.get_referents(SystemExit.__dict__) if "code" in d)
         member = attributes["code"]

@@ -6,13 +6,11 @@ training loop, and must not pass for what a disk or a value's `__repr__` did.
 
 import signal
 from collections.abc import Callable
-from dis import opname
-from queue import Empty
 from types import CodeType, TracebackType
 from typing import Any
 
 _RAISED_HERE = frozenset(("RAISE_VARARGS", "RERAISE"))
-_RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError, Empty)
+_RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
 
 
 def is_interruption(error: BaseException | None) -> bool:
@@ -38,6 +36,8 @@ def is_interruption(error: BaseException | None) -> bool:
         last = last.tb_next
     if error.args or isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
         return False
+    from dis import opname  # milliseconds that nobody else need pay
+
     return opname[last.tb_frame.f_code.co_code[last.tb_lasti]] not in _RAISED_HERE
 
 

@@ -32,7 +32,6 @@ from eventlog.forked import WHY
 from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
-from eventlog.masking import mask_event
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
@@ -122,6 +121,8 @@ def open_run(
         "config": as_dict(config),
         "metadata": _told_from_outside() | as_dict(metadata),
     }
+    from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
+
     opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
     opening |= {"durability": durability}
     fallback = fallback or state_folder()
@@ -224,7 +225,7 @@ class Session:
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            self._journal.append(event, mask_event(event, fields), urgent=event in URGENT)
+            self._journal.append(event, fields, urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
             if is_interruption(error):
                 raise
@@ -240,7 +241,7 @@ class Session:
         On return the run JSON is written. A second call does nothing.
         """
         try:
-            self._journal.close(mask_event("close", {"status": status, "reason": reason} | more))
+            self._journal.close({"status": status, "reason": reason} | more)
         except Exception as error:
             if is_interruption(error):
                 raise
