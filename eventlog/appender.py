@@ -30,6 +30,7 @@ from typing import NamedTuple
 from eventlog.aside import Aside
 from eventlog.disk import Disk
 from eventlog.interruption import ignoring, is_interruption
+from eventlog.record import Clock, seal
 from eventlog.relocation import COPY_BYTES, check_place
 from eventlog.reserve import Reserve
 from eventlog.segment import SEGMENT_SUFFIX, segment_name
@@ -38,6 +39,8 @@ __all__ = ["SEGMENT_SUFFIX", "Appender", "Entry", "Goal", "Move"]
 
 RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0
+CHECK_EVERY_US = 10_000  # whether the descriptor is still ours
+EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk takes anything
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
 MAX_SEGMENTS = 100  # of one session: a disk that fails this often has no more to give
@@ -77,6 +80,7 @@ class Appender:
         path: Path,
         *,
         s: str,
+        clock: Clock,
         folders: Sequence[Path],
         disk: Disk,
         warn: Callable[[str], None],
@@ -88,6 +92,8 @@ class Appender:
         """`header(number, first_n)` is the first line of a segment."""
         self.path = path
         """The file that is written now."""
+        self.n = 0
+        """Records appended so far, which is the next one's number."""
         self.writing: Entry | None = None
         """The record that is on its way to the disk, or was when an exception came."""
         self.durable_n = 0
@@ -103,7 +109,9 @@ class Appender:
         self.sync_failed = False
         """Whether no file is left that a sync could be asked for."""
         self.journal = path
-        self._s, self.run_id, self._header = s, run_id, header
+        self._s, self._clock, self.run_id, self._header = s, clock, run_id, header
+        self._durable_in_line = 0
+        self._check_at_us = 0
         self._folders = deque(folders)
         self._n_segments = 0
         self.disk = disk
@@ -150,20 +158,40 @@ class Appender:
 
     # ---- writing
 
-    def write(self, entry: Entry) -> None:
-        """Write the record that is `writing`, or let it wait until the disk takes it."""
-        n, line, _, asides = entry
+    def append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> bytes:
+        """Write the next record, or let it wait until the disk takes it; its line.
+
+        `encoded`: its fields; `asides`: what they have no room for.
+        """
+        clock, s, is_expendable = self._clock, self._s, event in EXPENDABLE
+        while True:
+            if self.writing is not None:
+                self.settle()  # an exception, or a handler that appends, interrupted it
+            n = self.n
+            durable_n = self.durable_n if n else 0
+            in_line = None if durable_n == self._durable_in_line else durable_n
+            line = seal(n, s, clock.now(), event, encoded, in_line)
+            entry = (n, line, is_expendable, asides)
+            size_bytes = len(line)
+            end = (n + 1, self.end[1] + size_bytes)
+            write, remember = self._write, self._unsynced.append
+            if self.n == n and self.writing is None:  # nothing runs between this and the stores
+                self.writing = entry
+                self.n = n + 1
+                break
+        self._durable_in_line = durable_n
+        if clock.us > self._check_at_us:
+            self._check_descriptor(clock.us)
+            end, remember = (n + 1, self.end[1] + size_bytes), self._unsynced.append
         if self._waiting or self._torn or self._reserve.is_full or asides:
             self._wait(entry)
             if time.monotonic() >= self._retry_at:
                 self.write_waiting()
-            return
-        size_bytes = len(line)
-        end = (n + 1, self.end[1] + size_bytes)
-        fd, write, remember = self.fd, self._write, self._unsynced.append
+            return line
+        fd = self.fd
         try:
             if self.writing is not entry:
-                return
+                return line  # a signal handler has settled it
             n_bytes = write(fd, line)
         except OSError as error:
             if is_interruption(error):
@@ -171,7 +199,7 @@ class Appender:
             self._refused(error)
         else:
             if self.writing is not entry:
-                return  # a signal handler has settled it
+                return line
             if n_bytes == size_bytes:  # what `_accept` does, without a call
                 remember(entry)
                 if self.writing is entry:
@@ -180,11 +208,17 @@ class Appender:
                 self._unsynced_bytes += size_bytes
                 if end[1] > self._reserve.ask_at or self._unsynced_bytes > UNSYNCED_MAX_BYTES:
                     self._make_room()
-                return
+                return line
             self._took_a_part(n_bytes)
         self._wait(entry)
         if time.monotonic() >= self._retry_at:
             self.write_waiting()
+        return line
+
+    def _check_descriptor(self, now_us: int) -> None:
+        self._check_at_us = now_us + CHECK_EVERY_US
+        if not self.owns_descriptor():
+            self.check_place()
 
     def settle(self) -> None:
         """Finish the write that was interrupted: each record stands in the file once."""

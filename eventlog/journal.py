@@ -41,10 +41,8 @@ from eventlog.text import print_lines, printable
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
-CHECK_EVERY_US = 10_000  # whether the descriptor is still ours
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # fields of so many bytes fit in a line for sure
 TICK_S = 1.0  # between two looks at the files, where no interval is asked for
-EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk takes anything
 
 Durability = Literal["every", "interval", "checkpoint", "never"]
 """When events become durable: each before `append` returns; all within an interval and urgent
@@ -83,8 +81,6 @@ class Journal:
             OSError: the journal cannot be opened or written.
         """
         self.s = session_name()
-        self.n = 0
-        """Records appended so far, which is the next one's number."""
         self.close_n = -1
         """The number of the `close` event."""
         self.child: Child | None = None
@@ -96,8 +92,6 @@ class Journal:
         self._interval_s = sync_interval_s if durability == "interval" else None
         self._clock = Clock()
         self._lock = threading.RLock()
-        self._durable_in_line = 0
-        self._check_at_us = 0
         self._messages: deque[str] = deque()
         self._notes: deque[bytes] = deque()  # lines to be written into the journal that was left
         self._lost_before = 0  # dropped and logged, before the end
@@ -144,6 +138,7 @@ class Journal:
                 fd,
                 path,
                 s=self.s,
+                clock=self._clock,
                 folders=folders,
                 disk=disk,
                 warn=self._messages.append,
@@ -185,6 +180,11 @@ class Journal:
         return self._path if self._appender is None else self._appender.journal
 
     @property
+    def n(self) -> int:
+        """Records appended so far, which is the next one's number."""
+        return self._writer.n
+
+    @property
     def durable_n(self) -> int:
         """Records known to survive power loss, from the first on."""
         return self._writer.durable_n
@@ -220,13 +220,14 @@ class Journal:
             event = str(event)
         if encoded.find(b':"') >= 0 or encoded.find(b'["') >= 0 or len(encoded) > SMALL_BYTES:
             encoded, asides = self._encode(event, _masked(event, fields))
+        appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
             if self._closed:
                 raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
-            self._append(event, encoded, asides)
+            appender.append(event, encoded, asides)
             if urgent:
-                self._writer.write_waiting()
-            if self._appender.has_news:  # type: ignore[union-attr]
+                appender.write_waiting()
+            if appender.has_news:
                 self._report()
         if self._messages:
             self._say_messages()
@@ -243,35 +244,9 @@ class Journal:
         fields, asides = set_aside(self.path.stem, event, fields)
         return encode_fields(fields), asides
 
-    def _append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> bytes:
-        """Append what is encoded; its line. The caller has the lock."""
-        appender: Appender = self._appender  # type: ignore[assignment]
-        clock = self._clock
-        is_expendable = event in EXPENDABLE
-        while True:
-            if appender.writing is not None:
-                appender.settle()  # an exception, or a handler that appends, interrupted it
-            n = self.n
-            durable_n = appender.durable_n if n else 0
-            in_line = None if durable_n == self._durable_in_line else durable_n
-            line = seal(n, self.s, clock.now(), event, encoded, in_line)
-            entry = (n, line, is_expendable, asides)
-            # Nothing runs between this check and the stores: see `appender`.
-            if self.n == n and appender.writing is None:
-                appender.writing = entry
-                self.n = n + 1
-                break
-        self._durable_in_line = durable_n
-        if clock.us > self._check_at_us:
-            self._check_at_us = clock.us + CHECK_EVERY_US
-            if not appender.owns_descriptor():
-                appender.check_place()
-        appender.write(entry)
-        return line
-
     def _append_event(self, event: str, fields: dict[str, Any]) -> None:
         """Append an event of the journal's own."""
-        self._append(event, *self._encode(event, fields))
+        self._writer.append(event, *self._encode(event, fields))
 
     def _report(self) -> None:
         """Log what became of the journal itself: where it goes on, what was dropped."""
@@ -286,7 +261,7 @@ class Journal:
                 "first_n": move.first_n,
             }
             # The same line in the journal: who has that alone is to know that it is not all.
-            self._notes.append(self._append("segment", encode_fields(fields)))
+            self._notes.append(appender.append("segment", encode_fields(fields)))
         if appender.dropped and appender.n_waiting:
             appender.has_news = True  # when what waits is written
         elif appender.dropped:
@@ -433,7 +408,7 @@ class Journal:
                 return
             self._count_ignored()
             self.close_n = self.n
-            self._append("close", encoded)
+            self._writer.append("close", encoded)
             if not self._writer.write_end():
                 self._give_up()
             self._report()
@@ -462,8 +437,8 @@ class Journal:
         dropped = appender.give_up() - 1 + appender.dropped  # but for the `close` event
         appender.dropped = 0
         fields = {"dropped": dropped, "why": "no disk took them before the end"}
-        gap = seal(self.n, self.s, self._clock.now(), "gap", encode_fields(fields))
-        self.n += 1
+        gap = seal(appender.n, self.s, self._clock.now(), "gap", encode_fields(fields))
+        appender.n += 1
         is_noted = appender.note_in_journal(close) and appender.note_in_journal(gap)
         appender.lost = dropped if is_noted else dropped + 1
         self._messages.append(

@@ -318,14 +318,14 @@ def no_line_feed_after_a_short_write(patch):
 
 
 def the_number_of_a_refused_record_is_given_again(patch):
-    append = Journal._append
+    append = Appender.append
 
-    def wrong(journal, event, encoded, asides=()):
-        line = append(journal, event, encoded, asides)
-        journal.n -= bool(journal._appender.n_waiting)
+    def wrong(appender, event, encoded, asides=()):
+        line = append(appender, event, encoded, asides)
+        appender.n -= bool(appender.n_waiting)
         return line
 
-    patch.setattr(Journal, "_append", wrong)
+    patch.setattr(Appender, "append", wrong)
 
 
 def a_refused_record_is_forgotten(patch):

@@ -157,7 +157,7 @@ def test_a_descriptor_number_that_is_taken_over_is_given_up(tmp_path):
     mine = tmp_path / "mine"
     with open(mine, "wb") as file:
         os.dup2(file.fileno(), run._journal._appender.fd)
-    run._journal._check_at_us = 0
+    run._journal._appender._check_at_us = 0
     for i in range(5):
         run.log_iter(i, 1.0)
     run.close()
