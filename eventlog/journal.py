@@ -424,7 +424,8 @@ class Journal:
                 f"after {CLOSE_PATIENCE_S:.0f} s"
             )  # the descriptor stays with the thread that still waits for it
         else:
-            with _OPENING:  # a fork now would keep the lock, or close what is another file by then
+            # A fork now would keep the lock, or close what is another file by then.
+            with _OPENING:
                 self._writer.close()
                 _LIVE.discard(self)
             self._counter.close()

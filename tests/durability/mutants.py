@@ -38,13 +38,18 @@ MISSING = ("eventlog/test_missing.py",)
 RECOVERY = ("eventlog/test_recovery.py",)
 STATES = ("durability/test_crash_states.py",)
 NTH_CALL = ("durability/test_nth_call.py",)
+FULL = ("durability/test_full_at_the_end.py",)
+REENTRANCY = ("eventlog/test_reentrancy.py",)
+RELOCATION = ("eventlog/test_relocation.py",)
+ASIDES = ("eventlog/test_asides.py",)
+EXIT = ("eventlog/test_exit_code.py",)
 
 MUTANTS = [
     Mutant(
         "no line feed after a short write",
         "appender.py",
-        "                self._torn = True\n                self._refused(None)\n",
-        "                self._refused(None)\n",
+        "        if n_bytes:\n            self._torn = True\n",
+        "        if n_bytes:\n",
         STATES,
     ),
     Mutant(
@@ -57,42 +62,42 @@ MUTANTS = [
     Mutant(
         "a failed sync is tried again on the same file",
         "appender.py",
-        "        moved = self._to_segment()\n        self.sync_failed",
+        "        moved = self.to_segment()\n        self.sync_failed",
         "        moved = True\n        self.sync_failed",
         JOURNAL,
     ),
     Mutant(
         "a segment begins without what was not durable",
         "appender.py",
-        "[line for _, line in self._unsynced] + ",
+        "            entries = [*self._unsynced, *entries]\n",
         "",
         JOURNAL,
     ),
     Mutant(
         "anything is dropped when memory is full",
         "appender.py",
-        "(_, _, drop) in enumerate(self._waiting) if drop)",
-        "_ in enumerate(self._waiting))",
+        "enumerate(self._waiting) if entry[2])",
+        "enumerate(self._waiting))",
         JOURNAL,
     ),
     Mutant(
         "refused records are written last first",
         "appender.py",
-        "        self._waiting.append((n, line, expendable))\n",
-        "        self._waiting.appendleft((n, line, expendable))\n",
+        "            self._waiting.append(entry)\n",
+        "            self._waiting.appendleft(entry)\n",
         NTH_CALL,
     ),
     Mutant(
         "a new journal's name is not durable",
         "journal.py",
-        "            disk.sync_dir(path.parent)\n",
-        "",
+        "                disk.sync_dir(path.parent)\n                appender.reached",
+        "                appender.reached",
         STATES,
     ),
     Mutant(
         "a failed sync is not told",
         "journal.py",
-        '        self._append("io_error", fields)\n',
+        '            self._append_event("io_error", fields)\n',
         "",
         NTH_CALL,
     ),
@@ -292,6 +297,113 @@ MUTANTS = [
         'replaced = self._checkpoints.get(row["iter"], {}).pop(path, None)',
         'replaced = self._checkpoints.pop(row["iter"], {}).pop(path, None)',
         FOLD,
+    ),
+    # ---- appends that are interrupted, and other people's hands
+    Mutant(
+        "the lock of an append is not re-entrant",
+        "journal.py",
+        "self._lock = threading.RLock()\n        self._messages: ",
+        "self._lock = threading.Condition(threading.Lock())\n        self._messages: ",
+        REENTRANCY,
+    ),
+    Mutant(
+        "an interrupted append is not finished",
+        "appender.py",
+        "self.settle()  # an exception, or a handler that appends",
+        "self.writing = None  #",
+        REENTRANCY,
+    ),
+    Mutant(
+        "an interrupted write is always written again",
+        "appender.py",
+        "        elif extra_bytes == size_bytes:",
+        "        elif False:",
+        REENTRANCY,
+    ),
+    Mutant(
+        "what a watchdog raises passes for the disk's",
+        "interruption.py",
+        "        if last.tb_frame.f_code in handlers:\n            return True\n",
+        "",
+        REENTRANCY,
+    ),
+    Mutant(
+        "a fork keeps the lock of a run that is being closed",
+        "journal.py",
+        "            with _OPENING:\n                self._writer.close()\n",
+        "            _LIVE.discard(self)\n            for _ in [0]:\n"
+        "                self._writer.close()\n",
+        REENTRANCY,
+    ),
+    Mutant(
+        "what a forked child logs is not counted",
+        "journal.py",
+        "        child.ignore()\n",
+        "",
+        REENTRANCY,
+    ),
+    Mutant(
+        "nobody looks where the journal is",
+        "journal.py",
+        "                appender.check_place()\n            appender.retry()",
+        "                pass\n            appender.retry()",
+        RELOCATION,
+    ),
+    Mutant(
+        "a replaced journal goes on without what it had",
+        "relocation.py",
+        "appender.to_segment(appender.lines_of_session())",
+        "appender.to_segment()",
+        RELOCATION,
+    ),
+    Mutant(
+        "a descriptor is trusted to be ours",
+        "appender.py",
+        "        if not self.owns_descriptor():\n            self.check_place()\n",
+        "",
+        RELOCATION,
+    ),
+    Mutant(
+        "what waits at the end is thrown away",
+        "appender.py",
+        "return not self._waiting or self.to_segment()",
+        "return not self._waiting",
+        FULL,
+    ),
+    Mutant(
+        "the journal does not say where it goes on",
+        "journal.py",
+        '            self._notes.append(appender.append("segment", encode_fields(fields)))\n',
+        "            pass\n",
+        FULL,
+    ),
+    Mutant(
+        "what no disk takes is not counted",
+        "journal.py",
+        "        appender.lost = dropped if is_noted else dropped + 1\n",
+        "",
+        FULL,
+    ),
+    Mutant(
+        "a large event is named by its number",
+        "aside.py",
+        "{digest[:DIGITS_IN_NAME]}",
+        "{len(data)}",
+        ASIDES,
+    ),
+    Mutant(
+        "a large event is durable before its file is",
+        "journal.py",
+        "    for path in goal.asides:\n",
+        "    for path in ():\n",
+        ASIDES,
+    ),
+    Mutant(
+        "a program that leaves with a code completes its run",
+        "exit_code.py",
+        "                note(code)\n",
+        "                pass\n",
+        EXIT,
     ),
 ]
 
