@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
+
 from eventlog.appender import RETRY_AFTER_S, Appender, Goal
 from eventlog.aside import Aside, set_aside
 from eventlog.disk import DISK, UNSUPPORTED, Disk
@@ -219,7 +221,7 @@ class Journal:
         if type(event) is not str:
             event = str(event)
         if encoded.find(b':"') >= 0 or encoded.find(b'["') >= 0 or len(encoded) > SMALL_BYTES:
-            encoded, asides = self._encode(event, _masked(event, fields))
+            encoded, asides = self._fitted(event, masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
             if self._closed:
@@ -236,17 +238,16 @@ class Journal:
         elif urgent and self._durability != "never":
             self._wanted.set()
 
-    def _encode(self, event: str, fields: dict[str, Any]) -> tuple[bytes, tuple[Aside, ...]]:
+    def _fitted(self, event: str, encoded: bytes) -> tuple[bytes, tuple[Aside, ...]]:
         """The fields of an event as they stand in its line, and what that has no room for."""
-        encoded = encode_fields(fields)
         if fits_in_a_line(event, encoded):
             return encoded, ()
-        fields, asides = set_aside(self.path.stem, event, fields)
+        fields, asides = set_aside(self.path.stem, event, orjson.loads(encoded))
         return encode_fields(fields), asides
 
     def _append_event(self, event: str, fields: dict[str, Any]) -> None:
         """Append an event of the journal's own."""
-        self._writer.append(event, *self._encode(event, fields))
+        self._writer.append(event, *self._fitted(event, encode_fields(fields)))
 
     def _report(self) -> None:
         """Log what became of the journal itself: where it goes on, what was dropped."""
@@ -398,7 +399,7 @@ class Journal:
             return
         if self._closed:
             return
-        encoded = encode_fields(_masked("close", fields))
+        encoded = masked("close", encode_fields(fields))
         give_up_at = time.monotonic() + CLOSE_PATIENCE_S
         if self._durability != "never" and not self._writer.n_waiting:
             self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
@@ -483,11 +484,13 @@ class Journal:
             self.note_ignored(number)
 
 
-def _masked(event: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields without credentials; only texts can hold one."""
+def masked(event: str, encoded: bytes) -> bytes:
+    """Encoded fields without credentials; only texts can hold one."""
     from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
 
-    return mask_event(event, fields)
+    fields = orjson.loads(encoded)
+    clean = mask_event(event, fields)
+    return encoded if clean is fields else encode_fields(clean)
 
 
 def sync(goal: Goal, disk: Disk) -> None:
