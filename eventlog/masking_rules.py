@@ -29,8 +29,11 @@ class Rule(NamedTuple):
 
 _KEEP = rf"\g<keep>{MASK}"
 
+_SHORT = "gsk_ r8_ rpa_ pcsk_ jina_ fw_ ntn_ sbp_ glsa_ glc_ nfp_"
+_LONG = "pscale_ rubygems_ sntrys_ sntryu_ lin_api_ lsv2_"
+_MORE = "dckr_ _v1_ shpat_ shpca_ shppa_ shpss_ KGAT_ secret_"
 _PREFIXED = (
-    # prefix, characters behind it, fewest of them, and a part of the prefix to look for first
+    # prefix, characters behind it, fewest of them, and parts of it of which one is looked for first
     (r"gh[pousr]_", r"[A-Za-z0-9]", 20, "gh"),  # GitHub
     (r"github_pat_", r"\w", 20, "github_pat_"),
     (r"gl(?:pat|ptt|dt|rt|rtr|cbt|ft|imt|agent|soat|ffct|oas)-", r"[\w.=-]", 16, "gl"),  # GitLab
@@ -49,13 +52,18 @@ _PREFIXED = (
     (r"npm_", r"[A-Za-z0-9]", 30, "npm_"),
     (r"pypi-(?=AgE|\w{32})", r"[\w-]", 16, "pypi-"),
     (r"wandb_v\d_", r"\w", 20, "wandb_v"),
-    (r"(?:gsk|r8|rpa|pcsk|jina|fw|ntn|sbp|glsa|glc|nfp)_", r"[\w+/=-]", 24, "_"),
-    (r"(?:xai|pplx|tvly|nvapi|csk|PMAK|NRAK)-", r"[\w-]", 24, "-"),
-    (r"pscale_\w{2,5}_|rubygems_|sntry[su]_|lin_api_|lsv2_\w\w_", r"[\w+/=.-]", 20, "_"),
-    (r"dckr_[po]at_|do[oprt]_v1_|shp(?:at|ca|pa|ss)_|KGAT_|secret_(?=\w{43})", r"[\w-]", 20, "_"),
+    (r"(?:gsk|r8|rpa|pcsk|jina|fw|ntn|sbp|glsa|glc|nfp)_", r"[\w+/=-]", 24, _SHORT),
+    (
+        r"(?:xai|pplx|tvly|nvapi|csk|PMAK|NRAK)-",
+        r"[\w-]",
+        24,
+        "xai- pplx- tvly- nvapi- csk- PMAK- NRAK-",
+    ),
+    (r"pscale_\w{2,5}_|rubygems_|sntry[su]_|lin_api_|lsv2_\w\w_", r"[\w+/=.-]", 20, _LONG),
+    (r"dckr_[po]at_|do[oprt]_v1_|shp(?:at|ca|pa|ss)_|KGAT_|secret_(?=\w{43})", r"[\w-]", 20, _MORE),
     (r"dapi(?=[0-9a-f]{32})", r"[\w-]", 32, "dapi"),  # Databricks
-    (r"hv[sbr]\.|dp\.pt\.", r"[\w-]", 20, "."),  # Vault, Doppler
-    (r"ATATT3|ATBB", r"[\w=-]", 20, "AT"),  # Atlassian
+    (r"hv[sbr]\.|dp\.pt\.", r"[\w-]", 20, "hvs. hvb. hvr. dp.pt."),  # Vault, Doppler
+    (r"ATATT3|ATBB", r"[\w=-]", 20, "ATATT3 ATBB"),  # Atlassian
     (r"key-(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "key-"),  # Mailgun
     (r"SK(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "SK"),  # Twilio
     (r"AGE-SECRET-KEY-1|fm2_", r"[A-Za-z0-9+/=]", 40, "-KEY-1"),
@@ -151,11 +159,11 @@ RULES = (
     *(
         Rule(
             "key with a prefix",
-            (hint,),
+            tuple(hints.split()),
             re.compile(rf"(?<![A-Za-z0-9])(?:{prefix}){characters}{{{fewest},}}"),
             MASK,
         )
-        for prefix, characters, fewest, hint in _PREFIXED
+        for prefix, characters, fewest, hints in _PREFIXED
     ),
     Rule(
         "AWS key",
@@ -238,12 +246,15 @@ RULES = (
 )
 _BY_HINT = [(hint, rule.pattern, rule.stays) for rule in RULES for hint in rule.hints]
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_.-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_.-])")
-_AWS_NEAR = re.compile(r"(?i)aws|AKIA|ASIA|secret")
+_AWS_NEAR = ("aws", "akia", "asia", "secret")
 
 
 def masked_shapes(text: str) -> str:
     """`text` without what looks like a credential."""
-    near_aws = len(text) >= 40 and _AWS_NEAR.search(text) is not None
+    near_aws = False
+    if len(text) >= 40:
+        lower = text.lower()
+        near_aws = any(word in lower for word in _AWS_NEAR)
     for hint, pattern, stays in _BY_HINT:
         if hint in text:
             text = pattern.sub(stays, text)
