@@ -214,7 +214,8 @@ class ActiveRun:
         elif isinstance(error, KeyboardInterrupt):
             self._finish("interrupted", "KeyboardInterrupt")
         elif isinstance(error, SystemExit):
-            self._finish("interrupted" if code in _INTERRUPTED else "failed", f"exit code {code}")
+            said = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
+            self._finish("interrupted" if code in _INTERRUPTED else "failed", said)
         else:
             words = f"{type(error).__name__}: {error}"
             if self.session is not None:

@@ -336,8 +336,16 @@ class Appender:
             self._waiting_bytes += _size(entry)
         if self.writing is entry:
             self.writing = None
-        if self._waiting_bytes > WAITING_MAX_BYTES and not self.to_segment():
+        if self._waiting_bytes > WAITING_MAX_BYTES and not self._go_on_elsewhere():
             self._drop()
+
+    def _go_on_elsewhere(self) -> bool:
+        """What the file does not take goes into a segment, and on there."""
+        refusing = self.path
+        moved = self.to_segment()
+        if moved:
+            self.warn(f"{refusing}: still takes nothing; what waited is in {self.path}")
+        return moved
 
     def _drop(self) -> None:
         """Make room: the oldest iterations go, never anything else."""
@@ -544,7 +552,7 @@ class Appender:
     def write_end(self) -> bool:
         """Write what waits, into a segment if the file still does not take it; False: none does."""
         self.write_waiting()
-        return not self._waiting or self.to_segment()
+        return not self._waiting or self._go_on_elsewhere()
 
     def give_up(self) -> int:
         """Forget what waits; how many records that is."""

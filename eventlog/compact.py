@@ -118,10 +118,13 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
     the history. Both are done when CPU time for them has been saved up, so that all of them
     together stay within SHARE_OF_A_CORE; only the last fold does not wait.
     """
+    file = _Followed(journal)
     folding = Folding(journal)
     all_of_it, reading = _Budget(SHARE_OF_A_CORE), _Budget(SHARE_FOR_READING)
     folded, cost_s, wait_s = -1, 0.0, POLL_S
     while not _ended(until, wait_s):
+        if (path := file.path()) != folding.path:
+            folding, folded = Folding(path), -1
         with contextlib.suppress(OSError):  # a full disk may have room the next time
             with reading.spending(), all_of_it.spending():
                 folding.read_on(to_the_end=False, most_bytes=READ_BYTES)
@@ -133,10 +136,46 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
                     _write_beside_writer(folding, disk)
                 folded, cost_s = due, all_of_it.spent_s - before_s
         wait_s = max(POLL_S, -reading.left_s / SHARE_FOR_READING)
+    if (path := file.path()) != folding.path:
+        folding = Folding(path)
     give_up = time.monotonic() + LOCK_OUTLIVES_S
-    while is_locked(journal) and time.monotonic() < give_up:
+    while is_locked(path) and time.monotonic() < give_up:
         time.sleep(0.01)
     return write_run(folding, disk=disk)
+
+
+class _Followed:
+    """A journal that may be moved, or deleted and written again, while it is followed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._open()
+
+    def path(self) -> Path:
+        """Where it is now; where it was, if that cannot be known."""
+        with contextlib.suppress(OSError):
+            if self._fd >= 0 and os.fstat(self._fd).st_nlink:
+                if not _is_same(self._fd, self._path):
+                    moved = Path(os.readlink(f"/proc/self/fd/{self._fd}"))
+                    self._path = moved if _is_same(self._fd, moved) else self._path
+                return self._path
+        self._open()
+        return self._path
+
+    def _open(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        with contextlib.suppress(OSError, ValueError):
+            self._fd = open_to_read(self._path)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
 
 
 class _Budget:

@@ -53,7 +53,7 @@ class Compactor:
                 done = self._process.wait(PATIENCE_S) == 0
         elif self._thread is not None:
             self._thread.join(PATIENCE_S)
-        if not done or journal != self._journal:
+        if not done:
             compact(journal)
 
     def let_go_in_child(self) -> None:

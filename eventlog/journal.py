@@ -96,6 +96,7 @@ class Journal:
         self._lock = threading.RLock()
         self._messages: deque[str] = deque()
         self._notes: deque[bytes] = deque()  # lines to be written into the journal that was left
+        self._has_ignored = False
         self._lost_before = 0  # dropped and logged, before the end
         self._closed = False
         self._wanted = threading.Event()
@@ -214,7 +215,7 @@ class Journal:
                 then kept, or nothing of it was written.
         """
         if self.child is not None:
-            self._ignore(self.child)
+            self.child.ignore()
             return
         encoded = encode_fields(fields)  # runs code of others: no lock is held
         asides: tuple[Aside, ...] = ()
@@ -388,6 +389,12 @@ class Journal:
         ignored = 0 if self._closed else self._counter.take()
         if ignored:
             self._append_event("ignored", {"events": ignored, "why": WHY})
+            if not self._has_ignored:  # by the writer: of many workers each would say it
+                self._has_ignored = True
+                self._messages.append(
+                    f"{self.path}: forked children of this process log into it; that is ignored "
+                    f"and counted (one writer per journal)"
+                )
 
     def close(self, fields: dict[str, Any]) -> None:
         """Append a `close` event, make everything durable, give the lock back.
@@ -449,14 +456,6 @@ class Journal:
         )
 
     # ---- fork
-
-    def _ignore(self, child: Child) -> None:
-        if not child.events:
-            say(
-                f"{self.path}: this process is a fork of the writer; what it logs is ignored "
-                f"(one writer per journal)"
-            )
-        child.ignore()
 
     def _let_go_after_fork(self) -> None:
         """In a forked child: give up the files, so that the lock ends with its owner.

@@ -96,8 +96,11 @@ def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
 
 def _remarks(folding: Folding) -> list[str]:
     """What sessions say of records that are elsewhere, were not logged, or are lost."""
-    said = folding.reader.remarks
+    said = [record for record in folding.reader.remarks if record.event != "ignored"]
     lines = [printable(remark(record)) for record in said[:MAX_REMARKS]]
+    ignored = _n_ignored(folding)
+    if ignored:
+        lines.insert(0, f"ignored    {ignored:,} events that forked children logged")
     return lines + [f"and {len(said) - MAX_REMARKS:,} more of these"] * (len(said) > MAX_REMARKS)
 
 
@@ -136,7 +139,8 @@ def status(path: Path) -> dict[str, Any]:
         "remarks": _remarks(folding),
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],
-        "defects": len(run.journal["defects"]),
+        # A segment repeats what was not durable in the file before it: that is no defect.
+        "defects": sum(d["kind"] != "duplicate" for d in run.journal["defects"]),
         "run_json": str(run_path(path)) if run_path(path).exists() else None,
     }
 

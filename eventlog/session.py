@@ -283,6 +283,10 @@ class Session:
         try:
             if self._annotator is None:
                 self._annotator = Annotator(self.journal_path)
+                say(
+                    f"{self.journal_path}: this process is a fork of the writer, which is gone; "
+                    f"what it logs is ignored and counted (one writer per journal)"
+                )
             self._annotator.log("ignored", events=number, why=WHY)
         except Exception as error:
             if is_interruption(error):

@@ -135,12 +135,14 @@ def remark(record: Record) -> str:
     match record.event:
         case "segment":
             where = os.path.join(str(f.get("folder") or ""), str(f.get("file")))
-            return f"segment  session {record.s} goes on in {where} from record {f.get('first_n')}"
+            return (
+                f"segment    session {record.s} goes on in {where} from record {f.get('first_n')}"
+            )
         case "ignored":
-            return f"ignored  {f.get('events')} events were not logged: {f.get('why')}"
+            return f"ignored    {f.get('events')} events were not logged: {f.get('why')}"
         case _:
             return (
-                f"lost     session {f.get('session')} had {f.get('records')} records when its "
+                f"lost       session {f.get('session')} had {f.get('records')} records when its "
                 f"checkpoint was written, {f.get('found')} were found"
             )
 

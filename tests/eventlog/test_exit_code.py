@@ -14,7 +14,7 @@ ENDS = {
     "quit(3)": ("failed", "exit code 3"),
     "sys.exit(3)": ("failed", "exit code 3"),
     "leave(3)": ("failed", "exit code 3"),
-    "raise SystemExit('no data')": ("failed", "exit code no data"),
+    "raise SystemExit('no data')": ("failed", "SystemExit: no data"),
     "sys.exit(True)": ("failed", "exit code True"),
     "class Mine(SystemExit): pass\nraise Mine(4)": ("failed", "exit code 4"),
     "def deep(): raise SystemExit(5)\ndeep()": ("failed", "exit code 5"),

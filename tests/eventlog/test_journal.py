@@ -684,7 +684,7 @@ def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
 
         assert not is_locked(path)  # although the worker lives
         assert iterations(path) == [0]
-        assert "fork of the writer" in warning
+        assert "forked children of this process" in warning
     finally:
         os.killpg(writer.pid, signal.SIGKILL)
     assert writer.stderr.read() == ""

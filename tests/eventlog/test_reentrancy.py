@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import pytest
@@ -305,6 +306,31 @@ for c in children: os.kill(c, 9); os.waitpid(c, 0)
     done = run_of(code, tmp_path)
 
     assert done.stdout == "[] True\n", done.stderr
+
+
+def test_a_fork_while_a_run_is_closed_does_not_keep_its_lock(tmp_path, monkeypatch):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    appender = run._journal._appender
+    close, children = appender.close, []
+
+    def forks():
+        child = os.fork()
+        if not child:
+            signal.pause()
+        children.append(child)
+        close()
+
+    monkeypatch.setattr(appender, "close", forks)
+    run.close()
+    for _ in range(100):  # the child gives it up as soon as it runs
+        if not eventlog.is_locked(run.journal_path):
+            break
+        time.sleep(0.05)
+    is_locked = eventlog.is_locked(run.journal_path)
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
+
+    assert not is_locked
 
 
 def test_what_a_forked_child_logs_is_counted_in_the_writers_journal(tmp_path):

@@ -33,8 +33,7 @@ def test_what_was_ignored_is_said_and_is_no_loss(journal, capsys):
     status = capsys.readouterr().out
 
     for out in (verify, status):
-        assert "ignored  100 events were not logged: a forked process logged them\n" in out
-        assert "ignored  20 events were not logged: its parent\\x1b[31m has ended\n" in out
+        assert "  ignored    120 events that forked children logged\n" in out
 
 
 def test_programs_get_the_number_of_ignored_events(journal, capsys):
@@ -46,7 +45,8 @@ def test_programs_get_the_number_of_ignored_events(journal, capsys):
 def test_many_remarks_do_not_hide_the_rest(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     path.write_bytes(
-        opening() + b"".join(line(n, A, "ignored", events=1, why="x") for n in range(1, 31))
+        opening()
+        + b"".join(line(n, A, "lost_tail", session=B, records=1, found=1) for n in range(1, 31))
     )
 
     main(["verify", str(path)])
@@ -67,7 +67,7 @@ def test_where_a_session_went_on_is_said(tmp_path, capsys):
     ("event", "fields", "words"),
     [
         ("segment", {"file": "x", "folder": "/y", "first_n": 7}, "goes on in /y/x from record 7"),
-        ("ignored", {"events": 3, "why": "a fork"}, "ignored  3 events were not logged: a fork"),
+        ("ignored", {"events": 3, "why": "a fork"}, "ignored    3 events were not logged: a fork"),
         (
             "lost_tail",
             {"session": A, "records": 9, "found": 4},

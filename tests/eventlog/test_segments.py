@@ -85,6 +85,17 @@ def test_a_run_id_in_the_header_counts_more_than_its_beginning_in_the_name(tmp_p
     assert [(d.kind, d.lost) for d in folding.defects()] == [("other_file", 0)]
 
 
+def test_the_name_says_whose_a_segment_is_where_its_header_is_damaged(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(opening(fallback=str(tmp_path / "fallback")) + iters(A, 1, 2))
+    other = "another-run-00000"
+    segment(tmp_path / "fallback", A, first_n=3, data=iters(A, 3, 4), run_id=other)
+    (file,) = (tmp_path / "fallback").iterdir()
+    file.write_bytes(b"damaged" + file.read_bytes()[7:])
+
+    assert [r.n for r in scan(path)] == [0, 1, 2]
+
+
 def test_the_header_is_no_event_of_the_run(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 2))
