@@ -14,10 +14,10 @@ def where_saved(run: Run) -> str:
 def farewell(run: Run, seconds: float) -> str:
     """The last line: how it went, where it is, what to type next."""
     went = f"done in {minutes(seconds)}, best val loss {run.best_val_loss:.4f}"
-    sample = f"python trainer/sample.py --out_dir={run.config.out_dir}"
+    sample = f"python trainer/sample.py --out_dir={run.saver.files.out_dir}"
     if run.logger.run_path is None:
         return f"{went}; next: {sample}"
-    compare = f"runs compare {run.config.out_dir}/*.json"
+    compare = f"runs compare {run.saver.files.out_dir}/*.json"
     return f"{went}, log in {shown(run.logger.run_path)}; next: {compare}, or {sample}"
 
 

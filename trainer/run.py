@@ -110,6 +110,15 @@ class Run:
             **self.origin,
         }
 
+    def follow_log(self) -> None:
+        """Save where the log is: somebody may have moved the folder. On rank 0; else nothing."""
+        journal, files = self.logger.journal_path, self.saver.files
+        if journal is None or journal.parent == files.out_dir.resolve():
+            return
+        out_dir = Path(shown(journal.parent))
+        self.say(f"{files.out_dir} was moved: checkpoints are written into {out_dir} from here on")
+        self.saver.files = dataclasses.replace(files, out_dir=out_dir)
+
     @torch.no_grad()
     def load(self, path: Path, state: State) -> None:
         """Go on from the checkpoint at `path`, of which `state` is all but a folder's tensors."""

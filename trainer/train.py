@@ -403,6 +403,7 @@ def save(run: Run, val_loss: float | None = None, *, is_best: bool = False) -> N
     """
     started = time.perf_counter()
     log_saved(run, wait=True)  # one at a time
+    run.follow_log()
     run.saver.begin(run.state(), val_loss=val_loss, is_best=is_best, started=started)
     if not run.config.async_checkpoint:
         log_saved(run, wait=True)

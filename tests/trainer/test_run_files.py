@@ -511,3 +511,22 @@ def test_a_link_that_cannot_be_made_costs_no_checkpoint(
     assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6, 12]
     assert "is saved, but nothing in" in capfd.readouterr().err
     assert isinstance(run, RunFiles)
+
+
+def test_a_run_whose_folder_is_moved_saves_where_its_log_goes_on(flags, tmp_path, monkeypatch):
+    train_batch = Batches.train
+
+    def move_and_go_on(self, iter, micro_step):
+        if iter == 3 and (tmp_path / "out").is_dir():
+            os.rename(tmp_path / "out", tmp_path / "moved")
+            time.sleep(2.5)  # the log looks at its files once a second
+        return train_batch(self, iter, micro_step)
+
+    monkeypatch.setattr(Batches, "train", move_and_go_on)
+    assert main(flags(tmp_path / "out", max_iters=6, eval_interval=2)) == 0
+
+    (run,) = runs_in(tmp_path / "moved")
+    assert not (tmp_path / "out").exists()
+    assert iteration(tmp_path / "moved" / "ckpt.pt") == 6
+    assert iteration(run.checkpoints[0]) == 6
+    assert eventlog.load_run(run.journal).status == "completed"
