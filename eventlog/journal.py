@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import orjson
@@ -99,7 +100,9 @@ class Journal:
         self._has_ignored = False
         self._lost_before = 0  # dropped and logged, before the end
         self._closed = False
-        self._wanted = threading.Event()
+        self._wake: SimpleQueue[None] = (
+            SimpleQueue()
+        )  # an Event would hang a handler inside its `set`
         self._synced = threading.Condition()
         self._counter = Counter()
         self.note_ignored: Callable[[int], None] | None = None
@@ -237,7 +240,7 @@ class Journal:
         if self._durability == "every":
             self.sync()
         elif urgent and self._durability != "never":
-            self._wanted.set()
+            self._wake.put(None)
 
     def _fitted(self, event: str, encoded: bytes) -> tuple[bytes, tuple[Aside, ...]]:
         """The fields of an event as they stand in its line, and what that has no room for."""
@@ -307,7 +310,7 @@ class Journal:
         deadline = time.monotonic() + timeout_s
         with self._synced:
             while self.durable_n < target and not (self._writer.is_past_hope or self._closed):
-                self._wanted.set()
+                self._wake.put(None)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     break
@@ -329,11 +332,20 @@ class Journal:
         while not closing:
             # From begin to begin, or a slow disk would add its own time to the interval.
             interval_s = self._interval_s or TICK_S
-            is_wanted = self._wanted.wait(max(0.0, begun + interval_s - time.monotonic()))
-            self._wanted.clear()
+            is_wanted = self._is_woken(max(0.0, begun + interval_s - time.monotonic()))
             begun = time.monotonic()
             closing = self._closed  # read before the sync: what `close` appended is then in it
             self._sync_once(is_wanted=is_wanted or closing or self._interval_s is not None)
+
+    def _is_woken(self, timeout_s: float) -> bool:
+        """Whether somebody wants a sync within the time."""
+        try:
+            self._wake.get(timeout=timeout_s)
+        except Empty:
+            return False
+        while not self._wake.empty():  # one sync is enough for all of them
+            self._wake.get()
+        return True
 
     def _sync_once(self, *, is_wanted: bool = True) -> None:
         appender = self._writer
@@ -421,7 +433,7 @@ class Journal:
                 self._give_up()
             self._report()
             self._closed = True
-        self._wanted.set()
+        self._wake.put(None)
         if is_nested:
             self._sync_once()
         else:
@@ -464,7 +476,7 @@ class Journal:
         still write to one of them.
         """
         self._lock = threading.RLock()
-        self._wanted = threading.Event()
+        self._wake = SimpleQueue()
         self._synced = threading.Condition()
         self._messages.clear()
         self.child = Child(self._counter, self._pid, self._note_ignored)

@@ -106,7 +106,7 @@ MUTANTS = [
     Mutant(
         "an urgent event waits for its turn",
         "journal.py",
-        '        elif urgent and self._durability != "never":\n            self._wanted.set()\n',
+        '        elif urgent and self._durability != "never":\n            self._wake.put(None)\n',
         "",
         JOURNAL,
     ),

@@ -7,6 +7,7 @@ so that a story told twice makes the same calls: `stepwise`.
 import contextlib
 import errno
 import itertools
+import queue
 import random
 import secrets
 from collections.abc import Callable, Iterator
@@ -35,7 +36,6 @@ class Steps:
         self.threading = SimpleNamespace(
             RLock=_Lock,
             current_thread=lambda: None,
-            Event=_Event,
             Condition=lambda: _Condition(self),
             Thread=_Thread,
         )
@@ -53,18 +53,14 @@ class _Lock(contextlib.nullcontext[None]):
         return False
 
 
-class _Event:
-    def __init__(self) -> None:
-        self.is_wanted = False
+class _Queue:
+    """Nobody waits for anything: the thread's work is done where others wait for it."""
 
-    def set(self) -> None:
-        self.is_wanted = True
-
-    def clear(self) -> None:
-        self.is_wanted = False
-
-    def wait(self, timeout_s: float | None = None) -> None:
+    def put(self, item: None) -> None:
         pass
+
+    def get(self, timeout: float) -> None:
+        raise queue.Empty
 
 
 class _Condition:
@@ -137,6 +133,7 @@ def stepwise() -> Iterator[Steps]:
                     patch.setattr(room, name, getattr(steps, name))
             if hasattr(room, "say"):
                 patch.setattr(room, "say", _nothing)
+        patch.setattr(journal, "SimpleQueue", _Queue)
         patch.setattr(journal, "Clock", lambda: _Clock(steps))
         patch.setattr(secrets, "token_hex", steps.name)
         patch.setattr(secrets, "choice", lambda letters: letters[0])
