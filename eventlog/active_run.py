@@ -9,6 +9,7 @@ import copy
 import operator
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from types import TracebackType
 from typing import Any
 
 from eventlog import exit_code
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.exit_code import exit_status
+from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
-from eventlog.record import RESERVED
+from eventlog.record import RESERVED, text_of
 from eventlog.run import Run
-from eventlog.session import Session, as_dict, at_end_of_child
+from eventlog.session import Session, as_dict, at_end_of_child, described
 from eventlog.standin import attribute, say_once
 
 _OWN_NAMES = RESERVED | {"step", "nonfinite"}
@@ -172,21 +174,25 @@ class ActiveRun:
 
     def alert(self, title: Any = "", text: Any = "", **more: Any) -> None:
         """Kept as a note."""
-        said = ": ".join(filter(None, (str(title), str(text))))
+        said = ": ".join(filter(None, (text_of(title), text_of(text))))
         self._quietly("alert", lambda: self.tell([], said))
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run: completed, or failed by an exit code that is not 0. Its JSON is written."""
-        failed = bool(exit_code)
-        self._finish("failed" if failed else "completed", f"exit code {exit_code}" * failed)
+        code = exit_status(exit_code)
+        self._finish("failed" if code else "completed", f"exit code {code}" if code else "")
 
     def _finish(self, status: str, reason: str = "") -> None:
         if self.is_finished:
             return
         self.is_finished = True
         if self.session is not None:
+            try:
+                self.session.close(status, reason or None)
+            except BaseException:  # of a signal handler: the next call goes on with it
+                self.is_finished = False
+                raise
             atexit.unregister(self._finish_at_exit)
-            self.session.close(status, reason or None)
 
     def __enter__(self) -> "ActiveRun":
         return self
@@ -195,7 +201,7 @@ class ActiveRun:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        trace: TracebackType | None,
     ) -> None:
         self._finish_after(error)
 
@@ -203,13 +209,13 @@ class ActiveRun:
         error = getattr(sys, "last_value", None)  # what ended the program, if anything did
         if error is self._earlier_error:
             error = None
-        if error is None and exit_code.exit_code() not in (None, 0):
+        if error is None and exit_status(exit_code.exit_code()):
             error = SystemExit(exit_code.exit_code())
         self._finish_after(error)
 
     def _finish_after(self, error: BaseException | None) -> None:
         code = error.code if isinstance(error, SystemExit) else None
-        if error is None or (isinstance(error, SystemExit) and not code):
+        if error is None or (isinstance(error, SystemExit) and not exit_status(code)):
             self._finish("completed")
         elif isinstance(error, KeyboardInterrupt):
             self._finish("interrupted", "KeyboardInterrupt")
@@ -217,10 +223,15 @@ class ActiveRun:
             said = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
             self._finish("interrupted" if code in _INTERRUPTED else "failed", said)
         else:
-            words = f"{type(error).__name__}: {error}"
+            words = described(error)
             if self.session is not None:
                 self.session.log("error", error=words)
             self._finish("failed", words)
+
+    def annotate(self, tags: Any, notes: Any) -> None:
+        """Add tags and notes, whatever they are given as."""
+        self._quietly("tags", lambda: self.tell(as_tags(tags), None))
+        self._quietly("notes", lambda: self.tell([], None if notes is None else text_of(notes)))
 
     def tell(self, tags: Sequence[str], notes: str | None) -> None:
         new = [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
@@ -244,10 +255,16 @@ class ActiveRun:
         try:
             do()
         except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error):
+            if is_interruption(error) or self._has_passed(error):
                 raise
             self._errors += 1
-            say_once(f"{what}: not kept: {type(error).__name__}: {error}")
+            say_once(f"{what}: not kept: {described(error)}")
+
+    def _has_passed(self, error: Exception) -> bool:
+        """Whether `session.log` let an error pass that came from outside."""
+        frames = traceback.walk_tb(error.__traceback__)
+        is_logging = any(frame.f_code is Session._log.__code__ for frame, _ in frames)
+        return is_logging and came_from_elsewhere(error)
 
     def __getattr__(self, name: str) -> Any:
         return attribute(name, "the run")

@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 from eventlog.aside import Aside
 from eventlog.disk import Disk
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.errors import JournalClosed
+from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.record import Clock, seal
 from eventlog.relocation import COPY_BYTES, check_place
 from eventlog.reserve import Reserve
@@ -98,12 +99,18 @@ class Appender:
         """The record that is on its way to the disk, or was when an exception came."""
         self.durable_n = 0
         """Records known to survive power loss, from the first on."""
+        self.is_closed = False
+        """Whether no more records are to be written."""
         self.dropped = 0
         """Records that were dropped, until it is logged."""
         self.has_news = False
         """Whether there are `moves` or dropped records."""
         self.lost = 0
         """Records that no disk has taken and none will."""
+        self.is_homeless = False
+        """Whether what was written is nowhere that a reader looks."""
+        self.cut_to: tuple[int, int] | None = None
+        """The sizes before and after somebody cut the file, until it is logged."""
         self.moves: deque[Move] = deque()
         """Segments that the session went on in, until it is logged."""
         self.sync_failed = False
@@ -127,13 +134,15 @@ class Appender:
         self._has_hole = False
         self._is_shared = False
         self._is_moving = False
+        self.is_ending = False
+        self._move_again_at = 0.0
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
         self._unsynced: deque[Entry] = deque()
         self._unsynced_bytes = 0
         self._retry_at = self._warn_again_at = self._segment_again_at = 0.0
         self.end = (0, disk.size(fd))  # one attribute: both change at once
-        self.identity = disk.identity(fd)
+        self.identity = self.journal_identity = disk.identity(fd)
         self._begin = self.end[1]  # of this session in the journal
         self._may_reserve = may_reserve
         self._reserve = Reserve(disk, is_allowed=may_reserve)
@@ -175,6 +184,8 @@ class Appender:
             size_bytes = len(line)
             end = (n + 1, self.end[1] + size_bytes)
             write, remember = self._write, self._unsynced.append
+            if self.is_closed:  # by a handler that interrupted this
+                raise JournalClosed(f"{self.journal}: closed; a {event!r} event came after that")
             if self.n == n and self.writing is None:  # nothing runs between this and the stores
                 self.writing = entry
                 self.n = n + 1
@@ -194,7 +205,7 @@ class Appender:
                 return line  # a signal handler has settled it
             n_bytes = write(fd, line)
         except OSError as error:
-            if is_interruption(error):
+            if not is_of_a_call(error):
                 raise
             self._refused(error)
         else:
@@ -228,7 +239,7 @@ class Appender:
         try:
             extra_bytes = self.disk.size(self.fd) - self.end[1]
         except OSError as error:  # a descriptor that somebody closed
-            if is_interruption(error):
+            if not is_of_a_call(error):
                 raise
             extra_bytes = 0
         if self.writing is not entry:
@@ -268,7 +279,7 @@ class Appender:
                     continue
                 n_bytes = self._write(fd, data)
             except OSError as error:
-                if is_interruption(error):
+                if not is_of_a_call(error):
                     raise
                 self.writing = None
                 self._refused(error)
@@ -426,9 +437,13 @@ class Appender:
 
         `first`: the lines of the whole session instead, where their file is not at its path.
         """
-        if self._is_moving:
-            return False  # a signal handler came in the middle of it
+        now = time.monotonic()
+        if self._is_moving or (now < self._move_again_at and not self.is_ending):
+            return (
+                False  # a signal handler came in the middle of it; or no folder took one just now
+            )
         self._is_moving = True
+        self._move_again_at = now + RETRY_AFTER_S
         try:
             return any(
                 self._move_to(folder, first)
@@ -445,7 +460,6 @@ class Appender:
 
     def _move_to(self, folder: Path, first: bytes | None) -> bool:
         accepted_n, number = self.end[0], self._n_segments
-        self._n_segments += 1
         path = folder / segment_name(self.journal.stem, self.run_id, self._s, number)
         entries = [entry for entry in self._waiting if entry[0] >= accepted_n]
         if first is None:
@@ -466,11 +480,17 @@ class Appender:
         except BaseException as error:
             if fd >= 0:
                 self.disk.close(fd)
-            if isinstance(error, OSError) and not is_interruption(error):
-                with ignoring(OSError):
-                    self.disk.unlink(path)
+            if isinstance(error, OSError) and is_of_a_call(error):
+                if isinstance(error, FileExistsError):
+                    self._n_segments += 1
+                else:
+                    with ignoring(OSError):
+                        self.disk.unlink(path)
                 return False
             raise
+        self._n_segments += 1
+        self._move_again_at = 0.0
+        self.is_homeless = False
         is_holed = first_n > self.durable_n or self.end[0] != accepted_n  # a handler appended
         self._has_hole = self._has_hole or is_holed
         self._fds.append(fd)
@@ -507,7 +527,7 @@ class Appender:
         try:
             return self.disk.identity(self.fd) == self.identity
         except OSError as error:
-            if is_interruption(error):
+            if not is_of_a_call(error):
                 raise
             return False
 
@@ -521,11 +541,27 @@ class Appender:
         if size_bytes is not None:
             self.end = (self.end[0], size_bytes)
             self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
+        if self.path == self.journal:
+            self.journal_identity = self.disk.identity(fd)
         self.fd, self.identity = fd, self.disk.identity(fd)
+
+    @property
+    def journal_fd(self) -> int:
+        """The descriptor of the journal itself, which its session may have left."""
+        return self._fds[0] if self._fds else -1
+
+    def put_back(self, fd: int) -> None:
+        """The journal that the session has left was written again, as `fd`."""
+        old, self._fds[0] = self._fds[0], fd
+        self._fd_for_notes = fd
+        self.journal_identity = self.disk.identity(fd)
+        self.disk.close(old)
 
     def forget_descriptor(self) -> None:
         """Never close the descriptor, nor write to it: it may be another file's."""
         self._fds = [fd for fd in self._fds if fd != self.fd]
+        if self._fd_for_notes == self.fd:
+            self._fd_for_notes = -1
 
     def lines_of_session(self) -> bytes:
         """What this session has written to its file so far."""
@@ -544,6 +580,8 @@ class Appender:
 
     def was_cut(self, size_bytes: int) -> None:
         """Somebody took bytes from the end of the file."""
+        self.cut_to = (self.end[1], size_bytes)
+        self.has_news = True
         self.end = (self.end[0], size_bytes)
         self._torn = True
 
@@ -574,7 +612,7 @@ class Appender:
             data = line if last in (b"\n", b"") else b"\n" + line
             return self.disk.write(fd, data) == len(data)
         except OSError as error:
-            if is_interruption(error):
+            if not is_of_a_call(error):
                 raise
             return False
 
@@ -594,7 +632,7 @@ class Appender:
             if link != self.path and not os.path.lexists(link):
                 self.disk.link(link, self.path)
         except OSError as error:
-            if is_interruption(error):
+            if not is_of_a_call(error):
                 raise
             return False
         return True

@@ -46,11 +46,11 @@ class Compactor:
         if os.getpid() != self._pid:
             return
         _LIVE.discard(self)
-        self._let_go()
+        is_told = self._let_go()  # else it took a closed pipe for our end, and left before it
         done = False
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                done = self._process.wait(PATIENCE_S) == 0
+                done = self._process.wait(PATIENCE_S) == 0 and is_told
         elif self._thread is not None:
             self._thread.join(PATIENCE_S)
         if not done:
@@ -60,13 +60,14 @@ class Compactor:
         """A forked data loader must not keep the pipe open after the writer died."""
         self._let_go()
 
-    def _let_go(self) -> None:
-        """Close the pipe; but not a file of the program's that has got its number."""
+    def _let_go(self) -> bool:
+        """Close the pipe; but not a file of the program's that has got its number: then False."""
         with contextlib.suppress(OSError):
             if DISK.identity(self._until.fileno()) == self._identity:
                 self._until.close()
-                return
+                return True
         _NEVER_CLOSED.append(self._until)
+        return False
 
 
 def _start_thread(journal: Path, every: int) -> tuple[threading.Thread, IO[bytes]]:

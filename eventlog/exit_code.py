@@ -65,6 +65,13 @@ def note(code: Any) -> None:
     _code = code
 
 
+def exit_status(code: Any) -> int:
+    """The status that a shell sees of a program that leaves with `code`: 0 is success."""
+    if code is None:
+        return 0
+    return int(code) & 0xFF if isinstance(code, int) else 1
+
+
 def exit_code() -> Any:
     """What the program is leaving with: a number, or a message that means 1; None or 0: success."""
     return _code

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventlog.active_run import ActiveRun, as_tags
+from eventlog.active_run import ActiveRun
 from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, say
 from eventlog.load import PathLike
@@ -30,6 +30,7 @@ from eventlog.past import (
     opening,
     read_past,
 )
+from eventlog.record import text_of
 from eventlog.session import Session, as_dict, open_run, state_folder
 from eventlog.standin import attribute, say_once
 
@@ -103,6 +104,7 @@ def init(
         return _made_current(off)
     folder = Path(dir or _told("DIR", None) or "out")
     id, name = id or _told("RUN_ID"), name or _told("NAME")
+    id, name = (None if given is None else text_of(given) for given in (id, name))
     if resume_from is not None:
         id, last = at_step(resume_from)
         resume, rewind_to = "must", rewind_to if last is None else last + 1
@@ -143,7 +145,7 @@ def init(
         about=about,
         is_disabled=False,
     )
-    run.tell(as_tags(tags if tags is not None else _told("TAGS")), notes or _told("NOTES"))
+    run.annotate(tags if tags is not None else _told("TAGS"), notes or _told("NOTES"))
     return _made_current(run)
 
 

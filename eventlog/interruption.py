@@ -4,10 +4,16 @@ A watchdog raises TimeoutError, which is an OSError, between any two bytecodes. 
 training loop, and must not pass for what a disk or a value's `__repr__` did.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import Any
+
+_HERE = os.path.dirname(__file__) + os.sep
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "select", "zlib"))
+"""Where the exceptions are defined that our own calls raise."""
 
 _RAISED_HERE = frozenset(("RAISE_VARARGS", "RERAISE"))
 _RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
@@ -34,11 +40,38 @@ def is_interruption(error: BaseException | None) -> bool:
         if last.tb_next is None:
             break
         last = last.tb_next
-    if error.args or isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
+    is_ours = last.tb_frame.f_code.co_filename.startswith(_HERE)
+    is_known = type(error).__module__.partition(".")[0] in _MODULES
+    if isinstance(error, TimeoutError):
+        is_known = is_known and error.errno is not None  # a system call's has a number
+    if isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
+        return False
+    if error.args and (not is_ours or is_known):
         return False
     from dis import opname  # milliseconds that nobody else need pay
 
     return opname[last.tb_frame.f_code.co_code[last.tb_lasti]] not in _RAISED_HERE
+
+
+def is_of_a_call(error: OSError) -> bool:
+    """Whether a system call of ours failed, and nobody else's code raised `error` meanwhile."""
+    return not is_interruption(error)
+
+
+def came_from_elsewhere(error: BaseException) -> bool:
+    """Whether the code that raised `error` is neither ours nor Python's: a signal handler's.
+
+    For where no other code of the user's is called.
+    """
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    name = last.tb_frame.f_code.co_filename
+    if name.startswith((_HERE, "<frozen")):
+        return False
+    return not name.startswith(_LIBRARY) or "site-packages" in name
 
 
 def _handlers() -> set[CodeType]:

@@ -7,6 +7,7 @@ for the disk except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import select
@@ -44,6 +45,7 @@ from eventlog.text import print_lines, printable
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
+MESSAGE_MAX = 900  # characters: so much a pipe takes at once that takes anything
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # fields of so many bytes fit in a line for sure
 TICK_S = 1.0  # between two looks at the files, where no interval is asked for
 
@@ -99,7 +101,7 @@ class Journal:
         self._notes: deque[bytes] = deque()  # lines to be written into the journal that was left
         self._has_ignored = False
         self._lost_before = 0  # dropped and logged, before the end
-        self._closed = False
+        self._closed = self._is_released = False
         self._wake: SimpleQueue[None] = (
             SimpleQueue()
         )  # an Event would hang a handler inside its `set`
@@ -229,7 +231,8 @@ class Journal:
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
             if self._closed:
-                raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
+                self._refuse(event)
+                return
             appender.append(event, encoded, asides)
             if urgent:
                 appender.write_waiting()
@@ -241,6 +244,12 @@ class Journal:
             self.sync()
         elif urgent and self._durability != "never":
             self._wake.put(None)
+
+    def _refuse(self, event: str) -> None:
+        """The journal takes no more: it is closed, or was another process's before a fork."""
+        if self.child is None:
+            raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
+        self.child.ignore()
 
     def _fitted(self, event: str, encoded: bytes) -> tuple[bytes, tuple[Aside, ...]]:
         """The fields of an event as they stand in its line, and what that has no room for."""
@@ -267,6 +276,10 @@ class Journal:
             }
             # The same line in the journal: who has that alone is to know that it is not all.
             self._notes.append(appender.append("segment", encode_fields(fields)))
+        if appender.cut_to is not None:
+            (before, after), appender.cut_to = appender.cut_to, None
+            why = f"somebody cut the file from {before:,} to {after:,} bytes"
+            self._append_event("io_error", {"call": "ftruncate", "error": why})
         if appender.dropped and appender.n_waiting:
             appender.has_news = True  # when what waits is written
         elif appender.dropped:
@@ -364,6 +377,8 @@ class Journal:
             except OSError as error:
                 if is_interruption(error):
                     raise
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    break  # this process has no descriptor left: the next time, then
                 with self._lock:
                     self._sync_failed(error)
                     goal = appender.goal()
@@ -416,23 +431,20 @@ class Journal:
         if self.child is not None:
             self.child.write()
             return
-        if self._closed:
+        if self._is_released:
             return
         encoded = masked("close", encode_fields(fields))
         give_up_at = time.monotonic() + CLOSE_PATIENCE_S
+        with self._lock:
+            if not self._closed:
+                self._writer.settle()
+                self._writer.check_place()  # all may be durable: then no sync looks
         if self._durability != "never" and not self._writer.n_waiting:
             self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
         is_nested = self._is_nested
         with self._lock:
-            if self._closed:
-                return
-            self._count_ignored()
-            self.close_n = self.n
-            self._writer.append("close", encoded)
-            if not self._writer.write_end():
-                self._give_up()
-            self._report()
-            self._closed = True
+            if not self._closed:
+                self._append_end(encoded)
         self._wake.put(None)
         if is_nested:
             self._sync_once()
@@ -449,7 +461,21 @@ class Journal:
                 self._writer.close()
                 _LIVE.discard(self)
             self._counter.close()
+            self._is_released = True
         self._say_messages()
+
+    def _append_end(self, encoded: bytes) -> None:
+        appender = self._writer
+        appender.is_ending = True
+        self._count_ignored()
+        self.close_n = self.n
+        appender.append("close", encoded)
+        if not appender.write_end():
+            self._give_up()
+        self._report()
+        if appender.is_homeless:
+            appender.lost = appender.accepted_n
+        self._closed = appender.is_closed = True
 
     def _give_up(self) -> None:
         """No disk takes what waits: write how much it is into the space kept for that."""
@@ -475,7 +501,11 @@ class Journal:
         The numbers of the descriptors stay taken: an append that the fork interrupted may
         still write to one of them.
         """
-        self._lock = threading.RLock()
+        if not self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock._at_fork_reinit()  # type: ignore[attr-defined] # its owner is not in this child
+        self._closed = True
+        if self._appender is not None:
+            self._appender.is_closed = True
         self._wake = SimpleQueue()
         self._synced = threading.Condition()
         self._messages.clear()
@@ -568,6 +598,8 @@ def say(message: str) -> None:
             poll.register(sys.stderr.fileno(), select.POLLOUT)
             if not poll.poll(0):
                 return
+        if len(message) > MESSAGE_MAX:
+            message = f"{message[:MESSAGE_MAX]}... ({len(message):,} characters)"
         print_lines(f"eventlog: {message}", file=sys.stderr, flush=True)
     except Exception as error:  # somebody's stderr may raise anything
         if is_interruption(error):
@@ -585,12 +617,11 @@ def _before_fork() -> None:
     The lock of an append is not taken: in the child nothing is appended, and a fork must not
     wait for a disk.
     """
-    global _is_held
-    _is_held = _OPENING.acquire(timeout=FORK_PATIENCE_S)
+    _OPENING.acquire(timeout=FORK_PATIENCE_S)
 
 
 def _after_fork_in_parent() -> None:
-    if _is_held:
+    if _OPENING._is_owned():  # type: ignore[attr-defined]
         _OPENING.release()
 
 
@@ -601,8 +632,6 @@ def _after_fork_in_child() -> None:
         journal._let_go_after_fork()
     _LIVE.clear()
 
-
-_is_held = False
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -122,7 +122,7 @@ def fits_in_a_line(event: str, encoded: bytes) -> bool:
 @lru_cache(maxsize=256)
 def _name(event: str) -> str:
     """A kind of event as JSON."""
-    return orjson.dumps(_text(event)).decode()
+    return orjson.dumps(text_of(event)).decode()
 
 
 def decode(line: bytes, offset: int = 0) -> Record | None:
@@ -236,7 +236,7 @@ def _named(fields: dict[Any, Any], reserved: frozenset[str] = frozenset()) -> di
     """Each value under its key as text, lengthened where another one has that name already."""
     named: dict[str, Any] = {}
     for key, value in fields.items():
-        name = _text(key)
+        name = text_of(key)
         while name in reserved or name in named or (name != key and name in fields):
             name += "_"
         named[name] = value
@@ -251,7 +251,7 @@ def _plain(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, 
         if isinstance(value, Enum):
             value = value.value
         if isinstance(value, str):
-            return _text(value)
+            return text_of(value)
         if isinstance(value, int):
             return _plain_int(int(value))
         if isinstance(value, float):
@@ -298,10 +298,10 @@ def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tupl
             return _plain(held, path, nonfinite, within)
     if hasattr(value, "__fspath__"):
         return _plain(value.__fspath__(), path, nonfinite, within)
-    return _text(repr(value))
+    return text_of(repr(value))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped."""
     if isinstance(value, str):
         text = str.__str__(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eventlog.disk import Disk
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.record import MAX_LINE_BYTES, decode
 
 COPY_BYTES = 1 << 20
@@ -29,9 +29,14 @@ class Writer(Protocol):
     end: tuple[int, int]
     writing: Any
     run_id: str
+    journal_identity: tuple[int, int]
+    is_closed: bool
+    is_homeless: bool
     warn: Callable[[str], None]
 
-    def warn_now_and_then(self, message: str) -> None: ...
+    @property
+    def journal_fd(self) -> int: ...
+    def put_back(self, fd: int) -> None: ...
     def use(self, fd: int, size_bytes: int | None = None) -> None: ...
     def forget_descriptor(self) -> None: ...
     def lines_of_session(self) -> bytes: ...
@@ -55,7 +60,11 @@ class Place(Enum):
 
 def check_place(appender: Writer) -> None:
     """Look whether the file is where it was opened; go on elsewhere if it is not."""
+    if appender.is_closed:
+        return
     path = appender.path
+    if path != appender.journal:
+        _check_journal(appender)
     match find(appender.fd, path, appender.identity, appender.disk):
         case Place.HERE:
             size_bytes = appender.disk.size(appender.fd)
@@ -75,12 +84,27 @@ def check_place(appender: Writer) -> None:
             _go_on_beside(appender, "was replaced by another file")
 
 
+def _check_journal(appender: Writer) -> None:
+    """The same of the journal whose session has left it for a segment."""
+    fd, path = appender.journal_fd, appender.journal
+    match find(fd, path, appender.journal_identity, appender.disk):
+        case Place.MOVED:
+            moved = _path_of(fd, appender.journal_identity, appender.disk)
+            if moved is not None:
+                appender.warn(f"{path}: was moved to {moved}")
+                appender.journal = moved
+        case Place.DELETED:
+            with ignoring(OSError):
+                appender.put_back(_copy(fd, path, appender))
+                appender.warn(f"{path}: was deleted; all that it held is written there again")
+
+
 def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
     """What became of the file `identity` that was opened at `path` as `fd`."""
     try:
         status = os.fstat(fd)
     except OSError as error:
-        if is_interruption(error):
+        if not is_of_a_call(error):
             raise
         return Place.CLOSED
     if (status.st_dev, status.st_ino) != identity:
@@ -98,7 +122,7 @@ def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
     try:
         return disk.identity(path)
     except OSError as error:
-        if is_interruption(error):
+        if not is_of_a_call(error):
             raise
         return None
 
@@ -123,13 +147,8 @@ def _reopen(appender: Writer) -> None:
 
 def _follow(appender: Writer) -> None:
     """The file was moved on its file system: its descriptor leads to it wherever it is."""
-    try:
-        path = Path(os.readlink(f"/proc/self/fd/{appender.fd}"))
-    except OSError as error:
-        if is_interruption(error):
-            raise
-        path = Path()
-    if _identity_at(path, appender.disk) != appender.identity:
+    path = _path_of(appender.fd, appender.identity, appender.disk)
+    if path is None:
         _go_on_beside(appender, "was moved away, and it cannot be known where to")
         return
     appender.warn(f"{appender.path}: was moved to {path}; the run goes on there")
@@ -138,29 +157,52 @@ def _follow(appender: Writer) -> None:
     appender.path = path
 
 
-def _restore(appender: Writer) -> None:
-    """The file was deleted: what it held is still readable here, and is written there again."""
-    path, disk = appender.path, appender.disk
-    fd = -1
+def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
+    """The path of an open file, on systems that tell it."""
     try:
-        appender.make_folder(path.parent)
-        fd = disk.open_append(path, exclusive=True)
-        size_bytes = disk.size(appender.fd)
-        for at in range(0, size_bytes, COPY_BYTES):
-            appender.write_all(fd, os.pread(appender.fd, COPY_BYTES, at))
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        return None
+    return path if _identity_at(path, disk) == identity else None
+
+
+def _copy(old: int, path: Path, appender: Writer) -> int:
+    """A new file at `path` with what `old` holds, durable and locked; its descriptor.
+
+    Raises:
+        OSError: the disk refused; nothing is left.
+    """
+    disk = appender.disk
+    appender.make_folder(path.parent)
+    fd = disk.open_append(path, exclusive=True)
+    try:
+        for at in range(0, disk.size(old), COPY_BYTES):
+            appender.write_all(fd, os.pread(old, COPY_BYTES, at))
         disk.sync_data(fd)
         disk.sync_dir(path.parent)
         disk.lock(fd)
-    except BaseException as error:
-        if fd >= 0:
-            disk.close(fd)
-        if not isinstance(error, OSError) or is_interruption(error):
+    except BaseException:
+        disk.close(fd)
+        with ignoring(OSError):
+            disk.unlink(path)
+        raise
+    return fd
+
+
+def _restore(appender: Writer) -> None:
+    """The file was deleted: what it held is still readable here, and is written there again."""
+    path, old = appender.path, appender.fd
+    try:
+        fd = _copy(old, path, appender)
+    except OSError as error:
+        if not is_of_a_call(error):
             raise
         _go_on_beside(appender, f"was deleted, and cannot be written again ({error})")
         return
-    old = appender.fd
-    appender.use(fd, size_bytes)
-    disk.close(old)
+    appender.use(fd, appender.disk.size(fd))
+    appender.disk.close(old)
     appender.warn(f"{path}: was deleted; all that it held is written there again")
 
 
@@ -173,7 +215,9 @@ def _go_on_beside(appender: Writer, what: str) -> None:
                 _hold_lock(appender, path)
             appender.warn(f"{path}: {what}; this session goes on in {appender.path}")
             return
-    appender.warn_now_and_then(f"{path}: {what}, and no folder takes a segment of it")
+    if not appender.is_homeless:
+        appender.is_homeless = True
+        appender.warn(f"{path}: {what}, and no folder takes a segment of it")
 
 
 def _hold_lock(appender: Writer, path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eventlog.blocks import check_is_file
 from eventlog.disk import DISK, Disk
-from eventlog.interruption import is_interruption
+from eventlog.interruption import is_of_a_call
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
 LAST_BYTES = 64 << 10  # of them for the end alone: where the session went on, what was lost
@@ -44,7 +44,7 @@ class Reserve:
             try:
                 self._disk.reserve(fd, size_bytes, more_bytes)
             except OSError as error:
-                if is_interruption(error):
+                if not is_of_a_call(error):
                     raise
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     break  # a file system that cannot
@@ -64,7 +64,7 @@ class Reserve:
             try:
                 self._disk.truncate(fd, self._disk.size(fd))
             except OSError as error:
-                if is_interruption(error):
+                if not is_of_a_call(error):
                     raise
 
 

@@ -29,13 +29,13 @@ from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
 from eventlog.fold import MFU_UNKNOWN
 from eventlog.forked import WHY
-from eventlog.interruption import is_interruption
+from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT
+from eventlog.record import FORMAT, text_of
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -217,7 +217,13 @@ class Session:
 
     def log_checkpoint(self, iter: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint that is complete and durable at `path`; call it after that, not before."""
-        self.log("checkpoint", iter=iter, val_loss=val_loss, path=os.fspath(path), **more)
+        try:
+            name = os.fspath(path)
+        except Exception as error:  # a training loop does not die of its log
+            if is_interruption(error):
+                raise
+            name = text_of(path)
+        self._log("checkpoint", more | {"iter": iter, "val_loss": val_loss, "path": name})
 
     def log(self, event: str, /, **fields: Any) -> None:
         """Any event, by its kind; see FORMAT.md for those that readers know."""
@@ -227,7 +233,7 @@ class Session:
         try:
             self._journal.append(event, fields, urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error):
+            if is_interruption(error) or came_from_elsewhere(error):
                 raise
             self._count_error(event, error)
 
@@ -275,8 +281,9 @@ class Session:
         elif isinstance(error, KeyboardInterrupt):
             self.close("interrupted", "KeyboardInterrupt")
         else:
-            self.log("error", error=f"{type(error).__name__}: {error}")
-            self.close("failed", f"{type(error).__name__}: {error}")
+            words = described(error)
+            self.log("error", error=words)
+            self.close("failed", words)
 
     def _note_ignored(self, number: int) -> None:
         """In a forked child whose parent is gone: beside the journal, what it ignores."""
@@ -303,10 +310,12 @@ class Session:
         self._errors += 1
         if not self._has_said:  # once: a thread that logs on after the end would fill the disk
             self._has_said = True
-            say(
-                f"{self.journal_path}: a {event!r} event was not logged: "
-                f"{type(error).__name__}: {error}"
-            )
+            say(f"{self.journal_path}: a {event!r} event was not logged: {described(error)}")
+
+
+def described(error: BaseException) -> str:
+    """The kind and the words of an error, whatever its class does when it is asked for them."""
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:
@@ -331,14 +340,14 @@ def as_dict(config: Any) -> dict[str, Any]:
     except Exception as error:  # somebody else's class
         if is_interruption(error):
             raise
-        return {"config": f"<{type(config).__name__}: {type(error).__name__}: {error}>"}
+        return {"config": f"<{type(config).__name__}: {described(error)}>"}
     for name in names:
         try:
-            found[str(name)] = config[name]
+            found[text_of(name)] = config[name]
         except Exception as error:
             if is_interruption(error):
                 raise
-            found[str(name)] = f"<{type(error).__name__}: {error}>"
+            found[text_of(name)] = f"<{described(error)}>"
     return found
 
 

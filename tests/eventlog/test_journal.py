@@ -361,7 +361,12 @@ def test_what_a_full_disk_refuses_for_too_long_goes_to_the_fallback(tmp_path, mo
     monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
     fallback = tmp_path / "another disk"
     full = False
-    disk = FailingDisk("write", lambda name: full and not name.endswith(".1.segment"))
+    tried = itertools.count()  # the segment beside the journal is refused, the fallback's is not
+
+    def refuses(name):
+        return full and not (name.endswith(".segment") and next(tried))
+
+    disk = FailingDisk("write", refuses)
     path = tmp_path / "run.jsonl"
     opening = {"format": 1, "run_id": "r", "run_name": "run", "fallback": str(fallback)}
     journal = Journal(path, opening, fallback=fallback, disk=disk)
