@@ -161,8 +161,12 @@ class ActiveRun:
 
     def log_checkpoint(self, step: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint that is complete at `path`, of a model that has done `step`."""
-        if self.session is not None:
-            self.session.log_checkpoint(step, path, val_loss, **more)
+        session = self.session
+        if session is not None:
+            rest = {k: v for k, v in more.items() if k not in ("iter", "path", "val_loss")}
+            self._quietly(
+                "checkpoint", lambda: session.log_checkpoint(step, path, val_loss, **rest)
+            )
 
     def rewind(self, step: int) -> None:
         """Take step `step` and all later ones again: what was logged of them leaves the run."""

@@ -40,10 +40,10 @@ def is_interruption(error: BaseException | None) -> bool:
         if last.tb_next is None:
             break
         last = last.tb_next
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return True  # a system call's has a number; this is a watchdog's, whoever set it
     is_ours = last.tb_frame.f_code.co_filename.startswith(_HERE)
     is_known = type(error).__module__.partition(".")[0] in _MODULES
-    if isinstance(error, TimeoutError):
-        is_known = is_known and error.errno is not None  # a system call's has a number
     if isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
         return False
     if error.args and (not is_ours or is_known):

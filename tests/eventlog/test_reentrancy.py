@@ -442,3 +442,146 @@ def test_a_fork_does_not_wait_for_a_disk_that_hangs(tmp_path):
     thread.join()
     run.close()
     assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [0]
+
+
+def test_a_handler_that_closes_the_run_and_returns_is_not_followed_by_another_record(tmp_path):
+    code = """
+import signal, time
+run.finish()
+for k in range(60):
+    s = eventlog.open_run("closed", save_interval=0)
+    over = False
+    def stop(*_):
+        global over
+        s.close("interrupted", "SIGALRM")
+        global after
+        after = eventlog.open_run("next", save_interval=0)
+        over = True
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, .002 + k / 40000)
+    i = 0
+    while not over:
+        s.log_iter(i, 1.0, 2.0); i += 1
+    locked = eventlog.is_locked(s.journal_path)
+    mixed = s.id.encode() in after.journal_path.read_bytes()
+    last = list(eventlog.scan(s.journal_path))[-1].event
+    after.close()
+    if locked or mixed or last != "close": print("WRONG", k, locked, mixed, last)
+print("done")
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_child_that_a_handler_forks_goes_on_without_hanging_or_writing(tmp_path):
+    code = """
+import signal, time
+run.finish()
+s = eventlog.open_run("forked", save_interval=0)
+children, parent, stop = [], os.getpid(), time.time() + 2
+def fork(*_):
+    if os.getpid() == parent and time.time() < stop:
+        child = os.fork()
+        if child: children.append(child)
+        signal.setitimer(signal.ITIMER_REAL, .01)
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, .01)
+i = 0
+while time.time() < stop:
+    s.log_iter(i, 1.0); i += 1
+    if os.getpid() != parent:
+        for k in range(20): s.log_iter(-1, 1.0)
+        os._exit(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+hung, give_up = set(children), time.time() + 20
+while hung and time.time() < give_up:
+    for c in list(hung):
+        if os.waitpid(c, os.WNOHANG)[0]: hung.discard(c)
+    time.sleep(.01)
+for c in hung: os.kill(c, 9)
+s.close()
+found = eventlog.load_run(s.journal_path)
+print(len(hung), len(children) > 10, [d["kind"] for d in found.journal["defects"]],
+      len(found.training_iterations) == i)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "0 True [] True\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "raises",
+    [
+        "signal.signal(signal.SIGALRM, signal.SIG_DFL); raise TimeoutError('step took too long')",
+        "raise TimeoutError('step took too long')",
+        "raise Slow('x')",
+    ],
+)
+def test_whatever_a_watchdog_does_before_it_raises_its_exception_passes(tmp_path, raises):
+    code = f"""
+import signal
+class Slow(Exception): pass
+def watchdog(*_): {raises}
+def train():
+    while True: run.log({{"loss": 1.0}})
+passed, raised = 0, 300
+for k in range(raised):
+    signal.signal(signal.SIGALRM, watchdog)
+    signal.setitimer(signal.ITIMER_REAL, .0005 + k / 2e6)
+    try: train()
+    except (TimeoutError, Slow): passed += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+run.finish(); print(passed, run.errors)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "300 0\n", done.stderr
+
+
+def test_nothing_of_what_a_program_gives_raises_into_its_loop(tmp_path):
+    code = """
+class Bad(Exception):
+    def __str__(self): raise ValueError("no text")
+class Odd:
+    def __str__(self): raise ValueError("no text")
+    __repr__ = __str__
+    def items(self): raise Bad()
+    keys = values = __iter__ = items
+from collections.abc import Mapping
+class OddMapping(Odd, Mapping):
+    def __getitem__(self, name): raise Bad()
+    def __len__(self): return 1
+run.log(OddMapping()); run.alert(Odd()); run.log_checkpoint(1, None)
+run.log_checkpoint(1, "p", iter=1); run.config.update({Odd(): 1}); run.tags = 5
+run.notes = Odd()
+try:
+    with run: raise Bad()
+except Bad: pass
+other = eventlog.init(name=5, tags=5, notes=Odd(), save_interval=0); other.finish()
+print("done", run.is_finished)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "done True\n", done.stderr
+
+
+def test_a_message_longer_than_a_pipe_does_not_hold_up_the_training(tmp_path):
+    read, write = os.pipe()
+    code = """
+import eventlog
+run = eventlog.init(save_interval=0)
+class Long(dict):
+    def items(self): raise ValueError("x" * 200_000)
+run.log(Long(a=1)); run.finish(); print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        timeout=30,
+    )
+
+    assert done.stdout == b"done\n"
+    os.close(read), os.close(write)

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
+import orjson
 import pytest
 
 import eventlog
@@ -181,3 +183,113 @@ print(len(eventlog.load_run(run.run_path).metrics))
 
     assert done.stdout == "10\n", done.stderr
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("durability", ["interval", "every", "never"])
+@pytest.mark.parametrize("vanish", ["deleted", "replaced"])
+def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
+    tmp_path, durability, vanish
+):
+    """Everything is durable: no sync would look at the file any more."""
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, durability=durability)
+    older = run.journal_path.read_bytes()
+    for i in range(100):
+        run.log_iter(i, 1.0)
+    run.sync()
+    if vanish == "deleted":
+        shutil.rmtree(tmp_path / "out")
+    else:
+        run.journal_path.unlink()
+        run.journal_path.write_bytes(older)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(100))
+
+
+def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
+    """It goes on in a segment; then the folder with all that is durable is deleted."""
+    from eventlog.disk import Disk
+
+    class Fails(Disk):
+        broken = False
+
+        def sync_data(self, fd):
+            if self.broken and "fallback" not in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(5, "lost pages")
+            super().sync_data(fd)
+
+    disk = Fails()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    for i in range(100):
+        run.log_iter(i, 1.0)
+    run.sync()
+    disk.broken = True
+    run.log_iter(100, 1.0)
+    run.sync()
+    disk.broken = False
+    shutil.rmtree(tmp_path / "out")
+    run.log_iter(101, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(102))
+
+
+def test_a_replaced_journal_and_no_room_for_a_segment_is_counted_and_said(tmp_path, capsys):
+    from tests.disks import RefusingDisk
+
+    full = False
+    disk = RefusingDisk(lambda operation, n: 28 if full and operation == "create" else None)
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    full = True
+    replaced_by_an_older_one(run.journal_path)
+    for i in range(500):
+        run.log_eval(i, 1.0, 1.0)
+    run.close()
+
+    assert run.lost > 490
+    assert capsys.readouterr().err.count("no folder takes a segment") == 1
+
+
+def test_a_compactor_that_lost_its_pipe_does_not_leave_the_run_json_behind(tmp_path):
+    code = """
+import os, time, eventlog
+run = eventlog.open_run("out", save_interval=10)
+for i in range(50): run.log_iter(i, 1.0)
+os.closerange(3, 4096)
+time.sleep(1)
+for i in range(50, 100): run.log_iter(i, 1.0)
+run.close()
+found = eventlog.load_run(run.run_path)
+print(len(found.training_iterations), found.status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "100 completed\n", done.stderr
+
+
+def test_a_compactor_follows_a_folder_that_is_moved(tmp_path):
+    code = """
+import os, time, eventlog
+run = eventlog.open_run("out", save_interval=10)
+for i in range(50): run.log_iter(i, 1.0)
+while not run.run_path.exists(): time.sleep(.1)
+os.rename("out", "old")
+for i in range(50, 100): run.log_iter(i, 1.0)
+time.sleep(1.5)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60)
+    (journal,) = (tmp_path / "old").glob("*.jsonl")
+    for _ in range(100):
+        time.sleep(0.1)
+        run_json = journal.with_suffix(".json")
+        if run_json.exists() and b'"interrupted"' in run_json.read_bytes():
+            break
+
+    assert orjson.loads(run_json.read_bytes())["summary"]["total_iterations"] == 100
