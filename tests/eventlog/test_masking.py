@@ -118,7 +118,7 @@ IN_TEXT = {
     "openai's words": ("Incorrect API key provided: {}.", "sk-" + made(48)),
     "query": ("GET https://api.example/v1?access_token={}&page=2", made(16)),
     "bare token": ("https://example.com/hook?token={}", made(16)),
-    "npmrc": ("//registry.npmjs.org/:_authToken={}", made(36)),
+    "npmrc": ("//npm.example.org/:_authToken={}", made(36)),
 }
 NAMES = (
     "password", "db_password", "PASSWORD", "dbPassword", "passwd", "pwd", "passphrase", "db.pass",
