@@ -7,6 +7,7 @@ segments alone: `order.py`.
 """
 
 import contextlib
+import errno
 import heapq
 import os
 from collections.abc import Container, Iterator
@@ -180,7 +181,24 @@ class Reader:
                         detail=where,
                     )
                 )
-        return missing + self._unreadable_segments()
+        return missing + self._unreadable_segments() + self._unreadable_folders()
+
+    def _unreadable_folders(self) -> list[Defect]:
+        """Fallback folders that cannot be read, where a session without an end may have gone on."""
+        sessions = [s for s in self._sessions if s not in self._last_of_all]
+        if not self._ended or not sessions or sessions[-1] in self.closed:
+            return []
+        return [
+            Defect(
+                "missing_segment",
+                -1,
+                session=sessions[-1],
+                lost=None,
+                detail=f"{folder}: {error.strerror}; the session may have gone on there",
+            )
+            for folder, error in self._closed_folders.items()
+            if error.errno != errno.ENOENT
+        ]
 
     def _unreadable_segments(self) -> list[Defect]:
         return [

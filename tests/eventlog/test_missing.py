@@ -431,3 +431,17 @@ def test_a_run_json_says_what_is_wrong_with_the_files_of_its_journal(run):
     (defect,) = orjson.loads(run_path(path).read_bytes())["journal"]["defects"]
     assert defect["kind"] == "missing_segment"
     assert defect["detail"].startswith(str(part))
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_fallback_that_is_no_folder_may_hold_what_a_session_without_an_end_wrote(tmp_path, ends):
+    """Nothing in the journal says that it went on there: it could not be written any more."""
+    path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
+    fallback.write_text("a file of somebody")
+    close = line(3, A, "close", status="completed") if ends else b""
+    path.write_bytes(opening(fallback=str(fallback)) + iters(A, 1, 2) + close)
+
+    folding = Folding(path)
+    folding.read()
+
+    assert exit_code(folding) == (COMPLETE if ends else LOSS)
