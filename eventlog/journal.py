@@ -233,7 +233,11 @@ class Journal:
             if self._closed:
                 self._refuse(event)
                 return
-            appender.append(event, encoded, asides)
+            try:
+                appender.append(event, encoded, asides)
+            except JournalClosed:  # by a handler that closed it, or that forked
+                self._refuse(event)
+                return
             if urgent:
                 appender.write_waiting()
             if appender.has_news:

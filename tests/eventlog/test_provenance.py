@@ -94,6 +94,10 @@ def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark(repository, monk
     assert found == expected + "?"
     assert took < 2
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    for _ in range(50):  # what the killed git had started ends a moment later
+        if not list(processes_of_git(tmp_path)):
+            break
+        time.sleep(0.1)
     assert list(processes_of_git(tmp_path)) == []
     assert threading.active_count() == n_threads
 

@@ -339,7 +339,7 @@ def _as_somebody_else(place):
 import os, sys
 from tools.cli import main
 import duckdb, pyarrow, zstandard, tools.live.guard, tools.vault.archiver, tools.vault.query
-import concurrent.futures
+import concurrent.futures, dis, eventlog.masking  # what is imported when it is needed
 os.setegid(65534); os.seteuid(65534)
 os.chdir({str(place)!r})
 for words in (["ls", "--csv"], ["best", "--path"], ["guard", "--once"], ["compare", "--json"],
