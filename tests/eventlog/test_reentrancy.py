@@ -19,7 +19,7 @@ from tests.durability import reentrancy
 
 @pytest.mark.parametrize("way", reentrancy.WAYS)
 def test_however_appends_are_interrupted_none_hangs_is_lost_or_stands_twice(way):
-    outcome = reentrancy.outcome_of(way, 15_000, timeout_s=120)
+    outcome = reentrancy.outcome_of(way, 6_000, timeout_s=120)
 
     assert outcome.interruptions > 0
     assert outcome.is_clean, outcome
