@@ -346,9 +346,9 @@ def test_a_checkpoint_of_another_format_is_refused(content, flags, tmp_path, cap
 def test_a_checkpoint_whose_journal_is_not_there_is_refused_beside_that_of_another(
     flags, tmp_path, capsys
 ):
-    main(flags(tmp_path / "one", max_iters=6))
+    main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6, save_log_to_json=False))
-    main(flags(tmp_path / "three", max_iters=1))
+    main(flags(tmp_path / "three", wandb_run_name="three", max_iters=1))
     three = tmp_path / "three"
     (three / "ckpt.pt").unlink(missing_ok=True)
     for run in runs_in(three):
