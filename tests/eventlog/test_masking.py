@@ -303,16 +303,14 @@ def test_numbers_in_arrays_and_numpy_scalars_are_not_looked_at():
     assert mask_event("metrics", fields) is fields
 
 
-def test_a_row_of_numbers_costs_less_than_a_microsecond():
+def test_a_row_of_numbers_is_not_looked_at_any_further(monkeypatch):
+    def asked():
+        raise AssertionError("the settings were read")
+
+    monkeypatch.setattr(Masking, "from_environment", asked)
     fields = {"iter": 1, "loss": 2.5, "time_ms": 12.5, "mfu": 30.0}
 
-    def once():
-        began = time.perf_counter()
-        for _ in range(10_000):
-            mask_event("iter", fields)
-        return (time.perf_counter() - began) / 10_000
-
-    assert min(once() for _ in range(20)) < 1e-6
+    assert mask_event("iter", fields) is fields
 
 
 PIECES = (
