@@ -357,20 +357,20 @@ def test_a_checkpoint_whose_journal_is_not_there_is_refused_beside_that_of_anoth
 
     answer = refusal(capsys, flags(three, init_from="auto", max_iters=9))
 
-    assert "it is of the run" in answer
+    assert "whose journal is not there" in answer
     assert main(flags(three, resume_from=three / "ckpt.pt", max_iters=9)) == 0
 
 
 def test_a_stray_checkpoint_is_not_taken_for_the_only_interrupted_run(flags, tmp_path, capsys):
-    main(flags(tmp_path / "one", max_iters=6))
+    main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     state = torch.load(tmp_path / "one" / "ckpt.pt", weights_only=True)
-    main(flags(tmp_path / "two", max_iters=6))
+    main(flags(tmp_path / "two", wandb_run_name="two", max_iters=6))
     (tmp_path / "two" / "ckpt.pt").unlink()
     torch.save(state | {"iter_num": 3}, tmp_path / "two" / "ckpt.pt")
 
     answer = refusal(capsys, flags(tmp_path / "two", init_from="auto", max_iters=9))
 
-    assert "it is of the run" in answer  # by its name, or by its id where the names are equal
+    assert "whose journal is not there" in answer
 
 
 # Of before runs had folders
