@@ -126,7 +126,9 @@ def test_a_journal_that_somebody_cut_goes_on_in_lines_of_its_own(run, capsys):
 
 def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
     os.close(run._journal._appender.fd)
-    go_on(run)
+    for i in range(10, 20):
+        run.log_iter(i, 1.0)
+    run.close()
 
     assert iterations(run.journal_path) == list(range(20))
     assert "closed its descriptor" in capsys.readouterr().err

@@ -33,10 +33,10 @@ def shell(words, argv, program="train.py"):
     ("words", "said"),
     [
         ("{} | true", "stdout cannot be written"),
-        ("{} >/dev/full", "stdout cannot be written"),
-        ("{} 2>/dev/full", ""),
+        pytest.param("{} >/dev/full", "stdout cannot be written", marks=pytest.mark.slow),
+        pytest.param("{} 2>/dev/full", "", marks=pytest.mark.slow),
         ("{} >/dev/full 2>&1", ""),
-        ("{} >&-", ""),
+        pytest.param("{} >&-", "", marks=pytest.mark.slow),
         ("{} >&- 2>&- <&-", ""),
     ],
 )
@@ -90,6 +90,7 @@ def test_lines_that_were_left_out_are_counted_when_the_reader_reads_again(monkey
     stream.close()
 
 
+@pytest.mark.slow
 def test_with_two_ranks_too(flags, tmp_path, only_run):
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node=2"
     argv = " ".join(flags(tmp_path, log_interval=1))

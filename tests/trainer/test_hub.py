@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -31,7 +30,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Answer)
         self.files, self.asked, self.stall_at = files, [], None
-        self.stalled = threading.Event()
+        self.stalled, self.ended = threading.Event(), threading.Event()
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -71,7 +70,10 @@ class Answer(BaseHTTPRequestHandler):
         if name is not None and name == self.server.stall_at:
             self.wfile.write(content[: len(content) // 2])
             self.server.stalled.set()
-            time.sleep(60)
+            # Whoever asked is killed while it waits: there is nobody to send the rest to.
+            self.server.ended.wait(60)
+            self.close_connection = True
+            return
         self.wfile.write(content)
 
     def log_message(self, *words):
@@ -93,6 +95,7 @@ def server(tmp_path):
         thread = threading.Thread(target=hub.serve_forever)
         thread.start()
         yield hub
+        hub.ended.set()
         hub.shutdown()
         thread.join()
 
