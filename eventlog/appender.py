@@ -31,7 +31,7 @@ from eventlog.aside import Aside
 from eventlog.disk import Disk
 from eventlog.errors import JournalClosed
 from eventlog.interruption import ignoring, is_of_a_call
-from eventlog.record import Clock, seal
+from eventlog.record import Clock, decode, seal
 from eventlog.relocation import COPY_BYTES, check_place
 from eventlog.reserve import Reserve
 from eventlog.segment import SEGMENT_SUFFIX, segment_name
@@ -132,6 +132,10 @@ class Appender:
         self._new_name = False
         self._new_asides: list[Path] = []
         self._has_hole = False
+        self._has_note = False  # the file has a line that no sync covers and no number counts
+        self._is_rewritten = False  # what the file begins with was durable before, elsewhere
+        self.has_whole_session = False
+        """Whether a segment has the session from its first record on."""
         self._is_shared = False
         self._is_moving = False
         self.is_ending = False
@@ -163,7 +167,7 @@ class Appender:
         self.moves.clear()  # other machines may write the journal: nothing is changed in it
         self.has_news = False
         self._fd_for_notes = -1
-        self._is_shared = True
+        self._is_shared = self.has_whole_session = True
 
     # ---- writing
 
@@ -191,7 +195,7 @@ class Appender:
                 self.n = n + 1
                 break
         self._durable_in_line = durable_n
-        if clock.us > self._check_at_us:
+        if not 0 <= self._check_at_us - clock.us <= CHECK_EVERY_US:  # somebody may set the clock
             self._check_descriptor(clock.us)
             end, remember = (n + 1, self.end[1] + size_bytes), self._unsynced.append
         if self._waiting or self._torn or self._reserve.is_full or asides:
@@ -396,7 +400,7 @@ class Appender:
         if self.sync_failed and time.monotonic() >= self._segment_again_at:
             self.sync_failed = not self.to_segment()  # perhaps a disk has room by now
             self._segment_again_at = time.monotonic() + WARN_EVERY_S
-        if self.sync_failed or self.accepted_n <= self.durable_n:
+        if self.sync_failed or (self.accepted_n <= self.durable_n and not self._has_note):
             return None
         is_new = self._new_name or self._new_asides
         folder = self.path.parent if is_new else None
@@ -406,6 +410,7 @@ class Appender:
         """`goal` was synced."""
         if goal.fd != self.fd:
             return  # the file was given up meanwhile: its lines are in the segment, unsynced
+        self._has_note = self._is_rewritten = False
         self._new_name = self._new_name and goal.folder is None
         self._new_asides = [path for path in self._new_asides if path not in goal.asides]
         if self._has_hole:
@@ -442,6 +447,8 @@ class Appender:
             return (
                 False  # a signal handler came in the middle of it; or no folder took one just now
             )
+        if first is None and self._is_rewritten and self.owns_descriptor():
+            first = self.lines_of_session()  # no sync has made durable again what was before
         self._is_moving = True
         self._move_again_at = now + RETRY_AFTER_S
         try:
@@ -467,6 +474,7 @@ class Appender:
             first_n = entries[0][0] if entries else accepted_n
         else:
             first_n = 0
+            first += b"" if first.endswith(b"\n") else b"\n"
         lines = [self._header(number, first_n), first or b"", *(entry[1] for entry in entries)]
         data = b"".join(lines)
         fd = -1
@@ -493,6 +501,8 @@ class Appender:
         self.is_homeless = False
         is_holed = first_n > self.durable_n or self.end[0] != accepted_n  # a handler appended
         self._has_hole = self._has_hole or is_holed
+        self._has_note, self._is_rewritten = False, first is not None
+        self.has_whole_session = self.has_whole_session or first is not None
         self._fds.append(fd)
         self.fd, self.path, self.identity = fd, path, identity
         self._torn, self._new_name = False, True
@@ -547,12 +557,16 @@ class Appender:
 
     @property
     def journal_fd(self) -> int:
-        """The descriptor of the journal itself, which its session may have left."""
-        return self._fds[0] if self._fds else -1
+        """The descriptor of the journal itself, which its session may have left.
+
+        Of what is at its path, if that is another file of the same run by now.
+        """
+        return next(iter([*self._held[-1:], *self._fds]), -1)
 
     def put_back(self, fd: int) -> None:
         """The journal that the session has left was written again, as `fd`."""
-        old, self._fds[0] = self._fds[0], fd
+        old, at = self.journal_fd, -1 if self._held else 0
+        (self._held or self._fds)[at] = fd
         self._fd_for_notes = fd
         self.journal_identity = self.disk.identity(fd)
         self.disk.close(old)
@@ -569,10 +583,24 @@ class Appender:
         sizes = range(begin, self.end[1], COPY_BYTES)
         return b"".join(os.pread(self.fd, COPY_BYTES, at) for at in sizes)
 
+    def lines_of_all_files(self) -> bytes:
+        """What this session has written so far, in its order, from the journal that it left on."""
+        found: dict[int, bytes] = {}
+        for fd in self._fds:
+            begin = self._begin if fd == self._fds[0] else 0
+            sizes = range(begin, self.disk.size(fd), COPY_BYTES)
+            data = b"".join(os.pread(fd, COPY_BYTES, at) for at in sizes)
+            for line in data.split(b"\n"):
+                record = decode(line)
+                if record is not None and record.s == self._s:
+                    found[record.n] = line + b"\n"
+        return b"".join(found[n] for n in sorted(found))
+
     def hold(self, fd: int) -> None:
         """Keep `fd`, the file at the journal's path now, open: for its lock, and for notes."""
         self._held.append(fd)
         self._fd_for_notes = fd
+        self.journal_identity = self.disk.identity(fd)
 
     def takes_no_notes(self) -> None:
         """The file at the journal's path is somebody else's."""
@@ -610,6 +638,7 @@ class Appender:
         try:
             last = os.pread(fd, 1, max(0, self.disk.size(fd) - 1))
             data = line if last in (b"\n", b"") else b"\n" + line
+            self._has_note = self._has_note or fd == self.fd
             return self.disk.write(fd, data) == len(data)
         except OSError as error:
             if not is_of_a_call(error):

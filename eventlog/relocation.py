@@ -32,6 +32,7 @@ class Writer(Protocol):
     journal_identity: tuple[int, int]
     is_closed: bool
     is_homeless: bool
+    has_whole_session: bool
     warn: Callable[[str], None]
 
     @property
@@ -40,6 +41,7 @@ class Writer(Protocol):
     def use(self, fd: int, size_bytes: int | None = None) -> None: ...
     def forget_descriptor(self) -> None: ...
     def lines_of_session(self) -> bytes: ...
+    def lines_of_all_files(self) -> bytes: ...
     def to_segment(self, first: bytes | None = None) -> bool: ...
     def make_folder(self, folder: Path) -> None: ...
     def write_all(self, fd: int, data: bytes) -> None: ...
@@ -97,6 +99,14 @@ def _check_journal(appender: Writer) -> None:
             with ignoring(OSError):
                 appender.put_back(_copy(fd, path, appender))
                 appender.warn(f"{path}: was deleted; all that it held is written there again")
+        case Place.REPLACED if not appender.has_whole_session:
+            with ignoring(OSError):
+                if appender.to_segment(appender.lines_of_all_files()):
+                    _hold_lock(appender, path)
+                    appender.warn(
+                        f"{path}: was replaced by another file; this session goes on in "
+                        f"{appender.path}"
+                    )
 
 
 def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
@@ -202,6 +212,7 @@ def _restore(appender: Writer) -> None:
         _go_on_beside(appender, f"was deleted, and cannot be written again ({error})")
         return
     appender.use(fd, appender.disk.size(fd))
+    appender.is_homeless = False
     appender.disk.close(old)
     appender.warn(f"{path}: was deleted; all that it held is written there again")
 

@@ -8,13 +8,14 @@ not, each rename whole or not at all. After a sync that failed the kernel calls 
 clean: what it dropped no later sync brings back.
 """
 
+import errno
 import itertools
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from eventlog.disk import Disk
 
@@ -112,15 +113,29 @@ class File:
         return bytes(self.data[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]).ljust(BLOCK_BYTES, b"\0")
 
 
+class LinkTo(bytes):
+    """What a symbolic link holds in a `State`: the path it leads to."""
+
+
+class Link:
+    """A symbolic link: it is there or not, and never half."""
+
+    def __init__(self, target: bytes) -> None:
+        self._states: list[bytes] = [LinkTo(target)]
+
+    def states(self, limit: int, rng: random.Random) -> list[bytes]:
+        return self._states
+
+
 class Folder:
     """The names in one folder; of those that no sync covered any may have come or gone."""
 
     def __init__(self) -> None:
-        self.names: dict[str, File | Folder] = {}
-        self._settled: dict[str, File | Folder] = {}
-        self._changes: list[tuple[str | None, str | None, File | Folder | None]] = []
+        self.names: dict[str, Node] = {}
+        self._settled: dict[str, Node] = {}
+        self._changes: list[tuple[str | None, str | None, Node | None]] = []
 
-    def change(self, gone: str | None, come: str | None, node: "File | Folder | None") -> None:
+    def change(self, gone: str | None, come: str | None, node: "Node | None") -> None:
         self._changes.append((gone, come, node))
         self._apply(self.names, gone, come, node)
 
@@ -128,7 +143,7 @@ class Folder:
         self._settled = dict(self.names)
         self._changes.clear()
 
-    def states(self) -> list[dict[str, "File | Folder"]]:
+    def states(self) -> list[dict[str, "Node"]]:
         """Which names there may be after a power loss; the first is what programs see."""
         found = {}
         for kept in itertools.product((True, False), repeat=min(len(self._changes), 5)):
@@ -148,6 +163,9 @@ class Folder:
             names.pop(gone, None)
         if come is not None:
             names[come] = node
+
+
+Node: TypeAlias = File | Folder | Link
 
 
 class World:
@@ -183,6 +201,11 @@ class World:
             case "unlink", path:
                 folder, name = self._place(path)
                 folder.change(name, None, None)
+            case "link", path, target:
+                folder, name = self._place(path)
+                folder.change(None, name, Link(target.encode()))
+            case "move", pairs:
+                self._move(pairs)
             case "folder", path:  # it was there before the story began
                 self._folder(path)
                 self.root.sync()
@@ -211,12 +234,20 @@ class World:
             (layout,) = rng.choices(layouts, n_states if rng.random() < 0.5 else None)
             yield {path: rng.choice(states) for path, states in layout}
 
-    def _layouts(self, folder: Folder, under: str = "") -> Iterator[list[tuple[str, File]]]:
+    def _move(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Somebody renames the files of a run and has this synced: half of it is no state."""
+        for source, target in pairs:
+            folder, name = self._place(source)
+            folder.change(name, self._place(target)[1], folder.names[name])
+        for folder in {id(found): found for found, _ in map(self._place, dict(pairs))}.values():
+            folder.sync()
+
+    def _layouts(self, folder: Folder, under: str = "") -> Iterator[list[tuple[str, File | Link]]]:
         """The ways in which names may be there, each with the files that they name."""
         for names in folder.states():
             parts = [
                 [[(under + name, node)]]
-                if isinstance(node, File)
+                if not isinstance(node, Folder)
                 else list(self._layouts(node, f"{under}{name}/"))
                 for name, node in names.items()
             ]
@@ -231,7 +262,10 @@ class World:
             self._folder(name)
         for path, data in state.items():
             folder, name = self._place(path)
-            folder.names[name] = self._files[numbers[path]] = File(data)
+            if isinstance(data, LinkTo):
+                folder.names[name] = Link(data)
+            else:
+                folder.names[name] = self._files[numbers[path]] = File(data)
             folder.sync()
         self.root.sync()
 
@@ -254,8 +288,9 @@ class TracingDisk(Disk):
     """The real disk below `root`, with a trace of the calls, and with faults where one wants them.
 
     `refuse(operation, file name)` answers None (do it), an errno (raise it), or for a write
-    a fraction of the bytes to take. `before(op)` is called before each change, `meanwhile`
-    while a sync goes on.
+    a fraction of the bytes to take. `full` are folders whose disk has no space: a file there
+    takes what was reserved for it and no more. `before(op)` is called before each change,
+    `meanwhile` while a sync goes on.
     """
 
     def __init__(self, root: Path) -> None:
@@ -264,6 +299,8 @@ class TracingDisk(Disk):
         self.before: Callable[[], object] = lambda: None
         self.meanwhile: Callable[[], object] | None = None
         self.refuse: Callable[[str, str], int | float | None] = lambda operation, name: None
+        self.full: frozenset[Path] = frozenset()
+        self.can_reserve = True
         self.network = False
         """Whether it says of itself that several machines write to it."""
         self.repeated_syncs = 0
@@ -272,6 +309,7 @@ class TracingDisk(Disk):
         self._open: dict[int, tuple[int, str]] = {}
         self._failed: set[int] = set()
         self._owed: dict[int, int] = {}
+        self._reserved: dict[int, int] = {}
         self._unheard: set[int] = set()
         self._next = itertools.count()
 
@@ -292,6 +330,7 @@ class TracingDisk(Disk):
         data = bytes(data)
         if part is not None:
             data = data[: int(len(data) * part)]
+        data = data[: self._room(fd)]
         if data:
             self._note("write", self._open[fd][0], data)
             super().write(fd, data)
@@ -338,10 +377,22 @@ class TracingDisk(Disk):
     def truncate(self, fd, size_bytes):
         self._ask("truncate", self._open[fd][1])
         self._note("truncate", self._open[fd][0], size_bytes)
+        self._reserved.pop(self._open[fd][0], None)
         super().truncate(fd, size_bytes)
 
     def reserve(self, fd, offset, size_bytes):
-        self._ask("reserve", self._open[fd][1])
+        number, name = self._open[fd]
+        self._ask("reserve", name)
+        if not self.can_reserve:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        if self._is_full(name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._reserved[number] = offset + size_bytes
+
+    def link(self, path, target):
+        self._note("link", self._name(path), str(target))
+        self._numbers[self._name(path)] = next(self._next)
+        super().link(path, target)
 
     def replace(self, source, target):
         self._ask("replace", target)
@@ -363,6 +414,47 @@ class TracingDisk(Disk):
         self._owed.pop(fd, None)
         super().close(fd)
 
+    # ---- what others do to the files
+
+    def put_file(self, path: Path, data: bytes) -> None:
+        """Somebody puts a file at `path`, by a rename, and has its bytes synced first."""
+        name, number = self._name(path), next(self._next)
+        new = f"{name}.new"
+        self._note("create", number, new)
+        (self.root / new).write_bytes(data)
+        self._numbers[new] = number
+        self._note("write", number, data)
+        self._note("sync begins", number)
+        self._note("sync ends", number)
+        self._note("rename", new, name)
+        os.replace(self.root / new, path)
+        self._numbers[name] = self._numbers.pop(new)
+
+    def take_file(self, path: Path) -> None:
+        """Somebody deletes a file."""
+        self._note("unlink", self._name(path))
+        del self._numbers[self._name(path)]
+        os.unlink(path)
+
+    def cut_file(self, path: Path, size_bytes: int) -> None:
+        """Somebody cuts the end of a file off, and has that synced."""
+        number = self._numbers[self._name(path)]
+        self._note("truncate", number, size_bytes)
+        os.truncate(path, size_bytes)
+        self._note("sync begins", number)
+        self._note("sync ends", number)
+
+    def move_files(self, moves: dict[Path, Path]) -> None:
+        """Somebody renames files, each within its folder, and has that synced."""
+        pairs = {self._name(source): self._name(target) for source, target in moves.items()}
+        self._note("move", [*pairs.items()])
+        for source, target in pairs.items():
+            os.rename(self.root / source, self.root / target)
+            self._numbers[target] = self._numbers.pop(source)
+        self._open = {
+            fd: (number, pairs.get(name, name)) for fd, (number, name) in self._open.items()
+        }
+
     def has_folder(self, path: Path) -> None:
         """`path` is there, and its name is durable, before anything else happens."""
         path.mkdir(exist_ok=True)
@@ -375,6 +467,10 @@ class TracingDisk(Disk):
         self._numbers = {path: next(self._next) for path in state}
         self.trace.append(("power loss", state, dict(self._numbers)))
 
+    def sync_folder(self, path: Path) -> None:
+        """Somebody syncs a folder."""
+        self._note("sync folder", self._name(path), [])
+
     def files(self) -> State:
         """What is there now, as programs see it."""
         return {name: (self.root / name).read_bytes() for name in self._numbers}
@@ -384,6 +480,10 @@ class TracingDisk(Disk):
         for op in self.trace:
             world.apply(op)
         return world
+
+    def relative(self, path: Path) -> str:
+        """`path` as the trace has it."""
+        return self._name(path)
 
     def _name(self, path) -> str:
         return os.path.relpath(path, self.root)
@@ -400,10 +500,25 @@ class TracingDisk(Disk):
         self.trace.append(op)
 
     def _ask(self, operation: str, path: str | Path) -> int | float | None:
+        if operation == "open" and self._is_full(path) and not os.path.exists(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         answer = self.refuse(operation, os.path.basename(path))
         if isinstance(answer, int):
             raise OSError(answer, os.strerror(answer))
         return answer
+
+    def _is_full(self, path: str | Path) -> bool:
+        return (self.root / path).parent in self.full
+
+    def _room(self, fd: int) -> int | None:
+        """How many bytes the file still takes where its disk is full; None: any."""
+        number, name = self._open[fd]
+        if not self._is_full(name):
+            return None
+        room = self._reserved.get(number, 0) - self.size(fd)
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return room
 
 
 def put(root: Path, state: State) -> None:
@@ -412,6 +527,9 @@ def put(root: Path, state: State) -> None:
         for name in names:
             os.unlink(os.path.join(folder, name))
     for path, data in state.items():
+        if isinstance(data, LinkTo):
+            os.symlink(data, root / path)
+            continue
         try:
             fd = os.open(root / path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except FileNotFoundError:

@@ -20,6 +20,8 @@ Identity = tuple[str, int]
 Contents = tuple[tuple[str, bytes], ...]
 AFTERWARDS = 10**6  # the iteration that is logged after a recovery
 THOROUGH_EVERY = 16
+NOT_LAST = "the next session is not in the run JSON"
+REFUSED = "the next session does not take the journal for one"
 _READ_BY_RECOVERY = (".jsonl", ".segment")
 
 
@@ -78,7 +80,7 @@ class Examination:
     n_recoveries: int = 0
     """Different contents of the journal and its segments, each recovered and written on."""
     n_moments: int = 0
-    _found: dict[Contents, Found] = field(default_factory=dict)
+    _found: dict[tuple[str, Contents], Found] = field(default_factory=dict)
     _checked: set[tuple[Contents, Promised, bool]] = field(default_factory=set)
     _lines: dict[Identity, set[bytes]] = field(default_factory=dict)
 
@@ -112,7 +114,9 @@ class Examination:
 
     def _collect_lines(self) -> None:
         """Every line the writer ever offered, under its name: a name is never given twice."""
-        pieces = [op[2] for op in self.story.disk.trace if op[0] == "write"]
+        of_others = self.story.others.values()
+        writes = (op[2] for op in self.story.disk.trace if op[0] == "write")
+        pieces = [data for data in writes if data not in of_others]
         # one piece may begin a line that the next ends, or stand behind half of another
         for line in (b"".join(pieces) + b"\n" + b"\n".join(pieces)).split(b"\n"):
             record = decode(line)
@@ -123,11 +127,19 @@ class Examination:
                     raise Violation(f"two records are named {record.s} {record.n}")
 
     def _look_at(self, state: State, promised: Promised, *, process_only: bool) -> None:
-        if promised.opened and self.story.journal.name not in state:
+        if promised.opened and promised.journal not in state:
             raise Violation("the journal is not there, although open_run has returned")
         journal = tuple(sorted(f for f in state.items() if f[0].endswith(_READ_BY_RECOVERY)))
-        found = self._recovered(journal, state)
-        if found.problem:
+        for path, data in self.story.others.items():
+            if state.get(path, data) != data:
+                raise Violation("a file of another run was changed")
+        found = self._recovered(journal, state, promised.journal)
+        if found.problem and promised.is_disturbed:
+            return  # somebody deleted the journal, and it may be half written again
+        # Where somebody took away the `open` event of a session that went on in a segment, the
+        # clock alone says where it belongs, and that may have been set.
+        has_no_place = found.problem == NOT_LAST and any(n == 0 for _, n in promised.taken)
+        if found.problem and not has_no_place:
             raise Violation(found.problem)
         if (journal, promised, process_only) not in self._checked:
             self._check_records(found, promised, process_only)
@@ -137,21 +149,24 @@ class Examination:
         self._check_document(state, promised, found)
         self._check_weights(state, promised, found)
         for offset, torn in promised.torn:
-            self._check_kept(state, offset, torn)
+            self._check_kept(state[promised.journal], state, offset, torn)
 
     # ---- the promises
 
     def _check_records(self, found: Found, promised: Promised, process_only: bool) -> None:
+        taken = promised.taken
         for s, n_records in promised.durable:
             for n in range(n_records):
-                if (s, n) not in found.records:
+                if (s, n) not in found.records and (s, n) not in taken:
                     raise Violation(f"record {n} of {s} is lost, although it was durable")
         if process_only:
             for s, n_records in promised.accepted:
                 for n in range(n_records):
-                    if (s, n) not in found.records:
+                    if (s, n) not in found.records and (s, n) not in taken:
                         raise Violation(f"record {n} of {s} is lost, although it was accepted")
-        if not promised.kept <= found.records.keys():
+        if not promised.said_lost <= found.missing:
+            raise Violation("records were lost at the end, and the journal does not say so")
+        if not promised.kept - taken <= found.records.keys():
             raise Violation("a record that one power loss had left is lost later")
         last: dict[str, int] = {}
         for (s, n), record in found.records.items():
@@ -179,11 +194,11 @@ class Examination:
         }
         for s, n_records in promised.accepted:
             for n in range(n_records):
-                if lines.isdisjoint(self._lines.get((s, n), ())):
+                if (s, n) not in promised.taken and lines.isdisjoint(self._lines.get((s, n), ())):
                     raise Violation(f"record {n} of {s} does not stand in a line of its own")
 
     def _check_document(self, state: State, promised: Promised, found: Found) -> None:
-        data = state.get(self.story.journal.with_suffix(".json").name)
+        data = state.get(Path(promised.journal).with_suffix(".json").name)
         if data is None:
             if promised.n_documents:
                 raise Violation("the run JSON is gone")
@@ -192,7 +207,7 @@ class Examination:
         if data not in self.story.documents[least:]:
             raise Violation("the run JSON is neither the old nor the new one")
         of = self.story.documented[self.story.documents.index(data, least)]
-        if not of <= found.records.keys():
+        if promised.opened and not of - promised.taken <= found.records.keys():
             raise Violation("the run JSON has survived, but the journal it was made of has not")
 
     def _check_weights(self, state: State, promised: Promised, found: Found) -> None:
@@ -204,22 +219,24 @@ class Examination:
         if data is not None and data not in self.story.weights:
             raise Violation("the checkpoint is neither the old nor the new one")
 
-    def _check_kept(self, state: State, offset: int, torn: bytes) -> None:
-        data = state[self.story.journal.name]
+    def _check_kept(self, data: bytes, state: State, offset: int, torn: bytes) -> None:
         aside = [data for path, data in state.items() if path.endswith(".torn")]
         if not _is_kept(torn, data[offset : offset + len(torn)], aside):
             raise Violation("the bytes that were cut off are not kept anywhere")
 
     # ---- recovery
 
-    def _recovered(self, journal: Contents, state: State) -> Found:
+    def _recovered(self, journal: Contents, state: State, name: str) -> Found:
         """What recovery finds; it depends on the journal and its segments and on nothing else."""
-        found = self._found.get(journal)
+        found = self._found.get((name, journal))
         if found is None:
             self.n_recoveries += 1
             thorough = self.n_recoveries % THOROUGH_EVERY == 0
-            found = recover(self.story, state, thorough=thorough)
-            self._found[journal] = found
+            try:
+                found = recover(self.story, state, name, thorough=thorough)
+            except eventlog.NotAJournal:
+                found = Found({}, frozenset(), REFUSED)
+            self._found[name, journal] = found
         return found
 
 
@@ -231,12 +248,13 @@ def _digest(contents: Contents) -> bytes:
     return digest.digest()
 
 
-def recover(story: Story, state: State, *, thorough: bool = True) -> Found:
+def recover(story: Story, state: State, name: str, *, thorough: bool = True) -> Found:
     """Read a state, go on writing, compact, and read, as a user does after a crash.
 
     `thorough`: compact before going on as well, and load the run JSON.
     """
-    root, journal, disk = story.disk.root, story.journal, QuietDisk(story.disk.network)
+    root, disk = story.disk.root, QuietDisk(story.disk.network)
+    journal = root / name
     if journal.name not in state:
         return Found({}, frozenset())
     put(root, state)
@@ -294,7 +312,7 @@ def _is_kept(torn: bytes, place: bytes, aside: list[bytes]) -> bool:
 
 def _problem_with_documents(journal: Path, run: eventlog.Run, thorough: bool) -> str:
     if not run.training_iterations or run.training_iterations[-1]["iter"] != AFTERWARDS:
-        return "the next session is not in the run JSON"
+        return NOT_LAST
     if thorough:
         loaded, folded = load_run(journal.with_suffix(".json")), load_run(journal)
         if not (loaded.summary == folded.summary == run.summary):

@@ -10,6 +10,7 @@ import itertools
 import queue
 import random
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +20,19 @@ from typing import Any, NamedTuple
 import pytest
 
 import eventlog
-from eventlog import appender, journal, repair, session
-from eventlog.record import decode
+from eventlog import appender, journal, record, repair, reserve, session
+from eventlog.record import decode, encode
+from eventlog.segment import encode_header, segment_name
 from tests.durability.crash_states import State, TracingDisk
+
+TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
 
 FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 """A folder in memory, if there is one: here no power is lost but in thought."""
+
+
+WALL_S = 1_795_000_000.0  # in November 2026
+RESERVE_BYTES = 2048  # in place of 4 MiB: a full disk is to take a few lines, not 23,000
 
 
 class Steps:
@@ -32,6 +40,8 @@ class Steps:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.wall = WALL_S
+        """What the wall clock is ahead of `now`: others set it, and `now` does not see that."""
         self.names = itertools.count()
         self.threading = SimpleNamespace(
             RLock=_Lock,
@@ -40,12 +50,20 @@ class Steps:
             Thread=_Thread,
         )
         self.time = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
+        self.wall_time = SimpleNamespace(
+            time_ns=self.time_ns, strftime=time.strftime, gmtime=time.gmtime
+        )
 
     def name(self, n_bytes: int) -> str:
         return f"{next(self.names):0{2 * n_bytes}x}"
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+    def time_ns(self) -> int:
+        """Half a second an event."""
+        self.now += 0.5
+        return int((self.wall + self.now) * 1e6) * 1000
 
 
 class _Lock(contextlib.nullcontext[None]):
@@ -102,20 +120,6 @@ class _Thread:
         work()
 
 
-class _Clock:
-    """Half a second an event, from a fixed time on."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-        self.us = 0
-
-    def now(self) -> str:
-        self._steps.now += 0.5
-        self.us = int(self._steps.now * 1e6)
-        minutes, seconds = divmod(self._steps.now - 1000, 60)
-        return f"2026-11-23T{int(minutes) // 60:02}:{int(minutes) % 60:02}:{seconds:09.6f}+00:00"
-
-
 class _FixedDay(datetime):
     @classmethod
     def now(cls, tz: object = None) -> datetime:
@@ -134,7 +138,9 @@ def stepwise() -> Iterator[Steps]:
             if hasattr(room, "say"):
                 patch.setattr(room, "say", _nothing)
         patch.setattr(journal, "SimpleQueue", _Queue)
-        patch.setattr(journal, "Clock", lambda: _Clock(steps))
+        patch.setattr(record, "time", steps.wall_time)
+        patch.setattr(reserve, "RESERVE_BYTES", RESERVE_BYTES)
+        patch.setattr(reserve, "LAST_BYTES", RESERVE_BYTES // 4)
         patch.setattr(secrets, "token_hex", steps.name)
         patch.setattr(secrets, "choice", lambda letters: letters[0])
         patch.setattr(session, "datetime", _FixedDay)
@@ -165,6 +171,14 @@ class Promised(NamedTuple):
     """Checkpoints whose saving has returned."""
     torn: tuple[tuple[int, bytes], ...]
     """Ends of lines that a session met, and where: they are not thrown away."""
+    journal: str
+    """The name of the journal."""
+    said_lost: frozenset[tuple[str, int]] = frozenset()
+    """Records that no disk took by the end: the journal says so."""
+    taken: frozenset[tuple[str, int]] = frozenset()
+    """Records that somebody else cut off: nobody can promise them."""
+    is_disturbed: bool = False
+    """Somebody did something to the journal, and the writer has not looked yet."""
 
 
 class Story:
@@ -182,7 +196,7 @@ class Story:
         """The records that each was made of."""
         self.weights: list[bytes] = []
         """Every checkpoint that was saved, all under one name."""
-        self.journal = root / "run.jsonl"
+        self.journal = root / f"run_{_FixedDay.now():%Y%m%d_%H%M%S}.jsonl"
         self.run: eventlog.Session | None = None
         self.torn: list[tuple[int, bytes]] = []
         self.i = 0
@@ -191,6 +205,11 @@ class Story:
         self._accepted: dict[str, int] = {}
         self._n_documents = self._n_weights = 0
         self._opened = self._sync_failed = False
+        self._is_disturbed = self._has_failed_for_good = False
+        self._said_lost: frozenset[tuple[str, int]] = frozenset()
+        self._taken: frozenset[tuple[str, int]] = frozenset()
+        self.others: dict[str, bytes] = {}
+        """Files of other runs in the folders of this one."""
         if has_fallback:
             self.disk.has_folder(root / "fallback")
 
@@ -244,7 +263,9 @@ class Story:
         of = frozenset((r.s, r.n) for r in eventlog.scan(self.journal))
         # A sync that failed for a compactor makes the next one of this file succeed for nothing,
         # until the writer hears of it and goes on in a segment: DURABILITY.md says so.
-        self.documented.append(frozenset() if self.disk.owes_an_error else of)
+        # Where no folder took that segment it stays so.
+        is_vain = self.disk.owes_an_error or self._failed_for_good
+        self.documented.append(frozenset() if is_vain else of)
         self._n_documents = len(self.documents)
 
     def sync(self, meanwhile: Callable[[], object] | None = None) -> bool:
@@ -260,13 +281,21 @@ class Story:
 
     def close(self, status: str = "completed") -> None:
         self._session.close(status)
-        assert self._session.errors == 0
-        n = self._session._journal.close_n
+        lost, n = self._session.lost, self._session._journal.close_n
+        assert self._session.errors == lost
+        assert self.disk.full or not lost
         self.logged[self._session.id, n] = ("close", {"status": status, "reason": None})
         session_id, records = self._session.id, self._session.records
         self._end()
-        if not self._sync_failed:  # close returns when everything is durable
+        if lost:
+            self._said_lost |= self._lost_at_the_end(session_id, n, lost)
+        elif not self._sync_failed:  # close returns when everything is durable
             self._durable[session_id] = records
+
+    def _lost_at_the_end(self, s: str, close_n: int, n_lost: int) -> frozenset[tuple[str, int]]:
+        """What the journal says is lost, if it had room to say so: then `close` is not."""
+        lost = frozenset((s, n) for n in range(self._accepted[s], close_n))
+        return lost if len(lost) == n_lost else frozenset()
 
     def kill(self) -> None:
         """The process dies; the kernel closes its files, nothing else happens to them."""
@@ -294,6 +323,7 @@ class Story:
     def found_after_loss(self, promised: Promised, state: State) -> None:
         """From now on all that is there stays; the rest of what was accepted may be gone."""
         self._accepted.clear()
+        self._has_failed_for_good = False
         data = state.get(self.journal.name)
         if data is None:
             assert not promised.opened
@@ -311,9 +341,119 @@ class Story:
         self._accepted.clear()
         self.torn.clear()
 
+    # ---- what others do
+
+    def step_clock(self, hours: float) -> None:
+        """Somebody sets the clock."""
+        self.steps.wall += hours * 3600
+
+    def fill(self, *, fallback: bool) -> None:
+        """Others fill the disk of the journal, or that of the fallback folder as well."""
+        root = self.disk.root
+        self.disk.full = frozenset([root, root / "fallback"] if fallback else [root])
+
+    def free(self) -> None:
+        """There is space again, and no fault any more."""
+        self.disk.full = frozenset()
+        self.disk.refuse = lambda operation, name: None
+
+    def share_the_fallback(self) -> None:
+        """Other runs have segments of the same names in it; one of them was killed writing."""
+        stem, ours = self.journal.stem, self._run_id()
+        twin = ours[:8] + "f" * 24  # an id that begins as ours does
+        next_s = f"a{next(self.steps.names) + 1:07x}"  # what a session of ours will be called
+        header = {"journal": self.journal.name, "number": 0, "first_n": 0, "t": TIME_OF_OTHERS}
+        for k, (run_id, s, name) in enumerate(
+            [
+                ("b" * 32, "b0000001", segment_name(stem, "b" * 32, "b0000001", 0)),
+                (twin, next_s, segment_name(stem, twin, next_s, 0)),
+                ("c" * 32, self._session.id, f"{stem}.{self._session.id}.0.segment"),
+            ]
+        ):
+            first = encode_header(run_id=run_id, session=s, s=f"d000000{k}", **header)
+            lines = [encode(n, s, TIME_OF_OTHERS, "note", {"of": run_id}) for n in range(3)]
+            data = b"".join([first, *lines])[: None if k else -20]
+            path = self.disk.root / "fallback" / name
+            self.disk.put_file(path, data)
+            self.disk.sync_folder(path.parent)
+            self.others[f"fallback/{name}"] = data
+
+    def disturb(self, how: str, *, amount: float = 0.5, meanwhile: int = 1) -> None:
+        """Somebody deletes, replaces, cuts or moves the journal; then the writer looks.
+
+        `amount`: how much is left of it. `meanwhile`: iterations before the writer looks, which
+        it does every second. Until it has looked, and has synced what it wrote again, nothing
+        is promised; afterwards all is but what was cut, or stood in earlier sessions only.
+        """
+        self._is_disturbed = True
+        before = self._session.records
+        size = self._size_left(amount)
+        {"delete": self._delete, "replace": self._replace, "cut": self._cut, "move": self._move}[
+            how
+        ](size)
+        self.iter(meanwhile)
+        self.turn()
+        self.journal = self._session.journal_path
+        self.free()
+        for _ in range(3):
+            self.steps.sleep(61)  # a minute after a failed segment another one is tried
+            self.turn()
+            if self.sync():
+                break
+        if how == "cut":  # a line that came before the writer looked may stand behind half of one
+            self._taken |= {(self._session.id, n) for n in range(before, before + meanwhile)}
+        self._is_disturbed = False
+
+    def _size_left(self, amount: float) -> int:
+        data = self.journal.read_bytes()
+        begin = data.index(b"\n") + 1
+        return begin + int(amount * (len(data) - begin))
+
+    def _delete(self, size: int) -> None:
+        self.disk.take_file(self.journal)
+
+    def _replace(self, size: int) -> None:
+        """By an older version of it, as `git checkout` does."""
+        data = self.journal.read_bytes()
+        size = data.rindex(b"\n", 0, size) + 1
+        self._take(data[size:], but_of=self._session.id)
+        self.disk.put_file(self.journal, data[:size])
+
+    def _cut(self, size: int) -> None:
+        data = self.journal.read_bytes()
+        self._take(data[data.rindex(b"\n", 0, size) + 1 :])
+        self.disk.cut_file(self.journal, size)
+
+    def _move(self, size: int) -> None:
+        """All files of the run get another name."""
+        stem = self.journal.stem
+        self.disk.move_files(
+            {
+                path: path.with_name(f"moved_{path.name}")
+                for folder in (self.disk.root, self.disk.root / "fallback")
+                for path in (folder.iterdir() if folder.is_dir() else ())
+                if path.name.startswith(f"{stem}.") and self.disk.relative(path) not in self.others
+            }
+        )
+        self.journal = self.journal.with_name(f"moved_{self.journal.name}")
+
+    def _take(self, data: bytes, but_of: str = "") -> None:
+        """`data` of the journal is taken away: what stands there only is lost."""
+        found = (decode(line) for line in data.split(b"\n"))
+        self._taken |= {(r.s, r.n) for r in found if r is not None and r.s != but_of}
+        self.torn.clear()
+
+    def _run_id(self) -> str:
+        return str(next(eventlog.scan(self.journal)).fields["run_id"])
+
     # ---- what it was promised
 
     def promised(self) -> Promised:
+        if self._is_disturbed:
+            documents = (self._n_documents, self._n_weights)
+            return Promised(
+                False, (), (), frozenset(), *documents, (), self.journal.name, is_disturbed=True
+            )
         if self.run is not None:
             self._durable[self.run.id] = self.run.durable_records
             self._accepted[self.run.id] = self.run._journal._appender.accepted_n
@@ -325,6 +465,9 @@ class Story:
             self._n_documents,
             self._n_weights,
             tuple(self.torn),
+            self.journal.name,
+            self._said_lost,
+            self._taken,
         )
 
     @property
@@ -339,10 +482,16 @@ class Story:
         assert self._session.errors == errors, f"a {event!r} event was not taken"
 
     def _end(self) -> None:
-        appender = self._session._journal._appender
-        self._sync_failed = appender.sync_failed or appender._has_hole
+        self._sync_failed = self._session._journal._appender.is_past_hope
+        self._has_failed_for_good = self._failed_for_good
         self.promised()
         self.run = None
+
+    @property
+    def _failed_for_good(self) -> bool:
+        """Whether a sync failed since the last power loss, and no folder took a segment."""
+        now = self.run is not None and self.run._journal._appender.sync_failed
+        return now or self._has_failed_for_good
 
     def _note_moment(self) -> None:
         self.moments.append(self.promised())
@@ -441,6 +590,76 @@ def of_a_full_disk(story: Story) -> None:
     story.compact()
 
 
+def of_an_end_on_a_full_disk(story: Story) -> None:
+    """The disk is still full when runs end: one has a fallback, one has not even that."""
+    for fallback in (False, True):
+        story.open()
+        story.iter(2)
+        story.sync()
+        story.fill(fallback=fallback)
+        story.iter(12)
+        story.eval()
+        story.turn()  # of what the disk took all is durable
+        story.close()
+        story.free()
+    story.compact()
+
+
+def of_a_shared_fallback(story: Story) -> None:
+    """Its folder has segments of other runs, and of a killed session of this one."""
+    story.open()
+    story.share_the_fallback()
+    story.iter()
+    story.fill(fallback=False)
+    story.disk.refuse = once("sync", errno.EIO)
+    story.turn()
+    story.iter()
+    story.sync()
+    story.kill()
+    story.free()
+    story.open()
+    story.iter()
+    story.fill(fallback=False)
+    story.disk.refuse = once("sync", errno.EIO)
+    story.turn()
+    story.iter()
+    story.close()
+    story.free()
+    story.compact()
+
+
+def of_other_hands(story: Story) -> None:
+    """The journal is moved, deleted, replaced and cut while the run goes on."""
+    story.open()
+    story.iter(2)
+    for how in ("move", "delete", "cut", "replace"):
+        story.disturb(how, meanwhile=how != "cut")
+        story.iter()
+    story.close()
+    story.compact()
+
+
+def of_a_clock_that_is_set(story: Story) -> None:
+    """It goes back by hours, and ahead, between events and between sessions."""
+    story.open()
+    story.iter()
+    story.step_clock(-5)
+    story.iter()
+    story.sync()
+    story.step_clock(9)
+    story.iter()
+    story.disk.refuse = once("sync", errno.EIO)
+    story.turn()
+    story.step_clock(-7)
+    story.iter()
+    story.kill()
+    story.step_clock(-50)
+    story.open()
+    story.eval()
+    story.close()
+    story.compact()
+
+
 def of_a_network_file_system(story: Story) -> None:
     """Each resumed session has a file of its own; nothing is ever cut."""
     story.disk.network = True
@@ -463,16 +682,21 @@ def of_a_network_file_system(story: Story) -> None:
 def random_story(story: Story, rng: random.Random, n_steps: int) -> None:
     """Anything that may happen to a run, in any order."""
     story.disk.network = rng.random() < 0.1
+    story.disk.can_reserve = rng.random() < 0.7
     story.open()
+    if rng.random() < 0.2:
+        story.share_the_fallback()
     for _ in range(n_steps):
         step = rng.choices(_STEPS, _WEIGHTS)[0]
-        if story.run is None and step not in ("compact", "power loss"):
-            story.disk.refuse = lambda operation, name: None
+        if story.run is None and step not in _WITHOUT_A_SESSION:
+            story.free()
             story.open(from_iter=rng.choice([None, None, rng.randint(0, story.i)]))
         _take(story, step, rng)
-    story.disk.refuse = lambda operation, name: None
+    if rng.random() < 0.8:
+        story.free()
     if story.run is not None:
         story.close()
+    story.free()
     story.compact()
 
 
@@ -488,11 +712,18 @@ _CHANCES = {
     "short write": 2,
     "refused write": 1,
     "failed sync": 1,
+    "full disk": 1,
+    "space again": 1,
+    "disturb": 1,
+    "clock": 1,
     "close": 1,
     "kill": 1,
     "power loss": 1.5,
 }
 _STEPS, _WEIGHTS = list(_CHANCES), list(_CHANCES.values())
+
+
+_WITHOUT_A_SESSION = frozenset(("compact", "power loss", "clock", "full disk", "space again"))
 
 
 def _take(story: Story, step: str, rng: random.Random) -> None:
@@ -514,6 +745,16 @@ def _take(story: Story, step: str, rng: random.Random) -> None:
         case "failed sync":
             story.disk.refuse = once("sync", errno.EIO)
             story.turn()
+        case "full disk":
+            story.fill(fallback=rng.random() < 0.4)
+        case "space again":
+            story.free()
+            story.steps.sleep(2)
+        case "disturb":
+            how = rng.choice(["delete", "replace", "cut", "move"])
+            story.disturb(how, amount=rng.random(), meanwhile=rng.randint(0, 2))
+        case "clock":
+            story.step_clock(rng.uniform(-30, 30))
         case "power loss":
             story.power_loss(rng)
         case "checkpoint" | "compact":

@@ -15,21 +15,27 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog import appender, repair
+from eventlog import appender, relocation, repair
 from eventlog import compact as compact_function
 from eventlog.appender import Appender, Goal
+from eventlog.candidates import Candidate
 from eventlog.journal import Journal
+from eventlog.reader import Reader
 from tests.durability import stories
 from tests.durability.crash_states import TracingDisk
 from tests.durability.recovery import Violation, examine
 from tests.durability.stories import (
     FAST,
     Story,
+    of_a_clock_that_is_set,
     of_a_failing_disk,
     of_a_full_disk,
     of_a_network_file_system,
     of_a_power_loss,
     of_a_run,
+    of_a_shared_fallback,
+    of_an_end_on_a_full_disk,
+    of_other_hands,
     once,
     random_story,
 )
@@ -47,6 +53,10 @@ SHARDS = 4
         (of_a_failing_disk, 40),
         (of_a_full_disk, 250),
         (of_a_network_file_system, 40),
+        (of_an_end_on_a_full_disk, 10),
+        (of_a_shared_fallback, 8),
+        (of_other_hands, 12),
+        (of_a_clock_that_is_set, 18),
     ],
 )
 def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limit, tmp_path):
@@ -380,6 +390,82 @@ def told_of_a_checkpoint_before_it_is_saved(patch):
     patch.setattr(Story, "checkpoint", wrong)
 
 
+def what_waits_at_the_end_is_forgotten(patch):
+    def wrong(appender):
+        appender._waiting.clear()
+        appender._waiting_bytes = 0
+        return True
+
+    patch.setattr(Appender, "write_end", wrong)
+
+
+def what_is_lost_at_the_end_is_not_noted(patch):
+    patch.setattr(Appender, "note_in_journal", lambda self, line: True)
+
+
+def the_note_of_what_is_lost_is_not_synced(patch):
+    patch.setattr(
+        Appender, "_has_note", property(lambda self: False, lambda self, has: None), raising=False
+    )
+
+
+def segments_of_other_runs_are_ours(patch):
+    patch.setattr(Candidate, "is_of_another_run", lambda self, run_id: False)
+    patch.setattr(Candidate, "belongs_to", lambda self, run_id: True)
+
+
+def a_segment_takes_the_name_of_another(patch):
+    """As if it were opened without O_EXCL."""
+
+    def wrong(disk, path):
+        if path.exists():
+            disk.unlink(path)
+        return open_new(disk, path)
+
+    open_new = TracingDisk.open_new
+    patch.setattr(TracingDisk, "open_new", wrong)
+    patch.setattr(
+        "eventlog.appender.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
+    )
+
+
+def a_replaced_journal_is_written_on_at_the_old_offset(patch):
+    def wrong(appender, what):
+        old, fd = appender.fd, appender.disk.open_append(appender.path)
+        appender.use(fd, appender.end[1])
+        appender.disk.close(old)
+
+    patch.setattr(relocation, "_go_on_beside", wrong)
+
+
+def a_deleted_journal_begins_anew(patch):
+    patch.setattr(relocation, "_copy", lambda old, path, appender: appender.disk.open_append(path))
+
+
+def a_cut_journal_is_written_on_in_the_same_line(patch):
+    patch.setattr(Appender, "was_cut", lambda self, size: setattr(self, "end", (self.end[0], size)))
+
+
+def a_moved_journal_begins_anew(patch):
+    """The path decides, as in a program that opens its file for each line."""
+
+    def wrong(appender):
+        old, fd = appender.fd, appender.disk.open_append(appender.path)
+        appender.use(fd, 0)
+        appender.disk.close(old)
+
+    patch.setattr(relocation, "_follow", wrong)
+
+
+def records_are_read_by_their_time(patch):
+    read_on = Reader.read_on
+    patch.setattr(
+        Reader,
+        "read_on",
+        lambda self, **how: iter(sorted(read_on(self, **how), key=lambda record: record.t)),
+    )
+
+
 LOST = "although it was durable"
 NOT_KEPT = "not kept anywhere"
 NOT_WHOLE = "neither the old nor the new one|not complete"
@@ -413,6 +499,16 @@ WRONG = [
     (replace_in_place, of_a_run, NOT_WHOLE),
     (the_run_json_does_not_wait_for_the_journal, of_a_run, "it was made of has not"),
     (told_of_a_checkpoint_before_it_is_saved, of_a_run, "not complete"),
+    (what_waits_at_the_end_is_forgotten, of_an_end_on_a_full_disk, LOST),
+    (what_is_lost_at_the_end_is_not_noted, of_an_end_on_a_full_disk, "does not say so"),
+    (the_note_of_what_is_lost_is_not_synced, of_an_end_on_a_full_disk, "does not say so"),
+    (segments_of_other_runs_are_ours, of_a_shared_fallback, "was never written"),
+    (a_segment_takes_the_name_of_another, of_a_shared_fallback, "of another run was changed"),
+    (a_replaced_journal_is_written_on_at_the_old_offset, of_other_hands, "although it was"),
+    (a_deleted_journal_begins_anew, of_other_hands, "although it was|is not there"),
+    (a_cut_journal_is_written_on_in_the_same_line, of_other_hands, NOT_A_LINE),
+    (a_moved_journal_begins_anew, of_other_hands, "although it was"),
+    (records_are_read_by_their_time, of_a_clock_that_is_set, "changed what was there"),
 ]
 
 
@@ -434,7 +530,9 @@ def test_a_recorded_disk_is_told_of_every_call_that_changes_a_file(tmp_path):
         (state, *_) = story.disk.world().states(1, random.Random(SEED))
 
     assert state == {
-        str(path.relative_to(tmp_path)): path.read_bytes()
+        str(path.relative_to(tmp_path)): (
+            os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        )
         for path in tmp_path.rglob("*")
         if path.is_file()
     }

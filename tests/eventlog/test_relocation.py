@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 import eventlog
+from eventlog.disk import Disk
 
 
 @pytest.fixture
@@ -103,6 +104,80 @@ def test_a_journal_that_was_replaced_is_still_locked(run):
         run.log("note", text="wait")
 
     assert eventlog.is_locked(run.journal_path)
+
+
+def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_path):
+    """The file that took its place is what the writer follows from then on."""
+    replaced_by_rename(run.journal_path)
+    run._journal._appender.check_place()
+    os.rename(tmp_path / "out", tmp_path / "old")
+    go_on(run)
+
+    assert run.journal_path.parent == tmp_path / "old"
+    assert not (tmp_path / "out").exists()
+    assert iterations(run.journal_path) == list(range(20))
+
+
+class Fails(Disk):
+    """A disk whose next syncs of files fail, and which then has lost what they were to keep."""
+
+    n_failures = 0
+
+    def sync_data(self, fd):
+        if self.n_failures:
+            self.n_failures -= 1
+            raise OSError(5, "lost pages")
+        super().sync_data(fd)
+
+
+def test_a_journal_that_its_session_has_left_and_an_older_one_replaces_loses_no_event(tmp_path):
+    disk = Fails()
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    disk.n_failures = 1
+    run.log_iter(10, 1.0)
+    assert run.sync()
+    assert run._journal._appender.path != run.journal_path
+    replaced_by_an_older_one(run.journal_path)
+    run._journal._appender.check_place()
+    run.log_iter(11, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(12))
+
+
+def test_what_a_segment_has_again_is_written_once_more_when_its_first_sync_fails(tmp_path):
+    """What the replaced file held was durable; the segment that has it now is not yet."""
+    disk = Fails()
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    replaced_by_an_older_one(run.journal_path)
+    run._journal._appender.check_place()
+    disk.n_failures = 1
+    run.log_iter(10, 1.0)
+    assert run.sync()
+    (failed,) = run.journal_path.parent.glob("*.0.segment")
+    run.close()
+    failed.unlink()
+
+    assert iterations(run.journal_path) == list(range(11))
+
+
+def test_a_clock_that_goes_back_does_not_keep_the_descriptor_from_being_checked(tmp_path):
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, sync_interval_s=60)
+    appender = run._journal._appender
+    appender._check_at_us += 3 * 3600 * 1_000_000  # as after a clock step of three hours
+    with open(tmp_path / "mine", "wb") as file:
+        os.dup2(file.fileno(), appender.fd)
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert (tmp_path / "mine").read_bytes() == b""
+    assert iterations(run.journal_path) == [0]
 
 
 def test_somebody_elses_file_at_the_journals_path_is_left_alone(run):
@@ -210,9 +285,8 @@ def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
 
 def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
     """It goes on in a segment; then the folder with all that is durable is deleted."""
-    from eventlog.disk import Disk
 
-    class Fails(Disk):
+    class Breaks(Disk):
         broken = False
 
         def sync_data(self, fd):
@@ -220,7 +294,7 @@ def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
                 raise OSError(5, "lost pages")
             super().sync_data(fd)
 
-    disk = Fails()
+    disk = Breaks()
     run = eventlog.open_run(
         tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
     )
@@ -254,6 +328,28 @@ def test_a_replaced_journal_and_no_room_for_a_segment_is_counted_and_said(tmp_pa
 
     assert run.lost > 490
     assert capsys.readouterr().err.count("no folder takes a segment") == 1
+
+
+def test_a_journal_that_is_written_again_when_there_is_room_is_not_said_to_be_lost(tmp_path):
+    from tests.disks import RefusingDisk
+
+    full = False
+    disk = RefusingDisk(
+        lambda operation, n: 28 if full and operation in ("create", "open") else None
+    )
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    run.log_iter(0, 1.0)
+    full = True
+    run.journal_path.unlink()
+    run._journal._appender.check_place()
+    full = False
+    run.log_iter(1, 1.0)
+    run.close()
+
+    assert run.lost == 0
+    assert iterations(run.journal_path) == [0, 1]
 
 
 def test_a_compactor_that_lost_its_pipe_does_not_leave_the_run_json_behind(tmp_path):
