@@ -539,7 +539,7 @@ class Appender:
         except OSError as error:
             if not is_of_a_call(error):
                 raise
-            return False
+            return error.errno != errno.EBADF  # a disk that fails is no closed descriptor
 
     def check_place(self) -> None:
         """Look whether the file is where it was opened; go on elsewhere if it is not."""

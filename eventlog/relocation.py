@@ -5,6 +5,7 @@ place, programs close all descriptors. The events are not lost by any of these: 
 held is still readable by its descriptor, and is written where readers look for it.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from enum import Enum
@@ -16,6 +17,8 @@ from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.record import MAX_LINE_BYTES, decode
 
 COPY_BYTES = 1 << 20
+_MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+"""What a file system says of a path at which nothing is; anything else is a failure of its own."""
 
 
 class Writer(Protocol):
@@ -58,6 +61,7 @@ class Place(Enum):
     DELETED = "at no path, and nothing is at its own"
     REPLACED = "at no path; another file is at its own"
     CLOSED = "its descriptor was closed, or is another file's"
+    UNKNOWN = "the disk fails, and does not say"
 
 
 def check_place(appender: Writer) -> None:
@@ -116,10 +120,17 @@ def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
     except OSError as error:
         if not is_of_a_call(error):
             raise
-        return Place.CLOSED
+        return Place.CLOSED if error.errno == errno.EBADF else Place.UNKNOWN
     if (status.st_dev, status.st_ino) != identity:
         return Place.CLOSED
-    at_path = _identity_at(path, disk)
+    try:
+        at_path = disk.identity(path)
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        if error.errno not in _MISSING:
+            return Place.UNKNOWN
+        at_path = None
     if at_path == identity:
         return Place.HERE
     if status.st_nlink > 0:

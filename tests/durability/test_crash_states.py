@@ -48,11 +48,11 @@ SHARDS = 4
 @pytest.mark.parametrize(
     ("tell", "limit"),
     [
-        (of_a_run, 3000),
-        (of_a_power_loss, 1500),
-        (of_a_failing_disk, 40),
-        (of_a_full_disk, 250),
-        (of_a_network_file_system, 40),
+        (of_a_run, 2000),
+        (of_a_power_loss, 1000),
+        (of_a_failing_disk, 15),
+        (of_a_full_disk, 100),
+        (of_a_network_file_system, 20),
         (of_an_end_on_a_full_disk, 10),
         (of_a_shared_fallback, 8),
         (of_other_hands, 12),
@@ -519,7 +519,7 @@ def test_a_protocol_that_is_wrong_is_caught(wrong, tell, words, tmp_path, monkey
     wrong(monkeypatch)
 
     with pytest.raises(Violation, match=words):
-        examine(tell, tmp_path, limit=100, limit_of_a_file=24, rng=random.Random(SEED))
+        examine(tell, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
 
 
 def test_a_recorded_disk_is_told_of_every_call_that_changes_a_file(tmp_path):

@@ -1,5 +1,6 @@
 """A journal that is moved, deleted, replaced, cut or closed under its writer keeps its events."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 import eventlog
+from eventlog import relocation
 from eventlog.disk import Disk
 
 
@@ -228,6 +230,27 @@ print(len(eventlog.load_run(run.journal_path).training_iterations))
 
     assert done.stdout == "200\n", done.stderr
     assert {path.read_text() for path in tmp_path.glob("mine*")} == {"mine"}
+
+
+@pytest.mark.parametrize("call", ["fstat", "stat"])
+def test_a_disk_that_fails_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
+    run, monkeypatch, capsys, call
+):
+    appender = run._journal._appender
+    before = appender.fd, appender.path
+    works = getattr(os, call)
+
+    def fails(file, **named):
+        if file in before:
+            raise OSError(errno.EIO, "Input/output error")
+        return works(file, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relocation.os, call, fails)
+        appender.check_place()
+
+    assert (appender.fd, appender.path) == before
+    assert capsys.readouterr().err == ""
 
 
 def test_a_descriptor_number_that_is_taken_over_is_given_up(tmp_path):
