@@ -375,7 +375,9 @@ for fails in (False, True):
         [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL, timeout=60
     )
 
-    runs = sorted((tmp_path / "children").glob("*.jsonl"), key=lambda path: len(path.name))
+    runs = sorted(
+        (tmp_path / "children").glob("*.jsonl"), key=lambda path: (len(path.name), path.name)
+    )
     assert [eventlog.load_run(path).status for path in runs] == ["completed", "failed"]
 
 
@@ -524,8 +526,9 @@ def train():
 passed, raised = 0, 300
 for k in range(raised):
     signal.signal(signal.SIGALRM, watchdog)
-    signal.setitimer(signal.ITIMER_REAL, .0005 + k / 2e6)
-    try: train()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, .0005 + k / 2e6)
+        train()
     except (TimeoutError, Slow): passed += 1
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 run.finish(); print(passed, run.errors)
