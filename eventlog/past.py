@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from eventlog.blocks import check_is_file
 from eventlog.errors import EventlogError
+from eventlog.given import shown
+from eventlog.interruption import is_interruption
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
 from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode
@@ -128,14 +130,24 @@ def next_step(past: Run) -> int:
 
 
 def at_step(source: Fork) -> tuple[str, int | None]:
-    """`ID?_step=N` or a pair, as id or path and step."""
-    if isinstance(source, tuple | list):
-        which, step = source
-        return os.fspath(which), int(step)
-    which, _, at = os.fspath(source).partition("?_step=")
+    """`ID?_step=N` or a pair, as id or path and step.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if isinstance(source, tuple | list):
+            which, step = source
+            return os.fsdecode(which), int(step)
+        which, _, at = os.fsdecode(source).partition("?_step=")
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        words = f"{shown(source)}: no run; an id, a path, either with ?_step=200, or a pair"
+        raise ValueError(words) from None
     if not at:
         return which, None
     try:
         return which, int(at)
     except ValueError:
-        raise ValueError(f"{source}: no step; as in {which}?_step=200") from None
+        raise ValueError(f"{shown(source)}: no step; as in {which}?_step=200") from None

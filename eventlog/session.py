@@ -35,7 +35,7 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, text_of
+from eventlog.record import FORMAT, text_of, unique
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -341,13 +341,15 @@ def as_dict(config: Any) -> dict[str, Any]:
         if is_interruption(error):
             raise
         return {"config": f"<{type(config).__name__}: {described(error)}>"}
-    for name in names:
+    tried: dict[str, int] = {}
+    for key in names:
+        name = unique(text_of(key), tried, found)
         try:
-            found[text_of(name)] = config[name]
+            found[name] = config[key]
         except Exception as error:
             if is_interruption(error):
                 raise
-            found[text_of(name)] = f"<{described(error)}>"
+            found[name] = f"<{described(error)}>"
     return found
 
 

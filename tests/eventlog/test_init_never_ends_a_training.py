@@ -175,3 +175,72 @@ def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it(
     with pytest.raises(NotImplementedError) as caught:
         raises()
     assert not is_interruption(caught.value)
+
+
+# ---- arguments of the wrong kind
+
+
+class Strange:
+    """Has no words, no truth, and is equal to nothing without an error."""
+
+    def __repr__(self):
+        raise ValueError("no words")
+
+    __str__ = __bool__ = __repr__
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        raise ValueError("not compared")
+
+
+STRANGE = [5, 0.5, float("nan"), b"\xff\0", "a\0b", "a\ud800b", [1], {"a": 1}, print, Strange()]
+SETTINGS = (
+    "project name config tags group job_type notes id mode dir fallback reinit durability "
+    "save_interval another"
+)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.split())
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
+    tmp_path, monkeypatch, setting, value
+):
+    monkeypatch.chdir(tmp_path)
+
+    with eventlog.init(**{"save_interval": 0, setting: value}) as run:
+        run.log({"loss": 1.0})
+
+    assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0]
+
+
+@pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
+def test_a_setting_that_is_replaced_is_named_on_stderr(tmp_path, monkeypatch, capsys, setting):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eventlog.standin._said", set())
+
+    eventlog.init(**{"save_interval": 0, setting: Strange()}).finish()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{setting}=<Strange: ValueError>" in line
+    assert "used instead" in line
+
+
+@pytest.mark.parametrize("setting", ["resume", "rewind_to", "resume_from", "fork_from"])
+@pytest.mark.parametrize("value", [5.5, [1], Strange()], ids=["float", "list", "strange"])
+def test_a_run_to_go_on_with_that_is_none_is_refused_in_one_line(tmp_path, setting, value):
+    with pytest.raises(ValueError, match=r"\A.+\Z") as refusal:
+        eventlog.init(dir=tmp_path, **{setting: value})
+
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_config_key_that_is_no_text_becomes_its_text_at_any_depth(tmp_path):
+    config = {5: "a", (1, 2): "b", "deep": {Strange(): "c", None: [{0.5: "d"}]}}
+    with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
+        pass
+
+    assert eventlog.load_run(run.journal_path).config == {
+        "5": "a",
+        "(1, 2)": "b",
+        "deep": {"<Strange: ValueError>": "c", "None": [{"0.5": "d"}]},
+    }
