@@ -244,3 +244,25 @@ def test_a_config_key_that_is_no_text_becomes_its_text_at_any_depth(tmp_path):
         "(1, 2)": "b",
         "deep": {"<Strange: ValueError>": "c", "None": [{"0.5": "d"}]},
     }
+
+
+class Same:
+    def __str__(self):
+        return "same"
+
+
+@pytest.mark.parametrize("where", ["log", "config", "deep"])
+def test_thousands_of_keys_with_one_text_each_keep_their_value_under_a_short_name(tmp_path, where):
+    values = {Same(): k for k in range(3000)}
+    with eventlog.init(dir=tmp_path, config={"lr": 1}, save_interval=0) as run:
+        if where == "log":
+            run.log(values)
+        else:
+            run.config.update(values if where == "config" else {"deep": values})
+
+    found = eventlog.load_run(run.journal_path)
+    row = {"log": found.metrics[:1], "config": [found.config]}.get(where) or [found.config["deep"]]
+    kept = {name: value for name, value in row[0].items() if name.startswith("same")}
+    assert list(kept)[:3] == ["same", "same_", "same_2"]
+    assert sorted(kept.values()) == list(range(3000))
+    assert max(map(len, kept)) == len("same_2999")
