@@ -13,7 +13,7 @@ from eventlog.given import shown
 from eventlog.interruption import is_interruption
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
-from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode
+from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
 from eventlog.run import Run
 from eventlog.session import Session
 
@@ -51,7 +51,8 @@ def journal_to_resume(
 
 def find_journal(folder: Path, *, id: str | None = None, name: str | None = None) -> Path | None:
     """The journal in `folder` that was begun last, of those of an id or a name."""
-    kept = None if name is None else name.replace(os.sep, "_").replace("\0", "_")
+    id = None if id is None else text_of(id)  # as the journal has it
+    kept = None if name is None else text_of(name).replace(os.sep, "_").replace("\0", "_")
     wanted = None if kept is None else re.compile(re.escape(kept) + _STAMP, re.DOTALL)
     found: list[tuple[str, Path]] = []
     for path in folder.glob(f"*{JOURNAL_SUFFIX}"):

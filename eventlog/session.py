@@ -106,7 +106,7 @@ def open_run(
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)
             disk.sync_dir(out_dir.parent)
-        name = (run_name or "run").replace(os.sep, "_").replace("\0", "_")
+        name = text_of(run_name or "run").replace(os.sep, "_").replace("\0", "_")
         name_in_file = _shortened(name)
         path = _new_journal(out_dir, name_in_file, disk)
         opening |= {

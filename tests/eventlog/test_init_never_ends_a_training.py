@@ -10,6 +10,7 @@ import torch
 
 import eventlog
 from eventlog.interruption import is_interruption
+from eventlog.past import find_journal
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +212,24 @@ def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
         run.log({"loss": 1.0})
 
     assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0]
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "a/b\udcff", "a\0b\ud800" * 60])
+@pytest.mark.parametrize("known_by", ["name", "id"])
+@pytest.mark.parametrize("begun_by", ["init", "open_run"])
+def test_a_run_called_by_a_lone_surrogate_is_found_again(tmp_path, text, known_by, begun_by):
+    begin = {
+        "init": lambda: eventlog.init(dir=tmp_path, save_interval=0, **{known_by: text}),
+        "open_run": lambda: eventlog.open_run(
+            tmp_path, save_interval=0, **{f"run_{known_by}": text}
+        ),
+    }[begun_by]
+    with begin() as run:
+        first = run.journal_path
+
+    with eventlog.init(dir=tmp_path, resume="must", save_interval=0, **{known_by: text}) as run:
+        assert run.journal_path == first
+    assert find_journal(tmp_path, **{known_by: text}) == first
 
 
 @pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
