@@ -22,6 +22,7 @@ from eventlog.reader import Reader
 from eventlog.reserve import RESERVE_BYTES
 from eventlog.segment import segment_name
 from tests.disks import RecordingDisk, RefusingDisk
+from tests.steps import lines_run
 
 
 def opened(path, **more):
@@ -246,6 +247,26 @@ def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_pa
     assert kept == list(range(200 - len(kept), 200))
     assert gap.fields["dropped"] == 200 - len(kept) == sum(d.lost for d in defects)
     assert "eval" in [r.event for r in records]
+
+
+@pytest.mark.parametrize("event", ["eval", "iter"])
+def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
+    tmp_path, monkeypatch, event
+):
+    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+    full = False
+    disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    full = True
+    steps = []
+    for _ in range(2):
+        for i in range(500):
+            journal.append("eval", {"iter": i})
+        steps.append(min(lines_run(lambda: journal.append(event, {"iter": 1})) for _ in range(5)))
+    full = False
+    journal.close({})
+
+    assert steps[0] == steps[1]
 
 
 class FailingDisk(RecordingDisk):
