@@ -126,7 +126,8 @@ class Appender:
         self._fd_for_notes = fd
         self._torn = torn  # the file ends inside a line: the next write begins with LF
         self._new_name = False
-        self._new_asides: list[Path] = []
+        self._new_asides: list[Path] = []  # to be synced
+        self._durable_asides: set[Path] = set()
         self._has_hole = False
         self._is_shared = False
         self._is_moving = False
@@ -377,8 +378,12 @@ class Appender:
 
     def _write_asides(self, entry: Entry, folder: Path) -> None:
         for aside in entry[3]:
+            path = folder / aside.name
             if aside.write(folder, self.disk):
-                self._new_asides.append(folder / aside.name)
+                self._durable_asides.discard(path)
+                self._new_asides.append(path)
+            elif path not in self._durable_asides and path not in self._new_asides:
+                self._new_asides.append(path)  # of an earlier session, which may have been killed
 
     # ---- durability
 
@@ -398,7 +403,10 @@ class Appender:
         if goal.fd != self.fd:
             return  # the file was given up meanwhile: its lines are in the segment, unsynced
         self._new_name = self._new_name and goal.folder is None
-        self._new_asides = [path for path in self._new_asides if path not in goal.asides]
+        for path in goal.asides:
+            with ignoring(ValueError):  # two threads may have synced the same
+                self._new_asides.remove(path)
+        self._durable_asides.update({*goal.asides} - {*self._new_asides})
         if self._has_hole:
             return  # what no file that was synced has cannot be called durable any more
         self.durable_n = max(self.durable_n, goal.n)
