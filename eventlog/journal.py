@@ -111,21 +111,32 @@ class Journal:
         """Called in a forked child whose parent is gone: so many events were ignored."""
         self._descriptors: list[int] = []
         self._appender: Appender | None = None
-        _LIVE.add(self)
-        try:
-            self._open(path, opening, fallback)
-        except BaseException:
-            with _OPENING:
-                for fd in dict.fromkeys(self._descriptors):
-                    with contextlib.suppress(OSError):
-                        disk.close(fd)
-                _LIVE.discard(self)
-            self._counter.close()
-            raise
         self._thread = threading.Thread(
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
-        self._thread.start()
+        _LIVE.add(self)
+        try:
+            self._open(path, opening, fallback)
+            self._thread.start()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """It could not begin: nothing that was opened stays open."""
+        self._closed = True
+        if self._thread.is_alive():  # the exception came when it had begun
+            self._wake.put(None)
+            self._thread.join(CLOSE_PATIENCE_S)
+        descriptors = list(self._descriptors)
+        if self._appender is not None:
+            descriptors += self._appender.descriptors
+        with _OPENING:
+            for fd in dict.fromkeys(descriptors):
+                with contextlib.suppress(OSError):
+                    self._disk.close(fd)
+            _LIVE.discard(self)
+        self._counter.close()
 
     def _open(self, path: Path, opening: dict[str, Any], fallback: Path | None) -> None:
         disk = self._disk
@@ -176,9 +187,6 @@ class Journal:
             else:
                 disk.sync_dir(path.parent)
                 appender.reached(goal)
-        except BaseException:
-            self._descriptors += self._appender.descriptors if self._appender is not None else []
-            raise
         finally:
             self._say_messages()
 

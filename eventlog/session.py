@@ -136,9 +136,13 @@ def open_run(
         fallback=None if fallback is None else Path(os.path.abspath(fallback)),
         disk=disk,
     )
-    return Session(
-        journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
-    )
+    try:
+        return Session(
+            journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
+        )
+    except BaseException as error:  # nobody has the session: nobody else would let go of the files
+        journal_file.close({"status": "failed", "reason": described(error)})
+        raise
 
 
 class Session:

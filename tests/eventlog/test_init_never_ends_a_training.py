@@ -1,8 +1,12 @@
 """A failing disk or a strange config costs the log, not the training."""
 
 import copy
+import errno
 import io
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -146,8 +150,6 @@ def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
 
 def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path):
     """Another thread held the run's lock when the process forked: in the child nobody frees it."""
-    import os
-
     run = eventlog.init(dir=tmp_path, save_interval=0)
     is_held, is_over = threading.Event(), threading.Event()
 
@@ -285,3 +287,64 @@ def test_thousands_of_keys_with_one_text_each_keep_their_value_under_a_short_nam
     assert list(kept)[:3] == ["same", "same_", "same_2"]
     assert sorted(kept.values()) == list(range(3000))
     assert max(map(len, kept)) == len("same_2999")
+
+
+# ---- a process that has no descriptor or thread left
+
+FEW_DESCRIPTORS = """
+import os, resource, sys, threading, eventlog
+eventlog.init(dir="first").finish()
+begin = set(os.listdir("/proc/self/fd"))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+for _ in range(int(sys.argv[1])): os.close(held.pop())
+run = eventlog.init(dir="few"); run.log({"loss": 1.0})
+has_journal = run.journal_path is not None
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+for fd in held: os.close(fd)
+run.finish()
+left = [os.readlink(f"/proc/self/fd/{fd}") for fd in set(os.listdir("/proc/self/fd")) - begin
+        if os.path.exists(f"/proc/self/fd/{fd}")]
+print(left, has_journal)
+"""
+
+
+@pytest.mark.parametrize("spare", [0, 2, 3, 5])
+def test_init_with_few_descriptors_leaves_none_open_and_three_are_enough(tmp_path, spare):
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS, str(spare)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout == f"[] {spare >= 3}\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["journal-sync", "journal-compactor"])
+def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypatch, name):
+    start = threading.Thread.start
+
+    def refuses(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def no_process(*given, **named):
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    monkeypatch.setattr("eventlog.compactor.start_follower", no_process)
+    begin = os.listdir("/proc/self/fd")
+    run = eventlog.init(dir=tmp_path)
+    run.log({"loss": 1.0})
+    run.finish()
+
+    assert os.listdir("/proc/self/fd") == begin
+    assert not [path for path in tmp_path.rglob("*.jsonl") if eventlog.is_locked(path)]
+    assert (run.journal_path is not None) == (name == "journal-compactor")
