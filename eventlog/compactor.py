@@ -15,6 +15,7 @@ from eventlog.interruption import is_interruption
 from eventlog.journal import say
 
 PATIENCE_S = 60.0
+SAY_AFTER_S = 3.0  # of a wait, that there is one
 _NEVER_CLOSED: list[IO[bytes]] = []
 
 
@@ -61,14 +62,26 @@ class Compactor:
             return
         _LIVE.discard(self)
         is_told = self._let_go()  # else it took a closed pipe for our end, and left before it
-        done = False
+        has_ended = self._has_ended(SAY_AFTER_S)
+        who = f"the compactor (process {self._process.pid})" if self._process else "the compactor"
+        if not has_ended:
+            say(f"{journal}: closed; waits for {who}, {PATIENCE_S:.0f} s at most")
+            has_ended = self._has_ended(PATIENCE_S - SAY_AFTER_S)
+        if not has_ended:
+            say(f"{journal}: {who} has not ended; the run JSON is written without it")
+        if not (has_ended and is_told and self._process and self._process.returncode == 0):
+            compact(journal)
+
+    def _has_ended(self, timeout_s: float) -> bool:
+        """Whether it ends within the time."""
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                done = self._process.wait(PATIENCE_S) == 0 and is_told
-        elif self._thread is not None:
-            self._thread.join(PATIENCE_S)
-        if not done:
-            compact(journal)
+                self._process.wait(timeout_s)
+            return self._process.returncode is not None
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
+        return True
 
     def let_go_in_child(self) -> None:
         """A forked data loader must not keep the pipe open after the writer died."""

@@ -45,6 +45,7 @@ from eventlog.text import print_lines, printable
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
+SAY_AFTER_S = 3.0  # of a wait for the disk, that there is one
 MESSAGE_MAX = 900  # characters: so much a pipe takes at once that takes anything
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # fields of so many bytes fit in a line for sure
 TICK_S = 1.0  # between two looks at the files, where no interval is asked for
@@ -452,7 +453,7 @@ class Journal:
                 self._writer.settle()
                 self._writer.check_place()  # all may be durable: then no sync looks
         if self._durability != "never" and not self._writer.n_waiting:
-            self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
+            self._sync_before_end()
         is_nested = self._is_nested
         with self._lock:
             if not self._closed:
@@ -475,6 +476,13 @@ class Journal:
             self._counter.close()
             self._is_released = True
         self._say_messages()
+
+    def _sync_before_end(self) -> None:
+        """So that the last line says what is durable."""
+        if not self.sync(SAY_AFTER_S) and not self._writer.is_past_hope:
+            most_s = f"{CLOSE_PATIENCE_S:.0f} s at most"
+            say(f"{self.path}: to be closed; waits for the disk to confirm all events, {most_s}")
+            self.sync(CLOSE_PATIENCE_S / 2 - SAY_AFTER_S)
 
     def _append_end(self, encoded: bytes) -> None:
         appender = self._writer

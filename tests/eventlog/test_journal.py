@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -737,3 +738,30 @@ def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
     records, defects = records_of(journal.path)
     assert defects == []
     assert [r.n for r in records] == list(range(2002))
+
+
+def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("eventlog.journal.SAY_AFTER_S", 0.05)
+    is_said = threading.Event()
+    disk = HeldDisk(is_said)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    disk.is_held = True
+    monkeypatch.setattr("eventlog.journal.say", lambda words: (print(words), is_said.set()))
+
+    journal.append("iter", {"iter": 0})
+    journal.close({})
+
+    assert "waits for the disk to confirm all events, 30 s at most" in capsys.readouterr().out
+    assert journal.durable_n == journal.n
+
+
+class HeldDisk(eventlog.disk.Disk):
+    """Confirms nothing before an event."""
+
+    def __init__(self, until):
+        self.until, self.is_held = until, False
+
+    def sync_data(self, fd):
+        if self.is_held:
+            self.until.wait(60)
+        super().sync_data(fd)
