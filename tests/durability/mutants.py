@@ -239,8 +239,8 @@ MUTANTS = [
     Mutant(
         "the clock decides where a session belongs",
         "order.py",
-        "    while at < len(order) and _is_smaller(order[at], start):\n        at += 1\n",
-        "    while at < len(order) and order[at].t < start.t:\n        at += 1\n",
+        "            lambda other: not _is_smaller(other, start),\n",
+        "            lambda other: other.t >= start.t,\n",
         SEGMENTS,
     ),
     Mutant(
