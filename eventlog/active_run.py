@@ -20,7 +20,7 @@ from eventlog import exit_code
 from eventlog.exit_code import exit_status
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
-from eventlog.record import RESERVED, text_of
+from eventlog.record import RESERVED, text_of, unique
 from eventlog.run import Run
 from eventlog.session import Session, as_dict, at_end_of_child, described
 from eventlog.standin import attribute, say_once
@@ -341,15 +341,16 @@ class JournaledDict(MutableMapping[str, Any]):
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
     """Values by dotted names, tensors of one number as numbers; no name is one of the journal's."""
     found: dict[str, Any] = {}
+    tried: dict[str, int] = {}
 
     def put(values: Mapping[Any, Any], prefix: str, depth: int) -> None:
         for key, value in values.items():
-            name = f"{prefix}{key}"
+            name = f"{prefix}{key if type(key) is str else text_of(key)}"
             if isinstance(value, Mapping) and value and depth < _FLAT_DEPTH:
                 put(value, f"{name}.", depth + 1)
                 continue
-            while name in _OWN_NAMES or name in found:
-                name += "_"
+            if name in _OWN_NAMES or name in found:
+                name = unique(name, tried, _OWN_NAMES, found)
             found[name] = _number(value)
 
     if not isinstance(data, Mapping):

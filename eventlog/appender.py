@@ -35,6 +35,8 @@ from eventlog.record import Clock, decode, seal
 from eventlog.relocation import COPY_BYTES, check_place
 from eventlog.reserve import Reserve
 from eventlog.segment import SEGMENT_SUFFIX, segment_name
+from eventlog.waiting import Entry, Waiting
+from eventlog.waiting import size_of as _size
 
 __all__ = ["SEGMENT_SUFFIX", "Appender", "Entry", "Goal", "Move"]
 
@@ -45,12 +47,6 @@ EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk tak
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
 MAX_SEGMENTS = 100  # of one session: a disk that fails this often has no more to give
-
-
-Entry = tuple[int, bytes, bool, tuple[Aside, ...]]
-"""A record on its way to the disk: its number, its line, whether it may be dropped if it must wait
-too long, and what the line has no room for: files that are written before it. A plain tuple: a
-named one takes 0.1 µs longer to make."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,8 @@ class Appender:
         self._fd_for_notes = fd
         self._torn = torn  # the file ends inside a line: the next write begins with LF
         self._new_name = False
-        self._new_asides: list[Path] = []
+        self._new_asides: list[Path] = []  # to be synced
+        self._durable_asides: set[Path] = set()
         self._has_hole = False
         self._has_note = False  # the file has a line that no sync covers and no number counts
         self._is_rewritten = False  # what the file begins with was durable before, elsewhere
@@ -140,8 +137,7 @@ class Appender:
         self._is_moving = False
         self.is_ending = False
         self._move_again_at = 0.0
-        self._waiting: deque[Entry] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Waiting()
         self._unsynced: deque[Entry] = deque()
         self._unsynced_bytes = 0
         self._retry_at = self._warn_again_at = self._segment_again_at = 0.0
@@ -198,7 +194,8 @@ class Appender:
         if not 0 <= self._check_at_us - clock.us <= CHECK_EVERY_US:  # somebody may set the clock
             self._check_descriptor(clock.us)
             end, remember = (n + 1, self.end[1] + size_bytes), self._unsynced.append
-        if self._waiting or self._torn or self._reserve.is_full or asides:
+        waiting = self._waiting
+        if waiting.kept or waiting.expendable or self._torn or self._reserve.is_full or asides:
             self._wait(entry)
             if time.monotonic() >= self._retry_at:
                 self.write_waiting()
@@ -266,16 +263,18 @@ class Appender:
         if self._reserve.is_full and not self._reserve.take(self.fd, self.end[1]):
             self._refused(None)
             return
-        while self._waiting:
-            entry = self._waiting[0]
+        while (entry := self._waiting.first) is not None:
             if entry[0] < self.end[0]:
                 self._forget_accepted()
                 continue
-            data = b"\n" + entry[1] if self._torn else entry[1]
-            end = (entry[0] + 1, self.end[1] + len(data))
-            fd = self.fd
             try:
                 self._write_asides(entry, self.path.parent)
+                data = b"\n" + entry[1] if self._torn else entry[1]
+                size_bytes = len(data)
+                if entry[0] < self.end[0]:
+                    continue  # a signal handler that appended has written it meanwhile
+                end = (entry[0] + 1, self.end[1] + size_bytes)
+                fd = self.fd
                 if self.writing is None:
                     self.writing = entry
                 if self.writing is not entry:
@@ -290,7 +289,7 @@ class Appender:
                 return
             if self.writing is not entry:
                 continue
-            if n_bytes < len(data):
+            if n_bytes < size_bytes:
                 self._took_a_part(n_bytes)
                 self.writing = None
                 self._refused(None)
@@ -303,7 +302,7 @@ class Appender:
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""
-        if self._waiting and time.monotonic() >= self._retry_at:
+        if len(self._waiting) and time.monotonic() >= self._retry_at:
             self.write_waiting()
 
     @property
@@ -342,16 +341,14 @@ class Appender:
 
     def _forget_accepted(self) -> None:
         """What is written does not wait any more."""
-        while self._waiting and self._waiting[0][0] < self.end[0]:
-            self._waiting_bytes -= _size(self._waiting.popleft())
+        self._waiting.forget_before(self.end[0])
 
     def _wait(self, entry: Entry) -> None:
-        if entry[0] >= self.end[0] and not (self._waiting and self._waiting[-1][0] >= entry[0]):
-            self._waiting.append(entry)
-            self._waiting_bytes += _size(entry)
+        if entry[0] >= self.end[0]:
+            self._waiting.add(entry)
         if self.writing is entry:
             self.writing = None
-        if self._waiting_bytes > WAITING_MAX_BYTES and not self._go_on_elsewhere():
+        if self._waiting.n_bytes > WAITING_MAX_BYTES and not self._go_on_elsewhere():
             self._drop()
 
     def _go_on_elsewhere(self) -> bool:
@@ -364,12 +361,7 @@ class Appender:
 
     def _drop(self) -> None:
         """Make room: the oldest iterations go, never anything else."""
-        while self._waiting_bytes > WAITING_MAX_BYTES:
-            at = next((i for i, entry in enumerate(self._waiting) if entry[2]), None)
-            if at is None:
-                return
-            self._waiting_bytes -= _size(self._waiting[at])
-            del self._waiting[at]
+        while self._waiting.n_bytes > WAITING_MAX_BYTES and self._waiting.drop_oldest():
             self.dropped += 1
             self.has_news = True
 
@@ -390,8 +382,12 @@ class Appender:
 
     def _write_asides(self, entry: Entry, folder: Path) -> None:
         for aside in entry[3]:
+            path = folder / aside.name
             if aside.write(folder, self.disk):
-                self._new_asides.append(folder / aside.name)
+                self._durable_asides.discard(path)
+                self._new_asides.append(path)
+            elif path not in self._durable_asides and path not in self._new_asides:
+                self._new_asides.append(path)  # of an earlier session, which may have been killed
 
     # ---- durability
 
@@ -412,7 +408,10 @@ class Appender:
             return  # the file was given up meanwhile: its lines are in the segment, unsynced
         self._has_note = self._is_rewritten = False
         self._new_name = self._new_name and goal.folder is None
-        self._new_asides = [path for path in self._new_asides if path not in goal.asides]
+        for path in goal.asides:
+            with ignoring(ValueError):  # two threads may have synced the same
+                self._new_asides.remove(path)
+        self._durable_asides.update({*goal.asides} - {*self._new_asides})
         if self._has_hole:
             return  # what no file that was synced has cannot be called durable any more
         self.durable_n = max(self.durable_n, goal.n)
@@ -618,13 +617,12 @@ class Appender:
     def write_end(self) -> bool:
         """Write what waits, into a segment if the file still does not take it; False: none does."""
         self.write_waiting()
-        return not self._waiting or self._go_on_elsewhere()
+        return not len(self._waiting) or self._go_on_elsewhere()
 
     def give_up(self) -> int:
         """Forget what waits; how many records that is."""
         n_waiting = len(self._waiting)
         self._waiting.clear()
-        self._waiting_bytes = 0
         return n_waiting
 
     def note_in_journal(self, line: bytes) -> bool:
@@ -647,7 +645,8 @@ class Appender:
 
     def waiting_line(self) -> bytes:
         """The last line that waits."""
-        return self._waiting[-1][1]
+        last = self._waiting.last
+        return b"" if last is None else last[1]
 
     def never_sync(self) -> None:
         """Files cannot be synced here: ask no more."""
@@ -684,7 +683,3 @@ class Appender:
     def descriptors(self) -> list[int]:
         """All that are open."""
         return [*self._fds, *self._held]
-
-
-def _size(entry: Entry) -> int:
-    return len(entry[1]) + sum(len(aside.data) for aside in entry[3])

@@ -119,6 +119,13 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
     together stay within SHARE_OF_A_CORE; only the last fold does not wait.
     """
     file = _Followed(journal)
+    try:
+        return _follow(file, journal, every, until, disk)
+    finally:
+        file.close()
+
+
+def _follow(file: "_Followed", journal: Path, every: int, until: IO[bytes], disk: Disk) -> Run:
     folding = Folding(journal)
     all_of_it, reading = _Budget(SHARE_OF_A_CORE), _Budget(SHARE_FOR_READING)
     folded, cost_s, wait_s = -1, 0.0, POLL_S
@@ -163,10 +170,13 @@ class _Followed:
         self._open()
         return self._path
 
-    def _open(self) -> None:
+    def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _open(self) -> None:
+        self.close()
         with contextlib.suppress(OSError, ValueError):
             self._fd = open_to_read(self._path)
 

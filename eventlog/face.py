@@ -7,7 +7,7 @@
 
 A script written for W&B is moved over by `import eventlog as wandb`. Everything stays on
 this disk; each call is a line in the journal when it returns, by the promises of
-`open_run`. `init` may refuse, as `open_run` does; after it nothing raises.
+`open_run`. `init` may refuse the run that it is told to go on with; after it nothing raises.
 """
 
 import os
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.active_run import ActiveRun
+from eventlog.errors import EventlogError
+from eventlog.given import as_durability, as_folder, as_interval, as_text, shown
 from eventlog.interruption import is_interruption
 from eventlog.journal import Durability, say
 from eventlog.load import PathLike
@@ -87,24 +89,29 @@ def init(
             it alone, and `eventlog.run` with it; `return_previous` or False returns it.
         durability, save_interval: as in `open_run`.
 
+    Any other argument that is of the wrong type, or that no file system takes, is replaced by its
+    text or its default, and that is said once on stderr.
+
     Raises:
         EventlogError: `must` finds no run, `never` finds one, or it is being written.
-        ValueError: a `resume`, `rewind_to` or step that there is not.
+        ValueError: a `resume`, `rewind_to`, `resume_from` or `fork_from` that there is not.
     """
     if unknown:
         say_once(f"init: {', '.join(sorted(unknown))}: without meaning here, ignored")
     previous = _active()
-    if previous is not None and reinit in (False, "return_previous"):
+    if previous is not None and as_text(reinit) in ("False", "return_previous"):
         return previous
-    if previous is not None and reinit != "create_new":
+    if previous is not None and as_text(reinit) != "create_new":
         previous.finish()
     settings = as_dict(config)
-    if _is_disabled(mode or _told("MODE", None)):
+    id, name = as_text(id), as_text(name)
+    if _is_disabled(as_text(mode) or _told("MODE", None)):
         off = ActiveRun(None, id=id or "disabled", name=name or "disabled", config=settings)
         return _made_current(off)
-    folder = Path(dir or _told("DIR", None) or "out")
-    id, name = id or _told("RUN_ID"), name or _told("NAME")
-    id, name = (None if given is None else text_of(given) for given in (id, name))
+    folder = as_folder("dir", _told("DIR", None) if _is_empty(dir) else dir, "out")
+    assert folder is not None
+    fallback = None if _is_empty(fallback) else as_folder("fallback", fallback, None)
+    id, name = (as_text(given) for given in (id or _told("RUN_ID"), name or _told("NAME")))
     if resume_from is not None:
         id, last = at_step(resume_from)
         resume, rewind_to = "must", rewind_to if last is None else last + 1
@@ -115,9 +122,9 @@ def init(
         id = None
     past = read_past(journal, fork_from, folder)
     about = {
-        "project": project or _told("PROJECT"),
-        "group": group or _told("GROUP", "WANDB_RUN_GROUP"),
-        "job_type": job_type or _told("JOB_TYPE"),
+        "project": as_text(project) or _told("PROJECT"),
+        "group": as_text(group) or _told("GROUP", "WANDB_RUN_GROUP"),
+        "job_type": as_text(job_type) or _told("JOB_TYPE"),
     }
     session = _open(
         folder,
@@ -128,8 +135,8 @@ def init(
         run_id=id,
         config=past.config | settings,
         metadata=past.metadata | {k: v for k, v in about.items() if v is not None},
-        durability=durability,
-        save_interval=save_interval,
+        durability=as_durability(durability),
+        save_interval=as_interval(save_interval, 100),
     )
     if journal is None and session is not None:
         copy_rows(past, session)
@@ -145,7 +152,7 @@ def init(
         about=about,
         is_disabled=False,
     )
-    run.annotate(tags if tags is not None else _told("TAGS"), notes or _told("NOTES"))
+    run.annotate(tags if tags is not None else _told("TAGS"), as_text(notes) or _told("NOTES"))
     return _made_current(run)
 
 
@@ -172,18 +179,18 @@ def _open(
     """A session in `folder`, or else in `fallback`; None: no disk takes one."""
     try:
         return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
-    except OSError as error:
-        if is_interruption(error):
+    except Exception as error:  # whatever it is, the training goes on
+        if is_interruption(error) or isinstance(error, EventlogError):
             raise
-        refusal = str(error)
+        refusal = text_of(error)
     elsewhere = state_folder() if fallback is None else Path(fallback)
     if elsewhere is not None:
         try:
             session = open_run(elsewhere, **settings)
-        except OSError as error:
-            if is_interruption(error):
+        except Exception as error:
+            if is_interruption(error) or isinstance(error, EventlogError):
                 raise
-            refusal = f"{refusal}; {error}"
+            refusal = f"{refusal}; {text_of(error)}"
         else:
             say(f"{folder}: cannot be written ({refusal}); the run is {session.journal_path}")
             return session
@@ -246,15 +253,20 @@ def _is_disabled(mode: str | None) -> bool:
     return mode == "disabled"
 
 
+def _is_empty(path: Any) -> bool:
+    return path is None or (isinstance(path, str) and not path)
+
+
 def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
     if rewind_to is not None:
         if type(rewind_to) is not int:
-            raise ValueError(f"rewind_to={rewind_to!r}: the number of a step is wanted")
+            raise ValueError(f"rewind_to={shown(rewind_to)}: the number of a step is wanted")
         return "must"
-    if resume in (None, False, "", "false"):
+    word = "" if resume is None else text_of(resume)
+    if word in ("", "False", "false"):
         return None
-    if resume in (True, "auto", "true"):
+    if word in ("True", "auto", "true"):
         return "auto"
-    if resume not in ("allow", "must", "never"):
-        raise ValueError(f"resume={resume!r}: it is one of 'allow', 'must', 'never', 'auto'")
-    return resume  # type: ignore[no-any-return]
+    if word not in ("allow", "must", "never"):
+        raise ValueError(f"resume={shown(resume)}: it is one of 'allow', 'must', 'never', 'auto'")
+    return word  # type: ignore[return-value]

@@ -8,11 +8,29 @@ an annotation beside the journal.
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from eventlog.disk import DISK, moved_up
 from eventlog.interruption import ignoring
 
 WHY = "logged by a forked child: one journal has one writer"
+
+
+def free_in_child(lock: Any) -> None:
+    """Free, in a forked child, an RLock whose owner is a thread that is not in the child.
+
+    The same lock, not a new one in its place: a thread that a signal handler has interrupted in its
+    wait for the lock, and that forks, goes on to wait for the one it knows.
+    """
+    if lock._is_owned():
+        return
+    try:
+        lock._release_save()  # asks for no owner
+    except RuntimeError:  # it has none; or a later Python asks for it, and frees the lock in place
+        if lock.acquire(blocking=False):
+            lock.release()
+        else:
+            lock._at_fork_reinit()
 
 
 class Counter:

@@ -28,7 +28,7 @@ from eventlog.aside import Aside, set_aside
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
-from eventlog.forked import WHY, Child, Counter
+from eventlog.forked import WHY, Child, Counter, free_in_child
 from eventlog.identify import check_is_journal
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.last_session import last_session
@@ -45,6 +45,7 @@ from eventlog.text import print_lines, printable
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
 CLOSE_PATIENCE_S = 30.0
+SAY_AFTER_S = 3.0  # of a wait for the disk, that there is one
 MESSAGE_MAX = 900  # characters: so much a pipe takes at once that takes anything
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # fields of so many bytes fit in a line for sure
 TICK_S = 1.0  # between two looks at the files, where no interval is asked for
@@ -105,27 +106,40 @@ class Journal:
         self._wake: SimpleQueue[None] = (
             SimpleQueue()
         )  # an Event would hang a handler inside its `set`
-        self._synced = threading.Condition()
+        self._waiters: deque[SimpleQueue[None]] = deque()  # for the next sync to be over
         self._counter = Counter()
         self.note_ignored: Callable[[int], None] | None = None
         """Called in a forked child whose parent is gone: so many events were ignored."""
         self._descriptors: list[int] = []
         self._appender: Appender | None = None
-        _LIVE.add(self)
-        try:
-            self._open(path, opening, fallback)
-        except BaseException:
-            with _OPENING:
-                for fd in dict.fromkeys(self._descriptors):
-                    with contextlib.suppress(OSError):
-                        disk.close(fd)
-                _LIVE.discard(self)
-            self._counter.close()
-            raise
+        self._has_ended = False  # `Thread.is_alive`, interrupted, says for ever after that it has
+        self._end: SimpleQueue[None] = SimpleQueue()
         self._thread = threading.Thread(
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
-        self._thread.start()
+        _LIVE.add(self)
+        try:
+            self._open(path, opening, fallback)
+            self._thread.start()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """It could not begin: nothing that was opened stays open."""
+        self._closed = True
+        if self._thread.ident is not None:  # the exception came when it had begun
+            self._wake.put(None)
+            self._wait_for_thread(CLOSE_PATIENCE_S)
+        descriptors = list(self._descriptors)
+        if self._appender is not None:
+            descriptors += self._appender.descriptors
+        with _OPENING:
+            for fd in dict.fromkeys(descriptors):
+                with contextlib.suppress(OSError):
+                    self._disk.close(fd)
+            _LIVE.discard(self)
+        self._counter.close()
 
     def _open(self, path: Path, opening: dict[str, Any], fallback: Path | None) -> None:
         disk = self._disk
@@ -176,9 +190,6 @@ class Journal:
             else:
                 disk.sync_dir(path.parent)
                 appender.reached(goal)
-        except BaseException:
-            self._descriptors += self._appender.descriptors if self._appender is not None else []
-            raise
         finally:
             self._say_messages()
 
@@ -325,13 +336,17 @@ class Journal:
             self._sync_once()
             return self.durable_n >= target
         deadline = time.monotonic() + timeout_s
-        with self._synced:
-            while self.durable_n < target and not (self._writer.is_past_hope or self._closed):
-                self._wake.put(None)
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
-                    break
-                self._synced.wait(min(left, RETRY_AFTER_S))
+        while True:
+            is_over: SimpleQueue[None] = SimpleQueue()  # no lock that an exception leaves held
+            self._waiters.append(is_over)
+            if self.durable_n >= target or self._writer.is_past_hope or self._closed:
+                break
+            self._wake.put(None)
+            left = deadline - time.monotonic()
+            if left <= 0 or self._has_ended:
+                break
+            with contextlib.suppress(Empty):
+                is_over.get(timeout=min(left, RETRY_AFTER_S))
         return self.durable_n >= target
 
     @property
@@ -343,7 +358,19 @@ class Journal:
         is_owner: bool = self._lock._is_owned()  # type: ignore[attr-defined]
         return is_owner or threading.current_thread() is self._thread
 
+    def _wait_for_thread(self, timeout_s: float) -> None:
+        with contextlib.suppress(Empty):
+            self._end.get(timeout=timeout_s)
+            self._end.put(None)  # for who else waits
+
     def _sync_until_closed(self) -> None:
+        try:
+            self._sync_on()
+        finally:
+            self._has_ended = True
+            self._end.put(None)
+
+    def _sync_on(self) -> None:
         closing = False
         begun = time.monotonic()
         while not closing:
@@ -391,8 +418,9 @@ class Journal:
                     appender.reached(goal)
                 goal = None
         self._say_messages()
-        with self._synced:
-            self._synced.notify_all()
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters.copy():
+            waiter.put(None)
 
     def _sync_failed(self, error: OSError) -> None:
         """Never ask again for this file: what is not durable goes on in a segment."""
@@ -444,7 +472,7 @@ class Journal:
                 self._writer.settle()
                 self._writer.check_place()  # all may be durable: then no sync looks
         if self._durability != "never" and not self._writer.n_waiting:
-            self.sync(CLOSE_PATIENCE_S / 2)  # the last line then says what is durable
+            self._sync_before_end()
         is_nested = self._is_nested
         with self._lock:
             if not self._closed:
@@ -453,8 +481,8 @@ class Journal:
         if is_nested:
             self._sync_once()
         else:
-            self._thread.join(max(1.0, give_up_at - time.monotonic()))
-        if self._thread.is_alive() and not is_nested:
+            self._wait_for_thread(max(1.0, give_up_at - time.monotonic()))
+        if not self._has_ended and not is_nested:
             self._messages.append(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
                 f"after {CLOSE_PATIENCE_S:.0f} s"
@@ -467,6 +495,13 @@ class Journal:
             self._counter.close()
             self._is_released = True
         self._say_messages()
+
+    def _sync_before_end(self) -> None:
+        """So that the last line says what is durable."""
+        if not self.sync(SAY_AFTER_S) and not self._writer.is_past_hope:
+            most_s = f"{CLOSE_PATIENCE_S:.0f} s at most"
+            say(f"{self.path}: to be closed; waits for the disk to confirm all events, {most_s}")
+            self.sync(CLOSE_PATIENCE_S / 2 - SAY_AFTER_S)
 
     def _append_end(self, encoded: bytes) -> None:
         appender = self._writer
@@ -505,13 +540,14 @@ class Journal:
         The numbers of the descriptors stay taken: an append that the fork interrupted may
         still write to one of them.
         """
-        if not self._lock._is_owned():  # type: ignore[attr-defined]
-            self._lock._at_fork_reinit()  # type: ignore[attr-defined] # its owner is not in this child
+        free_in_child(self._lock)
         self._closed = True
         if self._appender is not None:
             self._appender.is_closed = True
         self._wake = SimpleQueue()
-        self._synced = threading.Condition()
+        self._waiters = deque()
+        self._has_ended = True  # the thread that syncs is not in this child
+        self._end.put(None)
         self._messages.clear()
         self.child = Child(self._counter, self._pid, self._note_ignored)
         appender = self._appender
@@ -630,8 +666,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _OPENING
-    _OPENING = threading.RLock()
+    _after_fork_in_parent()
+    free_in_child(_OPENING)
     for journal in list(_LIVE):
         journal._let_go_after_fork()
     _LIVE.clear()

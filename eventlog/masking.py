@@ -30,7 +30,7 @@ from eventlog.interruption import is_interruption
 from eventlog.masking_names import ALWAYS, IF_RANDOM, NEVER, Masking, is_credential, strength
 from eventlog.masking_rules import MASK, masked_shapes
 from eventlog.masking_text import masked_named
-from eventlog.record import plain_json
+from eventlog.record import plain_json, text_of
 
 _NO_TEXT = frozenset((int, float, bool, NoneType))
 _ARRAYS = frozenset(("torch", "numpy", "jax", "jaxlib", "cupy", "tensorflow", "mlx"))
@@ -95,7 +95,7 @@ def _masked(fields: dict[str, Any], kept: frozenset[str], masking: Masking) -> d
     try:
         try:
             return _Walk(masking).top(fields, kept)
-        except (_Other, RuntimeError) as error:  # an object, a dict in itself, one that changes
+        except Exception as error:  # an object, a dict in itself, one that changes, a strange key
             if is_interruption(error):
                 raise
             return _Walk(masking).top(orjson.loads(plain_json(fields)), kept)
@@ -144,7 +144,7 @@ class _Walk:
             if type(value) in _NO_TEXT and type(key) is str and len(key) < 16:
                 masked[key] = value
                 continue
-            name = key if type(key) is str else str(key)
+            name = key if type(key) is str else text_of(key)
             new_key = masked_shapes(name) if len(name) >= 16 else key
             if self._masking.allows(name):
                 new = value

@@ -74,6 +74,8 @@ def masked_named(text: str, masking: Masking) -> str:
 
 def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
     """Where the value that begins at `at` lies, without its quotes and the scheme of a header."""
+    if text.startswith("//", at):  # secret://name: to look where it ends, and then to look for a
+        return None  # name within it, would take 20,000 steps for each of `token://token://...`
     for quoted in (*_QUOTED, _IN_ESCAPED_QUOTES):
         if found := quoted.match(text, at):
             return found.span("value")
@@ -84,7 +86,7 @@ def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
     begin, end = found.span("value")
     while end > begin and text[end - 1] in _CLOSING:
         opening = _OPENING.get(text[end - 1])
-        if opening and opening in text[begin:end][:_NAME_MAX]:  # ${NAME}
+        if opening and opening in text[begin : min(end, begin + _NAME_MAX)]:  # ${NAME}
             break
         end -= 1
     return (begin, end) if end > begin else None

@@ -4,7 +4,9 @@ Clocks do not decide: a machine may be minutes ahead of another. Each session sa
 event which session it met (`prev`), and how many there were before it (`session_number`).
 """
 
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ from eventlog.blocks import read_chunks
 from eventlog.ledger import Ledger
 from eventlog.record import Record
 from eventlog.scan import Items, Scanner
+
+_BLOCK = 64  # sessions that a search passes over in one step
 
 
 class SessionStart(NamedTuple):
@@ -77,40 +81,133 @@ def in_order(journal: Sequence[SessionStart], others: Sequence[SessionStart]) ->
        its own: before the first session whose first record has a later t, at the end if there
        is none. Then rounds again.
     """
-    order = list(journal)
+    order = _Order(journal)
     left = sorted(others, key=_key)
-    while left:
-        placed = {start.s for start in order}
-        ready = [start for start in left if start.prev in placed]
-        for start in reversed(ready):
-            _put_behind_prev(order, start)
+    names = {start.s for start in left}
+    waiting: dict[str | None, list[SessionStart]] = {}  # by the session that they met
+    for start in left:
+        waiting.setdefault(start.prev, []).append(start)
+    alone = deque(start for start in left if start.prev not in names)
+    least = deque(left)
+    ready = [start for start in left if start.prev in order]
+    while True:
+        for start in sorted(ready, key=_key, reverse=True):
+            order.put_behind_prev(start)
         if not ready:
-            names = {start.s for start in left}
-            alone = next((start for start in left if start.prev not in names), left[0])
-            order.insert(_place_without_prev(order, alone), alone)
-            ready = [alone]
-        left = [start for start in left if start not in ready]
-    return [start.s for start in order]
+            first = _next(alone, order) or _next(least, order)
+            if first is None:
+                return order.names()
+            order.put_without_prev(first)
+            ready = [first]
+        ready = [
+            later for start in ready for later in waiting.get(start.s, ()) if later.s not in order
+        ]
 
 
 def _key(start: SessionStart) -> tuple[int, str, str]:
     return (start.number or 0, start.t, start.s)
 
 
-def _put_behind_prev(order: list[SessionStart], start: SessionStart) -> None:
-    at = next(i for i, other in enumerate(order) if other.s == start.prev) + 1
-    while at < len(order) and _is_smaller(order[at], start):
-        at += 1
-    order.insert(at, start)
+def _next(starts: deque[SessionStart], order: "_Order") -> SessionStart | None:
+    """The first of them that is not in the list yet."""
+    while starts:
+        start = starts.popleft()
+        if start.s not in order:
+            return start
+    return None
 
 
 def _is_smaller(one: SessionStart, other: SessionStart) -> bool:
     return one.number is not None and other.number is not None and one.number < other.number
 
 
-def _place_without_prev(order: list[SessionStart], start: SessionStart) -> int:
-    for at, other in enumerate(order):
-        is_later = other.t > start.t if start.number is None else _is_smaller(start, other)
-        if is_later:
-            return at
-    return len(order)
+class _Block:
+    """Some sessions that follow each other, and what a search need know to pass over them."""
+
+    def __init__(self, starts: list[SessionStart]) -> None:
+        self.starts: list[SessionStart] = []
+        self.greatest = -math.inf
+        self.all_numbered = True
+        self.latest = ""
+        for start in starts:
+            self.insert(len(self.starts), start)
+
+    def insert(self, at: int, start: SessionStart) -> None:
+        self.starts.insert(at, start)
+        self.greatest = max(self.greatest, -math.inf if start.number is None else start.number)
+        self.all_numbered = self.all_numbered and start.number is not None
+        self.latest = max(self.latest, start.t)
+
+
+class _Order:
+    """Sessions in order, in blocks: each search passes over a block in one step."""
+
+    def __init__(self, starts: Sequence[SessionStart]) -> None:
+        self._blocks = [
+            _Block(list(starts[at : at + _BLOCK])) for at in range(0, len(starts) or 1, _BLOCK)
+        ]
+        self._block_of = {start.s: block for block in self._blocks for start in block.starts}
+
+    def __contains__(self, s: str | None) -> bool:
+        return s in self._block_of
+
+    def names(self) -> list[str]:
+        return [start.s for block in self._blocks for start in block.starts]
+
+    def put_behind_prev(self, start: SessionStart) -> None:
+        assert start.prev is not None
+        block = self._block_of[start.prev]
+        at = next(i for i, other in enumerate(block.starts) if other.s == start.prev) + 1
+        self._put_before_first(
+            start,
+            lambda other: not _is_smaller(other, start),
+            lambda block: (
+                not (
+                    start.number is not None
+                    and block.all_numbered
+                    and block.greatest < start.number
+                )
+            ),
+            (self._blocks.index(block), at),
+        )
+
+    def put_without_prev(self, start: SessionStart) -> None:
+        if start.number is None:
+            self._put_before_first(
+                start, lambda other: other.t > start.t, lambda block: block.latest > start.t
+            )
+        else:
+            number = start.number
+            self._put_before_first(
+                start,
+                lambda other: _is_smaller(start, other),
+                lambda block: block.greatest > number,
+            )
+
+    def _put_before_first(
+        self,
+        start: SessionStart,
+        is_it: Callable[[SessionStart], bool],
+        may_have_it: Callable[[_Block], bool],
+        begin: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Put `start` before the first session from `begin` on that `is_it`, or at the end."""
+        number, at = begin
+        while number < len(self._blocks):
+            block = self._blocks[number]
+            if at or may_have_it(block):
+                for i in range(at, len(block.starts)):
+                    if is_it(block.starts[i]):
+                        self._put(number, i, start)
+                        return
+            number, at = number + 1, 0
+        self._put(number - 1, len(block.starts), start)
+
+    def _put(self, number: int, at: int, start: SessionStart) -> None:
+        block = self._blocks[number]
+        block.insert(at, start)
+        self._block_of[start.s] = block
+        if len(block.starts) > 2 * _BLOCK:
+            parts = [_Block(block.starts[:_BLOCK]), _Block(block.starts[_BLOCK:])]
+            self._blocks[number : number + 1] = parts
+            self._block_of |= {other.s: part for part in parts for other in part.starts}

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from eventlog.blocks import check_is_file
 from eventlog.errors import EventlogError
+from eventlog.given import shown
+from eventlog.interruption import is_interruption
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
-from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode
+from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
 from eventlog.run import Run
 from eventlog.session import Session
 
@@ -49,7 +51,8 @@ def journal_to_resume(
 
 def find_journal(folder: Path, *, id: str | None = None, name: str | None = None) -> Path | None:
     """The journal in `folder` that was begun last, of those of an id or a name."""
-    kept = None if name is None else name.replace(os.sep, "_").replace("\0", "_")
+    id = None if id is None else text_of(id)  # as the journal has it
+    kept = None if name is None else text_of(name).replace(os.sep, "_").replace("\0", "_")
     wanted = None if kept is None else re.compile(re.escape(kept) + _STAMP, re.DOTALL)
     found: list[tuple[str, Path]] = []
     for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
@@ -128,14 +131,24 @@ def next_step(past: Run) -> int:
 
 
 def at_step(source: Fork) -> tuple[str, int | None]:
-    """`ID?_step=N` or a pair, as id or path and step."""
-    if isinstance(source, tuple | list):
-        which, step = source
-        return os.fspath(which), int(step)
-    which, _, at = os.fspath(source).partition("?_step=")
+    """`ID?_step=N` or a pair, as id or path and step.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if isinstance(source, tuple | list):
+            which, step = source
+            return os.fsdecode(which), int(step)
+        which, _, at = os.fsdecode(source).partition("?_step=")
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        words = f"{shown(source)}: no run; an id, a path, either with ?_step=200, or a pair"
+        raise ValueError(words) from None
     if not at:
         return which, None
     try:
         return which, int(at)
     except ValueError:
-        raise ValueError(f"{source}: no step; as in {which}?_step=200") from None
+        raise ValueError(f"{shown(source)}: no step; as in {which}?_step=200") from None

@@ -35,7 +35,7 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, text_of
+from eventlog.record import FORMAT, text_of, unique
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -106,7 +106,7 @@ def open_run(
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)
             disk.sync_dir(out_dir.parent)
-        name = (run_name or "run").replace(os.sep, "_").replace("\0", "_")
+        name = text_of(run_name or "run").replace(os.sep, "_").replace("\0", "_")
         name_in_file = _shortened(name)
         path = _new_journal(out_dir, name_in_file, disk)
         opening |= {
@@ -136,9 +136,13 @@ def open_run(
         fallback=None if fallback is None else Path(os.path.abspath(fallback)),
         disk=disk,
     )
-    return Session(
-        journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
-    )
+    try:
+        return Session(
+            journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
+        )
+    except BaseException as error:  # nobody has the session: nobody else would let go of the files
+        journal_file.close({"status": "failed", "reason": described(error)})
+        raise
 
 
 class Session:
@@ -341,13 +345,15 @@ def as_dict(config: Any) -> dict[str, Any]:
         if is_interruption(error):
             raise
         return {"config": f"<{type(config).__name__}: {described(error)}>"}
-    for name in names:
+    tried: dict[str, int] = {}
+    for key in names:
+        name = unique(text_of(key), tried, found)
         try:
-            found[text_of(name)] = config[name]
+            found[name] = config[key]
         except Exception as error:
             if is_interruption(error):
                 raise
-            found[text_of(name)] = f"<{described(error)}>"
+            found[name] = f"<{described(error)}>"
     return found
 
 

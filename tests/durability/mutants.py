@@ -77,16 +77,16 @@ MUTANTS = [
     ),
     Mutant(
         "anything is dropped when memory is full",
-        "appender.py",
-        "enumerate(self._waiting) if entry[2])",
-        "enumerate(self._waiting))",
+        "waiting.py",
+        "        queue = self.expendable\n        if not queue:",
+        "        queue = self.kept or self.expendable\n        if not queue:",
         JOURNAL,
     ),
     Mutant(
         "refused records are written last first",
-        "appender.py",
-        "            self._waiting.append(entry)\n",
-        "            self._waiting.appendleft(entry)\n",
+        "waiting.py",
+        "            queue.append(entry)\n",
+        "            queue.appendleft(entry)\n",
         NTH_CALL,
     ),
     Mutant(
@@ -239,8 +239,8 @@ MUTANTS = [
     Mutant(
         "the clock decides where a session belongs",
         "order.py",
-        "    while at < len(order) and _is_smaller(order[at], start):\n        at += 1\n",
-        "    while at < len(order) and order[at].t < start.t:\n        at += 1\n",
+        "            lambda other: not _is_smaller(other, start),\n",
+        "            lambda other: other.t >= start.t,\n",
         SEGMENTS,
     ),
     Mutant(
@@ -368,8 +368,8 @@ MUTANTS = [
     Mutant(
         "what waits at the end is thrown away",
         "appender.py",
-        "return not self._waiting or self._go_on_elsewhere()",
-        "return not self._waiting",
+        "return not len(self._waiting) or self._go_on_elsewhere()",
+        "return not len(self._waiting)",
         FULL,
     ),
     Mutant(

@@ -352,7 +352,7 @@ def a_refused_record_is_forgotten(patch):
 def refused_records_are_written_last_first(patch):
     def wrong(appender, entry):
         appender.writing = None
-        appender._waiting.appendleft(entry)
+        (appender._waiting.expendable if entry[2] else appender._waiting.kept).appendleft(entry)
 
     patch.setattr(Appender, "_wait", wrong)
 

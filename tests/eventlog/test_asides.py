@@ -1,6 +1,7 @@
 """Events too large for a line are files by content hash, written by the journal's own queue."""
 
 import errno
+import os
 import threading
 
 import orjson
@@ -155,3 +156,37 @@ def test_an_event_of_very_many_small_values_keeps_those_that_fit(tmp_path):
     assert content == values
     assert record.fields["name/0"] == 0.0
     assert record.fields["set_aside"]["omitted"] > 0
+
+
+class SyncedFiles(Disk):
+    """Knows which files were synced."""
+
+    def __init__(self):
+        self.synced = []
+
+    def sync_data(self, fd):
+        self.synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        super().sync_data(fd)
+
+
+@pytest.mark.parametrize("event", ["table", "open"])
+def test_a_large_value_that_a_killed_session_left_is_synced_before_the_event_that_refers_to_it(
+    tmp_path, event
+):
+    """Nobody knows whether that session had synced it."""
+    values, disk = {"rows": large("x")}, SyncedFiles()
+    given = {"config": values} if event == "open" else {}
+    with eventlog.open_run(tmp_path, save_interval=0, **given) as first:
+        first.log("table", **values)
+
+    with eventlog.open_run(
+        tmp_path, journal=first.journal_path, save_interval=0, disk=disk, **given
+    ) as run:
+        if event == "table":
+            run.log("table", **values)
+        assert run.sync()
+        synced = [*disk.synced]
+    (aside,) = {path.name for path in tmp_path.glob("*.aside")}
+
+    assert synced.count(aside) == 1
+    assert first.journal_path.name in synced[synced.index(aside) :]

@@ -271,6 +271,26 @@ def test_a_compactor_that_was_killed_is_made_up_for_at_close(tmp_path):
     assert status_in(run.run_path) == "completed"
 
 
+def test_a_stopped_compactor_is_named_while_it_is_waited_for_and_then_done_without(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(compactor, "SAY_AFTER_S", 0.1)
+    monkeypatch.setattr(compactor, "PATIENCE_S", 1.0)
+    run = eventlog.open_run(tmp_path)
+    process = run._compactor._process
+    run.log_iter(0, 1.0)
+    process.send_signal(signal.SIGSTOP)
+
+    run.close()
+    process.kill()
+    process.wait()
+
+    waits, goes_on = capsys.readouterr().err.splitlines()
+    assert f"waits for the compactor (process {process.pid}), 1 s at most" in waits
+    assert "written without it" in goes_on
+    assert status_in(run.run_path) == "completed"
+
+
 def test_without_a_process_the_run_is_folded_in_this_one_and_that_is_said(
     tmp_path, monkeypatch, capsys
 ):

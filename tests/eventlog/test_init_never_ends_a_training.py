@@ -1,8 +1,12 @@
 """A failing disk or a strange config costs the log, not the training."""
 
 import copy
+import errno
 import io
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,6 +14,7 @@ import torch
 
 import eventlog
 from eventlog.interruption import is_interruption
+from eventlog.past import find_journal
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +150,6 @@ def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
 
 def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path):
     """Another thread held the run's lock when the process forked: in the child nobody frees it."""
-    import os
-
     run = eventlog.init(dir=tmp_path, save_interval=0)
     is_held, is_over = threading.Event(), threading.Event()
 
@@ -175,3 +178,173 @@ def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it(
     with pytest.raises(NotImplementedError) as caught:
         raises()
     assert not is_interruption(caught.value)
+
+
+# ---- arguments of the wrong kind
+
+
+class Strange:
+    """Has no words, no truth, and is equal to nothing without an error."""
+
+    def __repr__(self):
+        raise ValueError("no words")
+
+    __str__ = __bool__ = __repr__
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        raise ValueError("not compared")
+
+
+STRANGE = [5, 0.5, float("nan"), b"\xff\0", "a\0b", "a\ud800b", [1], {"a": 1}, print, Strange()]
+SETTINGS = (
+    "project name config tags group job_type notes id mode dir fallback reinit durability "
+    "save_interval another"
+)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.split())
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
+    tmp_path, monkeypatch, setting, value
+):
+    monkeypatch.chdir(tmp_path)
+
+    with eventlog.init(**{"save_interval": 0, setting: value}) as run:
+        run.log({"loss": 1.0})
+
+    assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0]
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "a/b\udcff", "a\0b\ud800" * 60])
+@pytest.mark.parametrize("known_by", ["name", "id"])
+@pytest.mark.parametrize("begun_by", ["init", "open_run"])
+def test_a_run_called_by_a_lone_surrogate_is_found_again(tmp_path, text, known_by, begun_by):
+    begin = {
+        "init": lambda: eventlog.init(dir=tmp_path, save_interval=0, **{known_by: text}),
+        "open_run": lambda: eventlog.open_run(
+            tmp_path, save_interval=0, **{f"run_{known_by}": text}
+        ),
+    }[begun_by]
+    with begin() as run:
+        first = run.journal_path
+
+    with eventlog.init(dir=tmp_path, resume="must", save_interval=0, **{known_by: text}) as run:
+        assert run.journal_path == first
+    assert find_journal(tmp_path, **{known_by: text}) == first
+
+
+@pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
+def test_a_setting_that_is_replaced_is_named_on_stderr(tmp_path, monkeypatch, capsys, setting):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eventlog.standin._said", set())
+
+    eventlog.init(**{"save_interval": 0, setting: Strange()}).finish()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{setting}=<Strange: ValueError>" in line
+    assert "used instead" in line
+
+
+@pytest.mark.parametrize("setting", ["resume", "rewind_to", "resume_from", "fork_from"])
+@pytest.mark.parametrize("value", [5.5, [1], Strange()], ids=["float", "list", "strange"])
+def test_a_run_to_go_on_with_that_is_none_is_refused_in_one_line(tmp_path, setting, value):
+    with pytest.raises(ValueError, match=r"\A.+\Z") as refusal:
+        eventlog.init(dir=tmp_path, **{setting: value})
+
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_config_key_that_is_no_text_becomes_its_text_at_any_depth(tmp_path):
+    config = {5: "a", (1, 2): "b", "deep": {Strange(): "c", None: [{0.5: "d"}]}}
+    with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
+        pass
+
+    assert eventlog.load_run(run.journal_path).config == {
+        "5": "a",
+        "(1, 2)": "b",
+        "deep": {"<Strange: ValueError>": "c", "None": [{"0.5": "d"}]},
+    }
+
+
+class Same:
+    def __str__(self):
+        return "same"
+
+
+@pytest.mark.parametrize("where", ["log", "config", "deep"])
+def test_thousands_of_keys_with_one_text_each_keep_their_value_under_a_short_name(tmp_path, where):
+    values = {Same(): k for k in range(3000)}
+    with eventlog.init(dir=tmp_path, config={"lr": 1}, save_interval=0) as run:
+        if where == "log":
+            run.log(values)
+        else:
+            run.config.update(values if where == "config" else {"deep": values})
+
+    found = eventlog.load_run(run.journal_path)
+    row = {"log": found.metrics[:1], "config": [found.config]}.get(where) or [found.config["deep"]]
+    kept = {name: value for name, value in row[0].items() if name.startswith("same")}
+    assert list(kept)[:3] == ["same", "same_", "same_2"]
+    assert sorted(kept.values()) == list(range(3000))
+    assert max(map(len, kept)) == len("same_2999")
+
+
+# ---- a process that has no descriptor or thread left
+
+FEW_DESCRIPTORS = """
+import os, resource, sys, threading, eventlog
+eventlog.init(dir="first").finish()
+begin = set(os.listdir("/proc/self/fd"))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+for _ in range(int(sys.argv[1])): os.close(held.pop())
+run = eventlog.init(dir="few"); run.log({"loss": 1.0})
+has_journal = run.journal_path is not None
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+for fd in held: os.close(fd)
+run.finish()
+left = [os.readlink(f"/proc/self/fd/{fd}") for fd in set(os.listdir("/proc/self/fd")) - begin
+        if os.path.exists(f"/proc/self/fd/{fd}")]
+print(left, has_journal)
+"""
+
+
+@pytest.mark.parametrize("spare", [0, 2, 3, 5])
+def test_init_with_few_descriptors_leaves_none_open_and_three_are_enough(tmp_path, spare):
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS, str(spare)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout == f"[] {spare >= 3}\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["journal-sync", "journal-compactor"])
+def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypatch, name):
+    start = threading.Thread.start
+
+    def refuses(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def no_process(*given, **named):
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    monkeypatch.setattr("eventlog.compactor.start_follower", no_process)
+    begin = os.listdir("/proc/self/fd")
+    run = eventlog.init(dir=tmp_path)
+    run.log({"loss": 1.0})
+    run.finish()
+
+    assert os.listdir("/proc/self/fd") == begin
+    assert not [path for path in tmp_path.rglob("*.jsonl") if eventlog.is_locked(path)]
+    assert (run.journal_path is not None) == (name == "journal-compactor")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -22,6 +23,7 @@ from eventlog.reader import Reader
 from eventlog.reserve import RESERVE_BYTES
 from eventlog.segment import segment_name
 from tests.disks import RecordingDisk, RefusingDisk
+from tests.steps import lines_run
 
 
 def opened(path, **more):
@@ -246,6 +248,26 @@ def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_pa
     assert kept == list(range(200 - len(kept), 200))
     assert gap.fields["dropped"] == 200 - len(kept) == sum(d.lost for d in defects)
     assert "eval" in [r.event for r in records]
+
+
+@pytest.mark.parametrize("event", ["eval", "iter"])
+def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
+    tmp_path, monkeypatch, event
+):
+    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+    full = False
+    disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    full = True
+    steps = []
+    for _ in range(2):
+        for i in range(500):
+            journal.append("eval", {"iter": i})
+        steps.append(min(lines_run(lambda: journal.append(event, {"iter": 1})) for _ in range(5)))
+    full = False
+    journal.close({})
+
+    assert steps[0] == steps[1]
 
 
 class FailingDisk(RecordingDisk):
@@ -716,3 +738,30 @@ def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
     records, defects = records_of(journal.path)
     assert defects == []
     assert [r.n for r in records] == list(range(2002))
+
+
+def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("eventlog.journal.SAY_AFTER_S", 0.05)
+    is_said = threading.Event()
+    disk = HeldDisk(is_said)
+    journal = opened(tmp_path / "run.jsonl", disk=disk)
+    disk.is_held = True
+    monkeypatch.setattr("eventlog.journal.say", lambda words: (print(words), is_said.set()))
+
+    journal.append("iter", {"iter": 0})
+    journal.close({})
+
+    assert "waits for the disk to confirm all events, 30 s at most" in capsys.readouterr().out
+    assert journal.durable_n == journal.n
+
+
+class HeldDisk(eventlog.disk.Disk):
+    """Confirms nothing before an event."""
+
+    def __init__(self, until):
+        self.until, self.is_held = until, False
+
+    def sync_data(self, fd):
+        if self.is_held:
+            self.until.wait(60)
+        super().sync_data(fd)

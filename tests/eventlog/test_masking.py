@@ -16,6 +16,7 @@ import numpy
 import pytest
 
 import eventlog
+from eventlog import masking_text
 from eventlog.masking import Masking, mask, mask_command, mask_event, mask_text
 
 ALNUM = string.ascii_letters + string.digits
@@ -455,3 +456,30 @@ def test_a_logging_handler_with_a_secret_in_its_line_keeps_the_line(tmp_path):
 
     line = next(r for r in eventlog.scan(run.journal_path) if r.event == "log").fields["text"]
     assert line == "retrying https://ann:***@example.com in 5 s"
+
+
+class Counting:
+    """A pattern that counts the characters that it has found."""
+
+    def __init__(self, pattern):
+        self.pattern, self.n = pattern, 0
+
+    def match(self, text, at):
+        found = self.pattern.match(text, at)
+        self.n += len(found[0]) if found else 0
+        return found
+
+
+@pytest.mark.parametrize(
+    "unit", ["token://", "cookie=//a=", '"token": ', "token=a b ", "token: (("]
+)
+def test_no_part_of_a_text_is_looked_through_as_a_value_again_and_again(monkeypatch, unit):
+    names = ("_BARE", "_PAIRS", "_IN_ESCAPED_QUOTES")
+    counting = {name: Counting(getattr(masking_text, name)) for name in names}
+    for name, pattern in counting.items():
+        monkeypatch.setattr(masking_text, name, pattern)
+    text = unit * 5_000
+
+    mask_text(text)
+
+    assert sum(pattern.n for pattern in counting.values()) < 2 * len(text)

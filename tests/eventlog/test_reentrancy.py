@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import itertools
 import logging
 import os
 import signal
@@ -226,6 +227,39 @@ def test_what_a_watchdog_raises_reaches_the_loop_and_is_no_error_of_the_disk(tmp
     assert run.errors == 0
     assert capsys.readouterr().err == ""
     assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [1]
+
+
+class Interrupts:
+    """Raises at the `at`-th line, call or return of what runs in this thread."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, frame, event, argument):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return self
+
+
+def test_an_exception_anywhere_in_a_sync_leaves_nothing_held(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    for at in itertools.count(1):
+        run.log_iter(at, 1.0)
+        interrupts = Interrupts(at)
+        try:
+            sys.settrace(interrupts)
+            run.sync()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if interrupts.left > 0:
+            break
+
+    assert at > 20
+    assert run.sync(10)
+    run.close()
 
 
 def test_a_disks_own_timeout_is_the_disks(tmp_path):
@@ -496,16 +530,60 @@ while time.time() < stop:
         for k in range(20): s.log_iter(-1, 1.0)
         os._exit(0)
 signal.setitimer(signal.ITIMER_REAL, 0)
-time.sleep(1)
-for c in children: os.kill(c, 9)
+left, give_up = set(children), time.time() + 20
+while left and time.time() < give_up:
+    left -= {c for c in left if os.waitpid(c, os.WNOHANG)[0]}
+    time.sleep(.01)
+for c in left: os.kill(c, 9)
 s.close()
 found = eventlog.load_run(s.journal_path)
-print(len(children) > 10, [d["kind"] for d in found.journal["defects"]],
+print(len(children) > 10, len(left), [d["kind"] for d in found.journal["defects"]],
       len(found.training_iterations) == i)
 """
     done = run_of(code, tmp_path)
 
-    assert done.stdout == "True [] True\n", done.stderr
+    assert done.stdout == "True 0 [] True\n", done.stderr
+
+
+LOCKS = {
+    "append": ("s._journal._lock", "s.log_iter(1, 1.0)"),
+    "close": ("s._journal._lock", "s.close()"),
+    "open": ("eventlog.journal._OPENING", "eventlog.open_run('other', save_interval=0).close()"),
+}
+
+
+@pytest.mark.parametrize("way", LOCKS)
+def test_a_child_that_is_forked_in_a_wait_for_a_lock_and_goes_on_does_not_hang(tmp_path, way):
+    lock, wait = LOCKS[way]
+    code = f"""
+import signal, threading, time
+run.finish()
+s = eventlog.open_run("forked", save_interval=0)
+held, over, child = threading.Event(), threading.Event(), None
+def hold():
+    with {lock}:
+        held.set(); over.wait(30)
+threading.Thread(target=hold).start()
+held.wait()
+def fork(*_):
+    global child
+    child = os.fork()
+    if child: over.set()
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, .2)
+{wait}
+if not child: os._exit(7)
+for _ in range(1000):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done: break
+    time.sleep(.01)
+else: os.kill(child, 9)
+s.close()
+print(os.waitstatus_to_exitcode(status) if done else "hangs")
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "7\n", done.stderr
 
 
 @pytest.mark.parametrize(

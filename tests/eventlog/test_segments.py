@@ -11,6 +11,7 @@ from eventlog.order import SessionStart, in_order
 from eventlog.reader import Reader, scan
 from eventlog.report import COMPLETE, exit_code
 from tests.eventlog.test_missing import RUN, iters, opening, segment
+from tests.steps import lines_run
 from tests.strategies import SESSIONS, line
 
 A, B, C, D = SESSIONS
@@ -207,6 +208,65 @@ def test_the_order_does_not_depend_on_how_the_files_are_listed():
         orders = {tuple(in_order(journal, p)) for p in itertools.permutations(others)}
         assert len(orders) == 1
         assert [s for s in orders.pop() if s in "abc"] == ["a", "b", "c"]
+
+
+def in_plain_order(journal, others):
+    """As `in_order` says it, step by step."""
+    order, left = list(journal), sorted(others, key=lambda o: (o.number or 0, o.t, o.s))
+
+    def smaller(one, other):
+        return None not in (one.number, other.number) and one.number < other.number
+
+    while left:
+        placed, names = {o.s for o in order}, {o.s for o in left}
+        ready = [o for o in left if o.prev in placed]
+        for o in reversed(ready):
+            at = [other.s for other in order].index(o.prev) + 1
+            while at < len(order) and smaller(order[at], o):
+                at += 1
+            order.insert(at, o)
+        if not ready:
+            ready = [first := next((o for o in left if o.prev not in names), left[0])]
+            is_behind = [
+                o.t > first.t if first.number is None else smaller(first, o) for o in order
+            ]
+            order.insert([*is_behind, True].index(True), first)
+        left = [o for o in left if o not in ready]
+    return [o.s for o in order]
+
+
+def test_any_sessions_stand_in_the_order_of_the_rules(monkeypatch):
+    rng = random.Random(11)
+    for k in range(2000):
+        monkeypatch.setattr(eventlog.order, "_BLOCK", rng.choice([1, 2, 64]))
+        names = [f"s{i}" for i in range(rng.randint(1, 12) if k % 50 else 200)]
+        met = [*names, "gone", None]
+        starts = [
+            start(s, rng.randint(0, 9), rng.choice([None, *range(9)]), rng.choice(met))
+            for s in names
+        ]
+        journal, others = starts[: len(names) // 3], starts[len(names) // 3 :]
+        assert in_order(journal, others) == in_plain_order(journal, others)
+
+
+@pytest.mark.parametrize(
+    ("number", "prev"),
+    [
+        (lambda k: k, lambda k, n: f"s{k - 1}"),
+        (lambda k: k, lambda k, n: None),
+        (lambda k: None, lambda k, n: None),
+        (lambda k: k, lambda k, n: "s0"),
+        (lambda k: k, lambda k, n: f"s{(k - 1) % n}"),
+    ],
+    ids=["chain", "alone", "unnumbered", "star", "ring"],
+)
+def test_four_times_the_sessions_take_about_four_times_the_steps(number, prev):
+    steps = []
+    for n in (400, 1600):
+        others = [SessionStart(f"s{k}", f"{k:06}", number(k), prev(k, n)) for k in range(n)]
+        steps.append(lines_run(lambda others=others: in_order([], others)))
+
+    assert steps[1] < 8 * steps[0]
 
 
 def test_a_session_that_turns_up_late_is_read_in_its_place(tmp_path):
