@@ -1,8 +1,14 @@
-"""How hard Hypothesis tries: `dev` by default, `ci`, or `deep`, by HYPOTHESIS_PROFILE."""
+"""For all tests: how hard Hypothesis tries, how many tests run at once, and with how many threads.
+
+HYPOTHESIS_PROFILE: `dev` by default, `ci`, or `deep`.
+"""
 
 import os
 
 from hypothesis import settings
+
+# Several tests run at once: threads of one would spin where another's work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples each time: who changes nothing sees the same. `deep` looks for new ones.
 settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True, derandomize=True)
