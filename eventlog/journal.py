@@ -237,7 +237,8 @@ class Journal:
         asides: tuple[Aside, ...] = ()
         if type(event) is not str:
             event = str(event)
-        if encoded.find(b':"') >= 0 or encoded.find(b'["') >= 0 or len(encoded) > SMALL_BYTES:
+        # More quotes than the names have: there is text, which may be a credential.
+        if encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES:
             encoded, asides = self._fitted(event, masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
@@ -336,18 +337,20 @@ class Journal:
             self._sync_once()
             return self.durable_n >= target
         deadline = time.monotonic() + timeout_s
-        while True:
+        while not self._is_decided(target):
             is_over: SimpleQueue[None] = SimpleQueue()  # no lock that an exception leaves held
             self._waiters.append(is_over)
-            if self.durable_n >= target or self._writer.is_past_hope or self._closed:
+            left = deadline - time.monotonic()
+            if self._is_decided(target) or left <= 0 or self._has_ended:
                 break
             self._wake.put(None)
-            left = deadline - time.monotonic()
-            if left <= 0 or self._has_ended:
-                break
             with contextlib.suppress(Empty):
                 is_over.get(timeout=min(left, RETRY_AFTER_S))
         return self.durable_n >= target
+
+    def _is_decided(self, target: int) -> bool:
+        """Whether so many records are durable, or no sync will make them that."""
+        return self.durable_n >= target or self._writer.is_past_hope or self._closed
 
     @property
     def _is_nested(self) -> bool:
