@@ -46,9 +46,10 @@ class Steps:
         self.threading = SimpleNamespace(
             RLock=_Lock,
             current_thread=lambda: None,
-            Condition=lambda: _Condition(self),
-            Thread=_Thread,
+            Thread=lambda target, **named: _Thread(self, target),
         )
+        self.work: Callable[[], object] = _nothing
+        """A round of the sync thread of the session that was opened last."""
         self.time = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
         self.wall_time = SimpleNamespace(
             time_ns=self.time_ns, strftime=time.strftime, gmtime=time.gmtime
@@ -72,52 +73,35 @@ class _Lock(contextlib.nullcontext[None]):
 
 
 class _Queue:
-    """Nobody waits for anything: the thread's work is done where others wait for it."""
+    """Who waits for the sync thread does its work in the meantime."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
 
     def put(self, item: None) -> None:
         pass
 
     def get(self, timeout: float) -> None:
+        self._steps.work()
+        self._steps.sleep(timeout)
         raise queue.Empty
 
 
-class _Condition:
-    """Who waits for the sync thread does its work in the meantime."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-        self.work: Callable[[], object] = lambda: None
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def wait(self, timeout_s: float) -> None:
-        self.work()
-        self._steps.sleep(timeout_s)
-
-    def notify_all(self) -> None:
-        pass
-
-
 class _Thread:
-    """Does nothing by itself; its last round is done by who joins it."""
+    """Does nothing by itself."""
 
-    def __init__(self, target: Callable[[], object], **named: object) -> None:
-        self._last_round: Callable[[], object] | None = target
-        target.__self__._synced.work = target.__self__._sync_once
+    ident = None
+
+    def __init__(self, steps: Steps, target: Callable[[], object]) -> None:
+        self._steps, self._round = steps, target.__self__._sync_once
 
     def start(self) -> None:
-        pass
+        self._steps.work = self._round
 
-    def is_alive(self) -> bool:
-        return self._last_round is not None
 
-    def join(self, timeout_s: float) -> None:
-        work, self._last_round = self._last_round, None
-        work()
+def _do_last_round(writer: journal.Journal) -> None:
+    """The thread's last round is done by who waits for it at the end."""
+    writer._sync_until_closed()
 
 
 class _FixedDay(datetime):
@@ -137,7 +121,11 @@ def stepwise() -> Iterator[Steps]:
                     patch.setattr(room, name, getattr(steps, name))
             if hasattr(room, "say"):
                 patch.setattr(room, "say", _nothing)
-        patch.setattr(journal, "SimpleQueue", _Queue)
+        patch.setattr(journal, "SimpleQueue", lambda: _Queue(steps))
+        patch.setattr(journal.Journal, "_is_woken", lambda writer, timeout_s: False)
+        patch.setattr(
+            journal.Journal, "_wait_for_thread", lambda writer, timeout_s: _do_last_round(writer)
+        )
         patch.setattr(record, "time", steps.wall_time)
         patch.setattr(reserve, "RESERVE_BYTES", RESERVE_BYTES)
         patch.setattr(reserve, "LAST_BYTES", RESERVE_BYTES // 4)
