@@ -318,12 +318,13 @@ def test_a_fork_while_a_run_is_opened_neither_hangs_nor_keeps_its_lock(tmp_path)
     code = """
 import threading, time
 run.finish()
-over, children = threading.Event(), []
+over, children, (begun, begins) = threading.Event(), [], os.pipe()
 def fork():
     while not over.is_set():
         child = os.fork()
         if not child:
-            time.sleep(3)
+            os.write(begins, b"b")
+            time.sleep(30)
             os._exit(0)
         children.append(child)
         time.sleep(.005)
@@ -334,6 +335,7 @@ for k in range(40):
     r.log_iter(0, 1.0); r.close(); runs.append(r.journal_path)
     if len(children) > 60: break
 over.set(); thread.join()
+for _ in children: os.read(begun, 1)  # a child that has not run yet has let nothing go
 print([p for p in runs if eventlog.is_locked(p)], len(children) > 0)
 for c in children: os.kill(c, 9); os.waitpid(c, 0)
 """
