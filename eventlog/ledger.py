@@ -250,7 +250,8 @@ class Ledger:
                 self._repeat("reordered", self._not_yet.pop(record.s), file)
         answer = numbers.admit(record.n, record.crc, record.offset, file)
         if answer != "new":
-            self._repeat(answer, record, file)
+            if answer == "conflict" or not _is_repeated_by_a_segment(record, file):
+                self._repeat(answer, record, file)
             return Verdict.REPEATED
         if resumed:
             self._repeat("two_writers", record, file)
@@ -363,3 +364,9 @@ class Ledger:
         else:
             known.count += 1
             known.last_n = record.n
+
+
+def _is_repeated_by_a_segment(record: Record, file: str) -> bool:
+    """Whether a writer repeats it: a segment begins with what was not durable before it, and says
+    in the journal, too, where the session goes on."""
+    return bool(file) or record.event == "segment"

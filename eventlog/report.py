@@ -139,8 +139,7 @@ def status(path: Path) -> dict[str, Any]:
         "remarks": _remarks(folding),
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],
-        # A segment repeats what was not durable in the file before it: that is no defect.
-        "defects": sum(d["kind"] != "duplicate" for d in run.journal["defects"]),
+        "defects": len(run.journal["defects"]),
         "run_json": str(run_path(path)) if run_path(path).exists() else None,
     }
 
