@@ -167,7 +167,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
         return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(read_all(path), path)
     if run.journal and run.status == "running":
-        run = _as_it_ended(run, with_superseded) or run
+        run = without_journal(_as_it_ended(run, with_superseded) or run)
     if run.journal and run.summary.keys() >= SUMMARY:
         return run  # folded by this package: half the time for 100,000 iterations
     run.summary = _recomputed(run)
@@ -187,6 +187,22 @@ def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
         return None
     ended.path = run.path
     return ended if ended.status != "running" else None
+
+
+def without_journal(run: Run) -> Run:
+    """A run JSON that says `running`, as it is: unknown, where no journal is beside it.
+
+    The journal was moved or deleted alone; nobody will fold it into this file again.
+    """
+    if run.path is None or run.status != "running":
+        return run
+    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    if not os.path.lexists(journal):
+        last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
+        as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
+        why = f"its journal {journal.name} is gone from here{as_of}"
+        run.journal |= {"status": "unknown", "reason": why}
+    return run
 
 
 def _recomputed(run: Run) -> dict[str, Any]:
