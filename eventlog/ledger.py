@@ -136,6 +136,14 @@ class Numbers:
             return "new"
         return "duplicate" if known == crc else "conflict"
 
+    def crc_of(self, n: int) -> int | None:
+        """The checksum of the record with this number; None: it was not seen."""
+        i = bisect_right(self.starts, n) - 1
+        at = n - self.starts[i] if i >= 0 else 0
+        if i >= 0 and at < len(self.crcs[i]):
+            return self.crcs[i][at]
+        return self.late.get(n)
+
     def gaps(self, session: str) -> Iterator[Defect]:
         late = sorted(self.late)
         end = 0
@@ -201,6 +209,11 @@ class Ledger:
         """How many records of a session were admitted."""
         numbers = self._sessions.get(s)
         return 0 if numbers is None else sum(map(len, numbers.crcs)) + len(numbers.late)
+
+    def has(self, s: str, n: int, crc: int) -> bool:
+        """Whether this very record was seen, in whatever file."""
+        numbers = self._sessions.get(s)
+        return numbers is not None and numbers.crc_of(n) == crc
 
     def lost_of(self, s: str) -> int:
         """How many records of a session the numbering says are missing."""

@@ -133,7 +133,7 @@ def test_verify_says_where_how_much_and_what_it_cost(run, capsys):
     told = orjson.loads(capsys.readouterr().out)
 
     kinds = {d["kind"]: d for d in told["defects"]}
-    assert (code, told["exit_code"], told["verdict"]) == (3, 3, "events are lost")
+    assert (code, told["exit_code"], told["verdict"]) == (3, 3, "1 event lost")
     assert (told["lost_events"], told["lost_unknown"]) == (1, 0)
     assert told["missing_iterations"] == [[5, 5]]
     assert (kinds["damaged"]["offset"], kinds["damaged"]["size_bytes"]) == (offset, len(line))
@@ -279,3 +279,56 @@ def test_many_journals_on_a_terminal_get_a_progress_bar(tmp_path):
     assert done.stdout.count(b".json\n") == 6
     assert "[#####" in seen
     assert "3/6" in seen
+
+
+def replaced_and_edited(tmp_path, old, new):
+    """The journal of a run whose writer went on, with all its events, in a segment."""
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, fallback=tmp_path / "fallback")
+    for i in range(20):
+        run.log_iter(i, 1.0)
+    subprocess.run(["sed", "-i", f"s/{old}/{new}/", run.journal_path], check=True)
+    run._journal._appender.check_place()
+    run.close()
+    return run.journal_path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"t":"2', '"t":"3'), ('"event":', '"event";'), ('"event":', '"Event":')]
+)
+def test_damaged_lines_that_are_whole_in_a_segment_cost_nothing(tmp_path, old, new, capsys):
+    """In each of its lines, so that nothing is left in the journal to count a gap between."""
+    journal = replaced_and_edited(tmp_path, old, new)
+    capsys.readouterr()
+
+    codes = [main(["verify", str(journal)]), main(["verify", "--json", str(journal)])]
+
+    words, told = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert codes == [0, 0]
+    assert words.startswith(f"{journal}: {orjson.loads(told)['verdict']}\n")
+    assert orjson.loads(told)["verdict"] == "complete"
+
+
+def test_a_damaged_line_whose_record_is_nowhere_is_never_taken_for_another(tmp_path, capsys):
+    """The last line, damaged in its number: the number before it is there, and is not it."""
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    damage(run.journal_path, b'{"n":2,', b'{"n":1,')
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 3
+    assert "1 damaged place of unknown cost" in capsys.readouterr().out
+
+
+def test_many_damaged_lines_of_a_kind_are_one_line_with_the_first_places(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        for i in range(40):
+            run.log_iter(i, 1.0)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    lines[2:32:2] = [b.replace(b"loss", b"l\xffss") for b in lines[2:32:2]]
+    run.journal_path.write_bytes(b"".join(lines))
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 3
+    (said,) = [b for b in capsys.readouterr().out.splitlines() if b.startswith("  damaged")]
+    assert "in 15 places" in said
+    assert f"the first at bytes {len(lines[0] + lines[1]):,}, " in said
