@@ -41,6 +41,8 @@ class Folding:
         self.reader = Reader(path)
         self.fold = Fold(with_rows=with_rows)
         self._with_rows = with_rows
+        self.n_written = -1
+        """Records that the run JSON had which was written last of it; negative: none was."""
         self._known = known or Known()
         self._evidence: dict[bool, list[Defect]] = {}
 
