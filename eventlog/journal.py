@@ -199,6 +199,11 @@ class Journal:
         return self._path if self._appender is None else self._appender.journal
 
     @property
+    def path_to_read(self) -> Path:
+        """The journal, or where that is gone the segment that the session went on in."""
+        return self.path if os.path.lexists(self.path) else self._writer.path
+
+    @property
     def n(self) -> int:
         """Records appended so far, which is the next one's number."""
         return self._writer.n

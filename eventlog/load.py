@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from eventlog.alive import writes_without_lock
+from eventlog.alive import process_lives, writes_without_lock
 from eventlog.blocks import check_is_file, read_all
 from eventlog.column import Column
 from eventlog.disk import is_locked
@@ -19,6 +19,7 @@ from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
 from eventlog.record import FORMAT
 from eventlog.run import Run, parse_run
+from eventlog.segment import SEGMENT_SUFFIX
 from eventlog.stretch import Stretch
 
 JOURNAL_SUFFIX = ".jsonl"
@@ -64,8 +65,14 @@ class Folding:
         return (
             session is not None
             and not session.status
-            and writes_without_lock(session.opened, session.started)
+            and self._process_writes(session.opened, session.started)
         )
+
+    def _process_writes(self, opened: dict[str, Any], t: str) -> bool:
+        """Whether the process of a session without a lock lives; a segment alone never has one."""
+        if self.path.suffix == SEGMENT_SUFFIX:
+            return process_lives(opened, t) is True
+        return writes_without_lock(opened, t)
 
     def read_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> None:
         """Fold in what the journal has more than before; all of it anew if it changed behind.
@@ -163,7 +170,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
         OSError: no such file, or not to be read, or not a regular file.
     """
     path = Path(path)
-    if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX):
+    if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX):
         folding = Folding(path)
         alive = folding.read()
         return folding.run(alive=alive, with_superseded=with_superseded)

@@ -1,6 +1,7 @@
 """The commands: stdout is data, stderr is words, and the exit code says which it was."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,12 +101,16 @@ def test_a_journal_of_a_newer_format_is_refused_and_its_old_run_json_stands(tmp_
 
 
 @pytest.mark.parametrize("command", ["compact", "verify", "cat", "tail", "status"])
-def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, capsys):
+def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main([command, str(tmp_path / "none.jsonl")]) == 1
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"{tmp_path / 'none.jsonl'}: no such journal, folder or glob\n"
+    assert err == (
+        f"{tmp_path / 'none.jsonl'}: no such journal, folder or glob; "
+        f"nor is there a segment of it in {tmp_path / 'eventlog'}\n"
+    )
 
 
 def test_misuse_exits_with_two(capsys):
@@ -332,3 +337,52 @@ def test_many_damaged_lines_of_a_kind_are_one_line_with_the_first_places(tmp_pat
     (said,) = [b for b in capsys.readouterr().out.splitlines() if b.startswith("  damaged")]
     assert "in 15 places" in said
     assert f"the first at bytes {len(lines[0] + lines[1]):,}, " in said
+
+
+@pytest.fixture
+def orphan(tmp_path, monkeypatch):
+    """A run whose folder was deleted and became a file: all its events are in the state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run = eventlog.open_run(tmp_path / "out", save_interval=1000)
+    while not run.run_path.exists():
+        time.sleep(0.02)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out").write_text("hi")
+    run._journal._appender.check_place()
+    run.log_iter(10, 1.0)
+    return run
+
+
+@pytest.mark.parametrize("command", ["compact", "verify", "status", "recover", "cat"])
+def test_a_journal_that_is_gone_is_read_from_its_segments_by_both_names(orphan, command, capfd):
+    orphan.close()
+    err = capfd.readouterr().err
+    segment = orphan._journal._appender.path
+    assert f"eventlog compact {segment}\n" in err
+
+    for name in (orphan.journal_path, segment):
+        assert main([command, str(name)]) == 0
+        out, err = capfd.readouterr()
+        assert "missing_segment" not in out + err
+        assert (f"its events are in {segment}" in err) == (name != segment)
+    if command == "compact":
+        assert eventlog.load_run(run_path(segment)).summary["total_iterations"] == 11
+
+
+def test_the_orphaned_segments_of_a_run_are_read_together_and_of_no_other(orphan, capsys):
+    appender = orphan._journal._appender
+    first = appender.path
+    appender._move_again_at = 0.0
+    assert appender.to_segment()
+    orphan.log_iter(11, 1.0)
+    stranger = appender.path.name.replace(orphan._journal._writer.run_id[:8], "f" * 8)
+    (first.parent / stranger).write_bytes(appender.path.read_bytes())
+    assert eventlog.load_run(first).status == "running"
+    orphan.close()
+
+    found = eventlog.load_run(first)
+
+    assert [row["iter"] for row in found.training_iterations] == list(range(12))
+    assert (found.status, found.journal["defects"]) == ("completed", [])
