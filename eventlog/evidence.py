@@ -29,6 +29,8 @@ class Known:
 
     file: str = ""
     sessions: dict[str, int] = field(default_factory=dict)
+    gaps: dict[str, int] = field(default_factory=dict)
+    """Records of each session that were missing among them by then."""
     n_annotations: int = 0
 
 
@@ -44,22 +46,24 @@ def known_from(run_json: Path) -> Known:
 
 def kept_before_loss(run_json: Path) -> list[Path]:
     """The run JSONs that had more records than the journal when they were to be replaced."""
-    name = f"{glob.escape(run_json.name)}{BEFORE_LOSS}"
-    return sorted([*run_json.parent.glob(name), *run_json.parent.glob(f"{name}-*")])
+    name, folder = glob.escape(run_json.name), run_json.parent
+    return sorted([*folder.glob(name + BEFORE_LOSS), *folder.glob(f"{name}.*{BEFORE_LOSS}")])
 
 
 def name_before_loss(run_json: Path) -> Path:
     """The first name that is free for one more of them."""
     taken = {path.name for path in kept_before_loss(run_json)}
-    name = f"{run_json.name}{BEFORE_LOSS}"
-    names = chain([name], (f"{name}-{k}" for k in count(2)))
+    numbers = chain([""], (f".{k}" for k in count(2)))
+    names = (f"{run_json.name}{number}{BEFORE_LOSS}" for number in numbers)
     return run_json.with_name(next(name for name in names if name not in taken))
 
 
 def n_not_here(known: Known, ledger: Ledger, others: set[str]) -> int:
     """How many records that a run JSON was made of are in no file any more."""
     return sum(
-        max(0, n - ledger.n_admitted(s)) for s, n in known.sessions.items() if s not in others
+        max(0, n - ledger.n_below(s, n + known.gaps.get(s, 0)))
+        for s, n in known.sessions.items()
+        if s not in others
     )
 
 
@@ -73,6 +77,12 @@ def said_by(run_json: Path) -> Known:
         s, n = (row.get("s"), row.get("records")) if isinstance(row, dict) else (None, None)
         if isinstance(s, str) and type(n) is int:
             known.sessions[s] = n
+    defects = journal.get("defects")
+    for defect in defects if isinstance(defects, list) else ():
+        if isinstance(defect, dict) and defect.get("kind") == "gap":
+            s, n = defect.get("session"), defect.get("lost")
+            if isinstance(s, str) and type(n) is int:
+                known.gaps[s] = known.gaps.get(s, 0) + n
     records = journal.get("records")
     if type(records) is int:
         known.n_annotations = records - sum(known.sessions.values())

@@ -136,6 +136,12 @@ class Numbers:
             return "new"
         return "duplicate" if known == crc else "conflict"
 
+    def n_below(self, end: int) -> int:
+        """How many of the numbers below `end` were seen."""
+        runs = zip(self.starts, self.crcs, strict=True)
+        in_runs = sum(min(len(crcs), max(0, end - start)) for start, crcs in runs)
+        return in_runs + sum(n < end for n in self.late)
+
     def crc_of(self, n: int) -> int | None:
         """The checksum of the record with this number; None: it was not seen."""
         i = bisect_right(self.starts, n) - 1
@@ -214,6 +220,11 @@ class Ledger:
         """Whether this very record was seen, in whatever file."""
         numbers = self._sessions.get(s)
         return numbers is not None and numbers.crc_of(n) == crc
+
+    def n_below(self, s: str, end: int) -> int:
+        """How many records of a session with a number below `end` were seen."""
+        numbers = self._sessions.get(s)
+        return 0 if numbers is None else numbers.n_below(end)
 
     def lost_of(self, s: str) -> int:
         """How many records of a session the numbering says are missing."""

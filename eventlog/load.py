@@ -89,6 +89,7 @@ class Folding:
 
     def _forget(self) -> None:
         self.reader.restart()
+        self.n_written = -1
         self.fold = Fold(with_rows=self._with_rows)
 
     def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:

@@ -95,7 +95,9 @@ def row(found: Found, now: float | None = None) -> Row:
 
 def _n_lost(defects: Any) -> int:
     """The events that defects say are lost, whatever stands in a run JSON that others wrote."""
-    costs = [d.get("lost") for d in defects or () if isinstance(d, dict)]
+    costs = [
+        d.get("lost") for d in (defects if isinstance(defects, list) else ()) if isinstance(d, dict)
+    ]
     return sum(n for n in costs if type(n) is int)
 
 

@@ -452,3 +452,28 @@ def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, ca
     (kept,) = tmp_path.glob("*.before-loss*")
     assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
     assert capsys.readouterr().err.count("as it was it is kept in") == 1
+
+
+def test_a_second_loss_keeps_a_second_run_json(run):
+    for i in range(2):
+        eventlog.compact(run.journal_path)
+        os.truncate(run.journal_path, 0)
+        run._journal._appender.check_place()
+        run.log_iter(10 + i, 1.0)
+        eventlog.compact(run.journal_path)
+
+    stem = run.run_path.name
+    kept = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
+    assert kept == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
+
+
+def test_a_run_json_is_kept_however_much_came_after_the_loss(run):
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    for i in range(10, 100):
+        run.log_iter(i, 1.0)
+    eventlog.compact(run.journal_path)
+
+    (kept,) = run.run_path.parent.glob("*.before-loss")
+    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
