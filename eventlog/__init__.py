@@ -62,7 +62,7 @@ from eventlog.fold import MFU_UNKNOWN, Fold
 from eventlog.interruption import is_interruption
 from eventlog.journal import say
 from eventlog.ledger import Defect, Ledger
-from eventlog.load import compare_runs, load_run
+from eventlog.load import compare_runs, load_run, without_journal
 from eventlog.ranks import find_ranks
 from eventlog.reader import Reader, scan
 from eventlog.record import FORMAT, Record
@@ -122,6 +122,7 @@ __all__ = [
     "say",
     "scan",
     "short_run_id",
+    "without_journal",
 ]
 
 # `eventlog.run` is the run that `init` began, as people know it; the room is found by import.

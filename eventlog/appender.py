@@ -107,6 +107,8 @@ class Appender:
         """Whether what was written is nowhere that a reader looks."""
         self.cut_to: tuple[int, int] | None = None
         """The sizes before and after somebody cut the file, until it is logged."""
+        self.opening = b""
+        """The session's first line, to be written again where somebody cuts it off."""
         self.moves: deque[Move] = deque()
         """Segments that the session went on in, until it is logged."""
         self.sync_failed = False
@@ -611,6 +613,19 @@ class Appender:
         self.has_news = True
         self.end = (self.end[0], size_bytes)
         self._torn = True
+        begin = self._begin if self.path == self.journal else 0
+        if size_bytes < begin + len(self.opening):
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """Write the session's first line again, the same bytes: whose run it is, and its config."""
+        with ignoring(OSError):
+            line = b"\n" + self.opening
+            self._torn = self._write(self.fd, line) < len(line)
+            self._has_note = True
+        with ignoring(OSError):
+            while (size_bytes := self.disk.size(self.fd)) != self.end[1]:  # a handler may append
+                self.end = (self.end[0], size_bytes)
 
     # ---- the end
 

@@ -4,6 +4,7 @@ A fallback folder is shared by all runs of a user, and many of them begin in the
 name alone does not say whose a segment is. Nor is everything a file that has such a name.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -111,3 +112,19 @@ def by_session(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
     for candidate in sorted(candidates, key=lambda c: (c.number, c.path)):
         sessions.setdefault(candidate.s, []).append(candidate)
     return sessions
+
+
+def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
+    """Where to begin reading the runs whose journal `stem` is gone: a segment of each.
+
+    The first of each run that is no annotation.
+    """
+    first: dict[str, tuple[bool, str, int, Path]] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            for c in list_segments(stem, folder, is_beside=False):
+                c.look()
+                if c.first is not None and c.run:
+                    key = ("annotates" in c.first.fields, c.first.t, c.number, c.path)
+                    first[c.run] = min(key, first.get(c.run, key))
+    return [path for *_, path in sorted(first.values())]

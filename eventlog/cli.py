@@ -18,6 +18,7 @@ import orjson
 
 from eventlog import report
 from eventlog.blocks import check_is_file
+from eventlog.candidates import orphans
 from eventlog.compact import follow, run_path, write_run
 from eventlog.errors import (
     EventlogError,
@@ -162,7 +163,7 @@ def _compact(arguments: argparse.Namespace) -> int:
 
 def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
     check_is_file(path)
-    if arguments.recover:
+    if arguments.recover and path.suffix != SEGMENT_SUFFIX:  # who writes one holds no lock of it
         _say_found(path, recover(path))
     folding = Folding(path, known=known_from(run_path(path)))
     write_run(folding, with_superseded=arguments.with_superseded)
@@ -194,7 +195,7 @@ def _follow(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
-    (path,) = _journals(arguments.paths).paths
+    path = _journals(arguments.paths).paths[0]
     try:
         follow(path, every=arguments.every, until=sys.stdin.buffer)
     except OSError as error:
@@ -289,10 +290,30 @@ def _journals(names: Sequence[str]) -> _Found:
         elif matches := sorted(glob.glob(name, recursive=True)):
             found += _journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
         else:
-            raise FileNotFoundError(f"{name}: no such journal, folder or glob")
+            found += _in_segments_alone(path)
     if not found and code == report.COMPLETE:
         raise FileNotFoundError(f"{' '.join(names)}: no journal (*{JOURNAL_SUFFIX}) there")
     return _Found(list(dict.fromkeys(found)), code)
+
+
+def _in_segments_alone(path: Path) -> list[Path]:
+    """The segments to read for a journal that is gone; says which.
+
+    Raises:
+        FileNotFoundError: there are none; says where they would be.
+    """
+    from eventlog.session import state_folder  # what only writers need
+
+    missing = f"{path}: no such journal, folder or glob"
+    if path.suffix not in (JOURNAL_SUFFIX, ".json"):
+        raise FileNotFoundError(missing)
+    state = state_folder()
+    found = orphans(path.stem, [path.parent, *([state] if state else [])])
+    if not found:
+        raise FileNotFoundError(f"{missing}; nor is there a segment of it in {state}")
+    for segment in found:
+        _say(f"{path}: is gone; its events are in {segment}")
+    return found
 
 
 def _journals_in(folder: Path) -> _Found:

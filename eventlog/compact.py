@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from eventlog.blocks import open_to_read
+from eventlog.blocks import open_to_read, read_chunks
 from eventlog.disk import DISK, Disk, atomic_write, is_locked
 from eventlog.errors import EventlogError
+from eventlog.evidence import n_not_here, name_before_loss, said_by
+from eventlog.journal import say
 from eventlog.load import Folding, PathLike
 from eventlog.ranks import RANK_SUFFIX
 from eventlog.reserve import release
@@ -73,9 +75,29 @@ def _write(folding: Folding, *, alive: bool, with_superseded: bool, disk: Disk) 
     """Write the run JSON of what was read so far."""
     run = folding.run(alive=alive, with_superseded=with_superseded)
     _sync_journal(folding.reader.files, disk)
+    _keep_a_richer_one(folding, disk)
     document = run.to_json()
     atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
     return run
+
+
+def _keep_a_richer_one(folding: Folding, disk: Disk) -> None:
+    """Keep the run JSON that is to be replaced, if its journal has lost what it was made of.
+
+    It is looked at for the first time, and where the journal has fewer records than before.
+    """
+    reader, path = folding.reader, run_path(folding.path)
+    n_before, folding.n_written = folding.n_written, reader.ledger.n_records
+    if 0 <= n_before <= folding.n_written:
+        return
+    n_lost = n_not_here(said_by(path), reader.ledger, reader.others)
+    if n_lost:
+        kept = name_before_loss(path)
+        atomic_write(kept, partial(_write_all, read_chunks(path)), disk=disk)
+        say(
+            f"{path}: its journal has lost {n_lost:,} records that it was made of; "
+            f"as it was it is kept in {kept}"
+        )
 
 
 def _sync_journal(files: Iterable[Path], disk: Disk) -> None:

@@ -3,10 +3,12 @@
 The files that it names as the content of large events, and records that its run JSON was made of.
 """
 
+import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from eventlog.blocks import open_to_read, read_at, read_chunks
 from eventlog.ledger import Defect, Ledger
 from eventlog.reader import Aside, Reader
 
+BEFORE_LOSS = ".before-loss"
 _JOURNAL_MARK = b'\n  "journal": {'
 _MOST_BYTES = 64 << 20  # of the end of a run JSON: sessions, defects, notes
 
@@ -26,11 +29,46 @@ class Known:
 
     file: str = ""
     sessions: dict[str, int] = field(default_factory=dict)
+    gaps: dict[str, int] = field(default_factory=dict)
+    """Records of each session that were missing among them by then."""
     n_annotations: int = 0
 
 
 def known_from(run_json: Path) -> Known:
-    """What the run JSON says of its journal; nothing, where it says nothing or is not there."""
+    """What the run JSON says of its journal, and those that were kept for what it lacks."""
+    known = said_by(run_json)
+    for kept in kept_before_loss(run_json):
+        for s, n in said_by(kept).sessions.items():
+            if n > known.sessions.get(s, 0):
+                known.sessions[s], known.file = n, kept.name
+    return known
+
+
+def kept_before_loss(run_json: Path) -> list[Path]:
+    """The run JSONs that had more records than the journal when they were to be replaced."""
+    name, folder = glob.escape(run_json.name), run_json.parent
+    return sorted([*folder.glob(name + BEFORE_LOSS), *folder.glob(f"{name}.*{BEFORE_LOSS}")])
+
+
+def name_before_loss(run_json: Path) -> Path:
+    """The first name that is free for one more of them."""
+    taken = {path.name for path in kept_before_loss(run_json)}
+    numbers = chain([""], (f".{k}" for k in count(2)))
+    names = (f"{run_json.name}{number}{BEFORE_LOSS}" for number in numbers)
+    return run_json.with_name(next(name for name in names if name not in taken))
+
+
+def n_not_here(known: Known, ledger: Ledger, others: set[str]) -> int:
+    """How many records that a run JSON was made of are in no file any more."""
+    return sum(
+        max(0, n - ledger.n_below(s, n + known.gaps.get(s, 0)))
+        for s, n in known.sessions.items()
+        if s not in others
+    )
+
+
+def said_by(run_json: Path) -> Known:
+    """What one run JSON says; nothing, where it says nothing or is not there."""
     journal = _journal_part(run_json)
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
         return Known()
@@ -39,6 +77,12 @@ def known_from(run_json: Path) -> Known:
         s, n = (row.get("s"), row.get("records")) if isinstance(row, dict) else (None, None)
         if isinstance(s, str) and type(n) is int:
             known.sessions[s] = n
+    defects = journal.get("defects")
+    for defect in defects if isinstance(defects, list) else ():
+        if isinstance(defect, dict) and defect.get("kind") == "gap":
+            s, n = defect.get("session"), defect.get("lost")
+            if isinstance(s, str) and type(n) is int:
+                known.gaps[s] = known.gaps.get(s, 0) + n
     records = journal.get("records")
     if type(records) is int:
         known.n_annotations = records - sum(known.sessions.values())

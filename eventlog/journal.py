@@ -171,7 +171,7 @@ class Journal:
             )
             if is_shared:
                 appender.begin_segment()
-            self._append_event(
+            appender.opening = self._append_event(
                 "open",
                 opening
                 | {"session_number": number, "has_lock": has_lock}
@@ -197,6 +197,11 @@ class Journal:
     def path(self) -> Path:
         """Where the journal is, absolute; somebody may have moved it."""
         return self._path if self._appender is None else self._appender.journal
+
+    @property
+    def path_to_read(self) -> Path:
+        """The journal, or where that is gone the segment that the session went on in."""
+        return self.path if os.path.lexists(self.path) else self._writer.path
 
     @property
     def n(self) -> int:
@@ -274,9 +279,9 @@ class Journal:
         fields, asides = set_aside(self.path.stem, event, orjson.loads(encoded))
         return encode_fields(fields), asides
 
-    def _append_event(self, event: str, fields: dict[str, Any]) -> None:
-        """Append an event of the journal's own."""
-        self._writer.append(event, *self._fitted(event, encode_fields(fields)))
+    def _append_event(self, event: str, fields: dict[str, Any]) -> bytes:
+        """Append an event of the journal's own; its line."""
+        return self._writer.append(event, *self._fitted(event, encode_fields(fields)))
 
     def _report(self) -> None:
         """Log what became of the journal itself: where it goes on, what was dropped."""

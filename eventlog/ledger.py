@@ -136,6 +136,20 @@ class Numbers:
             return "new"
         return "duplicate" if known == crc else "conflict"
 
+    def n_below(self, end: int) -> int:
+        """How many of the numbers below `end` were seen."""
+        runs = zip(self.starts, self.crcs, strict=True)
+        in_runs = sum(min(len(crcs), max(0, end - start)) for start, crcs in runs)
+        return in_runs + sum(n < end for n in self.late)
+
+    def crc_of(self, n: int) -> int | None:
+        """The checksum of the record with this number; None: it was not seen."""
+        i = bisect_right(self.starts, n) - 1
+        at = n - self.starts[i] if i >= 0 else 0
+        if i >= 0 and at < len(self.crcs[i]):
+            return self.crcs[i][at]
+        return self.late.get(n)
+
     def gaps(self, session: str) -> Iterator[Defect]:
         late = sorted(self.late)
         end = 0
@@ -202,6 +216,16 @@ class Ledger:
         numbers = self._sessions.get(s)
         return 0 if numbers is None else sum(map(len, numbers.crcs)) + len(numbers.late)
 
+    def has(self, s: str, n: int, crc: int) -> bool:
+        """Whether this very record was seen, in whatever file."""
+        numbers = self._sessions.get(s)
+        return numbers is not None and numbers.crc_of(n) == crc
+
+    def n_below(self, s: str, end: int) -> int:
+        """How many records of a session with a number below `end` were seen."""
+        numbers = self._sessions.get(s)
+        return 0 if numbers is None else numbers.n_below(end)
+
     def lost_of(self, s: str) -> int:
         """How many records of a session the numbering says are missing."""
         numbers = self._sessions.get(s)
@@ -250,7 +274,8 @@ class Ledger:
                 self._repeat("reordered", self._not_yet.pop(record.s), file)
         answer = numbers.admit(record.n, record.crc, record.offset, file)
         if answer != "new":
-            self._repeat(answer, record, file)
+            if answer == "conflict" or not _is_repeated_by_a_segment(record, file):
+                self._repeat(answer, record, file)
             return Verdict.REPEATED
         if resumed:
             self._repeat("two_writers", record, file)
@@ -363,3 +388,9 @@ class Ledger:
         else:
             known.count += 1
             known.last_n = record.n
+
+
+def _is_repeated_by_a_segment(record: Record, file: str) -> bool:
+    """Whether a writer repeats it: a segment begins with what was not durable before it, and says
+    in the journal, too, where the session goes on."""
+    return bool(file) or record.event == "segment"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from eventlog.alive import writes_without_lock
+from eventlog.alive import process_lives, writes_without_lock
 from eventlog.blocks import check_is_file, read_all
 from eventlog.column import Column
 from eventlog.disk import is_locked
@@ -19,6 +19,7 @@ from eventlog.ranks import RANK_SUFFIX
 from eventlog.reader import Reader
 from eventlog.record import FORMAT
 from eventlog.run import Run, parse_run
+from eventlog.segment import SEGMENT_SUFFIX
 from eventlog.stretch import Stretch
 
 JOURNAL_SUFFIX = ".jsonl"
@@ -41,6 +42,8 @@ class Folding:
         self.reader = Reader(path)
         self.fold = Fold(with_rows=with_rows)
         self._with_rows = with_rows
+        self.n_written = -1
+        """Records that the run JSON had which was written last of it; negative: none was."""
         self._known = known or Known()
         self._evidence: dict[bool, list[Defect]] = {}
 
@@ -62,8 +65,14 @@ class Folding:
         return (
             session is not None
             and not session.status
-            and writes_without_lock(session.opened, session.started)
+            and self._process_writes(session.opened, session.started)
         )
+
+    def _process_writes(self, opened: dict[str, Any], t: str) -> bool:
+        """Whether the process of a session without a lock lives; a segment alone never has one."""
+        if self.path.suffix == SEGMENT_SUFFIX:
+            return process_lives(opened, t) is True
+        return writes_without_lock(opened, t)
 
     def read_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> None:
         """Fold in what the journal has more than before; all of it anew if it changed behind.
@@ -80,6 +89,7 @@ class Folding:
 
     def _forget(self) -> None:
         self.reader.restart()
+        self.n_written = -1
         self.fold = Fold(with_rows=self._with_rows)
 
     def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:
@@ -161,13 +171,13 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
         OSError: no such file, or not to be read, or not a regular file.
     """
     path = Path(path)
-    if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX):
+    if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX):
         folding = Folding(path)
         alive = folding.read()
         return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(read_all(path), path)
     if run.journal and run.status == "running":
-        run = _as_it_ended(run, with_superseded) or run
+        run = without_journal(_as_it_ended(run, with_superseded) or run)
     if run.journal and run.summary.keys() >= SUMMARY:
         return run  # folded by this package: half the time for 100,000 iterations
     run.summary = _recomputed(run)
@@ -187,6 +197,22 @@ def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
         return None
     ended.path = run.path
     return ended if ended.status != "running" else None
+
+
+def without_journal(run: Run) -> Run:
+    """A run JSON that says `running`, as it is: unknown, where no journal is beside it.
+
+    The journal was moved or deleted alone; nobody will fold it into this file again.
+    """
+    if run.path is None or run.status != "running":
+        return run
+    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    if not os.path.lexists(journal):
+        last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
+        as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
+        why = f"its journal {journal.name} is gone from here{as_of}"
+        run.journal |= {"status": "unknown", "reason": why}
+    return run
 
 
 def _recomputed(run: Run) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from eventlog.ledger import Defect, Ledger
 from eventlog.order import SessionStart, in_order, session_start, starts_in
 from eventlog.record import Record
 from eventlog.scan import Scanner
+from eventlog.segment import of_orphan
 from eventlog.stretch import Stretch, singly
 
 
@@ -56,11 +57,15 @@ class _Expected(NamedTuple):
 
 
 class Reader:
-    """Reads a journal as far as it is, and on when it has grown."""
+    """Reads a journal as far as it is, and on when it has grown.
+
+    Or a segment whose journal is gone, and the others of its run.
+    """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:
         """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
         self.path = path
+        self._stem, self._of_run = of_orphan(path) or (path.stem, "")
         self._folders = [path.parent]
         self.restart(start)
 
@@ -161,7 +166,7 @@ class Reader:
     @property
     def missing_segments(self) -> list[Defect]:
         """The segments in which sessions say they went on, and that are not here."""
-        read = {path.name for path in self._segments}
+        read = {self.path.name, *(path.name for path in self._segments)}
         unreadable = {c.path.name for c in self._candidates.values() if c.error is not None}
         missing = []
         for (s, name), (folder, record, file) in self._expected.items():
@@ -420,19 +425,23 @@ class Reader:
 
     def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> None:
         try:
-            found = list_segments(self.path.stem, folder, is_beside=folder == self.path.parent)
+            found = list_segments(self._stem, folder, is_beside=folder == self.path.parent)
         except (OSError, ValueError) as error:  # a fallback folder need not be there
             if isinstance(error, OSError):
                 self._closed_folders[folder] = error
             return
         for candidate in found:
+            if self._of_run and candidate.run != self._of_run:
+                continue
             candidate = known.get(candidate.path, candidate)
             candidate.look()
             if not self._is_known_file(candidate):
                 self._candidates[candidate.path] = candidate
 
     def _is_known_file(self, candidate: Candidate) -> bool:
-        """Whether it is a link to a segment that was found, or that one."""
+        """Whether it is a link to a segment that was found, or that one, or the file itself."""
+        if self._of_run and candidate.path.name == self.path.name:
+            return True
         for other in self._candidates.values():
             if other.s == candidate.s and other.number == candidate.number:
                 with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from eventlog.alive import process_lives, this_boot
 from eventlog.compact import run_path
-from eventlog.ledger import CONFLICTS, Defect
+from eventlog.ledger import CONFLICTS, DEFECTS, Defect
 from eventlog.load import Folding
 from eventlog.tail import remark
 from eventlog.text import printable
@@ -17,10 +17,10 @@ COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
 """Exit codes of `verify` and `compact`."""
 
 MAX_REMARKS = 10
+MAX_ALIKE = 5  # defects of a kind in a file; more are one line
 
 VERDICTS = {
     COMPLETE: "complete",
-    LOSS: "events are lost",
     CONFLICT: "needs a person",
     EMPTY: "no journal: not one whole record",
 }
@@ -46,14 +46,14 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
     code = exit_code(folding, with_content=with_content)
     return {
         "journal": str(folding.path),
-        "verdict": VERDICTS[code],
+        "verdict": _verdict(code, defects),
         "exit_code": code,
         "bytes": reader.journal.size_bytes,
         "crc": f"{reader.journal.crc:08x}",
         "records": reader.ledger.n_records,
         "events": dict(sorted(fold.kinds.items())),
-        "lost_events": sum(d.lost or 0 for d in defects),
-        "lost_unknown": sum(d.lost is None for d in defects),
+        "lost_events": _n_lost(defects),
+        "lost_unknown": _n_unknown(defects),
         "ignored_events": _n_ignored(folding),
         "missing_iterations": fold.missing_iterations(),
         "superseded": dict(fold.superseded),
@@ -72,13 +72,7 @@ def _n_ignored(folding: Folding) -> int:
 def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
     """The report for a person, the verdict first."""
     told = report(folding, with_content=with_content)
-    verdict = told["verdict"]
-    if told["exit_code"] == LOSS:
-        lost, unknown = told["lost_events"], told["lost_unknown"]
-        verdict = f"{lost:,} event{'s' * (lost != 1)} lost" if lost or not unknown else "damaged"
-        if unknown:
-            verdict += f", and {unknown:,} damaged place{'s' * (unknown != 1)} of unknown cost"
-    yield f"{folding.path}: {verdict}"
+    yield f"{folding.path}: {told['verdict']}"
     sessions = len(told["sessions"])
     yield (
         f"  {told['records']:,} records in {sessions:,} session{'s' * (sessions != 1)}, "
@@ -90,8 +84,7 @@ def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
     for first, last in told["missing_iterations"]:
         yield f"  missing: iteration {first:,}" + (f" to {last:,}" if last > first else "")
     yield from (f"  {line}" for line in _remarks(folding))
-    for defect in folding.defects(with_content=with_content):
-        yield f"  {defect}{_cost(defect)}"
+    yield from (f"  {line}" for line in _defect_lines(folding.defects(with_content=with_content)))
 
 
 def _remarks(folding: Folding) -> list[str]:
@@ -102,6 +95,53 @@ def _remarks(folding: Folding) -> list[str]:
     if ignored:
         lines.insert(0, f"ignored    {ignored:,} events that forked children logged")
     return lines + [f"and {len(said) - MAX_REMARKS:,} more of these"] * (len(said) > MAX_REMARKS)
+
+
+def _verdict(code: int, defects: list[Defect]) -> str:
+    """The exit code in words: the same for people and programs."""
+    if code != LOSS:
+        return VERDICTS[code]
+    lost, unknown = _n_lost(defects), _n_unknown(defects)
+    said = f"{lost:,} event{'s' * (lost != 1)} lost" if lost else "damaged"
+    if unknown:
+        said += f", and {unknown:,} damaged place{'s' * (unknown != 1)} of unknown cost"
+    return said
+
+
+def _n_lost(defects: list[Defect]) -> int:
+    return sum(d.lost or 0 for d in defects)
+
+
+def _n_unknown(defects: list[Defect]) -> int:
+    return sum(d.lost is None for d in defects)
+
+
+def _defect_lines(defects: list[Defect]) -> Iterator[str]:
+    """A line for each, and one for all of a kind where there are many of it in a file."""
+    alike: dict[tuple[str, str], list[Defect]] = {}
+    for defect in defects:
+        alike.setdefault((defect.kind, defect.file), []).append(defect)
+    for some in alike.values():
+        if len(some) > MAX_ALIKE:
+            yield _summed_up(some)
+        else:
+            yield from (f"{defect}{_cost(defect)}" for defect in some)
+
+
+def _summed_up(alike: list[Defect]) -> str:
+    """Many defects of one kind: how many, where the first are, what they cost."""
+    first = alike[0]
+    where = f" in {first.file}" if first.file else ""
+    size_bytes = sum(d.size_bytes for d in alike)
+    size = f", {size_bytes:,} bytes" if size_bytes else ""
+    places = ", ".join(f"{d.offset:,}" for d in alike[:MAX_ALIKE])
+    lost, unknown = _n_lost(alike), _n_unknown(alike)
+    cost = f"; {lost:,} lost" if lost else ""
+    cost += f"; cost of {unknown:,} unknown" if unknown else ""
+    return (
+        f"{first.kind}{where} in {len(alike):,} places{size}, the first at bytes {places}: "
+        f"{DEFECTS[first.kind]}{cost}"
+    )
 
 
 def _cost(defect: Defect) -> str:
@@ -139,8 +179,7 @@ def status(path: Path) -> dict[str, Any]:
         "remarks": _remarks(folding),
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],
-        # A segment repeats what was not durable in the file before it: that is no defect.
-        "defects": sum(d["kind"] != "duplicate" for d in run.journal["defects"]),
+        "defects": len(run.journal["defects"]),
         "run_json": str(run_path(path)) if run_path(path).exists() else None,
     }
 

@@ -19,6 +19,7 @@ from binascii import crc32
 from bisect import bisect_left
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from eventlog.stretch import MARKS, Shape, Stretch, singly, stretch_after
 
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
 _CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
+_END_CRC = re.compile(re.escape(CRC_KEY) + rb'([0-9a-f]{8})"\}\s*\Z')
 _IDENTITY = re.compile(rb'\{"n":(\d{1,18}),"s":"([0-9a-f]{8})"')
 _BOM = b"\xef\xbb\xbf"
 _NUL_RUN = b"\0" * 8  # fewer are a flipped byte; what a power loss leaves is whole sectors
@@ -50,6 +52,8 @@ _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF includ
 
 
 Items = list[Record | Stretch]
+Name = tuple[str, int, int]
+"""Session, number and checksum of a record, as the two ends of a damaged line have them."""
 
 
 class Scanner:
@@ -76,6 +80,7 @@ class Scanner:
         self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
         self._cut_write = False  # all of it is one cut line, and nothing follows it
         self._overflow: dict[str, Defect] = {}
+        self._named: dict[int, list[Name]] = {}  # by offset of damage: whose lines it was
         self._last: Record | None = None
         self._crlf: Defect | None = None
         self._holes: list[tuple[int, int]] = []  # begin and end of what the disk could not read
@@ -95,7 +100,15 @@ class Scanner:
     @property
     def damage(self) -> list[Defect]:
         """What is wrong with the bytes of this file."""
-        return [*self._found, *([self._crlf] if self._crlf else [])]
+        found = [self._costs_nothing(d) or d for d in self._found]
+        return [*found, *([self._crlf] if self._crlf else [])]
+
+    def _costs_nothing(self, defect: Defect) -> Defect | None:
+        """The same damage without a cost, if each of its lines is whole in another file."""
+        names = self._named.get(defect.offset, ())
+        if defect.lost is not None or len(names) != defect.count:
+            return None
+        return replace(defect, lost=0) if all(self.ledger.has(*name) for name in names) else None
 
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data`, the journal's next bytes, completes."""
@@ -268,6 +281,7 @@ class Scanner:
         if last is not None and (last.kind, last.lost) == (kind, lost):
             last.size_bytes = offset + len(piece) - last.offset
             last.count += 1
+            self._note_name(last, piece)
             return
         rest = self._overflow.get(kind)
         if rest is not None:
@@ -285,6 +299,16 @@ class Scanner:
             self._overflow[kind] = defect
         else:
             self._unsettled.append(defect)
+            self._note_name(defect, piece)
+
+    def _note_name(self, defect: Defect, piece: bytes) -> None:
+        """Remember whose line `piece` was, if both its ends say it: it may be whole elsewhere."""
+        bare = piece.strip()
+        begin, end = _IDENTITY.match(bare), _END_CRC.search(bare, max(0, len(bare) - TRAILER_BYTES))
+        if begin and end and len(self._named) < MAX_DEFECTS:
+            names = self._named.setdefault(defect.offset, [])
+            if len(names) < MAX_DEFECTS:
+                names.append((begin[2].decode(), int(begin[1]), int(end[1], 16)))
 
     def _settle(self, record: Record | None) -> None:
         """Say of the damage since the last record what it cost: `record`, or the end, follows.
@@ -309,6 +333,7 @@ class Scanner:
         ):
             for defect in damage:
                 defect.lost = 0
+                self._named.pop(defect.offset, None)
 
     def _is_numbered_by_header(self, record: Record) -> bool:
         """Whether the segment's header says whose records come first: a gap counts what is lost."""

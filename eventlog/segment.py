@@ -8,6 +8,7 @@ run id in the name, and the header that is the first line, say which run a segme
 """
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventlog.record import Record, encode
@@ -50,6 +51,13 @@ def parse_segment_name(name: str, stem: str) -> SegmentName | None:
     if match is None:  # of a rank of the run (<stem>.rank3.<session>...), or no segment
         return None
     return SegmentName(int(match["number"]), match["s"], match["run"] or "")
+
+
+def of_orphan(path: Path) -> tuple[str, str] | None:
+    """The stem of the journal and the run of a segment that is read as a journal is; else None."""
+    stem = path.name.rsplit(".", 4)[0]
+    named = parse_segment_name(path.name, stem)
+    return (stem, named.run) if named is not None and named.run else None
 
 
 def encode_header(

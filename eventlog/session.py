@@ -268,7 +268,7 @@ class Session:
             self._errors += 1
             say(
                 f"{self.run_path}: could not be written ({error}); the journal is closed, "
-                f"and this makes the run JSON of it: eventlog compact {self.journal_path}"
+                f"and this makes the run JSON of it: eventlog compact {self._journal.path_to_read}"
             )
 
     def __enter__(self) -> "Session":

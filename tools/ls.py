@@ -96,6 +96,8 @@ def _ls(arguments: argparse.Namespace) -> int:
 def _shown(row: Row, key: str) -> object:
     """A field as the table shows it."""
     value = rows_.value(row, key)
+    if key == "status" and row["lost"]:
+        value = f"{value}, {row['lost']:,} events lost"
     if key == "status" and row["live"]:
         return f"● {value}"
     if key == "status" and row["error"]:

@@ -26,7 +26,8 @@ Row = dict[str, Any]
 
 FIELDS = (
     "run", "status", "live", "iterations", "best_val_loss", "final_loss", "avg_time_ms",
-    "avg_mfu", "started", "ended", "age_s", "sessions", "defects", "tags", "notes", "path", "error",
+    "avg_mfu", "started", "ended", "age_s", "sessions", "defects", "lost", "tags", "notes",
+    "path", "error",
 )  # fmt: skip
 
 _WORDS = frozenset((
@@ -81,6 +82,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "age_s": None if started is None or now is None else now - started,
         "sessions": len(journal.get("sessions") or ()) or None,
         "defects": len(journal.get("defects") or ()),
+        "lost": _n_lost(journal.get("defects")),
         "tags": journal.get("tags") or [],
         "notes": len(journal.get("notes") or ()),
         "path": path,
@@ -89,6 +91,14 @@ def row(found: Found, now: float | None = None) -> Row:
         "metadata": run.metadata,
         **freeform.figures(run),
     }
+
+
+def _n_lost(defects: Any) -> int:
+    """The events that defects say are lost, whatever stands in a run JSON that others wrote."""
+    costs = [
+        d.get("lost") for d in (defects if isinstance(defects, list) else ()) if isinstance(d, dict)
+    ]
+    return sum(n for n in costs if type(n) is int)
 
 
 def value(row: Row, name: str) -> Any:

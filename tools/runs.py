@@ -309,7 +309,10 @@ def _as_it_is_now(found: Found) -> Found:
     journal = journal_of(found.path)
     if found.run is None or found.run.status != "running" or found.path == journal:
         return found
-    return load_at(journal) if journal.exists() else found
+    if journal.exists():
+        return load_at(journal)
+    eventlog.without_journal(found.run)
+    return found
 
 
 def _read_ends(path: Path) -> eventlog.Run | None:

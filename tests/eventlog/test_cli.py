@@ -1,6 +1,7 @@
 """The commands: stdout is data, stderr is words, and the exit code says which it was."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,12 +101,16 @@ def test_a_journal_of_a_newer_format_is_refused_and_its_old_run_json_stands(tmp_
 
 
 @pytest.mark.parametrize("command", ["compact", "verify", "cat", "tail", "status"])
-def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, capsys):
+def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main([command, str(tmp_path / "none.jsonl")]) == 1
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"{tmp_path / 'none.jsonl'}: no such journal, folder or glob\n"
+    assert err == (
+        f"{tmp_path / 'none.jsonl'}: no such journal, folder or glob; "
+        f"nor is there a segment of it in {tmp_path / 'eventlog'}\n"
+    )
 
 
 def test_misuse_exits_with_two(capsys):
@@ -133,7 +138,7 @@ def test_verify_says_where_how_much_and_what_it_cost(run, capsys):
     told = orjson.loads(capsys.readouterr().out)
 
     kinds = {d["kind"]: d for d in told["defects"]}
-    assert (code, told["exit_code"], told["verdict"]) == (3, 3, "events are lost")
+    assert (code, told["exit_code"], told["verdict"]) == (3, 3, "1 event lost")
     assert (told["lost_events"], told["lost_unknown"]) == (1, 0)
     assert told["missing_iterations"] == [[5, 5]]
     assert (kinds["damaged"]["offset"], kinds["damaged"]["size_bytes"]) == (offset, len(line))
@@ -279,3 +284,105 @@ def test_many_journals_on_a_terminal_get_a_progress_bar(tmp_path):
     assert done.stdout.count(b".json\n") == 6
     assert "[#####" in seen
     assert "3/6" in seen
+
+
+def replaced_and_edited(tmp_path, old, new):
+    """The journal of a run whose writer went on, with all its events, in a segment."""
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, fallback=tmp_path / "fallback")
+    for i in range(20):
+        run.log_iter(i, 1.0)
+    subprocess.run(["sed", "-i", f"s/{old}/{new}/", run.journal_path], check=True)
+    run._journal._appender.check_place()
+    run.close()
+    return run.journal_path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"t":"2', '"t":"3'), ('"event":', '"event";'), ('"event":', '"Event":')]
+)
+def test_damaged_lines_that_are_whole_in_a_segment_cost_nothing(tmp_path, old, new, capsys):
+    """In each of its lines, so that nothing is left in the journal to count a gap between."""
+    journal = replaced_and_edited(tmp_path, old, new)
+    capsys.readouterr()
+
+    codes = [main(["verify", str(journal)]), main(["verify", "--json", str(journal)])]
+
+    words, told = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert codes == [0, 0]
+    assert words.startswith(f"{journal}: {orjson.loads(told)['verdict']}\n")
+    assert orjson.loads(told)["verdict"] == "complete"
+
+
+def test_a_damaged_line_whose_record_is_nowhere_is_never_taken_for_another(tmp_path, capsys):
+    """The last line, damaged in its number: the number before it is there, and is not it."""
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    damage(run.journal_path, b'{"n":2,', b'{"n":1,')
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 3
+    assert "1 damaged place of unknown cost" in capsys.readouterr().out
+
+
+def test_many_damaged_lines_of_a_kind_are_one_line_with_the_first_places(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        for i in range(40):
+            run.log_iter(i, 1.0)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    lines[2:32:2] = [b.replace(b"loss", b"l\xffss") for b in lines[2:32:2]]
+    run.journal_path.write_bytes(b"".join(lines))
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 3
+    (said,) = [b for b in capsys.readouterr().out.splitlines() if b.startswith("  damaged")]
+    assert "in 15 places" in said
+    assert f"the first at bytes {len(lines[0] + lines[1]):,}, " in said
+
+
+@pytest.fixture
+def orphan(tmp_path, monkeypatch):
+    """A run whose folder was deleted and became a file: all its events are in the state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run = eventlog.open_run(tmp_path / "out", save_interval=1000)
+    while not run.run_path.exists():
+        time.sleep(0.02)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out").write_text("hi")
+    run._journal._appender.check_place()
+    run.log_iter(10, 1.0)
+    return run
+
+
+@pytest.mark.parametrize("command", ["compact", "verify", "status", "recover", "cat"])
+def test_a_journal_that_is_gone_is_read_from_its_segments_by_both_names(orphan, command, capfd):
+    orphan.close()
+    err = capfd.readouterr().err
+    segment = orphan._journal._appender.path
+    assert f"eventlog compact {segment}\n" in err
+
+    for name in (orphan.journal_path, segment):
+        assert main([command, str(name)]) == 0
+        out, err = capfd.readouterr()
+        assert "missing_segment" not in out + err
+        assert (f"its events are in {segment}" in err) == (name != segment)
+    if command == "compact":
+        assert eventlog.load_run(run_path(segment)).summary["total_iterations"] == 11
+
+
+def test_the_orphaned_segments_of_a_run_are_read_together_and_of_no_other(orphan, capsys):
+    appender = orphan._journal._appender
+    first = appender.path
+    appender._move_again_at = 0.0
+    assert appender.to_segment()
+    orphan.log_iter(11, 1.0)
+    stranger = appender.path.name.replace(orphan._journal._writer.run_id[:8], "f" * 8)
+    (first.parent / stranger).write_bytes(appender.path.read_bytes())
+    assert eventlog.load_run(first).status == "running"
+    orphan.close()
+
+    found = eventlog.load_run(first)
+
+    assert [row["iter"] for row in found.training_iterations] == list(range(12))
+    assert (found.status, found.journal["defects"]) == ("completed", [])

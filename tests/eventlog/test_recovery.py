@@ -304,13 +304,13 @@ def test_a_run_json_that_says_running_is_read_from_the_journal_when_nobody_write
     run.close()
 
 
-def test_a_run_json_without_its_journal_is_what_it_is(tmp_path):
+def test_a_run_json_without_its_journal_does_not_say_running(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     eventlog.compact(run.journal_path)
     run.close()
     run.journal_path.unlink()
 
-    assert eventlog.load_run(run.run_path).status == "running"
+    assert eventlog.load_run(run.run_path).status == "unknown"
 
 
 def test_status_of_a_closed_run_says_that_all_of_it_is_durable(tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 
 import eventlog
 from eventlog import relocation
+from eventlog.cli import main
 from eventlog.disk import Disk
 
 
@@ -88,10 +89,7 @@ def test_a_journal_that_another_file_replaces_loses_no_event(run, replace, capsy
     go_on(run)
 
     assert iterations(run.journal_path) == list(range(20))
-    assert [d["lost"] for d in eventlog.load_run(run.journal_path).journal["defects"]] in (
-        [],
-        [0],
-    )
+    assert eventlog.load_run(run.journal_path).journal["defects"] == []
     assert "was replaced by another file" in capsys.readouterr().err
 
 
@@ -412,3 +410,70 @@ os.kill(os.getpid(), 9)
             break
 
     assert orjson.loads(run_json.read_bytes())["summary"]["total_iterations"] == 100
+
+
+def test_what_a_writer_repeats_in_a_segment_is_no_defect(run, capsys):
+    replaced_by_rename(run.journal_path)
+    go_on(run)
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 0
+    assert "duplicate" not in capsys.readouterr().out
+
+
+def test_a_journal_cut_to_nothing_says_again_whose_it_is_and_its_config(tmp_path):
+    run = eventlog.open_run(tmp_path, config={"lr": 0.5}, save_interval=0, run_name="mine")
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    run.log_iter(10, 1.0)
+    run.close()
+
+    found = eventlog.load_run(run.journal_path)
+    assert (found.run_name, found.config) == (run.run_name, {"lr": 0.5})
+    assert found.journal["sessions"][0]["pid"] == os.getpid()
+    assert iterations(run.journal_path) == [10]
+    assert [d["lost"] for d in found.journal["defects"]] == [10]
+
+
+def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, capsys):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    for _ in range(3):
+        run.log_iter(10, 1.0)
+        eventlog.compact(run.journal_path)
+    run.close()
+
+    (kept,) = tmp_path.glob("*.before-loss*")
+    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    assert capsys.readouterr().err.count("as it was it is kept in") == 1
+
+
+def test_a_second_loss_keeps_a_second_run_json(run):
+    for i in range(2):
+        eventlog.compact(run.journal_path)
+        os.truncate(run.journal_path, 0)
+        run._journal._appender.check_place()
+        run.log_iter(10 + i, 1.0)
+        eventlog.compact(run.journal_path)
+
+    stem = run.run_path.name
+    kept = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
+    assert kept == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
+
+
+def test_a_run_json_is_kept_however_much_came_after_the_loss(run):
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    for i in range(10, 100):
+        run.log_iter(i, 1.0)
+    eventlog.compact(run.journal_path)
+
+    (kept,) = run.run_path.parent.glob("*.before-loss")
+    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10

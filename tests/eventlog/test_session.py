@@ -272,3 +272,20 @@ def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
         run.log_iter(0, 1.0)
 
     assert [r.event for r in events_of(run)] == ["open", "iter", "close"]
+
+
+@pytest.mark.parametrize("exit_", [SystemExit, KeyboardInterrupt])
+def test_an_exit_that_a_value_asks_for_passes_and_leaves_the_journal_whole(exit_, tmp_path):
+    class Leaves:
+        def __repr__(self):
+            raise exit_
+
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    with pytest.raises(exit_):
+        run.log("note", value=Leaves())
+    run.log("note", text="on")
+    run.close()
+
+    found = eventlog.load_run(run.journal_path)
+    assert [note["text"] for note in found.journal["notes"]] == ["on"]
+    assert found.journal["defects"] == []

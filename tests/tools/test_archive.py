@@ -21,7 +21,7 @@ from tests import corrupt
 from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.runs import Refusal
-from tools.vault import archiver, bundle, manifest
+from tools.vault import archiver, bundle, files, manifest
 from tools.vault.archive import archive, repair, restore, verify
 from tools.vault.archiver import Archiver
 from tools.vault.catalog import Catalog
@@ -802,3 +802,13 @@ def test_a_library_is_missed_only_by_the_commands_that_need_it(out, words, code,
 
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert done.stderr.count("\n") <= 1
+
+
+def test_a_run_json_that_was_kept_before_a_loss_belongs_to_its_run(tmp_path):
+    names = ["a.json", "a.json.2.before-loss", "a.json.before-loss", "a.jsonl"]
+    for name in names:
+        (tmp_path / name).touch()
+
+    found = files.group(tmp_path)
+
+    assert {stem: [path.name for path in paths] for stem, paths in found.items()} == {"a": names}

@@ -186,3 +186,14 @@ def test_without_a_figure_there_is_no_best_run(zoo, capsys):
     assert main(["best", "--where", "status = 'unreadable'", str(zoo)]) == 1
 
     assert "none of 8 runs has a best_val_loss" in capsys.readouterr().err
+
+
+def test_a_run_with_lost_events_is_marked(out, capsys):
+    journal = out / "mid.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:1] + lines[3:]))
+
+    assert main(["ls", str(journal)]) == 0
+
+    assert "2 events lost" in capsys.readouterr().out
+    assert [row["lost"] for row in listed(capsys, journal)] == [2]

@@ -103,6 +103,20 @@ def test_a_run_json_that_says_running_is_not_believed_where_the_journal_is(here)
     assert [found.run.status for found in runs.glance([run.run_path])] == ["interrupted"]
 
 
+def test_a_run_json_whose_journal_is_gone_does_not_say_running_for_ever(here):
+    with eventlog.open_run(save_interval=0, run_name="left") as run:
+        run.log_iter(0, 1.0)
+        eventlog.compact(run.journal_path)
+        as_it_ran = run.run_path.read_bytes()
+    run.journal_path.rename(here / "elsewhere.jsonl")
+    run.run_path.write_bytes(as_it_ran)
+
+    (glanced,) = runs.glance([run.run_path])
+    (loaded,) = runs.load([run.run_path])
+    assert [glanced.run.status, loaded.run.status] == ["unknown", "unknown"]
+    assert "is gone from here; last state as of 20" in loaded.run.journal["reason"]
+
+
 def test_a_broken_run_json_beside_its_journal_costs_nothing(here):
     (here / "out" / "beta.json").write_bytes(b"\0" * 100)
 

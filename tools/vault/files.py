@@ -18,11 +18,15 @@ from eventlog import SEGMENT_SUFFIX, parse_segment_name, short_run_id
 from tools import runs
 
 TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX = ".torn", ".aside", ".journal"
-SUFFIXES = (*runs.SUFFIXES, SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX)
+LOSS_SUFFIX = ".before-loss"
+SUFFIXES = (
+    *runs.SUFFIXES, SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX, LOSS_SUFFIX,
+)  # fmt: skip
 NAME_BYTES = 255  # what file systems allow
 
 _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _RANK = re.compile(r"(?P<stem>.+)\.rank\d+", re.DOTALL)
+_BEFORE_LOSS = re.compile(r"(?P<stem>.+)\.json(\.\d+)?", re.DOTALL)
 _RANK_END = re.compile(r"rank\d+\.")
 _TORN_END = re.compile(r"[^.]+")
 _ASIDE_END = re.compile(
@@ -136,8 +140,8 @@ def _stem(name: str, stems: set[str]) -> str | None:
     begin, suffix = os.path.splitext(name)
     if suffix in runs.SUFFIXES:
         return begin
-    if suffix == RANK_SUFFIX:
-        match = _RANK.fullmatch(begin)
+    if suffix in (RANK_SUFFIX, LOSS_SUFFIX):
+        match = (_RANK if suffix == RANK_SUFFIX else _BEFORE_LOSS).fullmatch(begin)
         return match["stem"] if match else None
     if suffix not in (SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX):
         return None
