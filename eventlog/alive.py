@@ -11,6 +11,8 @@ from typing import Any
 from eventlog.disk import is_locked
 from eventlog.ends import unclosed_session
 
+_ENDED = ("Z", "X")  # states of a process that has ended
+
 
 def is_alive(path: Path) -> bool:
     """Whether some process writes the journal `path` right now, as far as can be seen from here.
@@ -82,9 +84,22 @@ def start_of(pid: int) -> int | None:
 
     One that has ended and whose parent has not asked for its exit status is none either.
     """
+    state, began = _stat_of(pid)
+    return began if state not in _ENDED else None
+
+
+def is_not_reaped(opened: Mapping[str, Any]) -> bool:
+    """Whether the process of this `open` event has ended, and its parent has not asked how."""
+    pid = opened.get("pid")
+    state, began = _stat_of(pid) if type(pid) is int else ("", None)
+    return state in _ENDED and opened.get("pid_started") in (None, began)
+
+
+def _stat_of(pid: int) -> tuple[str, int | None]:
+    """The state of a process, and when it began; None: there is none of that number."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return None
+        return "", None
     fields = stat.rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 and fields[0] not in ("Z", "X") else None
+    return (fields[0], int(fields[19])) if len(fields) > 19 else ("", None)

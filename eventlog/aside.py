@@ -3,7 +3,8 @@
     run_20261123_032501.5f0c9a1e2b3c4d5e6f708192a3b4c5d6.aside
 
 The same content has the same name, so that neither two threads nor two sessions overwrite
-each other's. The line keeps what fits, and says where the rest is and what its hash is.
+each other's. Of a long stem the name has the beginning and a hash. The line keeps what fits, and
+says where the rest is and what its hash is.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from eventlog.disk import Disk, atomic_write
+from eventlog.disk import Disk, atomic_write, fitting
 from eventlog.interruption import ignoring
 from eventlog.record import MAX_LINE_BYTES, plain_json
 
@@ -71,7 +72,7 @@ def _set_aside(
 ) -> tuple[dict[str, Any], Aside]:
     data = plain_json(fields)
     digest = sha256(data).hexdigest()
-    aside = Aside(f"{stem}.{digest[:DIGITS_IN_NAME]}{ASIDE_SUFFIX}", data)
+    aside = Aside(fitting(stem, f".{digest[:DIGITS_IN_NAME]}{ASIDE_SUFFIX}"), data)
     kept: dict[str, Any] = orjson.loads(data)
     omitted = _shorten(kept, room_bytes)
     reference = {"file": aside.name, "size_bytes": len(data), "sha256": digest}

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
+from zlib import crc32
 
 from eventlog.blocks import open_to_read
 
@@ -167,6 +168,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 DISK = Disk()
 WRITE_BYTES = 1 << 20
+NAME_BYTES = 143  # of a name that eCryptfs takes too; most file systems take 255
 STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
 
 
@@ -278,7 +280,7 @@ def atomic_write(
     path = Path(path)
     if durable:
         _remove_stale(path, disk)  # milliseconds in a folder of many files
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(fitting(f".{path.name}", f".{secrets.token_hex(4)}.tmp"))
     fd = disk.open_new(temporary)
     try:
         try:
@@ -299,9 +301,18 @@ def atomic_write(
     return size_bytes
 
 
+def fitting(name: str, end: str) -> str:
+    """The file name `name` + `end`; if it is too long, with the beginning of `name` and a hash."""
+    whole, room_bytes = os.fsencode(name), NAME_BYTES - len(os.fsencode(end))
+    if len(whole) <= room_bytes:
+        return name + end
+    return f"{whole[: room_bytes - 9].decode(errors='ignore')}~{crc32(whole):08x}{end}"
+
+
 def _remove_stale(path: Path, disk: Disk) -> None:
     """Remove what a killed `atomic_write` of the same file left beside it."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    name = fitting(f".{path.name}", ".01234567.tmp").removesuffix(".01234567.tmp")
+    for left in path.parent.glob(f"{glob.escape(name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - left.lstat().st_mtime > STALE_AFTER_S:
                 disk.unlink(left)

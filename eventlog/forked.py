@@ -7,7 +7,7 @@ an annotation beside the journal.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventlog.disk import DISK, moved_up
@@ -31,6 +31,39 @@ def free_in_child(lock: Any) -> None:
             lock.release()
         else:
             lock._at_fork_reinit()
+
+
+def let_go(descriptors: Sequence[int]) -> None:
+    """Give up, in a forked child, the files under these numbers.
+
+    The numbers stay taken, unless the child is allowed no descriptor at all: then they are closed.
+    """
+    if not descriptors:
+        return
+    nowhere = _open_nowhere(descriptors[0])
+    for fd in descriptors:
+        if fd != nowhere:
+            try:
+                os.dup2(nowhere, fd, inheritable=False)
+            except OSError:
+                _close(fd)
+    if nowhere not in descriptors:
+        _close(nowhere)
+
+
+def _open_nowhere(not_needed: int) -> int:
+    """A descriptor of /dev/null: under the number `not_needed` if no other is free; or -1."""
+    for attempt in range(2):
+        with ignoring(OSError):
+            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if not attempt:
+            _close(not_needed)
+    return -1
+
+
+def _close(fd: int) -> None:
+    with ignoring(OSError):
+        os.close(fd)
 
 
 class Counter:

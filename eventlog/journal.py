@@ -28,7 +28,7 @@ from eventlog.aside import Aside, set_aside
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
-from eventlog.forked import WHY, Child, Counter, free_in_child
+from eventlog.forked import WHY, Child, Counter, free_in_child, let_go
 from eventlog.identify import check_is_journal
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.last_session import last_session
@@ -560,11 +560,7 @@ class Journal:
         self.child = Child(self._counter, self._pid, self._note_ignored)
         appender = self._appender
         descriptors = self._descriptors if appender is None else appender.descriptors
-        with contextlib.suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            for fd in descriptors:
-                os.dup2(nowhere, fd, inheritable=False)
-            os.close(nowhere)
+        let_go(descriptors)
 
     def _note_ignored(self, number: int) -> None:
         if self.note_ignored is None:

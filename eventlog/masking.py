@@ -185,12 +185,13 @@ class _Walk:
         return type(values)(masked)
 
     def _named_text(self, text: str, name: str, how: int) -> str:
-        if is_credential(text, how):
+        is_webhook = "://" in text and _WEBHOOK.fullmatch(name)
+        if is_credential(text, how) and not is_webhook:
             scheme = _SCHEME.match(text)
             return (scheme[0] if scheme else "") + MASK
         if "wandb" in name.lower() and _WANDB_KEY.fullmatch(text) and not _WANDB_OTHER.search(name):
             return MASK
-        if "://" in text and _WEBHOOK.fullmatch(name):
+        if is_webhook:
             text = _WEBHOOK_PATH.sub(rf"\g<keep>{MASK}", text)
         if name.lower() in _COMMANDS:
             text = _P_FLAG.sub(_p_flag, text)

@@ -56,12 +56,12 @@ _ALWAYS = re.compile(
     | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer
     | (?:{_KEYS})_key | (?:{_AUTH}|{_SERVICES})_?tokens?
     | (?:proxy_)?authorization | (?:http|basic|proxy)_auth | cookies? | set_cookie | jwt
-    | (?:seed|recovery)_phrase
-    )$"""
+    | (?:seed|recovery)_phrase | webhook_url
+    )$ | ^pin$"""
 )
 _IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
 PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
-         "otp", "phrase")  # fmt: skip
+         "otp", "phrase", "pin", "webhook")  # fmt: skip
 """One of them is in every name of a credential."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
 _NAME_MAX = 128  # characters; what is longer is a text

@@ -66,7 +66,10 @@ _PREFIXED = (
     (r"ATATT3|ATBB", r"[\w=-]", 20, "ATATT3 ATBB"),  # Atlassian
     (r"key-(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "key-"),  # Mailgun
     (r"SK(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "SK"),  # Twilio
-    (r"AGE-SECRET-KEY-1|fm2_", r"[A-Za-z0-9+/=]", 40, "-KEY-1"),
+    (r"AGE-SECRET-KEY-1|f(?:m2|o1|m1[ar])_", r"[\w+/=-]", 40, "-KEY-1 fm2_ fo1_ fm1"),  # age, Fly
+    (r"local-(?=[0-9a-f]{40}(?![A-Za-z0-9]))", r"[0-9a-f]", 40, "local-"),  # W&B on own machines
+    (r"tskey-[a-z]{2,16}-(?=[A-Za-z-]{0,40}[A-Z0-9])", r"[A-Za-z0-9-]", 16, "tskey-"),  # Tailscale
+    (r"fig[dour]_(?=[A-Za-z_-]{0,40}[A-Z0-9])", r"[\w-]", 24, "figd_ figo_ figu_ figr_"),  # Figma
     (r"eyJhcGlf", r"[\w+/=-]", 20, "eyJhcGlf"),  # Neptune: {"api_...
 )
 
@@ -224,6 +227,17 @@ RULES = (
             r"(?P<keep>\b[Bb](?:asic|ASIC)[ \t]{1,4})(?P<value>[A-Za-z0-9+/]{8,1024})={0,2}"
         ),
         _basic,
+    ),
+    Rule(  # without a machine: a password that is no word of a sentence
+        "password in a netrc file",
+        ("password",),
+        re.compile(
+            r"(?P<keep>(?:\b(?:machine\s{1,8}\S{1,128}|default)"
+            r"(?:\s{1,8}(?:login|account)\s{1,8}\S{1,128}){0,2}\s{1,8}password\s{1,8}"
+            r"|\blogin\s{1,8}\S{1,128}(?:\s{1,8}account\s{1,8}\S{1,128})?\s{1,8}password\s{1,8}"
+            r"(?=[A-Za-z]{0,64}[^\sA-Za-z.,;:!?'\")])))(?!\*\*\*)[^\s\"']{1,256}"
+        ),
+        _KEEP,
     ),
     Rule(
         "user and password of a command",

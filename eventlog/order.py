@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventlog.blocks import read_chunks
+from eventlog.ends import has_session
 from eventlog.ledger import Ledger
 from eventlog.record import Record
 from eventlog.scan import Items, Scanner
 
+_FEW = 3  # sessions to look for one by one; a search stops where it finds its own
 _BLOCK = 64  # sessions that a search passes over in one step
 
 
@@ -57,6 +59,18 @@ def starts_in(path: Path, run_id: str | None) -> list[SessionStart]:
         _note_starts(starts, scanner.feed_on(chunk))
     _note_starts(starts, [*scanner.finish()])
     return [*starts.values()]
+
+
+def sessions_among(path: Path, sessions: Sequence[str]) -> set[str]:
+    """Those of the sessions that have records in a journal."""
+    if len(sessions) <= _FEW:
+        return {s for s in sessions if has_session(path, s)}
+    scanner = Scanner(in_stretches=True)
+    found: set[str] = set()
+    for chunk in read_chunks(path, 0, scanner.note_hole):
+        found.update(item.s for item in scanner.feed_on(chunk))
+    found.update(item.s for item in scanner.finish())
+    return found.intersection(sessions)
 
 
 def _note_starts(starts: dict[str, SessionStart], items: Items) -> None:

@@ -6,6 +6,7 @@ journal. Which segments are the run's: `candidates.py`. Where sessions belong th
 segments alone: `order.py`.
 """
 
+import bisect
 import contextlib
 import errno
 import heapq
@@ -18,9 +19,9 @@ from typing import Any, NamedTuple
 
 from eventlog.blocks import read_chunks
 from eventlog.candidates import Candidate, by_session, list_segments
-from eventlog.ends import first_open, has_session
+from eventlog.ends import first_open
 from eventlog.ledger import Defect, Ledger
-from eventlog.order import SessionStart, in_order, session_start, starts_in
+from eventlog.order import SessionStart, in_order, session_start, sessions_among, starts_in
 from eventlog.record import Record
 from eventlog.scan import Scanner
 from eventlog.segment import of_orphan
@@ -66,7 +67,7 @@ class Reader:
         """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
         self.path = path
         self._stem, self._of_run = of_orphan(path) or (path.stem, "")
-        self._folders = [path.parent]
+        self._folders = {path.parent: None}
         self.restart(start)
 
     def restart(self, start: int = 0) -> None:
@@ -81,13 +82,18 @@ class Reader:
         self._segments: dict[Path, Scanner] = {}
         self._closed_folders: dict[Path, OSError] = {}
         self._candidates: dict[Path, Candidate] = {}
+        self._files: set[tuple[str, int, int, int]] = set()  # session, number, device, inode
         self._by_session: dict[str, list[Candidate]] = {}
         self._read_now: set[Path] = set()
         self._expected: dict[tuple[str, str], _Expected] = {}
         self._in_journal: set[str] = set()  # sessions with segments that have records there too
         self._alone: dict[str, SessionStart] = {}  # those that stand in segments alone
-        self._order: list[str] = []  # of all sessions, where some do
-        self._last_of_all: list[str] = []  # annotators by time, then those without a record
+        self._notes: dict[str, str] = {}  # annotators with their time, and those without a record
+        self._unplanned: dict[str, None] = {}  # of which is not known yet which of these they are
+        self._order: list[str] = []  # of all sessions, where some stand in segments alone
+        self._places: dict[str, int] = {}  # of the sessions in the order
+        self._order_size = -1  # of the journal, when the order was made
+        self._n_passed = 0  # so many of the order were given, or stand in the journal
         self._run_id: str | None = None
         self._sessions: dict[str, None] = {}  # those whose records were given, in order
         self._last_n: dict[str, int] = {}  # of those that were given from segments
@@ -190,7 +196,7 @@ class Reader:
 
     def _unreadable_folders(self) -> list[Defect]:
         """Fallback folders that cannot be read, where a session without an end may have gone on."""
-        sessions = [s for s in self._sessions if s not in self._last_of_all]
+        sessions = [s for s in self._sessions if s not in self._notes]
         if not self._ended or not sessions or sessions[-1] in self.closed:
             return []
         return [
@@ -287,7 +293,7 @@ class Reader:
                     # Of a folder that was named too late, by the session itself.
                     self.is_misordered = self.is_misordered or s in done
                     yield record
-        given = [s for s in self._sessions if s in self._order]
+        given = [s for s in self._sessions if s in self._places]
         right = [s for s in self._order if s in self._sessions]
         self.is_misordered = self.is_misordered or given != right
         self._ended = to_the_end
@@ -295,7 +301,8 @@ class Reader:
     def _left(self, to_the_end: bool) -> list[str]:
         """The sessions of which a segment was not looked into, in order."""
         self._plan()
-        known = [*self._sessions, *self._alone_before(None), *self._last_of_all]
+        last_of_all = sorted(self._notes, key=lambda s: (self._notes[s], s))
+        known = [*self._sessions, *self._alone_before(None), *last_of_all]
         if to_the_end and not self._start:  # also those of whose sessions nothing is given
             known += [s for s in self._by_session if s in self._in_journal]
         return [s for s in dict.fromkeys(known) if self._unread(s)]
@@ -414,49 +421,59 @@ class Reader:
                 self.ledger.run_id = self.ledger.run_id or self._run_id
         known, self._candidates = self._candidates, {}
         self._closed_folders.clear()
+        self._files.clear()
         for folder in self._folders:
-            self._look_into(folder, known)
+            found = self._look_into(folder, known)
             if self._run_id is None:  # then a segment beside the journal may have it
-                beside = [c for c in self._candidates.values() if c.is_beside and c.run_id]
+                beside = [c for c in found if c.is_beside and c.run_id]
                 beside.sort(key=lambda c: c.path.name)
                 self._run_id = beside[0].run_id if beside else None
                 self.ledger.run_id = self.ledger.run_id or self._run_id
         self._by_session = by_session(self._candidates.values())
+        self._n_passed = 0
+        self._unplanned = dict.fromkeys([*self._by_session, *self._alone, *self._notes])
 
-    def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> None:
+    def _look_into(self, folder: Path, known: dict[Path, Candidate]) -> list[Candidate]:
+        """What is called like a segment in a folder and was not found before."""
         try:
             found = list_segments(self._stem, folder, is_beside=folder == self.path.parent)
         except (OSError, ValueError) as error:  # a fallback folder need not be there
             if isinstance(error, OSError):
                 self._closed_folders[folder] = error
-            return
+            return []
+        new = []
         for candidate in found:
             if self._of_run and candidate.run != self._of_run:
                 continue
             candidate = known.get(candidate.path, candidate)
             candidate.look()
-            if not self._is_known_file(candidate):
+            if self._is_new_file(candidate):
                 self._candidates[candidate.path] = candidate
+                new.append(candidate)
+        return new
 
-    def _is_known_file(self, candidate: Candidate) -> bool:
-        """Whether it is a link to a segment that was found, or that one, or the file itself."""
+    def _is_new_file(self, candidate: Candidate) -> bool:
+        """False: it is a link to a segment that was found, or that one, or the file itself."""
         if self._of_run and candidate.path.name == self.path.name:
+            return False
+        try:
+            status = os.stat(candidate.path)
+        except OSError:
             return True
-        for other in self._candidates.values():
-            if other.s == candidate.s and other.number == candidate.number:
-                with contextlib.suppress(OSError):
-                    if os.path.samefile(other.path, candidate.path):
-                        return True
-        return False
+        file = (candidate.s, candidate.number, status.st_dev, status.st_ino)
+        is_new = file not in self._files
+        self._files.add(file)
+        return is_new
 
     def _add_folder(self, folder: Path) -> None:
-        if folder not in self._folders:
-            self._folders.append(folder)
-            known = set(self._candidates)
-            self._look_into(folder, {})
-            self._by_session = by_session(self._candidates.values())
-            late = [c for path, c in self._candidates.items() if path not in known]
-            if any(c.s in self._sessions for c in late):  # it was given without them
+        if folder in self._folders:
+            return
+        self._folders[folder] = None
+        for candidate in self._look_into(folder, {}):
+            of_session = self._by_session.setdefault(candidate.s, [])
+            bisect.insort(of_session, candidate, key=lambda c: (c.number, c.path))
+            self._unplanned[candidate.s] = None
+            if candidate.s in self._sessions:  # it was given without this one
                 self.is_misordered = True
 
     def _ours(self, s: str) -> list[Candidate]:
@@ -465,6 +482,10 @@ class Reader:
         of_session = [c for c in of_session if not c.is_of_another_run(self._run_id)]
         is_ours = s in self._sessions or any(c.belongs_to(self._run_id) for c in of_session)
         return of_session if is_ours else []
+
+    def _first_of(self, s: str) -> Record | None:
+        """The first record in the segments of session `s`."""
+        return next((c.first for c in self._ours(s) if c.first and c.error is None), None)
 
     # ---- sessions that stand in segments alone
 
@@ -476,32 +497,64 @@ class Reader:
         """
         if self._start:
             return  # only what is said from there on was asked for
-        alone: dict[str, SessionStart] = {}
-        notes: list[tuple[str, str]] = []
-        for s in self._by_session:
-            ours = self._ours(s)
-            first = next((c.first for c in ours if c.first is not None and c.error is None), None)
-            if s in self._in_journal or s == new:
-                continue
-            if first is None:
-                notes.append((_LATEST, s))
-            elif "annotates" in first.fields:
-                notes.append((first.t, s))
-            elif s not in self._alone and has_session(self.path, s):
-                self._in_journal.add(s)
-            else:  # an earlier segment of it may have been found since
-                alone[s] = session_start(first)
-        self._last_of_all = [s for _, s in sorted(notes)]
-        if alone and (alone != self._alone or new not in (None, *self._order)):
-            self._order = in_order(starts_in(self.path, self._run_id), [*alone.values()])
-        self._alone = alone
+        if new in self._by_session:
+            self._unplanned[new] = None
+        unplanned, self._unplanned = self._unplanned, {}
+        is_changed = self._plan_sessions([*unplanned], new)
+        if self._alone and (is_changed or self._is_unordered(new)):
+            self._order_size = os.stat(self.path).st_size
+            starts = starts_in(self.path, self._run_id)
+            self._order = in_order(starts, [*self._alone.values()])
+            self._places = {s: place for place, s in enumerate(self._order)}
+            self._n_passed = 0
+
+    def _is_unordered(self, s: str | None) -> bool:
+        """Whether a session of the journal came after the order was made."""
+        if s is None or s in self._places:
+            return False
+        return os.stat(self.path).st_size != self._order_size
+
+    def _plan_sessions(self, sessions: list[str], new: str | None) -> bool:
+        """Find out which of these stand in segments alone; whether that is news."""
+        firsts = {s: self._first_of(s) for s in sessions if s not in self._in_journal}
+        asked = [s for s, first in firsts.items() if s not in self._alone and _is_own(first)]
+        self._in_journal.update(s for s in asked if s in self._sessions)  # given from there
+        unknown = [s for s in asked if s not in self._sessions and s != new]
+        self._in_journal |= sessions_among(self.path, unknown)
+        is_changed = False
+        for s in sessions:
+            was = self._alone.pop(s, None)
+            self._notes.pop(s, None)
+            if s in self._by_session and s not in self._in_journal and s != new:
+                self._plan_one(s, firsts[s])
+            is_changed = is_changed or was != self._alone.get(s)
+        if new is not None and new in self._by_session:
+            self._unplanned[new] = None  # when it is given, more of its segments may be its own
+        return is_changed
+
+    def _plan_one(self, s: str, first: Record | None) -> None:
+        if first is None:
+            self._notes[s] = _LATEST
+        elif not _is_own(first):
+            self._notes[s] = first.t
+        else:  # an earlier segment of it may have been found since
+            self._alone[s] = session_start(first)
 
     def _alone_before(self, s: str | None) -> list[str]:
         """The sessions in segments alone that are to be given before `s`; None: all."""
-        at = self._order.index(s) if s in self._order else len(self._order)
-        if s is not None and at == len(self._order):
+        if s is None:
+            before = self._order
+        elif s not in self._places:
             return []  # it came while the order was made
-        return [x for x in self._order[:at] if x in self._alone and x not in self._sessions]
+        else:
+            before = self._order[self._n_passed : self._places[s]]
+            self._n_passed = max(self._n_passed, self._places[s])
+        return [x for x in before if x in self._alone and x not in self._sessions]
+
+
+def _is_own(first: Record | None) -> bool:
+    """Whether a session begins with this record, and no annotator does."""
+    return first is not None and "annotates" not in first.fields
 
 
 def _size_of(path: Path) -> int | None:

@@ -161,8 +161,13 @@ def plain_json(fields: dict[str, Any]) -> bytes:
     return orjson.dumps(_plain_fields(fields), option=orjson.OPT_INDENT_2)
 
 
+_LAST_US = 253_402_300_799_999_999  # the end of the year 9999
+
+
 class Clock:
     """UTC time as text of fixed width, microseconds always written.
+
+    A clock that stands before 1970 or behind the year 9999 is taken for that end.
 
     A reader that guesses types from text (DuckDB, pandas) then sees one type; formatting
     only the microseconds anew costs 0.3 µs, `datetime.now().isoformat()` 0.8 µs.
@@ -177,6 +182,7 @@ class Clock:
         self.us = us = time.time_ns() // 1000
         left = us - self._second_us
         if not 0 <= left < 1_000_000:
+            self.us = us = min(max(us, 0), _LAST_US)
             second, left = divmod(us, 1_000_000)
             self._second_us = us - left
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.alive import process_lives, this_boot
+from eventlog.alive import is_not_reaped, process_lives, this_boot
 from eventlog.compact import run_path
 from eventlog.ledger import CONFLICTS, DEFECTS, Defect
 from eventlog.load import Folding
@@ -163,7 +163,9 @@ def status(path: Path) -> dict[str, Any]:
     return {
         "journal": str(path),
         "status": run.status,
-        "reason": _why(run.journal["reason"], run.status, opened),
+        "reason": _why(
+            run.journal["reason"], run.status, opened, session.started if session else ""
+        ),
         "session": session.s if session else None,
         "host": opened.get("host"),
         "pid": opened.get("pid"),
@@ -197,7 +199,7 @@ def _n_durable(folding: Folding) -> int:
     return session.n_records if is_all else session.durable_n
 
 
-def _why(reason: str | None, status: str, opened: dict[str, Any]) -> str | None:
+def _why(reason: str | None, status: str, opened: dict[str, Any], t: str) -> str | None:
     """What this machine can add to why a run has no close event."""
     if status != "interrupted" or reason is None or "no close event" not in reason:
         return reason
@@ -205,17 +207,33 @@ def _why(reason: str | None, status: str, opened: dict[str, Any]) -> str | None:
         if opened.get("has_lock") is False:
             return f"{reason}, or it runs on {opened.get('host')}: from here nobody can tell"
         return reason
-    boot_id = this_boot()
-    if boot_id is None:
+    if this_boot() is None or opened.get("boot_id") is None:
         return reason
-    if opened.get("boot_id") != boot_id:
+    if opened["boot_id"] != this_boot():
         return f"{reason}; the machine was restarted since"
-    if process_lives(opened) is None and os.path.exists(f"/proc/{opened.get('pid')}"):
-        return f"{reason}; a process of its number runs here and does not hold the journal's lock"
-    gone = not os.path.exists(f"/proc/{opened.get('pid')}")
-    where = "the process is gone" if gone else "its number belongs to another process now"
+    if process_lives(opened, t):  # it was not killed, then
+        reason = reason.partition(": the process was killed")[0]
+    return f"{reason}; {_what_became_of(opened, t)}"
+
+
+def _what_became_of(opened: dict[str, Any], t: str) -> str:
+    """What is to be seen of a process that ran on this machine, which was not restarted since."""
+    pid = opened.get("pid")
+    lives = process_lives(opened, t)
+    if lives:
+        return (
+            f"its process {pid} lives and does not hold the lock of this file: it runs another "
+            f"program now, left the run without closing it, or writes the file that this is a "
+            f"copy of"
+        )
+    is_there = os.path.exists(f"/proc/{pid}")
+    if lives is None and is_there:
+        return "a process of its number runs here and does not hold the journal's lock"
+    where = "its number belongs to another process now" if is_there else "the process is gone"
+    if is_there and is_not_reaped(opened):
+        where = f"its process {pid} has ended, its parent has not asked yet how (a zombie),"
     return (
-        f"{reason}; {where} and the machine was not restarted: killed (SIGKILL, out of memory), "
+        f"{where} and the machine was not restarted: killed (SIGKILL, out of memory), "
         f"crashed, or left without closing the run"
     )
 

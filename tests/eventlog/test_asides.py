@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.disk import Disk
+from eventlog.disk import Disk, atomic_write
 from tests.disks import RefusingDisk
 
 
@@ -190,3 +190,46 @@ def test_a_large_value_that_a_killed_session_left_is_synced_before_the_event_tha
 
     assert synced.count(aside) == 1
     assert first.journal_path.name in synced[synced.index(aside) :]
+
+
+@pytest.mark.parametrize("letter", ["n", "é"])
+@pytest.mark.parametrize("n_bytes", [100, 104, 105, 143, 200, 249])
+def test_a_large_event_and_the_run_json_of_a_journal_with_a_long_name_are_written(
+    tmp_path, letter, n_bytes
+):
+    size = len(os.fsencode(letter))
+    stem = letter * (n_bytes // size)
+    eventlog.open_run(tmp_path, save_interval=0).close()
+    [first] = tmp_path.glob("*.jsonl")
+    path = first.rename(tmp_path / f"{stem}.jsonl")
+    with eventlog.open_run(journal=path, save_interval=0) as run:
+        run.log("table", rows=large("x"))
+        run.log("after")
+
+    assert [record.event for record in eventlog.scan(run.journal_path)][-2:] == ["after", "close"]
+    assert [content["rows"] for _, content in asides_of(run.journal_path)] == [large("x")]
+    eventlog.compact(run.journal_path)
+    assert run.run_path.exists()
+    (aside,) = tmp_path.glob("*.aside")
+    assert aside.name.startswith(stem[: 90 // size])
+    assert len(os.fsencode(aside.name)) <= 143
+
+
+def test_a_stale_temporary_file_of_a_run_json_with_a_long_name_is_removed(tmp_path):
+    path = tmp_path / ("n" * 240 + ".json")
+    made = []
+
+    class Killed(Disk):
+        def replace(self, source, target):
+            made.append(source)
+            raise OSError(errno.EIO, "killed")
+
+        def unlink(self, path):
+            raise OSError(errno.EIO, "killed")
+
+    with pytest.raises(OSError, match="killed"):
+        atomic_write(path, lambda file: file.write(b"x"), disk=Killed())
+    os.utime(made[0], (0, 0))
+
+    atomic_write(path, lambda file: file.write(b"y"))
+    assert [left.name for left in tmp_path.iterdir()] == [path.name]

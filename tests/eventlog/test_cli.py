@@ -3,14 +3,17 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import orjson
 import pytest
 
 import eventlog
+from eventlog import report
 from eventlog.cli import main
 from eventlog.compact import run_path
 
@@ -256,6 +259,79 @@ os.kill(os.getpid(), 9)
     told = orjson.loads(capsys.readouterr().out)
     assert told["status"] == "interrupted"
     assert "and the machine was not restarted: killed (SIGKILL" in told["reason"]
+
+
+def reason_of(path):
+    """What `status` says of a run that has no end."""
+    told = report.status(path)
+    assert told["status"] == "interrupted"
+    return told["reason"]
+
+
+def test_status_of_a_run_whose_killed_process_is_not_reaped_says_so(tmp_path):
+    program = f"""
+import eventlog, os, sys
+run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.Popen([sys.executable, "-c", program])
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    [path] = tmp_path.glob("*.jsonl")
+
+    as_zombie = reason_of(path)
+    killed.wait()
+
+    assert f"its process {killed.pid} has ended, its parent has not asked yet how" in as_zombie
+    assert "killed (SIGKILL" in as_zombie
+    assert "the process is gone" in reason_of(path)
+
+
+def test_status_of_a_copy_of_a_live_runs_journal_does_not_say_that_it_was_killed(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        copy = Path(shutil.copy(run.journal_path, tmp_path / "copy.jsonl"))
+        reason = reason_of(copy)
+
+    assert f"its process {os.getpid()} lives and does not hold the lock" in reason
+    assert "copy" in reason
+    assert "killed" not in reason
+    assert "another process" not in reason
+
+
+def test_status_of_a_run_whose_process_runs_another_program_does_not_say_that_it_was_killed(
+    tmp_path,
+):
+    program = f"""
+import eventlog, os
+run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
+os.execvp("sh", ["sh", "-c", "echo; read line"])
+"""
+    other = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    other.stdout.readline()
+    [path] = tmp_path.glob("*.jsonl")
+    reason = reason_of(path)
+    other.communicate()
+
+    assert f"its process {other.pid} lives and does not hold the lock" in reason
+    assert "another program" in reason
+    assert "killed" not in reason
+
+
+def test_status_of_a_run_whose_number_another_process_has_says_so(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    run.close()
+    opened = next(eventlog.scan(run.journal_path)).fields
+
+    said = report._what_became_of(opened | {"pid_started": opened["pid_started"] - 1}, "")
+
+    assert "its number belongs to another process now" in said
+
+
+def test_status_without_the_boot_in_the_open_event_does_not_say_that_it_was_restarted():
+    assert report._why("no close event", "interrupted", {"host": socket.gethostname()}, "") == (
+        "no close event"
+    )
 
 
 def test_the_command_starts_without_what_only_training_needs():

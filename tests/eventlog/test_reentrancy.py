@@ -369,6 +369,40 @@ def test_a_fork_while_a_run_is_closed_does_not_keep_its_lock(tmp_path, monkeypat
     assert not is_locked
 
 
+NO_DESCRIPTOR = {
+    "all are taken": """
+taken = []
+try:
+    while True: taken.append(os.open(os.devnull, 0))
+except OSError: pass
+""",
+    "fewer are allowed than there are": """
+taken = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+""",
+}
+
+
+@pytest.mark.parametrize("why", NO_DESCRIPTOR)
+def test_a_child_that_is_forked_while_no_descriptor_is_free_does_not_keep_the_lock(tmp_path, why):
+    code = """
+import resource, signal
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+begin, begun = os.pipe()
+%s
+child = os.fork()
+if not child:
+    os.write(begun, b"x"), signal.pause()
+[os.close(fd) for fd in taken]
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+os.read(begin, 1)
+run.finish()
+print(eventlog.is_locked(run.journal_path))
+os.kill(child, signal.SIGKILL)
+"""
+    assert run_of(code % NO_DESCRIPTOR[why], tmp_path).stdout == "False\n"
+
+
 def test_what_a_forked_child_logs_is_counted_in_the_writers_journal(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     child = os.fork()

@@ -1,6 +1,7 @@
 """Which segments are a run's, and where sessions belong that stand in segments alone."""
 
 import itertools
+import os
 import random
 
 import pytest
@@ -9,7 +10,9 @@ import eventlog
 from eventlog.load import Folding
 from eventlog.order import SessionStart, in_order
 from eventlog.reader import Reader, scan
+from eventlog.record import encode
 from eventlog.report import COMPLETE, exit_code
+from eventlog.segment import short_run_id
 from tests.eventlog.test_missing import RUN, iters, opening, segment
 from tests.steps import lines_run
 from tests.strategies import SESSIONS, line
@@ -280,3 +283,73 @@ def test_a_session_that_turns_up_late_is_read_in_its_place(tmp_path):
 
     assert [*folding.fold.sessions] == [A, B, C]
     assert [row["iter"] for row in folding.run(alive=False).training_iterations] == [0, 1, 2, 5, 9]
+
+
+def name_of(k):
+    return f"a{k:07x}"
+
+
+def begun(k, **fields):
+    said = {"format": 1, "run_id": RUN, "session_number": k + 1, **fields}
+    return encode(0, name_of(k), "2026-11-23T03:25:01.123456+00:00", "open", said)
+
+
+def many_fallbacks(folder, n):
+    """Sessions that each name another fallback folder, and none of them is there."""
+    return b"".join(begun(k, fallback=f"/not/there/{k}") for k in range(n))
+
+
+def many_in_folders(folder, n):
+    """Sessions that each have a segment in another fallback folder."""
+    for k in range(n):
+        (folder / str(k)).mkdir()
+        file = folder / str(k) / f"run.{short_run_id(RUN)}.{name_of(k)}.0.segment"
+        file.write_bytes(begun(k))
+    return b"".join(begun(k, fallback=f"{folder}/{k}") for k in range(n))
+
+
+def many_alone(folder, n):
+    """Sessions that stand in segments alone, and each met the one before."""
+    for k in range(1, n):
+        file = folder / f"run.{short_run_id(RUN)}.{name_of(k)}.0.segment"
+        file.write_bytes(begun(k, prev={"s": name_of(k - 1), "n": 0}))
+    return begun(0)
+
+
+def many_alone_and_as_many_not(folder, n):
+    """As many sessions in the journal as in segments alone."""
+    return many_alone(folder, n) + b"".join(begun(k) for k in range(n, 2 * n))
+
+
+def many_in_both(folder, n):
+    """Sessions that each have records in the journal and in a segment."""
+    time = "2026-11-23T03:25:01.123456+00:00"
+    lines = [encode(1, name_of(k), time, "note", {"text": "x"}) for k in range(n)]
+    return many_alone(folder, n) + b"".join(lines)
+
+
+def many_that_are_no_files(folder, n):
+    """Directories and FIFOs with the names of segments."""
+    for k in range(n):
+        make = os.mkfifo if k % 2 else os.mkdir
+        make(folder / f"run.{short_run_id(RUN)}.{name_of(k)}.0.segment")
+    return begun(0)
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        many_fallbacks, many_in_folders, many_alone, many_alone_and_as_many_not, many_in_both,
+        many_that_are_no_files,
+    ],
+)  # fmt: skip
+def test_four_times_the_sessions_take_about_four_times_the_steps_to_read(tmp_path, many):
+    steps = []
+    for n in (150, 600):
+        (tmp_path / str(n)).mkdir()
+        path = tmp_path / str(n) / "run.jsonl"
+        path.write_bytes(many(path.parent, n))
+        folding = Folding(path)
+        steps.append(lines_run(lambda folding=folding: (folding.read(), folding.defects())))
+
+    assert steps[1] < 5 * steps[0]
