@@ -25,6 +25,7 @@ import orjson
 
 from eventlog.appender import RETRY_AFTER_S, Appender, Goal
 from eventlog.aside import Aside, set_aside
+from eventlog.blocks import open_to_read
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
@@ -584,7 +585,7 @@ def sync(goal: Goal, disk: Disk) -> None:
         OSError: the disk refused.
     """
     for path in goal.asides:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_to_read(path)  # somebody may have put a FIFO there
         try:
             disk.sync_data(fd)
         finally:

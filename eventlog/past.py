@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from eventlog.blocks import check_is_file
+from eventlog.blocks import open_to_read
 from eventlog.errors import EventlogError
 from eventlog.given import shown
 from eventlog.interruption import is_interruption
@@ -70,8 +70,7 @@ def opening(path: Path) -> Record | None:
     """The `open` event that says whose a journal is: its first line, or where that is damaged the
     latest one; None: it is no journal."""
     with contextlib.suppress(OSError, ValueError):
-        check_is_file(path)  # a FIFO of that name would wait for its other end
-        with open(path, "rb") as file:
+        with open(open_to_read(path), "rb") as file:  # of a FIFO it waits for nobody
             line = file.readline(MAX_LINE_BYTES)
         record = decode(line.rstrip(b"\n"))
         if (record is None or record.event != "open") and line.startswith(HEAD):
