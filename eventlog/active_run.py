@@ -7,9 +7,11 @@ loop that tells it: what cannot be kept is counted in `errors` and said once.
 import atexit
 import copy
 import operator
+import os
 import sys
 import threading
 import traceback
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from eventlog import exit_code
 from eventlog.exit_code import exit_status
+from eventlog.forked import free_in_child
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
 from eventlog.record import RESERVED, text_of, unique
@@ -68,6 +71,7 @@ class ActiveRun:
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
         self._lock = threading.RLock()
+        _WITH_LOCK.add(self)
         self.is_finished = False
         if session is not None:
             exit_code.watch()
@@ -398,3 +402,16 @@ def _last_values(past: Run) -> dict[str, Any]:
     names = past.journal.get("metrics", {}).get("names", {})
     said: dict[str, Any] = past.journal.get("summary", {})
     return {name: told["last"] for name, told in names.items()} | said
+
+
+_WITH_LOCK: "weakref.WeakSet[ActiveRun]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A thread of the parent may have held a run's lock; it is not here to give it back."""
+    for run in list(_WITH_LOCK):
+        free_in_child(run._lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

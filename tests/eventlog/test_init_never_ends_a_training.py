@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -148,9 +149,12 @@ def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
     run.finish()
 
 
-def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path):
+@pytest.mark.parametrize("mode", ["offline", "disabled", "refused"])
+def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path, mode):
     """Another thread held the run's lock when the process forked: in the child nobody frees it."""
-    run = eventlog.init(dir=tmp_path, save_interval=0)
+    folder = "/proc/a" if mode == "refused" else tmp_path
+    fallback = "/proc/b" if mode == "refused" else None
+    run = eventlog.init(dir=folder, fallback=fallback, mode=mode, save_interval=0)
     is_held, is_over = threading.Event(), threading.Event()
 
     def hold():
@@ -163,6 +167,7 @@ def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path
     is_held.wait()
     child = os.fork()
     if not child:
+        signal.alarm(10)
         run.log({"loss": 1.0})
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
