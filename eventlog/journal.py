@@ -74,13 +74,15 @@ class Journal:
         sync_interval_s: float = 1.0,
         fallback: Path | None = None,
         disk: Disk = DISK,
+        begun: Callable[["Journal"], None] | None = None,
     ) -> None:
         """Open `path` (created if missing) and begin a session with an `open` event.
 
         A tail that a crash cut is repaired first: the cut bytes are kept in a file beside
         the journal, and the `open` event says where. The `open` event is durable on return.
         `fallback` is a folder on another disk, for when the journal's own fails. On a network
-        file system a later session of a journal writes a segment of its own.
+        file system a later session of a journal writes a segment of its own. `begun` is called
+        with it before anything is opened: an exception from outside may come when all is done.
 
         Raises:
             JournalLocked: another process is writing it.
@@ -119,6 +121,8 @@ class Journal:
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
         _LIVE.add(self)
+        if begun is not None:
+            begun(self)
         try:
             self._open(path, opening, fallback)
             self._thread.start()
@@ -128,7 +132,7 @@ class Journal:
 
     def _abandon(self) -> None:
         """It could not begin: nothing that was opened stays open."""
-        self._closed = True
+        self._closed = self._is_released = True
         if self._thread.ident is not None:  # the exception came when it had begun
             self._wake.put(None)
             self._wait_for_thread(CLOSE_PATIENCE_S)

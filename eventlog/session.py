@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
 from eventlog.fold import MFU_UNKNOWN
 from eventlog.forked import WHY
+from eventlog.given import shown
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
@@ -89,10 +91,11 @@ def open_run(
     Raises:
         JournalLocked: another process is writing that journal.
         OSError: the folder or the journal cannot be written.
-        ValueError: there is no such policy; `rank` without `journal`.
+        ValueError: there is no such policy or interval; `rank` without `journal`.
     """
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: it is one of {get_args(Durability)}")
+    _check_interval(sync_interval_s)
     if rank is not None and journal is None:
         raise ValueError(f"rank={rank}: needs the journal of the run whose rank it is")
     out_dir = Path(os.path.abspath(out_dir))  # the program may change its working folder
@@ -113,43 +116,99 @@ def open_run(
             "run_id": run_id or secrets.token_hex(16),
             "run_name": name + path.stem[len(name_in_file) :],
         }
-    opening |= origin()
-    opening |= {
-        "from_iter": from_iter,
-        "started": started,
-        "checkpoint": checkpoint,
-        "config": as_dict(config),
-        "metadata": _told_from_outside() | as_dict(metadata),
-    }
-    from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
-
-    opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
-    opening |= {"durability": durability}
-    fallback = fallback or state_folder()
-    if fallback is not None:
-        opening |= {"fallback": os.path.abspath(fallback)}
-    journal_file = Journal(
-        path,
-        opening,
-        durability=durability,
-        sync_interval_s=sync_interval_s,
-        fallback=None if fallback is None else Path(os.path.abspath(fallback)),
-        disk=disk,
-    )
+    begun = _Begun()
     try:
+        opening |= origin()
+        opening |= {
+            "from_iter": from_iter,
+            "started": started,
+            "checkpoint": checkpoint,
+            "config": as_dict(config),
+            "metadata": _told_from_outside() | as_dict(metadata),
+        }
+        from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
+
+        opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
+        opening |= {"durability": durability}
+        fallback = fallback or state_folder()
+        if fallback is not None:
+            opening |= {"fallback": os.path.abspath(fallback)}
+        begun.journal = Journal(
+            path,
+            opening,
+            durability=durability,
+            sync_interval_s=sync_interval_s,
+            fallback=None if fallback is None else Path(os.path.abspath(fallback)),
+            disk=disk,
+            begun=begun.know_journal,
+        )
         return Session(
-            journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
+            begun.journal,
+            run_name=opening["run_name"],
+            save_interval=save_interval,
+            disk=disk,
+            begun=begun.know_session,
         )
     except BaseException as error:  # nobody has the session: nobody else would let go of the files
-        journal_file.close({"status": "failed", "reason": described(error)})
+        begun.close(error)
+        if journal is None:
+            _remove_if_empty(path, disk)
         raise
+
+
+class _Begun:
+    """What `open_run` has opened so far, to be closed if an exception comes."""
+
+    journal: Journal | None = None
+    session: "Session | None" = None
+
+    def know_journal(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def know_session(self, session: "Session") -> None:
+        self.session = session
+
+    def close(self, error: BaseException) -> None:
+        reason = described(error)
+        if self.session is not None:
+            self.session.close("failed", reason)
+        elif self.journal is not None:
+            self.journal.close({"status": "failed", "reason": reason})
+
+
+def _remove_if_empty(journal: Path, disk: Disk) -> None:
+    """A name that was claimed, and that no event was written under, is free again."""
+    with contextlib.suppress(OSError):
+        if journal.stat().st_size == 0:
+            disk.unlink(journal)
+
+
+def _check_interval(sync_interval_s: Any) -> None:
+    """Raises ValueError for what no thread can wait for."""
+    try:
+        is_text = issubclass(type(sync_interval_s), str | bytes | bytearray)
+        if not is_text and 0 < float(sync_interval_s) <= threading.TIMEOUT_MAX:
+            return
+    except Exception as error:  # somebody else's class, or no number
+        if is_interruption(error):
+            raise
+    raise ValueError(
+        f"sync_interval_s={shown(sync_interval_s)}: a number of seconds is wanted, above 0 and "
+        f"up to {threading.TIMEOUT_MAX:.0f}"
+    )
 
 
 class Session:
     """A run being logged. Made by `open_run`; a context manager that closes it."""
 
     def __init__(
-        self, journal: Journal, *, run_name: str, save_interval: int, disk: Disk = DISK
+        self,
+        journal: Journal,
+        *,
+        run_name: str,
+        save_interval: int,
+        disk: Disk = DISK,
+        begun: "Callable[[Session], None] | None" = None,
     ) -> None:
         self.run_name = run_name
         self._errors = 0
@@ -158,6 +217,9 @@ class Session:
         self._annotator: Annotator | None = None
         journal.note_ignored = self._note_ignored
         self._disk = disk
+        self._compactor: Compactor | None = None
+        if begun is not None:
+            begun(self)
         self._compactor = Compactor(journal.path, save_interval) if save_interval > 0 else None
         atexit.register(self._close_at_exit)
         at_end_of_child(self._close_at_end_of_child)
@@ -376,7 +438,12 @@ def _new_journal(out_dir: Path, name: str, disk: Disk) -> Path:
         if run_path(path).exists():
             continue
         with contextlib.suppress(FileExistsError):
-            disk.close(disk.open_append(path, exclusive=True))
+            fd = disk.open_append(path, exclusive=True)
+            try:
+                disk.close(fd)
+            except BaseException:
+                _remove_if_empty(path, disk)
+                raise
             return path
     raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it are taken")
 

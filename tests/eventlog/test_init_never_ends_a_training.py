@@ -3,6 +3,7 @@
 import copy
 import errno
 import io
+import math
 import os
 import pickle
 import signal
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 import eventlog
+from eventlog import session
+from eventlog.disk import Disk
 from eventlog.interruption import is_interruption
 from eventlog.past import find_journal
 
@@ -353,3 +356,67 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
     assert os.listdir("/proc/self/fd") == begin
     assert not [path for path in tmp_path.rglob("*.jsonl") if eventlog.is_locked(path)]
     assert (run.journal_path is not None) == (name == "journal-compactor")
+
+
+class Watchdog(KeyboardInterrupt):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["session.mask_event", "session.origin", "session.Session", "face.opening", "face.ActiveRun",
+     "face.ActiveRun.annotate", "face._made_current", "session.Compactor"],
+)  # fmt: skip
+def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journal(
+    tmp_path, monkeypatch, where
+):
+    def barks(*given, **named):
+        raise Watchdog
+
+    name = where.replace("session.mask_event", "masking.mask_event")
+    monkeypatch.setattr(f"eventlog.{name}", barks)
+    begin = os.listdir("/proc/self/fd")
+    with pytest.raises(Watchdog):
+        eventlog.init(dir=tmp_path, save_interval=1)
+
+    journals = [*tmp_path.rglob("*.jsonl")]
+    assert os.listdir("/proc/self/fd") == begin
+    assert not any(map(eventlog.is_locked, journals))
+    assert all(path.stat().st_size for path in journals)
+    assert eventlog.run is None
+
+
+@pytest.mark.parametrize("kind", ["Journal", "Session"])
+def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypatch, kind):
+    real = getattr(session, kind)
+
+    def barks(*given, **named):
+        real(*given, **named)
+        raise Watchdog
+
+    monkeypatch.setattr(session, kind, barks)
+    with pytest.raises(Watchdog):
+        eventlog.open_run(tmp_path)
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert not eventlog.is_locked(journal)
+    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("interval", [math.inf, 1e10, "1", math.nan, -1, 0, None])
+def test_an_interval_that_no_thread_can_wait_for_is_refused_and_leaves_no_file(tmp_path, interval):
+    with pytest.raises(ValueError, match=r"sync_interval_s=.*a number of seconds is wanted"):
+        eventlog.open_run(tmp_path, sync_interval_s=interval)
+
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_that_cannot_begin_leaves_no_empty_journal(tmp_path):
+    class Refuses(Disk):
+        def write(self, fd, data):
+            raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OSError, match=r"first line|no room"):
+        eventlog.open_run(tmp_path, disk=Refuses(), fallback=tmp_path / "fallback")
+
+    assert not [*tmp_path.glob("*.jsonl")]
