@@ -39,6 +39,7 @@ from eventlog.record import (
     encode_fields,
     fits_in_a_line,
     seal,
+    text_of,
 )
 from eventlog.repair import repair_tail
 from eventlog.segment import encode_header
@@ -92,6 +93,8 @@ class Journal:
         self.s = session_name()
         self.close_n = -1
         """The number of the `close` event."""
+        self.errors = 0
+        """Exceptions that came into the thread that syncs."""
         self.child: Child | None = None
         """In a forked child: what counts the events that are ignored."""
         self._path = path = Path(os.path.abspath(path))
@@ -338,7 +341,7 @@ class Journal:
         if self.child is not None:
             return False
         target = self.n
-        if self._is_nested:
+        if self._is_nested or (self._has_ended and not self._is_decided(target)):
             self._sync_once()
             return self.durable_n >= target
         deadline = time.monotonic() + timeout_s
@@ -373,10 +376,29 @@ class Journal:
 
     def _sync_until_closed(self) -> None:
         try:
-            self._sync_on()
+            pause_s = 0.0
+            while not self._has_synced_on(pause_s):
+                pause_s = TICK_S  # what fails again and again shall not keep a core busy
         finally:
             self._has_ended = True
             self._end.put(None)
+
+    def _has_synced_on(self, pause_s: float) -> bool:
+        """Whether the thread is done. No exception ends it: others depend on its syncs."""
+        try:
+            if pause_s:
+                self._is_woken(pause_s)
+            self._sync_on()
+            return True
+        except BaseException as error:
+            self._count_error(error)
+        return self._closed  # `close` then syncs itself
+
+    def _count_error(self, error: BaseException) -> None:
+        self.errors += 1
+        if self.errors == 1:
+            what = f"{type(error).__name__}: {text_of(error)}"
+            say(f"{self.path}: an exception came into the thread that syncs ({what}); it goes on")
 
     def _sync_on(self) -> None:
         closing = False
@@ -486,10 +508,10 @@ class Journal:
             if not self._closed:
                 self._append_end(encoded)
         self._wake.put(None)
-        if is_nested:
-            self._sync_once()
-        else:
+        if not is_nested:
             self._wait_for_thread(max(1.0, give_up_at - time.monotonic()))
+        if is_nested or self._has_ended:
+            self._sync_last(is_nested)
         if not self._has_ended and not is_nested:
             self._messages.append(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
@@ -510,6 +532,22 @@ class Journal:
             most_s = f"{CLOSE_PATIENCE_S:.0f} s at most"
             say(f"{self.path}: to be closed; waits for the disk to confirm all events, {most_s}")
             self.sync(CLOSE_PATIENCE_S / 2 - SAY_AFTER_S)
+
+    def _sync_last(self, is_nested: bool) -> None:
+        """What the thread has not made durable, because it has ended or waits for this one."""
+        appender = self._writer
+        is_left = appender.durable_n < appender.n and not appender.is_past_hope
+        if is_nested or is_left:
+            try:
+                self._sync_once()
+            except Exception as error:
+                if is_interruption(error):
+                    raise
+                self.errors += 1
+                self._messages.append(
+                    f"{self.path}: closed, and the last events were not synced "
+                    f"({type(error).__name__}: {text_of(error)})"
+                )
 
     def _append_end(self, encoded: bytes) -> None:
         appender = self._writer

@@ -238,7 +238,8 @@ class Session:
     def errors(self) -> int:
         """Events that were not logged as they were given, `lost` among them."""
         child = self._journal.child
-        return self._errors + self._journal.lost + (child.events if child is not None else 0)
+        ours = self._errors + self._journal.errors
+        return ours + self._journal.lost + (child.events if child is not None else 0)
 
     @property
     def lost(self) -> int:
