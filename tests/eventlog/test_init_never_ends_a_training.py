@@ -1,11 +1,13 @@
 """A failing disk or a strange config costs the log, not the training."""
 
 import copy
+import ctypes
 import errno
 import io
 import math
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -186,6 +188,39 @@ def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it(
     with pytest.raises(NotImplementedError) as caught:
         raises()
     assert not is_interruption(caught.value)
+
+
+def test_what_c_code_raises_within_a_values_own_words_does_not_reach_the_loop(tmp_path):
+    class Waits:
+        def __repr__(self):
+            return queue.SimpleQueue().get_nowait()
+
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"a": Waits(), "b": 1})
+
+    assert [*eventlog.load_run(run.journal_path).metrics] == [
+        {"step": 0, "a": "<Waits: Empty>", "b": 1}
+    ]
+
+
+def test_an_exception_that_another_thread_sets_within_a_values_words_reaches_the_loop(tmp_path):
+    class Barked(Exception):
+        pass
+
+    class Loops:
+        def __repr__(self):
+            threading.Timer(0.05, bark).start()
+            while True:
+                pass
+
+    def bark():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(Barked))
+
+    me = ctypes.c_ulong(threading.get_ident())
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    with pytest.raises(Barked):
+        run.log({"a": Loops()})
+    run.finish()
 
 
 # ---- arguments of the wrong kind
