@@ -15,11 +15,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import GeneratorType, TracebackType
 from typing import Any
 
 from eventlog import exit_code
-from eventlog.exit_code import exit_status
+from eventlog.exit_code import exit_status, told_status
 from eventlog.forked import free_in_child
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
@@ -31,6 +31,7 @@ from eventlog.standin import attribute, say_once
 _OWN_NAMES = RESERVED | {"step", "nonfinite"}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _STEP_MAX = 1 << 63
+_OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
 _INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
 
 
@@ -187,7 +188,7 @@ class ActiveRun:
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run: completed, or failed by an exit code that is not 0. Its JSON is written."""
-        code = exit_status(exit_code)
+        code = told_status(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else "")
 
     def _finish(self, status: str, reason: str = "") -> None:
@@ -290,15 +291,19 @@ class JournaledDict(MutableMapping[str, Any]):
         self._values.update(values)
 
     def update(self, *given: Any, allow_val_change: bool = True, **named: Any) -> None:
-        """As a dict's, in one event; also takes a namespace or a dataclass."""
-        values = {k: v for part in given for k, v in as_dict(part).items()} | named
+        """As a dict's, in one event; also takes a namespace or a dataclass.
+
+        A second argument may be `allow_val_change`, as W&B has it.
+        """
+        parts = [given_as_dict(part) for part in given if type(part) is not bool]
+        values = {k: v for part in parts for k, v in part.items()} | named
         if values:
             self._values.update(values)
             self._log(values)
 
     def setdefaults(self, given: Any) -> None:
         """Set what is not set yet."""
-        self.update({k: v for k, v in as_dict(given).items() if k not in self._values})
+        self.update({k: v for k, v in given_as_dict(given).items() if k not in self._values})
 
     def as_dict(self) -> dict[str, Any]:
         return dict(self._values)
@@ -340,6 +345,21 @@ class JournaledDict(MutableMapping[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled it is an OrderedDict: `torch.load` takes that for weights alone, too."""
         return OrderedDict, (), None, None, iter(self._values.items())
+
+
+def given_as_dict(given: Any) -> dict[str, Any]:
+    """As `as_dict`; pairs of a name and a value, too, as a dict takes them."""
+    if type(given) in _OF_PAIRS:
+        try:
+            pairs = list(given)
+        except Exception as error:  # of a generator
+            if is_interruption(error):
+                raise
+            return {"config": f"<{type(given).__name__}: {described(error)}>"}
+        if all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+            return {text_of(name): value for name, value in pairs}
+        given = pairs
+    return as_dict(given)
 
 
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:

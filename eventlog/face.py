@@ -273,7 +273,7 @@ def _is_empty(path: Any) -> bool:
 
 def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
     if rewind_to is not None:
-        if type(rewind_to) is not int:
+        if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
             raise ValueError(f"rewind_to={shown(rewind_to)}: the number of a step is wanted")
         return "must"
     word = "" if resume is None else text_of(resume)
