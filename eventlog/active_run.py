@@ -23,7 +23,7 @@ from eventlog.exit_code import exit_status, told_status
 from eventlog.forked import free_in_child
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
-from eventlog.record import RESERVED, text_of, unique
+from eventlog.record import RESERVED, is_a, text_of, unique
 from eventlog.run import Run
 from eventlog.session import Session, as_dict, at_end_of_child, described
 from eventlog.standin import attribute, say_once
@@ -31,6 +31,7 @@ from eventlog.standin import attribute, say_once
 _OWN_NAMES = RESERVED | {"step", "nonfinite"}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _STEP_MAX = 1 << 63
+_SIMPLE = frozenset((float, int, str, bool, type(None)))
 _OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
 _INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
 
@@ -113,7 +114,7 @@ class ActiveRun:
 
     @notes.setter
     def notes(self, text: str) -> None:
-        self._quietly("notes", lambda: self.tell([], text))
+        self._quietly("notes", lambda: self.tell([], None if text is None else text_of(text)))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ class ActiveRun:
         with self._lock:
             at = self.step if given is None else given
             self.step = max(self.step, at)
-            if commit if commit is not None else given is None:
+            if _is_true(commit) if commit is not None else given is None:
                 self.step = max(self.step, at + 1)
             self.summary._take({k: v for k, v in values.items() if _is_plain(v)})
         if self.session is not None:
@@ -367,39 +368,57 @@ def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tried: dict[str, int] = {}
 
-    def put(values: Mapping[Any, Any], prefix: str, depth: int) -> None:
-        for key, value in values.items():
+    def put(items: Iterable[tuple[Any, Any]], prefix: str, depth: int) -> None:
+        for key, value in items:
             name = f"{prefix}{key if type(key) is str else text_of(key)}"
-            if isinstance(value, Mapping) and value and depth < _FLAT_DEPTH:
-                put(value, f"{name}.", depth + 1)
-                continue
+            if type(value) not in _SIMPLE and depth < _FLAT_DEPTH:
+                within = _items(value)
+                if within:
+                    put(within, f"{name}.", depth + 1)
+                    continue
             if name in _OWN_NAMES or name in found:
                 name = unique(name, tried, _OWN_NAMES, found)
             found[name] = _number(value)
 
-    if not isinstance(data, Mapping):
+    if not is_a(data, Mapping):
         raise TypeError(f"a dict is wanted, this is a {type(data).__name__}")
-    put(data, "", 0)
+    put(data.items(), "", 0)
     return found
 
 
 def _number(value: Any) -> Any:
     """A tensor's or array's only number, once: each look may wait for a GPU."""
-    if type(value) not in (float, int, str) and getattr(value, "ndim", None) == 0:
+    if type(value) not in _SIMPLE:
         with ignoring(Exception):  # the record's own rules then apply
-            return value.item()
+            if getattr(value, "ndim", None) == 0:
+                return value.item()
     return value
 
 
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    """What is in a dict of any kind; nothing of what is none, or refuses."""
+    with ignoring(Exception):
+        if is_a(value, Mapping):
+            return list(value.items())
+    return []
+
+
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, int | float | str)
+    return type(value) in _SIMPLE or is_a(value, int | float | str)
+
+
+def _is_true(value: Any) -> bool:
+    """The truth of a value that may have none."""
+    with ignoring(Exception):
+        return bool(value)
+    return False
 
 
 def _as_step(step: Any) -> int | None:
     """A step as a whole number; None, and a word, if it is none."""
     try:
         step = step.item() if getattr(step, "ndim", None) == 0 else step
-        if isinstance(step, float) and step.is_integer():
+        if is_a(step, float) and step.is_integer():
             step = int(step)
         number = operator.index(step)
         if -_STEP_MAX <= number < _STEP_MAX - 1:
@@ -412,9 +431,10 @@ def _as_step(step: Any) -> int | None:
 
 
 def as_tags(tags: Any) -> list[str]:
-    if isinstance(tags, str):
-        tags = tags.split(",")
-    return [str(tag).strip() for tag in tags or () if str(tag).strip()]
+    if tags is None:
+        return []
+    given = text_of(tags).split(",") if is_a(tags, str) else tags
+    return [tag for tag in (text_of(tag).strip() for tag in given) if tag]
 
 
 def _last_values(past: Run) -> dict[str, Any]:

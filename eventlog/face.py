@@ -32,7 +32,7 @@ from eventlog.past import (
     opening,
     read_past,
 )
-from eventlog.record import text_of
+from eventlog.record import is_a, text_of
 from eventlog.session import Session, as_dict, open_run, state_folder
 from eventlog.standin import attribute, say_once
 
@@ -268,7 +268,7 @@ def _is_disabled(mode: str | None) -> bool:
 
 
 def _is_empty(path: Any) -> bool:
-    return path is None or (isinstance(path, str) and not path)
+    return path is None or (is_a(path, str) and not text_of(path))
 
 
 def _resume(resume: Any, rewind_to: int | None) -> Resume | None:

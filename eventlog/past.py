@@ -13,7 +13,7 @@ from eventlog.given import shown
 from eventlog.interruption import is_interruption
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
-from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
+from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
 from eventlog.run import Run
 from eventlog.session import Session
 
@@ -136,10 +136,11 @@ def at_step(source: Fork) -> tuple[str, int | None]:
         ValueError: it is neither.
     """
     try:
-        if isinstance(source, tuple | list):
-            which, step = source
-            return os.fsdecode(which), int(step)
-        which, _, at = os.fsdecode(source).partition("?_step=")
+        given: Any = source
+        if is_a(given, tuple | list):
+            which, step = given
+            return str.__str__(os.fsdecode(which)), int(step)
+        which, _, at = str.__str__(os.fsdecode(given)).partition("?_step=")
     except Exception as error:
         if is_interruption(error):
             raise

@@ -316,9 +316,23 @@ def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tupl
     return text_of(repr(value))
 
 
+def is_a(value: Any, kinds: Any) -> bool:
+    """Whether a value is of these kinds, as `isinstance`.
+
+    A value whose `__class__` raises, as that of a weak reference to what is gone, is of none but
+    its own.
+    """
+    try:
+        return isinstance(value, kinds)
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        return False
+
+
 def text_of(value: Any) -> str:
     """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped."""
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         text = str.__str__(value)
     else:
         try:

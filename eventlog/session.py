@@ -37,7 +37,7 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, text_of, unique
+from eventlog.record import FORMAT, is_a, text_of, unique
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -109,7 +109,11 @@ def open_run(
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)
             disk.sync_dir(out_dir.parent)
-        name = text_of(run_name or "run").replace(os.sep, "_").replace("\0", "_")
+        name = (
+            (text_of("run" if run_name is None else run_name) or "run")
+            .replace(os.sep, "_")
+            .replace("\0", "_")
+        )
         name_in_file = _shortened(name)
         path = _new_journal(out_dir, name_in_file, disk)
         opening |= {
@@ -300,7 +304,12 @@ class Session:
         try:
             self._journal.append(event, fields, urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error) or came_from_elsewhere(error):
+            if is_interruption(error):
+                raise
+            if type(event) is not str:  # whatever its class does, its text is a kind
+                self._log(text_of(event), fields)
+                return
+            if came_from_elsewhere(error):
                 raise
             self._count_error(event, error)
 
@@ -401,7 +410,7 @@ def as_dict(config: Any) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     try:
-        if not isinstance(config, Mapping):
+        if not is_a(config, Mapping):
             config = vars(config) if hasattr(config, "__dict__") else {"config": config}
         names = list(config)
     except Exception as error:  # somebody else's class

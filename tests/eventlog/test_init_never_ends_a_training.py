@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 import torch
@@ -239,7 +240,42 @@ class Strange:
         raise ValueError("not compared")
 
 
-STRANGE = [5, 0.5, float("nan"), b"\xff\0", "a\0b", "a\ud800b", [1], {"a": 1}, print, Strange()]
+class Lazy:
+    """As a proxy whose object cannot be made."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("not yet")
+
+
+class Gone:
+    pass
+
+
+def dead():
+    """A weak proxy of what is gone."""
+    return weakref.proxy(Gone())
+
+
+def made(value):
+    """pytest cannot hold these two."""
+    return value() if value is dead or value is Lazy else value
+
+
+STRANGE = [
+    dead,
+    Lazy,
+    5,
+    0.5,
+    float("nan"),
+    b"\xff\0",
+    "a\0b",
+    "a\ud800b",
+    [1],
+    {"a": 1},
+    print,
+    Strange(),
+]
 SETTINGS = (
     "project name config tags group job_type notes id mode dir fallback reinit durability "
     "save_interval another"
@@ -253,7 +289,7 @@ def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
 ):
     monkeypatch.chdir(tmp_path)
 
-    with eventlog.init(**{"save_interval": 0, setting: value}) as run:
+    with eventlog.init(**{"save_interval": 0, setting: made(value)}) as run:
         run.log({"loss": 1.0})
 
     assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0]
@@ -455,3 +491,31 @@ def test_a_run_that_cannot_begin_leaves_no_empty_journal(tmp_path):
         eventlog.open_run(tmp_path, disk=Refuses(), fallback=tmp_path / "fallback")
 
     assert not [*tmp_path.glob("*.jsonl")]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_value_of_any_class_costs_only_itself(tmp_path, value):
+    value = made(value)
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"a": value, "b": 1})
+        run.log({"a": {"c": value}, "b": 2}, commit=value)
+        run.alert(value, value)
+        run.tags = ["t", value]
+        run.notes = value
+        run.log_checkpoint(1, value, value)
+        run.session.log(value, a=1)
+        run.log({"b": 3}, step=value)
+
+    told = eventlog.load_run(run.journal_path)
+    assert {row["b"] for row in told.metrics} >= {1, 3}
+    assert "t" in told.journal["tags"]
+    assert run.errors == 0
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_run_is_finished_with_a_value_of_any_class(tmp_path, value):
+    value = made(value)
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    run.finish(exit_code=value)
+
+    assert eventlog.load_run(run.journal_path).status == "failed"
