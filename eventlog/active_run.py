@@ -23,12 +23,12 @@ from eventlog.exit_code import exit_status, told_status
 from eventlog.forked import free_in_child
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
-from eventlog.record import RESERVED, is_a, text_of, unique
+from eventlog.record import ANNOTATES, RESERVED, is_a, text_of, unique
 from eventlog.run import Run
 from eventlog.session import Session, as_dict, at_end_of_child, described
 from eventlog.standin import attribute, say_once
 
-_OWN_NAMES = RESERVED | {"step", "nonfinite"}
+_OWN_NAMES = RESERVED | {"step", "nonfinite", ANNOTATES}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _STEP_MAX = 1 << 63
 _SIMPLE = frozenset((float, int, str, bool, type(None)))

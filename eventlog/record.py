@@ -31,6 +31,7 @@ HEAD = b'{"n":'
 CRC_KEY = b',"crc":"'
 TRAILER_BYTES = len(CRC_KEY) + 8 + len(b'"}')
 IDENTITY_MAX_BYTES = 160  # of a line, for all but the name and the fields of its event
+ANNOTATES = "annotates"  # in an event that is said about a run, and not by it
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
 _new_tuple = tuple.__new__

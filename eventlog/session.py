@@ -37,7 +37,7 @@ from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, is_a, text_of, unique
+from eventlog.record import ANNOTATES, FORMAT, is_a, text_of, unique
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -274,6 +274,8 @@ class Session:
         self, iter: int, loss: Any, time_ms: Any = None, mfu: Any = MFU_UNKNOWN, **more: Any
     ) -> None:
         """One optimizer step: mean loss, duration in ms without eval and save, MFU in percent."""
+        if ANNOTATES in more:
+            more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
         if not (type(loss) is type(time_ms) is type(mfu) is float):
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
@@ -294,11 +296,11 @@ class Session:
             if is_interruption(error):
                 raise
             name = text_of(path)
-        self._log("checkpoint", more | {"iter": iter, "val_loss": val_loss, "path": name})
+        self._log("checkpoint", _renamed(more) | {"iter": iter, "val_loss": val_loss, "path": name})
 
     def log(self, event: str, /, **fields: Any) -> None:
         """Any event, by its kind; see FORMAT.md for those that readers know."""
-        self._log(event, fields)
+        self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
@@ -433,6 +435,14 @@ def _real(value: Any) -> Any:
     """A whole number as a float: readers that guess a column's type from its first lines
     (polars) refuse the first 0.5 after a 0."""
     return float(value) if type(value) is int and abs(value) < 1 << 53 else value
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without a name by which readers would take the event for one about the run, not of it."""
+    if ANNOTATES not in fields:
+        return fields
+    name = unique(ANNOTATES, {}, (ANNOTATES,), fields)
+    return {name if k == ANNOTATES else k: v for k, v in fields.items()}
 
 
 def _shortened(name: str) -> str:
