@@ -7,27 +7,32 @@ loop that tells it: what cannot be kept is counted in `errors` and said once.
 import atexit
 import copy
 import operator
+import os
 import sys
 import threading
 import traceback
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import GeneratorType, TracebackType
 from typing import Any
 
 from eventlog import exit_code
-from eventlog.exit_code import exit_status
+from eventlog.exit_code import exit_status, told_status
+from eventlog.forked import free_in_child
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.load import PathLike
-from eventlog.record import RESERVED, text_of, unique
+from eventlog.record import ANNOTATES, RESERVED, is_a, text_of, unique
 from eventlog.run import Run
 from eventlog.session import Session, as_dict, at_end_of_child, described
 from eventlog.standin import attribute, say_once
 
-_OWN_NAMES = RESERVED | {"step", "nonfinite"}
+_OWN_NAMES = RESERVED | {"step", "nonfinite", ANNOTATES}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _STEP_MAX = 1 << 63
+_SIMPLE = frozenset((float, int, str, bool, type(None)))
+_OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
 _INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
 
 
@@ -68,6 +73,7 @@ class ActiveRun:
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
         self._lock = threading.RLock()
+        _WITH_LOCK.add(self)
         self.is_finished = False
         if session is not None:
             exit_code.watch()
@@ -108,7 +114,7 @@ class ActiveRun:
 
     @notes.setter
     def notes(self, text: str) -> None:
-        self._quietly("notes", lambda: self.tell([], text))
+        self._quietly("notes", lambda: self.tell([], None if text is None else text_of(text)))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -151,7 +157,7 @@ class ActiveRun:
         with self._lock:
             at = self.step if given is None else given
             self.step = max(self.step, at)
-            if commit if commit is not None else given is None:
+            if _is_true(commit) if commit is not None else given is None:
                 self.step = max(self.step, at + 1)
             self.summary._take({k: v for k, v in values.items() if _is_plain(v)})
         if self.session is not None:
@@ -183,7 +189,7 @@ class ActiveRun:
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run: completed, or failed by an exit code that is not 0. Its JSON is written."""
-        code = exit_status(exit_code)
+        code = told_status(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else "")
 
     def _finish(self, status: str, reason: str = "") -> None:
@@ -286,15 +292,19 @@ class JournaledDict(MutableMapping[str, Any]):
         self._values.update(values)
 
     def update(self, *given: Any, allow_val_change: bool = True, **named: Any) -> None:
-        """As a dict's, in one event; also takes a namespace or a dataclass."""
-        values = {k: v for part in given for k, v in as_dict(part).items()} | named
+        """As a dict's, in one event; also takes a namespace or a dataclass.
+
+        A second argument may be `allow_val_change`, as W&B has it.
+        """
+        parts = [given_as_dict(part) for part in given if type(part) is not bool]
+        values = {k: v for part in parts for k, v in part.items()} | named
         if values:
             self._values.update(values)
             self._log(values)
 
     def setdefaults(self, given: Any) -> None:
         """Set what is not set yet."""
-        self.update({k: v for k, v in as_dict(given).items() if k not in self._values})
+        self.update({k: v for k, v in given_as_dict(given).items() if k not in self._values})
 
     def as_dict(self) -> dict[str, Any]:
         return dict(self._values)
@@ -338,44 +348,77 @@ class JournaledDict(MutableMapping[str, Any]):
         return OrderedDict, (), None, None, iter(self._values.items())
 
 
+def given_as_dict(given: Any) -> dict[str, Any]:
+    """As `as_dict`; pairs of a name and a value, too, as a dict takes them."""
+    if type(given) in _OF_PAIRS:
+        try:
+            pairs = list(given)
+        except Exception as error:  # of a generator
+            if is_interruption(error):
+                raise
+            return {"config": f"<{type(given).__name__}: {described(error)}>"}
+        if all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
+            return {text_of(name): value for name, value in pairs}
+        given = pairs
+    return as_dict(given)
+
+
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
     """Values by dotted names, tensors of one number as numbers; no name is one of the journal's."""
     found: dict[str, Any] = {}
     tried: dict[str, int] = {}
 
-    def put(values: Mapping[Any, Any], prefix: str, depth: int) -> None:
-        for key, value in values.items():
+    def put(items: Iterable[tuple[Any, Any]], prefix: str, depth: int) -> None:
+        for key, value in items:
             name = f"{prefix}{key if type(key) is str else text_of(key)}"
-            if isinstance(value, Mapping) and value and depth < _FLAT_DEPTH:
-                put(value, f"{name}.", depth + 1)
-                continue
+            if type(value) not in _SIMPLE and depth < _FLAT_DEPTH:
+                within = _items(value)
+                if within:
+                    put(within, f"{name}.", depth + 1)
+                    continue
             if name in _OWN_NAMES or name in found:
                 name = unique(name, tried, _OWN_NAMES, found)
             found[name] = _number(value)
 
-    if not isinstance(data, Mapping):
+    if not is_a(data, Mapping):
         raise TypeError(f"a dict is wanted, this is a {type(data).__name__}")
-    put(data, "", 0)
+    put(data.items(), "", 0)
     return found
 
 
 def _number(value: Any) -> Any:
     """A tensor's or array's only number, once: each look may wait for a GPU."""
-    if type(value) not in (float, int, str) and getattr(value, "ndim", None) == 0:
+    if type(value) not in _SIMPLE:
         with ignoring(Exception):  # the record's own rules then apply
-            return value.item()
+            if getattr(value, "ndim", None) == 0:
+                return value.item()
     return value
 
 
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    """What is in a dict of any kind; nothing of what is none, or refuses."""
+    with ignoring(Exception):
+        if is_a(value, Mapping):
+            return list(value.items())
+    return []
+
+
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, int | float | str)
+    return type(value) in _SIMPLE or is_a(value, int | float | str)
+
+
+def _is_true(value: Any) -> bool:
+    """The truth of a value that may have none."""
+    with ignoring(Exception):
+        return bool(value)
+    return False
 
 
 def _as_step(step: Any) -> int | None:
     """A step as a whole number; None, and a word, if it is none."""
     try:
         step = step.item() if getattr(step, "ndim", None) == 0 else step
-        if isinstance(step, float) and step.is_integer():
+        if is_a(step, float) and step.is_integer():
             step = int(step)
         number = operator.index(step)
         if -_STEP_MAX <= number < _STEP_MAX - 1:
@@ -388,9 +431,10 @@ def _as_step(step: Any) -> int | None:
 
 
 def as_tags(tags: Any) -> list[str]:
-    if isinstance(tags, str):
-        tags = tags.split(",")
-    return [str(tag).strip() for tag in tags or () if str(tag).strip()]
+    if tags is None:
+        return []
+    given = text_of(tags).split(",") if is_a(tags, str) else tags
+    return [tag for tag in (text_of(tag).strip() for tag in given) if tag]
 
 
 def _last_values(past: Run) -> dict[str, Any]:
@@ -398,3 +442,16 @@ def _last_values(past: Run) -> dict[str, Any]:
     names = past.journal.get("metrics", {}).get("names", {})
     said: dict[str, Any] = past.journal.get("summary", {})
     return {name: told["last"] for name, told in names.items()} | said
+
+
+_WITH_LOCK: "weakref.WeakSet[ActiveRun]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A thread of the parent may have held a run's lock; it is not here to give it back."""
+    for run in list(_WITH_LOCK):
+        free_in_child(run._lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

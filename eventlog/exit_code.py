@@ -9,8 +9,11 @@ done the code is unknown.
 """
 
 import gc
+import operator
 import sys
 from typing import Any, NoReturn
+
+from eventlog.interruption import is_interruption
 
 _code: Any = None
 _is_watched = False
@@ -48,7 +51,7 @@ def _replace_exit() -> None:
 
     def exit(status: Any = None, /) -> NoReturn:
         """Exit the interpreter by raising SystemExit(status)."""
-        raise SystemExit(status)
+        raise _as_exit(status)
 
     sys.exit = exit
     for module in list(sys.modules.values()):  # `from sys import exit` before this
@@ -57,6 +60,15 @@ def _replace_exit() -> None:
             names["exit"] = exit
     program = vars(sys.modules["__main__"])
     program.update({name: exit for name, value in program.items() if value is leave})
+
+
+def _as_exit(status: Any) -> SystemExit:
+    """The exception that the interpreter makes of what `sys.exit` is given."""
+    if status is None:
+        return SystemExit()
+    if issubclass(type(status), SystemExit):
+        return status  # type: ignore[no-any-return]
+    return SystemExit(*status) if issubclass(type(status), tuple) else SystemExit(status)
 
 
 def note(code: Any) -> None:
@@ -69,7 +81,17 @@ def exit_status(code: Any) -> int:
     """The status that a shell sees of a program that leaves with `code`: 0 is success."""
     if code is None:
         return 0
-    return int(code) & 0xFF if isinstance(code, int) else 1
+    return int.__and__(code, 0xFF) if issubclass(type(code), int) else 1
+
+
+def told_status(code: Any) -> int:
+    """The same of a code that somebody tells: any whole number is one, numpy's too."""
+    try:
+        code = operator.index(code)
+    except Exception as error:  # no number: a message, None, somebody else's class
+        if is_interruption(error):
+            raise
+    return exit_status(code)
 
 
 def exit_code() -> Any:

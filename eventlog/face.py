@@ -32,7 +32,7 @@ from eventlog.past import (
     opening,
     read_past,
 )
-from eventlog.record import text_of
+from eventlog.record import is_a, text_of
 from eventlog.session import Session, as_dict, open_run, state_folder
 from eventlog.standin import attribute, say_once
 
@@ -138,22 +138,26 @@ def init(
         durability=as_durability(durability),
         save_interval=as_interval(save_interval, 100),
     )
-    if journal is None and session is not None:
-        copy_rows(past, session)
-    opened = opening(session.journal_path) if session is not None else None
-    run = ActiveRun(
-        session,
-        id=str(opened.fields.get("run_id")) if opened else id or "",
-        name=name,
-        config=past.config | settings,
-        past=past,
-        step=next_step(past) if rewind_to is None else rewind_to,
-        resumed=journal is not None,
-        about=about,
-        is_disabled=False,
-    )
-    run.annotate(tags if tags is not None else _told("TAGS"), as_text(notes) or _told("NOTES"))
-    return _made_current(run)
+    try:
+        if journal is None and session is not None:
+            copy_rows(past, session)
+        opened = opening(session.journal_path) if session is not None else None
+        run = ActiveRun(
+            session,
+            id=str(opened.fields.get("run_id")) if opened else id or "",
+            name=name,
+            config=past.config | settings,
+            past=past,
+            step=next_step(past) if rewind_to is None else rewind_to,
+            resumed=journal is not None,
+            about=about,
+            is_disabled=False,
+        )
+        run.annotate(tags if tags is not None else _told("TAGS"), as_text(notes) or _told("NOTES"))
+        return _made_current(run)
+    except BaseException as error:  # of a watchdog: nobody has the run, nobody else would end it
+        _close_unknown(session, error)
+        raise
 
 
 def _journal_to_resume(
@@ -196,6 +200,16 @@ def _open(
             return session
     say(f"{folder}: cannot be written ({refusal}); nothing of this run is kept")
     return None
+
+
+def _close_unknown(session: Session | None, error: BaseException) -> None:
+    """End a run that `init` has begun and does not give back."""
+    if session is None:
+        return
+    if _current is not None and _current.session is session:
+        _current._finish_after(error)
+    else:
+        session.__exit__(type(error), error, error.__traceback__)
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
@@ -254,12 +268,12 @@ def _is_disabled(mode: str | None) -> bool:
 
 
 def _is_empty(path: Any) -> bool:
-    return path is None or (isinstance(path, str) and not path)
+    return path is None or (is_a(path, str) and not text_of(path))
 
 
 def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
     if rewind_to is not None:
-        if type(rewind_to) is not int:
+        if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
             raise ValueError(f"rewind_to={shown(rewind_to)}: the number of a step is wanted")
         return "must"
     word = "" if resume is None else text_of(resume)

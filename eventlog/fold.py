@@ -118,7 +118,7 @@ class Fold:
         self.kinds[record.event] += 1
         if record.event in ("note", "tag", "alert"):
             self._remarks.append(record)
-        if "annotates" in record.fields:
+        if "annotates" in record.fields and record.s not in self.sessions:
             return  # it was said by somebody who does not write the run, whenever it is read
         session = self.sessions.get(record.s)
         if session is None:

@@ -16,6 +16,7 @@ _MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "sel
 """Where the exceptions are defined that our own calls raise."""
 
 _RAISED_HERE = frozenset(("RAISE_VARARGS", "RERAISE"))
+_RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
 _RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
 
 
@@ -23,7 +24,8 @@ def is_interruption(error: BaseException | None) -> bool:
     """Whether `error` was raised by a signal handler, or set by another thread.
 
     A signal handler's frame is in the traceback. What `PyThreadState_SetAsyncExc` sets has no
-    arguments and appears at an instruction that raises nothing.
+    arguments and appears at an instruction that raises nothing; in a value's own code at one that
+    cannot raise, for what C code raises there has no arguments either (`queue.Empty`).
     """
     if error is None:
         return False
@@ -34,7 +36,9 @@ def is_interruption(error: BaseException | None) -> bool:
         return False
     last = traceback
     handlers = _handlers()
+    is_users = False  # whether code of a value ran, as its `__repr__`
     while True:
+        is_users = is_users or _is_users(last.tb_frame.f_code)
         if last.tb_frame.f_code in handlers:
             return True
         if last.tb_next is None:
@@ -50,7 +54,10 @@ def is_interruption(error: BaseException | None) -> bool:
         return False
     from dis import opname  # milliseconds that nobody else need pay
 
-    return opname[last.tb_frame.f_code.co_code[last.tb_lasti]] not in _RAISED_HERE
+    instruction = opname[last.tb_frame.f_code.co_code[last.tb_lasti]]
+    if is_users and not is_ours:
+        return instruction in _RAISE_NOTHING  # of a call it may be what the value met
+    return instruction not in _RAISED_HERE
 
 
 def is_of_a_call(error: OSError) -> bool:
@@ -68,7 +75,12 @@ def came_from_elsewhere(error: BaseException) -> bool:
         last = last.tb_next
     if last is None:
         return False
-    name = last.tb_frame.f_code.co_filename
+    return _is_users(last.tb_frame.f_code)
+
+
+def _is_users(code: CodeType) -> bool:
+    """Whether it is neither ours nor Python's."""
+    name = code.co_filename
     if name.startswith((_HERE, "<frozen")):
         return False
     return not name.startswith(_LIBRARY) or "site-packages" in name

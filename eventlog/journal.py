@@ -25,6 +25,7 @@ import orjson
 
 from eventlog.appender import RETRY_AFTER_S, Appender, Goal
 from eventlog.aside import Aside, set_aside
+from eventlog.blocks import open_to_read
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.ends import last_open as last_open
 from eventlog.errors import JournalClosed, JournalLocked
@@ -38,6 +39,7 @@ from eventlog.record import (
     encode_fields,
     fits_in_a_line,
     seal,
+    text_of,
 )
 from eventlog.repair import repair_tail
 from eventlog.segment import encode_header
@@ -73,13 +75,15 @@ class Journal:
         sync_interval_s: float = 1.0,
         fallback: Path | None = None,
         disk: Disk = DISK,
+        begun: Callable[["Journal"], None] | None = None,
     ) -> None:
         """Open `path` (created if missing) and begin a session with an `open` event.
 
         A tail that a crash cut is repaired first: the cut bytes are kept in a file beside
         the journal, and the `open` event says where. The `open` event is durable on return.
         `fallback` is a folder on another disk, for when the journal's own fails. On a network
-        file system a later session of a journal writes a segment of its own.
+        file system a later session of a journal writes a segment of its own. `begun` is called
+        with it before anything is opened: an exception from outside may come when all is done.
 
         Raises:
             JournalLocked: another process is writing it.
@@ -89,6 +93,8 @@ class Journal:
         self.s = session_name()
         self.close_n = -1
         """The number of the `close` event."""
+        self.errors = 0
+        """Exceptions that came into the thread that syncs."""
         self.child: Child | None = None
         """In a forked child: what counts the events that are ignored."""
         self._path = path = Path(os.path.abspath(path))
@@ -118,6 +124,8 @@ class Journal:
             target=self._sync_until_closed, name="journal-sync", daemon=True
         )
         _LIVE.add(self)
+        if begun is not None:
+            begun(self)
         try:
             self._open(path, opening, fallback)
             self._thread.start()
@@ -127,7 +135,7 @@ class Journal:
 
     def _abandon(self) -> None:
         """It could not begin: nothing that was opened stays open."""
-        self._closed = True
+        self._closed = self._is_released = True
         if self._thread.ident is not None:  # the exception came when it had begun
             self._wake.put(None)
             self._wait_for_thread(CLOSE_PATIENCE_S)
@@ -338,7 +346,7 @@ class Journal:
         if self.child is not None:
             return False
         target = self.n
-        if self._is_nested:
+        if self._is_nested or (self._has_ended and not self._is_decided(target)):
             self._sync_once()
             return self.durable_n >= target
         deadline = time.monotonic() + timeout_s
@@ -373,10 +381,29 @@ class Journal:
 
     def _sync_until_closed(self) -> None:
         try:
-            self._sync_on()
+            pause_s = 0.0
+            while not self._has_synced_on(pause_s):
+                pause_s = TICK_S  # what fails again and again shall not keep a core busy
         finally:
             self._has_ended = True
             self._end.put(None)
+
+    def _has_synced_on(self, pause_s: float) -> bool:
+        """Whether the thread is done. No exception ends it: others depend on its syncs."""
+        try:
+            if pause_s:
+                self._is_woken(pause_s)
+            self._sync_on()
+            return True
+        except BaseException as error:
+            self._count_error(error)
+        return self._closed  # `close` then syncs itself
+
+    def _count_error(self, error: BaseException) -> None:
+        self.errors += 1
+        if self.errors == 1:
+            what = f"{type(error).__name__}: {text_of(error)}"
+            say(f"{self.path}: an exception came into the thread that syncs ({what}); it goes on")
 
     def _sync_on(self) -> None:
         closing = False
@@ -486,10 +513,10 @@ class Journal:
             if not self._closed:
                 self._append_end(encoded)
         self._wake.put(None)
-        if is_nested:
-            self._sync_once()
-        else:
+        if not is_nested:
             self._wait_for_thread(max(1.0, give_up_at - time.monotonic()))
+        if is_nested or self._has_ended:
+            self._sync_last(is_nested)
         if not self._has_ended and not is_nested:
             self._messages.append(
                 f"{self.path}: closed, but the disk has not confirmed the last events "
@@ -510,6 +537,22 @@ class Journal:
             most_s = f"{CLOSE_PATIENCE_S:.0f} s at most"
             say(f"{self.path}: to be closed; waits for the disk to confirm all events, {most_s}")
             self.sync(CLOSE_PATIENCE_S / 2 - SAY_AFTER_S)
+
+    def _sync_last(self, is_nested: bool) -> None:
+        """What the thread has not made durable, because it has ended or waits for this one."""
+        appender = self._writer
+        is_left = appender.durable_n < appender.n and not appender.is_past_hope
+        if is_nested or is_left:
+            try:
+                self._sync_once()
+            except Exception as error:
+                if is_interruption(error):
+                    raise
+                self.errors += 1
+                self._messages.append(
+                    f"{self.path}: closed, and the last events were not synced "
+                    f"({type(error).__name__}: {text_of(error)})"
+                )
 
     def _append_end(self, encoded: bytes) -> None:
         appender = self._writer
@@ -585,7 +628,7 @@ def sync(goal: Goal, disk: Disk) -> None:
         OSError: the disk refused.
     """
     for path in goal.asides:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_to_read(path)  # somebody may have put a FIFO there
         try:
             disk.sync_data(fd)
         finally:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eventlog.blocks import open_to_read
 from eventlog.disk import DISK
 from eventlog.ends import last_open, last_record
 from eventlog.interruption import ignoring
@@ -60,7 +61,7 @@ def _segments(journal: Path, folders: Sequence[Path], run_id: str) -> list[Path]
 
 def _first_open(segment: Path) -> Record | None:
     """The `open` event of a session that has a file of its own; it stands behind the header."""
-    with open(segment, "rb") as file:
+    with open(open_to_read(segment), "rb") as file:
         for line in (file.readline(MAX_LINE_BYTES), file.readline(MAX_LINE_BYTES)):
             record = decode(line.rstrip(b"\n"))
             if record is not None and record.event == "open":

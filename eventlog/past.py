@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from eventlog.blocks import check_is_file
+from eventlog.blocks import open_to_read
 from eventlog.errors import EventlogError
 from eventlog.given import shown
 from eventlog.interruption import is_interruption
 from eventlog.journal import last_open
 from eventlog.load import JOURNAL_SUFFIX, PathLike, load_run
-from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
+from eventlog.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
+from eventlog.restored import folders_of, restored, restored_config
 from eventlog.run import Run
 from eventlog.session import Session
 
@@ -70,8 +71,7 @@ def opening(path: Path) -> Record | None:
     """The `open` event that says whose a journal is: its first line, or where that is damaged the
     latest one; None: it is no journal."""
     with contextlib.suppress(OSError, ValueError):
-        check_is_file(path)  # a FIFO of that name would wait for its other end
-        with open(path, "rb") as file:
+        with open(open_to_read(path), "rb") as file:  # of a FIFO it waits for nobody
             line = file.readline(MAX_LINE_BYTES)
         record = decode(line.rstrip(b"\n"))
         if (record is None or record.event != "open") and line.startswith(HEAD):
@@ -88,7 +88,11 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
         EventlogError, OSError: it is not there, or not to be read.
     """
     if journal is not None:
-        return load_run(journal)
+        run = load_run(journal)
+        folders = _folders(journal)
+        run.config = restored_config(journal, run.config, folders)
+        run.metadata = restored(run.metadata, folders)
+        return run
     if fork_from is None:
         return Run()
     which, last = at_step(fork_from)
@@ -96,19 +100,29 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
     if path is None:
         raise EventlogError(f"{folder}: has no run {which} to fork; give its id or its path")
     run = load_run(path)
-    run.metadata = run.metadata | {
+    folders = _folders(path)
+    run.config = restored_config(path.with_suffix(JOURNAL_SUFFIX), run.config, folders)
+    run.metadata = restored(run.metadata, folders) | {
         "forked_from": {"run_name": run.run_name, "file": str(path), "step": last}
     }
     run.journal = {}  # tags and notes are the other run's
-    run.training_iterations = _until(run.training_iterations, "iter", last)
-    run.eval_steps = _until(run.eval_steps, "iter", last)
-    run.checkpoints = _until(run.checkpoints, "iter", last)
-    run.metrics = _until(run.metrics, "step", last)
+    run.training_iterations = _until(run.training_iterations, "iter", last, folders)
+    run.eval_steps = _until(run.eval_steps, "iter", last, folders)
+    run.checkpoints = _until(run.checkpoints, "iter", last, folders)
+    run.metrics = _until(run.metrics, "step", last, folders)
     return run
 
 
-def _until(rows: Iterable[dict[str, Any]], key: str, last: int | None) -> list[dict[str, Any]]:
-    return [row for row in rows if last is None or int(row.get(key, 0)) <= last]
+def _folders(journal: Path) -> list[Path]:
+    opened = opening(journal.with_suffix(JOURNAL_SUFFIX))
+    return folders_of(journal, opened.fields.get("fallback") if opened is not None else None)
+
+
+def _until(
+    rows: Iterable[dict[str, Any]], key: str, last: int | None, folders: list[Path]
+) -> list[dict[str, Any]]:
+    """Rows up to a step, whole: another folder has not what was set aside of them."""
+    return [restored(r, folders) for r in rows if last is None or int(r.get(key, 0)) <= last]
 
 
 def copy_rows(past: Run, session: Session) -> None:
@@ -137,10 +151,11 @@ def at_step(source: Fork) -> tuple[str, int | None]:
         ValueError: it is neither.
     """
     try:
-        if isinstance(source, tuple | list):
-            which, step = source
-            return os.fsdecode(which), int(step)
-        which, _, at = os.fsdecode(source).partition("?_step=")
+        given: Any = source
+        if is_a(given, tuple | list):
+            which, step = given
+            return str.__str__(os.fsdecode(which)), int(step)
+        which, _, at = str.__str__(os.fsdecode(given)).partition("?_step=")
     except Exception as error:
         if is_interruption(error):
             raise

@@ -31,6 +31,7 @@ HEAD = b'{"n":'
 CRC_KEY = b',"crc":"'
 TRAILER_BYTES = len(CRC_KEY) + 8 + len(b'"}')
 IDENTITY_MAX_BYTES = 160  # of a line, for all but the name and the fields of its event
+ANNOTATES = "annotates"  # in an event that is said about a run, and not by it
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
 _new_tuple = tuple.__new__
@@ -322,9 +323,23 @@ def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tupl
     return text_of(repr(value))
 
 
+def is_a(value: Any, kinds: Any) -> bool:
+    """Whether a value is of these kinds, as `isinstance`.
+
+    A value whose `__class__` raises, as that of a weak reference to what is gone, is of none but
+    its own.
+    """
+    try:
+        return isinstance(value, kinds)
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        return False
+
+
 def text_of(value: Any) -> str:
     """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped."""
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         text = str.__str__(value)
     else:
         try:

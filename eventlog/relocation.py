@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from eventlog.blocks import open_to_read
 from eventlog.disk import Disk
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.record import MAX_LINE_BYTES, decode
@@ -245,7 +246,7 @@ def _go_on_beside(appender: Writer, what: str) -> None:
 def _hold_lock(appender: Writer, path: Path) -> None:
     """Lock what is at the journal's path now: readers ask there whether somebody writes."""
     with ignoring(OSError):
-        with open(path, "rb") as file:
+        with open(open_to_read(path), "rb") as file:
             first = decode(file.readline(MAX_LINE_BYTES).rstrip(b"\n"))
         is_same_run = first is not None and first.fields.get("run_id") == appender.run_id
         if is_same_run:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -29,13 +30,14 @@ from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
 from eventlog.fold import MFU_UNKNOWN
 from eventlog.forked import WHY
+from eventlog.given import shown
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.journal import Durability, Journal, last_open, say
 from eventlog.load import JOURNAL_SUFFIX, PathLike
 from eventlog.provenance import origin
 from eventlog.ranks import rank_path
 from eventlog.reader import scan
-from eventlog.record import FORMAT, text_of, unique
+from eventlog.record import ANNOTATES, FORMAT, is_a, text_of, unique
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -89,10 +91,11 @@ def open_run(
     Raises:
         JournalLocked: another process is writing that journal.
         OSError: the folder or the journal cannot be written.
-        ValueError: there is no such policy; `rank` without `journal`.
+        ValueError: there is no such policy or interval; `rank` without `journal`.
     """
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: it is one of {get_args(Durability)}")
+    _check_interval(sync_interval_s)
     if rank is not None and journal is None:
         raise ValueError(f"rank={rank}: needs the journal of the run whose rank it is")
     out_dir = Path(os.path.abspath(out_dir))  # the program may change its working folder
@@ -106,50 +109,110 @@ def open_run(
         if not out_dir.is_dir():
             out_dir.mkdir(parents=True, exist_ok=True)
             disk.sync_dir(out_dir.parent)
-        name = text_of(run_name or "run").replace(os.sep, "_").replace("\0", "_")
+        name = (
+            (text_of("run" if run_name is None else run_name) or "run")
+            .replace(os.sep, "_")
+            .replace("\0", "_")
+        )
         name_in_file = _shortened(name)
         path = _new_journal(out_dir, name_in_file, disk)
         opening |= {
             "run_id": run_id or secrets.token_hex(16),
             "run_name": name + path.stem[len(name_in_file) :],
         }
-    opening |= origin()
-    opening |= {
-        "from_iter": from_iter,
-        "started": started,
-        "checkpoint": checkpoint,
-        "config": as_dict(config),
-        "metadata": _told_from_outside() | as_dict(metadata),
-    }
-    from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
-
-    opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
-    opening |= {"durability": durability}
-    fallback = fallback or state_folder()
-    if fallback is not None:
-        opening |= {"fallback": os.path.abspath(fallback)}
-    journal_file = Journal(
-        path,
-        opening,
-        durability=durability,
-        sync_interval_s=sync_interval_s,
-        fallback=None if fallback is None else Path(os.path.abspath(fallback)),
-        disk=disk,
-    )
+    begun = _Begun()
     try:
+        opening |= origin()
+        opening |= {
+            "from_iter": from_iter,
+            "started": started,
+            "checkpoint": checkpoint,
+            "config": as_dict(config),
+            "metadata": _told_from_outside() | as_dict(metadata),
+        }
+        from eventlog.masking import mask_event  # 10 ms of patterns that readers need not pay
+
+        opening = mask_event("open", {k: v for k, v in opening.items() if v is not None})
+        opening |= {"durability": durability}
+        fallback = fallback or state_folder()
+        if fallback is not None:
+            opening |= {"fallback": os.path.abspath(fallback)}
+        begun.journal = Journal(
+            path,
+            opening,
+            durability=durability,
+            sync_interval_s=sync_interval_s,
+            fallback=None if fallback is None else Path(os.path.abspath(fallback)),
+            disk=disk,
+            begun=begun.know_journal,
+        )
         return Session(
-            journal_file, run_name=opening["run_name"], save_interval=save_interval, disk=disk
+            begun.journal,
+            run_name=opening["run_name"],
+            save_interval=save_interval,
+            disk=disk,
+            begun=begun.know_session,
         )
     except BaseException as error:  # nobody has the session: nobody else would let go of the files
-        journal_file.close({"status": "failed", "reason": described(error)})
+        begun.close(error)
+        if journal is None:
+            _remove_if_empty(path, disk)
         raise
+
+
+class _Begun:
+    """What `open_run` has opened so far, to be closed if an exception comes."""
+
+    journal: Journal | None = None
+    session: "Session | None" = None
+
+    def know_journal(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def know_session(self, session: "Session") -> None:
+        self.session = session
+
+    def close(self, error: BaseException) -> None:
+        reason = described(error)
+        if self.session is not None:
+            self.session.close("failed", reason)
+        elif self.journal is not None:
+            self.journal.close({"status": "failed", "reason": reason})
+
+
+def _remove_if_empty(journal: Path, disk: Disk) -> None:
+    """A name that was claimed, and that no event was written under, is free again."""
+    with contextlib.suppress(OSError):
+        if journal.stat().st_size == 0:
+            disk.unlink(journal)
+
+
+def _check_interval(sync_interval_s: Any) -> None:
+    """Raises ValueError for what no thread can wait for."""
+    try:
+        is_text = issubclass(type(sync_interval_s), str | bytes | bytearray)
+        if not is_text and 0 < float(sync_interval_s) <= threading.TIMEOUT_MAX:
+            return
+    except Exception as error:  # somebody else's class, or no number
+        if is_interruption(error):
+            raise
+    raise ValueError(
+        f"sync_interval_s={shown(sync_interval_s)}: a number of seconds is wanted, above 0 and "
+        f"up to {threading.TIMEOUT_MAX:.0f}"
+    )
 
 
 class Session:
     """A run being logged. Made by `open_run`; a context manager that closes it."""
 
     def __init__(
-        self, journal: Journal, *, run_name: str, save_interval: int, disk: Disk = DISK
+        self,
+        journal: Journal,
+        *,
+        run_name: str,
+        save_interval: int,
+        disk: Disk = DISK,
+        begun: "Callable[[Session], None] | None" = None,
     ) -> None:
         self.run_name = run_name
         self._errors = 0
@@ -158,6 +221,9 @@ class Session:
         self._annotator: Annotator | None = None
         journal.note_ignored = self._note_ignored
         self._disk = disk
+        self._compactor: Compactor | None = None
+        if begun is not None:
+            begun(self)
         self._compactor = Compactor(journal.path, save_interval) if save_interval > 0 else None
         atexit.register(self._close_at_exit)
         at_end_of_child(self._close_at_end_of_child)
@@ -176,7 +242,8 @@ class Session:
     def errors(self) -> int:
         """Events that were not logged as they were given, `lost` among them."""
         child = self._journal.child
-        return self._errors + self._journal.lost + (child.events if child is not None else 0)
+        ours = self._errors + self._journal.errors
+        return ours + self._journal.lost + (child.events if child is not None else 0)
 
     @property
     def lost(self) -> int:
@@ -207,6 +274,8 @@ class Session:
         self, iter: int, loss: Any, time_ms: Any = None, mfu: Any = MFU_UNKNOWN, **more: Any
     ) -> None:
         """One optimizer step: mean loss, duration in ms without eval and save, MFU in percent."""
+        if ANNOTATES in more:
+            more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
         if not (type(loss) is type(time_ms) is type(mfu) is float):
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
@@ -227,17 +296,22 @@ class Session:
             if is_interruption(error):
                 raise
             name = text_of(path)
-        self._log("checkpoint", more | {"iter": iter, "val_loss": val_loss, "path": name})
+        self._log("checkpoint", _renamed(more) | {"iter": iter, "val_loss": val_loss, "path": name})
 
     def log(self, event: str, /, **fields: Any) -> None:
         """Any event, by its kind; see FORMAT.md for those that readers know."""
-        self._log(event, fields)
+        self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
             self._journal.append(event, fields, urgent=event in URGENT)
         except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error) or came_from_elsewhere(error):
+            if is_interruption(error):
+                raise
+            if type(event) is not str:  # whatever its class does, its text is a kind
+                self._log(text_of(event), fields)
+                return
+            if came_from_elsewhere(error):
                 raise
             self._count_error(event, error)
 
@@ -338,7 +412,7 @@ def as_dict(config: Any) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     try:
-        if not isinstance(config, Mapping):
+        if not is_a(config, Mapping):
             config = vars(config) if hasattr(config, "__dict__") else {"config": config}
         names = list(config)
     except Exception as error:  # somebody else's class
@@ -363,6 +437,14 @@ def _real(value: Any) -> Any:
     return float(value) if type(value) is int and abs(value) < 1 << 53 else value
 
 
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without a name by which readers would take the event for one about the run, not of it."""
+    if ANNOTATES not in fields:
+        return fields
+    name = unique(ANNOTATES, {}, (ANNOTATES,), fields)
+    return {name if k == ANNOTATES else k: v for k, v in fields.items()}
+
+
 def _shortened(name: str) -> str:
     """The beginning of a name, as far as a file may bear it."""
     return name.encode("utf-8", "backslashreplace")[:NAME_MAX_BYTES].decode("utf-8", "ignore")
@@ -376,7 +458,12 @@ def _new_journal(out_dir: Path, name: str, disk: Disk) -> Path:
         if run_path(path).exists():
             continue
         with contextlib.suppress(FileExistsError):
-            disk.close(disk.open_append(path, exclusive=True))
+            fd = disk.open_append(path, exclusive=True)
+            try:
+                disk.close(fd)
+            except BaseException:
+                _remove_if_empty(path, disk)
+                raise
             return path
     raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it are taken")
 

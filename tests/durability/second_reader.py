@@ -280,7 +280,7 @@ def fold(records):
         if event in ("note", "tag"):
             is_ours = run_id is None or fields.get("annotates") in (None, run_id)
             remarks += [record] if is_ours else []
-        if "annotates" in fields:
+        if "annotates" in fields and record["s"] not in statuses:
             continue
         statuses.setdefault(record["s"], "interrupted")
         number = number_in(event, fields)

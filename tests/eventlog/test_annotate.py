@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
-from eventlog import report
+from eventlog import report, session
 from eventlog.disk import Disk
 from eventlog.load import Folding
 from eventlog.record import decode, encode
@@ -307,3 +307,26 @@ def document(folding):
 
 def run_id(run):
     return decode(run.journal_path.read_bytes().splitlines()[0]).fields["run_id"]
+
+
+def test_a_field_that_is_called_as_an_annotations_leaves_its_event_in_the_run(tmp_path):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"loss": 1.0, "annotates": "x"})
+        run.session.log_iter(0, 1.0, annotates="x")
+        run.session.log_checkpoint(1, "a.pt", annotates="x")
+        run.session.log("note", text="mine", annotates="x")
+
+    told = eventlog.load_run(run.journal_path)
+    assert [*told.metrics] == [{"step": 0, "loss": 1.0, "annotates_": "x"}]
+    assert [row["annotates_"] for row in told.training_iterations] == ["x"]
+    assert [row["annotates_"] for row in told.checkpoints] == ["x"]
+    assert [note["text"] for note in told.journal["notes"]] == ["mine"]
+    assert told.journal["defects"] == []
+
+
+def test_a_journal_in_which_a_session_wrote_such_a_field_has_its_events(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_renamed", lambda fields: fields)  # as it was once written
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0, annotates=1)
+
+    assert [row["loss"] for row in eventlog.load_run(run.journal_path).training_iterations] == [1.0]

@@ -233,3 +233,41 @@ def test_a_stale_temporary_file_of_a_run_json_with_a_long_name_is_removed(tmp_pa
 
     atomic_write(path, lambda file: file.write(b"y"))
     assert [left.name for left in tmp_path.iterdir()] == [path.name]
+
+
+BIG = "x" * 2_000_000
+
+
+@pytest.mark.parametrize("given", ["at the beginning", "later"])
+@pytest.mark.parametrize("goes_on", ["resumed", "forked into another folder"])
+def test_a_run_that_goes_on_has_the_large_values_of_its_config(tmp_path, given, goes_on):
+    with begun(tmp_path / "a", config={"big": BIG, "k": 1} if given != "later" else {}) as run:
+        run.config.update({"z": 2} if given != "later" else {"big": BIG, "k": 1, "z": 2})
+        run.log({"words": BIG})
+    settings = (
+        {"dir": tmp_path / "a", "resume": "must"}
+        if goes_on == "resumed"
+        else {"dir": tmp_path / "b", "id": "f", "fork_from": run.journal_path}
+    )
+
+    with begun(**settings) as again:
+        assert dict(again.config) == {"big": BIG, "k": 1, "z": 2}
+
+    assert eventlog.load_run(again.journal_path).journal["defects"] == []
+
+
+def test_a_large_value_whose_file_is_gone_is_left_out_of_the_config_and_that_is_said(
+    tmp_path, capsys
+):
+    with begun(tmp_path, config={"big": BIG, "k": 1}) as run:
+        run.log({"loss": 1.0})
+    (aside,) = tmp_path.glob("*.aside")
+    aside.unlink()
+
+    with begun(tmp_path, resume="must") as again:
+        assert dict(again.config) == {"k": 1}
+    assert capsys.readouterr().err.count(f"{aside.name}: is missing or damaged") == 1
+
+
+def begun(dir, **settings):
+    return eventlog.init(**{"dir": dir, "id": "a", "save_interval": 0} | settings)

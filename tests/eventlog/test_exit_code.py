@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import eventlog
@@ -78,3 +79,43 @@ except SystemExit as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert done.stdout == "5 (4,) None (1, 2)\n", done.stderr
+
+
+@pytest.mark.parametrize("given", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
+def test_an_exit_is_what_the_interpreter_makes_of_it(given):
+    show = f"try: sys.exit({given})\nexcept SystemExit as e: print(repr(e), e.code)\n"
+    end = f"sys.exit({given})"
+    before, after = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True)
+        for code in (
+            "import sys\n" + show + end,
+            "import sys\nfrom eventlog import exit_code\nexit_code.watch()\n" + show + end,
+        )
+    )
+
+    assert (after.stdout, after.returncode) == (before.stdout, before.returncode)
+
+
+class Unwilling(int):
+    def __int__(self):
+        raise RuntimeError
+
+    __index__ = __and__ = __int__
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (np.int64(0), "completed"),
+        (np.int64(3), "failed"),
+        (False, "completed"),
+        (Unwilling(0), "completed"),
+        (Unwilling(2), "failed"),
+        ("no", "failed"),
+    ],
+)
+def test_a_run_is_finished_with_a_whole_number_of_any_kind(tmp_path, code, status):
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    run.finish(exit_code=code)
+
+    assert eventlog.load_run(run.journal_path).status == status

@@ -283,6 +283,18 @@ def test_config_and_summary_are_in_the_journal_when_the_call_returns():
     assert (run.summary["loss"], run.summary.best) == (2.0, 1.5)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [([("a", 1)],), ({"a": 1}, True), (zip(["a"], [1], strict=True),), ({"a": 1}.items(),)],
+)
+def test_a_config_is_updated_as_a_dict_and_as_wandb_does(given):
+    with begin() as run:
+        run.config.update(*given)
+
+    assert dict(run.config) == {"a": 1}
+    assert loaded(run).config == {"a": 1}
+
+
 def test_tags_and_notes_are_kept_once_however_often_the_run_goes_on():
     with begin(name="a", tags=["x", "y"], notes="why") as run:
         pass
@@ -430,6 +442,7 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
     [
         ({"resume": "mayb"}, "resume='mayb'"),
         ({"rewind_to": "7"}, "rewind_to='7'"),
+        ({"rewind_to": 2**70}, "the number of a step is wanted"),
         ({"fork_from": "x?_step=y"}, "_step=200"),
     ],
 )

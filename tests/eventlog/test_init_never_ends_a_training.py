@@ -1,18 +1,25 @@
 """A failing disk or a strange config costs the log, not the training."""
 
 import copy
+import ctypes
 import errno
 import io
+import math
 import os
 import pickle
+import queue
+import signal
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 import torch
 
 import eventlog
+from eventlog import session
+from eventlog.disk import Disk
 from eventlog.interruption import is_interruption
 from eventlog.past import find_journal
 
@@ -148,9 +155,12 @@ def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
     run.finish()
 
 
-def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path):
+@pytest.mark.parametrize("mode", ["offline", "disabled", "refused"])
+def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path, mode):
     """Another thread held the run's lock when the process forked: in the child nobody frees it."""
-    run = eventlog.init(dir=tmp_path, save_interval=0)
+    folder = "/proc/a" if mode == "refused" else tmp_path
+    fallback = "/proc/b" if mode == "refused" else None
+    run = eventlog.init(dir=folder, fallback=fallback, mode=mode, save_interval=0)
     is_held, is_over = threading.Event(), threading.Event()
 
     def hold():
@@ -163,6 +173,7 @@ def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path
     is_held.wait()
     child = os.fork()
     if not child:
+        signal.alarm(10)
         run.log({"loss": 1.0})
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
@@ -178,6 +189,39 @@ def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it(
     with pytest.raises(NotImplementedError) as caught:
         raises()
     assert not is_interruption(caught.value)
+
+
+def test_what_c_code_raises_within_a_values_own_words_does_not_reach_the_loop(tmp_path):
+    class Waits:
+        def __repr__(self):
+            return queue.SimpleQueue().get_nowait()
+
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"a": Waits(), "b": 1})
+
+    assert [*eventlog.load_run(run.journal_path).metrics] == [
+        {"step": 0, "a": "<Waits: Empty>", "b": 1}
+    ]
+
+
+def test_an_exception_that_another_thread_sets_within_a_values_words_reaches_the_loop(tmp_path):
+    class Barked(Exception):
+        pass
+
+    class Loops:
+        def __repr__(self):
+            threading.Timer(0.05, bark).start()
+            while True:
+                pass
+
+    def bark():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(Barked))
+
+    me = ctypes.c_ulong(threading.get_ident())
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    with pytest.raises(Barked):
+        run.log({"a": Loops()})
+    run.finish()
 
 
 # ---- arguments of the wrong kind
@@ -196,7 +240,42 @@ class Strange:
         raise ValueError("not compared")
 
 
-STRANGE = [5, 0.5, float("nan"), b"\xff\0", "a\0b", "a\ud800b", [1], {"a": 1}, print, Strange()]
+class Lazy:
+    """As a proxy whose object cannot be made."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("not yet")
+
+
+class Gone:
+    pass
+
+
+def dead():
+    """A weak proxy of what is gone."""
+    return weakref.proxy(Gone())
+
+
+def made(value):
+    """pytest cannot hold these two."""
+    return value() if value is dead or value is Lazy else value
+
+
+STRANGE = [
+    dead,
+    Lazy,
+    5,
+    0.5,
+    float("nan"),
+    b"\xff\0",
+    "a\0b",
+    "a\ud800b",
+    [1],
+    {"a": 1},
+    print,
+    Strange(),
+]
 SETTINGS = (
     "project name config tags group job_type notes id mode dir fallback reinit durability "
     "save_interval another"
@@ -210,7 +289,7 @@ def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
 ):
     monkeypatch.chdir(tmp_path)
 
-    with eventlog.init(**{"save_interval": 0, setting: value}) as run:
+    with eventlog.init(**{"save_interval": 0, setting: made(value)}) as run:
         run.log({"loss": 1.0})
 
     assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0]
@@ -348,3 +427,95 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
     assert os.listdir("/proc/self/fd") == begin
     assert not [path for path in tmp_path.rglob("*.jsonl") if eventlog.is_locked(path)]
     assert (run.journal_path is not None) == (name == "journal-compactor")
+
+
+class Watchdog(KeyboardInterrupt):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["session.mask_event", "session.origin", "session.Session", "face.opening", "face.ActiveRun",
+     "face.ActiveRun.annotate", "face._made_current", "session.Compactor"],
+)  # fmt: skip
+def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journal(
+    tmp_path, monkeypatch, where
+):
+    def barks(*given, **named):
+        raise Watchdog
+
+    name = where.replace("session.mask_event", "masking.mask_event")
+    monkeypatch.setattr(f"eventlog.{name}", barks)
+    begin = os.listdir("/proc/self/fd")
+    with pytest.raises(Watchdog):
+        eventlog.init(dir=tmp_path, save_interval=1)
+
+    journals = [*tmp_path.rglob("*.jsonl")]
+    assert os.listdir("/proc/self/fd") == begin
+    assert not any(map(eventlog.is_locked, journals))
+    assert all(path.stat().st_size for path in journals)
+    assert eventlog.run is None
+
+
+@pytest.mark.parametrize("kind", ["Journal", "Session"])
+def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypatch, kind):
+    real = getattr(session, kind)
+
+    def barks(*given, **named):
+        real(*given, **named)
+        raise Watchdog
+
+    monkeypatch.setattr(session, kind, barks)
+    with pytest.raises(Watchdog):
+        eventlog.open_run(tmp_path)
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert not eventlog.is_locked(journal)
+    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("interval", [math.inf, 1e10, "1", math.nan, -1, 0, None])
+def test_an_interval_that_no_thread_can_wait_for_is_refused_and_leaves_no_file(tmp_path, interval):
+    with pytest.raises(ValueError, match=r"sync_interval_s=.*a number of seconds is wanted"):
+        eventlog.open_run(tmp_path, sync_interval_s=interval)
+
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_that_cannot_begin_leaves_no_empty_journal(tmp_path):
+    class Refuses(Disk):
+        def write(self, fd, data):
+            raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OSError, match=r"first line|no room"):
+        eventlog.open_run(tmp_path, disk=Refuses(), fallback=tmp_path / "fallback")
+
+    assert not [*tmp_path.glob("*.jsonl")]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_value_of_any_class_costs_only_itself(tmp_path, value):
+    value = made(value)
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"a": value, "b": 1})
+        run.log({"a": {"c": value}, "b": 2}, commit=value)
+        run.alert(value, value)
+        run.tags = ["t", value]
+        run.notes = value
+        run.log_checkpoint(1, value, value)
+        run.session.log(value, a=1)
+        run.log({"b": 3}, step=value)
+
+    told = eventlog.load_run(run.journal_path)
+    assert {row["b"] for row in told.metrics} >= {1, 3}
+    assert "t" in told.journal["tags"]
+    assert run.errors == 0
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_a_run_is_finished_with_a_value_of_any_class(tmp_path, value):
+    value = made(value)
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    run.finish(exit_code=value)
+
+    assert eventlog.load_run(run.journal_path).status == "failed"

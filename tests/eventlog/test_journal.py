@@ -1,6 +1,7 @@
 """The writer: what it promises to the loop that logs, and to the next one that opens."""
 
 import contextlib
+import ctypes
 import errno
 import gc
 import itertools
@@ -765,3 +766,48 @@ class HeldDisk(eventlog.disk.Disk):
         if self.is_held:
             self.until.wait(60)
         super().sync_data(fd)
+
+
+def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
+    run = eventlog.open_run(tmp_path, save_interval=0, sync_interval_s=0.02)
+    for kind in (TimeoutError, MemoryError, SystemExit):
+        errors = run.errors
+        ident = ctypes.c_ulong(run._journal._thread.ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(kind))
+        wait_for(lambda errors=errors: run.errors > errors)
+    run.log_iter(0, 1.0)
+
+    assert run.sync()
+    assert run.errors == 3
+    run.close()
+    assert eventlog.load_run(run.journal_path).status == "completed"
+    assert capfd.readouterr().err.count("came into the thread that syncs") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("at", ["sync", "close"])
+def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
+    tmp_path, monkeypatch, capfd, at
+):
+    def ends(journal, error):
+        raise SystemExit
+
+    monkeypatch.setattr(Journal, "_sync_on", lambda journal: 1 / 0)
+    monkeypatch.setattr(Journal, "_count_error", ends)
+    journal = opened(tmp_path / "run.jsonl")
+    journal._thread.join()
+    journal.append("note", {"text": "kept"})
+    if at == "sync":
+        assert journal.sync()
+    begin = time.monotonic()
+    journal.close({"status": "completed"})
+
+    assert journal.durable_n == journal.n
+    assert time.monotonic() - begin < 5
+    assert "waits for the disk" not in capfd.readouterr().err
+
+
+def wait_for(is_so):
+    give_up = time.monotonic() + 10
+    while not is_so() and time.monotonic() < give_up:
+        time.sleep(0.01)

@@ -128,6 +128,16 @@ class Fails(Disk):
         super().sync_data(fd)
 
 
+def test_a_fifo_in_the_journals_place_holds_up_nobody(run):
+    run.journal_path.unlink()
+    os.mkfifo(run.journal_path)
+    go_on(run)
+    run.close()
+
+    (segment,) = run.journal_path.parent.glob("*.segment")
+    assert segment.read_bytes().count(b'"event":"iter"') == 20
+
+
 def test_a_journal_that_its_session_has_left_and_an_older_one_replaces_loses_no_event(tmp_path):
     disk = Fails()
     run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)

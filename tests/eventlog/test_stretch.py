@@ -154,7 +154,7 @@ def test_whatever_else_all_lines_have_stands_in_the_run_as_it_does_one_by_one(mo
 
 
 def test_iterations_that_all_annotate_another_run_are_not_this_ones():
-    lines = [*a_journal(0), *iterations(1, range(30), annotates="other")]
+    lines = [*a_journal(0), *iterations(0, range(30), SESSIONS[1], annotates="other")]
 
     items = assert_the_same(b"".join(lines))
 
