@@ -54,7 +54,7 @@ def shell(command, home):
     if words[:2] == ["runs", "tune"]:
         command = command.replace("--trials 2", "--trials 1")
         command = command.replace('--args="', f'--args="{" ".join(QUICK)} ')
-    if is_one_of_ours(command):
+    if is_training(command):
         run_forked(shlex.split(command), home)
         return
     env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
@@ -64,15 +64,14 @@ def shell(command, home):
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-PRELOADED = ("torch", "torch._dynamo", "tyro", "matplotlib.pyplot", "duckdb", "pyarrow.parquet")
-PROGRAMS = {"runs": "tools.cli", "eventlog": "eventlog.cli"}
+PRELOADED = ("torch", "torch._dynamo", "tyro")
 
 
-def is_one_of_ours(command):
-    """Whether it is a Python program of this repository, and nothing that only a shell can do."""
+def is_training(command):
+    """Whether a fork can run it: nothing that only a shell can do, no thread but torch's."""
     words = shlex.split(command)
-    is_ours = words[0] in PROGRAMS or (words[0] == "python" and words[1].startswith("trainer/"))
-    return is_ours and not set("|>;*$<") & set(re.sub(r'"[^"]*"', "", command))
+    is_ours = words[0] == "python" and words[1] in ("trainer/train.py", "trainer/sample.py")
+    return is_ours and not set("|>;*$<") & set(command)
 
 
 def run_forked(words, home):
@@ -95,9 +94,6 @@ def become(words, home):
     os.dup2(printed, 2)
     os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     sys.stdin, sys.stdout, sys.stderr = open(os.devnull), open(1, "w"), open(2, "w")  # noqa: SIM115
-    if words[0] in PROGRAMS:
-        sys.argv = words
-        sys.exit(importlib.import_module(PROGRAMS[words[0]]).main())
     sys.argv = words[1:]
     sys.path.insert(0, str(home / "trainer"))
     runpy.run_path(words[1], run_name="__main__")
