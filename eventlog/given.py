@@ -1,4 +1,4 @@
-"""What a program gave to `init`, of whatever kind it is: taken, or replaced and said once.
+"""The arguments of `init`, of any type: used, or replaced by a default with one message.
 
 A setting that is of the wrong type, or that no file system takes, costs that setting and not the
 training. Only what says which run to go on with is refused: another run would be worse than none.
@@ -59,9 +59,9 @@ def _path(name: str | None) -> Path | None:
 def as_durability(value: Any) -> Durability:
     """One of the policies; the default, and a word on stderr, for what is none."""
     known = get_args(Durability)
-    said = text_of(value)
-    if said in known:
-        return said  # type: ignore[return-value]
+    text = text_of(value)
+    if text in known:
+        return text  # type: ignore[return-value]
     say_once(f"init: durability={shown(value)}: it is one of {known}; 'interval' is used instead")
     return "interval"
 
