@@ -381,8 +381,13 @@ class Journal:
 
     def _sync_until_closed(self) -> None:
         try:
-            pause_s = 0.0
-            while not self._has_synced_on(pause_s):
+            is_done, pause_s = False, 0.0
+            while not is_done:
+                try:
+                    is_done = self._has_synced_on(pause_s)
+                except BaseException:  # came while another one was counted
+                    self.errors += 1
+                    is_done = self._closed
                 pause_s = TICK_S  # what fails again and again shall not keep a core busy
         finally:
             self._has_ended = True

@@ -784,16 +784,35 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
     assert capfd.readouterr().err.count("came into the thread that syncs") == 1
 
 
+def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_thread(
+    tmp_path, monkeypatch
+):
+    def count(journal, error):
+        monkeypatch.undo()
+        raise error
+
+    journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.02)
+    monkeypatch.setattr(Journal, "_count_error", count)
+    ident = ctypes.c_ulong(journal._thread.ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeoutError))
+    wait_for(lambda: journal.errors == 1)
+    journal.append("note", {"text": "kept"})
+
+    assert journal.sync()
+    assert journal._thread.is_alive()
+    journal.close({"status": "completed"})
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("at", ["sync", "close"])
 def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
     tmp_path, monkeypatch, capfd, at
 ):
-    def ends(journal, error):
-        raise SystemExit
+    def ends(journal):
+        journal._has_ended = True
+        journal._end.put(None)
 
-    monkeypatch.setattr(Journal, "_sync_on", lambda journal: 1 / 0)
-    monkeypatch.setattr(Journal, "_count_error", ends)
+    monkeypatch.setattr(Journal, "_sync_until_closed", ends)
     journal = opened(tmp_path / "run.jsonl")
     journal._thread.join()
     journal.append("note", {"text": "kept"})
@@ -809,5 +828,6 @@ def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
 
 def wait_for(is_so):
     give_up = time.monotonic() + 10
-    while not is_so() and time.monotonic() < give_up:
+    while not is_so():
+        assert time.monotonic() < give_up
         time.sleep(0.01)
