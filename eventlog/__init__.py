@@ -34,19 +34,14 @@ change that: see `masking`.
 *Resuming.* A new session in the same journal, with the iteration it starts from. A cut
 tail is moved aside first, so that nothing is ever glued to it.
 
-The rooms, each a noun: `record` (one event, one line) and `scan` (bytes to records) know
-no files; `fold` is pure; `run` is the document; `journal` writes; `disk` is the only one
-that touches the disk; `load`, `compact`, `session` and `annotate` put them together, `face`
-puts other trackers' names on that; `provenance` says where a run comes from, `masking` what is not
-written, `text` how it is printed; `cli` is thin. FORMAT.md is the specification.
+*Packages*, each importing only what stands before it: `format` (one event, one line), `masking`,
+`read` (bytes to verified records), `write` (the journal's writer), `fold` (records to the run, and
+its JSON), `tracker` (`open_run`, `init`), then `cli` and `integrations`. `disk` is the only module
+that changes files. FORMAT.md is the specification.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.active_run import ActiveRun
-from eventlog.alive import is_alive
-from eventlog.annotate import Annotator, annotate
-from eventlog.compact import compact
 from eventlog.disk import atomic_write, is_locked
 from eventlog.errors import (
     EventlogError,
@@ -57,24 +52,28 @@ from eventlog.errors import (
     RecordTooLarge,
     UnreadableRun,
 )
-from eventlog.face import finish, init, log, module_attribute
-from eventlog.fold import MFU_UNKNOWN, Fold
+from eventlog.fold.compaction import compact
+from eventlog.fold.document import Run
+from eventlog.fold.fold import MFU_UNKNOWN, Fold
+from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.format.record import FORMAT, Record
+from eventlog.format.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
+from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
-from eventlog.journal import say
-from eventlog.ledger import Defect, Ledger
-from eventlog.load import compare_runs, load_run, without_journal
-from eventlog.ranks import find_ranks
-from eventlog.reader import Reader, scan
-from eventlog.record import FORMAT, Record
-from eventlog.run import Run
-from eventlog.scan import Scanner
-from eventlog.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
-from eventlog.session import Session, open_run
-from eventlog.text import print_lines, printable, printable_json
+from eventlog.read.alive import is_alive
+from eventlog.read.ranks import find_ranks
+from eventlog.read.reader import Reader, scan
+from eventlog.read.scanner import Scanner
+from eventlog.read.sequence import Defect, Ledger
+from eventlog.tracker.annotation import Annotator, annotate
+from eventlog.tracker.api import finish, init, log, module_attribute
+from eventlog.tracker.run import ActiveRun
+from eventlog.tracker.session import Session, open_run
+from eventlog.write.journal import say
 
 if TYPE_CHECKING:
-    from eventlog.masking import mask, mask_command, mask_text
-    from eventlog.masking_names import Masking
+    from eventlog.masking.masking import mask, mask_command, mask_text
+    from eventlog.masking.names import Masking
 
 __all__ = [
     "FORMAT",
@@ -125,13 +124,10 @@ __all__ = [
     "without_journal",
 ]
 
-# `eventlog.run` is the run that `init` began, as people know it; the room is found by import.
-del globals()["run"]
-
 
 def __getattr__(name: str) -> Any:
     if name in ("mask", "mask_command", "mask_text", "Masking"):
-        from eventlog import masking  # 10 ms of patterns that readers need not pay
+        from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
 
         return getattr(masking, name)
     return module_attribute(name)

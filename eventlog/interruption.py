@@ -11,6 +11,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 _HERE = os.path.dirname(__file__) + os.sep
+_INTEGRATIONS = os.path.join(_HERE, "integrations", "")  # they call code of frameworks
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "select", "zlib"))
 """Where the exceptions are defined that our own calls raise."""
@@ -46,7 +47,7 @@ def is_interruption(error: BaseException | None) -> bool:
         last = last.tb_next
     if isinstance(error, TimeoutError) and error.errno is None:
         return True  # a system call's has a number; this is a watchdog's, whoever set it
-    is_ours = last.tb_frame.f_code.co_filename.startswith(_HERE)
+    is_ours = _is_ours(last.tb_frame.f_code.co_filename)
     is_known = type(error).__module__.partition(".")[0] in _MODULES
     if isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
         return False
@@ -81,9 +82,13 @@ def came_from_elsewhere(error: BaseException) -> bool:
 def _is_users(code: CodeType) -> bool:
     """Whether it is neither ours nor Python's."""
     name = code.co_filename
-    if name.startswith((_HERE, "<frozen")):
+    if _is_ours(name) or name.startswith("<frozen"):
         return False
     return not name.startswith(_LIBRARY) or "site-packages" in name
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_HERE) and not name.startswith(_INTEGRATIONS)
 
 
 def _handlers() -> set[CodeType]:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from eventlog.record import RESERVED, Record, decode, encode
+from eventlog.format.record import RESERVED, Record, decode, encode
 from tests import corrupt
 
 T = "2026-11-23T03:25:01.123456+00:00"

@@ -1,4 +1,4 @@
-"""Who may import whom: `trainer -> eventlog <- tools`, and nothing else."""
+"""Who may import whom: `trainer -> eventlog <- tools`, and each package what is below it."""
 
 import ast
 import sys
@@ -9,57 +9,230 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {name: sorted((ROOT / name).rglob("*.py")) for name in ("eventlog", "trainer", "tools")}
-OURS = set(ROOMS)
+PROJECTS = ("eventlog", "trainer", "tools")
+FILES = {name: sorted((ROOT / name).rglob("*.py")) for name in PROJECTS}
+
+# Which packages the modules of a package import, besides their own. `eventlog` alone means the
+# modules at its root: errors, blocks, interruption, disk. Every arrow goes to a line further up.
+BELOW = {
+    "eventlog": set(),
+    "eventlog.format": {"eventlog"},
+    "eventlog.masking": {"eventlog", "eventlog.format"},
+    "eventlog.read": {"eventlog", "eventlog.format"},
+    "eventlog.write": {"eventlog", "eventlog.format", "eventlog.masking", "eventlog.read"},
+    "eventlog.fold": {"eventlog", "eventlog.format", "eventlog.read", "eventlog.write"},
+    "eventlog.tracker": {
+        "eventlog",
+        "eventlog.format",
+        "eventlog.masking",
+        "eventlog.read",
+        "eventlog.write",
+        "eventlog.fold",
+    },
+    "eventlog.cli": {
+        "eventlog",
+        "eventlog.format",
+        "eventlog.read",
+        "eventlog.write",
+        "eventlog.fold",
+        "eventlog.tracker",
+    },
+    "eventlog.integrations": {"eventlog"},
+    "tools.core": set(),
+    "tools.plot": {"tools.core"},
+    "tools.transfer.sources": {"tools.core"},
+    "tools.transfer.targets": {"tools.core", "tools.transfer.sources"},
+    "tools.transfer": {"tools.core", "tools.transfer.sources", "tools.transfer.targets"},
+    "tools.archive": {"tools.core"},
+    "tools.live": {"tools.core"},
+    "tools.tuning": {"tools.core", "tools.plot"},
+    "tools.commands": {"tools.core", "tools.plot"},
+    "tools.terminal": {"tools.core", "tools.live"},
+    "tools.monitor": {"tools.core", "tools.live"},
+    "tools.dashboard": {"tools.core", "tools.live", "tools.monitor", "tools.tuning"},
+    "tools": {
+        "tools.core",
+        "tools.plot",
+        "tools.transfer",
+        "tools.archive",
+        "tools.tuning",
+        "tools.commands",
+        "tools.terminal",
+        "tools.monitor",
+        "tools.dashboard",
+    },
+    "trainer.model": set(),
+    "trainer.optim": set(),
+    "trainer.data": set(),
+    "trainer.distributed": set(),
+    "trainer.checkpoint": {"trainer.distributed", "trainer"},
+    "trainer": {
+        "trainer.model",
+        "trainer.optim",
+        "trainer.data",
+        "trainer.distributed",
+        "trainer.checkpoint",
+    },
+}
+# These are at the root and import from all packages; what else is there imports none of them.
+ON_TOP = {
+    "eventlog.__init__",
+    "eventlog.__main__",
+    "trainer.train",
+    "trainer.setup",
+    "trainer.farewell",
+    "trainer.sample",
+    "trainer.prepare",
+}
+KNOW_EVENTLOG = {
+    "trainer.checkpoint.checkpoint",
+    "trainer.checkpoint.resume",
+    "trainer.training_logger",
+}
 
 
+@cache
 def imports(path):
     """Every module a file imports, in functions and under `if` too, as dotted names."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            base = [node.module] if node.module else []
+            if node.level:
+                base = [*path.relative_to(ROOT).parts[: -node.level], *base]
+            names += [".".join([*base, alias.name]) for alias in node.names]
+    return names
+
+
+def module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def package(name):
+    return name.rpartition(".")[0]
+
+
+MODULES = {module(path): path for name in PROJECTS for path in FILES[name]}
+
+
+def module_imported(name):
+    """The module that has what is imported: `eventlog.disk` of `eventlog.disk.Disk`."""
+    while name and name not in MODULES and f"{name}.__init__" not in MODULES:
+        name = package(name)
+    return name if name in MODULES else f"{name}.__init__"
+
+
+def arrows(path):
+    """The modules of the same project that a file imports."""
+    project = module(path).split(".")[0]
+    found = {module_imported(n) for n in imports(path) if n.split(".")[0] == project}
+    return found - {module(path)}
 
 
 def files(*names):
-    return [pytest.param(p, id=str(p.relative_to(ROOT))) for n in names for p in ROOMS[n]]
+    return [pytest.param(p, id=str(p.relative_to(ROOT))) for n in names for p in FILES[n]]
 
 
 @pytest.mark.parametrize("path", files("eventlog"))
 def test_eventlog_needs_orjson_and_the_standard_library_alone(path):
     roots = {name.split(".")[0] for name in imports(path)}
 
-    assert roots - set(sys.stdlib_module_names) <= {"orjson", "eventlog"}
+    frameworks = {path.stem} if package(module(path)) == "eventlog.integrations" else set()
+    if path.stem == "huggingface":
+        frameworks = {"transformers"}
+    assert roots - set(sys.stdlib_module_names) <= {"orjson", "eventlog"} | frameworks
 
 
 @pytest.mark.parametrize("path", files("trainer", "tools"))
 def test_trainer_and_tools_do_not_know_each_other(path):
     roots = {name.split(".")[0] for name in imports(path)}
 
-    assert (roots & OURS) <= {"eventlog", path.relative_to(ROOT).parts[0]}
+    assert (roots & set(PROJECTS)) <= {"eventlog", path.relative_to(ROOT).parts[0]}
 
 
 @pytest.mark.parametrize("path", files("trainer", "tools"))
-def test_only_the_face_of_eventlog_is_used_outside_of_it(path):
+def test_only_the_public_names_of_eventlog_are_used_outside_of_it(path):
+    assert_public_names_alone(path)
+
+
+@pytest.mark.parametrize("path", [p for p in files("eventlog") if "integrations" in p.id])
+def test_integrations_use_the_public_names_of_eventlog(path):
+    assert_public_names_alone(path, "eventlog.integrations.")
+
+
+def assert_public_names_alone(path, but="-"):
     import eventlog
 
-    face = {f"eventlog.{name}" for name in eventlog.__all__} | {"eventlog"}
+    public = {f"eventlog.{name}" for name in eventlog.__all__} | {"eventlog"}
+    used = {name for name in imports(path) if name.split(".")[0] == "eventlog"}
 
-    assert {name for name in imports(path) if name.split(".")[0] == "eventlog"} <= face
+    assert {name for name in used if not name.startswith(but)} <= public
 
 
 @pytest.mark.parametrize("path", files("trainer"))
-def test_no_room_of_the_trainer_bears_a_name_that_python_or_a_package_has(path):
+def test_only_three_modules_of_the_trainer_know_eventlog(path):
+    roots = {name.split(".")[0] for name in imports(path)}
+
+    assert "eventlog" not in roots or module(path) in KNOW_EVENTLOG
+
+
+@pytest.mark.parametrize("path", files(*PROJECTS))
+def test_every_arrow_between_packages_goes_down(path):
+    name = module(path)
+    if name in ON_TOP:
+        return
+    below = {package(found) for found in arrows(path)} - {package(name)}
+
+    assert below <= BELOW[package(name)]
+
+
+def test_the_table_of_packages_has_all_of_them_and_no_ring():
+    packages = {package(name) for name in MODULES}
+    assert BELOW.keys() == packages
+    order = list(BELOW)
+
+    upward = {
+        (name, below)
+        for name in order
+        for below in BELOW[name]
+        if order.index(below) >= order.index(name)
+    }
+    assert upward == {("trainer.checkpoint", "trainer")}  # config, training_logger, wandb_login
+
+
+def test_modules_form_no_ring():
+    left = {name: arrows(path) & MODULES.keys() - ON_TOP for name, path in MODULES.items()}
+    while ground := [name for name, below in left.items() if not below & left.keys()]:
+        for name in ground:
+            del left[name]
+    assert left == {}
+
+
+def test_what_is_on_top_is_imported_by_nothing_but_what_is_on_top():
+    importers = {
+        (name, found)
+        for name, path in MODULES.items()
+        for found in arrows(path) & ON_TOP
+        if name not in ON_TOP and package(name) != "eventlog.integrations"
+    }
+
+    assert importers == set()
+
+
+@pytest.mark.parametrize("path", files("trainer"))
+def test_no_module_at_the_trainers_root_bears_a_name_that_python_or_a_package_has(path):
     """`python trainer/train.py` puts trainer/ first on the path: its names would win."""
-    assert path.stem not in taken_names()
+    inside = path.relative_to(ROOT / "trainer").parts
+
+    assert inside[0].removesuffix(".py") not in foreign_names()
 
 
 @cache
-def taken_names():
+def foreign_names():
     """Of the standard library and of all installed packages: 0.6 s to read, of some dozens."""
-    return set(sys.stdlib_module_names) | set(packages_distributions()) - OURS
+    return set(sys.stdlib_module_names) | set(packages_distributions()) - set(PROJECTS)
 
 
 @pytest.mark.parametrize("path", files("trainer"))
@@ -68,24 +241,10 @@ def test_nothing_imports_train(path):
     assert not [name for name in imports(path) if f"{name}.".startswith("trainer.train.")]
 
 
-def test_the_rooms_of_eventlog_form_no_ring():
-    arrows = {}
-    for path in ROOMS["eventlog"]:
-        if path.stem != "__init__":
-            named = {n.split(".")[1] for n in imports(path) if n.startswith("eventlog.")}
-            arrows[path.stem] = named & {p.stem for p in ROOMS["eventlog"]}
-
-    left = dict(arrows)
-    while ground := [room for room, below in left.items() if not below & left.keys()]:
-        for room in ground:
-            del left[room]
-    assert left == {}
-
-
 def test_only_disk_changes_files():
     """Everything that must survive goes through one object that a test can replace."""
     writes = {"write", "fsync", "fdatasync", "replace", "rename", "ftruncate", "truncate", "unlink"}
-    for path in ROOMS["eventlog"]:
+    for path in FILES["eventlog"]:
         if path.stem == "disk":
             continue
         for node in ast.walk(ast.parse(path.read_text())):

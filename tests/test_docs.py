@@ -136,23 +136,25 @@ def test_every_python_block_runs(home, tmp_path):
         assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
-def test_every_file_is_in_the_list_and_every_name_in_the_list_is_a_file():
-    house = README.split("## The house")[1].split("## ")[0]
-    folder, listed = "", set()
-    for row in re.findall(r"^\| (.*?) \|", house, re.MULTILINE):
-        heading = re.fullmatch(r"\*\*([\w/]+)/\*\*", row)
-        folder = heading[1] if heading else folder
-        listed |= {f"{folder}/{name}" for name in re.findall(r"`([\w.]+)`", row)}
-
-    there = {
-        str(path.relative_to(ROOT))
+def test_the_map_has_every_package_and_every_name_in_it_is_a_file():
+    layout = README.split("## Layout")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", layout, re.MULTILINE)
+    packages = {
+        str(path.parent.relative_to(ROOT))
         for folder in ("eventlog", "trainer", "tools")
-        for path in (ROOT / folder).rglob("*.*")
-        if path.suffix in (".py", ".md")
-        and path.parent.name not in ("targets", "sources")  # a format a file: named by the command
+        for path in (ROOT / folder).rglob("__init__.py")
     }
-    assert {name for name in there - listed if not name.endswith("__init__.py")} == set()
-    assert listed - there == set()
+
+    assert {folder for folder, _ in rows} == packages | {"tests"}
+    for folder, text in rows:
+        for name in re.findall(r"`([\w]+(?:\.py|\.md|/))`", text):
+            assert (ROOT / folder / name).exists(), f"{folder}/{name}"
+
+
+def test_every_package_says_what_it_holds():
+    for folder in ("eventlog", "trainer", "tools"):
+        for path in (ROOT / folder).rglob("__init__.py"):
+            assert path.read_text().startswith('"""'), path
 
 
 def test_every_command_of_eventlog_and_runs_is_shown():

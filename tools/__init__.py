@@ -1,1 +1,4 @@
-"""The command `runs`, over rooms that read run files through one door (`runs.py`)."""
+"""The command `runs`: begin with `cli`, which lists its subcommands.
+
+Each is in a package of its own or in `commands`; all find and read runs through `core.runs`.
+"""

@@ -12,14 +12,17 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import eventlog
-from tools import compare, diff, ls, note, ranks, show
-from tools.live import guard, serve, watch
-from tools.pictures import plot
-from tools.runs import Refusal
-from tools.text import print
-from tools.transfer import export, imports
-from tools.tuning import tune
-from tools.vault import archive, prune, query
+
+from .archive import archive, prune, query
+from .commands import compare, diff, ls, note, ranks, show
+from .core.runs import Refusal
+from .core.text import print
+from .dashboard import serve
+from .monitor import guard
+from .plot import plot
+from .terminal import watch
+from .transfer import export, imports
+from .tuning import tune
 
 # Each room adds its own commands; what is heavy it imports when it is used.
 ROOMS = (

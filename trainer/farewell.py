@@ -1,6 +1,6 @@
 """The last line of a run, in words for whoever started it."""
 
-from trainer.run import Run
+from trainer.setup import Run
 from trainer.training_logger import shown
 
 

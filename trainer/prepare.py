@@ -33,13 +33,12 @@ import tiktoken
 from rich.console import Console
 from rich.progress import Progress
 
-from trainer import corpus as corpora
-from trainer import hub
-from trainer import tokenizer as tokenizers
 from trainer.console import steady_console
-from trainer.flags import flag, parse
-from trainer.pieces import grouped, pieces, split_documents
-from trainer.shards import (
+from trainer.data import corpus as corpora
+from trainer.data import hub
+from trainer.data import tokenizer as tokenizers
+from trainer.data.pieces import grouped, pieces, split_documents
+from trainer.data.shards import (
     SPLITS,
     Encoder,
     Ledger,
@@ -50,6 +49,7 @@ from trainer.shards import (
     sync,
     write_part,
 )
+from trainer.flags import flag, parse
 
 FORMAT = 1  # in the digest: raised when the same input would give other tokens
 RACY_NS = 2_000_000_000  # a file written so recently may be written again within one tick
@@ -181,7 +181,7 @@ def write_dataset(
     report: Report,
     n_threads: int,
 ) -> None:
-    """The files that `data.py` describes, in `partial/data`, durable; begun or gone on with."""
+    """The files that `data/dataset.py` reads, in `partial/data`, durable; begun or gone on with."""
     folder = partial / "data"
     traces = corpus.traces()
     ledger = Ledger.open(partial)

@@ -13,13 +13,13 @@ from typing import Literal
 
 import torch
 
-from trainer import checkpoint, resume
+from trainer.checkpoint import checkpoint, resume
+from trainer.checkpoint.run_files import runs_in
 from trainer.console import to_null_device
+from trainer.data.tokenizer import from_json
+from trainer.distributed.ranks import choose_device
 from trainer.flags import flag, parse
-from trainer.model import GPT, GPTConfig
-from trainer.ranks import choose_device
-from trainer.run_files import runs_in
-from trainer.tokenizer import from_json
+from trainer.model.gpt import GPT, GPTConfig
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, flops, resume
-from trainer.beginning import NothingLeft
+from trainer.checkpoint import checkpoint, resume
+from trainer.checkpoint.beginning import NothingLeft
+from trainer.checkpoint.run_files import files_of
 from trainer.config import PRESETS, TrainConfig
 from trainer.console import steady_console
+from trainer.distributed.parallel import local, square_norms
+from trainer.distributed.ranks import Arriving, Stopwatch, join_ranks
 from trainer.farewell import but_incomplete, farewell, minutes, where_saved
 from trainer.flags import parse
 from trainer.interrupt import SAVE_SIGNAL, Interrupt, elected, end_with_launcher
-from trainer.parallel import local, square_norms
-from trainer.ranks import Arriving, Stopwatch, join_ranks
-from trainer.run import Run, set_up
-from trainer.run_files import files_of
+from trainer.model import flops
+from trainer.setup import Run, set_up
 from trainer.training_logger import MFU_UNKNOWN, close_as_completed
 
 MFU_WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import orjson
 
 import eventlog
-from eventlog.record import encode
+from eventlog.format.record import encode
 
 BEST = "select run, best_val_loss from runs order by best_val_loss limit 1"
 GOOD = "best_val_loss < 2.1 and config.learning_rate > 0.001 and status = 'completed'"

@@ -30,8 +30,8 @@ tell(seconds=seconds, path=str(run.journal_path))
 """
 _FOLD = """
 import eventlog
-from eventlog.compact import write_run
-from eventlog.load import Folding
+from eventlog.fold.compaction import write_run
+from eventlog.fold.load import Folding
 path = Path(arguments[0])
 with eventlog.open_run(journal=path, from_iter=int(arguments[1]), save_interval=0) as on:
     begun = time.perf_counter()

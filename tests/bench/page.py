@@ -23,7 +23,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 import eventlog
-from tests.tools.pages import Serving, serving
+from tests.tools.dashboard.pages import Serving, serving
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 N_PANELS, N_RUNS, N_POINTS = 24, 10, 500
@@ -274,7 +274,7 @@ def write_long(journal: Path, n_points: int) -> None:
         "format": 1, "run_id": "r", "run_name": "long", "config": {"max_iters": n_points},
         "metadata": {"tokens_per_iter": 491_520},
     }  # fmt: skip
-    from eventlog.record import encode
+    from eventlog.format.record import encode
 
     with journal.open("wb", buffering=1 << 20) as file:
         file.write(encode(0, "a1b2c3d4", "2026-11-01T00:00:00.000000+00:00", "open", opening))

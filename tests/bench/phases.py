@@ -17,7 +17,7 @@ import torch
 
 import eventlog
 from tests.trainer.conftest import train_as_rank
-from tests.trainer.test_phases import PHASES, bytes_held
+from tests.trainer.distributed.test_phases import PHASES, bytes_held
 
 ITERS = 50
 

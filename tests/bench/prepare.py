@@ -22,7 +22,8 @@ import numpy as np
 import tiktoken
 
 from tests.bench import child
-from trainer import corpus, prepare, shards, tokenizer
+from trainer import prepare
+from trainer.data import corpus, shards, tokenizer
 
 PEAK = """
 import re, sys
@@ -90,7 +91,7 @@ def pace(folder: Path, input: Path | None, n_runs: int) -> Paces:
                 min(took[name].seconds, told["seconds"]), min(took[name].cpu_s, told["cpu_s"])
             )
 
-    from trainer.data import Dataset  # torch, a second that the turns need not pay
+    from trainer.data.dataset import Dataset  # torch, a second that the turns need not pay
 
     documents = documents_of(text)
     opened = Dataset.open(partial / "data", block_size=8)

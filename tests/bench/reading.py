@@ -60,7 +60,7 @@ def start_of_import(plan: Plan, room: Path) -> Row:
 
 def start_of_command(plan: Plan, room: Path) -> Row:
     """`eventlog --help`, beside an interpreter that does nothing."""
-    over_ms = _over_ms(["-m", "eventlog.cli", "--help"], 3 * plan.rounds, room)
+    over_ms = _over_ms(["-m", "eventlog", "--help"], 3 * plan.rounds, room)
     return Row(
         "`eventlog --help`",
         "python itself",

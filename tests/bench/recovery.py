@@ -4,7 +4,7 @@ from pathlib import Path
 
 import orjson
 
-from eventlog.record import encode
+from eventlog.format.record import encode
 from tests.bench import child
 from tests.bench.table import Plan, Row
 
@@ -37,7 +37,7 @@ tell(seconds=time.perf_counter() - begun, events=n)
 """
 _VERIFY = """
 import contextlib, io
-from eventlog.cli import main
+from eventlog.cli.main import main
 said = io.StringIO()
 begun = time.perf_counter()
 with contextlib.redirect_stdout(said):
@@ -50,9 +50,9 @@ tell(seconds=seconds, events=told["records"])
 """
 _FOLD_ON = """
 import fcntl
-from eventlog.compact import write_run
-from eventlog.load import Folding
-from eventlog.record import encode
+from eventlog.fold.compaction import write_run
+from eventlog.fold.load import Folding
+from eventlog.format.record import encode
 path, n, more = Path(arguments[0]), int(arguments[1]), 100
 writer = path.open("ab", buffering=0)
 fcntl.flock(writer, fcntl.LOCK_EX)  # as a live writer has it: nothing is the end yet

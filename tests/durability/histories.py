@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import eventlog
-from eventlog.load import Folding
-from eventlog.record import encode
-from eventlog.segment import encode_header, segment_name
+from eventlog.fold.load import Folding
+from eventlog.format.record import encode
+from eventlog.format.segment import encode_header, segment_name
 from tests import corrupt
 from tests.durability.second_reader import read_run
 

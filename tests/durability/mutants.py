@@ -29,104 +29,104 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-SCAN = ("eventlog/test_scan.py",)
-STRETCH = ("eventlog/test_stretch.py",)
-FOLD = ("eventlog/test_fold.py",)
-METRICS = ("eventlog/test_metrics.py",)
-JOURNAL = ("eventlog/test_journal.py",)
+SCAN = ("eventlog/read/test_scanner.py",)
+STRETCH = ("eventlog/read/test_batch.py",)
+FOLD = ("eventlog/fold/test_fold.py",)
+METRICS = ("eventlog/fold/test_metrics.py",)
+JOURNAL = ("eventlog/write/test_journal.py",)
 BLOCKS = ("eventlog/test_blocks.py",)
-SEGMENTS = ("eventlog/test_segments.py",)
-MISSING = ("eventlog/test_missing.py",)
-RECOVERY = ("eventlog/test_recovery.py",)
+SEGMENTS = ("eventlog/read/test_segments.py",)
+MISSING = ("eventlog/read/test_missing.py",)
+RECOVERY = ("eventlog/write/test_recovery.py",)
 STATES = ("durability/test_crash_states.py",)
 NTH_CALL = ("durability/test_nth_call.py",)
 FULL = ("durability/test_full_at_the_end.py",)
-REENTRANCY = ("eventlog/test_reentrancy.py",)
-RELOCATION = ("eventlog/test_relocation.py",)
-ASIDES = ("eventlog/test_asides.py",)
-EXIT = ("eventlog/test_exit_code.py",)
+REENTRANCY = ("eventlog/write/test_reentrancy.py",)
+RELOCATION = ("eventlog/write/test_relocation.py",)
+ASIDES = ("eventlog/write/test_asides.py",)
+EXIT = ("eventlog/tracker/test_exit_code.py",)
 
 MUTANTS = [
     Mutant(
         "no line feed after a short write",
-        "appender.py",
+        "write/appender.py",
         "        if n_bytes:\n            self._torn = True\n",
         "        if n_bytes:\n",
         STATES,
     ),
     Mutant(
         "what was written during a sync counts as durable",
-        "appender.py",
+        "write/appender.py",
         "self.durable_n = max(self.durable_n, goal.n)",
         "self.durable_n = self.accepted_n",
         STATES,
     ),
     Mutant(
         "a failed sync is tried again on the same file",
-        "appender.py",
+        "write/appender.py",
         "        moved = self.to_segment()\n        self.sync_failed",
         "        moved = True\n        self.sync_failed",
         JOURNAL,
     ),
     Mutant(
         "a segment begins without what was not durable",
-        "appender.py",
+        "write/appender.py",
         "            entries = [*self._unsynced, *entries]\n",
         "",
         JOURNAL,
     ),
     Mutant(
         "anything is dropped when memory is full",
-        "waiting.py",
+        "write/waiting.py",
         "        queue = self.expendable\n        if not queue:",
         "        queue = self.kept or self.expendable\n        if not queue:",
         JOURNAL,
     ),
     Mutant(
         "refused records are written last first",
-        "waiting.py",
+        "write/waiting.py",
         "            queue.append(entry)\n",
         "            queue.appendleft(entry)\n",
         NTH_CALL,
     ),
     Mutant(
         "a new journal's name is not durable",
-        "journal.py",
+        "write/journal.py",
         "                disk.sync_dir(path.parent)\n                appender.reached",
         "                appender.reached",
         STATES,
     ),
     Mutant(
         "a failed sync is not told",
-        "journal.py",
+        "write/journal.py",
         '            self._append_event("io_error", fields)\n',
         "",
         NTH_CALL,
     ),
     Mutant(
         "an urgent event waits for its turn",
-        "journal.py",
+        "write/journal.py",
         '        elif urgent and self._durability != "never":\n            self._wake.put(None)\n',
         "",
         JOURNAL,
     ),
     Mutant(
         "the torn tail is cut before it is kept",
-        "repair.py",
+        "write/repair.py",
         "        _keep_aside(kept, tail, disk)\n        disk.truncate(fd, start)\n",
         "        disk.truncate(fd, start)\n        _keep_aside(kept, tail, disk)\n",
         STATES,
     ),
     Mutant(
         "a whole line without its line feed is cut",
-        "repair.py",
+        "write/repair.py",
         "if decode(tail) is not None",
         "if False",
         JOURNAL + STATES,
     ),
     Mutant(
         "whole records before a tail of zeros are cut",
-        "repair.py",
+        "write/repair.py",
         "    if whole:\n        keep",
         "    if False:\n        keep",
         JOURNAL,
@@ -154,49 +154,49 @@ MUTANTS = [
     ),
     Mutant(
         "the run JSON outlives its journal",
-        "compact.py",
+        "fold/compaction.py",
         "    _sync_journal(folding.reader.files, disk)\n",
         "",
         STATES,
     ),
     Mutant(
         "a checksum is not compared",
-        "record.py",
+        "format/record.py",
         "line[-TRAILER_BYTES:] != b'%b%08x\"}' % (CRC_KEY, crc)",
         "line[-TRAILER_BYTES:-10] != CRC_KEY",
         SCAN,
     ),
     Mutant(
         "checksums of many lines at once are not compared",
-        "stretch.py",
+        "read/batch.py",
         'return crcs if b"".join(map(_TRAILER, lines)) == trailers else None',
         "return crcs",
         STRETCH,
     ),
     Mutant(
         "a gap does not end a stretch",
-        "stretch.py",
+        "read/batch.py",
         'if b"".join(map(itemgetter(slice(len(start))), lines)) != starts:',
         "if False:",
         STRETCH,
     ),
     Mutant(
         "a record glued behind half a line is not found",
-        "scan.py",
+        "read/scanner.py",
         "            if record is None:\n                before, searched",
         "            if True:\n                before, searched",
         SCAN,
     ),
     Mutant(
         "a last line without line feed is left out",
-        "scan.py",
+        "read/scanner.py",
         "            self._admit(record, records)\n            self._found",
         "            self._found",
         SCAN,
     ),
     Mutant(
         "two different records of one name are one",
-        "ledger.py",
+        "read/sequence.py",
         'return "duplicate" if known == crc else "conflict"',
         'return "duplicate"',
         SCAN,
@@ -210,92 +210,92 @@ MUTANTS = [
     ),
     Mutant(
         "a segment of another run is taken",
-        "candidates.py",
+        "read/candidates.py",
         "        if self.run and self.run != short_run_id(run_id):\n            return True\n",
         "",
         SEGMENTS,
     ),
     Mutant(
         "a missing segment costs nothing",
-        "reader.py",
+        "read/reader.py",
         "return 0 if s in self.closed else None",
         "return 0",
         MISSING,
     ),
     Mutant(
         "the content of a large event is not compared",
-        "evidence.py",
+        "read/evidence.py",
         "if digest.hexdigest() != aside.sha256:",
         "if False:",
         MISSING,
     ),
     Mutant(
         "a lost tail is forgotten",
-        "ledger.py",
+        "read/sequence.py",
         "            self._note_lost_tail(record, file)\n",
         "            pass\n",
         MISSING,
     ),
     Mutant(
         "the clock decides where a session belongs",
-        "order.py",
+        "read/order.py",
         "            lambda other: not _is_smaller(other, start),\n",
         "            lambda other: other.t >= start.t,\n",
         SEGMENTS,
     ),
     Mutant(
         "a file that is no journal is recovered",
-        "identify.py",
+        "read/identify.py",
         "    if not _holds_records(path):\n",
         "    if False:\n",
         RECOVERY,
     ),
-    Mutant("a gap is one too large", "ledger.py", "lost=n - end", "lost=n - end + 1", SCAN),
+    Mutant("a gap is one too large", "read/sequence.py", "lost=n - end", "lost=n - end + 1", SCAN),
     Mutant(
         "an iteration taken again does not replace the first",
-        "fold.py",
+        "fold/fold.py",
         "if self._iters and i <= self._iters[-1]:",
         "if self._iters and i < self._iters[-1]:",
         FOLD,
     ),
     Mutant(
         "an eval goes with the iteration that one resumes from",
-        "fold.py",
+        "fold/fold.py",
         "self._take_back_evals(to_iter + 1)",
         "self._take_back_evals(to_iter)",
         FOLD,
     ),
     Mutant(
         "a large row is parsed and encoded whole each time that it is returned to",
-        "metrics.py",
+        "fold/metrics.py",
         "if row is None or (row.is_returned_to and len(row.values) > _LARGE):",
         "if row is None:",
         METRICS,
     ),
     Mutant(
         "what was not finite inside a value is so for ever",
-        "metrics.py",
+        "fold/metrics.py",
         'inside = f"{name}."',
         'inside = f"{name}.."',
         METRICS,
     ),
     Mutant(
         "the figures are not those of a value that was logged anew",
-        "metrics.py",
+        "fold/metrics.py",
         "self._is_stale = self._is_stale or not row.values.keys().isdisjoint(values)",
         "self._is_stale = self._is_stale and not row.values.keys().isdisjoint(values)",
         METRICS,
     ),
     Mutant(
         "rows of steps that descend are all moved for each of them",
-        "step_rows.py",
+        "fold/step_rows.py",
         "if len(self._steps[k]) >= 2 * _BLOCK:",
         "if len(self._steps[k]) < 0:",
         METRICS,
     ),
     Mutant(
         "a second file of an iteration replaces the first",
-        "fold.py",
+        "fold/fold.py",
         'replaced = self._checkpoints.get(row["iter"], {}).pop(path, None)',
         'replaced = self._checkpoints.pop(row["iter"], {}).pop(path, None)',
         FOLD,
@@ -303,21 +303,21 @@ MUTANTS = [
     # ---- appends that are interrupted, and other people's hands
     Mutant(
         "the lock of an append is not re-entrant",
-        "journal.py",
+        "write/journal.py",
         "self._lock = threading.RLock()\n        self._messages: ",
         "self._lock = threading.Condition(threading.Lock())\n        self._messages: ",
         REENTRANCY,
     ),
     Mutant(
         "an interrupted append is not finished",
-        "appender.py",
+        "write/appender.py",
         "self.settle()  # an exception, or a handler that appends",
         "self.writing = None  #",
         REENTRANCY,
     ),
     Mutant(
         "an interrupted write is always written again",
-        "appender.py",
+        "write/appender.py",
         "        elif extra_bytes == size_bytes:",
         "        elif False:",
         REENTRANCY,
@@ -331,7 +331,7 @@ MUTANTS = [
     ),
     Mutant(
         "a fork keeps the lock of a run that is being closed",
-        "journal.py",
+        "write/journal.py",
         "            with _OPENING:\n                self._writer.close()\n",
         "            _LIVE.discard(self)\n            for _ in [0]:\n"
         "                self._writer.close()\n",
@@ -339,70 +339,70 @@ MUTANTS = [
     ),
     Mutant(
         "what a forked child logs is not counted",
-        "journal.py",
+        "write/journal.py",
         "            self.child.ignore()\n",
         "            pass\n",
         REENTRANCY,
     ),
     Mutant(
         "nobody looks where the journal is",
-        "journal.py",
+        "write/journal.py",
         "                appender.check_place()\n            appender.retry()",
         "                pass\n            appender.retry()",
         RELOCATION,
     ),
     Mutant(
         "a replaced journal goes on without what it had",
-        "relocation.py",
+        "write/relocation.py",
         "appender.to_segment(appender.lines_of_session())",
         "appender.to_segment()",
         RELOCATION,
     ),
     Mutant(
         "a descriptor is trusted to be ours",
-        "appender.py",
+        "write/appender.py",
         "        if not self.owns_descriptor():\n            self.check_place()\n",
         "",
         RELOCATION,
     ),
     Mutant(
         "what waits at the end is thrown away",
-        "appender.py",
+        "write/appender.py",
         "return not len(self._waiting) or self._go_on_elsewhere()",
         "return not len(self._waiting)",
         FULL,
     ),
     Mutant(
         "the journal does not say where it goes on",
-        "journal.py",
+        "write/journal.py",
         '            self._notes.append(appender.append("segment", encode_fields(fields)))\n',
         "            pass\n",
         FULL,
     ),
     Mutant(
         "what no disk takes is not counted",
-        "journal.py",
+        "write/journal.py",
         "        appender.lost = dropped if is_noted else dropped + 1\n",
         "",
         FULL,
     ),
     Mutant(
         "a large event is named by its number",
-        "aside.py",
+        "write/aside.py",
         "{digest[:DIGITS_IN_NAME]}",
         "{len(data)}",
         ASIDES,
     ),
     Mutant(
         "a large event is durable before its file is",
-        "journal.py",
+        "write/journal.py",
         "    for path in goal.asides:\n",
         "    for path in ():\n",
         ASIDES,
     ),
     Mutant(
         "a program that leaves with a code completes its run",
-        "exit_code.py",
+        "tracker/exit_code.py",
         "                note(code)\n",
         "                pass\n",
         EXIT,
@@ -456,7 +456,7 @@ def main() -> int:
     with ThreadPoolExecutor(2) as pool:
         killers = list(pool.map(killer, mutants))
     for mutant, by in zip(mutants, killers, strict=True):
-        print(f"{mutant.name:55} {mutant.file:12} {by or 'SURVIVES'}")
+        print(f"{mutant.name:55} {mutant.file:22} {by or 'SURVIVES'}")
     n_killed = sum(map(bool, killers))
     print(f"{n_killed} of {len(mutants)} killed, {time.monotonic() - begun:.0f} s")
     return 0 if n_killed == len(mutants) else 1

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eventlog
-from eventlog.compact import compact, write_run
 from eventlog.disk import Disk
-from eventlog.load import Folding, load_run
-from eventlog.reader import Reader
-from eventlog.record import decode
+from eventlog.fold.compaction import compact, write_run
+from eventlog.fold.load import Folding, load_run
+from eventlog.format.record import decode
+from eventlog.read.reader import Reader
 from tests.durability.crash_states import State, World, put
 from tests.durability.stories import Promised, Story, stepwise
 

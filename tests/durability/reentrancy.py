@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eventlog
-from eventlog.reader import Reader
+from eventlog.read.reader import Reader
 
 EVERY_S = 0.0001
 

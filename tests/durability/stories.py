@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import eventlog
-from eventlog import appender, journal, record, repair, reserve, session
-from eventlog.record import decode, encode
-from eventlog.segment import encode_header, segment_name
+from eventlog.format import record
+from eventlog.format.record import decode, encode
+from eventlog.format.segment import encode_header, segment_name
+from eventlog.tracker import session
+from eventlog.write import appender, journal, repair, reserve
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"

@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 )
 
 import eventlog
-from eventlog.compact import run_path
-from eventlog.load import Folding
+from eventlog.fold.compaction import run_path
+from eventlog.fold.load import Folding
 from tests.durability.recovery import CollectingFold
 from tests.durability.stories import FAST, Story, stepwise
 

@@ -8,11 +8,11 @@ import shutil
 import pytest
 
 import eventlog
-from eventlog import report
-from eventlog.compact import run_path
+from eventlog.cli import report
 from eventlog.disk import Disk
-from eventlog.evidence import known_from
-from eventlog.load import Folding
+from eventlog.fold.compaction import run_path
+from eventlog.fold.load import Folding
+from eventlog.read.evidence import known_from
 
 SEED = 20261129
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog import appender, relocation, repair
 from eventlog import compact as compact_function
-from eventlog.appender import Appender, Goal
-from eventlog.candidates import Candidate
-from eventlog.journal import Journal
-from eventlog.reader import Reader
+from eventlog.read.candidates import Candidate
+from eventlog.read.reader import Reader
+from eventlog.write import appender, relocation, repair
+from eventlog.write.appender import Appender, Goal
+from eventlog.write.journal import Journal
 from tests.durability import stories
 from tests.durability.crash_states import TracingDisk
 from tests.durability.recovery import Violation, examine
@@ -314,11 +314,11 @@ def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
             disk.truncate(fd, start)
         return None, False
 
-    patch.setattr("eventlog.journal.repair_tail", wrong)
+    patch.setattr("eventlog.write.journal.repair_tail", wrong)
 
 
 def a_torn_tail_is_written_on(patch):
-    patch.setattr("eventlog.journal.repair_tail", lambda *args, **named: (None, False))
+    patch.setattr("eventlog.write.journal.repair_tail", lambda *args, **named: (None, False))
 
 
 def no_line_feed_after_a_short_write(patch):
@@ -424,7 +424,7 @@ def a_segment_takes_the_name_of_another(patch):
     open_new = TracingDisk.open_new
     patch.setattr(TracingDisk, "open_new", wrong)
     patch.setattr(
-        "eventlog.appender.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
+        "eventlog.write.appender.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog import report
-from eventlog.load import Folding
+from eventlog.cli import report
+from eventlog.fold.load import Folding
 from tests.durability.filesystems import fill, tmpfs
 
 MIB = 1 << 20

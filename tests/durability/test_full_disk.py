@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.compact import run_path
-from eventlog.scan import scan_file
+from eventlog.fold.compaction import run_path
+from eventlog.read.scanner import scan_file
 from tests.durability.filesystems import fill, tmpfs
 from tests.durability.writer import Writer, loss_of
 
@@ -36,7 +36,7 @@ def check_complete(out, report):
 
 
 def compact(out):
-    command = [sys.executable, "-m", "eventlog.cli", "compact", str(out)]
+    command = [sys.executable, "-m", "eventlog", "compact", str(out)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

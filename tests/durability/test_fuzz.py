@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.ledger import DEFECTS
-from eventlog.stretch import Stretch, singly
+from eventlog.read.batch import Stretch, singly
+from eventlog.read.sequence import DEFECTS
 from tests import corrupt
 from tests.strategies import SESSIONS, line
 
@@ -115,9 +115,9 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
     rng, whole = random.Random(seed), sources()
     written = {one[:-1] for one in whole}
     checksum = CountingChecksum()
-    for room in ("eventlog.record", "eventlog.scan", "eventlog.stretch"):
+    for room in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
         patch.setattr(importlib.import_module(room), "crc32", checksum)
-    patch.setattr(importlib.import_module("eventlog.scan"), "_LEAST_LINES", 1)
+    patch.setattr(importlib.import_module("eventlog.read.scanner"), "_LEAST_LINES", 1)
     n_records = 0
     for number in range(n_inputs):
         data = broken(rng, whole)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog import appender
+from eventlog.write import appender
 from tests.durability.stories import FAST, Story, stepwise
 
 REASONS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG]

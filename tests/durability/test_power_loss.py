@@ -24,9 +24,9 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.compact import run_path
-from eventlog.record import decode
-from eventlog.scan import scan_file
+from eventlog.fold.compaction import run_path
+from eventlog.format.record import decode
+from eventlog.read.scanner import scan_file
 from tests.durability.filesystems import MAKE, sync_beside, sync_range
 from tests.durability.writer import Writer, checkpoint_of, loss_of
 
@@ -153,7 +153,7 @@ def check_run_json(path, seen):
 
 def check_compact(journal, records):
     """`eventlog compact` recovers the run; its exit code: 0, or 3 where it cannot know the loss."""
-    command = [sys.executable, "-m", "eventlog.cli", "compact", str(journal.parent)]
+    command = [sys.executable, "-m", "eventlog", "compact", str(journal.parent)]
     done = subprocess.run(command, capture_output=True, text=True)
 
     run = orjson.loads(run_path(journal).read_bytes())

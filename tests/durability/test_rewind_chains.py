@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
-from tests.eventlog import test_fold
+from tests.eventlog.fold import test_fold
 from tests.strategies import histories
 
 of_one_chain = test_fold.test_every_event_is_live_or_superseded_once_however_a_run_was_rewound

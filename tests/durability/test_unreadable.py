@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from eventlog.cli import main
-from eventlog.load import load_run
-from eventlog.report import COMPLETE, LOSS
+from eventlog.cli.main import main
+from eventlog.cli.report import COMPLETE, LOSS
+from eventlog.fold.load import load_run
 from tests.durability.filesystems import Unavailable, ext4
-from tests.eventlog.test_missing import iters, opening
+from tests.eventlog.read.test_missing import iters, opening
 from tests.strategies import SESSIONS
 
 FIBMAP = 1

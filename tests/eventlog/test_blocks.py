@@ -10,13 +10,13 @@ import pytest
 import eventlog
 from eventlog import blocks
 from eventlog.blocks import read_at, read_chunks, rfind
-from eventlog.cli import main
-from eventlog.compact import compact
-from eventlog.ends import has_session, last_open, last_record, unclosed_session
-from eventlog.journal import Journal
-from eventlog.load import Folding
-from eventlog.report import COMPLETE, LOSS, exit_code
-from tests.eventlog.test_missing import iters, opening
+from eventlog.cli.main import main
+from eventlog.cli.report import COMPLETE, LOSS, exit_code
+from eventlog.fold.compaction import compact
+from eventlog.fold.load import Folding
+from eventlog.read.ends import has_session, last_open, last_record, unclosed_session
+from eventlog.write.journal import Journal
+from tests.eventlog.read.test_missing import iters, opening
 from tests.strategies import SESSIONS, line
 
 A, B, *_ = SESSIONS
@@ -159,7 +159,7 @@ def test_a_journal_that_is_cut_under_its_reader_does_not_end_the_process(tmp_pat
     program = f"""
 import os
 from pathlib import Path
-from eventlog import blocks, ends
+from eventlog import blocks; from eventlog.read import ends
 path, read = Path({str(path)!r}), os.pread
 def cutting(fd, size, offset):
     os.truncate(path, 1000)

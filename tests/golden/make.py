@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import eventlog
-from eventlog.journal import Journal
+from eventlog.write.journal import Journal
 
 CONFIG = {"learning_rate": 6e-4, "max_iters": 9, "batch_size": 12, "n_layer": 2}
 OPENING = {

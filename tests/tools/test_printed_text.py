@@ -14,8 +14,8 @@ import pytest
 
 import eventlog
 from tools.cli import main
-from tools.live.guard import Guard, line
-from tools.live.hooks import Hooks
+from tools.monitor.guard import Guard, line
+from tools.monitor.hooks import Hooks
 
 ROOT = Path(__file__).parents[2]
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\u2028\r\x08\x7f[red]"
@@ -167,7 +167,7 @@ def test_alerts_are_printed_and_sent_without_what_a_terminal_obeys(out, tmp_path
 
 
 def test_the_screen_of_watch_draws_nothing_that_a_terminal_obeys():
-    from tools.live.chart import _segments
+    from tools.terminal.chart import _segments
 
     (segment,) = _segments([(f"title {EVIL}", "bold")])
 
@@ -201,7 +201,7 @@ def test_every_module_that_prints_takes_the_print_that_shows_what_a_terminal_wou
     imported = [
         name.name
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module == "tools.text"
+        if isinstance(node, ast.ImportFrom) and node.module == "tools.core.text"
         for name in node.names
     ]
 

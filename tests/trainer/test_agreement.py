@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer import checkpoint, resume
-from trainer.run_files import runs_in
+from trainer.checkpoint import checkpoint, resume
+from trainer.checkpoint.run_files import runs_in
 from trainer.train import main
 
 

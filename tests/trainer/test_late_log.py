@@ -21,10 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import eventlog
 import trainer.train
-from trainer import model
-from trainer.data import Batches
-from trainer.optim import LossScale
-from trainer.ranks import Arriving, Ranks
+from trainer.data.dataset import Batches
+from trainer.distributed.ranks import Arriving, Ranks
+from trainer.model import gpt
+from trainer.optim.optimizer import LossScale
 from trainer.train import main
 
 LATE = pytest.mark.parametrize("late", [1, 3])
@@ -70,7 +70,7 @@ def at_iteration(monkeypatch, iter_num, deed):
 
 def nan_at(monkeypatch, iter_num, times=1):
     """The losses of that iteration's first micro-batch are NaN, so many times."""
-    cross_entropy = model.F.cross_entropy
+    cross_entropy = gpt.F.cross_entropy
     train_batch, eval_batch = Batches.train, Batches.eval
     harm, left = [False], [times]
 
@@ -88,7 +88,7 @@ def nan_at(monkeypatch, iter_num, times=1):
 
     monkeypatch.setattr(Batches, "train", train)
     monkeypatch.setattr(Batches, "eval", eval)
-    monkeypatch.setattr(model.F, "cross_entropy", loss)
+    monkeypatch.setattr(gpt.F, "cross_entropy", loss)
 
 
 def slow_but(quick, cases):

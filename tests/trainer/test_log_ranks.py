@@ -10,9 +10,9 @@ import pytest
 
 import eventlog
 import trainer.training_logger
-from tests.trainer.test_parallel import signal_at_iteration
+from tests.trainer.distributed.test_parallel import signal_at_iteration
 from tools.cli import main as runs_main
-from trainer.data import Batches
+from trainer.data.dataset import Batches
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
@@ -89,7 +89,7 @@ def test_the_one_that_waited_in_vain_and_was_killed_later_is_not_the_first(
 ):
     """As where a collective never returns, and somebody ends what hangs."""
     monkeypatch.setattr(trainer.training_logger, "ALIVE_EVERY_S", 0.05)
-    monkeypatch.setattr("tools.ranks.ALIVE_S", 0.2)
+    monkeypatch.setattr("tools.commands.ranks.ALIVE_S", 0.2)
 
     def prepare(rank):
         def die(iter):

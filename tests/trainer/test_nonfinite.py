@@ -15,10 +15,11 @@ import torch
 
 import eventlog
 import trainer.train
-from trainer import checkpoint, model
-from trainer.data import Batches
-from trainer.optim import LossScale, Optimizer
-from trainer.parallel import local
+from trainer.checkpoint import checkpoint
+from trainer.data.dataset import Batches
+from trainer.distributed.parallel import local
+from trainer.model import gpt
+from trainer.optim.optimizer import LossScale, Optimizer
 from trainer.train import main
 
 BAD = 20  # the iteration of the harm; the checkpoint before it is of iteration 18
@@ -33,7 +34,7 @@ CASES = [
 
 def harm_loss(iter_num=BAD, micro_step=1, times=1):
     """In this process: that micro-batch's loss is NaN, the first `times` times."""
-    train_batch, eval_batch, cross_entropy = Batches.train, Batches.eval, model.F.cross_entropy
+    train_batch, eval_batch, cross_entropy = Batches.train, Batches.eval, gpt.F.cross_entropy
     now, left = [None], [times]
 
     def train(self, iter, micro):
@@ -51,7 +52,7 @@ def harm_loss(iter_num=BAD, micro_step=1, times=1):
         left[0] -= 1
         return value * torch.nan
 
-    Batches.train, Batches.eval, model.F.cross_entropy = train, eval, loss
+    Batches.train, Batches.eval, gpt.F.cross_entropy = train, eval, loss
 
 
 def harm_gradient(iter_num=BAD, index=3, value=torch.nan, until=None):
@@ -245,7 +246,7 @@ def harmless_after(monkeypatch):
     """The patches of this process are gone after the test."""
     for owner, name in ((Batches, "train"), (Batches, "eval"), (LossScale, "unscale_")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    monkeypatch.setattr(model.F, "cross_entropy", model.F.cross_entropy)
+    monkeypatch.setattr(gpt.F, "cross_entropy", gpt.F.cross_entropy)
 
 
 @pytest.mark.usefixtures("harmless_after")

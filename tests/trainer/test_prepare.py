@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from trainer import corpus, pieces, prepare, tokenizer
+from trainer import prepare
+from trainer.data import corpus, pieces, tokenizer
 from trainer.prepare import main
 
 

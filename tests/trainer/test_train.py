@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import checkpoint, model
-from trainer.data import Batches
+from trainer.checkpoint import checkpoint
+from trainer.data.dataset import Batches
+from trainer.model import gpt
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
@@ -291,7 +292,7 @@ def test_a_missing_input_is_refused_in_a_line(flags, tmp_path, capsys):
 
 def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only_run, monkeypatch):
     """The NaN is in the log, the checkpoint before it is the last, and it failed."""
-    cross_entropy = model.F.cross_entropy
+    cross_entropy = gpt.F.cross_entropy
 
     def nan_from_iteration_eight(*args, **more):
         loss = cross_entropy(*args, **more)
@@ -299,7 +300,7 @@ def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only
         return loss * torch.nan if calls[0] == 2 * 6 + 2 * 8 + 1 else loss
 
     calls = [0]  # two evals of 2 x 3 batches, then the 9th step of two micro-batches
-    monkeypatch.setattr(model.F, "cross_entropy", nan_from_iteration_eight)
+    monkeypatch.setattr(gpt.F, "cross_entropy", nan_from_iteration_eight)
     steps = []
     adamw_step = torch.optim.AdamW.step
 

@@ -1,1 +1,5 @@
-"""Where people look while a run goes on: the terminal, the page, the watchman."""
+"""Runs as they grow, for the terminal, the page and the guard.
+
+Begin with `following`: one journal, read on. `folders` has all runs of some folders, `curves`
+and `pyramid` their points at any zoom.
+"""

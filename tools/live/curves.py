@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tools.live.pyramid import Column, Floats, Growing, Ints, Spill
+from .pyramid import Column, Floats, Growing, Ints, Spill
 
 AxisName = Literal["iter", "tokens", "time"]
 Stretch = tuple[int, int, str]

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from tools import rows as rows_
-from tools import runs
-from tools.live.following import Following
+
+from ..core import rows as rows_
+from ..core import runs
+from .following import Following
 
 HELD_S = 5.0  # how long somebody waits for a run that is being read
 LOOK_S = 1.0  # between two looks at the folders

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 import eventlog
-from tools import runs
-from tools.live.curves import Axis, AxisName, Rows, seconds
-from tools.live.pyramid import Spill
+
+from ..core import runs
+from .curves import Axis, AxisName, Rows, seconds
+from .pyramid import Spill
 
 Table = Literal["iter", "eval", "system"]
 TABLES: tuple[Table, ...] = ("iter", "eval", "system")

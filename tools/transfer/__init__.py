@@ -1,1 +1,5 @@
-"""Runs to and from other loggers: the commands `export` and `import`, a format a file."""
+"""To and from other programs.
+
+`export` (a target a file in `targets/`), `imports` (a format a file in `sources/`), `frame`
+(pandas).
+"""

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import eventlog
-from tools import runs
-from tools.history import History, Row, Watch, load
-from tools.table import print_json, print_table
-from tools.text import print
-from tools.transfer.targets.place import Outcome
+
+from ..core import runs
+from ..core.history import History, Row, Watch, load
+from ..core.table import print_json, print_table
+from ..core.text import print
+from .targets.place import Outcome
 
 try:
     import fcntl
@@ -68,14 +69,14 @@ def export(
     """Make what the target `to` in `out` holds of a run equal to the run; what was done.
 
     Raises:
-        tools.runs.Refusal: a library is missing, or the target refuses.
+        tools.core.runs.Refusal: a library is missing, or the target refuses.
         eventlog.EventlogError, OSError: the run cannot be read, or the target not be written.
     """
     history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
     if watch is not None:
         history.watch = watch
     target: Callable[[History, Path], Outcome] = importlib.import_module(
-        f"tools.transfer.targets.{to}"
+        f".targets.{to}", __package__
     ).export
     return target(history, out)
 

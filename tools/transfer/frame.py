@@ -1,6 +1,6 @@
 """A run as pandas data frames, for notebooks.
 
-    from tools.transfer.frame import frame
+    from .frame import frame
 
     iterations = frame("out/run_20261123_032501.json")
     evals = frame("out/run_20261123_032501.json", "evals")
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 import eventlog
-from tools import rows as rows_
-from tools import runs
-from tools.history import KINDS, History, Kind, flat, load
-from tools.library import need
+
+from ..core import rows as rows_
+from ..core import runs
+from ..core.history import KINDS, History, Kind, flat, load
+from ..core.library import need
 
 if TYPE_CHECKING:
     import pandas
@@ -39,7 +40,7 @@ def frame(
     that is missing is NaN, too. Objects within a row are columns with dotted names.
 
     Raises:
-        tools.runs.Refusal: pandas is not installed; there is no such kind of rows.
+        tools.core.runs.Refusal: pandas is not installed; there is no such kind of rows.
         eventlog.EventlogError, OSError: the run cannot be read.
     """
     pandas = need("pandas")

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.progress import track
 
 import eventlog
-from tools import runs
-from tools.table import print_json, print_table
-from tools.text import print
-from tools.transfer.sources.told import USUAL, Meaning, Told
+
+from ..core import runs
+from ..core.table import print_json, print_table
+from ..core.text import print
+from .sources.told import USUAL, Meaning, Told
 
 FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")
 COLUMNS = {"run": "run", "state": "state", "events": "events", "source": "from"}
@@ -86,7 +87,7 @@ def import_runs(
     `timestamp`. `metadata.imported` names the source: files, sizes, SHA-256, format.
 
     Raises:
-        tools.runs.Refusal: no format fits, a library is missing, or there is nothing in it.
+        tools.core.runs.Refusal: no format fits, a library is missing, or there is nothing in it.
         eventlog.EventlogError, OSError: it cannot be read, or `out` not be written.
     """
     if not path.exists():
@@ -129,7 +130,7 @@ def detect(path: Path) -> str:
     """The format that `path` looks like.
 
     Raises:
-        tools.runs.Refusal: none, or several.
+        tools.core.runs.Refusal: none, or several.
     """
     fitting = [format for format in FORMATS if _fits(format, path)]
     if len(fitting) == 1:
@@ -139,7 +140,7 @@ def detect(path: Path) -> str:
 
 
 def _source(format: str) -> ModuleType:
-    return importlib.import_module(f"tools.transfer.sources.{format}")
+    return importlib.import_module(f".sources.{format}", __package__)
 
 
 def _keep(told: Told, format: str, meaning: Meaning, out: Path) -> Imported:

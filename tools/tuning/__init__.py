@@ -1,1 +1,6 @@
-"""Many runs for one answer: `tune` the command, Optuna behind it, the journal as the wire."""
+"""`runs tune`: many runs for one answer.
+
+Begin with `tune`, the command. `tuner` keeps the slots busy, `study` is what was tried, `space`
+what may be chosen, `metric` what is looked for, `trial` one run, `slots` cores and GPUs,
+`template` commands, `sweep` a study as a picture.
+"""

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from tools.runs import Refusal
+from ..core.runs import Refusal
 
 SECONDS = 20  # for a driver to answer that is just waking up
 

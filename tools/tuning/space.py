@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.runs import Refusal
+from ..core.runs import Refusal
 
 Number = int | float
 Value = bool | int | float | str

@@ -29,9 +29,10 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 import eventlog
-from tools.runs import STUDY, Refusal
-from tools.tuning.metric import Metric
-from tools.tuning.space import Parameter, Point, Space
+
+from ..core.runs import STUDY, Refusal
+from .metric import Metric
+from .space import Parameter, Point, Space
 
 State = Literal["running", "complete", "pruned", "failed"]
 SAMPLERS = ("tpe", "random", "grid")

@@ -13,10 +13,10 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tools.pictures.figure import FACTS_SIZE, HEAD_IN, MARGIN_IN, TITLE_SIZE, Picture
-from tools.pictures.look import LOOKS, Look, clean, count, fit, set_log
-from tools.tuning.space import Parameter, said
-from tools.tuning.study import Result, Study
+from ..plot.figure import FACTS_SIZE, HEAD_IN, MARGIN_IN, TITLE_SIZE, Picture
+from ..plot.theme import LOOKS, Look, clean, count, fit, set_log
+from .space import Parameter, said
+from .study import Result, Study
 
 PANEL_IN = 2.9
 N_ACROSS = 4

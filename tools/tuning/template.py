@@ -15,8 +15,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from tools.runs import Refusal
-from tools.tuning.space import Point, said
+from ..core.runs import Refusal
+from .space import Point, said
 
 TRAINER = "trainer/train.py"
 _PLACES = ("args", "out_dir", "study", "trial")

@@ -24,7 +24,8 @@ from typing import Any, Literal, TypeGuard
 import psutil
 
 import eventlog
-from tools.tuning.space import Point
+
+from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
 """Why a trial was ended from outside: it was worse than others, it hung, the study stops."""

@@ -16,21 +16,21 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import eventlog
-from tools import runs
-from tools.library import need
-from tools.ls import age
-from tools.options import number, whole
-from tools.runs import Refusal
-from tools.table import cell, print_json, print_table
-from tools.text import print, printable
-from tools.tuning import slots, space
-from tools.tuning import template as templates
-from tools.tuning.metric import Metric
-from tools.tuning.template import Template, program, trainer
-from tools.tuning.tuner import Limits, Tuner
+
+from ..core import runs
+from ..core.library import need
+from ..core.options import number, whole
+from ..core.runs import Refusal
+from ..core.table import cell, print_json, print_table
+from ..core.text import age, print, printable
+from . import slots, space
+from . import template as templates
+from .metric import Metric
+from .template import Template, program, trainer
+from .tuner import Limits, Tuner
 
 if TYPE_CHECKING:
-    from tools.tuning.study import Result, Study
+    from .study import Result, Study
 
 ROWS_LIVE = 20
 _MASK = "***"  # in place of a credential that a journal was given
@@ -106,7 +106,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _tune(arguments: argparse.Namespace) -> int:
     need("psutil")
     need("optuna")
-    from tools.tuning import study as studies
+    from . import study as studies
 
     before = studies.config_of(arguments.folder)
     if before is None:
@@ -149,7 +149,7 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     Raises:
         Refusal: it is not right.
     """
-    from tools.tuning.study import Plan
+    from .study import Plan
 
     known = before or {}
     if arguments.param or arguments.space is not None:
@@ -333,8 +333,8 @@ def _say_end(tuner: Tuner, best: "Result | None") -> None:
 def _draw(study: "Study", path: Path) -> bool:
     """A picture of the study; whether it could be made."""
     try:
-        from tools.pictures import figure
-        from tools.tuning import sweep
+        from ..plot import figure
+        from . import sweep
     except ImportError as error:
         print(f"no picture: that needs {error.name}: pip install matplotlib", file=sys.stderr)
         return False

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import eventlog
-from tools.table import cell, one_line
-from tools.text import print
-from tools.tuning import slots, space
-from tools.tuning.template import Template, program
+
+from ..core.table import cell, one_line
+from ..core.text import print
+from . import slots, space
+from .template import Template, program
 
 if TYPE_CHECKING:
-    from tools.tuning.study import Result, Study
-    from tools.tuning.trial import Trial
+    from .study import Result, Study
+    from .trial import Trial
 
 LOOK_S = 0.2  # between two looks at the trials; each is a few calls of stat
 VARIABLE = "EVENTLOG_METADATA"
@@ -224,7 +225,7 @@ class Tuner:
             self.stop(f"the {timeout_s:g} s of --timeout are over")
 
     def _trial(self, result: "Result", slot: int) -> "Trial":
-        from tools.tuning.trial import Trial
+        from .trial import Trial
 
         folder = self.study.folder_of(result.number)
         return Trial(result.number, result.params, folder, min(slot, len(self._slots) - 1))

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import eventlog
-from tools.history import restored
-from tools.runs import Refusal
-from tools.transfer.sources.told import Event, Meaning, Told, read_all, whole
+
+from ...core.history import restored
+from ...core.runs import Refusal
+from .told import Event, Meaning, Told, read_all, whole
 
 _OURS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.runs import Refusal
-from tools.transfer.sources.told import Meaning, Metrics, Told, number, read_all, whole
+from ...core.runs import Refusal
+from .told import Meaning, Metrics, Told, number, read_all, whole
 
 FILE = "trainer_state.json"
 SETTINGS = (

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.runs import Refusal
-from tools.transfer.sources.plain_yaml import plain_yaml
-from tools.transfer.sources.told import Meaning, Metrics, Told, read_all, read_lines, whole
+from ...core.runs import Refusal
+from .plain_yaml import plain_yaml
+from .told import Meaning, Metrics, Told, read_all, read_lines, whole
 
 FILE, SETTINGS = "metrics.csv", "hparams.yaml"
 SETTINGS_MAX = 1 << 20  # bytes of settings

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.transfer.sources.told import Event, Meaning, Told, read_lines
+from .told import Event, Meaning, Told, read_lines
 
 LITERAL_MAX = 1_000  # characters of a setting that is read as a Python value
 _N = r"(-?(?:\d+\.\d+|nan|inf))"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.library import need
-from tools.transfer.sources.told import Meaning, Metrics, Told, iso
+from ...core.library import need
+from .told import Meaning, Metrics, Told, iso
 
 SIGN = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum

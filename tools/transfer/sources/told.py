@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tools.runs import Refusal
+from ...core.names import LOSSES, VAL_LOSSES
+from ...core.runs import Refusal
 
 FILE_MAX = 256 << 20  # bytes of a file that is read as a whole: as Python objects 10 times that
 LINE_MAX = 1 << 20
@@ -44,14 +45,6 @@ class Meaning:
 
 USUAL = Meaning()
 
-LOSSES = (
-    "train/iter_loss", "loss", "train_loss_step", "train/loss_step", "Loss/train", "train/loss",
-    "train_loss", "loss/train", "training_loss", "train/loss_epoch", "train_loss_epoch",
-)  # fmt: skip
-VAL_LOSSES = (
-    "val/loss", "val_loss", "Loss/val", "eval/loss", "eval_loss", "loss/val", "valid_loss",
-    "validation_loss", "val_loss_epoch", "val/loss_epoch", "Loss/validation", "Loss/test",
-)  # fmt: skip
 EVAL_TRAIN_LOSSES = ("train/loss", "eval/train_loss", "Loss/train_eval")
 FIELDS = {
     "MFU": "mfu", "learning_rate": "lr", "train/learning_rate": "lr", "train/lr": "lr",

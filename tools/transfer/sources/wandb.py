@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.library import need
-from tools.runs import Refusal
-from tools.transfer.sources.told import STEPS, Meaning, Metrics, Told, number, whole
+from ...core.library import need
+from ...core.runs import Refusal
+from .told import STEPS, Meaning, Metrics, Told, number, whole
 
 SUFFIX = ".wandb"
 _OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.history import KINDS, History, Kind
-from tools.transfer.targets.place import Outcome, folder, replace, worst
+from ...core.history import KINDS, History, Kind
+from .place import Outcome, folder, replace, worst
 
 
 def export(history: History, out: Path) -> Outcome:

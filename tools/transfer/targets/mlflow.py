@@ -18,9 +18,9 @@ from typing import Any
 
 import orjson
 
-from tools.history import History, seconds
-from tools.library import need
-from tools.transfer.targets.place import Outcome, State
+from ...core.history import History, seconds
+from ...core.library import need
+from .place import Outcome, State
 
 EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from tools.history import KINDS, History, Kind, Row
-from tools.library import need
-from tools.transfer.targets.place import Outcome, State, folder, replace, worst
+from ...core.history import KINDS, History, Kind, Row
+from ...core.library import need
+from .place import Outcome, State, folder, replace, worst
 
 ROWS_A_GROUP = 100_000
 

@@ -10,7 +10,8 @@ from typing import Literal
 import orjson
 
 import eventlog
-from tools.history import History
+
+from ...core.history import History
 
 ABOUT = "run.json"
 BLOCK_BYTES = 1 << 20

@@ -16,9 +16,9 @@ from typing import Any
 
 import orjson
 
-from tools.history import History, Names, seconds
-from tools.library import need
-from tools.transfer.targets.place import Outcome, folder, grow
+from ...core.history import History, Names, seconds
+from ...core.library import need
+from .place import Outcome, folder, grow
 
 TAGS: Names = {
     ("iterations", "loss"): "Loss/train",

@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.history import History, Point
-from tools.library import need
-from tools.runs import Refusal
-from tools.transfer.targets.place import Outcome, State
+from ...core.history import History, Point
+from ...core.library import need
+from ...core.runs import Refusal
+from .place import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000

@@ -22,11 +22,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.history import History, seconds
-from tools.library import need
-from tools.runs import Refusal
-from tools.transfer.sources.wandb import records
-from tools.transfer.targets.place import Outcome, State
+from ...core.history import History, seconds
+from ...core.library import need
+from ...core.runs import Refusal
+from ..sources.wandb import records
+from .place import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"

@@ -1,0 +1,246 @@
+"""Journal -> run JSON: scan, fold, replace atomically. Once, or beside a live writer.
+
+A compaction is a function of the journal's bytes and of whether somebody is writing it:
+twice gives the same bytes. It never changes what the journal holds; of one that nobody writes the
+space that a killed session reserved behind its end is given back. Several at once are harmless:
+each replaces the whole file, then looks again whether the journal moved on meanwhile, so
+the last one to write has seen all there is.
+"""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from eventlog.blocks import open_to_read, read_chunks
+from eventlog.disk import DISK, Disk, atomic_write, is_locked
+from eventlog.errors import EventlogError
+from eventlog.fold.document import Run
+from eventlog.fold.load import Folding, PathLike
+from eventlog.read.evidence import n_not_here, name_before_loss, said_by
+from eventlog.read.ranks import RANK_SUFFIX
+from eventlog.write.journal import say
+from eventlog.write.reserve import release
+
+SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
+SHARE_FOR_READING = 0.012  # of that; what it leaves, and the rest, is for writing
+POLL_S = 0.2
+READ_BYTES = 2 << 20  # 12,000 iterations, 27 ms
+GROWTH = 1.1  # of the cost of writing the run JSON, from one time to the next
+LOCK_OUTLIVES_S = 5.0  # the kernel closes a dying writer's files one by one: pipe first, lock later
+
+
+def run_path(journal: Path) -> Path:
+    """The run JSON that belongs to a journal."""
+    return journal.with_suffix(".json")
+
+
+def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
+    """Write the run JSON of `journal` as it is now; the run.
+
+    Raises:
+        UnreadableRun: not one whole record; no JSON is written.
+        NewerFormat: the journal was written by a later format; the old JSON stands.
+        OSError: it cannot be read, or the disk refused; the old JSON stands.
+    """
+    return write_run(Folding(Path(journal)), disk=disk)
+
+
+def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = DISK) -> Run:
+    """Read on in a journal and write its run JSON; as `compact`."""
+    if folding.path.suffix == RANK_SUFFIX:  # its run JSON would pass for a run
+        raise EventlogError(
+            f"{folding.path}: is a rank's journal and has no run JSON; see: runs ranks"
+        )
+    if run_path(folding.path) == folding.path:
+        raise EventlogError(
+            f"{folding.path}: its run JSON would replace it; a journal's name ends in .jsonl"
+        )
+    while True:
+        alive = folding.read()
+        run = _write(folding, alive=alive, with_superseded=with_superseded, disk=disk)
+        if not _moved_on(folding, was_alive=alive):
+            break
+    if not alive:
+        own = folding.fold.sessions  # and no annotator's, who writes without a lock
+        release(folding.path, folding.reader.segments_of(own), disk=disk)
+    return run
+
+
+def _write(folding: Folding, *, alive: bool, with_superseded: bool, disk: Disk) -> Run:
+    """Write the run JSON of what was read so far."""
+    run = folding.run(alive=alive, with_superseded=with_superseded)
+    _sync_journal(folding.reader.files, disk)
+    _keep_a_richer_one(folding, disk)
+    document = run.to_json()
+    atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
+    return run
+
+
+def _keep_a_richer_one(folding: Folding, disk: Disk) -> None:
+    """Keep the run JSON that is to be replaced, if its journal has lost what it was made of.
+
+    It is looked at for the first time, and where the journal has fewer records than before.
+    """
+    reader, path = folding.reader, run_path(folding.path)
+    n_before, folding.n_written = folding.n_written, reader.ledger.n_records
+    if 0 <= n_before <= folding.n_written:
+        return
+    n_lost = n_not_here(said_by(path), reader.ledger, reader.others)
+    if n_lost:
+        kept = name_before_loss(path)
+        atomic_write(kept, partial(_write_all, read_chunks(path)), disk=disk)
+        say(
+            f"{path}: its journal has lost {n_lost:,} records that it was made of; "
+            f"as it was it is kept in {kept}"
+        )
+
+
+def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
+    """The run JSON must not survive a power loss that its journal did not.
+
+    Else the next compaction would replace what survived by less.
+    """
+    for k, path in enumerate(files):
+        try:
+            fd = open_to_read(path)
+        except OSError:
+            if k == 0:  # the journal itself; a segment may have been moved since it was read
+                raise
+            continue
+        try:
+            disk.sync_data(fd)
+        finally:
+            os.close(fd)
+
+
+def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
+    file.writelines(pieces)
+
+
+def _moved_on(folding: Folding, *, was_alive: bool) -> bool:
+    """Whether what was written is old already.
+
+    A writer has taken up a journal that had been read to its end, or a note came; or the
+    writer has left, and its follower's last word may have been overwritten by ours.
+    """
+    is_alive = folding.is_alive()
+    return is_alive != was_alive or (not is_alive and folding.reader.is_behind)
+
+
+def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) -> Run:
+    """Compact `journal` every `every` iterations until `until` ends; then once more.
+
+    `until` is a pipe whose other end only the writer holds: however the writer dies, the
+    kernel closes it. Reading costs more the more is written, and writing the more there is of
+    the history. Both are done when CPU time for them has been saved up, so that all of them
+    together stay within SHARE_OF_A_CORE; only the last fold does not wait.
+    """
+    file = _Followed(journal)
+    try:
+        return _follow(file, journal, every, until, disk)
+    finally:
+        file.close()
+
+
+def _follow(file: "_Followed", journal: Path, every: int, until: IO[bytes], disk: Disk) -> Run:
+    folding = Folding(journal)
+    all_of_it, reading = _Budget(SHARE_OF_A_CORE), _Budget(SHARE_FOR_READING)
+    folded, cost_s, wait_s = -1, 0.0, POLL_S
+    while not _ended(until, wait_s):
+        if (path := file.path()) != folding.path:
+            folding, folded = Folding(path), -1
+        with contextlib.suppress(OSError):  # a full disk may have room the next time
+            with reading.spending(), all_of_it.spending():
+                folding.read_on(to_the_end=False, most_bytes=READ_BYTES)
+            due = max(folding.fold.position, 0) // every
+            # The first fold comes at once: a run is visible from its start.
+            if due != folded and (folded < 0 or all_of_it.left_s >= cost_s * GROWTH):
+                before_s = all_of_it.spent_s
+                with all_of_it.spending():
+                    _write_beside_writer(folding, disk)
+                folded, cost_s = due, all_of_it.spent_s - before_s
+        wait_s = max(POLL_S, -reading.left_s / SHARE_FOR_READING)
+    if (path := file.path()) != folding.path:
+        folding = Folding(path)
+    give_up = time.monotonic() + LOCK_OUTLIVES_S
+    while is_locked(path) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    return write_run(folding, disk=disk)
+
+
+class _Followed:
+    """A journal that may be moved, or deleted and written again, while it is followed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._open()
+
+    def path(self) -> Path:
+        """Where it is now; where it was, if that cannot be known."""
+        with contextlib.suppress(OSError):
+            if self._fd >= 0 and os.fstat(self._fd).st_nlink:
+                if not _is_same(self._fd, self._path):
+                    moved = Path(os.readlink(f"/proc/self/fd/{self._fd}"))
+                    self._path = moved if _is_same(self._fd, moved) else self._path
+                return self._path
+        self._open()
+        return self._path
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> None:
+        self.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._fd = open_to_read(self._path)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
+
+
+class _Budget:
+    """How much of the CPU time that a share of a core amounts to was not used so far."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._begun = time.monotonic()
+        self.spent_s = 0.0
+
+    @property
+    def left_s(self) -> float:
+        """Negative where more was used."""
+        return (time.monotonic() - self._begun) * self._share - self.spent_s
+
+    @contextlib.contextmanager
+    def spending(self) -> Iterator[None]:
+        """Count what this thread does within."""
+        begun_s = time.thread_time()
+        try:
+            yield
+        finally:
+            self.spent_s += time.thread_time() - begun_s
+
+
+def _write_beside_writer(folding: Folding, disk: Disk) -> None:
+    """Write the run JSON of what was read so far; of all there is, if the writer has left."""
+    if folding.is_alive():
+        _write(folding, alive=True, with_superseded=False, disk=disk)
+    if not folding.is_alive():
+        write_run(folding, disk=disk)
+
+
+def _ended(pipe: IO[bytes], timeout_s: float) -> bool:
+    ready, _, _ = select.select([pipe], [], [], timeout_s)
+    return bool(ready) and not os.read(pipe.fileno(), 1024)

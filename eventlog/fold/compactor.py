@@ -1,0 +1,164 @@
+"""The process that keeps the run JSON beside a writer, and outlives it by one fold."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import IO
+
+from eventlog.disk import DISK
+from eventlog.fold.compaction import compact, follow
+from eventlog.interruption import is_interruption
+from eventlog.write.journal import say
+
+PATIENCE_S = 60.0
+SAY_AFTER_S = 3.0  # of a wait, that there is one
+_NEVER_CLOSED: list[IO[bytes]] = []
+
+
+class Compactor:
+    """The process that folds a journal beside its writer; a thread where none can start."""
+
+    def __init__(self, journal: Path, every: int) -> None:
+        self._journal, self._every = journal, every
+        self._pid = os.getpid()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._until: IO[bytes] | None = None
+        self._identity = (0, 0)
+        try:
+            self._process = start_follower(journal, every=every)
+            assert self._process.stdin is not None
+            self._until = self._process.stdin
+            self._identity = DISK.identity(self._until.fileno())
+        except OSError as error:
+            self._start_thread(error)
+        _LIVE.add(self)
+
+    def _start_thread(self, refusal: OSError) -> None:
+        """Fold in this process, or where it takes no thread or no pipe at the end only."""
+        try:
+            self._thread, self._until = _start_thread(self._journal, self._every)
+            self._identity = DISK.identity(self._until.fileno())
+            say(f"the compactor process could not start ({refusal}); folding in this process")
+        except (OSError, RuntimeError) as error:
+            if is_interruption(error):
+                raise
+            self._until = None
+            say(f"the compactor could not start ({error}); the run JSON is written at the end")
+
+    def finish(self, journal: Path) -> None:
+        """Let it fold for the last time and wait; if it did not, fold here.
+
+        `journal`: where it is by now; it may have been moved.
+
+        Raises:
+            OSError: the run JSON could not be written.
+        """
+        if os.getpid() != self._pid:
+            return
+        _LIVE.discard(self)
+        is_told = self._let_go()  # else it took a closed pipe for our end, and left before it
+        has_ended = self._has_ended(SAY_AFTER_S)
+        who = f"the compactor (process {self._process.pid})" if self._process else "the compactor"
+        if not has_ended:
+            say(f"{journal}: closed; waits for {who}, {PATIENCE_S:.0f} s at most")
+            has_ended = self._has_ended(PATIENCE_S - SAY_AFTER_S)
+        if not has_ended:
+            say(f"{journal}: {who} has not ended; the run JSON is written without it")
+        if not (has_ended and is_told and self._process and self._process.returncode == 0):
+            compact(journal)
+
+    def _has_ended(self, timeout_s: float) -> bool:
+        """Whether it ends within the time."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+            return self._process.returncode is not None
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
+        return True
+
+    def let_go_in_child(self) -> None:
+        """A forked data loader must not keep the pipe open after the writer died."""
+        self._let_go()
+
+    def _let_go(self) -> bool:
+        """Close the pipe; but not a file of the program's that has got its number: then False."""
+        until = self._until
+        if until is None:
+            return False
+        with contextlib.suppress(OSError):
+            if DISK.identity(until.fileno()) == self._identity:
+                until.close()
+                return True
+        _NEVER_CLOSED.append(until)
+        return False
+
+
+def _start_thread(journal: Path, every: int) -> tuple[threading.Thread, IO[bytes]]:
+    """A thread that runs `follow` until the returned pipe closes."""
+    read_end, write_end = os.pipe()
+
+    def run() -> None:
+        with os.fdopen(read_end, "rb", buffering=0) as until, contextlib.suppress(OSError):
+            follow(journal, every=every, until=until)
+
+    thread = threading.Thread(target=run, name="journal-compactor", daemon=True)
+    try:
+        thread.start()
+    except BaseException:
+        os.close(read_end)
+        os.close(write_end)
+        raise
+    return thread, os.fdopen(write_end, "wb", buffering=0)
+
+
+def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
+    """A process of its own that runs `follow`, and ends when the returned pipe closes.
+
+    In its own session: neither Ctrl-C nor a killed process group takes it along, and it
+    outlives its parent by one fold.
+
+    Raises:
+        OSError: no such process could be started.
+    """
+    # -P and PYTHONPATH: neither a user's `json.py` in the working folder nor a trainer that
+    # found eventlog through sys.path alone shall keep the compactor from starting.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "eventlog",
+        "compact",
+        "--follow",
+        "--every",
+        str(every),
+        str(journal),
+    ]
+    here = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+
+_LIVE: "weakref.WeakSet[Compactor]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for compactor in list(_LIVE):
+        compactor.let_go_in_child()
+    _LIVE.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

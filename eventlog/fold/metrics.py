@@ -1,0 +1,236 @@
+"""Numbers that a run logs under names of its own: one row for each step, with all that was logged.
+
+Several events of a step make one row, in which the latest value of a name counts. The first event
+of a session supersedes the rows of its step and of later ones that other sessions logged; within a
+session an earlier step adds to the row of that step. Time does not grow with the rows.
+"""
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from eventlog.fold.document import Row, Rows
+from eventlog.fold.step_rows import StepRows
+from eventlog.format.json_rows import encode_row
+
+_MISSING = object()
+_LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
+
+NAMES_MAX = 1000
+"""So many names have figures: a run that invents a name a step must not burst its summary."""
+
+
+def step_of(fields: Row) -> int | None:
+    """The step of a `metrics` event; an importer calls it `iter`. None: it has none."""
+    for key in ("step", "iter"):
+        step = fields.get(key)
+        if type(step) is int and -(1 << 63) <= step < 1 << 63:
+            return step
+    return None
+
+
+class Metrics:
+    """The rows so far, ascending by `step`, and what was `taken_back`."""
+
+    def __init__(self) -> None:
+        self.taken_back: list[bytes] = []
+        self._stored = StepRows()
+        self._open: dict[int, OpenRow] = {}  # rows that are not encoded each time they grow
+        self._changed: set[int] = set()  # those of them that are newer than what is stored
+        self._latest: int | None = None  # the step of the latest event
+        self._sessions: set[str] = set()
+        self._figures: dict[str, Row] = {}
+        self._is_stale = False
+        self._was_stale = False
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def rows(self) -> Rows:
+        """As they are now; what is added later is not in them."""
+        self._store()
+        return Rows(self._stored.rows())
+
+    def take(self, session: str, step: int, fields: Row) -> None:
+        """Add what session `session` logged of `step`."""
+        if session not in self._sessions:
+            self._sessions.add(session)
+            self.take_back(step)
+        own = "step" if type(fields.get("step")) is int else "iter"
+        values = {k: v for k, v in fields.items() if k != own}
+        goes_on = self._stored.goes_on(step)
+        if self._was_stale and not goes_on and len(self._stored):
+            self._is_stale = self._is_stale or step < self._stored.last_step
+        row = None if goes_on else self._opened(step)
+        if step != self._latest:
+            self._leave()
+            self._latest = step
+        if row is None:
+            self._stored.put(step, encode_row({"step": step} | values))
+        else:
+            self._is_stale = self._is_stale or not row.values.keys().isdisjoint(values)
+            row.merge(values)
+            self._changed.add(step)
+        if not self._is_stale:
+            self._measure(step, values)
+
+    def _opened(self, step: int) -> "OpenRow | None":
+        row = self._open.get(step)
+        stored = self._stored.get(step) if row is None else None
+        if stored is not None:
+            row = OpenRow(orjson.loads(stored), is_returned_to=step != self._latest)
+            self._open[step] = row
+        return row
+
+    def _leave(self) -> None:
+        """Encode the latest row, and keep only its bytes, as another step has its turn.
+
+        Not a large one that was returned to: names logged one by one, each for all steps, would
+        parse and encode all of every row for each of them.
+        """
+        if self._latest is None:
+            return
+        row = self._open.get(self._latest)
+        if row is None or (row.is_returned_to and len(row.values) > _LARGE):
+            return
+        self._store_one(self._latest)
+        del self._open[self._latest]
+
+    def _store_one(self, step: int) -> None:
+        if step in self._changed:
+            self._changed.remove(step)
+            self._stored.put(step, encode_row(self._open[step].values))
+
+    def _store(self) -> None:
+        for step in [*self._changed]:
+            self._store_one(step)
+
+    def goes_on(self, step: int) -> bool:
+        """Whether there are rows, all of them before `step`."""
+        return self._stored.goes_on(step)
+
+    def take_many(
+        self, steps: "array[int]", rows: bytes, columns: Mapping[str, Sequence[Any]]
+    ) -> None:
+        """Add what the session that logged the latest row has logged of later steps, ascending.
+
+        Args:
+            rows: as they stand in the run JSON, a line each.
+            columns: what each of them has under a name, the same names as in that row.
+        """
+        self._leave()
+        self._latest = None
+        self._stored.extend(steps, rows.split(b"\n"))
+        for name, values in columns.items():
+            figures = self._figures.get(name)
+            if figures is None:
+                continue  # one name too many
+            figures["last"], figures["step"] = values[-1], steps[-1]
+            if type(values[-1]) in (int, float):
+                latest_first = values[::-1]
+                figures["min"] = min([*latest_first, figures.get("min", values[0])])
+                figures["max"] = max([*latest_first, figures.get("max", values[0])])
+
+    def take_back(self, from_step: int) -> None:
+        """Remove the rows of `from_step` and later."""
+        if not len(self._stored) or from_step > self._stored.last_step:
+            return
+        removed = self._stored.cut(from_step)
+        for step, stored in removed:
+            row = self._open.pop(step, None)
+            is_newer = row is not None and step in self._changed
+            self.taken_back.append(encode_row(row.values) if row and is_newer else stored)
+            self._changed.discard(step)
+        self._is_stale = True
+
+    def figures(self) -> Row:
+        """How many rows there are, the last step, and by name its last, least, greatest value."""
+        self._store()
+        if self._is_stale:
+            self._figures, self._is_stale, self._was_stale = {}, False, True
+            for step, row in self._stored.items():
+                self._measure(step, {k: v for k, v in orjson.loads(row).items() if k != "step"})
+        names = {name: dict(figures) for name, figures in self._figures.items()}
+        return {"rows": len(self._stored), "last_step": self._stored.last_step, "names": names}
+
+    def _measure(self, step: int, values: Row) -> None:
+        named = values.get("nonfinite")
+        nonfinite = named if isinstance(named, dict) else {}
+        for name, value in values.items():
+            if name == "nonfinite" and value is nonfinite:
+                continue
+            figures = self._figures.get(name)
+            if figures is None:
+                if len(self._figures) >= NAMES_MAX:
+                    continue
+                figures = self._figures[name] = {"last": None, "step": step}
+            if step >= figures["step"]:
+                figures["last"], figures["step"] = value, step
+                figures.pop("nonfinite", None)
+                if name in nonfinite:
+                    figures["nonfinite"] = {"last": nonfinite[name]}
+            if type(value) in (int, float) and math.isfinite(value):
+                figures["min"] = min(value, figures.get("min", value))
+                figures["max"] = max(value, figures.get("max", value))
+
+
+class OpenRow:
+    """A row that grows: merging an event takes as long as the event, however long the row is."""
+
+    __slots__ = ("_nested", "is_returned_to", "values")
+
+    def __init__(self, values: Row, *, is_returned_to: bool = False) -> None:
+        self.values = values
+        self.is_returned_to = is_returned_to
+        """Whether other steps had their turn in between."""
+        self._nested: list[str] = []  # paths in `nonfinite` with a dot in them, sorted
+        self._own_nonfinite()
+
+    def merge(self, values: Row) -> None:
+        """Add values; what was not finite before and is logged anew is forgotten."""
+        known, given = self.values.get("nonfinite"), values.get("nonfinite")
+        self.values |= values
+        if not isinstance(known, dict):
+            if "nonfinite" in values:
+                self._own_nonfinite()
+            return
+        for name in values:
+            self._forget(known, name)
+        if isinstance(given, dict):
+            known |= given
+            for path in given:
+                self._note_nested(path)
+        if known:
+            self.values["nonfinite"] = known
+        else:
+            del self.values["nonfinite"]
+
+    def _own_nonfinite(self) -> None:
+        """Have a copy of the event's `nonfinite`, as it will grow."""
+        given = self.values.get("nonfinite")
+        if isinstance(given, dict):
+            self.values["nonfinite"] = dict(given)
+            self._nested = sorted(path for path in given if "." in path)
+
+    def _forget(self, nonfinite: Row, name: str) -> None:
+        """Remove from `nonfinite` what it says of `name`, and of what is inside of it."""
+        nested = self._nested
+        if nonfinite.pop(name, _MISSING) is not _MISSING and "." in name:
+            del nested[bisect_left(nested, name)]
+        if nested:
+            inside = f"{name}."
+            at = end = bisect_left(nested, inside)
+            while end < len(nested) and nested[end].startswith(inside):
+                nonfinite.pop(nested[end])
+                end += 1
+            del nested[at:end]
+
+    def _note_nested(self, path: str) -> None:
+        if "." in path:
+            at = bisect_left(self._nested, path)
+            if self._nested[at : at + 1] != [path]:
+                self._nested.insert(at, path)

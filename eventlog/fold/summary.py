@@ -1,0 +1,44 @@
+"""The figures of a run, from its columns: computed here and nowhere else."""
+
+import math
+from array import array
+from typing import Any
+
+from eventlog.fold.column import Column
+
+
+def summarize(
+    iters: "array[int] | list[Any]",
+    losses: "array[float] | list[float]",
+    times_ms: Column,
+    mfus: Column,
+    val_losses: list[Any],
+    n_checkpoints: int,
+) -> dict[str, Any]:
+    """The summary of a run given as columns; a missing or non-finite figure is NaN there.
+
+    `final_train_loss` is the last finite loss, `avg_time_ms` the plain mean over all
+    iterations, `avg_mfu` the mean where MFU is known (above the floor of 0 of its column),
+    `best_val_loss` the true minimum. A figure that nothing was measured for is None.
+    """
+    known_val = [v for v in map(number, val_losses) if math.isfinite(v)]
+    return {
+        "total_iterations": len(iters),
+        "final_iter": iters[-1] if len(iters) else None,
+        "final_train_loss": next((x for x in reversed(losses) if math.isfinite(x)), None),
+        "best_val_loss": min(known_val, default=None),
+        "avg_time_ms": times_ms.mean(),
+        "avg_mfu": mfus.mean(),
+        "total_eval_steps": len(val_losses),
+        "total_checkpoints": n_checkpoints,
+    }
+
+
+def number(value: Any) -> float:
+    """A figure as a float; NaN where there is none."""
+    if type(value) is float:
+        return value
+    try:
+        return float(value) if type(value) is int else math.nan
+    except OverflowError:  # an integer of three hundred digits
+        return math.nan

@@ -1,0 +1,53 @@
+"""Accelerate: a journal as one of its trackers.
+
+    accelerator = Accelerator(log_with=JournalTracker("mine", dir="out", resume="allow"))
+    accelerator.init_trackers("project", config)
+
+What is logged of a step again, after `load_state`, replaces what was logged of it before.
+"""
+
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, on_main_process
+
+import eventlog
+from eventlog.integrations._guarded import guarded
+
+
+class JournalTracker(GeneralTracker):
+    """Logs on the main process. `settings` are `eventlog.init`'s."""
+
+    name = "runjournal"
+    requires_logging_directory = False
+    main_process_only = True
+
+    def __init__(self, run_name: str = "accelerate", **settings: Any) -> None:
+        super().__init__()
+        self.run: eventlog.ActiveRun | None = None
+        self._asked: dict[str, Any] = {"name": run_name, "reinit": "create_new"} | settings
+
+    @on_main_process
+    def start(self) -> None:
+        self.run = eventlog.init(**self._asked)
+
+    @property
+    def tracker(self) -> eventlog.ActiveRun | None:
+        return self.run
+
+    @on_main_process
+    @guarded
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.config.update(values)
+
+    @on_main_process
+    @guarded
+    def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
+        if self.run is not None:
+            self.run.log(values, step=step)
+
+    @on_main_process
+    @guarded
+    def finish(self) -> None:
+        if self.run is not None:
+            self.run.finish()

@@ -1,0 +1,95 @@
+"""Lightning's loggers: a journal as one of them.
+
+    Trainer(logger=JournalLogger("out", name="mine", resume="allow"))
+
+With `resume` a `fit(ckpt_path=...)` goes on in the journal of the run that was killed: the
+steps that it takes again replace the earlier ones.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+import eventlog
+from eventlog.integrations._guarded import guarded
+
+
+class JournalLogger(Logger):
+    """Logs on rank 0, by the step that Lightning says. `settings` are `eventlog.init`'s."""
+
+    def __init__(self, dir: str | Path = "out", name: str = "lightning", **settings: Any) -> None:
+        super().__init__()
+        self._asked: dict[str, Any] = {"dir": dir, "name": name, "reinit": "create_new"} | settings
+        self._run: eventlog.ActiveRun | None = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> eventlog.ActiveRun:
+        """The run; it begins when it is first asked for."""
+        if self._run is None:
+            self._run = eventlog.init(**self._asked)
+            again = {"id": self._run.id, "resume": "must"}  # if it fails and somebody fits on
+            self._asked = {k: v for k, v in self._asked.items() if k != "rewind_to"} | again
+        return self._run
+
+    @property
+    def name(self) -> str:
+        return str(self._asked["name"])
+
+    @property
+    def version(self) -> str:
+        return str(self.experiment.id)
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._asked["dir"])
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        _log(self.experiment, metrics, step)  # it may refuse to begin; after that nothing raises
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        _update(self.experiment, params)
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        path = getattr(checkpoint_callback, "_last_checkpoint_saved", "")
+        step = getattr(checkpoint_callback, "_last_global_step_saved", 0)
+        if path:
+            _log_checkpoint(self.experiment, step, path)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """A failed fit ends the run; after a good one a test may follow, and the program's end."""
+        if status != "success" and self._run is not None:
+            run, self._run = self._run, None
+            _fail(run)
+
+
+@guarded
+def _log(run: eventlog.ActiveRun, metrics: Mapping[str, float], step: int | None) -> None:
+    run.log(metrics, step=step)
+
+
+@guarded
+def _update(run: eventlog.ActiveRun, params: Any) -> None:
+    run.config.update(params)
+
+
+@guarded
+def _log_checkpoint(run: eventlog.ActiveRun, step: int, path: str) -> None:
+    run.log_checkpoint(step, path)
+
+
+@guarded
+def _fail(run: eventlog.ActiveRun) -> None:
+    run.finish(exit_code=1)

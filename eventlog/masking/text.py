@@ -1,0 +1,104 @@
+"""Credentials in a text that says their names: `password: hunter2`, `--api-key abc`, headers.
+
+masked_named("HF_TOKEN=abc python t.py --api-key k", Masking())
+'HF_TOKEN=*** python t.py --api-key ***'
+"""
+
+import re
+
+from eventlog.masking.names import ALWAYS, NEVER, PARTS, Masking, is_credential, strength
+from eventlog.masking.rules import MASK
+
+_QUOTE = r"\\{0,3}[\"'`]"
+_NAME = re.compile(
+    rf"""(?x) (?<![\w.\-]) (?:
+      (?P<name> (?:(?i:access|account|api|auth|private|refresh|secret|session)[ ])?
+        [\w.\-]{{2,128}}+ )
+      (?P<assigned> (?:{_QUOTE})? \]? [ \t]{{0,8}} (?: => | := | [:=] ) [ \t]{{0,8}} )
+    | -{{1,2}}(?P<flag> [A-Za-z] [\w.\-]{{1,128}}+ ) (?: (?:{_QUOTE})? ,? [ \t]{{1,4}} ) (?!-)
+    )"""
+)
+_SCHEME = r"(?i:aws4-hmac-sha256|basic|bearer|token|digest|apikey|negotiate)[ \t]{1,4}"
+_QUOTED = tuple(
+    re.compile(
+        rf"(?s)[bBfFrRuU]{{0,2}}{q}(?:{_SCHEME})?(?P<value>(?:[^\\{q}]|\\.){{0,20000}}+)(?={q})"
+    )
+    for q in "\"'`"
+)
+_IN_ESCAPED_QUOTES = re.compile(
+    rf"\\{{1,3}}[\"'](?:{_SCHEME})?(?P<value>[^\"'\\]{{0,20000}}+)(?=\\)"
+)
+# A comma, a semicolon or an ampersand ends a value if something like the next one follows it.
+_BARE = re.compile(
+    rf"(?:{_SCHEME})?(?P<value>"
+    r"(?:[^\s\"'`;,&]|[;,&](?![\s\"'`]|[\w.\- ]{1,40}[=:]|$)){1,20000}+)"
+)
+_PAIR = r"[^\s=;,\"']{1,100}=[^\s;\"']{0,4096}+"
+_PAIRS = re.compile(rf"(?P<value>{_PAIR}(?:;[ ]?{_PAIR}){{0,100}}+)")
+_CLOSING = ")]},;."
+_OPENING = {")": "(", "]": "[", "}": "{"}
+_NAME_MAX = 128
+_PROSE_WORDS = (
+    "a an and are argument be but by cannot check denied does empty error expected expired failed "
+    "field flag for found from given had has have if in incorrect into invalid is it key may "
+    "missing must needed needs no not of on only option or provided rejected required set should "
+    "that the this to unknown unset use used using value was were will with wrong you your"
+)
+_PROSE = frozenset(_PROSE_WORDS.split())
+
+
+def masked_named(text: str, masking: Masking) -> str:
+    """`text` without the values that stand behind the name of a credential."""
+    if not masking.names:
+        lower = text.lower()
+        if not any(part in lower for part in PARTS):
+            return text
+    pieces: list[str] = []
+    done = at = 0
+    while found := _NAME.search(text, at):
+        at = found.end()
+        name = found["name"] or found["flag"]
+        how = strength(name, masking)
+        if how == NEVER:
+            continue
+        if name.startswith("--") and name.lower().endswith("token"):  # not a field with a word
+            how = ALWAYS
+        value = _value(text, at, name)
+        if value is None or not _is_meant(text, value, how):
+            continue
+        begin, end = value
+        pieces += text[done:begin], MASK
+        done = at = end
+    return "".join(pieces) + text[done:] if pieces else text
+
+
+def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
+    """Where the value that begins at `at` lies, without its quotes and the scheme of a header."""
+    if text.startswith("//", at):  # secret://name: to look where it ends, and then to look for a
+        return None  # name within it, would take 20,000 steps for each of `token://token://...`
+    for quoted in (*_QUOTED, _IN_ESCAPED_QUOTES):
+        if found := quoted.match(text, at):
+            return found.span("value")
+    found = _PAIRS.match(text, at) if name.lower().endswith("cookie") else None
+    found = found or _BARE.match(text, at)
+    if found is None:
+        return None
+    begin, end = found.span("value")
+    while end > begin and text[end - 1] in _CLOSING:
+        opening = _OPENING.get(text[end - 1])
+        if opening and opening in text[begin : min(end, begin + _NAME_MAX)]:  # ${NAME}
+            break
+        end -= 1
+    return (begin, end) if end > begin else None
+
+
+def _is_meant(text: str, place: tuple[int, int], how: int) -> bool:
+    """Whether a value is a credential, and no word of a sentence, no address of one."""
+    begin, end = place
+    value = text[begin:end]
+    if value.startswith("//"):  # secret://name
+        return False
+    is_bare = text[begin - 1 : begin] not in ("'", '"', "`")
+    if is_bare and text[begin - 1 : begin].isspace() and value.lower() in _PROSE:
+        return False
+    return is_credential(value, how)

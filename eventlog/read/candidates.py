@@ -1,0 +1,130 @@
+"""Files that have the name of a segment, and whose they are.
+
+A fallback folder is shared by all runs of a user, and many of them begin in the same second: a
+name alone does not say whose a segment is. Nor is everything a file that has such a name.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventlog.blocks import check_is_file, read_chunks
+from eventlog.format.record import MAX_LINE_BYTES, Record
+from eventlog.format.segment import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+from eventlog.read.scanner import Scanner
+
+_HEAD_BYTES = 4 * MAX_LINE_BYTES
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A file called like a segment of the journal, and what is known of it."""
+
+    path: Path
+    number: int
+    s: str
+    run: str
+    """Beginning of the run id, from its name; empty in old names."""
+    is_beside: bool
+    """Whether it stands in the journal's own folder."""
+    header: dict[str, Any] | None = None
+    first: Record | None = None
+    """The first whole record in it, the header apart."""
+    error: OSError | None = None
+    """Why it cannot be read."""
+
+    @property
+    def is_file(self) -> bool:
+        """False for what is certainly no segment: a directory, a FIFO, ..."""
+        return self.error is None or self.error.errno != errno.EINVAL
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of its run, if its header or the `open` event that it begins with says it."""
+        opened = self.first.fields if self.first and self.first.event == "open" else {}
+        run_id = (opened if self.header is None else self.header).get("run_id")
+        return run_id if isinstance(run_id, str) else None
+
+    def is_of_another_run(self, run_id: str | None) -> bool:
+        """Whether its name or its header says so."""
+        if run_id is None:
+            return False
+        if self.run and self.run != short_run_id(run_id):
+            return True
+        return self.header is not None and self.header.get("run_id") != run_id
+
+    def belongs_to(self, run_id: str | None) -> bool:
+        """Whether it says that it is the run's, or stands beside the journal.
+
+        If one segment of a session is, all are that are not `is_of_another_run`.
+        """
+        if self.is_of_another_run(run_id):
+            return False
+        if self.is_beside or (self.run and run_id is not None):
+            return True
+        fields = self.first.fields if self.first is not None else {}
+        return run_id is not None and run_id in (fields.get("run_id"), fields.get("annotates"))
+
+    def look(self) -> None:
+        """Read its first records, unless they are known."""
+        if self.first is not None:
+            return
+        scanner = Scanner()
+        try:
+            check_is_file(self.path)
+            n_bytes = 0
+            for chunk in read_chunks(self.path, 0, scanner.note_hole):
+                n_bytes += len(chunk)
+                records = scanner.feed(chunk)
+                if records or n_bytes > _HEAD_BYTES:
+                    break
+            else:  # its only line may have no end
+                records = scanner.finish()
+            self.first = records[0] if records else None
+            self.header, self.error = scanner.header, None
+        except OSError as error:
+            self.error = error
+
+
+def list_segments(stem: str, folder: Path, *, is_beside: bool) -> list[Candidate]:
+    """The files in a folder that are called like segments of the journal `stem`.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = []
+    for name in os.listdir(folder):  # of 20,000 files: 8 ms; Path.glob takes 22
+        if name.endswith(SEGMENT_SUFFIX) and name.startswith(stem):
+            parsed = parse_segment_name(name, stem)
+            if parsed is not None:
+                candidate = Candidate(folder / name, *parsed, is_beside)
+                found.append(candidate)
+    return found
+
+
+def by_session(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
+    """Candidates of each session, in the order in which they were written."""
+    sessions: dict[str, list[Candidate]] = {}
+    for candidate in sorted(candidates, key=lambda c: (c.number, c.path)):
+        sessions.setdefault(candidate.s, []).append(candidate)
+    return sessions
+
+
+def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
+    """Where to begin reading the runs whose journal `stem` is gone: a segment of each.
+
+    The first of each run that is no annotation.
+    """
+    first: dict[str, tuple[bool, str, int, Path]] = {}
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            for c in list_segments(stem, folder, is_beside=False):
+                c.look()
+                if c.first is not None and c.run:
+                    key = ("annotates" in c.first.fields, c.first.t, c.number, c.path)
+                    first[c.run] = min(key, first.get(c.run, key))
+    return [path for *_, path in sorted(first.values())]

@@ -1,0 +1,208 @@
+"""What is missing without a trace in the journal's own bytes.
+
+The files that it names as the content of large events, and records that its run JSON was made of.
+"""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from eventlog.blocks import open_to_read, read_at, read_chunks
+from eventlog.read.reader import Aside, Reader
+from eventlog.read.sequence import Defect, Ledger
+
+BEFORE_LOSS = ".before-loss"
+_JOURNAL_MARK = b'\n  "journal": {'
+_MOST_BYTES = 64 << 20  # of the end of a run JSON: sessions, defects, notes
+
+
+@dataclass
+class Known:
+    """How many records there were when a run JSON was made."""
+
+    file: str = ""
+    sessions: dict[str, int] = field(default_factory=dict)
+    gaps: dict[str, int] = field(default_factory=dict)
+    """Records of each session that were missing among them by then."""
+    n_annotations: int = 0
+
+
+def known_from(run_json: Path) -> Known:
+    """What the run JSON says of its journal, and those that were kept for what it lacks."""
+    known = said_by(run_json)
+    for kept in kept_before_loss(run_json):
+        for s, n in said_by(kept).sessions.items():
+            if n > known.sessions.get(s, 0):
+                known.sessions[s], known.file = n, kept.name
+    return known
+
+
+def kept_before_loss(run_json: Path) -> list[Path]:
+    """The run JSONs that had more records than the journal when they were to be replaced."""
+    name, folder = glob.escape(run_json.name), run_json.parent
+    return sorted([*folder.glob(name + BEFORE_LOSS), *folder.glob(f"{name}.*{BEFORE_LOSS}")])
+
+
+def name_before_loss(run_json: Path) -> Path:
+    """The first name that is free for one more of them."""
+    taken = {path.name for path in kept_before_loss(run_json)}
+    numbers = chain([""], (f".{k}" for k in count(2)))
+    names = (f"{run_json.name}{number}{BEFORE_LOSS}" for number in numbers)
+    return run_json.with_name(next(name for name in names if name not in taken))
+
+
+def n_not_here(known: Known, ledger: Ledger, others: set[str]) -> int:
+    """How many records that a run JSON was made of are in no file any more."""
+    return sum(
+        max(0, n - ledger.n_below(s, n + known.gaps.get(s, 0)))
+        for s, n in known.sessions.items()
+        if s not in others
+    )
+
+
+def said_by(run_json: Path) -> Known:
+    """What one run JSON says; nothing, where it says nothing or is not there."""
+    journal = _journal_part(run_json)
+    if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
+        return Known()
+    known = Known(run_json.name)
+    for row in journal["sessions"]:
+        s, n = (row.get("s"), row.get("records")) if isinstance(row, dict) else (None, None)
+        if isinstance(s, str) and type(n) is int:
+            known.sessions[s] = n
+    defects = journal.get("defects")
+    for defect in defects if isinstance(defects, list) else ():
+        if isinstance(defect, dict) and defect.get("kind") == "gap":
+            s, n = defect.get("session"), defect.get("lost")
+            if isinstance(s, str) and type(n) is int:
+                known.gaps[s] = known.gaps.get(s, 0) + n
+    records = journal.get("records")
+    if type(records) is int:
+        known.n_annotations = records - sum(known.sessions.values())
+    return known
+
+
+def _journal_part(run_json: Path) -> Any:
+    try:
+        fd = open_to_read(run_json)
+    except (OSError, ValueError):
+        return None
+    try:
+        size = os.fstat(fd).st_size
+        n_bytes = 1 << 16
+        while True:
+            tail = read_at(fd, max(0, size - n_bytes), n_bytes)
+            at = tail.rfind(_JOURNAL_MARK)
+            if at >= 0:
+                return orjson.loads(b"{" + tail[at:])["journal"]
+            if n_bytes >= min(size, _MOST_BYTES):
+                return None
+            n_bytes *= 8
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def fewer_records(
+    known: Known, ledger: Ledger, sessions: Iterable[str], others: set[str]
+) -> Iterator[Defect]:
+    """The records of a run JSON that are in no file any more, and that no gap counts.
+
+    `sessions`: those of the run now; what else it has are annotations. `others`: sessions of
+    other runs, which earlier versions took for the run's where they had one fallback folder.
+    """
+    for s, n in known.sessions.items():
+        lost = n - ledger.n_admitted(s) - ledger.lost_of(s)
+        if lost > 0 and s not in others:
+            yield _fewer(known, lost, n, s)
+    n_annotations = ledger.n_records - sum(map(ledger.n_admitted, sessions))
+    lost = known.n_annotations - n_annotations
+    if lost > 0 and not ledger.has_foreign:
+        yield _fewer(known, lost, known.n_annotations, "")
+
+
+def _fewer(known: Known, lost: int, n: int, s: str) -> Defect:
+    what = "" if s else " of notes, tags and alerts"
+    return Defect(
+        "fewer_records", -1, session=s, lost=lost, detail=f"{known.file} was made from {n:,}{what}"
+    )
+
+
+def aside_defects(reader: Reader, *, with_content: bool) -> list[Defect]:
+    """The files of large events that are missing, or are not what was written.
+
+    `with_content`: read them and compare the checksums, and not only their sizes.
+    """
+    defects = []
+    seen = set()
+    for aside in reader.asides:
+        key = (aside.folder, repr(aside.name), repr(aside.size_bytes), repr(aside.sha256))
+        if key not in seen:
+            seen.add(key)
+            wrong = _what_is_wrong(aside, reader.folders, with_content)
+            if wrong is not None:
+                defects.append(_defect(aside, *wrong))
+    return defects
+
+
+def _what_is_wrong(aside: Aside, folders: list[Path], with_content: bool) -> tuple[str, str] | None:
+    """The kind of defect and the detail; None: a folder of the run has the file as it was."""
+    name = aside.name
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+        return "damaged_aside", f"{name!r} is no file name"
+    missing = damaged = ""
+    for folder in dict.fromkeys([aside.folder, *folders]):
+        try:
+            fd = open_to_read(folder / name)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            missing = missing or f"{folder / name}: {why}"
+            continue
+        try:
+            wrong = _compare(fd, folder / name, aside, with_content)
+        except OSError as error:
+            wrong = error.strerror or str(error)
+        finally:
+            os.close(fd)
+        if not wrong:
+            return None
+        damaged = damaged or f"{folder / name}: {wrong}"
+    return ("damaged_aside", damaged) if damaged else ("missing_aside", missing)
+
+
+def _compare(fd: int, path: Path, aside: Aside, with_content: bool) -> str:
+    """How a file differs from what was written; empty: it does not."""
+    size = os.fstat(fd).st_size
+    if type(aside.size_bytes) is int and size != aside.size_bytes:
+        return f"has {size:,} bytes, was written with {aside.size_bytes:,}"
+    if with_content:
+        digest = sha256()
+        holes: list[int] = []
+        for chunk in read_chunks(path, 0, lambda offset, size_bytes: holes.append(size_bytes)):
+            digest.update(chunk)
+        if holes:
+            return f"{sum(holes):,} bytes are unreadable"
+        if digest.hexdigest() != aside.sha256:
+            return "its SHA-256 is not that of what was written"
+    return ""
+
+
+def _defect(aside: Aside, kind: str, detail: str) -> Defect:
+    return Defect(
+        kind,
+        aside.offset,
+        session=aside.s,
+        first_n=aside.n,
+        last_n=aside.n,
+        lost=1,
+        file=aside.file,
+        detail=detail,
+    )

@@ -1,0 +1,112 @@
+"""Whether a file is a journal of ours, before anything is done to it."""
+
+import os
+import re
+from pathlib import Path
+
+from eventlog.blocks import read_at, read_chunks
+from eventlog.errors import NewerFormat, NotAJournal
+from eventlog.format.record import CRC_KEY, FORMAT, HEAD, MAX_LINE_BYTES, decode
+from eventlog.format.segment import SEGMENT_SUFFIX
+from eventlog.read.ends import first_open, last_open
+from eventlog.read.scanner import Scanner
+
+_FOREIGN_BYTES = 64 << 20  # so much of something else at its start, and a file is no journal
+_SAMPLES = 64
+_BEGIN = b'{"n":0,"s":"'
+_TRACE = re.compile(re.escape(HEAD) + rb'|"crc" ?: ?"[0-9a-f]{8}"')
+
+
+def check_is_journal(path: Path) -> None:
+    """Return if `path` may be opened for writing: a journal of ours, empty, or not there.
+
+    A file that holds half of a first line, as a crash leaves it, is a journal too. Nothing is
+    changed, whatever the answer is.
+
+    Raises:
+        NotAJournal: it holds bytes and not one whole record.
+        NewerFormat: a later version of this program wrote it.
+        OSError: it cannot be read, or is not a regular file.
+    """
+    path = Path(path)
+    if not os.path.lexists(path):
+        return
+    if path.suffix == SEGMENT_SUFFIX:
+        raise NotAJournal(f"{path}: is a segment of a journal; name the journal instead")
+    if not _holds_records(path):
+        size = path.stat().st_size
+        raise NotAJournal(
+            f"{path}: no journal: not one whole record in its {size:,} bytes. Nothing was changed"
+        )
+    for opened in (first_open(path), last_open(path)):
+        number = opened.fields.get("format", FORMAT) if opened is not None else FORMAT
+        if type(number) is not int or number > FORMAT:
+            raise NewerFormat(
+                f"{path}: has a session of format {number!r}, this program reads up to {FORMAT}. "
+                f"Nothing was changed. Use a newer eventlog"
+            )
+
+
+def _holds_records(path: Path) -> bool:
+    """Whether there is a record in the file, or nothing but the beginning of one, or nothing."""
+    scanner = Scanner()
+    begin = b""
+    n_foreign = 0
+    for chunk in read_chunks(path):
+        if not begin:
+            begin = chunk
+            if decode(chunk[: max(0, chunk.find(b"\n"))]) is not None:
+                return True
+        if chunk.count(0) == len(chunk):  # as a power loss leaves it, of whatever size
+            continue
+        if scanner.feed(chunk):
+            return True
+        n_foreign += len(chunk)
+        if n_foreign > _FOREIGN_BYTES:
+            return False
+    return (
+        bool(scanner.finish())
+        or not begin
+        or (path.stat().st_size <= MAX_LINE_BYTES and _is_cut_line(path.read_bytes()))
+    )
+
+
+def _is_cut_line(data: bytes) -> bool:
+    """Whether `data` is what a crash may leave of a first line: its beginning, or any blocks of it
+    with zeros between them."""
+    text = data.replace(b"\0", b"")
+    if b"\n" in text.rstrip(b"\n"):
+        return False
+    if data[: len(_BEGIN)] == _BEGIN[: len(data)]:
+        return True
+    letters = text.rstrip(b"\n").decode("utf-8", "ignore")  # letters at the edges may be cut
+    return len(text) < len(data) and letters.isprintable() and len(letters.encode()) > len(text) - 9
+
+
+def may_be_journal(path: Path) -> bool:
+    """Whether a file of a folder is worth reading as a journal, or is a data set, say.
+
+    A data set of ten gigabytes is not read to see it; but a journal whose beginning is damaged
+    must not pass for one. So all of it is looked at for traces of records where it is not larger
+    than 64 MiB or begins with zeros, and of a larger one 64 samples.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    size = os.stat(path).st_size
+    holes: list[int] = []
+    begin = next(read_chunks(path, 0, lambda offset, n_bytes: holes.append(offset)), b"")
+    if _TRACE.search(begin):
+        return True
+    if size <= _FOREIGN_BYTES or b"\0" * 8 in begin or holes:
+        before = b""
+        for chunk in read_chunks(path):
+            if _TRACE.search(before + chunk):
+                return True
+            before = chunk[-len(CRC_KEY) - 16 :]
+        return False
+    with open(path, "rb", buffering=0) as file:
+        return any(
+            _TRACE.search(read_at(file.fileno(), size * k // _SAMPLES, len(begin)))
+            for k in range(1, _SAMPLES)
+        )

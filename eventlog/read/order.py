@@ -1,0 +1,227 @@
+"""In which order the sessions of a run are read, where some stand in segments alone.
+
+Clocks do not decide: a machine may be minutes ahead of another. Each session says in its `open`
+event which session it met (`prev`), and how many there were before it (`session_number`).
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eventlog.blocks import read_chunks
+from eventlog.format.record import Record
+from eventlog.read.ends import has_session
+from eventlog.read.scanner import Items, Scanner
+from eventlog.read.sequence import Ledger
+
+_FEW = 3  # sessions to look for one by one; a search stops where it finds its own
+_BLOCK = 64  # sessions that a search passes over in one step
+
+
+class SessionStart(NamedTuple):
+    """What the first record of a session says of its place among the others."""
+
+    s: str
+    t: str
+    """Time of that record."""
+    number: int | None
+    """`session_number`; None: not said, or the `open` event is lost."""
+    prev: str | None
+    """The session it met; None as for `number`."""
+
+
+def session_start(record: Record) -> SessionStart:
+    """What `record`, the first of its session, says."""
+    fields: dict[str, Any] = record.fields if record.event == "open" else {}
+    number = fields.get("session_number")
+    prev = fields.get("prev")
+    met = prev.get("s") if isinstance(prev, dict) else None
+    return SessionStart(
+        record.s,
+        record.t,
+        number if type(number) is int else None,
+        met if isinstance(met, str) else None,
+    )
+
+
+def starts_in(path: Path, run_id: str | None) -> list[SessionStart]:
+    """The sessions of a run that have records in its journal, in the order of the first of them.
+
+    Those of another run are left out.
+    """
+    ledger = Ledger()
+    ledger.run_id = run_id
+    scanner = Scanner(ledger, in_stretches=True)
+    starts: dict[str, SessionStart] = {}
+    for chunk in read_chunks(path, 0, scanner.note_hole):
+        _note_starts(starts, scanner.feed_on(chunk))
+    _note_starts(starts, [*scanner.finish()])
+    return [*starts.values()]
+
+
+def sessions_among(path: Path, sessions: Sequence[str]) -> set[str]:
+    """Those of the sessions that have records in a journal."""
+    if len(sessions) <= _FEW:
+        return {s for s in sessions if has_session(path, s)}
+    scanner = Scanner(in_stretches=True)
+    found: set[str] = set()
+    for chunk in read_chunks(path, 0, scanner.note_hole):
+        found.update(item.s for item in scanner.feed_on(chunk))
+    found.update(item.s for item in scanner.finish())
+    return found.intersection(sessions)
+
+
+def _note_starts(starts: dict[str, SessionStart], items: Items) -> None:
+    for item in items:
+        if item.s not in starts and isinstance(item, Record):
+            starts[item.s] = session_start(item)
+
+
+def in_order(journal: Sequence[SessionStart], others: Sequence[SessionStart]) -> list[str]:
+    """The names of all sessions, in order.
+
+    `journal` has those with records in the journal, in the order of their first records there,
+    and that order stays. `others` stand in segments alone. They are put in as follows.
+
+    1. Rounds: of those not yet put in, all whose `prev` is in the list when the round begins, the
+       greatest first by (`session_number`, or 0 where there is none; t; s). Each is put directly
+       behind its `prev`, then behind the session that follows, as long as there is one and it
+       has a smaller `session_number` (both must have one).
+    2. When a round finds none, the least of those left by the same key whose `prev` is not among
+       those left either (the least of all, if there is no such one) is put before the first
+       session with a greater `session_number`, at the end if there is none; without a number of
+       its own: before the first session whose first record has a later t, at the end if there
+       is none. Then rounds again.
+    """
+    order = _Order(journal)
+    left = sorted(others, key=_key)
+    names = {start.s for start in left}
+    waiting: dict[str | None, list[SessionStart]] = {}  # by the session that they met
+    for start in left:
+        waiting.setdefault(start.prev, []).append(start)
+    alone = deque(start for start in left if start.prev not in names)
+    least = deque(left)
+    ready = [start for start in left if start.prev in order]
+    while True:
+        for start in sorted(ready, key=_key, reverse=True):
+            order.put_behind_prev(start)
+        if not ready:
+            first = _next(alone, order) or _next(least, order)
+            if first is None:
+                return order.names()
+            order.put_without_prev(first)
+            ready = [first]
+        ready = [
+            later for start in ready for later in waiting.get(start.s, ()) if later.s not in order
+        ]
+
+
+def _key(start: SessionStart) -> tuple[int, str, str]:
+    return (start.number or 0, start.t, start.s)
+
+
+def _next(starts: deque[SessionStart], order: "_Order") -> SessionStart | None:
+    """The first of them that is not in the list yet."""
+    while starts:
+        start = starts.popleft()
+        if start.s not in order:
+            return start
+    return None
+
+
+def _is_smaller(one: SessionStart, other: SessionStart) -> bool:
+    return one.number is not None and other.number is not None and one.number < other.number
+
+
+class _Block:
+    """Some sessions that follow each other, and what a search need know to pass over them."""
+
+    def __init__(self, starts: list[SessionStart]) -> None:
+        self.starts: list[SessionStart] = []
+        self.greatest = -math.inf
+        self.all_numbered = True
+        self.latest = ""
+        for start in starts:
+            self.insert(len(self.starts), start)
+
+    def insert(self, at: int, start: SessionStart) -> None:
+        self.starts.insert(at, start)
+        self.greatest = max(self.greatest, -math.inf if start.number is None else start.number)
+        self.all_numbered = self.all_numbered and start.number is not None
+        self.latest = max(self.latest, start.t)
+
+
+class _Order:
+    """Sessions in order, in blocks: each search passes over a block in one step."""
+
+    def __init__(self, starts: Sequence[SessionStart]) -> None:
+        self._blocks = [
+            _Block(list(starts[at : at + _BLOCK])) for at in range(0, len(starts) or 1, _BLOCK)
+        ]
+        self._block_of = {start.s: block for block in self._blocks for start in block.starts}
+
+    def __contains__(self, s: str | None) -> bool:
+        return s in self._block_of
+
+    def names(self) -> list[str]:
+        return [start.s for block in self._blocks for start in block.starts]
+
+    def put_behind_prev(self, start: SessionStart) -> None:
+        assert start.prev is not None
+        block = self._block_of[start.prev]
+        at = next(i for i, other in enumerate(block.starts) if other.s == start.prev) + 1
+        self._put_before_first(
+            start,
+            lambda other: not _is_smaller(other, start),
+            lambda block: (
+                not (
+                    start.number is not None
+                    and block.all_numbered
+                    and block.greatest < start.number
+                )
+            ),
+            (self._blocks.index(block), at),
+        )
+
+    def put_without_prev(self, start: SessionStart) -> None:
+        if start.number is None:
+            self._put_before_first(
+                start, lambda other: other.t > start.t, lambda block: block.latest > start.t
+            )
+        else:
+            number = start.number
+            self._put_before_first(
+                start,
+                lambda other: _is_smaller(start, other),
+                lambda block: block.greatest > number,
+            )
+
+    def _put_before_first(
+        self,
+        start: SessionStart,
+        is_it: Callable[[SessionStart], bool],
+        may_have_it: Callable[[_Block], bool],
+        begin: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Put `start` before the first session from `begin` on that `is_it`, or at the end."""
+        number, at = begin
+        while number < len(self._blocks):
+            block = self._blocks[number]
+            if at or may_have_it(block):
+                for i in range(at, len(block.starts)):
+                    if is_it(block.starts[i]):
+                        self._put(number, i, start)
+                        return
+            number, at = number + 1, 0
+        self._put(number - 1, len(block.starts), start)
+
+    def _put(self, number: int, at: int, start: SessionStart) -> None:
+        block = self._blocks[number]
+        block.insert(at, start)
+        self._block_of[start.s] = block
+        if len(block.starts) > 2 * _BLOCK:
+            parts = [_Block(block.starts[:_BLOCK]), _Block(block.starts[_BLOCK:])]
+            self._blocks[number : number + 1] = parts
+            self._block_of |= {other.s: part for part in parts for other in part.starts}

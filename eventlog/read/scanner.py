@@ -1,0 +1,403 @@
+"""Bytes -> verified records in order, and every defect by class, offset and length.
+
+A scanner takes a journal's bytes in pieces of any size and gives back its records. It
+never raises, whatever the bytes are; it goes on after damage, because records do not
+depend on each other and good ones stand on both sides of a hole. What it could not
+read it names, and for each such place it says what is known of the cost: `lost` counts
+events, 0 where the numbering proves that nothing is missing, None where nobody can know.
+
+Bytes written over, in any place, never make `lost` too small. Bytes taken out can: a
+session whose last lines are gone without a trace ends earlier, that is all one sees.
+
+Time is linear and memory bounded: one line is at most MAX_LINE_BYTES, neighbouring
+damage becomes one defect, and four bytes per record are kept to tell a repeated record
+from a different one of the same name.
+"""
+
+import re
+from binascii import crc32
+from bisect import bisect_left
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from eventlog.blocks import read_chunks
+from eventlog.format.record import (
+    CRC_KEY,
+    HEAD,
+    MAX_LINE_BYTES,
+    TRAILER_BYTES,
+    Record,
+    decode,
+    encode,
+)
+from eventlog.format.segment import header_fields
+from eventlog.read.batch import MARKS, Shape, Stretch, singly, stretch_after
+from eventlog.read.sequence import Defect, Ledger, Verdict
+
+_RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
+_CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
+_END_CRC = re.compile(re.escape(CRC_KEY) + rb'([0-9a-f]{8})"\}\s*\Z')
+_IDENTITY = re.compile(rb'\{"n":(\d{1,18}),"s":"([0-9a-f]{8})"')
+_BOM = b"\xef\xbb\xbf"
+_NUL_RUN = b"\0" * 8  # fewer are a flipped byte; what a power loss leaves is whole sectors
+MAX_DEFECTS = 10_000  # a file that is no journal at all must not fill the memory with its defects
+_LEAST_LINES = 8  # fewer are read sooner one by one
+_MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
+_LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
+
+
+Items = list[Record | Stretch]
+Name = tuple[str, int, int]
+"""Session, number and checksum of a record, as the two ends of a damaged line have them."""
+
+
+class Scanner:
+    """Reads one journal, given in pieces. `feed` while it grows, `finish` at its end."""
+
+    def __init__(
+        self, ledger: Ledger | None = None, file: str = "", *, in_stretches: bool = False
+    ) -> None:
+        """A scanner of one file; `ledger` is shared where a run has several (segments).
+
+        `in_stretches`: many iterations at once, where `feed_on` finds them.
+        """
+        self.ledger = ledger or Ledger()
+        self.file = file
+        """The name its defects bear; none for a journal's own file."""
+        self.size_bytes = 0
+        """Bytes read as whole lines; after `finish`, all bytes."""
+        self.crc = 0
+        """CRC-32 of those bytes."""
+        self._in_stretches = in_stretches
+        self._shape: Shape | None = None  # of the latest stretch
+        self._rest = b""  # the beginning of a line whose end has not come yet
+        self._found: list[Defect] = []
+        self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
+        self._cut_write = False  # all of it is one cut line, and nothing follows it
+        self._overflow: dict[str, Defect] = {}
+        self._named: dict[int, list[Name]] = {}  # by offset of damage: whose lines it was
+        self._last: Record | None = None
+        self._crlf: Defect | None = None
+        self._holes: list[tuple[int, int]] = []  # begin and end of what the disk could not read
+        self.header: dict[str, Any] | None = None
+        """The fields of the header, where the file is a segment that has one."""
+
+    @property
+    def n_records(self) -> int:
+        """Records given back so far, of all files that share the ledger."""
+        return self.ledger.n_records
+
+    @property
+    def defects(self) -> list[Defect]:
+        """Everything found wrong so far, by offset: with bytes here, with numbers in the ledger."""
+        return sorted([*self.damage, *self.ledger.defects], key=lambda defect: defect.offset)
+
+    @property
+    def damage(self) -> list[Defect]:
+        """What is wrong with the bytes of this file."""
+        found = [self._costs_nothing(d) or d for d in self._found]
+        return [*found, *([self._crlf] if self._crlf else [])]
+
+    def _costs_nothing(self, defect: Defect) -> Defect | None:
+        """The same damage without a cost, if each of its lines is whole in another file."""
+        names = self._named.get(defect.offset, ())
+        if defect.lost is not None or len(names) != defect.count:
+            return None
+        return replace(defect, lost=0) if all(self.ledger.has(*name) for name in names) else None
+
+    def feed(self, data: bytes) -> list[Record]:
+        """The records that `data`, the journal's next bytes, completes."""
+        return list(singly(iter(self.feed_on(data))))
+
+    def feed_on(self, data: bytes) -> Items:
+        """As `feed`; many iterations at once if that was asked for."""
+        data = self._rest + data
+        end = data.rfind(b"\n") + 1
+        records: Items = []
+        if end:
+            whole = data[:end]
+            offset = self._advance(whole)
+            lines = whole.split(b"\n")
+            lines.pop()  # what is behind the last LF: nothing
+            others: dict[str, list[int]] = {}
+            at = singly_to = 0
+            while at < len(lines):
+                line = lines[at]
+                record = decode(line, offset)
+                if record is None:
+                    over = self._over(line, offset, records)
+                    self._salvage(line[over:], offset + over, records)
+                else:
+                    self._admit(record, records)
+                offset += len(line) + 1
+                at += 1
+                if record is not None and self._may_begin(record) and at >= singly_to:
+                    if record.event not in others:
+                        others[record.event] = _others(MARKS[record.event], whole, lines)
+                    ends = others[record.event]
+                    singly_to = ends[bisect_left(ends, at)]
+                    stretch = self._stretch(record, lines[at:singly_to], records)
+                    if stretch is not None:
+                        offset = stretch.last.offset + stretch.last.size_bytes + 1
+                        singly_to = at = at + len(stretch)
+        self._rest = data[end:]
+        over = self._over(self._rest, self.size_bytes, records)
+        self._advance(self._rest[:over])
+        self._rest = self._rest[over:]
+        return records
+
+    def _may_begin(self, record: Record) -> bool:
+        """Whether a stretch may follow `record`: it is of the kind, and was not read before."""
+        return self._in_stretches and record.event in MARKS and record is self._last
+
+    def _stretch(self, record: Record, lines: list[bytes], records: Items) -> Stretch | None:
+        """Take the first of `lines`, or all, at once, if they are what usually follows `record`."""
+        if len(lines) < _LEAST_LINES:
+            return None
+        stretch = stretch_after(record, lines, self._shape)
+        if stretch is None or not self.ledger.admit_stretch(stretch):
+            return None
+        records.append(stretch)
+        self._last, self._shape = stretch.last, stretch.shape
+        return stretch
+
+    def _over(self, line: bytes, offset: int, records: Items) -> int:
+        """Let go of the beginning of a line that is too long for one; how many bytes of it.
+
+        What is kept is more than one line can be: a whole one may still end there.
+        """
+        over = 0
+        while len(line) - over > 2 * MAX_LINE_BYTES:
+            self._salvage(line[over : over + MAX_LINE_BYTES], offset + over, records)
+            over += MAX_LINE_BYTES
+        return over
+
+    def finish(self) -> list[Record]:
+        """The journal ends here: the records in a last line without LF."""
+        rest, self._rest = self._rest, b""
+        records: Items = []
+        offset = self._advance(rest)
+        record = decode(rest, offset)
+        if record is not None:
+            self._admit(record, records)
+            self._found.append(
+                Defect(
+                    "unterminated", offset, len(rest), record.s, record.n, record.n, file=self.file
+                )
+            )
+        elif rest:
+            self._salvage(rest, offset, records, last_line=True)
+        self._settle(None)
+        return list(singly(iter(records)))
+
+    def note_hole(self, offset: int, size_bytes: int) -> None:
+        """Say of bytes that are fed later, as zeros, that the disk could not read them."""
+        if self._holes and self._holes[-1][1] == offset:
+            self._holes[-1] = (self._holes[-1][0], offset + size_bytes)
+        elif (offset, offset + size_bytes) not in self._holes:
+            self._holes.append((offset, offset + size_bytes))
+
+    def _is_unreadable(self, begin: int, size_bytes: int) -> bool:
+        return any(a < begin + size_bytes and begin < b for a, b in self._holes)
+
+    def forget_pending(self) -> None:
+        """Drop a line that has no end yet; the next bytes are to be those at `size_bytes`."""
+        self._rest = b""
+
+    def _advance(self, data: bytes) -> int:
+        """Count bytes as read; the offset they began at."""
+        offset = self.size_bytes
+        self.crc = crc32(data, self.crc)
+        self.size_bytes += len(data)
+        return offset
+
+    def _admit(self, record: Record, records: Items) -> None:
+        """Take a verified record, unless the ledger knows it or it is not ours."""
+        header = header_fields(record)
+        if header is not None:  # of no session
+            self.header = self.header or header
+            return
+        verdict = self.ledger.admit(record, after=self._last, file=self.file)
+        if verdict is Verdict.REPEATED:
+            return
+        if self._unsettled:
+            self._settle(record)
+        self._last = record
+        if verdict is Verdict.OURS:
+            records.append(record)
+
+    def _salvage(self, line: bytes, offset: int, records: Items, last_line: bool = False) -> None:
+        """Take the records inside a line that is not one, and name the bytes between them.
+
+        A record ends where its checksum does, so each end is looked for first, and before
+        it the starts that may belong to it, the nearest first. An end that leads to none
+        may stand inside a record (a field of its own that is named crc): the next end is
+        searched from before it.
+        """
+        done = before = searched = 0
+        for end in (found.end() for found in _RECORD_END.finditer(line)):
+            record = _record_before(line, before, end, offset)
+            if record is None:
+                before, searched = searched, end
+                continue
+            start = record.offset - offset
+            self._broken(line[done:start], offset + done, glued=True)
+            self._admit(record, records)
+            done = before = searched = end
+        self._broken(line[done:], offset + done, last_line=last_line)
+
+    def _broken(
+        self, piece: bytes, offset: int, *, glued: bool = False, last_line: bool = False
+    ) -> None:
+        """Name bytes that are no record, together with their neighbours of the same kind."""
+        bare = piece.strip(b" \t\r")
+        if bare == _BOM and offset == 0:
+            self._found.append(Defect("bom", 0, len(_BOM), file=self.file))
+        elif bare:
+            kind = _kind(piece, bare)
+            if self._holes and self._is_unreadable(offset, len(piece)):
+                kind = "unreadable"
+            self._cut_write = kind == "torn" and last_line and not self._unsettled
+            self._note_damage(kind, offset, piece, glued)
+        elif piece.endswith(b"\r"):
+            self._note_crlf(offset + len(piece) - 1)
+
+    def _note_crlf(self, offset: int) -> None:
+        if self._crlf is None:
+            self._crlf = Defect("crlf", offset, 1, file=self.file)
+        else:
+            self._crlf.count += 1
+
+    def _note_damage(self, kind: str, offset: int, piece: bytes, glued: bool) -> None:
+        lost = 0 if kind == "foreign" else None
+        if glued and kind not in ("nul", "oversize", "unreadable"):
+            kind = "glued"
+        last = self._unsettled[-1] if self._unsettled else None
+        if last is not None and (last.kind, last.lost) == (kind, lost):
+            last.size_bytes = offset + len(piece) - last.offset
+            last.count += 1
+            self._note_name(last, piece)
+            return
+        rest = self._overflow.get(kind)
+        if rest is not None:
+            rest.size_bytes += len(piece)
+            rest.count += 1
+            rest.lost = None
+            return
+        defect = Defect(kind, offset, len(piece), lost=lost, file=self.file)
+        identity = _IDENTITY.match(piece.lstrip())
+        if identity:
+            defect.first_n = defect.last_n = int(identity[1])
+            defect.session = identity[2].decode()
+        self._found.append(defect)
+        if len(self._found) > MAX_DEFECTS:
+            self._overflow[kind] = defect
+        else:
+            self._unsettled.append(defect)
+            self._note_name(defect, piece)
+
+    def _note_name(self, defect: Defect, piece: bytes) -> None:
+        """Remember whose line `piece` was, if both its ends say it: it may be whole elsewhere."""
+        bare = piece.strip()
+        begin, end = _IDENTITY.match(bare), _END_CRC.search(bare, max(0, len(bare) - TRAILER_BYTES))
+        if begin and end and len(self._named) < MAX_DEFECTS:
+            names = self._named.setdefault(defect.offset, [])
+            if len(names) < MAX_DEFECTS:
+                names.append((begin[2].decode(), int(begin[1]), int(end[1], 16)))
+
+    def _settle(self, record: Record | None) -> None:
+        """Say of the damage since the last record what it cost: `record`, or the end, follows.
+
+        Between two records of one session the gap between them counts it, and also where the
+        next session says with which record the one before it ended. Otherwise it cost
+        nothing if no record fits into it, or if it is one write that a crash cut: nothing was
+        written behind it, or a session that says it met it there. Else nobody can know.
+        """
+        begin = self._last.offset + self._last.size_bytes + 1 if self._last else 0
+        end = record.offset if record else self.size_bytes
+        damage = [defect for defect in self._unsettled if defect.lost is None]
+        self._unsettled.clear()
+        last = self._last
+        if (
+            self._cut_write
+            or end - begin < _LEAST_BYTES
+            or (record and last and last.s == record.s and last.n < record.n)
+            or (record and not last and self._is_numbered_by_header(record))
+            or (record and last and _follows(record, last))
+            or (record and len(damage) == 1 and _met(record, damage[0]))
+        ):
+            for defect in damage:
+                defect.lost = 0
+                self._named.pop(defect.offset, None)
+
+    def _is_numbered_by_header(self, record: Record) -> bool:
+        """Whether the segment's header says whose records come first: a gap counts what is lost."""
+        return self.header is not None and self.header.get("session") == record.s
+
+
+def _others(mark: bytes, whole: bytes, lines: list[bytes]) -> list[int]:
+    """Where lines stand that do not have `mark` in them, and where the lines end."""
+    if whole.count(mark) >= len(lines):  # four times as fast, and so it is nearly always
+        return [len(lines)]
+    return [k for k, line in enumerate(lines) if mark not in line] + [len(lines)]
+
+
+def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | None:
+    """The record that ends at `end`, if one of the nearest starts before it is its own."""
+    start = end
+    for _ in range(_MAX_STARTS):
+        start = line.rfind(HEAD, begin, start)
+        if start < 0:
+            return None
+        record = decode(line[start:end], offset + start)
+        if record is not None:
+            return record
+    return None
+
+
+def _follows(record: Record, last: Record) -> bool:
+    """Whether this `open` event says with which record the session of `last` ended."""
+    prev = record.fields.get("prev") if record.event == "open" else None
+    return isinstance(prev, dict) and prev.get("s") == last.s and type(prev.get("n")) is int
+
+
+def _met(record: Record, damage: Defect) -> bool:
+    """Whether the session of this `open` event says that it found the file torn just there."""
+    found = record.fields.get("found") if record.event == "open" else None
+    torn = found.get("torn") if isinstance(found, dict) else None
+    if not isinstance(torn, dict) or damage.kind != "torn":
+        return False
+    return (torn.get("offset"), torn.get("size_bytes")) == (damage.offset, damage.size_bytes)
+
+
+def _kind(piece: bytes, bare: bytes) -> str:
+    """What broken bytes are, by themselves."""
+    if _NUL_RUN in piece:
+        return "nul"
+    if len(piece) >= MAX_LINE_BYTES:
+        return "oversize"
+    try:
+        text = getincrementaldecoder("utf-8")().decode(bare)  # its last letter may be cut in two
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        is_begin = error.pos >= len(text) and bare[:5] == HEAD[: len(bare)]
+        at = piece.rfind(CRC_KEY, max(0, len(piece) - TRAILER_BYTES - 1))
+        is_cut = is_begin and (at < 0 or _CUT_CRC.fullmatch(piece, at + len(CRC_KEY)))
+        return "torn" if is_cut else "damaged"
+    except UnicodeDecodeError:
+        return "damaged"
+    ours = isinstance(value, dict) and len(value.keys() & {"n", "s", "crc"}) >= 2
+    return "edited" if ours else "foreign"
+
+
+def scan_file(path: Path, scanner: Scanner | None = None) -> Iterator[Record]:
+    """The records of one whole file, in order; `scanner` holds what was wrong with it."""
+    scanner = scanner or Scanner()
+    for chunk in read_chunks(path, 0, scanner.note_hole):
+        yield from scanner.feed(chunk)
+    yield from scanner.finish()

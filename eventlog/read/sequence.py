@@ -1,0 +1,396 @@
+"""Which records of a run were seen: what is missing, repeated, contradictory, or not ours.
+
+Knows numbers and names, not bytes: a run's journal and its segments share one ledger.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any
+
+from eventlog.format.record import FORMAT, Record
+from eventlog.read.batch import Stretch
+
+DEFECTS = {
+    "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
+    "unterminated": "the last line is whole but for its line feed; it was accepted",
+    "glued": "a cut line with a whole one behind it; the whole one was accepted",
+    "damaged": "bytes that are no record",
+    "edited": "valid JSON whose checksum does not match: edited by hand, or damaged",
+    "foreign": "a line of valid JSON that is no record of this format",
+    "nul": "a run of zero bytes, the mark of a power loss",
+    "oversize": "more than a line may hold, without a line feed",
+    "unreadable": "bytes that the disk could not read",
+    "gap": "records that the numbering says existed and that are not here",
+    "duplicate": "a record that stands here twice with the same bytes",
+    "dropped": "events that the session says it dropped, more than the numbering shows",
+    "fewer_records": "the run JSON was made from more records than are here",
+    "missing_session": "sessions that the numbering of sessions says existed",
+    "missing_segment": "a file in which a session went on, and that is not here or not readable",
+    "missing_aside": "the file with the content of a large event is not here or not readable",
+    "damaged_aside": "the file with the content of a large event is not what was written",
+    "other_file": "has the name of a file of this run and is none; it was left out",
+    "bom": "a byte order mark before the first line; some editor put it there",
+    "crlf": "lines that end in CR LF; some editor or transfer put them there",
+    "conflict": "two different records of the same name",
+    "two_writers": "two sessions wrote at the same time",
+    "reordered": "sessions, or the records of one, stand in another order than they were written",
+    "foreign_run": "a session of another run; its events were left out",
+    "newer_format": "written by a newer, incompatible format",
+}
+CONFLICTS = frozenset(("conflict", "two_writers", "reordered", "foreign_run", "newer_format"))
+
+
+@dataclass(slots=True)
+class Defect:
+    """One thing that is wrong with a journal, and what it cost."""
+
+    kind: str
+    offset: int
+    size_bytes: int = 0
+    session: str = ""
+    first_n: int = -1
+    last_n: int = -1
+    lost: int | None = 0
+    """Events lost here; None: cannot be known. What a gap counts is counted only there."""
+    count: int = 1
+    file: str = ""
+    """The segment it is in; empty: the journal's own file."""
+    detail: str = ""
+    """What else is known: where a missing file was, why it could not be read."""
+
+    def __str__(self) -> str:
+        where = f"in {self.file} " if self.file else ""
+        where += f"at byte {self.offset:,}" if self.offset >= 0 else "beside it"
+        if self.size_bytes:
+            where += f", {self.size_bytes:,} bytes"
+        if self.session:
+            where += f", session {self.session}"
+        if self.first_n >= 0:
+            last = f" to {self.last_n:,}" if self.last_n > self.first_n else ""
+            where += f", n {self.first_n:,}{last}"
+        times = f" ({self.count:,} times)" if self.count > 1 else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.kind} {where}: {DEFECTS[self.kind]}{detail}{times}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that say something, for JSON."""
+        unsaid: dict[str, Any] = {
+            "size_bytes": 0,
+            "session": "",
+            "first_n": -1,
+            "last_n": -1,
+            "count": 1,
+            "file": "",
+            "detail": "",
+        }
+        return {k: v for k, v in asdict(self).items() if k not in unsaid or v != unsaid[k]}
+
+
+class Verdict(Enum):
+    """What the ledger says of a verified record."""
+
+    OURS = "ours"
+    REPEATED = "repeated"
+    FOREIGN = "foreign"
+
+
+class Numbers:
+    """Which numbers of one session were seen: stretches without a gap, a checksum for each."""
+
+    __slots__ = ("crcs", "end", "files", "foreign", "late", "offsets", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.crcs: list[array[int]] = []
+        self.offsets: list[int] = []
+        self.files: list[str] = []
+        self.late: dict[int, int] = {}  # records that came after one of a higher number
+        self.end = 0
+        """One more than the highest number seen."""
+        self.foreign: Defect | None = None
+
+    def admit(self, n: int, crc: int, offset: int, file: str) -> str:
+        """The record's standing: `new`, `duplicate` or `conflict`."""
+        if n == self.end and self.starts:
+            self.crcs[-1].append(crc)
+            self.end = n + 1
+            return "new"
+        if n >= self.end:
+            self.starts.append(n)
+            self.crcs.append(array("I", (crc,)))
+            self.offsets.append(offset)
+            self.files.append(file)
+            self.end = n + 1
+            return "new"
+        i = bisect_right(self.starts, n) - 1
+        at = n - self.starts[i]
+        if i >= 0 and at < len(self.crcs[i]):
+            known = self.crcs[i][at]
+        elif n in self.late:
+            known = self.late[n]
+        else:
+            self.late[n] = crc
+            return "new"
+        return "duplicate" if known == crc else "conflict"
+
+    def n_below(self, end: int) -> int:
+        """How many of the numbers below `end` were seen."""
+        runs = zip(self.starts, self.crcs, strict=True)
+        in_runs = sum(min(len(crcs), max(0, end - start)) for start, crcs in runs)
+        return in_runs + sum(n < end for n in self.late)
+
+    def crc_of(self, n: int) -> int | None:
+        """The checksum of the record with this number; None: it was not seen."""
+        i = bisect_right(self.starts, n) - 1
+        at = n - self.starts[i] if i >= 0 else 0
+        if i >= 0 and at < len(self.crcs[i]):
+            return self.crcs[i][at]
+        return self.late.get(n)
+
+    def gaps(self, session: str) -> Iterator[Defect]:
+        late = sorted(self.late)
+        end = 0
+        for start, crcs, offset, file in zip(
+            self.starts, self.crcs, self.offsets, self.files, strict=True
+        ):
+            between = late[bisect_right(late, end - 1) : bisect_right(late, start)]
+            for n in (*between, start):
+                if n > end:
+                    yield Defect(
+                        "gap",
+                        offset,
+                        session=session,
+                        first_n=end,
+                        last_n=n - 1,
+                        lost=n - end,
+                        file=file,
+                    )
+                end = n + 1
+            end = start + len(crcs)
+
+
+class Ledger:
+    """Admits each record of a run once, whatever files it comes from."""
+
+    def __init__(self) -> None:
+        self.n_records = 0
+        self.newer_format: Any = None
+        """The format number of a session this reader cannot understand, if there is one."""
+        self._sessions: dict[str, Numbers] = {}
+        self._found: list[Defect] = []
+        self._repeated: dict[tuple[str, str], Defect] = {}
+        self._met: dict[str, Defect] = {}
+        self.run_id: Any = None
+        """Whose records are admitted: by the first `open` event, unless a reader knew it before."""
+        self._numbers: dict[str, int] = {}  # session_number of each session that says it
+        self._latest_number = 0  # of the sessions in the journal's own file, so far
+        self._not_yet: dict[str, Record] = {}  # sessions that were met, and not seen so far
+        self._dropped: dict[str, Defect] = {}
+        self._annotations: dict[tuple[str, str], Defect] = {}
+
+    @property
+    def sessions(self) -> list[str]:
+        """Sessions in the order of their first record."""
+        return list(self._sessions)
+
+    @property
+    def defects(self) -> list[Defect]:
+        """What is wrong with the numbers and names so far."""
+        gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
+        gaps += self._lost_ends()
+        strangers = [d for (_, of), d in self._annotations.items() if self.run_id not in (None, of)]
+        repeated = self._repeated.values()
+        more = [*self._dropped_more(gaps), *self._missing_sessions()]
+        return [*self._found, *repeated, *strangers, *gaps, *more]
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether a session of another run was left out."""
+        return any(numbers.foreign is not None for numbers in self._sessions.values())
+
+    def n_admitted(self, s: str) -> int:
+        """How many records of a session were admitted."""
+        numbers = self._sessions.get(s)
+        return 0 if numbers is None else sum(map(len, numbers.crcs)) + len(numbers.late)
+
+    def has(self, s: str, n: int, crc: int) -> bool:
+        """Whether this very record was seen, in whatever file."""
+        numbers = self._sessions.get(s)
+        return numbers is not None and numbers.crc_of(n) == crc
+
+    def n_below(self, s: str, end: int) -> int:
+        """How many records of a session with a number below `end` were seen."""
+        numbers = self._sessions.get(s)
+        return 0 if numbers is None else numbers.n_below(end)
+
+    def lost_of(self, s: str) -> int:
+        """How many records of a session the numbering says are missing."""
+        numbers = self._sessions.get(s)
+        gaps = [] if numbers is None else [*numbers.gaps(s)]
+        ends = [gap for gap in self._lost_ends() if gap.session == s]
+        return sum(gap.lost or 0 for gap in [*gaps, *ends])
+
+    def _lost_ends(self) -> Iterator[Defect]:
+        """Records at a session's end that the session after it says it met."""
+        for s, met in self._met.items():
+            numbers = self._sessions.get(s)
+            end = numbers.end if numbers else 0
+            if end <= met.last_n:
+                yield replace(met, first_n=end, lost=met.last_n + 1 - end)
+
+    def _dropped_more(self, gaps: list[Defect]) -> Iterator[Defect]:
+        """What sessions say that they dropped, without a number that would show it.
+
+        Not of sessions without a `session_number`: their writers gave all they dropped a number.
+        """
+        for s, dropped in self._dropped.items():
+            if s not in self._numbers:
+                continue
+            shown = sum(gap.lost or 0 for gap in gaps if gap.session == s)
+            if (dropped.lost or 0) > shown:
+                yield replace(dropped, lost=(dropped.lost or 0) - shown)
+
+    def _missing_sessions(self) -> Iterator[Defect]:
+        """Sessions whose number nobody has, although a later one was given."""
+        numbers = set(self._numbers.values())
+        met = [s for s in self._met if s not in self._sessions]  # what `prev` says is counted there
+        foreign = sum(numbers.foreign is not None for numbers in self._sessions.values())
+        unnumbered = len(self._sessions) + len(met)
+        unnumbered -= len(self._numbers) + len(self._annotations) + foreign
+        missing = max(numbers, default=0) - len(numbers) - max(0, unnumbered)
+        if missing > 0:
+            yield Defect("missing_session", -1, lost=None, count=missing)
+
+    def admit(self, record: Record, *, after: Record | None, file: str = "") -> Verdict:
+        """Enter a record that comes `after` another one of the same file."""
+        numbers = self._sessions.get(record.s)
+        resumed = numbers is not None and after is not None and after.s != record.s
+        if numbers is None:
+            numbers = self._sessions[record.s] = Numbers()
+            if not file and record.s in self._not_yet:
+                self._repeat("reordered", self._not_yet.pop(record.s), file)
+        answer = numbers.admit(record.n, record.crc, record.offset, file)
+        if answer != "new":
+            if answer == "conflict" or not _is_repeated_by_a_segment(record, file):
+                self._repeat(answer, record, file)
+            return Verdict.REPEATED
+        if resumed:
+            self._repeat("two_writers", record, file)
+        elif after is not None and self._goes_back(record, after):
+            self._repeat("reordered", record, file)
+        if record.event == "open":
+            self._check_open(record, numbers, file)
+        elif record.event == "gap":
+            self._note_dropped(record, file)
+        elif record.event == "lost_tail":
+            self._note_lost_tail(record, file)
+        if "annotates" in record.fields:
+            self._note_annotated(record, file)
+        if numbers.foreign is not None:
+            numbers.foreign.count += 1
+            return Verdict.FOREIGN
+        self.n_records += 1
+        return Verdict.OURS
+
+    def admit_stretch(self, stretch: Stretch) -> bool:
+        """Enter what follows the session's last record at once; False: it must go one by one."""
+        numbers = self._sessions[stretch.s]
+        if stretch.n != numbers.end or numbers.foreign is not None:
+            return False
+        numbers.crcs[-1].extend(stretch.crcs)
+        numbers.end += len(stretch)
+        self.n_records += len(stretch)
+        return True
+
+    def _check_open(self, record: Record, numbers: Numbers, file: str) -> None:
+        number = record.fields.get("format", FORMAT)
+        if type(number) is not int or number > FORMAT:
+            self.newer_format = number
+            self._found.append(
+                Defect("newer_format", record.offset, record.size_bytes, record.s, file=file)
+            )
+        prev = record.fields.get("prev")
+        if isinstance(prev, dict):
+            self._note_met(prev.get("s"), prev.get("n"), record, file)
+        run_id = record.fields.get("run_id")
+        if self.run_id is None:
+            self.run_id = run_id
+        elif run_id is not None and run_id != self.run_id:
+            numbers.foreign = Defect(
+                "foreign_run", record.offset, session=record.s, count=0, file=file
+            )
+            self._found.append(numbers.foreign)
+            return
+        self._check_order(record, file)
+
+    def _goes_back(self, record: Record, after: Record) -> bool:
+        """Whether a record stands behind a later one of its session, which no writer does.
+
+        Of sessions without a `session_number` nobody was promised that.
+        """
+        return after.s == record.s and record.n < after.n and record.s in self._numbers
+
+    def _check_order(self, record: Record, file: str) -> None:
+        """Whether the session of this `open` event stands where it was written."""
+        number = record.fields.get("session_number")
+        if type(number) is int:
+            self._numbers[record.s] = number
+            if not file and number < self._latest_number:
+                self._repeat("reordered", record, file)
+            if not file:
+                self._latest_number = max(number, self._latest_number)
+        prev = record.fields.get("prev")
+        met = prev.get("s") if isinstance(prev, dict) else None
+        if not file and isinstance(met, str) and met not in self._sessions:
+            self._not_yet[met] = record
+
+    def _note_met(self, s: Any, n: Any, record: Record, file: str) -> None:
+        """Remember that a session had a record n, by what a later one says of it."""
+        if type(n) is not int or n < 0 or not isinstance(s, str):
+            return
+        known = self._met.get(s)
+        if known is None or known.last_n < n:
+            self._met[s] = Defect("gap", record.offset, session=s, last_n=n, file=file)
+
+    def _note_lost_tail(self, record: Record, file: str) -> None:
+        """A resumed training knows from its checkpoint how many records there were."""
+        records = record.fields.get("records")
+        if type(records) is int:
+            self._note_met(record.fields.get("session"), records - 1, record, file)
+
+    def _note_dropped(self, record: Record, file: str) -> None:
+        dropped = record.fields.get("dropped")
+        if type(dropped) is int and dropped > 0:
+            known = self._dropped.setdefault(
+                record.s,
+                Defect("dropped", record.offset, session=record.s, lost=0, count=0, file=file),
+            )
+            known.lost = (known.lost or 0) + dropped
+            known.count += 1
+
+    def _note_annotated(self, record: Record, file: str) -> None:
+        """Remember whose run was annotated: whether it is this one may be read only later."""
+        annotated = record.fields.get("annotates")
+        if isinstance(annotated, str):
+            stranger = Defect("foreign_run", record.offset, session=record.s, count=0, file=file)
+            self._annotations.setdefault((record.s, annotated), stranger).count += 1
+
+    def _repeat(self, kind: str, record: Record, file: str) -> None:
+        """Note a defect of a session once, however often it is seen."""
+        known = self._repeated.get((kind, record.s))
+        if known is None:
+            self._repeated[kind, record.s] = Defect(
+                kind, record.offset, record.size_bytes, record.s, record.n, record.n, file=file
+            )
+        else:
+            known.count += 1
+            known.last_n = record.n
+
+
+def _is_repeated_by_a_segment(record: Record, file: str) -> bool:
+    """Whether a writer repeats it: a segment begins with what was not durable before it, and says
+    in the journal, too, where the session goes on."""
+    return bool(file) or record.event == "segment"

@@ -1,0 +1,286 @@
+"""The face that people know from other trackers, on a journal: init, log, finish.
+
+    run = eventlog.init(project="gpt", name="mine", config={"lr": 3e-4}, resume="allow")
+    for step in range(run.step, 1000):
+        run.log({"train/loss": loss, "lr": lr}, step=step)
+    run.finish()
+
+A script written for W&B is moved over by `import eventlog as wandb`. Everything stays on
+this disk; each call is a line in the journal when it returns, by the promises of
+`open_run`. `init` may refuse the run that it is told to go on with; after it nothing raises.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eventlog.errors import EventlogError
+from eventlog.fold.load import PathLike
+from eventlog.format.record import is_a, text_of
+from eventlog.interruption import is_interruption
+from eventlog.tracker.arguments import as_durability, as_folder, as_interval, as_text, shown
+from eventlog.tracker.compatibility import attribute, say_once
+from eventlog.tracker.resume import (
+    Fork,
+    Resume,
+    at_step,
+    copy_rows,
+    find_journal,
+    journal_to_resume,
+    next_step,
+    opening,
+    read_past,
+)
+from eventlog.tracker.run import ActiveRun
+from eventlog.tracker.session import Session, as_dict, open_run, state_folder
+from eventlog.write.journal import Durability, say
+
+_current: ActiveRun | None = None
+
+
+def init(
+    project: str | None = None,
+    *,
+    name: str | None = None,
+    config: Any = None,
+    tags: Sequence[str] | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    notes: str | None = None,
+    id: str | None = None,
+    resume: Resume | bool | None = None,
+    rewind_to: int | None = None,
+    resume_from: str | None = None,
+    fork_from: Fork | None = None,
+    mode: str | None = None,
+    dir: PathLike | None = None,
+    fallback: PathLike | None = None,
+    reinit: Any = None,
+    durability: Durability = "interval",
+    save_interval: int = 100,
+    **unknown: Any,
+) -> ActiveRun:
+    """Begin a run in `dir`, or go on with one; it is `eventlog.run` until it is finished.
+
+    What is not given is taken from EVENTLOG_PROJECT, _NAME, _TAGS (with commas), _GROUP,
+    _JOB_TYPE, _NOTES, _RUN_ID, _RESUME, _MODE and _DIR; all but the last three, where they are
+    not set, from W&B's variables of that name. Arguments that W&B knows and a journal does
+    not are taken and named once on stderr.
+
+    Args:
+        project, group, job_type: kept in the run's metadata.
+        config: a mapping, a namespace or a dataclass.
+        id: the run's identity, to resume by; random by default.
+        resume: `allow`: go on with the run of this `id`, or else of this `name` (the latest), if
+            it is there; `must`: or refuse; without `id` and `name` the latest in `dir`. `never`:
+            refuse if the `id` is there. `auto` or True: the latest of this `name`, if it did not
+            complete. A run that goes on keeps its config, and what is given replaces it by key.
+        rewind_to: the first step that will be taken again: it and all later ones leave the run
+            (they stay in the journal). Implies `must`.
+        resume_from: `ID?_step=N`, as W&B says it: rewind_to N + 1.
+        fork_from: `ID?_step=N`, `PATH?_step=N` or a pair: a new run that begins with a copy of
+            that one's history up to step N, N included; without a step, of all of it.
+        mode: `disabled` keeps nothing at all. Every other one is `offline`.
+        dir: the folder, `out` by default.
+        fallback: a folder on another disk, for when that one fails, now or later. If neither can
+            be written the program goes on without a log, and `errors` counts what is not kept.
+        reinit: what becomes of a run that is not finished: it is, by default; `create_new` leaves
+            it alone, and `eventlog.run` with it; `return_previous` or False returns it.
+        durability, save_interval: as in `open_run`.
+
+    Any other argument that is of the wrong type, or that no file system takes, is replaced by its
+    text or its default, and that is said once on stderr.
+
+    Raises:
+        EventlogError: `must` finds no run, `never` finds one, or it is being written.
+        ValueError: a `resume`, `rewind_to`, `resume_from` or `fork_from` that there is not.
+    """
+    if unknown:
+        say_once(f"init: {', '.join(sorted(unknown))}: without meaning here, ignored")
+    previous = _active()
+    if previous is not None and as_text(reinit) in ("False", "return_previous"):
+        return previous
+    if previous is not None and as_text(reinit) != "create_new":
+        previous.finish()
+    settings = as_dict(config)
+    id, name = as_text(id), as_text(name)
+    if _is_disabled(as_text(mode) or _told("MODE", None)):
+        off = ActiveRun(None, id=id or "disabled", name=name or "disabled", config=settings)
+        return _made_current(off)
+    folder = as_folder("dir", _told("DIR", None) if _is_empty(dir) else dir, "out")
+    assert folder is not None
+    fallback = None if _is_empty(fallback) else as_folder("fallback", fallback, None)
+    id, name = (as_text(given) for given in (id or _told("RUN_ID"), name or _told("NAME")))
+    if resume_from is not None:
+        id, last = at_step(resume_from)
+        resume, rewind_to = "must", rewind_to if last is None else last + 1
+    resume = _resume(_told("RESUME", None) if resume is None else resume, rewind_to)
+    journal = _journal_to_resume(folder, id, name, resume)
+    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
+        say_once(f"{folder}: has a run {id} already; this is a new one. Or: resume='allow'")
+        id = None
+    past = read_past(journal, fork_from, folder)
+    about = {
+        "project": as_text(project) or _told("PROJECT"),
+        "group": as_text(group) or _told("GROUP", "WANDB_RUN_GROUP"),
+        "job_type": as_text(job_type) or _told("JOB_TYPE"),
+    }
+    session = _open(
+        folder,
+        journal,
+        rewind_to,
+        fallback,
+        run_name=name,
+        run_id=id,
+        config=past.config | settings,
+        metadata=past.metadata | {k: v for k, v in about.items() if v is not None},
+        durability=as_durability(durability),
+        save_interval=as_interval(save_interval, 100),
+    )
+    try:
+        if journal is None and session is not None:
+            copy_rows(past, session)
+        opened = opening(session.journal_path) if session is not None else None
+        run = ActiveRun(
+            session,
+            id=str(opened.fields.get("run_id")) if opened else id or "",
+            name=name,
+            config=past.config | settings,
+            past=past,
+            step=next_step(past) if rewind_to is None else rewind_to,
+            resumed=journal is not None,
+            about=about,
+            is_disabled=False,
+        )
+        run.annotate(tags if tags is not None else _told("TAGS"), as_text(notes) or _told("NOTES"))
+        return _made_current(run)
+    except BaseException as error:  # of a watchdog: nobody has the run, nobody else would end it
+        _close_unknown(session, error)
+        raise
+
+
+def _journal_to_resume(
+    folder: Path, id: str | None, name: str | None, resume: Resume | None
+) -> Path | None:
+    """As `journal_to_resume`; where the disk cannot be read, a new run begins."""
+    try:
+        return journal_to_resume(folder, id, name, resume)
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        say(f"{folder}: cannot be read ({error}); this is a new run")
+        return None
+
+
+def _open(
+    folder: Path,
+    journal: Path | None,
+    from_iter: int | None,
+    fallback: PathLike | None,
+    **settings: Any,
+) -> Session | None:
+    """A session in `folder`, or else in `fallback`; None: no disk takes one."""
+    try:
+        return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
+    except Exception as error:  # whatever it is, the training goes on
+        if is_interruption(error) or isinstance(error, EventlogError):
+            raise
+        refusal = text_of(error)
+    elsewhere = state_folder() if fallback is None else Path(fallback)
+    if elsewhere is not None:
+        try:
+            session = open_run(elsewhere, **settings)
+        except Exception as error:
+            if is_interruption(error) or isinstance(error, EventlogError):
+                raise
+            refusal = f"{refusal}; {text_of(error)}"
+        else:
+            say(f"{folder}: cannot be written ({refusal}); the run is {session.journal_path}")
+            return session
+    say(f"{folder}: cannot be written ({refusal}); nothing of this run is kept")
+    return None
+
+
+def _close_unknown(session: Session | None, error: BaseException) -> None:
+    """End a run that `init` has begun and does not give back."""
+    if session is None:
+        return
+    if _current is not None and _current.session is session:
+        _current._finish_after(error)
+    else:
+        session.__exit__(type(error), error, error.__traceback__)
+
+
+def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+    """`run.log` of the run that `init` began last."""
+    run = _active()
+    if run is None:
+        say_once("log: there is no run, nothing is kept; call eventlog.init() first")
+    else:
+        run.log(data, step, commit)
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    """`run.finish` of the run that `init` began last."""
+    run = _active()
+    if run is not None:
+        run.finish(exit_code)
+
+
+def module_attribute(name: str) -> Any:
+    """`eventlog.run`, `.config`, `.summary` of the run that `init` began last, and stand-ins.
+
+    Raises:
+        AttributeError: it is none of these.
+    """
+    if name == "run":
+        return _active()
+    if name in ("config", "summary", "alert"):
+        return getattr(_active() or ActiveRun(None, id="", name=""), name)
+    return attribute(name)
+
+
+def _active() -> ActiveRun | None:
+    return None if _current is None or _current.is_finished else _current
+
+
+def _made_current(run: ActiveRun) -> ActiveRun:
+    """The module's own run, unless there is one that is to go on."""
+    global _current
+    if _active() is None:
+        _current = run
+    return run
+
+
+def _told(name: str, elsewhere: str | None = "") -> str | None:
+    """What the environment says: EVENTLOG_NAME, else W&B's variable, if it may be asked."""
+    own = os.environ.get(f"EVENTLOG_{name}")
+    if own or elsewhere is None:
+        return own or None
+    return os.environ.get(elsewhere or f"WANDB_{name}") or None
+
+
+def _is_disabled(mode: str | None) -> bool:
+    if mode not in (None, "offline", "disabled"):
+        say_once(f"mode {mode!r}: everything is kept on this disk and nothing is sent, as offline")
+    return mode == "disabled"
+
+
+def _is_empty(path: Any) -> bool:
+    return path is None or (is_a(path, str) and not text_of(path))
+
+
+def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
+    if rewind_to is not None:
+        if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
+            raise ValueError(f"rewind_to={shown(rewind_to)}: the number of a step is wanted")
+        return "must"
+    word = "" if resume is None else text_of(resume)
+    if word in ("", "False", "false"):
+        return None
+    if word in ("True", "auto", "true"):
+        return "auto"
+    if word not in ("allow", "must", "never"):
+        raise ValueError(f"resume={shown(resume)}: it is one of 'allow', 'must', 'never', 'auto'")
+    return word  # type: ignore[return-value]

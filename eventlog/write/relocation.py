@@ -1,0 +1,257 @@
+"""What a writer does when its file is moved, deleted, replaced or closed by somebody else.
+
+People move and delete folders, `rsync`, `git checkout` and `sed -i` put other files in their
+place, programs close all descriptors. The events are not lost by any of these: what the file
+held is still readable by its descriptor, and is written where readers look for it.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from eventlog.blocks import open_to_read
+from eventlog.disk import Disk
+from eventlog.format.record import MAX_LINE_BYTES, decode
+from eventlog.interruption import ignoring, is_of_a_call
+
+COPY_BYTES = 1 << 20
+_MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+"""What a file system says of a path at which nothing is; anything else is a failure of its own."""
+
+
+class Writer(Protocol):
+    """Who appends to a file: `appender.Appender`."""
+
+    disk: Disk
+    fd: int
+    identity: tuple[int, int]
+    path: Path
+    journal: Path
+    end: tuple[int, int]
+    writing: Any
+    run_id: str
+    journal_identity: tuple[int, int]
+    is_closed: bool
+    is_homeless: bool
+    has_whole_session: bool
+    warn: Callable[[str], None]
+
+    @property
+    def journal_fd(self) -> int: ...
+    def put_back(self, fd: int) -> None: ...
+    def use(self, fd: int, size_bytes: int | None = None) -> None: ...
+    def forget_descriptor(self) -> None: ...
+    def lines_of_session(self) -> bytes: ...
+    def lines_of_all_files(self) -> bytes: ...
+    def to_segment(self, first: bytes | None = None) -> bool: ...
+    def make_folder(self, folder: Path) -> None: ...
+    def write_all(self, fd: int, data: bytes) -> None: ...
+    def hold(self, fd: int) -> None: ...
+    def takes_no_notes(self) -> None: ...
+    def was_cut(self, size_bytes: int) -> None: ...
+
+
+class Place(Enum):
+    """What became of a file."""
+
+    HERE = "at its path"
+    MOVED = "at another path"
+    DELETED = "at no path, and nothing is at its own"
+    REPLACED = "at no path; another file is at its own"
+    CLOSED = "its descriptor was closed, or is another file's"
+    UNKNOWN = "the disk fails, and does not say"
+
+
+def check_place(appender: Writer) -> None:
+    """Look whether the file is where it was opened; go on elsewhere if it is not."""
+    if appender.is_closed:
+        return
+    path = appender.path
+    if path != appender.journal:
+        _check_journal(appender)
+    match find(appender.fd, path, appender.identity, appender.disk):
+        case Place.HERE:
+            size_bytes = appender.disk.size(appender.fd)
+            if size_bytes < appender.end[1] and appender.writing is None:
+                appender.warn(
+                    f"{path}: somebody cut it from {appender.end[1]:,} to {size_bytes:,} bytes; "
+                    f"what is missing cannot be written again, what comes is appended"
+                )
+                appender.was_cut(size_bytes)
+        case Place.CLOSED:
+            _reopen(appender)
+        case Place.MOVED:
+            _follow(appender)
+        case Place.DELETED:
+            _restore(appender)
+        case Place.REPLACED:
+            _go_on_beside(appender, "was replaced by another file")
+
+
+def _check_journal(appender: Writer) -> None:
+    """The same of the journal whose session has left it for a segment."""
+    fd, path = appender.journal_fd, appender.journal
+    match find(fd, path, appender.journal_identity, appender.disk):
+        case Place.MOVED:
+            moved = _path_of(fd, appender.journal_identity, appender.disk)
+            if moved is not None:
+                appender.warn(f"{path}: was moved to {moved}")
+                appender.journal = moved
+        case Place.DELETED:
+            with ignoring(OSError):
+                appender.put_back(_copy(fd, path, appender))
+                appender.warn(f"{path}: was deleted; all that it held is written there again")
+        case Place.REPLACED if not appender.has_whole_session:
+            with ignoring(OSError):
+                if appender.to_segment(appender.lines_of_all_files()):
+                    _hold_lock(appender, path)
+                    appender.warn(
+                        f"{path}: was replaced by another file; this session goes on in "
+                        f"{appender.path}"
+                    )
+
+
+def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
+    """What became of the file `identity` that was opened at `path` as `fd`."""
+    try:
+        status = os.fstat(fd)
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        return Place.CLOSED if error.errno == errno.EBADF else Place.UNKNOWN
+    if (status.st_dev, status.st_ino) != identity:
+        return Place.CLOSED
+    try:
+        at_path = disk.identity(path)
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        if error.errno not in _MISSING:
+            return Place.UNKNOWN
+        at_path = None
+    if at_path == identity:
+        return Place.HERE
+    if status.st_nlink > 0:
+        return Place.MOVED
+    return Place.DELETED if at_path is None else Place.REPLACED
+
+
+def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
+    """Device and inode of what is at `path`; None: nothing."""
+    try:
+        return disk.identity(path)
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        return None
+
+
+def _reopen(appender: Writer) -> None:
+    """Somebody closed the descriptor; it may be another file's by now, so it is left alone."""
+    path = appender.path
+    if _identity_at(path, appender.disk) == appender.identity:
+        with ignoring(OSError):
+            fd = appender.disk.open_append(path)
+            is_free = path != appender.journal or appender.disk.lock(fd) is not False
+            if is_free and appender.disk.identity(fd) == appender.identity:
+                appender.use(fd)
+                appender.warn(f"{path}: this program closed its descriptor; it was opened again")
+                return
+            appender.disk.close(fd)
+    appender.forget_descriptor()
+    moved = appender.to_segment()
+    where = f"going on in {appender.path}" if moved else "no folder takes a segment of it"
+    appender.warn(f"{path}: this program closed its descriptor; {where}")
+
+
+def _follow(appender: Writer) -> None:
+    """The file was moved on its file system: its descriptor leads to it wherever it is."""
+    path = _path_of(appender.fd, appender.identity, appender.disk)
+    if path is None:
+        _go_on_beside(appender, "was moved away, and it cannot be known where to")
+        return
+    appender.warn(f"{appender.path}: was moved to {path}; the run goes on there")
+    if appender.path == appender.journal:
+        appender.journal = path
+    appender.path = path
+
+
+def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
+    """The path of an open file, on systems that tell it."""
+    try:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        return None
+    return path if _identity_at(path, disk) == identity else None
+
+
+def _copy(old: int, path: Path, appender: Writer) -> int:
+    """A new file at `path` with what `old` holds, durable and locked; its descriptor.
+
+    Raises:
+        OSError: the disk refused; nothing is left.
+    """
+    disk = appender.disk
+    appender.make_folder(path.parent)
+    fd = disk.open_append(path, exclusive=True)
+    try:
+        for at in range(0, disk.size(old), COPY_BYTES):
+            appender.write_all(fd, os.pread(old, COPY_BYTES, at))
+        disk.sync_data(fd)
+        disk.sync_dir(path.parent)
+        disk.lock(fd)
+    except BaseException:
+        disk.close(fd)
+        with ignoring(OSError):
+            disk.unlink(path)
+        raise
+    return fd
+
+
+def _restore(appender: Writer) -> None:
+    """The file was deleted: what it held is still readable here, and is written there again."""
+    path, old = appender.path, appender.fd
+    try:
+        fd = _copy(old, path, appender)
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        _go_on_beside(appender, f"was deleted, and cannot be written again ({error})")
+        return
+    appender.use(fd, appender.disk.size(fd))
+    appender.is_homeless = False
+    appender.disk.close(old)
+    appender.warn(f"{path}: was deleted; all that it held is written there again")
+
+
+def _go_on_beside(appender: Writer, what: str) -> None:
+    """Go on in a segment that has the whole session: its lines are not where readers look."""
+    path = appender.path
+    with ignoring(OSError):
+        if appender.to_segment(appender.lines_of_session()):
+            if path == appender.journal:
+                _hold_lock(appender, path)
+            appender.warn(f"{path}: {what}; this session goes on in {appender.path}")
+            return
+    if not appender.is_homeless:
+        appender.is_homeless = True
+        appender.warn(f"{path}: {what}, and no folder takes a segment of it")
+
+
+def _hold_lock(appender: Writer, path: Path) -> None:
+    """Lock what is at the journal's path now: readers ask there whether somebody writes."""
+    with ignoring(OSError):
+        with open(open_to_read(path), "rb") as file:
+            first = decode(file.readline(MAX_LINE_BYTES).rstrip(b"\n"))
+        is_same_run = first is not None and first.fields.get("run_id") == appender.run_id
+        if is_same_run:
+            fd = appender.disk.open_append(path)
+            appender.disk.lock(fd)
+            appender.hold(fd)
+            return
+    appender.takes_no_notes()

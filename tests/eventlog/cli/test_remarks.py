@@ -1,0 +1,83 @@
+"""What is not in a journal, and that it says so: one line each in verify, status and tail."""
+
+import orjson
+import pytest
+
+from eventlog.cli.main import main
+from eventlog.cli.report import COMPLETE
+from eventlog.cli.tail import Lines
+from tests.eventlog.read.test_missing import RUN, iters, opening, segment, went_on
+from tests.strategies import SESSIONS, T, line, record
+
+A, B, *_ = SESSIONS
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A run whose forked child logged 100 events, and whose orphaned child logged 20 more."""
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(
+        opening()
+        + line(1, A, "ignored", events=100, why="a forked process logged them")
+        + line(2, A, "close", status="completed")
+    )
+    said = line(0, B, "ignored", events=20, why="its parent\x1b[31m has ended", annotates=RUN)
+    segment(tmp_path, B, data=said)
+    return path
+
+
+def test_what_was_ignored_is_said_and_is_no_loss(journal, capsys):
+    assert main(["verify", str(journal)]) == COMPLETE
+    verify = capsys.readouterr().out
+    assert main(["status", str(journal)]) == COMPLETE
+    status = capsys.readouterr().out
+
+    for out in (verify, status):
+        assert "  ignored    120 events that forked children logged\n" in out
+
+
+def test_programs_get_the_number_of_ignored_events(journal, capsys):
+    for command in ("verify", "status"):
+        main([command, "--json", str(journal)])
+        assert orjson.loads(capsys.readouterr().out)["ignored_events"] == 120
+
+
+def test_many_remarks_do_not_hide_the_rest(tmp_path, capsys):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(
+        opening()
+        + b"".join(line(n, A, "lost_tail", session=B, records=1, found=1) for n in range(1, 31))
+    )
+
+    main(["verify", str(path)])
+
+    assert "and 20 more of these" in capsys.readouterr().out
+
+
+def test_where_a_session_went_on_is_said(tmp_path, capsys):
+    path = tmp_path / "run.jsonl"
+    part = segment(tmp_path, first_n=2, data=iters(A, 3, 4))
+    path.write_bytes(opening() + iters(A, 1, 1) + went_on(A, 2, part))
+
+    assert main(["verify", str(path)]) == COMPLETE
+    assert f"session {A} goes on in {part} from record 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "words"),
+    [
+        ("segment", {"file": "x", "folder": "/y", "first_n": 7}, "goes on in /y/x from record 7"),
+        ("ignored", {"events": 3, "why": "a fork"}, "ignored    3 events were not logged: a fork"),
+        (
+            "lost_tail",
+            {"session": A, "records": 9, "found": 4},
+            f"session {A} had 9 records when its checkpoint was written, 4 were found",
+        ),
+        ("lost_tail", {}, "session None had None records"),
+    ],
+)
+def test_tail_prints_one_line_of_each(event, fields, words):
+    told = Lines().line(record(5, A, event, T, **fields))
+
+    assert words in told
+    assert "\n" not in told

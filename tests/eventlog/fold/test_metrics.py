@@ -1,0 +1,308 @@
+"""The fold takes time for the events it is given, however many there were before."""
+
+import random
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventlog.fold import fold, metrics, step_rows
+from eventlog.fold.fold import Fold
+from eventlog.fold.metrics import Metrics
+from eventlog.fold.step_rows import StepRows
+from tests.strategies import record
+
+FEW, MANY = 400, 1600
+
+
+def names_of_one_step(n):
+    return [("metrics", {"step": 0, f"n{k}": 1.5}) for k in range(n)]
+
+
+def names_that_are_nan(n):
+    return [("metrics", {"step": 0, f"grad.n{k}": float("nan")}) for k in range(n)]
+
+
+def names_that_are_nan_and_then_numbers(n):
+    values = [float("nan")] * (n // 2) + [1.5] * (n // 2)
+    return [("metrics", {"step": 0, f"grad.n{k % (n // 2)}": v}) for k, v in enumerate(values)]
+
+
+def names_of_ten_steps_in_turn(n):
+    return [("metrics", {"step": k % 10, f"n{k // 10}": 1.5}) for k in range(n)]
+
+
+def names_of_twenty_steps_one_name_after_the_other(n):
+    return [("metrics", {"step": k % 20, f"n{k // 20}": 1.5}) for k in range(n)]
+
+
+def one_name_again_and_again(n):
+    first = ("metrics", {"step": 0} | {f"n{k}": 1.5 for k in range(n)})
+    return [first, *(("metrics", {"step": k % 2, "n0": k}) for k in range(n))]
+
+
+def steps_that_descend(n):
+    return [("metrics", {"step": -k, "loss": 1.5}) for k in range(n)]
+
+
+def steps_in_any_order(n):
+    return [("metrics", {"step": s, "loss": 1.5}) for s in random.Random(1).sample(range(n), n)]
+
+
+def rewinds_of_one_step(n):
+    return [
+        ("rewind", {"to_iter": n}) if k % 2 else ("metrics", {"step": n - k % 4, "loss": 1.5})
+        for k in range(n)
+    ]
+
+
+def settings_one_by_one(n):
+    return [("config", {"config": {f"k{k}": k}}) for k in range(n)]
+
+
+def own_summary_one_by_one(n):
+    return [("summary", {"summary": {f"k{k}": k}}) for k in range(n)]
+
+
+def checkpoints_of_one_iteration(n):
+    return [("checkpoint", {"iter": 1, "path": f"{k}.pt"}) for k in range(n)]
+
+
+def checkpoints_that_descend(n):
+    return [("checkpoint", {"iter": -k, "path": "ckpt.pt"}) for k in range(n)]
+
+
+def evals_that_descend(n):
+    return [("eval", {"iter": -k, "val_loss": 1.5}) for k in range(n)]
+
+
+def iterations_that_descend(n):
+    return [("iter", {"iter": -k, "loss": 1.5}) for k in range(n)]
+
+
+HISTORIES = [
+    names_of_one_step,
+    names_that_are_nan,
+    names_that_are_nan_and_then_numbers,
+    names_of_ten_steps_in_turn,
+    names_of_twenty_steps_one_name_after_the_other,
+    one_name_again_and_again,
+    steps_that_descend,
+    steps_in_any_order,
+    rewinds_of_one_step,
+    settings_one_by_one,
+    own_summary_one_by_one,
+    checkpoints_of_one_iteration,
+    checkpoints_that_descend,
+    evals_that_descend,
+    iterations_that_descend,
+]
+
+
+class Work:
+    """How much is parsed, encoded and copied, in elements."""
+
+    def __init__(self, monkeypatch):
+        self.n = 0
+        for module in (fold, metrics):
+            monkeypatch.setattr(module, "encode_row", self.counted(module.encode_row))
+        monkeypatch.setattr(metrics.orjson, "loads", self.counted(orjson.loads), raising=True)
+
+    def counted(self, function):
+        def call(value):
+            result = function(value)
+            self.n += max(len(value), len(result)) if hasattr(value, "__len__") else 1
+            return result
+
+        return call
+
+
+class Watched(dict):
+    """A dict that counts what is copied of it."""
+
+    n_copied = 0
+
+    def __or__(self, other):
+        Watched.n_copied += len(self)
+        return Watched({**self, **other})
+
+
+@pytest.fixture
+def work(monkeypatch):
+    class Json:
+        dumps = staticmethod(orjson.dumps)
+
+    counted = Json()
+    monkeypatch.setattr(metrics, "orjson", counted)
+    counted.loads = orjson.loads
+    return Work(monkeypatch)
+
+
+def work_of(events, work):
+    folding = Fold()
+    folding.config = Watched()
+    work.n = Watched.n_copied = 0
+    for n, (event, fields) in enumerate(events):
+        folding.add(record(n, event=event, **fields))
+    folding.run()
+    return work.n + Watched.n_copied
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_four_times_as_many_events_are_four_times_the_work(history, work):
+    few, many = (work_of(history(n), work) for n in (FEW, MANY))
+
+    assert many <= 6 * few + 1000
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_four_times_as_many_events_are_four_times_the_lines_of_python(history, count_lines):
+    few, many = (count_lines(history(n)) for n in (FEW, MANY))
+
+    assert many <= 6 * few + 1000
+
+
+@pytest.fixture
+def count_lines():
+    """Lines that the fold executes: what a comprehension or a loop over all rows would multiply."""
+    import sys
+
+    def count(events):
+        records = [record(n, event=event, **fields) for n, (event, fields) in enumerate(events)]
+        folding, lines = Fold(), [0]
+
+        def trace(frame, event, arg):
+            if not frame.f_globals.get("__name__", "").startswith("eventlog"):
+                return None
+            lines[0] += 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            for each in records:
+                folding.add(each)
+            folding.run()
+        finally:
+            sys.settrace(before)
+        return lines[0]
+
+    return count
+
+
+# ---- rows ordered by step
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-40, 40)), max_size=200))
+def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
+    rows, model = StepRows(), {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step_rows, "_BLOCK", 3)
+        for k, (is_cut, step) in enumerate(operations):
+            if is_cut and step > 0:
+                removed = rows.cut(step)
+                assert removed == sorted((s, r) for s, r in model.items() if s >= step)
+                model = {s: r for s, r in model.items() if s < step}
+            else:
+                rows.put(step, b"%d" % k)
+                model[step] = b"%d" % k
+            assert rows.get(step) == model.get(step)
+            assert [*rows.items()] == sorted(model.items())
+            assert len(rows) == len(model)
+            assert rows.goes_on(step) == (bool(model) and step > max(model))
+
+
+def test_a_block_never_grows_beyond_twice_its_size_by_insertions():
+    rows = StepRows()
+    for step in range(10_000, 0, -1):
+        rows.put(step, b"")
+
+    assert max(map(len, rows._rows)) <= 2 * step_rows._BLOCK
+
+
+# ---- merging
+
+
+def merged_at_once(events):
+    """A row as FORMAT.md has it, made the slow way."""
+    row = {}
+    for values in events:
+        marks = {
+            path: name
+            for path, name in row.get("nonfinite", {}).items()
+            if not any(path == name or path.startswith(f"{name}.") for name in values)
+        }
+        had = "nonfinite" in row
+        row |= values
+        if had:
+            row["nonfinite"] = marks | values.get("nonfinite", {})
+            if not row["nonfinite"]:
+                del row["nonfinite"]
+    return row
+
+
+names = st.sampled_from(["a", "a.b", "a.b.c", "ab", "b", "a.c"])
+marks = st.dictionaries(names, st.sampled_from(["nan", "inf"]), min_size=1)
+events_of_a_row = st.lists(
+    st.tuples(st.dictionaries(names, st.integers(0, 3)), st.none() | marks).map(
+        lambda pair: pair[0] | ({"nonfinite": pair[1]} if pair[1] else {})
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(events_of_a_row, st.sets(st.integers(0, 12)))
+def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_after):
+    table = Metrics()
+    for k, values in enumerate(events):
+        table.take("s", 5, values | {"step": 5})
+        if k in left_after:
+            table.take("s", 6 + k, {"step": 6 + k})
+
+    (row,) = [row for row in table.rows() if row["step"] == 5]
+    assert list(row.items()) == list(({"step": 5} | merged_at_once(events)).items())
+
+
+def figures_of(rows):
+    """By name: the last value, its step, the least and the greatest."""
+    figures = {}
+    for row in rows:
+        for name, value in row.items() - {("step", row["step"])}:
+            known = figures.setdefault(name, {})
+            known |= {"last": value, "step": row["step"]}
+            if value is not None:
+                known["min"] = min(value, known.get("min", value))
+                known["max"] = max(value, known.get("max", value))
+    return figures
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.sampled_from("abc"), st.sampled_from([1, 1.0, 2, None])),
+        max_size=20,
+    ),
+    st.sets(st.integers(0, 20)),
+)
+def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
+    watched, left_alone = Metrics(), Metrics()
+    for k, (step, name, value) in enumerate(events):
+        for table in (watched, left_alone):
+            table.take("s", step, {"step": step, name: value})
+        if k in looks:
+            watched.figures()
+
+    if events:
+        assert orjson.dumps(watched.figures()) == orjson.dumps(left_alone.figures())
+        assert left_alone.figures()["names"] == figures_of(left_alone.rows())
+        assert watched.rows().encoded == left_alone.rows().encoded
+
+
+def test_an_event_is_not_changed_by_those_that_are_merged_with_it():
+    fields = {"step": 1, "a": None, "nonfinite": {"a": "nan"}}
+    table = Metrics()
+    table.take("s", 1, fields)
+    table.take("s", 1, {"step": 1, "b": None, "nonfinite": {"b": "inf"}})
+
+    assert fields == {"step": 1, "a": None, "nonfinite": {"a": "nan"}}

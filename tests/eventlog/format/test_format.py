@@ -1,0 +1,162 @@
+"""FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from eventlog.cli import report
+from eventlog.fold import fold, metrics
+from eventlog.fold.document import KEYS
+from eventlog.format.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
+from eventlog.format.segment import encode_header, header_fields, parse_segment_name, segment_name
+from eventlog.read.scanner import _MAX_STARTS
+from eventlog.read.sequence import DEFECTS
+from tests.strategies import T
+
+FORMAT = Path(eventlog.__file__).with_name("FORMAT.md").read_text()
+
+
+def example():
+    (line,) = re.findall(r"^```\n(\{.*\})\n```$", FORMAT, re.MULTILINE)
+    return line.encode() + b"\n"
+
+
+def test_the_worked_example_is_what_the_writer_writes():
+    record = decode(example()[:-1])
+
+    fields = {k: v for k, v in record.fields.items() if k != "nonfinite"}
+    written = encode(record.n, record.s, record.t, record.event, fields | {"loss": float("nan")})
+    assert written == example()
+
+
+def test_the_worked_example_has_the_bytes_and_the_checksum_it_says():
+    size, covered = map(int, re.search(r"has (\d+) bytes.*first (\d+)\.", FORMAT).groups())
+    checksum = int(re.search(r"`zlib\.crc32\(line\[:-19\]\)` is `0x([0-9a-f]{8})`", FORMAT)[1], 16)
+
+    assert len(example()) == size
+    assert len(example()[: -1 - TRAILER_BYTES]) == covered
+    assert zlib.crc32(example()[:-19]) == checksum
+
+
+def test_the_limit_of_a_line_is_the_one_in_the_code():
+    assert f"at most {MAX_LINE_BYTES:,} bytes" in FORMAT
+
+
+def section(title):
+    return FORMAT.split(f"# {title}\n")[1].split("\n## ")[0]
+
+
+def words(text):
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_reserved_names_are_those_of_the_code():
+    sentence = re.search(r"The names (.*?)\s+are reserved", section("Values"), re.DOTALL)[1]
+
+    assert words(sentence) == RESERVED
+
+
+def test_the_names_of_segments_are_those_of_the_code():
+    pattern = re.search(r"`<run>` is the first (\d+) characters", section("Segments"))
+    new, old = re.search(r"(run_\S+\.segment)\n +(\S+)", section("Segments")).groups()
+    stem, run, s, number, _ = new.split(".")
+
+    assert segment_name(stem, run + "0" * 24, s, int(number)) == new
+    assert parse_segment_name(new, stem) == (int(number), s, run)
+    assert int(pattern[1]) == len(run)
+    older = old.replace("<stem>", stem).replace("<s>", s).replace("<k>", number)
+    assert parse_segment_name(older, stem) == (int(number), s, "")
+
+
+def test_the_header_of_a_segment_has_the_fields_that_are_listed():
+    line = encode_header(
+        run_id="r", journal="j.jsonl", session="a1a1a1a1", number=0, first_n=7, s="b2b2b2b2", t=T
+    )
+    record = decode(line[:-1])
+    listed = re.search(r"is its \*\*header\*\*.*?\. It tells", section("Segments"), re.DOTALL)[0]
+
+    assert header_fields(record) == record.fields
+    assert set(record.fields) == words(listed) - {"s", "event", "segment", "n"}
+
+
+def test_the_limits_of_a_reader_are_those_of_the_code():
+    assert f"the {_MAX_STARTS} nearest starts" in " ".join(FORMAT.split())
+    assert f"the first {metrics.NAMES_MAX:,} `names`" in " ".join(FORMAT.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("iter", fold._ITERATION),
+        ("eval", fold._EVAL | {"timestamp": ""}),
+        ("checkpoint", fold._CHECKPOINT | {"timestamp": ""}),
+    ],
+)
+def test_the_rows_have_the_fields_that_are_listed_in_their_order(kind, fields):
+    rows = re.findall(
+        rf"^\| `{kind}` i, .*\| (`.*) \|$|^\| `{kind}` i \| .*\| (`.*) \|$", FORMAT, re.M
+    )
+    (row,) = [first or second for first, second in rows]
+
+    listed = dict.fromkeys(re.findall(r"`(\w+)`", row))
+    assert [name for name in listed if name in fields] == [*fields]
+
+
+def test_every_kind_that_the_fold_knows_is_listed():
+    table = FORMAT.split("| kind | fields |")[1].split("\n\n")[0]
+    listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.M) for kind in words(row)}
+    source = Path(fold.__file__).read_text()
+    known = {
+        k
+        for case in re.findall(r"case (\".*?)(?: if .*)?:", source)
+        for k in words(case.replace('"', "`"))
+    }
+
+    assert {"iter", "metrics", "close"} <= known <= listed
+    assert {"segment", "ignored", "lost_tail", "gap", "io_error"} <= listed
+
+
+def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():
+    table = FORMAT.split("| defect |")[1].split("\n\n")[0]
+    named = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+
+    assert {kind for row in named for kind in re.findall(r"`(\w+)`", row)} == set(DEFECTS)
+
+
+def test_the_keys_of_the_run_json_stand_in_their_order():
+    section = FORMAT.split("## The run JSON")[1]
+    ten = re.findall(r"`(\w+)`", section.split("order, one array element a line:")[1])[:10]
+
+    assert tuple(ten) == KEYS
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (report.COMPLETE, "0 complete"),
+        (report.IO_ERROR, "1 a file could not be read"),
+        (report.MISUSE, "2 misuse"),
+        (report.LOSS, "3 events are lost"),
+        (report.CONFLICT, "4 a person must look"),
+        (report.EMPTY, "5 not one whole record"),
+    ],
+)
+def test_the_exit_codes_are_those_of_the_code(code, words):
+    codes = FORMAT.split("Exit codes of")[1].split("##")[0]
+
+    assert words in " ".join(codes.split())
+    assert words.startswith(str(code))
+
+
+def test_an_open_event_has_the_fields_that_are_listed(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        pass
+    with eventlog.open_run(journal=run.journal_path, from_iter=0, checkpoint="c", save_interval=0):
+        pass
+    opens = [r for r in eventlog.scan(run.journal_path) if r.event == "open"]
+
+    row = re.search(r"^\| `open` \|(.*)\|$", FORMAT, re.MULTILINE)[1]
+    assert set(opens[0].fields) | set(opens[1].fields) <= set(re.findall(r"`(\w+)`", row))

@@ -1,0 +1,705 @@
+"""`init`, `log`, `finish`: the face people know, with the promises of the journal behind it."""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from eventlog.fold.document import KEYS
+from eventlog.tracker import api, compatibility
+from tests.strategies import any_text
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """No run left over, nothing said yet, a folder of its own and no variables that matter."""
+    for name in list(os.environ):
+        if name.startswith(("EVENTLOG_", "WANDB_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compatibility, "_said", set())
+    yield
+    eventlog.finish()
+
+
+def begin(**settings):
+    return eventlog.init(**{"dir": "out", "save_interval": 0} | settings)
+
+
+def loaded(run):
+    return eventlog.load_run(run.journal_path)
+
+
+def the_file(pattern):
+    (path,) = Path("out").glob(pattern)
+    return path
+
+
+def rows(run):
+    return list(loaded(run).metrics)
+
+
+# ---- logging
+
+
+def test_each_step_is_one_row_and_the_guides_keys_are_as_ever():
+    with eventlog.init(dir="out", config={"lr": 0.1}) as run:
+        run.log({"loss": 2.0, "words": "ok"})
+        run.log({"loss": 1.0, "good": True})
+
+    document = json.loads(run.run_path.read_bytes())
+    assert document["metrics"] == [
+        {"step": 0, "loss": 2.0, "words": "ok"},
+        {"step": 1, "loss": 1.0, "good": True},
+    ]
+    assert [k for k in document if k != "metrics"] == list(KEYS)
+    assert document["training_iterations"] == []
+    assert document["summary"]["total_iterations"] == 0
+
+
+def test_rows_of_metrics_are_spaced_as_all_others():
+    with eventlog.init(dir="out") as run:
+        run.log({"a": 1.5, "b": "x,y"})
+
+    assert b'\n    {"step": 0, "a": 1.5, "b": "x,y"}\n' in run.run_path.read_bytes()
+
+
+def test_a_run_without_metrics_has_no_such_key():
+    with eventlog.init(dir="out") as run:
+        pass
+
+    document = json.loads(run.run_path.read_bytes())
+    assert "metrics" not in document
+    assert "metrics" not in document["journal"]
+
+
+def test_what_is_logged_of_a_step_in_several_calls_is_one_row():
+    with begin() as run:
+        run.log({"loss": 2.0}, step=5)
+        run.log({"val": {"loss": 3.0, "top": {"1": 0.5}}}, step=5)
+        run.log({"loss": 2.5}, step=5)
+
+    assert rows(run) == [{"step": 5, "loss": 2.5, "val.loss": 3.0, "val.top.1": 0.5}]
+
+
+def test_without_a_step_each_call_is_the_next_one_unless_it_is_not_committed():
+    with begin() as run:
+        run.log({"a": 0})
+        run.log({"a": 1}, commit=False)
+        run.log({"b": 1})
+        run.log({"a": 7}, step=7)
+        run.log({"b": 7})
+        run.log({"a": 8})
+
+    steps = [(row["step"], row.get("a"), row.get("b")) for row in rows(run)]
+    assert steps == [(0, 0, None), (1, 1, 1), (7, 7, 7), (8, 8, None)]
+
+
+def test_a_late_word_on_an_earlier_step_joins_that_step_and_takes_nothing_back():
+    with begin() as run:
+        for step in range(5):
+            run.log({"loss": float(step)}, step=step)
+        run.log({"val_loss": 9.0}, step=2)
+
+    assert [row["step"] for row in rows(run)] == [0, 1, 2, 3, 4]
+    assert rows(run)[2] == {"step": 2, "loss": 2.0, "val_loss": 9.0}
+    assert "metrics" not in loaded(run).journal["superseded"]
+
+
+def test_a_number_that_is_not_finite_keeps_its_name_until_it_is_said_anew():
+    with begin() as run:
+        run.log({"a": math.nan, "b": -math.inf}, step=0)
+        run.log({"a": math.inf}, step=1)
+        run.log({"a": 1.0}, step=0)
+
+    assert rows(run) == [
+        {"step": 0, "a": 1.0, "b": None, "nonfinite": {"b": "-inf"}},
+        {"step": 1, "a": None, "nonfinite": {"a": "inf"}},
+    ]
+    names = loaded(run).journal["metrics"]["names"]
+    assert names["a"] == {"last": None, "step": 1, "nonfinite": {"last": "inf"}, "min": 1, "max": 1}
+
+
+def test_names_that_are_the_journals_own_are_lengthened_and_none_is_lost():
+    own = {"step": 1, "n": 2, "s": 3, "t": 4, "event": 5, "crc": 6, "durable": 7, "nonfinite": 8}
+    with begin() as run:
+        run.log(own | {"n_": 9, "iter": 10})
+
+    (row,) = rows(run)
+    assert row.pop("step") == 0
+    assert sorted(row.values()) == list(range(1, 11))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(
+                any_text | st.integers() | st.sampled_from(["step", "a", "a.b", "nonfinite", "n"]),
+                st.recursive(
+                    st.none()
+                    | st.booleans()
+                    | st.integers()
+                    | st.floats()
+                    | any_text
+                    | st.binary(max_size=3)
+                    | st.builds(object),
+                    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(any_text, inner),
+                    max_leaves=5,
+                ),
+                max_size=4,
+            )
+            | st.none()
+            | st.integers(),
+            st.none() | st.integers() | st.floats() | any_text,
+            st.none() | st.booleans(),
+        ),
+        max_size=4,
+    )
+)
+def test_whatever_is_logged_never_raises_and_the_run_can_be_read(calls):
+    with begin() as run:
+        for data, step, commit in calls:
+            run.log(data, step=step, commit=commit)
+
+        found = loaded(run)
+    n_good = sum(isinstance(data, dict) for data, _, _ in calls)
+    assert found.journal["events"].get("metrics", 0) == n_good
+    assert run.errors == len(calls) - n_good
+    assert found.journal["defects"] == []
+    steps = [row["step"] for row in found.metrics]
+    assert steps == sorted(set(steps))
+    b"".join(found.to_json()).decode()
+
+
+def test_a_word_on_an_earlier_step_does_not_turn_the_runs_own_step_back():
+    with begin() as run:
+        run.log({"a": 1}, step=10)
+        run.log({"b": 2}, step=3, commit=True)
+        run.log({"c": 3})
+
+    assert [row["step"] for row in rows(run)] == [3, 10]
+    assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
+
+
+def test_never_minds_an_id_and_not_a_name_that_others_bear_too():
+    begin(name="mine").finish()
+
+    run = begin(name="mine", resume="never")
+    run.finish()
+
+    assert not run.resumed
+    assert len(list(Path("out").glob("mine_*.jsonl"))) == 2
+
+
+values = st.integers(0, 3) | st.floats(width=16) | st.sampled_from(["x", True, None])
+history = st.lists(
+    st.tuples(
+        st.sampled_from(["log", "log", "log", "rewind", "resume"]),
+        st.integers(0, 6),
+        st.dictionaries(st.sampled_from("abc"), values, min_size=1, max_size=2),
+    ),
+    max_size=12,
+)
+
+
+@given(history)
+def test_any_history_of_logs_rewinds_and_resumes_is_the_one_curve_of_a_dict_of_dicts(story):
+    run, expected, is_new = begin(), {}, True
+    for what, step, data in story:
+        if what == "log":
+            run.log(data, step=step)
+            if is_new:  # a session's first word on a step that was taken takes it again
+                expected = {i: row for i, row in expected.items() if i < step}
+            is_new = False
+            expected[step] = expected.get(step, {}) | data
+        else:
+            if what == "rewind":
+                run.rewind(step)
+            else:
+                run.finish()
+                run, is_new = begin(id=run.id, rewind_to=step), True
+            expected = {i: row for i, row in expected.items() if i < step}
+    run.finish()
+
+    def told(value):
+        return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    def row(found):
+        return {k: v for k, v in found.items() if k not in ("step", "nonfinite")} | found.get(
+            "nonfinite", {}
+        )
+
+    assert {found["step"]: row(found) for found in loaded(run).metrics} == {
+        step: {k: told(v) for k, v in data.items()} for step, data in sorted(expected.items())
+    }
+    figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
+    assert figures["rows"] == len(expected)
+    for name, told_of in figures["names"].items():
+        numbers = [
+            data[name]
+            for data in expected.values()
+            if type(data.get(name)) in (int, float) and math.isfinite(data[name])
+        ]
+        assert told_of.get("min") == min(numbers, default=None)
+        assert told_of.get("max") == max(numbers, default=None)
+
+
+def test_after_the_end_a_log_is_counted_and_raises_nothing(capsys):
+    run = begin()
+    run.finish()
+    run.log({"loss": 1.0})
+
+    assert run.errors == 1
+    assert "not logged" in capsys.readouterr().err
+
+
+# ---- config, summary, tags, notes
+
+
+def test_config_and_summary_are_in_the_journal_when_the_call_returns():
+    run = begin(config=argparse.Namespace(lr=0.1, layers=[1, 2]))
+    run.config.update({"seed": 7, "n": 3})
+    run.config.lr = 0.2
+    run.log({"loss": 2.0})
+    run.summary["best"] = 1.5
+    run.summary.update({"worst": math.nan, "gone": 1})
+    del run.summary["gone"]
+
+    found = loaded(run)  # of a live run: nothing was closed
+    assert found.config == {"lr": 0.2, "layers": [1, 2], "seed": 7, "n": 3}
+    assert found.journal["summary"] == {"best": 1.5, "worst": "nan"}
+    assert run.config["lr"] == run.config.lr == 0.2
+    assert (run.summary["loss"], run.summary.best) == (2.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [([("a", 1)],), ({"a": 1}, True), (zip(["a"], [1], strict=True),), ({"a": 1}.items(),)],
+)
+def test_a_config_is_updated_as_a_dict_and_as_wandb_does(given):
+    with begin() as run:
+        run.config.update(*given)
+
+    assert dict(run.config) == {"a": 1}
+    assert loaded(run).config == {"a": 1}
+
+
+def test_tags_and_notes_are_kept_once_however_often_the_run_goes_on():
+    with begin(name="a", tags=["x", "y"], notes="why") as run:
+        pass
+    with begin(name="a", tags=["x"], notes="why", resume="allow") as run:
+        run.tags = ("y", "z")
+
+    journal = loaded(run).journal
+    assert journal["tags"] == ["y", "z"]
+    assert [note["text"] for note in journal["notes"]] == ["why"]
+
+
+def test_project_group_and_job_type_are_metadata():
+    with begin(project="gpt", group="sweep", job_type="train") as run:
+        pass
+
+    assert loaded(run).metadata == {"project": "gpt", "group": "sweep", "job_type": "train"}
+
+
+# ---- going on
+
+
+def log_steps(run, steps, loss):
+    for step in steps:
+        run.log({"loss": loss}, step=step)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"name": "a"}, {"id": "my-id"}, {"id": "my-id", "name": "a"}],
+    ids=["name", "id", "both"],
+)
+def test_allow_goes_on_where_the_run_was_and_begins_one_where_there_is_none(settings):
+    with begin(**settings, resume="allow", config={"lr": 1, "seed": 2}) as first:
+        log_steps(first, range(3), 1.0)
+    with begin(**settings, resume="allow", config={"lr": 3}) as second:
+        assert (second.step, second.resumed, second.id) == (3, True, first.id)
+        assert second.summary["loss"] == 1.0
+        second.log({"loss": 0.5})
+
+    assert not first.resumed
+    assert second.journal_path == first.journal_path
+    assert [row["step"] for row in rows(second)] == [0, 1, 2, 3]
+    assert loaded(second).config == {"lr": 3, "seed": 2}
+
+
+def test_rewind_to_takes_that_step_and_all_later_ones_again():
+    with begin(name="a") as run:
+        log_steps(run, range(10), 1.0)
+    with begin(name="a", rewind_to=6) as run:
+        assert run.step == 6
+        run.log({"loss": 2.0})
+
+    assert {row["step"]: row["loss"] for row in rows(run)} == dict.fromkeys(range(6), 1.0) | {
+        6: 2.0
+    }
+    assert loaded(run).journal["superseded"]["metrics"] == 4
+
+
+def test_resume_from_keeps_the_step_it_names_as_wandb_does():
+    with begin(id="abc") as run:
+        log_steps(run, range(10), 1.0)
+    with begin(resume_from="abc?_step=6") as run:
+        assert run.step == 7
+
+    assert len(rows(run)) == 7
+
+
+def test_a_session_that_takes_steps_again_without_saying_so_is_one_curve():
+    with begin(name="a") as run:
+        log_steps(run, range(8), 1.0)
+    with begin(name="a", resume="allow") as run:
+        log_steps(run, range(5, 7), 2.0)
+
+    assert [row["loss"] for row in rows(run)] == [1.0] * 5 + [2.0] * 2
+    assert loaded(run).journal["superseded"]["metrics"] == 3
+
+
+def test_iterations_that_are_taken_again_take_the_metrics_with_them():
+    with begin() as run:
+        for i in range(6):
+            run.session.log_iter(i, 1.0)
+            run.log({"extra": i}, step=i)
+        run.session.log_iter(3, 2.0)
+
+    assert [row["step"] for row in rows(run)] == [0, 1, 2]
+
+
+def test_must_never_and_auto():
+    with pytest.raises(eventlog.EventlogError, match=r"no run named a .* resume='allow'"):
+        begin(name="a", resume="must")
+    with begin(name="a", id="i") as done:
+        pass
+    with pytest.raises(eventlog.EventlogError, match="run i already"):
+        begin(id="i", resume="never")
+
+    with begin(name="a", resume="auto") as new:
+        assert new.journal_path != done.journal_path
+    crashed = begin(name="a", id="j")
+    crashed._finish("interrupted")
+    with begin(name="a", resume=True) as again:
+        assert again.id == "j"
+    with begin(resume="must") as latest:
+        assert latest.id == "j"
+
+
+def test_an_id_that_is_taken_overwrites_nothing(capsys):
+    with begin(id="i") as first:
+        first.log({"loss": 1.0})
+    with begin(id="i") as second:
+        second.log({"loss": 2.0})
+
+    assert (rows(first)[0]["loss"], rows(second)[0]["loss"]) == (1.0, 2.0)
+    assert second.id != "i"
+    assert "resume='allow'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["id", "path", "pair"])
+def test_a_fork_begins_with_a_copy_of_the_others_history(by):
+    with begin(id="i", config={"lr": 1}, tags=["old"]) as first:
+        first.session.log_eval(0, 2.0, 3.0)
+        first.session.log_iter(0, 2.5, grad_norm=math.nan)
+        log_steps(first, range(10), 1.0)
+    before = first.journal_path.read_bytes()
+    source = {"id": "i?_step=4", "path": f"{first.journal_path}?_step=4", "pair": ("i", 4)}[by]
+
+    with begin(fork_from=source, config={"lr": 2}) as fork:
+        assert (fork.step, fork.resumed) == (5, False)
+        fork.log({"loss": 0.5})
+
+    run = loaded(fork)
+    assert [row["loss"] for row in run.metrics] == [1.0] * 5 + [0.5]
+    assert (run.eval_steps, list(run.training_iterations)) == (
+        loaded(first).eval_steps,
+        list(loaded(first).training_iterations),
+    )
+    assert run.config == {"lr": 2}
+    assert run.metadata["forked_from"]["step"] == 4
+    assert run.journal["tags"] == []
+    assert fork.id != "i"
+    assert first.journal_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"resume": "mayb"}, "resume='mayb'"),
+        ({"rewind_to": "7"}, "rewind_to='7'"),
+        ({"rewind_to": 2**70}, "the number of a step is wanted"),
+        ({"fork_from": "x?_step=y"}, "_step=200"),
+    ],
+)
+def test_what_init_cannot_mean_is_refused_in_one_line(settings, words):
+    with pytest.raises(ValueError, match=words) as refusal:
+        begin(**settings)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_fork_of_nothing_is_refused():
+    with pytest.raises(eventlog.EventlogError, match="no run x to fork"):
+        begin(fork_from="x?_step=3")
+
+
+# ---- modes, environment, names
+
+
+def test_disabled_keeps_nothing_and_everything_can_be_called():
+    with eventlog.init(mode="disabled", dir="out", config={"a": 1}) as run:
+        run.log({"loss": 1.0})
+        run.summary["x"] = 2
+        run.config.b = 3
+        run.tags = ["t"]
+        run.log_checkpoint(1, "p")
+        run.rewind(0)
+        assert (run.config.as_dict(), run.summary["loss"]) == ({"a": 1, "b": 3}, 1.0)
+
+    assert not os.path.exists("out")
+    assert (run.journal_path, run.errors) == (None, 0)
+
+
+def test_the_environment_says_what_the_call_does_not(monkeypatch, tmp_path):
+    told = {
+        "DIR": str(tmp_path / "here"), "PROJECT": "p", "NAME": "n", "RUN_ID": "i",
+        "TAGS": "a, b", "GROUP": "g", "NOTES": "why", "RESUME": "allow",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(f"EVENTLOG_{name}", value)
+    monkeypatch.setenv("WANDB_JOB_TYPE", "eval")
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # W&B beside us may be: that is not ours
+
+    with eventlog.init(save_interval=0) as first:
+        pass
+    with eventlog.init(save_interval=0, project="q") as run:
+        pass
+
+    assert run.journal_path == first.journal_path
+    assert run.journal_path.parent == tmp_path / "here"
+    assert (run.id, run.name, run.tags, run.notes) == ("i", "n", ("a", "b"), "why")
+    assert loaded(run).metadata == {"project": "q", "group": "g", "job_type": "eval"}
+
+
+def test_what_means_nothing_here_is_taken_and_said_once(capsys):
+    for _ in range(2):
+        with begin(entity="me", anonymous="must", mode="online") as run:
+            eventlog.watch(object(), log="all")
+            run.define_metric("loss", summary="min")
+            table = eventlog.Table(columns=["a", "b"])
+            table.add_data(1, 2)
+            run.log({"t": table, "i": [eventlog.Image("x.png", caption="c")]}, step=0)
+            eventlog.plot.line_series(xs=[], ys=[])
+
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(set(said)) == 7
+    assert rows(run) == [{"step": 0, "t_": "Table with columns a, b", "i": ["Image x.png (c)"]}]
+
+
+def test_a_name_that_nobody_knows_is_a_mistake_as_ever():
+    with pytest.raises(AttributeError, match="'lgo'"):
+        _ = eventlog.lgo
+    with begin() as run, pytest.raises(AttributeError, match="'lgo'"):
+        _ = run.lgo
+
+
+def test_the_modules_own_run_config_and_summary_are_those_of_the_run_begun_last(capsys):
+    assert eventlog.run is None
+    eventlog.log({"loss": 1.0})  # nothing to log to: a word, no exception
+    assert "init()" in capsys.readouterr().err
+    run = begin(config={"lr": 0.1})
+    eventlog.log({"loss": 1.0}, step=3)
+    eventlog.config.update({"b": 1}, allow_val_change=True)
+    eventlog.summary["x"] = 1
+    eventlog.alert("title", "text")
+    assert eventlog.run is run
+    eventlog.finish(exit_code=2)
+
+    found = loaded(run)
+    assert eventlog.run is None
+    assert (found.config, found.journal["summary"]) == ({"lr": 0.1, "b": 1}, {"x": 1})
+    assert found.journal["notes"][0]["text"] == "title: text"
+    assert (found.status, found.journal["reason"]) == ("failed", "exit code 2")
+
+
+def test_a_second_init_finishes_the_first_run_unless_it_is_told_otherwise():
+    first = begin()
+    beside = begin(reinit="create_new")
+    assert eventlog.run is first
+    assert begin(reinit="return_previous") is first
+    second = begin()
+
+    assert loaded(first).status == "completed"
+    assert (eventlog.run, loaded(beside).status) == (second, "running")
+    beside.finish()
+
+
+@pytest.mark.parametrize("name", ["n" * 240, "ü" * 200, "🙂" * 100, "a" * 5000])
+def test_a_name_too_long_for_a_file_is_whole_in_the_run(name):
+    with eventlog.init(dir="out", name=name) as run:
+        run.log({"loss": 1.0})
+        run.session.log("big", text="x" * (1 << 20))  # is set aside under a longer name still
+    eventlog.annotate(run.journal_path, "note", text="also beside it")
+    with eventlog.init(dir="out", name=name, resume="must") as again:
+        pass
+
+    assert loaded(run).run_name.startswith(f"{name}_2")
+    assert (run.errors, again.id) == (0, run.id)
+    assert all(len(os.fsencode(file)) <= 255 for file in os.listdir("out"))
+
+
+# ---- how a program ends
+
+
+def run_program(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("last_words", "status", "reason"),
+    [
+        ("pass", "completed", None),
+        ("sys.exit(0)", "completed", None),
+        ("sys.exit(3)", "failed", "exit code 3"),
+        ("sys.exit(143)", "interrupted", "exit code 143"),
+        ("1 / 0", "failed", "ZeroDivisionError: division by zero"),
+        ("raise KeyboardInterrupt", "interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_a_program_that_does_not_finish_its_run_is_told_by_how_it_ended(last_words, status, reason):
+    run_program(
+        f"import eventlog, sys\neventlog.init(save_interval=0).log({{'a': 1}})\n{last_words}"
+    )
+
+    run = eventlog.load_run(the_file("*.jsonl"))
+    assert (run.status, run.journal["reason"]) == (status, reason)
+
+
+KILLED = """
+import os, sys, eventlog
+run = eventlog.init(name="killed", resume="allow", rewind_to=None, save_interval=0)
+for step in range(int(sys.argv[1]), 10**9):
+    run.log({"loss": 1.0 / (step + 1), "epoch": step // 10}, step=step)
+    os.write(1, b"%d\\n" % step)
+"""
+
+
+def test_killed_again_and_again_nothing_acknowledged_is_lost_and_it_is_one_curve():
+    begin_at = 0
+    for n_lines in (40, 7, 90):
+        command = [sys.executable, "-c", KILLED, str(begin_at)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            for _ in range(n_lines):
+                process.stdout.readline()
+            process.kill()
+            rest = process.stdout.read()
+        told = begin_at + n_lines - 1 + rest.count(b"\n")
+
+        run = eventlog.load_run(the_file("*.jsonl"))
+        steps = [row["step"] for row in run.metrics]
+        assert process.returncode == -signal.SIGKILL
+        assert steps[: told + 1] == list(range(told + 1))
+        assert len(steps) - told - 1 in (0, 1)
+        assert all(row["loss"] == 1.0 / (row["step"] + 1) for row in run.metrics)
+        begin_at = told - 5
+
+
+SCRIPT = """
+import {library} as wandb
+import random
+from pathlib import Path
+
+wandb.login()
+run = wandb.init(
+    project="my-awesome-project",
+    entity="my-team",
+    name="baseline",
+    config={{"learning_rate": 0.02, "architecture": "CNN", "epochs": 10}},
+    tags=["baseline", "paper1"],
+    settings=wandb.Settings(console="off"),
+)
+wandb.define_metric("val/acc", summary="max")
+wandb.config.update({{"batch_size": 32}}, allow_val_change=True)
+offset = random.Random(wandb.config.epochs).random() / 5
+Path("model.pt").write_text("weights")
+table = wandb.Table(columns=["image", "prediction"])
+for epoch in range(1, wandb.config["epochs"] + 1):
+    acc = 1 - 2**-epoch - offset / epoch
+    loss = 2**-epoch + offset / epoch
+    wandb.log({{"train/loss": loss, "epoch": epoch}}, commit=False)
+    wandb.log({{"val/acc": acc, "images": [wandb.Html("<b>a cat</b>")]}})
+    if acc > wandb.run.summary.get("best", 0):
+        wandb.run.summary["best"] = acc
+    table.add_data("x.png", "cat")
+artifact = wandb.Artifact("model", type="model")
+artifact.add_file("model.pt")
+wandb.log_artifact(artifact)
+wandb.alert(title="Done", text=f"accuracy {{acc:.2f}}", level=wandb.AlertLevel.INFO)
+wandb.finish()
+"""
+
+
+def test_a_wandb_script_moves_over_by_its_import_line():
+    done = run_program(SCRIPT.format(library="eventlog"))
+
+    assert done.returncode == 0, done.stderr
+    run = eventlog.load_run(the_file("*.json"))
+    assert [row["epoch"] for row in run.metrics] == list(range(1, 11))
+    assert all({"train/loss", "val/acc", "images"} <= row.keys() for row in run.metrics)
+    assert (run.status, run.config["batch_size"]) == ("completed", 32)
+    assert run.journal["summary"]["best"] == run.metrics[-1]["val/acc"]
+    assert run.journal["tags"] == ["baseline", "paper1"]
+    assert "Done: accuracy" in run.journal["notes"][0]["text"]
+    assert done.stderr.count("\n") < 15
+
+
+@pytest.mark.slow
+def test_that_script_is_one_that_wandb_itself_takes(monkeypatch):
+    """pip install wandb && pytest -m slow -n 0 tests/eventlog/tracker/test_api.py"""
+    if find_spec("wandb") is None:
+        pytest.skip("pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "x")
+
+    done = run_program(SCRIPT.format(library="wandb"))
+
+    assert done.returncode == 0, done.stderr
+    assert list(Path("wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_importing_the_face_leaves_the_rooms_where_they_are():
+    assert KEYS[0] == "run_name"
+    assert api.init is eventlog.init
+
+
+def test_a_fork_of_the_process_logs_nothing_and_ends_nothing():
+    run = begin()
+    run.log({"a": 1})
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            run.log({"a": 2})
+            run.finish()
+        os._exit(0)
+    os.waitpid(child, 0)
+    run.log({"a": 3})
+    run.finish()
+
+    assert [row["a"] for row in rows(run)] == [1, 3]
+    assert loaded(run).status == "completed"

@@ -1,0 +1,121 @@
+"""What an unfinished run says of how its program ended."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import eventlog
+
+BEGIN = "import sys, eventlog\nrun = eventlog.init(name='m', save_interval=0)\nrun.log({'a': 1})\n"
+ENDS = {
+    "raise SystemExit(3)": ("failed", "exit code 3"),
+    "exit(3)": ("failed", "exit code 3"),
+    "quit(3)": ("failed", "exit code 3"),
+    "sys.exit(3)": ("failed", "exit code 3"),
+    "leave(3)": ("failed", "exit code 3"),
+    "raise SystemExit('no data')": ("failed", "SystemExit: no data"),
+    "sys.exit(True)": ("failed", "exit code True"),
+    "class Mine(SystemExit): pass\nraise Mine(4)": ("failed", "exit code 4"),
+    "def deep(): raise SystemExit(5)\ndeep()": ("failed", "exit code 5"),
+    "sys.exit()": ("completed", None),
+    "sys.exit(0)": ("completed", None),
+    "raise SystemExit": ("completed", None),
+    "try: sys.exit(3)\nexcept SystemExit as e: e.code": ("completed", None),
+    "try: raise SystemExit(3)\nexcept BaseException: pass": ("completed", None),
+    "try: leave(3)\nexcept SystemExit as e: print(e.code)\nleave(0)": ("completed", None),
+    "import threading\nt = threading.Thread(target=lambda: sys.exit(3)); t.start(); t.join()": (
+        "completed",
+        None,
+    ),
+    "1 / 0": ("failed", "ZeroDivisionError: division by zero"),
+    "raise KeyboardInterrupt": ("interrupted", "KeyboardInterrupt"),
+    "sys.exit(143)": ("interrupted", "exit code 143"),
+    "": ("completed", None),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_that_its_program_does_not_finish_says_how_that_ended(tmp_path, end):
+    code = "from sys import exit as leave\nfrom sys import exit\n" + BEGIN + end
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ENDS[end]
+
+
+def test_the_programs_own_exit_code_and_message_are_what_they_were(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + "raise SystemExit('no data')"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "no data\n"
+
+
+def test_an_error_of_an_earlier_cell_does_not_mark_a_later_run(tmp_path):
+    """In a notebook `sys.last_value` stays for the kernel's life."""
+    code = "import sys\nsys.last_value = ValueError('of an earlier cell')\n" + BEGIN
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+def test_the_code_of_an_exit_that_is_caught_can_be_read_and_set():
+    code = """
+import eventlog.tracker.exit_code
+eventlog.tracker.exit_code.watch()
+try: raise SystemExit(4)
+except SystemExit as error:
+    error.code += 1
+    print(error.code, error.args, SystemExit().code, SystemExit(1, 2).code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout == "5 (4,) None (1, 2)\n", done.stderr
+
+
+@pytest.mark.parametrize("given", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
+def test_an_exit_is_what_the_interpreter_makes_of_it(given):
+    show = f"try: sys.exit({given})\nexcept SystemExit as e: print(repr(e), e.code)\n"
+    end = f"sys.exit({given})"
+    before, after = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True)
+        for code in (
+            "import sys\n" + show + end,
+            "import sys\nfrom eventlog.tracker import exit_code\nexit_code.watch()\n" + show + end,
+        )
+    )
+
+    assert (after.stdout, after.returncode) == (before.stdout, before.returncode)
+
+
+class Unwilling(int):
+    def __int__(self):
+        raise RuntimeError
+
+    __index__ = __and__ = __int__
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (np.int64(0), "completed"),
+        (np.int64(3), "failed"),
+        (False, "completed"),
+        (Unwilling(0), "completed"),
+        (Unwilling(2), "failed"),
+        ("no", "failed"),
+    ],
+)
+def test_a_run_is_finished_with_a_whole_number_of_any_kind(tmp_path, code, status):
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    run.finish(exit_code=code)
+
+    assert eventlog.load_run(run.journal_path).status == status

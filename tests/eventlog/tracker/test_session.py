@@ -1,0 +1,291 @@
+"""`open_run`: three lines in anybody's loop, and the loop never suffers for them."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from datetime import datetime
+
+import orjson
+import pytest
+
+import eventlog
+from eventlog.tracker import session as session_room
+
+
+def events_of(run):
+    return list(eventlog.scan(run.journal_path))
+
+
+def test_the_files_bear_the_name_the_guide_promises(tmp_path):
+    before = datetime.now().replace(microsecond=0)
+    with eventlog.open_run(tmp_path, run_name="my_experiment") as run:
+        run.log_iter(0, 1.0)
+
+    name, day, clock = run.run_path.stem.rsplit("_", 2)
+    assert name == "my_experiment"
+    assert before <= datetime.strptime(day + clock, "%Y%m%d%H%M%S") <= datetime.now()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [run.run_path.name, run.journal_path.name]
+
+
+def test_an_imported_run_began_and_ended_when_its_source_did(tmp_path):
+    then, later = "2020-01-02T03:04:05+00:00", "2020-01-02T05:00:00+00:00"
+    run = eventlog.open_run(tmp_path, started=then)
+    run.log_iter(0, 1.0)
+    run.close(ended=later)
+
+    loaded = eventlog.load_run(run.run_path)
+    assert (loaded.start_time, loaded.end_time) == (then, later)
+    assert loaded.journal["sessions"][0]["started"] > later
+
+
+def test_two_runs_of_one_second_get_two_names(tmp_path):
+    runs = [eventlog.open_run(tmp_path, save_interval=0) for _ in range(5)]
+    for run in runs:
+        run.close()
+
+    assert len({run.journal_path for run in runs}) == 5
+
+
+def test_a_name_whose_run_json_alone_is_left_is_not_taken_again(tmp_path, monkeypatch):
+    class Frozen(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(session_room, "datetime", Frozen)
+    (tmp_path / "run_20260102_030405.json").write_text("somebody's history")
+
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        pass
+
+    assert run.journal_path.name == "run_20260102_030405_2.jsonl"
+
+
+def test_a_name_with_a_slash_stays_in_its_folder(tmp_path):
+    with eventlog.open_run(tmp_path / "out", run_name="../../etc/x", save_interval=0) as run:
+        pass
+
+    assert run.journal_path.parent == tmp_path / "out"
+
+
+def test_the_open_event_says_who_and_what_but_not_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-is-secret")
+    with eventlog.open_run(tmp_path, config={"lr": 0.1}, metadata={"world_size": 2}) as run:
+        pass
+
+    (opened, _) = events_of(run)
+    told = opened.fields
+    assert (told["config"], told["metadata"]) == ({"lr": 0.1}, {"world_size": 2})
+    assert (told["pid"], told["format"], len(told["run_id"])) == (os.getpid(), 1, 32)
+    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert b"hunter2" not in run.journal_path.read_bytes()
+
+
+def test_an_error_inside_the_with_block_fails_the_run_and_goes_on_up(tmp_path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        eventlog.open_run(tmp_path) as run,
+    ):
+        run.log_iter(0, 1 / 0)
+
+    journal = orjson.loads(run.run_path.read_bytes())["journal"]
+    assert (journal["status"], journal["reason"]) == (
+        "failed",
+        "ZeroDivisionError: division by zero",
+    )
+
+
+def test_ctrl_c_inside_the_with_block_interrupts_the_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt), eventlog.open_run(tmp_path) as run:
+        raise KeyboardInterrupt
+
+    assert eventlog.load_run(run.run_path).status == "interrupted"
+
+
+def test_a_program_that_ends_without_closing_leaves_a_closed_run(tmp_path):
+    program = f"import eventlog\nrun = eventlog.open_run({str(tmp_path)!r})\nrun.log_iter(0, 1.0)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+    (path,) = tmp_path.glob("*.json")
+    journal = orjson.loads(path.read_bytes())["journal"]
+    assert journal["status"] == "interrupted"
+    assert journal["reason"] == "the process ended without closing the run"
+
+
+def test_a_resumed_run_is_the_same_run_and_one_curve(tmp_path):
+    with eventlog.open_run(tmp_path, run_name="a", config={"max_iters": 10}) as first:
+        for i in range(8):
+            first.log_iter(i, 8.0 - i)
+    with eventlog.open_run(
+        journal=first.journal_path, from_iter=5, checkpoint="ckpt.pt", config={"max_iters": 12}
+    ) as second:
+        for i in range(5, 9):
+            second.log_iter(i, 80.0 - i)
+
+    run = eventlog.load_run(second.run_path)
+    opens = [r.fields for r in events_of(second) if r.event == "open"]
+    assert first.run_path == second.run_path
+    assert first.run_name == second.run_name
+    assert opens[0]["run_id"] == opens[1]["run_id"]
+    assert [row["iter"] for row in run.training_iterations] == list(range(9))
+    assert [row["loss"] for row in run.training_iterations] == [8.0, 7, 6, 5, 4, 75, 74, 73, 72]
+    assert run.journal["superseded"] == {"iterations": 3, "evals": 0, "checkpoints": 0}
+    assert run.journal["sessions"][1]["changed"] == {"max_iters": [10, 12]}
+    assert run.config == {"max_iters": 12}
+
+
+def test_a_journal_to_continue_that_is_not_there_is_an_error_with_the_way_out(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl: no such journal to continue"):
+        eventlog.open_run(journal=tmp_path / "gone.jsonl")
+
+
+class Hostile:
+    def __repr__(self):
+        raise RuntimeError("not even my name")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, 10**40, b"\xff", {1: {2: 3}}, "\ud800", Hostile(), object, [[[]]], {1, 2}],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_value_is_logged_and_none_raises(tmp_path, value):
+    with eventlog.open_run(tmp_path, save_interval=0, config={"it": value}) as run:
+        run.log_iter(0, value, time_ms=value, mfu=value, anything=value)
+        run.log_eval(0, value, value, lr=value)
+        run.log("note", it=value)
+
+    assert run.errors == 0
+    assert [r.event for r in events_of(run)] == ["open", "iter", "eval", "note", "close"]
+    for line in run.journal_path.read_bytes().splitlines():
+        json.loads(line, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
+
+
+def test_what_does_not_fit_in_a_line_is_set_aside_whole(tmp_path):
+    text = "x" * 3_000_000
+    with eventlog.open_run(tmp_path, config={"corpus": text, "lr": 0.5}) as run:
+        run.log("note", iter=3, text=text)
+
+    note = next(r for r in events_of(run) if r.event == "note").fields
+    kept = tmp_path / note["set_aside"]["file"]
+    assert orjson.loads(kept.read_bytes()) == {"iter": 3, "text": text}
+    assert note["iter"] == 3
+    config = eventlog.load_run(run.run_path).config
+    assert config["lr"] == 0.5
+    assert orjson.loads((tmp_path / config["set_aside"]["file"]).read_bytes())["corpus"] == text
+
+
+def test_after_close_logging_is_counted_and_said_but_does_not_raise(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        pass
+
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert run.errors == 1
+    assert "'iter' event was not logged" in capsys.readouterr().err
+
+
+def test_closing_writes_the_run_json_before_it_returns(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=10**9)
+    run.log_iter(0, 2.5)
+
+    run.close("failed", "out of patience")
+
+    document = orjson.loads(run.run_path.read_bytes())
+    assert document["journal"]["status"] == "failed"
+    assert document["journal"]["reason"] == "out of patience"
+    assert document["summary"]["final_train_loss"] == 2.5
+
+
+def test_without_a_compactor_the_journal_alone_is_written(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+
+    assert [p.suffix for p in tmp_path.iterdir()] == [".jsonl"]
+    assert eventlog.load_run(run.journal_path).status == "completed"
+
+
+def test_a_dead_stderr_does_not_stop_the_loop(tmp_path):
+    """A daemon's stderr may be closed; a warning about the log must not raise there."""
+    program = f"""
+import os, sys
+import eventlog
+run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
+run.close()
+os.close(2)
+run.log_iter(0, 1.0)
+sys.stderr = None
+run.log_iter(1, 1.0)
+os._exit(run.errors)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 2
+
+
+def test_a_resumed_session_says_which_record_it_met_last(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as first:
+        first.log_iter(0, 1.0)
+    with eventlog.open_run(journal=first.journal_path, save_interval=0) as second:
+        pass
+
+    (told,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
+    assert told == {"s": first.id, "n": 2}
+
+
+def test_whole_numbers_are_logged_as_the_floats_their_column_holds(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, loss=2, time_ms=50, mfu=3)
+        run.log_eval(0, 2, 3, lr=0)
+
+    for row in (r.fields for r in events_of(run) if r.event in ("iter", "eval")):
+        assert {type(v) for k, v in row.items() if k not in ("iter", "durable")} == {float}
+
+
+def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
+    with eventlog.open_run(tmp_path, config={"lr": 0.1}, save_interval=0) as first:
+        pass
+    with eventlog.open_run(journal=first.journal_path, save_interval=0):
+        pass
+
+    run = eventlog.load_run(first.journal_path)
+    assert run.config == {"lr": 0.1}
+    assert "changed" not in run.journal["sessions"][1]
+
+
+def test_a_policy_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match="durability='always': it is one of"):
+        eventlog.open_run(tmp_path / "out", durability="always")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(session_room.Path, "home", homeless)
+
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+
+    assert [r.event for r in events_of(run)] == ["open", "iter", "close"]
+
+
+@pytest.mark.parametrize("exit_", [SystemExit, KeyboardInterrupt])
+def test_an_exit_that_a_value_asks_for_passes_and_leaves_the_journal_whole(exit_, tmp_path):
+    class Leaves:
+        def __repr__(self):
+            raise exit_
+
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    with pytest.raises(exit_):
+        run.log("note", value=Leaves())
+    run.log("note", text="on")
+    run.close()
+
+    found = eventlog.load_run(run.journal_path)
+    assert [note["text"] for note in found.journal["notes"]] == ["on"]
+    assert found.journal["defects"] == []

@@ -1,0 +1,703 @@
+"""Appends from wherever Python runs code of other people: none hangs, is lost or stands twice."""
+
+import ctypes
+import gc
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import pytest
+
+import eventlog
+from tests.durability import reentrancy
+
+
+@pytest.mark.parametrize("way", reentrancy.WAYS)
+def test_however_appends_are_interrupted_none_hangs_is_lost_or_stands_twice(way):
+    outcome = reentrancy.outcome_of(way, 6_000, timeout_s=120)
+
+    assert outcome.interruptions > 0
+    assert outcome.is_clean, outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", reentrancy.WAYS)
+def test_a_million_appends_however_interrupted(way):
+    outcome = reentrancy.outcome_of(way, 1_000_000, timeout_s=3600)
+
+    assert outcome.is_clean, outcome
+
+
+def run_of(code, tmp_path, *arguments, timeout_s=60):
+    """A program that has `run`, in a folder of its own; what it printed."""
+    begin = "import os, sys, eventlog\nrun = eventlog.init(name='m', save_interval=0)\n"
+    return subprocess.run(
+        [sys.executable, "-c", begin + code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+
+
+def only_run(tmp_path):
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    return eventlog.load_run(journal)
+
+
+class LogsInsideAppend:
+    """Logs when it is made text, as a value that warns through `logging` does."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def __repr__(self):
+        self.run.log("note", text="from inside")
+        return "a value"
+
+
+def test_an_event_logged_by_a_values_repr_is_kept(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("metrics", step=0, what=LogsInsideAppend(run))
+
+    events = [r.event for r in eventlog.scan(run.journal_path)]
+    assert events == ["open", "note", "metrics", "close"]
+
+
+def test_an_event_logged_during_another_ones_write_comes_after_it(tmp_path, monkeypatch):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    write = run._journal._appender._write
+
+    def interrupted(fd, data):
+        monkeypatch.setattr(run._journal._appender, "_write", write)
+        n_bytes = write(fd, data)
+        run.log("note", text="of a handler")
+        return n_bytes
+
+    monkeypatch.setattr(run._journal._appender, "_write", interrupted)
+    run.log("signal", signal="SIGUSR1")
+    run.close()
+
+    events = [r.event for r in eventlog.scan(run.journal_path)]
+    assert events == ["open", "signal", "note", "close"]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_a_write_that_an_exception_interrupts_leaves_the_record_once(tmp_path, monkeypatch, part):
+    """Whether none, half or all of the line was written when it came."""
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    write = run._journal._appender._write
+
+    def interrupted(fd, data):
+        monkeypatch.setattr(run._journal._appender, "_write", write)
+        os.write(fd, data[: int(len(data) * part)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._journal._appender, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.log("note", text="interrupted")
+    run.log("note", text="after it")
+    run.close()
+
+    texts = [r.fields["text"] for r in eventlog.scan(run.journal_path) if r.event == "note"]
+    assert texts == ["interrupted", "after it"]
+
+
+def test_a_handler_that_ends_the_run_during_an_append_does_not_hang(tmp_path):
+    code = """
+import signal
+def stop(*_):
+    run.log({"preempted": 1}); run.finish(); print("finished", flush=True); sys.exit(0)
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, .3)
+while True: run.log({"loss": 1.0})
+"""
+    for _ in range(5):
+        done = run_of(code, tmp_path, timeout_s=20)
+        assert done.stdout == "finished\n", done.stderr
+
+    for journal in (tmp_path / "out").glob("*.jsonl"):
+        assert eventlog.load_run(journal).status == "completed"
+
+
+def test_a_logging_handler_on_stderr_that_logs_into_the_run_does_not_hang(tmp_path):
+    """The journal's own messages go to a stderr that is somebody's code."""
+    code = """
+class Stderr:
+    def write(self, text): run.log({"stderr": text})
+    def flush(self): pass
+sys.stderr = Stderr()
+os.close(run.session._journal._appender.fd)
+for i in range(3): run.log({"loss": i})
+run.finish(); print("done")
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "done\n", done.stderr
+    assert [row["loss"] for row in only_run(tmp_path).metrics if "loss" in row] == [0, 1, 2]
+
+
+def test_a_stderr_pipe_that_is_full_and_not_read_does_not_hold_up_the_training(tmp_path):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while True:
+            os.write(write, b"x" * 65536)
+    except BlockingIOError:
+        os.set_blocking(write, True)
+    code = """
+import eventlog, os
+run = eventlog.open_run("out", save_interval=0)
+os.close(run._journal._appender.fd)  # it has something to say of that
+run.log_iter(0, 1.0); run.close(); print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        timeout=30,
+    )
+
+    assert done.stdout == b"done\n"
+    os.close(read), os.close(write)
+
+
+def test_a_warning_inside_an_append_that_goes_to_the_journal_does_not_hang(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+
+    class ToJournal(logging.Handler):
+        def emit(self, record):
+            run.log("log", text=record.getMessage())
+
+    class Warns:
+        ndim = 0
+
+        def item(self):
+            warnings.warn("slow", stacklevel=1)
+            return 1.5
+
+    logger, handler = logging.getLogger("py.warnings"), ToJournal()
+    logger.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            run.log_iter(0, Warns())
+    finally:
+        logging.captureWarnings(False)
+        logger.removeHandler(handler)
+    run.close()
+
+    assert eventlog.load_run(run.journal_path).training_iterations[0]["loss"] == 1.5
+    assert eventlog.load_run(run.journal_path).journal["events"]["log"] >= 1
+
+
+# ---- exceptions from outside
+
+
+def test_what_a_watchdog_raises_reaches_the_loop_and_is_no_error_of_the_disk(tmp_path, capsys):
+    class Slow:
+        ndim = 0
+
+        def item(self):
+            signal.raise_signal(signal.SIGALRM)
+            return 1.0
+
+    def too_slow(*_):
+        raise TimeoutError("the step takes too long")
+
+    before = signal.signal(signal.SIGALRM, too_slow)
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    try:
+        with pytest.raises(TimeoutError, match="too long"):
+            run.log_iter(0, Slow())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    run.log_iter(1, 1.0)
+    run.close()
+
+    assert run.errors == 0
+    assert capsys.readouterr().err == ""
+    assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [1]
+
+
+class Interrupts:
+    """Raises at the `at`-th line, call or return of what runs in this thread."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, frame, event, argument):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return self
+
+
+def test_an_exception_anywhere_in_a_sync_leaves_nothing_held(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    for at in itertools.count(1):
+        run.log_iter(at, 1.0)
+        interrupts = Interrupts(at)
+        try:
+            sys.settrace(interrupts)
+            run.sync()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if interrupts.left > 0:
+            break
+
+    assert at > 20
+    assert run.sync(10)
+    run.close()
+
+
+def test_a_disks_own_timeout_is_the_disks(tmp_path):
+    class TimesOut(eventlog.disk.Disk):
+        n_times = 0
+
+        def write(self, fd, data):
+            if self.n_times:
+                self.n_times -= 1
+                raise OSError(110, "the server does not answer")
+            return super().write(fd, data)
+
+    disk = TimesOut()
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
+    disk.n_times = 1
+    run.log("note", text="kept")
+    run.close()
+
+    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "note", "close"]
+
+
+def test_an_exception_that_another_thread_sets_inside_init_log_passes(tmp_path):
+    me = ctypes.c_ulong(threading.get_ident())
+
+    class Shoots:
+        ndim = 0
+
+        def item(self):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(TimeoutError))
+            return 1.0
+
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    with pytest.raises(TimeoutError):
+        run.log({"loss": Shoots(), "more": list(range(100))})
+    run.finish()
+
+    assert run.errors == 0
+
+
+def test_an_error_of_a_values_own_is_still_no_error_of_the_loop(tmp_path):
+    class Broken:
+        def __repr__(self):
+            raise NotImplementedError
+
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("note", what=Broken())
+
+    note = next(r for r in eventlog.scan(run.journal_path) if r.event == "note")
+    assert note.fields["what"] == "<Broken: NotImplementedError>"
+
+
+# ---- forks
+
+
+def test_a_fork_while_a_run_is_opened_neither_hangs_nor_keeps_its_lock(tmp_path):
+    code = """
+import threading, time
+run.finish()
+over, children, (begun, begins) = threading.Event(), [], os.pipe()
+def fork():
+    while not over.is_set():
+        child = os.fork()
+        if not child:
+            os.write(begins, b"b")
+            time.sleep(30)
+            os._exit(0)
+        children.append(child)
+        time.sleep(.005)
+thread = threading.Thread(target=fork); thread.start()
+runs = []
+for k in range(40):
+    r = eventlog.open_run("forked", save_interval=0)
+    r.log_iter(0, 1.0); r.close(); runs.append(r.journal_path)
+    if len(children) > 60: break
+over.set(); thread.join()
+for _ in children: os.read(begun, 1)  # a child that has not run yet has let nothing go
+print([p for p in runs if eventlog.is_locked(p)], len(children) > 0)
+for c in children: os.kill(c, 9); os.waitpid(c, 0)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "[] True\n", done.stderr
+
+
+def test_a_fork_while_a_run_is_closed_does_not_keep_its_lock(tmp_path, monkeypatch):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    appender = run._journal._appender
+    close, children = appender.close, []
+
+    def forks():
+        child = os.fork()
+        if not child:
+            signal.pause()
+        children.append(child)
+        close()
+
+    monkeypatch.setattr(appender, "close", forks)
+    run.close()
+    for _ in range(100):  # the child gives it up as soon as it runs
+        if not eventlog.is_locked(run.journal_path):
+            break
+        time.sleep(0.05)
+    is_locked = eventlog.is_locked(run.journal_path)
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
+
+    assert not is_locked
+
+
+NO_DESCRIPTOR = {
+    "all are taken": """
+taken = []
+try:
+    while True: taken.append(os.open(os.devnull, 0))
+except OSError: pass
+""",
+    "fewer are allowed than there are": """
+taken = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+""",
+}
+
+
+@pytest.mark.parametrize("why", NO_DESCRIPTOR)
+def test_a_child_that_is_forked_while_no_descriptor_is_free_does_not_keep_the_lock(tmp_path, why):
+    code = """
+import resource, signal
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+begin, begun = os.pipe()
+%s
+child = os.fork()
+if not child:
+    os.write(begun, b"x"), signal.pause()
+[os.close(fd) for fd in taken]
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+os.read(begin, 1)
+run.finish()
+print(eventlog.is_locked(run.journal_path))
+os.kill(child, signal.SIGKILL)
+"""
+    assert run_of(code % NO_DESCRIPTOR[why], tmp_path).stdout == "False\n"
+
+
+def test_what_a_forked_child_logs_is_counted_in_the_writers_journal(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    child = os.fork()
+    if not child:
+        for i in range(7):
+            run.log_iter(i, 1.0)
+        os._exit(run.errors)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    run.close()
+
+    ignored = [r.fields for r in eventlog.scan(run.journal_path) if r.event == "ignored"]
+    assert sum(fields["events"] for fields in ignored) == 7
+
+
+def test_what_a_child_logs_whose_parent_is_gone_is_counted_beside_the_journal(tmp_path):
+    code = """
+if os.fork(): os._exit(0)
+for i in range(250): run.log({"loss": i})
+run.finish()
+"""
+    run_of(code, tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    ignored = [r.fields["events"] for r in eventlog.scan(journal) if r.event == "ignored"]
+    assert sum(ignored) == 250
+
+
+def test_a_run_that_a_child_of_multiprocessing_opens_and_leaves_is_completed(tmp_path):
+    code = """
+import multiprocessing, eventlog, sys
+def work(fails):
+    run = eventlog.init(name="child", dir="children", save_interval=0)
+    run.log({"loss": 1.0})
+    if fails: raise ValueError("of the child")
+for fails in (False, True):
+    child = multiprocessing.get_context("fork").Process(target=work, args=(fails,))
+    child.start(); child.join()
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL, timeout=60
+    )
+
+    runs = sorted(
+        (tmp_path / "children").glob("*.jsonl"), key=lambda path: (len(path.name), path.name)
+    )
+    assert [eventlog.load_run(path).status for path in runs] == ["completed", "failed"]
+
+
+def test_an_append_that_a_fork_interrupts_is_not_written_by_the_child(tmp_path, monkeypatch):
+    """A handler forks inside an append; the child goes on in the middle of it."""
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    appender = run._journal._appender
+    write = appender._write
+
+    def forks(fd, data):
+        monkeypatch.setattr(appender, "_write", write)
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return write(fd, data)
+        write(fd, data)
+        os._exit(0)
+
+    monkeypatch.setattr(appender, "_write", forks)
+    run.log("note", text="once")
+    run.close()
+
+    assert run.journal_path.read_bytes().count(b'"once"') == 1
+
+
+def test_garbage_of_a_closed_run_does_not_log_for_ever(tmp_path, capsys):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    run.close()
+    for i in range(1000):
+        run.log_iter(i, 1.0)
+    gc.collect()
+
+    assert run.errors == 1000
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_fork_does_not_wait_for_a_disk_that_hangs(tmp_path):
+    """As a frozen file system does: a write of another thread does not return."""
+    is_stuck, is_thawed = threading.Event(), threading.Event()
+
+    class Frozen(eventlog.disk.Disk):
+        hangs = False
+
+        def write(self, fd, data):
+            if self.hangs:
+                is_stuck.set()
+                is_thawed.wait(60)
+            return super().write(fd, data)
+
+    disk = Frozen()
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
+    disk.hangs = True
+    thread = threading.Thread(target=run.log_iter, args=(0, 1.0))
+    thread.start()
+    is_stuck.wait()
+
+    child = os.fork()
+    if not child:
+        run.log_iter(1, 1.0)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    is_thawed.set()
+    thread.join()
+    run.close()
+    assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [0]
+
+
+def test_a_handler_that_closes_the_run_and_returns_is_not_followed_by_another_record(tmp_path):
+    code = """
+import signal, time
+run.finish()
+for k in range(60):
+    s = eventlog.open_run("closed", save_interval=0)
+    over = False
+    def stop(*_):
+        global over
+        s.close("interrupted", "SIGALRM")
+        global after
+        after = eventlog.open_run("next", save_interval=0)
+        over = True
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, .002 + k / 40000)
+    i = 0
+    while not over:
+        s.log_iter(i, 1.0, 2.0); i += 1
+    locked = eventlog.is_locked(s.journal_path)
+    mixed = s.id.encode() in after.journal_path.read_bytes()
+    last = list(eventlog.scan(s.journal_path))[-1].event
+    after.close()
+    if locked or mixed or last != "close": print("WRONG", k, locked, mixed, last)
+print("done")
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_child_that_a_handler_forks_and_that_goes_on_writes_nothing(tmp_path):
+    code = """
+import signal, time
+run.finish()
+s = eventlog.open_run("forked", save_interval=0)
+children, parent, stop = [], os.getpid(), time.time() + 2
+def fork(*_):
+    if os.getpid() == parent and time.time() < stop:
+        child = os.fork()
+        if child: children.append(child)
+        signal.setitimer(signal.ITIMER_REAL, .01)
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, .01)
+i = 0
+while time.time() < stop:
+    s.log_iter(i, 1.0); i += 1
+    if os.getpid() != parent:
+        for k in range(20): s.log_iter(-1, 1.0)
+        os._exit(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+left, give_up = set(children), time.time() + 20
+while left and time.time() < give_up:
+    left -= {c for c in left if os.waitpid(c, os.WNOHANG)[0]}
+    time.sleep(.01)
+for c in left: os.kill(c, 9)
+s.close()
+found = eventlog.load_run(s.journal_path)
+print(len(children) > 10, len(left), [d["kind"] for d in found.journal["defects"]],
+      len(found.training_iterations) == i)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "True 0 [] True\n", done.stderr
+
+
+LOCKS = {
+    "append": ("s._journal._lock", "s.log_iter(1, 1.0)"),
+    "close": ("s._journal._lock", "s.close()"),
+    "open": (
+        "eventlog.write.journal._OPENING",
+        "eventlog.open_run('other', save_interval=0).close()",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LOCKS)
+def test_a_child_that_is_forked_in_a_wait_for_a_lock_and_goes_on_does_not_hang(tmp_path, way):
+    lock, wait = LOCKS[way]
+    code = f"""
+import signal, threading, time
+run.finish()
+s = eventlog.open_run("forked", save_interval=0)
+held, over, child = threading.Event(), threading.Event(), None
+def hold():
+    with {lock}:
+        held.set(); over.wait(30)
+threading.Thread(target=hold).start()
+held.wait()
+def fork(*_):
+    global child
+    child = os.fork()
+    if child: over.set()
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, .2)
+{wait}
+if not child: os._exit(7)
+for _ in range(1000):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done: break
+    time.sleep(.01)
+else: os.kill(child, 9)
+s.close()
+print(os.waitstatus_to_exitcode(status) if done else "hangs")
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "7\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "raises",
+    [
+        "signal.signal(signal.SIGALRM, signal.SIG_DFL); raise TimeoutError('step took too long')",
+        "raise TimeoutError('step took too long')",
+        "raise Slow('x')",
+    ],
+)
+def test_whatever_a_watchdog_does_before_it_raises_its_exception_passes(tmp_path, raises):
+    code = f"""
+import signal
+class Slow(Exception): pass
+def watchdog(*_): {raises}
+def train():
+    while True: run.log({{"loss": 1.0}})
+passed, raised = 0, 300
+for k in range(raised):
+    signal.signal(signal.SIGALRM, watchdog)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, .0005 + k / 2e6)
+        train()
+    except (TimeoutError, Slow): passed += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+run.finish(); print(passed, run.errors)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "300 0\n", done.stderr
+
+
+def test_nothing_of_what_a_program_gives_raises_into_its_loop(tmp_path):
+    code = """
+class Bad(Exception):
+    def __str__(self): raise ValueError("no text")
+class Odd:
+    def __str__(self): raise ValueError("no text")
+    __repr__ = __str__
+    def items(self): raise Bad()
+    keys = values = __iter__ = items
+from collections.abc import Mapping
+class OddMapping(Odd, Mapping):
+    def __getitem__(self, name): raise Bad()
+    def __len__(self): return 1
+run.log(OddMapping()); run.alert(Odd()); run.log_checkpoint(1, None)
+run.log_checkpoint(1, "p", iter=1); run.config.update({Odd(): 1}); run.tags = 5
+run.notes = Odd()
+try:
+    with run: raise Bad()
+except Bad: pass
+other = eventlog.init(name=5, tags=5, notes=Odd(), save_interval=0); other.finish()
+print("done", run.is_finished)
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "done True\n", done.stderr
+
+
+def test_a_message_longer_than_a_pipe_does_not_hold_up_the_training(tmp_path):
+    read, write = os.pipe()
+    code = """
+import eventlog
+run = eventlog.init(save_interval=0)
+class Long(dict):
+    def items(self): raise ValueError("x" * 200_000)
+run.log(Long(a=1)); run.finish(); print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        timeout=30,
+    )
+
+    assert done.stdout == b"done\n"
+    os.close(read), os.close(write)

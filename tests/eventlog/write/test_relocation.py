@@ -1,0 +1,489 @@
+"""A journal that is moved, deleted, replaced, cut or closed under its writer keeps its events."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import orjson
+import pytest
+
+import eventlog
+from eventlog.cli.main import main
+from eventlog.disk import Disk
+from eventlog.write import relocation
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with ten iterations, whose thread looks at its files every 20 ms."""
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, sync_interval_s=0.02, fallback=tmp_path / "fallback"
+    )
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    yield run
+    run.close()
+
+
+def go_on(run):
+    """Ten more iterations after the thread has looked; the end."""
+    appender = run._journal._appender
+    before = appender.path, appender.identity, appender.end
+    for _ in range(500):
+        if (appender.path, appender.identity, appender.end) != before:
+            break
+        time.sleep(0.02)
+    for i in range(10, 20):
+        run.log_iter(i, 1.0)
+    run.close()
+
+
+def iterations(journal):
+    return [row["iter"] for row in eventlog.load_run(journal).training_iterations]
+
+
+def test_a_deleted_folder_is_made_again_with_all_that_was_in_the_journal(run, tmp_path, capsys):
+    shutil.rmtree(tmp_path / "out")
+    go_on(run)
+
+    assert iterations(run.journal_path) == list(range(20))
+    assert eventlog.load_run(run.journal_path).status == "completed"
+    assert capsys.readouterr().err.count("was deleted") == 1
+    assert run.errors == 0
+
+
+def test_a_folder_that_is_moved_takes_the_run_with_it(run, tmp_path, capsys):
+    os.rename(tmp_path / "out", tmp_path / "old")
+    go_on(run)
+
+    assert run.journal_path.parent == tmp_path / "old"
+    assert run.run_path.parent == tmp_path / "old"
+    assert iterations(run.journal_path) == list(range(20))
+    assert capsys.readouterr().err.count("was moved to") == 1
+
+
+def replaced_by_rename(path):
+    """As rsync, `git checkout` and `sed -i` do: a new file takes the name."""
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    os.replace(copy, path)
+
+
+def edited_in_place(path):
+    subprocess.run(["sed", "-i", "s/zzz/yyy/", path], check=True)
+
+
+def replaced_by_an_older_one(path):
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
+    os.replace(copy, path)
+
+
+@pytest.mark.parametrize("replace", [replaced_by_rename, edited_in_place, replaced_by_an_older_one])
+def test_a_journal_that_another_file_replaces_loses_no_event(run, replace, capsys):
+    replace(run.journal_path)
+    go_on(run)
+
+    assert iterations(run.journal_path) == list(range(20))
+    assert eventlog.load_run(run.journal_path).journal["defects"] == []
+    assert "was replaced by another file" in capsys.readouterr().err
+
+
+def test_a_journal_that_was_replaced_is_still_locked(run):
+    replaced_by_rename(run.journal_path)
+    for _ in range(100):
+        if run._journal._appender.path != run.journal_path:
+            break
+        run.sync(0.05)
+        run.log("note", text="wait")
+
+    assert eventlog.is_locked(run.journal_path)
+
+
+def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_path):
+    """The file that took its place is what the writer follows from then on."""
+    replaced_by_rename(run.journal_path)
+    run._journal._appender.check_place()
+    os.rename(tmp_path / "out", tmp_path / "old")
+    go_on(run)
+
+    assert run.journal_path.parent == tmp_path / "old"
+    assert not (tmp_path / "out").exists()
+    assert iterations(run.journal_path) == list(range(20))
+
+
+class Fails(Disk):
+    """A disk whose next syncs of files fail, and which then has lost what they were to keep."""
+
+    n_failures = 0
+
+    def sync_data(self, fd):
+        if self.n_failures:
+            self.n_failures -= 1
+            raise OSError(5, "lost pages")
+        super().sync_data(fd)
+
+
+def test_a_fifo_in_the_journals_place_holds_up_nobody(run):
+    run.journal_path.unlink()
+    os.mkfifo(run.journal_path)
+    go_on(run)
+    run.close()
+
+    (segment,) = run.journal_path.parent.glob("*.segment")
+    assert segment.read_bytes().count(b'"event":"iter"') == 20
+
+
+def test_a_journal_that_its_session_has_left_and_an_older_one_replaces_loses_no_event(tmp_path):
+    disk = Fails()
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    disk.n_failures = 1
+    run.log_iter(10, 1.0)
+    assert run.sync()
+    assert run._journal._appender.path != run.journal_path
+    replaced_by_an_older_one(run.journal_path)
+    run._journal._appender.check_place()
+    run.log_iter(11, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(12))
+
+
+def test_what_a_segment_has_again_is_written_once_more_when_its_first_sync_fails(tmp_path):
+    """What the replaced file held was durable; the segment that has it now is not yet."""
+    disk = Fails()
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    replaced_by_an_older_one(run.journal_path)
+    run._journal._appender.check_place()
+    disk.n_failures = 1
+    run.log_iter(10, 1.0)
+    assert run.sync()
+    (failed,) = run.journal_path.parent.glob("*.0.segment")
+    run.close()
+    failed.unlink()
+
+    assert iterations(run.journal_path) == list(range(11))
+
+
+def test_a_clock_that_goes_back_does_not_keep_the_descriptor_from_being_checked(tmp_path):
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, sync_interval_s=60)
+    appender = run._journal._appender
+    appender._check_at_us += 3 * 3600 * 1_000_000  # as after a clock step of three hours
+    with open(tmp_path / "mine", "wb") as file:
+        os.dup2(file.fileno(), appender.fd)
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert (tmp_path / "mine").read_bytes() == b""
+    assert iterations(run.journal_path) == [0]
+
+
+def test_somebody_elses_file_at_the_journals_path_is_left_alone(run):
+    run.journal_path.unlink()
+    run.journal_path.write_text("a list\n")
+    go_on(run)
+
+    assert run.journal_path.read_text() == "a list\n"
+    segments = list(run.journal_path.parent.glob("*.segment"))
+    assert len(segments) == 1
+    assert segments[0].read_bytes().count(b'"event":"iter"') == 20
+
+
+def test_a_journal_that_somebody_cut_goes_on_in_lines_of_its_own(run, capsys):
+    os.truncate(run.journal_path, os.path.getsize(run.journal_path) - 100)
+    go_on(run)
+
+    assert iterations(run.journal_path)[-11:-9] == [8, 10]
+    assert "somebody cut it" in capsys.readouterr().err
+
+
+def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
+    os.close(run._journal._appender.fd)
+    for i in range(10, 20):
+        run.log_iter(i, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(20))
+    assert "closed its descriptor" in capsys.readouterr().err
+    assert run.errors == 0
+
+
+def test_a_descriptor_that_became_somebody_elses_file_is_not_written_to(tmp_path):
+    code = """
+import os, eventlog
+run = eventlog.open_run("out", save_interval=0)
+run.log_iter(0, 1.0)
+os.closerange(3, 4096)
+mine = [open(f"mine{k}", "w") for k in range(50)]
+for i in range(1, 200): run.log_iter(i, 1.0)
+run.close()
+for file in mine: file.write("mine"); file.close()
+print(len(eventlog.load_run(run.journal_path).training_iterations))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "200\n", done.stderr
+    assert {path.read_text() for path in tmp_path.glob("mine*")} == {"mine"}
+
+
+@pytest.mark.parametrize("call", ["fstat", "stat"])
+def test_a_disk_that_fails_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
+    run, monkeypatch, capsys, call
+):
+    appender = run._journal._appender
+    before = appender.fd, appender.path
+    works = getattr(os, call)
+
+    def fails(file, **named):
+        if file in before:
+            raise OSError(errno.EIO, "Input/output error")
+        return works(file, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relocation.os, call, fails)
+        appender.check_place()
+
+    assert (appender.fd, appender.path) == before
+    assert capsys.readouterr().err == ""
+
+
+def test_a_descriptor_number_that_is_taken_over_is_given_up(tmp_path):
+    """Even where the very number is used again, by `dup2`."""
+    run = eventlog.open_run(tmp_path / "out", save_interval=0)
+    mine = tmp_path / "mine"
+    with open(mine, "wb") as file:
+        os.dup2(file.fileno(), run._journal._appender.fd)
+    run._journal._appender._check_at_us = 0
+    for i in range(5):
+        run.log_iter(i, 1.0)
+    run.close()
+
+    assert mine.read_bytes() == b""
+    assert iterations(run.journal_path) == list(range(5))
+
+
+def test_a_program_that_changes_its_working_folder_keeps_one_run(tmp_path):
+    code = """
+import os, eventlog
+with eventlog.init(name="m", save_interval=1) as run:
+    for i in range(5): run.log({"a": i}, step=i)
+    os.mkdir("elsewhere"); os.chdir("elsewhere")
+    for i in range(5, 10): run.log({"a": i}, step=i)
+print(len(eventlog.load_run(run.run_path).metrics))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "10\n", done.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("durability", ["interval", "every", "never"])
+@pytest.mark.parametrize("vanish", ["deleted", "replaced"])
+def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
+    tmp_path, durability, vanish
+):
+    """Everything is durable: no sync would look at the file any more."""
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, durability=durability)
+    older = run.journal_path.read_bytes()
+    for i in range(100):
+        run.log_iter(i, 1.0)
+    run.sync()
+    if vanish == "deleted":
+        shutil.rmtree(tmp_path / "out")
+    else:
+        run.journal_path.unlink()
+        run.journal_path.write_bytes(older)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(100))
+
+
+def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
+    """It goes on in a segment; then the folder with all that is durable is deleted."""
+
+    class Breaks(Disk):
+        broken = False
+
+        def sync_data(self, fd):
+            if self.broken and "fallback" not in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(5, "lost pages")
+            super().sync_data(fd)
+
+    disk = Breaks()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    for i in range(100):
+        run.log_iter(i, 1.0)
+    run.sync()
+    disk.broken = True
+    run.log_iter(100, 1.0)
+    run.sync()
+    disk.broken = False
+    shutil.rmtree(tmp_path / "out")
+    run.log_iter(101, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(102))
+
+
+def test_a_replaced_journal_and_no_room_for_a_segment_is_counted_and_said(tmp_path, capsys):
+    from tests.disks import RefusingDisk
+
+    full = False
+    disk = RefusingDisk(lambda operation, n: 28 if full and operation == "create" else None)
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    full = True
+    replaced_by_an_older_one(run.journal_path)
+    for i in range(500):
+        run.log_eval(i, 1.0, 1.0)
+    run.close()
+
+    assert run.lost > 490
+    assert capsys.readouterr().err.count("no folder takes a segment") == 1
+
+
+def test_a_journal_that_is_written_again_when_there_is_room_is_not_said_to_be_lost(tmp_path):
+    from tests.disks import RefusingDisk
+
+    full = False
+    disk = RefusingDisk(
+        lambda operation, n: 28 if full and operation in ("create", "open") else None
+    )
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    run.log_iter(0, 1.0)
+    full = True
+    run.journal_path.unlink()
+    run._journal._appender.check_place()
+    full = False
+    run.log_iter(1, 1.0)
+    run.close()
+
+    assert run.lost == 0
+    assert iterations(run.journal_path) == [0, 1]
+
+
+def test_a_compactor_that_lost_its_pipe_does_not_leave_the_run_json_behind(tmp_path):
+    code = """
+import os, time, eventlog
+run = eventlog.open_run("out", save_interval=10)
+for i in range(50): run.log_iter(i, 1.0)
+os.closerange(3, 4096)
+time.sleep(1)
+for i in range(50, 100): run.log_iter(i, 1.0)
+run.close()
+found = eventlog.load_run(run.run_path)
+print(len(found.training_iterations), found.status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "100 completed\n", done.stderr
+
+
+def test_a_compactor_follows_a_folder_that_is_moved(tmp_path):
+    code = """
+import os, time, eventlog
+run = eventlog.open_run("out", save_interval=10)
+for i in range(50): run.log_iter(i, 1.0)
+while not run.run_path.exists(): time.sleep(.1)
+os.rename("out", "old")
+for i in range(50, 100): run.log_iter(i, 1.0)
+time.sleep(1.5)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60)
+    (journal,) = (tmp_path / "old").glob("*.jsonl")
+    for _ in range(100):
+        time.sleep(0.1)
+        run_json = journal.with_suffix(".json")
+        if run_json.exists() and b'"interrupted"' in run_json.read_bytes():
+            break
+
+    assert orjson.loads(run_json.read_bytes())["summary"]["total_iterations"] == 100
+
+
+def test_what_a_writer_repeats_in_a_segment_is_no_defect(run, capsys):
+    replaced_by_rename(run.journal_path)
+    go_on(run)
+    capsys.readouterr()
+
+    assert main(["verify", str(run.journal_path)]) == 0
+    assert "duplicate" not in capsys.readouterr().out
+
+
+def test_a_journal_cut_to_nothing_says_again_whose_it_is_and_its_config(tmp_path):
+    run = eventlog.open_run(tmp_path, config={"lr": 0.5}, save_interval=0, run_name="mine")
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    run.log_iter(10, 1.0)
+    run.close()
+
+    found = eventlog.load_run(run.journal_path)
+    assert (found.run_name, found.config) == (run.run_name, {"lr": 0.5})
+    assert found.journal["sessions"][0]["pid"] == os.getpid()
+    assert iterations(run.journal_path) == [10]
+    assert [d["lost"] for d in found.journal["defects"]] == [10]
+
+
+def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, capsys):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    for i in range(10):
+        run.log_iter(i, 1.0)
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    for _ in range(3):
+        run.log_iter(10, 1.0)
+        eventlog.compact(run.journal_path)
+    run.close()
+
+    (kept,) = tmp_path.glob("*.before-loss*")
+    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    assert capsys.readouterr().err.count("as it was it is kept in") == 1
+
+
+def test_a_second_loss_keeps_a_second_run_json(run):
+    for i in range(2):
+        eventlog.compact(run.journal_path)
+        os.truncate(run.journal_path, 0)
+        run._journal._appender.check_place()
+        run.log_iter(10 + i, 1.0)
+        eventlog.compact(run.journal_path)
+
+    stem = run.run_path.name
+    kept = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
+    assert kept == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
+
+
+def test_a_run_json_is_kept_however_much_came_after_the_loss(run):
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, 0)
+    run._journal._appender.check_place()
+    for i in range(10, 100):
+        run.log_iter(i, 1.0)
+    eventlog.compact(run.journal_path)
+
+    (kept,) = run.run_path.parent.glob("*.before-loss")
+    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10

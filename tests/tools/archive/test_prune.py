@@ -1,0 +1,256 @@
+"""`runs prune`: nothing goes that is live, wanted, or not in the archive byte for byte."""
+
+import os
+import shutil
+import time
+
+import orjson
+import pytest
+
+import eventlog
+from tests import corrupt
+from tests.tools.conftest import make_run
+from tools.archive import prune
+from tools.archive.archive import archive, restore
+from tools.cli import main
+from tools.core.runs import Refusal
+
+DAY_S = 86_400
+BEST = {"ancient": 3.0, "old": 2.0, "better": 1.0, "young": 4.0}
+AGE_DAYS = {"ancient": 90, "old": 45, "better": 60, "young": 5}
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Four runs of different age and worth."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, best in BEST.items():
+        make_run(folder, name, (5.0, best))
+        age(folder, name, AGE_DAYS[name])
+    return folder
+
+
+def age(folder, name, days):
+    for path in folder.glob(f"{name}.*"):
+        then = time.time() - days * DAY_S
+        os.utime(path, (then, then))
+
+
+@pytest.fixture
+def kept(out, tmp_path):
+    archive([out], str(tmp_path / "kept"))
+    return str(tmp_path / "kept")
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def pruned(capsys, *words):
+    """The exit code, and of each run its verdict and why."""
+    code = main(["prune", "--json", *map(str, words)])
+    rows = map(orjson.loads, capsys.readouterr().out.splitlines())
+    return code, {row["run"]: (row["verdict"], row["why"]) for row in rows}
+
+
+def test_without_yes_it_says_what_would_go_and_nothing_goes(out, kept, capsys):
+    before = bytes_of(out)
+
+    code, told = pruned(capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept)
+
+    assert code == 0
+    assert told == {
+        "ancient": ("would go", "archived, compared"),
+        "better": ("stays", "one of the 1 best"),
+        "old": ("would go", "archived, compared"),
+        "young": ("stays", "not old enough"),
+    }
+    assert bytes_of(out) == before
+
+
+def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
+    before = bytes_of(out)
+
+    code, told = pruned(
+        capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept, "--yes"
+    )
+
+    assert code == 0
+    assert {run for run, (verdict, _) in told.items() if verdict == "gone"} == {"ancient", "old"}
+    assert {name.partition(".")[0] for name in bytes_of(out)} == {"better", "young"}
+    for name in ("ancient", "old"):
+        restore(name, kept, out)
+    assert bytes_of(out) == before
+
+
+def test_keep_best_alone_asks_no_age_and_a_run_without_evals_is_never_the_best(out, capsys):
+    with eventlog.open_run(out, run_name="no_evals", save_interval=0) as run:
+        run.log_iter(0, 0.0, 50.0)
+    run.journal_path.rename(out / "no_evals.jsonl")
+
+    _, told = pruned(capsys, out, "--keep-best", 2, "--unarchived")
+
+    assert {run for run, (verdict, _) in told.items() if verdict == "stays"} == {"better", "old"}
+
+
+def test_a_live_run_stays_whatever_is_asked(out, capsys):
+    with eventlog.open_run(out, run_name="live", save_interval=0) as run:
+        run.log_eval(0, 9.0, 9.0)
+        eventlog.compact(run.journal_path)
+        age(out, run.journal_path.stem, 400)
+
+        _, told = pruned(capsys, out, "--older-than", "1d", "--unarchived", "--yes")
+
+        assert told[run.journal_path.stem] == ("stays", "live")
+        assert run.journal_path.exists()
+        assert run.run_path.exists()
+
+
+def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
+    (old,) = [c for c in prune.judge(out) if c.found.path.stem == "old"]
+
+    with (
+        eventlog.open_run(journal=out / "old.jsonl", from_iter=2, save_interval=0),
+        pytest.raises(Refusal, match="somebody is writing it"),
+    ):
+        prune.delete(old)
+    with pytest.raises(Refusal, match="was written to meanwhile"):
+        prune.delete(old)
+
+    assert {"old.json", "old.jsonl"} <= bytes_of(out).keys()
+
+
+def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
+    make_run(out, "fresh", (5.0, 4.5))
+    age(out, "fresh", 100)
+
+    assert pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")[1]["fresh"] == (
+        "stays", "not archived",
+    )  # fmt: skip
+    assert pruned(capsys, out, "--older-than", "30d", "--unarchived", "--yes")[1]["fresh"] == (
+        "gone", "nobody asked for an archive",
+    )  # fmt: skip
+    assert not (out / "fresh.jsonl").exists()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_run_of_which_one_byte_is_not_as_it_was_archived_stays(out, kept, capsys, suffix):
+    path = out / f"old{suffix}"
+    told = path.stat()
+    path.write_bytes(corrupt.flip_bit(path.read_bytes(), told.st_size - 3))
+    os.utime(path, ns=(told.st_mtime_ns, told.st_mtime_ns))  # the archive sees no change
+
+    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+
+    assert told["old"][0] == "stays"
+    assert path.exists()
+
+
+def test_a_run_with_a_file_that_the_archive_does_not_have_stays(out, kept, capsys):
+    (out / "old.a1b2c3d4.torn").write_bytes(b'{"n":')
+    age(out, "old", 45)
+
+    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+
+    assert told["old"] == ("stays", "old.a1b2c3d4.torn is not as it was archived")
+
+
+def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
+    (path,) = (tmp_path / "kept").glob("journals/*/old-*")
+    path.write_bytes(corrupt.flip_bit(path.read_bytes(), path.stat().st_size // 2))
+
+    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+
+    assert told["old"][0] == "stays"
+    assert "the archive is damaged" in told["old"][1]
+    assert told["ancient"][0] == "gone"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_links_are_neither_followed_nor_deleted(out, tmp_path, capsys, suffix):
+    target = tmp_path / f"elsewhere{suffix}"
+    (out / f"ancient{suffix}").rename(target)
+    (out / f"ancient{suffix}").symlink_to(target)
+    before = bytes_of(out)
+
+    _, told = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
+
+    assert told["ancient"] == ("stays", "has files that are links")
+    assert before["ancient.json"] == (out / "ancient.json").read_bytes()
+    assert target.exists()
+
+
+def test_a_run_with_a_segment_elsewhere_stays(out, tmp_path, capsys):
+    with eventlog.open_run(out, run_name="far", fallback=tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.5, 50.0)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    name = f"{run.journal_path.stem}.{orjson.loads(lines[0])['s']}.1.segment"
+    (tmp_path / name).write_bytes(lines[1])
+    run.journal_path.write_bytes(lines[0] + lines[2])
+
+    _, told = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
+
+    assert told[run.journal_path.stem] == ("stays", f"has a segment in another folder: {name}")
+
+
+def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
+    (zoo / "ckpt.pt").write_bytes(b"weights")
+    shutil.copytree(zoo, zoo / "below")
+    before = {path.name for path in zoo.iterdir()}
+
+    _, told = pruned(capsys, zoo, "--older-than", "0s", "--unarchived", "--yes")
+
+    gone = {run for run, (verdict, _) in told.items() if verdict == "gone"}
+    assert {run for run, (_, why) in told.items() if why == "cannot be read"} == {
+        "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
+        "large_journal",
+    }  # fmt: skip
+    assert told["live"] == ("stays", "live")
+    assert before - {path.name for path in zoo.iterdir()} == {
+        name for name in before if name.split(".")[0] in gone
+    }
+    assert {path.name for path in (zoo / "below").iterdir()} == before - {"below"}
+
+
+def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
+    gone = []
+    monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: gone.append(name))
+
+    for candidate in prune.judge(out):
+        prune.delete(candidate)
+
+    assert [name for name in gone if name.startswith("old")] == ["old.json", "old.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--unarchived"], "say what may go"),
+        (["--older-than", "30d"], "give --archive URL"),
+        (["--older-than", "30d", "--unarchived", "--archive", "x"], "give --archive URL"),
+        (["--older-than", "soon", "--unarchived"], "no age"),
+        (
+            ["--keep-best", "-1", "--unarchived", "--older-than", "0s"],
+            "--keep-best: must be a whole number >= 0, got '-1'",
+        ),
+        (["--older-than", "30d", "--archive", "nowhere"], "no archive"),
+    ],
+)
+def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):
+    before = bytes_of(out)
+
+    assert main(["prune", str(out), "--yes", *words]) in (1, 2)
+
+    told, err = capsys.readouterr()
+    assert said in err
+    assert (told, err.count("\n")) == ("", 1)
+    assert bytes_of(out) == before
+
+
+def test_a_table_says_what_would_go_and_how_much(out, kept, capsys):
+    assert main(["prune", str(out), "--older-than", "30d", "--archive", kept]) == 0
+
+    told, err = capsys.readouterr()
+    assert told.count("would go") == 3
+    assert err.startswith("3 of 4 runs would go, 0.0 MB; --yes deletes them")

@@ -1,0 +1,212 @@
+"""`runs compare`: side by side, at the same point, and whether runs are the same."""
+
+import csv
+import io
+import math
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from tests.tools.conftest import make_run
+from tools.cli import main
+from tools.commands.compare import agreement
+
+
+def logged(folder, name, losses, *, first=0, evals=(), **metadata):
+    with eventlog.open_run(folder, run_name=name, metadata=metadata, save_interval=0) as run:
+        for i, loss in enumerate(losses, first):
+            for at, val_loss in evals:
+                if at == i:
+                    run.log_eval(i, val_loss, val_loss)
+            if loss is not None:
+                run.log_iter(i, loss, 1000.0, 30.0)
+    return run.journal_path.rename(folder / f"{name}.jsonl")
+
+
+def rows(capsys, *arguments, code=0):
+    assert main(["compare", "--json", *map(str, arguments)]) == code
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_figures_are_those_of_compare_runs_and_the_differences_those_to_the_first(
+    tmp_path, capsys
+):
+    paths = [make_run(tmp_path, "a", [5.0, 4.0]), make_run(tmp_path, "b", [5.0, 3.5], mfu=33.0)]
+
+    told = rows(capsys, *paths)
+
+    for row, figures in zip(told, eventlog.compare_runs(paths)["runs"], strict=True):
+        assert figures.items() <= row.items()
+    assert told[0]["final_loss_diff"] is None
+    assert (told[1]["final_loss_diff"], told[1]["best_val_loss_diff"]) == (-0.5, -0.5)
+    assert told[1]["avg_mfu_diff"] == 3.0
+
+
+def test_markdown_is_a_table_with_the_guides_columns(tmp_path, capsys):
+    paths = [str(make_run(tmp_path, "a|b", [4.0])), str(make_run(tmp_path, "c", [3.0]))]
+
+    assert main(["compare", "--format", "markdown", *paths]) == 0
+
+    heading, rule, first, second = capsys.readouterr().out.splitlines()
+    for name in ("run", "final loss", "best val", "ms/iter", "MFU %", "iterations"):
+        assert f" {name} " in heading
+    assert set(rule) == set("|-")
+    assert heading.count("|") == first.count("|") - 1 == second.count("|")
+    assert r"a\|b" in first
+    assert "-1.0000" in second
+
+
+def test_csv_has_a_line_a_run_in_full(tmp_path, capsys):
+    paths = [str(make_run(tmp_path, "a", [4.1])), str(make_run(tmp_path, "b", [3.7]))]
+
+    assert main(["compare", "--format", "csv", *paths]) == 0
+
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["best_val_loss"]) for row in read] == [4.1, 3.7]
+    assert read[1]["best_val_loss_diff"] == repr(3.7 - 4.1)
+
+
+def test_a_broken_file_is_a_row_and_exit_one(zoo, capsys):
+    told = rows(capsys, zoo / "guide.json", zoo / "binary.json", code=1)
+
+    assert told[1]["status"].startswith("unreadable: ")
+    assert told[1]["final_loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "iteration", "loss", "val_loss", "best"),
+    [
+        (["--at-iter", "3"], 3, 6.0, 8.5, 7.0),
+        (["--at-iter", "99"], 9, 0.0, 8.5, 7.0),
+        (["--at-iter", "0"], 0, 9.0, None, None),
+        (["--at-time", "4"], 3, 6.0, 8.5, 7.0),
+        (["--at-time", "3.999"], 2, 7.0, 8.5, 7.0),
+        (["--at-time", "0.5"], None, None, None, None),
+        (["--at-tokens", "400"], 3, 6.0, 8.5, 7.0),
+    ],
+)
+def test_at_a_point_the_latest_figures_at_or_before_it_count(
+    tmp_path, capsys, flag, iteration, loss, val_loss, best
+):
+    evals = [(1, 7.0), (2, 8.5)]
+    path = logged(tmp_path, "a", [9.0 - i for i in range(10)], evals=evals, tokens_per_iter=100)
+
+    (row,) = rows(capsys, path, *flag)
+
+    assert [row[k] for k in ("iter", "loss", "val_loss", "best_val_loss")] == [
+        iteration, loss, val_loss, best,
+    ]  # fmt: skip
+
+
+def test_a_run_that_does_not_say_its_tokens_is_refused_with_the_way_out(tmp_path, capsys):
+    path = make_run(tmp_path, "a", [4.0])
+
+    assert main(["compare", "--at-tokens", "5", str(path)]) == 2
+
+    err = capsys.readouterr().err
+    assert (err.count("\n"), "tokens_per_iter" in err, "--at-iter" in err) == (1, True, True)
+
+
+def test_exact_says_how_many_iterations_are_equal(tmp_path, capsys):
+    a, b = (logged(tmp_path, name, [3.0, math.nan, 2.0]) for name in "ab")
+
+    assert main(["compare", "--exact", str(a), str(b)]) == 0
+
+    assert capsys.readouterr().out == f"{b} against {a}: 3 iterations equal\n"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        ([3.0, 2.0], [3.0, 2.0 + 1e-12], "at iteration 1: loss 2.0 and 2.000000000001, after 1"),
+        ([3.0, 2.0], [3.0], "at iteration 1: loss 2.0 and missing, after 1 equal"),
+        ([3.0, None, 1.0], [3.0, 2.0, 1.0], "at iteration 1: loss missing and 2.0"),
+        ([3.0, math.nan], [3.0, 2.0], "at iteration 1: loss nan and 2.0"),
+        ([math.inf], [-math.inf], "at iteration 0: loss inf and -inf, after 0"),
+    ],
+)
+def test_exact_exits_one_at_the_first_iteration_that_differs(tmp_path, capsys, ours, theirs, words):
+    a, b = logged(tmp_path, "a", ours), logged(tmp_path, "b", theirs)
+
+    assert main(["compare", "--exact", str(a), str(b)]) == 1
+
+    assert words in capsys.readouterr().out
+
+
+def test_runs_without_an_iteration_prove_nothing(tmp_path, capsys):
+    a, b = logged(tmp_path, "a", []), logged(tmp_path, "b", [])
+
+    assert main(["compare", "--exact", str(a), str(b)]) == 1
+
+    assert "nothing to compare" in capsys.readouterr().out
+
+
+def test_within_a_tolerance_the_largest_difference_is_told(tmp_path, capsys):
+    a = logged(tmp_path, "a", [3.0, 2.0, 1.0])
+    b = logged(tmp_path, "b", [3.0, 2.25, 1.125])
+
+    assert main(["compare", "--exact", "--tolerance", "0.25", str(a), str(b)]) == 0
+    assert "3 iterations equal; the largest difference is 0.25, at 1" in capsys.readouterr().out
+    assert main(["compare", "--exact", "--tolerance", "0.24", str(a), str(b)]) == 1
+
+
+def test_a_run_json_and_its_journal_are_exactly_equal(tmp_path, capsys):
+    a = logged(tmp_path, "a", [3.0, math.inf, 2.0])
+    eventlog.compact(a)
+
+    (told,) = rows(capsys, "--exact", a, a.with_suffix(".json"))
+
+    assert (told["n_equal"], told["differs_at"]) == (3, None)
+
+
+def test_one_run_alone_is_misuse(tmp_path, capsys):
+    assert main(["compare", "--exact", str(logged(tmp_path, "a", [1.0]))]) == 2
+
+
+losses = st.lists(st.floats() | st.none(), min_size=1, max_size=20)
+
+
+@given(losses, losses)
+def test_two_runs_agree_exactly_when_their_losses_are_the_same(ours, theirs):
+    found = agreement(run_of(ours), run_of(theirs))
+
+    a, b = named(ours), named(theirs)
+    assert found.is_exact == (bool(a) and a == b)
+    same = 0
+    for i in sorted(a.keys() | b.keys()):
+        if a.get(i) != b.get(i):
+            assert found.differs_at == i
+            break
+        same += 1
+    assert found.n_equal == same
+
+
+@given(losses, st.floats(0, 10))
+def test_what_agrees_within_a_tolerance_agrees_within_a_larger_one(values, tolerance):
+    other = [v if v is None else v + 1.0 for v in values]
+    found = [
+        agreement(run_of(values), run_of(other), tolerance=t) for t in (tolerance, tolerance * 2)
+    ]
+
+    assert found[0].n_equal <= found[1].n_equal
+    assert found[0].largest == found[1].largest
+
+
+def run_of(values):
+    rows = [
+        {"iter": i, "loss": loss if math.isfinite(loss) else None}
+        | ({} if math.isfinite(loss) else {"nonfinite": {"loss": str(loss)}})
+        for i, loss in enumerate(values)
+        if loss is not None
+    ]
+    return eventlog.Run(training_iterations=rows)
+
+
+def named(values):
+    """The losses by iteration, NaN as a word: it is not equal to itself."""
+    return {
+        i: "nan" if math.isnan(loss) else loss for i, loss in enumerate(values) if loss is not None
+    }

@@ -1,0 +1,199 @@
+"""`runs ls` and `runs best`: which runs, in which order, and what is said of each."""
+
+import contextlib
+import csv
+import io
+import os
+import re
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tools.conftest import BROKEN, READABLE, make_run
+from tools.cli import main
+from tools.core.rows import FIELDS, select, sort
+from tools.core.runs import Refusal
+
+
+@pytest.fixture
+def out(tmp_path):
+    make_run(tmp_path, "low", [5.0, 3.0], learning_rate=1e-3, n_layer=6, optim={"name": "adamw"})
+    make_run(tmp_path, "mid", [5.0, 4.0], learning_rate=3e-4, n_layer=12, compile=True)
+    make_run(tmp_path, "high", [5.0], learning_rate=6e-4, n_layer=12, mfu=-100.0)
+    return tmp_path
+
+
+def listed(capsys, *arguments):
+    assert main(["ls", "--json", *map(str, arguments)]) == 0
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def stems(rows):
+    return [os.path.basename(row["path"]).split(".")[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("best_val_loss < 5 and status = 'completed'", ["low", "mid"]),
+        ('status == "completed" and not best_val_loss < 5', ["high"]),
+        ("config.n_layer = 12 or config.learning_rate >= 1e-3", ["low", "mid", "high"]),
+        ("n_layer in (6, 7)", ["low"]),
+        ("config.optim.name like 'ADAM%'", ["low"]),
+        ("config.compile = true", ["mid"]),
+        ("config.compile = null", ["low", "high"]),
+        ("config.compile != null", ["mid"]),
+        ("avg_mfu is null", ["high"]),
+        ("(best_val_loss - 1) * 2 = 4", ["low"]),
+        ("run like 'mid%' -- or true", None),
+        ("iterations between 2 and 2", ["low", "mid"]),
+        ("abs(best_val_loss - 4) < 0.5", ["mid"]),
+        ("live", []),
+    ],
+)
+def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
+    if expected is None:
+        assert main(["ls", "--where", where, str(out)]) == 2
+        assert "is no expression" in capsys.readouterr().err
+        return
+    assert stems(listed(capsys, out, "--where", where)) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("best_val < 7", "--where: no run has a field best_val; the nearest: best_val_loss\n"),
+        ("lerning_rate < 7", "the nearest: config.learning_rate\n"),
+        ("config.n_layr = 6", "no run has a field config.n_layr; the nearest: config.n_layer"),
+        ("best_val_loss <", "--where: 'best_val_loss <' is no expression: "),
+        ("iterations = 3; drop table runs", "cannot read on from '; drop table runs'"),
+        ("load_extension('x') = 1", "--where: no function load_extension; there are abs,"),
+        ("run in (select run from runs)", "no run has a field select"),
+    ],
+)
+def test_what_is_no_expression_is_one_line_that_says_why(out, capsys, where, words):
+    assert main(["ls", "--where", where, str(out)]) == 2
+
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+@given(where=st.text() | st.text(alphabet="a<=>()'\" 0.,-+*andornotinlikeull\0"))
+def test_no_text_makes_where_raise_anything_else(where):
+    rows = [dict.fromkeys(FIELDS) | {"config": {}, "metadata": {}}]
+
+    with contextlib.suppress(Refusal):
+        assert select(rows, where) in ([], rows)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (["--sort", "learning_rate"], ["mid", "high", "low"]),
+        (["--sort", "-learning_rate"], ["low", "high", "mid"]),
+        (["--sort=-best_val_loss"], ["high", "mid", "low"]),
+        (["--sort", "-compile"], ["mid", "high", "low"]),  # what has none comes last
+        (["--sort", "run", "--limit", "2"], ["high", "low"]),
+    ],
+)
+def test_sort_orders_by_any_field_and_limit_cuts(out, capsys, key, expected):
+    assert stems(listed(capsys, out, *key)) == expected
+
+
+@given(st.lists(st.none() | st.floats() | st.integers() | st.text() | st.booleans()))
+def test_any_values_can_be_sorted_and_none_is_lost(values):
+    rows = [{"x": value, "config": {}, "metadata": {}} for value in values]
+
+    ordered = sort(rows, "x") if any(v is not None for v in values) else rows
+
+    assert sorted(map(id, ordered)) == sorted(map(id, rows))
+
+
+def test_the_zoo_is_a_table_with_a_row_for_each_and_no_words_on_stderr(zoo, capsys):
+    assert main(["ls", str(zoo)]) == 0
+
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 + len(READABLE | BROKEN)
+    assert out.count("unreadable: ") == len(BROKEN)
+    assert [line.split()[0].split("_")[0] for line in out.splitlines() if "●" in line] == ["live"]
+    assert err == ""
+
+
+@pytest.mark.parametrize("command", ["ls", "compare"])
+@pytest.mark.parametrize("columns", [60, 80, 100, 300])
+def test_a_narrow_terminal_costs_columns_and_never_digits(
+    out, capsys, monkeypatch, command, columns
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    assert main([command, str(out)]) == 0
+
+    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) == 2 + 3
+    assert {"3.0000", "4.0000", "5.0000"} <= set(" ".join(lines).split())
+
+
+def test_csv_has_the_figures_in_full_and_an_empty_cell_for_the_unknown(out, capsys):
+    assert main(["ls", "--csv", str(out)]) == 0
+
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["best_val_loss"] for row in rows] == ["3.0", "4.0", "5.0"]
+    assert [row["avg_mfu"] for row in rows] == ["30.0", "30.0", ""]
+
+
+def test_columns_chooses_fields_of_the_row_and_of_the_config(out, capsys):
+    assert main(["ls", "--csv", "--columns", "iterations,config.learning_rate", str(out)]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "iterations,config.learning_rate", "2,0.001", "2,0.0003", "1,0.0006",
+    ]  # fmt: skip
+
+
+def test_a_folder_without_runs_says_so(tmp_path, capsys):
+    assert main(["ls", str(tmp_path)]) == 0
+
+    assert capsys.readouterr() == ("", f"no runs in {tmp_path}\n")
+
+
+def test_best_is_the_run_with_the_lowest_best_val_loss(out, capsys):
+    assert main(["best", "--path", str(out)]) == 0
+
+    assert capsys.readouterr().out == f"{out / 'low.json'}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stem"),
+    [
+        (["--metric", "final_loss"], "low"),
+        (["--metric", "-final_loss"], "high"),
+        (["--metric", "config.learning_rate"], "mid"),
+        (["--where", "n_layer = 12"], "mid"),
+    ],
+)
+def test_best_by_another_field_or_of_fewer_runs(out, capsys, arguments, stem):
+    assert main(["best", "--json", *arguments, str(out)]) == 0
+
+    assert stems([orjson.loads(capsys.readouterr().out)]) == [stem]
+
+
+def test_without_a_figure_there_is_no_best_run(zoo, capsys):
+    assert main(["best", "--where", "status = 'unreadable'", str(zoo)]) == 1
+
+    assert "none of 8 runs has a best_val_loss" in capsys.readouterr().err
+
+
+def test_a_run_with_lost_events_is_marked(out, capsys):
+    journal = out / "mid.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:1] + lines[3:]))
+
+    assert main(["ls", str(journal)]) == 0
+
+    assert "2 events lost" in capsys.readouterr().out
+    assert [row["lost"] for row in listed(capsys, journal)] == [2]

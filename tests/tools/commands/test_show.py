@@ -1,0 +1,104 @@
+"""`runs show`: all there is to say of one run; of a broken one, what is wrong with it."""
+
+import math
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from tests.tools.conftest import BROKEN, READABLE, make_run
+from tools.cli import main
+from tools.commands.show import SPARK_COLUMNS, sparkline
+from tools.core import runs
+
+
+def shown(capsys, name):
+    assert main(["show", str(name)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_is_shown_with_everything_but_its_rows(tmp_path, capsys):
+    journal = make_run(tmp_path, "it", [5.0, 4.5], learning_rate=3e-4)
+    with eventlog.open_run(
+        journal=journal,
+        from_iter=1,
+        save_interval=0,
+        config={"max_iters": 2, "learning_rate": 1e-4},
+    ) as again:
+        again.log_iter(1, math.nan)
+    eventlog.annotate(journal, "note", text="diverged\x1b[31m", by="ann")
+    eventlog.annotate(journal, "tag", add=["bad"])
+
+    out = shown(capsys, journal)
+
+    for words in (
+        "status        completed", "tags          bad", "superseded    1 iterations",
+        "learning_rate  0.0001", "best_val_loss      4.5", "from iteration 1",
+        "learning_rate 0.0003 -> 0.0001", r"diverged\x1b[31m  (ann)",
+        "min 6.0000 at 0, max 6.0000 at 0, last 6.0000, 1 not finite, the first at 1",
+        "git_commit", "versions",
+    ):  # fmt: skip
+        assert words in out
+
+
+def test_defects_are_named_with_their_place_and_cost(tmp_path, capsys):
+    journal = make_run(tmp_path, "it", [5.0, 4.5])
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], b"#" * 30 + b"\n", *lines[3:]]))
+
+    out = shown(capsys, journal)
+
+    assert "damaged       at byte" in out
+    assert "gap           at byte" in out
+    assert "1 events lost" in out
+
+
+@pytest.mark.parametrize("stem", sorted(READABLE))
+def test_every_readable_run_of_the_zoo_can_be_shown(zoo, capsys, stem):
+    (path,) = (p for p in runs.find([zoo]) if p.stem == stem)
+
+    assert stem == "live" or "train" in shown(capsys, path)
+    assert main(["show", "--json", str(path)]) == 0
+    assert orjson.loads(capsys.readouterr().out.splitlines()[-1])["path"] == str(path)
+
+
+@pytest.mark.parametrize("stem", sorted(BROKEN))
+def test_of_every_broken_file_it_says_in_one_line_what_is_wrong(zoo, capsys, stem):
+    (path,) = (p for p in runs.find([zoo]) if p.stem == stem)
+
+    assert main(["show", str(path)]) == 1
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"{path}: ")
+
+
+def test_a_live_run_is_marked(zoo, capsys):
+    out = shown(capsys, zoo / "live.jsonl")
+
+    assert "status        ● running" in out
+    assert out.rstrip().endswith(", running")
+
+
+def test_the_sparkline_falls_where_the_loss_falls():
+    assert sparkline([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]) == "█▇▆▅▄▃▂▁"
+
+
+def test_a_stretch_with_a_nan_is_marked_and_does_not_flatten_the_rest():
+    assert sparkline([2.0, math.nan, 1.0, None, math.inf]) == "█!▁ !"
+
+
+@given(st.lists(st.none() | st.floats(), max_size=500))
+def test_the_sparkline_of_any_values_has_at_most_its_columns(values):
+    assert len(sparkline(values)) == min(SPARK_COLUMNS, len(values))
+
+
+def test_without_unicode_the_sparkline_is_ascii(monkeypatch):
+    class Ascii:
+        encoding = "ascii"
+
+    monkeypatch.setattr("sys.stdout", Ascii())
+
+    assert sparkline([2.0, 1.0]) == "@_"

@@ -1,0 +1,216 @@
+"""Names -> runs: each way to name one, and what is in the file as it is now."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from tests.tools.conftest import BROKEN, GOLDEN, READABLE, make_run
+from tools.core import runs
+from tools.core.rows import row
+from tools.core.runs import Refusal, find
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with out/: alpha_1, alpha_2, alpha_2_2 and beta."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for name in ("alpha_1", "alpha_2", "alpha_2_2", "beta"):
+        make_run(tmp_path / "out", name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "stems"),
+    [
+        ("out", ["alpha_1", "alpha_2", "alpha_2_2", "beta"]),
+        ("out/alpha*", ["alpha_1", "alpha_2", "alpha_2_2"]),
+        ("out/beta.json", ["beta"]),
+        ("out/beta.jsonl", ["beta"]),
+        ("beta", ["beta"]),
+        ("be", ["beta"]),
+        ("out/be", ["beta"]),
+        ("alpha_2", ["alpha_2"]),  # its whole name, though it begins another one
+        ("alpha_2.json", ["alpha_2"]),
+    ],
+)
+def test_a_run_is_named_by_folder_glob_path_name_or_beginning(here, name, stems):
+    assert [path.stem for path in find([name])] == stems
+
+
+def test_a_beginning_of_several_names_is_refused_and_they_are_named(here):
+    with pytest.raises(Refusal) as refusal:
+        find(["al"])
+
+    assert str(refusal.value) == "al: begins the names of 3 runs: alpha_1, alpha_2, alpha_2_2"
+
+
+@pytest.mark.parametrize("name", ["gamma", "out/gamma", "nowhere/beta", "out/gamma*"])
+def test_a_name_that_means_nothing_is_told(here, name):
+    with pytest.raises(FileNotFoundError, match=f"^{name.replace('*', '.')}: no "):
+        find([name])
+
+
+def test_a_renamed_file_is_found_by_the_name_inside(here):
+    inside = eventlog.load_run("out/beta.json").run_name
+
+    assert [path.stem for path in find([inside])] == ["beta"]
+
+
+def test_a_run_named_twice_is_there_once(here):
+    assert len(find(["out", "out/beta.json", "out/b*"])) == 4
+
+
+def test_in_a_folder_a_run_is_its_run_json_until_its_journal_or_a_note_is_later(here):
+    before = find(["out"])[-1]
+    eventlog.Annotator("out/beta.jsonl").log("note", text="its run JSON is not folded yet")
+    with eventlog.open_run(journal="out/alpha_1.jsonl", from_iter=2, save_interval=0) as again:
+        again.log_iter(2, 1.0)
+
+    after = find(["out"])
+
+    assert before.suffix == ".json"
+    assert (after[0].name, after[-1].name) == ("alpha_1.jsonl", "beta.jsonl")
+
+
+def test_a_copied_folder_is_read_by_its_run_jsons_though_its_journals_are_later(here):
+    eventlog.annotate("out/beta.jsonl", "note", text="folded")
+    for path in (here / "out").iterdir():
+        if path.suffix != ".json":
+            os.utime(path, (2e9, 2e9))
+    eventlog.Annotator("out/alpha_1.jsonl").log("note", text="not folded")
+
+    names = [path.name for path in find(["out"])]
+
+    assert names == ["alpha_1.jsonl", "alpha_2.json", "alpha_2_2.json", "beta.json"]
+
+
+def test_a_run_json_that_says_running_is_not_believed_where_the_journal_is(here):
+    """The machine went down: nobody was left to fold the journal again."""
+    with eventlog.open_run(save_interval=0, run_name="lost") as run:
+        run.log_iter(0, 1.0)
+        eventlog.compact(run.journal_path)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    run.journal_path.write_bytes(b"".join(lines[:-1]))  # no close
+    os.utime(run.run_path)
+
+    assert b'"status": "running"' in run.run_path.read_bytes()
+    assert [found.run.status for found in runs.load([run.run_path])] == ["interrupted"]
+    assert [found.run.status for found in runs.glance([run.run_path])] == ["interrupted"]
+
+
+def test_a_run_json_whose_journal_is_gone_does_not_say_running_for_ever(here):
+    with eventlog.open_run(save_interval=0, run_name="left") as run:
+        run.log_iter(0, 1.0)
+        eventlog.compact(run.journal_path)
+        as_it_ran = run.run_path.read_bytes()
+    run.journal_path.rename(here / "elsewhere.jsonl")
+    run.run_path.write_bytes(as_it_ran)
+
+    (glanced,) = runs.glance([run.run_path])
+    (loaded,) = runs.load([run.run_path])
+    assert [glanced.run.status, loaded.run.status] == ["unknown", "unknown"]
+    assert "is gone from here; last state as of 20" in loaded.run.journal["reason"]
+
+
+def test_a_broken_run_json_beside_its_journal_costs_nothing(here):
+    (here / "out" / "beta.json").write_bytes(b"\0" * 100)
+
+    (found,) = runs.load(["out/beta.json"])
+
+    assert (found.path.suffix, found.run.status) == (".jsonl", "completed")
+
+
+def test_in_the_zoo_every_file_is_a_run_or_says_why_not(zoo):
+    found = {f.path.stem: f for f in runs.load([zoo])}
+
+    assert {stem for stem, f in found.items() if f.run is not None} == READABLE
+    assert {stem for stem, f in found.items() if f.error} == BROKEN
+    assert [stem for stem, f in found.items() if f.is_live] == ["live"]
+    assert all(f.error.startswith(str(f.path)) for f in found.values() if f.error)
+    assert all("\n" not in f.error for f in found.values())
+    for stem in ("large", "large_journal"):  # it was not read to its end to say so
+        assert "nothing in the first 1,048,576 of its 200,000,000 bytes" in found[stem].error
+
+
+def test_a_glance_at_the_zoo_says_what_a_whole_reading_says(zoo):
+    glanced = [row(found) for found in runs.glance([zoo])]
+
+    assert glanced == [row(found) for found in runs.load([zoo])]
+
+
+def test_a_glance_reads_the_two_ends_of_a_run_json_and_not_its_middle(tmp_path):
+    journal = make_run(tmp_path, "long", [5.0] * 2000)
+    data = journal.with_suffix(".json").read_bytes()
+    middle = len(data) // 2
+    tmp_path.joinpath("hole.json").write_bytes(data[:middle] + b"\0" + data[middle + 1 :])
+
+    found = runs.glance_at(tmp_path / "hole.json")
+
+    assert (found.is_whole, found.run.summary["total_iterations"]) == (False, 2000)
+    assert runs.load_at(tmp_path / "hole.json").run is None
+
+
+@pytest.mark.parametrize("n_config", [0, 3_000])  # the second: its head has 90 kB
+def test_a_glance_finds_config_and_journal_however_long_they_are(tmp_path, n_config):
+    config = {f"a_rather_long_name_{i}": '\n  "training_iterations": [' for i in range(n_config)}
+    journal = make_run(tmp_path, "wide", [5.0] * 300, **config)
+
+    found = runs.glance_at(journal.with_suffix(".json"))
+
+    assert not found.is_whole
+    assert found.run.config == eventlog.load_run(journal).config
+
+
+@given(cut=st.integers(0, 9_000), flip=st.integers(0, 9_000))
+def test_no_cut_and_no_flipped_bit_makes_a_glance_raise(tmp_path_factory, cut, flip):
+    data = bytearray((GOLDEN / "guide.json").read_bytes()[:cut])
+    if data:
+        data[flip % len(data)] ^= 1 << flip % 8
+    path = tmp_path_factory.mktemp("damaged") / "guide.json"
+    path.write_bytes(data)
+
+    found = runs.glance_at(path)
+
+    assert (found.run is None) == bool(found.error)
+
+
+def test_exactly_one_run_is_wanted_where_one_is(here):
+    (here / "out" / "empty.json").touch()
+
+    with pytest.raises(Refusal, match="out: has 5 runs, one is wanted"):
+        runs.one("out")
+    with pytest.raises(eventlog.UnreadableRun, match=r"empty\.json: not a run JSON"):
+        runs.one("empty")
+
+
+@pytest.mark.slow
+def test_two_hundred_megabytes_of_real_run_are_listed_without_reading_them(tmp_path):
+    """`pytest -m slow tests/tools/core/test_runs.py`: about 20 s."""
+    journal = make_run(tmp_path, "long", [5.0, 4.0])
+    small = journal.with_suffix(".json").read_bytes()
+    head, mark, rest = small.partition(b'"training_iterations": [\n')
+    line = b'    {"iter": %d, "loss": 4.25, "time_ms": 50.125, "mfu": 30.0},\n'
+    with open(tmp_path / "huge.json", "wb") as file:
+        file.write(head + mark)
+        file.writelines(line % i for i in range(3_000_000))
+        file.write(rest)
+    assert (tmp_path / "huge.json").stat().st_size > 200_000_000
+
+    found = runs.glance_at(tmp_path / "huge.json")
+
+    assert (found.is_whole, found.run.summary["best_val_loss"]) == (False, 4.0)
+    assert len(runs.load_at(tmp_path / "huge.json").run.training_iterations) == 3_000_002
+
+
+def test_what_cannot_be_opened_is_told(here):
+    shutil.rmtree("out")
+    os.mkdir("out")
+    os.symlink("nowhere", "out/gone.json")
+    os.mkdir("out/folder.json")
+
+    assert find(["out"]) == []

@@ -1,0 +1,468 @@
+"""The page in a real browser: Debian's Chromium, driven by playwright.
+
+apt-get install chromium && pip install playwright
+"""
+
+import os
+import shutil
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+import eventlog
+from tests.tools.conftest import make_run
+from tests.tools.dashboard.pages import serving, serving_here
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium")
+
+SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)<_script>"
+ROWS = ".runs.wide tr[data-id]"
+POINTS = """async (key) => {
+  const { shownGrid } = await import("/main.js");
+  const grid = shownGrid();
+  return Object.fromEntries([...grid.curves.runs].map(([id, run]) => {
+    const points = run.series.get(key)?.points;
+    return [id, points ? [...points.x.subarray(0, points.n)].map((x, i) => [x, points.y[i]]) : []];
+  }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield browser
+        browser.close()
+
+
+class Looking:
+    """A page, what it asked for and what it complained of."""
+
+    def __init__(self, page, server):
+        self.page, self.server = page, server
+        self.asked, self.complaints = [], []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(f"a dialog: {dialog.message}"))
+        page.on("console", self._hear)
+
+    def _hear(self, message):
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+    def open(self, view=""):
+        self.page.goto(f"{self.server.address}#{view}")
+        self.page.wait_for_selector("#content > *:not(#loading)")
+        return self
+
+    def points(self, key="loss"):
+        """By run: the points that are drawn, [x, y]."""
+        return self.page.evaluate(POINTS, key)
+
+    def wait(self, condition, timeout_s=20):
+        give_up = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < give_up, (condition(), self.points(), self.complaints)
+            self.page.wait_for_timeout(50)
+
+    def wait_for_iters(self, *iters):
+        """Until each run that is drawn has just these iterations, in this order."""
+        wanted = sorted(map(list, iters))
+        self.wait(lambda: sorted([x for x, _ in p] for p in self.points().values()) == wanted)
+
+
+@pytest.fixture
+def look(browser):
+    """Opens the page of a server; in the end nothing was asked of anybody else, or complained."""
+    looking = []
+
+    def open_page(server, view="", **context):
+        page = browser.new_context(
+            viewport={"width": 1200, "height": 800} | context.pop("size", {}), **context
+        ).new_page()
+        looking.append(Looking(page, server))
+        return looking[-1].open(view)
+
+    yield open_page
+    for one in looking:
+        strangers = [
+            u
+            for u in one.asked
+            if urlsplit(u).hostname != "127.0.0.1" and not u.startswith("blob:")
+        ]
+        one.page.context.close()
+        assert strangers == []
+        assert one.complaints == []
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    out = tmp_path_factory.mktemp("three") / "out"
+    out.mkdir()
+    make_run(out, "alpha", [5.0, 4.0, 3.5], learning_rate=1e-3, n_layer=6)
+    make_run(out, "beta", [5.0, 4.5, 4.0], learning_rate=3e-4, n_layer=12)
+    make_run(out, "gamma", [5.0, 4.8], learning_rate=3e-4, n_layer=12)
+    with serving_here(out) as server:
+        yield server
+
+
+def log(run, *iters):
+    for i in iters:
+        run.log_iter(i, 5.0 - i / 100, 50.0, 30.0)
+
+
+def test_points_arrive_while_the_run_goes_on(look, tmp_path):
+    with serving_here(tmp_path) as server, eventlog.open_run(tmp_path, save_interval=0) as run:
+        log(run, *range(10))
+        looking = look(server)
+        looking.wait_for_iters(range(10))
+        for i in range(10, 30):
+            log(run, i)
+        looking.wait_for_iters(range(30))
+        assert looking.page.text_content(".mark.running .word") == "running"
+    ((_, points),) = looking.points().items()
+    assert points[-1] == [29, pytest.approx(4.71)]
+
+
+def test_a_resume_leaves_no_gap_and_no_double_and_shows_what_was_replaced(look, tmp_path):
+    with serving_here(tmp_path) as server:
+        with eventlog.open_run(tmp_path, run_name="r", save_interval=0) as run:
+            log(run, *range(20))
+            looking = look(server)
+            looking.wait_for_iters(range(20))
+        with eventlog.open_run(journal=run.journal_path, from_iter=12, save_interval=0) as again:
+            log(again, *range(12, 15))
+            looking.wait_for_iters(range(15))
+            log(again, *range(15, 40))
+            looking.wait_for_iters(range(40))
+            looking.page.click("a.name")
+            looking.page.wait_for_selector("text=8 iterations: still in the journal")
+            takes = looking.page.evaluate(
+                "async () => (await import('/main.js')).shownGrid().curves.runs.values().next()"
+                ".value.takes.filter((t) => t.key === 'loss').map((t) => [...t.series.points.x])"
+            )
+    assert takes == [list(range(12, 20))]
+
+
+def test_a_restart_of_the_server_leaves_no_gap_and_no_double(look, tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        with serving(tmp_path) as server:
+            log(run, *range(10))
+            looking = look(server)
+            looking.wait_for_iters(range(10))
+        looking.page.wait_for_selector("#banner.lost:not([hidden])")
+        log(run, *range(10, 20))
+        with serving(tmp_path, "--port", server.port):
+            looking.wait_for_iters(range(20))
+            log(run, *range(20, 25))
+            looking.wait_for_iters(range(25))
+            looking.page.wait_for_selector("#banner", state="hidden")
+
+
+def test_filter_group_pick_and_open_are_in_the_address_and_come_back(look, three):
+    looking = look(three, "tab=runs")
+    page = looking.page
+    page.fill(".runs.wide input[type=search]", "n_layer = 12")
+    looking.wait(lambda: page.locator(ROWS).count() == 2)
+    page.select_option("[aria-label='Group runs by']", "config.learning_rate")
+    page.wait_for_selector("tr.group")
+    page.click("tr.group button")
+    page.keyboard.press("1")
+    page.wait_for_selector(".panel[data-key=loss][data-points]")
+
+    again = look(three, urlsplit(page.url).fragment)
+    again.wait_for_iters(range(3), range(2))
+    again.page.keyboard.press("2")
+    again.wait(lambda: again.page.locator(ROWS).count() == 2)
+    assert again.page.text_content("tr.group .value") == "learning_rate 0.0003"
+    assert again.page.text_content(".runs.wide .count") == "2 of 3 runs"
+
+
+def test_an_expression_that_is_none_is_told_and_changes_nothing(look, three):
+    looking = look(three, "tab=runs")
+
+    looking.page.fill(".runs.wide input[type=search]", "n_layers = 12")
+
+    looking.page.wait_for_selector("text=the nearest: config.n_layer")
+    assert looking.page.locator(ROWS).count() == 3
+
+
+def test_a_drag_zooms_all_panels_and_a_double_click_shows_all_again(look, three):
+    looking = look(three)
+    looking.wait(lambda: len(looking.points()) == 3)
+    box = looking.page.locator(".panel[data-key=loss] .plot").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    looking.page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    looking.page.mouse.down()
+    looking.page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
+    looking.page.mouse.up()
+    looking.page.wait_for_url("**from=*")
+
+    ranges = "async () => [...(await import('/main.js')).shownGrid().charts.values()].map((c) => c.x && [c.x.low, c.x.high])"  # noqa: E501
+    looking.page.wait_for_timeout(300)
+    low, high = looking.page.evaluate(ranges)[0]
+    assert 0 < low < high < 2
+    assert all(found in (None, [low, high]) for found in looking.page.evaluate(ranges))
+    looking.page.mouse.dblclick(box["x"] + box["width"] * 0.5, middle)
+    looking.wait(lambda: "from=" not in looking.page.url)
+
+
+def test_the_cursor_and_zoom_work_from_the_keyboard_and_are_spoken(look, three):
+    looking = look(three)
+    looking.page.wait_for_selector(".panel[data-key=loss][data-points]")
+    plot = looking.page.locator(".panel[data-key=loss] .plot")
+    plot.focus()
+
+    looking.page.keyboard.press("End")
+
+    assert "iteration 2: beta 5, alpha 4.5" in looking.page.text_content("#spoken")
+    looking.page.keyboard.press("+")
+    looking.page.wait_for_url("**from=*")
+    looking.page.keyboard.press("0")
+    looking.wait(lambda: "from=" not in looking.page.url)
+
+
+def make_trial(folder, number, params, val_loss):
+    """A completed run as `runs tune` has them, of the group `lr`."""
+    told = {"group": "lr", "trial": number, "params": params}
+    with eventlog.open_run(
+        folder, run_name=f"trial{number}", metadata=told, save_interval=0, durability="never"
+    ) as run:
+        run.log_eval(0, val_loss, val_loss)
+        run.log_iter(0, val_loss, 50.0)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Four trials of a group: the higher the learning rate the better."""
+    for k in range(4):
+        make_trial(tmp_path, k, {"lr": 10.0 ** (k - 5), "act": "ab"[k % 2]}, 5.0 - k)
+    with serving_here(tmp_path) as server:
+        yield server
+
+
+TRIALS = ".trials tbody tr"
+
+
+def test_a_group_is_opened_as_a_study_and_trials_that_arrive_are_drawn(look, study, tmp_path):
+    looking = look(study, "tab=runs&group=metadata.group")
+    page = looking.page
+    page.click("[aria-label='Open this group as a study']")
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+    assert page.locator(".axis title").all_text_contents() == ["lr", "act", "best val loss"]
+    assert page.locator("tr.best th").text_content() == "trial3"
+    assert page.locator(".shares li").count() == 2
+
+    make_trial(tmp_path, 4, {"lr": 0.1, "act": "c"}, 0.5)
+
+    looking.wait(lambda: page.locator("tr.best th").text_content() == "trial4")
+    assert page.locator(".coordinates-lines g:first-child path").count() == 5
+    assert "c" in page.locator(".axis-words").all_text_contents()
+
+
+def test_a_brush_keeps_some_trials_and_its_link_shows_the_same(look, study):
+    looking = look(study, "tab=study")
+    page = looking.page
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+    box = page.locator(".axis .reach").first.bounding_box()
+    x, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, middle)
+    page.mouse.down()
+    page.mouse.move(x, box["y"], steps=3)
+    page.mouse.up()
+    looking.wait(lambda: page.locator(TRIALS).count() == 2)
+    looking.wait(lambda: "brush=" in page.url)
+
+    again = look(study, urlsplit(page.url).fragment)
+    again.wait(lambda: again.page.locator(TRIALS).count() == 2)
+    assert again.page.locator(f"{TRIALS} th").all_text_contents() == ["trial3", "trial2"]
+    assert again.page.locator(".coordinates-lines g:first-child path.out").count() == 2
+    again.page.locator("[aria-label='lr from']").press("ArrowUp")
+    again.page.locator("[aria-label='lr from']").press("Escape")
+    again.wait(lambda: again.page.locator(TRIALS).count() == 4)
+    assert "brush=" not in again.page.url
+
+
+def test_trials_are_gone_through_opened_and_filtered_from_the_keyboard(look, study):
+    looking = look(study, "tab=study")
+    page = looking.page
+    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+
+    page.locator("[aria-label='best val loss to']").press("PageDown")
+    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+    page.locator(".coordinates-focus").press("ArrowDown")
+
+    assert page.text_content("#spoken") == "trial3, complete: lr 0.01, act b, best val loss 2"
+    assert page.locator("tr.pointed th").text_content() == "trial3"
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".run-head h1 >> text=trial3")
+    page.click("a.tag >> text=study lr")
+    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+
+
+def test_compare_shows_the_settings_that_differ_and_the_best(look, three):
+    looking = look(three, "tab=compare")
+
+    looking.page.wait_for_selector("text=Settings that differ: 3 of 3")
+    row = looking.page.locator("tr", has_text="best validation loss")
+    assert row.locator(".best").text_content() == "3.5000best"
+    assert looking.page.locator("tr", has_text="n_layer").locator("td").count() == 3
+
+
+def test_picture_and_table_of_a_chart_can_be_saved(look, three):
+    looking = look(three)
+    looking.page.wait_for_selector(".panel[data-key=loss][data-points]")
+    looking.page.hover(".panel[data-key=loss]")
+    with looking.page.expect_download() as png:
+        looking.page.click(".panel[data-key=loss] button[aria-label*=PNG]")
+    with looking.page.expect_download() as table:
+        looking.page.click(".panel[data-key=loss] button[aria-label*=CSV]")
+
+    assert png.value.suggested_filename == "loss.png"
+    with open(png.value.path(), "rb") as file:
+        assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+    with open(table.value.path()) as file:
+        assert file.readline() == "run,iter,seconds,loss\n"
+        assert len(file.readlines()) == 8
+
+
+def test_scripts_in_names_settings_and_notes_stay_text(look, tmp_path):
+    config = {SCRIPT: SCRIPT, "b": "</script><script>alert(3)</script>"}
+    for k in range(2):
+        with eventlog.open_run(
+            tmp_path,
+            run_name=f"{SCRIPT}{k}",
+            config=config | {"k": f"{SCRIPT}{k}"},
+            save_interval=0,
+        ) as run:
+            log(run, 0, 1)
+            run.log("note", text=SCRIPT)
+            run.log_iter(2, 1.0, 50.0, **{SCRIPT: 1.0})
+            run.log(f"{SCRIPT}", text=SCRIPT)
+    with serving_here(tmp_path) as server:
+        looking = look(server, f"tab=runs&group=config.{SCRIPT}&sort=config.k")
+        looking.page.wait_for_selector("tr[data-id]")
+        for tab in ("charts", "compare", "study"):
+            looking.page.goto(f"{server.address}#tab={tab}")
+            looking.page.wait_for_timeout(400)
+        looking.page.click("a.name >> nth=0")
+        looking.page.wait_for_selector(".tail li")
+        assert looking.page.locator(f"text={SCRIPT}").count() > 3
+        assert looking.page.locator("img, script:not([src='/main.js'])").count() == 0
+
+
+@pytest.mark.parametrize("view", ["", "tab=runs", "tab=compare", "tab=study", "tab=run&run=RUN"])
+def test_everything_that_can_be_pressed_has_a_name_and_a_phone_shows_it_all(look, three, view):
+    id = next(iter(three.rows().values()))["id"]
+    looking = look(three, view.replace("RUN", id), size={"width": 390, "height": 844})
+    looking.page.wait_for_timeout(600)
+
+    nameless = looking.page.evaluate("""() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")]
+      .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.closest("label")))
+      .map((e) => e.outerHTML)""")  # noqa: E501
+    assert nameless == []
+    assert looking.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_the_guard_says_stands_in_the_list_and_on_the_page_of_the_run(look, tmp_path):
+    journal = make_run(tmp_path, "alpha").with_suffix(".jsonl")
+    stall = {"rule": "stall", "text": "no event for 5 min", "iter": 2, "t": "", "now": True}
+    with serving_here(tmp_path) as server:
+        page = look(server, "tab=runs").page
+        page.wait_for_selector(ROWS)
+        server.folders.warn({journal: [stall]})
+        page.wait_for_selector(".tags.why")
+
+        marked = page.locator(".tags.why").first.text_content()
+        page.locator(f"{ROWS} a.name").click()
+        told = page.wait_for_selector(".alerts .now").text_content()
+
+    assert marked == "⚠ stall"
+    assert told == "stall no event for 5 min now"
+
+
+def test_outliers_are_drawn_until_they_are_cut_off(look, tmp_path):
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+        for i in range(100):
+            run.log_iter(i, 500.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
+    high = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
+    with serving_here(tmp_path) as server:
+        shown = look(server)
+        shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
+        before = shown.page.evaluate(high)
+        shown.page.keyboard.press("o")
+        shown.wait(lambda: shown.page.evaluate(high) < 10)
+
+    assert before > 500
+    assert "fit=1" in shown.page.url
+
+
+def test_figures_with_the_names_of_what_every_object_has_are_drawn_like_others(look, tmp_path):
+    names = ("constructor", "to_string_constructor", "hasOwnProperty")
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+        for i in range(3):
+            run.log_iter(i, 3.0, 50.0, **dict.fromkeys(names, float(i)))
+    with serving_here(tmp_path) as server:
+        page = look(server).page
+        page.wait_for_selector(".panel[data-key=hasOwnProperty][data-points]")
+        titles = page.locator(".panel h3").all_text_contents()
+
+    assert {"Constructor", "To string constructor", "HasOwnProperty"} <= set(titles)
+
+
+def test_on_a_phone_the_colours_of_runs_stand_above_the_charts(look, three):
+    page = look(three, "", size={"width": 390, "height": 800}).page
+
+    names = page.locator(".names li")
+
+    names.first.wait_for(state="visible")
+    assert sorted(names.all_text_contents()) == ["alpha", "beta", "gamma"]
+
+
+def test_dark_and_light_follow_the_system_and_can_be_chosen(look, three):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = look(three, color_scheme="dark")
+    light = look(three, color_scheme="light")
+    seen = [one.page.evaluate(ground) for one in (dark, light)]
+    light.page.keyboard.press("t")
+
+    assert seen[0] != seen[1]
+    assert light.page.evaluate(ground) == seen[0]
+    light.page.reload()
+    assert light.page.evaluate(ground) == seen[0]
+
+
+def test_an_empty_folder_says_what_will_happen_and_shows_the_first_run(look, tmp_path):
+    with serving_here(tmp_path) as server:
+        looking = look(server, "tab=runs")
+        looking.page.wait_for_selector("text=They appear here as soon as one begins")
+        make_run(tmp_path, "first", [5.0, 4.0])
+        looking.page.wait_for_selector("a.name >> text=first")
+
+
+@pytest.mark.slow
+def test_a_run_that_breaks_off_and_goes_on_many_times_is_followed_exactly(look, tmp_path):
+    """pytest -m slow tests/tools/dashboard/test_page.py"""
+    with serving_here(tmp_path) as server:
+        looking, path, done = None, None, 0
+        for k in range(12):
+            begin = max(0, done - 7 * (k % 3))
+            with eventlog.open_run(
+                tmp_path, journal=path, from_iter=begin if path else None, save_interval=0
+            ) as run:
+                path = run.journal_path
+                looking = looking or look(server)
+                done = begin + 40
+                for i in range(begin, done):
+                    log(run, i)
+                    time.sleep(0.005)
+            looking.wait_for_iters(range(done))

@@ -1,0 +1,593 @@
+"""`runs serve` asked by programs: what it answers, to whom, and what it never does."""
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from urllib.parse import urlencode
+
+import numpy as np
+import orjson
+import pytest
+
+import eventlog
+from tests.strategies import SESSIONS, line
+from tests.tools.conftest import BROKEN, READABLE, make_run
+from tests.tools.dashboard.pages import serving, serving_here
+from tools.cli import main
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def until(condition, timeout_s=20):
+    """The first true answer of `condition`."""
+    give_up = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found or time.monotonic() > give_up:
+            assert found
+            return found
+        time.sleep(0.05)
+
+
+def unpack(body):
+    """The runs of an answer to /api/curves, each series with its arrays."""
+    (size,) = struct.unpack_from("<I", body)
+    runs = orjson.loads(body[4 : 4 + size])["runs"]
+    at = 4 + size
+    for run in runs:
+        for series in run.get("series", ()):
+            for name, n in [("x", "n"), ("y", "n"), *[(m, "means") for m in ("mx", "m", "c")]]:
+                series[name] = np.frombuffer(body, "<f8", series[n], at)
+                at += 8 * series[n]
+    assert at == len(body)
+    return runs
+
+
+def curves(server, id, keys="loss", **words):
+    """The series of one run by key, once its journal has been read."""
+
+    def read():
+        asked = "".join(f"&{k}={v}" for k, v in words.items())
+        _, _, body = server.get(f"/api/curves?runs={id}&keys={keys}{asked}")
+        (run,) = unpack(body)
+        return None if run["reading"] is not None or not any(run["rows"].values()) else run
+
+    return until(read)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("served") / "out"
+    out.mkdir()
+    make_run(out, "low", [5.0, 3.0], learning_rate=1e-3, n_layer=6)
+    make_run(out, "high", [5.0], learning_rate=6e-4, n_layer=12)
+    return out
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with serving(folder) as server:
+        until(lambda: server.json("/api/runs")["complete"])
+        yield server
+
+
+# ---- what it answers
+
+
+def test_its_rows_are_those_of_runs_ls(server, folder, capsys):
+    assert main(["ls", "--json", str(folder)]) == 0
+    listed = {
+        os.path.basename(r["path"]): r
+        for r in map(orjson.loads, capsys.readouterr().out.splitlines())
+    }
+
+    shown = {os.path.basename(row["path"]): row for row in server.rows().values()}
+
+    assert shown.keys() == listed.keys()
+    for name, row in listed.items():
+        told = {k: v for k, v in row.items() if k not in ("age_s", "metadata")}
+        assert {k: shown[name][k] for k in told} == told
+
+
+def test_the_whole_zoo_is_in_the_table_and_broken_files_say_why(zoo):
+    with serving_here(zoo) as server:
+        rows = until(lambda: len(server.rows()) == len(READABLE | BROKEN) and server.rows())
+
+    by_status = {name.split(".")[0]: row["status"] for name, row in rows.items()}
+    assert {n for n, status in by_status.items() if status == "unreadable"} == BROKEN
+    assert by_status["live"] == "running"
+    assert by_status["crashed"] == "interrupted"
+    assert all(row["error"] for row in rows.values() if row["status"] == "unreadable")
+
+
+def test_a_curve_has_every_value_of_the_run(server):
+    row = server.rows()["low.jsonl"]
+
+    (series,) = curves(server, row["id"])["series"]
+
+    assert series["x"].tolist() == [0, 1]
+    assert series["y"].tolist() == [6.0, 4.0]
+
+
+def test_after_what_the_page_has_only_the_new_rows_come(tmp_path):
+    with serving_here(tmp_path) as server, eventlog.open_run(tmp_path, save_interval=0) as run:
+        for i in range(10):
+            run.log_iter(i, 5.0 - i / 10, 50.0)
+        (row,) = until(server.rows).values()
+        known = curves(server, row["id"])
+        run.log_iter(10, 1.5, 50.0)
+        had = "~".join(map(str, [row["id"], known["generation"], *known["rows"].values()]))
+        (news,) = until(lambda: [s for s in curves(server, had)["series"] if s["n"]])
+
+    assert (news["tail"], news["x"].tolist(), news["y"].tolist()) == (True, [10.0], [1.5])
+
+
+def test_where_is_that_of_runs_ls_and_what_is_no_expression_is_told(server):
+    ids = {name: row["id"] for name, row in server.rows().items()}
+
+    assert server.json("/api/where?q=n_layer%3D6") == {"ids": [ids["low.jsonl"]]}
+    assert "no run has a field nothing" in server.json("/api/where?q=nothing%3D6")["error"]
+
+
+def test_csv_has_every_row_in_view_and_no_cell_is_a_formula(tmp_path):
+    with eventlog.open_run(tmp_path, run_name="=cmd()", save_interval=0) as run:
+        for i in range(25_000):
+            run.log_iter(i, i / 7, 50.0)
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        curves(server, row["id"])
+        _, headers, whole = server.get(f"/api/csv?runs={row['id']}&keys=loss")
+        _, _, part = server.get(f"/api/csv?runs={row['id']}&keys=loss&from=10&to=12")
+
+    lines = whole.decode().splitlines()
+    assert lines[0] == "run,iter,seconds,loss"
+    assert len(lines) == 25_001
+    assert lines[-1].split(",")[1::2] == ["24999", repr(24_999 / 7)]
+    assert all(text.startswith("'=cmd()") for text in lines[1:])
+    assert [text.split(",")[1] for text in part.decode().splitlines()[1:]] == ["10", "11", "12"]
+    assert headers["content-disposition"].startswith("attachment")
+
+
+def test_a_spike_of_one_iteration_is_drawn_at_every_zoom(tmp_path):
+    n, spike = 60_000, 23_457
+    lines = [line(0, event="open", run_id="r", run_name="run")]
+    lines += [line(i + 1, iter=i, loss=99.0 if i == spike else 2.0 + i % 7) for i in range(n)]
+    (tmp_path / "run.jsonl").write_bytes(b"".join(lines))
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        for reach in (n, 10_000, 2_000, 300):
+            view = {"from": max(0, spike - reach), "to": spike + reach, "px": 100}
+            (series,) = curves(server, row["id"], **view)["series"]
+            assert len(series["x"]) <= 4 * 100
+            assert series["x"][series["y"] == 99.0].tolist() == [spike]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Groups of runs: `lr` of nine trials, `few` of two, `odd` with all that a setting can be."""
+    out = tmp_path_factory.mktemp("studies")
+    for k in range(9):
+        make_trial(out, "lr", k, {"lr": 10.0 ** (k / 2 - 5), "n": k // 3, "act": "ab"[k % 2]}, k)
+    for k in range(2):
+        make_trial(out, "few", k, {"lr": 0.1 * k}, k)
+    values = [-1e308, float("nan"), True, None, [1, 2], SCRIPT, 1 << 62, {"constructor": 1}, ""]
+    for k, value in enumerate(values):
+        config = {"odd": value, SCRIPT: k % 3, "large": 1e308 * (-1) ** k, "dir": f"out/{k}"}
+        make_trial(out, f'"odd" {SCRIPT}', k, None, 1e308 * (-1) ** k, config | {"same": 1})
+    with serving_here(out) as server:
+        until(lambda: len(server.rows()) == 20)
+        yield server
+
+
+def make_trial(folder, group, number, params, val_loss, config=None):
+    told = {"group": group, "trial": number} | ({"params": params} if params else {})
+    with eventlog.open_run(
+        folder, config=config or params, metadata=told, save_interval=0, durability="never"
+    ) as run:
+        run.log_eval(0, val_loss, val_loss)
+
+
+def study(server, of, by="metadata.group", **more):
+    words = urlencode({"by": by, "of": of} | more)
+    return server.json(f"/api/study?{words}")
+
+
+def test_importances_are_those_of_optuna_for_the_same_values(studies):
+    optuna = pytest.importorskip("optuna")
+    distributions = {
+        "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
+        "n": optuna.distributions.IntDistribution(0, 2),
+        "act": optuna.distributions.CategoricalDistribution(("a", "b")),
+    }
+    own = optuna.create_study()
+    for k in range(9):
+        params = {"lr": 10.0 ** (k / 2 - 5), "n": k // 3, "act": "ab"[k % 2]}
+        own.add_trial(optuna.create_trial(value=k, params=params, distributions=distributions))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    expected = optuna.importance.get_param_importances(own, evaluator=evaluator)
+
+    told = study(studies, "lr")
+
+    assert {p["name"]: p["importance"] for p in told["parameters"]} == expected
+    assert [p["kind"] for p in told["parameters"]] == ["log", "linear", "words"]
+    assert [trial["trial"] for trial in told["trials"]] == list(range(9))
+    assert told["best"] == told["trials"][0]["id"]
+
+
+def test_of_too_few_runs_no_importance_is_told_but_why(studies):
+    told = study(studies, "few")
+
+    assert told["why"] == "Too few runs to tell: 2 runs have completed, 4 are needed."
+    assert [p["importance"] for p in told["parameters"]] == [None]
+    assert len(told["trials"]) == 2
+
+
+def test_any_runs_are_a_study_by_the_settings_in_which_they_differ(studies):
+    by_setting = study(studies, "a", "config.act")
+    by_number = study(studies, "1", "config.n", figure="avg_mfu")
+
+    assert [p["name"] for p in by_setting["parameters"]] == ["lr", "n"]
+    assert sorted(trial["trial"] for trial in by_setting["trials"]) == [0, 2, 4, 6, 8]
+    assert sorted(trial["trial"] for trial in by_number["trials"]) == [3, 4, 5]
+    assert by_number["figure"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
+    assert len(study(studies, "", "")["trials"]) == 20
+
+
+def test_odd_names_and_values_of_settings_are_words_and_numbers_too_large_are_none(studies):
+    told = study(studies, f'"odd" {SCRIPT}')
+
+    by_name = {p["name"]: p for p in told["parameters"]}
+    assert by_name.keys() == {"odd", SCRIPT, "large", "odd.constructor"}
+    assert SCRIPT in by_name["odd"]["choices"]
+    assert by_name["large"]["choices"] == ["-1e+308", "1e+308"]
+    assert len(told["trials"]) == 9
+    assert {trial["value"] for trial in told["trials"]} == {None}
+
+
+def test_a_study_that_looked_for_something_else_is_ranked_by_that(tmp_path):
+    told = {"metric": "best_accuracy", "maximize": True}
+    eventlog.open_run(tmp_path, run_name="study", config=told, save_interval=0).close()
+    (store,) = tmp_path.glob("*.jsonl")
+    store.rename(tmp_path / "study.jsonl")
+    for k in range(4):
+        with eventlog.open_run(
+            tmp_path / f"trial_000{k}",
+            run_name=f"trial{k}",
+            metadata={"group": "it", "trial": k, "params": {"lr": k}},
+            save_interval=0,
+        ) as run:
+            for i, accuracy in enumerate((0.1 * k, 0.2 * k, float("nan"))):
+                run.log("eval", iter=i, accuracy=accuracy, val_loss=k)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 4)
+        found = study(server, "it")
+        by_loss = study(server, "it", figure="best_val_loss")
+
+    assert found["figure"] == pytest.approx(
+        {"name": "best_accuracy", "maximize": True, "low": 0.0, "high": 0.6}
+    )
+    assert [trial["trial"] for trial in found["trials"]] == [3, 2, 1, 0]
+    assert [trial["trial"] for trial in by_loss["trials"]] == [0, 1, 2, 3]
+    assert found["figures"] == ["best_accuracy", *by_loss["figures"][1:]]
+
+
+def test_a_trial_is_as_runs_tune_tells_it(tmp_path):
+    for state, status in (("pruned", "interrupted"), ("failed", "failed"), (None, "completed")):
+        run = eventlog.open_run(tmp_path, run_name=str(state), save_interval=0)
+        run.close(status)
+        if state:
+            eventlog.annotate(run.journal_path, "tag", add=[state])
+    with eventlog.open_run(tmp_path, run_name="live"), serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 4)
+        states = {trial["state"] for trial in study(server, "", "")["trials"]}
+
+    assert states == {"pruned", "failed", "complete", "running"}
+
+
+# ---- to whom
+
+
+def test_only_a_browser_that_means_this_machine_is_answered(server):
+    port = server.port
+    for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", ""):
+        assert server.get("/api/runs", host=host)[0] == 421, host
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
+        assert server.get("/api/runs", host=host)[0] == 200, host
+
+
+def test_no_other_site_may_ask(server):
+    assert server.get("/api/runs", sec_fetch_site="cross-site")[0] == 403
+    assert server.get("/api/live", sec_fetch_site="same-site")[0] == 403
+    assert server.get("/", sec_fetch_site="cross-site")[0] == 200  # a link is fine
+
+
+@pytest.mark.parametrize("path", ["/", "/main.js", "/api/runs", "/nothing", "/api/run?id=x"])
+def test_every_answer_has_the_headers_that_keep_a_browser_safe(server, path):
+    _, headers, _ = server.get(path)
+
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in headers
+    assert "server" not in headers
+
+
+def test_nothing_but_reading_is_done(server):
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(f"{method} /api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 405")
+
+
+def test_a_server_for_other_machines_wants_its_token(folder):
+    with serving(folder, "--host", "0.0.0.0") as server:
+        token = server.address.partition("?token=")[2]
+        assert len(token) >= 20
+        assert server.get("/")[0] == 401
+        assert server.get("/api/runs?token=" + token)[0] == 401  # of the page alone, once
+        assert server.get("/?token=wrong")[0] == 401
+        status, headers, _ = server.get(f"/?token={token}")
+        cookie = headers["set-cookie"]
+        assert (status, headers["location"]) == (303, "/")
+        assert "HttpOnly" in cookie
+        assert server.get("/api/runs", cookie=cookie.partition(";")[0])[0] == 200
+        assert server.get("/api/runs", authorization=f"Bearer {token}")[0] == 200
+        assert server.get("/", authorization=f"Bearer {token}", host="evil.example")[0] == 421
+
+
+def test_an_empty_token_is_none(folder):
+    with serving(folder, "--host", "0.0.0.0", "--token", "") as server:
+        assert server.get("/api/runs")[0] == 401
+
+
+def test_a_server_for_this_machine_alone_listens_there_alone(server):
+    with contextlib.closing(socket.socket()) as other:
+        assert other.connect_ex(("127.0.0.2", server.port)) != 0  # it would listen there, too
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no/such/folder"], "no/such/folder"),
+        (["--port", "99999"], "cannot listen on 127.0.0.1 port 99999"),
+        (["--host", "256.1.1.1"], "cannot listen on 256.1.1.1 port"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(arguments, words, capsys):
+    assert main(["serve", *arguments]) in (1, 2)
+
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+# ---- hostile input
+
+
+PATHS = [
+    "/../../etc/passwd", "/..%2f..%2fetc/passwd", "//etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
+    "/page.css/../../serve.py", "/..\\..\\etc\\passwd", "/main.js%00.css", "/static/../main.js",
+    "/api/run?id=../../../etc/passwd", "/api/run?id=%2Fetc%2Fpasswd",
+    "/api/csv?runs=../x&keys=loss",
+    "/api/curves?runs=../../etc/passwd~1~2~3~4&keys=../x", "/api/live/../../etc/passwd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out_of_the_folders(server, path):
+    status, _, body = server.get(path)
+
+    assert status in (200, 404)
+    assert b"root:" not in body
+    assert b"def " not in body
+
+
+def test_a_link_out_of_the_folders_is_not_followed(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    secret = make_run(tmp_path, "secret", [5.0])
+    (out / "link.jsonl").symlink_to(secret)
+    (out / "other.json").symlink_to(secret.with_suffix(".json"))
+    make_run(out, "mine", [5.0])
+    (out / "inside.jsonl").symlink_to(out / "mine.jsonl")
+    with serving_here(out) as server:
+        rows = until(lambda: len(server.rows()) == 4 and server.rows())
+        link = rows["link.jsonl"]["id"]
+        for _ in range(20):  # whoever asks for a run has it read, a little later
+            body = server.get(f"/api/curves?runs={link}&keys=loss")[2]
+            time.sleep(0.05)
+        states = {name: (row["status"], row["error"]) for name, row in server.rows().items()}
+
+    outside = ("unreadable", "a link that leads out of the folders that are served")
+    assert states["link.jsonl"] == outside
+    assert states["other.json"] == outside
+    assert states["inside.jsonl"][0] == "completed"
+    assert unpack(body) == [{"id": link, "gone": True}]
+
+
+def test_a_live_run_that_becomes_a_link_out_of_the_folders_is_shown_no_more(tmp_path):
+    out = tmp_path / "out"
+    secret = make_run(tmp_path, "secret", [5.0])
+    with eventlog.open_run(out, run_name="live", save_interval=0) as run, serving_here(out) as it:
+        run.log_iter(0, 3.0, 50.0)
+        until(lambda: [row for row in it.rows().values() if row["status"] == "running"])
+        run.journal_path.rename(tmp_path / "moved")
+        run.journal_path.symlink_to(secret)
+        (row,) = until(lambda: [r for r in it.rows().values() if r["status"] == "unreadable"])
+
+    assert "leads out of the folders" in row["error"]
+    assert row["best_val_loss"] is None
+
+
+def test_names_that_are_no_text_and_files_that_are_none_leave_the_others_readable(tmp_path):
+    make_run(tmp_path, "good", [5.0])
+    os.rename(make_run(tmp_path, "bad"), os.fsencode(tmp_path) + b"/bad\xff.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+
+    with serving_here(tmp_path) as server:
+        rows = until(lambda: len(server.rows()) >= 3 and server.rows())
+        id = rows["bad?.jsonl"]["id"]
+        found = curves(server, id)
+        table = server.get(f"/api/csv?runs={id}&keys=loss")[2]
+
+    assert rows["good.jsonl"]["status"] == "completed"
+    assert len(found["series"]) == 1
+    assert table.count(b"\n") == 3
+
+
+def test_an_answer_is_bounded_however_much_is_asked_for(tmp_path):
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0, durability="never") as run:
+        for i in range(2_000):
+            run.log_iter(i, float(i % 7), 50.0, **{f"f{k}": float(i) for k in range(100)})
+    with serving_here(tmp_path) as server:
+        (row,) = until(lambda: server.rows().values())
+        curves(server, row["id"])
+        keys = "%0A".join(f"f{k}" for k in range(100))
+        asked = f"/api/curves?runs={','.join([row['id']] * 64)}&keys={keys}&px=4000"
+        size_bytes = len(server.get(asked)[2])
+
+    assert size_bytes < 100e6  # 205 MB if each had its 2,000 rows
+
+
+NONSENSE = [
+    "/api/curves?runs=x", "/api/curves?runs=&keys=", "/api/curves?px=1e99&from=nan&to=inf&x=zzz",
+    "/api/curves?runs=ID~a~b~c~d&keys=loss", "/api/curves?runs=ID~1~2&keys=loss",
+    "/api/curves?runs=ID&keys=loss&from=9e300&to=-9e300",
+    "/api/curves?runs=ID&keys=loss&log=1&from=-5&to=-1",
+    "/api/curves?runs=ID&keys=loss&from=-1e308&to=1e308", "/api/curves?runs=ID&keys=eval/&x=tokens",
+    "/api/curves?runs=ID&keys=system/loss%0Aloss&takes=1&px=-4", "/api/csv?runs=ID&keys=nothing",
+    "/api/csv?runs=ID&keys=loss&from=5&to=1", "/api/runs?since=-1", "/api/runs?since=9" + "9" * 50,
+    "/api/runs?since=x", "/api/where?q=" + "(" * 400, "/api/where", "/api/where?q=%00%ff",
+    "/api/curves?runs=" + "ID,ID," * 100 + "&keys=loss",
+    "/api/study", "/api/study?by=%00&of=" + "[" * 400, "/api/study?by=config.&of=1e999&figure=x",
+    "/api/study?by=tags&of=%5B%5D", "/api/study?by=" + "x." * 1000 + "&of=null",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NONSENSE)
+def test_nonsense_is_answered_and_breaks_nothing(server, path):
+    id = server.rows()["low.jsonl"]["id"]
+    curves(server, id)
+
+    status, _, body = server.get(path.replace("ID", id))
+
+    assert status == 200, body
+    assert server.process.poll() is None
+
+
+def test_names_and_settings_with_scripts_are_told_as_they_are(tmp_path):
+    config = {SCRIPT: SCRIPT, "deep": {"a": [{"b": SCRIPT}]}}
+    with eventlog.open_run(tmp_path, run_name=SCRIPT, config=config, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+        run.log("note", text=SCRIPT)
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        _, headers, _ = server.get(f"/api/run?id={row['id']}")
+
+    assert row["run"].startswith(SCRIPT.replace("/", "_"))
+    assert row["config"][SCRIPT] == SCRIPT
+    assert headers["content-type"] == "application/json"
+
+
+def test_a_config_of_60_mb_is_cut_and_the_server_stays_small(tmp_path):
+    make_run(tmp_path, "plain", [5.0])
+    big = {f"key{i}": "x" * 1_000 for i in range(60_000)}
+    document = orjson.loads((tmp_path / "plain.json").read_bytes()) | {"config": big}
+    document["run_name"] = "big"
+    (tmp_path / "big.json").write_bytes(orjson.dumps(document))
+    with serving_here(tmp_path) as server:
+        rows = until(lambda: len(server.rows()) == 2 and server.rows(), 60)
+        assert len(rows["big.json"]["config"]) == 500
+        assert len(server.get("/api/runs")[2]) < 2_000_000
+        assert rows["plain.jsonl"]["status"] == "completed"
+
+
+def test_a_config_of_100_mb_is_refused_by_name(tmp_path):
+    head = b'{\n  "run_name": "big",\n  "config": {"x": "'
+    tail = b'"},\n  "training_iterations": []\n}'
+    with (tmp_path / "big.json").open("wb") as file:
+        file.write(head)
+        for _ in range(100):
+            file.write(b"y" * 1_000_000)
+        file.write(tail)
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+
+    assert row["status"] == "unreadable"
+    assert "no run" in row["error"]
+
+
+def test_a_journal_that_is_rewritten_all_the_time_breaks_nothing(tmp_path):
+    path = tmp_path / "run.jsonl"
+    whole = [line(0, event="open", run_id="r", run_name="run")]
+    whole += [line(i + 1, iter=i, loss=float(i)) for i in range(3_000)]
+    path.write_bytes(b"".join(whole))
+    other = line(0, SESSIONS[1], "open", run_id="q", run_name="other") + b"".join(
+        line(i + 1, SESSIONS[1], iter=i, loss=1.0) for i in range(20)
+    )
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        curves(server, row["id"])
+        for k in range(40):
+            content = [b"".join(whole[: 50 * k]), other, b"", b"\0" * 500, whole[0] + whole[5]][
+                k % 5
+            ]
+            path.write_bytes(content)
+            assert server.get(f"/api/curves?runs={row['id']}&keys=loss")[0] == 200
+            time.sleep(0.02)
+        path.write_bytes(other)
+        until(lambda: server.rows()["run.jsonl"]["run"] == "other")
+        until(lambda: curves(server, row["id"])["rows"]["iter"] == 20)
+
+
+def test_200_clients_that_listen_are_told_and_leave_nothing_behind(server):
+    files = server.n_files
+
+    listening = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+    for connection in listening:
+        connection.sendall(b"GET /api/live?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.settimeout(20)
+    for connection in listening:
+        told = b""
+        while b"event: runs" not in told:
+            part = connection.recv(65536)
+            assert part
+            told += part
+    assert server.get("/api/runs")[0] == 200
+    for connection in listening:
+        connection.close()
+
+    until(lambda: server.n_files <= files + 5)
+
+
+def test_clients_that_take_nothing_cost_bounded_memory(folder):
+    """They ask for much and read none of it: what waits for them is what the kernel holds."""
+    with eventlog.open_run(folder.parent / "slow", save_interval=0) as run:
+        for i in range(10_000):
+            run.log_iter(i, 1.0, 50.0)
+        with serving(folder.parent / "slow") as server:
+            (row,) = until(server.rows).values()
+            curves(server, row["id"])
+            begin = server.memory_bytes
+            stuck = []
+            for _ in range(20):
+                connection = socket.socket()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                connection.connect(("127.0.0.1", server.port))
+                ask = f"GET /api/csv?runs={row['id']}&keys=loss%0Atime_ms HTTP/1.1\r\n"
+                connection.sendall((ask + "Host: localhost\r\n\r\n").encode())
+                stuck.append(connection)
+            for i in range(10_000, 10_200):
+                run.log_iter(i, 1.0, 50.0)
+            until(lambda: curves(server, row["id"])["rows"]["iter"] == 10_200)
+            grown = server.memory_bytes - begin
+            for connection in stuck:
+                connection.close()
+            until(lambda: server.n_files < 40)
+
+    assert grown < 100e6

@@ -1,0 +1,384 @@
+"""`runs import`: what other loggers wrote, value by value, once."""
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+import eventlog
+from tools.cli import main
+from tools.core.history import History, load
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+GUIDE = Path(__file__).parents[2] / "golden"
+
+
+def made(name):
+    spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def imported(source, out, *flags):
+    """The run that `runs import` makes of a source, from its run JSON."""
+    assert main(["import", str(source), "--out", str(out), *flags]) == 0
+    (path,) = out.glob("*.json")
+    return eventlog.load_run(path)
+
+
+def told(run, kind="iterations"):
+    """Rows as they were logged, a NaN in its place, without what was not logged."""
+    return {row["iter"]: row for row in History(run).rows(kind)}
+
+
+def equal(rows, key, expected):
+    """Whether `key` of the rows is exactly `expected`, by iteration, bit for bit."""
+    found = {i: row[key] for i, row in rows.items() if row.get(key) is not None}
+    return found.keys() == expected.keys() and all(same(found[i], expected[i]) for i in found)
+
+
+def same(a, b):
+    """NaN is NaN, and 0.0 is not -0.0."""
+    return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (a != a and b != b)
+
+
+# ---- each format, from files that its own system wrote
+
+
+def test_hf_trainer_state_is_taken_value_by_value(tmp_path):
+    run = imported(GOLDEN / "hf" / "trainer_state.json", tmp_path)
+
+    log = json.loads((GOLDEN / "hf" / "trainer_state.json").read_text())["log_history"]
+    rows, evals = told(run), told(run, "evals")
+    assert len(rows) == 20
+    for ours, theirs in {"loss": "loss", "lr": "learning_rate", "grad_norm": "grad_norm"}.items():
+        assert equal(rows, ours, {e["step"]: e[theirs] for e in log if theirs in e})
+    assert equal(evals, "val_loss", {e["step"]: e["eval_loss"] for e in log if "eval_loss" in e})
+    assert evals[5]["eval_runtime"] == log[5]["eval_runtime"]
+    assert rows[20]["train_runtime"] == log[-1]["train_runtime"]
+    assert run.config["max_steps"] == 20
+    assert run.status == "completed"
+
+
+def test_a_trainer_state_with_nan_tokens_keeps_them(tmp_path):
+    entries = [{"step": 1, "loss": math.nan}, {"step": 2, "loss": math.inf}]
+    state = {"log_history": entries, "global_step": 2, "max_steps": 5}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+
+    run = imported(tmp_path / "trainer_state.json", tmp_path / "out")
+
+    assert equal(told(run), "loss", {1: math.nan, 2: math.inf})
+    assert run.status == "interrupted"
+
+
+def test_lightning_metrics_are_taken_value_by_value(tmp_path):
+    run = imported(GOLDEN / "lightning" / "version_0", tmp_path)
+
+    with open(GOLDEN / "lightning" / "version_0" / "metrics.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+
+    def column(name):
+        return {int(row["step"]): float(row[name]) for row in lines if row[name]}
+
+    rows, evals = told(run), told(run, "evals")
+    assert len(column("train_loss_step")) == 12
+    assert equal(rows, "loss", column("train_loss_step"))
+    assert equal(rows, "nan_metric", column("nan_metric"))
+    assert equal(evals, "val_loss", column("val_loss"))
+    assert equal(rows, "train_loss_epoch", column("train_loss_epoch"))
+    assert run.config == {"lr": 0.02} or "0.02" in run.metadata["hparams.yaml"]
+
+
+def test_nanogpt_console_output_is_taken_line_by_line(tmp_path):
+    run = imported(GOLDEN / "nanogpt.txt", tmp_path)
+
+    text = (GOLDEN / "nanogpt.txt").read_text()
+    lines = re.findall(r"^iter (\d+): loss (.*), time (.*)ms, mfu (.*)%$", text, re.MULTILINE)
+    steps = re.findall(r"^step (\d+): train loss (.*), val loss (.*)$", text, re.MULTILINE)
+    assert [(len(lines), len(steps))] == [(13, 3)]
+    for k, key in enumerate(("loss", "time_ms", "mfu"), 1):
+        assert equal(told(run), key, {int(line[0]): float(line[k]) for line in lines})
+    for k, key in enumerate(("train_loss", "val_loss"), 1):
+        assert equal(told(run, "evals"), key, {int(step[0]): float(step[k]) for step in steps})
+    assert [c["path"] for c in run.checkpoints] == ["out-tiny/ckpt.pt"] * 2
+    assert run.config | {"eval_iters": 2, "n_embd": 16, "device": "cpu"} == run.config
+    assert run.metadata["tokens_per_iter"] == 128
+
+
+@pytest.mark.parametrize("name", ["guide", "guide_crashed", "guide_mfu_object", "guide_nan"])
+def test_the_older_logger_of_the_guide_is_taken_in_both_schemas(name, tmp_path):
+    run = imported(GUIDE / f"{name}.json", tmp_path)
+
+    document = json.loads((GUIDE / f"{name}.json").read_text())
+    iterations = document["training_iterations"]
+    rows, evals, checkpoints = told(run), told(run, "evals"), told(run, "checkpoints")
+    mfus = {r["iter"]: r["mfu"] for r in iterations}
+    mfus = {i: m["mfu_percent"] if isinstance(m, dict) else m for i, m in mfus.items()}
+    assert equal(rows, "loss", {r["iter"]: r["loss"] for r in iterations})
+    assert equal(rows, "time_ms", {r["iter"]: r["time_ms"] for r in iterations})
+    assert equal(rows, "mfu", mfus)
+    for key in ("train_loss", "val_loss", "lr"):
+        assert equal(evals, key, {r["iter"]: r[key] for r in document["eval_steps"]})
+    assert [c["timestamp"] for c in checkpoints.values()] == [
+        c["timestamp"] for c in document["checkpoints"]
+    ]
+    assert run.config == document["config"]
+    assert run.metadata.get("startup_info") == document.get("startup_info")
+    assert run.status == ("interrupted" if name == "guide_crashed" else "completed")
+
+
+def test_tensorboard_files_are_taken_value_by_value_and_the_later_take_wins(tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install tensorboard")
+    loss, other, started = made("loss"), made("other"), made("STARTED_S")
+
+    run = imported(GOLDEN / "tensorboard", tmp_path)
+
+    rows, evals = told(run), told(run, "evals")
+    losses = {i: float32(loss(i)) for i in range(10)}
+    losses |= {i: float32(loss(i, take=2)) for i in (10, 11, 12)}
+    assert equal(rows, "loss", losses)
+    assert equal(rows, "mfu", {0: -100.0, 1: -100.0} | {i: float32(other(i)) for i in range(2, 10)}
+                 | dict.fromkeys((10, 11, 12), -100.0))  # fmt: skip
+    assert equal(evals, "val_loss", {i: float32(other(i)) for i in (0, 5)})
+    assert rows[12]["double"] == 0.1
+    assert rows[3]["timestamp"] == "2023-11-14T22:13:23.250000+00:00"
+    assert eventlog_time(rows[12]["timestamp"]) == started + 212
+    assert any("no scalars" in words for words in run.metadata["imported"]["left_out"])
+
+
+def test_wandb_offline_files_are_taken_value_by_value(tmp_path):
+    pytest.importorskip("wandb", reason="pip install wandb")
+    loss, other, started = made("loss"), made("other"), made("STARTED_S")
+
+    run = imported(GOLDEN / "wandb.wandb", tmp_path)
+
+    rows, evals = told(run), told(run, "evals")
+    assert equal(rows, "loss", {10 * i: loss(i) for i in range(12)})
+    assert equal(rows, "time_ms", {10 * i: other(i) for i in range(12)})
+    assert equal(evals, "train_loss", {10 * i: other(i + 1) for i in (0, 5, 10)})
+    assert equal(evals, "val_loss", {10 * i: other(i + 2) for i in (0, 5, 10)})
+    assert [eventlog_time(row["timestamp"]) for row in rows.values()] == [
+        started + i for i in range(12)
+    ]
+    assert run.config == {"lr": 3e-4, "net": {"n_layer": 2}, "betas": [0.9, 0.95]}
+    assert run.run_name.startswith("golden run_")
+    assert run.status == "completed"
+
+
+def float32(value):
+    import struct
+
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+def eventlog_time(text):
+    from tools.core.history import seconds
+
+    return seconds(text)
+
+
+# ---- what the rest of the tools see
+
+
+def test_the_source_is_named_by_file_size_hash_and_format(tmp_path):
+    source = GOLDEN / "nanogpt.txt"
+
+    run = imported(source, tmp_path)
+
+    import hashlib
+
+    told = run.metadata["imported"]
+    assert told["format"] == "nanogpt"
+    assert told["importer"].startswith("runjournal ")
+    assert told["files"] == [
+        {
+            "file": str(source.resolve()),
+            "size_bytes": source.stat().st_size,
+            "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        }
+    ]
+
+
+def test_the_tools_and_the_journal_s_own_checks_take_it_as_their_own(tmp_path, capsys):
+    imported(GUIDE / "guide.json", tmp_path)
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    verified = subprocess.run([sys.executable, "-m", "eventlog", "verify", str(journal)])
+    capsys.readouterr()
+    assert verified.returncode == 0
+    assert main(["ls", "--json", str(tmp_path)]) == 0
+    assert orjson.loads(capsys.readouterr().out)["best_val_loss"] == 7.1189
+
+
+# ---- once
+
+
+def test_a_second_import_of_the_same_source_adds_nothing(tmp_path, capsys):
+    imported(GUIDE / "guide.json", tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    capsys.readouterr()
+
+    shutil.copy(GUIDE / "guide.json", tmp_path / "copy")  # the same bytes elsewhere
+    (tmp_path / "copy").rename(tmp_path.parent / "copy.json")
+    again = main(["import", str(tmp_path.parent / "copy.json"), "--out", str(tmp_path), "--json"])
+
+    assert again == 0
+    assert orjson.loads(capsys.readouterr().out)["state"] == "known"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_import_killed_at_any_moment_is_gone_on_with_and_nothing_is_there_twice(tmp_path):
+    source = tmp_path / "console.txt"
+    lines = [f"iter {i}: loss {i / 8:.4f}, time 1.00ms, mfu 1.00%\n" for i in range(8000)]
+    source.write_text("".join(lines))
+    out = tmp_path / "out"
+
+    n_killed = 0
+    for delay_ms in range(0, 80, 10):
+        n_killed += killed_import(source, out, delay_ms / 1000)
+    run = imported(source, out)
+
+    assert n_killed > 3
+    assert equal(told(run), "loss", {i: i / 8 for i in range(8000)})
+    assert run.journal["superseded"] == {"iterations": 0, "evals": 0, "checkpoints": 0}
+    assert run.journal["events"]["iter"] == 8000
+
+
+def killed_import(source, out, delay_s):
+    """Import in a process of its own that is killed so long after it began to log."""
+    child = os.fork()
+    if child == 0:
+        main(["import", str(source), "--out", str(out)])
+        os._exit(0)
+    size = sum(path.stat().st_size for path in out.glob("*.jsonl"))
+    for _ in range(2000):
+        if sum(path.stat().st_size for path in out.glob("*.jsonl")) > size:
+            break
+        time.sleep(0.001)
+    time.sleep(delay_s / 4)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+# ---- bad sources
+
+
+def test_a_cut_csv_gives_its_whole_lines_and_says_which_was_left(tmp_path, capsys):
+    data = (GOLDEN / "lightning" / "version_0" / "metrics.csv").read_bytes()
+    (tmp_path / "metrics.csv").write_bytes(data[: data.index(b"4.474") + 30])
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert list(told(run)) == [1]
+    assert "line 3 is no row" in capsys.readouterr().err
+
+
+def test_a_number_that_may_have_been_cut_is_not_taken(tmp_path, capsys):
+    (tmp_path / "metrics.csv").write_text("step,loss\n0,3.5\n1,2.7")  # perhaps 2.75
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert equal(told(run), "loss", {0: 3.5})
+    assert "line 3 is no row" in capsys.readouterr().err
+
+
+def test_of_steps_that_were_logged_again_the_later_take_counts(tmp_path):
+    rows = [(0, 5.0), (1, 4.0), (2, 3.0), (3, 2.0), (1, 4.5), (2, 3.5)]
+    lines = [f"{step},{loss}" for step, loss in rows]
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,loss", *lines, ""]))
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert equal(told(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5})
+
+
+def test_a_damaged_event_file_gives_all_but_the_damaged_record_and_says_so(tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="pip install tensorboard")
+    source = sorted((GOLDEN / "tensorboard").iterdir())[0]
+    data = bytearray(source.read_bytes())
+    data[data.index(b"Loss/train") + 12] ^= 1  # in the first point's data
+    (tmp_path / source.name).write_bytes(data[:-5])
+
+    run = imported(tmp_path / source.name, tmp_path / "out")
+
+    err = capsys.readouterr().err
+    assert list(told(run)) == list(range(1, 12))
+    assert "a damaged record of" in err
+    assert "torn or damaged" in err
+    assert list(told(run, "evals")) == [0, 5]
+
+
+def test_a_cut_wandb_file_gives_what_is_whole(tmp_path, capsys):
+    pytest.importorskip("wandb", reason="pip install wandb")
+    data = (GOLDEN / "wandb.wandb").read_bytes()
+    (tmp_path / "cut.wandb").write_bytes(data[: len(data) // 2])
+
+    run = imported(tmp_path / "cut.wandb", tmp_path / "out")
+
+    assert 0 < len(run.training_iterations) < 12
+    assert run.status == "interrupted"
+    assert "incomplete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("empty.json", b"", "no known format"),
+        ("noise.bin", bytes(range(256)), "no known format"),
+        ("trainer_state.json", b'{"log_history": [', "no JSON"),
+        ("trainer_state.json", b'{"log_history": []}', "nothing to import"),
+        ("metrics.csv", b"step,loss\n", "nothing to import"),
+        ("x.json", b'{"training_iterations": [', "not a run JSON"),
+    ],
+)
+def test_a_bad_source_is_one_line_and_nothing_is_written(name, data, words, tmp_path, capsys):
+    (tmp_path / name).write_bytes(data)
+
+    assert main(["import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_json_of_our_own_is_refused_by_name(tmp_path, capsys):
+    imported(GUIDE / "guide.json", tmp_path)
+    (ours,) = tmp_path.glob("*.json")
+
+    assert main(["import", str(ours), "--out", str(tmp_path)]) == 1
+
+    assert "already" in capsys.readouterr().err
+
+
+def test_a_name_given_for_the_loss_is_the_loss(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,my/nll,my/holdout\n0,3.5,\n1,2.5,2.75\n")
+
+    run = imported(
+        tmp_path / "metrics.csv", tmp_path / "out", "--loss=my/nll", "--val-loss=my/holdout"
+    )
+
+    assert equal(told(run), "loss", {0: 3.5, 1: 2.5})
+    assert equal(told(run, "evals"), "val_loss", {1: 2.75})
+
+
+def test_imported_times_are_those_of_the_source(tmp_path):
+    run = imported(GUIDE / "guide.json", tmp_path)
+
+    assert run.eval_steps[0]["timestamp"] == "2023-10-31T16:24:01.000001"
+    assert run.metadata["imported"]["started"] == "2023-10-31T16:23:45.123456"
+    assert load(run.path).run.eval_steps[0]["timestamp"] == "2023-10-31T16:24:01.000001"

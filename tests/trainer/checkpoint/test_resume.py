@@ -1,0 +1,269 @@
+"""Going on: with the shape that was asked for or not at all, and never backwards."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+import eventlog
+from trainer import train
+from trainer.checkpoint import checkpoint
+from trainer.checkpoint.run_files import runs_in
+from trainer.data.dataset import Batches
+from trainer.train import main
+from trainer.training_logger import TrainingLogger, shown
+
+
+def refusal(capsys, argv):
+    capsys.readouterr()
+    assert main(argv) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("train.py: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def without(argv, *names):
+    """A command line without those flags."""
+    return [word for word in argv if word.partition("=")[0].removeprefix("--") not in names]
+
+
+@pytest.fixture
+def run(flags, tmp_path):
+    """A completed run of 12 iterations."""
+    assert main(flags(tmp_path)) == 0
+    (files,) = runs_in(tmp_path)
+    return files
+
+
+# The shape
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "found"),
+    [
+        ("n_layer", 2, 1), ("n_head", 4, 2), ("n_embd", 32, 16), ("block_size", 8, 16),
+        ("bias", True, False),
+    ],
+)  # fmt: skip
+def test_another_shape_than_the_checkpoints_is_refused_by_name(
+    flag, value, found, run, flags, capsys
+):
+    before = run.journal.read_bytes()
+
+    answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=20, **{flag: value}))
+
+    assert f"--{flag}={value} was asked for, the checkpoint's {flag} is {found}" in answer
+    assert f"give --{flag}={found}" in answer
+    assert run.journal.read_bytes() == before
+
+
+def test_every_flag_that_differs_is_named_at_once(run, flags, capsys):
+    answer = refusal(
+        capsys, flags(run.out_dir, init_from="auto", max_iters=20, n_layer=3, n_embd=64)
+    )
+
+    assert "give --n_layer=1 --n_embd=16" in answer
+
+
+@pytest.mark.parametrize("preset", ["small", "gpt2"])
+def test_a_preset_of_another_shape_is_refused(preset, run, flags, capsys):
+    shape = ("n_layer", "n_head", "n_embd", "block_size", "bias")
+    argv = flags(run.out_dir, init_from="resume", max_iters=20, preset=preset)
+
+    answer = refusal(capsys, without(argv, *shape))
+
+    assert all(f"the checkpoint's {name} is " in answer for name in shape[:-1])
+
+
+def test_what_was_not_asked_for_is_the_checkpoints(run, flags, only_run):
+    argv = flags(run.out_dir, init_from="resume", max_iters=20)
+
+    assert main(without(argv, "n_layer", "n_head", "n_embd", "block_size", "bias")) == 0
+
+    config = only_run(run.out_dir).config
+    assert [config[name] for name in ("n_layer", "n_head", "n_embd", "block_size")] == [
+        1,
+        2,
+        16,
+        16,
+    ]
+
+
+def test_the_preset_of_the_run_asks_for_nothing_new(run, flags):
+    argv = flags(run.out_dir, init_from="resume", max_iters=20, preset="tiny")
+
+    assert main(without(argv, "n_layer", "n_embd")) == 0
+
+
+# How far
+
+
+def rows(run):
+    return [row["iter"] for row in eventlog.load_run(run.journal).training_iterations]
+
+
+@pytest.mark.parametrize("init_from", ["auto", "resume"])
+def test_a_run_that_is_complete_stays_as_it_is(init_from, run, flags, capsys):
+    before = run.journal.read_bytes()
+    capsys.readouterr()
+
+    assert main(flags(run.out_dir, init_from=init_from)) == 0
+
+    out = capsys.readouterr().out
+    assert "the run has made iteration 12, its last one: nothing is left to do" in out
+    assert "done in" not in out
+    assert run.journal.read_bytes() == before
+
+
+@pytest.mark.parametrize("max_iters", [0, 5, 11])
+def test_fewer_iterations_than_it_has_are_refused_and_take_none_away(max_iters, run, flags, capsys):
+    before = run.journal.read_bytes()
+
+    answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=max_iters))
+
+    assert f"has made iteration 12, and --max_iters={max_iters} is below that" in answer
+    assert run.journal.read_bytes() == before
+
+
+def test_without_max_iters_it_goes_to_where_it_was_to_go(run, flags, capsys):
+    argv = without(flags(run.out_dir, init_from="resume"), "max_iters")
+
+    assert main(argv) == 0
+
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert rows(run) == list(range(13))
+
+
+def test_killed_after_the_last_iteration_it_is_completed_without_another(flags, tmp_path, capsys):
+    child = os.fork()
+    if child == 0:
+        try:
+            TrainingLogger.close = lambda *args, **more: os.kill(os.getpid(), signal.SIGKILL)
+            main(flags(tmp_path))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (run,) = runs_in(tmp_path)
+
+    assert main(flags(tmp_path, init_from="auto")) == 0
+
+    logged = eventlog.load_run(run.journal)
+    assert rows(run) == list(range(13))
+    assert (logged.status, logged.journal["superseded"]["iterations"]) == ("completed", 0)
+
+
+def test_an_interrupted_run_still_makes_its_last_iteration(flags, tmp_path, monkeypatch):
+    train_batch = Batches.train
+
+    def stop(self, iter, micro_step):
+        if iter == 11 and micro_step == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return train_batch(self, iter, micro_step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "train", stop)
+        assert main(flags(tmp_path)) == 143
+    (run,) = runs_in(tmp_path)
+    assert rows(run) == list(range(12))
+
+    assert main(flags(tmp_path, init_from="auto")) == 0
+
+    logged = eventlog.load_run(run.journal)
+    assert rows(run) == list(range(13))
+    assert (logged.status, logged.journal["superseded"]["iterations"]) == ("completed", 0)
+
+
+def test_evaluating_a_run_takes_no_iteration_out_of_it(run, flags):
+    assert main(flags(run.out_dir, init_from="resume", eval_only=True)) == 0
+
+    logged = eventlog.load_run(run.journal)
+    assert rows(run) == list(range(13))
+    assert (logged.status, logged.journal["superseded"]["iterations"]) == ("completed", 0)
+
+
+def test_a_run_whose_iterations_are_not_logged_stays_as_it_is_too(flags, tmp_path, capsys):
+    main(flags(tmp_path, log_iterations=False))
+    (run,) = runs_in(tmp_path)
+    before = run.journal.read_bytes()
+
+    assert main(flags(tmp_path, log_iterations=False, init_from="auto")) == 0
+
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert run.journal.read_bytes() == before
+
+
+# What the journal lost
+
+
+def test_a_tail_that_was_lost_before_a_resume_is_in_the_journal(run, flags):
+    position = checkpoint.load(run.checkpoints[0])["journal"]
+    lines = run.journal.read_bytes().splitlines(keepends=True)
+    run.journal.write_bytes(b"".join(lines[: position["records"] - 3]))
+
+    assert main(flags(run.out_dir, init_from="resume", max_iters=15)) == 0
+
+    records = list(eventlog.scan(run.journal))
+    at = max(i for i, record in enumerate(records) if record.event == "open")
+    lost = records[at + 1]
+    assert lost.event == "lost_tail"
+    assert {name: lost.fields[name] for name in ("session", "records", "found")} == {
+        "session": records[0].s,
+        "records": position["records"],
+        "found": position["records"] - 3,
+    }
+
+
+def test_a_tail_that_was_not_lost_is_not_in_the_journal(run, flags):
+    assert main(flags(run.out_dir, init_from="resume", max_iters=15)) == 0
+
+    assert "lost_tail" not in {record.event for record in eventlog.scan(run.journal)}
+
+
+# What a log that lost events costs
+
+
+def test_a_log_that_lost_events_is_in_the_last_line_and_in_the_status(
+    flags, tmp_path, monkeypatch, capsys
+):
+    close = TrainingLogger.close
+
+    def lose_two(self, *args, **more):
+        session = self._session
+        close(self, *args, **more)
+        self._session = SimpleNamespace(
+            errors=2, journal_path=session.journal_path, run_path=session.run_path
+        )
+
+    monkeypatch.setattr(TrainingLogger, "close", lose_two)
+
+    assert main(flags(tmp_path)) == 4
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("done in ")
+    assert "2 events could not be logged, the log is not complete (see: eventlog verify " in last
+    assert runs_in(tmp_path)[0].checkpoints
+
+
+def test_a_stopped_run_says_it_too_and_keeps_its_own_status(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(TrainingLogger, "lost_events", 3)
+
+    def stop(run, interrupt):
+        raise train.Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(train, "train", stop)
+
+    assert main(flags(tmp_path)) == 143
+
+    assert "3 events could not be logged" in capsys.readouterr().out.splitlines()[-1]
+
+
+# How paths are shown
+
+
+def test_a_path_in_the_working_folder_is_shown_as_one_would_type_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert shown(tmp_path / "out" / "a.jsonl") == "out/a.jsonl"
+    assert shown(tmp_path.parent / "a.jsonl") == str(tmp_path.parent / "a.jsonl")

@@ -1,0 +1,290 @@
+"""`runs archive`: runs kept for years, and given back byte for byte.
+
+    runs archive out --to /backup/runs          add what is new or has grown
+    runs archive --to /backup/runs --verify     is every byte what was written?
+    runs archive --to /backup/runs --restore my_experiment --out back
+    runs archive --to /backup/runs --repair     all but the bundles made anew, from them
+
+Of each run two things are kept: its files as they are, compressed, and its rows in one
+Parquet data set that any engine reads. `manifest.py` has the layout. A run that is being
+written is left for the next time. A run that went on since replaces what was archived of
+it; one whose journal no longer begins with what was archived does not.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any
+
+import eventlog
+
+from ..core import runs
+from ..core.library import need
+from ..core.runs import Refusal
+from ..core.table import print_json, with_progress
+from ..core.text import print, printable
+from . import bundle
+from .files import group, only_its_own
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words, description = (__doc__ or "").split("\n", 1)
+    command = commands.add_parser(
+        "archive",
+        help="Keep runs for years, compressed and verified; give them back.",
+        description=words.partition(": ")[2] + "\n" + description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("paths", nargs="*", metavar="DIR", help="folders, runs or globs to add")
+    command.add_argument(
+        "--to", required=True, metavar="URL", help="a folder, s3://bucket/runs, gs://..., file://"
+    )
+    command.add_argument("--verify", action="store_true", help="read and compare every byte")
+    command.add_argument("--repair", action="store_true", help="make what is damaged anew")
+    command.add_argument("--restore", metavar="RUN", help="by name or id, or how it begins")
+    command.add_argument("--out", metavar="DIR", help="the folder that --restore writes to")
+    command.add_argument(
+        "--replace", action="store_true", help="archive anew, also what does not continue"
+    )
+    command.add_argument("--json", action="store_true", help="for programs: JSON lines")
+    command.set_defaults(run=_archive)
+
+
+def _archive(arguments: argparse.Namespace) -> int:
+    verbs = [
+        bool(arguments.paths), arguments.verify, arguments.repair, arguments.restore is not None
+    ]  # fmt: skip
+    if sum(verbs) != 1 or (arguments.out is None) != (arguments.restore is None):
+        raise Refusal(
+            "runs archive: give folders to add, or --verify, or --repair, or --restore RUN --out "
+            "DIR"
+        )
+    for library in ("pyarrow", "zstandard"):
+        need(library)
+    if arguments.verify:
+        return _say_damage(arguments)
+    if arguments.restore is not None:
+        return _say_restored(arguments)
+    if arguments.repair:
+        return _say_repaired(arguments)
+    return _say_archived(arguments)
+
+
+# ---- add
+
+
+@dataclass
+class Report:
+    """What became of each run that was to be archived."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Path -> why: live, or not to be read."""
+
+
+def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
+    """Add the runs that `names` mean to the archive at `url`; a bad one does not stop the rest.
+
+    Raises:
+        FileNotFoundError: a name means nothing.
+        Refusal: somebody else is archiving there; or the place holds something else.
+        tools.archive.store.Damaged: the archive's manifest or index is damaged.
+        OSError: the archive cannot be written; what was committed stays.
+    """
+    from .archiver import Archiver
+    from .store import Damaged
+
+    paths = runs.find(names)
+    groups = {folder: group(folder) for folder in {path.parent for path in paths}}
+    report = Report()
+    with Archiver.open(url, replace=replace) as archiver:
+        for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
+            files = groups[path.parent].get(path.stem, [])
+            own = only_its_own(sorted({path, *files}))
+            beside = [f for f in own if f not in (path, runs.journal_of(path))]
+            for file in [f for f in beside if not _is_readable(f)]:
+                own.remove(file)  # somebody else's: all that can be read is archived
+                report.left_out[str(file)] = f"{file}: cannot be read; its run is archived without"
+                report.states["failed"] += 1
+            try:
+                state = archiver.add(path, own)
+            except (
+                Refusal, Damaged, eventlog.EventlogError, FileNotFoundError, PermissionError,
+            ) as error:  # fmt: skip
+                state = "failed"
+                report.left_out[str(path)] = str(error)
+            if state == "live":
+                report.left_out[str(path)] = f"{path}: is being written; left for the next time"
+            report.states[state] += 1
+        report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
+        report.left_out |= archiver.left_out
+    return report
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.open("rb").close()
+    except OSError:
+        return False
+    return True
+
+
+def _say_archived(arguments: argparse.Namespace) -> int:
+    report = archive(arguments.paths, arguments.to, replace=arguments.replace)
+    for why in report.left_out.values():
+        print(why, file=sys.stderr)
+    states = {name: report.states[name] for name in ("new", "grown", "unchanged", "live", "failed")}
+    if arguments.json:
+        print_json([{"archive": arguments.to, **states, "left_out": report.left_out}])
+    else:
+        told = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
+        print(f"{arguments.to}: {told}")
+    return 1 if states["failed"] else 0
+
+
+# ---- verify
+
+
+def verify(url: str) -> Iterator[str]:
+    """Every file of the archive that is not as it was written, and in what.
+
+    Raises:
+        FileNotFoundError: there is no archive.
+        tools.archive.store.Damaged: its manifest is damaged: nothing can be told about the rest.
+    """
+    from . import manifest
+    from .catalog import Catalog, check_bundle
+    from .store import Damaged, Stored, open_store
+
+    store = open_store(url)
+    told = manifest.need(store)
+    checks: list[tuple[Any, Any]] = [(store.check, file) for file in told.files]
+    try:
+        catalog = Catalog(store, told)
+        yield from catalog.bad.values()
+        checks += [(check_bundle, (store, entry)) for entry in catalog.entries.values()]
+    except Damaged:
+        yield f"the bundles cannot be checked without {told.runs and told.runs.name}"
+    for check, what in with_progress(checks, "verifying"):
+        try:
+            check(what) if isinstance(what, Stored) else check(*what)
+        except Damaged as damage:
+            name = what.name if isinstance(what, Stored) else what[1].bundle.name
+            if not _was_removed(store, told, name):
+                yield str(damage)
+
+
+def _was_removed(store: Any, told: Any, name: str) -> bool:
+    """Whether somebody has archived meanwhile, and the file is none of the archive any more."""
+    from . import manifest
+    from .catalog import Catalog
+
+    now = manifest.need(store)
+    if now == told:
+        return False
+    bundles = {entry.bundle.name for entry in Catalog(store, now).entries.values()}
+    return name not in bundles | {file.name for file in now.files}
+
+
+def _say_damage(arguments: argparse.Namespace) -> int:
+    n_damaged = 0
+    for damage in verify(arguments.to):
+        n_damaged += 1
+        if arguments.json:
+            print_json([{"archive": arguments.to, "damage": damage}])
+        else:
+            print(damage)
+    if n_damaged:
+        words = (
+            f"{arguments.to}: {n_damaged:,} damaged. Bundles: `runs archive DIR --replace` where "
+            f"you have the runs still, else a copy. All else: `--repair` makes it of the bundles"
+        )
+        print(words, file=sys.stderr)
+        return 1
+    print(f"{arguments.to}: every byte is as it was written", file=sys.stderr)
+    return 0
+
+
+# ---- repair
+
+
+def repair(url: str) -> Report:
+    """Make all but the bundles anew, from the bundles; one that is damaged is left as it is.
+
+    Raises:
+        FileNotFoundError: there are no bundles.
+        Refusal: somebody is archiving there.
+    """
+    from .archiver import Archiver
+
+    with Archiver.open(url, repair=True) as archiver:
+        archiver.commit()
+        states = Counter(taken=len(archiver.catalog.entries), failed=len(archiver.left_out))
+        return Report(states, archiver.left_out)
+
+
+def _say_repaired(arguments: argparse.Namespace) -> int:
+    report = repair(arguments.to)
+    for why in report.left_out.values():
+        print(why, file=sys.stderr)
+    if arguments.json:
+        print_json([{"archive": arguments.to, **report.states, "left_out": report.left_out}])
+    else:
+        print(f"{arguments.to}: {report.states['taken']:,} runs taken from their bundles")
+    return 1 if report.left_out else 0
+
+
+# ---- restore
+
+
+def restore(name: str, url: str, out: Path) -> list[Path]:
+    """Write the files of one run as they were archived to the folder `out`; their paths.
+
+    Raises:
+        Refusal: no such run, or several; or `out` has a file of such a name that is another.
+        tools.archive.store.Damaged: the archive does not have the bytes any more.
+    """
+    from .catalog import Catalog, check_bundle
+    from .store import Damaged
+
+    archive = Catalog.open(url)
+    entry = archive.find(name)
+    for file in entry.files:
+        path = out / file.name
+        if path.exists() and _sha256_of(path) != file.sha256:
+            raise Refusal(f"{path}: exists and is another file; nothing was restored")
+    check_bundle(archive.store, entry)
+    out.mkdir(parents=True, exist_ok=True)
+    originals = {f.name: f for f in entry.files}
+    paths = []
+    with archive.store.read(entry.bundle.name) as stream:
+        for packed in bundle.unpack(stream):
+            original, path, digest = originals[packed.name], out / packed.name, sha256()
+            bundle.need_room(packed, out)
+            eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
+            if digest.hexdigest() != original.sha256:
+                raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged just now")
+            os.utime(path, ns=(original.mtime_ns, original.mtime_ns))
+            paths.append(path)
+    return paths
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return bundle.file_sha256(stream)
+
+
+def _say_restored(arguments: argparse.Namespace) -> int:
+    paths = restore(arguments.restore, arguments.to, Path(arguments.out))
+    if arguments.json:
+        print_json({"path": str(path), "size_bytes": path.stat().st_size} for path in paths)
+    else:
+        print("\n".join(map(printable, paths)))
+    return 0

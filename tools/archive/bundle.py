@@ -1,0 +1,257 @@
+"""All files of one run as one: a tar, compressed with zstd.
+
+`tar --zstd -xf NAME.tar.zst` is all that is needed to have them again, byte for byte.
+"""
+
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, cast
+
+from ..core.runs import Refusal
+from . import files
+from .store import READ_BYTES, Damaged
+
+LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
+HEADER_BYTES = 1 << 20  # of a file in a bundle: its name and its times take 2 KB
+EXPANSION_MAX = 1_000  # times its size: journals expand 5 to 20 times
+EXPANSION_FREE = 256 << 20  # bytes to which a bundle of any size may expand
+
+
+@dataclass(frozen=True)
+class Original:
+    """A file of a run, as it was when it was packed."""
+
+    name: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    folder: str
+    """Where it was, if that was not beside the journal: a segment on another disk."""
+
+
+def pack(paths: Sequence[Path], home: Path, out: IO[bytes]) -> list[Original]:
+    """Write the bundle of the files `paths` to `out`; what was packed.
+
+    Raises:
+        Refusal: a file cannot be read, or became shorter meanwhile.
+        OSError: `out` cannot be written.
+    """
+    import zstandard  # here: a command that needs no bundle must not need the library
+
+    try:
+        files.check_file_names(path.name for path in paths)
+    except ValueError as error:
+        raise Refusal(f"{home}: cannot be archived under such a name: {error}") from None
+    packed = []
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+    with (
+        compressor.stream_writer(out, closefd=False) as stream,
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in paths:
+            with _opened(path) as file:
+                told = os.fstat(file.fileno())
+                info = tarfile.TarInfo(path.name)
+                info.size, info.mode = told.st_size, stat.S_IMODE(told.st_mode)
+                info.mtime = told.st_mtime_ns // 10**9
+                info.pax_headers = {"mtime": str(Decimal(told.st_mtime_ns).scaleb(-9))}
+                hashed = _Hashed(file, path)
+                tar.addfile(info, hashed)
+            folder = "" if path.parent == home else str(path.parent)
+            digest = hashed.digest.hexdigest()
+            packed.append(Original(path.name, told.st_size, told.st_mtime_ns, digest, folder))
+    return packed
+
+
+class Packed(NamedTuple):
+    """A file in a bundle."""
+
+    name: str
+    size_bytes: int
+    mtime_ns: int
+    content: IO[bytes]
+
+
+def unpack(stream: IO[bytes]) -> Iterator[Packed]:
+    """Each file in a bundle, in order; read the one before the next.
+
+    Raises:
+        Damaged: it is no bundle, or not whole; it has something else than the files of one run;
+            or it expands to more than a bundle of its size can. Reading `content` raises it too.
+    """
+    import zstandard
+
+    source = _Counted(stream)
+    expanded = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], source))
+    plain = cast(Any, _Bounded(expanded, source))
+    with _damage(), expanded, tarfile.open(fileobj=plain, mode="r|") as tar:
+        names: dict[str, None] = {}
+        for info in tar:
+            if not info.isreg() or info.issparse():
+                raise Damaged(f"{info.name!r} is no plain file")
+            if files.check_file_name(info.name) in names:
+                raise Damaged(f"{info.name!r} is in it twice")
+            names[info.name] = None
+            file = tar.extractfile(info)
+            assert file is not None  # it is a plain file
+            plain.allow(info.offset_data + info.size)
+            content = cast(IO[bytes], _Content(file))
+            yield Packed(info.name, info.size, _mtime_ns(info), content)
+        files.check_file_names(names)
+
+
+def need_room(packed: Packed, folder: Path) -> None:
+    """Do not begin to write what cannot be written to its end.
+
+    Raises:
+        Refusal: the disk of `folder` has less room than the file needs.
+    """
+    free = shutil.disk_usage(folder).free
+    if packed.size_bytes > free:
+        raise Refusal(
+            f"{folder}: {packed.name} has {packed.size_bytes:,} bytes, {free:,} are free there"
+        )
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Whatever the libraries raise about bytes that they cannot read is `Damaged`."""
+    import zstandard
+
+    try:
+        yield
+    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
+        raise Damaged(str(error) or type(error).__name__) from None
+    except (ValueError, ArithmeticError, LookupError) as error:  # odd numbers, names, encodings
+        raise Damaged(str(error) or type(error).__name__) from None
+
+
+def _mtime_ns(info: tarfile.TarInfo) -> int:
+    told = str(info.pax_headers.get("mtime", info.mtime))
+    if len(told) > 64:  # pax headers are of any length
+        raise ValueError(f"{info.name!r}: has no time that a file can have")
+    seconds = Decimal(told)
+    if not seconds.is_finite() or seconds.adjusted() > 9:  # up to the year 2286
+        raise ValueError(f"{info.name!r}: {told} is no time that a file can have")
+    return int(seconds.scaleb(9))
+
+
+class _Counted:
+    """A compressed bundle, and how much of it was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.n_bytes = stream, 0
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        data = self._stream.read(n_bytes)
+        self.n_bytes += len(data)
+        return data
+
+
+class _Bounded:
+    """What a bundle expands to, as long as that is in proportion and headers are short."""
+
+    def __init__(self, expanded: Any, source: _Counted) -> None:
+        self._expanded, self._source = expanded, source
+        self._n_bytes, self._limit = 0, HEADER_BYTES
+
+    def allow(self, end: int) -> None:
+        """The file that is read now ends at byte `end`; a header may follow."""
+        self._limit = end + HEADER_BYTES
+
+    def read(self, n_bytes: int) -> bytes:
+        data: bytes = self._expanded.read(n_bytes)
+        self._n_bytes += len(data)
+        if self._n_bytes > EXPANSION_FREE + EXPANSION_MAX * self._source.n_bytes:
+            raise Damaged(f"expands to more than {EXPANSION_MAX:,} times its size")
+        if self._n_bytes > self._limit:
+            raise Damaged(f"a header in it has more than {HEADER_BYTES:,} bytes")
+        return data
+
+
+class _Content:
+    """A file in a bundle, read from its beginning to its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        with _damage():
+            return self._file.read(n_bytes)
+
+
+Growth = Literal["same", "longer", "shorter", "other"]
+
+
+def growth(old: IO[bytes], new: IO[bytes]) -> Growth:
+    """What became of a journal: it only ever grows, but for half a line at its end.
+
+    `longer`: all whole lines of `old` begin `new`; `shorter`: the reverse; `other`: neither.
+    """
+    while True:
+        one, other = _read_full(old), _read_full(new)
+        if one == other:
+            if not one:
+                return "same"
+            continue
+        pairs = enumerate(zip(one, other, strict=False))
+        at = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+        if not _has_line_end(one[at:], old):
+            return "longer"
+        return "other" if _has_line_end(other[at:], new) else "shorter"
+
+
+def _read_full(stream: IO[bytes]) -> bytes:
+    pieces, left = [], READ_BYTES
+    while left and (piece := stream.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _has_line_end(begun: bytes, stream: IO[bytes]) -> bool:
+    piece = begun
+    while piece and b"\n" not in piece:
+        piece = stream.read(READ_BYTES)
+    return bool(piece)
+
+
+def file_sha256(stream: IO[bytes]) -> str:
+    """The SHA-256 of all that is left in `stream`, in hex."""
+    digest = sha256()
+    while chunk := stream.read(READ_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise Refusal(f"{path}: {error.strerror or error}") from None
+
+
+class _Hashed:
+    """A file that is read, and what passed; what is wrong with it is not the archive's fault."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+        self.digest: Any = sha256()
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        try:
+            data = self._file.read(n_bytes)
+        except OSError as error:
+            raise Refusal(f"{self._path}: {error.strerror or error}") from None
+        if len(data) < n_bytes:
+            raise Refusal(f"{self._path}: became shorter while it was read")
+        self.digest.update(data)
+        return data

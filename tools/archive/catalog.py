@@ -1,0 +1,193 @@
+"""Which runs are in an archive, and where their bytes are; nothing is written here."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core import runs
+from ..core.history import Row
+from ..core.runs import Refusal
+from . import bundle, columns, manifest
+from .bundle import Original
+from .files import check_file_names
+from .manifest import Manifest
+from .store import Damaged, Store, Stored, open_store
+
+ROWS_FREE, ROWS_A_BYTE = 2_000_000, 100  # rows that a Parquet file may have: it takes 2 bytes each
+
+_ORIGINALS = pa.list_(
+    pa.struct(
+        {"name": pa.string(), "size_bytes": pa.int64(), "mtime_ns": pa.int64(),
+         "sha256": pa.string(), "folder": pa.string()}
+    )
+)  # fmt: skip
+INDEX = pa.schema(
+    {
+        **columns.RUNS, "bundle": pa.string(), "bundle_bytes": pa.int64(),
+        "bundle_sha256": pa.string(), "files": _ORIGINALS,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in the archive."""
+
+    run: str
+    run_id: str
+    month: str
+    n_iterations: int
+    bundle: Stored
+    files: tuple[Original, ...]
+
+
+class Catalog:
+    """What is in an archive, as its manifest has it."""
+
+    def __init__(self, store: Store, told: Manifest) -> None:
+        self.store, self.manifest = store, told
+        self.index = _read_index(store, told)
+        self.entries: dict[str, Entry] = {}
+        self.bad: dict[str, str] = {}
+        """Runs that the index names in a way that no archiver does, by name, and why."""
+        for row in _rows(self.index):
+            try:
+                entry = _entry(row)
+            except (ValueError, TypeError) as error:
+                name = str(row["run"])
+                self.bad[name] = f"{name!r} is left out: the index has a bad entry for it: {error}"
+            else:
+                self.entries[entry.run_id] = entry
+
+    @classmethod
+    def open(cls, url: str) -> "Catalog":
+        """The archive at `url`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            Damaged: its manifest or its index of runs is.
+        """
+        store = open_store(url)
+        return cls(store, manifest.need(store))
+
+    def find(self, name: str) -> Entry:
+        """The one run that is named so, by name or id, or by the beginning of one.
+
+        Raises:
+            Refusal: there is none, or there are several; names them.
+        """
+        entries = list(self.entries.values())
+        found = [e for e in entries if name in (e.run, e.run_id, *_stems(e))]
+        found = found or [e for e in entries if f"{e.run}\n{e.run_id}".startswith(name)]
+        found = found or [e for e in entries if e.run_id.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        bad = [why for known, why in self.bad.items() if known.startswith(name)]
+        if not found and bad:
+            raise Refusal(bad[0])
+        if not found:
+            raise Refusal(
+                f"{name}: no such run in {self.store.url}; to see them: "
+                f'runs query "select run, run_id from runs" {self.store.url}'
+            )
+        told = ", ".join(f"{e.run} ({e.run_id})" for e in found[:5])
+        raise Refusal(f"{name}: may be one of {len(found):,} runs: {told}")
+
+
+def check_bundle(store: Store, entry: Entry) -> None:
+    """Compare a bundle with what was written, and what is in it with what was packed.
+
+    Raises:
+        Damaged: it differs; says which file of it, where that can be told.
+    """
+    store.check(entry.bundle)
+    packed = {f.name: (f.size_bytes, f.sha256) for f in entry.files}
+    found = {}
+    try:
+        with store.read(entry.bundle.name) as stream:
+            for file in bundle.unpack(stream):
+                if file.size_bytes != packed.get(file.name, (file.size_bytes, ""))[0]:
+                    raise Damaged(f"{file.name} in it says that it has {file.size_bytes:,} bytes")
+                found[file.name] = file.size_bytes, bundle.file_sha256(file.content)
+    except OSError as error:  # Damaged is one
+        raise Damaged(f"{entry.bundle.name}: damaged: {error}") from None
+    wrong = sorted(n for n in packed.keys() | found.keys() if packed.get(n) != found.get(n))
+    if wrong:
+        raise Damaged(f"{entry.bundle.name}: damaged: {', '.join(wrong)} in it")
+
+
+def read_parquet(store: Store, file: Stored, names: list[str] | None = None) -> pa.Table:
+    """A Parquet file of the archive.
+
+    Raises:
+        Damaged: its bytes are not what was written.
+    """
+    store.check(file)
+    try:
+        return _parquet_rows(store, file, names)
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise Damaged(f"{file.name}: damaged: {str(error).partition(chr(10))[0]}") from None
+
+
+def _parquet_rows(store: Store, file: Stored, names: list[str] | None) -> pa.Table:
+    # Not read_table: its threads may drop the file's last reference while Python ends, and then
+    # the process aborts (1 of 25 calls of `runs archive`, pyarrow 26.0.1).
+    with (
+        store.read(file.name) as stream,
+        pq.ParquetFile(pa.PythonFile(stream, mode="r"), pre_buffer=False) as parquet,
+    ):
+        n_rows = parquet.metadata.num_rows
+        if n_rows > ROWS_FREE + ROWS_A_BYTE * file.size_bytes:
+            raise Damaged(f"{file.name}: damaged: says that it has {n_rows:,} rows")
+        return parquet.read(columns=names, use_threads=False)
+
+
+def _read_index(store: Store, told: Manifest) -> pa.Table:
+    """The index of the runs, with the columns that it must have.
+
+    Raises:
+        Damaged: it is none.
+    """
+    if told.runs is None:
+        return INDEX.empty_table()
+    index = read_parquet(store, told.runs)
+    try:
+        return index.select(INDEX.names).cast(INDEX)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise Damaged(f"{told.runs.name}: no index of runs: {why}") from None
+
+
+def _rows(index: pa.Table) -> list[Row]:
+    told = ("config", "metadata", "journal")  # most of the bytes, and nothing for an entry
+    rows: list[Row] = index.drop_columns(told).to_pylist()
+    return rows
+
+
+def _entry(row: Row) -> Entry:
+    """A row of the index.
+
+    Raises:
+        ValueError, TypeError: it is none that an archiver writes; it may come from anybody.
+    """
+    stored = manifest.check(Stored(row["bundle"], row["bundle_bytes"], row["bundle_sha256"]))
+    if not manifest.is_bundle(stored.name):
+        raise ValueError(f"{stored.name!r} is no bundle")
+    files = tuple(Original(**original) for original in row["files"])
+    check_file_names(file.name for file in files)
+    if not all(isinstance(row[name], str) for name in ("run", "run_id", "month")):
+        raise ValueError("it has no name, no id or no month")
+    for file in files:
+        if not (isinstance(file.size_bytes, int) and isinstance(file.mtime_ns, int)):
+            raise ValueError(f"{file.name!r} has no size or no time")
+        if not (isinstance(file.sha256, str) and isinstance(file.folder, str)):
+            raise ValueError(f"{file.name!r} has no SHA-256 or no folder")
+    n_iterations = row["total_iterations"] or 0
+    return Entry(row["run"], row["run_id"], row["month"], n_iterations, stored, files)
+
+
+def _stems(entry: Entry) -> Iterator[str]:
+    return (os.path.splitext(f.name)[0] for f in entry.files if f.name.endswith(runs.SUFFIXES))

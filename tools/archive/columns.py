@@ -1,0 +1,239 @@
+"""A run as Arrow columns, of types that can be put together with those of any other run.
+
+A number keeps its value: floats are float64 (NaN is NaN), integers int64, those beyond 2^53
+decimal(20, 0), so that no engine makes floats of them. What is neither number, truth value
+nor text is JSON text. A column is named in lower case, as SQL does not tell them apart, and
+with `_` for the dots of an object's fields. What fits in no column is in `extra`, as JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from itertools import chain, islice
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import eventlog
+
+from ..core.history import KINDS, History, Kind, Row, flat, restored
+
+FLOAT, INT, BIG, TEXT, TRUTH = (
+    pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(),
+)  # fmt: skip
+TYPES = {str(kind): kind for kind in (FLOAT, INT, BIG, TEXT, TRUTH)}
+
+FIXED: dict[Kind, dict[str, pa.DataType]] = {
+    "iterations": {"iter": INT, "loss": FLOAT, "time_ms": FLOAT, "mfu": FLOAT},
+    "evals": {"iter": INT, "train_loss": FLOAT, "val_loss": FLOAT, "lr": FLOAT, "timestamp": TEXT},
+    "checkpoints": {"iter": INT, "val_loss": FLOAT, "path": TEXT, "timestamp": TEXT},
+}
+"""The columns that every run has, with their types."""
+
+OWN = {"run": TEXT, "run_id": TEXT}
+RESERVED = frozenset({*OWN, "month", "extra"})
+"""Names that a field of a run cannot have as a column."""
+
+RUNS = {
+    "run": TEXT, "run_id": TEXT, "month": TEXT, "status": TEXT, "reason": TEXT,
+    "start_time": TEXT, "end_time": TEXT,
+    "total_iterations": INT, "final_iter": INT, "final_train_loss": FLOAT, "best_val_loss": FLOAT,
+    "avg_time_ms": FLOAT, "avg_mfu": FLOAT, "total_eval_steps": INT, "total_checkpoints": INT,
+    "config": TEXT, "metadata": TEXT, "journal": TEXT, "source": TEXT,
+}  # fmt: skip
+"""What the table of runs says of each: the summary's figures, and objects as JSON text."""
+
+EXACT = 1 << 53  # up to here a float64 holds every integer
+CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time: 480 bytes each
+MAX_COLUMNS = 256  # more names than that are data, not columns
+MAX_NAME = 100
+
+
+def describe(run: eventlog.Run) -> Row:
+    """The run as a row of the table of runs."""
+    row: Row = {
+        "run": _text(run.run_name),
+        "run_id": id_of(run),
+        "month": month_of(run),
+        "status": run.status,
+        "reason": _text(run.journal.get("reason")),
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "config": _json(run.config),
+        "metadata": _json(run.metadata),
+        "journal": _json(run.journal),
+        "source": _text(str(run.path)),
+    }
+    for name in RUNS.keys() - row.keys():
+        row[name] = _figure(run.summary.get(name), RUNS[name])
+    return row
+
+
+def id_of(run: eventlog.Run) -> str:
+    """Sixteen hex digits, the same for a run's journal and its run JSON, in any folder.
+
+    A copy under another name is another run: it may go on another way.
+    """
+    known = History(run).id
+    if run.path is None or run.path.stem == run.run_name:
+        return known
+    return sha256(f"{known}\n{run.path.stem}".encode(errors="replace")).hexdigest()[:16]
+
+
+def month_of(run: eventlog.Run) -> str:
+    """The month it began in, `2026-11`; `unknown` where it does not say when."""
+    month = (run.start_time or "")[:7]
+    is_month = len(month) == 7 and month[4] == "-" and (month[:4] + month[5:]).isdecimal()
+    return month if is_month and month.isascii() else "unknown"
+
+
+def tables_of(run: eventlog.Run, kinds: Iterable[Kind] = KINDS) -> dict[Kind, pa.Table]:
+    """Its iterations, evals and checkpoints, each row with the run's name and id."""
+    own = {"run": _text(run.run_name) or "", "run_id": id_of(run)}
+    rows: dict[Kind, Iterable[Row]] = {
+        "iterations": run.training_iterations,
+        "evals": run.eval_steps,
+        "checkpoints": run.checkpoints,
+    }
+    return {
+        kind: unite(kind, (_table(chunk, kind, own) for chunk in _chunks(rows[kind])))
+        for kind in kinds
+    }
+
+
+def unite(
+    kind: Kind, tables: Iterable[pa.Table], known: Mapping[str, pa.DataType] | None = None
+) -> pa.Table:
+    """All rows, each column of the type that holds the values of all; `known`: at least these."""
+    tables = list(tables)
+    types: dict[str, pa.DataType] = {**OWN, **FIXED[kind], **(known or {})}
+    for field in chain.from_iterable(table.schema for table in tables):
+        types[field.name] = wider(types.get(field.name, field.type), field.type)
+    types["extra"] = types.pop("extra", TEXT)
+    schema = pa.schema(types.items())
+    return pa.concat_tables([schema.empty_table(), *(_fit(table, schema) for table in tables)])
+
+
+def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds what either holds, without rounding any number."""
+    if one == other:
+        return one
+    pair = {one, other}
+    if pair == {INT, FLOAT}:
+        return FLOAT  # int64 columns hold nothing beyond 2^53, or they are decimals
+    return BIG if pair == {INT, BIG} else TEXT
+
+
+def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """By run; within a run as it was: by iteration. (Arrow's sort is stable.)"""
+    order = pc.sort_indices(table, sort_keys=[("run", "ascending"), ("run_id", "ascending")])
+    return table.take(order)
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while chunk := list(islice(left, CHUNK_ROWS)):
+        yield chunk
+
+
+def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
+    rows = [flat(restored(row)) if _is_nested(row) else row for row in rows]
+    columns: dict[str, pa.Array] = {
+        name: pa.repeat(pa.scalar(value, TEXT), len(rows)) for name, value in own.items()
+    }
+    extra: dict[int, Row] = {}
+    for name in dict.fromkeys(chain.from_iterable(rows)):
+        values = [row.get(name) for row in rows]
+        column = name.lower().replace(".", "_")
+        array = None
+        if not (column in columns or column in RESERVED) and _is_name(column, len(columns)):
+            array = _array(values, FIXED[kind].get(column))
+        if array is not None:
+            columns[column] = array
+            continue
+        for at, value in enumerate(values):
+            if value is not None:
+                extra.setdefault(at, {})[name] = _named(value)
+    if extra:
+        told = [_json(extra[at]) if at in extra else None for at in range(len(rows))]
+        columns["extra"] = pa.array(told, TEXT)
+    return pa.table(columns)
+
+
+_NESTED = {dict, list}
+
+
+def _is_nested(row: Row) -> bool:
+    return "nonfinite" in row or not _NESTED.isdisjoint(map(type, row.values()))
+
+
+def _is_name(name: str, n_columns: int) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable() and n_columns < MAX_COLUMNS
+
+
+def _array(values: Sequence[Any], fixed: pa.DataType | None) -> pa.Array | None:
+    """The column of these values; None: there are none, or they do not fit in the fixed one."""
+    found = set(map(type, values)) - {type(None)}
+    if not found:
+        return None
+    is_small = int not in found or _within(values, EXACT)
+    if found == {float} or (found == {float, int} and is_small):
+        kind = FLOAT
+    elif found == {int}:
+        kind = INT if is_small or (fixed == INT and _within(values, 1 << 63)) else BIG
+        kind = kind if _within(values, 10**20) else TEXT
+    elif found == {bool}:
+        kind = TRUTH
+    else:
+        kind = TEXT
+    if fixed is not None and (kind := wider(kind, fixed)) != fixed:
+        return None
+    if kind == TEXT:
+        values = [_text(value) for value in values]
+    return pa.array(values, kind, from_pandas=False)
+
+
+def _within(values: Sequence[Any], limit: int) -> bool:
+    return all(-limit < v < limit for v in values if type(v) is int)
+
+
+def _figure(value: Any, kind: pa.DataType) -> float | int | None:
+    if type(value) not in (int, float):
+        return None
+    if kind == INT:
+        return value if type(value) is int and _within([value], 1 << 63) else None
+    return float(value) if _within([value], 1 << 1000) else None
+
+
+def _named(value: Any) -> Any:
+    """JSON has no word for what is not finite: its name, then."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str | None:
+    """Text that UTF-8 can hold."""
+    if value is None:
+        return None
+    value = _named(value)
+    text = value if isinstance(value, str) else _json(value)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits
+        return json.dumps(value, ensure_ascii=True, default=str)

@@ -1,0 +1,283 @@
+"""The names of a run's files, and which files of a folder belong to which run.
+
+A name that comes from an archive may have been made up by anybody. `check_file_name` is the one
+place that says which names are good: those of a run's own files, in one folder, not hidden.
+"""
+
+import contextlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import eventlog
+from eventlog import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+
+from ..core import runs
+
+TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX = ".torn", ".aside", ".journal"
+LOSS_SUFFIX = ".before-loss"
+SUFFIXES = (
+    *runs.SUFFIXES, SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX, LOSS_SUFFIX,
+)  # fmt: skip
+NAME_BYTES = 255  # what file systems allow
+
+_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_RANK = re.compile(r"(?P<stem>.+)\.rank\d+", re.DOTALL)
+_BEFORE_LOSS = re.compile(r"(?P<stem>.+)\.json(\.\d+)?", re.DOTALL)
+_RANK_END = re.compile(r"rank\d+\.")
+_TORN_END = re.compile(r"[^.]+")
+_ASIDE_END = re.compile(
+    r"[0-9a-f]{32}"  # named after its content
+    r"|[^.]+\.\d+\..+",  # <session>.<n>.<kind>; a kind may have dots
+    re.DOTALL,
+)
+
+
+# ---- one name
+
+
+def check_file_name(name: object, stem: str | None = None) -> str:
+    """`name`, if it is the plain name of a file of a run (of the run `stem`, if that is given).
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{name!r}: must be the name of a file")
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{name!r}: must be a file name without a folder")
+    if name.startswith("."):
+        raise ValueError(f"{name!r}: must not begin with a dot")
+    if any(_is_control(c) for c in name) or len(os.fsencode(name)) > NAME_BYTES:
+        raise ValueError(f"{name!r}: has control characters, or more than {NAME_BYTES} bytes")
+    if not name.endswith(SUFFIXES):
+        raise ValueError(f"{name!r}: is not a file of a run ({', '.join(SUFFIXES)})")
+    if stem is not None and not name.startswith(f"{stem}."):
+        raise ValueError(f"{name!r}: is not a file of the run {stem!r}")
+    return name
+
+
+def check_file_names(names: Iterable[object]) -> list[str]:
+    """The names of all files of one run: each is good, none stands there twice.
+
+    Raises:
+        ValueError: they are not; says which.
+    """
+    checked = [check_file_name(name) for name in names]
+    stems = {os.path.splitext(name)[0] for name in checked if name.endswith(runs.SUFFIXES)}
+    if len(stems) > 1:
+        raise ValueError(f"files of several runs: {', '.join(sorted(stems))}")
+    for stem in stems:
+        for name in checked:
+            check_file_name(name, stem)
+    if len(set(checked)) < len(checked):
+        raise ValueError("two files of the same name")
+    return checked
+
+
+def _is_control(c: str) -> bool:
+    kind = unicodedata.category(c)
+    return kind in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(c) in _DIRECTIONS
+
+
+# ---- names in an archive
+
+MONTH = r"(?:\d{4}-\d{2}|unknown)"
+_STORED = re.compile(
+    rf"README\.txt|runs/[^/.][^/]*\.parquet"
+    rf"|(?:iterations|evals|checkpoints)/month={MONTH}/[^/.][^/]*\.parquet"
+    rf"|journals/month={MONTH}/[^/.][^/]*\.tar\.zst",
+    re.ASCII,
+)
+
+
+def check_stored_name(name: object) -> str:
+    """`name`, if a file of an archive that its manifest or its index names can be called so.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not isinstance(name, str) or _STORED.fullmatch(name) is None:
+        raise ValueError(f"{name!r}: no file of an archive has such a name")
+    return check_path(name)
+
+
+def check_path(name: str) -> str:
+    """`name`, if it is a path below the place that it is relative to, without going up.
+
+    Raises:
+        ValueError: it is not.
+    """
+    parts = name.split("/")
+    if "\\" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r}: leads out of the archive")
+    if any(map(_is_control, name)):
+        raise ValueError(f"{name!r}: has control characters")
+    return name
+
+
+# ---- the files of a folder
+
+
+def group(folder: Path) -> dict[str, list[Path]]:
+    """The files in `folder` that belong to runs, by the run's stem; links are none."""
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
+    stems = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
+    found: dict[str, list[Path]] = {}
+    for name in names:
+        stem = _stem(name, stems)
+        if stem is not None:
+            found.setdefault(stem, []).append(folder / name)
+    return found
+
+
+def _stem(name: str, stems: set[str]) -> str | None:
+    """The run that a file belongs to: of those in the folder, else by what its name looks like."""
+    begin, suffix = os.path.splitext(name)
+    if suffix in runs.SUFFIXES:
+        return begin
+    if suffix in (RANK_SUFFIX, LOSS_SUFFIX):
+        match = (_RANK if suffix == RANK_SUFFIX else _BEFORE_LOSS).fullmatch(begin)
+        return match["stem"] if match else None
+    if suffix not in (SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX):
+        return None
+    dots = [at for at, c in enumerate(begin) if c == "."]
+    fitting = [begin[:at] for at in dots if _belongs(name, begin[:at])]
+    known = [stem for stem in fitting if stem in stems]  # the longest: `a.b` before `a`
+    chosen = known or fitting
+    return chosen[-1] if chosen else None
+
+
+def _belongs(name: str, stem: str) -> bool:
+    """Whether a segment, an aside or a torn tail is one of the run `stem`, or of its ranks."""
+    if match := _RANK_END.match(name, len(stem) + 1):
+        stem = name[: match.end() - 1]
+    begin, suffix = os.path.splitext(name)
+    if suffix == SEGMENT_SUFFIX:
+        return parse_segment_name(name, stem) is not None
+    end = _TORN_END if suffix == TORN_SUFFIX else _ASIDE_END
+    return end.fullmatch(begin, len(stem) + 1) is not None
+
+
+# ---- the files of a run
+
+
+def only_its_own(files: Iterable[Path]) -> list[Path]:
+    """Of the files with a run's stem those of the run: a segment may be of a run before it."""
+    files = list(files)
+    ids = {short_run_id(id) for path in files if _has_records(path) for id in _first_run_id(path)}
+    return [path for path in files if not ids or _run_of_segment(path.name) in ("", *ids)]
+
+
+def _run_of_segment(name: str) -> str:
+    """The run id in a segment's name; empty: there is none in it."""
+    if not name.endswith(SEGMENT_SUFFIX):
+        return ""
+    parts = name.split(".")
+    for at in range(1, len(parts)):
+        found = parse_segment_name(name, ".".join(parts[:at]))
+        if found is not None:
+            return found.run
+    return ""
+
+
+def _has_records(path: Path) -> bool:
+    return path.suffix in (".jsonl", RANK_SUFFIX)
+
+
+def _first_run_id(path: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError, eventlog.EventlogError):
+        runs.refuse_what_is_no_file(path)
+        for record in islice(eventlog.scan(path), 1):
+            if isinstance(id := record.fields.get("run_id"), str):
+                yield id
+
+
+class _Opened(NamedTuple):
+    """What the records of a journal say of its other files."""
+
+    run_ids: set[str]
+    sessions: set[str]
+    folders: dict[Path, None]
+    asides: set[str]
+
+
+def elsewhere(files: Iterable[Path]) -> list[Path]:
+    """The files of a run in its `fallback` folders: segments and asides of this run alone.
+
+    `files` are those beside the journal. One that is there under the same name with the same
+    bytes is not given again.
+    """
+    files = list(files)
+    there = {path.name: path for path in files}
+    found: dict[str, Path] = {}
+    for journal in filter(_has_records, files):
+        opened = _read_opened(journal)
+        for folder in opened.folders:
+            for path in _in_fallback(folder, journal, opened):
+                known = found.get(path.name) or there.get(path.name)
+                if known is None or not _is_same(known, path):
+                    found[path.name] = path
+    return [found[name] for name in sorted(found)]
+
+
+def _read_opened(journal: Path) -> _Opened:
+    opened = _Opened(set(), set(), {}, set())
+    for record in eventlog.scan(journal):
+        opened.sessions.add(record.s)
+        if record.event == "open":
+            if isinstance(id := record.fields.get("run_id"), str):
+                opened.run_ids.add(id)
+            folder = record.fields.get("fallback")
+            if isinstance(folder, str) and "\0" not in folder:
+                opened.folders.setdefault(Path(folder))
+        if b'"set_aside"' in record.line:
+            opened.asides.update(_asides(record.fields))
+    home = journal.parent.resolve()
+    for folder in [f for f in opened.folders if f.resolve() == home]:
+        del opened.folders[folder]
+    return opened
+
+
+def _asides(fields: object) -> Iterator[str]:
+    """The files that an event was set aside in; an `open` event says it of its parts."""
+    if isinstance(fields, dict):
+        for name, value in fields.items():
+            if name == "set_aside" and isinstance(value, dict):
+                if isinstance(file := value.get("file"), str):
+                    yield file
+            else:
+                yield from _asides(value)
+
+
+def _in_fallback(folder: Path, journal: Path, opened: _Opened) -> Iterator[Path]:
+    short_ids = {"", *map(short_run_id, opened.run_ids)}
+    try:
+        names = sorted(
+            e.name for e in os.scandir(folder) if e.is_file(follow_symlinks=False)
+        )  # not a FIFO, a folder or a link
+    except OSError:  # a fallback folder need not be there
+        return
+    for name in names:
+        segment = parse_segment_name(name, journal.stem)
+        is_ours = segment is not None and segment.run in short_ids
+        if is_ours and segment is not None and not segment.run:  # an old name: by its session
+            is_ours = segment.s in opened.sessions
+        if is_ours or name in opened.asides:
+            with contextlib.suppress(ValueError):
+                yield folder / check_file_name(name, journal.stem)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while chunk := a.read(1 << 20):
+            if chunk != b.read(len(chunk)):
+                return False
+    return True

@@ -1,0 +1,210 @@
+"""What is in an archive: one small file that names all others, each with its SHA-256.
+
+    manifest.json                          this; replaced as a whole, and last
+    runs/*.parquet                         one row a run, with what its bundle holds
+    iterations/month=2026-11/*.parquet     and evals/, checkpoints/: sorted by run, iter
+    journals/month=2026-11/*.tar.zst       a bundle for each run: its files as they were
+    README.txt                             how to read all that without this program
+
+A file that is not named here is not in the archive, even if it lies there: somebody who was
+killed left it. So whatever happens while files are written, the archive is the one before
+or the one after. The next archiver takes in such a bundle and removes such Parquet: all that
+is in an archive can be made again from its bundles.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from ..core.history import KINDS, Kind
+from ..core.runs import Refusal
+from .files import MONTH, check_stored_name
+from .store import Damaged, Store, Stored
+
+NAME = "manifest.json"
+FORMAT = 1
+_OURS = re.compile(
+    rf"(runs|(iterations|evals|checkpoints|journals)/month={MONTH})/"
+    r"\.?[^/\x00-\x1f\x7f]*-[0-9a-f]{8}\.(parquet|tar\.zst)(\.[0-9a-f]{8}\.tmp)?"
+    r"|\.(manifest\.json|README\.txt)\.[0-9a-f]{8}\.tmp"
+)
+_TYPES = {"double", "int64", "decimal128(20, 0)", "string", "bool"}  # `columns.TYPES`
+_TAIL = len(b',"sha256":"') + 64 + len(b'"}\n')
+
+
+@dataclass(frozen=True)
+class Part(Stored):
+    """A Parquet file with rows of one kind, of runs that began in one month."""
+
+    kind: Kind
+    month: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An archive at one moment."""
+
+    generation: int = 0
+    runs: Stored | None = None
+    readme: Stored | None = None
+    types: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict)
+    """The columns that the parts of a kind have, as Arrow calls their types."""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def files(self) -> list[Stored]:
+        """All that it names itself; the bundles stand in `runs`."""
+        return [file for file in (self.readme, self.runs, *self.parts) if file is not None]
+
+    def of(self, kind: Kind, month: str | None = None) -> list[Part]:
+        """The parts of one kind, of all months or of one."""
+        return [p for p in self.parts if p.kind == kind and month in (None, p.month)]
+
+    def to_bytes(self) -> bytes:
+        """JSON, a file a line; the last value is the SHA-256 of all bytes before its comma."""
+        head = {
+            "format": FORMAT,
+            "generation": self.generation,
+            "runs": self.runs,
+            "readme": self.readme,
+            "types": self.types,
+        }
+        lines = ",\n".join(f'"{key}":{orjson.dumps(value).decode()}' for key, value in head.items())
+        parts = ",\n".join(orjson.dumps(asdict(part)).decode() for part in self.parts)
+        body = f'{{{lines},\n"parts":[\n{parts}\n]'.encode()
+        return body + f',"sha256":"{sha256(body).hexdigest()}"}}\n'.encode()
+
+
+def load(store: Store) -> Manifest | None:
+    """The manifest of the archive in `store`; None: there is none.
+
+    Raises:
+        Damaged: its bytes are not those that were written.
+        Refusal: a later version wrote it.
+        OSError: the place cannot be read.
+    """
+    try:
+        with store.read(NAME) as stream:
+            data = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    body, end = data[:-_TAIL], data[-_TAIL:]
+    if end != f',"sha256":"{sha256(body).hexdigest()}"}}\n'.encode():
+        raise Damaged(
+            f"{store.url}: {NAME}: damaged: its bytes are not those of its SHA-256. "
+            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
+        )
+    try:
+        told: dict[str, Any] = orjson.loads(data)
+        if told["format"] > FORMAT:
+            raise Refusal(
+                f"{store.url}: an archive of format {told['format']}, this program reads up to "
+                f"{FORMAT}. Use a newer runjournal"
+            )
+        return _read(told)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Damaged(
+            f"{store.url}: {NAME}: not as `runs archive` writes it ({error}). "
+            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
+        ) from None
+
+
+def _read(told: Mapping[str, Any]) -> Manifest:
+    """The manifest that the JSON says; it may come from anybody.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: it is none.
+    """
+    types = told["types"]
+    for kind, columns in types.items():
+        if kind not in KINDS or not {*columns.values()} <= _TYPES:
+            raise ValueError(f"types of {kind!r}")
+    parts = []
+    for fields in told["parts"]:
+        part = Part(**fields)
+        check(part)
+        if not part.name.startswith(f"{part.kind}/month={part.month}/"):
+            raise ValueError(f"{part.name!r} is no file of {part.kind!r} in {part.month!r}")
+        if type(part.n_rows) is not int or part.n_rows < 0:
+            raise ValueError(f"{part.name!r}: rows")
+        parts.append(part)
+    if type(told["generation"]) is not int:
+        raise ValueError("generation")
+    return Manifest(
+        generation=told["generation"],
+        runs=_stored(told["runs"]),
+        readme=_stored(told["readme"]),
+        types=types,
+        parts=tuple(parts),
+    )
+
+
+def check(file: Stored) -> Stored:
+    """`file`, if such a file can be in an archive; ValueError: it cannot."""
+    check_stored_name(file.name)
+    if type(file.size_bytes) is not int or file.size_bytes < 0:
+        raise ValueError(f"{file.name!r}: size")
+    if not isinstance(file.sha256, str) or re.fullmatch("[0-9a-f]{64}", file.sha256) is None:
+        raise ValueError(f"{file.name!r}: SHA-256")
+    return file
+
+
+def need(store: Store) -> Manifest:
+    """As `load`, where there must be one.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    manifest = load(store)
+    if manifest is None:
+        raise FileNotFoundError(
+            f"{store.url}: no archive: it has no {NAME}. To make one: runs archive DIR --to URL"
+        )
+    return manifest
+
+
+def switch(store: Store, old: Manifest | None, new: Manifest) -> Manifest:
+    """Make `new` what is in the archive, if that is still `old`; `new` as it was written.
+
+    Raises:
+        Refusal: somebody else has added to the archive meanwhile; nothing was switched.
+    """
+    if load(store) != old:
+        raise Refusal(
+            f"{store.url}: another process archived there meanwhile; nothing of theirs was "
+            f"changed. Run this again"
+        )
+    new = replace(new, generation=old.generation + 1 if old else 0)
+    store.write(NAME, lambda file: file.write(new.to_bytes()))
+    return new
+
+
+def new_name(folder: str, stem: str, suffix: str) -> str:
+    """A name that nobody else takes, not even somebody who does the same at the same time."""
+    return f"{folder}/{stem}-{secrets.token_hex(4)}{suffix}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file is one that an archiver makes, by its name; a half-written one too."""
+    return _OURS.fullmatch(name) is not None
+
+
+def is_bundle(name: str) -> bool:
+    """Whether a file is a bundle of an archive, by its name; a half-written one is not."""
+    return is_ours(name) and name.endswith(".tar.zst") and "/." not in name
+
+
+def strangers(store: Store, known: Iterable[str]) -> dict[str, float]:
+    """Files in the place that the archive does not name, each with its age in seconds."""
+    known = {NAME, *known}
+    return {name: age_s for name, age_s in store.names().items() if name not in known}
+
+
+def _stored(told: dict[str, Any] | None) -> Stored | None:
+    return check(Stored(**told)) if told else None

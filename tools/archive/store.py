@@ -1,0 +1,275 @@
+"""Files under a URL: a folder, or any storage that fsspec knows (`s3://bucket/runs`).
+
+Of a file both promise the same: it is whole or it is not there. A folder is locked while
+somebody adds to it, where its file system has locks; object storages have none.
+"""
+
+import abc
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import eventlog
+
+from ..core.library import need
+from ..core.runs import Refusal
+from .files import check_path
+
+READ_BYTES = 1 << 20
+
+Write = Callable[[IO[bytes]], object]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as it was written: its name below the URL, its size, its SHA-256."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Damaged(OSError):
+    """A stored file is not what was written; `str()` names it and says in what."""
+
+
+def open_store(url: str) -> "Store":
+    """The place that `url` means; it need not exist yet.
+
+    Raises:
+        Refusal: nobody here knows such a URL, or the library for it is not installed.
+    """
+    if url.startswith("file://") or "://" not in url:
+        return Folder(Path(url.removeprefix("file://")))
+    return Bucket(url)
+
+
+class Store(abc.ABC):
+    """A place for files, by names relative to `url`, with `/`."""
+
+    url: str
+
+    @abc.abstractmethod
+    def read(self, name: str) -> IO[bytes]:
+        """The file from its beginning; FileNotFoundError if there is none."""
+
+    @abc.abstractmethod
+    def write(self, name: str, write: Write) -> Stored:
+        """The file that `write(stream)` writes; whole, or not there."""
+
+    @abc.abstractmethod
+    def remove(self, name: str) -> None:
+        """No such file, from now on."""
+
+    @abc.abstractmethod
+    def names(self) -> dict[str, float]:
+        """All files there are, each with its age in seconds."""
+
+    @abc.abstractmethod
+    def locked(self) -> contextlib.AbstractContextManager[bool]:
+        """Add files within this; whether nobody else can meanwhile."""
+
+    @abc.abstractmethod
+    def address(self, name: str) -> str:
+        """What other programs call the file."""
+
+    def measure(self, name: str) -> Stored:
+        """The file as it is now.
+
+        Raises:
+            FileNotFoundError: there is none.
+            Damaged: it cannot be read to its end.
+        """
+        digest, size_bytes = sha256(), 0
+        try:
+            with self.read(name) as stream:
+                while chunk := stream.read(READ_BYTES):
+                    digest.update(chunk)
+                    size_bytes += len(chunk)
+        except (FileNotFoundError, Damaged):
+            raise
+        except OSError as error:  # a disk that gives up here may have the next file still
+            raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
+        return Stored(name, size_bytes, digest.hexdigest())
+
+    def check(self, file: Stored) -> None:
+        """Compare the file with what was written.
+
+        Raises:
+            Damaged: it is missing, cannot be read, or its bytes are others.
+        """
+        try:
+            now = self.measure(file.name)
+        except FileNotFoundError:
+            raise Damaged(f"{file.name}: missing; it had {file.size_bytes:,} bytes") from None
+        if now.size_bytes != file.size_bytes:
+            raise Damaged(f"{file.name}: has {now.size_bytes:,} bytes, had {file.size_bytes:,}")
+        if now.sha256 != file.sha256:
+            raise Damaged(
+                f"{file.name}: damaged: SHA-256 {now.sha256[:16]}..., was {file.sha256[:16]}..."
+            )
+
+
+class Folder(Store):
+    """A folder of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.abspath(path.expanduser()))
+        self.url = str(self.path)
+
+    def read(self, name: str) -> IO[bytes]:
+        # O_NONBLOCK: opening a FIFO would wait for somebody who writes into it.
+        fd = os.open(self._inside(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise Damaged(f"{name}: cannot be read: it is not a file")
+        return open(fd, "rb")
+
+    def write(self, name: str, write: Write) -> Stored:
+        path, digest = self._inside(name, follow=False), sha256()
+        if not path.parent.is_dir():
+            _make_durable_folder(path.parent)
+        size_bytes = eventlog.atomic_write(path, write, digest=digest)
+        return Stored(name, size_bytes, digest.hexdigest())
+
+    def remove(self, name: str) -> None:
+        self._inside(name, follow=False).unlink(missing_ok=True)
+
+    def _inside(self, name: str, *, follow: bool = True) -> Path:
+        """The path of a file in this folder, wherever links lead; `follow`: also its own.
+
+        Raises:
+            Damaged: it is outside.
+        """
+        path, root = self.path / _checked(name), os.path.realpath(self.path)
+        real = os.path.realpath(path if follow else path.parent)
+        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+            raise Damaged(f"{name}: a link leads out of the archive, to {real}")
+        return path
+
+    def names(self) -> dict[str, float]:
+        now, found = time.time(), {}
+        for folder, _, files in os.walk(self.path):
+            for path in (Path(folder, file) for file in files):
+                with contextlib.suppress(FileNotFoundError):
+                    age_s = now - path.lstat().st_mtime
+                    found[path.relative_to(self.path).as_posix()] = age_s
+        return found
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        """As `Store.locked`; the kernel takes the lock back from whoever is killed.
+
+        Raises:
+            Refusal: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield self._lock(fd)
+        finally:
+            os.close(fd)
+
+    def _lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal(
+                f"{self.url}: another process is archiving there; try again when it is done"
+            ) from None
+        except OSError:  # NFS: folders have no locks there (EBADF), or nothing has (ENOLCK)
+            return False
+        return True
+
+    def address(self, name: str) -> str:
+        path = self._inside(name)
+        if path.exists() and not path.is_file():
+            raise Damaged(f"{name}: cannot be read: it is not a file")
+        return str(path)
+
+
+def _checked(name: str) -> str:
+    try:
+        return check_path(name)
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+
+
+def _make_durable_folder(path: Path) -> None:
+    """A new folder survives power loss once the one that holds it is synced."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fd = os.open(folder.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class Bucket(Store):
+    """A place that fsspec knows: S3, Google Cloud, Azure, HDFS, SFTP, memory, ..."""
+
+    def __init__(self, url: str) -> None:
+        need("fsspec")
+        import fsspec
+
+        try:
+            self.fs, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:  # s3:// without s3fs; no such protocol
+            raise Refusal(f"{url}: {error}") from None
+        self.root: str = root.rstrip("/")
+        self.url = url.rstrip("/")
+
+    def read(self, name: str) -> IO[bytes]:
+        return self.fs.open(f"{self.root}/{_checked(name)}", "rb")  # type: ignore[no-any-return]
+
+    def write(self, name: str, write: Write) -> Stored:
+        path = f"{self.root}/{_checked(name)}"
+        with self.fs.transaction, self.fs.open(path, "wb") as stream:  # whole, or not at all
+            counted = _Counted(stream)
+            write(counted)  # type: ignore[arg-type]
+        return Stored(name, counted.size_bytes, counted.digest.hexdigest())
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.root}/{_checked(name)}")
+
+    def names(self) -> dict[str, float]:
+        self.fs.invalidate_cache()
+        paths = self.fs.find(self.root)
+        return {path[len(self.root) + 1 :]: self._age_s(path) for path in paths}
+
+    def _age_s(self, path: str) -> float:
+        try:
+            return time.time() - float(self.fs.modified(path).timestamp())
+        except (NotImplementedError, OSError):
+            return 0.0  # as if it were new: it is left alone then
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        yield False
+
+    def address(self, name: str) -> str:
+        return str(self.fs.unstrip_protocol(f"{self.root}/{_checked(name)}"))
+
+
+class _Counted:
+    """Where a file is written to, and what passed."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.digest, self.size_bytes = sha256(), 0
+
+    def write(self, data: Any) -> int:
+        self._stream.write(data)
+        self.digest.update(data)
+        self.size_bytes += memoryview(data).nbytes
+        return memoryview(data).nbytes

@@ -1,0 +1,5 @@
+"""Small commands of `runs`, one a file.
+
+`ls` (and `best`), `show`, `diff`, `compare`, `note` (and `tag`), `ranks`. Larger ones have
+packages of their own.
+"""

@@ -1,0 +1,132 @@
+"""`runs ls`: what there is; `runs best`: the best of it."""
+
+import argparse
+import math
+import sys
+import time
+
+from ..core import rows as rows_
+from ..core import runs
+from ..core.options import whole
+from ..core.rows import Row
+from ..core.table import print_csv, print_json, print_table, with_progress
+from ..core.text import age, print
+
+COLUMNS = {
+    "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
+    "final_loss": "final loss", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "age_s": "age",
+}  # fmt: skip
+EXPENDABLE = ("avg_mfu", "avg_time_ms", "final_loss", "age_s", "iterations")
+_STATUS_CHARACTERS = 60  # of what is wrong with a broken file; --json has all of it
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "List runs, the best validation loss first; ● marks those being written now."
+    command = commands.add_parser("ls", help=words, description=words)
+    _add_selection(command)
+    command.add_argument(
+        "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest first"
+    )
+    command.add_argument("--limit", type=whole("--limit"), metavar="N", help="the first N of them")
+    command.add_argument(
+        "--columns", metavar="A,B", help="fields to show, also config.NAME and metadata.NAME"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object a line, all fields")
+    command.add_argument("--csv", action="store_true", help="CSV, figures in full")
+    command.set_defaults(run=_ls)
+
+    words = "Find the best run: the lowest best validation loss, or another field."
+    command = commands.add_parser("best", help=words, description=words)
+    _add_selection(command)
+    command.add_argument(
+        "--metric", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest is best"
+    )
+    command.add_argument("--path", action="store_true", help="its path and nothing else")
+    command.add_argument("--json", action="store_true", help="one JSON object, all fields")
+    command.set_defaults(run=_best)
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths", nargs="*", default=[runs.FOLDER], metavar="RUN", help="default: out"
+    )
+    command.add_argument(
+        "--where", metavar="EXPR", help='"best_val_loss < 7 and config.n_layer in (6, 12)"'
+    )
+
+
+def listed(names: list[str], where: str | None = None) -> list[Row]:
+    """The rows of the runs that names mean, of those that `where` is true for.
+
+    Raises:
+        FileNotFoundError, Refusal: a name means nothing or too much; `where` is no expression.
+    """
+    now = time.time()
+    paths = runs.find(names)
+    rows = [
+        rows_.row(runs.glance_at(path), now)
+        for path in with_progress(paths, "reading", at_least=100)
+    ]
+    return rows_.select(rows, where) if where else rows
+
+
+def _ls(arguments: argparse.Namespace) -> int:
+    rows = rows_.sort(listed(arguments.paths, arguments.where), arguments.sort)[: arguments.limit]
+    has_groups = any(row["metadata"].get("group") for row in rows)
+    columns = {"group": "group"} if has_groups else {}
+    columns = COLUMNS | columns | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
+    if arguments.columns:
+        names = [name.strip() for name in arguments.columns.split(",") if name.strip()]
+        columns = {rows_.check_field(rows, name, "--columns"): name for name in names}
+    if arguments.json:
+        print_json(rows)
+    elif arguments.csv:
+        names = list(columns if arguments.columns else rows_.FIELDS)
+        print_csv([{name: rows_.value(row, name) for name in names} for row in rows], names)
+    elif rows:
+        expendable = () if arguments.columns else EXPENDABLE
+        shown = [{k: _shown(row, k) for k in columns} for row in rows]
+        print_table(shown, columns, expendable=expendable)
+    else:
+        filtered = " for which that is true" if arguments.where else ""
+        print(f"no runs in {' '.join(arguments.paths)}{filtered}", file=sys.stderr)
+    return 0
+
+
+def _shown(row: Row, key: str) -> object:
+    """A field as the table shows it."""
+    value = rows_.value(row, key)
+    if key == "status" and row["lost"]:
+        value = f"{value}, {row['lost']:,} events lost"
+    if key == "status" and row["live"]:
+        return f"● {value}"
+    if key == "status" and row["error"]:
+        return f"{value}: {row['error']}"[:_STATUS_CHARACTERS]
+    if key == "age_s" and value is not None:
+        return age(value)
+    return value
+
+
+def _best(arguments: argparse.Namespace) -> int:
+    rows = listed(arguments.paths, arguments.where)
+    measured = [row for row in rows if _is_figure(row, arguments.metric.removeprefix("-"))]
+    best = rows_.sort(measured or rows, arguments.metric)[:1]
+    if not measured:
+        print(
+            f"{' '.join(arguments.paths)}: none of {len(rows):,} runs has a {arguments.metric}",
+            file=sys.stderr,
+        )
+        return 1
+    if arguments.path:
+        print(best[0]["path"])
+    elif arguments.json:
+        print_json(best)
+    else:
+        columns = COLUMNS | {arguments.metric.removeprefix("-"): arguments.metric} | COLUMNS
+        print_table([{k: _shown(row, k) for k in columns} for row in best], columns)
+    return 0
+
+
+def _is_figure(row: Row, name: str) -> bool:
+    value = rows_.value(row, name)
+    return isinstance(value, int | float) and math.isfinite(value)

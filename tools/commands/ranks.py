@@ -1,0 +1,215 @@
+"""`runs ranks`: what each rank of a run did, which one the others wait for, which one died first.
+
+`--log_ranks=True` lets each rank keep a journal of its own beside the run's: `own_ms` of a step
+is what the rank did before it first waited for another. Of ranks on several machines the times
+are as far apart as their clocks.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+import eventlog
+
+from ..core import runs
+from ..core.runs import Refusal
+from ..core.table import cell, one_line, print_json, print_table
+from ..core.text import print
+
+# A straggler takes so much longer than the others do, and is the slowest most of the time.
+SLOWER = 1.2
+MOSTLY = 2 / 3
+ALIVE_S = 3.0
+"""A rank says every 2 s that it lives: one that fell silent may have lived so much longer."""
+
+COLUMNS = {
+    "rank": "rank", "status": "status", "last_iter": "last iter", "last_seen": "last seen (UTC)",
+    "own_ms": "own ms", "time_ms": "ms/iter", "slowest": "slowest in", "host": "host",
+}  # fmt: skip
+EXPENDABLE = ("host", "time_ms")
+
+
+@dataclass
+class Rank:
+    """What one rank did in the latest session of its run."""
+
+    rank: int
+    status: str
+    """`completed`, `interrupted`, `failed`; `running`; `died`: without a word."""
+    reason: str | None
+    last_iter: int | None
+    last_seen: str
+    host: str | None
+    steps: dict[int, dict[str, Any]] = field(repr=False)
+    """By iteration, but for the first one of a session, which says little about the others."""
+    slowest: float | None = None
+    """The share of iterations in which no other rank did longer."""
+
+    @property
+    def own_ms(self) -> float | None:
+        return _median(self.steps, "own_ms")
+
+    @property
+    def time_ms(self) -> float | None:
+        return _median(self.steps, "time_ms")
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "Show what each rank did: which one the others wait for, and which died first."
+    command = commands.add_parser("ranks", help=words, description=words)
+    command.add_argument("run_name", nargs="?", default=runs.FOLDER, metavar="RUN")
+    command.add_argument("--json", action="store_true", help="one JSON object a line, a rank each")
+    command.set_defaults(run=_ranks)
+
+
+def _ranks(arguments: argparse.Namespace) -> int:
+    found = runs.one(arguments.run_name)
+    ranks = read(found)
+    slow, first = straggler(ranks), first_to_die(ranks)
+    rows = [_row(rank) for rank in ranks]
+    if arguments.json:
+        marks = ({"straggler": r is slow, "first_to_die": r in first} for r in ranks)
+        print_json([row | mark for row, mark in zip(rows, marks, strict=True)])
+        return 0
+    shown = [row | {"slowest": _share(row["slowest"])} for row in rows]
+    print_table(shown, COLUMNS, expendable=EXPENDABLE)
+    print()
+    print(_told_straggler(ranks, slow))
+    print(_told_first(ranks, first))
+    return 0
+
+
+def read(found: runs.Found) -> list[Rank]:
+    """The ranks of the latest session of a run.
+
+    Raises:
+        Refusal: they kept no journals.
+        OSError: one cannot be read.
+    """
+    logs = {}
+    for number, path in eventlog.find_ranks(found.path).items():
+        logs[number] = eventlog.load_run(path)
+    if not logs:
+        raise Refusal(
+            f"{found.path}: its ranks kept no journals of their own; the trainer's flag is "
+            "--log_ranks=True"
+        )
+    # With fewer ranks than before, what the others left is of an earlier session.
+    latest = max((log.journal["sessions"][-1]["started"], number) for number, log in logs.items())
+    session = logs[latest[1]].metadata.get("session")
+    ranks = [
+        _rank(number, log) for number, log in logs.items() if log.metadata.get("session") == session
+    ]
+    _count_slowest(ranks)
+    return ranks
+
+
+def straggler(ranks: Sequence[Rank]) -> Rank | None:
+    """The rank that the others wait for; None: there is none to speak of."""
+    measured = [rank for rank in ranks if rank.own_ms is not None]
+    if len(measured) < 2:
+        return None
+    slow = max(measured, key=lambda rank: rank.own_ms or 0.0)
+    others = median(rank.own_ms or 0.0 for rank in measured if rank is not slow)
+    is_slow = (slow.own_ms or 0.0) >= SLOWER * others and (slow.slowest or 0.0) > MOSTLY
+    return slow if is_slow else None
+
+
+def first_to_die(ranks: Sequence[Rank]) -> list[Rank]:
+    """The rank that ended first of those that did not end well; several where nobody can tell.
+
+    A rank that ends badly takes the others with it: they say so, or hang and are killed later.
+    """
+    bad = [rank for rank in ranks if rank.status in ("died", "failed")]
+    silent = [rank for rank in bad if rank.status == "died"]
+    if not bad:
+        return []
+    began = min(bad, key=lambda rank: rank.last_seen)
+    near = [r for r in silent if _seconds(r.last_seen) - _seconds(began.last_seen) < ALIVE_S]
+    if not near:
+        return [began]
+    # Of those silent since then, the one that came less far: the others still did their part.
+    least = min(-1 if rank.last_iter is None else rank.last_iter for rank in near)
+    return [r for r in near if (-1 if r.last_iter is None else r.last_iter) == least]
+
+
+def _rank(number: int, log: eventlog.Run) -> Rank:
+    session = log.journal["sessions"][-1]
+    rows = {row["iter"]: row for row in log.training_iterations}
+    since = session.get("from_iter")
+    steps = {i: row for i, row in rows.items() if since is None or i >= since}
+    first = min(steps, default=None)
+    status = session["status"] or ("running" if log.status == "running" else "died")
+    return Rank(
+        rank=number,
+        status=status,
+        reason=session["reason"],
+        last_iter=session["last_iter"],
+        last_seen=session["last"],
+        host=session.get("host"),
+        steps={i: row for i, row in steps.items() if i != first},
+    )
+
+
+def _count_slowest(ranks: Sequence[Rank]) -> None:
+    """Over the iterations that all of them did."""
+    shared = set.intersection(*(set(rank.steps) for rank in ranks))
+    slowest: Counter[int] = Counter()
+    for i in shared:
+        most = max(ranks, key=lambda rank: rank.steps[i].get("own_ms") or 0.0)
+        slowest[most.rank] += 1
+    for rank in ranks:
+        rank.slowest = slowest[rank.rank] / len(shared) if shared else None
+
+
+def _told_straggler(ranks: Sequence[Rank], slow: Rank | None) -> str:
+    if len(ranks) < 2:
+        return "one rank: nobody waits"
+    if slow is None:
+        return "no straggler"
+    others = median(rank.own_ms or 0.0 for rank in ranks if rank is not slow)
+    return (
+        f"straggler: rank {slow.rank}: its part of a step takes {cell(slow.own_ms)} ms, that of "
+        f"the others {cell(others)} ms; it is the slowest in {_share(slow.slowest)} of them"
+    )
+
+
+def _told_first(ranks: Sequence[Rank], first: Sequence[Rank]) -> str:
+    if not first:
+        return "none of them died"
+    names = " or ".join(str(rank.rank) for rank in first)
+    one = first[0]
+    after = "before its first iteration"
+    if one.last_iter is not None:
+        after = f"after iteration {one.last_iter}"
+    how = "without a word" if one.status == "died" else one_line(one.reason or "failed")
+    return f"first to die: rank {names}, {after}, last seen {_clock(one.last_seen)}: {how}"
+
+
+def _row(rank: Rank) -> dict[str, Any]:
+    return {
+        "rank": rank.rank, "status": rank.status, "last_iter": rank.last_iter,
+        "last_seen": _clock(rank.last_seen), "own_ms": rank.own_ms, "time_ms": rank.time_ms,
+        "slowest": rank.slowest, "host": rank.host, "reason": rank.reason,
+    }  # fmt: skip
+
+
+def _median(steps: dict[int, dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in steps.values() if isinstance(row.get(name), int | float)]
+    return median(values) if values else None
+
+
+def _share(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _clock(time: str) -> str:
+    return time[:23].replace("T", " ")

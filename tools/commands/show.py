@@ -1,0 +1,213 @@
+"""`runs show`: all there is to say of one run, on one screen."""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rich.table import Table
+
+import eventlog
+
+from ..core import freeform, runs
+from ..core.table import in_full, one_line, print_json, print_rich
+from ..core.text import print
+from .compare import loss_of
+from .diff import origin
+
+BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+SPARK_COLUMNS = 60
+_LABEL_COLUMNS = 12
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    words = "Show one run: config, metadata, summary, sessions, defects, notes, its loss curve."
+    command = commands.add_parser("show", help=words, description=words)
+    command.add_argument("run_name", metavar="RUN")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(run=_show)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    found = runs.one(arguments.run_name)
+    assert found.run is not None
+    if arguments.json:
+        print_json([described(found)])
+        return 0
+    for heading, pairs in _sections(found, found.run):
+        if heading:
+            print(f"\n{heading}")
+        _print_pairs(pairs)
+    return 0
+
+
+def described(found: runs.Found) -> dict[str, Any]:
+    """Everything but the arrays, as in the run JSON, and where it is."""
+    run = found.run
+    assert run is not None
+    return {
+        "run_name": run.run_name,
+        "path": str(found.path),
+        "live": found.is_live,
+        "status": run.status,
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "config": run.config,
+        "metadata": run.metadata,
+        "summary": run.summary,
+        "journal": run.journal,
+    }
+
+
+Pairs = list[tuple[str, str]]
+
+
+def _sections(found: runs.Found, run: eventlog.Run) -> list[tuple[str, Pairs]]:
+    journal = run.journal
+    sections = [("", _head(found, run)), ("loss", _curves(run))]
+    sections.append(("metrics", _metrics(journal.get("metrics"))))
+    sections += [(part, _values(getattr(run, part))) for part in ("config", "metadata", "summary")]
+    sections.append(("what the run says of itself", _values(journal.get("summary") or {})))
+    sections.append(("origin", _values(origin(run))))
+    sessions = journal.get("sessions") or []
+    is_last_live = [False] * (len(sessions) - 1) + [found.is_live]
+    sections.append(("sessions", list(map(_session, sessions, is_last_live))))
+    sections.append(("defects", [_defect(d) for d in journal.get("defects") or []]))
+    sections.append(("notes", [_note(n) for n in journal.get("notes") or []]))
+    return [(heading, pairs) for heading, pairs in sections if pairs]
+
+
+def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
+    journal = run.journal
+    reason = f": {journal['reason']}" if journal.get("reason") else ""
+    superseded = ", ".join(
+        f"{n:,} {what}" for what, n in (journal.get("superseded") or {}).items() if n
+    )
+    missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
+    pairs = [
+        ("run", run.run_name),
+        ("status", ("● " if found.is_live else "") + run.status + reason),
+        ("file", str(found.path)),
+        ("started", _when(run.start_time)),
+        ("ended", _when(run.end_time)),
+        ("tags", " ".join(journal.get("tags") or [])),
+        ("superseded", superseded),
+        ("missing", f"iterations {missing}" if missing else ""),
+    ]
+    return [(name, one_line(said)) for name, said in pairs if said]
+
+
+def _curves(run: eventlog.Run) -> Pairs:
+    run = freeform.with_curves(run)
+    steps = [(row.get("iter"), loss_of(row)) for row in run.training_iterations]
+    evals = [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps]
+    return [
+        (name, f"{sparkline([v for _, v in points])}  {_extremes(points)}")
+        for name, points in (("train", steps), ("val", evals))
+        if points
+    ]
+
+
+def sparkline(values: Sequence[float | None], n_columns: int = SPARK_COLUMNS) -> str:
+    """A curve in one line: each character the mean of its stretch, `!` where one is not finite."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    bars = BARS if encoding.startswith("utf") else PLAIN_BARS
+    n = min(n_columns, len(values))
+    cuts = [i * len(values) // n for i in range(n + 1)] if n else []
+    stretches = [[v for v in values[a:b] if v is not None] for a, b in pairwise(cuts)]
+    means = [_mean(stretch) for stretch in stretches]
+    known = [mean for mean in means if math.isfinite(mean)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    span = high / 2 - low / 2  # by halves: of two finite numbers the difference may be none
+
+    def bar(mean: float, is_empty: bool) -> str:
+        if not math.isfinite(mean):
+            return " " if is_empty else "!"
+        return bars[round((mean / 2 - low / 2) / span * (len(bars) - 1)) if span else 0]
+
+    return "".join(bar(mean, not s) for mean, s in zip(means, stretches, strict=True))
+
+
+def _mean(stretch: Sequence[float]) -> float:
+    return sum(v / len(stretch) for v in stretch) if stretch else math.nan
+
+
+def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
+    finite = [(v, i) for i, v in points if v is not None and math.isfinite(v)]
+    bad = [i for i, v in points if v is not None and not math.isfinite(v)]
+    said = []
+    if finite:
+        (low, low_at), (high, high_at) = min(finite), max(finite)
+        said.append(f"min {low:.4f} at {low_at}, max {high:.4f} at {high_at}")
+        said.append(f"last {finite[-1][0]:.4f}")
+    if bad:
+        said.append(f"{len(bad):,} not finite, the first at {bad[0]}")
+    return ", ".join(said)
+
+
+def _metrics(told: Mapping[str, Any] | None) -> Pairs:
+    """Of each name that the run logged itself the last value, the least and the greatest."""
+    pairs = []
+    for name, figures in ((told or {}).get("names") or {}).items():
+        last = (figures.get("nonfinite") or figures).get("last")
+        said = f"{last:.6g}" if isinstance(last, float) else in_full(last)
+        said += f" at {figures.get('step')}"
+        if "min" in figures and figures["min"] != figures["max"]:
+            said += f", min {figures['min']:.6g}, max {figures['max']:.6g}"
+        pairs.append((str(name), one_line(said)))
+    return pairs
+
+
+def _values(values: Mapping[str, Any]) -> Pairs:
+    return [(str(name), in_full(value)) for name, value in values.items()]
+
+
+def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
+    begin = session.get("from_iter")
+    said = [
+        f"{session.get('records', 0):,} records",
+        "" if begin is None else f"from iteration {begin:,}",
+        "no iteration" if session.get("last_iter") is None else f"to {session['last_iter']:,}",
+        f"pid {session.get('pid')} on {session.get('host')}",
+        str(session.get("status") or ("running" if is_live else "no close event")),
+        str(session.get("reason") or ""),
+    ]
+    for key, (before, after) in (session.get("changed") or {}).items():
+        said.append(f"{key} {in_full(before)} -> {in_full(after)}")
+    if session.get("found"):
+        said.append(f"found {' and '.join(session['found'])} at the end of the file")
+    return _when(session.get("started")), one_line(", ".join(filter(None, said)))
+
+
+def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
+    lost = defect.get("lost")
+    cost = "cost unknown" if lost is None else f"{lost:,} events lost"
+    where = f"at byte {defect.get('offset', 0):,}"
+    where += f" of {defect['file']}" if defect.get("file") else ""
+    return str(defect.get("kind")), one_line(f"{where}, {cost}")
+
+
+def _note(note: Mapping[str, Any]) -> tuple[str, str]:
+    by = f"  ({note['by']})" if note.get("by") else ""
+    more = {k: v for k, v in note.items() if k not in ("t", "text", "by")}
+    said = "  ".join(filter(None, (str(note.get("text") or ""), in_full(more) if more else "")))
+    return _when(note.get("t")), one_line(f"{said}{by}")
+
+
+def _when(time: Any) -> str:
+    """A time to the second, and whose: a journal's are UTC, an older logger's have no zone."""
+    text = str(time or "")
+    utc = " UTC" if text.endswith("+00:00") else ""
+    return text[:19].replace("T", " ") + utc
+
+
+def _print_pairs(pairs: Pairs) -> None:
+    table = Table.grid(padding=(0, 2))
+    width = max(_LABEL_COLUMNS, *(len(name) for name, _ in pairs))
+    table.add_column(width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, said in pairs:
+        table.add_row(one_line(name), said)
+    print_rich(table)

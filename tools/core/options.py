@@ -1,0 +1,42 @@
+"""Numbers in flags: what a flag may be, in one place.
+
+    command.add_argument("--limit", type=whole("--limit"), metavar="N")
+
+A value that is none is one line that says what was expected: argparse would print its usage too.
+"""
+
+import math
+from collections.abc import Callable
+
+from .runs import Refusal
+
+
+def whole(flag: str, at_least: int = 0) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = at_least - 1
+        if value < at_least or len(text) > 18:
+            raise Refusal(f"{flag}: must be a whole number >= {at_least}, got {text[:80]!r}")
+        return value
+
+    return read
+
+
+def number(flag: str, at_least: float = 0.0, *, is_more: bool = False) -> Callable[[str], float]:
+    """The type of a flag that takes a number; `is_more`: `at_least` itself is too small."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and (value > at_least if is_more else value >= at_least)):
+            sign = ">" if is_more else ">="
+            raise Refusal(f"{flag}: must be a number {sign} {at_least:g}, got {text[:80]!r}")
+        return value
+
+    return read

@@ -1,1 +1,0 @@
-"""The journal in other people's training loops: a file a framework, each thin."""

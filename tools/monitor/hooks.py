@@ -1,0 +1,146 @@
+"""What an alert sets off: a command, a webhook. In the background, and nothing waits for long.
+
+A hook that fails, hangs or floods harms nothing: it is told on stderr, ended, or left out.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+import eventlog
+
+from ..core.runs import Refusal
+from ..core.text import print, printable
+
+TRIES = 3
+WAITING_MAX = 100  # alerts whose hooks are still to run; more are left out
+PREFIX = "EVENTLOG_ALERT_"
+TOLD = ("rule", "state", "run", "path", "text", "t", "session", "iter")
+"""What of an alert stands in variables of the command, too: EVENTLOG_ALERT_RULE, ..."""
+_TEXT_MAX = 10_000  # of each variable: what is too long for the kernel would stop the command
+
+
+class Hooks:
+    """A command and a web address that are told of alerts."""
+
+    def __init__(
+        self, command: str | None = None, url: str | None = None, timeout_s: float = 10.0
+    ) -> None:
+        """
+        Raises:
+            Refusal: the address is none of http or https.
+        """
+        if url is not None and (urlsplit(url).scheme not in ("http", "https")):
+            raise Refusal(f"--webhook {url}: it must begin with http:// or https://")
+        self.command, self.url, self.timeout_s = command, url, timeout_s
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hook")
+        self._n_waiting = 0
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+
+    def send(self, alert: Mapping[str, Any]) -> None:
+        """Begin to tell of an alert; its words may end in a terminal or in a chat."""
+        alert = {k: v if k == "path" else _shown(v) for k, v in alert.items()}
+        if self.command:
+            self._begin(self._run, alert)
+        if self.url:
+            self._begin(self._post, alert)
+
+    def close(self) -> None:
+        """Wait for those under way, each as long as it may take, and begin no other try."""
+        self._end.set()
+        self._pool.shutdown(wait=True)
+
+    def _begin(self, hook: Callable[[Mapping[str, Any]], None], alert: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._n_waiting >= WAITING_MAX:
+                say(f"{alert['run']}: no hook for {alert['rule']}: {WAITING_MAX} are waiting")
+                return
+            self._n_waiting += 1
+        self._pool.submit(self._finish, hook, alert)
+
+    def _finish(self, hook: Callable[[Mapping[str, Any]], None], alert: Mapping[str, Any]) -> None:
+        try:
+            hook(alert)
+        except Exception as error:  # whatever a hook's trouble is, it is not the guard's
+            say(f"a hook failed: {type(error).__name__}: {error}")
+        finally:
+            with self._lock:
+                self._n_waiting -= 1
+
+    def _run(self, alert: Mapping[str, Any]) -> None:
+        told = {PREFIX + key.upper(): _variable(alert.get(key)) for key in TOLD}
+        process = subprocess.Popen(
+            self.command or "",
+            shell=True,
+            stdin=subprocess.PIPE,
+            stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
+            env=os.environ | told,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(orjson.dumps(alert) + b"\n", timeout=self.timeout_s)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            say(f"--on-alert: ended after {self.timeout_s:g} s: {self.command}")
+            return
+        if process.returncode:
+            say(f"--on-alert: exit status {process.returncode}: {self.command}")
+
+    def _post(self, alert: Mapping[str, Any]) -> None:
+        headers = {"Content-Type": "application/json", "User-Agent": "runs-guard"}
+        why: Exception | None = None
+        for trial in range(TRIES):
+            if trial and self._end.wait(2.0**trial / 2):
+                break
+            request = urllib.request.Request(self.url or "", orjson.dumps(alert), headers)
+            try:
+                self._fetch(request)
+                return
+            except urllib.error.HTTPError as error:
+                error.close()
+                why = error
+                if error.code < 500 and error.code != 429:
+                    break  # it was understood and is not wanted
+            except OSError as error:
+                why = error
+        say(f"--webhook {_without_path(self.url or '')}: {why}")
+
+    def _fetch(self, request: urllib.request.Request) -> None:
+        """One POST; its answer is read as long as the time lasts, and thrown away."""
+        until = time.monotonic() + self.timeout_s
+        with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+            while time.monotonic() < until and answer.read(1 << 16):
+                pass
+
+
+def say(line: str) -> None:
+    """A line on stderr; the address of a webhook or a command may hold a credential."""
+    print(eventlog.mask_text(line), file=sys.stderr, flush=True)
+
+
+def _without_path(url: str) -> str:
+    """An address without what makes it a secret of whoever may post there."""
+    return str(eventlog.mask({"webhook": url})["webhook"])
+
+
+def _shown(value: Any) -> Any:
+    return printable(value, keep="\n") if isinstance(value, str) else value
+
+
+def _variable(value: Any) -> str:
+    return "" if value is None else str(value).replace("\0", "")[:_TEXT_MAX]

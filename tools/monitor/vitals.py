@@ -1,0 +1,276 @@
+"""What is known of a run's health: the figures that the rules look at.
+
+    vitals = Vitals(Limits())
+    for record in eventlog.scan("out/run_20261123_032501.jsonl"):
+        for finding in vitals.take(record): ...         # a NaN, a spike: of that very record
+    vitals.standing(now, is_alive=True)                 # a stall, a crash: as of now
+
+The latest of a run, bounded, however long the run is.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from math import isfinite
+from statistics import median
+from typing import Any
+
+import eventlog
+
+from .rules import (
+    BASE_MIN,
+    RECENT,
+    WINDOW,
+    Finding,
+    Limits,
+    Rule,
+    Window,
+    crash,
+    deadline_s,
+    nonfinite,
+    overdue,
+    slow,
+    spike,
+    stall,
+)
+
+CALM_STEPS = 20  # finite ones in a row: what is not finite after them is a new occurrence
+SKIPPED_MAX = 8  # steps in a row that float16's loss scale may leave out and be healthy
+WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
+CHECKPOINTS = 9
+BASE_MAX = 360
+
+
+class Vitals:
+    """What is known of a run's health. Records are to be taken in order, each once."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.session = ""
+        self.record = -1
+        self.t = 0.0
+        """Of the latest event that is progress, in seconds since 1970."""
+        self.iter: int | None = None
+        self.config: dict[str, Any] = {}
+        self.status = ""
+        """As closed; empty while it is not."""
+        self.checkpoint_bytes = 0
+        self._checkpoints: deque[int] = deque(maxlen=CHECKPOINTS)
+        self._losses = Window()
+        self._is_slow = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """A session begins: perhaps another machine, perhaps other flags."""
+        self.status = ""
+        self._gaps: dict[str, deque[float]] = {
+            "iter": deque(maxlen=64), "eval": deque(maxlen=8), "checkpoint": deque(maxlen=8)
+        }  # fmt: skip
+        self._n_steps = 0
+        self._last_kind = ""
+        self._stretch = [0.0, 0.0]  # seconds, iterations
+        self._recent: deque[float] = deque()
+        self._usual: deque[float] = deque(maxlen=BASE_MAX)
+        self._calm_steps = CALM_STEPS
+        self._skipped = 0
+        self._steps_since_spike = WINDOW
+        self._losses.clear()
+
+    def take(self, record: eventlog.Record) -> list[Finding]:
+        """Enter a record; what is wrong with it."""
+        event, fields = record.event, record.fields
+        if "annotates" in fields or event == "system":
+            return []  # somebody else said it, or a thread that lives on when the training hangs
+        t = at_seconds(record.t)
+        if record.s != self.session:
+            self.session, self.t = record.s, t
+            self._begin()
+        gap = max(0.0, t - self.t)
+        self.record, self.t = record.n, t
+        found = [*self._take_nonfinite(record)]
+        match event:
+            case "open":
+                given = fields.get("config")
+                self.config = given if isinstance(given, dict) and given else self.config
+                self._rewind(fields.get("from_iter"))
+            case "iter" if type(fields.get("iter")) is int:
+                found += self._take_step(record, gap)
+            case "eval":
+                self._gaps["eval"].append(max(gap, _ms(fields, "time_ms") / 1000))
+            case "checkpoint":
+                self._take_checkpoint(fields, gap)
+            case "rewind":
+                self._rewind(fields.get("to_iter"))
+            case "close":
+                self.status = str(fields.get("status", "completed"))
+                found += self._take_close(fields)
+        self._last_kind = event
+        return found
+
+    def standing(
+        self,
+        now: float,
+        *,
+        is_alive: bool,
+        quiet_since: float | None = None,
+        was_alive: bool = True,
+    ) -> dict[Rule, Finding]:
+        """What is wrong with the run as of `now`, by rule.
+
+        Args:
+            is_alive: whether somebody holds the journal's lock.
+            quiet_since: since when nothing came, where that is known better than by the
+                latest record's own clock.
+            was_alive: whether somebody was seen to hold it: there are file systems without locks.
+        """
+        if self.status or not self.session:
+            return {}
+        found: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
+        quiet_s = max(0.0, now - (self.t if quiet_since is None else quiet_since))
+        allowed_s = deadline_s(self._gaps, self.limits)
+        after_s = self.limits.crash_s if was_alive else min(allowed_s, self.limits.start_s)
+        found["crash"] = crash(
+            quiet_s, is_alive=is_alive, is_closed=bool(self.status), after_s=after_s
+        )
+        if found["crash"] is None and self._has_rhythm:
+            found["stall"] = stall(quiet_s, allowed_s)
+        if found["crash"] is None:
+            found["slow"] = self._slow()
+            found["checkpoint_overdue"] = self._overdue()
+        return {rule: self.finding(rule, told) for rule, told in found.items() if told is not None}
+
+    @property
+    def _has_rhythm(self) -> bool:
+        """A run that logs evals alone has to make some before one can be late."""
+        is_sparse = self.config.get("log_iterations") is False
+        return not is_sparse or len(self._gaps["eval"]) >= 3
+
+    # ---- what records bring
+
+    def _take_step(self, record: eventlog.Record, gap: float) -> list[Finding]:
+        fields, i = record.fields, record.fields["iter"]
+        before, self.iter = self.iter, i
+        self._n_steps += 1
+        self._gaps["iter"].append(gap)
+        is_next = before is not None and i > before and self._last_kind == "iter"
+        if before is not None and is_next and self._n_steps > WARMUP_ITERS:
+            self._take_pace(gap, i - before)
+        loss = fields.get("loss")
+        if not isinstance(loss, float | int) or not isfinite(loss):
+            return []
+        return self._take_loss(float(loss))
+
+    def _take_loss(self, loss: float) -> list[Finding]:
+        peak = spike(self._losses, loss, self.limits)
+        self._losses.add(loss)
+        self._steps_since_spike += 1
+        if peak is None:
+            return []
+        is_new = self._steps_since_spike >= WINDOW
+        self._steps_since_spike = 0
+        if not is_new:
+            return []
+        words = (
+            f"loss {loss:.4g} at iteration {self.iter}, the median before it {peak['median']:.4g}"
+        )
+        return [self.finding("spike", (f"{words} (z {peak['z']:.0f})", peak))]
+
+    def _take_pace(self, gap: float, n_iters: int) -> None:
+        """Into stretches of a tenth of the time that makes slowness, or of one step."""
+        self._stretch[0] += gap
+        self._stretch[1] += n_iters
+        if self._stretch[0] < self.limits.slow_s / RECENT:
+            return
+        self._recent.append(self._stretch[0] / self._stretch[1])
+        self._stretch = [0.0, 0.0]
+        if len(self._recent) > RECENT:
+            pace = self._recent.popleft()
+            # what is slow does not become usual by lasting
+            if len(self._usual) < BASE_MIN or pace < self.limits.slow_factor * median(self._usual):
+                self._usual.append(pace)
+
+    def _take_checkpoint(self, fields: Mapping[str, Any], gap: float) -> None:
+        took_s = max(_ms(fields, "time_ms"), _ms(fields, "save_ms")) / 1000
+        self._gaps["checkpoint"].append(max(gap, took_s))
+        i, size_bytes = fields.get("iter"), fields.get("size_bytes")
+        if type(i) is int and (not self._checkpoints or i > self._checkpoints[-1]):
+            self._checkpoints.append(i)
+        if type(size_bytes) is int:
+            self.checkpoint_bytes = size_bytes
+
+    def _take_nonfinite(self, record: eventlog.Record) -> list[Finding]:
+        """Of NaN after NaN the first one is told, until there was none for a while."""
+        bad = nonfinite(record.event, record.fields)
+        is_step = record.event in ("iter", "eval")
+        if is_step and record.fields.get("skipped"):
+            self._skipped += 1
+            if self._skipped == SKIPPED_MAX:
+                bad = bad or [f"{SKIPPED_MAX} steps left out in a row"]
+        elif is_step:
+            self._skipped = 0
+        if not bad:
+            self._calm_steps += is_step and not record.fields.get("skipped")
+            return []
+        is_new = self._calm_steps >= CALM_STEPS
+        self._calm_steps = 0
+        if not is_new:
+            return []
+        i = record.fields.get("iter")
+        where = f" at iteration {i}" if type(i) is int else ""
+        finding = self.finding("nonfinite", f"{', '.join(bad)}{where}")
+        return [replace(finding, iter=i) if where else finding]
+
+    def _take_close(self, fields: Mapping[str, Any]) -> list[Finding]:
+        if self.status != "failed" or self._calm_steps < CALM_STEPS:
+            return []  # that it stopped because of a NaN has been told
+        reason = fields.get("reason") or "no reason given"
+        return [self.finding("failed", f"closed as failed: {reason}")]
+
+    def _rewind(self, to_iter: Any) -> None:
+        """Iterations are taken again: what they were does not count."""
+        if type(to_iter) is not int:
+            return
+        while self._checkpoints and self._checkpoints[-1] > to_iter:
+            self._checkpoints.pop()
+        self.iter = to_iter
+        self._losses.clear()
+
+    # ---- what they amount to
+
+    def _slow(self) -> tuple[str, dict[str, Any]] | None:
+        figures = slow(self._recent, self._usual, self.limits, stands=self._is_slow)
+        self._is_slow = figures is not None
+        if figures is None:
+            return None
+        times = figures["time_ms"] / figures["usual_ms"]
+        words = f"{figures['time_ms']:.4g} ms an iteration, {figures['usual_ms']:.4g} ms before"
+        return f"{words}: {times:.1f} times as long", figures
+
+    def _overdue(self) -> tuple[str, dict[str, Any]] | None:
+        if self.iter is None or self.config.get("always_save_checkpoint") is False:
+            return None  # it saves when it gets better, which has no rhythm
+        figures = overdue(tuple(self._checkpoints), self.iter, self.limits)
+        if figures is None:
+            return None
+        since = self.iter - figures["since_iter"]
+        words = f"the last checkpoint is {since:,} iterations old"
+        return f"{words}, there was one every {figures['usual_iters']:,}", figures
+
+    def finding(self, rule: Rule, told: str | tuple[str, dict[str, Any]]) -> Finding:
+        """Something wrong with the run as it stands, in words and figures."""
+        text, figures = (told, {}) if isinstance(told, str) else told
+        return Finding(rule, text, figures, self.t, self.session, self.record, self.iter)
+
+
+def at_seconds(time: str) -> float:
+    """A record's time in seconds since 1970; 0 where it is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def _ms(fields: Mapping[str, Any], key: str) -> float:
+    value = fields.get(key)
+    return float(value) if isinstance(value, float | int) and 0 < value < 1e9 else 0.0

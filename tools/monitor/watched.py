@@ -1,0 +1,148 @@
+"""One run that is watched over: what it wrote, and what was said of it."""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import eventlog
+from eventlog import header_fields, parse_segment_name
+
+from .hooks import say
+from .rules import RULES, STANDING, Finding, Limits, Rule
+from .vitals import Vitals
+
+HAPPENED_MAX = 20  # of a run, that are shown
+TAIL_BYTES = 8 << 20  # of a journal that is read at first: 50,000 iterations
+
+
+class Watched:
+    """One run that is watched over: what it wrote, and what was said of it."""
+
+    def __init__(self, path: Path, limits: Limits, *, is_kept: bool = True) -> None:
+        self.path = path
+        self.is_kept = is_kept
+        self.wrong: dict[Rule, Finding] = {}
+        """What is wrong as of the latest look, whoever has said it."""
+        self.happened: deque[Finding] = deque(maxlen=HAPPENED_MAX)
+        self.vitals = Vitals(limits)
+        self.is_alive = False
+        self.was_alive = False
+        self.is_first_look = True
+        self.grew_at: float | None = None
+        self._limits = limits
+        self._reader: eventlog.Reader | None = None
+        self._seen: tuple[int, ...] = ()
+        self._said: dict[tuple[Rule, str], tuple[str, int]] | None = None
+        self._annotator: eventlog.Annotator | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def read_on(self, now: float, *, anyway: bool = False) -> list[Finding]:
+        """Take what the journal has more; what is wrong with these very records.
+
+        `anyway`: also where the journal did not grow: its session may be in a segment.
+        """
+        # The lock first: what a process wrote before it let go of it is read after that.
+        self.is_alive = eventlog.is_locked(self.path)
+        stat = os.stat(self.path)
+        seen = (stat.st_ino, stat.st_size)
+        if seen == self._seen and not anyway:
+            self.was_alive |= self.is_alive
+            return []
+        if self._reader is None or seen[0] != self._seen[0] or self._reader.is_outdated:
+            self.vitals = Vitals(self._limits)
+            start = max(0, stat.st_size - TAIL_BYTES)
+            self._reader = eventlog.Reader(self.path, start=start)
+            if start:  # its flags stand at the beginning
+                for record in eventlog.scan(self.path):
+                    self.vitals.take(record)
+                    break
+        self._seen = seen
+        self.was_alive |= self.is_alive
+        before = (self.vitals.session, self.vitals.record)
+        found = []
+        for record in self._reader.read_on(to_the_end=False):
+            found += self.vitals.take(record)
+        if (self.vitals.session, self.vitals.record) != before and not self.is_first_look:
+            self.grew_at = now
+        return found
+
+    def standing(self, now: float, awake_since: float) -> dict[Rule, Finding]:
+        """What is wrong with the run as of now, but for the disk."""
+        since = max(min(self.vitals.t, now), self.grew_at or 0.0, awake_since)
+        return self.vitals.standing(
+            now, is_alive=self.is_alive, quiet_since=since, was_alive=self.was_alive
+        )
+
+    # ---- what was said
+
+    @property
+    def said(self) -> dict[tuple[Rule, str], tuple[str, int]]:
+        """By rule and session: the latest state, and the record it was said at."""
+        if self._said is None:
+            self._said = {}
+            for fields in self._alerts():
+                rule, session = fields.get("rule"), fields.get("session")
+                state, record = fields.get("state"), fields.get("record")
+                if rule in RULES and isinstance(session, str) and type(record) is int:
+                    _, known = self._said.get((rule, session), ("", -1))
+                    self._said[rule, session] = (str(state), max(known, record))
+        return self._said
+
+    def _alerts(self) -> Iterator[dict[str, Any]]:
+        """What guards have said before, by time."""
+        found = []
+        for name in os.listdir(self.path.parent):
+            path = self.path.with_name(name)
+            if parse_segment_name(name, self.path.stem) is None or not path.is_file():
+                continue  # a FIFO of that name would be waited for
+            with contextlib.suppress(OSError, eventlog.EventlogError):  # somebody else's
+                for record in eventlog.scan(path):
+                    if header_fields(record) is not None:
+                        continue
+                    if "annotates" not in record.fields:
+                        break  # a segment of the run's own
+                    if record.event == "alert":
+                        found.append((record.t, record.fields))
+        yield from (fields for _, fields in sorted(found, key=lambda pair: pair[0]))
+
+    def is_raised(self, rule: Rule) -> bool:
+        """Whether it was said of the latest session, and not that it is over."""
+        return self.said.get((rule, self.vitals.session), ("", 0))[0] == "raised"
+
+    def is_new(self, finding: Finding) -> bool:
+        """Whether this was not said already."""
+        state, record = self.said.get((finding.rule, finding.session), ("", -1))
+        if finding.rule in STANDING:
+            return state != "raised"
+        return finding.record > record
+
+    def keep(self, finding: Finding, state: str) -> None:
+        """Write it beside the journal; a disk that refuses is told and harms nothing else."""
+        self.said[finding.rule, finding.session] = (state, finding.record)
+        if not self.is_kept:
+            return
+        fields = fields_of(finding, state)
+        try:
+            if self._annotator is None:
+                self._annotator = eventlog.Annotator(self.path)
+            self._annotator.log("alert", **fields)
+            if not self.is_alive:  # nobody else folds it any more
+                self.let_go()
+        except (eventlog.EventlogError, OSError) as error:
+            say(f"{self.path}: the alert was not kept: {error}")
+
+    def let_go(self) -> None:
+        annotator, self._annotator = self._annotator, None
+        if annotator is not None:
+            annotator.close()
+
+
+def fields_of(finding: Finding, state: str) -> dict[str, Any]:
+    about = {"session": finding.session, "record": finding.record, "iter": finding.iter}
+    return {"rule": finding.rule, "state": state, "text": finding.text} | about | finding.figures

@@ -1,0 +1,63 @@
+"""A guard beside the page: what it finds stands in the rows of the table.
+
+    with Folders(["out"]) as folders, Watchman(folders, Guard(["out"], is_live_only=True)):
+        folders.rows()[0]["alerts"]     # [{"rule": "stall", "text": "no event for 5 min, ...
+
+It looks in a thread of its own; what it cannot look at it says once, and the page goes on.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from ..live.folders import Folders
+from .guard import Alert, Guard
+from .hooks import say
+
+EVERY_S = 5.0
+
+
+class Watchman:
+    """Looks as long as it is entered; `heard` is told each alert once."""
+
+    def __init__(
+        self,
+        folders: Folders,
+        guard: Guard,
+        heard: Callable[[Alert], None] | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._folders, self._guard, self._heard = folders, guard, heard
+        self._every_s = every_s
+        self._said: set[str] = set()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+
+    def __enter__(self) -> "Watchman":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join(timeout=10)
+        self._guard.close()
+
+    def _watch(self) -> None:
+        while not self._end.is_set():
+            try:
+                self.look(time.time())
+            except Exception as error:  # a page without its watchman is still a page
+                self._say_once(f"runs serve: the guard failed: {type(error).__name__}: {error}")
+            self._end.wait(self._every_s)
+
+    def look(self, now: float) -> None:
+        """Look once, as of `now` (seconds since 1970)."""
+        for alert in self._guard.look(now):
+            if self._heard is not None:
+                self._heard(alert)
+        self._folders.warn(self._guard.warnings())
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            say(line)

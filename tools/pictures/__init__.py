@@ -1,1 +1,0 @@
-"""Runs as pictures: the command is `plot`, the numbers come from `series`."""

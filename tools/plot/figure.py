@@ -1,0 +1,284 @@
+"""Runs -> a picture: loss, evaluations, step times, MFU; of one run or of many.
+
+    from .figure import draw
+    draw(["out/run_a.json", "out/run_b.json"], x="tokens", log_y=True).savefig("ab.png")
+
+What `draw` gives is a matplotlib Figure; `encode` makes bytes of it, the same ones each time.
+"""
+
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import eventlog
+
+from ..core.runs import Refusal, one
+from .panel import KINDS, Drawing
+from .series import Series, X
+from .theme import (
+    DASHES,
+    LEGEND_ROW_IN,
+    LEGEND_SIZE,
+    LOOKS,
+    MARKERS,
+    Look,
+    clean,
+    columns,
+    count,
+    fit,
+)
+
+Kind = Literal["loss", "analysis", "eval", "compare"]
+Theme = Literal["light", "dark"]
+Source = eventlog.Run | str | os.PathLike[str]
+
+FORMS: dict[str, dict[str, Any]] = {  # and what makes the same picture the same bytes
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None},
+}
+TITLE_SIZE, FACTS_SIZE = 12, 8.5
+PANEL_IN, HEAD_IN, MARGIN_IN, NAME_IN = 4.5, 0.58, 0.12, 3.2
+N_NAMED = 40
+"""Runs that are named; a picture of more shows a crowd."""
+N_DIFFERENT = 6
+NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
+"""Flags that say where a run is, not what it does."""
+
+
+class Picture(Figure):
+    """A matplotlib Figure that a notebook shows without being told how."""
+
+    def _repr_png_(self) -> bytes:
+        return encode(self, "png")
+
+
+def draw(
+    runs: Sequence[Source],
+    kind: Kind | None = None,
+    *,
+    x: X = "iter",
+    smooth_iters: int | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    superseded: bool = False,
+    title: str | None = None,
+    width_in: float | None = None,
+    height_in: float | None = None,
+    dpi: float = 150,
+    theme: Theme = "light",
+) -> Picture:
+    """A matplotlib Figure of runs, or of names of them.
+
+    Args:
+        kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
+            `compare` (training and validation); None: an analysis of one run, a comparison of more.
+        x: iterations, tokens seen, or training time (of the steps alone).
+        smooth_iters: width of the mean over the raw line; 0: none, None: a twenty-fifth of the
+            longest run.
+        superseded: also the takes that a later one replaced, where the run knows them.
+
+    Raises:
+        Refusal: nothing to draw, no room to, or a run does not have what `x` needs; names it.
+        FileNotFoundError: as `tools.core.runs.one`.
+    """
+    loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
+    series = [Series(run) for run in loaded if run is not None]
+    if not series:
+        raise Refusal("no runs to draw")
+    kind = kind or ("analysis" if len(series) == 1 else "compare")
+    panels = KINDS[kind]
+    width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
+    x_label, x_unit = _x_axis(series, x)
+    drawing = Drawing(
+        series=series,
+        look=LOOKS[theme],
+        x=x,
+        window_iters=_window_iters(series) if smooth_iters is None else smooth_iters,
+        log_x=log_x,
+        log_y=log_y,
+        with_superseded=superseded,
+        panel_in=width_in / len(panels),
+        n_pixels=max(50, round(width_in * dpi / len(panels))),
+        x_label=x_label,
+        x_unit=x_unit,
+    )
+    with style.context(["default", drawing.look.style()]):
+        figure = Picture(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
+        for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
+            panel(axes, drawing)
+        _share_x(figure, drawing)
+        if drawing.is_single:
+            n_rows, facts = drawing.n_rows, _facts(series[0].run)
+        else:
+            n_rows, facts = _name_runs(figure, drawing, kind), _differences(series)
+            if kind != "eval" and any(map(drawing.width, range(len(series)))):
+                facts.append(f"smoothed over {drawing.window_iters:,} iterations")
+        figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
+        _write_head(figure, drawing.look, title or _title(drawing, kind), facts)
+        _lay_out(figure)
+    return figure
+
+
+def encode(figure: Figure, form: str) -> bytes:
+    """The picture as `png`, `svg` or `pdf`: equal figures give equal bytes."""
+    file = io.BytesIO()
+    with style.context(["default", {"svg.hashsalt": "runs plot"}]):
+        figure.savefig(file, format=form, metadata=FORMS[form])
+    return file.getvalue()
+
+
+def _window_iters(series: Sequence[Series]) -> int:
+    """A twenty-fifth of the longest run, to two digits of which the second is 0 or 5."""
+    spans = [s.iterations["iter"][-1] - s.iterations["iter"][0] for s in series if s.iterations]
+    wanted = max(spans, default=0.0) / 25
+    if wanted < 2:
+        return 0
+    step = 5 * 10 ** max(0, int(np.log10(wanted)) - 1) if wanted >= 10 else 1
+    return int(round(wanted / step) * step)
+
+
+def _x_axis(series: Sequence[Series], x: X) -> tuple[str, float]:
+    """The label of the x axis, and how many iterations, tokens or seconds are 1 on it."""
+    if x == "iter":
+        return "iteration", 1.0
+    if x == "tokens":
+        return "tokens", 1.0
+    ends = [s.place(s.iterations["iter"][-1:], "time") for s in series if s.iterations]
+    longest_s = max((float(end[0]) for end in ends), default=0.0)
+    units = ((48 * 3600, 86400.0, "days"), (2 * 3600, 3600.0, "h"), (120, 60.0, "min"))
+    for above_s, unit_s, name in units:
+        if longest_s > above_s:
+            return f"training time, steps alone ({name})", unit_s
+    return "training time, steps alone (s)", 1.0
+
+
+def _share_x(figure: Figure, drawing: Drawing) -> None:
+    """What stands side by side goes equally far."""
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == drawing.x_label]
+    ends = [axes.get_xlim() for axes in panels if axes.get_lines()]
+    for axes in panels if ends else ():
+        axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+
+
+def _write_head(figure: Figure, look: Look, title: str, facts: list[str]) -> None:
+    """The title, and below it the facts that one needs to judge the picture."""
+    width_in, height_in = figure.get_size_inches()
+    room_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
+    words = fit(clean(title), room_in, TITLE_SIZE, "bold")
+    below = fit(clean(" · ".join(facts)), room_in, FACTS_SIZE)
+    figure.text(
+        x, 1 - 0.13 / height_in, words, size=TITLE_SIZE, weight="bold", va="top", color=look.ink
+    )
+    figure.text(x, 1 - 0.37 / height_in, below, size=FACTS_SIZE, va="top", color=look.faint)
+    rect = (0, 0, 1, 1 - HEAD_IN / height_in)
+    figure.set_layout_engine("constrained", rect=rect, w_pad=MARGIN_IN, h_pad=0.08, wspace=0.03)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Find a place for everything, for good: ticks are made when they are first needed, with the
+    settings of that moment, and the next drawing would move all of it by a hair.
+
+    Raises:
+        Refusal: it is too small for the words on it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied")
+        try:
+            figure.draw_without_rendering()
+        except UserWarning:
+            width_in, height_in = figure.get_size_inches()
+            raise Refusal(
+                f"{width_in:g} x {height_in:g} inches have no room for this picture: "
+                "make --width or --height larger"
+            ) from None
+    figure.set_layout_engine("none")
+
+
+def _title(drawing: Drawing, kind: str) -> str:
+    if drawing.is_single:
+        return drawing.series[0].run.run_name
+    what = {"loss": "training loss", "analysis": "loss, step times and MFU"}
+    return f"{len(drawing.series):,} runs: {what.get(kind, 'training and validation loss')}"
+
+
+def _facts(run: eventlog.Run) -> list[str]:
+    """What one must know of a run to judge its picture."""
+    known = run.metadata
+    phase = known.get("phase") or ", ".join(k for k in known if k.startswith("use_") and known[k])
+    device = known.get("device")
+    if device != "cpu":  # of a CPU the name says no more than its kind
+        device = known.get("device_name") or device
+    n_params, n_tokens = known.get("n_params"), known.get("tokens_per_iter")
+    facts = [
+        f"{count(n_params)} parameters" if isinstance(n_params, int | float) else "",
+        str(known.get("dtype") or ""),
+        f"{known.get('world_size', 1)} × {device}" if device else "",
+        str(phase or ""),
+        f"{count(n_tokens)} tokens per iteration" if isinstance(n_tokens, int | float) else "",
+        run.status,
+    ]
+    return [fact for fact in facts if fact]
+
+
+def _differences(series: Sequence[Series]) -> list[str]:
+    """What the configurations of runs do not have in common."""
+    runs = [s.run for s in series]
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    unlike = [k for k in keys if len({repr(run.config.get(k)) for run in runs}) > 1]
+    unlike = [k for k in unlike if k not in NO_SETTINGS]
+    if not unlike:
+        return ["equal configurations"]
+    more = f" and {len(unlike) - N_DIFFERENT:,} more" if len(unlike) > N_DIFFERENT else ""
+    return [f"different: {', '.join(unlike[:N_DIFFERENT])}{more}"]
+
+
+def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
+    """A legend of all runs below the panels; its rows."""
+    look, width_in = drawing.look, figure.get_figwidth()
+    named = drawing.series[:N_NAMED]
+    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in labels([s.run for s in named])]
+    if kind in ("compare", "eval"):
+        names = [name + _best(s) for name, s in zip(names, named, strict=True)]
+    handles = [
+        Line2D([], [], color=drawing.colour(i), ls=DASHES[i % len(DASHES)], lw=1.8, ms=4.5,
+               marker=MARKERS[i % len(MARKERS)] if kind in ("compare", "eval") else None)
+        for i in range(len(named))
+    ]  # fmt: skip
+    if n_more := len(drawing.series) - len(named):
+        names.append(f"and {n_more:,} more")
+        handles.append(Line2D([], [], ls="none"))
+    names += drawing.keys
+    handles += drawing.keys.values()
+    n_across = columns(names, width_in - 2 * MARGIN_IN)
+    figure.legend(handles, names, loc="outside lower left", ncols=n_across, labelcolor=look.ink)
+    return -(-len(names) // n_across)
+
+
+def _best(series: Series) -> str:
+    losses = series.evals["val_loss"]
+    return f", best {np.nanmin(losses):.4f}" if np.isfinite(losses).any() else ""
+
+
+def labels(runs: Sequence[eventlog.Run]) -> list[str]:
+    """A name for each run, unlike all others: its own, then its folder, then a number."""
+    names = [clean(run.run_name) or "unnamed" for run in runs]
+    shared = Counter(names)
+    names = [
+        f"{name} ({clean(str(run.path.parent))})" if shared[name] > 1 and run.path else name
+        for name, run in zip(names, runs, strict=True)
+    ]
+    shared, seen = Counter(names), Counter[str]()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if shared[name] > 1:
+            names[i] = f"{name} #{seen[name]}"
+    return names

@@ -1,0 +1,381 @@
+"""One set of axes and what is drawn on it: loss, evaluations, step times, MFU."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+from .series import Column, Columns, Series, X, smooth, thin
+from .theme import DASHES, MARKERS, Look, columns, count, set_log
+
+WARMUP_ITERS = 5
+"""Steps of a session that say little about its speed: left out of step times, as in the guide."""
+LABELS_IN = 0.42
+"""Height of the numbers and the label of an x axis."""
+N_SMOOTHED = 2
+"""Rows below which smoothing does nothing that one could see."""
+N_MARKED = 60
+"""Evaluations up to which each has a marker; more of them would be a caterpillar."""
+
+
+@dataclass
+class Drawing:
+    """What is drawn, and how."""
+
+    series: list[Series]
+    look: Look
+    x: X
+    window_iters: int
+    log_x: bool
+    log_y: bool
+    with_superseded: bool
+    panel_in: float
+    """Width of a panel in inches, and in pixels."""
+    n_pixels: int
+    x_label: str
+    x_unit: float
+    """How many iterations, tokens or seconds are 1 on the x axis."""
+    keys: dict[str, Line2D] = field(default_factory=dict)
+    """What a common legend has to say besides the names of runs."""
+    n_rows: int = 0
+    """Of the longest legend below a panel."""
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.series) == 1
+
+    def colour(self, i: int) -> str:
+        return self.look.runs[i % len(self.look.runs)]
+
+    def width(self, i: int) -> int:
+        """Of the smoothing, in rows; 0 where there is none."""
+        rows = round(self.window_iters / self.series[i].stride)
+        return rows if rows >= N_SMOOTHED else 0
+
+    def place(self, i: int, iters: Column) -> Column:
+        return self.series[i].place(iters, self.x) / self.x_unit
+
+
+def draw_loss(axes: Axes, drawing: Drawing) -> None:
+    """Training loss, the raw line behind its mean; of one run with the validation loss."""
+    for i, series in enumerate(drawing.series):
+        _draw_iterations(axes, drawing, i, "loss", "training loss")
+        _draw_takes(axes, drawing, i, series.takes, "loss")
+    if drawing.is_single:
+        _draw_evals(axes, drawing, 0, "val_loss", colour=1)
+        if not len(drawing.series[0].iterations):  # a run that logs evaluations alone
+            _draw_evals(axes, drawing, 0, "train_loss", colour=0)
+    _draw_resumes(axes, drawing, "loss")
+    _finish_loss(axes, drawing, "loss" if drawing.is_single else "training loss")
+
+
+def draw_val(axes: Axes, drawing: Drawing) -> None:
+    """Validation loss."""
+    for i, series in enumerate(drawing.series):
+        _draw_takes(axes, drawing, i, series.eval_takes, "val_loss")
+        _draw_evals(axes, drawing, i, "val_loss", colour=i)
+    _finish_loss(axes, drawing, "validation loss")
+
+
+def draw_train_and_val(axes: Axes, drawing: Drawing) -> None:
+    """Training and validation loss, each as evaluated."""
+    for i, series in enumerate(drawing.series):
+        _draw_takes(axes, drawing, i, series.eval_takes, "val_loss")
+        _draw_evals(axes, drawing, i, "train_loss", colour=i, hollow=True)
+        _draw_evals(axes, drawing, i, "val_loss", colour=1 if drawing.is_single else i)
+    _draw_resumes(axes, drawing, None)
+    _finish_loss(axes, drawing, "loss at evaluations")
+    if not drawing.is_single:
+        style: dict[str, Any] = {"color": drawing.look.faint, "marker": "o", "ms": 5}
+        drawing.keys["training"] = Line2D([], [], lw=0.9, mfc="none", **style)
+        drawing.keys["validation"] = Line2D([], [], lw=1.7, **style)
+
+
+def draw_time(axes: Axes, drawing: Drawing) -> None:
+    """How long a step takes, without the first ones of each session."""
+    times = [_steady_times_ms(series) for series in drawing.series]
+    every = np.concatenate(times)
+    axes.set_xlabel(f"time per iteration, but the first {WARMUP_ITERS} (ms)")
+    axes.set_ylabel("share of iterations (%)")
+    if not len(every):
+        _say(axes, drawing, f"no times but of the first {WARMUP_ITERS} iterations, or none")
+        return
+    edges = _edges(every, max(map(len, times)))
+    n_slower = int((every > edges[-1]).sum())
+    slower = f"{n_slower:,} slower, up to {every.max():,.4g} ms" if n_slower else None
+    for i, values in enumerate(times):
+        share = np.histogram(values, edges)[0] * 100 / max(1, len(values))
+        colour, dashes = drawing.colour(i), DASHES[i % len(DASHES)]
+        axes.stairs(share, edges, color=colour, lw=1.4, ls=dashes)
+        if drawing.is_single:
+            axes.stairs(share, edges, fill=True, color=colour, alpha=0.3)
+            median = float(np.median(values))
+            words = f"median {median:,.4g} ms"
+            axes.axvline(median, color=drawing.look.ink, lw=1.2, ls=DASHES[1], label=words)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
+    if drawing.is_single:
+        axes.plot([], [], ls="none", label=slower)
+        _explain(axes, drawing)
+    elif slower:
+        style: dict[str, Any] = {"ha": "right", "va": "top", "color": drawing.look.faint}
+        axes.text(0.99, 0.98, slower, transform=axes.transAxes, fontsize=8, **style)
+
+
+def draw_mfu(axes: Axes, drawing: Drawing) -> None:
+    """Model FLOPs utilization, where it is known."""
+    known = [i for i, s in enumerate(drawing.series) if np.isfinite(s.iterations["mfu"]).any()]
+    for i in known:
+        _draw_iterations(axes, drawing, i, "mfu", "MFU")
+    if known:
+        _draw_resumes(axes, drawing, "mfu")
+    else:
+        _say(axes, drawing, "MFU is not known")
+    _finish(axes, drawing, "model FLOPs utilization (%)")
+    axes.set_ylim(0)
+
+
+Panel = Callable[[Axes, Drawing], None]
+KINDS: dict[str, tuple[Panel, ...]] = {
+    "loss": (draw_loss,),
+    "analysis": (draw_loss, draw_time, draw_mfu),
+    "eval": (draw_train_and_val,),
+    "compare": (draw_loss, draw_val),
+}
+
+
+def _draw_iterations(axes: Axes, drawing: Drawing, i: int, key: str, words: str) -> None:
+    """A column of every iteration; the mean over it, where one is wanted, is what one sees."""
+    series = drawing.series[i]
+    rows, y = series.iterations, series.iterations[key]
+    x, colour, dashes = drawing.place(i, rows["iter"]), drawing.colour(i), DASHES[i % len(DASHES)]
+    single, width = drawing.is_single, drawing.width(i)
+    if not width:
+        _draw_line(axes, drawing, x, y, color=colour, ls=dashes, lw=1.3, label=words)
+    else:
+        alpha = 0.35 if single else 0.18
+        raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": alpha}
+        _draw_line(axes, drawing, x, y, **raw, label=f"{words}, each iteration")
+        at, means = smooth(y, width, steep=key == "loss")
+        label = f"smoothed over {drawing.window_iters:,} iterations"
+        axes.plot(x[at], means, color=colour, ls=dashes, lw=1.8, label=label, zorder=3)
+    _mark_nonfinite(axes, drawing, i, x, rows, key)
+
+
+def _draw_evals(
+    axes: Axes, drawing: Drawing, i: int, key: str, *, colour: int, hollow: bool = False
+) -> None:
+    """A column of evaluations, each with its marker while they are few."""
+    rows = drawing.series[i].evals
+    if not np.isfinite(rows[key]).any() and not rows.nonfinite[key]:
+        return
+    x, paint = drawing.place(i, rows["iter"]), drawing.colour(colour)
+    style: dict[str, Any] = {"color": paint, "ls": DASHES[i % len(DASHES)], "zorder": 4}
+    style |= {"lw": 0.9 if hollow and not drawing.is_single else 1.7}
+    if len(rows) <= N_MARKED:
+        marker = MARKERS[colour % len(MARKERS)]
+        style |= {"marker": marker, "ms": 4.5, "mfc": drawing.look.ground if hollow else paint}
+    words = "training loss" if key == "train_loss" else _best_words(rows)
+    _draw_line(axes, drawing, x, rows[key], **style, label=words)
+    _mark_nonfinite(axes, drawing, i, x, rows, key)
+
+
+def _draw_takes(axes: Axes, drawing: Drawing, i: int, takes: Sequence[Columns], key: str) -> None:
+    """What a later take replaced, smoothed as the rest."""
+    if not drawing.with_superseded:
+        return
+    ink = drawing.look.ink
+    style: dict[str, Any] = {"lw": 1.5, "ls": DASHES[2], "zorder": 3.5}
+    for n, rows in enumerate(takes):
+        x, y = drawing.place(i, rows["iter"]), rows[key]
+        paint = {"color": ink if drawing.is_single else drawing.colour(i)}
+        if key == "loss" and drawing.width(i):
+            _draw_line(axes, drawing, x, y, lw=0.6, alpha=0.3, **paint)
+            at, y = smooth(y, drawing.width(i))
+            x = x[at]
+        _draw_line(axes, drawing, x, y, **style, **paint, label=None if n else "superseded")
+        drawing.keys["superseded"] = Line2D([], [], color=ink, **style)
+
+
+def _draw_line(
+    axes: Axes, drawing: Drawing, x: Column, y: Column, label: str | None = None, **style: Any
+) -> None:
+    """A line with gaps where `y` is NaN; a value alone between gaps is a dot."""
+    along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.log_x else x
+    at = thin(along, y, drawing.n_pixels)
+    known = np.concatenate([[False], np.isfinite(y), [False]])
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    if alone.any() and "marker" not in style:
+        dots = {k: v for k, v in style.items() if k in ("color", "zorder")}
+        has_line = (np.isfinite(y) & ~alone).any()
+        dots |= {"ls": "none", "marker": ".", "ms": 7}
+        axes.plot(x[alone], y[alone], label=None if has_line else label, **dots)
+        label = label if has_line else None
+    axes.plot(x[at], y[at], label=label, **style)
+
+
+def _mark_nonfinite(
+    axes: Axes, drawing: Drawing, i: int, x: Column, rows: Columns, key: str
+) -> None:
+    """A cross at the foot of the picture wherever the value was NaN or infinite."""
+    where = np.array(sorted(rows.nonfinite[key]), np.intp)
+    if not len(where):
+        return
+    names = sorted(set(rows.nonfinite[key].values()))
+    words = f"{', '.join(names)} ({len(where):,}×)"
+    crosses: dict[str, Any] = {"ls": "none", "marker": "x", "ms": 7, "mew": 1.8}
+    colour = drawing.look.bad if drawing.is_single else drawing.colour(i)
+    foot = axes.get_xaxis_transform()
+    spread = where[thin(x[where], np.zeros(len(where)), 40)]  # 40 crosses side by side fill it
+    style = crosses | {"color": colour, "clip_on": False, "zorder": 6}
+    axes.plot(x[spread], np.full(len(spread), 0.025), transform=foot, label=words, **style)
+    drawing.keys["not finite"] = Line2D([], [], color=drawing.look.ink, **crosses)
+
+
+def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
+    """Where a run went on after a stop: a line across for one run, for several a sign on each."""
+    for i, series in enumerate(drawing.series):
+        kinds = {
+            "resumed": [r for r in series.resumes if not r.n_again],
+            "rewound": [r for r in series.resumes if r.n_again],
+        }
+        for (name, resumes), dashes, marker in zip(
+            kinds.items(), (DASHES[2], DASHES[3]), (">", "<"), strict=True
+        ):
+            if not resumes:
+                continue
+            iters = np.array([r.at for r in resumes], float)
+            x = drawing.place(i, iters)
+            sign: dict[str, Any] = {"ls": "none", "marker": marker, "ms": 8.5}
+            sign |= {"mfc": drawing.look.ground, "mew": 1.6}
+            if drawing.is_single:
+                for n, at in enumerate(x):
+                    words = None if n else _resume_words(name, resumes)
+                    axes.axvline(at, color=drawing.look.faint, lw=1.1, ls=dashes, label=words)
+            elif key is not None:
+                rows = series.iterations
+                y = _height(rows["iter"], rows[key], iters, drawing.window_iters)
+                axes.plot(x, y, mec=drawing.colour(i), zorder=6, **sign)
+                drawing.keys[name] = Line2D([], [], mec=drawing.look.ink, **sign)
+
+
+def _finish_loss(axes: Axes, drawing: Drawing, words: str) -> None:
+    _finish(axes, drawing, f"{words} (nats per token)")
+    ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
+    if drawing.log_y and len(ys) and ys.max() > 0:
+        low = ys.min()
+        set_log(axes, "y", low, ys.max(), None if low > 0 else _first_above_0(ys))
+
+
+def _finish(axes: Axes, drawing: Drawing, words: str) -> None:
+    """Labels, ticks and scales; a legend where the picture has no common one."""
+    whole = drawing.x_unit == 1 and drawing.x != "time"
+    axes.set_xlabel(drawing.x_label)
+    axes.set_ylabel(words)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=whole))
+    axes.xaxis.set_major_formatter(FuncFormatter(count))
+    if max(map(abs, axes.get_ylim())) < 10_000:
+        axes.ticklabel_format(axis="y", useOffset=False, style="plain")
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(count))
+    lines = _lines(axes)
+    if not lines and not axes.texts:
+        _say(axes, drawing, "nothing logged")
+    xs = _values([np.asarray(line.get_xdata(), float) for line in lines])
+    if len(xs) and xs.min() == xs.max():
+        axes.set_xlim(xs[0] - 1, xs[0] + 1)
+    elif drawing.log_x and len(xs):
+        set_log(axes, "x", 0, xs.max(), straight_to=_first_above_0(xs))
+        axes.set_xlim(0, xs.max() * 1.05)
+    _explain(axes, drawing)
+
+
+def _explain(axes: Axes, drawing: Drawing) -> None:
+    """Of one run: what is what, below the panel, where it covers no spike."""
+    handles, words = axes.get_legend_handles_labels()
+    if not drawing.is_single or not words:
+        return
+    n_across = columns(words, drawing.panel_in - 0.5)
+    drawing.n_rows = max(drawing.n_rows, -(-len(words) // n_across))
+    below = ScaledTranslation(-0.1, -LABELS_IN, axes.figure.dpi_scale_trans)
+    place: dict[str, Any] = {"bbox_to_anchor": (0, 0), "bbox_transform": axes.transAxes + below}
+    axes.legend(handles, words, ncols=n_across, loc="upper left", **place)
+
+
+def _lines(axes: Axes) -> list[Line2D]:
+    """What is drawn by its values: no line across, no mark at the foot."""
+    return [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+
+
+def _say(axes: Axes, drawing: Drawing, words: str) -> None:
+    """Words where there is nothing to draw."""
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=drawing.look.faint)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+
+
+def _steady_times_ms(series: Series) -> Column:
+    """Times of the steps but the first ones of each session."""
+    iters, times = series.iterations["iter"], series.iterations["time_ms"]
+    starts = [iters[0] if len(iters) else 0.0, *(float(r.at) for r in series.resumes)]
+    warm = np.ones(len(iters), bool)
+    for start in starts:
+        at = int(np.searchsorted(iters, start))
+        warm[at : at + WARMUP_ITERS] = False
+    return times[warm & np.isfinite(times)]
+
+
+def _edges(times_ms: Column, n: int) -> Column:
+    """Of the bars over the times but the slowest hundredth; for `n` of them in a run."""
+    low, high = float(times_ms.min()), float(np.quantile(times_ms, 0.99))
+    least = max(abs(high) / 20, 1e-6)  # equal times are one bar in the middle
+    middle, width = (low + high) / 2, max((high - low) * 1.05, least)
+    n_bars = int(np.clip(1.5 * np.sqrt(n), 5, 40))
+    edges: Column = np.linspace(middle - width / 2, middle + width / 2, n_bars + 1)
+    return edges
+
+
+def _best_words(rows: Columns) -> str:
+    losses = rows["val_loss"]
+    if not np.isfinite(losses).any():
+        return "validation loss"
+    best = int(np.nanargmin(losses))
+    return f"validation loss, best {losses[best]:.4f} at {rows['iter'][best]:,.0f}"
+
+
+def _resume_words(name: str, resumes: Sequence[Any]) -> str:
+    if len(resumes) > 1:
+        return f"{name} ({len(resumes):,}×)"
+    resume = resumes[0]
+    if not resume.n_again:
+        return f"resumed at {resume.at:,}"
+    end = resume.at + resume.n_again - 1
+    again = f"{resume.at:,} to {end:,}" if resume.n_again > 1 else f"{resume.at:,}"
+    return f"rewound: {again} taken again"
+
+
+def _height(iters: Column, y: Column, at: Column, window: int) -> Column:
+    """Of the smoothed curve, at iterations: the mean of what is near."""
+    heights = np.full(len(at), math.nan)
+    for n, i in enumerate(at):
+        a, b = np.searchsorted(iters, [i - window / 2, i + window / 2 + 1])
+        near = y[a:b][np.isfinite(y[a:b])]
+        heights[n] = near.mean() if len(near) else math.nan
+    return heights
+
+
+def _values(columns: Sequence[Column]) -> Column:
+    every = np.concatenate([np.empty(0), *columns])
+    finite: Column = every[np.isfinite(every)]
+    return finite
+
+
+def _first_above_0(x: Column) -> float:
+    above = x[x > 0]
+    return float(above.min()) if len(above) else 1.0

@@ -1,0 +1,136 @@
+"""Lines as text: each character holds eight dots, two across and four down.
+
+    rows = draw([Line(x, y, "cyan")], Frame(0, 500, 2, 8), width=40, height=8)
+    print("\\n".join("".join(cell for cell, _ in row) for row in rows))
+
+Dots of several lines in one character are all drawn, in the style of the last line there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..live.pyramid import Floats, Ints
+
+Cell = tuple[str, str]
+"""A character and its style."""
+
+# Unicode's numbering of the dots, by row and column within a character.
+_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
+_BLANK = 0x2800
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points in order of x; a NaN breaks the line."""
+
+    x: Floats
+    y: Floats
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What part of the plane is drawn."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+    is_log: bool = False
+    """Of y: `low` is then greater than 0."""
+
+    def columns(self, x: Floats, n: int) -> Ints:
+        """Where `x` is, of `n` columns; outside of them for what is outside."""
+        width = max(self.right - self.left, 1e-12)
+        return _whole(np.floor((x - self.left) / width * (n - 1) + 0.5))
+
+    def rows(self, y: Floats, n: int) -> Ints:
+        """Where `y` is, of `n` rows, the highest first."""
+        low, high = self.low, self.high
+        if self.is_log:
+            y, low, high = np.log(np.maximum(y, low)), math.log(low), math.log(high)
+        height = max(high - low, 1e-12)
+        return _whole(np.floor((high - y) / height * (n - 1) + 0.5))
+
+
+def frame_around(
+    lines: Sequence[Line], left: float, right: float, *, is_log: bool = False
+) -> Frame | None:
+    """The frame from `left` to `right` in which all of the lines has room; None without any."""
+    values = [line.y[(line.x >= left) & (line.x <= right) & np.isfinite(line.y)] for line in lines]
+    known = np.concatenate([*values, np.empty(0)])
+    if is_log:
+        known = known[known > 0]
+    if not len(known):
+        return None
+    low, high = float(known.min()), float(known.max())
+    if low == high:  # a flat line stands in the middle
+        room = abs(low) * 0.05 or 1.0
+        low, high = (low / 1.1, high * 1.1) if is_log else (low - room, high + room)
+    return Frame(left, right, low, high, is_log)
+
+
+def draw(lines: Sequence[Line], frame: Frame, width: int, height: int) -> list[list[Cell]]:
+    """`height` rows of `width` characters, the later lines above the earlier ones."""
+    dots = np.zeros((height, width), np.uint8)
+    owner = np.full((height, width), -1)
+    for number, line in enumerate(lines):
+        columns, rows = _dots(line, frame, 2 * width, 4 * height)
+        np.bitwise_or.at(dots, (rows // 4, columns // 2), _BITS[rows % 4, columns % 2])
+        owner[rows // 4, columns // 2] = number
+    styles = [*(line.style for line in lines), ""]
+    return [
+        [
+            (chr(_BLANK + bits) if bits else " ", styles[at])
+            for bits, at in zip(dot_row, owner_row, strict=True)
+        ]
+        for dot_row, owner_row in zip(dots.tolist(), owner.tolist(), strict=True)
+    ]
+
+
+def _dots(line: Line, frame: Frame, n_columns: int, n_rows: int) -> tuple[Ints, Ints]:
+    """The dots of a line: those of its points, and those between two neighbours."""
+    known = np.isfinite(line.y) & np.isfinite(line.x)
+    if frame.is_log:
+        known &= line.y > 0
+    x = np.where(known, line.x, frame.left)
+    y = np.where(known, line.y, frame.low if frame.low > 0 else 1.0)
+    columns = np.clip(frame.columns(x, n_columns), -n_columns, 2 * n_columns)
+    rows = np.clip(frame.rows(y, n_rows), -n_rows, 2 * n_rows)
+    joined = known[:-1] & known[1:]
+    steps = np.maximum(np.abs(np.diff(columns)), np.abs(np.diff(rows)))[joined]
+    start = np.flatnonzero(joined)
+    which = np.repeat(np.arange(len(start)), steps + 1)
+    first = np.cumsum(steps + 1) - (steps + 1)
+    part = (np.arange(len(which)) - first[which]) / np.maximum(steps, 1)[which]
+    a, b = start[which], start[which] + 1
+    between_columns = _whole(np.round(columns[a] + part * (columns[b] - columns[a])))
+    between_rows = _whole(np.round(rows[a] + part * (rows[b] - rows[a])))
+    columns = np.concatenate([columns[known], between_columns])
+    rows = np.concatenate([rows[known], between_rows])
+    inside = (columns >= 0) & (columns < n_columns) & (rows >= 0) & (rows < n_rows)
+    return columns[inside], rows[inside]
+
+
+def short(value: float, width: int = 6) -> str:
+    """A figure in at most `width` characters: 4.123, 15.7k, 2e-05."""
+    if not math.isfinite(value):
+        return "?"
+    if abs(value) < 1e-99:
+        value = 0.0
+    for scale, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")):
+        if abs(value) >= scale * 0.9995 or (scale == 1 and (value == 0 or abs(value) >= 0.01)):
+            for digits in (4, 3, 2, 1):
+                text = f"{value / scale:.{digits}g}{unit}"
+                if len(text) <= width:
+                    return text
+    text = f"{value:.1e}".replace("e-0", "e-")
+    return text if len(text) <= width else f"{value:.0e}".replace("e-0", "e-")
+
+
+def _whole(values: NDArray[np.float64]) -> Ints:
+    return np.clip(values, -1e9, 1e9).astype(np.int64)

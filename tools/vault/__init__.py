@@ -1,1 +1,0 @@
-"""What is kept of runs for long: archived and restored, asked by SQL, pruned."""
