@@ -54,12 +54,14 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
+from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import MFU_UNKNOWN, Fold
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.format.record import FORMAT, Record
 from eventlog.format.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
+from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive
 from eventlog.read.ranks import find_ranks
 from eventlog.read.reader import Reader, scan
@@ -103,6 +105,9 @@ __all__ = [
     "compare_runs",
     "find_ranks",
     "finish",
+    "flat_cells",
+    "flatten",
+    "frame",
     "header_fields",
     "init",
     "is_alive",
@@ -115,9 +120,11 @@ __all__ = [
     "mask_text",
     "open_run",
     "parse_segment_name",
+    "plot",
     "print_lines",
     "printable",
     "printable_json",
+    "restore_nonfinite",
     "say",
     "scan",
     "short_run_id",

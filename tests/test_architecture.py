@@ -92,10 +92,16 @@ KNOW_EVENTLOG = {
 
 
 @cache
-def imports(path):
-    """Every module a file imports, in functions and under `if` too, as dotted names."""
+def imports(path, *, for_types=True):
+    """Every module a file imports, in functions and under `if` too, as dotted names.
+
+    `for_types`: those under `if TYPE_CHECKING`, too, which no program imports.
+    """
     names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if not for_types:
+        tree.body = [node for node in tree.body if not is_for_types(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -104,6 +110,10 @@ def imports(path):
                 base = [*path.relative_to(ROOT).parts[: -node.level], *base]
             names += [".".join([*base, alias.name]) for alias in node.names]
     return names
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
 
 
 def module(path):
@@ -137,7 +147,7 @@ def files(*names):
 
 @pytest.mark.parametrize("path", files("eventlog"))
 def test_eventlog_needs_orjson_and_the_standard_library_alone(path):
-    roots = {name.split(".")[0] for name in imports(path)}
+    roots = {name.split(".")[0] for name in imports(path, for_types=False)}
 
     frameworks = {path.stem} if package(module(path)) == "eventlog.integrations" else set()
     if path.stem == "huggingface":

@@ -52,7 +52,7 @@ def differences(
     """
     found = []
     for part in parts:
-        a, b = (_flat(facts) for facts in _facts(part, ours, theirs))
+        a, b = (eventlog.flatten(facts) for facts in _facts(part, ours, theirs))
         found += [
             Difference(part, name, a.get(name), b.get(name))
             for name in dict.fromkeys([*a, *b])
@@ -118,14 +118,3 @@ def origin(run: eventlog.Run) -> Mapping[str, Any]:
         return {}
     opened = first.fields if first is not None and first.event == "open" else {}
     return {key: opened[key] for key in _OPENED if opened.get(key) is not None}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -5,10 +5,8 @@ The run document says a non-finite number beside the row (`"loss": null, "nonfin
 `rows` are flat dicts for tables, `points` are named numbers for trackers.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -71,8 +69,7 @@ class History:
 
     def rows(self, kind: Kind) -> Iterator[Row]:
         """Flat rows by ascending iteration: objects are dotted names, NaN is NaN."""
-        rows = self._kept(kind)
-        found = map(flat, map(restored, self.watch(_ascending(rows, kind), len(rows))))
+        found = iter(self.watch(self.run.rows(kind), len(self._kept(kind))))
         return map(self._with_time, found) if kind == "iterations" and self.times else found
 
     def _with_time(self, row: Row) -> Row:
@@ -110,11 +107,11 @@ class History:
 
     def settings(self) -> dict[str, Any]:
         """Configuration as dotted names -> JSON's scalars; a list is its JSON text."""
-        return flat(restored(self.run.config))
+        return eventlog.flat_cells(self.run.config)
 
     def facts(self) -> dict[str, Any]:
         """Metadata, the same way."""
-        return flat(restored(self.run.metadata))
+        return eventlog.flat_cells(self.run.metadata)
 
     def about(self) -> dict[str, Any]:
         """Everything but the rows."""
@@ -174,58 +171,6 @@ def seconds(timestamp: Any) -> float | None:
         with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(timestamp).timestamp()
     return None
-
-
-def restored(row: Row) -> Row:
-    """A row with its non-finite numbers where `nonfinite` says that they were."""
-    named = row.get("nonfinite")
-    if not isinstance(named, dict):
-        return row
-    row = deepcopy({k: v for k, v in row.items() if k != "nonfinite"})
-    for path, name in named.items():
-        with suppress(ValueError, KeyError, IndexError, TypeError):
-            _put(row, path, float(name))
-    return row
-
-
-def _put(inside: Any, path: str, value: float) -> None:
-    """Set what `path` names; a key may have dots in it itself."""
-    if isinstance(inside, dict) and path in inside:
-        inside[path] = value
-        return
-    if isinstance(inside, list):
-        at, _, rest = path.partition(".")
-        if rest:
-            _put(inside[int(at)], rest, value)
-        else:
-            inside[int(at)] = value
-        return
-    key = max(k for k in inside if path.startswith(f"{k}."))
-    _put(inside[key], path[len(key) + 1 :], value)
-
-
-def flat(row: Row, prefix: str = "") -> Row:
-    """Objects within as dotted names, lists as JSON text."""
-    found: Row = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return found
-
-
-def _ascending(rows: Any, kind: Kind) -> Iterable[Row]:
-    """Rows with an iteration number, by it. An older logger's resumed run has some twice: the
-    later one counts then, but several checkpoints of an iteration stay if their files differ."""
-    if not isinstance(rows, list):
-        return rows  # type: ignore[no-any-return]
-    numbered = [row for row in rows if type(row.get("iter")) is int]
-    if kind == "checkpoints":
-        latest = {(row["iter"], str(row.get("path"))): row for row in numbered}
-    else:
-        latest = {(row["iter"], ""): row for row in numbered}
-    return sorted(latest.values(), key=lambda row: row["iter"])
 
 
 def _numbers(kind: Kind, row: Row, names: Names) -> dict[str, float]:

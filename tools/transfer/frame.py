@@ -1,25 +1,13 @@
-"""A run as pandas data frames, for notebooks.
-
-    from .frame import frame
-
-    iterations = frame("out/run_20261123_032501.json")
-    evals = frame("out/run_20261123_032501.json", "evals")
-
-Three kinds of rows are three frames: their columns differ, and a long table of all would
-be mostly empty. `iterations.merge(evals, on="iter", how="left")` puts two side by side.
-"""
+"""Runs as a pandas frame, a row for each: `eventlog.frame`."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import eventlog
 
-from ..core import rows as rows_
-from ..core import runs
-from ..core.history import KINDS, History, Kind, flat, load
-from ..core.library import need
+from ..core import rows, runs
 
 if TYPE_CHECKING:
     import pandas
@@ -27,33 +15,11 @@ if TYPE_CHECKING:
 Source = Union[eventlog.Run, str, "os.PathLike[str]"]
 
 
-def frame(
-    run: Source | Iterable[Source], kind: Kind | Literal["runs"] = "iterations"
-) -> "pandas.DataFrame":
-    """One row an iteration (`iterations`), evaluation (`evals`) or checkpoint (`checkpoints`).
+def frame_of_runs(sources: Iterable[Source]) -> "pandas.DataFrame":
+    """A row for each run: the fields of `runs ls`, and those of its config as `config.NAME`."""
+    import pandas
 
-    `runs`: one row a run, with the fields of `runs ls` and those of its config as `config.NAME`;
-    `run` may then be a folder, a glob, or several of these, too.
-
-    `run` is a run JSON, a journal, or what `eventlog.load_run` gave; from a journal each
-    iteration has its `timestamp`. NaN and infinities are numbers again; in pandas a number
-    that is missing is NaN, too. Objects within a row are columns with dotted names.
-
-    Raises:
-        tools.core.runs.Refusal: pandas is not installed; there is no such kind of rows.
-        eventlog.EventlogError, OSError: the run cannot be read.
-    """
-    pandas = need("pandas")
-    if kind == "runs":
-        sources = [run] if isinstance(run, eventlog.Run | str | os.PathLike) else run
-        return pandas.DataFrame([_row(found) for source in sources for found in _found(source)])
-    if kind not in KINDS:
-        known = ", ".join((*KINDS, "runs"))
-        raise runs.Refusal(f"frame: unknown kind of rows: {kind!r}. There are {known}")
-    if not isinstance(run, eventlog.Run | str | os.PathLike):
-        raise runs.Refusal(f"frame: {kind!r} are those of one run; several can be asked for 'runs'")
-    history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
-    return pandas.DataFrame(list(history.rows(kind)))
+    return pandas.DataFrame([_row(found) for source in sources for found in _found(source)])
 
 
 def _found(source: Source) -> Iterable[runs.Found]:
@@ -63,7 +29,7 @@ def _found(source: Source) -> Iterable[runs.Found]:
 
 
 def _row(found: runs.Found) -> dict[str, Any]:
-    row = rows_.row(found)
-    config = flat({"config": row.pop("config") or {}})
+    row = rows.row(found)
+    config = eventlog.flat_cells(row.pop("config") or {})
     del row["metadata"]
-    return row | config
+    return row | {f"config.{name}": value for name, value in config.items()}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import eventlog
 
-from ...core.history import restored
 from ...core.runs import Refusal
 from .told import Event, Meaning, Told, read_all, whole
 
@@ -30,7 +29,8 @@ def read(path: Path, meaning: Meaning) -> Iterator[Told]:
             f"{path}: is a run JSON of this program already; the commands take it as it is"
         )
     told = Told(run.run_name, [path], started=run.start_time, ended=run.end_time)
-    told.config, told.metadata = restored(run.config), dict(restored(run.metadata))
+    told.config = eventlog.restore_nonfinite(run.config)
+    told.metadata = dict(eventlog.restore_nonfinite(run.metadata))
     told.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _OURS}
     told.events = list(_events(run, told.left_out))
     if run.end_time:
@@ -45,7 +45,7 @@ def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
     kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
     found = []
     for order, (kind, rows) in enumerate(kinds.items()):
-        for row in map(restored, rows):
+        for row in map(eventlog.restore_nonfinite, rows):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
                 found.append((row["iter"], order, kind, row))
             else:
