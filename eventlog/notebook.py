@@ -20,11 +20,11 @@ Source = Any  # a Run, or what names runs: a file, a folder, a glob, the beginni
 def plot(runs: Source | Iterable[Source], kind: str | None = None, **options: Any) -> "Figure":
     """A matplotlib Figure of one run or of several, as `runs plot` draws it; a notebook shows it.
 
-    `runs` are what `load_run` returns, or files and names of runs. `kind` is `loss`, `analysis`
-    (loss, step times in ms, MFU in percent), `eval` or `compare`; None: an analysis of one run, a
-    comparison of several. Options are those of `runs plot`: `x` (`iter`, `tokens`, `time`),
-    `smooth_iters`, `log_x`, `log_y`, `superseded`, `title`, `width_in`, `height_in`, `dpi` and
-    `theme` (`light`, `dark`).
+    Each of `runs` is what `load_run` returns, or the file or name of a run. `kind` is `loss`,
+    `analysis` (loss, step times in ms, MFU in percent), `eval` or `compare`; None: an analysis of
+    one run, a comparison of several. Options are those of `runs plot`: `x` (`iter`, `tokens`,
+    `time`), `smooth_iters`, `log_x`, `log_y`, `superseded`, `title`, `width_in`, `height_in`,
+    `dpi` and `theme` (`light`, `dark`).
 
     Raises:
         ImportError: the tools or matplotlib are not installed; says what to install.
