@@ -71,9 +71,11 @@ from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session, open_run
+from eventlog.version import __version__
 from eventlog.write.journal import say
 
 if TYPE_CHECKING:
+    from eventlog.command_line import command_parser
     from eventlog.masking.masking import mask, mask_command, mask_text
     from eventlog.masking.names import Masking
 
@@ -99,8 +101,10 @@ __all__ = [
     "Scanner",
     "Session",
     "UnreadableRun",
+    "__version__",
     "annotate",
     "atomic_write",
+    "command_parser",
     "compact",
     "compare_runs",
     "find_ranks",
@@ -137,4 +141,8 @@ def __getattr__(name: str) -> Any:
         from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
 
         return getattr(masking, name)
+    if name == "command_parser":
+        from eventlog.command_line import command_parser  # argparse, which only commands need
+
+        return command_parser
     return module_attribute(name)

@@ -149,10 +149,12 @@ def files(*names):
 def test_eventlog_needs_orjson_and_the_standard_library_alone(path):
     roots = {name.split(".")[0] for name in imports(path, for_types=False)}
 
-    frameworks = {path.stem} if package(module(path)) == "eventlog.integrations" else set()
+    optional = {path.stem} if package(module(path)) == "eventlog.integrations" else set()
     if path.stem == "huggingface":
-        frameworks = {"transformers"}
-    assert roots - set(sys.stdlib_module_names) <= {"orjson", "eventlog"} | frameworks
+        optional = {"transformers"}
+    if path.stem == "command_line":
+        optional = {"shtab"}  # for completion alone
+    assert roots - set(sys.stdlib_module_names) <= {"orjson", "eventlog"} | optional
 
 
 @pytest.mark.parametrize("path", files("trainer", "tools"))

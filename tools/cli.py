@@ -84,9 +84,7 @@ def _joined(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = eventlog.command_parser("runs", str(__doc__))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for room in ROOMS:
         room.add(commands)

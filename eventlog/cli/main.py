@@ -19,6 +19,7 @@ import orjson
 from eventlog.blocks import check_is_file
 from eventlog.cli import report
 from eventlog.cli.tail import tail
+from eventlog.command_line import command_parser
 from eventlog.errors import (
     EventlogError,
     JournalLocked,
@@ -60,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="eventlog", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("eventlog", str(__doc__))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
