@@ -28,13 +28,19 @@ def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
 class _PrintCompletion(argparse.Action):
     """Prints the script with which a shell completes the command; shtab writes it."""
 
-    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, __: Any) -> NoReturn:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
         try:
             import shtab
         except ImportError:
             parser.error("shell completion needs shtab: pip install shtab")
         _complete_places(parser, shtab.FILE)
-        print(shtab.complete(parser, shell))
+        print(shtab.complete(parser, values))
         parser.exit()
 
 
