@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.cli.tail import remark
 from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
+from eventlog.format.events import one_line
 from eventlog.format.text import printable
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
 from eventlog.read.sequence import CONFLICTS, DEFECTS, Defect
@@ -90,7 +90,7 @@ def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
 def _remarks(folding: Folding) -> list[str]:
     """What sessions say of records that are elsewhere, were not logged, or are lost."""
     said = [record for record in folding.reader.remarks if record.event != "ignored"]
-    lines = [printable(remark(record)) for record in said[:MAX_REMARKS]]
+    lines = [printable(one_line(record)) for record in said[:MAX_REMARKS]]
     ignored = _n_ignored(folding)
     if ignored:
         lines.insert(0, f"ignored    {ignored:,} events that forked children logged")
