@@ -28,6 +28,7 @@ from .rules import (
     Window,
     crash,
     deadline_s,
+    finite_fields,
     nonfinite,
     overdue,
     slow,
@@ -65,8 +66,10 @@ class Vitals:
         """A session begins: perhaps another machine, perhaps other flags."""
         self.status = ""
         self._gaps: dict[str, deque[float]] = {
-            "iter": deque(maxlen=64), "eval": deque(maxlen=8), "checkpoint": deque(maxlen=8)
-        }  # fmt: skip
+            name: deque(maxlen=64 if name == "iter" else 8)
+            for name, kind in eventlog.KINDS.items()
+            if kind.axis == "iter"
+        }
         self._n_steps = 0
         self._last_kind = ""
         self._stretch = [0.0, 0.0]  # seconds, iterations
@@ -80,8 +83,9 @@ class Vitals:
     def take(self, record: eventlog.Record) -> list[Finding]:
         """Enter a record; what is wrong with it."""
         event, fields = record.event, record.fields
-        if "annotates" in fields or event == "system":
-            return []  # somebody else said it, or a thread that lives on when the training hangs
+        kind = eventlog.KINDS.get(event)
+        if "annotates" in fields or (kind is not None and not kind.is_progress):
+            return []
         t = at_seconds(record.t)
         if record.s != self.session:
             self.session, self.t = record.s, t
@@ -202,7 +206,7 @@ class Vitals:
     def _take_nonfinite(self, record: eventlog.Record) -> list[Finding]:
         """Of NaN after NaN the first one is told, until there was none for a while."""
         bad = nonfinite(record.event, record.fields)
-        is_step = record.event in ("iter", "eval")
+        is_step = bool(finite_fields(record.event))
         if is_step and record.fields.get("skipped"):
             self._skipped += 1
             if self._skipped == SKIPPED_MAX:

@@ -1,5 +1,6 @@
 """FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
 
+import ast
 import re
 import zlib
 from pathlib import Path
@@ -111,6 +112,25 @@ def test_the_row_of_a_kind_in_the_specification_is_what_the_code_has(kind):
 
 def test_the_specification_lists_no_kind_that_the_code_does_not_have():
     assert len(TABLE_OF_KINDS) == len(KINDS)
+
+
+def test_no_module_has_a_list_of_kinds_of_its_own():
+    """Two kinds in one tuple, list or set: what they have in common belongs to `events`."""
+    lists = {}
+    for folder in ("eventlog", "tools/live", "tools/monitor"):
+        for path in (Path(eventlog.__file__).parents[1] / folder).rglob("*.py"):
+            if path.name != "events.py":
+                lists |= {f"{path.name}:{line}": kinds for line, kinds in lists_of_kinds(path)}
+
+    assert lists == {}
+
+
+def lists_of_kinds(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        values = {item.value for item in items if isinstance(item, ast.Constant)}
+        if len(values) > 1 and values <= KINDS.keys() and values & {"iter", "eval", "open"}:
+            yield node.lineno, values
 
 
 def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():
