@@ -54,8 +54,9 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
-from eventlog.fold.fold import MFU_UNKNOWN, Fold
+from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.record import FORMAT, Record
 from eventlog.format.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
 from eventlog.format.text import print_lines, printable, printable_json
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "KINDS",
     "MFU_UNKNOWN",
     "SEGMENT_SUFFIX",
     "ActiveRun",
@@ -93,6 +95,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLarge",
+    "RowSink",
     "Run",
     "Scanner",
     "Session",
@@ -101,6 +104,7 @@ __all__ = [
     "atomic_write",
     "compact",
     "compare_runs",
+    "describe",
     "find_ranks",
     "finish",
     "header_fields",

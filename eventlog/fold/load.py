@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from eventlog.disk import is_locked
 from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
 from eventlog.fold.column import Column
 from eventlog.fold.document import Run, parse_run
-from eventlog.fold.fold import Fold
+from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.summary import number, summarize
 from eventlog.format.record import FORMAT
 from eventlog.format.segment import SEGMENT_SUFFIX
 from eventlog.read.alive import process_lives, writes_without_lock
-from eventlog.read.batch import Stretch
+from eventlog.read.batch import Batch
 from eventlog.read.evidence import Known, aside_defects, fewer_records
 from eventlog.read.ranks import RANK_SUFFIX
 from eventlog.read.reader import Reader
@@ -33,15 +34,24 @@ PathLike = str | os.PathLike[str]
 class Folding:
     """A journal read so far: how it is (`reader`) and what it says (`fold`).
 
-    `with_rows`: False for who wants to know how it is, and no `run` of it. `known`: what there was
-    once, for who wants to know whether it is here still.
+    Args:
+        with_rows, sink: as those of `Fold`.
+        known: how many records there were at some time, to find out whether all are still here.
     """
 
-    def __init__(self, path: Path, *, with_rows: bool = True, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        with_rows: bool = True,
+        sink: RowSink | None = None,
+        known: Known | None = None,
+    ) -> None:
         self.path = path
         self.reader = Reader(path)
-        self.fold = Fold(with_rows=with_rows)
-        self._with_rows = with_rows
+        self._new_fold = partial(Fold, with_rows=with_rows, sink=sink)
+        self._sink = sink
+        self.fold = self._new_fold()
         self.n_written = -1
         """Records that the run JSON had which was written last of it; negative: none was."""
         self._known = known or Known()
@@ -90,13 +100,15 @@ class Folding:
     def _forget(self) -> None:
         self.reader.restart()
         self.n_written = -1
-        self.fold = Fold(with_rows=self._with_rows)
+        self.fold = self._new_fold()
+        if self._sink is not None:
+            self._sink.clear()
 
     def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:
         self._evidence.clear()
-        for item in self.reader.read_stretches_on(to_the_end=to_the_end, most_bytes=most_bytes):
-            if isinstance(item, Stretch):
-                self.fold.add_stretch(item)
+        for item in self.reader.read_batches_on(to_the_end=to_the_end, most_bytes=most_bytes):
+            if isinstance(item, Batch):
+                self.fold.add_batch(item)
             else:
                 self.fold.add(item)
 
@@ -159,12 +171,15 @@ class Folding:
             )
 
 
-def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
+def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | None = None) -> Run:
     """The run in `path`, a journal (`.jsonl`, a rank's) or a run JSON; a summary is always there.
 
     A journal is read as it is now, so a live or crashed run needs nothing to be run first. A run
     JSON that says `running` while nobody writes the journal beside it is read from the journal.
-    `with_superseded` (of a journal): rows that a later take replaced are in `run.journal`.
+
+    Args:
+        with_superseded: of a journal: the superseded rows are in `run.journal`.
+        sink: of a journal: gets its rows as they come and as they are superseded.
 
     Raises:
         UnreadableRun: neither of the two; says where reading stopped, and the way out.
@@ -172,7 +187,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
     """
     path = Path(path)
     if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX):
-        folding = Folding(path)
+        folding = Folding(path, sink=sink)
         alive = folding.read()
         return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(read_all(path), path)

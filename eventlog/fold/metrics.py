@@ -6,16 +6,14 @@ session an earlier step adds to the row of that step. Time does not grow with th
 """
 
 import math
-from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 
 from eventlog.fold.document import Row, Rows
 from eventlog.fold.step_rows import StepRows
 from eventlog.format.json_rows import encode_row
+from eventlog.read.batch import Batch
 
 _MISSING = object()
 _LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
@@ -34,10 +32,10 @@ def step_of(fields: Row) -> int | None:
 
 
 class Metrics:
-    """The rows so far, ascending by `step`, and what was `taken_back`."""
+    """The rows so far, ascending by `step`, and what was `superseded`."""
 
     def __init__(self) -> None:
-        self.taken_back: list[bytes] = []
+        self.superseded: list[bytes] = []
         self._stored = StepRows()
         self._open: dict[int, OpenRow] = {}  # rows that are not encoded each time they grow
         self._changed: set[int] = set()  # those of them that are newer than what is stored
@@ -55,11 +53,11 @@ class Metrics:
         self._store()
         return Rows(self._stored.rows())
 
-    def take(self, session: str, step: int, fields: Row) -> None:
+    def add(self, session: str, step: int, fields: Row) -> None:
         """Add what session `session` logged of `step`."""
         if session not in self._sessions:
             self._sessions.add(session)
-            self.take_back(step)
+            self.supersede(step)
         own = "step" if type(fields.get("step")) is int else "iter"
         values = {k: v for k, v in fields.items() if k != own}
         goes_on = self._stored.goes_on(step)
@@ -77,6 +75,10 @@ class Metrics:
             self._changed.add(step)
         if not self._is_stale:
             self._measure(step, values)
+
+    def has_session(self, session: str) -> bool:
+        """Whether a session has logged metrics: its first event supersedes those of others."""
+        return session in self._sessions
 
     def _opened(self, step: int) -> "OpenRow | None":
         row = self._open.get(step)
@@ -113,29 +115,23 @@ class Metrics:
         """Whether there are rows, all of them before `step`."""
         return self._stored.goes_on(step)
 
-    def take_many(
-        self, steps: "array[int]", rows: bytes, columns: Mapping[str, Sequence[Any]]
-    ) -> None:
-        """Add what the session that logged the latest row has logged of later steps, ascending.
-
-        Args:
-            rows: as they stand in the run JSON, a line each.
-            columns: what each of them has under a name, the same names as in that row.
-        """
+    def add_batch(self, batch: Batch) -> None:
+        """Add what the session that logged the latest row has logged of later steps."""
         self._leave()
         self._latest = None
-        self._stored.extend(steps, rows.split(b"\n"))
-        for name, values in columns.items():
+        self._stored.extend(batch.steps, batch.rows().split(b"\n"))
+        for name in batch.shape.names[1:]:
             figures = self._figures.get(name)
             if figures is None:
                 continue  # one name too many
-            figures["last"], figures["step"] = values[-1], steps[-1]
+            values = batch.column(name)
+            figures["last"], figures["step"] = values[-1], batch.steps[-1]
             if type(values[-1]) in (int, float):
                 latest_first = values[::-1]
                 figures["min"] = min([*latest_first, figures.get("min", values[0])])
                 figures["max"] = max([*latest_first, figures.get("max", values[0])])
 
-    def take_back(self, from_step: int) -> None:
+    def supersede(self, from_step: int) -> None:
         """Remove the rows of `from_step` and later."""
         if not len(self._stored) or from_step > self._stored.last_step:
             return
@@ -143,7 +139,7 @@ class Metrics:
         for step, stored in removed:
             row = self._open.pop(step, None)
             is_newer = row is not None and step in self._changed
-            self.taken_back.append(encode_row(row.values) if row and is_newer else stored)
+            self.superseded.append(encode_row(row.values) if row and is_newer else stored)
             self._changed.discard(step)
         self._is_stale = True
 

@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from eventlog.format.events import KINDS, MAY_BE_DROPPED
 from eventlog.format.json_rows import spaced
 from eventlog.format.record import CRC_KEY, TRAILER_BYTES, Record, decode
 
-FIGURES = ("iter", "loss", "time_ms", "mfu")
-"""What comes first in an iteration, in the guide's order."""
-LEADS = {"iter": FIGURES, "metrics": ("step",)}
-"""The events that are read in stretches, and which numbers come first in them."""
+LEADS = {name: tuple(KINDS[name].row) for name in MAY_BE_DROPPED}
+"""The events that are read in batches, the frequent ones, and which fields come first in them."""
 _ROWS = {event: b'"%b":' % lead[0].encode() for event, lead in LEADS.items()}
 MARKS = {event: b'"event":"%b",%b' % (event.encode(), row) for event, row in _ROWS.items()}
 _START = b'{"n":%d,"s":"%b","t":"'
@@ -50,7 +49,7 @@ _PLAIN = re.compile(r"[\w./-]+")
 
 
 @dataclass(slots=True)
-class Stretch:
+class Batch:
     """Records n, n + 1, ... of session `s`, each of a later iteration, or step, than the last."""
 
     event: str
@@ -89,19 +88,19 @@ class Stretch:
             offset += len(line) + 1
 
 
-def singly(items: "Iterator[Record | Stretch]") -> Iterator[Record]:
-    """Records, those of stretches one by one."""
+def singly(items: "Iterator[Record | Batch]") -> Iterator[Record]:
+    """Records, those of batches one by one."""
     for item in items:
-        if isinstance(item, Stretch):
+        if isinstance(item, Batch):
             yield from item.records()
         else:
             yield item
 
 
-def stretch_after(record: Record, lines: list[bytes], known: "Shape | None") -> Stretch | None:
+def batch_after(record: Record, lines: list[bytes], known: "Shape | None") -> Batch | None:
     """What follows the event `record`: `lines`, or the first of them; None: not of its kind.
 
-    `known` is the shape of an earlier stretch, which this one has in all probability.
+    `known` is the shape of an earlier batch, which this one has in all probability.
     """
     s, n = record.s.encode(), record.n + 1
     start, middle = _START % (n, s), _MIDDLE % (record.t.encode(), record.event.encode())
@@ -127,7 +126,7 @@ def stretch_after(record: Record, lines: list[bytes], known: "Shape | None") -> 
     offset = record.offset + record.size_bytes + 1
     last = decode(lines[-1], offset + sum(map(len, lines)) + len(lines) - 1 - len(lines[-1]))
     assert last is not None
-    return Stretch(
+    return Batch(
         record.event, record.s, n, offset, lines, crcs, whole_steps, numbers, last, texts, shape
     )
 

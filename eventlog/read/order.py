@@ -53,7 +53,7 @@ def starts_in(path: Path, run_id: str | None) -> list[SessionStart]:
     """
     ledger = Ledger()
     ledger.run_id = run_id
-    scanner = Scanner(ledger, in_stretches=True)
+    scanner = Scanner(ledger, in_batches=True)
     starts: dict[str, SessionStart] = {}
     for chunk in read_chunks(path, 0, scanner.note_hole):
         _note_starts(starts, scanner.feed_on(chunk))
@@ -65,7 +65,7 @@ def sessions_among(path: Path, sessions: Sequence[str]) -> set[str]:
     """Those of the sessions that have records in a journal."""
     if len(sessions) <= _FEW:
         return {s for s in sessions if has_session(path, s)}
-    scanner = Scanner(in_stretches=True)
+    scanner = Scanner(in_batches=True)
     found: set[str] = set()
     for chunk in read_chunks(path, 0, scanner.note_hole):
         found.update(item.s for item in scanner.feed_on(chunk))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from eventlog.blocks import read_chunks
 from eventlog.format.record import Record
 from eventlog.format.segment import of_orphan
-from eventlog.read.batch import Stretch, singly
+from eventlog.read.batch import Batch, singly
 from eventlog.read.candidates import Candidate, by_session, list_segments
 from eventlog.read.ends import first_open
 from eventlog.read.order import SessionStart, in_order, session_start, sessions_among, starts_in
@@ -74,7 +74,7 @@ class Reader:
         """Forget all that was read."""
         self._start = start
         self.ledger = Ledger()
-        self.journal = Scanner(self.ledger, in_stretches=True)
+        self.journal = Scanner(self.ledger, in_batches=True)
         self.asides: list[Aside] = []
         """The files that lines of the run name as their content."""
         self.remarks: list[Record] = []
@@ -254,11 +254,11 @@ class Reader:
 
         `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
         """
-        return singly(self.read_stretches_on(to_the_end=to_the_end))
+        return singly(self.read_batches_on(to_the_end=to_the_end))
 
-    def read_stretches_on(
+    def read_batches_on(
         self, *, to_the_end: bool, most_bytes: int | None = None
-    ) -> Iterator[Record | Stretch]:
+    ) -> Iterator[Record | Batch]:
         """As `read_on`, and many iterations at once where nothing is unusual about them.
 
         `most_bytes`: about where to stop for this time, as long as the run has no segments.
@@ -317,7 +317,7 @@ class Reader:
         to_the_end: bool,
         start: int = 0,
         most_bytes: int | None = None,
-    ) -> Iterator[Record | Stretch]:
+    ) -> Iterator[Record | Batch]:
         last = None if most_bytes is None else scanner.size_bytes + most_bytes
         scanner.forget_pending()  # it may be a torn line that was cut since
         file = scanner.file
@@ -347,11 +347,11 @@ class Reader:
                     self._latest = s
                 yield record
 
-    def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Stretch]]:
+    def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Batch]]:
         """What the segments of session `s` have that was not given, a stream for each."""
         return [self._read_segment(candidate, to_the_end) for candidate in self._unread(s)]
 
-    def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Stretch]:
+    def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Batch]:
         path = candidate.path
         self._read_now.add(path)
         scanner = self._segments.setdefault(path, Scanner(self.ledger, path.name))
@@ -360,7 +360,7 @@ class Reader:
         except OSError as error:  # it was readable a moment ago
             candidate.error = error
 
-    def _by_number(self, s: str, streams: list[Iterator[Record | Stretch]]) -> Iterator[Record]:
+    def _by_number(self, s: str, streams: list[Iterator[Record | Batch]]) -> Iterator[Record]:
         """The records of one session from all its files, in its order."""
         last = self._last_n.get(s, -1)
         for record in heapq.merge(*map(singly, streams), key=attrgetter("n")):
@@ -370,8 +370,8 @@ class Reader:
 
     # ---- what lines say of files and folders
 
-    def _note(self, item: Record | Stretch, folder: Path, file: str) -> None:
-        if isinstance(item, Stretch):
+    def _note(self, item: Record | Batch, folder: Path, file: str) -> None:
+        if isinstance(item, Batch):
             if "set_aside" in item.shape.constants:
                 self._note_aside(item.shape.constants["set_aside"], item.last, folder, file)
             return

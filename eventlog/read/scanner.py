@@ -36,7 +36,7 @@ from eventlog.format.record import (
     encode,
 )
 from eventlog.format.segment import header_fields
-from eventlog.read.batch import MARKS, Shape, Stretch, singly, stretch_after
+from eventlog.read.batch import MARKS, Batch, Shape, batch_after, singly
 from eventlog.read.sequence import Defect, Ledger, Verdict
 
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
@@ -51,7 +51,7 @@ _MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad l
 _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
 
 
-Items = list[Record | Stretch]
+Items = list[Record | Batch]
 Name = tuple[str, int, int]
 """Session, number and checksum of a record, as the two ends of a damaged line have them."""
 
@@ -60,11 +60,11 @@ class Scanner:
     """Reads one journal, given in pieces. `feed` while it grows, `finish` at its end."""
 
     def __init__(
-        self, ledger: Ledger | None = None, file: str = "", *, in_stretches: bool = False
+        self, ledger: Ledger | None = None, file: str = "", *, in_batches: bool = False
     ) -> None:
         """A scanner of one file; `ledger` is shared where a run has several (segments).
 
-        `in_stretches`: many iterations at once, where `feed_on` finds them.
+        `in_batches`: many iterations at once, where `feed_on` finds them.
         """
         self.ledger = ledger or Ledger()
         self.file = file
@@ -73,8 +73,8 @@ class Scanner:
         """Bytes read as whole lines; after `finish`, all bytes."""
         self.crc = 0
         """CRC-32 of those bytes."""
-        self._in_stretches = in_stretches
-        self._shape: Shape | None = None  # of the latest stretch
+        self._in_batches = in_batches
+        self._shape: Shape | None = None  # of the latest batch
         self._rest = b""  # the beginning of a line whose end has not come yet
         self._found: list[Defect] = []
         self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
@@ -141,10 +141,10 @@ class Scanner:
                         others[record.event] = _others(MARKS[record.event], whole, lines)
                     ends = others[record.event]
                     singly_to = ends[bisect_left(ends, at)]
-                    stretch = self._stretch(record, lines[at:singly_to], records)
-                    if stretch is not None:
-                        offset = stretch.last.offset + stretch.last.size_bytes + 1
-                        singly_to = at = at + len(stretch)
+                    batch = self._batch(record, lines[at:singly_to], records)
+                    if batch is not None:
+                        offset = batch.last.offset + batch.last.size_bytes + 1
+                        singly_to = at = at + len(batch)
         self._rest = data[end:]
         over = self._over(self._rest, self.size_bytes, records)
         self._advance(self._rest[:over])
@@ -152,19 +152,19 @@ class Scanner:
         return records
 
     def _may_begin(self, record: Record) -> bool:
-        """Whether a stretch may follow `record`: it is of the kind, and was not read before."""
-        return self._in_stretches and record.event in MARKS and record is self._last
+        """Whether a batch may follow `record`: it is of the kind, and was not read before."""
+        return self._in_batches and record.event in MARKS and record is self._last
 
-    def _stretch(self, record: Record, lines: list[bytes], records: Items) -> Stretch | None:
+    def _batch(self, record: Record, lines: list[bytes], records: Items) -> Batch | None:
         """Take the first of `lines`, or all, at once, if they are what usually follows `record`."""
         if len(lines) < _LEAST_LINES:
             return None
-        stretch = stretch_after(record, lines, self._shape)
-        if stretch is None or not self.ledger.admit_stretch(stretch):
+        batch = batch_after(record, lines, self._shape)
+        if batch is None or not self.ledger.admit_batch(batch):
             return None
-        records.append(stretch)
-        self._last, self._shape = stretch.last, stretch.shape
-        return stretch
+        records.append(batch)
+        self._last, self._shape = batch.last, batch.shape
+        return batch
 
     def _over(self, line: bytes, offset: int, records: Items) -> int:
         """Let go of the beginning of a line that is too long for one; how many bytes of it.

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from eventlog.format.record import FORMAT, Record
-from eventlog.read.batch import Stretch
+from eventlog.read.batch import Batch
 
 DEFECTS = {
     "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
@@ -295,14 +295,14 @@ class Ledger:
         self.n_records += 1
         return Verdict.OURS
 
-    def admit_stretch(self, stretch: Stretch) -> bool:
+    def admit_batch(self, batch: Batch) -> bool:
         """Enter what follows the session's last record at once; False: it must go one by one."""
-        numbers = self._sessions[stretch.s]
-        if stretch.n != numbers.end or numbers.foreign is not None:
+        numbers = self._sessions[batch.s]
+        if batch.n != numbers.end or numbers.foreign is not None:
             return False
-        numbers.crcs[-1].extend(stretch.crcs)
-        numbers.end += len(stretch)
-        self.n_records += len(stretch)
+        numbers.crcs[-1].extend(batch.crcs)
+        numbers.end += len(batch)
+        self.n_records += len(batch)
         return True
 
     def _check_open(self, record: Record, numbers: Numbers, file: str) -> None:
