@@ -57,8 +57,20 @@ from eventlog.fold.document import Run
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
+from eventlog.format.files import (
+    ASIDE_SUFFIX,
+    BEFORE_LOSS_SUFFIX,
+    JOURNAL_SUFFIX,
+    RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
+    SEGMENT_SUFFIX,
+    TORN_SUFFIX,
+    journal_path,
+    parse_segment_name,
+    short_run_id,
+)
 from eventlog.format.record import FORMAT, Record
-from eventlog.format.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
+from eventlog.format.segment import header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.read.alive import is_alive
@@ -77,10 +89,16 @@ if TYPE_CHECKING:
     from eventlog.masking.names import Masking
 
 __all__ = [
+    "ASIDE_SUFFIX",
+    "BEFORE_LOSS_SUFFIX",
     "FORMAT",
+    "JOURNAL_SUFFIX",
     "KINDS",
     "MFU_UNKNOWN",
+    "RANK_SUFFIX",
+    "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
+    "TORN_SUFFIX",
     "ActiveRun",
     "Annotator",
     "Defect",
@@ -112,6 +130,7 @@ __all__ = [
     "is_alive",
     "is_interruption",
     "is_locked",
+    "journal_path",
     "load_run",
     "log",
     "mask",

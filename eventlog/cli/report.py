@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
 from eventlog.format.events import one_line
+from eventlog.format.files import run_path
 from eventlog.format.text import printable
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
 from eventlog.read.sequence import CONFLICTS, DEFECTS, Defect

@@ -21,8 +21,8 @@ from eventlog.disk import DISK, Disk, atomic_write, is_locked
 from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
 from eventlog.fold.load import Folding, PathLike
+from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, run_path
 from eventlog.read.evidence import n_not_here, name_before_loss, said_by
-from eventlog.read.ranks import RANK_SUFFIX
 from eventlog.write.journal import say
 from eventlog.write.reserve import release
 
@@ -32,11 +32,6 @@ POLL_S = 0.2
 READ_BYTES = 2 << 20  # 12,000 iterations, 27 ms
 GROWTH = 1.1  # of the cost of writing the run JSON, from one time to the next
 LOCK_OUTLIVES_S = 5.0  # the kernel closes a dying writer's files one by one: pipe first, lock later
-
-
-def run_path(journal: Path) -> Path:
-    """The run JSON that belongs to a journal."""
-    return journal.with_suffix(".json")
 
 
 def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
@@ -58,7 +53,8 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
         )
     if run_path(folding.path) == folding.path:
         raise EventlogError(
-            f"{folding.path}: its run JSON would replace it; a journal's name ends in .jsonl"
+            f"{folding.path}: its run JSON would replace it; a journal's name ends in "
+            f"{JOURNAL_SUFFIX}"
         )
     while True:
         alive = folding.read()

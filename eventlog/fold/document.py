@@ -18,6 +18,7 @@ from typing import Any, overload
 import orjson
 
 from eventlog.errors import UnreadableRun
+from eventlog.format.files import journal_path
 from eventlog.format.json_rows import encode_row
 
 Row = dict[str, Any]
@@ -203,7 +204,7 @@ def parse_run(data: bytes, path: Path) -> Run:
         except (ValueError, RecursionError):
             raise UnreadableRun(
                 f"{path}: not a run JSON: {strict.msg} at byte {strict.pos:,} of {len(data):,}. "
-                f"If its journal is beside it: eventlog compact {path.with_suffix('.jsonl')}"
+                f"If its journal is beside it: eventlog compact {journal_path(path)}"
             ) from None
         document = _named_nonfinite(document)
     if not isinstance(document, dict) or not isinstance(document.get("training_iterations"), list):

@@ -14,16 +14,13 @@ from eventlog.fold.column import Column
 from eventlog.fold.document import Run, parse_run
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.summary import number, summarize
+from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX, journal_path
 from eventlog.format.record import FORMAT
-from eventlog.format.segment import SEGMENT_SUFFIX
 from eventlog.read.alive import process_lives, writes_without_lock
 from eventlog.read.batch import Batch
 from eventlog.read.evidence import Known, aside_defects, fewer_records
-from eventlog.read.ranks import RANK_SUFFIX
 from eventlog.read.reader import Reader
 from eventlog.read.sequence import Defect
-
-JOURNAL_SUFFIX = ".jsonl"
 
 SUMMARY = summarize([], [], Column(), Column(), [], 0).keys()
 """The names of the figures."""
@@ -202,7 +199,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | N
 def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
     """The run by its journal, if that has no writer any more: nobody was left to fold it."""
     assert run.path is not None
-    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    journal = journal_path(run.path)
     try:
         check_is_file(journal)
         if is_locked(journal):
@@ -221,7 +218,7 @@ def without_journal(run: Run) -> Run:
     """
     if run.path is None or run.status != "running":
         return run
-    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    journal = journal_path(run.path)
     if not os.path.lexists(journal):
         last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
         as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import check_is_file, read_chunks
+from eventlog.format.files import SEGMENT_SUFFIX, parse_segment_name, short_run_id
 from eventlog.format.record import MAX_LINE_BYTES, Record
-from eventlog.format.segment import SEGMENT_SUFFIX, parse_segment_name, short_run_id
 from eventlog.read.scanner import Scanner
 
 _HEAD_BYTES = 4 * MAX_LINE_BYTES

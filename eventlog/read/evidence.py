@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from eventlog.blocks import open_to_read, read_at, read_chunks
+from eventlog.format.files import BEFORE_LOSS_SUFFIX
 from eventlog.read.reader import Aside, Reader
 from eventlog.read.sequence import Defect, Ledger
 
-BEFORE_LOSS = ".before-loss"
 _JOURNAL_MARK = b'\n  "journal": {'
 _MOST_BYTES = 64 << 20  # of the end of a run JSON: sessions, defects, notes
 
@@ -46,15 +46,16 @@ def known_from(run_json: Path) -> Known:
 
 def kept_before_loss(run_json: Path) -> list[Path]:
     """The run JSONs that had more records than the journal when they were to be replaced."""
-    name, folder = glob.escape(run_json.name), run_json.parent
-    return sorted([*folder.glob(name + BEFORE_LOSS), *folder.glob(f"{name}.*{BEFORE_LOSS}")])
+    name = glob.escape(run_json.name)
+    patterns = (f"{name}{BEFORE_LOSS_SUFFIX}", f"{name}.*{BEFORE_LOSS_SUFFIX}")
+    return sorted(path for pattern in patterns for path in run_json.parent.glob(pattern))
 
 
 def name_before_loss(run_json: Path) -> Path:
     """The first name that is free for one more of them."""
     taken = {path.name for path in kept_before_loss(run_json)}
     numbers = chain([""], (f".{k}" for k in count(2)))
-    names = (f"{run_json.name}{number}{BEFORE_LOSS}" for number in numbers)
+    names = (f"{run_json.name}{number}{BEFORE_LOSS_SUFFIX}" for number in numbers)
     return run_json.with_name(next(name for name in names if name not in taken))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from eventlog.blocks import read_at, read_chunks
 from eventlog.errors import NewerFormat, NotAJournal
+from eventlog.format.files import SEGMENT_SUFFIX
 from eventlog.format.record import CRC_KEY, FORMAT, HEAD, MAX_LINE_BYTES, decode
-from eventlog.format.segment import SEGMENT_SUFFIX
 from eventlog.read.ends import first_open, last_open
 from eventlog.read.scanner import Scanner
 

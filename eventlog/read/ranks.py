@@ -7,17 +7,9 @@ Another suffix, so that nobody who lists runs takes one for a run.
 """
 
 import os
-import re
 from pathlib import Path
 
-RANK_SUFFIX = ".journal"
-
-_NAME = re.compile(rf"(?P<stem>.+)\.rank(?P<rank>\d+){re.escape(RANK_SUFFIX)}", re.DOTALL)
-
-
-def rank_path(journal: Path, rank: int) -> Path:
-    """The journal of a rank of the run whose journal, or run JSON, that is."""
-    return journal.with_suffix(f".rank{rank}{RANK_SUFFIX}")
+from eventlog.format.files import parse_rank_name
 
 
 def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
@@ -31,7 +23,7 @@ def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
     path = Path(path)
     found = {}
     for name in os.listdir(path.parent):
-        match = _NAME.fullmatch(name)
-        if match is not None and match["stem"] == path.stem:
-            found[int(match["rank"])] = path.with_name(name)
+        parsed = parse_rank_name(name)
+        if parsed is not None and parsed[0] == path.stem:
+            found[parsed[1]] = path.with_name(name)
     return dict(sorted(found.items()))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventlog.blocks import read_chunks
+from eventlog.format.files import parse_orphan
 from eventlog.format.record import Record
-from eventlog.format.segment import of_orphan
 from eventlog.read.batch import Batch, singly
 from eventlog.read.candidates import Candidate, by_session, list_segments
 from eventlog.read.ends import first_open
@@ -66,7 +66,7 @@ class Reader:
     def __init__(self, path: Path, *, start: int = 0) -> None:
         """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
         self.path = path
-        self._stem, self._of_run = of_orphan(path) or (path.stem, "")
+        self._stem, self._of_run = parse_orphan(path) or (path.stem, "")
         self._folders = {path.parent: None}
         self.restart(start)
 

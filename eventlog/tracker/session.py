@@ -25,14 +25,13 @@ import orjson
 
 from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
-from eventlog.fold.compaction import run_path
 from eventlog.fold.compactor import Compactor
-from eventlog.fold.load import JOURNAL_SUFFIX, PathLike
+from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
+from eventlog.format.files import JOURNAL_SUFFIX, rank_path, run_path
 from eventlog.format.record import ANNOTATES, FORMAT, is_a, text_of, unique
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.read.ends import last_open
-from eventlog.read.ranks import rank_path
 from eventlog.read.reader import scan
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.arguments import shown

@@ -30,8 +30,8 @@ from typing import NamedTuple
 from eventlog.disk import Disk
 from eventlog.errors import JournalClosed
 from eventlog.format.events import MAY_BE_DROPPED
+from eventlog.format.files import segment_name
 from eventlog.format.record import Clock, decode, seal
-from eventlog.format.segment import SEGMENT_SUFFIX, segment_name
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.aside import Aside
 from eventlog.write.relocation import COPY_BYTES, check_place
@@ -39,7 +39,7 @@ from eventlog.write.reserve import Reserve
 from eventlog.write.waiting import Entry, Waiting
 from eventlog.write.waiting import size_of as _size
 
-__all__ = ["SEGMENT_SUFFIX", "Appender", "Entry", "Goal", "Move"]
+__all__ = ["Appender", "Entry", "Goal", "Move"]
 
 RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0

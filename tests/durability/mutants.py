@@ -388,9 +388,9 @@ MUTANTS = [
     ),
     Mutant(
         "a large event is named by its number",
-        "write/aside.py",
-        "{digest[:DIGITS_IN_NAME]}",
-        "{len(data)}",
+        "format/files.py",
+        "{sha256[:HASH_LENGTH]}",
+        "{len(sha256)}",
         ASIDES,
     ),
     Mutant(

@@ -11,9 +11,11 @@ import eventlog
 from eventlog.cli import report
 from eventlog.fold import metrics
 from eventlog.fold.document import KEYS
+from eventlog.format import files
 from eventlog.format.events import KINDS
+from eventlog.format.files import parse_segment_name, segment_name
 from eventlog.format.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
-from eventlog.format.segment import encode_header, header_fields, parse_segment_name, segment_name
+from eventlog.format.segment import encode_header, header_fields
 from eventlog.read.scanner import _MAX_STARTS
 from eventlog.read.sequence import DEFECTS
 from tests.strategies import T
@@ -131,6 +133,25 @@ def lists_of_kinds(path):
         values = {item.value for item in items if isinstance(item, ast.Constant)}
         if len(values) > 1 and values <= KINDS.keys() and values & {"iter", "eval", "open"}:
             yield node.lineno, values
+
+
+SUFFIXES = {value for name, value in vars(files).items() if name.endswith("_SUFFIX")}
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_suffix_of_a_file_is_in_the_specification(suffix):
+    assert re.search(rf"{re.escape(suffix)}\b", FORMAT)
+
+
+def test_no_other_module_spells_the_suffix_of_a_file():
+    spelled = {
+        path.name
+        for path in Path(eventlog.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in SUFFIXES and path.name != "files.py"
+    }
+
+    assert spelled == set()
 
 
 def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():

@@ -10,9 +10,10 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
 from eventlog.cli.report import words as words_of
-from eventlog.fold.compaction import compact, run_path
+from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
-from eventlog.format.segment import encode_header, segment_name
+from eventlog.format.files import run_path, segment_name
+from eventlog.format.segment import encode_header
 from tests.strategies import SESSIONS, T, line
 
 A, B, C, D = SESSIONS

@@ -11,8 +11,9 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, IO_ERROR, exit_code
 from eventlog.disk import is_locked
-from eventlog.fold.compaction import compact, run_path
+from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
 from tests.eventlog.read.test_missing import opening
 from tests.strategies import SESSIONS, line
 

@@ -9,8 +9,8 @@ import pytest
 import eventlog
 from eventlog.cli.report import COMPLETE, exit_code
 from eventlog.fold.load import Folding
+from eventlog.format.files import short_run_id
 from eventlog.format.record import encode
-from eventlog.format.segment import short_run_id
 from eventlog.read.order import SessionStart, in_order
 from eventlog.read.reader import Reader, scan
 from tests.eventlog.read.test_missing import RUN, iters, opening, segment
