@@ -217,8 +217,8 @@ MUTANTS = [
     ),
     Mutant(
         "a missing segment costs nothing",
-        "read/reader.py",
-        "return 0 if s in self.closed else None",
+        "read/segments.py",
+        "return 0 if s in closed else None",
         "return 0",
         MISSING,
     ),
