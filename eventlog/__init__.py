@@ -74,10 +74,11 @@ from eventlog.format.segment import header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.read.alive import is_alive
+from eventlog.read.defects import Defect
 from eventlog.read.ranks import find_ranks
 from eventlog.read.reader import Reader, scan
 from eventlog.read.scanner import Scanner
-from eventlog.read.sequence import Defect, Ledger
+from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.run import ActiveRun
@@ -106,7 +107,6 @@ __all__ = [
     "Fold",
     "JournalClosed",
     "JournalLocked",
-    "Ledger",
     "Masking",
     "NewerFormat",
     "NotAJournal",
@@ -116,6 +116,7 @@ __all__ = [
     "RowSink",
     "Run",
     "Scanner",
+    "SequenceCheck",
     "Session",
     "UnreadableRun",
     "annotate",

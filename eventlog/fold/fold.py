@@ -29,26 +29,26 @@ _REMARKS = frozenset(kind.name for kind in KINDS.values() if kind.rule == "remar
 
 
 class RowSink(Protocol):
-    """Gets the rows of a run as a fold makes them, and hears which of them are superseded.
+    """Gets the rows of a run as a fold makes them, and which of them are superseded.
 
-    Rows are told by their kind of event and their number: the iteration, or the step of `metrics`.
-    Of one kind the numbers of those that are not superseded ascend, but for `metrics`, where an
-    event of an earlier step adds to that row. A checkpoint replaces one of its iteration and path.
+    A row is identified by its kind of event and its number: the iteration, or the step of
+    `metrics`. The numbers of one kind ascend, except for `metrics`, where an event of an earlier
+    step adds to that row. A checkpoint replaces one with the same iteration and path.
     """
 
     def add(self, record: Record, number: int) -> None:
         """An event that makes a row. Of `system`, `number` is the latest iteration so far."""
 
     def supersede(self, event: str, from_number: int) -> None:
-        """All rows of a kind from a number on are superseded; there may be none."""
+        """All rows of a kind from a number on, which may be none, are superseded."""
 
     def clear(self) -> None:
-        """The journal is read from its beginning again: nothing that was added counts."""
+        """The journal is read again from its beginning: forget all rows."""
 
 
 @dataclass
 class SessionFold:
-    """One writer's life, as the run JSON has it."""
+    """One session, as the run JSON has it."""
 
     s: str
     opened: dict[str, Any] = field(default_factory=dict)
@@ -80,13 +80,13 @@ class SessionFold:
 
 
 class Fold:
-    """Takes a journal's records in order; `run()` is what they amount to so far.
+    """Turns a journal's records, added in order, into a run.
 
-    Add more at any time: the state is that of the records added, nothing is read twice.
+    More can be added at any time; `run()` is the run of those that were added so far.
 
     Args:
-        with_rows: False keeps of the iterations their numbers alone, for who counts them or keeps
-            the rows in a sink: `run()` has none of them, and no figures of them in its summary.
+        with_rows: False keeps only the numbers of iterations, if they are merely counted or a sink
+            has the rows: `run()` then has none of them, and no figures of them in its summary.
         sink: gets the rows as they come and as they are superseded.
     """
 
@@ -131,7 +131,7 @@ class Fold:
         session = self.sessions.get(record.s)
         if session is None:
             if ANNOTATES in fields:
-                return  # logged about the run and not by it, whenever it is read
+                return  # logged about the run, not by it
             session = self.sessions[record.s] = SessionFold(record.s, started=record.t)
             self.started = self.started or record.t
         self.last = session.last = record.t
@@ -240,7 +240,7 @@ class Fold:
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
             values = fields.get(key)
-            if isinstance(values, dict) and values:  # a session without has those of the one before
+            if isinstance(values, dict) and values:  # else those of the session before
                 if known:  # a resumed run: the latest values count, what changed is noted
                     session.changed |= {
                         k: [known.get(k), v] for k, v in values.items() if known.get(k) != v
@@ -375,7 +375,7 @@ class Fold:
         return self._iterations.missing()
 
     def summary(self) -> dict[str, Any]:
-        """The guide's eight figures, from the events alone. A NaN takes part in none of them."""
+        """The guide's eight figures. NaN is left out of all of them."""
         return summarize(
             self._iterations.numbers,
             self._iterations.losses,

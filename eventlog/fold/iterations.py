@@ -37,7 +37,7 @@ class Iterations:
         return len(self.numbers)
 
     def rows(self) -> Rows:
-        """As they are now; what is added later is not in them."""
+        """The rows as they are now; what is added later is not in them."""
         return self._rows.copy()
 
     def goes_on(self, i: int) -> bool:
@@ -51,7 +51,7 @@ class Iterations:
             return
         at = line.find(MARKS["iter"])
         if at >= 0 and self._is_usual(tuple(fields)) and type(fields["mfu"]) in (float, int):
-            # The line's own bytes: to encode the fields anew costs 0.9 µs, a third of the fold.
+            # The line's own bytes: encoding the fields again takes a third of the time of the fold.
             row = spaced(b"{%b}" % line[at + _FIELDS_AT : -TRAILER_BYTES])
         else:
             fields = {**_DEFAULTS, **fields}
@@ -75,7 +75,7 @@ class Iterations:
         self._rows.extend(batch.rows(), len(batch))
 
     def _is_usual(self, names: tuple[str, ...]) -> bool:
-        """Whether the fields stand as in the guide; nearly all lines of a run have the same."""
+        """Whether the fields are in the guide's order; nearly all lines of a run have the same."""
         if names != self._names:
             if names[: len(_LEADING)] != _LEADING:
                 return False
@@ -103,7 +103,7 @@ class Iterations:
         """
         numbers = self.numbers
         if not numbers or numbers[-1] - numbers[0] == len(numbers) - 1:
-            return []  # they ascend: 0.1 s less for a million
+            return []
         holes = [(a, b) for a, b in pairwise(numbers) if b - a > 1]
         if 2 * len(holes) > len(numbers) - 1:
             return []

@@ -1,4 +1,4 @@
-"""Numbers that a run logs under names of its own: one row for each step, with all that was logged.
+"""Numbers that a run logs under names of its own: one row a step.
 
 Several events of a step make one row, in which the latest value of a name counts. The first event
 of a session supersedes the rows of its step and of later ones that other sessions logged; within a
@@ -19,7 +19,7 @@ _MISSING = object()
 _LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
 
 NAMES_MAX = 1000
-"""So many names have figures: a run that invents a name a step must not burst its summary."""
+"""So many names have figures: a run may use a new name in every step."""
 
 
 def step_of(fields: Row) -> int | None:
@@ -49,12 +49,12 @@ class Metrics:
         return len(self._stored)
 
     def rows(self) -> Rows:
-        """As they are now; what is added later is not in them."""
+        """The rows as they are now; what is added later is not in them."""
         self._store()
         return Rows(self._stored.rows())
 
     def add(self, session: str, step: int, fields: Row) -> None:
-        """Add what session `session` logged of `step`."""
+        """Add the fields of an event of `step`, logged by `session`."""
         if session not in self._sessions:
             self._sessions.add(session)
             self.supersede(step)
@@ -89,10 +89,10 @@ class Metrics:
         return row
 
     def _leave(self) -> None:
-        """Encode the latest row, and keep only its bytes, as another step has its turn.
+        """Another step follows: encode the latest row and keep only its bytes.
 
-        Not a large one that was returned to: names logged one by one, each for all steps, would
-        parse and encode all of every row for each of them.
+        Not a large one that was returned to: if names are logged one by one, each for all steps,
+        every row would be parsed and encoded once for each name.
         """
         if self._latest is None:
             return
@@ -144,7 +144,7 @@ class Metrics:
         self._is_stale = True
 
     def figures(self) -> Row:
-        """How many rows there are, the last step, and by name its last, least, greatest value."""
+        """`rows`, `last_step`, and of each name the `last` value, its `step`, `min` and `max`."""
         self._store()
         if self._is_stale:
             self._figures, self._is_stale, self._was_stale = {}, False, True
@@ -175,20 +175,20 @@ class Metrics:
 
 
 class OpenRow:
-    """A row that grows: merging an event takes as long as the event, however long the row is."""
+    """A row that grows: merging an event takes time by the event's size, not by the row's."""
 
     __slots__ = ("_nested", "is_returned_to", "values")
 
     def __init__(self, values: Row, *, is_returned_to: bool = False) -> None:
         self.values = values
         self.is_returned_to = is_returned_to
-        """Whether other steps had their turn in between."""
+        """Whether other steps were logged in between."""
         self._nested: list[str] = []  # paths in `nonfinite` with a dot in them, sorted
         self._own_nonfinite()
 
     def merge(self, values: Row) -> None:
-        """Add values; what was not finite before and is logged anew is forgotten."""
-        known, given = self.values.get("nonfinite"), values.get("nonfinite")
+        """Add values; a name that is logged again loses its mark in `nonfinite`."""
+        known, new = self.values.get("nonfinite"), values.get("nonfinite")
         self.values |= values
         if not isinstance(known, dict):
             if "nonfinite" in values:
@@ -196,9 +196,9 @@ class OpenRow:
             return
         for name in values:
             self._forget(known, name)
-        if isinstance(given, dict):
-            known |= given
-            for path in given:
+        if isinstance(new, dict):
+            known |= new
+            for path in new:
                 self._note_nested(path)
         if known:
             self.values["nonfinite"] = known
@@ -206,14 +206,14 @@ class OpenRow:
             del self.values["nonfinite"]
 
     def _own_nonfinite(self) -> None:
-        """Have a copy of the event's `nonfinite`, as it will grow."""
-        given = self.values.get("nonfinite")
-        if isinstance(given, dict):
-            self.values["nonfinite"] = dict(given)
-            self._nested = sorted(path for path in given if "." in path)
+        """Copy the event's `nonfinite`, as it will grow."""
+        marks = self.values.get("nonfinite")
+        if isinstance(marks, dict):
+            self.values["nonfinite"] = dict(marks)
+            self._nested = sorted(path for path in marks if "." in path)
 
     def _forget(self, nonfinite: Row, name: str) -> None:
-        """Remove from `nonfinite` what it says of `name`, and of what is inside of it."""
+        """Remove the marks of `name`, and of what is nested in it."""
         nested = self._nested
         if nonfinite.pop(name, _MISSING) is not _MISSING and "." in name:
             del nested[bisect_left(nested, name)]

@@ -1,7 +1,7 @@
 """When each session of a run is read: those in segments alone between those of the journal.
 
-`order.py` says in which order; here is found out which sessions that concerns, anew whenever
-files turn up.
+`order.py` computes the order; this module determines which sessions are in segments alone, again
+whenever files are found.
 """
 
 import os

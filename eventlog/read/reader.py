@@ -18,10 +18,11 @@ from eventlog.blocks import read_chunks
 from eventlog.format.record import ANNOTATES, Record
 from eventlog.read.batch import Batch, singly
 from eventlog.read.candidates import Candidate
+from eventlog.read.defects import Defect
 from eventlog.read.plan import Plan
 from eventlog.read.scanner import Scanner
 from eventlog.read.segments import Segments
-from eventlog.read.sequence import Defect, Ledger
+from eventlog.read.sequence import SequenceCheck
 
 
 def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -30,7 +31,7 @@ def scan(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 
 class Aside(NamedTuple):
-    """A file that has the content of an event too large for a line, as that line says."""
+    """A file with the content of an event too large for a line, as that line names it."""
 
     folder: Path
     name: Any
@@ -43,13 +44,13 @@ class Aside(NamedTuple):
 
 
 class Reader:
-    """Reads a journal as far as it is, and on when it has grown.
+    """Reads a journal with its segments, and goes on when it has grown.
 
-    Or a segment whose journal is gone, and the others of its run.
+    Instead of a journal that is gone it reads a segment, with the other segments of that run.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:
-        """A reader of the journal `path`, from byte `start` on: 0 to judge it, later to look."""
+        """`start`: the byte of the journal to begin at, for its latest events alone."""
         self.path = path
         self._folders: dict[Path, None] = {path.parent: None}
         self.restart(start)
@@ -57,25 +58,25 @@ class Reader:
     def restart(self, start: int = 0) -> None:
         """Forget all that was read."""
         self._start = start
-        self.ledger = Ledger()
-        self.journal = Scanner(self.ledger, in_batches=True)
+        self.sequence = SequenceCheck()
+        self.journal = Scanner(self.sequence, in_batches=True)
         self.asides: list[Aside] = []
-        """The files that lines of the run name as their content."""
+        """The files with the content of large events."""
         self.remarks: list[Record] = []
-        """Where sessions went on, what was not logged, and what a resumed training found lost."""
-        self._sessions: dict[str, None] = {}  # those whose records were given, in order
+        """The `segment`, `ignored` and `lost_tail` events."""
+        self._sessions: dict[str, None] = {}  # those whose records were read, in order
         self._segments = Segments(self.path, self._folders, self._sessions)
         self._plan = Plan(self.path, self._segments, self._sessions)
         self._scanners: dict[Path, Scanner] = {}  # of the segments that were read
         self._read_now: set[Path] = set()
-        self._last_n: dict[str, int] = {}  # of those that were given from segments
-        self._latest = ""  # the session whose record was given last
+        self._last_n: dict[str, int] = {}  # the highest n of those read from segments
+        self._latest = ""  # the session whose record was read last
         self.closed: dict[str, int] = {}
         """The number of the `close` event of each session that has one."""
         self._identity: tuple[int, int] | None = None  # of the file that is read
         self._ended = False
         self.is_misordered = False
-        """Whether records came too late for the order of events: `restart` then, and read anew."""
+        """Whether records came too late for the order of events: then `restart` and read again."""
 
     @property
     def end(self) -> int:
@@ -84,9 +85,9 @@ class Reader:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether what was read may not stand in the journal any more: `restart` then.
+        """Whether what was read may not be in the journal any more: then `restart`.
 
-        A torn tail is cut when somebody writes again, and what was read as the end is none.
+        A torn tail is cut when the run is resumed, and a last line without LF may go on.
         """
         now = os.stat(self.path)
         return (
@@ -98,7 +99,7 @@ class Reader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the files have other bytes than those that were read, or there are more files."""
+        """Whether the files have more or fewer bytes than were read, or there are more files."""
         read = {self.path: self.end}
         read |= {path: scanner.size_bytes for path, scanner in self._scanners.items()}
         self._find_segments()
@@ -111,7 +112,7 @@ class Reader:
         return [self.path, *self._scanners]
 
     def segments_of(self, sessions: Container[str]) -> list[Path]:
-        """The segments that were read, of these sessions."""
+        """The segments of these sessions that were read."""
         ours = self._segments
         return [c.path for s in ours.by_session if s in sessions for c in ours.ours(s)]
 
@@ -135,7 +136,7 @@ class Reader:
 
     @property
     def defects(self) -> list[Defect]:
-        """Everything found wrong so far, the journal's own first, by offset."""
+        """All defects so far, the journal's own first, by offset."""
         damage = [d for scanner in self._scanners.values() for d in scanner.damage]
         files = [*self._segments.other_files(), *self.missing_segments]
         defects = [*self.journal.defects, *damage, *files]
@@ -143,7 +144,7 @@ class Reader:
 
     @property
     def missing_segments(self) -> list[Defect]:
-        """The segments in which sessions say they went on, and that are not here."""
+        """The segments in which sessions went on and that are not here."""
         missing = self._segments.missing(self._scanners, self.closed)
         annotators = {*self._plan.annotators}
         own = [s for s in self._sessions if s not in annotators]
@@ -154,18 +155,18 @@ class Reader:
     # ---- reading
 
     def read_on(self, *, to_the_end: bool) -> Iterator[Record]:
-        """The records that were not given before.
+        """The records that are new since the last call.
 
-        `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
+        `to_the_end`: no writer is alive, so a last line without LF is complete.
         """
         return singly(self.read_batches_on(to_the_end=to_the_end))
 
     def read_batches_on(
         self, *, to_the_end: bool, most_bytes: int | None = None
     ) -> Iterator[Record | Batch]:
-        """As `read_on`, and many iterations at once where nothing is unusual about them.
+        """As `read_on`, with batches of events where nothing is unusual about them.
 
-        `most_bytes`: about where to stop for this time, as long as the run has no segments.
+        `most_bytes`: stop after about so many, as long as the run has no segments.
         """
         now = os.stat(self.path)
         self._identity = (now.st_dev, now.st_ino)
@@ -191,20 +192,20 @@ class Reader:
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
             yield from self._by_number(s, [whole, *segments]) if segments else whole
             done.add(s)
-        while left := self._left(to_the_end):  # what is read may name a folder with more of them
+        while left := self._left(to_the_end):  # a record may name a folder with more segments
             for s in left:
                 for record in self._give_segments(s, to_the_end):
-                    # Of a folder that was named too late, by the session itself.
+                    # In a folder that was named too late, by the session itself.
                     self.is_misordered = self.is_misordered or s in done
                     yield record
         self.is_misordered = self.is_misordered or not self._plan.was_kept
         self._ended = to_the_end
 
     def _left(self, to_the_end: bool) -> list[str]:
-        """The sessions of which a segment was not looked into, in order."""
+        """The sessions with segments that were not read yet, in order."""
         self._update_plan()
         known = [*self._sessions, *self._plan.alone_before(None), *self._plan.annotators]
-        if to_the_end and not self._start:  # also those of whose sessions nothing is given
+        if to_the_end and not self._start:  # also sessions without a record
             known += [s for s in self._segments.by_session if s in self._plan.in_journal]
         return [s for s in dict.fromkeys(known) if self._unread(s)]
 
@@ -214,11 +215,11 @@ class Reader:
 
     def _find_segments(self) -> None:
         self._segments.find()
-        self.ledger.run_id = self.ledger.run_id or self._segments.run_id
+        self.sequence.run_id = self.sequence.run_id or self._segments.run_id
         self._plan.renew()
 
     def _update_plan(self, new: str | None = None) -> None:
-        if not self._start:  # else only what is said from there on was asked for
+        if not self._start:  # else only the latest events are read, in the order of the journal
             self._plan.update(new)
 
     def _read(
@@ -230,7 +231,7 @@ class Reader:
         most_bytes: int | None = None,
     ) -> Iterator[Record | Batch]:
         last = None if most_bytes is None else scanner.size_bytes + most_bytes
-        scanner.forget_pending()  # it may be a torn line that was cut since
+        scanner.forget_pending()  # a torn line may have been cut since
         file = scanner.file
 
         def note_hole(offset: int, size_bytes: int) -> None:
@@ -253,19 +254,19 @@ class Reader:
             is_late = s in self._sessions and s != self._latest  # behind later sessions
             self._sessions.setdefault(s)
             for record in self._by_number(s, streams):
-                if ANNOTATES not in record.fields:  # those have no place in the order
+                if ANNOTATES not in record.fields:  # annotations have no place in the order
                     self.is_misordered = self.is_misordered or is_late
                     self._latest = s
                 yield record
 
     def _read_segments(self, s: str, to_the_end: bool) -> list[Iterator[Record | Batch]]:
-        """What the segments of session `s` have that was not given, a stream for each."""
+        """The new records of each segment of session `s`."""
         return [self._read_segment(candidate, to_the_end) for candidate in self._unread(s)]
 
     def _read_segment(self, candidate: Candidate, to_the_end: bool) -> Iterator[Record | Batch]:
         path = candidate.path
         self._read_now.add(path)
-        scanner = self._scanners.setdefault(path, Scanner(self.ledger, path.name))
+        scanner = self._scanners.setdefault(path, Scanner(self.sequence, path.name))
         try:
             yield from self._read(path, scanner, to_the_end)
         except OSError as error:  # it was readable a moment ago
@@ -279,7 +280,7 @@ class Reader:
             last = self._last_n[s] = max(last, record.n)
             yield record
 
-    # ---- what lines say of files and folders
+    # ---- files and folders that records name
 
     def _note(self, item: Record | Batch, folder: Path, file: str) -> None:
         if isinstance(item, Batch):
@@ -314,21 +315,21 @@ class Reader:
         if isinstance(fallback, str):
             self._add_folder(Path(fallback))
 
-    def _note_aside(self, said: Any, record: Record, folder: Path, file: str) -> None:
-        if isinstance(said, dict) and "sha256" in said:
-            name, size, sha256 = said.get("file"), said.get("size_bytes"), said["sha256"]
+    def _note_aside(self, reference: Any, record: Record, folder: Path, file: str) -> None:
+        if isinstance(reference, dict) and "sha256" in reference:
+            name, size = reference.get("file"), reference.get("size_bytes")
             place = (record.offset, record.s, record.n, file)
-            self.asides.append(Aside(folder, name, size, sha256, *place))
+            self.asides.append(Aside(folder, name, size, reference["sha256"], *place))
 
     def _add_folder(self, folder: Path) -> None:
         new = self._segments.add_folder(folder)
         self._plan.look_again_at(new)
-        if not new.isdisjoint(self._sessions):  # they were given without these
+        if not new.isdisjoint(self._sessions):  # they were read without these
             self.is_misordered = True
 
 
 def _size_of(path: Path) -> int | None:
-    """None: it is not there, or cannot be asked."""
+    """None: it is missing or inaccessible."""
     try:
         return os.stat(path).st_size
     except OSError:

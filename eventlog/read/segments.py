@@ -14,8 +14,8 @@ from typing import NamedTuple
 from eventlog.format.files import parse_orphan
 from eventlog.format.record import Record
 from eventlog.read.candidates import Candidate, by_session, list_segments
+from eventlog.read.defects import Defect
 from eventlog.read.ends import first_open
-from eventlog.read.sequence import Defect
 
 
 class _Expected(NamedTuple):

@@ -190,8 +190,8 @@ MUTANTS = [
     Mutant(
         "a last line without line feed is left out",
         "read/scanner.py",
-        "            self._admit(record, records)\n            self._found",
-        "            self._found",
+        "            self._admit(record, records)\n            self._defects",
+        "            self._defects",
         SCAN,
     ),
     Mutant(

@@ -14,7 +14,7 @@ import pytest
 
 import eventlog
 from eventlog.read.batch import Batch, singly
-from eventlog.read.sequence import DEFECTS
+from eventlog.read.defects import DEFECTS
 from tests import corrupt
 from tests.strategies import SESSIONS, line
 

@@ -189,10 +189,10 @@ class Following:
         return True
 
     def _why_not(self) -> str:
-        ledger = self._reader.ledger if self._reader else None
-        if ledger is not None and ledger.newer_format is not None:
+        sequence = self._reader.sequence if self._reader else None
+        if sequence is not None and sequence.newer_format is not None:
             return (
-                f"has a session of format {ledger.newer_format!r}, this program reads up to "
+                f"has a session of format {sequence.newer_format!r}, this program reads up to "
                 f"{eventlog.FORMAT}. Use a newer eventlog"
             )
         return "" if self.known.n_records else "no journal: not one whole record in it"

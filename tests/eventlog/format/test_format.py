@@ -16,8 +16,8 @@ from eventlog.format.events import KINDS
 from eventlog.format.files import parse_segment_name, segment_name
 from eventlog.format.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
 from eventlog.format.segment import encode_header, header_fields
+from eventlog.read.defects import DEFECTS
 from eventlog.read.scanner import _MAX_STARTS
-from eventlog.read.sequence import DEFECTS
 from tests.strategies import T
 
 FORMAT = Path(eventlog.__file__).with_name("FORMAT.md").read_text()

@@ -72,7 +72,7 @@ def test_a_segment_that_the_journal_names_is_read_where_the_journal_says(run):
 
     assert exit_code(folding) == COMPLETE
     assert [row["iter"] for row in folding.reader.read_on(to_the_end=True)] == []
-    assert folding.reader.ledger.n_records == 10
+    assert folding.reader.sequence.n_records == 10
 
 
 def test_a_segment_that_the_journal_names_and_that_is_gone_is_named(run, capsys):
@@ -138,7 +138,7 @@ def test_a_segment_that_may_not_be_read_is_named_and_the_rest_is_read(run):
     assert kinds(folding) == ["missing_segment"]
     assert "Permission denied" in folding.defects()[0].detail
     assert exit_code(folding) == LOSS
-    assert folding.reader.ledger.n_records == 5
+    assert folding.reader.sequence.n_records == 5
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

@@ -70,7 +70,7 @@ def test_a_segments_name_on_something_else_costs_nothing_and_is_named(journal, k
     folding.read()
     run = compact(journal)
 
-    assert folding.reader.ledger.n_records == 3
+    assert folding.reader.sequence.n_records == 3
     assert [d.session for d in folding.defects()] == [B]
     assert run.status == "completed"
 
@@ -160,7 +160,7 @@ def test_a_note_that_a_colleague_keeps_private_does_not_make_the_run_unreadable(
     finally:
         os.seteuid(0)
 
-    assert folding.reader.ledger.n_records == 3
+    assert folding.reader.sequence.n_records == 3
     assert [d.kind for d in folding.defects()] == ["missing_segment"]
 
 
