@@ -2,7 +2,21 @@
 
 import { button, el, icon, keep, save, say } from "./dom.js";
 import {
-  BOTTOM, FONT, LEFT, RIGHT, Scale, TOP, axes, crosses, dots, extent, find, nearest, padded, stroke, upright,
+  BOTTOM,
+  FONT,
+  LEFT,
+  RIGHT,
+  Scale,
+  TOP,
+  axes,
+  crosses,
+  dots,
+  extent,
+  find,
+  nearest,
+  padded,
+  stroke,
+  upright,
 } from "./plot.js";
 import { AXES, aligned, count, figure, onAxis, short } from "./words.js";
 
@@ -26,21 +40,48 @@ export class Chart {
     this.base = el("canvas", { "aria-hidden": "true" });
     this.over = el("canvas", { "aria-hidden": "true", class: "over" });
     this.note = el("p", { class: "empty", hidden: true });
-    this.plot = el("div", {
-      class: "plot", tabindex: 0, role: "img",
-      "aria-roledescription": "chart: arrow keys move the cursor, plus and minus zoom",
-    }, this.base, this.over, this.note);
+    this.plot = el(
+      "div",
+      {
+        class: "plot",
+        tabindex: 0,
+        role: "img",
+        "aria-roledescription": "chart: arrow keys move the cursor, plus and minus zoom",
+      },
+      this.base,
+      this.over,
+      this.note,
+    );
     this.latest = el("span", { class: "latest" });
-    this.bigButton = button("Enlarge", { class: "quiet", onclick: () => grid.enlarge(key) }, icon("expand"));
+    this.bigButton = button(
+      "Enlarge",
+      { class: "quiet", onclick: () => grid.enlarge(key) },
+      icon("expand"),
+    );
     this.element = el(
-      "section", { class: "panel", "aria-label": title },
-      el("header", {},
+      "section",
+      { class: "panel", "aria-label": title },
+      el(
+        "header",
+        {},
         el("h3", {}, el("span", { text: title }), el("small", { text: unit })),
         this.latest,
-        el("div", { class: "tools" },
-          button(`Save ${title} as PNG`, { class: "quiet", onclick: () => this.savePng() }, icon("save")),
-          button(`Save ${title} as CSV: every row in view, not thinned`, { class: "quiet", onclick: () => this.saveCsv() }, icon("table")),
-          this.bigButton)),
+        el(
+          "div",
+          { class: "tools" },
+          button(
+            `Save ${title} as PNG`,
+            { class: "quiet", onclick: () => this.savePng() },
+            icon("save"),
+          ),
+          button(
+            `Save ${title} as CSV: every row in view, not thinned`,
+            { class: "quiet", onclick: () => this.saveCsv() },
+            icon("table"),
+          ),
+          this.bigButton,
+        ),
+      ),
       this.plot,
     );
     this.listen();
@@ -55,8 +96,13 @@ export class Chart {
       plot.setPointerCapture(event.pointerId);
     });
     plot.addEventListener("pointerup", (event) => this.drop(event));
-    plot.addEventListener("pointercancel", () => { this.drag = null; this.drawOver(); });
-    plot.addEventListener("pointerleave", () => { if (!this.drag) this.grid.point(null, null); });
+    plot.addEventListener("pointercancel", () => {
+      this.drag = null;
+      this.drawOver();
+    });
+    plot.addEventListener("pointerleave", () => {
+      if (!this.drag) this.grid.point(null, null);
+    });
     plot.addEventListener("dblclick", () => this.grid.zoom(null, null));
     plot.addEventListener("keydown", (event) => this.type(event));
     plot.addEventListener("focus", () => say(this.words()));
@@ -93,19 +139,28 @@ export class Chart {
     const by = (px) => this.x.value(Math.min(Math.max(this.x.px(cursor) + px, LEFT), this.x.b));
     const towards = (factor) => {
       const px = this.x.px(cursor);
-      this.grid.zoom(this.x.value(px + (this.x.px(low) - px) * factor), this.x.value(px + (this.x.px(high) - px) * factor));
+      this.grid.zoom(
+        this.x.value(px + (this.x.px(low) - px) * factor),
+        this.x.value(px + (this.x.px(high) - px) * factor),
+      );
     };
     const act = {
-      ArrowLeft: () => this.grid.point(by(-step), this), ArrowRight: () => this.grid.point(by(step), this),
-      Home: () => this.grid.point(low, this), End: () => this.grid.point(high, this),
-      "+": () => towards(0.5), "=": () => towards(0.5), "-": () => towards(2),
-      0: () => this.grid.zoom(null, null), Enter: () => this.grid.enlarge(this.key),
+      ArrowLeft: () => this.grid.point(by(-step), this),
+      ArrowRight: () => this.grid.point(by(step), this),
+      Home: () => this.grid.point(low, this),
+      End: () => this.grid.point(high, this),
+      "+": () => towards(0.5),
+      "=": () => towards(0.5),
+      "-": () => towards(2),
+      0: () => this.grid.zoom(null, null),
+      Enter: () => this.grid.enlarge(this.key),
     }[event.key];
     if (!act) return;
     event.preventDefault();
     event.stopPropagation();
     act();
-    if (event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End") say(this.valuesInWords());
+    if (event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End")
+      say(this.valuesInWords());
   }
 
   // ---- what it shows
@@ -125,7 +180,10 @@ export class Chart {
     this.paint(ctx, box, this.grid.colours);
     this.drawOver();
     keep(this.latest, this.latestInWords());
-    this.latest.classList.toggle("bad", this.latest.textContent === "nan" || this.latest.textContent.includes("inf"));
+    this.latest.classList.toggle(
+      "bad",
+      this.latest.textContent === "nan" || this.latest.textContent.includes("inf"),
+    );
     this.plot.setAttribute("aria-label", this.words());
     this.element.dataset.points = String(this.lines.reduce((n, line) => n + line.points.n, 0));
   }
@@ -176,7 +234,12 @@ export class Chart {
       stroke(ctx, points, this.x, this.y, { colour: colours.take, dash: [2, 2], width: 1.3 });
       return;
     }
-    stroke(ctx, points, this.x, this.y, { colour, dash: smoothed ? [] : dash, width: smoothed ? 1 : 1.4, alpha: smoothed ? 0.3 : 1 });
+    stroke(ctx, points, this.x, this.y, {
+      colour,
+      dash: smoothed ? [] : dash,
+      width: smoothed ? 1 : 1.4,
+      alpha: smoothed ? 0.3 : 1,
+    });
     if (smoothed) stroke(ctx, smoothed, this.x, this.y, { colour, dash, width: 1.8 });
     if (isEval) dots(ctx, points, this.x, this.y, { colour, ground: colours.panel });
   }
@@ -217,7 +280,11 @@ export class Chart {
       if (i === null) continue;
       const near = Math.abs(this.x.px(shownLine.x[i]) - this.x.px(x));
       if (line.isTake && near > 3) continue;
-      if (near > (line.isEval ? 60 : 24) && (x < line.points.x[0] || x > line.points.x[line.points.n - 1])) continue;
+      if (
+        near > (line.isEval ? 60 : 24) &&
+        (x < line.points.x[0] || x > line.points.x[line.points.n - 1])
+      )
+        continue;
       const value = { line, x: shownLine.x[i], y: shownLine.y[i] };
       if (line.isThinned) Object.assign(value, this.around(line.points, x));
       found.push(value);
@@ -243,7 +310,13 @@ export class Chart {
     for (const { line, x, y } of values) {
       ctx.fillStyle = line.colour;
       ctx.beginPath();
-      ctx.arc(this.x.px(x), Math.max(TOP, Math.min(this.h - BOTTOM, this.y.px(y))), 3, 0, 2 * Math.PI);
+      ctx.arc(
+        this.x.px(x),
+        Math.max(TOP, Math.min(this.h - BOTTOM, this.y.px(y))),
+        3,
+        0,
+        2 * Math.PI,
+      );
       ctx.fill();
     }
     const isHere = this.grid.pointed === this;
@@ -254,10 +327,17 @@ export class Chart {
       colour: line.isTake ? this.grid.colours.take : line.colour,
       value: words[3 * i],
       range: low === undefined || !isHere ? "" : `${words[3 * i + 1]} … ${words[3 * i + 2]}`,
-      name: isHere && this.grid.nRuns > 1 ? cut(line.name, 30) : isHere && line.isTake ? "replaced" : "",
+      name:
+        isHere && this.grid.nRuns > 1
+          ? cut(line.name, 30)
+          : isHere && line.isTake
+            ? "replaced"
+            : "",
     }));
     const more = values.length > VALUES_MAX ? `and ${values.length - VALUES_MAX} more` : "";
-    const head = isHere ? `${AXES[this.grid.axis]} ${headWords(values[0]?.x ?? this.grid.cursor, this.grid.axis)}` : "";
+    const head = isHere
+      ? `${AXES[this.grid.axis]} ${headWords(values[0]?.x ?? this.grid.cursor, this.grid.axis)}`
+      : "";
     if (rows.length) tip(ctx, { head, rows, more }, px, this, colours);
   }
 
@@ -275,7 +355,8 @@ export class Chart {
     const broken = nonfinite.at(-1);
     if (broken && !(points.n && Number.isFinite(points.y[points.n - 1]))) return broken[1];
     for (let i = points.n - 1; i >= 0; i -= 1) {
-      if (points.x[i] <= this.x.high && Number.isFinite(points.y[i])) return short(points.y[i], this.key);
+      if (points.x[i] <= this.x.high && Number.isFinite(points.y[i]))
+        return short(points.y[i], this.key);
     }
     return "";
   }
@@ -334,7 +415,10 @@ export class Chart {
   }
 
   saveCsv() {
-    const link = el("a", { href: this.grid.csvAddress(this.key), download: `${fileName(this.key)}.csv` });
+    const link = el("a", {
+      href: this.grid.csvAddress(this.key),
+      download: `${fileName(this.key)}.csv`,
+    });
     link.click();
   }
 }
@@ -344,7 +428,9 @@ export function fileName(text) {
 }
 
 export function cut(text, n) {
-  return text.length <= n ? text : `${text.slice(0, Math.ceil(n / 2))}…${text.slice(text.length - Math.floor(n / 2) + 1)}`;
+  return text.length <= n
+    ? text
+    : `${text.slice(0, Math.ceil(n / 2))}…${text.slice(text.length - Math.floor(n / 2) + 1)}`;
 }
 
 function headWords(x, axis) {

@@ -3,7 +3,9 @@
 export function el(tag, given = {}, ...children) {
   const element = document.createElement(tag);
   set(element, given);
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -13,7 +15,8 @@ function set(element, given) {
     if (key === "class") element.className = value;
     else if (key === "text") element.textContent = value;
     else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (key === "style") for (const [name, v] of Object.entries(value)) element.style.setProperty(name, v);
+    else if (key === "style")
+      for (const [name, v] of Object.entries(value)) element.style.setProperty(name, v);
     else if (value === true) element.setAttribute(key, "");
     else element.setAttribute(key, String(value));
   }
@@ -51,10 +54,15 @@ export function icon(name) {
   const path = ICONS[name] ?? ICONS.unknown;
   const filled = path.startsWith("!");
   return svg(
-    "svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: `icon icon-${name}` },
+    "svg",
+    { viewBox: "0 0 16 16", "aria-hidden": "true", class: `icon icon-${name}` },
     svg("path", {
-      d: filled ? path.slice(1) : path, fill: filled ? "currentColor" : "none", stroke: "currentColor",
-      "stroke-width": filled ? 0 : 1.8, "stroke-linecap": "round", "stroke-linejoin": "round",
+      d: filled ? path.slice(1) : path,
+      fill: filled ? "currentColor" : "none",
+      stroke: "currentColor",
+      "stroke-width": filled ? 0 : 1.8,
+      "stroke-linecap": "round",
+      "stroke-linejoin": "round",
     }),
   );
 }

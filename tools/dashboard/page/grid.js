@@ -25,15 +25,21 @@ export class Grid {
     this.hint = el("p", { class: "hint", hidden: true });
     this.names = el("ul", { class: "names", "aria-label": "Runs that are drawn" });
     this.element = el("div", { class: "grid" }, this.hint, this.names, this.panels);
-    this.curves = new Curves((ids, start) => this.came(ids, start), (error) => this.fail(error));
-    this.seen = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        const chart = this.chartOf(entry.target);
-        if (!chart) continue;
-        chart.isSeen = entry.isIntersecting;
-        if (chart.isSeen) this.schedule();
-      }
-    }, { rootMargin: "200px" });
+    this.curves = new Curves(
+      (ids, start) => this.came(ids, start),
+      (error) => this.fail(error),
+    );
+    this.seen = new IntersectionObserver(
+      (entries) => {
+        for (const entry of entries) {
+          const chart = this.chartOf(entry.target);
+          if (!chart) continue;
+          chart.isSeen = entry.isIntersecting;
+          if (chart.isSeen) this.schedule();
+        }
+      },
+      { rootMargin: "200px" },
+    );
     this.sized = new ResizeObserver((entries) => {
       for (const entry of entries) this.chartOf(entry.target.closest(".panel"))?.invalidate();
       this.ask();
@@ -82,7 +88,19 @@ export class Grid {
     const styles = getComputedStyle(document.documentElement);
     const colour = (name) => styles.getPropertyValue(`--${name}`).trim();
     this.colours = Object.fromEntries(
-      ["ink", "faint", "grid", "axis", "panel", "bad", "mark", "cursor", "select", "tip", "take"].map((name) => [name, colour(name)]),
+      [
+        "ink",
+        "faint",
+        "grid",
+        "axis",
+        "panel",
+        "bad",
+        "mark",
+        "cursor",
+        "select",
+        "tip",
+        "take",
+      ].map((name) => [name, colour(name)]),
     );
     this.ask();
     this.lay();
@@ -92,13 +110,32 @@ export class Grid {
 
   // Which colour is which run, where there is no list beside the charts.
   showNames() {
-    const shown = this.single ? [] : this.ids.map((id) => [id, this.shared.nameOf(id), look(id).colour]);
+    const shown = this.single
+      ? []
+      : this.ids.map((id) => [id, this.shared.nameOf(id), look(id).colour]);
     const mark = JSON.stringify(shown);
     if (mark === this.namesMark) return;
     this.namesMark = mark;
-    this.names.replaceChildren(...shown.map(([id, name, colour]) => el("li", {},
-      el("a", { href: `#tab=run&run=${id}`, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: id }); } },
-        el("span", { class: "swatch", style: { background: colour } }), name))));
+    this.names.replaceChildren(
+      ...shown.map(([id, name, colour]) =>
+        el(
+          "li",
+          {},
+          el(
+            "a",
+            {
+              href: `#tab=run&run=${id}`,
+              onclick: (event) => {
+                event.preventDefault();
+                change({ tab: "run", run: id });
+              },
+            },
+            el("span", { class: "swatch", style: { background: colour } }),
+            name,
+          ),
+        ),
+      ),
+    );
   }
 
   ask() {
@@ -108,9 +145,14 @@ export class Grid {
     const room = from === null ? 0 : (to - from) * MARGIN;
     const isWide = from !== null && !state.logx;
     this.curves.want({
-      ids: this.ids, keys: this.keys(), x: state.x, px: isWide ? Math.ceil(px * (1 + 2 * MARGIN)) : px,
-      from: from === null ? null : isWide ? from - room : from, to: to === null ? null : isWide ? to + room : to,
-      log: state.logx, takes: Boolean(this.single),
+      ids: this.ids,
+      keys: this.keys(),
+      x: state.x,
+      px: isWide ? Math.ceil(px * (1 + 2 * MARGIN)) : px,
+      from: from === null ? null : isWide ? from - room : from,
+      to: to === null ? null : isWide ? to + room : to,
+      log: state.logx,
+      takes: Boolean(this.single),
     });
   }
 
@@ -133,7 +175,8 @@ export class Grid {
     if (this.keys().join("\n") !== keys.join("\n")) this.ask();
     this.lay();
     const shown = new Set(this.ids);
-    if (ids.some((id) => shown.has(id))) for (const chart of this.charts.values()) chart.invalidate();
+    if (ids.some((id) => shown.has(id)))
+      for (const chart of this.charts.values()) chart.invalidate();
     this.updated ??= start;
     this.schedule();
   }
@@ -151,7 +194,8 @@ export class Grid {
 
   lay() {
     const there = new Set();
-    for (const run of this.curves.runs.values()) for (const key of run.series.keys()) there.add(key);
+    for (const run of this.curves.runs.values())
+      for (const key of run.series.keys()) there.add(key);
     let keys = this.keys().filter((key) => there.has(key));
     if (state.big && keys.includes(state.big)) keys = [state.big];
     for (const [key, chart] of this.charts) {
@@ -170,9 +214,13 @@ export class Grid {
         this.seen.observe(chart.element);
         this.sized.observe(chart.plot);
       }
-      if (this.panels.children[at] !== chart.element) this.panels.insertBefore(chart.element, this.panels.children[at] ?? null);
+      if (this.panels.children[at] !== chart.element)
+        this.panels.insertBefore(chart.element, this.panels.children[at] ?? null);
       chart.element.classList.toggle("big", state.big === key);
-      chart.bigButton.setAttribute("aria-label", state.big === key ? "Show all panels" : `Enlarge ${chart.title}`);
+      chart.bigButton.setAttribute(
+        "aria-label",
+        state.big === key ? "Show all panels" : `Enlarge ${chart.title}`,
+      );
     });
     keep(this.hint, this.hintWords(keys));
     this.hint.hidden = !this.hint.textContent;
@@ -180,7 +228,9 @@ export class Grid {
 
   hintWords(keys) {
     if (!this.ids.length) return "No run is picked. Tick one in the list, or press a.";
-    const reading = this.ids.map((id) => this.curves.runs.get(id)).filter((run) => run?.reading !== null && run?.reading !== undefined);
+    const reading = this.ids
+      .map((id) => this.curves.runs.get(id))
+      .filter((run) => run?.reading !== null && run?.reading !== undefined);
     if (reading.length) {
       const share = reading.reduce((sum, run) => sum + run.reading, 0) / reading.length;
       return `Reading ${reading.length === 1 ? "a journal" : `${reading.length} journals`}: ${Math.round(share * 100)} % …`;
@@ -191,14 +241,21 @@ export class Grid {
     if (runs.some((run) => !run)) return "Reading the runs …";
     const broken = runs.find((run) => run.error);
     if (broken) return `Nothing to draw: ${broken.error}`;
-    return this.missingAxis() || "Nothing has been logged yet. Charts appear with the first iteration.";
+    return (
+      this.missingAxis() || "Nothing has been logged yet. Charts appear with the first iteration."
+    );
   }
 
   missingAxis() {
     const without = this.ids.filter((id) => this.curves.runs.get(id)?.noAxis);
     if (!without.length) return "";
-    const who = without.length === this.ids.length ? "No run here says" : `${without.length} of ${this.ids.length} runs do not say`;
-    return state.x === "tokens" ? `${who} how many tokens a step takes: not shown by tokens.` : `${who} when it began: not shown by wall time.`;
+    const who =
+      without.length === this.ids.length
+        ? "No run here says"
+        : `${without.length} of ${this.ids.length} runs do not say`;
+    return state.x === "tokens"
+      ? `${who} how many tokens a step takes: not shown by tokens.`
+      : `${who} when it began: not shown by wall time.`;
   }
 
   // ---- what panels ask for
@@ -213,7 +270,8 @@ export class Grid {
       const series = run.series.get(key);
       if (series) lines.push(this.line(series, { colour, dash, name, isTake: false, key }));
       for (const take of run.takes) {
-        if (take.key === key) lines.push(this.line(take.series, { colour, dash, name, isTake: true, key }));
+        if (take.key === key)
+          lines.push(this.line(take.series, { colour, dash, name, isTake: true, key }));
       }
     }
     return lines;
@@ -222,8 +280,13 @@ export class Grid {
   line(series, given) {
     const isEval = given.key.startsWith("eval/");
     return {
-      ...given, isEval, points: series.points, means: series.means, isThinned: series.isThinned,
-      nonfinite: series.nonfinite, smoothed: given.isTake || isEval ? null : this.smoothOf(series),
+      ...given,
+      isEval,
+      points: series.points,
+      means: series.means,
+      isThinned: series.isThinned,
+      nonfinite: series.nonfinite,
+      smoothed: given.isTake || isEval ? null : this.smoothOf(series),
     };
   }
 
@@ -267,7 +330,10 @@ export class Grid {
 
   resumes() {
     if (!this.single) return [];
-    return this.marks.filter((mark) => mark.kind === "resume").map((mark) => this.place(mark)).filter(Number.isFinite);
+    return this.marks
+      .filter((mark) => mark.kind === "resume")
+      .map((mark) => this.place(mark))
+      .filter(Number.isFinite);
   }
 
   place(mark) {
@@ -323,7 +389,8 @@ export class Grid {
       this.frame = 0;
       this.frameOf = {};
       for (const chart of this.charts.values()) chart.draw();
-      if (this.isPointing) for (const chart of this.charts.values()) if (chart.isSeen) chart.drawOver();
+      if (this.isPointing)
+        for (const chart of this.charts.values()) if (chart.isSeen) chart.drawOver();
       this.isPointing = false;
       this.measure();
     });

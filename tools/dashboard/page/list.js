@@ -39,39 +39,93 @@ export class RunList {
     this.problem = el("p", { class: "problem", role: "status", hidden: true });
     this.body = el("tbody");
     this.head = el("tr");
-    this.more = el("button", { type: "button", class: "more", hidden: true, onclick: () => { this.limit = Infinity; this.show(); } });
+    this.more = el("button", {
+      type: "button",
+      class: "more",
+      hidden: true,
+      onclick: () => {
+        this.limit = Infinity;
+        this.show();
+      },
+    });
     this.empty = el("div", { class: "hint", hidden: true });
     this.element = el(
-      "div", { class: isWide ? "runs wide" : "runs" },
-      this.tools(), this.problem,
-      el("div", { class: "scroll" },
-        el("table", {}, el("caption", { class: "unseen", text: "Runs" }), el("thead", {}, this.head), this.body)),
-      this.empty, this.more,
+      "div",
+      { class: isWide ? "runs wide" : "runs" },
+      this.tools(),
+      this.problem,
+      el(
+        "div",
+        { class: "scroll" },
+        el(
+          "table",
+          {},
+          el("caption", { class: "unseen", text: "Runs" }),
+          el("thead", {}, this.head),
+          this.body,
+        ),
+      ),
+      this.empty,
+      this.more,
     );
   }
 
   tools() {
     this.filter = el("input", {
-      type: "search", placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /", "aria-label": "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
-      autocomplete: "off", spellcheck: "false",
+      type: "search",
+      placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /",
+      "aria-label":
+        "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
+      autocomplete: "off",
+      spellcheck: "false",
     });
     let wait = 0;
     this.filter.addEventListener("input", () => {
       clearTimeout(wait);
       wait = setTimeout(() => change({ q: this.filter.value }, { replace: true }), 120);
     });
-    this.filter.addEventListener("keydown", (event) => { if (event.key === "Escape") { this.filter.value = ""; change({ q: "" }); this.filter.blur(); } });
-    this.group = el("select", { "aria-label": "Group runs by", onchange: () => change({ group: this.group.value }) });
-    this.sort = el("select", { "aria-label": "Sort runs by", onchange: () => change({ sort: this.sort.value }) });
+    this.filter.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        this.filter.value = "";
+        change({ q: "" });
+        this.filter.blur();
+      }
+    });
+    this.group = el("select", {
+      "aria-label": "Group runs by",
+      onchange: () => change({ group: this.group.value }),
+    });
+    this.sort = el("select", {
+      "aria-label": "Sort runs by",
+      onchange: () => change({ sort: this.sort.value }),
+    });
     return el(
-      "div", { class: "list-tools" },
+      "div",
+      { class: "list-tools" },
       this.filter,
-      el("div", { class: "row" },
+      el(
+        "div",
+        { class: "row" },
         el("label", { class: "field" }, el("span", { text: "Group" }), this.group),
-        this.isWide ? null : el("label", { class: "field" }, el("span", { text: "Sort" }), this.sort)),
-      el("div", { class: "row" }, this.count,
-        button("Pick all that are listed (a)", { class: "quiet words", onclick: () => this.pickAll() }, "all"),
-        button("Pick none (n)", { class: "quiet words", onclick: () => change({ picks: [] }) }, "none")),
+        this.isWide
+          ? null
+          : el("label", { class: "field" }, el("span", { text: "Sort" }), this.sort),
+      ),
+      el(
+        "div",
+        { class: "row" },
+        this.count,
+        button(
+          "Pick all that are listed (a)",
+          { class: "quiet words", onclick: () => this.pickAll() },
+          "all",
+        ),
+        button(
+          "Pick none (n)",
+          { class: "quiet words", onclick: () => change({ picks: [] }) },
+          "none",
+        ),
+      ),
     );
   }
 
@@ -107,7 +161,8 @@ export class RunList {
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     if (!words.length || this.problem.textContent) return rows;
     return rows.filter((row) => {
-      const text = `${row.run} ${row.file} ${row.status} ${(row.tags ?? []).join(" ")}`.toLowerCase();
+      const text =
+        `${row.run} ${row.file} ${row.status} ${(row.tags ?? []).join(" ")}`.toLowerCase();
       return words.every((word) => text.includes(word));
     });
   }
@@ -143,17 +198,28 @@ export class RunList {
   }
 
   pickAll() {
-    change({ picks: this.listed().filter((row) => row.status !== "unreadable").map((row) => row.id).slice(0, 64) });
+    change({
+      picks: this.listed()
+        .filter((row) => row.status !== "unreadable")
+        .map((row) => row.id)
+        .slice(0, 64),
+    });
   }
 
   // ---- on the page
 
   show() {
-    if (this.filter.value !== state.q && document.activeElement !== this.filter) this.filter.value = state.q;
+    if (this.filter.value !== state.q && document.activeElement !== this.filter)
+      this.filter.value = state.q;
     this.filterBy(state.q);
     const settings = this.shared.settings();
     this.columns = this.isWide
-      ? [...COLUMNS, ...settings.slice(0, CONFIG_COLUMNS).map((name) => ({ key: `config.${name}`, head: name, setting: true }))]
+      ? [
+          ...COLUMNS,
+          ...settings
+            .slice(0, CONFIG_COLUMNS)
+            .map((name) => ({ key: `config.${name}`, head: name, setting: true })),
+        ]
       : COLUMNS.filter(({ key }) => ["status", "run", "best_val_loss"].includes(key));
     this.showHead();
     this.showChoices(settings);
@@ -170,7 +236,12 @@ export class RunList {
     }
     this.place(wanted);
     const there = this.shared.rows().length;
-    keep(this.count, selected.length === there ? `${there.toLocaleString()} ${there === 1 ? "run" : "runs"}` : `${selected.length.toLocaleString()} of ${there.toLocaleString()} runs`);
+    keep(
+      this.count,
+      selected.length === there
+        ? `${there.toLocaleString()} ${there === 1 ? "run" : "runs"}`
+        : `${selected.length.toLocaleString()} of ${there.toLocaleString()} runs`,
+    );
     this.more.hidden = selected.length <= this.limit;
     keep(this.more, `Show the other ${(selected.length - this.limit).toLocaleString()}`);
     this.showEmpty(there, selected.length);
@@ -179,7 +250,9 @@ export class RunList {
   showEmpty(there, n) {
     this.empty.hidden = n > 0;
     if (n) return;
-    const words = there ? "No run is like that. Escape clears the filter." : this.shared.whyNoRuns();
+    const words = there
+      ? "No run is like that. Escape clears the filter."
+      : this.shared.whyNoRuns();
     keep(this.empty, words);
   }
 
@@ -194,11 +267,28 @@ export class RunList {
         const isBy = column.key === by;
         const isDown = state.sort.startsWith("-");
         return el(
-          "th", { scope: "col", class: `${column.number ? "number" : ""} ${column.key === "status" ? "status" : ""}`, "aria-sort": isBy ? (isDown ? "descending" : "ascending") : null },
-          el("button", {
-            type: "button", class: "sort", title: `Sort by ${column.head}`, "aria-label": `${column.head}, sort by it`,
-            onclick: () => change({ sort: isBy && !isDown ? `-${column.key}` : column.key }),
-          }, el("span", { text: column.key === "status" && !this.isWide ? "" : column.head }), el("span", { class: "arrow", "aria-hidden": "true", text: isBy ? (isDown ? "↓" : "↑") : "" })),
+          "th",
+          {
+            scope: "col",
+            class: `${column.number ? "number" : ""} ${column.key === "status" ? "status" : ""}`,
+            "aria-sort": isBy ? (isDown ? "descending" : "ascending") : null,
+          },
+          el(
+            "button",
+            {
+              type: "button",
+              class: "sort",
+              title: `Sort by ${column.head}`,
+              "aria-label": `${column.head}, sort by it`,
+              onclick: () => change({ sort: isBy && !isDown ? `-${column.key}` : column.key }),
+            },
+            el("span", { text: column.key === "status" && !this.isWide ? "" : column.head }),
+            el("span", {
+              class: "arrow",
+              "aria-hidden": "true",
+              text: isBy ? (isDown ? "↓" : "↑") : "",
+            }),
+          ),
         );
       }),
     );
@@ -209,25 +299,84 @@ export class RunList {
     const mark = `${settings.join("\n")}|${state.group}|${state.sort}|${hasGroups}`;
     if (mark === this.choicesMark) return;
     this.choicesMark = mark;
-    const choice = (name, text, chosen) => el("option", { value: name, text, selected: name === chosen });
-    const groups = ["", "status", ...(hasGroups ? ["metadata.group"] : []), ...settings.map((name) => `config.${name}`)];
+    const choice = (name, text, chosen) =>
+      el("option", { value: name, text, selected: name === chosen });
+    const groups = [
+      "",
+      "status",
+      ...(hasGroups ? ["metadata.group"] : []),
+      ...settings.map((name) => `config.${name}`),
+    ];
     if (state.group && !groups.includes(state.group)) groups.push(state.group);
-    this.group.replaceChildren(...groups.map((name) => choice(name, name ? name.replace(/^(config|metadata)\./, "") : "nothing", state.group)));
-    const sorts = ["-started", "run", "status", "best_val_loss", "final_loss", "-iterations", "avg_time_ms", "-avg_mfu", ...settings.map((name) => `config.${name}`)];
+    this.group.replaceChildren(
+      ...groups.map((name) =>
+        choice(name, name ? name.replace(/^(config|metadata)\./, "") : "nothing", state.group),
+      ),
+    );
+    const sorts = [
+      "-started",
+      "run",
+      "status",
+      "best_val_loss",
+      "final_loss",
+      "-iterations",
+      "avg_time_ms",
+      "-avg_mfu",
+      ...settings.map((name) => `config.${name}`),
+    ];
     if (!sorts.includes(state.sort)) sorts.push(state.sort);
-    const words = { "-started": "newest", run: "name", best_val_loss: "best val", final_loss: "last loss", "-iterations": "iterations", avg_time_ms: "ms/iter", "-avg_mfu": "MFU" };
-    this.sort.replaceChildren(...sorts.map((name) => choice(name, words[name] ?? name.replace(/config\./, ""), state.sort)));
+    const words = {
+      "-started": "newest",
+      run: "name",
+      best_val_loss: "best val",
+      final_loss: "last loss",
+      "-iterations": "iterations",
+      avg_time_ms: "ms/iter",
+      "-avg_mfu": "MFU",
+    };
+    this.sort.replaceChildren(
+      ...sorts.map((name) => choice(name, words[name] ?? name.replace(/config\./, ""), state.sort)),
+    );
   }
 
   groupRow(name, rows) {
     const known = rows.map((row) => row.best_val_loss).filter((v) => typeof v === "number");
     const best = known.length ? `, best val ${full(Math.min(...known))}` : "";
     const ids = rows.map((row) => row.id);
-    return el("tr", { class: "group" }, el("th", { colspan: this.columns.length + 1, scope: "rowgroup" },
-      el("span", { class: "value", text: `${state.group.replace(/^(config|metadata)\./, "")} ${name}` }),
-      el("small", { text: `${rows.length} ${rows.length === 1 ? "run" : "runs"}${best}` }),
-      button("Pick this group alone", { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) }, "pick"),
-      rows.length > 1 ? button("Open this group as a study", { class: "quiet words", onclick: () => change({ tab: "study", by: state.group, of: textOf(value(rows[0], state.group)), brush: "" }) }, "study") : null));
+    return el(
+      "tr",
+      { class: "group" },
+      el(
+        "th",
+        { colspan: this.columns.length + 1, scope: "rowgroup" },
+        el("span", {
+          class: "value",
+          text: `${state.group.replace(/^(config|metadata)\./, "")} ${name}`,
+        }),
+        el("small", { text: `${rows.length} ${rows.length === 1 ? "run" : "runs"}${best}` }),
+        button(
+          "Pick this group alone",
+          { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) },
+          "pick",
+        ),
+        rows.length > 1
+          ? button(
+              "Open this group as a study",
+              {
+                class: "quiet words",
+                onclick: () =>
+                  change({
+                    tab: "study",
+                    by: state.group,
+                    of: textOf(value(rows[0], state.group)),
+                    brush: "",
+                  }),
+              },
+              "study",
+            )
+          : null,
+      ),
+    );
   }
 
   rowOf(row, isPicked) {
@@ -262,7 +411,15 @@ export class RunList {
         const bar = el("span", { class: "bar", hidden: true }, el("i"));
         return el("td", { class: "name" }, link, el("span", { class: "tags" }), bar);
       }
-      return el("td", { class: [column.number ? "number" : "", column.key === "status" ? "status" : "", column.setting ? "setting" : ""].join(" ").trim() });
+      return el("td", {
+        class: [
+          column.number ? "number" : "",
+          column.key === "status" ? "status" : "",
+          column.setting ? "setting" : "",
+        ]
+          .join(" ")
+          .trim(),
+      });
     });
     const element = el("tr", { "data-id": id }, el("td", { class: "tick" }, tick), ...cells);
     return { element, tick, cells, mark };
@@ -282,12 +439,21 @@ export class RunList {
       link.title = row.error ? `${row.file}: ${row.error}` : row.file;
       link.href = `#tab=run&run=${row.id}`;
       const wrong = (row.alerts ?? []).filter((alert) => alert.now);
-      keep(tags, row.error || wrong.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ") || (row.tags ?? []).join(" "));
+      keep(
+        tags,
+        row.error ||
+          wrong.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ") ||
+          (row.tags ?? []).join(" "),
+      );
       tags.className = row.error || wrong.length ? "tags why" : "tags";
       tags.title = wrong.map(({ text }) => text).join("; ");
-      const share = row.status === "running" && row.max_iters > 0 ? (value(row, "last_iter") ?? 0) / row.max_iters : null;
+      const share =
+        row.status === "running" && row.max_iters > 0
+          ? (value(row, "last_iter") ?? 0) / row.max_iters
+          : null;
       bar.hidden = share === null;
-      if (share !== null) bar.firstChild.style.setProperty("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
+      if (share !== null)
+        bar.firstChild.style.setProperty("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
     } else if (column.key === "started") {
       keep(cell, ago(v));
       cell.title = v ? moment(v) : "";
@@ -324,5 +490,10 @@ export class RunList {
 
 export function statusMark(status) {
   const name = own(STATUS, status) ?? "unknown";
-  return el("span", { class: `mark ${name}`, title: name }, icon(name), el("span", { class: "word", text: name }));
+  return el(
+    "span",
+    { class: `mark ${name}`, title: name },
+    icon(name),
+    el("span", { class: "word", text: name }),
+  );
 }

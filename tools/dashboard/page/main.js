@@ -26,19 +26,26 @@ const shared = {
   nameOf(id) {
     const full = known.get(id)?.run ?? id;
     const { name } = named(full);
-    return shared.picked().some((other) => other !== id && named(known.get(other).run).name === name) ? full : name;
+    return shared
+      .picked()
+      .some((other) => other !== id && named(known.get(other).run).name === name)
+      ? full
+      : name;
   },
   // Whether several runs have this name, and only their times tell them apart.
   isAmbiguous: (name) => namesakes().get(name) > 1,
   picked: () => (state.picks ?? automatic).filter((id) => known.has(id)),
   toggle(id) {
     const picks = shared.picked();
-    change({ picks: picks.includes(id) ? picks.filter((other) => other !== id) : [...picks, id].slice(-64) });
+    change({
+      picks: picks.includes(id) ? picks.filter((other) => other !== id) : [...picks, id].slice(-64),
+    });
   },
   settings,
   whyNoRuns() {
     if (!told.complete) return "Reading the runs …";
-    if (told.problems.length) return `${told.problems.join("; ")}. Runs appear here as soon as there are some.`;
+    if (told.problems.length)
+      return `${told.problems.join("; ")}. Runs appear here as soon as there are some.`;
     return `No runs in ${told.folders.join(", ")} yet. They appear here as soon as one begins.`;
   },
 };
@@ -55,7 +62,11 @@ function settings() {
       if (seen.size < 100) seen.add(String(value));
     }
   }
-  settingsOf = [...values].filter(([, seen]) => seen.size > 1).sort((a, b) => a[1].size - b[1].size).map(([name]) => name).slice(0, 100);
+  settingsOf = [...values]
+    .filter(([, seen]) => seen.size > 1)
+    .sort((a, b) => a[1].size - b[1].size)
+    .map(([name]) => name)
+    .slice(0, 100);
   return settingsOf;
 }
 
@@ -90,8 +101,16 @@ function choose() {
   const rows = shared.rows().filter((row) => row.status !== "unreadable");
   rows.sort((a, b) => Number(b.live) - Number(a.live) || (a.started < b.started ? 1 : -1));
   const best = rows.slice(0, PICKED_AT_FIRST).map((row) => row.id);
-  if (automatic.length < PICKED_AT_FIRST || automatic.some((id) => !known.has(id)) || !told.complete) automatic = best;
-  else automatic = [...new Set([...rows.filter((row) => row.live).map((row) => row.id), ...automatic])].slice(0, Math.max(PICKED_AT_FIRST, 1));
+  if (
+    automatic.length < PICKED_AT_FIRST ||
+    automatic.some((id) => !known.has(id)) ||
+    !told.complete
+  )
+    automatic = best;
+  else
+    automatic = [
+      ...new Set([...rows.filter((row) => row.live).map((row) => row.id), ...automatic]),
+    ].slice(0, Math.max(PICKED_AT_FIRST, 1));
 }
 
 // ---- the parts of the page
@@ -109,44 +128,140 @@ const content = document.getElementById("content");
 const banner = document.getElementById("banner");
 
 const TABS = ["charts", "runs", "compare", "study"];
-const tabs = TABS.map((name) => el("a", {
-  href: `#tab=${name}`, class: "tab", text: name[0].toUpperCase() + name.slice(1),
-  onclick: (event) => { event.preventDefault(); change({ tab: name }); },
-}));
+const tabs = TABS.map((name) =>
+  el("a", {
+    href: `#tab=${name}`,
+    class: "tab",
+    text: name[0].toUpperCase() + name.slice(1),
+    onclick: (event) => {
+      event.preventDefault();
+      change({ tab: name });
+    },
+  }),
+);
 
 const live = el("span", { class: "live" }, el("i"), el("span", { text: "connecting" }));
-const xAxis = el("div", { class: "segments", role: "group", "aria-label": "Horizontal axis" }, ...Object.keys(AXES).map((name) => button(
-  `By ${AXES[name]}`, { "data-x": name, onclick: () => change({ x: name, from: null, to: null }) }, { iter: "Iterations", tokens: "Tokens", time: "Time" }[name])));
-const smoothing = el("input", { type: "range", min: 0, max: SMOOTHINGS.length - 1, step: 1, "aria-label": "Smoothing: values a mean is taken over", oninput: () => change({ smooth: SMOOTHINGS[smoothing.value] }, { replace: true }) });
+const xAxis = el(
+  "div",
+  { class: "segments", role: "group", "aria-label": "Horizontal axis" },
+  ...Object.keys(AXES).map((name) =>
+    button(
+      `By ${AXES[name]}`,
+      { "data-x": name, onclick: () => change({ x: name, from: null, to: null }) },
+      { iter: "Iterations", tokens: "Tokens", time: "Time" }[name],
+    ),
+  ),
+);
+const smoothing = el("input", {
+  type: "range",
+  min: 0,
+  max: SMOOTHINGS.length - 1,
+  step: 1,
+  "aria-label": "Smoothing: values a mean is taken over",
+  oninput: () => change({ smooth: SMOOTHINGS[smoothing.value] }, { replace: true }),
+});
 const smoothWords = el("output", { class: "smooth-words" });
 const logX = toggle("Log x", "logx");
 const logY = toggle("Log y", "logy");
-const fit = button("Fit the values: what is far from all others is cut off (o)", { class: "chip", "data-key": "fit", onclick: () => change({ fit: !state.fit }) }, "Fit y");
-const whole = button("Show the whole range (0)", { class: "chip", onclick: () => change({ from: null, to: null }) }, "Reset zoom");
-const themeButton = button("Light or dark (t)", { class: "quiet", onclick: () => setTheme(theme() === "dark" ? "light" : "dark") });
-const helpButton = button("Keys (?)", { class: "quiet", onclick: () => help.showModal() }, icon("help"));
-const controls = el("div", { class: "controls" }, xAxis,
-  el("label", { class: "smooth" }, el("span", { text: "Smooth" }), smoothing, smoothWords), logY, logX, fit, whole);
+const fit = button(
+  "Fit the values: what is far from all others is cut off (o)",
+  { class: "chip", "data-key": "fit", onclick: () => change({ fit: !state.fit }) },
+  "Fit y",
+);
+const whole = button(
+  "Show the whole range (0)",
+  { class: "chip", onclick: () => change({ from: null, to: null }) },
+  "Reset zoom",
+);
+const themeButton = button("Light or dark (t)", {
+  class: "quiet",
+  onclick: () => setTheme(theme() === "dark" ? "light" : "dark"),
+});
+const helpButton = button(
+  "Keys (?)",
+  { class: "quiet", onclick: () => help.showModal() },
+  icon("help"),
+);
+const controls = el(
+  "div",
+  { class: "controls" },
+  xAxis,
+  el("label", { class: "smooth" }, el("span", { text: "Smooth" }), smoothing, smoothWords),
+  logY,
+  logX,
+  fit,
+  whole,
+);
 top.append(
   el("div", { class: "brand" }, el("b", { text: "runs" }), el("span", { class: "where" })),
-  el("nav", { "aria-label": "Views" }, ...tabs), el("div", { class: "spring" }), live, helpButton, themeButton);
+  el("nav", { "aria-label": "Views" }, ...tabs),
+  el("div", { class: "spring" }),
+  live,
+  helpButton,
+  themeButton,
+);
 document.body.insertBefore(controls, document.getElementById("body"));
 
 function toggle(words, key) {
-  const element = button(words, { class: "chip", "data-key": key, onclick: () => change(key === "logx" ? { [key]: !state[key], from: null, to: null } : { [key]: !state[key] }) }, words);
+  const element = button(
+    words,
+    {
+      class: "chip",
+      "data-key": key,
+      onclick: () =>
+        change(
+          key === "logx" ? { [key]: !state[key], from: null, to: null } : { [key]: !state[key] },
+        ),
+    },
+    words,
+  );
   return element;
 }
 
 const KEYS = [
-  ["1 2 3 4", "charts, runs, compare, study"], ["/", "filter the runs"], ["j k", "next, previous run"],
-  ["space", "draw the run that has the focus, or not"], ["Enter", "open it"], ["a n", "pick all that are listed, none"],
-  ["x", "iterations, tokens, time"], ["s S", "smooth more, less"], ["l g", "log axis for values, for iterations"], ["o", "cut off outliers"],
-  ["drag", "zoom; double click: back"], ["0", "show the whole range"], ["← →", "move the cursor in a chart that has the focus"],
-  ["+ −", "zoom there"], ["t", "light or dark"], ["?", "this"],
+  ["1 2 3 4", "charts, runs, compare, study"],
+  ["/", "filter the runs"],
+  ["j k", "next, previous run"],
+  ["space", "draw the run that has the focus, or not"],
+  ["Enter", "open it"],
+  ["a n", "pick all that are listed, none"],
+  ["x", "iterations, tokens, time"],
+  ["s S", "smooth more, less"],
+  ["l g", "log axis for values, for iterations"],
+  ["o", "cut off outliers"],
+  ["drag", "zoom; double click: back"],
+  ["0", "show the whole range"],
+  ["← →", "move the cursor in a chart that has the focus"],
+  ["+ −", "zoom there"],
+  ["t", "light or dark"],
+  ["?", "this"],
 ];
-const help = el("dialog", { class: "help", "aria-label": "Keys" },
-  el("form", { method: "dialog" }, el("h2", { text: "Keys" }), button("Close", { class: "quiet close", type: "submit", onclick: () => help.close() }, icon("close")),
-    el("dl", {}, ...KEYS.map(([key, words]) => el("div", {}, el("dt", {}, ...key.split(" ").map((k) => el("kbd", { text: k }))), el("dd", { text: words }))))));
+const help = el(
+  "dialog",
+  { class: "help", "aria-label": "Keys" },
+  el(
+    "form",
+    { method: "dialog" },
+    el("h2", { text: "Keys" }),
+    button(
+      "Close",
+      { class: "quiet close", type: "submit", onclick: () => help.close() },
+      icon("close"),
+    ),
+    el(
+      "dl",
+      {},
+      ...KEYS.map(([key, words]) =>
+        el(
+          "div",
+          {},
+          el("dt", {}, ...key.split(" ").map((k) => el("kbd", { text: k }))),
+          el("dd", { text: words }),
+        ),
+      ),
+    ),
+  ),
+);
 document.body.append(help);
 
 // ---- showing
@@ -159,11 +274,12 @@ function show() {
     page = null;
   }
   if (isRun && !page) page = new RunPage(shared, state.run);
-  const part = isRun ? page : { charts: grid, runs: table, compare, study }[state.tab] ?? grid;
+  const part = isRun ? page : ({ charts: grid, runs: table, compare, study }[state.tab] ?? grid);
   if (content.firstElementChild !== part.element) content.replaceChildren(part.element);
   document.body.dataset.tab = isRun ? "run" : state.tab;
   const isBeside = !["runs", "study"].includes(document.body.dataset.tab);
-  if (sideBox.contains(side.element) !== isBeside) sideBox.replaceChildren(...(isBeside ? [side.element] : []));
+  if (sideBox.contains(side.element) !== isBeside)
+    sideBox.replaceChildren(...(isBeside ? [side.element] : []));
   if (isBeside) side.show();
   part.show();
   showControls();
@@ -191,11 +307,16 @@ function showTitle() {
 
 function showControls() {
   const isRun = document.body.dataset.tab === "run";
-  tabs.forEach((tab, i) => tab.toggleAttribute("aria-current", TABS[i] === document.body.dataset.tab));
-  for (const one of tabs) if (one.hasAttribute("aria-current")) one.setAttribute("aria-current", "page");
+  tabs.forEach((tab, i) =>
+    tab.toggleAttribute("aria-current", TABS[i] === document.body.dataset.tab),
+  );
+  for (const one of tabs)
+    if (one.hasAttribute("aria-current")) one.setAttribute("aria-current", "page");
   controls.hidden = !(isRun || state.tab === "charts");
-  for (const one of xAxis.children) one.setAttribute("aria-pressed", String(one.dataset.x === state.x));
-  for (const one of [logX, logY, fit]) one.setAttribute("aria-pressed", String(state[one.dataset.key]));
+  for (const one of xAxis.children)
+    one.setAttribute("aria-pressed", String(one.dataset.x === state.x));
+  for (const one of [logX, logY, fit])
+    one.setAttribute("aria-pressed", String(state[one.dataset.key]));
   const at = SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
   if (document.activeElement !== smoothing) smoothing.value = at;
   smoothing.setAttribute("aria-valuetext", state.smooth ? `${state.smooth} values` : "off");
@@ -207,8 +328,11 @@ function showControls() {
 let isLost = null;
 function showBanner() {
   const problems = told.problems ?? [];
-  const words = isLost ? `The server does not answer since ${isLost.toLocaleTimeString()}; what you see is as of then. Trying again …`
-    : problems.length && known.size ? problems.join("; ") : "";
+  const words = isLost
+    ? `The server does not answer since ${isLost.toLocaleTimeString()}; what you see is as of then. Trying again …`
+    : problems.length && known.size
+      ? problems.join("; ")
+      : "";
   keep(banner, words);
   banner.hidden = !words;
   banner.classList.toggle("lost", Boolean(isLost));
@@ -216,7 +340,7 @@ function showBanner() {
 
 function connected(is) {
   if (is && isLost) refresh();
-  isLost = is ? null : isLost ?? new Date();
+  isLost = is ? null : (isLost ?? new Date());
   live.className = `live ${is ? "on" : "off"}`;
   keep(live.lastChild, is ? "live" : "no connection");
   showBanner();
@@ -231,7 +355,9 @@ async function refresh() {
     listening.since = news.version;
     learn(news);
     show();
-  } catch { /* the next connection tries again */ }
+  } catch {
+    /* the next connection tries again */
+  }
 }
 
 const listening = new Listening((name, data) => {
@@ -242,7 +368,9 @@ const listening = new Listening((name, data) => {
 
 let frame = 0;
 onChange((given) => {
-  if ("q" in given && !("tab" in given)) { side.limit = table.limit = 100; }
+  if ("q" in given && !("tab" in given)) {
+    side.limit = table.limit = 100;
+  }
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(show);
 });
@@ -257,17 +385,32 @@ document.addEventListener("keydown", (event) => {
   const row = target.closest?.("tr[data-id]");
   const at = Object.keys(AXES).indexOf(state.x);
   const smoothBy = (by) => {
-    const next = Math.min(SMOOTHINGS.length - 1, Math.max(0, SMOOTHINGS.findLastIndex((n) => n <= state.smooth) + by));
+    const next = Math.min(
+      SMOOTHINGS.length - 1,
+      Math.max(0, SMOOTHINGS.findLastIndex((n) => n <= state.smooth) + by),
+    );
     change({ smooth: SMOOTHINGS[next] });
     say(`smoothing ${state.smooth || "off"}`);
   };
   const act = {
-    1: () => change({ tab: "charts" }), 2: () => change({ tab: "runs" }), 3: () => change({ tab: "compare" }), 4: () => change({ tab: "study" }),
-    "/": () => list.filter.focus(), j: () => list.step(1), k: () => list.step(-1),
-    a: () => list.pickAll(), n: () => change({ picks: [] }),
+    1: () => change({ tab: "charts" }),
+    2: () => change({ tab: "runs" }),
+    3: () => change({ tab: "compare" }),
+    4: () => change({ tab: "study" }),
+    "/": () => list.filter.focus(),
+    j: () => list.step(1),
+    k: () => list.step(-1),
+    a: () => list.pickAll(),
+    n: () => change({ picks: [] }),
     x: () => change({ x: Object.keys(AXES)[(at + 1) % 3], from: null, to: null }),
-    s: () => smoothBy(1), S: () => smoothBy(-1), l: () => change({ logy: !state.logy }), g: () => change({ logx: !state.logx, from: null, to: null }), o: () => change({ fit: !state.fit }),
-    0: () => change({ from: null, to: null }), t: () => setTheme(theme() === "dark" ? "light" : "dark"), "?": () => help.showModal(),
+    s: () => smoothBy(1),
+    S: () => smoothBy(-1),
+    l: () => change({ logy: !state.logy }),
+    g: () => change({ logx: !state.logx, from: null, to: null }),
+    o: () => change({ fit: !state.fit }),
+    0: () => change({ from: null, to: null }),
+    t: () => setTheme(theme() === "dark" ? "light" : "dark"),
+    "?": () => help.showModal(),
     " ": row && target.matches("a") ? () => shared.toggle(row.dataset.id) : null,
     Escape: state.big ? () => change({ big: "" }) : null,
   }[event.key];

@@ -7,7 +7,8 @@ export const RIGHT = 12;
 export const TOP = 10;
 export const BOTTOM = 24;
 
-export const FONT = '11px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+export const FONT =
+  '11px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
 export class Scale {
   constructor(low, high, a, b, isLog) {
@@ -53,7 +54,9 @@ function fitted(lines, from, to, isLog) {
   const values = [];
   for (const line of lines) {
     const end = Math.min(line.n, find(line, to * (1 + 1e-12) + 1e-300) + 1);
-    for (let i = find(line, from); i < end; i += 1) if (line.x[i] <= to && line.y[i] < Infinity && line.y[i] > (isLog ? 0 : -Infinity)) values.push(isLog ? Math.log(line.y[i]) : line.y[i]);
+    for (let i = find(line, from); i < end; i += 1)
+      if (line.x[i] <= to && line.y[i] < Infinity && line.y[i] > (isLog ? 0 : -Infinity))
+        values.push(isLog ? Math.log(line.y[i]) : line.y[i]);
   }
   if (values.length < FEW) return null;
   const sorted = Float64Array.from(values).sort();
@@ -108,7 +111,9 @@ export function padded([low, high], isLog) {
   return [low >= 0 && low - room < 0 ? Math.min(low, 0) : low - room, high + room];
 }
 
-const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+const TIME_STEPS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
+];
 
 export function ticks(low, high, n, isLog, isTime = false) {
   if (!(high > low)) return [low];
@@ -123,7 +128,12 @@ export function ticks(low, high, n, isLog, isTime = false) {
     step = unit * power * ([1, 2, 5, 10].find((s) => s * power * unit >= rough * 0.999) ?? 10);
   }
   const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9 && found.length < 50; k += 1) found.push(Number((k * step).toPrecision(12)));
+  for (
+    let k = Math.ceil(low / step - 1e-9);
+    k * step <= high + step * 1e-9 && found.length < 50;
+    k += 1
+  )
+    found.push(Number((k * step).toPrecision(12)));
   return found;
 }
 
@@ -150,14 +160,29 @@ export function tickWords(values, key, isTime) {
   if (new Set(words).size === words.length) return words;
   const step = Math.abs(values[1] - values[0]);
   const digits = Math.min(15, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
-  return values.map((v) => v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "−"));
+  return values.map((v) =>
+    v
+      .toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })
+      .replace("-", "−"),
+  );
 }
 
 export function axes(ctx, box, x, y, colours, { key, isTime }) {
   ctx.font = FONT;
   ctx.lineWidth = 1;
-  const yTicks = ticks(y.low, y.high, Math.max(2, Math.round((box.h - TOP - BOTTOM) / 38)), y.isLog);
-  const xTicks = ticks(x.low, x.high, Math.max(2, Math.round((box.w - LEFT - RIGHT) / 85)), x.isLog, isTime);
+  const yTicks = ticks(
+    y.low,
+    y.high,
+    Math.max(2, Math.round((box.h - TOP - BOTTOM) / 38)),
+    y.isLog,
+  );
+  const xTicks = ticks(
+    x.low,
+    x.high,
+    Math.max(2, Math.round((box.w - LEFT - RIGHT) / 85)),
+    x.isLog,
+    isTime,
+  );
   ctx.strokeStyle = colours.grid;
   ctx.beginPath();
   for (const v of yTicks) {

@@ -3,10 +3,14 @@
 export async function ask(path, given = {}) {
   const words = new URLSearchParams();
   for (const [key, value] of Object.entries(given)) {
-    if (value !== null && value !== undefined && value !== "" && value !== false) words.set(key, value === true ? "1" : value);
+    if (value !== null && value !== undefined && value !== "" && value !== false)
+      words.set(key, value === true ? "1" : value);
   }
-  const answer = await fetch(words.size ? `${path}?${words}` : path, { credentials: "same-origin" });
-  if (!answer.ok) throw new Error((await answer.text()).trim() || `the server says ${answer.status}`);
+  const answer = await fetch(words.size ? `${path}?${words}` : path, {
+    credentials: "same-origin",
+  });
+  if (!answer.ok)
+    throw new Error((await answer.text()).trim() || `the server says ${answer.status}`);
   return answer;
 }
 
@@ -119,7 +123,8 @@ function unpack(buffer) {
   for (const run of head.runs) {
     for (const series of run.series ?? []) {
       series.arrays = [take(series.n), take(series.n)];
-      if (series.means) series.arrays.push(take(series.means), take(series.means), take(series.means));
+      if (series.means)
+        series.arrays.push(take(series.means), take(series.means), take(series.means));
     }
   }
   return head.runs;
@@ -133,7 +138,16 @@ export class Curves {
     this.changed = changed;
     this.failed = failed;
     this.runs = new Map();
-    this.wanted = { ids: [], keys: [], x: "iter", from: null, to: null, px: 600, log: false, takes: false };
+    this.wanted = {
+      ids: [],
+      keys: [],
+      x: "iter",
+      from: null,
+      to: null,
+      px: 600,
+      log: false,
+      takes: false,
+    };
     this.view = "";
     this.busy = false;
     this.stale = false;
@@ -165,8 +179,12 @@ export class Curves {
     const run = this.runs.get(id);
     if (!run) return true;
     if (!told) return false;
-    return told.generation !== run.generation || told.reading !== run.reading || told.error !== run.error
-      || Object.entries(told.rows).some(([table, n]) => n !== run.rows[table]);
+    return (
+      told.generation !== run.generation ||
+      told.reading !== run.reading ||
+      told.error !== run.error ||
+      Object.entries(told.rows).some(([table, n]) => n !== run.rows[table])
+    );
   }
 
   async pump(isStale) {
@@ -182,7 +200,13 @@ export class Curves {
       try {
         const answer = await ask("/api/curves", {
           runs: asked.map((id) => this.known(id, view)).join(","),
-          keys: rest.keys.join("\n"), x: rest.x, from: rest.from, to: rest.to, px: rest.px, log: rest.log, takes: rest.takes,
+          keys: rest.keys.join("\n"),
+          x: rest.x,
+          from: rest.from,
+          to: rest.to,
+          px: rest.px,
+          log: rest.log,
+          takes: rest.takes,
         });
         const start = performance.now();
         const isNewView = view !== this.view;
@@ -192,7 +216,10 @@ export class Curves {
         this.view = view;
         for (const run of came) this.take(run, isNewView);
         this.failed(null);
-        this.changed(came.map((run) => run.id), start);
+        this.changed(
+          came.map((run) => run.id),
+          start,
+        );
       } catch (error) {
         this.failed(error);
         await new Promise((done) => setTimeout(done, 1000));
@@ -218,7 +245,14 @@ export class Curves {
       run = { series: new Map(), takes: [], isFull: false };
       this.runs.set(told.id, run);
     }
-    Object.assign(run, { generation: told.generation, rows: told.rows, figures: told.figures, reading: told.reading, error: told.error, noAxis: told.no_axis });
+    Object.assign(run, {
+      generation: told.generation,
+      rows: told.rows,
+      figures: told.figures,
+      reading: told.reading,
+      error: told.error,
+      noAxis: told.no_axis,
+    });
     for (const series of told.series) {
       if (series.take !== undefined) {
         const made = new Series(series, series.arrays);
@@ -247,7 +281,11 @@ export function smooth(series, width) {
   const sx = new Float64Array(n);
   let values = new Float64Array(n);
   const weights = new Float64Array(n);
-  at.forEach((i, k) => { sx[k] = x[i]; values[k] = y[i]; weights[k] = counts ? counts[i] : 1; });
+  at.forEach((i, k) => {
+    sx[k] = x[i];
+    values[k] = y[i];
+    weights[k] = counts ? counts[i] : 1;
+  });
   for (let pass = 0; pass < 2; pass += 1) values = boxed(values, weights, width / 2);
   const line = new Line(sx, values);
   return line;

@@ -1,9 +1,25 @@
 // What is looked at, and how: all of it stands in the address, so that a link shows the same.
 
 const DEFAULTS = {
-  tab: "charts", run: "", picks: null, q: "", sort: "-started", group: "",
-  x: "iter", smooth: 0, logx: false, logy: false, fit: false, from: null, to: null, big: "", all: false,
-  by: "metadata.group", of: "", figure: "", brush: "",
+  tab: "charts",
+  run: "",
+  picks: null,
+  q: "",
+  sort: "-started",
+  group: "",
+  x: "iter",
+  smooth: 0,
+  logx: false,
+  logy: false,
+  fit: false,
+  from: null,
+  to: null,
+  big: "",
+  all: false,
+  by: "metadata.group",
+  of: "",
+  figure: "",
+  brush: "",
 };
 const TABS = ["charts", "runs", "compare", "study", "run"];
 const LENGTHS = { brush: 4000 }; // of text; of all other 500
@@ -40,15 +56,22 @@ export function read() {
   for (const key of Object.keys(DEFAULTS)) {
     if (!words.has(key)) continue;
     const text = words.get(key);
-    if (key === "picks") given.picks = text.split(",").filter((id) => /^[0-9a-f]{1,32}$/.test(id)).slice(0, 64);
-    else if (key === "from" || key === "to") given[key] = Number.isFinite(Number(text)) && text !== "" ? Number(text) : null;
-    else if (key === "smooth") given.smooth = Math.min(1e6, Math.max(0, Math.round(Number(text)) || 0));
+    if (key === "picks")
+      given.picks = text
+        .split(",")
+        .filter((id) => /^[0-9a-f]{1,32}$/.test(id))
+        .slice(0, 64);
+    else if (key === "from" || key === "to")
+      given[key] = Number.isFinite(Number(text)) && text !== "" ? Number(text) : null;
+    else if (key === "smooth")
+      given.smooth = Math.min(1e6, Math.max(0, Math.round(Number(text)) || 0));
     else if (typeof DEFAULTS[key] === "boolean") given[key] = text === "1";
     else given[key] = text.slice(0, LENGTHS[key] ?? 500);
   }
   if (!TABS.includes(given.tab)) given.tab = DEFAULTS.tab;
   if (!["iter", "tokens", "time"].includes(given.x)) given.x = "iter";
-  if (given.from === null || given.to === null || given.from >= given.to) given.from = given.to = null;
+  if (given.from === null || given.to === null || given.from >= given.to)
+    given.from = given.to = null;
   Object.assign(state, given);
 }
 
@@ -84,7 +107,10 @@ export function giveSlots(ids) {
 export function look(id) {
   const slot = SLOTS.get(id) ?? 0;
   const colours = COLOURS[theme()];
-  return { colour: colours[slot % colours.length], dash: DASHES[Math.floor(slot / colours.length) % DASHES.length] };
+  return {
+    colour: colours[slot % colours.length],
+    dash: DASHES[Math.floor(slot / colours.length) % DASHES.length],
+  };
 }
 
 // ---- light and dark
@@ -97,12 +123,20 @@ export function theme() {
 
 export function setTheme(name) {
   document.documentElement.dataset.theme = name;
-  try { localStorage.setItem("runs-theme", name); } catch { /* private windows keep nothing */ }
+  try {
+    localStorage.setItem("runs-theme", name);
+  } catch {
+    /* private windows keep nothing */
+  }
   for (const listener of LISTENERS) listener({ theme: name });
 }
 
 try {
   const kept = localStorage.getItem("runs-theme");
   if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
-} catch { /* as above */ }
-dark.addEventListener("change", () => { for (const listener of LISTENERS) listener({ theme: theme() }); });
+} catch {
+  /* as above */
+}
+dark.addEventListener("change", () => {
+  for (const listener of LISTENERS) listener({ theme: theme() });
+});

@@ -16,11 +16,29 @@ const FIGURES = {
   "eval/time_ms": ["Evaluation time", "ms"],
   "system/sample_ms": ["Time that a system sample takes", "ms"],
 };
-const UNITS = { ms: "ms", s: "s", bytes: "bytes", percent: "%", mb: "MB", gb: "GB", celsius: "°C", watts: "W" };
+const UNITS = {
+  ms: "ms",
+  s: "s",
+  bytes: "bytes",
+  percent: "%",
+  mb: "MB",
+  gb: "GB",
+  celsius: "°C",
+  watts: "W",
+};
 
 const ACRONYMS = { cpu: "CPU", gpu: "GPU", mfu: "MFU", lr: "learning rate", io: "IO" };
 
-export const FIRST = ["loss", "eval/val_loss", "lr", "grad_norm", "time_ms", "tokens_per_s", "mfu", "memory_bytes"];
+export const FIRST = [
+  "loss",
+  "eval/val_loss",
+  "lr",
+  "grad_norm",
+  "time_ms",
+  "tokens_per_s",
+  "mfu",
+  "memory_bytes",
+];
 const LAST = ["eval/train_loss", "eval/lr", "eval/time_ms"];
 
 export function figure(key) {
@@ -33,7 +51,11 @@ export function figure(key) {
   let unit = own(UNITS, of?.toLowerCase());
   if (isRate) unit = `${unit ?? of}/s`;
   if (unit && words.length > 1) words.splice(isRate ? -3 : -1);
-  const title = words.map((word) => own(ACRONYMS, word) ?? word).join(" ").trim() || name;
+  const title =
+    words
+      .map((word) => own(ACRONYMS, word) ?? word)
+      .join(" ")
+      .trim() || name;
   const where = table === "eval" ? " at evaluations" : "";
   return { title: title.charAt(0).toUpperCase() + title.slice(1) + where, unit: unit ?? "" };
 }
@@ -55,14 +77,25 @@ export function inOrder(keys) {
 export function count(value) {
   const size = Math.abs(value);
   if (size < 10_000) return trim(value, 6);
-  for (const [unit, suffix] of [[1e15, "P"], [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, suffix] of [
+    [1e15, "P"],
+    [1e12, "T"],
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (size >= unit) return trim(value / unit, 4) + suffix;
   }
   return String(value);
 }
 
 export function bytes(value) {
-  for (const [unit, suffix] of [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) {
+  for (const [unit, suffix] of [
+    [1e12, "TB"],
+    [1e9, "GB"],
+    [1e6, "MB"],
+    [1e3, "kB"],
+  ]) {
     if (Math.abs(value) >= unit) return `${trim(value / unit, 4)} ${suffix}`;
   }
   return `${value} B`;
@@ -83,14 +116,22 @@ const TWO_DECIMALS = new Set(["avg_time_ms", "avg_mfu"]);
 
 // A number in full, as in a table.
 export function full(value, key = "") {
-  if (TWO_DECIMALS.has(key) && typeof value === "number") return minus(value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
+  if (TWO_DECIMALS.has(key) && typeof value === "number")
+    return minus(
+      value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
+    );
   if (value === null || value === undefined) return "–";
   if (typeof value === "number") {
     if (!Number.isFinite(value)) return "–";
     if (Number.isInteger(value)) return minus(value.toLocaleString("en-US"));
     const size = Math.abs(value);
     if (size < 0.001) return minus(value.toExponential(3).replace(/\.?0+e/, "e"));
-    return minus(value.toLocaleString("en-US", { minimumFractionDigits: size < 1000 ? 4 : 1, maximumFractionDigits: size < 1000 ? 4 : 1 }));
+    return minus(
+      value.toLocaleString("en-US", {
+        minimumFractionDigits: size < 1000 ? 4 : 1,
+        maximumFractionDigits: size < 1000 ? 4 : 1,
+      }),
+    );
   }
   return String(value);
 }
@@ -98,14 +139,26 @@ export function full(value, key = "") {
 // Numbers under each other: as many digits behind the point in each as the largest needs.
 export function aligned(values, key = "") {
   const size = Math.max(...values.map(Math.abs).filter(Number.isFinite));
-  if (key.endsWith("bytes") || !(size >= 0.001 && size < 10_000) || values.every(Number.isInteger)) return values.map((v) => short(v, key));
+  if (key.endsWith("bytes") || !(size >= 0.001 && size < 10_000) || values.every(Number.isInteger))
+    return values.map((v) => short(v, key));
   const digits = Math.min(6, Math.max(0, 4 - Math.floor(Math.log10(size))));
-  return values.map((v) => (Number.isFinite(v) ? minus(v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })) : short(v, key)));
+  return values.map((v) =>
+    Number.isFinite(v)
+      ? minus(
+          v.toLocaleString("en-US", {
+            minimumFractionDigits: digits,
+            maximumFractionDigits: digits,
+          }),
+        )
+      : short(v, key),
+  );
 }
 
 function trim(value, digits) {
   const text = Number(value.toPrecision(digits));
-  return minus(Math.abs(text) >= 1000 && Math.abs(text) < 10_000 ? text.toLocaleString("en-US") : String(text));
+  return minus(
+    Math.abs(text) >= 1000 && Math.abs(text) < 10_000 ? text.toLocaleString("en-US") : String(text),
+  );
 }
 
 function minus(text) {
@@ -149,12 +202,24 @@ export function moment(iso) {
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return String(iso ?? "–");
   const year = at.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
-  return at.toLocaleString(undefined, { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  return at.toLocaleString(undefined, {
+    year,
+    month: "short",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  });
 }
 
 export const STATUS = {
-  running: "running", completed: "completed", interrupted: "interrupted", failed: "failed",
-  unreadable: "unreadable", unknown: "unknown",
+  running: "running",
+  completed: "completed",
+  interrupted: "interrupted",
+  failed: "failed",
+  unreadable: "unreadable",
+  unknown: "unknown",
 };
 
 export function onAxis(value, x) {
@@ -165,6 +230,9 @@ export const AXES = { iter: "iteration", tokens: "tokens", time: "wall time" };
 
 export function shown(value) {
   if (value === null || value === undefined) return "–";
-  if (typeof value === "number") return Number.isInteger(value) && Math.abs(value) >= 10_000 ? full(value) : minus(String(value));
+  if (typeof value === "number")
+    return Number.isInteger(value) && Math.abs(value) >= 10_000
+      ? full(value)
+      : minus(String(value));
   return String(value);
 }
