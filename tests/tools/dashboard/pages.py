@@ -17,7 +17,9 @@ import pytest
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
-from tools.dashboard import auth, web
+from tools.dashboard import auth
+from tools.dashboard.server import server as server_of
+from tools.dashboard.site import Site
 from tools.live.folders import Folders
 
 
@@ -66,8 +68,8 @@ class Serving:
 @contextlib.contextmanager
 def serving_here(*names):
     """The same server in a thread of this process: there at once."""
-    site = web.Site(Folders([str(name) for name in names]), auth.host_names("127.0.0.1"))
-    server = web.server(site)
+    site = Site(Folders([str(name) for name in names]), auth.host_names("127.0.0.1"))
+    server = server_of(site)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

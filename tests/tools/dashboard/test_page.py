@@ -146,11 +146,12 @@ def test_a_resume_leaves_no_gap_and_no_double_and_shows_what_was_replaced(look, 
             looking.wait_for_iters(range(40))
             looking.page.click("a.name")
             looking.page.wait_for_selector("text=8 iterations: still in the journal")
-            takes = looking.page.evaluate(
+            superseded = looking.page.evaluate(
                 "async () => (await import('/main.js')).shownGrid().curves.runs.values().next()"
-                ".value.takes.filter((t) => t.key === 'loss').map((t) => [...t.series.points.x])"
+                ".value.superseded.filter((s) => s.key === 'loss')"
+                ".map((s) => [...s.series.points.x])"
             )
-    assert takes == [list(range(12, 20))]
+    assert superseded == [list(range(12, 20))]
 
 
 def test_a_restart_of_the_server_leaves_no_gap_and_no_double(look, tmp_path):
@@ -266,14 +267,14 @@ def test_a_group_is_opened_as_a_study_and_trials_that_arrive_are_drawn(look, stu
 
     looking.wait(lambda: page.locator("tr.best th").text_content() == "trial4")
     assert page.locator(".coordinates-lines g:first-child path").count() == 5
-    assert "c" in page.locator(".axis-words").all_text_contents()
+    assert "c" in page.locator(".axis-label").all_text_contents()
 
 
 def test_a_brush_keeps_some_trials_and_its_link_shows_the_same(look, study):
     looking = look(study, "tab=study")
     page = looking.page
     looking.wait(lambda: page.locator(TRIALS).count() == 4)
-    box = page.locator(".axis .reach").first.bounding_box()
+    box = page.locator(".axis .grab").first.bounding_box()
     x, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, middle)
     page.mouse.down()
@@ -380,9 +381,9 @@ def test_what_the_guard_says_stands_in_the_list_and_on_the_page_of_the_run(look,
         page = look(server, "tab=runs").page
         page.wait_for_selector(ROWS)
         server.folders.warn({journal: [stall]})
-        page.wait_for_selector(".tags.why")
+        page.wait_for_selector(".tags.bad")
 
-        marked = page.locator(".tags.why").first.text_content()
+        marked = page.locator(".tags.bad").first.text_content()
         page.locator(f"{ROWS} a.name").click()
         told = page.wait_for_selector(".alerts .now").text_content()
 
@@ -444,7 +445,7 @@ def test_dark_and_light_follow_the_system_and_can_be_chosen(look, three):
 def test_an_empty_folder_says_what_will_happen_and_shows_the_first_run(look, tmp_path):
     with serving_here(tmp_path) as server:
         looking = look(server, "tab=runs")
-        looking.page.wait_for_selector("text=They appear here as soon as one begins")
+        looking.page.wait_for_selector("text=Runs appear here as soon as they start")
         make_run(tmp_path, "first", [5.0, 4.0])
         looking.page.wait_for_selector("a.name >> text=first")
 

@@ -211,7 +211,7 @@ def test_importances_are_those_of_optuna_for_the_same_values(studies):
     told = study(studies, "lr")
 
     assert {p["name"]: p["importance"] for p in told["parameters"]} == expected
-    assert [p["kind"] for p in told["parameters"]] == ["log", "linear", "words"]
+    assert [p["kind"] for p in told["parameters"]] == ["log", "linear", "categorical"]
     assert [trial["trial"] for trial in told["trials"]] == list(range(9))
     assert told["best"] == told["trials"][0]["id"]
 
@@ -219,19 +219,19 @@ def test_importances_are_those_of_optuna_for_the_same_values(studies):
 def test_of_too_few_runs_no_importance_is_told_but_why(studies):
     told = study(studies, "few")
 
-    assert told["why"] == "Too few runs to tell: 2 runs have completed, 4 are needed."
+    assert told["why"] == "Too few runs: 2 runs have completed, 4 are needed."
     assert [p["importance"] for p in told["parameters"]] == [None]
     assert len(told["trials"]) == 2
 
 
 def test_any_runs_are_a_study_by_the_settings_in_which_they_differ(studies):
     by_setting = study(studies, "a", "config.act")
-    by_number = study(studies, "1", "config.n", figure="avg_mfu")
+    by_number = study(studies, "1", "config.n", metric="avg_mfu")
 
     assert [p["name"] for p in by_setting["parameters"]] == ["lr", "n"]
     assert sorted(trial["trial"] for trial in by_setting["trials"]) == [0, 2, 4, 6, 8]
     assert sorted(trial["trial"] for trial in by_number["trials"]) == [3, 4, 5]
-    assert by_number["figure"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
+    assert by_number["metric"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
     assert len(study(studies, "", "")["trials"]) == 20
 
 
@@ -263,14 +263,14 @@ def test_a_study_that_looked_for_something_else_is_ranked_by_that(tmp_path):
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 4)
         found = study(server, "it")
-        by_loss = study(server, "it", figure="best_val_loss")
+        by_loss = study(server, "it", metric="best_val_loss")
 
-    assert found["figure"] == pytest.approx(
+    assert found["metric"] == pytest.approx(
         {"name": "best_accuracy", "maximize": True, "low": 0.0, "high": 0.6}
     )
     assert [trial["trial"] for trial in found["trials"]] == [3, 2, 1, 0]
     assert [trial["trial"] for trial in by_loss["trials"]] == [0, 1, 2, 3]
-    assert found["figures"] == ["best_accuracy", *by_loss["figures"][1:]]
+    assert found["metrics"] == ["best_accuracy", *by_loss["metrics"][1:]]
 
 
 def test_a_trial_is_as_runs_tune_tells_it(tmp_path):
@@ -460,11 +460,12 @@ NONSENSE = [
     "/api/curves?runs=ID&keys=loss&from=9e300&to=-9e300",
     "/api/curves?runs=ID&keys=loss&log=1&from=-5&to=-1",
     "/api/curves?runs=ID&keys=loss&from=-1e308&to=1e308", "/api/curves?runs=ID&keys=eval/&x=tokens",
-    "/api/curves?runs=ID&keys=system/loss%0Aloss&takes=1&px=-4", "/api/csv?runs=ID&keys=nothing",
+    "/api/curves?runs=ID&keys=system/loss%0Aloss&superseded=1&px=-4",
+    "/api/csv?runs=ID&keys=nothing",
     "/api/csv?runs=ID&keys=loss&from=5&to=1", "/api/runs?since=-1", "/api/runs?since=9" + "9" * 50,
     "/api/runs?since=x", "/api/where?q=" + "(" * 400, "/api/where", "/api/where?q=%00%ff",
     "/api/curves?runs=" + "ID,ID," * 100 + "&keys=loss",
-    "/api/study", "/api/study?by=%00&of=" + "[" * 400, "/api/study?by=config.&of=1e999&figure=x",
+    "/api/study", "/api/study?by=%00&of=" + "[" * 400, "/api/study?by=config.&of=1e999&metric=x",
     "/api/study?by=tags&of=%5B%5D", "/api/study?by=" + "x." * 1000 + "&of=null",
 ]  # fmt: skip
 
