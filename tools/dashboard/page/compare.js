@@ -131,7 +131,7 @@ function resultRow(rows, { key, text, best }) {
   const numbers = values.filter((v) => typeof v === "number");
   const bestValue = best && numbers.length > 1 ? best(...numbers) : undefined;
   const cells = values.map((v) => {
-    const isBest = bestValue !== undefined && v === bestValue;
+    const isBest = bestValue !== undefined && full(v, key) === full(bestValue, key);
     const note = isBest ? el("small", { text: "best" }) : null;
     return el("td", { class: isBest ? "number best" : "number" }, full(v, key), note);
   });

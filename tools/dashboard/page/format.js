@@ -1,33 +1,32 @@
 // Numbers, durations, times and names as text.
 
-/** @type {[number, string][]} */
 const COUNT_UNITS = [
-  [1e15, "P"],
-  [1e12, "T"],
-  [1e9, "B"],
-  [1e6, "M"],
-  [1e3, "k"],
+  { size: 1e15, suffix: "P" },
+  { size: 1e12, suffix: "T" },
+  { size: 1e9, suffix: "B" },
+  { size: 1e6, suffix: "M" },
+  { size: 1e3, suffix: "k" },
 ];
-/** @type {[number, string][]} */
 const BYTE_UNITS = [
-  [1e12, " TB"],
-  [1e9, " GB"],
-  [1e6, " MB"],
-  [1e3, " kB"],
+  { size: 1e12, suffix: " TB" },
+  { size: 1e9, suffix: " GB" },
+  { size: 1e6, suffix: " MB" },
+  { size: 1e3, suffix: " kB" },
+  { size: 1, suffix: " B" },
 ];
-
-function scaled(value, units) {
-  const unit = units.find(([size]) => Math.abs(value) >= size);
-  return unit ? trim(value / unit[0], 4) + unit[1] : null;
-}
 
 export function count(value) {
-  if (Math.abs(value) < 10_000) return trim(value, 6);
-  return scaled(value, COUNT_UNITS) ?? String(value);
+  return Math.abs(value) < 10_000 ? trim(value, 6) : withUnit(value, COUNT_UNITS);
 }
 
 export function bytes(value) {
-  return scaled(value, BYTE_UNITS) ?? `${value} B`;
+  return withUnit(value, BYTE_UNITS);
+}
+
+function withUnit(value, units) {
+  const rounded = Math.abs(Number(value.toPrecision(4))); // 999,999 is 1M, not 1,000k
+  const { size, suffix } = units.find((unit) => rounded >= unit.size) ?? units.at(-1);
+  return trim(value / size, 4) + suffix;
 }
 
 // A number on an axis or beside a name, as short as possible.
@@ -80,10 +79,9 @@ export function tickLabels(values, key, isTime) {
 }
 
 function trim(value, digits) {
-  const text = Number(value.toPrecision(digits));
-  return minus(
-    Math.abs(text) >= 1000 && Math.abs(text) < 10_000 ? text.toLocaleString("en-US") : String(text),
-  );
+  const rounded = Number(value.toPrecision(digits));
+  const hasSeparator = Math.abs(rounded) >= 1000 && Math.abs(rounded) < 10_000;
+  return minus(hasSeparator ? rounded.toLocaleString("en-US") : String(rounded));
 }
 
 function minus(text) {

@@ -201,7 +201,7 @@ function tilesOf(row, summary) {
     ["ms per iteration", full(summary.avg_time_ms, "avg_time_ms")],
     ["MFU", mfu],
     [isRunning ? "running for" : "duration", lasted],
-    ...(leftMs > 0 ? [["left, without evals", duration(leftMs / 1000)]] : []),
+    ...(leftMs > 0 ? [["time left", duration(leftMs / 1000)]] : []),
     ["checkpoints", full(summary.total_checkpoints)],
   ];
 }
