@@ -17,7 +17,9 @@ from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
 from tools.terminal.chart import duration
-from tools.terminal.screen import View, Watch, smoothed
+from tools.terminal.drawing import smoothed
+from tools.terminal.screen import Watch
+from tools.terminal.view import View
 
 ROOT = Path(__file__).parents[3]
 
