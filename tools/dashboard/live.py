@@ -32,6 +32,8 @@ STATE_WAIT_S = 0.05  # for a run that is being read
 
 def events(site: Site, request: Request) -> Response:
     """The events from the version `since` on, of the table and of the given runs."""
+    if request.method == "HEAD":  # the answer has no body, and must end
+        return Response(media_type="text/event-stream")
     if site.n_listeners >= LISTENERS_MAX:
         raise HTTPException(503, f"{LISTENERS_MAX} pages are open already")
     return _EventStream(_events(site, run_ids(request), whole(request, "since", 0)), site)

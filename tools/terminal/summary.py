@@ -12,7 +12,7 @@ from .chart import duration
 from .drawing import table_of
 
 PACE_ROWS = 200
-VALUES = (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu %"))
+VALUES = (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu"))
 
 
 def progress(row: Row) -> str:

@@ -1,4 +1,4 @@
-// Light or dark, and the colour and dash of each run. The other colours are in page.css.
+// Light or dark, and the colour and dash of each run. The other colours are in theme.css.
 
 import { notify } from "./state.js";
 
