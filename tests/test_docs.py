@@ -1,6 +1,7 @@
 """The documents stay true: their commands print what is shown, their links lead somewhere."""
 
 import glob
+import json
 import os
 import re
 import shlex
@@ -210,6 +211,18 @@ def run_python(code, folder, server):
         (folder / file[1]).write_text(code)
     else:
         in_fork(["-W", "error", "-c", code], folder, server, code)
+
+
+def test_the_search_for_the_best_run_that_is_shown_passes_over_runs_without_evals(tmp_path):
+    runs = {"no_evals": None, "nanogpt": 1e9, "good": 2.75, "better": 2.5}
+    (tmp_path / "out").mkdir()
+    for name, loss in runs.items():
+        summary = {"final_train_loss": 2.0, "best_val_loss": loss}
+        document = {"training_iterations": [], "summary": summary}
+        (tmp_path / "out" / f"{name}.json").write_text(json.dumps(document))
+    (search,) = [c for c in commands(TEXT["docs/notebook.md"]) if ".summary.best_val_loss" in c]
+
+    assert in_shell(search, tmp_path) == "2.5 out/better.json\n"
 
 
 def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared():
