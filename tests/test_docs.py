@@ -1,13 +1,20 @@
 """The documents stay true: their commands print what is shown, their links lead somewhere."""
 
+import fcntl
 import glob
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,6 +124,8 @@ def quick(command):
 def run(command, folder, server):
     """Run a command as a shell does, and return its output."""
     args = shlex.split(quick(command))
+    if args[:2] in (["runs", "serve"], ["runs", "watch"]) or "-f" in args:
+        return until_stopped(command, folder)
     if set("|>;&<$'") & set(command) or args[0] not in ("python", "runs", "eventlog"):
         return in_shell(quick(command), folder)
     if "prepare.py" in command:  # its tokenizer's threads do not like forks
@@ -124,6 +133,42 @@ def run(command, folder, server):
     args = [name for arg in args for name in sorted(glob.glob(arg, root_dir=folder)) or [arg]]
     script = args[1:] if args[0] == "python" else [str(BIN / args[0]), *args[1:]]
     return in_fork(script, folder, server, command)
+
+
+def until_stopped(command, folder):
+    """The output, in a terminal, of a command that runs until a person stops it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=folder,
+        env=ENV | {"TERM": "xterm-256color"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(slave)
+    output = b""
+    deadline = time.monotonic() + 60
+    while process.poll() is None:
+        assert time.monotonic() < deadline, f"{command}\n{output!r}"
+        if select.select([master], [], [], 1.0)[0]:
+            output += read(master)
+        elif output:
+            os.write(master, b"q\x03")  # q leaves `watch`, Ctrl-C the others
+    output += read(master)
+    os.close(master)
+    assert process.returncode in (0, 130, -signal.SIGINT), f"{command}\n{output!r}"
+    return re.sub(r"q?\^C|\r", "", output.decode())
+
+
+def read(terminal):
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # EIO: its last program has ended
+        return b""
 
 
 def in_shell(command, folder):
