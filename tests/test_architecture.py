@@ -1,6 +1,7 @@
 """Who may import whom: `trainer -> eventlog <- tools`, and each package what is below it."""
 
 import ast
+import subprocess
 import sys
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -253,6 +254,14 @@ def test_nothing_imports_train(path):
     assert not [name for name in imports(path) if f"{name}.".startswith("trainer.train.")]
 
 
+def test_only_read_and_fold_know_that_many_records_are_read_at_once():
+    knowing = {
+        package(name) for name, path in MODULES.items() if "eventlog.read.batch" in arrows(path)
+    }
+
+    assert knowing == {"eventlog.read", "eventlog.fold"}
+
+
 def test_only_disk_changes_files():
     """Everything that must survive goes through one object that a test can replace."""
     writes = {"write", "fsync", "fdatasync", "replace", "rename", "ftruncate", "truncate", "unlink"}
@@ -266,13 +275,20 @@ def test_only_disk_changes_files():
                 assert node.attr not in {"write_bytes", "write_text"}, f"{path}:{node.lineno}"
 
 
-def test_nothing_stands_at_the_root_but_what_the_readme_lists():
-    allowed = {"eventlog", "trainer", "tools", "tests", "pyproject.toml", "README.md", "LICENSE"}
-    import subprocess
-
+def test_nothing_stands_at_the_root_but_what_is_listed_here():
+    folders = {"eventlog", "trainer", "tools", "tests", "docs"}
+    files = {
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "pyproject.toml",
+        "justfile",
+    }
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split()
+
     roots = {name.split("/")[0] for name in listed}
 
-    assert {r for r in roots if not r.startswith(".")} <= allowed | {"CHANGELOG.md"}
+    assert {root for root in roots if not root.startswith(".")} <= folders | files
