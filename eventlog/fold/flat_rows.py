@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from eventlog.format.events import KINDS, Kind
 from eventlog.read.reader import scan
 
 Row = dict[str, Any]
@@ -39,7 +40,12 @@ def check_table(name: str) -> None:
 
 def axis_of(table: str) -> str:
     """The column that a table is ordered by."""
-    return "step" if table == "metrics" else "iter"
+    return _kind_of(table).axis or "iter"
+
+
+def _kind_of(table: str) -> Kind:
+    """The kind of event that a table has a row of."""
+    return next(kind for kind in KINDS.values() if kind.rule == table)
 
 
 def flat_rows(rows: Iterable[Row], table: str) -> Iterator[Row]:
@@ -63,8 +69,8 @@ def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
 
 
 def logged_times(journal: Path, table: str) -> dict[int, str]:
-    """When each iteration (or step, of `metrics`) was logged; the latest time of one counts."""
-    event, axis = ("iter", "iter") if table == "iterations" else ("metrics", "step")
+    """When each row was logged, by its number on the axis; the latest time of one counts."""
+    event, axis = _kind_of(table).name, axis_of(table)
     return {
         i: record.t
         for record in scan(journal)
@@ -74,11 +80,12 @@ def logged_times(journal: Path, table: str) -> dict[int, str]:
 
 def system_rows(journal: Path) -> Iterator[Row]:
     """A row for each sample of the machine: the last iteration before it, its time, the values."""
+    progress = {_kind_of(table).name: axis_of(table) for table in ("iterations", "metrics")}
     position = 0
     for record in scan(journal):
-        i = record.fields.get("step" if record.event == "metrics" else "iter")
-        if record.event in ("iter", "metrics") and type(i) is int:
-            position = i
+        if record.event in progress:
+            i = record.fields.get(progress[record.event])
+            position = i if type(i) is int else position
         elif record.event == SYSTEM:
             yield flat_cells({"iter": position, "timestamp": record.t} | record.fields)
 
