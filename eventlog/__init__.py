@@ -69,7 +69,7 @@ from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session, open_run
-from eventlog.write.journal import say
+from eventlog.write.messages import say
 
 if TYPE_CHECKING:
     from eventlog.masking.masking import mask, mask_command, mask_text

@@ -43,6 +43,15 @@ class Disk:
         """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
         return os.write(fd, data)
 
+    def write_all(self, fd: int, data: bytes) -> None:
+        """Write all of `data`, in as many calls as it takes."""
+        done = 0
+        while done < len(data):
+            n_bytes = self.write(fd, data[done:])
+            if not n_bytes:
+                raise OSError(errno.ENOSPC, "a write of no bytes")
+            done += n_bytes
+
     @property
     def writer(self) -> Callable[[int, bytes], int]:
         """`write`; of the real disk the system call itself, without a frame of Python around it,
@@ -69,6 +78,13 @@ class Disk:
                 raise
         finally:
             os.close(fd)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder, and those that it is in, with names that survive power loss."""
+        if not folder.is_dir():
+            self.make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            self.sync_dir(folder.parent)
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size

@@ -21,7 +21,8 @@ from eventlog.format.record import Clock, encode
 from eventlog.format.segment import SEGMENT_SUFFIX, encode_header, segment_name
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
-from eventlog.write.journal import say, session_name
+from eventlog.write.messages import say
+from eventlog.write.sessions import new_session_name
 
 
 def annotate(path: PathLike, event: str, /, *, disk: Disk = DISK, **fields: Any) -> None:
@@ -44,7 +45,7 @@ class Annotator:
     def __init__(self, path: PathLike, *, disk: Disk = DISK) -> None:
         """For the run of the journal or run JSON at `path`; raises as `annotate`."""
         self.journal = Path(path).with_suffix(JOURNAL_SUFFIX)
-        self.s = session_name()
+        self.s = new_session_name()
         self._run_id = _run_id(self.journal, Path(path))
         self._disk = disk
         self._clock = Clock()
@@ -112,7 +113,7 @@ class Annotator:
             session=self.s,
             number=self._n_segments - 1,
             first_n=self._n,
-            s=session_name(),
+            s=new_session_name(),
             t=self._clock.now(),
         )
 

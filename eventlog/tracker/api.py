@@ -20,7 +20,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import is_a, text_of
 from eventlog.interruption import is_interruption
 from eventlog.tracker.arguments import as_durability, as_folder, as_interval, as_text, shown
-from eventlog.tracker.compatibility import attribute, say_once
+from eventlog.tracker.compatibility import attribute
 from eventlog.tracker.resume import (
     Fork,
     Resume,
@@ -34,7 +34,8 @@ from eventlog.tracker.resume import (
 )
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session, as_dict, open_run, state_folder
-from eventlog.write.journal import Durability, say
+from eventlog.write.journal import Durability
+from eventlog.write.messages import say, say_once
 
 _current: ActiveRun | None = None
 

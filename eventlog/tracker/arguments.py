@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from eventlog.format.record import text_of
 from eventlog.interruption import is_interruption
-from eventlog.tracker.compatibility import say_once
 from eventlog.write.journal import Durability
+from eventlog.write.messages import say_once
 
 _SHOWN_MAX = 100  # characters
 

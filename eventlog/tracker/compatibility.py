@@ -11,7 +11,7 @@ import secrets
 import string
 from typing import Any
 
-from eventlog.write.journal import say
+from eventlog.write.messages import say_once
 
 MEDIA = frozenset((
     "Audio", "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table",
@@ -23,15 +23,6 @@ WITHOUT_MEANING = frozenset((
     "mark_preempting", "plot", "plot_table", "require", "restore", "save", "sdk", "setup", "sweep",
     "teardown", "termerror", "termlog", "termwarn", "unwatch", "use_artifact", "use_model", "watch",
 ))  # fmt: skip
-
-_said: set[str] = set()
-
-
-def say_once(message: str) -> None:
-    """A line on stderr, the first time only."""
-    if message not in _said:
-        _said.add(message)
-        say(message)
 
 
 class Unkept(str):

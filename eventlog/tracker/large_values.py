@@ -12,7 +12,7 @@ import orjson
 from eventlog.blocks import read_all
 from eventlog.interruption import ignoring
 from eventlog.read.reader import scan
-from eventlog.tracker.compatibility import say_once
+from eventlog.write.messages import say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
 

@@ -7,11 +7,9 @@ loop that tells it: what cannot be kept is counted in `errors` and said once.
 import atexit
 import copy
 import operator
-import os
 import sys
 import threading
 import traceback
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -23,10 +21,11 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import ANNOTATES, RESERVED, is_a, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
-from eventlog.tracker.compatibility import attribute, say_once
+from eventlog.tracker.compatibility import attribute
 from eventlog.tracker.exit_code import exit_status, told_status
 from eventlog.tracker.session import Session, as_dict, at_end_of_child, described
-from eventlog.write.forked import free_in_child
+from eventlog.write.fork import call_in_children, free_in_child
+from eventlog.write.messages import say_once
 
 _OWN_NAMES = RESERVED | {"step", "nonfinite", ANNOTATES}
 _FLAT_DEPTH = 20  # dicts nested deeper stay as they are
@@ -444,14 +443,9 @@ def _last_values(past: Run) -> dict[str, Any]:
     return {name: told["last"] for name, told in names.items()} | said
 
 
-_WITH_LOCK: "weakref.WeakSet[ActiveRun]" = weakref.WeakSet()
+def _free_lock(run: ActiveRun) -> None:
+    """A thread of the parent may hold the lock, and the child does not have that thread."""
+    free_in_child(run._lock)
 
 
-def _after_fork_in_child() -> None:
-    """A thread of the parent may have held a run's lock; it is not here to give it back."""
-    for run in list(_WITH_LOCK):
-        free_in_child(run._lock)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_WITH_LOCK = call_in_children(_free_lock)

@@ -36,8 +36,9 @@ from eventlog.read.ranks import rank_path
 from eventlog.read.reader import scan
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.arguments import shown
-from eventlog.write.forked import WHY
-from eventlog.write.journal import Durability, Journal, say
+from eventlog.write.ignored import WHY
+from eventlog.write.journal import Durability, Journal
+from eventlog.write.messages import say
 from eventlog.write.provenance import origin
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
@@ -145,7 +146,7 @@ def open_run(
             sync_interval_s=sync_interval_s,
             fallback=None if fallback is None else Path(os.path.abspath(fallback)),
             disk=disk,
-            begun=begun.know_journal,
+            on_created=begun.know_journal,
         )
         return Session(
             begun.journal,
@@ -244,7 +245,7 @@ class Session:
         """Events that were not logged as they were given, `lost` among them."""
         child = self._journal.child
         ours = self._errors + self._journal.errors
-        return ours + self._journal.lost + (child.events if child is not None else 0)
+        return ours + self._journal.lost + (child.n_events if child is not None else 0)
 
     @property
     def lost(self) -> int:

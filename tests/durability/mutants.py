@@ -78,8 +78,8 @@ MUTANTS = [
     Mutant(
         "anything is dropped when memory is full",
         "write/waiting.py",
-        "        queue = self.expendable\n        if not queue:",
-        "        queue = self.kept or self.expendable\n        if not queue:",
+        "        queue = self.droppable\n        if not queue:",
+        "        queue = self.required or self.droppable\n        if not queue:",
         JOURNAL,
     ),
     Mutant(
@@ -92,29 +92,29 @@ MUTANTS = [
     Mutant(
         "a new journal's name is not durable",
         "write/journal.py",
-        "                disk.sync_dir(path.parent)\n                appender.reached",
-        "                appender.reached",
+        "            self._disk.sync_dir(appender.journal.parent)\n",
+        "",
         STATES,
     ),
     Mutant(
         "a failed sync is not told",
-        "write/journal.py",
-        '            self._append_event("io_error", fields)\n',
+        "write/own_events.py",
+        '            self.append("io_error", fields)\n',
         "",
         NTH_CALL,
     ),
     Mutant(
         "an urgent event waits for its turn",
         "write/journal.py",
-        '        elif urgent and self._durability != "never":\n            self._wake.put(None)\n',
+        '        elif urgent and self._durability != "never":\n            self._thread.wake()\n',
         "",
         JOURNAL,
     ),
     Mutant(
         "the torn tail is cut before it is kept",
         "write/repair.py",
-        "        _keep_aside(kept, tail, disk)\n        disk.truncate(fd, start)\n",
-        "        disk.truncate(fd, start)\n        _keep_aside(kept, tail, disk)\n",
+        "        _save(copy, tail, disk)\n        disk.truncate(fd, start)\n",
+        "        disk.truncate(fd, start)\n        _save(copy, tail, disk)\n",
         STATES,
     ),
     Mutant(
@@ -332,9 +332,8 @@ MUTANTS = [
     Mutant(
         "a fork keeps the lock of a run that is being closed",
         "write/journal.py",
-        "            with _OPENING:\n                self._writer.close()\n",
-        "            _LIVE.discard(self)\n            for _ in [0]:\n"
-        "                self._writer.close()\n",
+        "        with OPENING:\n            self._writer.close()\n",
+        "        _LIVE.discard(self)\n        for _ in [0]:\n            self._writer.close()\n",
         REENTRANCY,
     ),
     Mutant(
@@ -368,20 +367,20 @@ MUTANTS = [
     Mutant(
         "what waits at the end is thrown away",
         "write/appender.py",
-        "return not len(self._waiting) or self._go_on_elsewhere()",
+        "return not len(self._waiting) or self._leave_full_file()",
         "return not len(self._waiting)",
         FULL,
     ),
     Mutant(
         "the journal does not say where it goes on",
-        "write/journal.py",
+        "write/own_events.py",
         '            self._notes.append(appender.append("segment", encode_fields(fields)))\n',
         "            pass\n",
         FULL,
     ),
     Mutant(
         "what no disk takes is not counted",
-        "write/journal.py",
+        "write/own_events.py",
         "        appender.lost = dropped if is_noted else dropped + 1\n",
         "",
         FULL,
@@ -395,7 +394,7 @@ MUTANTS = [
     ),
     Mutant(
         "a large event is durable before its file is",
-        "write/journal.py",
+        "write/sync.py",
         "    for path in goal.asides:\n",
         "    for path in ():\n",
         ASIDES,

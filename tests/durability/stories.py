@@ -24,7 +24,7 @@ from eventlog.format import record
 from eventlog.format.record import decode, encode
 from eventlog.format.segment import encode_header, segment_name
 from eventlog.tracker import session
-from eventlog.write import appender, journal, repair, reserve
+from eventlog.write import appender, journal, lock, reserve, sync_thread
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
@@ -95,15 +95,15 @@ class _Thread:
     ident = None
 
     def __init__(self, steps: Steps, target: Callable[[], object]) -> None:
-        self._steps, self._round = steps, target.__self__._sync_once
+        self._steps, self._round = steps, target.__self__.sync_once
 
     def start(self) -> None:
         self._steps.work = self._round
 
 
-def _do_last_round(writer: journal.Journal) -> None:
+def _do_last_round(thread: sync_thread.SyncThread) -> None:
     """The thread's last round is done by who waits for it at the end."""
-    writer._sync_until_closed()
+    thread._run()
 
 
 class _FixedDay(datetime):
@@ -117,16 +117,16 @@ def stepwise() -> Iterator[Steps]:
     """In here a writer has no thread of its own, and every run of it makes the same calls."""
     steps = Steps()
     with pytest.MonkeyPatch.context() as patch:
-        for room in (journal, appender, repair):
+        for module in (journal, appender, lock, sync_thread):
             for name in ("threading", "time"):
-                if hasattr(room, name):
-                    patch.setattr(room, name, getattr(steps, name))
-            if hasattr(room, "say"):
-                patch.setattr(room, "say", _nothing)
-        patch.setattr(journal, "SimpleQueue", lambda: _Queue(steps))
-        patch.setattr(journal.Journal, "_is_woken", lambda writer, timeout_s: False)
+                if hasattr(module, name):
+                    patch.setattr(module, name, getattr(steps, name))
+            if hasattr(module, "say"):
+                patch.setattr(module, "say", _nothing)
+        patch.setattr(sync_thread, "SimpleQueue", lambda: _Queue(steps))
+        patch.setattr(sync_thread.SyncThread, "_is_woken", lambda thread, timeout_s: False)
         patch.setattr(
-            journal.Journal, "_wait_for_thread", lambda writer, timeout_s: _do_last_round(writer)
+            sync_thread.SyncThread, "wait_for_end", lambda thread, timeout_s: _do_last_round(thread)
         )
         patch.setattr(record, "time", steps.wall_time)
         patch.setattr(reserve, "RESERVE_BYTES", RESERVE_BYTES)
@@ -289,7 +289,7 @@ class Story:
 
     def kill(self) -> None:
         """The process dies; the kernel closes its files, nothing else happens to them."""
-        self._session._journal._appender.let_go()
+        self._session._journal._appender.files.close()
         self._session._journal._counter.close()
         journal._LIVE.discard(self._session._journal)
         self._end()
@@ -472,7 +472,7 @@ class Story:
         assert self._session.errors == errors, f"a {event!r} event was not taken"
 
     def _end(self) -> None:
-        self._sync_failed = self._session._journal._appender.is_past_hope
+        self._sync_failed = self._session._journal._appender.cannot_sync
         self._has_failed_for_good = self._failed_for_good
         self.promised()
         self.run = None

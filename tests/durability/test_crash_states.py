@@ -19,8 +19,9 @@ from eventlog import compact as compact_function
 from eventlog.read.candidates import Candidate
 from eventlog.read.reader import Reader
 from eventlog.write import appender, relocation, repair
-from eventlog.write.appender import Appender, Goal
+from eventlog.write.appender import Appender
 from eventlog.write.journal import Journal
+from eventlog.write.sync import Goal
 from tests.durability import stories
 from tests.durability.crash_states import TracingDisk
 from tests.durability.recovery import Violation, examine
@@ -264,7 +265,7 @@ def the_old_file_is_synced_after_going_on_in_a_segment(patch):
 
     def wrong(appender):
         found = goal(appender)
-        return found and Goal(appender._fds[0], found.n, found.folder)
+        return found and Goal(appender.files.written[0], found.n, found.folder)
 
     reached = Appender.reached
     patch.setattr(Appender, "goal", wrong)
@@ -289,20 +290,20 @@ def a_segment_begins_with_what_comes_next(patch):
 
 
 def cut_before_it_is_kept(patch):
-    keep_aside = repair._keep_aside
+    save = repair._save
 
-    def wrong(kept, tail, disk):
-        fd = disk.open_append(next(kept.parent.glob("*.jsonl")))
+    def wrong(copy, tail, disk):
+        fd = disk.open_append(next(copy.parent.glob("*.jsonl")))
         disk.truncate(fd, os.fstat(fd).st_size - len(tail))
         disk.sync_data(fd)
         disk.close(fd)
-        keep_aside(kept, tail, disk)
+        save(copy, tail, disk)
 
-    patch.setattr(repair, "_keep_aside", wrong)
+    patch.setattr(repair, "_save", wrong)
 
 
 def cut_and_not_kept(patch):
-    patch.setattr(repair, "_keep_aside", lambda *args: None)
+    patch.setattr(repair, "_save", lambda *args: None)
 
 
 def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
@@ -310,7 +311,7 @@ def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
         data = path.read_bytes()
         start = data.rfind(b"\n") + 1
         if data[start:]:
-            repair._keep_aside(path.with_name(f"{path.stem}.{name}.torn"), data[start:], disk)
+            repair._save(path.with_name(f"{path.stem}.{name}.torn"), data[start:], disk)
             disk.truncate(fd, start)
         return None, False
 
@@ -352,7 +353,7 @@ def a_refused_record_is_forgotten(patch):
 def refused_records_are_written_last_first(patch):
     def wrong(appender, entry):
         appender.writing = None
-        (appender._waiting.expendable if entry[2] else appender._waiting.kept).appendleft(entry)
+        (appender._waiting.droppable if entry[2] else appender._waiting.required).appendleft(entry)
 
     patch.setattr(Appender, "_wait", wrong)
 
@@ -424,7 +425,7 @@ def a_segment_takes_the_name_of_another(patch):
     open_new = TracingDisk.open_new
     patch.setattr(TracingDisk, "open_new", wrong)
     patch.setattr(
-        "eventlog.write.appender.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
+        "eventlog.write.segments.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
     )
 
 
@@ -438,7 +439,7 @@ def a_replaced_journal_is_written_on_at_the_old_offset(patch):
 
 
 def a_deleted_journal_begins_anew(patch):
-    patch.setattr(relocation, "_copy", lambda old, path, appender: appender.disk.open_append(path))
+    patch.setattr(relocation, "_copy", lambda old, path, disk: disk.open_append(path))
 
 
 def a_cut_journal_is_written_on_in_the_same_line(patch):

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import eventlog
 from eventlog.fold.document import KEYS
-from eventlog.tracker import api, compatibility
+from eventlog.tracker import api
+from eventlog.write import messages
 from tests.strategies import any_text
 
 
@@ -28,7 +29,7 @@ def clean(monkeypatch, tmp_path):
         if name.startswith(("EVENTLOG_", "WANDB_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compatibility, "_said", set())
+    monkeypatch.setattr(messages, "_said", set())
     yield
     eventlog.finish()
 

@@ -316,7 +316,7 @@ def test_a_run_called_by_a_lone_surrogate_is_found_again(tmp_path, text, known_b
 @pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
 def test_a_setting_that_is_replaced_is_named_on_stderr(tmp_path, monkeypatch, capsys, setting):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eventlog.tracker.compatibility._said", set())
+    monkeypatch.setattr("eventlog.write.messages._said", set())
 
     eventlog.init(**{"save_interval": 0, setting: Strange()}).finish()
 

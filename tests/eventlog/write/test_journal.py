@@ -24,6 +24,7 @@ from eventlog.read.reader import Reader
 from eventlog.write import appender
 from eventlog.write.journal import Journal
 from eventlog.write.reserve import RESERVE_BYTES
+from eventlog.write.sync_thread import SyncThread
 from tests.disks import RecordingDisk, RefusingDisk
 from tests.steps import lines_run
 
@@ -748,7 +749,7 @@ def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
     disk = HeldDisk(is_said)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
     disk.is_held = True
-    monkeypatch.setattr("eventlog.write.journal.say", lambda words: (print(words), is_said.set()))
+    monkeypatch.setattr("eventlog.write.journal.say", lambda text: (print(text), is_said.set()))
 
     journal.append("iter", {"iter": 0})
     journal.close({})
@@ -773,7 +774,7 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
     run = eventlog.open_run(tmp_path, save_interval=0, sync_interval_s=0.02)
     for kind in (TimeoutError, MemoryError, SystemExit):
         errors = run.errors
-        ident = ctypes.c_ulong(run._journal._thread.ident)
+        ident = ctypes.c_ulong(run._journal._thread._thread.ident)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(kind))
         wait_for(lambda errors=errors: run.errors > errors)
     run.log_iter(0, 1.0)
@@ -788,19 +789,19 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
 def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_thread(
     tmp_path, monkeypatch
 ):
-    def count(journal, error):
+    def count(thread, error):
         monkeypatch.undo()
         raise error
 
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.02)
-    monkeypatch.setattr(Journal, "_count_error", count)
-    ident = ctypes.c_ulong(journal._thread.ident)
+    monkeypatch.setattr(SyncThread, "_count_error", count)
+    ident = ctypes.c_ulong(journal._thread._thread.ident)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeoutError))
     wait_for(lambda: journal.errors == 1)
     journal.append("note", {"text": "kept"})
 
     assert journal.sync()
-    assert journal._thread.is_alive()
+    assert journal._thread._thread.is_alive()
     journal.close({"status": "completed"})
 
 
@@ -809,13 +810,13 @@ def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_threa
 def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
     tmp_path, monkeypatch, capfd, at
 ):
-    def ends(journal):
-        journal._has_ended = True
-        journal._end.put(None)
+    def ends(thread):
+        thread.has_ended = True
+        thread._end.put(None)
 
-    monkeypatch.setattr(Journal, "_sync_until_closed", ends)
+    monkeypatch.setattr(SyncThread, "_run", ends)
     journal = opened(tmp_path / "run.jsonl")
-    journal._thread.join()
+    journal._thread._thread.join()
     journal.append("note", {"text": "kept"})
     if at == "sync":
         assert journal.sync()

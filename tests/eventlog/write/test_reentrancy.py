@@ -585,7 +585,7 @@ LOCKS = {
     "append": ("s._journal._lock", "s.log_iter(1, 1.0)"),
     "close": ("s._journal._lock", "s.close()"),
     "open": (
-        "eventlog.write.journal._OPENING",
+        "eventlog.write.fork.OPENING",
         "eventlog.open_run('other', save_interval=0).close()",
     ),
 }

@@ -204,7 +204,7 @@ def test_a_journal_that_somebody_cut_goes_on_in_lines_of_its_own(run, capsys):
     go_on(run)
 
     assert iterations(run.journal_path)[-11:-9] == [8, 10]
-    assert "somebody cut it" in capsys.readouterr().err
+    assert "was cut from" in capsys.readouterr().err
 
 
 def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
