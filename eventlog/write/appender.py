@@ -170,9 +170,7 @@ class Appender:
             remember = unsynced.append
         waiting = self._waiting
         if waiting.required or waiting.droppable or self._torn or self._reserve.is_full or asides:
-            self._wait(entry)
-            if time.monotonic() >= self._retry_at:
-                self.write_waiting()
+            self._wait_or_write(entry)
             return line
         fd = self.fd
         try:
@@ -196,10 +194,13 @@ class Appender:
                     self._make_room()
                 return line
             self._accept_part(n_bytes)
+        self._wait_or_write(entry)
+        return line
+
+    def _wait_or_write(self, entry: Entry) -> None:
         self._wait(entry)
         if time.monotonic() >= self._retry_at:
             self.write_waiting()
-        return line
 
     def _check_descriptor(self, now_us: int) -> None:
         self._check_at_us = now_us + CHECK_EVERY_US

@@ -3,6 +3,7 @@
 import select
 import sys
 
+from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
 from eventlog.interruption import ignoring, is_interruption
 
@@ -35,3 +36,8 @@ def say_once(message: str) -> None:
     if message not in _said:
         _said.add(message)
         say(message)
+
+
+def describe(error: BaseException) -> str:
+    """The class and the text of an error, whatever its class does when it is asked for it."""
+    return f"{type(error).__name__}: {text_of(error)}"

@@ -23,7 +23,7 @@ import eventlog
 from eventlog.format import record
 from eventlog.format.record import decode, encode
 from eventlog.format.segment import encode_header, segment_name
-from eventlog.tracker import session
+from eventlog.tracker import location, opening, session
 from eventlog.write import appender, journal, lock, reserve, sync_thread
 from tests.durability.crash_states import State, TracingDisk
 
@@ -133,9 +133,10 @@ def stepwise() -> Iterator[Steps]:
         patch.setattr(reserve, "LAST_BYTES", RESERVE_BYTES // 4)
         patch.setattr(secrets, "token_hex", steps.name)
         patch.setattr(secrets, "choice", lambda letters: letters[0])
-        patch.setattr(session, "datetime", _FixedDay)
-        patch.setattr(session, "origin", lambda: {"host": "h", "pid": 1})
+        patch.setattr(location, "datetime", _FixedDay)
+        patch.setattr(opening, "origin", lambda: {"host": "h", "pid": 1})
         patch.setattr(session, "say", _nothing)
+        patch.setattr(opening, "say", _nothing)
         patch.setattr(session, "atexit", SimpleNamespace(register=_nothing, unregister=_nothing))
         yield steps
 

@@ -443,7 +443,7 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
     [
         ({"resume": "mayb"}, "resume='mayb'"),
         ({"rewind_to": "7"}, "rewind_to='7'"),
-        ({"rewind_to": 2**70}, "the number of a step is wanted"),
+        ({"rewind_to": 2**70}, "must be the number of a step"),
         ({"fork_from": "x?_step=y"}, "_step=200"),
     ],
 )

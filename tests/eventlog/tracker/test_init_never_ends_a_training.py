@@ -20,7 +20,7 @@ import torch
 import eventlog
 from eventlog.disk import Disk
 from eventlog.interruption import is_interruption
-from eventlog.tracker import session
+from eventlog.tracker import opening
 from eventlog.tracker.resume import find_journal
 
 
@@ -72,7 +72,7 @@ def test_where_no_disk_takes_a_run_the_program_goes_on_and_each_event_is_counted
     assert run.errors >= 2
     assert not run.disabled
     assert run.summary["loss"] == 0.5
-    assert "nothing of this run is kept" in capsys.readouterr().err
+    assert "nothing of this run is logged" in capsys.readouterr().err
 
 
 class Missing(dict):
@@ -435,8 +435,8 @@ class Watchdog(KeyboardInterrupt):
 
 @pytest.mark.parametrize(
     "where",
-    ["masking.masking.mask_event", "tracker.session.origin", "tracker.session.Session",
-     "tracker.api.opening", "tracker.api.ActiveRun", "tracker.api.ActiveRun.annotate",
+    ["masking.masking.mask_event", "tracker.opening.origin", "tracker.opening.Session",
+     "tracker.api.opening_event", "tracker.api.ActiveRun", "tracker.api.ActiveRun.annotate",
      "tracker.api._made_current", "tracker.session.Compactor"],
 )  # fmt: skip
 def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journal(
@@ -459,13 +459,13 @@ def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journa
 
 @pytest.mark.parametrize("kind", ["Journal", "Session"])
 def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypatch, kind):
-    real = getattr(session, kind)
+    real = getattr(opening, kind)
 
     def barks(*given, **named):
         real(*given, **named)
         raise Watchdog
 
-    monkeypatch.setattr(session, kind, barks)
+    monkeypatch.setattr(opening, kind, barks)
     with pytest.raises(Watchdog):
         eventlog.open_run(tmp_path)
 
@@ -476,7 +476,7 @@ def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypa
 
 @pytest.mark.parametrize("interval", [math.inf, 1e10, "1", math.nan, -1, 0, None])
 def test_an_interval_that_no_thread_can_wait_for_is_refused_and_leaves_no_file(tmp_path, interval):
-    with pytest.raises(ValueError, match=r"sync_interval_s=.*a number of seconds is wanted"):
+    with pytest.raises(ValueError, match=r"sync_interval_s=.*must be a number of seconds"):
         eventlog.open_run(tmp_path, sync_interval_s=interval)
 
     assert not [*tmp_path.iterdir()]

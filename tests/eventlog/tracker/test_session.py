@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.tracker import session as session_room
+from eventlog.tracker import location
 
 
 def events_of(run):
@@ -54,7 +54,7 @@ def test_a_name_whose_run_json_alone_is_left_is_not_taken_again(tmp_path, monkey
         def now(cls, tz=None):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr(session_room, "datetime", Frozen)
+    monkeypatch.setattr(location, "datetime", Frozen)
     (tmp_path / "run_20260102_030405.json").write_text("somebody's history")
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
@@ -255,7 +255,7 @@ def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
 
 
 def test_a_policy_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(ValueError, match="durability='always': it is one of"):
+    with pytest.raises(ValueError, match="durability='always': must be one of"):
         eventlog.open_run(tmp_path / "out", durability="always")
 
     assert not (tmp_path / "out").exists()
@@ -266,7 +266,7 @@ def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(session_room.Path, "home", homeless)
+    monkeypatch.setattr(location.Path, "home", homeless)
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 1.0)

@@ -282,7 +282,7 @@ def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monke
     path.write_bytes(data)
     monkeypatch.setattr(Disk, "lock", lambda self, fd: None)
 
-    with pytest.raises(JournalLocked, match="no locks that would tell"):
+    with pytest.raises(JournalLocked, match="no locks to tell"):
         recover(path)
     assert path.read_bytes() == data
 
