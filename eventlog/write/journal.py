@@ -20,7 +20,7 @@ import orjson
 
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.errors import JournalClosed
-from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields, text_of
+from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import RETRY_AFTER_S, Appender
@@ -28,7 +28,7 @@ from eventlog.write.aside import Aside, fitted
 from eventlog.write.fork import OPENING, call_in_children, free_in_child, give_up_descriptors
 from eventlog.write.ignored import Child, Counter
 from eventlog.write.lock import take_lock
-from eventlog.write.messages import say
+from eventlog.write.messages import describe, say
 from eventlog.write.own_events import OwnEvents
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
@@ -351,8 +351,10 @@ class Journal:
         self._writer.never_sync()
 
     def _warn_of_exception(self, error: BaseException) -> None:
-        what = f"{type(error).__name__}: {text_of(error)}"
-        say(f"{self.path}: an exception came into the thread that syncs ({what}); it goes on")
+        say(
+            f"{self.path}: an exception came into the thread that syncs ({describe(error)}); "
+            f"it goes on"
+        )
 
     # ---- the end
 
@@ -418,8 +420,7 @@ class Journal:
                     raise
                 self._thread.errors += 1
                 self._messages.append(
-                    f"{self.path}: closed, and the last events were not synced "
-                    f"({type(error).__name__}: {text_of(error)})"
+                    f"{self.path}: closed, and the last events were not synced ({describe(error)})"
                 )
 
     def _release(self) -> None:

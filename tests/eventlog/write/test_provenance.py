@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.read.alive import start_of
 from eventlog.write import provenance
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
@@ -241,12 +242,11 @@ def test_a_working_folder_that_was_deleted_stops_nothing(tmp_path):
 
 def test_the_start_of_a_process_tells_it_from_another_of_the_same_number(tmp_path):
     with subprocess.Popen(["sleep", "5"]) as process:
-        started = provenance.process_started(process.pid)
+        started = start_of(process.pid)
         process.kill()
     ticks = os.sysconf("SC_CLK_TCK")
     uptime_s = float(Path("/proc/uptime").read_text().split()[0])
 
     assert 0 <= uptime_s - started / ticks < 60
-    assert provenance.process_started(process.pid) is None
-    assert provenance.process_started() == provenance.process_started(os.getpid())
-    assert provenance.origin()["pid_started"] == provenance.process_started()
+    assert start_of(process.pid) is None
+    assert provenance.origin()["pid_started"] == start_of(os.getpid())
