@@ -25,11 +25,8 @@ class JournalLogger(Logger):
 
     def __init__(self, dir: str | Path = "out", name: str = "lightning", **settings: Any) -> None:
         super().__init__()
-        self._settings: dict[str, Any] = {
-            "dir": dir,
-            "name": name,
-            "reinit": "create_new",
-        } | settings
+        defaults = {"dir": dir, "name": name, "reinit": "create_new"}
+        self._settings: dict[str, Any] = defaults | settings
         self._run: eventlog.ActiveRun | None = None
 
     @property
