@@ -23,10 +23,11 @@ from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.identify import check_is_journal
-from eventlog.write.appender import RETRY_AFTER_S, Appender
+from eventlog.write.appender import Appender
 from eventlog.write.aside import Aside, fitted
 from eventlog.write.fork import OPENING, call_in_children, free_in_child, give_up_descriptors
 from eventlog.write.ignored import Child, Counter
+from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.lock import take_lock
 from eventlog.write.messages import describe, say
 from eventlog.write.own_events import OwnEvents

@@ -20,15 +20,15 @@ class SessionFiles:
     The journal's own stays open to the end, also when its session has left it: it has the lock.
     """
 
-    def __init__(self, fd: int, disk: Disk) -> None:
+    def __init__(self, fd: int, disk: Disk, *, begin: int) -> None:
+        """`begin`: where the session begins in the journal."""
         self._disk = disk
         self.written = [fd]
         self._held: list[int] = []
         self.fd_for_notes = fd
         """The journal's descriptor, for lines in it after its session left it; -1: none may be."""
         self.journal_identity = disk.identity(fd)
-        self.begin = disk.size(fd)
-        """Where this session begins in the journal."""
+        self.begin = begin
 
     @property
     def descriptors(self) -> list[int]:

@@ -49,7 +49,7 @@ EXIT = ("eventlog/tracker/test_exit_code.py",)
 MUTANTS = [
     Mutant(
         "no line feed after a short write",
-        "write/appender.py",
+        "write/line_writer.py",
         "        if n_bytes:\n            self._torn = True\n",
         "        if n_bytes:\n",
         STATES,
@@ -310,14 +310,14 @@ MUTANTS = [
     ),
     Mutant(
         "an interrupted append is not finished",
-        "write/appender.py",
+        "write/line_writer.py",
         "self.settle()  # an exception, or a handler that appends",
         "self.writing = None  #",
         REENTRANCY,
     ),
     Mutant(
         "an interrupted write is always written again",
-        "write/appender.py",
+        "write/line_writer.py",
         "        elif extra_bytes == size_bytes:",
         "        elif False:",
         REENTRANCY,
@@ -359,7 +359,7 @@ MUTANTS = [
     ),
     Mutant(
         "a descriptor is trusted to be ours",
-        "write/appender.py",
+        "write/line_writer.py",
         "        if not self.owns_descriptor():\n            self.check_place()\n",
         "",
         RELOCATION,

@@ -24,7 +24,7 @@ from eventlog.format import record
 from eventlog.format.record import decode, encode
 from eventlog.format.segment import encode_header, segment_name
 from eventlog.tracker import location, opening, session
-from eventlog.write import appender, journal, lock, reserve, sync_thread
+from eventlog.write import appender, journal, line_writer, lock, reserve, sync_thread
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
@@ -117,7 +117,7 @@ def stepwise() -> Iterator[Steps]:
     """In here a writer has no thread of its own, and every run of it makes the same calls."""
     steps = Steps()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (journal, appender, lock, sync_thread):
+        for module in (journal, appender, line_writer, lock, sync_thread):
             for name in ("threading", "time"):
                 if hasattr(module, name):
                     patch.setattr(module, name, getattr(steps, name))

@@ -18,7 +18,7 @@ import eventlog
 from eventlog import compact as compact_function
 from eventlog.read.candidates import Candidate
 from eventlog.read.reader import Reader
-from eventlog.write import appender, relocation, repair
+from eventlog.write import line_writer, relocation, repair
 from eventlog.write.appender import Appender
 from eventlog.write.journal import Journal
 from eventlog.write.sync import Goal
@@ -108,7 +108,7 @@ def of_more_than_memory_holds(story):
 def test_what_is_no_longer_in_memory_when_a_sync_fails_is_not_said_to_be_durable(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 300)
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 300)
 
     examine(of_more_than_memory_holds, tmp_path, limit=30, rng=random.Random(SEED))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.write import appender
+from eventlog.write import line_writer
 from tests.durability.stories import FAST, Story, stepwise
 
 REASONS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG]
@@ -126,8 +126,8 @@ def test_a_sync_that_failed_is_told_in_the_journal(root, reason):
 @pytest.mark.parametrize("operation", ["write", "create", "sync"])
 def test_a_disk_that_refuses_for_good_costs_a_bounded_memory(root, monkeypatch, operation):
     """From any call on: what waits is cut to its limit, what is not durable too."""
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 3000)
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 3000)
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 3000)
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 3000)
     for first in range(1, 20):
         with stepwise() as steps:
             story = Story(root, steps)

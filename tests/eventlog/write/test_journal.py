@@ -21,7 +21,7 @@ from eventlog import Scanner
 from eventlog.disk import is_locked
 from eventlog.format.segment import segment_name
 from eventlog.read.reader import Reader
-from eventlog.write import appender
+from eventlog.write import line_writer
 from eventlog.write.journal import Journal
 from eventlog.write.reserve import RESERVE_BYTES
 from eventlog.write.sync_thread import SyncThread
@@ -194,7 +194,7 @@ def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renu
 def test_while_the_disk_refuses_nothing_raises_and_afterwards_nothing_is_missing(
     tmp_path, monkeypatch, capsys, code
 ):
-    monkeypatch.setattr(appender, "RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
     full = False
     disk = RefusingDisk(lambda operation, n: code if operation == "write" and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -219,7 +219,7 @@ def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
         lambda operation, n: next(answers, None) if operation == "write" and started else None
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(appender, "RETRY_AFTER_S", 0.0)
+        patch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
         journal = opened(path, disk=disk)
         started = True
         for i in range(len(parts)):
@@ -233,8 +233,8 @@ def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
 
 
 def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
-    monkeypatch.setattr(appender, "RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
+    monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op == "write" and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -257,7 +257,7 @@ def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_pa
 def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
     tmp_path, monkeypatch, event
 ):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -364,7 +364,7 @@ def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durabl
     tmp_path, monkeypatch
 ):
     """And nobody waits for it in vain."""
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 500)
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 500)
     broken = False
     disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
     journal = opened(tmp_path / "run.jsonl", disk=disk, durability="checkpoint")
@@ -383,7 +383,7 @@ def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durabl
 
 
 def test_what_a_full_disk_refuses_for_too_long_goes_to_the_fallback(tmp_path, monkeypatch):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     fallback = tmp_path / "another disk"
     full = False
     tried = itertools.count()  # the segment beside the journal is refused, the fallback's is not
