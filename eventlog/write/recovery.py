@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import read_at
-from eventlog.disk import DISK, Disk
+from eventlog.disk import DISK, Disk, sync_file
 from eventlog.read.identify import check_is_journal
 from eventlog.write.lock import check_nobody_writes, take_lock
 from eventlog.write.repair import repair_tail
@@ -39,7 +39,7 @@ def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
         if torn:
             disk.write(fd, b"\n")
         if damage:
-            disk.sync_data(fd)
+            sync_file(fd, disk)
     finally:
         disk.close(fd)
     release(path, disk=disk)

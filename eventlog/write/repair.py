@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import read_at, rfind
-from eventlog.disk import Disk
+from eventlog.disk import Disk, sync_file
 from eventlog.format.record import decode
 from eventlog.read.scanner import Scanner
 
@@ -61,7 +61,7 @@ def _save(copy: Path, tail: bytes, disk: Disk) -> None:
     fd = disk.open_new(copy)
     try:
         disk.write_all(fd, tail)
-        disk.sync_data(fd)
+        sync_file(fd, disk)
     finally:
         disk.close(fd)
     disk.sync_dir(copy.parent)
