@@ -120,10 +120,7 @@ def init(
         id, last = at_step(resume_from)
         resume, rewind_to = "must", rewind_to if last is None else last + 1
     resume = _resume(_variable("RESUME", None) if resume is None else resume, rewind_to)
-    journal = _journal_to_resume(folder, id, name, resume)
-    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
-        say_once(f"{folder}: has a run {id} already; a new one begins. resume='allow' resumes it")
-        id = None
+    journal, id = _journal_and_id(folder, id, name, resume)
     past = read_past(journal, fork_from, folder)
     about = {
         "project": as_text(project) or _variable("PROJECT"),
@@ -165,17 +162,21 @@ def init(
         raise
 
 
-def _journal_to_resume(
+def _journal_and_id(
     folder: Path, id: str | None, name: str | None, resume: Resume | None
-) -> Path | None:
-    """As `journal_to_resume`; None if the disk cannot be read."""
+) -> tuple[Path | None, str | None]:
+    """The journal to resume and the id of its run; or None and the id for a new run."""
+    journal = None
     try:
-        return journal_to_resume(folder, id, name, resume)
+        journal = journal_to_resume(folder, id, name, resume)
     except OSError as error:
         if is_interruption(error):
             raise
         say(f"{folder}: cannot be read ({error}); a new run begins")
-        return None
+    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
+        say_once(f"{folder}: has a run {id} already; a new one begins. resume='allow' resumes it")
+        id = None
+    return journal, id
 
 
 def _open(
