@@ -286,7 +286,7 @@ class TestAgreement(Agreement.TestCase):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_a_run_lived_in_every_order_agrees_with_the_list_for_a_million_steps(shard):
+def test_a_million_random_steps_agree_with_a_plain_list(shard):
     """AGREEMENT_STEPS in all; each shard takes its part."""
     Agreement.n_steps = 0
     while Agreement.n_steps < LONG_STEPS // SHARDS:

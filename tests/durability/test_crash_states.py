@@ -60,7 +60,7 @@ SHARDS = 4
         (of_a_clock_that_is_set, 18),
     ],
 )
-def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limit, tmp_path):
+def test_all_promises_hold_in_every_state_after_a_power_loss(tell, limit, tmp_path):
     found = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
 
     print(f"{len(found.seen):,} states, {found.n_recoveries:,} recoveries")
@@ -69,7 +69,7 @@ def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_in_a_million_states_all_promises_hold(shard):
+def test_all_promises_hold_in_a_million_states(shard):
     """Stories by seed, until there are so many states; CRASH_STATES and CRASH_STATES_SEED tell."""
     seen, n_recoveries, n_stories = set(), 0, 0
     with tempfile.TemporaryDirectory(dir=FAST) as root:
@@ -105,7 +105,7 @@ def of_more_than_memory_holds(story):
     story.close()
 
 
-def test_what_is_no_longer_in_memory_when_a_sync_fails_is_not_said_to_be_durable(
+def test_records_no_longer_in_memory_when_a_sync_fails_are_not_counted_as_durable(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 300)
@@ -126,7 +126,7 @@ def of_a_damaged_journal_on_a_network_file_system(story):
     story.close()
 
 
-def test_on_a_network_file_system_a_damaged_journal_is_left_alone_too(tmp_path):
+def test_a_damaged_journal_on_a_network_file_system_is_not_changed(tmp_path):
     found = examine(
         of_a_damaged_journal_on_a_network_file_system, tmp_path, limit=20, rng=random.Random(SEED)
     )
@@ -137,7 +137,7 @@ def test_on_a_network_file_system_a_damaged_journal_is_left_alone_too(tmp_path):
     assert [op for op in trace[crash:] if op[0] in ("write", "truncate") and op[1] == journal] == []
 
 
-def test_a_run_that_moved_to_a_local_disk_goes_on_as_one_curve(tmp_path):
+def test_a_run_copied_to_a_local_disk_resumes_with_each_iteration_once(tmp_path):
     """Sessions with a file of their own come before one that is appended to the journal later."""
     with stories.stepwise() as steps:
         story = Story(tmp_path, steps)
@@ -173,11 +173,11 @@ def into_a_new_fallback(story):
     story.close()
 
 
-def test_a_fallback_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+def test_a_fallback_folder_made_by_the_writer_is_durable(tmp_path):
     examine(into_a_new_fallback, tmp_path, limit=30, rng=random.Random(SEED), has_fallback=False)
 
 
-def test_an_out_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+def test_an_out_folder_made_by_the_writer_is_durable(tmp_path):
     with stories.stepwise():
         disk = TracingDisk(tmp_path)
         run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk)
@@ -515,14 +515,14 @@ WRONG = [
 @pytest.mark.parametrize(
     ("wrong", "tell", "words"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
 )
-def test_a_protocol_that_is_wrong_is_caught(wrong, tell, words, tmp_path, monkeypatch):
+def test_a_wrong_order_of_calls_is_found(wrong, tell, words, tmp_path, monkeypatch):
     wrong(monkeypatch)
 
     with pytest.raises(Violation, match=words):
         examine(tell, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
 
 
-def test_a_recorded_disk_is_told_of_every_call_that_changes_a_file(tmp_path):
+def test_every_call_that_changes_a_file_is_recorded(tmp_path):
     """What the writer did beside the disk object would be missing from all the states above."""
     with stories.stepwise() as steps:
         story = Story(tmp_path, steps)

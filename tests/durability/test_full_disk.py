@@ -98,7 +98,7 @@ def test_a_file_size_limit_that_is_lifted_costs_nothing(tmp_path):
     check_complete(out, writer.report)
 
 
-def test_killed_on_a_full_disk_a_run_keeps_what_the_disk_had_taken(tmp_path):
+def test_a_run_killed_on_a_full_disk_keeps_what_was_written(tmp_path):
     with tmpfs(tmp_path, MIB) as disk:
         out = disk.path / "out"
         (disk.path / "ballast").write_bytes(bytes(900 << 10))
@@ -118,7 +118,7 @@ def test_killed_on_a_full_disk_a_run_keeps_what_the_disk_had_taken(tmp_path):
         assert [d for d in defects if d.lost != 0] == []
 
 
-def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_litter(tmp_path):
+def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_temporary_file(tmp_path):
     with tmpfs(tmp_path, MIB) as disk:
         out = disk.path / "out"
         with eventlog.open_run(out, save_interval=0) as run:

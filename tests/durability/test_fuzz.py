@@ -154,13 +154,13 @@ def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     return len(records)
 
 
-def test_of_20_000_broken_journals_none_breaks_the_reader_or_makes_it_lie(monkeypatch):
+def test_none_of_20_000_broken_journals_breaks_or_misleads_the_reader(monkeypatch):
     assert fuzz(QUICK_INPUTS, f"{SEED}", monkeypatch) > QUICK_INPUTS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_of_ten_million_broken_journals_none_breaks_the_reader_or_makes_it_lie(shard, monkeypatch):
+def test_none_of_ten_million_broken_journals_breaks_or_misleads_the_reader(shard, monkeypatch):
     """FUZZ_INPUTS in all, each shard a part of them, by FUZZ_SEED."""
     n_inputs = LONG_INPUTS // SHARDS
     n_records = fuzz(n_inputs, f"{SEED}.{shard}", monkeypatch)

@@ -95,7 +95,7 @@ def times_asked(root, operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
-def test_whichever_call_fails_once_or_for_a_while_no_event_is_lost(root, operation, reason):
+def test_no_event_is_lost_whichever_call_fails(root, operation, reason):
     tried = itertools.count(1)
     n_calls = times_asked(root, operation)
     for first, n_times in itertools.product(itertools.islice(tried, n_calls), (1, 2, 7)):
@@ -105,13 +105,13 @@ def test_whichever_call_fails_once_or_for_a_while_no_event_is_lost(root, operati
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
-def test_whichever_write_is_short_no_event_is_lost(root, part):
+def test_no_event_is_lost_whichever_write_is_short(root, part):
     for first, n_times in itertools.product(range(1, times_asked(root, "write") + 1), (1, 2, 7)):
         check(tell(root, Failing("write", first, n_times, part)))
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
-def test_a_sync_that_failed_is_told_in_the_journal(root, reason):
+def test_a_failed_sync_is_logged(root, reason):
     """With what was durable by then, and the file that goes on."""
     for first in range(1, times_asked(root, "sync") + 1):
         story = tell(root, Failing("sync", first, 1, reason))
@@ -124,7 +124,7 @@ def test_a_sync_that_failed_is_told_in_the_journal(root, reason):
 
 
 @pytest.mark.parametrize("operation", ["write", "create", "sync"])
-def test_a_disk_that_refuses_for_good_costs_a_bounded_memory(root, monkeypatch, operation):
+def test_a_disk_that_refuses_for_ever_costs_bounded_memory(root, monkeypatch, operation):
     """From any call on: what waits is cut to its limit, what is not durable too."""
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 3000)
     monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 3000)

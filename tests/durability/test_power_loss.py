@@ -200,7 +200,7 @@ def unix_time(t):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_was_reported_durable_survives_a_power_cut(tmp_path, kind):
+def test_records_reported_as_durable_survive_a_power_loss(tmp_path, kind):
     for seed in range(3):
         with MAKE[kind](tmp_path, 1 << 30) as disk:
             cut_power(disk, tmp_path, seed, sync_interval_s=0.1, longest_s=0.4)
@@ -208,7 +208,7 @@ def test_what_was_reported_durable_survives_a_power_cut(tmp_path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_was_reported_durable_survives_many_power_cuts(tmp_path, kind, capsys):
+def test_records_reported_as_durable_survive_many_power_losses(tmp_path, kind, capsys):
     losses = []
     for seed in range(TRIALS):
         with MAKE[kind](tmp_path, 1 << 30) as disk:
@@ -245,7 +245,9 @@ def figures(kind, losses):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_around_a_hole_every_line_is_read_and_the_gap_is_named_exactly(tmp_path, kind, monkeypatch):
+def test_every_line_around_a_hole_is_read_and_the_gap_is_reported_exactly(
+    tmp_path, kind, monkeypatch
+):
     """100 synced lines, lines that never reached the disk, and good lines after those."""
     with MAKE[kind](tmp_path) as disk:
         monkeypatch.setenv("XDG_STATE_HOME", str(disk.path / "state"))  # lost as well
@@ -310,7 +312,7 @@ def test_an_event_that_is_urgent_does_not_wait_for_the_interval(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_when_a_file_bears_its_new_name_its_new_bytes_are_durable(tmp_path, kind):
+def test_a_renamed_file_has_durable_content(tmp_path, kind):
     """Another file's sync takes names to the disk, not bytes: on XFS that shows a late sync."""
     out = tmp_path / kind / "out"
     latest = out / "latest.pt"
@@ -337,7 +339,7 @@ def test_when_a_file_bears_its_new_name_its_new_bytes_are_durable(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_the_run_json_holds_is_durable_in_the_journal_too(tmp_path, kind):
+def test_events_in_the_run_json_are_durable_in_the_journal(tmp_path, kind):
     """Else folding the journal again, after the cut, would take back what had survived."""
     out = tmp_path / kind / "out"
     with (

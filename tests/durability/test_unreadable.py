@@ -38,7 +38,7 @@ def disk(tmp_path):
         pytest.skip(str(reason))
 
 
-def test_a_journal_is_read_up_to_and_around_what_the_disk_cannot_read(disk, capsys):
+def test_a_journal_is_read_before_and_after_unreadable_bytes(disk, capsys):
     path = disk.path / "run.jsonl"
     data = opening() + iters(A, 1, 4000)
     path.write_bytes(data)

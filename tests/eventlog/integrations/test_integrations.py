@@ -124,29 +124,29 @@ def kill_and_go_on(name, folder, seed):
     assert bool(run.checkpoints) == (name in TELLS_CHECKPOINTS)
 
 
-def test_a_loop_of_ones_own_that_was_killed_goes_on_as_one_curve(tmp_path):
+def test_an_own_loop_that_was_killed_resumes_with_each_step_once(tmp_path):
     kill_and_go_on("Your own loop", tmp_path / "run", seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
-def test_killed_and_run_again_nothing_is_lost_and_it_is_one_curve(name, tmp_path):
+def test_killed_and_started_again_nothing_is_lost_and_each_step_is_there_once(name, tmp_path):
     for seed in range(int(os.environ.get("KILLS", "1"))):
         kill_and_go_on(name, tmp_path / str(seed), seed)
 
 
-def test_every_loop_of_the_readme_is_run():
+def test_every_loop_in_the_readme_runs():
     assert EXAMPLES.keys() == CURVES.keys()
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_an_example_is_a_whole_program_under_twenty_lines(name):
+def test_each_example_is_a_complete_program_of_less_than_twenty_lines(name):
     lines = [line for line in EXAMPLES[name].splitlines() if line]
 
     assert len(lines) < 20, lines
 
 
-def test_lines_of_pythons_logging_are_in_the_journal_in_their_place(tmp_path):
+def test_lines_of_pythons_logging_are_in_the_journal_in_order(tmp_path):
     words = logging.getLogger("test_integrations")
     words.propagate = False
     with eventlog.init(dir=tmp_path, save_interval=0) as run:

@@ -5,7 +5,7 @@ import pytest
 import eventlog
 
 
-def test_metadata_told_from_outside_are_the_runs_and_its_own_go_first(tmp_path, monkeypatch):
+def test_metadata_from_the_environment_is_added_to_the_runs_own(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENTLOG_METADATA", '{"group": "sweep", "device": "none"}')
 
     with eventlog.open_run(tmp_path, metadata={"device": "cpu"}, save_interval=0) as run:
@@ -16,7 +16,9 @@ def test_metadata_told_from_outside_are_the_runs_and_its_own_go_first(tmp_path, 
 
 
 @pytest.mark.parametrize("words", ["{", "nan", "\udcff"])
-def test_words_that_are_no_json_are_left_out_and_said(tmp_path, monkeypatch, capsys, words):
+def test_an_environment_variable_that_is_not_json_is_ignored_and_reported(
+    tmp_path, monkeypatch, capsys, words
+):
     monkeypatch.setenv("EVENTLOG_METADATA", words)
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:

@@ -92,7 +92,7 @@ def test_a_large_event_waits_for_no_sync_of_the_disk(tmp_path):
     assert threading.current_thread() not in syncs[opened:]
 
 
-def test_a_large_event_is_durable_when_it_is_said_to_be(tmp_path):
+def test_a_large_event_is_durable_when_durable_n_counts_it(tmp_path):
     synced = []
 
     class Recording(Disk):
@@ -112,7 +112,7 @@ def test_a_large_event_is_durable_when_it_is_said_to_be(tmp_path):
     run.close()
 
 
-def test_a_large_event_that_a_full_disk_refuses_is_written_when_there_is_room(tmp_path):
+def test_a_large_event_refused_by_a_full_disk_is_written_when_there_is_space(tmp_path):
     full = False
     disk = RefusingDisk(lambda operation, n: errno.ENOSPC if full and operation != "sync" else None)
     run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
@@ -240,7 +240,7 @@ BIG = "x" * 2_000_000
 
 @pytest.mark.parametrize("given", ["at the beginning", "later"])
 @pytest.mark.parametrize("goes_on", ["resumed", "forked into another folder"])
-def test_a_run_that_goes_on_has_the_large_values_of_its_config(tmp_path, given, goes_on):
+def test_a_resumed_run_has_the_large_values_of_its_config(tmp_path, given, goes_on):
     with begun(tmp_path / "a", config={"big": BIG, "k": 1} if given != "later" else {}) as run:
         run.config.update({"z": 2} if given != "later" else {"big": BIG, "k": 1, "z": 2})
         run.log({"words": BIG})
@@ -256,7 +256,7 @@ def test_a_run_that_goes_on_has_the_large_values_of_its_config(tmp_path, given, 
     assert eventlog.load_run(again.journal_path).journal["defects"] == []
 
 
-def test_a_large_value_whose_file_is_gone_is_left_out_of_the_config_and_that_is_said(
+def test_a_large_value_whose_file_is_missing_is_left_out_of_the_config_and_reported(
     tmp_path, capsys
 ):
     with begun(tmp_path, config={"big": BIG, "k": 1}) as run:

@@ -89,7 +89,7 @@ def test_sync_returns_when_everything_appended_before_it_is_durable(tmp_path):
     journal.close({})
 
 
-def test_an_urgent_event_is_durable_without_anybody_waiting_for_it(tmp_path):
+def test_an_urgent_event_becomes_durable_without_a_wait(tmp_path):
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
 
     journal.append("eval", {"iter": 0}, urgent=True)
@@ -101,7 +101,7 @@ def test_an_urgent_event_is_durable_without_anybody_waiting_for_it(tmp_path):
     journal.close({})
 
 
-def test_a_slow_sync_does_not_hold_up_an_append(tmp_path):
+def test_a_slow_sync_does_not_block_an_append(tmp_path):
     class SlowDisk(RecordingDisk):
         syncing = False
         slow = False
@@ -128,7 +128,7 @@ def test_a_slow_sync_does_not_hold_up_an_append(tmp_path):
     journal.close({})
 
 
-def test_a_record_says_how_many_before_it_are_durable(tmp_path):
+def test_a_record_has_the_number_of_durable_records_before_it(tmp_path):
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
     journal.append("iter", {"iter": 0})
     journal.sync()
@@ -191,7 +191,7 @@ def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renu
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG])
-def test_while_the_disk_refuses_nothing_raises_and_afterwards_nothing_is_missing(
+def test_while_the_disk_refuses_writes_nothing_raises_and_afterwards_nothing_is_missing(
     tmp_path, monkeypatch, capsys, code
 ):
     monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
@@ -232,7 +232,9 @@ def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
     assert [d for d in defects if d.lost != 0] == []
 
 
-def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_path, monkeypatch):
+def test_when_waiting_lines_exceed_memory_only_iterations_are_dropped_and_counted(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
     full = False
@@ -254,9 +256,7 @@ def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_pa
 
 
 @pytest.mark.parametrize("event", ["eval", "iter"])
-def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
-    tmp_path, monkeypatch, event
-):
+def test_an_append_takes_constant_time_however_many_lines_wait(tmp_path, monkeypatch, event):
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
@@ -341,7 +341,7 @@ def test_where_the_journals_own_disk_fails_the_segment_is_on_the_fallback(tmp_pa
     assert journal.durable_n == journal.n
 
 
-def test_where_no_disk_can_be_synced_events_are_still_written_and_that_is_said(tmp_path, capsys):
+def test_if_no_disk_can_be_synced_events_are_still_written_and_it_is_reported(tmp_path, capsys):
     broken = False
     disk = FailingDisk("sync", lambda name: broken)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -360,7 +360,7 @@ def test_where_no_disk_can_be_synced_events_are_still_written_and_that_is_said(t
     assert "a power loss may cost those since record 1" in capsys.readouterr().err
 
 
-def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durable(
+def test_records_no_longer_in_memory_when_a_sync_fails_are_never_counted_as_durable(
     tmp_path, monkeypatch
 ):
     """And nobody waits for it in vain."""
@@ -382,7 +382,7 @@ def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durabl
     assert iterations(journal.path) == list(range(50))
 
 
-def test_what_a_full_disk_refuses_for_too_long_goes_to_the_fallback(tmp_path, monkeypatch):
+def test_lines_that_a_full_disk_refuses_for_too_long_go_to_the_fallback(tmp_path, monkeypatch):
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     fallback = tmp_path / "another disk"
     full = False
@@ -495,9 +495,7 @@ def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tm
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
-    tmp_path_factory, data
-):
+def test_a_tail_cut_at_any_byte_is_saved_and_the_next_event_is_readable(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("torn")
     path = folder / "run.jsonl"
     journal = opened(path)
@@ -530,7 +528,7 @@ def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
         assert kept == []
 
 
-def test_a_whole_record_without_its_line_feed_is_told_as_that_and_nothing_is_cut(tmp_path):
+def test_a_whole_record_without_its_line_feed_is_reported_and_nothing_is_cut(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     whole = journal.path.read_bytes().rstrip(b"\n")
@@ -549,7 +547,7 @@ def test_a_whole_record_without_its_line_feed_is_told_as_that_and_nothing_is_cut
     assert journal.path.read_bytes().startswith(whole + b"\n")
 
 
-def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
+def test_a_tail_of_zeros_from_a_power_loss_is_saved(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     journal.close({})
@@ -584,7 +582,7 @@ def test_a_whole_record_without_its_line_feed_before_a_tail_of_zeros_is_not_cut(
     assert records_of(journal.path)[1] == []
 
 
-def test_if_the_cut_bytes_cannot_be_kept_they_are_not_cut(tmp_path):
+def test_a_tail_that_cannot_be_saved_is_not_cut(tmp_path):
     path = tmp_path / "run.jsonl"
     opened(path).close({})
     whole = path.read_bytes()
@@ -615,7 +613,7 @@ def test_damage_before_the_tail_is_never_touched(tmp_path):
 # ---- one writer
 
 
-def test_a_second_writer_is_refused_by_the_name_of_the_holder(tmp_path):
+def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     session = eventlog.open_run(tmp_path, run_name="mine", save_interval=0)
 
@@ -631,7 +629,7 @@ def test_a_second_writer_is_refused_by_the_name_of_the_holder(tmp_path):
     session.close()
 
 
-def test_a_refused_writer_leaves_every_byte_as_it_was(tmp_path):
+def test_a_refused_writer_changes_no_byte(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     before = journal.path.read_bytes()
@@ -650,7 +648,7 @@ class NoLocks(RecordingDisk):
         return None
 
 
-def test_writers_who_got_past_the_lock_are_both_kept_and_reported(tmp_path):
+def test_writers_that_ignore_the_lock_both_keep_their_events_and_are_reported(tmp_path):
     """One write an event, O_APPEND: lines do not mix, and each session's numbers stand alone."""
     path, n_events = tmp_path / "run.jsonl", 2000
     opened(path).close({})
@@ -696,7 +694,7 @@ time.sleep(60)
 """
 
 
-def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
+def test_a_forked_child_logs_nothing_warns_once_and_does_not_hold_the_lock(tmp_path):
     program = WRITER_WITH_A_FORKED_WORKER.format(root=os.getcwd(), out=str(tmp_path))
     writer = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -722,7 +720,7 @@ def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
     writer.stderr.close()
 
 
-def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
+def test_threads_append_concurrently_without_mixing_lines(tmp_path):
     import threading
 
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.001)
@@ -743,7 +741,7 @@ def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
     assert [r.n for r in records] == list(range(2002))
 
 
-def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
+def test_a_close_that_waits_for_the_disk_prints_a_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("eventlog.write.journal.SAY_AFTER_S", 0.05)
     is_said = threading.Event()
     disk = HeldDisk(is_said)
@@ -807,9 +805,7 @@ def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_threa
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("at", ["sync", "close"])
-def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
-    tmp_path, monkeypatch, capfd, at
-):
+def test_if_the_sync_thread_has_ended_sync_and_close_do_its_work(tmp_path, monkeypatch, capfd, at):
     def ends(thread):
         thread.has_ended = True
         thread._end.put(None)

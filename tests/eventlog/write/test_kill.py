@@ -108,7 +108,7 @@ def test_a_thousand_kills_lose_nothing_acknowledged(tmp_path, capsys):
     assert n_events > 1000 * n_kills
 
 
-def test_killed_and_resumed_again_and_again_it_stays_one_curve(tmp_path):
+def test_a_run_killed_and_resumed_many_times_has_each_iteration_once(tmp_path):
     writer = Writer(tmp_path)
     chances = random.Random(7)
     for _ in range(6):
