@@ -515,10 +515,10 @@ class TracingDisk(Disk):
         number, name = self._open[fd]
         if not self._is_full(name):
             return None
-        room = self._reserved.get(number, 0) - self.size(fd)
-        if room <= 0:
+        free_bytes = self._reserved.get(number, 0) - self.size(fd)
+        if free_bytes <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return room
+        return free_bytes
 
 
 def put(root: Path, state: State) -> None:

@@ -59,8 +59,8 @@ class FileSystem:
 
     @property
     def free_bytes(self) -> int:
-        told = os.statvfs(self.path)
-        return told.f_bavail * told.f_frsize
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
 
     @property
     def device(self) -> str:
@@ -226,10 +226,10 @@ def sync_range(path: Path, begin: int, end: int) -> None:
     """
     fd = os.open(path, os.O_RDWR)
     try:
-        told = _libc.sync_file_range(
+        result = _libc.sync_file_range(
             fd, ctypes.c_int64(begin), ctypes.c_int64(end - begin), WRITE_AND_WAIT
         )
-        if told != 0:
+        if result != 0:
             raise OSError(ctypes.get_errno(), "sync_file_range", str(path))
     finally:
         os.close(fd)
@@ -282,6 +282,6 @@ def _require_mount() -> None:
 def _require_loop() -> None:
     if not Path("/dev/loop-control").exists():
         raise Unavailable("no loop devices here (/dev/loop-control)")
-    told = subprocess.run(["losetup", "--find"], capture_output=True, text=True)
-    if told.returncode:
-        raise Unavailable(f"no free loop device: {told.stderr.strip()}")
+    done = subprocess.run(["losetup", "--find"], capture_output=True, text=True)
+    if done.returncode:
+        raise Unavailable(f"no free loop device: {done.stderr.strip()}")

@@ -172,9 +172,9 @@ class Examination:
         for (s, n), record in found.records.items():
             if record.line not in self._lines.get((s, n), ()):
                 raise Violation(f"record {n} of {s} was never written")
-            told = self.story.logged.get((s, n))
+            logged = self.story.logged.get((s, n))
             fields = {k: v for k, v in record.fields.items() if k != "durable"}
-            if told is not None and told != (record.event, fields):
+            if logged is not None and logged != (record.event, fields):
                 raise Violation(f"record {n} of {s} is not what was logged")
             if n < last.get(s, -1):
                 raise Violation(f"record {n} of {s} comes after one of a higher number")
@@ -212,8 +212,8 @@ class Examination:
 
     def _check_weights(self, state: State, promised: Promised, found: Found) -> None:
         data = state.get("ckpt.pt")
-        told = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
-        least = max([promised.n_weights - 1, *told])
+        versions = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
+        least = max([promised.n_weights - 1, *versions])
         if least >= 0 and data not in self.story.weights[least:]:
             raise Violation("a checkpoint that was told of is not complete")
         if data is not None and data not in self.story.weights:

@@ -220,8 +220,8 @@ def without_sync(of):
             begin = len(disk.trace)
             sync_data(disk, fd)
             if os.readlink(f"/proc/self/fd/{fd}").endswith(of):
-                told = disk.trace[begin:]
-                disk.trace[begin:] = [op if op[0] == "write" else ("nothing",) for op in told]
+                ops = disk.trace[begin:]
+                disk.trace[begin:] = [op if op[0] == "write" else ("nothing",) for op in ops]
 
         patch.setattr(TracingDisk, "sync_data", skip)
 
@@ -513,13 +513,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("wrong", "tell", "words"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
+    ("wrong", "run_story", "message"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
 )
-def test_a_wrong_order_of_calls_is_found(wrong, tell, words, tmp_path, monkeypatch):
+def test_a_wrong_order_of_calls_is_found(wrong, run_story, message, tmp_path, monkeypatch):
     wrong(monkeypatch)
 
-    with pytest.raises(Violation, match=words):
-        examine(tell, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
+    with pytest.raises(Violation, match=message):
+        examine(run_story, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
 
 
 def test_every_call_that_changes_a_file_is_recorded(tmp_path):

@@ -119,6 +119,6 @@ def test_readers_find_the_segment_in_the_fallback_folder(tmp_path, kind):
 
         (journal,) = out.glob("*.jsonl")
         run = eventlog.load_run(journal)
-        taken = [row["iter"] for row in run.training_iterations]
-        assert taken == list(range(writer.report.iterations))
+        iterations = [row["iter"] for row in run.training_iterations]
+        assert iterations == list(range(writer.report.iterations))
         assert run.status == "completed"

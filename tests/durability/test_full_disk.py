@@ -27,10 +27,10 @@ def read(out):
 def check_complete(out, report):
     """Nothing raised, nothing was given up, every iteration is in the journal, once."""
     records, defects = read(out)
-    taken = [r.fields for r in records if r.event == "iter"]
+    rows = [r.fields for r in records if r.event == "iter"]
     assert (report.raised, report.errors) == (0, 0)
-    assert [row["iter"] for row in taken] == list(range(report.iterations))
-    assert [row["loss"] for row in taken] == [loss_of(row["iter"]) for row in taken]
+    assert [row["iter"] for row in rows] == list(range(report.iterations))
+    assert [row["loss"] for row in rows] == [loss_of(row["iter"]) for row in rows]
     assert {d.kind for d in defects} <= {"torn"}  # the line that the disk filled up in
     assert [d for d in defects if d.lost != 0] == []
 

@@ -115,8 +115,8 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
     rng, whole = random.Random(seed), sources()
     written = {one[:-1] for one in whole}
     checksum = CountingChecksum()
-    for room in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
-        patch.setattr(importlib.import_module(room), "crc32", checksum)
+    for module in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
+        patch.setattr(importlib.import_module(module), "crc32", checksum)
     patch.setattr(importlib.import_module("eventlog.read.scanner"), "_LEAST_LINES", 1)
     n_records = 0
     for number in range(n_inputs):

@@ -117,8 +117,8 @@ def test_a_failed_sync_is_logged(root, reason):
         story = tell(root, Failing("sync", first, 1, reason))
 
         segments = [path.name for path in story.disk.root.rglob("*.segment")]
-        told = [r.fields for r in eventlog.scan(story.journal) if r.event == "io_error"]
-        assert [Path(fields["segment"]).name for fields in told] == segments
+        errors = [r.fields for r in eventlog.scan(story.journal) if r.event == "io_error"]
+        assert [Path(fields["segment"]).name for fields in errors] == segments
         shutil.rmtree(root)
         root.mkdir()
 

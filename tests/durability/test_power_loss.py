@@ -157,9 +157,9 @@ def check_compact(journal, records):
     done = subprocess.run(command, capture_output=True, text=True)
 
     run = orjson.loads(run_path(journal).read_bytes())
-    taken = [row["iter"] for row in run["training_iterations"]]
+    iterations = [row["iter"] for row in run["training_iterations"]]
     assert done.returncode in (0, 3), done.stderr
-    assert taken == [record.fields["iter"] for record in records if record.event == "iter"]
+    assert iterations == [record.fields["iter"] for record in records if record.event == "iter"]
     assert run["journal"]["status"] == "interrupted"
     return done.returncode
 

@@ -62,10 +62,10 @@ class Writer:
         Path(report).write_bytes(bytes(ctypes.sizeof(Report)))
         self.report = Report.at(report)
         self._errors = Path(f"{report}.stderr")
-        told = json.dumps({"out": str(out), "report": str(report)} | settings, default=str)
+        settings_json = json.dumps({"out": str(out), "report": str(report)} | settings, default=str)
         with open(self._errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, told],
+                [sys.executable, __file__, settings_json],
                 stderr=errors,
                 start_new_session=True,
                 env=os.environ | {"XDG_STATE_HOME": str(state)},
@@ -144,8 +144,8 @@ class WatchedDisk(SlowDisk):
         self._failed = set()
 
     def sync_data(self, fd):
-        told = os.fstat(fd)
-        file = told.st_dev, told.st_ino
+        status = os.fstat(fd)
+        file = status.st_dev, status.st_ino
         self._report.repeated_syncs += file in self._failed
         begun = self._report.sync_began = time.time()
         try:
@@ -188,8 +188,8 @@ def train(
     threading.Thread(target=say_how_far, args=(run, report), daemon=True).start()
     if checkpoint_bytes:
         slow = SlowDisk(2 * sync_delay_s)
-        told = run, report, Path(out), checkpoint_bytes, checkpoint_pause_s, slow
-        threading.Thread(target=save_checkpoints, args=told, daemon=True).start()
+        args = run, report, Path(out), checkpoint_bytes, checkpoint_pause_s, slow
+        threading.Thread(target=save_checkpoints, args=args, daemon=True).start()
     first = from_iter or 0
     begun, parent = time.monotonic(), os.getppid()
     for i in range(first, 1 << 40):

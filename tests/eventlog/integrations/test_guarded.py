@@ -48,9 +48,9 @@ def test_a_value_whose_repr_logs_itself_does_not_recurse_for_ever(tmp_path, logg
         logger.info("a %r", Chatty(logger, None))
         logger.info("and on")
 
-    told = texts(run)
-    assert (told[0], told[-1]) == ("a chatty", "and on")
-    assert len(told) <= 2 + NESTED_MAX
+    lines = texts(run)
+    assert (lines[0], lines[-1]) == ("a chatty", "and on")
+    assert len(lines) <= 2 + NESTED_MAX
 
 
 def test_a_value_of_the_journal_whose_repr_logs_neither_recurses_nor_hangs(tmp_path, logger):
@@ -89,13 +89,13 @@ from eventlog.integrations.logging_handler import JournalHandler
 class Raises(io.StringIO):
     def write(self, text): raise RuntimeError(text)
 run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
-words = logging.getLogger("x"); words.propagate = False; words.setLevel(logging.INFO)
-words.addHandler(JournalHandler(run))
+logger = logging.getLogger("x"); logger.propagate = False; logger.setLevel(logging.INFO)
+logger.addHandler(JournalHandler(run))
 if {stderr!r} == "closed": sys.stderr.close()
 else: sys.stderr = None if {stderr!r} == "none" else Raises()
 class Bad:
     def __str__(self): raise ValueError("bad")
-words.info("%d", "no number"); words.info("%s", Bad()); words.info("good")
+logger.info("%d", "no number"); logger.info("%s", Bad()); logger.info("good")
 run.close()
 print("done", flush=True)
 """

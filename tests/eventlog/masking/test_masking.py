@@ -251,9 +251,11 @@ def test_a_number_a_boolean_or_a_placeholder_is_never_masked(value):
 
 
 def test_values_of_credential_flags_are_masked_and_other_arguments_are_not():
-    words = "t.py -p secret -p 8080 -p no:xdist --api-keys k1 k2 --lr 1 ++model.hf_token=x -u a.py"
+    command = (
+        "t.py -p secret -p 8080 -p no:xdist --api-keys k1 k2 --lr 1 ++model.hf_token=x -u a.py"
+    )
 
-    assert " ".join(mask_command(words.split())) == (
+    assert " ".join(mask_command(command.split())) == (
         "t.py -p *** -p 8080 -p no:xdist --api-keys *** *** --lr 1 ++model.hf_token=*** -u a.py"
     )
     assert mask_command(["wandb", "login", "0" * 39 + "a"])[-1] == "***"

@@ -185,13 +185,13 @@ def test_a_killed_annotator_loses_no_acknowledged_note(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, run.journal_path], stdout=subprocess.PIPE, text=True
     )
-    told = [process.stdout.readline() for _ in range(5)]
+    lines = [process.stdout.readline() for _ in range(5)]
     time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    told += process.communicate()[0].splitlines()
+    lines += process.communicate()[0].splitlines()
 
     notes = [note["text"] for note in eventlog.load_run(run.journal_path).journal["notes"]]
-    acknowledged = [line.strip() for line in told if line.strip()]
+    acknowledged = [line.strip() for line in lines if line.strip()]
     assert notes[: len(acknowledged)] == acknowledged
     assert report.exit_code(read(run.journal_path)) == report.COMPLETE
 
@@ -317,12 +317,12 @@ def test_an_event_with_a_field_named_annotates_stays_in_the_run(tmp_path):
         run.session.log_checkpoint(1, "a.pt", annotates="x")
         run.session.log("note", text="mine", annotates="x")
 
-    told = eventlog.load_run(run.journal_path)
-    assert [*told.metrics] == [{"step": 0, "loss": 1.0, "annotates_": "x"}]
-    assert [row["annotates_"] for row in told.training_iterations] == ["x"]
-    assert [row["annotates_"] for row in told.checkpoints] == ["x"]
-    assert [note["text"] for note in told.journal["notes"]] == ["mine"]
-    assert told.journal["defects"] == []
+    loaded = eventlog.load_run(run.journal_path)
+    assert [*loaded.metrics] == [{"step": 0, "loss": 1.0, "annotates_": "x"}]
+    assert [row["annotates_"] for row in loaded.training_iterations] == ["x"]
+    assert [row["annotates_"] for row in loaded.checkpoints] == ["x"]
+    assert [note["text"] for note in loaded.journal["notes"]] == ["mine"]
+    assert loaded.journal["defects"] == []
 
 
 def test_a_journal_with_such_a_field_from_an_earlier_version_keeps_its_events(

@@ -233,7 +233,7 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
             expected = {i: row for i, row in expected.items() if i < step}
     run.finish()
 
-    def told(value):
+    def plain(value):
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
     def row(found):
@@ -242,7 +242,7 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
         )
 
     assert {found["step"]: row(found) for found in loaded(run).metrics} == {
-        step: {k: told(v) for k, v in data.items()} for step, data in sorted(expected.items())
+        step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
     figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
     assert figures["rows"] == len(expected)
@@ -285,12 +285,12 @@ def test_config_and_summary_are_in_the_journal_when_the_call_returns():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "args",
     [([("a", 1)],), ({"a": 1}, True), (zip(["a"], [1], strict=True),), ({"a": 1}.items(),)],
 )
-def test_a_config_is_updated_as_a_dict_and_as_in_wandb(given):
+def test_a_config_is_updated_as_a_dict_and_as_in_wandb(args):
     with begin() as run:
-        run.config.update(*given)
+        run.config.update(*args)
 
     assert dict(run.config) == {"a": 1}
     assert loaded(run).config == {"a": 1}
@@ -439,7 +439,7 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"resume": "mayb"}, "resume='mayb'"),
         ({"rewind_to": "7"}, "rewind_to='7'"),
@@ -447,8 +447,8 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
         ({"fork_from": "x?_step=y"}, "_step=200"),
     ],
 )
-def test_an_impossible_argument_of_init_is_refused_in_one_line(settings, words):
-    with pytest.raises(ValueError, match=words) as refusal:
+def test_an_impossible_argument_of_init_is_refused_in_one_line(settings, message):
+    with pytest.raises(ValueError, match=message) as refusal:
         begin(**settings)
     assert "\n" not in str(refusal.value)
 
@@ -476,11 +476,11 @@ def test_disabled_logs_nothing_and_every_method_can_be_called():
 
 
 def test_defaults_come_from_environment_variables(monkeypatch, tmp_path):
-    told = {
+    settings = {
         "DIR": str(tmp_path / "here"), "PROJECT": "p", "NAME": "n", "RUN_ID": "i",
         "TAGS": "a, b", "GROUP": "g", "NOTES": "why", "RESUME": "allow",
     }  # fmt: skip
-    for name, value in told.items():
+    for name, value in settings.items():
         monkeypatch.setenv(f"EVENTLOG_{name}", value)
     monkeypatch.setenv("WANDB_JOB_TYPE", "eval")
     monkeypatch.setenv("WANDB_MODE", "disabled")  # W&B beside us may be: that is not ours
@@ -506,8 +506,8 @@ def test_unsupported_arguments_and_names_of_wandb_are_accepted_and_reported_once
             run.log({"t": table, "i": [eventlog.Image("x.png", caption="c")]}, step=0)
             eventlog.plot.line_series(xs=[], ys=[])
 
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == len(set(said)) == 7
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(set(lines)) == 7
     assert rows(run) == [{"step": 0, "t_": "Table with columns a, b", "i": ["Image x.png (c)"]}]
 
 
@@ -610,15 +610,15 @@ def test_a_run_killed_many_times_loses_nothing_acknowledged():
                 process.stdout.readline()
             process.kill()
             rest = process.stdout.read()
-        told = begin_at + n_lines - 1 + rest.count(b"\n")
+        last_step = begin_at + n_lines - 1 + rest.count(b"\n")
 
         run = eventlog.load_run(the_file("*.jsonl"))
         steps = [row["step"] for row in run.metrics]
         assert process.returncode == -signal.SIGKILL
-        assert steps[: told + 1] == list(range(told + 1))
-        assert len(steps) - told - 1 in (0, 1)
+        assert steps[: last_step + 1] == list(range(last_step + 1))
+        assert len(steps) - last_step - 1 in (0, 1)
         assert all(row["loss"] == 1.0 / (row["step"] + 1) for row in run.metrics)
-        begin_at = told - 5
+        begin_at = last_step - 5
 
 
 SCRIPT = """

@@ -81,10 +81,10 @@ except SystemExit as error:
     assert done.stdout == "5 (4,) None (1, 2)\n", done.stderr
 
 
-@pytest.mark.parametrize("given", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
-def test_sys_exit_behaves_as_in_the_interpreter(given):
-    show = f"try: sys.exit({given})\nexcept SystemExit as e: print(repr(e), e.code)\n"
-    end = f"sys.exit({given})"
+@pytest.mark.parametrize("argument", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
+def test_sys_exit_behaves_as_in_the_interpreter(argument):
+    show = f"try: sys.exit({argument})\nexcept SystemExit as e: print(repr(e), e.code)\n"
+    end = f"sys.exit({argument})"
     before, after = (
         subprocess.run([sys.executable, "-c", code], capture_output=True)
         for code in (

@@ -326,7 +326,7 @@ def test_an_exception_that_another_thread_sets_during_a_values_repr_reaches_the_
 
 
 class Strange:
-    """Has no words, no truth, and is equal to nothing without an error."""
+    """Has no text, no truth, and is equal to nothing without an error."""
 
     def __repr__(self):
         raise ValueError("no words")
@@ -510,7 +510,7 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    def no_process(*given, **named):
+    def no_process(*args, **kwargs):
         raise OSError(errno.EAGAIN, "no process")
 
     monkeypatch.setattr(threading.Thread, "start", refuses)
@@ -538,7 +538,7 @@ class Watchdog(KeyboardInterrupt):
 def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journal(
     tmp_path, monkeypatch, where
 ):
-    def barks(*given, **named):
+    def barks(*args, **kwargs):
         raise Watchdog
 
     monkeypatch.setattr(f"eventlog.{where}", barks)
@@ -557,8 +557,8 @@ def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journa
 def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypatch, kind):
     real = getattr(opening, kind)
 
-    def barks(*given, **named):
-        real(*given, **named)
+    def barks(*args, **kwargs):
+        real(*args, **kwargs)
         raise Watchdog
 
     monkeypatch.setattr(opening, kind, barks)
@@ -602,9 +602,9 @@ def test_a_value_of_any_class_does_not_affect_the_others(tmp_path, value):
         run.session.log(value, a=1)
         run.log({"b": 3}, step=value)
 
-    told = eventlog.load_run(run.journal_path)
-    assert {row["b"] for row in told.metrics} >= {1, 3}
-    assert "t" in told.journal["tags"]
+    loaded = eventlog.load_run(run.journal_path)
+    assert {row["b"] for row in loaded.metrics} >= {1, 3}
+    assert "t" in loaded.journal["tags"]
     assert run.errors == 0
 
 

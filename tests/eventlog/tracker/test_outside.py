@@ -15,11 +15,11 @@ def test_metadata_from_the_environment_is_added_to_the_runs_own(tmp_path, monkey
     assert metadata == {"group": "sweep", "device": "cpu"}
 
 
-@pytest.mark.parametrize("words", ["{", "nan", "\udcff"])
+@pytest.mark.parametrize("text", ["{", "nan", "\udcff"])
 def test_an_environment_variable_that_is_not_json_is_ignored_and_reported(
-    tmp_path, monkeypatch, capsys, words
+    tmp_path, monkeypatch, capsys, text
 ):
-    monkeypatch.setenv("EVENTLOG_METADATA", words)
+    monkeypatch.setenv("EVENTLOG_METADATA", text)
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         pass

@@ -76,10 +76,10 @@ def test_the_open_event_has_process_and_command_but_not_the_environment(tmp_path
         pass
 
     (opened, _) = events_of(run)
-    told = opened.fields
-    assert (told["config"], told["metadata"]) == ({"lr": 0.1}, {"world_size": 2})
-    assert (told["pid"], told["format"], len(told["run_id"])) == (os.getpid(), 1, 32)
-    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    fields = opened.fields
+    assert (fields["config"], fields["metadata"]) == ({"lr": 0.1}, {"world_size": 2})
+    assert (fields["pid"], fields["format"], len(fields["run_id"])) == (os.getpid(), 1, 32)
+    assert fields["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert b"hunter2" not in run.journal_path.read_bytes()
 
 
@@ -230,8 +230,8 @@ def test_a_resumed_session_records_the_last_record_before_it(tmp_path):
     with eventlog.open_run(journal=first.journal_path, save_interval=0) as second:
         pass
 
-    (told,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
-    assert told == {"s": first.id, "n": 2}
+    (prev,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
+    assert prev == {"s": first.id, "n": 2}
 
 
 def test_whole_numbers_are_logged_as_floats(tmp_path):

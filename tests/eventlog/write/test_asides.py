@@ -175,12 +175,12 @@ def test_a_large_value_that_a_killed_session_left_is_synced_before_the_event_tha
 ):
     """Nobody knows whether that session had synced it."""
     values, disk = {"rows": large("x")}, SyncedFiles()
-    given = {"config": values} if event == "open" else {}
-    with eventlog.open_run(tmp_path, save_interval=0, **given) as first:
+    settings = {"config": values} if event == "open" else {}
+    with eventlog.open_run(tmp_path, save_interval=0, **settings) as first:
         first.log("table", **values)
 
     with eventlog.open_run(
-        tmp_path, journal=first.journal_path, save_interval=0, disk=disk, **given
+        tmp_path, journal=first.journal_path, save_interval=0, disk=disk, **settings
     ) as run:
         if event == "table":
             run.log("table", **values)
@@ -238,11 +238,11 @@ def test_a_stale_temporary_file_of_a_run_json_with_a_long_name_is_removed(tmp_pa
 BIG = "x" * 2_000_000
 
 
-@pytest.mark.parametrize("given", ["at the beginning", "later"])
+@pytest.mark.parametrize("when", ["at the beginning", "later"])
 @pytest.mark.parametrize("goes_on", ["resumed", "forked into another folder"])
-def test_a_resumed_run_has_the_large_values_of_its_config(tmp_path, given, goes_on):
-    with begun(tmp_path / "a", config={"big": BIG, "k": 1} if given != "later" else {}) as run:
-        run.config.update({"z": 2} if given != "later" else {"big": BIG, "k": 1, "z": 2})
+def test_a_resumed_run_has_the_large_values_of_its_config(tmp_path, when, goes_on):
+    with begun(tmp_path / "a", config={"big": BIG, "k": 1} if when != "later" else {}) as run:
+        run.config.update({"z": 2} if when != "later" else {"big": BIG, "k": 1, "z": 2})
         run.log({"words": BIG})
     settings = (
         {"dir": tmp_path / "a", "resume": "must"}

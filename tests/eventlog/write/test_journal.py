@@ -136,8 +136,8 @@ def test_a_record_has_the_number_of_durable_records_before_it(tmp_path):
     journal.append("iter", {"iter": 1})
     journal.append("iter", {"iter": 2})
 
-    told = [r.fields.get("durable") for r in records_of(journal.path)[0]]
-    assert told == [None, 1, 2, None]
+    durable_counts = [r.fields.get("durable") for r in records_of(journal.path)[0]]
+    assert durable_counts == [None, 1, 2, None]
     journal.close({})
 
 
@@ -482,8 +482,8 @@ def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tm
     second.close({})
 
     run = eventlog.load_run(first.path)
-    taken = [(row["iter"], row["loss"]) for row in run.training_iterations]
-    assert taken == [(0, 1.0), (1, 2.0)]
+    iterations = [(row["iter"], row["loss"]) for row in run.training_iterations]
+    assert iterations == [(0, 1.0), (1, 2.0)]
     assert run.journal["superseded"]["iterations"] == 2
     assert [row["file"] for row in run.journal["segments"]] == [
         segment_name("run", "r", first.s, 0)

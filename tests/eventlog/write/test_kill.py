@@ -79,10 +79,12 @@ def kill_once(folder, seed, longest_s=0.12):
     acknowledged = writer.kill()
     run = folded_by_itself(writer.journal)
 
-    taken = [row["iter"] for row in run["training_iterations"]]
-    assert taken[:acknowledged] == list(range(acknowledged))
-    assert len(taken) - acknowledged in (0, 1)  # the last one may be written but not yet counted
-    assert [row["loss"] for row in run["training_iterations"]] == [1.0 / (i + 1) for i in taken]
+    iterations = [row["iter"] for row in run["training_iterations"]]
+    assert iterations[:acknowledged] == list(range(acknowledged))
+    # The last one may be written but not yet counted.
+    assert len(iterations) - acknowledged in (0, 1)
+    losses = [row["loss"] for row in run["training_iterations"]]
+    assert losses == [1.0 / (i + 1) for i in iterations]
     assert {d["kind"] for d in run["journal"]["defects"]} <= {"torn", "unterminated"}
     assert "killed" in run["journal"]["reason"]
     return acknowledged
@@ -119,10 +121,10 @@ def test_a_run_killed_and_resumed_many_times_has_each_iteration_once(tmp_path):
     done = writer.kill()
 
     run = folded_by_itself(writer.journal, n_sessions=7)
-    taken = [row["iter"] for row in run["training_iterations"]]
-    assert taken[:done] == list(range(done))
+    iterations = [row["iter"] for row in run["training_iterations"]]
+    assert iterations[:done] == list(range(done))
     events = run["journal"]["events"]["iter"]
-    assert events == len(taken) + run["journal"]["superseded"]["iterations"]
+    assert events == len(iterations) + run["journal"]["superseded"]["iterations"]
     assert [d for d in run["journal"]["defects"] if d.get("lost") != 0] == []
 
 
