@@ -1,4 +1,4 @@
-"""A suite that is always green proves nothing: each fault that is put in must turn it red."""
+"""Each mutant of eventlog must make a test fail."""
 
 import pytest
 

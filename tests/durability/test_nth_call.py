@@ -1,7 +1,7 @@
-"""Any call fails, once or for a while: training does not notice, and nothing is lost of it.
+"""Any system call fails, once or for a while: training does not notice, and nothing is lost.
 
-A session is told to the end with the n-th call of one operation failing, for every n that
-there is, for every operation, and for every reason a disk has.
+A session is run to the end with the n-th call of one operation failing, for every n, every
+operation, and every error that a disk has.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def tell(root, fails):
 
 
 class Failing:
-    """The calls of one operation fail, from the n-th on, so many times; counts all of them."""
+    """The calls of one operation fail, from the n-th on, a number of times; counts all of them."""
 
     def __init__(self, operation, first, n_times, answer):
         self.operation, self.answer = operation, answer
@@ -73,7 +73,7 @@ class Failing:
 
 
 def check(story):
-    """Every event of the session is in the run, in order, once, and no file was synced again."""
+    """Every event is in the run, in order, once; no file was synced after a failed sync."""
     records = list(eventlog.scan(story.journal))
     found = {
         (r.s, r.n): (r.event, {k: v for k, v in r.fields.items() if k != "durable"})
@@ -87,7 +87,7 @@ def check(story):
 
 
 def times_asked(root, operation):
-    """How often a session asks for an operation where nothing fails."""
+    """How often a session calls an operation if nothing fails."""
     count = Failing(operation, 0, 0, None)
     tell(root, count)
     return count.n_calls
@@ -112,7 +112,7 @@ def test_no_event_is_lost_whichever_write_is_short(root, part):
 
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
 def test_a_failed_sync_is_logged(root, reason):
-    """With what was durable by then, and the file that goes on."""
+    """With what was durable by then, and the file in which the session goes on."""
     for first in range(1, times_asked(root, "sync") + 1):
         story = tell(root, Failing("sync", first, 1, reason))
 
@@ -125,7 +125,7 @@ def test_a_failed_sync_is_logged(root, reason):
 
 @pytest.mark.parametrize("operation", ["write", "create", "sync"])
 def test_a_disk_that_refuses_for_ever_costs_bounded_memory(root, monkeypatch, operation):
-    """From any call on: what waits is cut to its limit, what is not durable too."""
+    """From any call on: both waiting and unsynced records are limited."""
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 3000)
     monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 3000)
     for first in range(1, 20):

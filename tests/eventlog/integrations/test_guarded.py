@@ -24,7 +24,7 @@ def texts(run):
 
 
 class Chatty:
-    """A value whose repr logs, and may log itself."""
+    """A value whose `__repr__` logs, perhaps itself."""
 
     def __init__(self, logger, what):
         self.logger, self.what = logger, what

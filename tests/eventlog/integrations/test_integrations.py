@@ -1,4 +1,4 @@
-"""The training loops of the README, run as they stand: killed, run again, nothing lost, one curve.
+"""The training loops of the README: killed, started again, nothing lost, each step once.
 
     pip install -e '.[test,peers]'
     pytest -n 0 -m slow tests/eventlog/integrations/test_integrations.py

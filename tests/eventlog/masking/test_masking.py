@@ -1,4 +1,4 @@
-"""Credentials reach no file of a run; what only looks like one stays."""
+"""Credentials reach no file of a run; texts that only resemble one stay."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ HEX = "0123456789abcdef"
 
 
 def made(n, characters=ALNUM, seed=0):
-    """A random text with all kinds of characters; nobody's, so that no scanner alarms."""
+    """A random text with all kinds of characters, not a real credential."""
     dice = random.Random(f"{n}{characters}{seed}")
     text = "".join(dice.choice(characters) for _ in range(n))
     return "aB3" + text[3:] if characters == ALNUM else text

@@ -1,4 +1,4 @@
-"""Notes and tags: durable, beside a live writer or long after, and nothing else is changed."""
+"""Notes and tags: durable, on a live run or long after, and nothing else changes."""
 
 import errno
 import os

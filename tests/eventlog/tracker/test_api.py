@@ -1,4 +1,4 @@
-"""`init`, `log`, `finish`: the face people know, with the promises of the journal behind it."""
+"""`init`, `log`, `finish`: the API of other trackers, with the guarantees of the journal."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ from tests.strategies import any_text
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch, tmp_path):
-    """No run left over, nothing said yet, a folder of its own and no variables that matter."""
+    """No run, no message printed so far, a folder of its own, no relevant variables."""
     for name in list(os.environ):
         if name.startswith(("EVENTLOG_", "WANDB_")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""What an unfinished run says of how its program ended."""
+"""How an unfinished run records the end of its program."""
 
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def test_exit_code_and_message_of_the_program_do_not_change(tmp_path):
 
 
 def test_an_error_of_an_earlier_cell_does_not_mark_a_later_run(tmp_path):
-    """In a notebook `sys.last_value` stays for the kernel's life."""
+    """In a notebook `sys.last_value` keeps its value."""
     code = "import sys\nsys.last_value = ValueError('of an earlier cell')\n" + BEGIN
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
 

@@ -174,7 +174,7 @@ def test_where_folders_or_files_cannot_be_synced_a_note_is_added(tmp_path, unsup
 
 
 class Missing(dict):
-    """As OmegaConf's `???`: the name is there, and reading it raises."""
+    """As `???` in OmegaConf: the name is there, and reading the value raises."""
 
     def __getitem__(self, name):
         if name == "data":
@@ -255,7 +255,7 @@ def test_copies_of_config_and_summary_are_plain_dicts(tmp_path, of):
 
 @pytest.mark.parametrize("mode", ["offline", "disabled", "refused"])
 def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path, mode):
-    """Another thread held the run's lock when the process forked: in the child nobody frees it."""
+    """Another thread held the run's lock when the process forked: the child must free it."""
     folder = "/proc/a" if mode == "refused" else tmp_path
     fallback = "/proc/b" if mode == "refused" else None
     run = eventlog.init(dir=folder, fallback=fallback, mode=mode, save_interval=0)
@@ -351,7 +351,7 @@ class Gone:
 
 
 def dead():
-    """A weak proxy of what is gone."""
+    """A weak proxy of a deleted object."""
     return weakref.proxy(Gone())
 
 
@@ -526,7 +526,7 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
 
 
 class Watchdog(KeyboardInterrupt):
-    """What a signal handler raises."""
+    """An exception of a signal handler."""
 
 
 @pytest.mark.parametrize(

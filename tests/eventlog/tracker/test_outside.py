@@ -1,4 +1,4 @@
-"""What whoever starts a program says of all runs in it, such as the sweep they are part of."""
+"""Metadata from the environment, such as the sweep to which a run belongs."""
 
 import pytest
 

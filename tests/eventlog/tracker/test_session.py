@@ -1,4 +1,4 @@
-"""`open_run`: three lines in anybody's loop, and the loop never suffers for them."""
+"""`open_run`: three lines in any loop, and the loop never fails because of them."""
 
 import json
 import math

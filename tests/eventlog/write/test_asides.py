@@ -173,7 +173,7 @@ class SyncedFiles(Disk):
 def test_a_large_value_that_a_killed_session_left_is_synced_before_the_event_that_refers_to_it(
     tmp_path, event
 ):
-    """Nobody knows whether that session had synced it."""
+    """Whether that session had synced it is unknown."""
     values, disk = {"rows": large("x")}, SyncedFiles()
     settings = {"config": values} if event == "open" else {}
     with eventlog.open_run(tmp_path, save_interval=0, **settings) as first:

@@ -1,4 +1,4 @@
-"""The writer: what it promises to the loop that logs, and to the next one that opens."""
+"""The writer: what it promises to the loop that logs, and to the next writer."""
 
 import contextlib
 import ctypes
@@ -30,7 +30,7 @@ from tests.steps import lines_run
 
 
 def opened(path, **more):
-    """A journal with the least an `open` event needs."""
+    """A journal with the fewest fields that an `open` event needs."""
     return Journal(path, {"format": 1, "run_id": "r", "run_name": path.stem}, **more)
 
 
@@ -153,7 +153,7 @@ def test_after_close_an_append_is_refused_and_the_lock_is_free(tmp_path):
 
 
 def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renumbers(tmp_path):
-    """Handlers raise between any two bytecodes, in the middle of an append too."""
+    """Handlers raise between any two bytecodes, also within an append."""
     journal = opened(tmp_path / "run.jsonl")
 
     class Interrupt(Exception):
@@ -274,7 +274,7 @@ def test_an_append_takes_constant_time_however_many_lines_wait(tmp_path, monkeyp
 
 
 class FailingDisk(RecordingDisk):
-    """Refuses one operation on the files that `fails` names; says what was asked of which."""
+    """Refuses one operation on the files that `fails` names; records the calls."""
 
     def __init__(self, operation, fails):
         super().__init__()
@@ -363,7 +363,7 @@ def test_if_no_disk_can_be_synced_events_are_still_written_and_it_is_reported(tm
 def test_records_no_longer_in_memory_when_a_sync_fails_are_never_counted_as_durable(
     tmp_path, monkeypatch
 ):
-    """And nobody waits for it in vain."""
+    """And `sync` does not wait for them."""
     monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 500)
     broken = False
     disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
@@ -441,7 +441,7 @@ def test_space_is_reserved_ahead_and_given_back(tmp_path):
 
 
 def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_path):
-    """Nobody appends to, or cuts, what another machine may be writing."""
+    """Nothing is appended to, or cut from, a file that another machine may be writing."""
 
     class NetworkDisk(RecordingDisk):
         def is_network(self, path):
@@ -467,7 +467,7 @@ def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_p
 
 
 def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tmp_path):
-    """Merged by session, not by file: else the resumed takes would be the superseded ones."""
+    """Merged by session, not by file: otherwise the later events would be the superseded ones."""
     broken = False
     disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
     first = opened(tmp_path / "run.jsonl", disk=disk)
@@ -649,7 +649,7 @@ class NoLocks(RecordingDisk):
 
 
 def test_writers_that_ignore_the_lock_both_keep_their_events_and_are_reported(tmp_path):
-    """One write an event, O_APPEND: lines do not mix, and each session's numbers stand alone."""
+    """One write for each event, O_APPEND: lines do not mix; sessions have numbers of their own."""
     path, n_events = tmp_path / "run.jsonl", 2000
     opened(path).close({})
     gate_read, gate_write = os.pipe()
@@ -757,7 +757,7 @@ def test_a_close_that_waits_for_the_disk_prints_a_message(tmp_path, monkeypatch,
 
 
 class HeldDisk(eventlog.disk.Disk):
-    """Confirms nothing before an event."""
+    """Its syncs return only after an event."""
 
     def __init__(self, until):
         self.until, self.is_held = until, False

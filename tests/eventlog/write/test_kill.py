@@ -1,4 +1,4 @@
-"""SIGKILL, for real: what was acknowledged is in the run JSON, and nobody ran anything."""
+"""Real SIGKILLs: acknowledged events are in the run JSON without any command."""
 
 import mmap
 import os
@@ -32,7 +32,7 @@ for i in range(begin, 10**9):
 
 
 class Writer:
-    """A process that logs as fast as it can and says in shared memory how far it is."""
+    """A process that logs as fast as it can and reports its progress in shared memory."""
 
     def __init__(self, folder, journal=None, begin=0):
         acknowledged = folder / "acknowledged"

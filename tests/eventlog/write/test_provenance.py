@@ -1,4 +1,4 @@
-"""Where a run comes from: read quickly, without disturbing whoever works in the repository."""
+"""Where a run comes from: read quickly, without disturbing work in the repository."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ def git(folder, *words):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A repository with one commit, in which the program `train.py` lies."""
+    """A repository with one commit that contains the program `train.py`."""
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -106,7 +106,7 @@ def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark_of_changes(
 
 
 def processes_of_git(where):
-    """The command lines of what the git in a folder, or what that started, still runs."""
+    """The command lines of processes that the git in a folder started and that still run."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"PATH={where}/bin".encode() in (process / "environ").read_bytes():

@@ -1,4 +1,4 @@
-"""What may be repaired: a journal of ours that nobody writes, and nothing else."""
+"""What is repaired: a journal of ours without a writer, and nothing else."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ DATASET = b'{"text": "once upon a time"}\n' * 500 + b'{"text": "ha'
 
 
 def state(folder):
-    """Everything about the files of a folder that somebody could notice."""
+    """All that can be observed about the files of a folder."""
     return {
         p.name: (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.iterdir()
     }
@@ -233,7 +233,7 @@ def test_giving_space_back_does_not_look_like_a_writer(reserved, monkeypatch):
 
 
 def here(**fields):
-    """The `open` event of a session of this very process, on a file system without locks."""
+    """The `open` event of a session of this process, on a file system without locks."""
     me = {"host": socket.gethostname(), "pid": os.getpid(), "boot_id": this_boot()}
     return me | {"pid_started": start_of(os.getpid()), "has_lock": False} | fields
 
@@ -275,7 +275,7 @@ def test_a_session_without_a_lock_that_closed_is_not_running(tmp_path):
 
 
 def test_without_pid_started_a_process_older_than_the_session_is_its_writer(tmp_path):
-    """Where `pid_started` is not said: numbers are given anew only when a process has ended."""
+    """Without `pid_started`: a pid is used again only after its process has ended."""
     before, after = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 
     assert process_lives(here(pid_started=None), after) is True

@@ -1,4 +1,4 @@
-"""Appends from wherever Python runs code of other people: none hangs, is lost or stands twice."""
+"""Appends from wherever Python runs a program's code: none hangs, is lost or written twice."""
 
 import ctypes
 import gc
@@ -53,7 +53,7 @@ def only_run(tmp_path):
 
 
 class LogsInsideAppend:
-    """Logs when it is made text, as a value that warns through `logging` does."""
+    """Logs in its `__repr__`, as a value that warns through `logging` does."""
 
     def __init__(self, run):
         self.run = run
@@ -162,7 +162,7 @@ while True: run.log({"loss": 1.0})
 
 
 def test_a_logging_handler_on_stderr_that_logs_into_the_run_does_not_hang(tmp_path):
-    """The journal's own messages go to a stderr that is somebody's code."""
+    """The journal's own messages go to a stderr that is code of the program."""
     code = """
 class Stderr:
     def write(self, text): run.log({"stderr": text})
@@ -254,7 +254,7 @@ os.waitpid(child, 0)
 
 @pytest.mark.parametrize("event", TROUBLE)
 def test_the_sync_thread_logs_its_events_while_code_of_the_program_logs_others(tmp_path, event):
-    """Destructors run in each of its calls of the disk, and the stderr that it writes to logs."""
+    """Destructors run in each of its calls of the disk, and its stderr logs."""
     code = f"""
 import time
 {FOREIGN_CODE_IN_THE_SYNC_THREAD}{TROUBLE[event]}
@@ -365,7 +365,7 @@ def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_taken_for_a_disk
 
 
 class Interrupts:
-    """Raises at the `at`-th line, call or return of what runs in this thread."""
+    """Raises at the `at`-th line, call or return in this thread."""
 
     def __init__(self, at):
         self.left = at
@@ -587,7 +587,7 @@ for fails in (False, True):
 
 
 def test_an_append_that_a_fork_interrupts_is_not_written_by_the_child(tmp_path, monkeypatch):
-    """A handler forks inside an append; the child goes on in the middle of it."""
+    """A handler forks within an append; the child continues in the middle of it."""
     run = eventlog.open_run(tmp_path, save_interval=0)
     appender = run._journal._appender
     write = appender._write

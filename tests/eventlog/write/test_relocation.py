@@ -18,7 +18,7 @@ from eventlog.write import relocation
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with ten iterations, whose thread looks at its files every 20 ms."""
+    """A run with ten iterations, whose thread checks its files every 20 ms."""
     run = eventlog.open_run(
         tmp_path / "out", save_interval=0, sync_interval_s=0.02, fallback=tmp_path / "fallback"
     )
@@ -30,7 +30,7 @@ def run(tmp_path):
 
 
 def go_on(run):
-    """Ten more iterations after the thread has looked; the end."""
+    """Ten more iterations after the thread has checked the files; then close."""
     appender = run._journal._appender
     before = appender.path, appender.identity, appender.end
     for _ in range(500):
@@ -67,7 +67,7 @@ def test_a_run_whose_folder_is_moved_goes_on_in_it(run, tmp_path, capsys):
 
 
 def replaced_by_rename(path):
-    """As rsync, `git checkout` and `sed -i` do: a new file takes the name."""
+    """As rsync, `git checkout` and `sed -i` do: a new file is renamed to the path."""
     copy = path.with_suffix(".copy")
     copy.write_bytes(path.read_bytes())
     os.replace(copy, path)
@@ -105,7 +105,7 @@ def test_a_journal_that_was_replaced_is_still_locked(run):
 
 
 def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_path):
-    """The file that took its place is what the writer follows from then on."""
+    """The writer follows the file that replaced it from then on."""
     replaced_by_rename(run.journal_path)
     run._journal._appender.check_place()
     os.rename(tmp_path / "out", tmp_path / "old")
@@ -117,7 +117,7 @@ def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_
 
 
 class Fails(Disk):
-    """A disk whose next syncs of files fail, and which then has lost what they were to keep."""
+    """A disk whose next syncs of files fail, and which then has lost the data."""
 
     n_failures = 0
 
@@ -157,7 +157,7 @@ def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_h
 
 
 def test_lines_repeated_in_a_segment_are_written_again_if_its_first_sync_fails(tmp_path):
-    """What the replaced file held was durable; the segment that has it now is not yet."""
+    """The content of the replaced file was durable; that of the segment is not yet."""
     disk = Fails()
     run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
     for i in range(10):
@@ -260,7 +260,7 @@ def test_a_failing_disk_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
 
 
 def test_a_descriptor_number_taken_over_by_another_file_is_given_up(tmp_path):
-    """Even where the very number is used again, by `dup2`."""
+    """Even if the same number is used again, by `dup2`."""
     run = eventlog.open_run(tmp_path / "out", save_interval=0)
     mine = tmp_path / "mine"
     with open(mine, "wb") as file:
@@ -296,7 +296,7 @@ print(len(eventlog.load_run(run.run_path).metrics))
 def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
     tmp_path, durability, vanish
 ):
-    """Everything is durable: no sync would look at the file any more."""
+    """Everything is durable: no sync would check the file any more."""
     run = eventlog.open_run(tmp_path / "out", save_interval=0, durability=durability)
     older = run.journal_path.read_bytes()
     for i in range(100):
@@ -313,7 +313,7 @@ def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
 
 
 def test_a_deleted_journal_that_its_session_has_left_is_restored(tmp_path):
-    """It goes on in a segment; then the folder with all that is durable is deleted."""
+    """It goes on in a segment; then the folder is deleted with all that is durable."""
 
     class Breaks(Disk):
         broken = False
