@@ -179,7 +179,7 @@ class History:
     # ---- files
 
     def write(self, s: str, lines: list[Line], *, alone: bool) -> None:
-        """Into the journal, or if it fails into segments; `alone`: into segments from record 0 on."""
+        """Into the journal, or if it fails into segments; `alone`: into segments only."""
         rng, parts = self.rng, [lines]
         while len(parts[-1]) > 2 and len(parts) < 4 and rng.random() < 0.35:
             at = rng.randrange(1, len(parts[-1]))

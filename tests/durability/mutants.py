@@ -141,8 +141,8 @@ MUTANTS = [
     Mutant(
         "renamed before it is durable",
         "disk.py",
-        "            disk.sync_data(fd)\n            size_bytes",
-        "            size_bytes",
+        "            sync_file(fd, disk)\n            size_bytes",
+        "            pass\n            size_bytes",
         STATES,
     ),
     Mutant(
@@ -418,7 +418,7 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
         if mutant is not None:
             file = copy / "eventlog" / mutant.file
             text = file.read_text()
-            assert text.count(mutant.old) == 1, f"{mutant.name}: the line to be changed was not found"
+            assert text.count(mutant.old) == 1, f"{mutant.name}: the line was not found"
             file.write_text(text.replace(mutant.old, mutant.new))
             tests = mutant.tests
         done = subprocess.run(
