@@ -58,7 +58,7 @@ def size_of_run_json(out):
 
 def go_on(writer, full_s=FULL_S):
     """The writer has met the full disk, and takes more iterations than before."""
-    writer.wait_until(lambda report: "refuses to write" in writer.stderr)
+    writer.wait_until(lambda report: "refuses writes" in writer.stderr)
     begun, n_before = time.monotonic(), writer.report.iterations
     writer.wait_until(lambda report: time.monotonic() - begun > full_s)
     assert writer.report.iterations > n_before
