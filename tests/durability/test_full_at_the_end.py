@@ -57,11 +57,11 @@ def test_lines_that_wait_at_the_end_go_to_the_fallback(tmp_path):
     with tmpfs(tmp_path, 8 * MIB) as disk:
         errors, lost, records, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
 
-        code, report = verdict(journal)
+        code, result = verdict(journal)
         run = eventlog.load_run(journal)
     assert (errors, lost, code) == (0, 0, report.COMPLETE)
-    assert report["events"]["note"] == 6_000 - 10
-    assert report["records"] == records
+    assert result["events"]["note"] == 6_000 - 10
+    assert result["records"] == records
     assert len(run.eval_steps) == 1
     assert run.status == "completed"
 
@@ -72,10 +72,10 @@ def test_a_run_that_went_on_in_the_fallback_is_incomplete_without_it(tmp_path):
         _, _, _, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
         shutil.rmtree(tmp_path / "fallback")
 
-        code, report = verdict(journal)
+        code, result = verdict(journal)
         status = report.status(Path(journal))
     assert code == report.LOSS
-    assert "missing_segment" in {defect["kind"] for defect in report["defects"]}
+    assert "missing_segment" in {defect["kind"] for defect in result["defects"]}
     assert str(tmp_path / "fallback") in status["reason"]
     assert "killed" not in status["reason"]
 
@@ -86,14 +86,14 @@ def test_events_that_no_disk_takes_are_counted_and_reported(tmp_path):
             disk.path, disk.path / "fallback"
         )
 
-        code, report = verdict(journal)
+        code, result = verdict(journal)
         run = eventlog.load_run(journal)
     assert lost > 0
     assert errors == lost
     assert f"{lost:,} events" in stderr
     assert code == report.LOSS
-    assert report["lost_events"] == lost
-    assert report["records"] == records - lost
+    assert result["lost_events"] == lost
+    assert result["records"] == records - lost
     assert run.status == "completed"
 
 
