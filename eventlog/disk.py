@@ -301,7 +301,8 @@ def atomic_write(
 
     At any time, also after power loss, `path` is the old file or the whole new one. The steps: a
     new file in the same folder, its bytes, fsync, rename, fsync of the folder. If one of them
-    fails, the old file stays and the new one is removed.
+    fails, the old file stays and the new one is removed. If the file system cannot sync files or
+    folders, that step is left out.
 
     `digest` is updated with the bytes on their way to the disk. `durable=False` leaves out both
     syncs: the file is whole at any time, but perhaps not after power loss.

@@ -9,8 +9,7 @@ from typing import Any
 
 from eventlog.disk import Disk
 from eventlog.errors import EventlogError
-from eventlog.fold.compaction import run_path
-from eventlog.fold.load import JOURNAL_SUFFIX
+from eventlog.format.files import JOURNAL_SUFFIX, run_path
 from eventlog.format.record import text_of
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan

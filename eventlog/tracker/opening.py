@@ -11,9 +11,9 @@ import orjson
 
 from eventlog.disk import DISK, Disk
 from eventlog.fold.load import PathLike
+from eventlog.format.files import rank_path
 from eventlog.format.record import FORMAT
 from eventlog.interruption import is_interruption
-from eventlog.read.ranks import rank_path
 from eventlog.tracker.arguments import shown
 from eventlog.tracker.location import (
     file_name,
@@ -25,7 +25,7 @@ from eventlog.tracker.location import (
 from eventlog.tracker.session import Session
 from eventlog.tracker.values import as_dict
 from eventlog.write.journal import Durability, Journal
-from eventlog.write.messages import describe, say
+from eventlog.write.messages import error_text, say
 from eventlog.write.provenance import origin
 
 METADATA_VARIABLE = "EVENTLOG_METADATA"
@@ -151,7 +151,7 @@ class _Created:
         self.session = session
 
     def close(self, error: BaseException) -> None:
-        reason = describe(error)
+        reason = error_text(error)
         if self.session is not None:
             self.session.close("failed", reason)
         elif self.journal is not None:

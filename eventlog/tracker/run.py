@@ -25,7 +25,7 @@ from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
 from eventlog.tracker.values import flat, is_plain, is_true
 from eventlog.write.fork import call_in_children, free_in_child
-from eventlog.write.messages import describe, say_once
+from eventlog.write.messages import error_text, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
@@ -219,7 +219,7 @@ class ActiveRun:
             reason = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
             self._finish("interrupted" if code in _INTERRUPTED else "failed", reason)
         else:
-            reason = describe(error)
+            reason = error_text(error)
             if self.session is not None:
                 self.session.log("error", error=reason)
             self._finish("failed", reason)
@@ -264,7 +264,7 @@ class ActiveRun:
             if is_interruption(error) or self._has_passed(error):
                 raise
             self._errors += 1
-            say_once(f"{what}: not logged: {describe(error)}")
+            say_once(f"{what}: not logged: {error_text(error)}")
 
     def _has_passed(self, error: Exception) -> bool:
         """Whether `session.log` let an error pass that came from outside."""

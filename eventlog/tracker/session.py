@@ -18,18 +18,16 @@ from types import TracebackType
 from typing import Any
 
 from eventlog.disk import DISK, Disk
-from eventlog.fold.compaction import run_path
 from eventlog.fold.compactor import Compactor
-from eventlog.fold.fold import MFU_UNKNOWN
 from eventlog.fold.load import PathLike
+from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
+from eventlog.format.files import run_path
 from eventlog.format.record import ANNOTATES, text_of, unique
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker.annotation import Annotator
 from eventlog.write.ignored import WHY
 from eventlog.write.journal import Journal
-from eventlog.write.messages import describe, say
-
-URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind", "lost_tail"))
+from eventlog.write.messages import error_text, say
 
 
 class Session:
@@ -134,7 +132,7 @@ class Session:
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            self._journal.append(event, fields, urgent=event in URGENT)
+            self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)
         except Exception as error:  # a training loop does not die of its log
             if is_interruption(error):
                 raise
@@ -189,7 +187,7 @@ class Session:
         elif isinstance(error, KeyboardInterrupt):
             self.close("interrupted", "KeyboardInterrupt")
         else:
-            reason = describe(error)
+            reason = error_text(error)
             self.log("error", error=reason)
             self.close("failed", reason)
 
@@ -218,7 +216,7 @@ class Session:
         self._errors += 1
         if not self._has_warned:  # once: a thread may log on after the end
             self._has_warned = True
-            say(f"{self.journal_path}: a {event!r} event was not logged: {describe(error)}")
+            say(f"{self.journal_path}: a {event!r} event was not logged: {error_text(error)}")
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from eventlog.format.record import ANNOTATES, RESERVED, is_a, text_of, unique
 from eventlog.interruption import ignoring, is_interruption
-from eventlog.write.messages import describe
+from eventlog.write.messages import error_text
 
 RESERVED_IN_ROWS = RESERVED | {"step", "nonfinite", ANNOTATES}
 FLAT_DEPTH = 20  # dicts nested deeper stay as they are
@@ -39,7 +39,7 @@ def as_dict(config: Any) -> dict[str, Any]:
         except Exception as error:
             if is_interruption(error):
                 raise
-            values[name] = f"<{describe(error)}>"
+            values[name] = f"<{error_text(error)}>"
     return values
 
 
@@ -59,7 +59,7 @@ def pairs_as_dict(config: Any) -> dict[str, Any]:
 
 
 def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
-    return {"config": f"<{type(config).__name__}: {describe(error)}>"}
+    return {"config": f"<{type(config).__name__}: {error_text(error)}>"}
 
 
 def flat(data: Mapping[Any, Any]) -> dict[str, Any]:

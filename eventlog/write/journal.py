@@ -29,7 +29,7 @@ from eventlog.write.fork import OPENING, call_in_children, free_in_child, give_u
 from eventlog.write.ignored import Child, Counter
 from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.lock import take_lock
-from eventlog.write.messages import describe, say
+from eventlog.write.messages import error_text, say
 from eventlog.write.own_events import OwnEvents
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
@@ -353,7 +353,7 @@ class Journal:
 
     def _warn_of_exception(self, error: BaseException) -> None:
         say(
-            f"{self.path}: an exception came into the thread that syncs ({describe(error)}); "
+            f"{self.path}: an exception came into the thread that syncs ({error_text(error)}); "
             f"it goes on"
         )
 
@@ -421,7 +421,7 @@ class Journal:
                     raise
                 self._thread.errors += 1
                 self._messages.append(
-                    f"{self.path}: closed, and the last events were not synced ({describe(error)})"
+                    f"{self.path}: closed, last events not synced ({error_text(error)})"
                 )
 
     def _release(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from eventlog.disk import Disk
 from eventlog.errors import JournalClosed
+from eventlog.format.events import MAY_BE_DROPPED
 from eventlog.format.record import Clock, seal
 from eventlog.interruption import is_of_a_call
 from eventlog.write.aside import Aside, AsideFiles
@@ -28,7 +29,6 @@ from eventlog.write.waiting import Entry, Unsynced, Waiting, size_of
 RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0
 CHECK_EVERY_US = 10_000  # that the descriptor is still ours
-DROPPABLE = frozenset(("iter", "metrics"))  # dropped first when no disk takes anything
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
 
@@ -109,7 +109,7 @@ class LineWriter:
 
         `encoded`: its fields; `asides`: what of them does not fit in the line.
         """
-        clock, s, is_droppable = self._clock, self._s, event in DROPPABLE
+        clock, s, is_droppable = self._clock, self._s, event in MAY_BE_DROPPED
         while True:
             if self.writing is not None:
                 self.settle()  # an exception, or a handler that appends, interrupted it

@@ -38,6 +38,6 @@ def say_once(message: str) -> None:
         say(message)
 
 
-def describe(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The class and the text of an error, whatever its class does when it is asked for it."""
     return f"{type(error).__name__}: {text_of(error)}"

@@ -10,10 +10,9 @@ from typing import Any
 
 from eventlog.blocks import read_at, rfind
 from eventlog.disk import Disk, sync_file
+from eventlog.format.files import torn_path
 from eventlog.format.record import decode
 from eventlog.read.scanner import Scanner
-
-TORN_SUFFIX = ".torn"
 
 
 def repair_tail(
@@ -48,7 +47,7 @@ def repair_tail(
         keep = whole[-1].offset + len(whole[-1].line)
         start, tail = start + keep, tail[keep:]
     torn: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
-    copy = path.with_name(f"{path.stem}.{name}{TORN_SUFFIX}")
+    copy = torn_path(path, name)
     try:
         _save(copy, tail, disk)
         disk.truncate(fd, start)

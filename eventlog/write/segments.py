@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventlog.disk import Disk
+from eventlog.format.files import segment_name
 from eventlog.format.record import Clock
-from eventlog.format.segment import encode_header, segment_name
+from eventlog.format.segment import encode_header
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.sessions import new_session_name
 

@@ -461,7 +461,7 @@ def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp
 
     (kept,) = tmp_path.glob("*.before-loss*")
     assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
-    assert capsys.readouterr().err.count("as it was it is kept in") == 1
+    assert capsys.readouterr().err.count("the old run JSON is kept as") == 1
 
 
 def test_a_second_loss_saves_a_second_run_json(run):
