@@ -47,7 +47,7 @@ FILES = {
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
         for name in ("main", "state", "server", "chart", "plot", "grid", "list", "compare", "run",
-                     "study", "coordinates", "words", "dom")
+                     "study", "coordinates", "smooth", "words", "dom")
     },
 }  # fmt: skip
 

@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
-from .series import Column, Columns, Series, X, smooth, thin
+from ..core.smoothing import bucket_means, smooth
+from .series import Column, Columns, Series, X, thin
 from .theme import DASHES, MARKERS, Look, columns, count, set_log
 
 WARMUP_ITERS = 5
 """Steps of a session that say little about its speed: left out of step times, as in the guide."""
 LABELS_IN = 0.42
 """Height of the numbers and the label of an x axis."""
-N_SMOOTHED = 2
-"""Rows below which smoothing does nothing that one could see."""
 N_MARKED = 60
 """Evaluations up to which each has a marker; more of them would be a caterpillar."""
 
@@ -56,7 +56,7 @@ class Drawing:
     def width(self, i: int) -> int:
         """Of the smoothing, in rows; 0 where there is none."""
         rows = round(self.window_iters / self.series[i].stride)
-        return rows if rows >= N_SMOOTHED else 0
+        return rows if rows > 2 else 0
 
     def place(self, i: int, iters: Column) -> Column:
         return self.series[i].place(iters, self.x) / self.x_unit
@@ -162,9 +162,10 @@ def _draw_iterations(axes: Axes, drawing: Drawing, i: int, key: str, words: str)
         alpha = 0.35 if single else 0.18
         raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": alpha}
         _draw_line(axes, drawing, x, y, **raw, label=f"{words}, each iteration")
-        at, means = smooth(y, width, steep=key == "loss")
         label = f"smoothed over {drawing.window_iters:,} iterations"
-        axes.plot(x[at], means, color=colour, ls=dashes, lw=1.8, label=label, zorder=3)
+        style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.8, "zorder": 3}
+        at, means = _smoothed(drawing, y, width)
+        _draw_line(axes, drawing, x[at], means, **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
 
 
@@ -197,10 +198,16 @@ def _draw_takes(axes: Axes, drawing: Drawing, i: int, takes: Sequence[Columns], 
         paint = {"color": ink if drawing.is_single else drawing.colour(i)}
         if key == "loss" and drawing.width(i):
             _draw_line(axes, drawing, x, y, lw=0.6, alpha=0.3, **paint)
-            at, y = smooth(y, drawing.width(i))
+            at, y = _smoothed(drawing, y, drawing.width(i))
             x = x[at]
         _draw_line(axes, drawing, x, y, **style, **paint, label=None if n else "superseded")
         drawing.keys["superseded"] = Line2D([], [], color=ink, **style)
+
+
+def _smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64], Column]:
+    """The smoothed curve: at which rows, and the means there."""
+    at, means, counts = bucket_means(y, drawing.n_pixels)
+    return at, smooth(means, width, counts)
 
 
 def _draw_line(
@@ -260,7 +267,9 @@ def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
                     axes.axvline(at, color=drawing.look.faint, lw=1.1, ls=dashes, label=words)
             elif key is not None:
                 rows = series.iterations
-                y = _height(rows["iter"], rows[key], iters, drawing.window_iters)
+                at, means = _smoothed(drawing, rows[key], drawing.width(i))
+                nearest = np.searchsorted(rows["iter"][at], iters).clip(0, len(at) - 1)
+                y = means[nearest] if len(at) else np.full(len(iters), math.nan)
                 axes.plot(x, y, mec=drawing.colour(i), zorder=6, **sign)
                 drawing.keys[name] = Line2D([], [], mec=drawing.look.ink, **sign)
 
@@ -358,16 +367,6 @@ def _resume_words(name: str, resumes: Sequence[Any]) -> str:
     end = resume.at + resume.n_again - 1
     again = f"{resume.at:,} to {end:,}" if resume.n_again > 1 else f"{resume.at:,}"
     return f"rewound: {again} taken again"
-
-
-def _height(iters: Column, y: Column, at: Column, window: int) -> Column:
-    """Of the smoothed curve, at iterations: the mean of what is near."""
-    heights = np.full(len(at), math.nan)
-    for n, i in enumerate(at):
-        a, b = np.searchsorted(iters, [i - window / 2, i + window / 2 + 1])
-        near = y[a:b][np.isfinite(y[a:b])]
-        heights[n] = near.mean() if len(near) else math.nan
-    return heights
 
 
 def _values(columns: Sequence[Column]) -> Column:

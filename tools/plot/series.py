@@ -156,34 +156,6 @@ def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp
     return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
 
 
-def smooth(
-    y: Column, width: int, *, steep: bool = False, n_points: int = 1000
-) -> tuple[NDArray[np.intp], Column]:
-    """`y` smoothed at some of its points: which, and the means there.
-
-    A point `width` away weighs nothing, one half as far a half (Hann's window): a spike becomes
-    a hill, not a plateau. Where `y` is not finite, the mean is not either.
-
-    `steep`: as a loss at its start; the window is as wide to the right as there is left to the
-    left, so that the mean is not late.
-    """
-    n, finite = len(y), np.isfinite(y)
-    if not n:
-        return np.empty(0, np.intp), y
-    even = np.linspace(0, n - 1, min(n, n_points))
-    early = np.geomspace(1, n, min(n, n_points // 2)) - 1  # for a log axis
-    at = np.unique(np.rint(np.concatenate([even, early])).astype(np.intp))
-    means = np.full(len(at), math.nan)
-    for i, k in enumerate(at):
-        if finite[k]:
-            reach = min(width, int(k) + 1) if steep else width
-            near = slice(max(0, k - reach + 1), k + reach)
-            weights = np.hanning(2 * reach + 1)[1:-1]
-            weights = weights[reach - 1 - (k - near.start) :][: n - near.start] * finite[near]
-            means[i] = np.nansum(y[near] * (weights / weights.sum()))
-    return at, means
-
-
 def _with_takes(run: eventlog.Run) -> eventlog.Run:
     """The run as its journal has it, if takes were superseded: a run JSON only counts them."""
     n_rows = run.journal.get("superseded")

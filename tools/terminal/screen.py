@@ -20,11 +20,11 @@ from textual.widgets import Input, Static
 from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import Refusal
+from ..core.smoothing import smooth
 from ..core.table import one_line
 from ..live.curves import Axis, AxisName, Rows, seconds
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
-from ..live.pyramid import Floats
 from .braille import Line, frame_around, short
 from .chart import AXIS_WIDTH, MARKS, Chart, Drawing, duration
 from .listing import STYLES, Listing, pace_eta_s
@@ -32,7 +32,7 @@ from .listing import STYLES, Listing, pace_eta_s
 LOOK_S = 0.5
 SHOWN_MAX = 6  # runs in one chart; more cannot be told apart
 KEYS = ("loss", "val_loss", "time_ms", "mfu")
-SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
+SMOOTHINGS = (0, 10, 50, 200)  # logged values
 AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
 HELP = """\
 Runs     up, down, page up, page down    the run
@@ -58,7 +58,7 @@ class View:
 
     keys: list[str] = field(default_factory=lambda: list(KEYS))
     axis: AxisName = "iter"
-    smoothing: float = 0.0
+    smoothing: int = 0
     is_log: bool = False
     begin: float = 0.0
     """Of the whole x range, 0 to 1."""
@@ -210,7 +210,7 @@ class Watch(App[None]):
         live = sum(bool(row.get("live")) for row in rows)
         parts = [self._problem] if self._problem else []
         parts += [f"{len(rows):,} runs, {live} live", f"by {view.axis}"]
-        parts += [f"smooth {view.smoothing:g}"] if view.smoothing else []
+        parts += [f"smooth {view.smoothing}"] if view.smoothing else []
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
         parts += [f"zoom {1 / width:.3g}x"] if width < 1 else []
@@ -260,7 +260,7 @@ class Watch(App[None]):
         self, key: str, shown: Sequence[str], left: float, right: float, n_buckets: int
     ) -> Drawing:
         raw: list[Line] = []
-        smooth: list[Line] = []
+        smoothed: list[Line] = []
         ends, marks = [], []
         for number, id in enumerate(shown):
             style = STYLES[number]
@@ -276,14 +276,14 @@ class Watch(App[None]):
             line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
             raw.append(line)
             if is_smoothed:
-                line = Line(curve.mean_x, smoothed(curve.means, self.view.smoothing), style)
-                smooth.append(line)
+                means = smooth(curve.means, self.view.smoothing, curve.counts)
+                smoothed.append(Line(curve.mean_x, means, style))
             seen = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
             if len(seen):
                 last = int(seen[-1])
                 ends.append((chr(ord("A") + number), style, line.x[last], line.y[last]))
         frame = frame_around(raw, left, right, is_log=self.view.is_log)
-        return Drawing(_title(key, ends), [*raw, *smooth], ends, frame, marks, self.view.axis)
+        return Drawing(_title(key, ends), [*raw, *smoothed], ends, frame, marks, self.view.axis)
 
     def _keys(self) -> list[str]:
         """All figures of the runs that are shown, the four first ones first."""
@@ -432,17 +432,6 @@ def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
         return 0.0
     at = np.searchsorted(run.iterations.iters.values, i)
     return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])
-
-
-def smoothed(values: Floats, weight: float) -> Floats:
-    """An exponential mean in which the first values do not count more than the others."""
-    out, mean, total = np.empty(len(values)), 0.0, 0.0
-    for at, value in enumerate(values.tolist()):
-        if value == value:
-            mean = weight * mean + (1 - weight) * value
-            total = weight * total + (1 - weight)
-        out[at] = mean / total if total else np.nan
-    return out
 
 
 def _words(row: Row, run: Following | None) -> tuple[str, str]:

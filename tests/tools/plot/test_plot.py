@@ -17,7 +17,7 @@ import eventlog
 from tools.cli import main
 from tools.plot.figure import draw, encode, labels
 from tools.plot.panel import KINDS
-from tools.plot.series import Series, smooth, thin
+from tools.plot.series import Series, thin
 from tools.plot.theme import LOOKS, clean, fit, width_of
 
 NAN = {"loss": None, "nonfinite": {"loss": "nan"}}
@@ -122,19 +122,6 @@ def test_thinning_keeps_the_lowest_highest_and_missing_of_every_pixel(y, n_pixel
         assert np.isnan(whole).any() == np.isnan(part).any()
         if not np.isnan(whole).all():
             assert (np.nanmin(whole), np.nanmax(whole)) == (np.nanmin(part), np.nanmax(part))
-
-
-@given(columns, st.integers(1, 50), st.booleans())
-def test_a_smoothed_value_is_among_its_neighbours_and_missing_where_they_are(y, width, steep):
-    at, means = smooth(y, width, steep=steep, n_points=50)
-
-    assert at[0] == 0
-    assert at[-1] == len(y) - 1
-    assert np.isnan(means).tolist() == np.isnan(y[at]).tolist()
-    for i, mean in zip(at, means, strict=True):
-        near = y[max(0, i - width + 1) : i + width]
-        if not np.isnan(mean):
-            assert np.nanmin(near) - 1e-6 <= mean <= np.nanmax(near) + 1e-6
 
 
 # ---- the picture

@@ -9,7 +9,6 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import eventlog
@@ -17,7 +16,7 @@ from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
 from tools.terminal.chart import duration
-from tools.terminal.screen import View, Watch, smoothed
+from tools.terminal.screen import View, Watch
 
 ROOT = Path(__file__).parents[3]
 
@@ -241,11 +240,6 @@ def test_zooming_keeps_the_right_edge_where_the_run_goes_on():
     assert (view.begin, view.end) == (0.5625, 0.6875)
     view.zoom(1000)
     assert (view.begin, view.end) == (0.0, 1.0)
-
-
-def test_smoothing_begins_at_the_first_value_and_keeps_a_constant():
-    assert smoothed(np.array([5.0, 5.0, 5.0]), 0.98).tolist() == pytest.approx([5, 5, 5])
-    assert smoothed(np.array([1.0, 2.0]), 0.5).tolist() == pytest.approx([1.0, 5 / 3])
 
 
 @pytest.mark.parametrize(

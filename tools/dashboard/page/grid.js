@@ -2,7 +2,8 @@
 
 import { Chart } from "./chart.js";
 import { el, keep } from "./dom.js";
-import { Curves, smooth } from "./server.js";
+import { Curves } from "./server.js";
+import { smooth } from "./smooth.js";
 import { change, look, state } from "./state.js";
 import { FIRST, inOrder, keyOf } from "./words.js";
 
@@ -232,7 +233,8 @@ export class Grid {
     if (width < 2 || series.means.n < 3) return null;
     const known = this.smoothed.get(series);
     if (known?.width === width && known.version === series.version) return known.line;
-    const line = smooth(series, width);
+    const { n, x, y } = series.means;
+    const line = { n, x, y: smooth(y.subarray(0, n), width, series.counts?.y) };
     this.smoothed.set(series, { width, version: series.version, line });
     return line;
   }
