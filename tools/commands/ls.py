@@ -7,10 +7,11 @@ import time
 
 from ..core import rows as rows_
 from ..core import runs
+from ..core.formats import age
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print_csv, print_json, print_table, with_progress
-from ..core.text import age, print
+from ..core.text import print
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",

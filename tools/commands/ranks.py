@@ -9,7 +9,6 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..core import runs
 from ..core.runs import Refusal
 from ..core.table import cell, one_line, print_json, print_table
 from ..core.text import print
+from ..core.times import seconds
 
 # A straggler takes so much longer than the others do, and is the slowest most of the time.
 SLOWER = 1.2
@@ -129,7 +129,8 @@ def first_to_die(ranks: Sequence[Rank]) -> list[Rank]:
     if not bad:
         return []
     began = min(bad, key=lambda rank: rank.last_seen)
-    near = [r for r in silent if _seconds(r.last_seen) - _seconds(began.last_seen) < ALIVE_S]
+    began_s = seconds(began.last_seen) or 0.0
+    near = [r for r in silent if (seconds(r.last_seen) or 0.0) - began_s < ALIVE_S]
     if not near:
         return [began]
     # Of those silent since then, the one that came less far: the others still did their part.
@@ -205,10 +206,6 @@ def _median(steps: dict[int, dict[str, Any]], name: str) -> float | None:
 
 def _share(share: float | None) -> str | None:
     return None if share is None else f"{share:.0%}"
-
-
-def _seconds(time: str) -> float:
-    return datetime.fromisoformat(time).timestamp()
 
 
 def _clock(time: str) -> str:

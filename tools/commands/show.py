@@ -14,6 +14,7 @@ import eventlog
 from ..core import freeform, runs
 from ..core.table import in_full, one_line, print_json, print_rich
 from ..core.text import print
+from ..core.times import to_the_second
 from .compare import loss_of
 from .diff import origin
 
@@ -90,8 +91,8 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("run", run.run_name),
         ("status", ("● " if found.is_live else "") + run.status + reason),
         ("file", str(found.path)),
-        ("started", _when(run.start_time)),
-        ("ended", _when(run.end_time)),
+        ("started", to_the_second(run.start_time)),
+        ("ended", to_the_second(run.end_time)),
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
@@ -178,7 +179,7 @@ def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
         said.append(f"{key} {in_full(before)} -> {in_full(after)}")
     if session.get("found"):
         said.append(f"found {' and '.join(session['found'])} at the end of the file")
-    return _when(session.get("started")), one_line(", ".join(filter(None, said)))
+    return to_the_second(session.get("started")), one_line(", ".join(filter(None, said)))
 
 
 def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
@@ -193,14 +194,7 @@ def _note(note: Mapping[str, Any]) -> tuple[str, str]:
     by = f"  ({note['by']})" if note.get("by") else ""
     more = {k: v for k, v in note.items() if k not in ("t", "text", "by")}
     said = "  ".join(filter(None, (str(note.get("text") or ""), in_full(more) if more else "")))
-    return _when(note.get("t")), one_line(f"{said}{by}")
-
-
-def _when(time: Any) -> str:
-    """A time to the second, and whose: a journal's are UTC, an older logger's have no zone."""
-    text = str(time or "")
-    utc = " UTC" if text.endswith("+00:00") else ""
-    return text[:19].replace("T", " ") + utc
+    return to_the_second(note.get("t")), one_line(f"{said}{by}")
 
 
 def _print_pairs(pairs: Pairs) -> None:

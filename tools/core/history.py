@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import eventlog
 
 from . import runs
+from .times import seconds
 
 Row = dict[str, Any]
 Kind = Literal["iterations", "evals", "checkpoints"]
@@ -166,14 +166,6 @@ def _from_journal(journal: Path, watch: Watch) -> History:
 
 
 # ---- values
-
-
-def seconds(timestamp: Any) -> float | None:
-    """An ISO 8601 time as seconds since the epoch; one without offset is local time."""
-    if isinstance(timestamp, str):
-        with suppress(ValueError, OverflowError):
-            return datetime.fromisoformat(timestamp).timestamp()
-    return None
 
 
 def restored(row: Row) -> Row:

@@ -12,7 +12,6 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -21,6 +20,7 @@ import orjson
 from . import freeform
 from .names import own_name
 from .runs import Found, Refusal
+from .times import seconds
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def row(found: Found, now: float | None = None) -> Row:
         broken |= {"run": found.path.name, "status": "unreadable", "live": False}
         return broken | {"path": path, "error": why, "config": {}, "metadata": {}}
     run, summary, journal = found.run, found.run.summary, found.run.journal
-    started = _seconds(run.start_time)
+    started = seconds(run.start_time)
     return {
         "run": run.run_name,
         "status": run.status,
@@ -271,11 +271,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float | str | None):
         return value
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _seconds(time: str | None) -> float | None:
-    """A time of the run JSON in seconds since 1970; without an offset it is local time."""
-    try:
-        return datetime.fromisoformat(time).timestamp() if time else None
-    except (ValueError, OverflowError, OSError):
-        return None

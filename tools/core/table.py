@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from .formats import figure
 from .text import printable, printable_json
 
 Row = Mapping[str, Any]
@@ -117,7 +118,7 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, float):
-        return _figure(value)
+        return figure(value)
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))
@@ -140,14 +141,7 @@ def csv_text(text: str) -> str:
 
 
 def _difference(value: float | None) -> str:
-    return "" if value is None else _figure(value, "+")
-
-
-def _figure(value: float, sign: str = "") -> str:
-    if 0 < abs(value) < 0.001:
-        return f"{value:{sign}.4g}"
-    decimals = 4 if abs(value) < 100 else 2 if abs(value) < 10_000 else 1
-    return f"{value:{sign},.{decimals}f}"
+    return "" if value is None else figure(value, "+")
 
 
 def one_line(text: str) -> str:

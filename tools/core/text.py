@@ -9,11 +9,3 @@ from eventlog import print_lines as print
 from eventlog import printable, printable_json
 
 __all__ = ["print", "printable", "printable_json"]
-
-
-def age(seconds: float) -> str:
-    """The two numbers that matter least in a long time are left out: 12s, 5m, 3h, 8d."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit}"
-    return f"{int(max(0, seconds))}s"

@@ -10,11 +10,11 @@ curve.x, curve.y                        # what to draw: no row's extreme is left
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 
+from ..core.times import seconds
 from .pyramid import Column, Floats, Growing, Ints, Spill
 
 AxisName = Literal["iter", "tokens", "time"]
@@ -302,12 +302,4 @@ def _seconds(times: list[str]) -> Floats:
     try:  # of format 1: fixed width, UTC
         return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
     except ValueError:
-        return np.array([seconds(t) for t in times])
-
-
-def seconds(time: str | None) -> float:
-    """A time of a record or a run JSON in seconds since 1970; NaN where it is none."""
-    try:
-        return datetime.fromisoformat(time or "").timestamp()
-    except (ValueError, OverflowError, OSError):
-        return np.nan
+        return np.array([seconds(t) for t in times], np.float64)

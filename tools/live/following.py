@@ -9,12 +9,12 @@ kept in `takes`. A journal that was cut or replaced is read anew beside what is 
 is shown until the new reading has come as far.
 """
 
+import math
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeGuard
 import eventlog
 
 from ..core import runs
-from .curves import Axis, AxisName, Rows, seconds
+from ..core.times import iso, seconds
+from .curves import Axis, AxisName, Rows
 from .pyramid import Spill
 
 Table = Literal["iter", "eval", "system"]
@@ -338,7 +339,8 @@ class Following:
     @property
     def started(self) -> float:
         """When the run began, in seconds since 1970; NaN if nobody knows."""
-        return seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        started = seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        return math.nan if started is None else started
 
     def axis(self, name: AxisName) -> Axis | None:
         """The x axis `name` of this run; None where the run does not say what it takes."""
@@ -415,12 +417,11 @@ def _is_figure(value: Any) -> TypeGuard[float]:
 def _known_of(run: eventlog.Run) -> Known:
     """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
     known = Known()
-    start = seconds(run.start_time)
-    clock = 0.0 if start != start else start
+    clock = seconds(run.start_time) or 0.0
     for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
         if not _is_iter(row.get("iter")):
             continue
-        known.tables["iter"].add(row["iter"], _iso(clock), row)
+        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
         time_ms = row.get("time_ms")
         clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
@@ -442,10 +443,3 @@ def _known_of(run: eventlog.Run) -> Known:
 
 def _sortable(value: Any) -> int:
     return value if type(value) is int else 0
-
-
-def _iso(at: float) -> str:
-    try:
-        return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError, OSError):
-        return ""

@@ -11,13 +11,13 @@ The latest of a run, bounded, however long the run is.
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from math import isfinite
 from statistics import median
 from typing import Any
 
 import eventlog
 
+from ..core.times import seconds
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -82,7 +82,7 @@ class Vitals:
         event, fields = record.event, record.fields
         if "annotates" in fields or event == "system":
             return []  # somebody else said it, or a thread that lives on when the training hangs
-        t = at_seconds(record.t)
+        t = seconds(record.t) or 0.0
         if record.s != self.session:
             self.session, self.t = record.s, t
             self._begin()
@@ -261,14 +261,6 @@ class Vitals:
         """Something wrong with the run as it stands, in words and figures."""
         text, figures = (told, {}) if isinstance(told, str) else told
         return Finding(rule, text, figures, self.t, self.session, self.record, self.iter)
-
-
-def at_seconds(time: str) -> float:
-    """A record's time in seconds since 1970; 0 where it is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
 
 
 def _ms(fields: Mapping[str, Any], key: str) -> float:

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 
 import eventlog
 
+from ..core.formats import count
 from ..core.runs import Refusal, one
 from .panel import KINDS, Drawing
 from .series import Series, X
@@ -32,7 +33,6 @@ from .theme import (
     Look,
     clean,
     columns,
-    count,
     fit,
 )
 

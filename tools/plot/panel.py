@@ -12,9 +12,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from ..core.formats import count
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, X, thin
-from .theme import DASHES, MARKERS, Look, columns, count, set_log
+from .theme import DASHES, MARKERS, Look, columns, set_log
 
 WARMUP_ITERS = 5
 """Steps of a session that say little about its speed: left out of step times, as in the guide."""

@@ -20,6 +20,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from ..core.formats import count
+
 FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 POINTS_PER_INCH = 72
 TEXT_MAX = 1000
@@ -120,17 +122,6 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(family=FONT, size=size, weight=weight)
     width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
     return width / POINTS_PER_INCH
-
-
-def count(value: float, _position: Any = None) -> str:
-    """A number on an axis: 250, 2,500, 50k, 1.5M, 3B."""
-    size = abs(value)
-    if size < 10_000:
-        return f"{value:,.6g}"
-    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if size >= unit:
-            return f"{value / unit:.4g}{suffix}" if size < 1e16 else f"{value:.3g}"
-    raise AssertionError
 
 
 def set_log(

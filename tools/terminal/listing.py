@@ -5,12 +5,13 @@ from collections import Counter
 
 import numpy as np
 
+from ..core.formats import duration
 from ..core.rows import Row
 from ..core.table import one_line
 from ..live.folders import Folders
 from ..live.following import Following
 from .braille import Cell
-from .chart import Lines, duration
+from .chart import Lines
 
 STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
 GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}

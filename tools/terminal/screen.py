@@ -3,6 +3,7 @@
 It shows what `Folders` knows and reads nothing itself; twice a second it looks what is new.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +19,17 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ..core import rows as rows_
+from ..core.formats import duration, short
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.smoothing import smooth
 from ..core.table import one_line
-from ..live.curves import Axis, AxisName, Rows, seconds
+from ..core.times import seconds
+from ..live.curves import Axis, AxisName, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
-from .braille import Line, frame_around, short
-from .chart import AXIS_WIDTH, MARKS, Chart, Drawing, duration
+from .braille import Line, frame_around
+from .chart import AXIS_WIDTH, MARKS, Chart, Drawing
 from .listing import STYLES, Listing, pace_eta_s
 
 LOOK_S = 0.5
@@ -389,8 +392,7 @@ class Watch(App[None]):
 
 
 def _order(row: Row) -> tuple[bool, float]:
-    started = seconds(row.get("started"))
-    return not row.get("live"), -started if started == started else 0.0
+    return not row.get("live"), -(seconds(row.get("started")) or 0.0)
 
 
 def _table(run: Following, key: str) -> Rows | None:
@@ -427,7 +429,7 @@ def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
     if axis.name == "iter":
         return float(i)
     if axis.name == "time":
-        return seconds(t) - axis.started
+        return (seconds(t) or math.nan) - axis.started
     if not len(run.iterations):
         return 0.0
     at = np.searchsorted(run.iterations.iters.values, i)

@@ -13,8 +13,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..core.formats import count
 from ..plot.figure import FACTS_SIZE, HEAD_IN, MARGIN_IN, TITLE_SIZE, Picture
-from ..plot.theme import LOOKS, Look, clean, count, fit, set_log
+from ..plot.theme import LOOKS, Look, clean, fit, set_log
 from .space import Parameter, said
 from .study import Result, Study
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import eventlog
 
 from ..core import runs
+from ..core.formats import age
 from ..core.library import need
 from ..core.options import number, whole
 from ..core.runs import Refusal
 from ..core.table import cell, print_json, print_table
-from ..core.text import age, print, printable
+from ..core.text import print, printable
 from . import slots, space
 from . import template as templates
 from .metric import Metric

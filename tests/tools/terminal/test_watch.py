@@ -15,7 +15,6 @@ import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
-from tools.terminal.chart import duration
 from tools.terminal.screen import View, Watch
 
 ROOT = Path(__file__).parents[3]
@@ -240,13 +239,6 @@ def test_zooming_keeps_the_right_edge_where_the_run_goes_on():
     assert (view.begin, view.end) == (0.5625, 0.6875)
     view.zoom(1000)
     assert (view.begin, view.end) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(42.0, "42s"), (185, "3:05"), (7384, "2:03:04"), (200_000, "2d7h")]
-)
-def test_durations(seconds, told):
-    assert duration(seconds) == told
 
 
 def test_without_a_terminal_it_says_what_does(tmp_path, capsys):

@@ -53,19 +53,18 @@ export function inOrder(keys) {
 }
 
 export function count(value) {
-  const size = Math.abs(value);
-  if (size < 10_000) return trim(value, 6);
-  for (const [unit, suffix] of [[1e15, "P"], [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
-    if (size >= unit) return trim(value / unit, 4) + suffix;
-  }
-  return String(value);
+  if (Math.abs(value) < 10_000) return trim(value, 6);
+  return withUnit(value, [[1e15, "P"], [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]);
 }
 
 export function bytes(value) {
-  for (const [unit, suffix] of [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) {
-    if (Math.abs(value) >= unit) return `${trim(value / unit, 4)} ${suffix}`;
-  }
-  return `${value} B`;
+  return withUnit(value, [[1e12, " TB"], [1e9, " GB"], [1e6, " MB"], [1e3, " kB"], [1, " B"]]);
+}
+
+function withUnit(value, units) {
+  const rounded = Math.abs(Number(value.toPrecision(4))); // 999,999 is 1M, not 1,000k
+  const [unit, suffix] = units.find(([least]) => rounded >= least) ?? units.at(-1);
+  return trim(value / unit, 4) + suffix;
 }
 
 // A number on an axis, or a figure beside a name: as short as it can be said.

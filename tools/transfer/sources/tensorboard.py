@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.library import need
-from .told import Meaning, Metrics, Told, iso
+from ...core.times import iso
+from .told import Meaning, Metrics, Told
 
 SIGN = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum

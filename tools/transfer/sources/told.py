@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...core.names import LOSSES, VAL_LOSSES
 from ...core.runs import Refusal
+from ...core.times import iso
 
 FILE_MAX = 256 << 20  # bytes of a file that is read as a whole: as Python objects 10 times that
 LINE_MAX = 1 << 20
@@ -147,14 +147,6 @@ def _field(name: str, names: set[str]) -> str:
     if own != name and own in names:
         return name
     return f"{own}_" if own in taken else own
-
-
-def iso(time_s: Any) -> str | None:
-    """Seconds since the epoch as UTC text; None if that is no time."""
-    try:
-        return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError, OSError, TypeError):
-        return None
 
 
 def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:

@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from ...core.history import History, seconds
+from ...core.history import History
 from ...core.library import need
+from ...core.times import seconds
 from .place import Outcome, State
 
 EXPERIMENT = "runjournal"

@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
-from ...core.history import History, Names, seconds
+from ...core.history import History, Names
 from ...core.library import need
+from ...core.times import seconds
 from .place import Outcome, folder, grow
 
 TAGS: Names = {

@@ -9,7 +9,6 @@ written anew.
 """
 
 import os
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from ...core.history import History, Point
 from ...core.library import need
 from ...core.runs import Refusal
+from ...core.times import iso
 from .place import Outcome, State
 
 PROJECT = "runjournal"
@@ -86,9 +86,8 @@ def _storage(out: Path) -> Any:
 
 
 def _log(point: Point) -> Log:
-    time = datetime.fromtimestamp(point.time_s, UTC).isoformat()
     values = {f"{k}_" if k in TAKEN else k: v for k, v in point.values.items()}
-    return Log(point.iter, time, values)
+    return Log(point.iter, iso(point.time_s), values)
 
 
 def _row(row: dict[str, Any]) -> Log:
