@@ -4,6 +4,12 @@ The run JSON, the guide, `compare_runs` and the headings of tables call them dif
 that takes a field takes all of them.
 """
 
+from typing import Literal
+
+AxisName = Literal["iter", "tokens", "time"]
+AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+"""What a chart may have on its x axis."""
+
 OTHER_NAMES = {
     "run": ("run_name", "name"),
     "iterations": ("total_iterations", "total_iters", "n_iterations", "iters"),

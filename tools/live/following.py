@@ -22,8 +22,10 @@ from typing import Any, Literal, TypeGuard
 import eventlog
 
 from ..core import runs
+from ..core.axis import token_knots
+from ..core.names import AxisName
 from ..core.times import iso, seconds
-from .curves import Axis, AxisName, Rows
+from .curves import Axis, Rows
 from .pyramid import Spill
 
 Table = Literal["iter", "eval", "system"]
@@ -73,7 +75,7 @@ class Known:
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
     n_records: int = 0
-    knots: list[tuple[int, float]] = field(default_factory=list)
+    knots: list[tuple[float, float]] = field(default_factory=list)
     """From which iteration on a step takes how many tokens."""
 
     def __post_init__(self) -> None:
@@ -433,9 +435,7 @@ def _known_of(run: eventlog.Run) -> Known:
             text = f"path {row.get('path')}"[:TEXT_MAX]
             t = str(row.get("timestamp") or "")
             known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
-    per_iter = run.metadata.get("tokens_per_iter")
-    if _is_figure(per_iter) and per_iter > 0:
-        known.knots = [(0, float(per_iter))]
+    known.knots = token_knots(run)
     known.settle()
     known.n_records = len(known.tables["iter"]) + len(known.tables["eval"])
     return known

@@ -21,9 +21,10 @@ from matplotlib.lines import Line2D
 import eventlog
 
 from ..core.formats import count
+from ..core.names import AxisName
 from ..core.runs import Refusal, one
 from .panel import KINDS, Drawing
-from .series import Series, X
+from .series import Series
 from .theme import (
     DASHES,
     LEGEND_ROW_IN,
@@ -65,7 +66,7 @@ def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
     *,
-    x: X = "iter",
+    x: AxisName = "iter",
     smooth_iters: int | None = None,
     log_x: bool = False,
     log_y: bool = False,
@@ -146,7 +147,7 @@ def _window_iters(series: Sequence[Series]) -> int:
     return int(round(wanted / step) * step)
 
 
-def _x_axis(series: Sequence[Series], x: X) -> tuple[str, float]:
+def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
     """The label of the x axis, and how many iterations, tokens or seconds are 1 on it."""
     if x == "iter":
         return "iteration", 1.0

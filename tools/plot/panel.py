@@ -13,8 +13,9 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..core.formats import count
+from ..core.names import AxisName
 from ..core.smoothing import bucket_means, smooth
-from .series import Column, Columns, Series, X, thin
+from .series import Column, Columns, Series, thin
 from .theme import DASHES, MARKERS, Look, columns, set_log
 
 WARMUP_ITERS = 5
@@ -31,7 +32,7 @@ class Drawing:
 
     series: list[Series]
     look: Look
-    x: X
+    x: AxisName
     window_iters: int
     log_x: bool
     log_y: bool

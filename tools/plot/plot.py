@@ -9,6 +9,7 @@ from pathlib import Path
 import eventlog
 
 from ..core import runs
+from ..core.names import AXES
 from ..core.text import print
 
 KINDS = ("loss", "analysis", "eval", "compare")
@@ -29,7 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "validation; compare: training and validation (default of several)",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf")
-    command.add_argument("--x", choices=("iter", "tokens", "time"), default="iter")
+    command.add_argument("--x", choices=AXES, default="iter")
     command.add_argument("--log-x", action="store_true")
     command.add_argument("--log-y", action="store_true", help="of losses")
     command.add_argument(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core import freeform, runs
+from ..core.axis import Scale, token_knots
+from ..core.names import AxisName
 
 Column = NDArray[np.float64]
-X = Literal["iter", "tokens", "time"]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
 ITERS_MAX = 2.0**53  # a float counts no further
@@ -63,7 +64,7 @@ class Series:
         iters = self.iterations["iter"]
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
-    def place(self, iters: Column, x: X) -> Column:
+    def place(self, iters: Column, x: AxisName) -> Column:
         """Where on the x axis `iters` begin: the iteration, the tokens seen, the seconds spent.
 
         Seconds are those of the steps alone; rows left out by the logger are interpolated.
@@ -73,31 +74,18 @@ class Series:
         """
         if x == "iter" or not len(iters):
             return iters
-        knots, per_iter = self._tokens_per_iter() if x == "tokens" else self._seconds_per_iter()
-        before = np.concatenate([[0.0], np.cumsum(np.diff(knots) * per_iter[:-1])])
-        at = np.clip(np.searchsorted(knots, iters, side="right") - 1, 0, None)
-        placed: Column = before[at] + (iters - knots[at]) * per_iter[at]
-        return placed
+        return (self._tokens() if x == "tokens" else self._seconds()).place(iters)
 
-    def _tokens_per_iter(self) -> tuple[Column, Column]:
-        """From which iteration on a step takes how many tokens: a session may change that."""
-        sessions = self.run.journal.get("sessions") or []
-        steps = [(0, self.run.metadata.get("tokens_per_iter"))]
-        for session in reversed(sessions):
-            changed = session.get("changed", {}).get("tokens_per_iter")
-            if changed and type(session.get("from_iter")) is int:
-                at = min(session["from_iter"], *(i for i, _ in steps[:-1]), math.inf)
-                steps[-1] = (at, steps[-1][1])
-                steps.append((0, changed[0]))
-        steps.reverse()
-        if not all(_number(n) > 0 for _, n in steps):
+    def _tokens(self) -> Scale:
+        knots = token_knots(self.run)
+        if not knots:
             raise runs.Refusal(
                 f"{self.run.path or self.run.run_name}: its metadata has no tokens_per_iter. "
                 "Use: --x iter"
             )
-        return np.array([i for i, _ in steps], float), np.array([n for _, n in steps], float)
+        return Scale.of(knots)
 
-    def _seconds_per_iter(self) -> tuple[Column, Column]:
+    def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)
         if not known.any():
@@ -106,7 +94,7 @@ class Series:
             )
         times_s = np.maximum(0, np.where(known, times_s, times_s[known].mean()))
         after = self.iterations["iter"][-1] + self.stride  # what was superseded may lie beyond
-        return (
+        return Scale(
             np.append(self.iterations["iter"], after),
             np.append(times_s, times_s[-1000:].mean()),
         )

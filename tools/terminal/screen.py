@@ -20,12 +20,13 @@ from textual.widgets import Input, Static
 
 from ..core import rows as rows_
 from ..core.formats import duration, short
+from ..core.names import AXES, AxisName
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.smoothing import smooth
 from ..core.table import one_line
 from ..core.times import seconds
-from ..live.curves import Axis, AxisName, Rows
+from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
 from .braille import Line, frame_around
@@ -36,7 +37,6 @@ LOOK_S = 0.5
 SHOWN_MAX = 6  # runs in one chart; more cannot be told apart
 KEYS = ("loss", "val_loss", "time_ms", "mfu")
 SMOOTHINGS = (0, 10, 50, 200)  # logged values
-AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
 HELP = """\
 Runs     up, down, page up, page down    the run
          space     beside others: A, B, C ... (up to 6)
