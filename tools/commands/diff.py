@@ -9,6 +9,7 @@ from typing import Any
 import eventlog
 
 from ..core import runs
+from ..core.history import flat
 from ..core.table import in_full, print_json, print_table
 from ..core.text import print
 
@@ -52,7 +53,7 @@ def differences(
     """
     found = []
     for part in parts:
-        a, b = (_flat(facts) for facts in _facts(part, ours, theirs))
+        a, b = (flat(facts) for facts in _facts(part, ours, theirs))
         found += [
             Difference(part, name, a.get(name), b.get(name))
             for name in dict.fromkeys([*a, *b])
@@ -63,10 +64,18 @@ def differences(
 
 def _diff(arguments: argparse.Namespace) -> int:
     try:
-        ours, theirs = (runs.whole(name) for name in arguments.runs)
+        first, second = map(runs.one, arguments.runs)
     except (eventlog.EventlogError, OSError) as error:
         print(error, file=sys.stderr)
         return TROUBLE  # 1 would say that they could be read, and differ
+    if first.path.resolve() == second.path.resolve():
+        raise runs.Refusal(
+            f"{' and '.join(arguments.runs)} both name the run {first.path}; "
+            "give the names of two different runs"
+        )
+    ours, theirs = first.run, second.run
+    assert ours is not None
+    assert theirs is not None
     found = differences(ours, theirs, tuple(arguments.only or PARTS))
     if arguments.json:
         print_json(map(asdict, found))
@@ -118,14 +127,3 @@ def origin(run: eventlog.Run) -> Mapping[str, Any]:
         return {}
     opened = first.fields if first is not None and first.event == "open" else {}
     return {key: opened[key] for key in _OPENED if opened.get(key) is not None}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -72,7 +72,7 @@ class History:
     def rows(self, kind: Kind) -> Iterator[Row]:
         """Flat rows by ascending iteration: objects are dotted names, NaN is NaN."""
         rows = self._kept(kind)
-        found = map(flat, map(restored, self.watch(_ascending(rows, kind), len(rows))))
+        found = map(flat_cells, map(restored, self.watch(_ascending(rows, kind), len(rows))))
         return map(self._with_time, found) if kind == "iterations" and self.times else found
 
     def _with_time(self, row: Row) -> Row:
@@ -110,11 +110,11 @@ class History:
 
     def settings(self) -> dict[str, Any]:
         """Configuration as dotted names -> JSON's scalars; a list is its JSON text."""
-        return flat(restored(self.run.config))
+        return flat_cells(restored(self.run.config))
 
     def facts(self) -> dict[str, Any]:
         """Metadata, the same way."""
-        return flat(restored(self.run.metadata))
+        return flat_cells(restored(self.run.metadata))
 
     def about(self) -> dict[str, Any]:
         """Everything but the rows."""
@@ -196,15 +196,21 @@ def _put(inside: Any, path: str, value: float) -> None:
     _put(inside[key], path[len(key) + 1 :], value)
 
 
-def flat(row: Row, prefix: str = "") -> Row:
-    """Objects within as dotted names, lists as JSON text."""
-    found: Row = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+def flat(values: Mapping[str, Any], prefix: str = "") -> Row:
+    """Nested objects as dotted names."""
+    row: Row = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            row |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return found
+            row[f"{prefix}{key}"] = value
+    return row
+
+
+def flat_cells(values: Mapping[str, Any]) -> Row:
+    """As `flat`, lists as JSON text: every value fits in one cell."""
+    row = flat(values)
+    return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}
 
 
 def _ascending(rows: Any, kind: Kind) -> Iterable[Row]:

@@ -18,7 +18,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import runs
-from ..core.history import KINDS, History, Kind, flat, load
+from ..core.history import KINDS, History, Kind, flat_cells, load
 from ..core.library import need
 
 if TYPE_CHECKING:
@@ -64,6 +64,6 @@ def _found(source: Source) -> Iterable[runs.Found]:
 
 def _row(found: runs.Found) -> dict[str, Any]:
     row = rows_.row(found)
-    config = flat({"config": row.pop("config") or {}})
+    config = flat_cells({"config": row.pop("config") or {}})
     del row["metadata"]
     return row | config

@@ -63,12 +63,20 @@ def test_small_differences_are_not_rounded_away(tmp_path, capsys):
     assert {"0.0001", "0.00010001"} <= set(capsys.readouterr().out.split())
 
 
-def test_the_same_is_nothing_and_exit_zero(tmp_path, capsys):
-    a = make_run(tmp_path, "a")
+def test_equal_runs_print_nothing_and_exit_with_zero(tmp_path, capsys):
+    a, b = (make_run(tmp_path / name, "run") for name in "ab")
 
-    assert main(["diff", str(a), str(a)]) == 0
+    assert main(["diff", str(a), str(b)]) == 0
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_two_names_of_the_same_run_are_an_error_that_says_so(tmp_path, capsys):
+    a = make_run(tmp_path, "run_1")
+
+    assert main(["diff", str(tmp_path / "run_"), str(tmp_path / "run")]) == 2
+
+    assert f"both name the run {a.with_suffix('')}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other", ["empty.json", "nowhere", ""])
