@@ -26,6 +26,7 @@ from typing import Any
 import eventlog
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.table import print_json, with_progress
@@ -258,7 +259,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     entry = archive.find(name)
     for file in entry.files:
         path = out / file.name
-        if path.exists() and _sha256_of(path) != file.sha256:
+        if path.exists() and sha256_of(path) != file.sha256:
             raise Refusal(f"{path}: exists and is another file; nothing was restored")
     check_bundle(archive.store, entry)
     out.mkdir(parents=True, exist_ok=True)
@@ -274,11 +275,6 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
             os.utime(path, ns=(original.mtime_ns, original.mtime_ns))
             paths.append(path)
     return paths
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return bundle.file_sha256(stream)
 
 
 def _say_restored(arguments: argparse.Namespace) -> int:

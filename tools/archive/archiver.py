@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import eventlog
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.history import KINDS, Kind, Row
 from ..core.runs import Refusal
 from ..core.table import with_progress
@@ -341,10 +342,8 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))
-            with path.open("rb") as file:
-                digest = bundle.file_sha256(file)
-            size_bytes = path.stat().st_size
-            originals.append(Original(packed.name, size_bytes, packed.mtime_ns, digest, ""))
+            size_bytes, sha256 = path.stat().st_size, sha256_of(path)
+            originals.append(Original(packed.name, size_bytes, packed.mtime_ns, sha256, ""))
     if not originals:
         raise Damaged(f"{name}: there is nothing in it")
     return originals
@@ -409,5 +408,4 @@ def _is_new(path: Path, archived: dict[str, Original]) -> bool:
     known = archived.get(path.name)
     if known is None or known.size_bytes != path.stat().st_size:
         return True
-    with path.open("rb") as stream:
-        return known.sha256 != bundle.file_sha256(stream)
+    return known.sha256 != sha256_of(path)

@@ -10,7 +10,6 @@ Checkpoints (`*.pt`) and links stay.
 """
 
 import argparse
-import fcntl
 import os
 import re
 import sys
@@ -22,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.library import need
+from ..core.lock import lock
 from ..core.options import whole
 from ..core.runs import Found, Refusal
 from ..core.table import print_json, print_table, with_progress
 from ..core.text import print
-from . import bundle
 from .files import elsewhere, group, only_its_own
 
 if TYPE_CHECKING:
@@ -225,8 +225,7 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
         try:
-            with path.open("rb") as stream:
-                digest = bundle.file_sha256(stream)
+            digest = sha256_of(path)
         except OSError as error:
             return f"{path.name} cannot be read: {error.strerror}"
         if packed.get(path.name) != digest:
@@ -251,10 +250,9 @@ def _held(journal: Path) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock(fd):
+            raise Refusal(f"{journal}: is being written, or cannot be locked; it stays")
         yield
-    except BlockingIOError:
-        raise Refusal(f"{journal}: somebody is writing it; it stays") from None
     finally:
         os.close(fd)
 

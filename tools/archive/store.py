@@ -6,23 +6,21 @@ somebody adds to it, where its file system has locks; object storages have none.
 
 import abc
 import contextlib
-import fcntl
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import IO, Any
 
 import eventlog
 
 from ..core.library import need
+from ..core.lock import lock
 from ..core.runs import Refusal
 from .files import check_path
-
-READ_BYTES = 1 << 20
 
 Write = Callable[[IO[bytes]], object]
 
@@ -87,12 +85,10 @@ class Store(abc.ABC):
             FileNotFoundError: there is none.
             Damaged: it cannot be read to its end.
         """
-        digest, size_bytes = sha256(), 0
         try:
             with self.read(name) as stream:
-                while chunk := stream.read(READ_BYTES):
-                    digest.update(chunk)
-                    size_bytes += len(chunk)
+                digest = file_digest(stream, "sha256")  # type: ignore[arg-type]
+                size_bytes = stream.tell()
         except (FileNotFoundError, Damaged):
             raise
         except OSError as error:  # a disk that gives up here may have the next file still
@@ -173,20 +169,14 @@ class Folder(Store):
         self.path.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            yield self._lock(fd)
+            is_locked = lock(fd)
+            if is_locked is False:
+                raise Refusal(
+                    f"{self.url}: another process is archiving there; try again when it is done"
+                )
+            yield bool(is_locked)
         finally:
             os.close(fd)
-
-    def _lock(self, fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refusal(
-                f"{self.url}: another process is archiving there; try again when it is done"
-            ) from None
-        except OSError:  # NFS: folders have no locks there (EBADF), or nothing has (ENOLCK)
-            return False
-        return True
 
     def address(self, name: str) -> str:
         path = self._inside(name)

@@ -15,14 +15,10 @@ import eventlog
 
 from ..core import runs
 from ..core.history import History, Row, Watch, load
+from ..core.lock import lock
 from ..core.table import print_json, print_table
 from ..core.text import print
 from .targets.place import Outcome
-
-try:
-    import fcntl
-except ImportError:  # no flock: one export into a folder at a time is then the user's promise
-    fcntl = None  # type: ignore[assignment]
 
 TARGETS = ("csv", "parquet", "tensorboard", "wandb", "mlflow", "trackio")
 COLUMNS = {"run": "run", "state": "state", "n_added": "added", "place": "in"}
@@ -89,13 +85,8 @@ def _alone_in(out: Path) -> Iterator[None]:
     """
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".export.lock", "ab") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise runs.Refusal(
-                    f"{out}: another export is writing there; wait for its end"
-                ) from None
+        if lock(file.fileno()) is False:
+            raise runs.Refusal(f"{out}: another export is writing there; wait for its end")
         yield
 
 

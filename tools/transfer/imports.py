@@ -18,6 +18,7 @@ from rich.progress import track
 import eventlog
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.table import print_json, print_table
 from ..core.text import print
 from .sources.told import USUAL, Meaning, Told
@@ -206,9 +207,8 @@ def _provenance(told: Told, format: str, meaning: Meaning) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": str(path.resolve()), "size_bytes": path.stat().st_size, "sha256": digest}
+    size_bytes = path.stat().st_size
+    return {"file": str(path.resolve()), "size_bytes": size_bytes, "sha256": sha256_of(path)}
 
 
 def _version() -> str:

@@ -10,7 +10,7 @@ whether the process lives, and takes it up as it is.
 """
 
 import contextlib
-import fcntl
+import errno
 import math
 import os
 import re
@@ -25,6 +25,7 @@ import psutil
 
 import eventlog
 
+from ..core.lock import lock
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
@@ -69,7 +70,8 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.folder / PROCESS, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock(fd) is False:
+                raise BlockingIOError(errno.EWOULDBLOCK, "is running already", str(self.folder))
             os.ftruncate(fd, 0)
             with open(self.folder / OUTPUT, "ab") as output:
                 self._process = subprocess.Popen(
