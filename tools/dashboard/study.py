@@ -320,7 +320,8 @@ def importances(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    from ..tuning import importance
+
     distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
     made = optuna.create_study(direction="maximize" if maximize else "minimize")
     for given, value in points:
@@ -332,11 +333,7 @@ def importances(
                 distributions={name: distributions[name] for name in params},
             )
         )
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(made, evaluator=evaluator)
-    if not all(math.isfinite(share) for share in found.values()):
-        raise ArithmeticError("a share is no number")
-    return found
+    return importance.importances(made)
 
 
 def _distribution(parameter: Parameter) -> Any:

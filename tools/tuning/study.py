@@ -31,6 +31,7 @@ from optuna.trial import TrialState
 import eventlog
 
 from ..core.runs import STUDY, Refusal
+from .importance import importances
 from .metric import Metric
 from .space import Parameter, Point, Space
 
@@ -228,16 +229,10 @@ class Study:
 
         Shares of 1, the greatest first; nothing where there are too few trials to tell.
         """
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator
         try:
-            with _quiet():
-                found = optuna.importance.get_param_importances(self._optuna, evaluator=evaluator())
-        except (ValueError, RuntimeError):
+            return importances(self._optuna)
+        except (ValueError, RuntimeError, ArithmeticError):
             return {}
-        total = sum(found.values())
-        if not (math.isfinite(total) and total > 0):
-            return {}
-        return {name: value / total for name, value in found.items()}
 
     # ---- the store
 
