@@ -26,9 +26,9 @@ from ..core.history import KINDS, Kind, Row
 from ..core.runs import Refusal
 from ..core.table import with_progress
 from . import bundle, columns, manifest
-from .beginning import begin, explain, forget
 from .bundle import Original
 from .catalog import INDEX, Catalog, Entry, read_parquet
+from .creation import add_readme, create, reset
 from .files import elsewhere
 from .manifest import Manifest, Part
 from .store import Damaged, Store, Stored, open_store
@@ -67,8 +67,8 @@ class Archiver:
         if repair and not any(map(manifest.is_bundle, store.names())):
             raise FileNotFoundError(f"{store.url}: nothing to repair: there are no bundles")
         with store.locked() as is_alone:
-            told = forget(store) if repair else manifest.load(store) or begin(store)
-            catalog = Catalog(store, explain(store, told))
+            contents = reset(store) if repair else manifest.load(store) or create(store)
+            catalog = Catalog(store, add_readme(store, contents))
             archiver = cls(catalog, replace=replace, is_alone=is_alone)
             archiver.left_out |= catalog.bad
             archiver._sweep(0.0 if is_alone or repair else STALE_S)

@@ -18,9 +18,8 @@ from typing import IO, Any, Literal, NamedTuple, cast
 
 from ..core.runs import Refusal
 from . import files
-from .store import Damaged
+from .store import READ_BYTES, Damaged
 
-READ_BYTES = 1 << 20
 LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
 HEADER_BYTES = 1 << 20  # of a file in a bundle: its name and its times take 2 KB
 EXPANSION_MAX = 1_000  # times its size: journals expand 5 to 20 times

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from ..core.lock import lock
 from ..core.runs import Refusal
 from .files import check_path
 
+READ_BYTES = 1 << 20
 Write = Callable[[IO[bytes]], object]
 
 
@@ -85,10 +86,12 @@ class Store(abc.ABC):
             FileNotFoundError: there is none.
             Damaged: it cannot be read to its end.
         """
+        digest, size_bytes = sha256(), 0
         try:
             with self.read(name) as stream:
-                digest = file_digest(stream, "sha256")  # type: ignore[arg-type]
-                size_bytes = stream.tell()
+                while chunk := stream.read(READ_BYTES):
+                    digest.update(chunk)
+                    size_bytes += len(chunk)
         except (FileNotFoundError, Damaged):
             raise
         except OSError as error:  # a disk that gives up here may have the next file still

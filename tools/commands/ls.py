@@ -12,6 +12,7 @@ from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print_csv, print_json, print_table, with_progress
 from ..core.text import print
+from ..core.where import select
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
@@ -68,7 +69,7 @@ def listed(names: list[str], where: str | None = None) -> list[Row]:
         rows_.row(runs.glance_at(path), now)
         for path in with_progress(paths, "reading", at_least=100)
     ]
-    return rows_.select(rows, where) if where else rows
+    return select(rows, where) if where else rows
 
 
 def _ls(arguments: argparse.Namespace) -> int:

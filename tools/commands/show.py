@@ -15,7 +15,7 @@ from ..core import freeform, runs
 from ..core.table import in_full, one_line, print_json, print_rich
 from ..core.text import print
 from ..core.times import to_the_second
-from .compare import loss_of
+from .agreement import loss_of
 from .diff import origin
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"

@@ -31,8 +31,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core import rows as rows_
+from ..core.names import AxisName
 from ..core.runs import Refusal
-from ..live.curves import Axis, AxisName, Curve, Rows
+from ..core.where import select
+from ..live.curves import Axis, Curve, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, TAKES_MAX, Following, Table, told
 from .auth import Door, words
@@ -167,7 +169,7 @@ def _where(site: Site, request: Request) -> Response:
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "other filters are being computed; try again")
     try:
-        found = rows_.select(site.folders.rows(), expression, limit_s=FILTER_S)
+        found = select(site.folders.rows(), expression, limit_s=FILTER_S)
     except Refusal as refusal:
         return _json({"error": str(refusal).removeprefix("--where: ")})
     finally:

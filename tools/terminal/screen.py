@@ -18,7 +18,6 @@ from textual.containers import Grid, Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ..core import rows as rows_
 from ..core.formats import duration, short
 from ..core.names import AXES, AxisName
 from ..core.rows import Row
@@ -26,6 +25,7 @@ from ..core.runs import Refusal
 from ..core.smoothing import smooth
 from ..core.table import one_line
 from ..core.times import seconds
+from ..core.where import select
 from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
@@ -181,7 +181,7 @@ class Watch(App[None]):
             told = ("run", "status", "tags", "file")
             return [r for r in rows if any(word in str(r.get(key)).lower() for key in told)]
         try:
-            return rows_.select(rows, self.where)
+            return select(rows, self.where)
         except Refusal as refusal:
             self._problem = str(refusal).removeprefix("--where: ")
             return rows

@@ -18,7 +18,7 @@ from ..core.history import History, Row, Watch, load
 from ..core.lock import lock
 from ..core.table import print_json, print_table
 from ..core.text import print
-from .targets.place import Outcome
+from .targets.outcome import Outcome
 
 TARGETS = ("csv", "parquet", "tensorboard", "wandb", "mlflow", "trackio")
 COLUMNS = {"run": "run", "state": "state", "n_added": "added", "place": "in"}

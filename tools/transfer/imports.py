@@ -21,7 +21,7 @@ from ..core import runs
 from ..core.digest import sha256_of
 from ..core.table import print_json, print_table
 from ..core.text import print
-from .sources.told import USUAL, Meaning, Told
+from .sources.source_run import USUAL, LossNames, SourceRun
 
 FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")
 COLUMNS = {"run": "run", "state": "state", "events": "events", "source": "from"}
@@ -59,10 +59,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _import(arguments: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     n_failed = 0
-    meaning = Meaning(arguments.loss, arguments.val_loss)
+    loss_names = LossNames(arguments.loss, arguments.val_loss)
     for path in arguments.paths:
         try:
-            for done in import_runs(path, arguments.format, arguments.out, meaning):
+            for done in import_runs(path, arguments.format, arguments.out, loss_names):
                 for words in done.left_out:
                     print(f"{done.source}: left out: {words}", file=sys.stderr)
                 rows.append(
@@ -80,7 +80,7 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def import_runs(
-    path: Path, format: str | None = None, out: Path = Path("out"), meaning: Meaning = USUAL
+    path: Path, format: str | None = None, out: Path = Path("out"), loss_names: LossNames = USUAL
 ) -> Iterator[Imported]:
     """Import each run that `path` has, as journal and run JSON in `out`.
 
@@ -96,21 +96,21 @@ def import_runs(
     if not path.is_file() and not path.is_dir():
         raise runs.Refusal(f"{path}: no file and no folder, but a FIFO, a socket or a device")
     format = format or detect(path)
-    for told in _read(path, format, meaning):
-        if not told.events:
-            words = f" ({told.left_out[0]})" if told.left_out else ""
-            raise runs.Refusal(f"{told.files[0]}: nothing to import in it as {format}{words}")
-        yield _keep(told, format, meaning, out)
+    for run in _read(path, format, loss_names):
+        if not run.events:
+            words = f" ({run.left_out[0]})" if run.left_out else ""
+            raise runs.Refusal(f"{run.files[0]}: nothing to import in it as {format}{words}")
+        yield _keep(run, format, loss_names, out)
 
 
-def _read(path: Path, format: str, meaning: Meaning) -> Iterator[Told]:
+def _read(path: Path, format: str, loss_names: LossNames) -> Iterator[SourceRun]:
     """What the source says; whatever its reader stumbles over is a line about the file.
 
     Raises:
         Refusal, eventlog.EventlogError, OSError: it cannot be read.
     """
     try:
-        yield from _source(format).read(path, meaning)
+        yield from _source(format).read(path, loss_names)
     except (runs.Refusal, eventlog.EventlogError, OSError, GeneratorExit):
         raise
     except Exception as error:  # files may have anything in them
@@ -144,38 +144,38 @@ def _source(format: str) -> ModuleType:
     return importlib.import_module(f".sources.{format}", __package__)
 
 
-def _keep(told: Told, format: str, meaning: Meaning, out: Path) -> Imported:
-    """Log what is told, from where an import that was killed stopped; then fold it."""
-    imported = _provenance(told, format, meaning)
+def _keep(run: SourceRun, format: str, loss_names: LossNames, out: Path) -> Imported:
+    """Log what is run, from where an import that was killed stopped; then fold it."""
+    imported = _provenance(run, format, loss_names)
     known = _known(out, imported["fingerprint"])
-    source = str(told.files[0] if len(told.files) == 1 else told.files[0].parent)
+    source = str(run.files[0] if len(run.files) == 1 else run.files[0].parent)
     n_known, is_whole = _logged(known, imported["fingerprint"]) if known else (0, False)
     if known is not None and is_whole:
         if not known.with_suffix(".json").exists():
             eventlog.compact(known)
-        return Imported(known, "known", n_known, source, told.left_out)
+        return Imported(known, "known", n_known, source, run.left_out)
     session = eventlog.open_run(
         out,
-        run_name=told.name,
+        run_name=run.name,
         journal=known,
-        config=told.config,
-        metadata=told.metadata | {"imported": imported},
+        config=run.config,
+        metadata=run.metadata | {"imported": imported},
         save_interval=0,  # folded once, at the end
         durability="checkpoint",
-        started=told.started,
+        started=run.started,
     )
-    todo = told.events[n_known:]
+    todo = run.events[n_known:]
     console = Console(stderr=True)
     quiet = not console.is_terminal or len(todo) < 10_000
-    for kind, fields in track(todo, told.name, console=console, transient=True, disable=quiet):
+    for kind, fields in track(todo, run.name, console=console, transient=True, disable=quiet):
         _log(session, kind, fields)
-    more = {} if told.ended is None else {"ended": told.ended}
-    session.close(told.status, told.reason, **more, imported_events=len(told.events))
+    more = {} if run.ended is None else {"ended": run.ended}
+    session.close(run.status, run.reason, **more, imported_events=len(run.events))
     if session.errors:
         raise runs.Refusal(f"{session.journal_path}: {session.errors} events could not be logged")
     eventlog.compact(session.journal_path)
     state = "new" if known is None else "continued"
-    return Imported(session.journal_path, state, len(told.events), source, told.left_out)
+    return Imported(session.journal_path, state, len(run.events), source, run.left_out)
 
 
 def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
@@ -192,17 +192,17 @@ def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
         session.log(kind, **fields)
 
 
-def _provenance(told: Told, format: str, meaning: Meaning) -> dict[str, Any]:
-    files = [_file(path) for path in told.files]
-    hashes = "\n".join([*sorted(file["sha256"] for file in files), format, repr(meaning)])
+def _provenance(run: SourceRun, format: str, loss_names: LossNames) -> dict[str, Any]:
+    files = [_file(path) for path in run.files]
+    hashes = "\n".join([*sorted(file["sha256"] for file in files), format, repr(loss_names)])
     return {
         "format": format,
         "files": files,
         "fingerprint": hashlib.sha256(hashes.encode()).hexdigest(),
         "importer": f"runjournal {_version()}",
-        "started": told.started,
-        "ended": told.ended,
-        "left_out": told.left_out[:100],
+        "started": run.started,
+        "ended": run.ended,
+        "left_out": run.left_out[:100],
     }
 
 

@@ -599,7 +599,7 @@ def test_where_folders_have_no_locks_it_archives_as_in_an_object_storage(out, ke
     def refuse(fd, how):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # what NFS says
 
-    monkeypatch.setattr("tools.archive.store.fcntl.flock", refuse)
+    monkeypatch.setattr("tools.core.lock.fcntl.flock", refuse)
 
     with Folder(kept).locked() as is_alone:
         assert not is_alone

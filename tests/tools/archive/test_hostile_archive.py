@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from dataclasses import replace
+from hashlib import file_digest
 
 import psutil
 import pyarrow as pa
@@ -234,7 +235,7 @@ def test_a_bundle_that_expands_to_gigabytes_is_refused_after_a_bounded_part(kept
     unpacked = bundle.unpack(io.BytesIO(bomb.getvalue()))
     packed = next(unpacked)
     with pytest.raises(Damaged, match="times its size"):
-        bundle.file_sha256(packed.content)
+        file_digest(packed.content, "sha256")
 
 
 def test_a_header_of_gigabytes_takes_no_memory():

@@ -112,7 +112,7 @@ def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
 
     with (
         eventlog.open_run(journal=out / "old.jsonl", from_iter=2, save_interval=0),
-        pytest.raises(Refusal, match="somebody is writing it"),
+        pytest.raises(Refusal, match="is being written"),
     ):
         prune.delete(old)
     with pytest.raises(Refusal, match="was written to meanwhile"):

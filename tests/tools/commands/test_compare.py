@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
-from tools.commands.compare import agreement
+from tools.commands.agreement import agreement
 
 
 def logged(folder, name, losses, *, first=0, evals=(), **metadata):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.tools.conftest import BROKEN, READABLE, make_run
 from tools.cli import main
-from tools.core.rows import FIELDS, select, sort
+from tools.core.rows import FIELDS, sort
 from tools.core.runs import Refusal
+from tools.core.where import select
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import eventlog
 from tests.tools.conftest import make_run
 from tools.archive import prune
 from tools.cli import main
-from tools.core import rows, runs
+from tools.core import rows, runs, where
 from tools.core.names import OTHER_NAMES
 from tools.core.runs import Refusal
 
@@ -101,7 +101,7 @@ def test_a_run_without_evals_is_not_the_best_nor_is_nanogpts_first_loss(out, cap
         data = orjson.dumps(old | {"eval_steps": evals}, option=orjson.OPT_INDENT_2)
         (out / f"{name}.json").write_bytes(data)
 
-    (row,) = rows.select([rows.row(runs.glance_at(out / "old.json"))], "true")
+    (row,) = where.select([rows.row(runs.glance_at(out / "old.json"))], "true")
 
     assert row["best_val_loss"] is None
     assert listed(capsys, "best", out) == ["older.json"]

@@ -8,7 +8,8 @@ import eventlog
 
 from ...core.history import restored
 from ...core.runs import Refusal
-from .told import Event, Meaning, Told, read_all, whole
+from .reading import read_all, whole
+from .source_run import Event, LossNames, SourceRun
 
 _OURS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
@@ -23,21 +24,21 @@ def fits(path: Path) -> bool:
         return b'"training_iterations"' in file.read(1 << 20)
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     run = eventlog.load_run(path)
     if run.journal:
         raise Refusal(
             f"{path}: is a run JSON of this program already; the commands take it as it is"
         )
-    told = Told(run.run_name, [path], started=run.start_time, ended=run.end_time)
-    told.config, told.metadata = restored(run.config), dict(restored(run.metadata))
-    told.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _OURS}
-    told.events = list(_events(run, told.left_out))
+    imported = SourceRun(run.run_name, [path], started=run.start_time, ended=run.end_time)
+    imported.config, imported.metadata = restored(run.config), dict(restored(run.metadata))
+    imported.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _OURS}
+    imported.events = list(_events(run, imported.left_out))
     if run.end_time:
-        told.reason = None
+        imported.reason = None
     else:
-        told.status, told.reason = "interrupted", "the log has no end_time"
-    return iter([told])
+        imported.status, imported.reason = "interrupted", "the log has no end_time"
+    return iter([imported])
 
 
 def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.runs import Refusal
+from .metrics import Metrics
 from .plain_yaml import plain_yaml
-from .told import Meaning, Metrics, Told, read_all, read_lines, whole
+from .reading import read_all, read_lines, whole
+from .source_run import LossNames, SourceRun
 
 FILE, SETTINGS = "metrics.csv", "hparams.yaml"
 SETTINGS_MAX = 1 << 20  # bytes of settings
@@ -25,27 +27,27 @@ def fits(path: Path) -> bool:
     return "step" in next(read_lines(path), "").strip().split(",")
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     file = path / FILE if path.is_dir() else path
     folder = file.resolve().parent
     name = "_".join(folder.parts[-2:]) if folder.name.startswith("version_") else folder.name
-    told = Told(name, [file])
+    run = SourceRun(name, [file])
     metrics = Metrics()
-    for number, step, values in _rows(file, told.left_out):
+    for number, step, values in _rows(file, run.left_out):
         if step is None:
-            told.left_out.append(f"{file}: line {number} is no row: torn, or not Lightning's")
+            run.left_out.append(f"{file}: line {number} is no row: torn, or not Lightning's")
         else:
             metrics.add(step, values)
-    told.events = list(metrics.events(meaning))
+    run.events = list(metrics.events(loss_names))
     if (folder / SETTINGS).exists():
-        told.files.append(folder / SETTINGS)
-        _take_settings(folder / SETTINGS, told)
-    if metrics.is_without_loss(meaning):
-        told.left_out.append(
+        run.files.append(folder / SETTINGS)
+        _take_settings(folder / SETTINGS, run)
+    if metrics.is_without_loss(loss_names):
+        run.left_out.append(
             "no column is known as the training loss; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
-    return iter([told])
+    return iter([run])
 
 
 def _rows(file: Path, left_out: list[str]) -> Iterator[tuple[int, int | None, dict[str, float]]]:
@@ -63,12 +65,12 @@ def _rows(file: Path, left_out: list[str]) -> Iterator[tuple[int, int | None, di
         try:
             if row is None or len(row) != len(columns) or (is_cut and lines.line_num == n_lines):
                 raise ValueError
-            told = {k: float(v) for k, v in zip(columns, row, strict=True) if v != ""}
-            step = whole(told.pop("step"))
+            values = {k: float(v) for k, v in zip(columns, row, strict=True) if v != ""}
+            step = whole(values.pop("step"))
         except (ValueError, KeyError, OverflowError):
             yield lines.line_num, None, {}
         else:
-            yield lines.line_num, step, told
+            yield lines.line_num, step, values
 
 
 def _csv_rows(lines: Any) -> Iterator[list[str] | None]:
@@ -82,14 +84,14 @@ def _csv_rows(lines: Any) -> Iterator[list[str] | None]:
             yield None
 
 
-def _take_settings(file: Path, told: Told) -> None:
+def _take_settings(file: Path, run: SourceRun) -> None:
     """YAML may need classes that are not here: then its text is kept as it is."""
     if file.stat().st_size > SETTINGS_MAX:
-        told.left_out.append(f"{file}: has more than {SETTINGS_MAX:,} bytes")
+        run.left_out.append(f"{file}: has more than {SETTINGS_MAX:,} bytes")
         return
     text = file.read_text(errors="replace")
     settings = plain_yaml(text)
     if isinstance(settings, dict):
-        told.config = settings
+        run.config = settings
     elif text.strip() not in ("", "{}"):
-        told.metadata[SETTINGS] = text
+        run.metadata[SETTINGS] = text

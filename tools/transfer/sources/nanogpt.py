@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .told import Event, Meaning, Told, read_lines
+from .reading import read_lines
+from .source_run import Event, LossNames, SourceRun
 
 LITERAL_MAX = 1_000  # characters of a setting that is read as a Python value
 _N = r"(-?(?:\d+\.\d+|nan|inf))"
@@ -32,21 +33,21 @@ def fits(path: Path) -> bool:
     return any(ITER.match(line) or STEP.match(line) for line in lines)
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
-    told = Told(path.stem, [path])
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
+    run = SourceRun(path.stem, [path])
     n_garbled, last = 0, ("", "")
     for line in map(str.strip, read_lines(path)):
         event = _event(line, last)
         if event is not None:
-            told.events.append(event)
+            run.events.append(event)
             if event[0] == "eval":
                 last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
-        elif not _take_fact(line, told) and re.search(r"\b(iter|step) \d+: ", line):
+        elif not _take_fact(line, run) and re.search(r"\b(iter|step) \d+: ", line):
             n_garbled += 1
     if n_garbled:
-        told.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
-    told.reason = "the console output does not say how it ended"
-    return iter([told])
+        run.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
+    run.reason = "the console output does not say how it ended"
+    return iter([run])
 
 
 def _event(line: str, last: tuple[str, str]) -> Event | None:
@@ -65,13 +66,13 @@ def _event(line: str, last: tuple[str, str]) -> Event | None:
     return None
 
 
-def _take_fact(line: str, told: Told) -> bool:
-    if (found := SETTING.match(line)) and not told.events:
-        told.config[found[1]] = _literal(found[2])
+def _take_fact(line: str, run: SourceRun) -> bool:
+    if (found := SETTING.match(line)) and not run.events:
+        run.config[found[1]] = _literal(found[2])
         return True
     for name, pattern in FACTS.items():
         if found := pattern.match(line):
-            told.metadata[name] = _literal(found[1].replace(",", ""))
+            run.metadata[name] = _literal(found[1].replace(",", ""))
             return True
     return False
 

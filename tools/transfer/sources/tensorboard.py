@@ -15,7 +15,8 @@ from typing import Any
 
 from ...core.library import need
 from ...core.times import iso
-from .told import Meaning, Metrics, Told
+from .metrics import Metrics
+from .source_run import LossNames, SourceRun
 
 SIGN = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum
@@ -25,22 +26,22 @@ def fits(path: Path) -> bool:
     return SIGN in path.name if path.is_file() else bool(next(path.rglob(f"*{SIGN}*"), None))
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
     files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{SIGN}*")))
     for folder in dict.fromkeys(file.parent for file in files):
-        yield _run(folder, [file for file in files if file.parent == folder], path, meaning)
+        yield _run(folder, [file for file in files if file.parent == folder], path, loss_names)
 
 
-def _run(folder: Path, files: list[Path], path: Path, meaning: Meaning) -> Told:
+def _run(folder: Path, files: list[Path], path: Path, loss_names: LossNames) -> SourceRun:
     name = folder.resolve().name
     if path.is_dir() and folder != path:
         name = "_".join((path.resolve().name, *folder.relative_to(path).parts))
-    told = Told(name, files)
+    run = SourceRun(name, files)
     metrics, others = Metrics(), Counter[str]()
     times = []
     for file in files:
-        for event in _events(file, told.left_out):
+        for event in _events(file, run.left_out):
             times.append(event.wall_time)
             if event.HasField("session_log") and event.session_log.status == 1:
                 metrics.purge(event.step)  # START: TensorBoard drops what is from there on
@@ -48,20 +49,20 @@ def _run(folder: Path, files: list[Path], path: Path, meaning: Meaning) -> Told:
                 number = _scalar(value)
                 if number is not None:
                     metrics.add(event.step, {value.tag: number}, event.wall_time)
-                elif not _take_settings(value, told):
+                elif not _take_settings(value, run):
                     others[value.metadata.plugin_data.plugin_name or value.tag] += 1
-    told.events = list(metrics.events(meaning))
+    run.events = list(metrics.events(loss_names))
     if times:
-        told.started, told.ended = iso(min(times)), iso(max(times))
+        run.started, run.ended = iso(min(times)), iso(max(times))
     if metrics.n_superseded:
-        told.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
-    told.left_out += [f"{n:,} values of {kind!r}: no scalars" for kind, n in others.items()]
-    if metrics.is_without_loss(meaning):
-        told.left_out.append(
+        run.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
+    run.left_out += [f"{n:,} values of {kind!r}: no scalars" for kind, n in others.items()]
+    if metrics.is_without_loss(loss_names):
+        run.left_out.append(
             "no tag is known as the training loss; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
-    return told
+    return run
 
 
 def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
@@ -113,7 +114,7 @@ def _scalar(value: Any) -> float | None:
     return None
 
 
-def _take_settings(value: Any, told: Told) -> bool:
+def _take_settings(value: Any, run: SourceRun) -> bool:
     """Whether the value is of HParams, and then in `config` or known."""
     if value.metadata.plugin_data.plugin_name != "hparams":
         return False
@@ -125,8 +126,8 @@ def _take_settings(value: Any, told: Told) -> bool:
     except DecodeError:
         return False
     for key, setting in data.session_start_info.hparams.items():
-        told.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
+        run.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
     if data.HasField("session_end_info"):
         failed = data.session_end_info.status == 2  # api.proto: STATUS_FAILURE
-        told.status, told.reason = ("failed" if failed else "completed"), None
+        run.status, run.reason = ("failed" if failed else "completed"), None
     return True

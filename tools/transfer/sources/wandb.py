@@ -16,7 +16,9 @@ from typing import Any
 
 from ...core.library import need
 from ...core.runs import Refusal
-from .told import STEPS, Meaning, Metrics, Told, number, whole
+from .metrics import STEPS, Metrics
+from .reading import number, whole
+from .source_run import LossNames, SourceRun
 
 SUFFIX = ".wandb"
 _OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
@@ -26,44 +28,44 @@ def fits(path: Path) -> bool:
     return path.suffix == SUFFIX if path.is_file() else bool(next(path.rglob(f"*{SUFFIX}"), None))
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     need("wandb")
     files = [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}"))
     for file in filter(Path.is_file, files):
-        yield _run(file, meaning)
+        yield _run(file, loss_names)
 
 
-def _run(file: Path, meaning: Meaning) -> Told:
-    told = Told(file.stem, [file], status="interrupted", reason="the W&B file has no end")
+def _run(file: Path, loss_names: LossNames) -> SourceRun:
+    run = SourceRun(file.stem, [file], status="interrupted", reason="the W&B file has no end")
     rows: list[dict[str, Any]] = []
-    for kind, record in records(file, told.left_out):
+    for kind, record in records(file, run.left_out):
         if kind == "run":
-            told.name = record.get("display_name") or told.name
+            run.name = record.get("display_name") or run.name
             settings = record.get("config", {}).get("update", {})
-            told.config |= {k: v for k, v in settings.items() if k not in _OWN}
-            told.started = record.get("start_time")
-            told.metadata["wandb"] = {k: v for k, v in record.items() if k not in _NOT_TOLD}
+            run.config |= {k: v for k, v in settings.items() if k not in _OWN}
+            run.started = record.get("start_time")
+            run.metadata["wandb"] = {k: v for k, v in record.items() if k not in _NOT_METADATA}
         elif kind == "config":
-            told.config |= {k: v for k, v in record.get("update", {}).items() if k not in _OWN}
+            run.config |= {k: v for k, v in record.get("update", {}).items() if k not in _OWN}
         elif kind == "history":
             rows.append(record["item"])
         elif kind == "exit":
             code = record.get("exit_code", 0)
-            told.status = "failed" if code else "completed"
-            told.reason = f"exit code {code}" if code else None
-    metrics = _metrics(rows, told.left_out)
-    told.events = list(metrics.events(meaning))
-    if told.events and "timestamp" in told.events[-1][1]:
-        told.ended = told.events[-1][1]["timestamp"]
-    if metrics.is_without_loss(meaning):
-        told.left_out.append(
+            run.status = "failed" if code else "completed"
+            run.reason = f"exit code {code}" if code else None
+    metrics = _metrics(rows, run.left_out)
+    run.events = list(metrics.events(loss_names))
+    if run.events and "timestamp" in run.events[-1][1]:
+        run.ended = run.events[-1][1]["timestamp"]
+    if metrics.is_without_loss(loss_names):
+        run.left_out.append(
             "no name is known as the training loss; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
-    return told
+    return run
 
 
-_NOT_TOLD = frozenset(("config", "telemetry", "summary"))
+_NOT_METADATA = frozenset(("config", "telemetry", "summary"))
 
 
 def _metrics(rows: list[dict[str, Any]], left_out: list[str]) -> Metrics:

@@ -21,7 +21,7 @@ import orjson
 from ...core.history import History
 from ...core.library import need
 from ...core.times import seconds
-from .place import Outcome, State
+from .outcome import Outcome, State
 
 EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"

@@ -13,15 +13,16 @@ import orjson
 
 from ...core.history import KINDS, History, Kind, Row
 from ...core.library import need
-from .place import Outcome, State, folder, replace, worst
+from .files import replace, run_folder
+from .outcome import Outcome, State, worst
 
 ROWS_A_GROUP = 100_000
 
 
 def export(history: History, out: Path) -> Outcome:
-    place = folder(history, out)
-    state = worst(*(_write(history, kind, place / f"{kind}.parquet") for kind in KINDS))
-    return Outcome(str(place), state, history.n_rows if state != "unchanged" else 0)
+    folder = run_folder(history, out)
+    state = worst(*(_write(history, kind, folder / f"{kind}.parquet") for kind in KINDS))
+    return Outcome(str(folder), state, history.n_rows if state != "unchanged" else 0)
 
 
 def _write(history: History, kind: Kind, path: Path) -> State:

@@ -19,7 +19,8 @@ import orjson
 from ...core.history import History, Names
 from ...core.library import need
 from ...core.times import seconds
-from .place import Outcome, folder, grow
+from .files import grow, run_folder
+from .outcome import Outcome
 
 TAGS: Names = {
     ("iterations", "loss"): "Loss/train",
@@ -31,9 +32,9 @@ TAGS: Names = {
 
 def export(history: History, out: Path) -> Outcome:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    place = folder(history, out)
+    folder = run_folder(history, out)
     started_s = seconds(history.run.start_time) or 0.0
-    path = place / f"events.out.tfevents.{int(started_s)}.runjournal"
+    path = folder / f"events.out.tfevents.{int(started_s)}.runjournal"
     state, n_added = grow(path, lambda: map(_framed, _events(history, started_s)))
     return Outcome(str(path), state, n_added)
 

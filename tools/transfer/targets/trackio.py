@@ -17,7 +17,7 @@ from ...core.history import History, Point
 from ...core.library import need
 from ...core.runs import Refusal
 from ...core.times import iso
-from .place import Outcome, State
+from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000
@@ -87,7 +87,7 @@ def _storage(out: Path) -> Any:
 
 def _log(point: Point) -> Log:
     values = {f"{k}_" if k in TAKEN else k: v for k, v in point.values.items()}
-    return Log(point.iter, iso(point.time_s), values)
+    return Log(point.iter, iso(point.time_s) or "", values)
 
 
 def _row(row: dict[str, Any]) -> Log:

@@ -27,7 +27,7 @@ from ...core.library import need
 from ...core.runs import Refusal
 from ...core.times import seconds
 from ..sources.wandb import records
-from .place import Outcome, State
+from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"

@@ -1,4 +1,4 @@
-"""How an archive begins: in an empty place, or anew around the bundles that are there."""
+"""Creating an archive: in an empty folder, or again around the bundles of a damaged one."""
 
 import contextlib
 from dataclasses import replace
@@ -26,37 +26,37 @@ not name were left by an interrupted `runs archive`; the next one goes on from t
 """
 
 
-def begin(store: Store) -> Manifest:
-    """An empty archive in a place where there is nothing else.
+def create(store: Store) -> Manifest:
+    """A new archive in a folder or bucket that holds nothing else.
 
     Raises:
-        Refusal: there is something else.
+        Refusal: it holds something else.
     """
     names = store.names()
-    there = [name for name in names if not manifest.is_ours(name)]
+    foreign = [name for name in names if not manifest.is_ours(name)]
     if any(map(manifest.is_bundle, names)):
         raise Refusal(
             f"{store.url}: an archive without its {manifest.NAME}. To make it anew from the "
             f"bundles: runs archive --to {store.url} --repair"
         )
-    if there:
+    if foreign:
         raise Refusal(
-            f"{store.url}: no archive, and not empty: it has {there[0]}. Give a folder that is "
+            f"{store.url}: no archive, and not empty: it has {foreign[0]}. Give a folder that is "
             f"empty or does not exist yet"
         )
     return manifest.switch(store, None, Manifest())
 
 
-def explain(store: Store, told: Manifest) -> Manifest:
-    """The archive with its README.txt."""
-    if told.readme is not None:
-        return told
+def add_readme(store: Store, contents: Manifest) -> Manifest:
+    """The archive with a README.txt, which is written if it has none."""
+    if contents.readme is not None:
+        return contents
     readme = store.write("README.txt", lambda file: file.write(README))
-    return manifest.switch(store, told, replace(told, readme=readme))
+    return manifest.switch(store, contents, replace(contents, readme=readme))
 
 
-def forget(store: Store) -> Manifest:
-    """An empty archive around the bundles that are there, whatever the manifest was."""
+def reset(store: Store) -> Manifest:
+    """An archive without runs beside the bundles that exist, whatever the manifest was."""
     generation = 0
     with contextlib.suppress(Damaged):
         old = manifest.load(store)

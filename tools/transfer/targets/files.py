@@ -1,43 +1,22 @@
-"""A folder a run, and files in it that are whole or grow by what is missing."""
+"""A folder for each run; its files are replaced as a whole or grow by what is missing."""
 
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import orjson
 
 import eventlog
 
 from ...core.history import History
+from .outcome import State
 
 ABOUT = "run.json"
 BLOCK_BYTES = 1 << 20
 
-State = Literal["new", "unchanged", "continued", "replaced"]
 
-
-@dataclass
-class Outcome:
-    """What an export did, and to what."""
-
-    place: str
-    """A path, or what the target calls the run."""
-    state: State
-    n_added: int
-    """Rows, points or records: what the target counts."""
-    note: str = ""
-
-
-def worst(*states: State) -> State:
-    """One word for several files."""
-    order: tuple[State, ...] = ("unchanged", "continued", "new", "replaced")
-    return max(states, key=order.index)
-
-
-def folder(history: History, out: Path) -> Path:
+def run_folder(history: History, out: Path) -> Path:
     """The run's folder in `out`, by its name; another run that bears the name gets its own.
 
     It holds `run.json`: configuration, metadata and summary, and whose folder it is.

@@ -1,49 +1,11 @@
-"""A run as a source tells it, and how named numbers of other loggers become its events."""
+"""Metrics by step, as other loggers have them, and the events they become."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ...core.names import LOSSES, VAL_LOSSES
-from ...core.runs import Refusal
 from ...core.times import iso
-
-FILE_MAX = 256 << 20  # bytes of a file that is read as a whole: as Python objects 10 times that
-LINE_MAX = 1 << 20
-STEP_MAX = 1 << 53  # beyond it, JSON's numbers are not exact
-
-Event = tuple[str, dict[str, Any]]
-"""Kind and fields, as `Session.log` takes them."""
-
-
-@dataclass
-class Told:
-    """One run: what is to be logged, and what of the source is not in it."""
-
-    name: str
-    files: list[Path]
-    events: list[Event] = field(default_factory=list)
-    config: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    started: str | None = None
-    ended: str | None = None
-    status: str = "completed"
-    reason: str | None = "the source does not say how it ended"
-    left_out: list[str] = field(default_factory=list)
-    """What was not taken and why, a sentence each."""
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """Which of a logger's names is what; None: by the names that are usual."""
-
-    loss: str | None = None
-    val_loss: str | None = None
-
-
-USUAL = Meaning()
+from .source_run import Event, LossNames
 
 EVAL_TRAIN_LOSSES = ("train/loss", "eval/train_loss", "Loss/train_eval")
 FIELDS = {
@@ -89,11 +51,11 @@ class Metrics:
     def names(self) -> set[str]:
         return {name for values in self._steps.values() for name in values}
 
-    def events(self, meaning: Meaning) -> Iterator[Event]:
+    def events(self, loss_names: LossNames) -> Iterator[Event]:
         """An `eval` and an `iter` a step, as far as there is a loss; all else is `metrics`."""
         names = self.names()
-        val_loss = meaning.val_loss or _first(VAL_LOSSES, names)
-        loss = meaning.loss or _first([n for n in LOSSES if n != val_loss], names)
+        val_loss = loss_names.val_loss or _first(VAL_LOSSES, names)
+        loss = loss_names.loss or _first([n for n in LOSSES if n != val_loss], names)
         train_loss = _first([n for n in EVAL_TRAIN_LOSSES if n != loss], names)
         known = {loss: "loss", val_loss: "val_loss", train_loss: "train_loss"}
         own = {name: known.get(name) or _field(name, names) for name in names}
@@ -110,8 +72,8 @@ class Metrics:
                     {"iter": step} | _row(rest, own, loss),
                 )
 
-    def is_without_loss(self, meaning: Meaning) -> bool:
-        return not (meaning.loss or _first(LOSSES, self.names()))
+    def is_without_loss(self, loss_names: LossNames) -> bool:
+        return not (loss_names.loss or _first(LOSSES, self.names()))
 
 
 _Values = dict[str, tuple[Any, float | None]]
@@ -147,42 +109,3 @@ def _field(name: str, names: set[str]) -> str:
     if own != name and own in names:
         return name
     return f"{own}_" if own in taken else own
-
-
-def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:
-    """A file that is held in memory as a whole.
-
-    Raises:
-        Refusal: it is too large for that.
-    """
-    with open(path, "rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise Refusal(f"{path}: has more than {bytes_max:,} bytes, which is too much to import")
-    return data
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file; of one that is very long only the beginning."""
-    with open(path, "rb") as file:
-        is_rest = False
-        while line := file.readline(LINE_MAX):
-            if not is_rest:
-                yield line.decode(errors="replace")
-            is_rest = not line.endswith(b"\n")
-
-
-def number(value: Any) -> float | int | None:
-    """A number as it is, `"NaN"` and `"Infinity"` too; None for anything else."""
-    if type(value) in (int, float):
-        return value  # type: ignore[no-any-return]
-    if value in ("NaN", "Infinity", "-Infinity"):
-        return float(value)
-    return None
-
-
-def whole(value: Any) -> int | None:
-    """A step number; None if it is none."""
-    if type(value) is float and math.isfinite(value) and value == int(value):
-        value = int(value)
-    return value if type(value) is int and abs(value) < STEP_MAX else None
