@@ -14,42 +14,42 @@ import eventlog
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the losses of two runs agree, iteration by iteration."""
+    """How far the losses of two runs are equal, iteration by iteration."""
 
     n_equal: int
-    """Iterations that agree before the first that does not."""
+    """Equal iterations before the first difference."""
     differs_at: int | None = None
-    """The first iteration that does not agree; None: all do."""
+    """The first iteration that differs; None if none does."""
     ours: float | None = None
     theirs: float | None = None
     """The losses there; None where a run has none."""
     largest: float = 0.0
-    """The largest difference seen in all iterations that both have."""
+    """The largest difference among the iterations that both have."""
     largest_at: int | None = None
 
     @property
     def is_exact(self) -> bool:
-        """Whether there was something to compare, and all of it agrees."""
+        """Whether there was something to compare, and all of it is equal."""
         return self.n_equal > 0 and self.differs_at is None
 
     def __str__(self) -> str:
         if self.differs_at is None:
-            said = f"{self.n_equal:,} iterations equal" if self.n_equal else "nothing to compare"
+            text = f"{self.n_equal:,} iterations equal" if self.n_equal else "nothing to compare"
         else:
-            said = (
-                f"differs at iteration {self.differs_at:,}: loss {_said(self.ours)} and "
-                f"{_said(self.theirs)}, after {self.n_equal:,} equal iterations"
+            text = (
+                f"differs at iteration {self.differs_at:,}: loss {_text(self.ours)} and "
+                f"{_text(self.theirs)}, after {self.n_equal:,} equal iterations"
             )
         if self.largest_at is not None:
-            said += f"; the largest difference is {self.largest:.3g}, at {self.largest_at:,}"
-        return said
+            text += f"; the largest difference is {self.largest:.3g}, at {self.largest_at:,}"
+        return text
 
 
 def agreement(ours: eventlog.Run, theirs: eventlog.Run, *, tolerance: float = 0.0) -> Agreement:
-    """Compare the losses of two runs. NaN equals NaN; an iteration that one lacks differs.
+    """Compare the losses of two runs. NaN equals NaN; an iteration that one is missing differs.
 
     Args:
-        tolerance: losses may be so far apart and still count as equal.
+        tolerance: the largest difference that still counts as equal.
     """
     a, b = _losses(ours), _losses(theirs)
     n_equal, differs_at, largest, largest_at = 0, None, 0.0, None
@@ -70,7 +70,7 @@ def _losses(run: eventlog.Run) -> dict[int, float | None]:
 
 
 def loss_of(row: Mapping[str, Any], key: str = "loss") -> float | None:
-    """The loss as it was logged: a run JSON keeps a NaN by name, beside a null."""
+    """The loss as logged: in a run JSON a NaN is a null, with its name in `nonfinite`."""
     loss = row.get(key)
     if isinstance(loss, int | float):
         return float(loss)
@@ -79,7 +79,7 @@ def loss_of(row: Mapping[str, Any], key: str = "loss") -> float | None:
 
 
 def _gap(a: float | None, b: float | None) -> float:
-    """How far apart two losses are; infinite where only one is there, or finite."""
+    """The difference of two losses; infinite if one is missing or only one is finite."""
     if a is None or b is None:
         return math.inf
     if a == b or (math.isnan(a) and math.isnan(b)):
@@ -88,5 +88,5 @@ def _gap(a: float | None, b: float | None) -> float:
     return math.inf if math.isnan(gap) else gap
 
 
-def _said(loss: float | None) -> str:
+def _text(loss: float | None) -> str:
     return "missing" if loss is None else repr(loss)

@@ -37,28 +37,31 @@ FORMATS = ("table", "markdown", "csv", "json")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Put the figures of several runs side by side, Δ to the first."
-    command = commands.add_parser("compare", help=words, description=words)
+    summary = "Compare the metrics of several runs side by side; Δ is the difference to the first."
+    command = commands.add_parser("compare", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--json", dest="format", action="store_const", const="json")
     at = command.add_mutually_exclusive_group()
     at.add_argument("--at-iter", type=whole("--at-iter"), metavar="N", help="after iteration N")
-    at.add_argument("--at-time", type=number("--at-time"), metavar="SECONDS", help="of steps alone")
     at.add_argument(
-        "--at-tokens", type=whole("--at-tokens"), metavar="N", help="after so many tokens"
+        "--at-time",
+        type=number("--at-time"),
+        metavar="SECONDS",
+        help="after this training time (of steps alone)",
     )
+    at.add_argument("--at-tokens", type=whole("--at-tokens"), metavar="N", help="after N tokens")
     at.add_argument(
         "--exact",
         action="store_true",
-        help="are all losses those of the first run? Exits 1, and says where they are not",
+        help="check that all losses equal those of the first run; exits 1 and says where not",
     )
     command.add_argument(
         "--tolerance",
         type=number("--tolerance"),
         default=0.0,
         metavar="X",
-        help="with --exact: losses may be so far apart (another order of adding)",
+        help="with --exact: the largest difference that counts as equal",
     )
     command.set_defaults(run=_compare)
 
@@ -94,7 +97,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _figures(found: runs.Found) -> Row:
-    """The figures of `eventlog.compare_runs`; what is not known is None."""
+    """The fields of `eventlog.compare_runs`; None where unknown."""
     row = rows_.row(found)
     return {
         "run_name": row["run"],
@@ -113,7 +116,7 @@ def _status(row: Row) -> str:
 
 
 def _at(found: runs.Found, x: str, limit: float) -> Row:
-    """A run as it was when it had come so far: the latest figures at or before that."""
+    """A run as it was at `limit`: its latest values at or before it."""
     row = rows_.row(found)
     at: Row = {"run_name": row["run"], "iter": None, "loss": None, "val_loss": None}
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
@@ -132,15 +135,15 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
 
 
 def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after: int) -> list[Row]:
-    """The rows that belong to the run as it was at `limit`.
+    """The rows of the run as it was at `limit`.
 
-    `after` is 1 for a step, which takes time and tokens, and 0 for an eval before it.
+    `after` is 1 for an iteration, which takes time and tokens, and 0 for an eval before it.
     """
     if x == "iter":
         return [row for row in rows if row["iter"] <= limit]
     if not rows:
         return []
-    import numpy as np  # half a second that the other comparisons need not pay
+    import numpy as np  # slow to import; the other comparisons do not need it
 
     from ..plot.series import Series
 
@@ -148,12 +151,12 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
         at = Series(run).place(np.array([row["iter"] + after for row in rows], float), x)  # type: ignore[arg-type]
     except runs.Refusal:
         lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
-        raise runs.Refusal(f"{run.path}: has not {lacks}. Use: --at-iter") from None
+        raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None
     return [row for row, place in zip(rows, at, strict=True) if place <= limit * (1 + 1e-12)]
 
 
 def _differ(rows: Sequence[Row], figures: Iterable[str]) -> None:
-    """Add to each row how far its figures are from the first one's."""
+    """Add to each row its differences to the first row."""
     for row in rows:
         for name in figures:
             a, b = rows[0][name], row[name]
@@ -171,7 +174,9 @@ def _is_figure(value: Any) -> bool:
 def _exact(arguments: argparse.Namespace) -> int:
     paths = runs.find(arguments.paths)
     if len(paths) < 2:
-        raise runs.Refusal(f"{' '.join(arguments.paths)}: is one run, --exact compares two or more")
+        raise runs.Refusal(
+            f"{' '.join(arguments.paths)}: --exact needs two or more runs, this is one"
+        )
     first, *others = (runs.whole(path) for path in with_progress(paths, "reading"))
     code = 0
     for other in others:

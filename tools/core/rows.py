@@ -26,13 +26,13 @@ FIELDS = (
     "path", "error",
 )  # fmt: skip
 
-NEAR_MAX = 2_000  # names among which the nearest is looked for
+NEAR_MAX = 2_000  # names that are searched for similar ones
 
 
 def row(found: Found, now: float | None = None) -> Row:
-    """What there is to say of a run in one row; a broken file is a row that says so.
+    """A run as one row; an unreadable file is a row with its `error`.
 
-    `now` is the time that `age_s` is told for, in seconds since 1970.
+    `now`: the time that `age_s` refers to, in seconds since 1970.
     """
     path = str(found.path)
     if found.run is None:
@@ -63,12 +63,12 @@ def row(found: Found, now: float | None = None) -> Row:
         "error": None,
         "config": run.config,
         "metadata": run.metadata,
-        **freeform.figures(run),
+        **freeform.summary_of(run),
     }
 
 
 def _n_lost(defects: Any) -> int:
-    """The events that defects say are lost, whatever stands in a run JSON that others wrote."""
+    """How many events the defects report as lost; other programs may have written the run JSON."""
     costs = [
         d.get("lost") for d in (defects if isinstance(defects, list) else ()) if isinstance(d, dict)
     ]
@@ -76,9 +76,9 @@ def _n_lost(defects: Any) -> int:
 
 
 def value(row: Row, name: str) -> Any:
-    """The field `name` of a row, as `--where` names it; None where it has none.
+    """The field `name` of a row, as in `--where`; None if the row does not have it.
 
-    A name without `config.` or `metadata.` that is no field of its own means the config's.
+    A name that is not in `FIELDS` and has no prefix is looked up in config, then in metadata.
     """
     name = own_name(name)
     if name in row:
@@ -100,30 +100,30 @@ def _inside(values: Any, key: str) -> Any:
 
 
 def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
-    """`name`, if some row has such a field.
+    """`name`, if at least one row has this field.
 
     Raises:
-        Refusal: none has; names the nearest that there are.
+        Refusal: no row has it; suggests similar names.
     """
     if own_name(name) in FIELDS or not rows or any(value(row, name) is not None for row in rows):
         return name
-    there = dict.fromkeys(FIELDS)
+    fields = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
-        there |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
-    if name in there:
-        return name  # it is null in every run
-    there = dict(islice(there.items(), NEAR_MAX))  # the nearest of millions takes minutes
-    bare = {key.partition(".")[2] or key: key for key in reversed(there)}
-    near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*there, *bare], 3, 0.5)]
-    hint = f"the nearest: {', '.join(dict.fromkeys(near))}" if near else "see: runs ls --json"
-    raise Refusal(f"{flag}: no run has a field {name}; {hint}")
+        fields |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
+    if name in fields:
+        return name  # null in every run
+    fields = dict(islice(fields.items(), NEAR_MAX))  # similar names among millions take minutes
+    bare = {key.partition(".")[2] or key: key for key in reversed(fields)}
+    near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*fields, *bare], 3, 0.5)]
+    hint = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else "See: runs ls --json"
+    raise Refusal(f"{flag}: unknown field {name!r}. {hint}")
 
 
 def sort(rows: Sequence[Row], key: str) -> list[Row]:
-    """Rows by a field, what has none last; `-field`: the greatest first.
+    """Rows sorted by a field, those without it last; `-field`: in descending order.
 
     Raises:
-        Refusal: there is no such field.
+        Refusal: no row has the field.
     """
     name = check_field(rows, key.removeprefix("-"), "--sort")
     values = [(_orderable(value(row, name)), at) for at, row in enumerate(rows)]
@@ -134,7 +134,7 @@ def sort(rows: Sequence[Row], key: str) -> list[Row]:
 
 
 def _orderable(value: Any) -> tuple[bool, float, str] | None:
-    """Numbers among themselves, before text."""
+    """A sort key: numbers come before text."""
     if value is None or value != value:
         return None
     if isinstance(value, int | float):
@@ -143,7 +143,7 @@ def _orderable(value: Any) -> tuple[bool, float, str] | None:
 
 
 def plain(value: Any) -> Any:
-    """What SQLite can hold: a list or an object is its JSON."""
+    """A value that SQLite can store: lists and objects become JSON text."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:

@@ -1,8 +1,7 @@
-"""What the commands of `runs` print.
+"""The `print` of all commands: it makes control characters visible.
 
-Names, notes, paths and errors come from others, and may hold what a terminal obeys. A module that
-prints imports this `print`: it makes such characters visible. What is laid out by rich goes
-through `tools.core.table`, JSON and CSV too.
+Names, notes, paths and errors come from files that anybody may have written, and may contain
+escape sequences. Tables, JSON and CSV are printed through `tools.core.table`, which does the same.
 """
 
 from eventlog import print_lines as print

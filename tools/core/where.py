@@ -14,7 +14,7 @@ from .names import own_name
 from .rows import FIELDS, Row, check_field, plain, value
 from .runs import Refusal
 
-_WORDS = frozenset((
+_KEYWORDS = frozenset((
     "and", "or", "not", "in", "like", "glob", "is", "null", "between", "case", "when", "then",
     "else", "end", "true", "false", "escape",
 ))  # fmt: skip
@@ -39,14 +39,14 @@ _TOKEN = re.compile(
 
 
 def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list[Row]:
-    """The rows for which an expression is true. Text counts up to `TEXT_BYTES`.
+    """The rows for which an expression is true. Of a text it sees the first `TEXT_BYTES`.
 
     Raises:
-        Refusal: it is no expression, names a field that no run has, is too long, or takes longer
-            than `limit_s` or more memory than there is for a text.
+        Refusal: the expression is malformed, too long or takes longer than `limit_s`, or names a
+            field that no row has, or a text in it becomes too large.
     """
     if len(where) > WHERE_MAX:
-        raise Refusal(f"--where: has {len(where):,} characters, at most {WHERE_MAX:,} may be")
+        raise Refusal(f"--where: must have at most {WHERE_MAX:,} characters, has {len(where):,}")
     names: dict[str, str] = {}  # field -> the column it is in
     sql = " ".join(_translate(where, rows, names))
     base = sqlite3.connect(":memory:")
@@ -57,16 +57,16 @@ def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list
             f"insert into runs values (?{', ?' * len(names)})",
             ((at, *(_short(value(row, name)) for name in names)) for at, row in enumerate(rows)),
         )
-        chosen = base.execute(f"select at from runs where ({sql}) order by at").fetchall()
+        selected = base.execute(f"select at from runs where ({sql}) order by at").fetchall()
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
             raise Refusal(f"--where: {where[:200]!r} takes longer than {limit_s:g} s") from None
-        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
-    except (sqlite3.Error, ValueError) as error:  # the second: text that no SQL may hold
-        raise Refusal(f"--where: {where[:200]!r} is no expression: {_said(error, names)}") from None
+        raise Refusal(f"--where: cannot parse {where[:200]!r}: {_message(error, names)}") from None
+    except (sqlite3.Error, ValueError) as error:  # ValueError: text that SQL cannot contain
+        raise Refusal(f"--where: cannot parse {where[:200]!r}: {_message(error, names)}") from None
     finally:
         base.close()
-    return [rows[at] for (at,) in chosen]
+    return [rows[at] for (at,) in selected]
 
 
 def _bound(base: sqlite3.Connection, until: float) -> None:
@@ -78,40 +78,40 @@ def _bound(base: sqlite3.Connection, until: float) -> None:
     base.set_progress_handler(lambda: time.monotonic() > until, 1_000)
 
 
-def _said(error: Exception, names: dict[str, str]) -> str:
-    """SQLite's words, with our names in the place of its columns."""
+def _message(error: Exception, names: dict[str, str]) -> str:
+    """SQLite's message, with the names of fields in place of its columns."""
     fields = {column: field for field, column in names.items()}
     return re.sub(r"\bfield_\d+\b", lambda column: fields.get(column[0], column[0]), str(error))
 
 
 def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterator[str]:
-    """The expression's words as SQLite is to have them; `names` takes in the fields it uses."""
+    """The tokens of the expression for SQLite; adds the fields it uses to `names`."""
     tokens = list(_tokens(where))
     if not tokens:
         raise Refusal("--where: the expression is empty")
-    followers = [word for _, word in tokens[1:]] + [""]
-    for (kind, word), after in zip(tokens, followers, strict=True):
+    followers = [token for _, token in tokens[1:]] + [""]
+    for (kind, token), after in zip(tokens, followers, strict=True):
         if kind == "sign" and after.lower() == "null":
-            yield {"=": "is", "==": "is", "!=": "is not", "<>": "is not"}.get(word, word)
-        elif kind == "name" and after == "(" and word.lower() not in _WORDS:
-            if word.lower() not in _FUNCTIONS:
+            yield {"=": "is", "==": "is", "!=": "is not", "<>": "is not"}.get(token, token)
+        elif kind == "name" and after == "(" and token.lower() not in _KEYWORDS:
+            if token.lower() not in _FUNCTIONS:
                 known = ", ".join(sorted(_FUNCTIONS))
-                raise Refusal(f"--where: no function {word}; there are {known}")
-            yield word
-        elif kind == "name" and word.lower() not in _WORDS:
-            check_field(rows, word, "--where")
-            yield names.setdefault(word, f"field_{len(names)}")
-        elif kind == "quoted":  # a shell's user writes "completed" as well as 'completed'
-            yield _quoted(word[1:-1], rows, names)
+                raise Refusal(f"--where: unknown function {token!r}. There are {known}")
+            yield token
+        elif kind == "name" and token.lower() not in _KEYWORDS:
+            check_field(rows, token, "--where")
+            yield names.setdefault(token, f"field_{len(names)}")
+        elif kind == "quoted":  # "completed" as well as 'completed'
+            yield _quoted(token[1:-1], rows, names)
         else:
-            yield word
+            yield token
 
 
-def _quoted(word: str, rows: Sequence[Row], names: dict[str, str]) -> str:
-    """What double quotes hold: a field, if some run has it, else text."""
-    if own_name(word) in FIELDS or any(value(row, word) is not None for row in rows):
-        return names.setdefault(word, f"field_{len(names)}")
-    return "'" + word.replace("'", "''") + "'"
+def _quoted(token: str, rows: Sequence[Row], names: dict[str, str]) -> str:
+    """What stands in double quotes: a field, if at least one row has it, else text."""
+    if own_name(token) in FIELDS or any(value(row, token) is not None for row in rows):
+        return names.setdefault(token, f"field_{len(names)}")
+    return "'" + token.replace("'", "''") + "'"
 
 
 def _tokens(where: str) -> Iterator[tuple[str, str]]:
@@ -120,7 +120,7 @@ def _tokens(where: str) -> Iterator[tuple[str, str]]:
         match = _TOKEN.match(where, at)
         if match is None:
             raise Refusal(
-                f"--where: {where[:200]!r}: cannot read on from {where[at:][:80].strip()!r}"
+                f"--where: cannot parse {where[:200]!r} from {where[at:][:80].strip()!r} on"
             )
         yield str(match.lastgroup), match[str(match.lastgroup)]
         at = match.end()

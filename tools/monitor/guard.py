@@ -142,7 +142,7 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
-            runs.refuse_what_is_no_file(path)  # else its lock is waited for, in a FIFO
+            runs.check_is_regular_file(path)  # else its lock is waited for, in a FIFO
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
             if self._is_live_only:
                 return is_recent and eventlog.is_locked(path)

@@ -20,8 +20,8 @@ _NAME_MAX = 100
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Draw runs: loss, evaluations, step times, MFU. Prints the name of the picture."
-    command = commands.add_parser("plot", help=words, description=words)
+    summary = "Draw runs: loss, evaluations, step times, MFU. Prints the name of the picture."
+    command = commands.add_parser("plot", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
     command.add_argument(
         "--kind",

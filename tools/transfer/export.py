@@ -25,8 +25,8 @@ COLUMNS = {"run": "run", "state": "state", "n_added": "added", "place": "in"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Export runs to other programs; again at any time: nothing is added twice."
-    command = commands.add_parser("export", help=words, description=words)
+    summary = "Export runs to other programs; again at any time: nothing is added twice."
+    command = commands.add_parser("export", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
     command.add_argument("--to", required=True, choices=TARGETS)
     command.add_argument(

@@ -41,8 +41,8 @@ class Imported:
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Import what other loggers left; a second time nothing is added."
-    command = commands.add_parser("import", help=words, description=words)
+    summary = "Import what other loggers left; a second time nothing is added."
+    command = commands.add_parser("import", help=summary, description=summary)
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
     command.add_argument(
         "--from", choices=FORMATS, dest="format", help="default: what the file looks like"

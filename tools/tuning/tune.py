@@ -40,11 +40,11 @@ COLUMNS = {"trial": "trial", "state": "state", "value": "value", "iter": "iter",
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Look for the best parameters; the same command goes on with a study that was left."
+    summary = "Look for the best parameters; the same command goes on with a study that was left."
     command = commands.add_parser(
         "tune",
-        help=words,
-        description=words,
+        help=summary,
+        description=summary,
         epilog=f"{space.__doc__}\n{templates.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

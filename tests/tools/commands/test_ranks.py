@@ -53,9 +53,9 @@ def test_the_rank_that_the_others_wait_for_is_named(main_run, capsys):
 
     words = table(capsys, main_run.journal_path.parent)
 
-    assert "straggler: rank 2: its part of a step takes 9.0000 ms, that of the others 2.0" in words
-    assert "slowest in 100% of them" in words
-    assert "none of them died" in words
+    assert "straggler: rank 2: a step takes it 9.0000 ms, the others 2.0" in words
+    assert "slowest in 100% of the steps" in words
+    assert "no rank died" in words
 
 
 @pytest.mark.parametrize("own_ms", [(3.0, 3.0, 3.0), (3.0, 3.1, 3.0)])
@@ -85,7 +85,7 @@ def test_the_first_of_those_that_fell_silent_is_named(main_run, capsys, monkeypa
     words = table(capsys, main_run.journal_path.parent)
 
     assert "first to die: rank 1, after iteration 6, last seen" in words
-    assert "without a word" in words
+    assert "without a close event" in words
 
 
 def test_of_ranks_silent_at_once_the_one_that_came_less_far_died_first(main_run):

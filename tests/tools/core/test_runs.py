@@ -46,7 +46,7 @@ def test_a_beginning_of_several_names_is_refused_and_they_are_named(here):
     with pytest.raises(Refusal) as refusal:
         find(["al"])
 
-    assert str(refusal.value) == "al: begins the names of 3 runs: alpha_1, alpha_2, alpha_2_2"
+    assert str(refusal.value) == "al: ambiguous: matches 3 runs (alpha_1, alpha_2, alpha_2_2)"
 
 
 @pytest.mark.parametrize("name", ["gamma", "out/gamma", "nowhere/beta", "out/gamma*"])
@@ -182,7 +182,7 @@ def test_no_cut_and_no_flipped_bit_makes_a_glance_raise(tmp_path_factory, cut, f
 def test_exactly_one_run_is_wanted_where_one_is(here):
     (here / "out" / "empty.json").touch()
 
-    with pytest.raises(Refusal, match="out: has 5 runs, one is wanted"):
+    with pytest.raises(Refusal, match="out: must be one run, has 5"):
         runs.one("out")
     with pytest.raises(eventlog.UnreadableRun, match=r"empty\.json: not a run JSON"):
         runs.one("empty")

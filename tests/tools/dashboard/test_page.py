@@ -192,7 +192,7 @@ def test_an_expression_that_is_none_is_told_and_changes_nothing(look, three):
 
     looking.page.fill(".runs.wide input[type=search]", "n_layers = 12")
 
-    looking.page.wait_for_selector("text=the nearest: config.n_layer")
+    looking.page.wait_for_selector("text=Did you mean config.n_layer")
     assert looking.page.locator(ROWS).count() == 3
 
 

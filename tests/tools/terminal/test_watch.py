@@ -181,7 +181,7 @@ def test_runs_are_filtered_by_name_and_by_what_they_were_told(tmp_path):
     assert [name[:4] for name in by_name[0]] == ["deep"]
     assert [name[:4] for name in by_config[0]] == ["wide"]
     assert len(wrong[0]) == 2
-    assert "no run has a field no_such_field" in wrong[1]
+    assert "unknown field 'no_such_field'" in wrong[1]
 
 
 def test_figures_are_chosen_by_their_names(tmp_path):

@@ -21,7 +21,7 @@ import eventlog
 from tools.cli import main
 from tools.transfer.export import export
 from tools.transfer.frame import frame
-from tools.transfer.targets import place
+from tools.transfer.targets import files
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
 
@@ -311,7 +311,7 @@ def test_a_file_cut_anywhere_grows_to_what_it_should_be(tmp_path_factory, all, d
     whole = b"".join(all)
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
 
-    place.grow(path, lambda: iter(all))
+    files.grow(path, lambda: iter(all))
 
     assert path.read_bytes() == whole
 
@@ -321,7 +321,7 @@ def test_a_file_that_holds_anything_becomes_what_it_should_be(tmp_path_factory, 
     path = tmp_path_factory.mktemp("grow") / "file"
     path.write_bytes(held)
 
-    place.grow(path, lambda: iter(all))
+    files.grow(path, lambda: iter(all))
 
     assert path.read_bytes() == b"".join(all)
 
