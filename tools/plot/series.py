@@ -1,4 +1,4 @@
-"""A run as columns of numbers, for pictures: by iteration, by tokens or by training time."""
+"""A run as columns of numbers for plots, by iteration, tokens or training time."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ EVAL_KEYS = ("iter", "train_loss", "val_loss")
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows by iteration, ascending. A value that is missing or not finite is NaN."""
+    """Rows by ascending iteration. A value that is missing or not finite is NaN."""
 
     values: dict[str, Column]
     nonfinite: dict[str, dict[int, str]]
-    """By column: the rows where a number was logged that is not finite, and its name."""
+    """By column: the rows where a value was logged that is not finite, and its name."""
 
     def __getitem__(self, key: str) -> Column:
         return self.values[key]
@@ -39,38 +39,38 @@ class Columns:
 
 @dataclass(frozen=True)
 class Resume:
-    """Iteration `at` was the next when a session went on; so many had been taken before."""
+    """A session began at iteration `at`; `n_again` iterations from it on are logged again."""
 
     at: int
     n_again: int
 
 
 class Series:
-    """One run's curves: `iterations`, `evals`, the `takes` that later ones replaced, `resumes`."""
+    """The curves of a run: `iterations`, `evals`, what resumes superseded of both, `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
-        self.run = run = freeform.with_curves(_with_takes(run))
+        self.run = run = freeform.with_curves(_with_superseded(run))
         self.iterations = read_columns(run.training_iterations, ITERATION_KEYS)
         mfu = self.iterations["mfu"]
         mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
         self.evals = read_columns(run.eval_steps, EVAL_KEYS)
-        self.takes = _takes(run.journal.get("superseded_iterations"), ITERATION_KEYS)
-        self.eval_takes = _takes(run.journal.get("superseded_evals"), EVAL_KEYS)
-        self.resumes = _resumes(run, self.takes)
+        self.superseded = _batches(run.journal.get("superseded_iterations"), ITERATION_KEYS)
+        self.superseded_evals = _batches(run.journal.get("superseded_evals"), EVAL_KEYS)
+        self.resumes = _resumes(run, self.superseded)
 
     @property
     def stride(self) -> float:
-        """Iterations between two rows, as a rule."""
+        """The usual number of iterations between two rows."""
         iters = self.iterations["iter"]
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
     def place(self, iters: Column, x: AxisName) -> Column:
-        """Where on the x axis `iters` begin: the iteration, the tokens seen, the seconds spent.
+        """Where on the x axis `iters` begin: the iteration, tokens seen or seconds of training.
 
-        Seconds are those of the steps alone; rows left out by the logger are interpolated.
+        Seconds are those of the steps alone; iterations without a row are interpolated.
 
         Raises:
-            Refusal: the run does not say; names it and the way out.
+            Refusal: the run has no tokens_per_iter or no time_ms.
         """
         if x == "iter" or not len(iters):
             return iters
@@ -93,7 +93,7 @@ class Series:
                 f"{self.run.path or self.run.run_name}: no iteration has a time_ms. Use: --x iter"
             )
         times_s = np.maximum(0, np.where(known, times_s, times_s[known].mean()))
-        after = self.iterations["iter"][-1] + self.stride  # what was superseded may lie beyond
+        after = self.iterations["iter"][-1] + self.stride  # superseded rows may lie beyond
         return Scale(
             np.append(self.iterations["iter"], after),
             np.append(times_s, times_s[-1000:].mean()),
@@ -102,7 +102,7 @@ class Series:
 
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
     """`keys` of `rows`, the first of them the iteration; rows without one are left out."""
-    found: list[tuple[float, ...]] = []
+    table_rows: list[tuple[float, ...]] = []
     nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
     for row in rows:
         figures = tuple(_number(row.get(key)) for key in keys)
@@ -110,9 +110,9 @@ def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns
             continue
         for key, figure in zip(keys[1:], figures[1:], strict=True):
             if math.isnan(figure) and (name := _nonfinite(row, key)):
-                nonfinite[key][len(found)] = name
-        found.append(figures)
-    table = np.array(found, float).reshape(len(found), len(keys))
+                nonfinite[key][len(table_rows)] = name
+        table_rows.append(figures)
+    table = np.array(table_rows, float).reshape(len(table_rows), len(keys))
     if (np.diff(table[:, 0]) < 0).any():  # an older logger, resumed
         order = np.argsort(table[:, 0], kind="stable")
         now_at = np.argsort(order)
@@ -122,10 +122,10 @@ def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns
 
 
 def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
-    """Which points draw the same picture: in each of `n_columns` of x the first, last, lowest
-    and highest, so that no spike is lost, and one of those that are not finite, for the break.
+    """Which points are enough to draw the same line: in each of `n_columns` of x the first, last,
+    lowest and highest, so that no spike is lost, and one that is not finite, for the gap.
 
-    `x` ascends; it is finite.
+    `x` must be ascending and finite.
     """
     if len(x) <= 4 * n_columns:
         return np.arange(len(x))
@@ -139,13 +139,13 @@ def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
 
 
 def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first and the last of `points` in each column; they come column by column."""
+    """The first and last of `points` in each column; `points` are ordered by column."""
     new = np.flatnonzero(np.diff(column[points])) + 1
     return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
 
 
-def _with_takes(run: eventlog.Run) -> eventlog.Run:
-    """The run as its journal has it, if takes were superseded: a run JSON only counts them."""
+def _with_superseded(run: eventlog.Run) -> eventlog.Run:
+    """The run from its journal if rows were superseded: a run JSON only counts them."""
     n_rows = run.journal.get("superseded")
     if not isinstance(n_rows, dict) or not any(n_rows.values()) or run.path is None:
         return run
@@ -158,24 +158,24 @@ def _with_takes(run: eventlog.Run) -> eventlog.Run:
         return run
 
 
-def _takes(rows: Any, keys: Sequence[str]) -> list[Columns]:
-    """Superseded rows, take by take. A take is the end of a curve: its iterations ascend evenly."""
-    takes: list[list[dict[str, Any]]] = []
+def _batches(rows: Any, keys: Sequence[str]) -> list[Columns]:
+    """Superseded rows in batches: in each the iterations ascend evenly."""
+    superseded: list[list[dict[str, Any]]] = []
     last, step = math.inf, 0.0
     for row in rows or ():
         at = _number(row.get("iter"))
         if not last < at or (step and at - last > step):
-            takes.append([])
+            superseded.append([])
             step = 0.0
         elif not step:
             step = 2 * (at - last)
-        takes[-1].append(row)
+        superseded[-1].append(row)
         last = at
-    return [read_columns(take, keys) for take in takes]
+    return [read_columns(batch, keys) for batch in superseded]
 
 
-def _resumes(run: eventlog.Run, takes: Sequence[Columns]) -> list[Resume]:
-    """Where sessions after the first went on, and where one of them went back by itself."""
+def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
+    """Where sessions after the first began, and where a session went back by itself."""
     resumes: list[Resume] = []
     last: int | None = None
     for i, session in enumerate(run.journal.get("sessions") or []):
@@ -188,8 +188,8 @@ def _resumes(run: eventlog.Run, takes: Sequence[Columns]) -> list[Resume]:
         if type(session.get("last_iter")) is int:
             last = session["last_iter"]
     known = {resume.at for resume in resumes}
-    stretches = [(int(t["iter"][0]), int(t["iter"][-1])) for t in takes if len(t)]
-    resumes += [Resume(at, end - at + 1) for at, end in stretches if at not in known]
+    ranges = [(int(t["iter"][0]), int(t["iter"][-1])) for t in superseded if len(t)]
+    resumes += [Resume(at, end - at + 1) for at, end in ranges if at not in known]
     return sorted(resumes, key=lambda resume: resume.at)
 
 
@@ -201,7 +201,7 @@ def _nonfinite(row: dict[str, Any], key: str) -> str:
 
 
 def _number(value: Any) -> float:
-    """A finite figure that can be drawn; NaN where there is none."""
+    """A finite number that can be drawn; NaN if there is none."""
     try:
         figure = float(value) if type(value) in (float, int) else math.nan
     except OverflowError:  # an integer of three hundred digits

@@ -335,11 +335,11 @@ def _draw(study: "Study", path: Path) -> bool:
     """A picture of the study; whether it could be made."""
     try:
         from ..plot import figure
-        from . import sweep
+        from . import study_figure
     except ImportError as error:
         print(f"no picture: that needs {error.name}: pip install matplotlib", file=sys.stderr)
         return False
-    encoded = figure.encode(sweep.draw(study), "png")
+    encoded = figure.encode(study_figure.draw(study), "png")
     eventlog.atomic_write(path, lambda file: file.write(encoded))
     return True
 

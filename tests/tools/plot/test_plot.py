@@ -18,7 +18,7 @@ from tools.cli import main
 from tools.plot.figure import draw, encode, labels
 from tools.plot.panel import KINDS
 from tools.plot.series import Series, thin
-from tools.plot.theme import LOOKS, clean, fit, width_of
+from tools.plot.theme import THEMES, clean, fit, width_of
 
 NAN = {"loss": None, "nonfinite": {"loss": "nan"}}
 
@@ -90,17 +90,17 @@ def test_a_resume_is_known_with_what_it_took_again(journal):
     series = Series(eventlog.load_run(journal.with_suffix(".json")))
 
     assert [(r.at, r.n_again) for r in series.resumes] == [(5, 3)]
-    assert [take["iter"].tolist() for take in series.takes] == [[5, 6, 7]]
+    assert [take["iter"].tolist() for take in series.superseded] == [[5, 6, 7]]
 
 
-def test_a_run_that_goes_back_within_a_session_has_its_takes_and_marks(tmp_path):
+def test_a_run_that_goes_back_within_a_session_has_its_superseded_rows_and_marks(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         for i in (*range(12), *range(3, 8), *range(6, 20)):
             run.log_iter(i, 1.0, 1.0)
 
     series = Series(eventlog.load_run(run.journal_path))
 
-    assert [(t["iter"][0], t["iter"][-1]) for t in series.takes] == [(3, 11), (6, 7)]
+    assert [(t["iter"][0], t["iter"][-1]) for t in series.superseded] == [(3, 11), (6, 7)]
     assert [(r.at, r.n_again) for r in series.resumes] == [(3, 9), (6, 2)]
 
 
@@ -161,7 +161,7 @@ def test_a_value_alone_between_gaps_is_a_dot():
 def test_a_rewind_is_marked_and_the_superseded_take_drawn_if_wanted(journal):
     plain, both = draw([journal], "loss"), draw([journal], "loss", superseded=True)
 
-    assert "rewound: 5 to 7 taken again" in words(plain)
+    assert "rewound: 5 to 7 logged again" in words(plain)
     assert "superseded" not in words(plain)
     assert list(line(both.axes[0], "superseded").get_ydata()) == [3.0, 2.0, 1.0]
 
@@ -196,7 +196,7 @@ def test_a_comparison_says_what_differs_and_names_the_best_loss_of_each():
 
 
 def test_no_two_of_28_runs_look_alike():
-    for theme in LOOKS:
+    for theme in THEMES:
         figure = draw([make_run(str(i), 3) for i in range(28)], "loss", theme=theme)
 
         looks = {
@@ -299,8 +299,8 @@ def test_a_panel_without_figures_says_so():
 
     found = words(draw([run], "analysis"))
 
-    assert "MFU is not known" in found
-    assert "no times but of the first 5 iterations, or none" in found
+    assert "MFU is unknown" in found
+    assert "no step times after the first 5 iterations" in found
 
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])

@@ -22,7 +22,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("psutil")
 
 from tools.tuning.study import Metric, Plan, Study, config_of
-from tools.tuning.sweep import draw
+from tools.tuning.study_figure import draw
 
 # A run of a formula: best at lr = 0.1. `nap` seconds pass between two evaluations.
 FAKE = """
