@@ -120,7 +120,7 @@ def test_restore_does_not_touch_a_file_that_is_another(out, kept, tmp_path):
     back.mkdir()
     (back / "beta.json").write_text("mine")
 
-    with pytest.raises(Refusal, match=r"beta\.json: exists and is another file"):
+    with pytest.raises(Refusal, match=r"beta\.json: exists and differs"):
         restore("beta", str(kept), back)
 
     assert bytes_of(back) == {"beta.json": b"mine"}
@@ -480,9 +480,9 @@ def test_files_that_are_no_runs_are_named_and_the_rest_archived(zoo, tmp_path, c
 _KILLED = """
 import os, sys
 from tools import cli
-from tools.archive import archiver
+from tools.archive import parts
 out, kept, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
-archiver.PART_ROWS = 12  # small batches
+parts.PART_ROWS = 12  # small batches
 def count(event, args):
     global left
     if event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(kept):
@@ -746,7 +746,7 @@ def test_runs_of_one_name_are_told_apart_by_id(tmp_path, capsys):
                  "--out", str(tmp_path / "back")])  # fmt: skip
 
     assert code == 2
-    assert "may be one of 2 runs" in capsys.readouterr().err
+    assert "ambiguous: matches 2 runs" in capsys.readouterr().err
     for (run_id,) in ask("select run_id from runs", tmp_path / "kept"):
         restore(run_id, str(tmp_path / "kept"), tmp_path / run_id)
 
@@ -770,7 +770,7 @@ def test_misuse_is_one_line(words, capsys):
 def test_where_there_is_no_archive_that_is_said(words, tmp_path, capsys):
     assert main(["archive", "--to", str(tmp_path / "none"), *words]) == 1
 
-    assert "no archive: it has no manifest.json" in capsys.readouterr().err
+    assert "not an archive: it has no manifest.json" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 

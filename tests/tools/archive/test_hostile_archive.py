@@ -13,7 +13,7 @@ import zstandard
 
 import eventlog
 from tests.tools.conftest import make_run
-from tools.archive import archiver, bundle, files, manifest, prune
+from tools.archive import bundle, files, manifest, parts, prune
 from tools.archive.archive import archive, restore
 from tools.archive.catalog import INDEX, Catalog
 from tools.archive.store import Damaged, open_store
@@ -49,7 +49,7 @@ def rewritten(kept, change_rows=None, change_manifest=None):
         rows = catalog.index.to_pylist()
         change_rows(rows)
         table = pa.Table.from_pylist(rows, INDEX)
-        told = replace(told, runs=archiver._write_parquet(store, told.runs.name, table))
+        told = replace(told, runs=parts.write_parquet(store, told.runs.name, table))
     if change_manifest:
         told = change_manifest(told)
     store.write(manifest.NAME, lambda file: file.write(told.to_bytes()))
@@ -115,7 +115,7 @@ def test_a_bundles_name_that_leads_out_deletes_and_reads_nothing(
     assert precious(tmp_path)
     assert code == (0 if verb == "--repair" else 2 if verb == "--restore" else 1)
     if verb != "--repair":
-        assert "is left out: the index" in "".join(capsys.readouterr())
+        assert "is left out: its entry in the index" in "".join(capsys.readouterr())
     restore("beta", str(kept), tmp_path / "back")
     assert (tmp_path / "back" / "beta.jsonl").exists()
 
@@ -129,7 +129,7 @@ def test_a_file_name_in_the_index_that_leads_out_is_named_and_the_rest_restored(
     assert main(["archive", "--to", str(kept), "--verify"]) == 1
     assert main(["archive", "--to", str(kept), "--restore", "alpha", "--out", str(tmp_path)]) == 2
 
-    assert capsys.readouterr().err.count("is left out: the index") == 1
+    assert capsys.readouterr().err.count("is left out: its entry in the index") == 1
     assert precious(tmp_path)
     assert len(restore("beta", str(kept), tmp_path / "back")) == 2
 
@@ -255,7 +255,7 @@ def test_an_index_that_says_billions_of_rows_is_not_read(kept, capsys):
     store = open_store(str(kept))
     told = manifest.need(store)
     table = pa.table({"run": pa.repeat(pa.scalar("x"), 20_000_000)})
-    stored = archiver._write_parquet(store, told.runs.name, table)
+    stored = parts.write_parquet(store, told.runs.name, table)
     rewritten_manifest = replace(told, runs=stored)
     store.write(manifest.NAME, lambda file: file.write(rewritten_manifest.to_bytes()))
 

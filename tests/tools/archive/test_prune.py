@@ -61,9 +61,9 @@ def test_without_yes_it_says_what_would_go_and_nothing_goes(out, kept, capsys):
 
     assert code == 0
     assert told == {
-        "ancient": ("would go", "archived, compared"),
+        "ancient": ("would be deleted", "archived, compared"),
         "better": ("stays", "one of the 1 best"),
-        "old": ("would go", "archived, compared"),
+        "old": ("would be deleted", "archived, compared"),
         "young": ("stays", "not old enough"),
     }
     assert bytes_of(out) == before
@@ -77,7 +77,7 @@ def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
     )
 
     assert code == 0
-    assert {run for run, (verdict, _) in told.items() if verdict == "gone"} == {"ancient", "old"}
+    assert {run for run, (verdict, _) in told.items() if verdict == "deleted"} == {"ancient", "old"}
     assert {name.partition(".")[0] for name in bytes_of(out)} == {"better", "young"}
     for name in ("ancient", "old"):
         restore(name, kept, out)
@@ -108,7 +108,7 @@ def test_a_live_run_stays_whatever_is_asked(out, capsys):
 
 
 def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
-    (old,) = [c for c in prune.judge(out) if c.found.path.stem == "old"]
+    (old,) = [c for c in prune.select_candidates(out) if c.found.path.stem == "old"]
 
     with (
         eventlog.open_run(journal=out / "old.jsonl", from_iter=2, save_interval=0),
@@ -129,7 +129,7 @@ def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
         "stays", "not archived",
     )  # fmt: skip
     assert pruned(capsys, out, "--older-than", "30d", "--unarchived", "--yes")[1]["fresh"] == (
-        "gone", "nobody asked for an archive",
+        "deleted", "not compared with an archive",
     )  # fmt: skip
     assert not (out / "fresh.jsonl").exists()
 
@@ -153,7 +153,7 @@ def test_a_run_with_a_file_that_the_archive_does_not_have_stays(out, kept, capsy
 
     _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
 
-    assert told["old"] == ("stays", "old.a1b2c3d4.torn is not as it was archived")
+    assert told["old"] == ("stays", "old.a1b2c3d4.torn differs from what is archived")
 
 
 def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
 
     assert told["old"][0] == "stays"
     assert "the archive is damaged" in told["old"][1]
-    assert told["ancient"][0] == "gone"
+    assert told["ancient"][0] == "deleted"
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
@@ -201,7 +201,7 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
 
     _, told = pruned(capsys, zoo, "--older-than", "0s", "--unarchived", "--yes")
 
-    gone = {run for run, (verdict, _) in told.items() if verdict == "gone"}
+    gone = {run for run, (verdict, _) in told.items() if verdict == "deleted"}
     assert {run for run, (_, why) in told.items() if why == "cannot be read"} == {
         "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
         "large_journal",
@@ -217,7 +217,7 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
     gone = []
     monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: gone.append(name))
 
-    for candidate in prune.judge(out):
+    for candidate in prune.select_candidates(out):
         prune.delete(candidate)
 
     assert [name for name in gone if name.startswith("old")] == ["old.json", "old.jsonl"]
@@ -226,10 +226,10 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--unarchived"], "say what may go"),
+        (["--unarchived"], "give --older-than"),
         (["--older-than", "30d"], "give --archive URL"),
         (["--older-than", "30d", "--unarchived", "--archive", "x"], "give --archive URL"),
-        (["--older-than", "soon", "--unarchived"], "no age"),
+        (["--older-than", "soon", "--unarchived"], "must be a number and s, m, h, d or w"),
         (
             ["--keep-best", "-1", "--unarchived", "--older-than", "0s"],
             "--keep-best: must be a whole number >= 0, got '-1'",
@@ -252,5 +252,5 @@ def test_a_table_says_what_would_go_and_how_much(out, kept, capsys):
     assert main(["prune", str(out), "--older-than", "30d", "--archive", kept]) == 0
 
     told, err = capsys.readouterr()
-    assert told.count("would go") == 3
-    assert err.startswith("3 of 4 runs would go, 0.0 MB; --yes deletes them")
+    assert told.count("would be deleted") == 3
+    assert err.startswith("3 of 4 runs would be deleted, 0.0 MB; --yes deletes them")

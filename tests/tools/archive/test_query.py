@@ -128,7 +128,7 @@ def test_an_archive_that_changed_while_it_was_asked_says_so(out, tmp_path):
             archive([out / "beta.jsonl"], kept)
             raise duckdb.IOException("what DuckDB says when a file is gone")
 
-    with pytest.raises(Refusal, match="archived there meanwhile; ask again"):
+    with pytest.raises(Refusal, match="archived there meanwhile; run the query again"):
         fail_meanwhile()
 
 
