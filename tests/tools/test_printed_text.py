@@ -201,7 +201,7 @@ def test_every_module_that_prints_takes_the_print_that_shows_what_a_terminal_wou
     imported = [
         name.name
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module == "tools.core.text"
+        if isinstance(node, ast.ImportFrom) and node.module == "core.text"
         for name in node.names
     ]
 

@@ -110,7 +110,8 @@ class Store(abc.ABC):
             raise Damaged(f"{file.name}: missing; expected {file.size_bytes:,} bytes") from None
         if now.size_bytes != file.size_bytes:
             raise Damaged(
-                f"{file.name}: damaged: expected {file.size_bytes:,} bytes, found {now.size_bytes:,}"
+                f"{file.name}: damaged: expected {file.size_bytes:,} bytes, "
+                f"found {now.size_bytes:,}"
             )
         if now.sha256 != file.sha256:
             raise Damaged(
@@ -145,10 +146,10 @@ class Folder(Store):
         self._inside(name, follow=False).unlink(missing_ok=True)
 
     def _inside(self, name: str, *, follow: bool = True) -> Path:
-        """The path of a file in this folder, wherever links lead; `follow`: also its own.
+        """The path of a file in this folder; `follow`: also check where a link leads.
 
         Raises:
-            Damaged: it is outside.
+            Damaged: it is outside of the folder.
         """
         path, root = self.path / _checked(name), os.path.realpath(self.path)
         real = os.path.realpath(path if follow else path.parent)
@@ -167,7 +168,7 @@ class Folder(Store):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
-        """As `Store.locked`; the kernel takes the lock back from whoever is killed.
+        """As `Store.locked`; the kernel releases the lock when the process ends.
 
         Raises:
             Refusal: another process holds it.
@@ -199,7 +200,7 @@ def _checked(name: str) -> str:
 
 
 def _make_durable_folder(path: Path) -> None:
-    """A new folder survives power loss once the one that holds it is synced."""
+    """Make a folder that survives a power loss: its parents are synced."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -211,7 +212,7 @@ def _make_durable_folder(path: Path) -> None:
 
 
 class Bucket(Store):
-    """A place that fsspec knows: S3, Google Cloud, Azure, HDFS, SFTP, memory, ..."""
+    """Any storage that fsspec supports: S3, Google Cloud, Azure, HDFS, SFTP, memory, ..."""
 
     def __init__(self, url: str) -> None:
         need("fsspec")
@@ -247,7 +248,7 @@ class Bucket(Store):
         try:
             return time.time() - float(self.fs.modified(path).timestamp())
         except (NotImplementedError, OSError):
-            return 0.0  # as if it were new: it is left alone then
+            return 0.0  # as if it were new, so that it stays
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
@@ -258,7 +259,7 @@ class Bucket(Store):
 
 
 class _Counted:
-    """Where a file is written to, and what passed."""
+    """A stream that counts and hashes what is written to it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

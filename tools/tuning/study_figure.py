@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ..core.formats import count
 from ..plot.figure import HEAD_IN, NotebookFigure, lay_out, write_head
 from ..plot.theme import THEMES, Theme, clean, fit, set_log
-from .space import Parameter, said
+from .space import Parameter, as_argument
 from .study import Result, Study
 
 PANEL_IN = 2.9
@@ -145,7 +145,7 @@ def _ends(parameter: Parameter) -> list[tuple[float, str]]:
     """The labels beside a parameter's axis, with their heights."""
     n = len(parameter.choices)
     if parameter.choices:
-        return [((i + 0.5) / n, said(choice)) for i, choice in enumerate(parameter.choices)]
+        return [((i + 0.5) / n, as_argument(choice)) for i, choice in enumerate(parameter.choices)]
     return [(0.0, f"{parameter.low:.4g}"), (1.0, f"{parameter.high:.4g}")]
 
 
@@ -162,7 +162,7 @@ def _draw_slice(axes: Axes, study: Study, parameter: Parameter, theme: Theme) ->
         at = [float(parameter.choices.index(value)) for value in values]
         places = [x + 0.22 * math.sin(2.4 * r.number) for x, r in zip(at, results, strict=True)]
         _dots(axes, study, results, places, theme)
-        names = [fit(clean(said(choice)), 0.8, 9) for choice in parameter.choices]
+        names = [fit(clean(as_argument(choice)), 0.8, 9) for choice in parameter.choices]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
         return
@@ -239,7 +239,7 @@ def _write_head(figure: NotebookFigure, study: Study, theme: Theme) -> None:
     facts = [*counts, f"{study.plan.sampler} sampler, {study.plan.pruner} pruner"]
     if best is not None and best.value is not None:
         chosen = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {said(value)}"
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {as_argument(value)}"
             for name, value in best.params.items()
         )
         facts.insert(0, f"best {best.value:.4f} of trial {best.number}: {chosen}")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import eventlog
 from tests import corrupt
 from tests.tools.conftest import make_run
-from tools.archive import archiver, bundle, files, manifest
+from tools.archive import bundle, files, manifest
 from tools.archive.archive import archive, repair, restore, verify
 from tools.archive.archiver import Archiver
 from tools.archive.catalog import Catalog
@@ -292,7 +292,7 @@ def test_a_bundle_that_cannot_be_taken_in_is_named_and_stays(kept, capsys):
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
     told, err = capsys.readouterr()
-    assert "2 runs taken" in told
+    assert "2 runs rebuilt" in told
     assert path.name in err
     assert err.count("\n") == 1
     assert path.exists()
@@ -480,7 +480,7 @@ def test_files_that_are_no_runs_are_named_and_the_rest_archived(zoo, tmp_path, c
 _KILLED = """
 import os, sys
 from tools import cli
-from tools.archive import parts
+from tools.archive import parts, parts
 out, kept, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 parts.PART_ROWS = 12  # small batches
 def count(event, args):
@@ -679,7 +679,7 @@ def test_a_url_that_nobody_knows_is_one_line(out, capsys):
 
 
 def test_parts_are_of_bounded_size_and_never_within_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 10)
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 10)
     out = many_runs(tmp_path / "out", 30)
 
     archive([out], str(tmp_path / "kept"))
@@ -707,7 +707,7 @@ def test_adding_a_run_a_night_leaves_few_parts_and_writes_little(tmp_path):
 
 
 def test_a_run_that_went_on_leaves_no_rows_in_a_part_that_was_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 10)
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 10)
     out, kept = many_runs(tmp_path / "out", 30), str(tmp_path / "kept")
     archive([out], kept)
     with eventlog.open_run(journal=out / "run_007.jsonl", from_iter=1, save_interval=0) as run:
@@ -721,7 +721,7 @@ def test_a_run_that_went_on_leaves_no_rows_in_a_part_that_was_full(tmp_path, mon
 
 
 def test_a_column_that_gets_a_wider_type_has_it_in_every_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 1)
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 1)
     for name, x in (("first", 3), ("second", 0.5), ("third", 2**60 + 1)):
         with eventlog.open_run(tmp_path / name, run_name=name, save_interval=0) as run:
             run.log_iter(0, 1.0, 50.0, x=x)

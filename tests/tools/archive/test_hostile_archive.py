@@ -215,7 +215,7 @@ def test_one_bad_bundle_is_named_and_the_others_are_repaired(kept, tmp_path, cap
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
     told, err = capsys.readouterr()
-    assert "2 runs taken" in told
+    assert "2 runs rebuilt" in told
     assert bad.name in err
     assert err.count("\n") == 1
     assert precious(tmp_path)

@@ -234,7 +234,7 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
             ["--keep-best", "-1", "--unarchived", "--older-than", "0s"],
             "--keep-best: must be a whole number >= 0, got '-1'",
         ),
-        (["--older-than", "30d", "--archive", "nowhere"], "no archive"),
+        (["--older-than", "30d", "--archive", "nowhere"], "not an archive"),
     ],
 )
 def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):

@@ -118,7 +118,7 @@ def test_a_rank_that_failed_long_before_the_others_were_killed_is_the_first(main
     first = ranks.first_to_die(ranks_)
 
     assert [rank.rank for rank in first] == [1]
-    assert "OutOfMemoryError: no room" in ranks._told_first(ranks_, first)
+    assert "OutOfMemoryError: no room" in ranks._first_to_die_line(ranks_, first)
 
 
 def test_a_program_is_told_of_each_rank_and_who_it_was(main_run, capsys):

@@ -359,10 +359,13 @@ def test_what_cannot_be_read_is_said_and_the_others_are_drawn(zoo, tmp_path, cap
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--out", "x.jpg"], "--out x.jpg: a picture ends in .png, .svg or .pdf"),
+        (["--out", "x.jpg"], "--out x.jpg: must end in .png, .svg or .pdf"),
         (["--x", "tokens"], "its metadata has no tokens_per_iter. Use: --x iter"),
         (["--width", "1", "--height", "1"], "make --width or --height larger"),
-        (["--width", "90", "--dpi", "2400"], "--dpi 2400: more than 65,536 pixels one way"),
+        (
+            ["--width", "90", "--dpi", "2400"],
+            "--dpi 2400: width and height must be",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line_and_no_file(

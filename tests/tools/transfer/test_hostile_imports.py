@@ -83,7 +83,7 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path, capsys):
 
     assert main(["import", str(tmp_path / "metrics.csv"), "--out", str(tmp_path / "out")]) == 1
 
-    assert "no file and no folder" in capsys.readouterr().err
+    assert "must be a file or a folder" in capsys.readouterr().err
 
 
 # ---- what is odd in a file that is good otherwise
@@ -152,7 +152,7 @@ def test_a_tensor_that_stands_for_terabytes_is_not_made(tmp_path, capsys):
 
     assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
 
-    assert "no scalars" in capsys.readouterr().err
+    assert "not scalars" in capsys.readouterr().err
 
 
 # ---- time

@@ -155,7 +155,7 @@ def test_tensorboard_files_are_taken_value_by_value_and_the_later_take_wins(tmp_
     assert rows[12]["double"] == 0.1
     assert rows[3]["timestamp"] == "2023-11-14T22:13:23.250000+00:00"
     assert eventlog_time(rows[12]["timestamp"]) == started + 212
-    assert any("no scalars" in words for words in run.metadata["imported"]["left_out"])
+    assert any("not scalars" in words for words in run.metadata["imported"]["left_out"])
 
 
 def test_wandb_offline_files_are_taken_value_by_value(tmp_path):
@@ -283,7 +283,7 @@ def test_a_cut_csv_gives_its_whole_lines_and_says_which_was_left(tmp_path, capsy
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
     assert list(told(run)) == [1]
-    assert "line 3 is no row" in capsys.readouterr().err
+    assert "line 3 is not a row" in capsys.readouterr().err
 
 
 def test_a_number_that_may_have_been_cut_is_not_taken(tmp_path, capsys):
@@ -292,7 +292,7 @@ def test_a_number_that_may_have_been_cut_is_not_taken(tmp_path, capsys):
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
     assert equal(told(run), "loss", {0: 3.5})
-    assert "line 3 is no row" in capsys.readouterr().err
+    assert "line 3 is not a row" in capsys.readouterr().err
 
 
 def test_of_steps_that_were_logged_again_the_later_take_counts(tmp_path):
@@ -336,9 +336,9 @@ def test_a_cut_wandb_file_gives_what_is_whole(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("empty.json", b"", "no known format"),
-        ("noise.bin", bytes(range(256)), "no known format"),
-        ("trainer_state.json", b'{"log_history": [', "no JSON"),
+        ("empty.json", b"", "unknown format"),
+        ("noise.bin", bytes(range(256)), "unknown format"),
+        ("trainer_state.json", b'{"log_history": [', "not JSON"),
         ("trainer_state.json", b'{"log_history": []}', "nothing to import"),
         ("metrics.csv", b"step,loss\n", "nothing to import"),
         ("x.json", b'{"training_iterations": [', "not a run JSON"),

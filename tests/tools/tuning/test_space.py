@@ -14,7 +14,7 @@ words = st.from_regex(r"[a-zA-Z][a-zA-Z_-]{0,8}", fullmatch=True).filter(
     lambda word: word.lower() not in ("true", "false", "nan", "inf", "infinity")
 )
 choices = st.lists(st.one_of(numbers, words), min_size=2, max_size=5, unique=True).map(
-    lambda values: "|".join(map(space.said, values))
+    lambda values: "|".join(map(space.as_argument, values))
 )
 pairs = st.tuples(numbers, numbers).filter(lambda ends: ends[0] < ends[1])
 ranges = st.one_of(
@@ -24,7 +24,7 @@ ranges = st.one_of(
         lambda t: f"{t[0]}..{t[0] + t[1] * t[2]} step {t[1]}"
     ),
 )
-names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n not in space.OURS)
+names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n not in space.RESERVED)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_bad_name_is_refused(flag):
 
 
 def test_a_parameter_given_twice_is_refused():
-    with pytest.raises(Refusal, match="lr: is given twice"):
+    with pytest.raises(Refusal, match="lr: must be given once"):
         space.read(None, ["lr=0..1", "lr=0..2"])
 
 

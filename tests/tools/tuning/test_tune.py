@@ -59,7 +59,7 @@ def fake(tmp_path):
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch):
     """In this process; tuners in processes of their own are as users have them."""
-    monkeypatch.setattr("tools.tuning.tuner.LOOK_S", 0.02)
+    monkeypatch.setattr("tools.tuning.tuner.POLL_S", 0.02)
     monkeypatch.setattr("tools.tuning.tune._draw", lambda study, path: False)
 
 
@@ -191,7 +191,7 @@ def test_a_study_that_is_asked_to_stop_stops_its_trials_and_can_go_on(tmp_path, 
 
     (run,) = map(eventlog.load_run, folder.glob("trial_0000/*.jsonl"))
     assert run.status == "interrupted"
-    assert "to go on: runs tune" in words
+    assert "to continue: runs tune" in words
     assert tune(folder, "--command", fake) == 0
     assert finished(folder) == {0, 1}
 
@@ -295,7 +295,7 @@ def test_a_grid_is_gone_through_once(tmp_path, fake, capsys):
         ("echo 'python: x.py: [Errno 2] No such file'; echo 'traceback : see'; exit 2",
          "exit status 2: python: x.py: [Errno 2] No such file"),
         ("kill -9 $$", "killed by SIGKILL"),
-        ("true", "ended well, but left no journal"),
+        ("true", "exited with 0, but left no journal"),
         ("exec sleep 100", "no new event for 0.3 s"),
         ("trap '' TERM; while :; do sleep 0.05; done", "no new event for 0.3 s"),
     ],
@@ -321,19 +321,19 @@ def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
     code = tune(tmp_path / "study", *flags)
 
     assert code == 1
-    assert "none of its evaluations has a number as accuracy" in capsys.readouterr().err
+    assert "no evaluation has a number as accuracy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((), "nothing to choose from"),
+        ((), "no parameters"),
         (("--param", "lr=2..1"), "--param lr: 2..1"),
-        (("--param", LR, "--sampler", "grid"), "lr: 0.0..1.0: a grid needs it in steps"),
-        (("--param", LR, "--command", "true {lr}"), "no {out_dir}"),
-        (("--param", LR, "--command", "true {out_dir}"), "--param lr: the command has no place"),
-        (("--param", LR, "--command", "true {lr} {out_dir} {x}"), "{x} is no parameter"),
-        (("--param", LR, "--command", "no-such-program {lr} {out_dir}"), "no program"),
+        (("--param", LR, "--sampler", "grid"), "lr: 0.0..1.0: a grid needs steps"),
+        (("--param", LR, "--command", "true {lr}"), "must have {out_dir}"),
+        (("--param", LR, "--command", "true {out_dir}"), "--param lr: the command must have"),
+        (("--param", LR, "--command", "true {lr} {out_dir} {x}"), "unknown parameter {x}"),
+        (("--param", LR, "--command", "no-such-program {lr} {out_dir}"), "program not found"),
         (("--param", LR, "--command", "true {lr} {out_dir} '"), "No closing quotation"),
         (("--param", LR, "--trials", "0"), "--trials: must be"),
         (("--param", LR, "--jobs", "0"), "--jobs: must be"),
@@ -399,7 +399,7 @@ def test_cores_and_gpus_are_divided_among_jobs(monkeypatch):
 
 
 def test_no_jobs_are_refused():
-    with pytest.raises(Refusal, match="--jobs 0"):
+    with pytest.raises(Refusal, match="--jobs: must be"):
         slots.divide(0)
 
 

@@ -1,7 +1,7 @@
 """Hugging Face Trainer: `trainer_state.json`, or a folder that has one (a checkpoint's).
 
 `loss` is the training loss, `eval_loss` the validation loss; the step is the one that the
-Trainer counts (1 after the first). The rest of the state is kept as metadata.
+Trainer counts (1 after the first). The rest of the state becomes metadata.
 """
 
 import json
@@ -31,10 +31,10 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
         state = json.loads(read_all(file))
     except (ValueError, RecursionError) as error:
         raise Refusal(
-            f"{file}: no JSON ({error}). An earlier checkpoint-N/{FILE} has the history up to it"
+            f"{file}: not JSON ({error}). An earlier checkpoint-N/{FILE} has the history up to it"
         ) from None
     if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
-        raise Refusal(f"{file}: JSON, but no Trainer's state: it has no log_history")
+        raise Refusal(f"{file}: not the state of a Trainer: it has no log_history")
     run = SourceRun(_name(file), [file])
     metrics = Metrics()
     for entry in state.pop("log_history"):
@@ -46,18 +46,20 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
         if "eval_loss" in values:
             values.pop("epoch", None)  # the training's entry of this step has it
         metrics.add(step, {k: v for k, v in values.items() if v is not None})
-        run.left_out += [f"step {step}: {k!r} is no number" for k, v in values.items() if v is None]
+        run.left_out += [
+            f"step {step}: {k!r} is not a number" for k, v in values.items() if v is None
+        ]
     run.events = list(metrics.events(loss_names))
     run.config = {k: state[k] for k in SETTINGS if k in state}
     run.metadata["trainer_state"] = {k: v for k, v in state.items() if k not in SETTINGS}
-    _judge(state, run)
+    _set_status(state, run)
     return iter([run])
 
 
-def _judge(state: dict[str, Any], run: SourceRun) -> None:
-    done, wanted = state.get("global_step"), state.get("max_steps")
-    if isinstance(done, int) and isinstance(wanted, int) and done < wanted:
-        run.status, run.reason = "interrupted", f"stands at step {done:,} of {wanted:,}"
+def _set_status(state: dict[str, Any], run: SourceRun) -> None:
+    step, max_steps = state.get("global_step"), state.get("max_steps")
+    if isinstance(step, int) and isinstance(max_steps, int) and step < max_steps:
+        run.status, run.reason = "interrupted", f"ended at step {step:,} of {max_steps:,}"
     else:
         run.reason = None
 

@@ -1,6 +1,7 @@
 """Lightning's CSVLogger: `metrics.csv`, or its `version_N` folder; `hparams.yaml` beside it.
 
-Rows of one step are one: Lightning writes training and validation apart. It keeps no times.
+Rows of the same step are merged: Lightning writes training and validation in separate rows. There
+are no times.
 """
 
 import csv
@@ -35,7 +36,7 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     metrics = Metrics()
     for number, step, values in _rows(file, run.left_out):
         if step is None:
-            run.left_out.append(f"{file}: line {number} is no row: torn, or not Lightning's")
+            run.left_out.append(f"{file}: line {number} is not a row: torn, or not Lightning's")
         else:
             metrics.add(step, values)
     run.events = list(metrics.events(loss_names))
@@ -44,23 +45,23 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
         _take_settings(folder / SETTINGS, run)
     if metrics.is_without_loss(loss_names):
         run.left_out.append(
-            "no column is known as the training loss; name it with --loss: "
+            "which column is the training loss is unknown; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
     return iter([run])
 
 
 def _rows(file: Path, left_out: list[str]) -> Iterator[tuple[int, int | None, dict[str, float]]]:
-    """Line number, step (None: the line is no row), values by name."""
+    """Line number, step (None: the line is not a row), values by name."""
     data = read_all(file)
     lines = csv.reader(io.StringIO(data.decode(errors="replace"), newline=""))
     columns = next(_csv_rows(lines), None) or []
     if "step" not in columns:
-        raise Refusal(f"{file}: no metrics of Lightning's: its first line has no column `step`")
+        raise Refusal(f"{file}: not metrics of Lightning: its first line has no column `step`")
     is_cut = not data.endswith(b"\n")
     n_lines = data.count(b"\n") + is_cut
     for row in _csv_rows(lines):
-        if row == columns:  # a resumed run begins with its header again
+        if row == columns:  # a resumed run writes its header again
             continue
         try:
             if row is None or len(row) != len(columns) or (is_cut and lines.line_num == n_lines):
@@ -74,7 +75,7 @@ def _rows(file: Path, left_out: list[str]) -> Iterator[tuple[int, int | None, di
 
 
 def _csv_rows(lines: Any) -> Iterator[list[str] | None]:
-    """The rows that csv reads; None for one that it cannot: of a field without an end."""
+    """The rows of a CSV file; None for a row that cannot be parsed."""
     while True:
         try:
             yield next(lines)
@@ -85,7 +86,7 @@ def _csv_rows(lines: Any) -> Iterator[list[str] | None]:
 
 
 def _take_settings(file: Path, run: SourceRun) -> None:
-    """YAML may need classes that are not here: then its text is kept as it is."""
+    """Read the settings; YAML that needs classes is stored as text."""
     if file.stat().st_size > SETTINGS_MAX:
         run.left_out.append(f"{file}: has more than {SETTINGS_MAX:,} bytes")
         return

@@ -13,11 +13,21 @@ FIELDS = {
     "train/grad_norm": "grad_norm", "train/epoch": "epoch", "eval/lr": "lr",
 }  # fmt: skip
 STEPS = ("iter", "trainer/global_step", "train/global_step", "global_step", "step")
-_OF_EVALS = ("val/", "val_", "eval/", "eval_", "valid_", "valid/", "validation", "test/", "test_")
+_EVAL_PREFIXES = (
+    "val/",
+    "val_",
+    "eval/",
+    "eval_",
+    "valid_",
+    "valid/",
+    "validation",
+    "test/",
+    "test_",
+)
 
 
 class Metrics:
-    """Named numbers by step. What is told again of a step replaces what was told before."""
+    """Named numbers by step. A value that is logged again at a step supersedes the earlier one."""
 
     def __init__(self) -> None:
         self._steps: dict[int, dict[str, tuple[Any, float | None]]] = {}
@@ -25,11 +35,11 @@ class Metrics:
         self.n_superseded = 0
 
     def add(self, step: int, values: Mapping[str, Any], time_s: float | None = None) -> None:
-        """A resumed logger goes back: of a name that does, the later points are taken back."""
+        """Add values; where a name returns to an earlier step, its later points are superseded."""
         for name, value in values.items():
             steps = self._by_name.setdefault(name, [])
             if steps and step < steps[-1]:
-                self._take_back(name, step)
+                self._supersede(name, step)
             if steps and steps[-1] == step:
                 self.n_superseded += 1
             else:
@@ -37,12 +47,12 @@ class Metrics:
             self._steps.setdefault(step, {})[name] = value, time_s
 
     def purge(self, from_step: int, names: Iterable[str] | None = None) -> None:
-        """Take back the points of `names` (all) from `from_step` on."""
+        """Supersede the points of `names` (default: all) from `from_step` on."""
         for name in list(self._by_name if names is None else names):
-            self._take_back(name, from_step)
+            self._supersede(name, from_step)
 
-    def _take_back(self, name: str, from_step: int) -> None:
-        """The points of one name: each is removed once, whatever the order of the steps."""
+    def _supersede(self, name: str, from_step: int) -> None:
+        """Remove the points of one name from `from_step` on."""
         steps = self._by_name.get(name, [])
         while steps and steps[-1] >= from_step:
             del self._steps[steps.pop()][name]
@@ -52,7 +62,7 @@ class Metrics:
         return {name for values in self._steps.values() for name in values}
 
     def events(self, loss_names: LossNames) -> Iterator[Event]:
-        """An `eval` and an `iter` a step, as far as there is a loss; all else is `metrics`."""
+        """An `eval` and an `iter` event per step with a loss; all other values are `metrics`."""
         names = self.names()
         val_loss = loss_names.val_loss or _first(VAL_LOSSES, names)
         loss = loss_names.loss or _first([n for n in LOSSES if n != val_loss], names)
@@ -80,7 +90,7 @@ _Values = dict[str, tuple[Any, float | None]]
 
 
 def _row(values: _Values, own: dict[str, str], main: str | None) -> dict[str, Any]:
-    """By our names, with the time of the value that matters most."""
+    """Values by our names, with the time of the `main` one."""
     row = {own[name]: value for name, (value, _) in values.items()}
     _, time_s = values[main] if main in values else next(iter(values.values()))
     time = None if time_s is None else iso(time_s)
@@ -88,12 +98,12 @@ def _row(values: _Values, own: dict[str, str], main: str | None) -> dict[str, An
 
 
 def _split(values: _Values, known: dict[str | None, str]) -> tuple[_Values, _Values]:
-    """What belongs to an evaluation, and what to the step."""
+    """The values of an evaluation, and those of the step."""
     of_eval = {
         k: v
         for k, v in values.items()
         if known.get(k) in ("val_loss", "train_loss")
-        or (k not in known and k.lower().startswith(_OF_EVALS))
+        or (k not in known and k.lower().startswith(_EVAL_PREFIXES))
     }
     return of_eval, {k: v for k, v in values.items() if k not in of_eval}
 
@@ -103,9 +113,9 @@ def _first(candidates: Iterable[str], names: set[str]) -> str | None:
 
 
 def _field(name: str, names: set[str]) -> str:
-    """Our word for a usual name, unless the source has that word for something else."""
+    """Our name for a usual one, unless the source uses our name for something else."""
     own = FIELDS.get(name, name)
-    taken = {"iter", "loss", "val_loss", "train_loss", "timestamp", "self"}
+    reserved = {"iter", "loss", "val_loss", "train_loss", "timestamp", "self"}
     if own != name and own in names:
         return name
-    return f"{own}_" if own in taken else own
+    return f"{own}_" if own in reserved else own

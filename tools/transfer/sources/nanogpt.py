@@ -42,7 +42,7 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
             run.events.append(event)
             if event[0] == "eval":
                 last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
-        elif not _take_fact(line, run) and re.search(r"\b(iter|step) \d+: ", line):
+        elif not _read_fact(line, run) and re.search(r"\b(iter|step) \d+: ", line):
             n_garbled += 1
     if n_garbled:
         run.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
@@ -52,27 +52,27 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
 
 def _event(line: str, last: tuple[str, str]) -> Event | None:
     """`last`: iteration and validation loss of the latest evaluation, which a checkpoint is of."""
-    if found := ITER.match(line):
-        i, loss, time_ms, mfu = found.groups()
+    if match := ITER.match(line):
+        i, loss, time_ms, mfu = match.groups()
         row = {"loss": float(loss), "time_ms": float(time_ms), "mfu": float(mfu)}
         return "iter", {"iter": int(i)} | row
-    if found := STEP.match(line):
-        i, train_loss, val_loss = found.groups()
+    if match := STEP.match(line):
+        i, train_loss, val_loss = match.groups()
         row = {"train_loss": float(train_loss), "val_loss": float(val_loss)}
         return "eval", {"iter": int(i)} | row
-    if (found := SAVING.match(line)) and last[0]:
-        path = f"{found[1]}/ckpt.pt"
+    if (match := SAVING.match(line)) and last[0]:
+        path = f"{match[1]}/ckpt.pt"
         return "checkpoint", {"iter": int(last[0]), "val_loss": float(last[1]), "path": path}
     return None
 
 
-def _take_fact(line: str, run: SourceRun) -> bool:
-    if (found := SETTING.match(line)) and not run.events:
-        run.config[found[1]] = _literal(found[2])
+def _read_fact(line: str, run: SourceRun) -> bool:
+    if (match := SETTING.match(line)) and not run.events:
+        run.config[match[1]] = _literal(match[2])
         return True
     for name, pattern in FACTS.items():
-        if found := pattern.match(line):
-            run.metadata[name] = _literal(found[1].replace(",", ""))
+        if match := pattern.match(line):
+            run.metadata[name] = _literal(match[1].replace(",", ""))
             return True
     return False
 

@@ -13,20 +13,20 @@ STEP_MAX = 1 << 53  # beyond it, JSON's numbers are not exact
 
 
 def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:
-    """A file that is held in memory as a whole.
+    """The contents of a file.
 
     Raises:
-        Refusal: it is too large for that.
+        Refusal: it has more than `bytes_max` bytes.
     """
     with open(path, "rb") as file:
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
-        raise Refusal(f"{path}: has more than {bytes_max:,} bytes, which is too much to import")
+        raise Refusal(f"{path}: too large to import: must have at most {bytes_max:,} bytes")
     return data
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file; of one that is very long only the beginning."""
+    """The lines of a text file, cut to LINE_MAX bytes."""
     with open(path, "rb") as file:
         is_rest = False
         while line := file.readline(LINE_MAX):
@@ -36,7 +36,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def number(value: Any) -> float | int | None:
-    """A number as it is, `"NaN"` and `"Infinity"` too; None for anything else."""
+    """A number, also of `"NaN"` and `"Infinity"`; None for anything else."""
     if type(value) in (int, float):
         return value  # type: ignore[no-any-return]
     if value in ("NaN", "Infinity", "-Infinity"):
@@ -45,7 +45,7 @@ def number(value: Any) -> float | int | None:
 
 
 def whole(value: Any) -> int | None:
-    """A step number; None if it is none."""
+    """A step number; None if it is not one."""
     if type(value) is float and math.isfinite(value) and value == int(value):
         value = int(value)
     return value if type(value) is int and abs(value) < STEP_MAX else None

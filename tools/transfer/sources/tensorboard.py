@@ -1,8 +1,8 @@
-"""TensorBoard: a folder of event files is a run; of a folder of such folders each is one.
+"""TensorBoard: a folder of event files is a run; in a folder of such folders each is one.
 
-Every scalar is taken with its step and wall time, HParams become the configuration. What
-TensorBoard itself would not show is not taken: points that a restarted run took again. A
-damaged record is skipped and named; TensorBoard stops reading there.
+Every scalar is imported with its step and wall time, HParams become the configuration. Points that
+a restarted run superseded are left out, as TensorBoard does not show them. A damaged record is
+skipped and reported, where TensorBoard stops reading.
 """
 
 import math
@@ -18,17 +18,17 @@ from ...core.times import iso
 from .metrics import Metrics
 from .source_run import LossNames, SourceRun
 
-SIGN = "tfevents"
+MARK = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum
 
 
 def fits(path: Path) -> bool:
-    return SIGN in path.name if path.is_file() else bool(next(path.rglob(f"*{SIGN}*"), None))
+    return MARK in path.name if path.is_file() else bool(next(path.rglob(f"*{MARK}*"), None))
 
 
 def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{SIGN}*")))
+    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{MARK}*")))
     for folder in dict.fromkeys(file.parent for file in files):
         yield _run(folder, [file for file in files if file.parent == folder], path, loss_names)
 
@@ -44,7 +44,7 @@ def _run(folder: Path, files: list[Path], path: Path, loss_names: LossNames) -> 
         for event in _events(file, run.left_out):
             times.append(event.wall_time)
             if event.HasField("session_log") and event.session_log.status == 1:
-                metrics.purge(event.step)  # START: TensorBoard drops what is from there on
+                metrics.purge(event.step)  # START: TensorBoard drops everything from this step on
             for value in event.summary.value:
                 number = _scalar(value)
                 if number is not None:
@@ -56,17 +56,17 @@ def _run(folder: Path, files: list[Path], path: Path, loss_names: LossNames) -> 
         run.started, run.ended = iso(min(times)), iso(max(times))
     if metrics.n_superseded:
         run.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
-    run.left_out += [f"{n:,} values of {kind!r}: no scalars" for kind, n in others.items()]
+    run.left_out += [f"{n:,} values of {kind!r}: not scalars" for kind, n in others.items()]
     if metrics.is_without_loss(loss_names):
         run.left_out.append(
-            "no tag is known as the training loss; name it with --loss: "
+            "which tag is the training loss is unknown; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
     return run
 
 
 def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
-    """The whole events of a file, whatever is between and behind them."""
+    """The intact events of a file; damaged ones are added to `left_out`."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -103,7 +103,7 @@ def _scalar(value: Any) -> float | None:
     if value.HasField("tensor") and plugin in ("", "scalars") and not value.tensor.string_val:
         from tensorboard.util.tensor_util import make_ndarray
 
-        # One number may stand for any shape: an array of terabytes would be made of it.
+        # One number may stand for any shape, which would become an array of terabytes.
         if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
             return None
         try:
@@ -115,7 +115,7 @@ def _scalar(value: Any) -> float | None:
 
 
 def _take_settings(value: Any, run: SourceRun) -> bool:
-    """Whether the value is of HParams, and then in `config` or known."""
+    """Whether the value belongs to HParams; takes the configuration and status from it."""
     if value.metadata.plugin_data.plugin_name != "hparams":
         return False
     from google.protobuf.message import DecodeError

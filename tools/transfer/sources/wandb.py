@@ -1,8 +1,8 @@
 """Weights & Biases: a `.wandb` file, a run's folder, or a `wandb` folder of such folders.
 
-W&B's own reader reads it (`wandb leet inspect`, of wandb 0.28 and newer); it skips what is
-damaged and goes on, and says so. Every number of the history is taken with its time; the step
-is the one that the program logged (`iter`, `trainer/global_step`, ...), else W&B's.
+It is read by W&B itself (`wandb leet inspect`, of wandb 0.28 and newer), which skips damaged parts
+and reports them. Every number of the history is imported with its time; the step is the one that
+the program logged (`iter`, `trainer/global_step`, ...), else W&B's.
 """
 
 import json
@@ -59,7 +59,7 @@ def _run(file: Path, loss_names: LossNames) -> SourceRun:
         run.ended = run.events[-1][1]["timestamp"]
     if metrics.is_without_loss(loss_names):
         run.left_out.append(
-            "no name is known as the training loss; name it with --loss: "
+            "which metric is the training loss is unknown; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
     return run
@@ -69,40 +69,38 @@ _NOT_METADATA = frozenset(("config", "telemetry", "summary"))
 
 
 def _metrics(rows: list[dict[str, Any]], left_out: list[str]) -> Metrics:
-    stepped = next((name for name in STEPS if any(name in row for row in rows)), None)
+    step_name = next((name for name in STEPS if any(name in row for row in rows)), None)
     metrics, others = Metrics(), Counter[str]()
     for row in rows:
-        step = whole(row.get(stepped)) if stepped else None
+        step = whole(row.get(step_name)) if step_name else None
         step = whole(row.get("_step")) if step is None else step
         if step is None:
             others["_step"] += 1
             continue
         values = {}
         for name, value in row.items():
-            if name in _OWN or name == stepped:
+            if name in _OWN or name == step_name:
                 continue
-            figure = number(value)
-            if figure is None:
+            parsed = number(value)
+            if parsed is None:
                 others[name] += 1
             else:
-                values[name] = figure
+                values[name] = parsed
         metrics.add(step, values, row.get("_timestamp"))
-    left_out += [f"{n:,} values of {name!r}: no numbers" for name, n in others.items()]
+    left_out += [f"{n:,} values of {name!r}: not numbers" for name, n in others.items()]
     return metrics
 
 
-def records(
-    file: Path, complaints: list[str] | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What W&B reads in its file, by kind, in order. What it complains of is added to `complaints`.
+def records(file: Path, warnings: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records in a W&B file by kind, in order; what W&B reports is added to `warnings`.
 
     Raises:
-        Refusal: it cannot read the file at all; says what it said.
+        Refusal: W&B cannot read the file at all.
     """
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     with (
-        tempfile.TemporaryFile("w+") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words) as process,
+        tempfile.TemporaryFile("w+") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process,
     ):
         assert process.stdout is not None
         n_records = 0
@@ -111,9 +109,11 @@ def records(
             n_records += 1
             yield record["type"], record.get(record["type"], {})
         process.wait()
-        words.seek(0)
-        said = [line.removeprefix("wandb leet inspect: ") for line in words.read().splitlines()]
+        stderr.seek(0)
+        messages = [
+            line.removeprefix("wandb leet inspect: ") for line in stderr.read().splitlines()
+        ]
         if process.returncode or not n_records:
-            raise Refusal(f"{file}: W&B cannot read it: {(said or ['no word'])[-1]}")
-        if complaints is not None:
-            complaints += [f"{file}: {line}" for line in said]
+            raise Refusal(f"{file}: W&B cannot read it: {(messages or ['no output'])[-1]}")
+        if warnings is not None:
+            warnings += [f"{file}: {line}" for line in messages]

@@ -1,8 +1,8 @@
 """CSV: iterations.csv, evals.csv, checkpoints.csv and run.json in a folder of the run's name.
 
-Numbers are written so that they read back as the same 64 bits (pandas before 3 needs
-`float_precision="round_trip"` for that); NaN and infinities as nan, inf, -inf; what is missing
-is empty. Each file is replaced as a whole or left alone.
+Numbers read back as the same 64 bits (pandas before 3 needs `float_precision="round_trip"`); NaN
+and infinities are nan, inf, -inf; missing values are empty. A file is replaced as a whole or not
+at all.
 """
 
 import csv

@@ -8,17 +8,17 @@ State = Literal["new", "unchanged", "continued", "replaced"]
 
 @dataclass
 class Outcome:
-    """What an export did, and to what."""
+    """What an export did, and where."""
 
     place: str
     """A path, or what the target calls the run."""
     state: State
     n_added: int
-    """Rows, points or records: what the target counts."""
+    """Rows, points or records, whichever the target has."""
     note: str = ""
 
 
 def worst(*states: State) -> State:
-    """One word for several files."""
+    """The state that stands for several files."""
     order: tuple[State, ...] = ("unchanged", "continued", "new", "replaced")
     return max(states, key=order.index)
