@@ -11,18 +11,18 @@ from .store import Damaged, Store
 README = b"""An archive of training runs, made by `runs archive` (runjournal).
 
 journals/*/*.tar.zst   the files of each run, byte for byte:  tar --zstd -xf FILE
-runs/*.parquet         one row a run: figures, config (JSON), its bundle, the SHA-256 of each file
+runs/*.parquet         one row per run: summary, config (JSON), its bundle, SHA-256 of each file
 iterations/, evals/, checkpoints/
                        Parquet, by the month in which a run began, sorted by run and iteration
 
-manifest.json names every file that is in the archive, with its SHA-256. Files that it does
-not name were left by an interrupted `runs archive`; the next one goes on from them.
+manifest.json names every file of the archive, with its SHA-256. Files that it does not
+name were left by an interrupted `runs archive`; the next one continues from them.
 
     duckdb -c "select run, min(val_loss) from 'evals/*/*.parquet' group by run order by 2"
     runs query "select run, best_val_loss from runs order by best_val_loss" HERE
     runs archive --to HERE --verify
     runs archive --to HERE --restore RUN --out FOLDER
-    runs archive --to HERE --repair           all but journals/ made anew, from journals/
+    runs archive --to HERE --repair           rebuild all but journals/ from journals/
 """
 
 
@@ -36,13 +36,13 @@ def create(store: Store) -> Manifest:
     foreign = [name for name in names if not manifest.is_ours(name)]
     if any(map(manifest.is_bundle, names)):
         raise Refusal(
-            f"{store.url}: an archive without its {manifest.NAME}. To make it anew from the "
+            f"{store.url}: {manifest.NAME} is missing. To rebuild it from the "
             f"bundles: runs archive --to {store.url} --repair"
         )
     if foreign:
         raise Refusal(
-            f"{store.url}: no archive, and not empty: it has {foreign[0]}. Give a folder that is "
-            f"empty or does not exist yet"
+            f"{store.url}: not an archive, and not empty: it has {foreign[0]}. Give a folder that "
+            f"is empty or does not exist"
         )
     return manifest.switch(store, None, Manifest())
 

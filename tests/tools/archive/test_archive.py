@@ -644,7 +644,7 @@ def test_a_folder_with_other_files_is_not_taken_for_an_archive(out, capsys):
 
     assert main(["archive", str(out), "--to", str(out)]) == 2
 
-    assert "no archive, and not empty" in capsys.readouterr().err
+    assert "not an archive, and not empty" in capsys.readouterr().err
     assert bytes_of(out) == before
 
 
