@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
+
 from trainer.checkpoint import checkpoint, resume
 from trainer.checkpoint.beginning import NothingLeft
 from trainer.checkpoint.run_files import files_of

@@ -54,7 +54,7 @@ def test_an_unreadable_sector_costs_the_records_in_it_and_no_others(journal, unr
     assert (damage.kind, damage.lost) == ("unreadable", 0)
     assert damage.offset <= 200 * 512 < damage.offset + damage.size_bytes < 202 * 512
     assert gap.kind == "gap"
-    assert folding.reader.ledger.n_records == 4002 - gap.lost > 3990
+    assert folding.reader.sequence.n_records == 4002 - gap.lost > 3990
     assert exit_code(folding) == LOSS
 
 
@@ -170,6 +170,24 @@ print(ends.last_record(path), ends.last_open(path), sum(map(len, blocks.read_chu
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_neither_a_command_nor_a_resume_maps_the_journal_into_memory(journal):
+    """Of a mapped file an unreadable sector ends the process (SIGBUS)."""
+    program = f"""
+import sys, eventlog
+from eventlog.cli.main import main
+mapped = []
+sys.addaudithook(lambda event, arguments: event == "mmap.__new__" and mapped.append(arguments))
+for command in ("verify", "recover", "compact", "cat", "tail", "status"):
+    main([command, {str(journal)!r}])
+eventlog.load_run({str(journal)!r})
+eventlog.open_run(journal={str(journal)!r}, save_interval=0).close()
+print("mapped:", mapped)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.endswith("\nmapped: []\n"), done.stderr
 
 
 def test_the_same_journal_with_a_hole_gives_the_same_run_json_twice(journal, unreadable):

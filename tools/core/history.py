@@ -148,21 +148,26 @@ def load(path: Path, progress: Progress = _no_progress) -> History:
 
 def _from_journal(journal: Path, progress: Progress) -> History:
     """The run of a journal, and when each iteration was logged, the last time it was."""
-    fold = eventlog.Fold()
-    times: dict[int, str] = {}
-    for record in eventlog.scan(journal):
-        fold.add(record)
-        if record.event == "iter" and type(i := record.fields.get("iter")) is int:
-            times[i] = record.t
-    sessions = list(fold.sessions.values())
-    known = {session.opened.get("format") for session in sessions} <= {eventlog.FORMAT}
-    if known and sessions and sessions[-1].status:
-        run = fold.run(journal={"file": journal.name})
-    else:  # load_run knows whether it is alive, and refuses unknown formats
-        alive = eventlog.load_run(journal).status == "running"
-        run = fold.run(alive=alive, journal={"file": journal.name})
-    run.run_name, run.path = run.run_name or journal.stem, journal
-    return History(run, progress, times)
+    times = _Times()
+    run = eventlog.load_run(journal, sink=times)
+    return History(run, progress, times.by_iter)
+
+
+class _Times:
+    """When each iteration was logged: a row sink. The time of a later row overwrites."""
+
+    def __init__(self) -> None:
+        self.by_iter: dict[int, str] = {}
+
+    def add(self, record: eventlog.Record, number: int) -> None:
+        if record.event == "iter":
+            self.by_iter[number] = record.t
+
+    def supersede(self, event: str, from_number: int) -> None:
+        pass
+
+    def clear(self) -> None:
+        self.by_iter.clear()
 
 
 # ---- values

@@ -27,9 +27,9 @@ FAR = 3.0
 """Trials this many times further from the best than most are drawn at the edge."""
 
 
-def draw(study: Study, theme: str = "light", dpi: float = 150) -> NotebookFigure:
+def draw(study: Study, theme_name: str = "light", dpi: float = 150) -> NotebookFigure:
     """A matplotlib Figure of a study with at least one complete trial."""
-    theme = THEMES[theme]
+    theme = THEMES[theme_name]
     names = list(study.plan.space)
     n_across = min(N_ACROSS, max(2, len(names)))
     n_rows = 2 + -(-len(names) // n_across)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tools.core import formats
 from tools.core.times import iso, seconds, to_the_second
-from tools.dashboard import web
+from tools.dashboard import server
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_a_time_for_people_says_whether_it_is_utc():
 def test_the_page_writes_counts_sizes_and_durations_the_same_way(tmp_path):
     numbers = [0, 1, 0.5, 12.345, 999, 2500, 9999.5, 12_345, 50_000, 999_999, 1.5e6, 3e9, 7.77e13]
     spans = [0.417, 1, 42, 59.4, 61, 185, 3599.7, 3600, 7384, 86_399, 86_400, 200_000]
-    (tmp_path / "words.mjs").write_text((web.PAGE / "words.js").read_text())
+    (tmp_path / "format.mjs").write_text((server.PAGE / "format.js").read_text())
     (tmp_path / "main.mjs").write_text(
-        f"""import {{ count, bytes, duration }} from "./words.mjs";
+        f"""import {{ count, bytes, duration }} from "./format.mjs";
         console.log(JSON.stringify([{numbers}.map(count), {numbers}.map(bytes),
           {spans}.map(duration)]));"""
     )

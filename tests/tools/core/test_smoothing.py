@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tools.core.smoothing import bucket_means, smooth
-from tools.dashboard import web
+from tools.dashboard import server
 
 values = st.integers(1, 400).flatmap(
     lambda n: arrays(float, n, elements=st.floats(-1e6, 1e6) | st.just(math.nan))
@@ -69,7 +69,7 @@ def test_the_page_computes_the_same_numbers(tmp_path):
     counts = rng.integers(1, 9, 500)
     cases = [(width, with_counts) for width in (0, 3, 10, 47, 5000) for with_counts in (0, 1)]
     data = {"y": [None if math.isnan(v) else v for v in y], "counts": counts.tolist()}
-    (tmp_path / "smooth.mjs").write_text((Path(web.PAGE) / "smooth.js").read_text())
+    (tmp_path / "smooth.mjs").write_text((Path(server.PAGE) / "smooth.js").read_text())
     (tmp_path / "main.mjs").write_text(
         f"""import {{ smooth }} from "./smooth.mjs";
         const {{ y, counts }} = {json.dumps(data)};

@@ -10,19 +10,28 @@ export function smooth(values, width, counts = null) {
   let means = Float64Array.from(known, (i) => values[i]);
   const windows = windowsOf(weights, width / 4);
   const totals = sumsOf(weights, windows);
-  for (let pass = 0; pass < 2; pass += 1) { // a spike becomes a hill, not a plateau
-    const sums = sumsOf(means.map((mean, k) => mean * weights[k]), windows);
+  for (let pass = 0; pass < 2; pass += 1) {
+    // a spike becomes a hill, not a plateau
+    const sums = sumsOf(
+      means.map((mean, k) => mean * weights[k]),
+      windows,
+    );
     means = sums.map((sum, k) => sum / totals[k]);
   }
   const smoothed = new Float64Array(values.length).fill(NaN);
-  known.forEach((i, k) => { smoothed[i] = means[k]; });
+  known.forEach((i, k) => {
+    smoothed[i] = means[k];
+  });
   return smoothed;
 }
 
 // From where to where the values lie whose middle is at most `most` from the middle of each.
 function windowsOf(weights, most) {
   let total = 0;
-  const middles = weights.map((weight) => { total += weight; return total - weight / 2; });
+  const middles = weights.map((weight) => {
+    total += weight;
+    return total - weight / 2;
+  });
   let begin = 0;
   let end = 0;
   return Array.from(middles, (middle) => {

@@ -54,8 +54,8 @@ def _events(history: History, started_s: float) -> Iterator[Any]:
         text = f"```\n{orjson.dumps(values, option=orjson.OPT_INDENT_2, default=str).decode()}\n```"
         yield Event(wall_time=started_s, summary=text_pb(name, text))
     for point in history.points(TAGS):
-        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in point.values.items()]
-        yield Event(wall_time=point.time_s, step=point.iter, summary=Summary(value=values))
+        scalars = [Summary.Value(tag=tag, simple_value=v) for tag, v in point.values.items()]
+        yield Event(wall_time=point.time_s, step=point.iter, summary=Summary(value=scalars))
     ended_s = seconds(history.run.end_time)
     if history.run.status in ("completed", "failed") and ended_s is not None:
         yield Event(wall_time=ended_s, summary=_end(history.run.status, ended_s))
