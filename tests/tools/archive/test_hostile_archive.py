@@ -83,7 +83,7 @@ def precious(tmp_path):
 
 
 @pytest.mark.parametrize("name", MADE_UP)
-def test_a_name_that_is_no_plain_file_of_a_run_is_refused_in_one_place(name):
+def test_a_name_that_no_file_of_a_run_can_have_is_refused(name):
     with pytest.raises(ValueError, match=r"must|has control|is not a file of a run"):
         files.check_file_name(name)
 
@@ -91,7 +91,7 @@ def test_a_name_that_is_no_plain_file_of_a_run_is_refused_in_one_place(name):
 @pytest.mark.parametrize(
     "name", ["a.jsonl", "a.b.json", "a.1234abcd.0.val.table.aside", "ü läuft.jsonl", "a.torn"]
 )
-def test_the_names_of_a_runs_files_are_good(name):
+def test_the_names_of_a_runs_files_are_accepted(name):
     assert files.check_file_name(name) == name
 
 
@@ -251,7 +251,7 @@ def test_a_header_of_gigabytes_takes_no_memory():
     assert process.memory_info().rss - before < 50 << 20
 
 
-def test_an_index_that_says_billions_of_rows_is_not_read(kept, capsys):
+def test_an_index_that_claims_billions_of_rows_is_not_read(kept, capsys):
     store = open_store(str(kept))
     told = manifest.need(store)
     table = pa.table({"run": pa.repeat(pa.scalar("x"), 20_000_000)})
@@ -299,7 +299,7 @@ def test_every_file_of_a_run_is_archived_before_prune_deletes_it(tmp_path, capsy
     assert {path.name for path in out.iterdir()} == names
 
 
-def test_segments_and_asides_of_this_run_alone_are_taken_from_a_shared_fallback(tmp_path):
+def test_only_segments_and_asides_of_this_run_are_archived_from_a_shared_fallback(tmp_path):
     out, fallback = tmp_path / "out", tmp_path / "fallback"
     out.mkdir()
     fallback.mkdir()
@@ -333,7 +333,7 @@ def test_a_segment_of_an_earlier_run_of_that_name_is_neither_archived_nor_delete
     other.write_bytes(b"{}\n")
 
     archive([tmp_path / "a.jsonl"], str(tmp_path / "kept"))
-    for candidate in prune.judge(tmp_path):
+    for candidate in prune.select_candidates(tmp_path):
         prune.delete(candidate)
 
     assert archived_names(tmp_path / "kept", "a") == {"a.jsonl", "a.json"}

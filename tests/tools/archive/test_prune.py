@@ -54,7 +54,7 @@ def pruned(capsys, *words):
     return code, {row["run"]: (row["verdict"], row["why"]) for row in rows}
 
 
-def test_without_yes_it_says_what_would_go_and_nothing_goes(out, kept, capsys):
+def test_without_yes_it_prints_what_would_be_deleted_and_deletes_nothing(out, kept, capsys):
     before = bytes_of(out)
 
     code, told = pruned(capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept)
@@ -69,7 +69,7 @@ def test_without_yes_it_says_what_would_go_and_nothing_goes(out, kept, capsys):
     assert bytes_of(out) == before
 
 
-def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
+def test_with_yes_the_printed_runs_are_deleted_and_can_be_restored(out, kept, capsys):
     before = bytes_of(out)
 
     code, told = pruned(
@@ -84,7 +84,7 @@ def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
     assert bytes_of(out) == before
 
 
-def test_keep_best_alone_asks_no_age_and_a_run_without_evals_is_never_the_best(out, capsys):
+def test_keep_best_needs_no_age_and_a_run_without_evals_is_never_the_best(out, capsys):
     with eventlog.open_run(out, run_name="no_evals", save_interval=0) as run:
         run.log_iter(0, 0.0, 50.0)
     run.journal_path.rename(out / "no_evals.jsonl")
@@ -94,7 +94,7 @@ def test_keep_best_alone_asks_no_age_and_a_run_without_evals_is_never_the_best(o
     assert {run for run, (verdict, _) in told.items() if verdict == "stays"} == {"better", "old"}
 
 
-def test_a_live_run_stays_whatever_is_asked(out, capsys):
+def test_a_live_run_is_never_deleted(out, capsys):
     with eventlog.open_run(out, run_name="live", save_interval=0) as run:
         run.log_eval(0, 9.0, 9.0)
         eventlog.compact(run.journal_path)
@@ -107,7 +107,7 @@ def test_a_live_run_stays_whatever_is_asked(out, capsys):
         assert run.run_path.exists()
 
 
-def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
+def test_a_run_that_is_resumed_before_it_is_deleted_stays(out):
     (old,) = [c for c in prune.select_candidates(out) if c.found.path.stem == "old"]
 
     with (
@@ -121,7 +121,7 @@ def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
     assert {"old.json", "old.jsonl"} <= bytes_of(out).keys()
 
 
-def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
+def test_an_unarchived_run_stays_without_the_flag(out, kept, capsys):
     make_run(out, "fresh", (5.0, 4.5))
     age(out, "fresh", 100)
 
@@ -135,7 +135,7 @@ def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
-def test_a_run_of_which_one_byte_is_not_as_it_was_archived_stays(out, kept, capsys, suffix):
+def test_a_run_that_differs_from_the_archive_in_one_byte_stays(out, kept, capsys, suffix):
     path = out / f"old{suffix}"
     told = path.stat()
     path.write_bytes(corrupt.flip_bit(path.read_bytes(), told.st_size - 3))
@@ -213,7 +213,7 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
     assert {path.name for path in (zoo / "below").iterdir()} == before - {"below"}
 
 
-def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
+def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
     gone = []
     monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: gone.append(name))
 
@@ -237,7 +237,7 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
         (["--older-than", "30d", "--archive", "nowhere"], "not an archive"),
     ],
 )
-def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):
+def test_misuse_is_one_line_and_nothing_is_deleted(out, words, said, capsys):
     before = bytes_of(out)
 
     assert main(["prune", str(out), "--yes", *words]) in (1, 2)
@@ -248,7 +248,7 @@ def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):
     assert bytes_of(out) == before
 
 
-def test_a_table_says_what_would_go_and_how_much(out, kept, capsys):
+def test_a_table_shows_what_would_be_deleted_and_its_size(out, kept, capsys):
     assert main(["prune", str(out), "--older-than", "30d", "--archive", kept]) == 0
 
     told, err = capsys.readouterr()

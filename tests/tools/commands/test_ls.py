@@ -74,7 +74,7 @@ def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
         ("run in (select run from runs)", "unknown field 'select'"),
     ],
 )
-def test_what_is_no_expression_is_one_line_that_says_why(out, capsys, where, words):
+def test_a_malformed_expression_is_one_line_with_the_reason(out, capsys, where, words):
     assert main(["ls", "--where", where, str(out)]) == 2
 
     printed = capsys.readouterr()
@@ -106,7 +106,7 @@ def test_sort_orders_by_any_field_and_limit_cuts(out, capsys, key, expected):
 
 
 @given(st.lists(st.none() | st.floats() | st.integers() | st.text() | st.booleans()))
-def test_any_values_can_be_sorted_and_none_is_lost(values):
+def test_any_values_can_be_sorted_without_loss(values):
     rows = [{"x": value, "config": {}, "metadata": {}} for value in values]
 
     ordered = sort(rows, "x") if any(v is not None for v in values) else rows
@@ -114,7 +114,7 @@ def test_any_values_can_be_sorted_and_none_is_lost(values):
     assert sorted(map(id, ordered)) == sorted(map(id, rows))
 
 
-def test_the_zoo_is_a_table_with_a_row_for_each_and_no_words_on_stderr(zoo, capsys):
+def test_every_kind_of_file_is_a_row_of_the_table_without_messages_on_stderr(zoo, capsys):
     assert main(["ls", str(zoo)]) == 0
 
     out, err = capsys.readouterr()
@@ -140,7 +140,7 @@ def test_a_narrow_terminal_costs_columns_and_never_digits(
     assert {"3.0000", "4.0000", "5.0000"} <= set(" ".join(lines).split())
 
 
-def test_csv_has_the_figures_in_full_and_an_empty_cell_for_the_unknown(out, capsys):
+def test_csv_has_full_numbers_and_an_empty_cell_for_unknown_ones(out, capsys):
     assert main(["ls", "--csv", str(out)]) == 0
 
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -156,7 +156,7 @@ def test_columns_chooses_fields_of_the_row_and_of_the_config(out, capsys):
     ]  # fmt: skip
 
 
-def test_a_folder_without_runs_says_so(tmp_path, capsys):
+def test_a_folder_without_runs_is_reported(tmp_path, capsys):
     assert main(["ls", str(tmp_path)]) == 0
 
     assert capsys.readouterr() == ("", f"no runs in {tmp_path}\n")
@@ -183,7 +183,7 @@ def test_best_by_another_field_or_of_fewer_runs(out, capsys, arguments, stem):
     assert stems([orjson.loads(capsys.readouterr().out)]) == [stem]
 
 
-def test_without_a_figure_there_is_no_best_run(zoo, capsys):
+def test_without_the_field_there_is_no_best_run(zoo, capsys):
     assert main(["best", "--where", "status = 'unreadable'", str(zoo)]) == 1
 
     assert "none of 8 runs has a best_val_loss" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_a_time_written_is_read_as_the_same(time_s):
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", 12, "9999-99-99T00:00:00", ["x"]])
-def test_what_is_no_time_is_none(time):
+def test_an_invalid_time_is_none(time):
     assert seconds(time) is None
 
 
