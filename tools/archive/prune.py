@@ -129,17 +129,12 @@ def select_candidates(
         raise FileNotFoundError(f"{folder}: no such folder")
     opened = _open_archive(archive) if archive else None
     now_s = time.time() if now_s is None else now_s
-    listed = list(runs.glance([folder]))  # the runs of a study are in the folders of its trials
-    groups = {parent: group(parent) for parent in {found.path.parent for found in listed}}
-    candidates = []
-    for found in listed:
-        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
-        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
-    candidates.sort(key=lambda candidate: -candidate.age_s)
+    candidates = _candidates(folder, now_s)
     best = _best(candidates, keep_best)
+    folders = {candidate.found.path.parent for candidate in candidates}
     links = {
         parent: [entry.name for entry in os.scandir(parent) if entry.is_symlink()]
-        for parent in groups
+        for parent in folders
     }
     for candidate in candidates:
         if why := _why_it_stays(candidate, links[candidate.found.path.parent]):
@@ -156,6 +151,17 @@ def select_candidates(
         else:
             candidate.why = "archived, compared" if opened else "not compared with an archive"
     return candidates
+
+
+def _candidates(folder: Path, now_s: float) -> list[Candidate]:
+    """Every run in `folder` with its files, the oldest first."""
+    listed = list(runs.glance([folder]))  # the runs of a study are in the folders of its trials
+    groups = {parent: group(parent) for parent in {found.path.parent for found in listed}}
+    candidates = []
+    for found in listed:
+        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
+        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
+    return sorted(candidates, key=lambda candidate: -candidate.age_s)
 
 
 def delete(candidate: Candidate) -> None:

@@ -116,16 +116,21 @@ def draw(
         for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
             panel(axes, drawing)
         _share_x(figure, drawing)
-        if drawing.is_single:
-            n_rows, facts = drawing.n_rows, _facts(series[0].run)
-        else:
-            n_rows, facts = _name_runs(figure, drawing, kind), _differences(series)
-            if kind != "eval" and any(map(drawing.width, range(len(series)))):
-                facts.append(f"smoothed over {drawing.window_iters:,} iterations")
+        n_rows, facts = _legend_and_facts(figure, drawing, kind)
         figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
         write_head(figure, drawing.theme, title or _title(drawing, kind), facts)
         lay_out(figure)
     return figure
+
+
+def _legend_and_facts(figure: Figure, drawing: Drawing, kind: str) -> tuple[int, list[str]]:
+    """Draw the common legend of several runs; the rows of legends, and facts for the head."""
+    if drawing.is_single:
+        return drawing.n_rows, _facts(drawing.series[0].run)
+    n_rows, facts = _name_runs(figure, drawing, kind), _differences(drawing.series)
+    if kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
+        facts.append(f"smoothed over {drawing.window_iters:,} iterations")
+    return n_rows, facts
 
 
 def encode(figure: Figure, form: str) -> bytes:

@@ -70,6 +70,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--gpus", metavar="0,1,..", help="GPUs to divide among trials; default: all"
     )
+    _add_search(command)
+    _add_limits(command)
+    command.add_argument("--json", action="store_true", help="one JSON object per line and trial")
+    command.set_defaults(run=_tune)
+
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    """The flags of the metric and of how parameters are chosen."""
     command.add_argument(
         "--metric",
         metavar="FIELD",
@@ -90,6 +98,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="ends bad trials early: median, if worse than half of the others (default)",
     )  # fmt: skip
     command.add_argument("--seed", type=whole("--seed"), metavar="N", help="seed of the sampler")
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    """The flags of what ends a trial or the study."""
     command.add_argument(
         "--timeout",
         type=number("--timeout", is_more=True),
@@ -111,8 +123,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="N",
         help="failed trials in a row that stop the study (3)",
     )
-    command.add_argument("--json", action="store_true", help="one JSON object per line and trial")
-    command.set_defaults(run=_tune)
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -164,25 +174,11 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     from .study import Plan
 
     known = before or {}
-    if arguments.param or arguments.space is not None:
-        chosen_space = space.read(arguments.space, arguments.param)
-    else:
-        chosen_space = space.Space(
-            (name, space.parameter(name, text, f"{arguments.folder}: {name}"))
-            for name, text in (known.get("space") or {}).items()
-        )
-    if not chosen_space:
-        raise Refusal('no parameters: give --param "learning_rate=log 1e-4..1e-2" or --space FILE')
+    chosen_space = _space(arguments, known)
+    _check_credentials(arguments, known)
 
     def setting(flag: Any, name: str, default: Any) -> Any:
         return known.get(name, default) if flag is None else flag
-
-    for flag, name in (("command", "command"), ("args", "arguments")):
-        if getattr(arguments, flag) is None and _MASK in str(known.get(name)):
-            raise Refusal(
-                f"--{flag}: give it again: the study in {arguments.folder} keeps no credentials. "
-                f"Better: leave them in environment variables, which trials inherit"
-            )
 
     sampler = setting(arguments.sampler, "sampler", "tpe")
     n_points = sum(1 for _ in chosen_space.grid()) if sampler == "grid" else 20
@@ -202,6 +198,30 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     if plan.n_trials < 1:
         raise Refusal(f"--trials: must be a whole number >= 1, got {plan.n_trials}")
     return plan
+
+
+def _space(arguments: argparse.Namespace, known: dict[str, Any]) -> space.Space:
+    """The space from the flags, else the one that the study had before."""
+    if arguments.param or arguments.space is not None:
+        chosen = space.read(arguments.space, arguments.param)
+    else:
+        chosen = space.Space(
+            (name, space.parameter(name, text, f"{arguments.folder}: {name}"))
+            for name, text in (known.get("space") or {}).items()
+        )
+    if not chosen:
+        raise Refusal('no parameters: give --param "learning_rate=log 1e-4..1e-2" or --space FILE')
+    return chosen
+
+
+def _check_credentials(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Refuse to continue with a command whose credentials were masked in the journal."""
+    for flag, name in (("command", "command"), ("args", "arguments")):
+        if getattr(arguments, flag) is None and _MASK in str(known.get(name)):
+            raise Refusal(
+                f"--{flag}: give it again: the study in {arguments.folder} keeps no credentials. "
+                f"Better: leave them in environment variables, which trials inherit"
+            )
 
 
 @contextmanager
