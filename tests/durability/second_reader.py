@@ -1,6 +1,6 @@
 """A reader of journals written from FORMAT.md alone: it shares no code with eventlog.
 
-Short and slow: it reads each file whole, and gives what the two readers are compared by.
+Short and slow: it reads each file whole, and returns what the two readers are compared by.
 """
 
 import json
@@ -18,7 +18,7 @@ ARRAYS = {"iterations": "training_iterations", "evals": "eval_steps"}
 
 
 def read_run(journal: Path) -> dict:
-    """The run of a journal that nobody writes any more."""
+    """The run of a journal that is not being written."""
     files = Files(journal)
     return fold(files.ordered()) | {"lost_events": files.lost_events()}
 
@@ -92,7 +92,7 @@ class Files:
             self.segments.setdefault(s, []).append(list(self.admitted(records)))
 
     def named(self, folder):
-        """The files called like segments, and the run, the session and the number in the name."""
+        """The files with names of segments, and the run, session and number in the name."""
         name = re.escape(self.journal.stem) + r"(?:\.([^.]{8}))?\.([0-9a-f]{8})\.(\d+)\.segment"
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         matches = {path: re.fullmatch(name, path.name) for path in paths}
@@ -135,7 +135,7 @@ class Files:
                 self.folders.append(Path(folder))
 
     def admitted(self, records):
-        """Those that were not seen before and are of this run."""
+        """Records of this run that were not read before."""
         for record in records:
             s, n, event, fields = (record[name] for name in ("s", "n", "event", "fields"))
             if is_header(record) or n in self.numbers.setdefault(s, set()):
@@ -191,7 +191,7 @@ class Files:
 
 
 def merged(streams):
-    """The records of one session from several files: always the lowest number that is next."""
+    """The records of one session from several files, always the lowest number next."""
     streams = [list(stream) for stream in streams]
     records = []
     while streams := [stream for stream in streams if stream]:
@@ -200,7 +200,7 @@ def merged(streams):
 
 
 def order_of(journal, alone):
-    """All sessions: those of the journal, and where those belong that are in segments alone."""
+    """All sessions: those in the journal, with those that are only in segments in their places."""
     begins = journal | alone
     opened = {s: r["fields"] if r["event"] == "open" else {} for s, r in begins.items()}
     prev = {s: (fields.get("prev") or {}).get("s") for s, fields in opened.items()}

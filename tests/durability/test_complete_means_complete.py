@@ -10,8 +10,8 @@ import pytest
 import eventlog
 from eventlog.cli import report
 from eventlog.disk import Disk
-from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
 from eventlog.read.evidence import known_from
 
 SEED = 20261129
@@ -201,14 +201,14 @@ def wrong_words(root, n, seed):
     return wrong, missing
 
 
-def test_complete_is_never_said_where_something_acknowledged_is_missing(tmp_path):
+def test_verify_never_reports_complete_if_something_acknowledged_is_missing(tmp_path):
     wrong, missing = wrong_words(tmp_path, 8, SEED)
 
     assert missing > 25
     assert wrong == []
 
 
-def test_without_a_run_json_too_a_file_of_the_run_is_missed(tmp_path):
+def test_a_missing_file_is_reported_also_without_a_run_json(tmp_path):
     """Of which its journal, or a link beside it, says that there was one."""
     rng = random.Random(SEED)
     for k in range(6):
@@ -225,7 +225,7 @@ def test_without_a_run_json_too_a_file_of_the_run_is_missed(tmp_path):
 
 
 @pytest.mark.slow
-def test_complete_is_never_said_in_ten_thousand_harmed_runs(tmp_path):
+def test_verify_never_reports_complete_for_ten_thousand_damaged_runs(tmp_path):
     wrong, missing = wrong_words(tmp_path, 1000, SEED + 1)
 
     assert missing > 4000

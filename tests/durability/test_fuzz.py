@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.read.batch import Stretch, singly
-from eventlog.read.sequence import DEFECTS
+from eventlog.read.batch import Batch, singly
+from eventlog.read.defects import DEFECTS
 from tests import corrupt
 from tests.strategies import SESSIONS, line
 
@@ -115,8 +115,8 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
     rng, whole = random.Random(seed), sources()
     written = {one[:-1] for one in whole}
     checksum = CountingChecksum()
-    for room in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
-        patch.setattr(importlib.import_module(room), "crc32", checksum)
+    for module in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
+        patch.setattr(importlib.import_module(module), "crc32", checksum)
     patch.setattr(importlib.import_module("eventlog.read.scanner"), "_LEAST_LINES", 1)
     n_records = 0
     for number in range(n_inputs):
@@ -133,7 +133,7 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
 
 def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     """Scan `data` in two pieces, fold what is found, and look at every answer."""
-    scanner, fold = eventlog.Scanner(in_stretches=rng.random() < 0.5), eventlog.Fold()
+    scanner, fold = eventlog.Scanner(in_batches=rng.random() < 0.5), eventlog.Fold()
     cut = rng.randrange(len(data) + 1)
     items = scanner.feed_on(data[:cut]) + scanner.feed_on(data[cut:]) + scanner.finish()
     records = list(singly(iter(items)))
@@ -141,8 +141,8 @@ def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
         assert record.line in written, "a record that nobody wrote"
         assert data[record.offset : record.offset + record.size_bytes] == record.line
     for item in items:
-        if isinstance(item, Stretch):
-            fold.add_stretch(item)
+        if isinstance(item, Batch):
+            fold.add_batch(item)
         else:
             fold.add(item)
     assert len({(r.s, r.n) for r in records}) == len(records)
@@ -154,13 +154,13 @@ def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     return len(records)
 
 
-def test_of_20_000_broken_journals_none_breaks_the_reader_or_makes_it_lie(monkeypatch):
+def test_none_of_20_000_broken_journals_breaks_or_misleads_the_reader(monkeypatch):
     assert fuzz(QUICK_INPUTS, f"{SEED}", monkeypatch) > QUICK_INPUTS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_of_ten_million_broken_journals_none_breaks_the_reader_or_makes_it_lie(shard, monkeypatch):
+def test_none_of_ten_million_broken_journals_breaks_or_misleads_the_reader(shard, monkeypatch):
     """FUZZ_INPUTS in all, each shard a part of them, by FUZZ_SEED."""
     n_inputs = LONG_INPUTS // SHARDS
     n_records = fuzz(n_inputs, f"{SEED}.{shard}", monkeypatch)
