@@ -31,12 +31,14 @@ slow *ARGS:
 fix:
     {{bin}}/ruff check --fix
     {{bin}}/ruff format
+    .ci/lint-page --write
 
 # check style and types
 lint:
     {{bin}}/ruff check
     {{bin}}/ruff format --check
     {{bin}}/mypy
+    .ci/lint-page
 
 # measure the speed of everything: just bench --only fold
 bench *ARGS:

@@ -1,4 +1,4 @@
-"""Runs as a pandas frame, a row for each: `eventlog.frame`."""
+"""Runs as a pandas frame, one row for each: `eventlog.frame`."""
 
 import os
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ def frame_of_runs(sources: Iterable[Source]) -> "pandas.DataFrame":
     """A row for each run: the fields of `runs ls`, and those of its config as `config.NAME`."""
     import pandas
 
-    return pandas.DataFrame([_row(found) for source in sources for found in _found(source)])
+    return pandas.DataFrame([_row(loaded) for source in sources for loaded in _load(source)])
 
 
-def _found(source: Source) -> Iterable[runs.Found]:
+def _load(source: Source) -> Iterable[runs.Found]:
     if isinstance(source, eventlog.Run):
         return [runs.Found(source.path or Path(source.run_name), source)]
     return runs.glance([source])
 
 
-def _row(found: runs.Found) -> dict[str, Any]:
-    row = rows.row(found)
+def _row(loaded: runs.Found) -> dict[str, Any]:
+    row = rows.row(loaded)
     config = eventlog.flat_cells(row.pop("config") or {})
     del row["metadata"]
     return row | {f"config.{name}": value for name, value in config.items()}
