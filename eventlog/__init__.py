@@ -54,6 +54,7 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
+from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
@@ -73,6 +74,7 @@ from eventlog.format.record import FORMAT, Record
 from eventlog.format.segment import header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
+from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive
 from eventlog.read.defects import Defect
 from eventlog.read.ranks import find_ranks
@@ -84,9 +86,11 @@ from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
+from eventlog.version import __version__
 from eventlog.write.messages import say
 
 if TYPE_CHECKING:
+    from eventlog.command_line import command_parser
     from eventlog.masking.masking import mask, mask_command, mask_text
     from eventlog.masking.names import Masking
 
@@ -120,13 +124,18 @@ __all__ = [
     "SequenceCheck",
     "Session",
     "UnreadableRun",
+    "__version__",
     "annotate",
     "atomic_write",
+    "command_parser",
     "compact",
     "compare_runs",
     "describe",
     "find_ranks",
     "finish",
+    "flat_cells",
+    "flatten",
+    "frame",
     "header_fields",
     "init",
     "is_alive",
@@ -140,9 +149,11 @@ __all__ = [
     "mask_text",
     "open_run",
     "parse_segment_name",
+    "plot",
     "print_lines",
     "printable",
     "printable_json",
+    "restore_nonfinite",
     "say",
     "scan",
     "short_run_id",
@@ -155,4 +166,8 @@ def __getattr__(name: str) -> Any:
         from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
 
         return getattr(masking, name)
+    if name == "command_parser":
+        from eventlog.command_line import command_parser  # argparse, which only commands need
+
+        return command_parser
     return module_attribute(name)

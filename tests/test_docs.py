@@ -371,10 +371,6 @@ def test_every_command_of_eventlog_and_runs_is_shown():
         assert [name for name in names if f"{program} {name}" not in text] == []
 
 
-def test_the_change_log_says_something_of_the_coming_version():
-    assert "## Unreleased\n\n- " in (ROOT / "CHANGELOG.md").read_text()
-
-
 def test_every_flag_of_the_trainer_that_is_shown_is_one():
     shown = [line for text in TEXT.values() for line in text.splitlines() if "train.py --" in line]
     prose = re.findall(r"`--(\w+)=", TEXT[TRAINING] + TEXT["docs/training.md"])

@@ -86,9 +86,7 @@ def _with_equals_signs(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = eventlog.command_parser("runs", str(__doc__))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)

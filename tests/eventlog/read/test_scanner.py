@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from eventlog import blocks
-from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, words
+from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, report_lines
 from eventlog.format import record as record_room
 from eventlog.format.record import MAX_LINE_BYTES, decode, encode
 from eventlog.read import scanner as scan_room
@@ -835,7 +835,7 @@ def test_the_verdict_is_as_sure_as_the_defects_are(data, code, verdict, tmp_path
     folding.read_on(to_the_end=True)
 
     assert exit_code(folding) == code
-    assert next(words(folding)) == f"{path}: {verdict}"
+    assert next(report_lines(folding)) == f"{path}: {verdict}"
 
 
 def test_every_class_of_defect_has_a_test_here():
