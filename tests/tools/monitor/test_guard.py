@@ -148,8 +148,8 @@ def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tm
     guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
     heard = []
     with Folders([str(tmp_path / "out")]) as folders:
-        watchman = BackgroundGuard(folders, guard, heard.append, every_s=0.05)
-        with watchman:
+        background = BackgroundGuard(folders, guard, heard.append, every_s=0.05)
+        with background:
             look_until_row(folders, "it", lambda row: row["last_iter"])
             writer.kill()
             row = look_until_row(folders, "it", lambda row: row["alerts"])

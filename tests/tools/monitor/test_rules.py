@@ -1,4 +1,4 @@
-"""The rules of the watchman: what is healthy is never wrong, what is wrong is named."""
+"""The rules of the guard: what is healthy is never wrong, what is wrong is named."""
 
 import math
 import random
