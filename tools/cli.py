@@ -18,7 +18,7 @@ from .commands import compare, diff, ls, note, ranks, show
 from .core.runs import Refusal
 from .core.text import print
 from .dashboard import serve
-from .monitor import guard
+from .monitor import command as guard
 from .plot import plot
 from .terminal import watch
 from .transfer import export, imports
