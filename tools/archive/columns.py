@@ -219,12 +219,12 @@ def _figure(value: Any, kind: pa.DataType) -> float | int | None:
 
 
 def _named(value: Any) -> Any:
-    """JSON has no word for what is not finite: its name, then."""
+    """A value for JSON, which cannot represent non-finite numbers: they become their name."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: Any) -> str | None:
-    """Text that UTF-8 can hold."""
+    """The text, with what UTF-8 cannot represent replaced."""
     if value is None:
         return None
     value = _named(value)
