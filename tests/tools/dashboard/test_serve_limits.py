@@ -18,7 +18,7 @@ import eventlog
 from tests.tools.conftest import make_run
 from tests.tools.dashboard.pages import serving_here
 from tools.cli import main
-from tools.core import rows, runs
+from tools.core import rows, runs, where
 from tools.core.runs import Refusal
 from tools.dashboard import connections
 from tools.live import folders, following
@@ -159,11 +159,11 @@ def test_an_expression_that_needs_too_much_time_or_memory_is_refused(out):
     slow = " and ".join(["instr(text, replace(text, 'b', 'a')) = 0"] * 60)
 
     with pytest.raises(Refusal, match=r"too big|takes longer"):
-        rows.select([found], f"length({BOMB}) > 1")
+        where.select([found], f"length({BOMB}) > 1")
     with pytest.raises(Refusal, match="takes longer than"):
-        rows.select([found] * 2_000, slow, limit_s=0.2)
+        where.select([found] * 2_000, slow, limit_s=0.2)
     with pytest.raises(Refusal, match="characters, at most"):
-        rows.select([found], "1 or " * 10_000 + "1")
+        where.select([found], "1 or " * 10_000 + "1")
 
 
 def test_a_filter_that_is_too_long_for_the_page_is_refused_not_cut(out):
