@@ -88,20 +88,6 @@ class LineWriter:
         """Records in memory that no disk has taken."""
         return len(self._waiting)
 
-    # ---- what a file that fails needs
-
-    def _leave_full_file(self) -> bool:
-        """Go on in another file, with all that waits; False: there is none."""
-        raise NotImplementedError
-
-    def owns_descriptor(self) -> bool:
-        """Whether the descriptor is still the file's: the program may have closed it."""
-        raise NotImplementedError
-
-    def check_place(self) -> None:
-        """Check that the file is where it was opened; go on elsewhere if it is not."""
-        raise NotImplementedError
-
     # ---- writing
 
     def append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> bytes:
@@ -312,3 +298,17 @@ class LineWriter:
         """The last line that waits."""
         last = self._waiting.last
         return b"" if last is None else last[1]
+
+    # ---- what `Appender` does when a file fails
+
+    def _leave_full_file(self) -> bool:
+        """Go on in another file, with all that waits; False: there is none."""
+        raise NotImplementedError
+
+    def owns_descriptor(self) -> bool:
+        """Whether the descriptor is still the file's: the program may have closed it."""
+        raise NotImplementedError
+
+    def check_place(self) -> None:
+        """Check that the file is where it was opened; go on elsewhere if it is not."""
+        raise NotImplementedError

@@ -76,6 +76,8 @@ class Waiting:
 class Unsynced(deque[Entry]):
     """Records that are written and not durable: after a failed sync they are written again."""
 
+    __slots__ = ("n_bytes",)  # an instance with a dict takes longer to look up `append`
+
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         super().__init__(entries)
         self.n_bytes = sum(map(size_of, self))

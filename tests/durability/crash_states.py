@@ -145,17 +145,17 @@ class Folder:
 
     def states(self) -> list[dict[str, "Node"]]:
         """Which names there may be after a power loss; the first is what programs see."""
-        found = {}
-        for kept in itertools.product((True, False), repeat=min(len(self._changes), 5)):
+        states = {}
+        for choice in itertools.product((True, False), repeat=min(len(self._changes), 5)):
             names = dict(self._settled)
-            early = len(self._changes) - len(kept)  # of very many the older ones all stand
+            early = len(self._changes) - len(choice)  # of very many the older ones all stand
             for change in (
                 *self._changes[:early],
-                *itertools.compress(self._changes[early:], kept),
+                *itertools.compress(self._changes[early:], choice),
             ):
                 self._apply(names, *change)
-            found[tuple(sorted((name, id(node)) for name, node in names.items()))] = names
-        return list(found.values())
+            states[tuple(sorted((name, id(node)) for name, node in names.items()))] = names
+        return list(states.values())
 
     @staticmethod
     def _apply(names, gone, come, node) -> None:

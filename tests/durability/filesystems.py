@@ -115,15 +115,15 @@ class FileSystem:
 
     def holders(self) -> dict[int, str]:
         """Processes with an open file or their working folder here: pid and command line."""
-        found = {}
+        commands = {}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 for link in (process / "cwd", *(process / "fd").iterdir()):
                     with contextlib.suppress(OSError):
                         if Path(os.readlink(link)).is_relative_to(self.path):
                             command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-                            found[int(process.name)] = command.decode(errors="replace").strip()
-        return found
+                            commands[int(process.name)] = command.decode(errors="replace").strip()
+        return commands
 
     def _take_down(self) -> None:
         """Unmount even if processes use it: it then disappears with the last of them."""

@@ -408,19 +408,19 @@ def text(value: Any) -> str:
 
 def run(n: int, seed: int, progress: bool = False) -> list[tuple[str, list[str]]]:
     """The seeds of all histories of `n` that the two do not agree on, and on what."""
-    found = []
+    differences = []
     folder = Path(tempfile.mkdtemp(dir=FAST))
     try:
         for k in range(n):
             keys = disagreements(folder, f"{seed}.{k}")
             if keys:
-                found.append((f"{seed}.{k}", keys))
+                differences.append((f"{seed}.{k}", keys))
             if progress and k % 200 == 199:
                 bar = "#" * (40 * (k + 1) // n)
                 print(f"\r[{bar:40}] {k + 1:,} of {n:,}", end="", file=sys.stderr)
     finally:
         shutil.rmtree(folder)
-    return found
+    return differences
 
 
 def main() -> int:
@@ -428,11 +428,11 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    found = run(arguments.n, arguments.seed, progress=sys.stderr.isatty())
-    for seed, keys in found[:20]:
+    differences = run(arguments.n, arguments.seed, progress=sys.stderr.isatty())
+    for seed, keys in differences[:20]:
         print(f"seed {seed}: {', '.join(keys)}")
-    print(f"{len(found):,} disagreements in {arguments.n:,} histories")
-    return 1 if found else 0
+    print(f"{len(differences):,} disagreements in {arguments.n:,} histories")
+    return 1 if differences else 0
 
 
 if __name__ == "__main__":

@@ -432,10 +432,10 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
         )
     if done.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    if match is None:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return found[1]
+    return match[1]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -67,12 +67,12 @@ class Log:
         assert self.run.journal_path is not None
         reader = Reader(self.run.journal_path)
         records = list(reader.read_on(to_the_end=True))
-        found = [r.fields["iter"] for r in records if "iter" in r.fields]
+        logged = [r.fields["iter"] for r in records if "iter" in r.fields]
         return Outcome(
             appended=len(self.returned),
             interruptions=interruptions,
-            lost=len(set(self.returned) - set(found)),
-            twice=len(found) - len(set(found)),
+            lost=len(set(self.returned) - set(logged)),
+            twice=len(logged) - len(set(logged)),
             errors=self.run.errors,
             defects=len(reader.defects),
         )

@@ -46,8 +46,8 @@ def records_in(path):
 
 def records_within(line):
     last_end = last_but_one = 0
-    for found in END.finditer(line):
-        end = start = found.end()
+    for match in END.finditer(line):
+        end = start = match.end()
         record, tries = None, 16
         while tries and not record and (start := line.rfind(b'{"n":', last_but_one, start)) >= 0:
             record, tries = record_of(line[start:end]), tries - 1
@@ -100,18 +100,18 @@ class Files:
 
     def of_this_run(self):
         self.known = {s for s, _ in self.groups}  # sessions that are the run's
-        found = {}
-        n_found = -1
-        while n_found < len(found):  # a file may name a folder, or make its session known
-            n_found = len(found)
+        segments = {}
+        n_before = -1
+        while n_before < len(segments):  # a file may name a folder, or make its session known
+            n_before = len(segments)
             for folder in self.folders:
                 for path, (run, s, number) in self.named(folder).items():
                     records = list(records_in(path))
-                    if path not in found and self.is_ours(folder, run, s, records):
-                        found[path] = (int(number), path, s, records)
+                    if path not in segments and self.is_ours(folder, run, s, records):
+                        segments[path] = (int(number), path, s, records)
                         self.known.add(s)
                         self.note_folders(records)
-        return found.values()
+        return segments.values()
 
     def is_ours(self, folder, run, s, records):
         is_known = folder == self.journal.parent or s in self.known
@@ -242,9 +242,9 @@ def fold(records):
     run_id = run_id_in(records)
 
     def supersede(name, is_superseded):
-        kept = [row for row in arrays[name] if not is_superseded(row)]
-        superseded[name] += len(arrays[name]) - len(kept)
-        arrays[name] = kept
+        live = [row for row in arrays[name] if not is_superseded(row)]
+        superseded[name] += len(arrays[name]) - len(live)
+        arrays[name] = live
 
     def rewind(to):
         if type(to) is int:
@@ -300,8 +300,8 @@ def fold(records):
         if record["event"] == "note":
             run["notes"].append({"t": record["t"]} | fields)
         else:
-            kept = set(run["tags"]) - set(fields.get("remove", ()))
-            run["tags"] = sorted(kept | set(fields.get("add", ())))
+            tags = set(run["tags"]) - set(fields.get("remove", ()))
+            run["tags"] = sorted(tags | set(fields.get("add", ())))
     run |= {ARRAYS.get(name, name): rows for name, rows in arrays.items()}
     status = [*statuses.values()][-1] if statuses else None
     return run | {"superseded": superseded, "sessions": [*statuses], "status": status}

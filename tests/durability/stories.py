@@ -431,8 +431,8 @@ class Story:
 
     def _take(self, data: bytes, but_of: str = "") -> None:
         """`data` is removed from the journal: what was only there is lost."""
-        found = (decode(line) for line in data.split(b"\n"))
-        self._taken |= {(r.s, r.n) for r in found if r is not None and r.s != but_of}
+        records = (decode(line) for line in data.split(b"\n"))
+        self._taken |= {(r.s, r.n) for r in records if r is not None and r.s != but_of}
         self.torn.clear()
 
     def _run_id(self) -> str:

@@ -201,9 +201,9 @@ class Agreement(RuleBasedStateMachine):
         self._crashed(at_least=set())
 
     def _crashed(self, at_least: set[tuple[str, int]]) -> None:
-        found = self._names()
-        assert at_least <= set(found)
-        self.was_there = found
+        names = self._names()
+        assert at_least <= set(names)
+        self.was_there = names
 
     # ---- the list
 
@@ -216,9 +216,9 @@ class Agreement(RuleBasedStateMachine):
         folding.fold = fold = CollectingFold()
         folding.read_on(to_the_end=self.story.run is None)
         records = fold.records
-        found = [(r.s, r.n) for r in records]
-        assert len(set(found)) == len(found)
-        assert found[: len(self.was_there)] == self.was_there
+        names = [(r.s, r.n) for r in records]
+        assert len(set(names)) == len(names)
+        assert names[: len(self.was_there)] == self.was_there
         assert self.story.disk.repeated_syncs == 0
         for r in records:
             if (r.s, r.n) in self.story.logged:
@@ -227,7 +227,7 @@ class Agreement(RuleBasedStateMachine):
         if self.story.run is not None:
             s = self.story.run.id
             accepted = self.story.run._journal._appender.accepted_n
-            assert [n for t, n in found if t == s] == list(range(accepted))
+            assert [n for t, n in names if t == s] == list(range(accepted))
             assert self.story.run.durable_records <= accepted <= self.story.run.records
         self._check_curve(records, folding.run(alive=self.story.run is not None))
 

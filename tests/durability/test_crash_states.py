@@ -61,10 +61,10 @@ SHARDS = 4
     ],
 )
 def test_all_promises_hold_in_every_state_after_a_power_loss(tell, limit, tmp_path):
-    found = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
+    examination = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
 
-    print(f"{len(found.seen):,} states, {found.n_recoveries:,} recoveries")
-    assert len(found.seen) > 300
+    print(f"{len(examination.seen):,} states, {examination.n_recoveries:,} recoveries")
+    assert len(examination.seen) > 300
 
 
 @pytest.mark.slow
@@ -78,12 +78,12 @@ def test_all_promises_hold_in_a_million_states(shard):
             rng = random.Random(seed)
             tell = partial(random_story, rng=rng, n_steps=rng.randint(5, 25))
             try:
-                found = examine(tell, Path(root), limit=800, rng=rng, seen=seen)
+                examination = examine(tell, Path(root), limit=800, rng=rng, seen=seen)
             except Exception as error:
                 error.add_note(f"in the story of seed {seed}")
                 raise
             n_stories += 1
-            n_recoveries += found.n_recoveries
+            n_recoveries += examination.n_recoveries
 
     print(
         f"shard {shard}: {len(seen):,} states, {n_recoveries:,} recoveries, {n_stories:,} stories"
@@ -127,11 +127,11 @@ def of_a_damaged_journal_on_a_network_file_system(story):
 
 
 def test_a_damaged_journal_on_a_network_file_system_is_not_changed(tmp_path):
-    found = examine(
+    examination = examine(
         of_a_damaged_journal_on_a_network_file_system, tmp_path, limit=20, rng=random.Random(SEED)
     )
 
-    trace = found.story.disk.trace
+    trace = examination.story.disk.trace
     crash = next(at for at, op in enumerate(trace) if op[0] == "power loss")
     (journal,) = trace[crash][2].values()
     assert [op for op in trace[crash:] if op[0] in ("write", "truncate") and op[1] == journal] == []
@@ -264,8 +264,8 @@ def the_old_file_is_synced_after_going_on_in_a_segment(patch):
     goal = Appender.goal
 
     def wrong(appender):
-        found = goal(appender)
-        return found and Goal(appender.files.written[0], found.n, found.folder)
+        true_goal = goal(appender)
+        return true_goal and Goal(appender.files.written[0], true_goal.n, true_goal.folder)
 
     reached = Appender.reached
     patch.setattr(Appender, "goal", wrong)

@@ -140,12 +140,12 @@ def test_three_runs_of_one_second_with_one_fallback_keep_their_own_segments(tmp_
         for run in runs:
             run.close()
 
-        found = [
+        iterations = [
             [r.fields["k"] for r in eventlog.scan(run.journal_path) if r.event == "note"]
             for run in runs
         ]
         codes = [verdict(run.journal_path)[0] for run in runs]
     assert len(names) == 1 or len(names) == 2  # they began in one second, or in two
-    assert found == [[k] * 6_000 for k in range(3)]
+    assert iterations == [[k] * 6_000 for k in range(3)]
     assert codes == [report.COMPLETE] * 3
     assert len(os.listdir(tmp_path / "fallback")) >= 3

@@ -75,11 +75,11 @@ class Failing:
 def check(story):
     """Every event is in the run, in order, once; no file was synced after a failed sync."""
     records = list(eventlog.scan(story.journal))
-    found = {
+    records_by_name = {
         (r.s, r.n): (r.event, {k: v for k, v in r.fields.items() if k != "durable"})
         for r in records
     }
-    assert found.items() >= story.logged.items()
+    assert records_by_name.items() >= story.logged.items()
     assert [r.n for r in records] == list(range(len(records)))
     assert story.disk.repeated_syncs == 0
     lost = [d for d in eventlog.load_run(story.journal).journal["defects"] if d["lost"] != 0]

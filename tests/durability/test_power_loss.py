@@ -97,8 +97,8 @@ def cut_power(disk, folder, seed, *, sync_interval_s, longest_s):
     loss.durable, loss.events = report.durable, max(0, accepted - len(records))
     loss.defects = {defect.kind for defect in defects}
     assert loss.defects <= TAIL
-    kept = {record.n for record in records}
-    ages = {r.n: cut_at - unix_time(r.t) for r in whole_records(before_cut) if r.n not in kept}
+    survivors = {record.n for record in records}
+    ages = {r.n: cut_at - unix_time(r.t) for r in whole_records(before_cut) if r.n not in survivors}
     loss.seconds = max(ages.values(), default=0.0)
     sync_s = max(report.longest_sync_s, cut_at - sync_began if sync_began else 0.0)
     assert loss.seconds <= sync_interval_s + sync_s + SCHEDULING_S
@@ -178,8 +178,8 @@ def check_resume(journal, records):
     added = [r.fields["iter"] for r in after[len(records) :] if r.event == "iter"]
     assert added == list(range(begin, begin + 20))
     if tail and decode(tail) is None:
-        (kept,) = journal.parent.glob("*.torn")
-        assert kept.read_bytes() == tail
+        (saved,) = journal.parent.glob("*.torn")
+        assert saved.read_bytes() == tail
 
 
 def read(journal):

@@ -68,7 +68,7 @@ def test_the_rank_that_is_slow_is_named(slow_run, capsys):
     words = verdict(slow_run, capsys)
 
     assert "straggler: rank 1:" in words
-    assert "none of them died" in words
+    assert "no rank died" in words
 
 
 def test_the_rank_that_is_killed_is_named(flags, tmp_path, capsys, train_in_ranks):
@@ -81,7 +81,7 @@ def test_the_rank_that_is_killed_is_named(flags, tmp_path, capsys, train_in_rank
     assert (first != 0, second) == (True, -signal.SIGKILL)
     words = verdict(tmp_path, capsys)
     assert "first to die: rank 1, after iteration 3, last seen" in words
-    assert "without a word" in words
+    assert "without a close event" in words
 
 
 def test_the_one_that_waited_in_vain_and_was_killed_later_is_not_the_first(
@@ -114,7 +114,7 @@ def test_a_signal_ends_all_and_none_has_died(flags, tmp_path, capsys, train_in_r
     assert train_in_ranks(2, flags(tmp_path, log_ranks=True), prepare) == [143, 143]
 
     assert {log.status for log in rank_logs(tmp_path).values()} == {"interrupted"}
-    assert "none of them died" in verdict(tmp_path, capsys)
+    assert "no rank died" in verdict(tmp_path, capsys)
 
 
 def test_a_run_that_goes_on_has_one_curve_a_rank(flags, tmp_path):

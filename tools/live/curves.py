@@ -10,14 +10,15 @@ curve.x, curve.y                        # points to draw, with the extremes of a
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..core.axis import Scale
+from ..core.names import AxisName
+from ..core.times import seconds
 from .pyramid import Column, Floats, Growing, Ints, Spill
 
-AxisName = Literal["iter", "tokens", "time"]
 Range = tuple[int, int, str]
 
 FIGURES_MAX = 300  # columns: a run may use new names in every event
@@ -32,7 +33,7 @@ class Axis:
     name: AxisName = "iter"
     started: float = 0.0
     """For `time`: what is 0, in seconds since 1970."""
-    knots: tuple[tuple[int, float], ...] = ()
+    knots: tuple[tuple[float, float], ...] = ()
     """For `tokens`: from which iteration on a step takes how many; ascending."""
 
     def place(self, rows: "Rows", at: Ints) -> Floats:
@@ -40,35 +41,18 @@ class Axis:
         if self.name == "time":
             return rows.times.floats_at(at) - self.started
         iters = rows.iters.floats_at(at)
-        return self._tokens(iters) if self.name == "tokens" else iters
+        return Scale.of(self.knots).place(iters) if self.name == "tokens" else iters
 
     def rows(self, rows: "Rows", edges: Floats) -> Ints:
         """The first row at or behind each of `edges`."""
         if self.name == "time":
             return np.searchsorted(rows.times.values, edges + self.started)
         if self.name == "tokens":
-            edges = self._iters(edges)
+            edges = Scale.of(self.knots).iters(edges)
         # an edge beyond what 64 bits can say is beyond every row
         iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
         found: Ints = np.searchsorted(rows.iters.values, iters)
         return found
-
-    def _tokens(self, iters: Floats) -> Floats:
-        at, per, before = self._pieces()
-        piece = np.clip(np.searchsorted(at, iters, side="right") - 1, 0, None)
-        placed: Floats = before[piece] + (iters - at[piece]) * per[piece]
-        return placed
-
-    def _iters(self, tokens: Floats) -> Floats:
-        at, per, before = self._pieces()
-        piece = np.clip(np.searchsorted(before, tokens, side="right") - 1, 0, None)
-        iters: Floats = at[piece] + (tokens - before[piece]) / per[piece]
-        return iters
-
-    def _pieces(self) -> tuple[Floats, Floats, Floats]:
-        at = np.array([i for i, _ in self.knots], float)
-        per = np.array([n for _, n in self.knots], float)
-        return at, per, np.append(0.0, np.cumsum(np.diff(at) * per[:-1]))
 
 
 @dataclass(frozen=True)
@@ -302,12 +286,4 @@ def _seconds(times: list[str]) -> Floats:
     try:  # of format 1: fixed width, UTC
         return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
     except ValueError:
-        return np.array([seconds(t) for t in times])
-
-
-def seconds(time: str | None) -> float:
-    """A time of a record or a run JSON in seconds since 1970; NaN where it is none."""
-    try:
-        return datetime.fromisoformat(time or "").timestamp()
-    except (ValueError, OverflowError, OSError):
-        return np.nan
+        return np.array([seconds(t) for t in times], np.float64)

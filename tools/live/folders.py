@@ -318,7 +318,7 @@ def _glance(path: Path, journal: Path) -> runs.Found | None:
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
     try:
-        runs.refuse_what_is_no_file(path)
+        runs.check_is_regular_file(path)
         run = runs._read_ends(path)
     except eventlog.EventlogError as error:
         return runs.Found(path, None, str(error).removeprefix(f"{path}: "))

@@ -9,12 +9,12 @@ kept in `takes`. A journal that was cut or replaced is read anew beside what is 
 is shown until the new reading has come as far.
 """
 
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -22,7 +22,10 @@ from typing import Any, TypeGuard
 import eventlog
 
 from ..core import runs
-from .curves import Axis, AxisName, Rows, seconds
+from ..core.axis import token_knots
+from ..core.names import AxisName
+from ..core.times import iso, seconds
+from .curves import Axis, Rows
 from .pyramid import Spill
 
 Table = str
@@ -59,7 +62,7 @@ class Known:
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
     n_records: int = 0
-    knots: list[tuple[int, float]] = field(default_factory=list)
+    knots: list[tuple[float, float]] = field(default_factory=list)
     """From which iteration on a step takes how many tokens."""
 
     def __post_init__(self) -> None:
@@ -138,7 +141,7 @@ class Following:
         """Read for about `budget_s`; whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
-            runs.refuse_what_is_no_file(self.path)
+            runs.check_is_regular_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
@@ -293,7 +296,8 @@ class Following:
     @property
     def started(self) -> float:
         """When the run began, in seconds since 1970; NaN if nobody knows."""
-        return seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        started = seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        return math.nan if started is None else started
 
     def axis(self, name: AxisName) -> Axis | None:
         """The x axis `name` of this run; None where the run does not say what it takes."""
@@ -358,12 +362,11 @@ def _is_figure(value: Any) -> TypeGuard[float]:
 def _known_of(run: eventlog.Run) -> Known:
     """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
     known = Known()
-    start = seconds(run.start_time)
-    clock = 0.0 if start != start else start
+    clock = seconds(run.start_time) or 0.0
     for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
         if not _is_iter(row.get("iter")):
             continue
-        known.tables["iter"].add(row["iter"], _iso(clock), row)
+        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
         time_ms = row.get("time_ms")
         clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
@@ -375,9 +378,7 @@ def _known_of(run: eventlog.Run) -> Known:
             text = f"path {row.get('path')}"[:TEXT_MAX]
             t = str(row.get("timestamp") or "")
             known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
-    per_iter = run.metadata.get("tokens_per_iter")
-    if _is_figure(per_iter) and per_iter > 0:
-        known.knots = [(0, float(per_iter))]
+    known.knots = token_knots(run)
     known.settle()
     known.n_records = len(known.tables["iter"]) + len(known.tables["eval"])
     return known
@@ -385,10 +386,3 @@ def _known_of(run: eventlog.Run) -> Known:
 
 def _sortable(value: Any) -> int:
     return value if type(value) is int else 0
-
-
-def _iso(at: float) -> str:
-    try:
-        return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError, OSError):
-        return ""

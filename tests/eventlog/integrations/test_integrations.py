@@ -89,7 +89,7 @@ def run_example(name, folder, log_path, kill_after=0, delay_s=0.0):
     return done.returncode, [json.loads(line) for line in log_path.read_text().splitlines()]
 
 
-def kept(journal):
+def metrics_of(journal):
     """Every metrics event of a journal: step and values."""
     for record in eventlog.scan(journal):
         if record.event == "metrics":
@@ -108,11 +108,11 @@ def kill_and_go_on(name, folder, seed):
 
     code, first = run_example(name, folder, folder / "first", kill_after, chances.uniform(0, 0.005))
     (journal,) = folder.rglob("*.jsonl")
-    found = list(kept(journal))
+    logged = list(metrics_of(journal))
     assert code == -signal.SIGKILL
     assert len(first) >= kill_after
-    assert found[: len(first)] == [(step, values) for step, values in first]
-    assert len(found) - len(first) in (0, 1)  # the last one may be on disk and not yet told
+    assert logged[: len(first)] == [(step, values) for step, values in first]
+    assert len(logged) - len(first) in (0, 1)  # the last one may be on disk and not yet told
 
     code, second = run_example(name, folder, folder / "second")
     run = eventlog.load_run(journal.with_suffix(".json"))

@@ -489,9 +489,9 @@ class Counting:
         self.pattern, self.n = pattern, 0
 
     def match(self, text, at):
-        found = self.pattern.match(text, at)
-        self.n += len(found[0]) if found else 0
-        return found
+        match = self.pattern.match(text, at)
+        self.n += len(match[0]) if match else 0
+        return match
 
 
 @pytest.mark.parametrize(

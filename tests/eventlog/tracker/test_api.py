@@ -173,14 +173,14 @@ def test_logging_any_value_never_raises_and_the_run_can_be_read(calls):
         for data, step, commit in calls:
             run.log(data, step=step, commit=commit)
 
-        found = loaded(run)
+        logged_run = loaded(run)
     n_good = sum(isinstance(data, dict) for data, _, _ in calls)
-    assert found.journal["events"].get("metrics", 0) == n_good
+    assert logged_run.journal["events"].get("metrics", 0) == n_good
     assert run.errors == len(calls) - n_good
-    assert found.journal["defects"] == []
-    steps = [row["step"] for row in found.metrics]
+    assert logged_run.journal["defects"] == []
+    steps = [row["step"] for row in logged_run.metrics]
     assert steps == sorted(set(steps))
-    b"".join(found.to_json()).decode()
+    b"".join(logged_run.to_json()).decode()
 
 
 def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
@@ -236,12 +236,12 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     def plain(value):
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    def row(found):
-        return {k: v for k, v in found.items() if k not in ("step", "nonfinite")} | found.get(
+    def row(fields):
+        return {k: v for k, v in fields.items() if k not in ("step", "nonfinite")} | fields.get(
             "nonfinite", {}
         )
 
-    assert {found["step"]: row(found) for found in loaded(run).metrics} == {
+    assert {fields["step"]: row(fields) for fields in loaded(run).metrics} == {
         step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
     figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
@@ -277,9 +277,9 @@ def test_config_and_summary_are_in_the_journal_when_the_call_returns():
     run.summary.update({"worst": math.nan, "gone": 1})
     del run.summary["gone"]
 
-    found = loaded(run)  # of a live run: nothing was closed
-    assert found.config == {"lr": 0.2, "layers": [1, 2], "seed": 7, "n": 3}
-    assert found.journal["summary"] == {"best": 1.5, "worst": "nan"}
+    logged_run = loaded(run)  # of a live run: nothing was closed
+    assert logged_run.config == {"lr": 0.2, "layers": [1, 2], "seed": 7, "n": 3}
+    assert logged_run.journal["summary"] == {"best": 1.5, "worst": "nan"}
     assert run.config["lr"] == run.config.lr == 0.2
     assert (run.summary["loss"], run.summary.best) == (2.0, 1.5)
 
@@ -530,11 +530,11 @@ def test_run_config_and_summary_of_the_module_are_those_of_the_latest_run(capsys
     assert eventlog.run is run
     eventlog.finish(exit_code=2)
 
-    found = loaded(run)
+    logged_run = loaded(run)
     assert eventlog.run is None
-    assert (found.config, found.journal["summary"]) == ({"lr": 0.1, "b": 1}, {"x": 1})
-    assert found.journal["notes"][0]["text"] == "title: text"
-    assert (found.status, found.journal["reason"]) == ("failed", "exit code 2")
+    assert (logged_run.config, logged_run.journal["summary"]) == ({"lr": 0.1, "b": 1}, {"x": 1})
+    assert logged_run.journal["notes"][0]["text"] == "title: text"
+    assert (logged_run.status, logged_run.journal["reason"]) == ("failed", "exit code 2")
 
 
 def test_a_second_init_finishes_the_first_run_unless_reinit_says_otherwise():

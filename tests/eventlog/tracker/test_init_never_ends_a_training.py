@@ -456,12 +456,14 @@ def test_thousands_of_keys_with_one_text_each_keep_their_value_under_a_short_nam
         else:
             run.config.update(values if where == "config" else {"deep": values})
 
-    found = eventlog.load_run(run.journal_path)
-    row = {"log": found.metrics[:1], "config": [found.config]}.get(where) or [found.config["deep"]]
-    kept = {name: value for name, value in row[0].items() if name.startswith("same")}
-    assert list(kept)[:3] == ["same", "same_", "same_2"]
-    assert sorted(kept.values()) == list(range(3000))
-    assert max(map(len, kept)) == len("same_2999")
+    loaded = eventlog.load_run(run.journal_path)
+    row = {"log": loaded.metrics[:1], "config": [loaded.config]}.get(where) or [
+        loaded.config["deep"]
+    ]
+    values = {name: value for name, value in row[0].items() if name.startswith("same")}
+    assert list(values)[:3] == ["same", "same_", "same_2"]
+    assert sorted(values.values()) == list(range(3000))
+    assert max(map(len, values)) == len("same_2999")
 
 
 # ---- a process that has no descriptor or thread left

@@ -169,8 +169,8 @@ def test_a_value_too_large_for_a_line_is_complete_in_a_file_of_its_own(tmp_path)
         run.log("note", iter=3, text=text)
 
     note = next(r for r in events_of(run) if r.event == "note").fields
-    kept = tmp_path / note["set_aside"]["file"]
-    assert orjson.loads(kept.read_bytes()) == {"iter": 3, "text": text}
+    aside = tmp_path / note["set_aside"]["file"]
+    assert orjson.loads(aside.read_bytes()) == {"iter": 3, "text": text}
     assert note["iter"] == 3
     config = eventlog.load_run(run.run_path).config
     assert config["lr"] == 0.5
@@ -286,6 +286,6 @@ def test_a_system_exit_of_a_values_repr_passes_and_leaves_the_journal_intact(exi
     run.log("note", text="on")
     run.close()
 
-    found = eventlog.load_run(run.journal_path)
-    assert [note["text"] for note in found.journal["notes"]] == ["on"]
-    assert found.journal["defects"] == []
+    loaded = eventlog.load_run(run.journal_path)
+    assert [note["text"] for note in loaded.journal["notes"]] == ["on"]
+    assert loaded.journal["defects"] == []

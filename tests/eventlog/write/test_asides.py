@@ -17,12 +17,12 @@ def asides_of(journal):
     for record in eventlog.scan(journal):
         reference = record.fields.get("set_aside")
         if reference is not None:
-            found = [
+            paths = [
                 path
                 for folder in (journal.parent, journal.parent / "fallback")
                 for path in folder.glob(reference["file"])
             ]
-            yield record, orjson.loads(found[0].read_bytes())
+            yield record, orjson.loads(paths[0].read_bytes())
 
 
 def large(letter):
@@ -41,11 +41,11 @@ def test_two_threads_do_not_overwrite_each_others_large_events(tmp_path):
     [thread.join() for thread in threads]
     run.close()
 
-    found = {
+    contents = {
         (r.fields["k"], r.fields["i"]): content["rows"]
         for r, content in asides_of(run.journal_path)
     }
-    assert found == {(k, i): large(chr(97 + k)) + str(i) for k in range(4) for i in range(5)}
+    assert contents == {(k, i): large(chr(97 + k)) + str(i) for k in range(4) for i in range(5)}
 
 
 def test_a_resumed_session_keeps_the_large_events_of_the_first(tmp_path):

@@ -248,10 +248,10 @@ def test_when_waiting_lines_exceed_memory_only_iterations_are_dropped_and_counte
     journal.close({})
 
     records, defects = records_of(journal.path)
-    kept = [r.fields["iter"] for r in records if r.event == "iter"]
+    iterations = [r.fields["iter"] for r in records if r.event == "iter"]
     (gap,) = [r for r in records if r.event == "gap"]
-    assert kept == list(range(200 - len(kept), 200))
-    assert gap.fields["dropped"] == 200 - len(kept) == sum(d.lost for d in defects)
+    assert iterations == list(range(200 - len(iterations), 200))
+    assert gap.fields["dropped"] == 200 - len(iterations) == sum(d.lost for d in defects)
     assert "eval" in [r.event for r in records]
 
 
@@ -515,17 +515,17 @@ def test_a_tail_cut_at_any_byte_is_saved_and_the_next_event_is_readable(tmp_path
     survivors = whole[:cut].count(b"\n") + (torn + b"\n" in whole.splitlines(keepends=True))
     assert len(records) == survivors + 3  # what was whole, and the new session's three
     assert [d for d in defects if d.kind != "gap"] == []
-    kept = list(folder.glob("*.torn"))
+    saved = list(folder.glob("*.torn"))
     if survivors == whole[:cut].count(b"\n") and torn:
-        found = next(r for r in records if r.s == again.s).fields["found"]["torn"]
-        assert kept[0].read_bytes() == torn
-        assert found == {
+        torn_tail = next(r for r in records if r.s == again.s).fields["found"]["torn"]
+        assert saved[0].read_bytes() == torn
+        assert torn_tail == {
             "offset": cut - len(torn),
             "size_bytes": len(torn),
-            "kept_in": kept[0].name,
+            "kept_in": saved[0].name,
         }
     else:
-        assert kept == []
+        assert saved == []
 
 
 def test_a_whole_record_without_its_line_feed_is_reported_and_nothing_is_cut(tmp_path):
@@ -558,8 +558,8 @@ def test_a_tail_of_zeros_from_a_power_loss_is_saved(tmp_path):
     again.append("iter", {"iter": 1})
     again.close({})
 
-    (kept,) = tmp_path.glob("*.torn")
-    assert kept.read_bytes() == b'{"n":3,"s' + bytes(5000)
+    (saved,) = tmp_path.glob("*.torn")
+    assert saved.read_bytes() == b'{"n":3,"s' + bytes(5000)
     assert iterations(journal.path) == [0, 1]
     assert records_of(journal.path)[1] == []
 
@@ -576,8 +576,8 @@ def test_a_whole_record_without_its_line_feed_before_a_tail_of_zeros_is_not_cut(
     again.append("iter", {"iter": 2})
     again.close({})
 
-    (kept,) = tmp_path.glob("*.torn")
-    assert kept.read_bytes() == bytes(3000)
+    (saved,) = tmp_path.glob("*.torn")
+    assert saved.read_bytes() == bytes(3000)
     assert iterations(journal.path) == [0, 1, 2]
     assert records_of(journal.path)[1] == []
 

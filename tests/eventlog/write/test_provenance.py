@@ -72,9 +72,9 @@ def test_the_index_of_the_repository_is_not_written(repository):
     os.utime(repository / "train.py", (1, 1))  # what git would refresh in the index
     before = (index.stat().st_ino, index.stat().st_mtime_ns, index.read_bytes())
 
-    found = commit()
+    git_commit = commit()
 
-    assert found == head(repository)
+    assert git_commit == head(repository)
     assert (index.stat().st_ino, index.stat().st_mtime_ns, index.read_bytes()) == before
 
 
@@ -91,10 +91,10 @@ def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark_of_changes(
     use_git(monkeypatch, tmp_path, f"echo $$ > {tmp_path}/pid; sleep 10; echo late")
 
     n_threads, began = threading.active_count(), time.monotonic()
-    found = commit()
+    git_commit = commit()
     took = time.monotonic() - began
 
-    assert found == expected + "?"
+    assert git_commit == expected + "?"
     assert took < 2
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
     for _ in range(50):  # what the killed git had started ends a moment later

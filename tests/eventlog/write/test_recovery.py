@@ -146,11 +146,11 @@ def test_nothing_is_cut_on_a_network_file_system(tmp_path, monkeypatch, capsys):
     torn = opening() + iters(A, 1, 3) + b'{"n":4,"s":"a1'
     path.write_bytes(torn)
 
-    found = recover(path, disk=NetworkDisk())
+    result = recover(path, disk=NetworkDisk())
     monkeypatch.setattr(Disk, "is_network", NetworkDisk.is_network)
     code = main(["recover", str(path)])
 
-    assert "network file system" in found["not_cut"]
+    assert "network file system" in result["not_cut"]
     assert code == 0
     assert "network file system" in capsys.readouterr().err
     assert path.read_bytes() == torn

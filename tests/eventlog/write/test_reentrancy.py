@@ -707,9 +707,9 @@ while left and time.time() < give_up:
     time.sleep(.01)
 for c in left: os.kill(c, 9)
 s.close()
-found = eventlog.load_run(s.journal_path)
-print(len(children) > 10, len(left), [d["kind"] for d in found.journal["defects"]],
-      len(found.training_iterations) == i)
+logged_run = eventlog.load_run(s.journal_path)
+print(len(children) > 10, len(left), [d["kind"] for d in logged_run.journal["defects"]],
+      len(logged_run.training_iterations) == i)
 """
     done = run_of(code, tmp_path)
 

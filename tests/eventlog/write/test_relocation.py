@@ -390,8 +390,8 @@ os.closerange(3, 4096)
 time.sleep(1)
 for i in range(50, 100): run.log_iter(i, 1.0)
 run.close()
-found = eventlog.load_run(run.run_path)
-print(len(found.training_iterations), found.status)
+logged_run = eventlog.load_run(run.run_path)
+print(len(logged_run.training_iterations), logged_run.status)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -440,11 +440,11 @@ def test_a_journal_cut_to_nothing_gets_its_open_event_again(tmp_path):
     run.log_iter(10, 1.0)
     run.close()
 
-    found = eventlog.load_run(run.journal_path)
-    assert (found.run_name, found.config) == (run.run_name, {"lr": 0.5})
-    assert found.journal["sessions"][0]["pid"] == os.getpid()
+    logged_run = eventlog.load_run(run.journal_path)
+    assert (logged_run.run_name, logged_run.config) == (run.run_name, {"lr": 0.5})
+    assert logged_run.journal["sessions"][0]["pid"] == os.getpid()
     assert iterations(run.journal_path) == [10]
-    assert [d["lost"] for d in found.journal["defects"]] == [10]
+    assert [d["lost"] for d in logged_run.journal["defects"]] == [10]
 
 
 def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp_path, capsys):
@@ -459,8 +459,8 @@ def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp
         eventlog.compact(run.journal_path)
     run.close()
 
-    (kept,) = tmp_path.glob("*.before-loss*")
-    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    (saved,) = tmp_path.glob("*.before-loss*")
+    assert len(orjson.loads(saved.read_bytes())["training_iterations"]) == 10
     assert capsys.readouterr().err.count("the old run JSON is kept as") == 1
 
 
@@ -473,8 +473,8 @@ def test_a_second_loss_saves_a_second_run_json(run):
         eventlog.compact(run.journal_path)
 
     stem = run.run_path.name
-    kept = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
-    assert kept == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
+    saved = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
+    assert saved == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
 
 
 def test_a_run_json_is_saved_however_many_events_followed_the_loss(run):
@@ -485,5 +485,5 @@ def test_a_run_json_is_saved_however_many_events_followed_the_loss(run):
         run.log_iter(i, 1.0)
     eventlog.compact(run.journal_path)
 
-    (kept,) = run.run_path.parent.glob("*.before-loss")
-    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    (saved,) = run.run_path.parent.glob("*.before-loss")
+    assert len(orjson.loads(saved.read_bytes())["training_iterations"]) == 10

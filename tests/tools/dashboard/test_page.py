@@ -205,7 +205,7 @@ def test_a_wrong_filter_expression_shows_an_error_and_keeps_the_list(open_page, 
 
     opened.page.fill(".runs.wide input[type=search]", "n_layers = 12")
 
-    opened.page.wait_for_selector("text=the nearest: config.n_layer")
+    opened.page.wait_for_selector("text=Did you mean config.n_layer")
     assert opened.page.locator(ROWS).count() == 3
 
 

@@ -266,9 +266,7 @@ def test_a_folder_of_everything_broken_is_watched_all_the_same(zoo):
     assert {alert["rule"] for alert in said} <= {"stall", "crash"}
 
 
-def test_an_alert_that_cannot_be_written_is_still_reported(
-    live, tmp_path, monkeypatch, capsys
-):
+def test_an_alert_that_cannot_be_written_is_still_reported(live, tmp_path, monkeypatch, capsys):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
