@@ -1,7 +1,7 @@
-"""Command line flags from one flat frozen dataclass, and mistakes answered in one line.
+"""Command line flags from one flat frozen dataclass, with one-line error messages.
 
-A field made by `flag` becomes `--its_name=value` (or `--its_name value`). tyro does the parsing
-and the help; what it says about a mistake is a screenful, so that part is said here.
+A field created by `flag` becomes `--its_name=value` (or `--its_name value`). tyro parses values and
+prints the help. Its error messages are many lines long, so errors are reported here.
 """
 
 import contextlib
@@ -26,9 +26,15 @@ TYRO_STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)
 
 
 def flag(default: T, group: str, help: str) -> T:
-    """A dataclass field that is a flag: shown in `group` of the help, with units in `help`."""
+    """A dataclass field that is a flag; `--help` lists it under `group`."""
     field: T = dataclasses.field(default=default, metadata={"group": group, "help": help})
     return field
+
+
+def same_flag(cls: type, name: str) -> Any:
+    """The same flag as field `name` of the dataclass `cls`."""
+    (field,) = (field for field in dataclasses.fields(cls) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 def parse(
@@ -41,13 +47,15 @@ def parse(
 ) -> T:
     """The flags in `argv` (None: of this process) as a `cls`.
 
-    With presets, `--preset=name` changes the defaults, and any other flag still has the last word.
-    A mistake ends the process with status 2 and one line that names the nearest right spelling.
-    What is returned has an attribute `asked`: the names of the flags that were given.
+    `--preset=name` sets defaults, which any other flag overrides. The result has an attribute
+    `explicit`: the names of the flags that were given, those of a given preset included.
+
+    Raises:
+        SystemExit: a flag is wrong: status 2, and one line on stderr.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--help" not in arguments and "-h" not in arguments:
-        arguments = _checked(cls, arguments, prog)
+        arguments = _check(cls, arguments, prog)
     defaults: dict[str, Any] = {}
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -66,14 +74,14 @@ def parse(
         values |= vars(group)
     try:
         config = cls(**values)
-    except ValueError as mistake:
-        _refuse(prog, str(mistake))
-    object.__setattr__(config, "asked", _asked(arguments, presets or {}))  # frozen, as a rule
+    except ValueError as error:
+        _fail(prog, str(error))
+    object.__setattr__(config, "explicit", _explicit(arguments, presets or {}))  # it is frozen
     return config
 
 
-def _asked(arguments: Sequence[str], presets: Mapping[str, Preset]) -> frozenset[str]:
-    """The flags that were given, those that a given preset gives included; no defaults."""
+def _explicit(arguments: Sequence[str], presets: Mapping[str, Preset]) -> frozenset[str]:
+    """The flags that were given, those of a given preset included."""
     names: set[str] = set()
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
@@ -83,8 +91,8 @@ def _asked(arguments: Sequence[str], presets: Mapping[str, Preset]) -> frozenset
     return frozenset(names)
 
 
-def _checked(cls: type, arguments: list[str], prog: str) -> list[str]:
-    """The arguments, each as one `--name=value`; or the end, at the first that is wrong."""
+def _check(cls: type, arguments: list[str], prog: str) -> list[str]:
+    """The arguments, each as one `--name=value`; exits at the first wrong one."""
     hints = hints_of(cls)
     checked = []
     rest = iter(arguments)
@@ -92,27 +100,27 @@ def _checked(cls: type, arguments: list[str], prog: str) -> list[str]:
         name, equals, value = argument.removeprefix("--").partition("=")
         name = name.replace("-", "_")
         if not argument.startswith("--"):
-            _refuse(prog, f"{argument!r} is not a flag: flags are written --name=value")
+            _fail(prog, f"unexpected argument {argument!r}: flags are written --name=value")
         if name not in hints:
-            _refuse(prog, f"there is no flag --{name}{_nearest(name, list(hints), prefix='--')}")
+            _fail(prog, f"unknown flag: --{name}{_nearest(name, list(hints), prefix='--')}")
         if not equals:
             value = next(rest, "")
         if not value:
-            _refuse(prog, f"--{name} has no value: it takes {_kind(hints[name])}")
+            _fail(prog, f"--{name} has no value: expected {_expected(hints[name])}")
         try:
             alone = dataclasses.make_dataclass("Alone", [(name, hints[name])])
             with contextlib.redirect_stderr(io.StringIO()):
                 tyro.cli(alone, args=[f"--{name}={value}"], config=TYRO_STYLE, use_underscores=True)
         except SystemExit:
             choices = args_of(hints[name]) if origin_of(hints[name]) is Literal else ()
-            near = _nearest(value, list(choices)) if choices else ""
-            _refuse(prog, f"--{name}={value}: it takes {_kind(hints[name])}{near}")
+            hint = _nearest(value, list(choices)) if choices else ""
+            _fail(prog, f"--{name}={value}: must be {_expected(hints[name])}{hint}")
         checked.append(f"--{name}={value}")
     return checked
 
 
 def _grouped(cls: type, defaults: Mapping[str, Any]) -> type:
-    """A dataclass of one dataclass a group, which is how tyro draws headed groups of flags."""
+    """A dataclass with one dataclass per group, which tyro's help shows as headed groups."""
     hints = hints_of(cls)
     groups: dict[str, list[tuple[str, Any, Any]]] = {}
     for field in dataclasses.fields(cls):
@@ -130,23 +138,23 @@ def _grouped(cls: type, defaults: Mapping[str, Any]) -> type:
     )
 
 
-def _kind(hint: Any) -> str:
-    """What a flag takes, in words."""
+def _expected(hint: Any) -> str:
+    """The values of a flag, for an error message."""
     if origin_of(hint) is Literal:
         return "one of " + ", ".join(args_of(hint))
     if origin_of(hint) in (Union, types.UnionType):
-        return " or ".join(_kind(part) for part in args_of(hint))
-    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-    return words.get(hint, "None")
+        return " or ".join(_expected(part) for part in args_of(hint))
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+    return names.get(hint, "None")
 
 
-def _nearest(word: str, known: list[str], prefix: str = "") -> str:
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{matches[0]}?" if matches else "; --help lists them all"
+def _nearest(text: str, known: list[str], prefix: str = "") -> str:
+    matches = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    return f". Did you mean {prefix}{matches[0]}?" if matches else "; see --help"
 
 
-def _refuse(prog: str, mistake: str) -> NoReturn:
-    # Under torchrun every rank finds the same mistake; one of them is enough to say it.
+def _fail(prog: str, message: str) -> NoReturn:
+    # Under torchrun every rank finds the same error: it is printed once.
     if os.environ.get("RANK", "0") == "0":
-        print(f"{prog}: {mistake}", file=sys.stderr)
+        print(f"{prog}: {message}", file=sys.stderr)
     raise SystemExit(2)

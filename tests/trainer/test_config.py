@@ -23,7 +23,7 @@ def refusal(capsys, *argv):
     return err
 
 
-def test_the_guides_spellings_work():
+def test_the_guides_command_line_works():
     config = read(
         "--save_log_to_json=False", "--wandb_run_name=my_experiment", "--log_save_interval=50",
         "--wandb_log=True",
@@ -35,62 +35,64 @@ def test_the_guides_spellings_work():
     assert config.wandb_log is True
 
 
-def test_a_value_may_stand_behind_a_space():
+def test_a_value_may_follow_a_space():
     assert read("--learning_rate", "1e-4", "--n_layer", "2").learning_rate == 1e-4
 
 
-def test_a_preset_sets_defaults_and_a_flag_has_the_last_word():
+def test_a_preset_sets_defaults_and_a_flag_overrides_them():
     config = read("--n_layer=3", "--preset=small")
 
     assert (config.n_layer, config.n_embd, config.preset) == (3, 384, "small")
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_a_config(name):
+def test_every_preset_is_valid(name):
     assert read(f"--preset={name}").preset == name
 
 
-def test_a_wrong_flag_is_answered_with_the_nearest_right_one(capsys):
-    assert "no flag --bacth_size; did you mean --batch_size?" in refusal(capsys, "--bacth_size=4")
+def test_an_unknown_flag_suggests_the_nearest_one(capsys):
+    assert "unknown flag: --bacth_size. Did you mean --batch_size?" in refusal(
+        capsys, "--bacth_size=4"
+    )
 
 
-def test_a_wrong_value_is_answered_with_what_the_flag_takes(capsys):
-    assert "--batch_size=four: it takes a whole number" in refusal(capsys, "--batch_size=four")
-    assert "--compile=yes: it takes True or False" in refusal(capsys, "--compile=yes")
+def test_a_wrong_value_says_which_values_are_valid(capsys):
+    assert "--batch_size=four: must be a whole number" in refusal(capsys, "--batch_size=four")
+    assert "--compile=yes: must be True or False" in refusal(capsys, "--compile=yes")
 
 
-def test_a_wrong_choice_is_answered_with_the_choices_and_the_nearest(capsys):
+def test_a_wrong_choice_lists_the_choices_and_suggests_the_nearest(capsys):
     answer = refusal(capsys, "--dtype=bf16")
 
-    assert "one of auto, float32, bfloat16, float16; did you mean bfloat16?" in answer
+    assert "one of auto, float32, bfloat16, float16. Did you mean bfloat16?" in answer
 
 
-def test_a_flag_without_its_value_is_refused(capsys):
-    assert "--compile has no value: it takes True or False" in refusal(capsys, "--compile")
+def test_a_flag_without_a_value_is_an_error(capsys):
+    assert "--compile has no value: expected True or False" in refusal(capsys, "--compile")
 
 
-def test_a_word_that_is_no_flag_is_refused(capsys):
-    assert "'resume' is not a flag" in refusal(capsys, "resume")
+def test_an_argument_that_is_not_a_flag_is_an_error(capsys):
+    assert "unexpected argument 'resume'" in refusal(capsys, "resume")
 
 
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (["--n_embd=130"], "--n_embd=130 does not divide into --n_head=4"),
-        (["--dropout=1"], "--dropout=1.0: it must be at least 0 and below 1"),
-        (["--embedding_lr=0"], "--embedding_lr=0.0: it must be positive"),
-        (["--muon_momentum=1"], "--muon_momentum=1.0: it must be at least 0 and below 1"),
-        (["--batch_size=0"], "--batch_size=0: it must be positive"),
-        (["--learning_rate=nan"], "--learning_rate=nan: it must be positive"),
-        (["--max_iters=-1"], "--max_iters=-1: it cannot be negative"),
-        (["--lr_decay_iters=10"], "--lr_decay_iters=10 ends the decay before --warmup_iters=20"),
+        (["--n_embd=130"], "--n_embd=130 must be a multiple of --n_head=4"),
+        (["--dropout=1"], "--dropout=1.0: must be at least 0 and below 1"),
+        (["--embedding_lr=0"], "--embedding_lr=0.0: must be positive"),
+        (["--muon_momentum=1"], "--muon_momentum=1.0: must be at least 0 and below 1"),
+        (["--batch_size=0"], "--batch_size=0: must be positive"),
+        (["--learning_rate=nan"], "--learning_rate=nan: must be positive"),
+        (["--max_iters=-1"], "--max_iters=-1: must not be negative"),
+        (["--lr_decay_iters=10"], "--lr_decay_iters=10 must not be below --warmup_iters=20"),
     ],
 )
-def test_what_cannot_go_together_is_refused_by_name(capsys, argv, named):
+def test_contradicting_flags_are_an_error_that_names_them(capsys, argv, named):
     assert named in refusal(capsys, *argv)
 
 
-def test_of_many_ranks_only_the_first_says_what_is_wrong(capsys, monkeypatch):
+def test_only_rank_0_prints_an_error(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit):
         read("--bacth_size=4")
@@ -98,7 +100,7 @@ def test_of_many_ranks_only_the_first_says_what_is_wrong(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_help_names_every_flag_in_its_group_with_its_default(capsys):
+def test_help_lists_every_flag_in_its_group_with_its_default(capsys):
     with pytest.raises(SystemExit) as ended:
         read("--help", "--preset=small")
 
@@ -113,7 +115,7 @@ def test_a_run_may_be_shorter_than_its_warm_up():
     assert read("--max_iters=10").warmup_iters == 20
 
 
-def test_what_none_stands_for_is_filled_in_for_the_log():
+def test_the_log_has_the_values_that_none_stands_for():
     told = TrainConfig(max_iters=300, learning_rate=1e-3).as_dict()
 
     assert told["lr_decay_iters"] == 300
@@ -121,7 +123,7 @@ def test_what_none_stands_for_is_filled_in_for_the_log():
     assert told["embedding_lr"] == 1e-3
 
 
-def test_flags_and_defaults_are_a_promise():
+def test_flags_and_defaults_do_not_change():
     """Renaming or dropping a flag, or another default, is a decision: make it here too."""
     assert {f.name: f.default for f in dataclasses.fields(TrainConfig)} == {
         "preset": "tiny", "init_from": "scratch", "max_iters": 500, "eval_interval": 100,
