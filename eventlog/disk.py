@@ -235,6 +235,22 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def sync_file(fd: int, disk: Disk = DISK) -> None:
+    """Return when what was written to `fd` survives power loss.
+
+    Where files cannot be synced (some FUSE mounts) this does nothing. The writer of a journal calls
+    `Disk.sync_data` instead: it has to know that its events are not durable.
+
+    Raises:
+        OSError: the sync failed.
+    """
+    try:
+        disk.sync_data(fd)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
 class Digest(Protocol):
     """What hashlib makes: something that bytes are fed to."""
 
@@ -287,7 +303,7 @@ def atomic_write(
             with io.BufferedWriter(_DiskFile(fd, disk, digest), WRITE_BYTES) as file:
                 write(file)
             if durable:
-                disk.sync_data(fd)
+                sync_file(fd, disk)
             size_bytes = os.fstat(fd).st_size
         finally:
             disk.close(fd)

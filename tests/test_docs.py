@@ -1,6 +1,7 @@
 """The documents cannot drift: what they show is run, what they list exists."""
 
 import importlib
+import json
 import multiprocessing
 import os
 import re
@@ -117,6 +118,20 @@ def test_every_command_shown_runs(document, home):
         ):
             continue
         shell(command, home)
+
+
+def test_the_search_for_the_best_run_that_is_shown_passes_over_runs_without_evals(tmp_path):
+    runs = {"no_evals": None, "nanogpt": 1e9, "good": 2.75, "better": 2.5}
+    (tmp_path / "out").mkdir()
+    for name, loss in runs.items():
+        summary = {"final_train_loss": 2.0, "best_val_loss": loss}
+        document = {"training_iterations": [], "summary": summary}
+        (tmp_path / "out" / f"{name}.json").write_text(json.dumps(document))
+    (search,) = [command for command in commands() if ".summary.best_val_loss" in command]
+
+    done = subprocess.run(["bash", "-c", search], cwd=tmp_path, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("2.5 out/better.json\n", "")
 
 
 def test_every_python_block_runs(home, tmp_path):

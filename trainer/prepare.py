@@ -32,6 +32,8 @@ import tiktoken
 from rich.console import Console
 from rich.progress import Progress
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
+
 from trainer.config import TrainConfig
 from trainer.console import steady_console
 from trainer.data import corpus as corpora

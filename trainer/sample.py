@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
+
 from trainer.checkpoint import choose, layout, read
 from trainer.checkpoint.run_files import runs_in
 from trainer.console import to_null_device

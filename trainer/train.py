@@ -13,8 +13,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
 
 from trainer.config import PRESETS, TrainConfig
 from trainer.console import steady_console

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from eventlog.blocks import open_to_read, read_chunks
-from eventlog.disk import DISK, Disk, atomic_write, is_locked
+from eventlog.disk import DISK, Disk, atomic_write, is_locked, sync_file
 from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
 from eventlog.fold.load import Folding, PathLike
@@ -113,7 +113,7 @@ def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
                 raise
             continue
         try:
-            disk.sync_data(fd)
+            sync_file(fd, disk)
         finally:
             os.close(fd)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventlog.disk import DISK, Disk, is_locked
+from eventlog.disk import DISK, Disk, is_locked, sync_file
 from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import JOURNAL_SUFFIX, PathLike
@@ -72,7 +72,7 @@ class Annotator:
         try:
             if self._disk.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, f"{self._segment}: the disk took only a part")
-            self._disk.sync_data(fd)
+            sync_file(fd, self._disk)
             if is_new:
                 self._disk.sync_dir(self._segment.parent)
         except OSError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import read_at
-from eventlog.disk import DISK, Disk
+from eventlog.disk import DISK, Disk, sync_file
 from eventlog.errors import JournalLocked
 from eventlog.read.alive import process_lives
 from eventlog.read.ends import unclosed_session
@@ -41,7 +41,7 @@ def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
         if torn:
             disk.write(fd, b"\n")
         if found:
-            disk.sync_data(fd)
+            sync_file(fd, disk)
     finally:
         disk.close(fd)
     release(path, disk=disk)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eventlog.blocks import open_to_read
-from eventlog.disk import Disk
+from eventlog.disk import Disk, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
 
@@ -202,7 +202,7 @@ def _copy(old: int, path: Path, appender: Writer) -> int:
     try:
         for at in range(0, disk.size(old), COPY_BYTES):
             appender.write_all(fd, os.pread(old, COPY_BYTES, at))
-        disk.sync_data(fd)
+        sync_file(fd, disk)
         disk.sync_dir(path.parent)
         disk.lock(fd)
     except BaseException:

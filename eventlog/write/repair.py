@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import read_at, rfind
-from eventlog.disk import Disk
+from eventlog.disk import Disk, sync_file
 from eventlog.format.record import decode
 from eventlog.read.ends import last_record
 from eventlog.read.scanner import Scanner
@@ -66,7 +66,7 @@ def _keep_aside(kept: Path, tail: bytes, disk: Disk) -> None:
         done = 0
         while done < len(tail):
             done += disk.write(fd, tail[done:])
-        disk.sync_data(fd)
+        sync_file(fd, disk)
     finally:
         disk.close(fd)
     disk.sync_dir(kept.parent)

@@ -172,6 +172,24 @@ print(ends.last_record(path), ends.last_open(path), sum(map(len, blocks.read_chu
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_neither_a_command_nor_a_resume_maps_the_journal_into_memory(journal):
+    """Of a mapped file an unreadable sector ends the process (SIGBUS)."""
+    program = f"""
+import sys, eventlog
+from eventlog.cli.main import main
+mapped = []
+sys.addaudithook(lambda event, arguments: event == "mmap.__new__" and mapped.append(arguments))
+for command in ("verify", "recover", "compact", "cat", "tail", "status"):
+    main([command, {str(journal)!r}])
+eventlog.load_run({str(journal)!r})
+eventlog.open_run(journal={str(journal)!r}, save_interval=0).close()
+print("mapped:", mapped)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.endswith("\nmapped: []\n"), done.stderr
+
+
 def test_the_same_journal_with_a_hole_gives_the_same_run_json_twice(journal, unreadable):
     unreadable.append((200 * 512, 201 * 512))
     path = journal.with_suffix(".json")

@@ -1,5 +1,6 @@
 """Which segments are a run's, and where sessions belong that stand in segments alone."""
 
+import errno
 import itertools
 import os
 import random
@@ -8,9 +9,10 @@ import pytest
 
 import eventlog
 from eventlog.cli.report import COMPLETE, exit_code
+from eventlog.disk import Disk
 from eventlog.fold.load import Folding
-from eventlog.format.record import encode
-from eventlog.format.segment import short_run_id
+from eventlog.format.record import decode, encode
+from eventlog.format.segment import header_fields, short_run_id
 from eventlog.read.order import SessionStart, in_order
 from eventlog.read.reader import Reader, scan
 from tests.eventlog.read.test_missing import RUN, iters, opening, segment
@@ -98,6 +100,37 @@ def test_the_name_says_whose_a_segment_is_where_its_header_is_damaged(tmp_path):
     file.write_bytes(b"damaged" + file.read_bytes()[7:])
 
     assert [r.n for r in scan(path)] == [0, 1, 2]
+
+
+def test_the_first_line_of_a_segment_says_whose_it_is_and_from_which_record_on(tmp_path):
+    class FailsOnce(Disk):
+        fails = False
+
+        def sync_data(self, fd):
+            if self.fails:
+                self.fails = False
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().sync_data(fd)
+
+    disk = FailsOnce()
+    run = eventlog.open_run(tmp_path, run_id=RUN, save_interval=0, disk=disk)
+    run.log_iter(0, 1.0)
+    assert run.sync()
+    disk.fails = True
+    run.log_iter(1, 1.0)
+    run.close()
+
+    (opened, *_) = scan(run.journal_path)
+    (path,) = tmp_path.glob("*.segment")
+    header, first, *_ = map(decode, path.read_bytes().splitlines())
+    assert header_fields(header) == {
+        "run_id": RUN,
+        "journal": run.journal_path.name,
+        "session": opened.s,
+        "number": 0,
+        "first_n": 2,
+    }
+    assert (first.s, first.n) == (opened.s, 2)
 
 
 def test_the_header_is_no_event_of_the_run(tmp_path):

@@ -8,7 +8,9 @@ import math
 import os
 import pickle
 import queue
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -18,9 +20,11 @@ import pytest
 import torch
 
 import eventlog
+from eventlog.cli.main import main
 from eventlog.disk import Disk
 from eventlog.interruption import is_interruption
 from eventlog.tracker import session
+from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.resume import find_journal
 
 
@@ -73,6 +77,100 @@ def test_where_no_disk_takes_a_run_the_program_goes_on_and_each_event_is_counted
     assert not run.disabled
     assert run.summary["loss"] == 0.5
     assert "nothing of this run is kept" in capsys.readouterr().err
+
+
+@pytest.fixture(params=[errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
+def unsupported(monkeypatch, request):
+    """A function that makes syncs of one kind of file (`stat.S_ISDIR`, say) unsupported."""
+
+    def refusing(call, kind):
+        def sync(fd):
+            if kind(os.fstat(fd).st_mode):
+                raise OSError(request.param, os.strerror(request.param))
+            call(fd)
+
+        return sync
+
+    def refuse(kind):
+        for call in (os.fsync, os.fdatasync):
+            monkeypatch.setattr(os, call.__name__, refusing(call, kind))
+
+    return refuse
+
+
+def init_in(folder, **settings):
+    return eventlog.init(dir=folder, **settings)
+
+
+KINDS = pytest.mark.parametrize("kind", [stat.S_ISDIR, stat.S_ISREG], ids=["folders", "files"])
+
+
+@KINDS
+@pytest.mark.parametrize("begin", [init_in, eventlog.open_run], ids=["init", "open_run"])
+def test_where_folders_or_files_cannot_be_synced_a_run_begins_and_is_kept_there(
+    tmp_path, unsupported, kind, begin
+):
+    unsupported(kind)
+
+    with begin(tmp_path / "out", fallback=tmp_path / "fallback", save_interval=0) as run:
+        getattr(run, "session", run).log_iter(0, 1.0)
+    compacted = eventlog.compact(run.journal_path)
+
+    assert (compacted.status, compacted.journal["defects"]) == ("completed", [])
+    assert [row["iter"] for row in compacted.training_iterations] == [0]
+    assert run.errors == 0
+    assert not (tmp_path / "fallback").exists()
+
+
+@KINDS
+@pytest.mark.parametrize("is_recovered", [False, True])
+def test_where_folders_or_files_cannot_be_synced_a_killed_run_is_recovered_and_goes_on(
+    tmp_path, unsupported, kind, is_recovered
+):
+    unsupported(kind)
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    with open(run.journal_path, "ab") as file:
+        file.write(b'{"n":3,"s":')
+
+    if is_recovered:
+        assert main(["recover", str(run.journal_path)]) == 0
+    with eventlog.open_run(journal=run.journal_path, save_interval=0) as later:
+        later.log_iter(1, 1.0)
+
+    assert [*tmp_path.glob("*.torn")] != []
+    assert later.errors == 0
+    iterations = eventlog.load_run(run.journal_path).training_iterations
+    assert [row["iter"] for row in iterations] == [0, 1]
+
+
+@KINDS
+def test_where_folders_or_files_cannot_be_synced_a_deleted_run_is_written_again(
+    tmp_path, unsupported, kind
+):
+    unsupported(kind)
+    run = eventlog.open_run(tmp_path / "out", save_interval=0, fallback=tmp_path / "fallback")
+    run.log_iter(0, 1.0)
+
+    shutil.rmtree(tmp_path / "out")
+    run.log_iter(1, 1.0)
+    run.close()
+
+    iterations = eventlog.load_run(run.journal_path).training_iterations
+    assert [row["iter"] for row in iterations] == [0, 1]
+    assert not (tmp_path / "fallback").exists()
+
+
+@KINDS
+def test_where_folders_or_files_cannot_be_synced_a_note_is_added(tmp_path, unsupported, kind):
+    unsupported(kind)
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+
+    with Annotator(run.journal_path) as annotator:
+        annotator.log("note", text="a good one")
+
+    assert eventlog.load_run(run.run_path).journal["events"]["note"] == 1
 
 
 class Missing(dict):

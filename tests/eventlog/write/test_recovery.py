@@ -28,18 +28,18 @@ def state(folder):
     }
 
 
+NO_JOURNALS = [
+    ("notes.txt", NOTES),
+    ("notes.jsonl", NOTES),
+    ("dataset.jsonl", DATASET),
+    ("zeros.jsonl", bytes(2 << 20)),
+    ("half.jsonl", b'{"name": "x", "n":0'),
+    ("noise.jsonl", bytes(range(256)) * 700),
+]
+
+
 @pytest.mark.parametrize("command", ["recover", "compact"])
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("notes.txt", NOTES),
-        ("notes.jsonl", NOTES),
-        ("dataset.jsonl", DATASET),
-        ("zeros.jsonl", bytes(2 << 20)),
-        ("half.jsonl", b'{"name": "x", "n":0'),
-        ("noise.jsonl", bytes(range(256)) * 700),
-    ],
-)
+@pytest.mark.parametrize(("name", "data"), NO_JOURNALS)
 def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path, command, name, data, capsys):
     path = tmp_path / name
     path.write_bytes(data)
@@ -51,6 +51,20 @@ def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path, command, name,
     assert out == ""
     assert f"{path}: no journal: not one whole record in its {len(data):,} bytes" in err
     assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(("name", "data"), NO_JOURNALS)
+def test_no_run_goes_on_in_a_file_that_is_no_journal(tmp_path, name, data):
+    path = tmp_path / "data" / name
+    path.parent.mkdir()
+    path.write_bytes(data)
+    before = state(path.parent)
+
+    with pytest.raises(NotAJournal, match="Nothing was changed"):
+        eventlog.open_run(journal=path, save_interval=0, fallback=tmp_path / "fallback")
+
+    assert state(path.parent) == before
+    assert [*tmp_path.iterdir()] == [path.parent]
 
 
 def test_recovering_a_folder_leaves_what_is_no_journal_alone(tmp_path):
@@ -230,6 +244,24 @@ def test_a_session_without_a_lock_runs_as_long_as_its_process(tmp_path):
     assert eventlog.load_run(path).status == "running"
     assert eventlog.compact(path).status == "running"
     assert eventlog.load_run(path.with_suffix(".json")).status == "running"
+
+
+def test_a_live_run_on_a_file_system_without_locks_is_running_for_every_reader(tmp_path, capsys):
+    class NoLocks(Disk):
+        def lock(self, fd):
+            return None
+
+    with eventlog.open_run(tmp_path, save_interval=0, disk=NoLocks()) as run:
+        run.log_iter(0, 1.0)
+        main(["status", str(run.journal_path)])
+        eventlog.compact(run.journal_path)
+        statuses = {eventlog.load_run(path).status for path in (run.journal_path, run.run_path)}
+
+    assert statuses == {"running"}
+    printed = capsys.readouterr().out
+    assert "running" in printed
+    assert "killed" not in printed
+    assert eventlog.load_run(run.journal_path).status == "completed"
 
 
 def test_such_a_session_that_closed_does_not_run(tmp_path):

@@ -71,6 +71,40 @@ def test_an_event_logged_by_a_values_repr_is_kept(tmp_path):
     assert events == ["open", "note", "metrics", "close"]
 
 
+WAITS_FOR_A_THREAD = """
+import threading
+def log_in_a_thread():
+    thread = threading.Thread(target=run.session.log, args=("note",), kwargs={"text": "of it"})
+    thread.start(); thread.join()
+class Repr:
+    def __repr__(self): log_in_a_thread(); return "a value"
+class Scalar:
+    ndim = 0
+    def item(self): log_in_a_thread(); return 1.5
+class Items(dict):
+    def items(self): log_in_a_thread(); return super().items()
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "run.log({'what': Repr()})",
+        "run.log({'loss': Scalar()})",
+        "run.log({'loss': 1.0}, step=Scalar())",
+        "run.log(Items(loss=1.0))",
+        "run.session.log_iter(0, Scalar())",
+        "run.config.update({'what': Repr()})",
+    ],
+)
+def test_a_value_that_waits_for_a_thread_which_logs_into_the_run_does_not_hang(tmp_path, call):
+    """A value becomes bytes before the lock of the append is taken."""
+    done = run_of(f"{WAITS_FOR_A_THREAD}\n{call}\nrun.finish(); print('done')", tmp_path)
+
+    assert done.stdout == "done\n", done.stderr
+    assert only_run(tmp_path).journal["events"]["note"] >= 1
+
+
 def test_an_event_logged_during_another_ones_write_comes_after_it(tmp_path, monkeypatch):
     run = eventlog.open_run(tmp_path, save_interval=0)
     write = run._journal._appender._write
@@ -142,6 +176,105 @@ run.finish(); print("done")
 
     assert done.stdout == "done\n", done.stderr
     assert [row["loss"] for row in only_run(tmp_path).metrics if "loss" in row] == [0, 1, 2]
+
+
+FOREIGN_CODE_IN_THE_SYNC_THREAD = """
+import errno, gc, threading, eventlog.write.appender as appender
+class Logs:
+    "Garbage that logs when it is collected."
+    def __init__(self): self.me = self
+    def __del__(self): log("of a destructor")
+class Stderr:
+    "Waits for a thread that logs, as a logging handler with a queue may."
+    def write(self, text):
+        with is_running:
+            if is_over: return
+            thread = threading.Thread(target=log, args=("of stderr",))
+            thread.start(); thread.join()
+    def flush(self): pass
+n_logged, sync_thread, is_running, is_over = 0, None, threading.RLock(), True
+is_collecting = is_refusing = fails = False
+def log(text):
+    global n_logged
+    n_logged += 1
+    run.log("note", text=text)
+def collect():
+    global is_collecting
+    if threading.current_thread() is not sync_thread or is_collecting: return
+    with is_running:
+        if is_over: return
+        is_collecting = True
+        Logs(); gc.collect()
+        is_collecting = False
+class Disk(eventlog.disk.Disk):
+    def size(self, fd): collect(); return super().size(fd)
+    def identity(self, file): collect(); return super().identity(file)
+    def sync_dir(self, folder): collect(); super().sync_dir(folder)
+    def open_new(self, path):
+        collect()
+        if is_refusing == "all": raise OSError(errno.EROFS, "read-only")
+        return super().open_new(path)
+    def write(self, fd, data):
+        if is_refusing and os.path.samestat(os.fstat(fd), journal):
+            raise OSError(errno.ENOSPC, "full")
+        n_bytes = super().write(fd, data)
+        collect()  # not before it: around the system call there is no code of Python's
+        return n_bytes
+    def sync_data(self, fd):
+        global fails
+        collect()
+        if fails:
+            fails = False
+            raise OSError(errno.EIO, "failed")
+        super().sync_data(fd)
+run.finish()
+run = eventlog.open_run("out", run_name="tried", save_interval=0, disk=Disk(), sync_interval_s=.05)
+journal = os.stat(run.journal_path)
+(sync_thread,) = [t for t in threading.enumerate() if t.name == "journal-sync"]
+sys.stderr, is_over = Stderr(), False
+"""
+TROUBLE = {
+    "io_error": "fails = True; run.log_iter(0, 1.0)",
+    "segment": """
+appender.WAITING_MAX_BYTES = 2000; is_refusing = "journal"
+for i in range(100): run.log_iter(i, 1.0)
+""",
+    "gap": """
+appender.WAITING_MAX_BYTES = 2000; is_refusing = "all"
+for i in range(100): run.log_iter(i, 1.0)
+appender.WAITING_MAX_BYTES = 1 << 26; is_refusing = False
+""",
+    "ignored": """
+child = os.fork()
+if not child: run.log_iter(0, 1.0), os._exit(0)
+os.waitpid(child, 0)
+""",
+}
+
+
+@pytest.mark.parametrize("event", TROUBLE)
+def test_an_event_of_the_sync_thread_comes_beside_those_that_foreign_code_logs(tmp_path, event):
+    """Destructors run in each of its calls of the disk, and the stderr that it writes to logs."""
+    code = f"""
+import time
+{FOREIGN_CODE_IN_THE_SYNC_THREAD}{TROUBLE[event]}
+give_up = time.time() + 20
+while time.time() < give_up:
+    if any(r.event == "{event}" for r in eventlog.scan(run.journal_path)): break
+    time.sleep(.05)
+with is_running: is_over = True  # what is logged after the end is refused
+run.close(); print(n_logged)
+"""
+    done = run_of(code, tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("tried*.jsonl")
+    records = [*eventlog.scan(journal)]
+    logged = eventlog.load_run(journal)
+    assert int(done.stdout) == sum(r.event == "note" for r in records) > 0, done.stderr
+    assert event in {r.event for r in records}
+    dropped = sum(r.fields["dropped"] for r in records if r.event == "gap")
+    assert {d["kind"] for d in logged.journal["defects"]} == ({"gap"} if dropped else set())
+    assert sum(d["lost"] for d in logged.journal["defects"]) == dropped
 
 
 def test_a_stderr_pipe_that_is_full_and_not_read_does_not_hold_up_the_training(tmp_path):
