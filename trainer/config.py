@@ -1,6 +1,7 @@
 """The flags of a run, under nanoGPT's names, and the presets."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -147,24 +148,12 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name}={getattr(self, name)}: must be positive")
-        for name in NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"--{name}={getattr(self, name)}: must not be negative")
-        if self.peak_flops is not None and not self.peak_flops > 0:
-            raise ValueError(f"--peak_flops={self.peak_flops}: must be positive")
-        if self.embedding_lr is not None and not self.embedding_lr > 0:
-            raise ValueError(f"--embedding_lr={self.embedding_lr}: must be positive")
-        if not 0 <= self.muon_momentum < 1:
-            raise ValueError(
-                f"--muon_momentum={self.muon_momentum}: must be at least 0 and below 1"
-            )
+        for name, is_valid, expected in RANGES:
+            value = getattr(self, name)
+            if value is not None and not is_valid(value):
+                raise ValueError(f"--{name}={value}: must be {expected}")
         if self.n_embd % self.n_head:
             raise ValueError(f"--n_embd={self.n_embd} must be a multiple of --n_head={self.n_head}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout={self.dropout}: must be at least 0 and below 1")
         if self.use_zero1 and self.use_fsdp:
             raise ValueError(
                 "--use_zero1=True and --use_fsdp=True: choose one; FSDP also shards the optimizer "
@@ -213,10 +202,16 @@ class TrainConfig:
 
 POSITIVE = (
     "eval_interval", "eval_iters", "log_interval", "log_save_interval", "batch_size", "block_size",
-    "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate",
-    "keep_checkpoints", "fsdp_replicas",
+    "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate", "embedding_lr",
+    "keep_checkpoints", "fsdp_replicas", "peak_flops",
 )  # fmt: skip
 NOT_NEGATIVE = ("seed", "max_iters", "warmup_iters", "weight_decay", "grad_clip")
+BELOW_ONE = ("dropout", "muon_momentum")
+RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    *((name, lambda value: value > 0, "positive") for name in POSITIVE),
+    *((name, lambda value: value >= 0, ">= 0") for name in NOT_NEGATIVE),
+    *((name, lambda value: 0 <= value < 1, ">= 0 and < 1") for name in BELOW_ONE),
+)
 
 # nanoGPT's recipe for GPT-2 on OpenWebText: half a million tokens a step.
 GPT2 = {

@@ -49,7 +49,7 @@ class SampleConfig:
         if self.num_samples < 1 or self.max_new_tokens < 1:
             raise ValueError("--num_samples and --max_new_tokens must be at least 1")
         if self.top_k < 0:
-            raise ValueError(f"--top_k={self.top_k}: must not be negative")
+            raise ValueError(f"--top_k={self.top_k}: must be >= 0")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -92,12 +92,12 @@ def test_an_argument_that_is_not_a_flag_is_an_error(capsys):
     ("argv", "named"),
     [
         (["--n_embd=130"], "--n_embd=130 must be a multiple of --n_head=4"),
-        (["--dropout=1"], "--dropout=1.0: must be at least 0 and below 1"),
+        (["--dropout=1"], "--dropout=1.0: must be >= 0 and < 1"),
         (["--embedding_lr=0"], "--embedding_lr=0.0: must be positive"),
-        (["--muon_momentum=1"], "--muon_momentum=1.0: must be at least 0 and below 1"),
+        (["--muon_momentum=1"], "--muon_momentum=1.0: must be >= 0 and < 1"),
         (["--batch_size=0"], "--batch_size=0: must be positive"),
         (["--learning_rate=nan"], "--learning_rate=nan: must be positive"),
-        (["--max_iters=-1"], "--max_iters=-1: must not be negative"),
+        (["--max_iters=-1"], "--max_iters=-1: must be >= 0"),
         (["--lr_decay_iters=10"], "--lr_decay_iters=10 must not be below --warmup_iters=20"),
     ],
 )
