@@ -238,7 +238,7 @@ def test_contradicting_phases_are_a_one_line_error(flags, tmp_path, capfd, train
 
     refusals = [line for line in capfd.readouterr().err.splitlines() if "fsdp_replicas" in line]
     assert refusals == [
-        "train.py: --fsdp_replicas=3: 2 ranks do not divide into that many groups; give the "
+        "train.py: --fsdp_replicas=3: 2 ranks cannot be divided into that many groups; give the "
         "number of nodes"
     ]
 

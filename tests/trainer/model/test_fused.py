@@ -417,7 +417,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_installed(
 def test_the_reason_why_triton_cannot_be_used_is_one_line(monkeypatch):
     monkeypatch.setattr(fused, "IS_INTERPRETED", False)
     monkeypatch.setattr(fused, "IS_INSTALLED", True)
-    assert interpreter.why_not("cpu") == "triton compiles for GPUs, and the device is cpu"
+    assert interpreter.why_not("cpu") == "triton needs a GPU, and the device is cpu"
     assert interpreter.why_not("cuda") == ""
 
     monkeypatch.setattr(fused, "IS_INSTALLED", False)
