@@ -54,17 +54,31 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
-from eventlog.fold.fold import MFU_UNKNOWN, Fold
+from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
+from eventlog.format.files import (
+    ASIDE_SUFFIX,
+    BEFORE_LOSS_SUFFIX,
+    JOURNAL_SUFFIX,
+    RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
+    SEGMENT_SUFFIX,
+    TORN_SUFFIX,
+    journal_path,
+    parse_segment_name,
+    short_run_id,
+)
 from eventlog.format.record import FORMAT, Record
-from eventlog.format.segment import SEGMENT_SUFFIX, header_fields, parse_segment_name, short_run_id
+from eventlog.format.segment import header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.read.alive import is_alive
+from eventlog.read.defects import Defect
 from eventlog.read.ranks import find_ranks
 from eventlog.read.reader import Reader, scan
 from eventlog.read.scanner import Scanner
-from eventlog.read.sequence import Defect, Ledger
+from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.run import ActiveRun
@@ -76,9 +90,16 @@ if TYPE_CHECKING:
     from eventlog.masking.names import Masking
 
 __all__ = [
+    "ASIDE_SUFFIX",
+    "BEFORE_LOSS_SUFFIX",
     "FORMAT",
+    "JOURNAL_SUFFIX",
+    "KINDS",
     "MFU_UNKNOWN",
+    "RANK_SUFFIX",
+    "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
+    "TORN_SUFFIX",
     "ActiveRun",
     "Annotator",
     "Defect",
@@ -86,21 +107,23 @@ __all__ = [
     "Fold",
     "JournalClosed",
     "JournalLocked",
-    "Ledger",
     "Masking",
     "NewerFormat",
     "NotAJournal",
     "Reader",
     "Record",
     "RecordTooLarge",
+    "RowSink",
     "Run",
     "Scanner",
+    "SequenceCheck",
     "Session",
     "UnreadableRun",
     "annotate",
     "atomic_write",
     "compact",
     "compare_runs",
+    "describe",
     "find_ranks",
     "finish",
     "header_fields",
@@ -108,6 +131,7 @@ __all__ = [
     "is_alive",
     "is_interruption",
     "is_locked",
+    "journal_path",
     "load_run",
     "log",
     "mask",

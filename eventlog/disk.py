@@ -286,6 +286,7 @@ def atomic_write(
     At every instant, also after power loss, `path` is the old file or the whole new
     one. The steps: a new file in the same folder, its bytes, fsync, rename, fsync of
     the folder. If any of them fails the old file stands and the new one is removed.
+    Where the file system cannot sync files or folders, that step is left out.
 
     `digest`, of hashlib's kind, is fed the bytes on their way to the disk. `durable=False` leaves
     out both syncs: whole at every instant, but not after power loss.

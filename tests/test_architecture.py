@@ -242,6 +242,14 @@ def test_nothing_imports_train(path):
     assert not [name for name in imports(path) if f"{name}.".startswith("trainer.train.")]
 
 
+def test_only_read_and_fold_know_that_many_records_are_read_at_once():
+    knowing = {
+        package(name) for name, path in MODULES.items() if "eventlog.read.batch" in arrows(path)
+    }
+
+    assert knowing == {"eventlog.read", "eventlog.fold"}
+
+
 def test_only_disk_changes_files():
     """Everything that must survive goes through one object that a test can replace."""
     writes = {"write", "fsync", "fdatasync", "replace", "rename", "ftruncate", "truncate", "unlink"}
@@ -256,7 +264,16 @@ def test_only_disk_changes_files():
 
 
 def test_nothing_stands_at_the_root_but_what_the_readme_lists():
-    allowed = {"eventlog", "trainer", "tools", "tests", "pyproject.toml", "README.md", "LICENSE"}
+    allowed = {
+        "eventlog",
+        "trainer",
+        "tools",
+        "tests",
+        "docs",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    }
     import subprocess
 
     listed = subprocess.run(

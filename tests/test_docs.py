@@ -1,123 +1,261 @@
-"""The documents cannot drift: what they show is run, what they list exists."""
+"""The documents stay true: their commands print what is shown, their links lead somewhere."""
 
-import importlib
+import fcntl
+import glob
 import json
-import multiprocessing
 import os
+import pty
 import re
-import runpy
+import select
 import shlex
+import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-import eventlog
+from tests.program_server import ProgramServer
 from trainer.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-TRAINING = (ROOT / "trainer" / "TRAINING.md").read_text()
 BIN = Path(sys.executable).parent
+ENV = os.environ | {
+    "PATH": f"{BIN}:{os.environ['PATH']}",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",  # stdout and stderr in the order of a terminal
+}
+TRAINING = "trainer/TRAINING.md"
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", *PAGES, TRAINING]
+TEXT = {name: (ROOT / name).read_text() for name in DOCUMENTS}
+README = TEXT["README.md"]
 
 # Training commands are run as shown, then these flags make them a matter of seconds.
-QUICK = ["--eval_iters=1", "--n_layer=1", "--n_embd=32", "--n_head=2", "--block_size=32"]
+QUICK = "--eval_iters=1 --n_layer=1 --n_embd=32 --n_head=2 --block_size=32"
+# Training loops of other libraries: tests/eventlog/integrations runs them.
+RUN_ELSEWHERE = re.compile(r"^import (torch|keras)$", re.MULTILINE)
 
 
-def blocks(language, document=README):
-    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+@dataclass
+class Step:
+    """A command with the output shown below it, or a Python block."""
+
+    command: str
+    shown: list[str] = field(default_factory=list)
+    is_python: bool = False
 
 
-def commands(document=README):
-    """What stands behind a prompt; lines without one are its output."""
-    lines = [line for block in blocks("console", document) for line in block.splitlines()]
-    return [line[2:] for line in lines if line.startswith("$ ")]
+def blocks(language, text):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def steps(text):
+    """The commands and Python blocks of a document, in its order."""
+    found = []
+    for language, block in re.findall(
+        r"^```(console|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    ):
+        if language == "python":
+            found.append(Step(block, is_python=True))
+            continue
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(Step(line[2:]))
+            else:
+                found[-1].shown.append(line)
+    return found
+
+
+def commands(text):
+    return [step.command for step in steps(text) if not step.is_python]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder as the clone is after the first command: trainer/, README.md, out/ with a run."""
-    home = tmp_path_factory.mktemp("clone")
+def server():
+    server = ProgramServer(ENV)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A folder as the clone is after the first command: out/ has one run."""
+    clone = tmp_path_factory.mktemp("clone")
     for name in ("trainer", "README.md"):
-        (home / name).symlink_to(ROOT / name)
-    (home / "trainer_state.json").symlink_to(next((ROOT / "tests").rglob("trainer_state.json")))
-    shell("python trainer/train.py --max_iters=4 2>&1", home)  # one is a process of its own
-    return home
+        (clone / name).symlink_to(ROOT / name)
+    (clone / "trainer_state.json").symlink_to(next((ROOT / "tests").rglob("trainer_state.json")))
+    (clone / "printed").write_text(in_shell(quick("python trainer/train.py --max_iters=20"), clone))
+    return clone
 
 
-def shell(command, home):
-    words = shlex.split(command)
-    if any(word.endswith("train.py") for word in words) and "--help" not in words:
-        if "--init_from=auto" in words:
-            command = command.replace("--max_iters=510", "--max_iters=6")
-        command += " " + " ".join(QUICK)
-    if words[:2] == ["runs", "tune"]:
-        command = command.replace("--trials 2", "--trials 1")
-        command = command.replace('--args="', f'--args="{" ".join(QUICK)} ')
-    if is_training(command):
-        run_forked(shlex.split(command), home)
-        return
-    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=home, env=env, capture_output=True, text=True, timeout=100
+@pytest.fixture(scope="module")
+def two_runs(clone, server, tmp_path_factory):
+    """The same with two runs in out/: `baseline`, and `resumed`, which was resumed once."""
+    two_runs = tmp_path_factory.mktemp("two_runs") / "clone"
+    shutil.copytree(clone, two_runs, symlinks=True)
+    shutil.rmtree(two_runs / "out")
+    train = "python trainer/train.py --eval_interval=10"
+    for options in (
+        "--wandb_run_name=baseline --max_iters=20 --learning_rate=1e-3",
+        "--wandb_run_name=resumed --max_iters=20",
+        "--wandb_run_name=resumed --max_iters=30 --init_from=auto",
+    ):
+        run(f"{train} {options}", two_runs, server)
+    return two_runs
+
+
+def quick(command):
+    """The command, for a model so small that it trains in seconds."""
+    program = command.split("|")[0].strip()
+    if "train.py" in program and "--help" not in program:
+        program = program.replace("--max_iters=400", "--max_iters=40") + " " + QUICK
+    if program.startswith("runs tune"):
+        program = program.replace('--args="', f'--args="{QUICK} ')
+    return program + command[len(command.split("|")[0].rstrip()) :]
+
+
+def run(command, folder, server):
+    """Run a command as a shell does, and return its output."""
+    args = shlex.split(quick(command))
+    if args[:2] in (["runs", "serve"], ["runs", "watch"]) or "-f" in args:
+        return until_stopped(command, folder)
+    if set("|>;&<$'") & set(command) or args[0] not in ("python", "runs", "eventlog"):
+        return in_shell(quick(command), folder)
+    if "prepare.py" in command:  # its tokenizer's threads do not like forks
+        return in_shell(quick(command), folder)
+    args = [name for arg in args for name in sorted(glob.glob(arg, root_dir=folder)) or [arg]]
+    script = args[1:] if args[0] == "python" else [str(BIN / args[0]), *args[1:]]
+    return in_fork(script, folder, server, command)
+
+
+def until_stopped(command, folder):
+    """The output, in a terminal, of a command that runs until a person stops it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=folder,
+        env=ENV | {"TERM": "xterm-256color"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    os.close(slave)
+    output = b""
+    deadline = time.monotonic() + 60
+    while process.poll() is None:
+        assert time.monotonic() < deadline, f"{command}\n{output!r}"
+        if select.select([master], [], [], 1.0)[0]:
+            output += read(master)
+        elif output:
+            os.write(master, b"q\x03")  # q leaves `watch`, Ctrl-C the others
+    output += read(master)
+    os.close(master)
+    assert process.returncode in (0, 130, -signal.SIGINT), f"{command}\n{output!r}"
+    return re.sub(r"q?\^C|\r", "", output.decode())
 
 
-PRELOADED = ("torch", "torch._dynamo", "tyro")
+def read(terminal):
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # EIO: its last program has ended
+        return b""
 
 
-def is_training(command):
-    """Whether a fork can run it: nothing that only a shell can do, no thread but torch's."""
-    words = shlex.split(command)
-    is_ours = words[0] == "python" and words[1] in ("trainer/train.py", "trainer/sample.py")
-    return is_ours and not set("|>;*$<") & set(command)
+def in_shell(command, folder):
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=ENV,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
 
 
-def run_forked(words, home):
-    """A command in a fork of this process: importing torch, 4 s, is done once for all of them."""
-    for name in PRELOADED:
-        importlib.import_module(name)
-    sys.modules["torch"].set_num_threads(1)  # a fork copies no threads
-    process = multiprocessing.get_context("fork").Process(target=become, args=(words, home))
-    process.start()
-    process.join(100)
-
-    assert process.exitcode == 0, f"{words}\n{(home / 'printed.txt').read_text()}"
+def in_fork(args, folder, server, command):
+    output = folder / ".output"
+    status = server.run(args, folder, output)
+    expected = 1 if command.startswith("runs diff") else 0  # as `diff`: 1 if there is a difference
+    assert status == expected, f"{command}\nexit status {status}\n{output.read_text()}"
+    return output.read_text()
 
 
-def become(words, home):
-    """What the shell and the interpreter do before a program's first line."""
-    os.chdir(home)
-    printed = os.open("printed.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    sys.stdin, sys.stdout, sys.stderr = open(os.devnull), open(1, "w"), open(2, "w")  # noqa: SIM115
-    sys.argv = words[1:]
-    sys.path.insert(0, str(home / "trainer"))
-    runpy.run_path(words[1], run_name="__main__")
+def mask(line):
+    """The line with numbers, times, ids, bars and the width of columns made alike."""
+    line = re.sub(r"\b\d{8}_\d{6}\b", "0", line)
+    line = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{8}(-[0-9a-f-]{27})?\b", "0", line)
+    line = re.sub(r"[-+−]?\d+([,.:]?\d)*(e[-+]?\d+)?( ?([kMG]?B|ms|s|m|h|d|%)\b)?", "0", line)
+    line = re.sub(r"[▁▂▃▄▅▆▇█]+", "▁", line)
+    line = re.sub(r"(─|-{3})[─-]*", "───", line)
+    return re.sub(r"\s+", " ", line).strip()
 
 
-def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared():
-    train, test = (block.strip() for block in blocks("bash"))
+def pattern(shown):
+    """A regular expression for what is shown: `...` is any text, or any lines if it is alone."""
+    lines = []
+    for line in shown:
+        if line.strip() == "...":
+            lines.append(r"(?:.*\n)*?")
+        else:
+            text = r".*".join(re.escape(mask(part)) for part in line.split("..."))
+            lines.append(text.replace(r".*", r" ?.* ?") + r"\n")
+    return "".join(lines)
 
-    make = "python3 -m venv .venv && .venv/bin/pip install -q -e"
-    assert train == f"{make} '.[train,tools]' && .venv/bin/torchrun trainer/train.py"
-    assert test == f"{make} '.[test]' && .venv/bin/pytest"
-    assert README[: README.index(test)].count("\n") < 20
+
+def test_text_that_differs_in_more_than_numbers_is_not_what_is_shown():
+    shown = ["iter 7  loss 1.25", "...", "run_20261123_053219  3.0 MB at ..."]
+    printed = "iter 11 loss 0.3\none\ntwo\nrun_20270101_000000 900 kB at 12:00\n"
+
+    assert_printed(shown, printed, "log")
+    for word, other in (("loss", "lost"), ("iter", "step"), ("run_", "run-"), ("kB", "kilobytes")):
+        with pytest.raises(AssertionError):
+            assert_printed(shown, printed.replace(word, other), "log")
 
 
-@pytest.mark.parametrize("document", [README, TRAINING], ids=["README", "TRAINING"])
-def test_every_command_shown_runs(document, home):
-    for command in commands(document):
-        if (
-            command.startswith("jq")
-            and subprocess.run(["which", "jq"], capture_output=True).returncode
-        ):
-            continue
-        shell(command, home)
+def assert_printed(shown, output, command):
+    printed = "".join(mask(line) + "\n" for line in output.splitlines())
+
+    assert re.fullmatch(pattern(shown), printed), (
+        f"$ {command}\n--- shown\n" + "\n".join(shown) + f"\n--- printed\n{output}"
+    )
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_commands_shown_run_and_print_what_is_shown(name, request, server, tmp_path):
+    home = request.getfixturevalue("two_runs" if name in PAGES else "clone")
+    folder = tmp_path / "clone"
+    shutil.copytree(home, folder, symlinks=True)
+    for step in steps(TEXT[name]):
+        if step.is_python:
+            run_python(step.command, folder, server)
+        elif not step.command.startswith("jq ") or shutil.which("jq"):
+            output = run(step.command, folder, server)
+            if step.shown:
+                assert_printed(step.shown, output, step.command)
+
+
+def run_python(code, folder, server):
+    """Run a block, or save it if it begins with a file's name."""
+    if RUN_ELSEWHERE.search(code):
+        return
+    if file := re.match(r"# (\w+\.py)\n", code):
+        (folder / file[1]).write_text(code)
+    else:
+        in_fork(["-W", "error", "-c", code], folder, server, code)
 
 
 def test_the_search_for_the_best_run_that_is_shown_passes_over_runs_without_evals(tmp_path):
@@ -127,28 +265,79 @@ def test_the_search_for_the_best_run_that_is_shown_passes_over_runs_without_eval
         summary = {"final_train_loss": 2.0, "best_val_loss": loss}
         document = {"training_iterations": [], "summary": summary}
         (tmp_path / "out" / f"{name}.json").write_text(json.dumps(document))
-    (search,) = [command for command in commands() if ".summary.best_val_loss" in command]
+    (search,) = [c for c in commands(TEXT["docs/notebook.md"]) if ".summary.best_val_loss" in c]
 
-    done = subprocess.run(["bash", "-c", search], cwd=tmp_path, capture_output=True, text=True)
-
-    assert (done.stdout, done.stderr) == ("2.5 out/better.json\n", "")
+    assert in_shell(search, tmp_path) == "2.5 out/better.json\n"
 
 
-def test_every_python_block_runs(home, tmp_path):
-    """Those in <details> are training loops of other libraries: test_integrations runs them."""
-    for name in ("run_a", "run_b"):
-        with eventlog.open_run(tmp_path / "out") as run:
-            run.log_iter(0, 1.0, 50.0)
-        run.run_path.rename(tmp_path / "out" / f"{name}.json")
-    for block in blocks("python", re.sub(r"<details>.*?</details>", "", README, flags=re.DOTALL)):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", block],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
+def test_the_first_screen_has_the_two_commands_and_they_install_what_is_declared():
+    train, test = (block.strip() for block in blocks("bash", README))
 
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    make = "python3 -m venv .venv && .venv/bin/pip install -q -e"
+    assert train == f"{make} '.[train,tools]' && .venv/bin/torchrun trainer/train.py"
+    assert test == f"{make} '.[test]' && .venv/bin/pytest"
+    assert README[: README.index(test)].count("\n") < 40
+
+
+def test_the_losses_in_the_readme_are_those_that_were_measured():
+    """The table of the README against the one of the benchmark: three rates for each logger."""
+    results = (ROOT / "tests" / "bench" / "RESULTS.md").read_text()
+    kills = results.split("### 1. kill -9")[1].split("\n### ")[0]
+    costs = results.split("### 6. What a call costs")[1].split("\n### ")[0]
+    loggers = {
+        "eventlog": "eventlog",
+        "W&B": "wandb",
+        "TensorBoard": "tensorboard",
+        "trackio": "trackio",
+        "JSON": "json-every-100",
+    }
+    rows = [line for line in README.splitlines() if line.startswith("| ") and " µs |" in line]
+
+    assert len(rows) == 5
+    for row, (shown, measured) in zip(rows, loggers.items(), strict=True):
+        name, *lost, cost = cells(row)
+        assert shown in name
+        assert lost == [cell.split(" (")[0] for cell in cells_of(measured, kills)[:3]]
+        assert cost == f"{cells_of(measured, costs)[2]} µs"
+
+
+def cells(row):
+    return [cell.strip().replace("*", "") for cell in row.strip("|").split("|")]
+
+
+def cells_of(logger, table):
+    return cells(re.search(rf"^\| {logger} \|(.*)\|$", table, re.MULTILINE)[1])
+
+
+def test_documents_are_short():
+    assert README.count("\n") <= 150
+    assert {name: TEXT[name].count("\n") for name in PAGES if TEXT[name].count("\n") > 120} == {}
+
+
+def test_output_is_shown_below_its_command_and_nowhere_else():
+    """A block of text is not checked against anything: a file tree is the only use for one."""
+    for name in ["README.md", *PAGES]:
+        for block in blocks("text", TEXT[name]):
+            assert all(line.startswith("out") for line in block.splitlines()), f"{name}\n{block}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_to_a_file_and_a_heading(name):
+    for target in re.findall(r"\]\(([^)]+)\)", TEXT[name]):
+        if target.startswith("http"):
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert heading in {
+                re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings
+            }
+
+
+def test_the_readme_links_to_every_page():
+    assert {name for name in PAGES if f"]({name})" not in README} == set()
 
 
 def test_the_map_has_every_package_and_every_name_in_it_is_a_file():
@@ -160,7 +349,7 @@ def test_the_map_has_every_package_and_every_name_in_it_is_a_file():
         for path in (ROOT / folder).rglob("__init__.py")
     }
 
-    assert {folder for folder, _ in rows} == packages | {"tests"}
+    assert {folder for folder, _ in rows} == packages | {"tests", "docs"}
     for folder, text in rows:
         for name in re.findall(r"`([\w]+(?:\.py|\.md|/))`", text):
             assert (ROOT / folder / name).exists(), f"{folder}/{name}"
@@ -173,13 +362,13 @@ def test_every_package_says_what_it_holds():
 
 
 def test_every_command_of_eventlog_and_runs_is_shown():
-    shown = " ".join(commands()) + README
+    text = "".join(TEXT.values())
     for program in ("eventlog", "runs"):
-        text = subprocess.run([BIN / program, "--help"], capture_output=True, text=True).stdout
-        names = re.findall(r"^    (\w+)  ", text, re.MULTILINE)
+        usage = subprocess.run([BIN / program, "--help"], capture_output=True, text=True).stdout
+        names = re.findall(r"^    (\w+)  ", usage, re.MULTILINE)
 
         assert len(names) >= 2
-        assert [n for n in names if f"{program} {n}" not in shown] == []
+        assert [name for name in names if f"{program} {name}" not in text] == []
 
 
 def test_the_change_log_says_something_of_the_coming_version():
@@ -187,8 +376,8 @@ def test_the_change_log_says_something_of_the_coming_version():
 
 
 def test_every_flag_of_the_trainer_that_is_shown_is_one():
-    shown = [line for line in (README + TRAINING).splitlines() if "train.py --" in line]
-    prose = re.findall(r"`--(\w+)=", TRAINING)
+    shown = [line for text in TEXT.values() for line in text.splitlines() if "train.py --" in line]
+    prose = re.findall(r"`--(\w+)=", TEXT[TRAINING] + TEXT["docs/training.md"])
 
     named = {flag for line in shown for flag in re.findall(r"--(\w+)=", line.split("train.py")[1])}
     assert named

@@ -26,15 +26,22 @@ from eventlog.errors import (
     NotAJournal,
     UnreadableRun,
 )
-from eventlog.fold.compaction import follow, run_path, write_run
-from eventlog.fold.load import JOURNAL_SUFFIX, Folding
+from eventlog.fold.compaction import follow, write_run
+from eventlog.fold.load import Folding
+from eventlog.format.files import (
+    JOURNAL_SUFFIX,
+    RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
+    SEGMENT_SUFFIX,
+    journal_path,
+    parse_segment_name,
+    run_path,
+)
 from eventlog.format.record import printable_line
-from eventlog.format.segment import SEGMENT_SUFFIX, parse_segment_name
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.read.candidates import orphans
 from eventlog.read.evidence import known_from
 from eventlog.read.identify import may_be_journal
-from eventlog.read.ranks import RANK_SUFFIX
 from eventlog.read.reader import Reader
 from eventlog.write.recovery import recover
 
@@ -285,8 +292,8 @@ def _journals(names: Sequence[str]) -> _Found:
             found += in_folder.paths
             code = max(code, in_folder.code)
         elif os.path.lexists(path):
-            beside = path.with_suffix(JOURNAL_SUFFIX)
-            found.append(beside if path.suffix == ".json" and beside.exists() else path)
+            beside = journal_path(path)
+            found.append(beside if path.suffix == RUN_JSON_SUFFIX and beside.exists() else path)
         elif matches := sorted(glob.glob(name, recursive=True)):
             found += _journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
         else:
@@ -305,7 +312,7 @@ def _in_segments_alone(path: Path) -> list[Path]:
     from eventlog.tracker.session import state_folder  # what only writers need
 
     missing = f"{path}: no such journal, folder or glob"
-    if path.suffix not in (JOURNAL_SUFFIX, ".json"):
+    if path.suffix not in (JOURNAL_SUFFIX, RUN_JSON_SUFFIX):
         raise FileNotFoundError(missing)
     state = state_folder()
     found = orphans(path.stem, [path.parent, *([state] if state else [])])

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.cli.tail import remark
-from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
+from eventlog.format.events import one_line
+from eventlog.format.files import run_path
 from eventlog.format.text import printable
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
-from eventlog.read.sequence import CONFLICTS, DEFECTS, Defect
+from eventlog.read.defects import CONFLICTS, DEFECTS, Defect
 
 COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
 """Exit codes of `verify` and `compact`."""
@@ -34,7 +34,7 @@ def exit_code(folding: Folding, *, with_content: bool = True) -> int:
     defects = folding.defects(with_content=with_content)
     if any(d.kind in CONFLICTS for d in defects):
         return CONFLICT
-    if not folding.reader.ledger.n_records:
+    if not folding.reader.sequence.n_records:
         return EMPTY
     return LOSS if any(d.lost != 0 for d in defects) else COMPLETE
 
@@ -50,7 +50,7 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
         "exit_code": code,
         "bytes": reader.journal.size_bytes,
         "crc": f"{reader.journal.crc:08x}",
-        "records": reader.ledger.n_records,
+        "records": reader.sequence.n_records,
         "events": dict(sorted(fold.kinds.items())),
         "lost_events": _n_lost(defects),
         "lost_unknown": _n_unknown(defects),
@@ -90,7 +90,7 @@ def words(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
 def _remarks(folding: Folding) -> list[str]:
     """What sessions say of records that are elsewhere, were not logged, or are lost."""
     said = [record for record in folding.reader.remarks if record.event != "ignored"]
-    lines = [printable(remark(record)) for record in said[:MAX_REMARKS]]
+    lines = [printable(one_line(record)) for record in said[:MAX_REMARKS]]
     ignored = _n_ignored(folding)
     if ignored:
         lines.insert(0, f"ignored    {ignored:,} events that forked children logged")

@@ -1,7 +1,6 @@
-"""A column of a run's figures, and its mean: exact, and every figure is added up once.
+"""A column of numbers and its exact mean, for which each number is added up once.
 
-A fold looks at a run again and again while it grows. Of a million iterations two means took
-0.4 s each time; the sums of those that were there before are kept.
+A run is folded again and again while it grows, so the sums of blocks that are complete are stored.
 """
 
 import math
@@ -27,7 +26,7 @@ class Column:
         self.values.extend(values)
 
     def cut(self, at: int) -> None:
-        """Forget the values from index `at` on."""
+        """Remove the values from index `at` on."""
         del self.values[at:]
         del self._sums[at // BLOCK :]
         del self._counts[at // BLOCK :]
@@ -49,7 +48,7 @@ class Column:
         floor, inf = self._floor, math.inf
         values = self.values[begin:end].tolist()
         if math.isfinite(sum(values)) and (floor == -inf or min(values, default=inf) > floor):
-            return values  # all of them; to look at each takes four times as long
+            return values  # all of them; checking each one takes four times as long
         return [value for value in values if floor < value < inf]
 
 
@@ -68,6 +67,6 @@ def _divided(values: list[float], n: int) -> float:
     try:
         return math.fsum(values) / n
     except OverflowError:  # the sum is no float, the mean is
-        from fractions import Fraction  # 3 ms, that no other run has to spend
+        from fractions import Fraction  # slow to import
 
         return float(sum(map(Fraction, values)) / n)

@@ -1,10 +1,10 @@
 """Journal -> run JSON: scan, fold, replace atomically. Once, or beside a live writer.
 
-A compaction is a function of the journal's bytes and of whether somebody is writing it:
-twice gives the same bytes. It never changes what the journal holds; of one that nobody writes the
-space that a killed session reserved behind its end is given back. Several at once are harmless:
-each replaces the whole file, then looks again whether the journal moved on meanwhile, so
-the last one to write has seen all there is.
+A compaction is a function of the journal's bytes and of whether a writer is alive: doing it twice
+gives the same bytes. It never changes the records; if no writer is alive it frees the space that a
+killed session reserved behind the end of the journal. Several at once are harmless: each replaces
+the whole file, then checks whether the journal has grown meanwhile, so the last one to write has
+read everything.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from eventlog.disk import DISK, Disk, atomic_write, is_locked, sync_file
 from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
 from eventlog.fold.load import Folding, PathLike
-from eventlog.read.evidence import n_not_here, name_before_loss, said_by
-from eventlog.read.ranks import RANK_SUFFIX
+from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, run_path
+from eventlog.read.evidence import n_not_here, name_before_loss, stated_by
 from eventlog.write.journal import say
 from eventlog.write.reserve import release
 
@@ -32,11 +32,6 @@ POLL_S = 0.2
 READ_BYTES = 2 << 20  # 12,000 iterations, 27 ms
 GROWTH = 1.1  # of the cost of writing the run JSON, from one time to the next
 LOCK_OUTLIVES_S = 5.0  # the kernel closes a dying writer's files one by one: pipe first, lock later
-
-
-def run_path(journal: Path) -> Path:
-    """The run JSON that belongs to a journal."""
-    return journal.with_suffix(".json")
 
 
 def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
@@ -58,7 +53,8 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
         )
     if run_path(folding.path) == folding.path:
         raise EventlogError(
-            f"{folding.path}: its run JSON would replace it; a journal's name ends in .jsonl"
+            f"{folding.path}: its run JSON would replace it; a journal's name ends in "
+            f"{JOURNAL_SUFFIX}"
         )
     while True:
         alive = folding.read()
@@ -75,35 +71,35 @@ def _write(folding: Folding, *, alive: bool, with_superseded: bool, disk: Disk) 
     """Write the run JSON of what was read so far."""
     run = folding.run(alive=alive, with_superseded=with_superseded)
     _sync_journal(folding.reader.files, disk)
-    _keep_a_richer_one(folding, disk)
+    _keep_before_loss(folding, disk)
     document = run.to_json()
     atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
     return run
 
 
-def _keep_a_richer_one(folding: Folding, disk: Disk) -> None:
-    """Keep the run JSON that is to be replaced, if its journal has lost what it was made of.
+def _keep_before_loss(folding: Folding, disk: Disk) -> None:
+    """Keep a copy of the run JSON that is to be replaced, if its journal has lost records of it.
 
-    It is looked at for the first time, and where the journal has fewer records than before.
+    Checked the first time, and when the journal has fewer records than before.
     """
     reader, path = folding.reader, run_path(folding.path)
-    n_before, folding.n_written = folding.n_written, reader.ledger.n_records
+    n_before, folding.n_written = folding.n_written, reader.sequence.n_records
     if 0 <= n_before <= folding.n_written:
         return
-    n_lost = n_not_here(said_by(path), reader.ledger, reader.others)
+    n_lost = n_not_here(stated_by(path), reader.sequence, reader.others)
     if n_lost:
-        kept = name_before_loss(path)
-        atomic_write(kept, partial(_write_all, read_chunks(path)), disk=disk)
+        copy = name_before_loss(path)
+        atomic_write(copy, partial(_write_all, read_chunks(path)), disk=disk)
         say(
-            f"{path}: its journal has lost {n_lost:,} records that it was made of; "
-            f"as it was it is kept in {kept}"
+            f"{path}: its journal has lost {n_lost:,} records that it was made from; "
+            f"the old run JSON is kept as {copy}"
         )
 
 
 def _sync_journal(files: Iterable[Path], disk: Disk) -> None:
-    """The run JSON must not survive a power loss that its journal did not.
+    """Sync the journal first: a run JSON must not survive a power loss that its records did not.
 
-    Else the next compaction would replace what survived by less.
+    Otherwise the next compaction would replace it by one with fewer records.
     """
     for k, path in enumerate(files):
         try:
@@ -123,10 +119,10 @@ def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
 
 
 def _moved_on(folding: Folding, *, was_alive: bool) -> bool:
-    """Whether what was written is old already.
+    """Whether what was written is out of date.
 
-    A writer has taken up a journal that had been read to its end, or a note came; or the
-    writer has left, and its follower's last word may have been overwritten by ours.
+    A writer has resumed the journal after it was read to its end, or a note came; or the writer
+    has ended, and our file may have replaced the final one of its follower.
     """
     is_alive = folding.is_alive()
     return is_alive != was_alive or (not is_alive and folding.reader.is_behind)
@@ -174,7 +170,7 @@ def _follow(file: "_Followed", journal: Path, every: int, until: IO[bytes], disk
 
 
 class _Followed:
-    """A journal that may be moved, or deleted and written again, while it is followed."""
+    """A journal that may be moved, or deleted and created again, while it is followed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -182,7 +178,7 @@ class _Followed:
         self._open()
 
     def path(self) -> Path:
-        """Where it is now; where it was, if that cannot be known."""
+        """Where it is now, or the last known place."""
         with contextlib.suppress(OSError):
             if self._fd >= 0 and os.fstat(self._fd).st_nlink:
                 if not _is_same(self._fd, self._path):
@@ -211,7 +207,7 @@ def _is_same(fd: int, path: Path) -> bool:
 
 
 class _Budget:
-    """How much of the CPU time that a share of a core amounts to was not used so far."""
+    """CPU time that a share of a core amounts to, and how much of it was used."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -234,7 +230,7 @@ class _Budget:
 
 
 def _write_beside_writer(folding: Folding, disk: Disk) -> None:
-    """Write the run JSON of what was read so far; of all there is, if the writer has left."""
+    """Write the run JSON of what was read so far; of everything, if the writer has ended."""
     if folding.is_alive():
         _write(folding, alive=True, with_superseded=False, disk=disk)
     if not folding.is_alive():

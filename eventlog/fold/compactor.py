@@ -39,7 +39,7 @@ class Compactor:
         _LIVE.add(self)
 
     def _start_thread(self, refusal: OSError) -> None:
-        """Fold in this process, or where it takes no thread or no pipe at the end only."""
+        """Fold in a thread of this process; if none can start, at the end only."""
         try:
             self._thread, self._until = _start_thread(self._journal, self._every)
             self._identity = DISK.identity(self._until.fileno())
@@ -51,7 +51,7 @@ class Compactor:
             say(f"the compactor could not start ({error}); the run JSON is written at the end")
 
     def finish(self, journal: Path) -> None:
-        """Let it fold for the last time and wait; if it did not, fold here.
+        """Wait for its last fold; if that failed, fold here.
 
         `journal`: where it is by now; it may have been moved.
 
@@ -61,7 +61,7 @@ class Compactor:
         if os.getpid() != self._pid:
             return
         _LIVE.discard(self)
-        is_told = self._let_go()  # else it took a closed pipe for our end, and left before it
+        was_open = self._let_go()  # else it saw a closed pipe earlier, and ended before us
         has_ended = self._has_ended(SAY_AFTER_S)
         who = f"the compactor (process {self._process.pid})" if self._process else "the compactor"
         if not has_ended:
@@ -69,7 +69,7 @@ class Compactor:
             has_ended = self._has_ended(PATIENCE_S - SAY_AFTER_S)
         if not has_ended:
             say(f"{journal}: {who} has not ended; the run JSON is written without it")
-        if not (has_ended and is_told and self._process and self._process.returncode == 0):
+        if not (has_ended and was_open and self._process and self._process.returncode == 0):
             compact(journal)
 
     def _has_ended(self, timeout_s: float) -> bool:
@@ -88,7 +88,7 @@ class Compactor:
         self._let_go()
 
     def _let_go(self) -> bool:
-        """Close the pipe; but not a file of the program's that has got its number: then False."""
+        """Close the pipe, unless its descriptor is a file of the program by now; whether it was."""
         until = self._until
         if until is None:
             return False

@@ -1,8 +1,8 @@
-"""The canonical run document: nine keys of the training logging guide, then `journal`.
+"""The run and its JSON: the nine keys of the training logging guide, then `journal`.
 
-Strict JSON, one array element a line, so that `diff`, `grep` and `tail` work on it as
-well as `jq`. Also reads what earlier loggers wrote: times without offset, `end_time` and
-`summary` last or missing, bare NaN, `mfu` as an object.
+Strict JSON, one array element a line, so that `diff`, `grep` and `tail` work on it as well as `jq`.
+Also reads what earlier loggers wrote: times without offset, `end_time` and `summary` last or
+missing, bare NaN, `mfu` as an object.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any, overload
 import orjson
 
 from eventlog.errors import UnreadableRun
+from eventlog.format.files import journal_path
 from eventlog.format.json_rows import encode_row
 
 Row = dict[str, Any]
@@ -35,23 +36,30 @@ KEYS = (
     "journal",
 )
 METRICS = "metrics"
-"""An eleventh, where there are any: with the arrays, so that both ends of a file stay short."""
+"""An eleventh key, if there are any; before `metadata`, so that both ends of a file are short."""
 
 
+_TYPES = (
+    dict.fromkeys(("run_name", "start_time", "end_time"), "a text")
+    | dict.fromkeys(("config", "metadata", "summary", "journal"), "an object")
+    | dict.fromkeys(
+        ("training_iterations", "eval_steps", "checkpoints", METRICS), "a list of objects"
+    )
+)
 _LINES_AT_ONCE = 64  # a line may be the 800 rows of a text
 
 
 class Rows(Sequence[Row]):
-    """Rows kept as they stand in the run JSON (`encode_row`), many in one text, a line each.
+    """Rows as JSON text of the run JSON (`encode_row`), a line each, many lines in one text.
 
-    A row is parsed when it is looked at. A million iterations take 83 MB this way, as dicts 480,
-    and are written in a tenth of the time that encoding them takes.
+    A row is parsed when it is accessed. This takes a sixth of the memory of dicts, and writing the
+    run JSON needs no encoding.
     """
 
     def __init__(self, encoded: Iterable[bytes] = ()) -> None:
         self._texts = [*encoded]
         self._ends = array("q", range(1, len(self._texts) + 1))  # rows up to the end of each text
-        self._looked_at: tuple[int, list[bytes]] = (-1, [])
+        self._lines_of: tuple[int, list[bytes]] = (-1, [])
 
     def append(self, row: bytes) -> None:
         self.extend(row, 1)
@@ -62,24 +70,24 @@ class Rows(Sequence[Row]):
         self._ends.append(len(self) + n_rows)
 
     def cut(self, at: int) -> list[bytes]:
-        """Remove the rows from `at` on; them."""
+        """Remove the rows from index `at` on, and return them."""
         k = bisect_right(self._ends, at)
         lines = [line for text in self._texts[k:] for line in text.split(b"\n")]
-        n_kept = at - (self._ends[k - 1] if k else 0)
+        n_left = at - (self._ends[k - 1] if k else 0)
         del self._texts[k:], self._ends[k:]
-        self._looked_at = (-1, [])
-        if n_kept:
-            self.extend(b"\n".join(lines[:n_kept]), n_kept)
-        return lines[n_kept:]
+        self._lines_of = (-1, [])
+        if n_left:
+            self.extend(b"\n".join(lines[:n_left]), n_left)
+        return lines[n_left:]
 
     def copy(self) -> "Rows":
-        """What is added to one of the two later is not in the other."""
+        """A copy: what is added to one later is not in the other."""
         same = Rows()
         same._texts, same._ends = self._texts.copy(), self._ends[:]
         return same
 
     def texts(self) -> Iterator[bytes]:
-        """All rows, in order, as many in a text as there happen to be."""
+        """All rows in order, in texts of one or more lines."""
         return iter(self._texts)
 
     @property
@@ -97,11 +105,11 @@ class Rows(Sequence[Row]):
     def __getitem__(self, at: int | slice) -> Row | list[Row]:
         if isinstance(at, slice):
             return [self[k] for k in range(len(self))[at]]
-        at = range(len(self))[at]  # -1 is the last, and what is not there an IndexError
+        at = range(len(self))[at]  # negative indexes and IndexError as of a list
         k = bisect_right(self._ends, at)
-        if k != self._looked_at[0]:
-            self._looked_at = (k, self._texts[k].split(b"\n"))
-        row: Row = orjson.loads(self._looked_at[1][at - (self._ends[k - 1] if k else 0)])
+        if k != self._lines_of[0]:
+            self._lines_of = (k, self._texts[k].split(b"\n"))
+        row: Row = orjson.loads(self._lines_of[1][at - (self._ends[k - 1] if k else 0)])
         return row
 
     def __iter__(self) -> Iterator[Row]:
@@ -203,18 +211,21 @@ def parse_run(data: bytes, path: Path) -> Run:
         except (ValueError, RecursionError):
             raise UnreadableRun(
                 f"{path}: not a run JSON: {strict.msg} at byte {strict.pos:,} of {len(data):,}. "
-                f"If its journal is beside it: eventlog compact {path.with_suffix('.jsonl')}"
+                f"If its journal is beside it: eventlog compact {journal_path(path)}"
             ) from None
         document = _named_nonfinite(document)
     if not isinstance(document, dict) or not isinstance(document.get("training_iterations"), list):
         raise UnreadableRun(f"{path}: valid JSON, but not a run: it has no training_iterations")
-    given = {k: document[k] for k in KEYS if document.get(k) is not None}
-    for key, value in given.items():
+    values = {k: document[k] for k in KEYS if document.get(k) is not None}
+    for key, value in values.items():
         if not _fits(key, value):
-            raise UnreadableRun(f"{path}: valid JSON, but not a run: its {key} are no such thing")
+            raise UnreadableRun(
+                f"{path}: valid JSON, but not a run: {key} has the wrong type: "
+                f"expected {_TYPES[key]}, found {_type_name(value)}"
+            )
     if _fits(METRICS, document.get(METRICS)):  # another logger may mean something else by it
-        given[METRICS] = document[METRICS]
-    run = Run(path=path, **given)
+        values[METRICS] = document[METRICS]
+    run = Run(path=path, **values)
     for row in () if run.journal else run.training_iterations:  # of an earlier logger
         if type(row.get("mfu")) is dict:
             row["mfu_breakdown"] = row["mfu"]
@@ -225,11 +236,16 @@ def parse_run(data: bytes, path: Path) -> Run:
 
 def _fits(key: str, value: Any) -> bool:
     """Whether `value` has the shape that this key of a run JSON has."""
-    if key in ("run_name", "start_time", "end_time"):
+    if _TYPES[key] == "a text":
         return isinstance(value, str)
-    if key in ("config", "metadata", "summary", "journal"):
+    if _TYPES[key] == "an object":
         return isinstance(value, dict)
     return isinstance(value, list) and {*map(type, value)} <= {dict}
+
+
+def _type_name(value: Any) -> str:
+    names = {str: "a text", dict: "an object", list: "a list", bool: "true or false"}
+    return names.get(type(value), "a number")
 
 
 def _named_nonfinite(value: Any) -> Any:

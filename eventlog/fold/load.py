@@ -1,8 +1,9 @@
-"""Reading a run: one door for journals and run JSONs alike."""
+"""Reading a run, from a journal or a run JSON."""
 
 import math
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +12,50 @@ from eventlog.disk import is_locked
 from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
 from eventlog.fold.column import Column
 from eventlog.fold.document import Run, parse_run
-from eventlog.fold.fold import Fold
+from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.summary import number, summarize
+from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX, journal_path
 from eventlog.format.record import FORMAT
-from eventlog.format.segment import SEGMENT_SUFFIX
 from eventlog.read.alive import process_lives, writes_without_lock
-from eventlog.read.batch import Stretch
+from eventlog.read.batch import Batch
+from eventlog.read.defects import Defect
 from eventlog.read.evidence import Known, aside_defects, fewer_records
-from eventlog.read.ranks import RANK_SUFFIX
 from eventlog.read.reader import Reader
-from eventlog.read.sequence import Defect
-
-JOURNAL_SUFFIX = ".jsonl"
 
 SUMMARY = summarize([], [], Column(), Column(), [], 0).keys()
-"""The names of the figures."""
+"""The names of the figures in a summary."""
 
 PathLike = str | os.PathLike[str]
 
 
 class Folding:
-    """A journal read so far: how it is (`reader`) and what it says (`fold`).
+    """A journal read so far: its files and defects (`reader`) and its run (`fold`).
 
-    `with_rows`: False for who wants to know how it is, and no `run` of it. `known`: what there was
-    once, for who wants to know whether it is here still.
+    Args:
+        with_rows, sink: as those of `Fold`.
+        known: how many records there were at some time, to find out whether all are still here.
     """
 
-    def __init__(self, path: Path, *, with_rows: bool = True, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        with_rows: bool = True,
+        sink: RowSink | None = None,
+        known: Known | None = None,
+    ) -> None:
         self.path = path
         self.reader = Reader(path)
-        self.fold = Fold(with_rows=with_rows)
-        self._with_rows = with_rows
+        self._new_fold = partial(Fold, with_rows=with_rows, sink=sink)
+        self._sink = sink
+        self.fold = self._new_fold()
         self.n_written = -1
-        """Records that the run JSON had which was written last of it; negative: none was."""
+        """How many records the run JSON was made from that was written last; negative: none was."""
         self._known = known or Known()
         self._evidence: dict[bool, list[Defect]] = {}
 
     def read(self) -> bool:
-        """Read on, and to the end if nobody writes any more; whether somebody does."""
+        """Read what is new, to the very end if no writer is alive; whether one is."""
         alive = self.is_alive()
         self.read_on(to_the_end=not alive)
         if not alive and self._writes_without_lock():  # now that its `open` event is known
@@ -57,7 +64,7 @@ class Folding:
         return alive
 
     def is_alive(self) -> bool:
-        """Whether somebody writes the journal now, as far as is known from what was read."""
+        """Whether a writer is alive, as far as is known from what was read."""
         return is_locked(self.path) or self._writes_without_lock()
 
     def _writes_without_lock(self) -> bool:
@@ -69,46 +76,49 @@ class Folding:
         )
 
     def _process_writes(self, opened: dict[str, Any], t: str) -> bool:
-        """Whether the process of a session without a lock lives; a segment alone never has one."""
+        """Whether the process of a session without a lock is alive; a segment alone has no lock."""
         if self.path.suffix == SEGMENT_SUFFIX:
             return process_lives(opened, t) is True
         return writes_without_lock(opened, t)
 
     def read_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> None:
-        """Fold in what the journal has more than before; all of it anew if it changed behind.
+        """Fold what is new in the journal; everything again if what was read has changed.
 
-        `to_the_end`: nobody writes any more, so a last line without LF is the end of it.
-        `most_bytes`: about where to stop for this time; what is left is read by the next call.
+        Args:
+            to_the_end: no writer is alive, so a last line without LF is complete.
+            most_bytes: stop after about so many; the next call goes on.
         """
         if self.reader.is_outdated:
             self._forget()
         self._read_on(to_the_end, most_bytes)
-        if self.reader.is_misordered:  # a file turned up whose records belong before others
+        if self.reader.is_misordered:  # a file was found whose records belong before others
             self._forget()
             self._read_on(to_the_end)
 
     def _forget(self) -> None:
         self.reader.restart()
         self.n_written = -1
-        self.fold = Fold(with_rows=self._with_rows)
+        self.fold = self._new_fold()
+        if self._sink is not None:
+            self._sink.clear()
 
     def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:
         self._evidence.clear()
-        for item in self.reader.read_stretches_on(to_the_end=to_the_end, most_bytes=most_bytes):
-            if isinstance(item, Stretch):
-                self.fold.add_stretch(item)
+        for item in self.reader.read_batches_on(to_the_end=to_the_end, most_bytes=most_bytes):
+            if isinstance(item, Batch):
+                self.fold.add_batch(item)
             else:
                 self.fold.add(item)
 
     def defects(self, *, with_content: bool = False) -> list[Defect]:
-        """All that is wrong: with the journal, with its segments, and with other files of the run.
+        """All defects: of the journal, of its segments, and of other files of the run.
 
-        `with_content`: the files of large events are read and compared, and not only their sizes.
+        `with_content`: compare the content of files of large events, and not only their sizes.
         """
         if with_content not in self._evidence:
             asides = aside_defects(self.reader, with_content=with_content)
             reader = self.reader
-            fewer = fewer_records(self._known, reader.ledger, self.fold.sessions, reader.others)
+            fewer = fewer_records(self._known, reader.sequence, self.fold.sessions, reader.others)
             self._evidence[with_content] = [*asides, *fewer]
         return [*self.reader.defects, *self._evidence[with_content]]
 
@@ -119,13 +129,13 @@ class Folding:
             UnreadableRun: there is not one whole record.
             NewerFormat: a session in it was written by a later format.
         """
-        ledger, journal = self.reader.ledger, self.reader.journal
-        if ledger.newer_format is not None:
+        sequence, journal = self.reader.sequence, self.reader.journal
+        if sequence.newer_format is not None:
             raise NewerFormat(
-                f"{self.path}: has a session of format {ledger.newer_format!r}, this program "
+                f"{self.path}: has a session of format {sequence.newer_format!r}, this program "
                 f"reads up to {FORMAT}. Nothing was changed. Use a newer eventlog"
             )
-        if not ledger.n_records:
+        if not sequence.n_records:
             raise UnreadableRun(
                 f"{self.path}: no journal: not one whole record in its "
                 f"{journal.size_bytes:,} bytes. See: eventlog verify {self.path}"
@@ -139,40 +149,43 @@ class Folding:
                 "bytes": journal.size_bytes,
                 "crc": f"{journal.crc:08x}",
                 "segments": self.reader.segments,
-                "records": ledger.n_records,
+                "records": sequence.n_records,
                 "defects": [d.to_dict() for d in self.reader.defects],
             },
         )
-        self._say_where_it_went_on(run)
+        self._add_where_it_went_on(run)
         run.run_name = run.run_name or self.path.stem
         run.path = self.path
         return run
 
-    def _say_where_it_went_on(self, run: Run) -> None:
-        """Of a session whose end is in a file that is not here, nobody knows that it was killed."""
+    def _add_where_it_went_on(self, run: Run) -> None:
+        """Correct the reason if the end of the last session may be in a file that is missing."""
         s = next(reversed(self.fold.sessions), "")
-        there = [d.detail for d in self.reader.missing_segments if d.session == s and d.detail]
-        if there and run.journal["status"] == "interrupted" and not self.fold.sessions[s].status:
+        missing = [d.detail for d in self.reader.missing_segments if d.session == s and d.detail]
+        if missing and run.journal["status"] == "interrupted" and not self.fold.sessions[s].status:
             run.journal["reason"] = (
                 f"the session went on in another file, which is not here or not readable: "
-                f"{'; '.join(there)}"
+                f"{'; '.join(missing)}"
             )
 
 
-def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
+def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | None = None) -> Run:
     """The run in `path`, a journal (`.jsonl`, a rank's) or a run JSON; a summary is always there.
 
     A journal is read as it is now, so a live or crashed run needs nothing to be run first. A run
     JSON that says `running` while nobody writes the journal beside it is read from the journal.
-    `with_superseded` (of a journal): rows that a later take replaced are in `run.journal`.
+
+    Args:
+        with_superseded: of a journal: the superseded rows are in `run.journal`.
+        sink: of a journal: gets its rows as they come and as they are superseded.
 
     Raises:
-        UnreadableRun: neither of the two; says where reading stopped, and the way out.
-        OSError: no such file, or not to be read, or not a regular file.
+        UnreadableRun: neither of the two; the message says where reading stopped and what to do.
+        OSError: the file is missing, unreadable, or not a regular file.
     """
     path = Path(path)
     if path.suffix in (JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX):
-        folding = Folding(path)
+        folding = Folding(path, sink=sink)
         alive = folding.read()
         return folding.run(alive=alive, with_superseded=with_superseded)
     run = parse_run(read_all(path), path)
@@ -185,9 +198,9 @@ def load_run(path: PathLike, *, with_superseded: bool = False) -> Run:
 
 
 def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
-    """The run by its journal, if that has no writer any more: nobody was left to fold it."""
+    """The run of its journal, if no writer is alive: the compactor did not write its end."""
     assert run.path is not None
-    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    journal = journal_path(run.path)
     try:
         check_is_file(journal)
         if is_locked(journal):
@@ -200,13 +213,13 @@ def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
 
 
 def without_journal(run: Run) -> Run:
-    """A run JSON that says `running`, as it is: unknown, where no journal is beside it.
+    """A run JSON whose status is `running` but that has no journal beside it: `unknown` then.
 
-    The journal was moved or deleted alone; nobody will fold it into this file again.
+    The journal was moved or deleted alone; this file will not be updated again.
     """
     if run.path is None or run.status != "running":
         return run
-    journal = run.path.with_suffix(JOURNAL_SUFFIX)
+    journal = journal_path(run.path)
     if not os.path.lexists(journal):
         last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
         as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
@@ -216,21 +229,21 @@ def without_journal(run: Run) -> Run:
 
 
 def _recomputed(run: Run) -> dict[str, Any]:
-    """The summary of a file that others wrote: from its rows, and what else they say.
+    """The summary of a file of another logger: computed from its rows, completed from its own.
 
-    Their figures of what has no rows in the file are kept, except for a best loss without evals:
-    some wrote a number there that stands for none.
+    Its own figures count where the file has no rows to compute them from, except for a best loss
+    without evals: some loggers wrote a placeholder there.
     """
-    brought = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
+    own = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
     computed = summary_of(run)
     if not len(run.training_iterations):
         of_rows = ("total_iterations", "final_iter", "final_train_loss", "avg_time_ms", "avg_mfu")
-        computed |= {k: brought[k] for k in of_rows if k in brought}
-    return computed | {k: v for k, v in brought.items() if k not in computed}
+        computed |= {k: own[k] for k in of_rows if k in own}
+    return computed | {k: v for k, v in own.items() if k not in computed}
 
 
 def summary_of(run: Run) -> dict[str, Any]:
-    """The summary of a run's own arrays, for files that bring none."""
+    """The summary computed from a run's rows."""
 
     def column(key: str) -> list[float]:
         return [number(row.get(key)) for row in run.training_iterations]

@@ -1,4 +1,4 @@
-"""Numbers that a run logs under names of its own: one row for each step, with all that was logged.
+"""Numbers that a run logs under names of its own: one row a step.
 
 Several events of a step make one row, in which the latest value of a name counts. The first event
 of a session supersedes the rows of its step and of later ones that other sessions logged; within a
@@ -6,22 +6,20 @@ session an earlier step adds to the row of that step. Time does not grow with th
 """
 
 import math
-from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 
 from eventlog.fold.document import Row, Rows
 from eventlog.fold.step_rows import StepRows
 from eventlog.format.json_rows import encode_row
+from eventlog.read.batch import Batch
 
 _MISSING = object()
 _LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
 
 NAMES_MAX = 1000
-"""So many names have figures: a run that invents a name a step must not burst its summary."""
+"""So many names have figures: a run may use a new name in every step."""
 
 
 def step_of(fields: Row) -> int | None:
@@ -34,10 +32,10 @@ def step_of(fields: Row) -> int | None:
 
 
 class Metrics:
-    """The rows so far, ascending by `step`, and what was `taken_back`."""
+    """The rows so far, ascending by `step`, and what was `superseded`."""
 
     def __init__(self) -> None:
-        self.taken_back: list[bytes] = []
+        self.superseded: list[bytes] = []
         self._stored = StepRows()
         self._open: dict[int, OpenRow] = {}  # rows that are not encoded each time they grow
         self._changed: set[int] = set()  # those of them that are newer than what is stored
@@ -51,15 +49,15 @@ class Metrics:
         return len(self._stored)
 
     def rows(self) -> Rows:
-        """As they are now; what is added later is not in them."""
+        """The rows as they are now; what is added later is not in them."""
         self._store()
         return Rows(self._stored.rows())
 
-    def take(self, session: str, step: int, fields: Row) -> None:
-        """Add what session `session` logged of `step`."""
+    def add(self, session: str, step: int, fields: Row) -> None:
+        """Add the fields of an event of `step`, logged by `session`."""
         if session not in self._sessions:
             self._sessions.add(session)
-            self.take_back(step)
+            self.supersede(step)
         own = "step" if type(fields.get("step")) is int else "iter"
         values = {k: v for k, v in fields.items() if k != own}
         goes_on = self._stored.goes_on(step)
@@ -78,6 +76,10 @@ class Metrics:
         if not self._is_stale:
             self._measure(step, values)
 
+    def has_session(self, session: str) -> bool:
+        """Whether a session has logged metrics: its first event supersedes those of others."""
+        return session in self._sessions
+
     def _opened(self, step: int) -> "OpenRow | None":
         row = self._open.get(step)
         stored = self._stored.get(step) if row is None else None
@@ -87,10 +89,10 @@ class Metrics:
         return row
 
     def _leave(self) -> None:
-        """Encode the latest row, and keep only its bytes, as another step has its turn.
+        """Another step follows: encode the latest row and keep only its bytes.
 
-        Not a large one that was returned to: names logged one by one, each for all steps, would
-        parse and encode all of every row for each of them.
+        Not a large one that was returned to: if names are logged one by one, each for all steps,
+        every row would be parsed and encoded once for each name.
         """
         if self._latest is None:
             return
@@ -113,29 +115,23 @@ class Metrics:
         """Whether there are rows, all of them before `step`."""
         return self._stored.goes_on(step)
 
-    def take_many(
-        self, steps: "array[int]", rows: bytes, columns: Mapping[str, Sequence[Any]]
-    ) -> None:
-        """Add what the session that logged the latest row has logged of later steps, ascending.
-
-        Args:
-            rows: as they stand in the run JSON, a line each.
-            columns: what each of them has under a name, the same names as in that row.
-        """
+    def add_batch(self, batch: Batch) -> None:
+        """Add what the session that logged the latest row has logged of later steps."""
         self._leave()
         self._latest = None
-        self._stored.extend(steps, rows.split(b"\n"))
-        for name, values in columns.items():
+        self._stored.extend(batch.steps, batch.rows().split(b"\n"))
+        for name in batch.shape.names[1:]:
             figures = self._figures.get(name)
             if figures is None:
                 continue  # one name too many
-            figures["last"], figures["step"] = values[-1], steps[-1]
+            values = batch.column(name)
+            figures["last"], figures["step"] = values[-1], batch.steps[-1]
             if type(values[-1]) in (int, float):
                 latest_first = values[::-1]
                 figures["min"] = min([*latest_first, figures.get("min", values[0])])
                 figures["max"] = max([*latest_first, figures.get("max", values[0])])
 
-    def take_back(self, from_step: int) -> None:
+    def supersede(self, from_step: int) -> None:
         """Remove the rows of `from_step` and later."""
         if not len(self._stored) or from_step > self._stored.last_step:
             return
@@ -143,12 +139,12 @@ class Metrics:
         for step, stored in removed:
             row = self._open.pop(step, None)
             is_newer = row is not None and step in self._changed
-            self.taken_back.append(encode_row(row.values) if row and is_newer else stored)
+            self.superseded.append(encode_row(row.values) if row and is_newer else stored)
             self._changed.discard(step)
         self._is_stale = True
 
     def figures(self) -> Row:
-        """How many rows there are, the last step, and by name its last, least, greatest value."""
+        """`rows`, `last_step`, and of each name the `last` value, its `step`, `min` and `max`."""
         self._store()
         if self._is_stale:
             self._figures, self._is_stale, self._was_stale = {}, False, True
@@ -179,20 +175,20 @@ class Metrics:
 
 
 class OpenRow:
-    """A row that grows: merging an event takes as long as the event, however long the row is."""
+    """A row that grows: merging an event takes time by the event's size, not by the row's."""
 
     __slots__ = ("_nested", "is_returned_to", "values")
 
     def __init__(self, values: Row, *, is_returned_to: bool = False) -> None:
         self.values = values
         self.is_returned_to = is_returned_to
-        """Whether other steps had their turn in between."""
+        """Whether other steps were logged in between."""
         self._nested: list[str] = []  # paths in `nonfinite` with a dot in them, sorted
         self._own_nonfinite()
 
     def merge(self, values: Row) -> None:
-        """Add values; what was not finite before and is logged anew is forgotten."""
-        known, given = self.values.get("nonfinite"), values.get("nonfinite")
+        """Add values; a name that is logged again loses its mark in `nonfinite`."""
+        known, new = self.values.get("nonfinite"), values.get("nonfinite")
         self.values |= values
         if not isinstance(known, dict):
             if "nonfinite" in values:
@@ -200,9 +196,9 @@ class OpenRow:
             return
         for name in values:
             self._forget(known, name)
-        if isinstance(given, dict):
-            known |= given
-            for path in given:
+        if isinstance(new, dict):
+            known |= new
+            for path in new:
                 self._note_nested(path)
         if known:
             self.values["nonfinite"] = known
@@ -210,14 +206,14 @@ class OpenRow:
             del self.values["nonfinite"]
 
     def _own_nonfinite(self) -> None:
-        """Have a copy of the event's `nonfinite`, as it will grow."""
-        given = self.values.get("nonfinite")
-        if isinstance(given, dict):
-            self.values["nonfinite"] = dict(given)
-            self._nested = sorted(path for path in given if "." in path)
+        """Copy the event's `nonfinite`, as it will grow."""
+        marks = self.values.get("nonfinite")
+        if isinstance(marks, dict):
+            self.values["nonfinite"] = dict(marks)
+            self._nested = sorted(path for path in marks if "." in path)
 
     def _forget(self, nonfinite: Row, name: str) -> None:
-        """Remove from `nonfinite` what it says of `name`, and of what is inside of it."""
+        """Remove the marks of `name`, and of what is nested in it."""
         nested = self._nested
         if nonfinite.pop(name, _MISSING) is not _MISSING and "." in name:
             del nested[bisect_left(nested, name)]

@@ -1,4 +1,4 @@
-"""Rows ordered by step. Steps may come in any order, and the time for each does not grow with them.
+"""Rows ordered by step. Steps may come in any order; the time for each does not grow with them.
 
 Rows are kept in blocks. Nearly always a step is later than all before it and its row goes to the
 end of the last block, however long that is. A block is split when an earlier step goes into it.
@@ -72,7 +72,7 @@ class StepRows:
         self._n_rows += len(steps)
 
     def cut(self, from_step: int) -> list[tuple[int, bytes]]:
-        """Remove the rows of `from_step` and later; them, ascending."""
+        """Remove the rows of `from_step` and later, and return them, ascending."""
         removed: list[list[tuple[int, bytes]]] = []
         while self._steps and self._steps[-1][-1] >= from_step:
             at = bisect_left(self._steps[-1], from_step)

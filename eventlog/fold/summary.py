@@ -1,4 +1,4 @@
-"""The figures of a run, from its columns: computed here and nowhere else."""
+"""The summary of a run, computed from its columns."""
 
 import math
 from array import array
@@ -19,7 +19,7 @@ def summarize(
 
     `final_train_loss` is the last finite loss, `avg_time_ms` the plain mean over all
     iterations, `avg_mfu` the mean where MFU is known (above the floor of 0 of its column),
-    `best_val_loss` the true minimum. A figure that nothing was measured for is None.
+    `best_val_loss` the true minimum. A figure without any value is None.
     """
     known_val = [v for v in map(number, val_losses) if math.isfinite(v)]
     return {

@@ -1,6 +1,7 @@
-"""What writer and reader share: one event as one line, and the names around it.
+"""What writer and reader share: the grammar of a journal.
 
-Begin with `record`: an event to a line with its checksum, and back. `segment` has the names and
-headers of segments, `json_rows` rows as the run JSON prints them, `text` shows on a terminal
-what others wrote. FORMAT.md, one folder up, is the specification.
+Begin with `record`: an event to a line with its checksum, and back. `events` has every kind of
+event, `event_text` what each says in one line, `files` every file name and suffix, `segment` the
+header of segments, `json_rows` rows as the run JSON prints them, `text` makes what others wrote
+safe for a terminal. FORMAT.md, one folder up, is the specification.
 """

@@ -1,9 +1,9 @@
-"""Text that others wrote, for a terminal.
+"""Text from other sources, made safe for a terminal.
 
-A name, a note, a path or an error may hold what a terminal obeys: an escape sequence that clears
-the screen or sets its title, a line feed that begins a forged line, an override of the writing
-direction. `printable` makes such characters visible. Everything that a command prints and did not
-make up itself goes through it: `print_lines` does that with all it is given.
+A name, a note, a path or an error may have control characters: an escape sequence that clears the
+screen or sets its title, a line feed that begins a forged line, an override of the writing
+direction. `printable` makes them visible. Commands print such text through it, or with
+`print_lines`.
 """
 
 import builtins
@@ -11,10 +11,10 @@ from typing import TextIO
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    """`text` in one line: what a terminal would obey is shown as Python writes it, `\\x1b`.
+    """`text` in one line: control characters are shown as Python writes them, `\\x1b`.
 
-    That is controls, separators of lines, marks of direction, invisible characters and lone
-    surrogates, which no encoding takes. The characters in `keep` stay as they are.
+    That is controls, line separators, marks of direction, invisible characters and lone
+    surrogates, which cannot be encoded. The characters in `keep` are left as they are.
     """
     text = str(text)
     if text.isprintable():
@@ -36,7 +36,7 @@ def print_lines(
     file: TextIO | None = None,
     flush: bool = False,
 ) -> None:
-    """`print` for what others wrote: line feeds stay, everything else is `printable`."""
+    """`print` for text from other sources: line feeds stay, everything else is `printable`."""
     shown = (printable(value, keep="\n") for value in values)
     builtins.print(*shown, sep=sep, end=end, file=file, flush=flush)
 

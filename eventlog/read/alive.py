@@ -1,4 +1,4 @@
-"""Whether somebody writes a journal now: by its lock, or without locks by the process."""
+"""Whether a writer of a journal is alive: by its lock, or without locks by its process."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ _ENDED = ("Z", "X")  # states of a process that has ended
 def is_alive(path: Path) -> bool:
     """Whether some process writes the journal `path` right now, as far as can be seen from here.
 
-    Where the writer could not lock the file (`has_lock` in its `open` event is false), it lives
-    as long as its process does and has not closed the session. Of a process on another machine
-    without a lock nothing can be seen: False.
+    A writer that could not lock the file (`has_lock` in its `open` event is false) counts as alive
+    while its process exists and the session is not closed. Without a lock a process on another
+    machine cannot be seen: False.
     """
     path = Path(path)
     if is_locked(path):
@@ -32,14 +32,14 @@ def is_alive(path: Path) -> bool:
 
 
 def writes_without_lock(opened: Mapping[str, Any], t: str) -> bool:
-    """Whether the session of this `open` event of time `t` has no lock, and its process lives."""
+    """Whether the session of this `open` event of time `t` has no lock and its process is alive."""
     return opened.get("has_lock") is False and process_lives(opened, t) is True
 
 
 def process_lives(opened: Mapping[str, Any], t: str = "") -> bool | None:
-    """Whether the process of this `open` event lives; None: nobody can tell from here.
+    """Whether the process of this `open` event is alive; None: cannot be seen from here.
 
-    Without `pid_started` in it, a process of that number that began before `t` is the one.
+    Without `pid_started` in it, any process with that pid that began before `t` counts.
     """
     pid = opened.get("pid")
     if opened.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0:
@@ -61,18 +61,18 @@ def process_lives(opened: Mapping[str, Any], t: str = "") -> bool | None:
 
 
 def _began_before(began: int, t: str) -> bool | None:
-    """Whether a process that began so many clock ticks after boot was there at time `t`."""
+    """Whether a process that began so many clock ticks after boot existed at time `t`."""
     try:
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])
         opened_s = datetime.fromisoformat(t).timestamp()
     except (OSError, ValueError, OverflowError):
-        return None  # the number may belong to another process by now
+        return None  # the pid may belong to another process by now
     began_s = time.time() - uptime_s + began / os.sysconf("SC_CLK_TCK")
     return began_s <= opened_s + 0.1
 
 
 def this_boot() -> str | None:
-    """Which boot of the machine this is; None where that cannot be told."""
+    """The id of this boot of the machine; None if there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -80,23 +80,23 @@ def this_boot() -> str | None:
 
 
 def start_of(pid: int) -> int | None:
-    """When a living process began, in clock ticks since boot; None: there is none of that number.
+    """When a living process began, in clock ticks since boot; None: there is no such process.
 
-    One that has ended and whose parent has not asked for its exit status is none either.
+    A zombie is not a living process.
     """
     state, began = _stat_of(pid)
     return began if state not in _ENDED else None
 
 
 def is_not_reaped(opened: Mapping[str, Any]) -> bool:
-    """Whether the process of this `open` event has ended, and its parent has not asked how."""
+    """Whether the process of this `open` event is a zombie."""
     pid = opened.get("pid")
     state, began = _stat_of(pid) if type(pid) is int else ("", None)
     return state in _ENDED and opened.get("pid_started") in (None, began)
 
 
 def _stat_of(pid: int) -> tuple[str, int | None]:
-    """The state of a process, and when it began; None: there is none of that number."""
+    """The state of a process, and when it began; None: there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The events at the two ends of a journal, found without reading what is between them."""
+"""The first and last events of a journal, found without reading all of it."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ from eventlog.read.scanner import Scanner
 
 _OPEN_MARK = b'"event":"open"'
 _CLOSE_MARK = b'"event":"close"'
-_FIRST_BYTES = 8 * MAX_LINE_BYTES  # a first `open` stands in the first line, unless that is damaged
+_FIRST_BYTES = 8 * MAX_LINE_BYTES  # the first `open` is in the first line, unless that is damaged
 
 
 def last_record(path: Path) -> Record | None:
-    """The record in the last whole line, if that line is one."""
+    """The record in the last complete line, if that line is a record."""
     fd = open_to_read(path)
     try:
         end = max(0, rfind(fd, b"\n", os.fstat(fd).st_size))
@@ -36,7 +36,7 @@ def last_open(path: Path) -> Record | None:
 
 
 def unclosed_session(path: Path) -> Record | None:
-    """The `open` event of the latest session in the file, if no `close` of it stands there."""
+    """The `open` event of the latest session in the file, if that has no `close` there."""
     fd = open_to_read(path)
     try:
         size = os.fstat(fd).st_size
@@ -49,7 +49,7 @@ def unclosed_session(path: Path) -> Record | None:
 
 
 def _last(fd: int, mark: bytes, event: str, at: int, begin: int = 0) -> Record | None:
-    """The last record of a kind that stands between `begin` and `at`."""
+    """The last record of a kind between the offsets `begin` and `at`."""
     while (at := rfind(fd, mark, at)) > begin:
         record = _record_around(fd, at)
         if record is not None and record.event == event:
@@ -58,7 +58,7 @@ def _last(fd: int, mark: bytes, event: str, at: int, begin: int = 0) -> Record |
 
 
 def has_session(path: Path, s: str) -> bool:
-    """Whether a record of session `s` stands in the file."""
+    """Whether the file has a record of session `s`."""
     mark = b'"s":"%b"' % s.encode()
     fd = open_to_read(path)
     try:
@@ -74,24 +74,24 @@ def has_session(path: Path, s: str) -> bool:
 
 
 def _record_around(fd: int, at: int) -> Record | None:
-    """The record that byte `at` is in."""
+    """The record around byte `at`."""
     start, line = line_around(fd, at, MAX_LINE_BYTES)
     record = decode(line, start)
-    if record is None:  # it may stand behind a torn line, or before another editor's CR
+    if record is None:  # there may be a torn line before it, or an editor's CR after it
         whole = [r for r in _records_in(line, start) if r.offset <= at < r.offset + len(r.line)]
         record = whole[0] if whole else None
     return record
 
 
 def _records_in(line: bytes, offset: int) -> list[Record]:
-    """The records of a line, as every reader finds them."""
+    """The records in a line, as a scanner finds them."""
     scanner = Scanner()
-    found = [*scanner.feed(line), *scanner.finish()]
-    return [record._replace(offset=offset + record.offset) for record in found]
+    records = [*scanner.feed(line), *scanner.finish()]
+    return [record._replace(offset=offset + record.offset) for record in records]
 
 
 def first_open(path: Path) -> Record | None:
-    """The first `open` event, if it stands in the first few MiB of the file."""
+    """The first `open` event, if it is in the first few MiB of the file."""
     with contextlib.closing(read_chunks(path)) as chunks:
         rest, offset = b"", 0
         for chunk in chunks:

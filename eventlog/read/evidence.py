@@ -1,6 +1,6 @@
-"""What is missing without a trace in the journal's own bytes.
+"""What is missing and leaves no gap in the journal itself.
 
-The files that it names as the content of large events, and records that its run JSON was made of.
+The files with the content of large events, and records that the run JSON was made from.
 """
 
 import glob
@@ -15,10 +15,11 @@ from typing import Any
 import orjson
 
 from eventlog.blocks import open_to_read, read_at, read_chunks
+from eventlog.format.files import BEFORE_LOSS_SUFFIX
+from eventlog.read.defects import Defect
 from eventlog.read.reader import Aside, Reader
-from eventlog.read.sequence import Defect, Ledger
+from eventlog.read.sequence import SequenceCheck
 
-BEFORE_LOSS = ".before-loss"
 _JOURNAL_MARK = b'\n  "journal": {'
 _MOST_BYTES = 64 << 20  # of the end of a run JSON: sessions, defects, notes
 
@@ -30,44 +31,45 @@ class Known:
     file: str = ""
     sessions: dict[str, int] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
-    """Records of each session that were missing among them by then."""
+    """How many records of each session were missing by then."""
     n_annotations: int = 0
 
 
 def known_from(run_json: Path) -> Known:
-    """What the run JSON says of its journal, and those that were kept for what it lacks."""
-    known = said_by(run_json)
-    for kept in kept_before_loss(run_json):
-        for s, n in said_by(kept).sessions.items():
+    """What the run JSON, and those kept before a loss, say of their journal."""
+    known = stated_by(run_json)
+    for path in kept_before_loss(run_json):
+        for s, n in stated_by(path).sessions.items():
             if n > known.sessions.get(s, 0):
-                known.sessions[s], known.file = n, kept.name
+                known.sessions[s], known.file = n, path.name
     return known
 
 
 def kept_before_loss(run_json: Path) -> list[Path]:
-    """The run JSONs that had more records than the journal when they were to be replaced."""
-    name, folder = glob.escape(run_json.name), run_json.parent
-    return sorted([*folder.glob(name + BEFORE_LOSS), *folder.glob(f"{name}.*{BEFORE_LOSS}")])
+    """The run JSONs that were made from more records than their journal had later."""
+    name = glob.escape(run_json.name)
+    patterns = (f"{name}{BEFORE_LOSS_SUFFIX}", f"{name}.*{BEFORE_LOSS_SUFFIX}")
+    return sorted(path for pattern in patterns for path in run_json.parent.glob(pattern))
 
 
 def name_before_loss(run_json: Path) -> Path:
-    """The first name that is free for one more of them."""
-    taken = {path.name for path in kept_before_loss(run_json)}
+    """A free name for one more of them."""
+    used = {path.name for path in kept_before_loss(run_json)}
     numbers = chain([""], (f".{k}" for k in count(2)))
-    names = (f"{run_json.name}{number}{BEFORE_LOSS}" for number in numbers)
-    return run_json.with_name(next(name for name in names if name not in taken))
+    names = (f"{run_json.name}{number}{BEFORE_LOSS_SUFFIX}" for number in numbers)
+    return run_json.with_name(next(name for name in names if name not in used))
 
 
-def n_not_here(known: Known, ledger: Ledger, others: set[str]) -> int:
+def n_not_here(known: Known, sequence: SequenceCheck, others: set[str]) -> int:
     """How many records that a run JSON was made of are in no file any more."""
     return sum(
-        max(0, n - ledger.n_below(s, n + known.gaps.get(s, 0)))
+        max(0, n - sequence.n_below(s, n + known.gaps.get(s, 0)))
         for s, n in known.sessions.items()
         if s not in others
     )
 
 
-def said_by(run_json: Path) -> Known:
+def stated_by(run_json: Path) -> Known:
     """What one run JSON says; nothing, where it says nothing or is not there."""
     journal = _journal_part(run_json)
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
@@ -112,7 +114,7 @@ def _journal_part(run_json: Path) -> Any:
 
 
 def fewer_records(
-    known: Known, ledger: Ledger, sessions: Iterable[str], others: set[str]
+    known: Known, sequence: SequenceCheck, sessions: Iterable[str], others: set[str]
 ) -> Iterator[Defect]:
     """The records of a run JSON that are in no file any more, and that no gap counts.
 
@@ -120,12 +122,12 @@ def fewer_records(
     other runs, which earlier versions took for the run's where they had one fallback folder.
     """
     for s, n in known.sessions.items():
-        lost = n - ledger.n_admitted(s) - ledger.lost_of(s)
+        lost = n - sequence.n_admitted(s) - sequence.lost_of(s)
         if lost > 0 and s not in others:
             yield _fewer(known, lost, n, s)
-    n_annotations = ledger.n_records - sum(map(ledger.n_admitted, sessions))
+    n_annotations = sequence.n_records - sum(map(sequence.n_admitted, sessions))
     lost = known.n_annotations - n_annotations
-    if lost > 0 and not ledger.has_foreign:
+    if lost > 0 and not sequence.has_foreign:
         yield _fewer(known, lost, known.n_annotations, "")
 
 

@@ -1,4 +1,4 @@
-"""Whether a file is a journal of ours, before anything is done to it."""
+"""Whether a file is a journal, checked before anything is done to it."""
 
 import os
 import re
@@ -6,22 +6,21 @@ from pathlib import Path
 
 from eventlog.blocks import read_at, read_chunks
 from eventlog.errors import NewerFormat, NotAJournal
+from eventlog.format.files import SEGMENT_SUFFIX
 from eventlog.format.record import CRC_KEY, FORMAT, HEAD, MAX_LINE_BYTES, decode
-from eventlog.format.segment import SEGMENT_SUFFIX
 from eventlog.read.ends import first_open, last_open
 from eventlog.read.scanner import Scanner
 
-_FOREIGN_BYTES = 64 << 20  # so much of something else at its start, and a file is no journal
+_FOREIGN_BYTES = 64 << 20  # a file that begins with so many other bytes is not a journal
 _SAMPLES = 64
 _BEGIN = b'{"n":0,"s":"'
 _TRACE = re.compile(re.escape(HEAD) + rb'|"crc" ?: ?"[0-9a-f]{8}"')
 
 
 def check_is_journal(path: Path) -> None:
-    """Return if `path` may be opened for writing: a journal of ours, empty, or not there.
+    """Return if `path` may be opened for writing: it is a journal, empty, or does not exist.
 
-    A file that holds half of a first line, as a crash leaves it, is a journal too. Nothing is
-    changed, whatever the answer is.
+    A file with half of a first line, as a crash leaves it, is a journal too. Nothing is changed.
 
     Raises:
         NotAJournal: it holds bytes and not one whole record.
@@ -48,7 +47,7 @@ def check_is_journal(path: Path) -> None:
 
 
 def _holds_records(path: Path) -> bool:
-    """Whether there is a record in the file, or nothing but the beginning of one, or nothing."""
+    """Whether the file has a record, or only the beginning of one, or is empty."""
     scanner = Scanner()
     begin = b""
     n_foreign = 0
@@ -57,7 +56,7 @@ def _holds_records(path: Path) -> bool:
             begin = chunk
             if decode(chunk[: max(0, chunk.find(b"\n"))]) is not None:
                 return True
-        if chunk.count(0) == len(chunk):  # as a power loss leaves it, of whatever size
+        if chunk.count(0) == len(chunk):  # left by a power loss, of any size
             continue
         if scanner.feed(chunk):
             return True
@@ -72,7 +71,7 @@ def _holds_records(path: Path) -> bool:
 
 
 def _is_cut_line(data: bytes) -> bool:
-    """Whether `data` is what a crash may leave of a first line: its beginning, or any blocks of it
+    """Whether `data` is what a crash may leave of a first line: its beginning, or some blocks of it
     with zeros between them."""
     text = data.replace(b"\0", b"")
     if b"\n" in text.rstrip(b"\n"):
@@ -84,11 +83,11 @@ def _is_cut_line(data: bytes) -> bool:
 
 
 def may_be_journal(path: Path) -> bool:
-    """Whether a file of a folder is worth reading as a journal, or is a data set, say.
+    """Whether a file should be read as a journal; it may be something else, a data set for example.
 
-    A data set of ten gigabytes is not read to see it; but a journal whose beginning is damaged
-    must not pass for one. So all of it is looked at for traces of records where it is not larger
-    than 64 MiB or begins with zeros, and of a larger one 64 samples.
+    A data set of ten gigabytes is not read to find that out, but a journal whose beginning is
+    damaged must be recognized. So a file of at most 64 MiB, or one that begins with zeros, is
+    searched for traces of records completely, and a larger one in 64 places.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.

@@ -1,7 +1,7 @@
-"""In which order the sessions of a run are read, where some stand in segments alone.
+"""The order of a run's sessions, where some are in segments alone.
 
-Clocks do not decide: a machine may be minutes ahead of another. Each session says in its `open`
-event which session it met (`prev`), and how many there were before it (`session_number`).
+Clocks do not decide it: machines may differ by minutes. Each session has in its `open` event which
+session it met (`prev`), and how many there were before it (`session_number`).
 """
 
 import math
@@ -14,26 +14,26 @@ from eventlog.blocks import read_chunks
 from eventlog.format.record import Record
 from eventlog.read.ends import has_session
 from eventlog.read.scanner import Items, Scanner
-from eventlog.read.sequence import Ledger
+from eventlog.read.sequence import SequenceCheck
 
-_FEW = 3  # sessions to look for one by one; a search stops where it finds its own
-_BLOCK = 64  # sessions that a search passes over in one step
+_FEW = 3  # so many sessions are searched for one by one, which may stop early
+_BLOCK = 64  # sessions that a search skips in one step
 
 
 class SessionStart(NamedTuple):
-    """What the first record of a session says of its place among the others."""
+    """What the first record of a session says about its place among the others."""
 
     s: str
     t: str
     """Time of that record."""
     number: int | None
-    """`session_number`; None: not said, or the `open` event is lost."""
+    """`session_number`; None: it has none, or the `open` event is lost."""
     prev: str | None
     """The session it met; None as for `number`."""
 
 
 def session_start(record: Record) -> SessionStart:
-    """What `record`, the first of its session, says."""
+    """That of `record`, the first of its session."""
     fields: dict[str, Any] = record.fields if record.event == "open" else {}
     number = fields.get("session_number")
     prev = fields.get("prev")
@@ -51,9 +51,9 @@ def starts_in(path: Path, run_id: str | None) -> list[SessionStart]:
 
     Those of another run are left out.
     """
-    ledger = Ledger()
-    ledger.run_id = run_id
-    scanner = Scanner(ledger, in_stretches=True)
+    sequence = SequenceCheck()
+    sequence.run_id = run_id
+    scanner = Scanner(sequence, in_batches=True)
     starts: dict[str, SessionStart] = {}
     for chunk in read_chunks(path, 0, scanner.note_hole):
         _note_starts(starts, scanner.feed_on(chunk))
@@ -62,15 +62,15 @@ def starts_in(path: Path, run_id: str | None) -> list[SessionStart]:
 
 
 def sessions_among(path: Path, sessions: Sequence[str]) -> set[str]:
-    """Those of the sessions that have records in a journal."""
+    """Which of the sessions have records in a journal."""
     if len(sessions) <= _FEW:
         return {s for s in sessions if has_session(path, s)}
-    scanner = Scanner(in_stretches=True)
-    found: set[str] = set()
+    scanner = Scanner(in_batches=True)
+    present: set[str] = set()
     for chunk in read_chunks(path, 0, scanner.note_hole):
-        found.update(item.s for item in scanner.feed_on(chunk))
-    found.update(item.s for item in scanner.finish())
-    return found.intersection(sessions)
+        present.update(item.s for item in scanner.feed_on(chunk))
+    present.update(item.s for item in scanner.finish())
+    return present.intersection(sessions)
 
 
 def _note_starts(starts: dict[str, SessionStart], items: Items) -> None:
@@ -83,7 +83,7 @@ def in_order(journal: Sequence[SessionStart], others: Sequence[SessionStart]) ->
     """The names of all sessions, in order.
 
     `journal` has those with records in the journal, in the order of their first records there,
-    and that order stays. `others` stand in segments alone. They are put in as follows.
+    and that order stays. `others` are in segments alone. They are inserted as follows.
 
     1. Rounds: of those not yet put in, all whose `prev` is in the list when the round begins, the
        greatest first by (`session_number`, or 0 where there is none; t; s). Each is put directly
@@ -123,7 +123,7 @@ def _key(start: SessionStart) -> tuple[int, str, str]:
 
 
 def _next(starts: deque[SessionStart], order: "_Order") -> SessionStart | None:
-    """The first of them that is not in the list yet."""
+    """The first of them that is not in the order yet."""
     while starts:
         start = starts.popleft()
         if start.s not in order:
@@ -136,7 +136,7 @@ def _is_smaller(one: SessionStart, other: SessionStart) -> bool:
 
 
 class _Block:
-    """Some sessions that follow each other, and what a search need know to pass over them."""
+    """Consecutive sessions, and what a search needs to know to skip them."""
 
     def __init__(self, starts: list[SessionStart]) -> None:
         self.starts: list[SessionStart] = []
@@ -154,7 +154,7 @@ class _Block:
 
 
 class _Order:
-    """Sessions in order, in blocks: each search passes over a block in one step."""
+    """Sessions in order, in blocks, which a search can skip in one step."""
 
     def __init__(self, starts: Sequence[SessionStart]) -> None:
         self._blocks = [

@@ -1,23 +1,13 @@
-"""The journals of a run's ranks, where they were asked for: beside its own, one a rank.
+"""The journals of a run's ranks, where ranks log too: beside the run's own, one a rank.
 
-    out/run_20261123_032501.jsonl           the run's journal, as ever
-    out/run_20261123_032501.rank3.journal   what its rank 3 says: a journal in the same format
-
-Another suffix, so that nobody who lists runs takes one for a run.
+out/run_20261123_032501.jsonl           the run's journal
+out/run_20261123_032501.rank3.journal   that of rank 3, in the same format
 """
 
 import os
-import re
 from pathlib import Path
 
-RANK_SUFFIX = ".journal"
-
-_NAME = re.compile(rf"(?P<stem>.+)\.rank(?P<rank>\d+){re.escape(RANK_SUFFIX)}", re.DOTALL)
-
-
-def rank_path(journal: Path, rank: int) -> Path:
-    """The journal of a rank of the run whose journal, or run JSON, that is."""
-    return journal.with_suffix(f".rank{rank}{RANK_SUFFIX}")
+from eventlog.format.files import parse_rank_name
 
 
 def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
@@ -29,9 +19,9 @@ def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
         OSError: the folder cannot be read.
     """
     path = Path(path)
-    found = {}
+    journals = {}
     for name in os.listdir(path.parent):
-        match = _NAME.fullmatch(name)
-        if match is not None and match["stem"] == path.stem:
-            found[int(match["rank"])] = path.with_name(name)
-    return dict(sorted(found.items()))
+        parsed = parse_rank_name(name)
+        if parsed is not None and parsed[0] == path.stem:
+            journals[parsed[1]] = path.with_name(name)
+    return dict(sorted(journals.items()))

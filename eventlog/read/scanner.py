@@ -1,17 +1,16 @@
-"""Bytes -> verified records in order, and every defect by class, offset and length.
+"""Bytes -> verified records in order, and every defect by kind, offset and length.
 
-A scanner takes a journal's bytes in pieces of any size and gives back its records. It
-never raises, whatever the bytes are; it goes on after damage, because records do not
-depend on each other and good ones stand on both sides of a hole. What it could not
-read it names, and for each such place it says what is known of the cost: `lost` counts
-events, 0 where the numbering proves that nothing is missing, None where nobody can know.
+A scanner is fed a journal's bytes in pieces of any size and returns its records. It never raises,
+whatever the bytes are; it goes on after damage, because records do not depend on each other. Each
+place that it cannot read is a defect, whose `lost` counts the events lost there: 0 where the
+numbers prove that nothing is missing, None where that cannot be known.
 
-Bytes written over, in any place, never make `lost` too small. Bytes taken out can: a
-session whose last lines are gone without a trace ends earlier, that is all one sees.
+Overwritten bytes never make `lost` too small. Removed bytes can: a session whose last lines are
+gone looks like one that ended earlier.
 
-Time is linear and memory bounded: one line is at most MAX_LINE_BYTES, neighbouring
-damage becomes one defect, and four bytes per record are kept to tell a repeated record
-from a different one of the same name.
+Time is linear and memory bounded: a line has at most MAX_LINE_BYTES, neighbouring damage becomes
+one defect, and four bytes per record are kept to distinguish a repeated record from a different
+one with the same session and number.
 """
 
 import re
@@ -36,51 +35,55 @@ from eventlog.format.record import (
     encode,
 )
 from eventlog.format.segment import header_fields
-from eventlog.read.batch import MARKS, Shape, Stretch, singly, stretch_after
-from eventlog.read.sequence import Defect, Ledger, Verdict
+from eventlog.read.batch import MARKS, Batch, Shape, batch_after, singly
+from eventlog.read.defects import Defect
+from eventlog.read.sequence import SequenceCheck, Verdict
 
 _RECORD_END = re.compile(re.escape(CRC_KEY) + rb'[0-9a-f]{8}"\}')
 _CUT_CRC = re.compile(rb'[0-9a-f]{0,8}"?|[0-9a-f]{8}"[]},].*')  # the second: a field named crc
 _END_CRC = re.compile(re.escape(CRC_KEY) + rb'([0-9a-f]{8})"\}\s*\Z')
 _IDENTITY = re.compile(rb'\{"n":(\d{1,18}),"s":"([0-9a-f]{8})"')
 _BOM = b"\xef\xbb\xbf"
-_NUL_RUN = b"\0" * 8  # fewer are a flipped byte; what a power loss leaves is whole sectors
-MAX_DEFECTS = 10_000  # a file that is no journal at all must not fill the memory with its defects
-_LEAST_LINES = 8  # fewer are read sooner one by one
+_NUL_RUN = b"\0" * 8  # fewer are damage; a power loss leaves whole sectors of zeros
+MAX_DEFECTS = 10_000  # so that a file that is not a journal does not fill the memory
+_LEAST_LINES = 8  # fewer are faster one by one
 _MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
 _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
 
 
-Items = list[Record | Stretch]
+Items = list[Record | Batch]
 Name = tuple[str, int, int]
-"""Session, number and checksum of a record, as the two ends of a damaged line have them."""
+"""Session, number and checksum of a record, read from the two ends of a damaged line."""
 
 
 class Scanner:
     """Reads one journal, given in pieces. `feed` while it grows, `finish` at its end."""
 
     def __init__(
-        self, ledger: Ledger | None = None, file: str = "", *, in_stretches: bool = False
+        self, sequence: SequenceCheck | None = None, file: str = "", *, in_batches: bool = False
     ) -> None:
-        """A scanner of one file; `ledger` is shared where a run has several (segments).
+        """A scanner of one file.
 
-        `in_stretches`: many iterations at once, where `feed_on` finds them.
+        Args:
+            sequence: shared by the scanners of a run's files.
+            file: name for the defects; empty for the journal itself.
+            in_batches: `feed_on` returns many events at once where it can.
         """
-        self.ledger = ledger or Ledger()
+        self.sequence = sequence or SequenceCheck()
         self.file = file
-        """The name its defects bear; none for a journal's own file."""
+        """Name for the defects; empty for the journal itself."""
         self.size_bytes = 0
         """Bytes read as whole lines; after `finish`, all bytes."""
         self.crc = 0
         """CRC-32 of those bytes."""
-        self._in_stretches = in_stretches
-        self._shape: Shape | None = None  # of the latest stretch
+        self._in_batches = in_batches
+        self._shape: Shape | None = None  # of the latest batch
         self._rest = b""  # the beginning of a line whose end has not come yet
-        self._found: list[Defect] = []
-        self._unsettled: list[Defect] = []  # damage since the last record: the next tells its cost
-        self._cut_write = False  # all of it is one cut line, and nothing follows it
+        self._defects: list[Defect] = []
+        self._unsettled: list[Defect] = []  # damage since the last record; the next shows its cost
+        self._cut_write = False  # whether that is one cut line at the end of the file
         self._overflow: dict[str, Defect] = {}
-        self._named: dict[int, list[Name]] = {}  # by offset of damage: whose lines it was
+        self._named: dict[int, list[Name]] = {}  # records in damaged lines, by offset of the defect
         self._last: Record | None = None
         self._crlf: Defect | None = None
         self._holes: list[tuple[int, int]] = []  # begin and end of what the disk could not read
@@ -89,33 +92,33 @@ class Scanner:
 
     @property
     def n_records(self) -> int:
-        """Records given back so far, of all files that share the ledger."""
-        return self.ledger.n_records
+        """Records returned so far, of all files that share the sequence check."""
+        return self.sequence.n_records
 
     @property
     def defects(self) -> list[Defect]:
-        """Everything found wrong so far, by offset: with bytes here, with numbers in the ledger."""
-        return sorted([*self.damage, *self.ledger.defects], key=lambda defect: defect.offset)
+        """All defects so far, by offset: of the bytes here, and of the numbers."""
+        return sorted([*self.damage, *self.sequence.defects], key=lambda defect: defect.offset)
 
     @property
     def damage(self) -> list[Defect]:
-        """What is wrong with the bytes of this file."""
-        found = [self._costs_nothing(d) or d for d in self._found]
-        return [*found, *([self._crlf] if self._crlf else [])]
+        """The defects of this file's bytes."""
+        defects = [self._costs_nothing(d) or d for d in self._defects]
+        return [*defects, *([self._crlf] if self._crlf else [])]
 
     def _costs_nothing(self, defect: Defect) -> Defect | None:
         """The same damage without a cost, if each of its lines is whole in another file."""
         names = self._named.get(defect.offset, ())
         if defect.lost is not None or len(names) != defect.count:
             return None
-        return replace(defect, lost=0) if all(self.ledger.has(*name) for name in names) else None
+        return replace(defect, lost=0) if all(self.sequence.has(*name) for name in names) else None
 
     def feed(self, data: bytes) -> list[Record]:
         """The records that `data`, the journal's next bytes, completes."""
         return list(singly(iter(self.feed_on(data))))
 
     def feed_on(self, data: bytes) -> Items:
-        """As `feed`; many iterations at once if that was asked for."""
+        """As `feed`, with batches if the scanner was made with `in_batches`."""
         data = self._rest + data
         end = data.rfind(b"\n") + 1
         records: Items = []
@@ -123,7 +126,7 @@ class Scanner:
             whole = data[:end]
             offset = self._advance(whole)
             lines = whole.split(b"\n")
-            lines.pop()  # what is behind the last LF: nothing
+            lines.pop()  # empty: behind the last LF
             others: dict[str, list[int]] = {}
             at = singly_to = 0
             while at < len(lines):
@@ -141,10 +144,10 @@ class Scanner:
                         others[record.event] = _others(MARKS[record.event], whole, lines)
                     ends = others[record.event]
                     singly_to = ends[bisect_left(ends, at)]
-                    stretch = self._stretch(record, lines[at:singly_to], records)
-                    if stretch is not None:
-                        offset = stretch.last.offset + stretch.last.size_bytes + 1
-                        singly_to = at = at + len(stretch)
+                    batch = self._batch(record, lines[at:singly_to], records)
+                    if batch is not None:
+                        offset = batch.last.offset + batch.last.size_bytes + 1
+                        singly_to = at = at + len(batch)
         self._rest = data[end:]
         over = self._over(self._rest, self.size_bytes, records)
         self._advance(self._rest[:over])
@@ -152,24 +155,24 @@ class Scanner:
         return records
 
     def _may_begin(self, record: Record) -> bool:
-        """Whether a stretch may follow `record`: it is of the kind, and was not read before."""
-        return self._in_stretches and record.event in MARKS and record is self._last
+        """Whether a batch may follow `record`: it is of such a kind, and was admitted just now."""
+        return self._in_batches and record.event in MARKS and record is self._last
 
-    def _stretch(self, record: Record, lines: list[bytes], records: Items) -> Stretch | None:
-        """Take the first of `lines`, or all, at once, if they are what usually follows `record`."""
+    def _batch(self, record: Record, lines: list[bytes], records: Items) -> Batch | None:
+        """Read the first of `lines`, or all, at once; None if they must be read one by one."""
         if len(lines) < _LEAST_LINES:
             return None
-        stretch = stretch_after(record, lines, self._shape)
-        if stretch is None or not self.ledger.admit_stretch(stretch):
+        batch = batch_after(record, lines, self._shape)
+        if batch is None or not self.sequence.admit_batch(batch):
             return None
-        records.append(stretch)
-        self._last, self._shape = stretch.last, stretch.shape
-        return stretch
+        records.append(batch)
+        self._last, self._shape = batch.last, batch.shape
+        return batch
 
     def _over(self, line: bytes, offset: int, records: Items) -> int:
-        """Let go of the beginning of a line that is too long for one; how many bytes of it.
+        """Give up the beginning of a line that is too long; how many bytes of it.
 
-        What is kept is more than one line can be: a whole one may still end there.
+        More than MAX_LINE_BYTES are kept: a whole record may still end there.
         """
         over = 0
         while len(line) - over > 2 * MAX_LINE_BYTES:
@@ -185,7 +188,7 @@ class Scanner:
         record = decode(rest, offset)
         if record is not None:
             self._admit(record, records)
-            self._found.append(
+            self._defects.append(
                 Defect(
                     "unterminated", offset, len(rest), record.s, record.n, record.n, file=self.file
                 )
@@ -196,7 +199,7 @@ class Scanner:
         return list(singly(iter(records)))
 
     def note_hole(self, offset: int, size_bytes: int) -> None:
-        """Say of bytes that are fed later, as zeros, that the disk could not read them."""
+        """Note that bytes which are fed later, as zeros, could not be read from the disk."""
         if self._holes and self._holes[-1][1] == offset:
             self._holes[-1] = (self._holes[-1][0], offset + size_bytes)
         elif (offset, offset + size_bytes) not in self._holes:
@@ -206,23 +209,23 @@ class Scanner:
         return any(a < begin + size_bytes and begin < b for a, b in self._holes)
 
     def forget_pending(self) -> None:
-        """Drop a line that has no end yet; the next bytes are to be those at `size_bytes`."""
+        """Drop a line that has no end yet; the next bytes fed are those at `size_bytes`."""
         self._rest = b""
 
     def _advance(self, data: bytes) -> int:
-        """Count bytes as read; the offset they began at."""
+        """Count bytes as read; the offset at which they begin."""
         offset = self.size_bytes
         self.crc = crc32(data, self.crc)
         self.size_bytes += len(data)
         return offset
 
     def _admit(self, record: Record, records: Items) -> None:
-        """Take a verified record, unless the ledger knows it or it is not ours."""
+        """Add a verified record to `records`, unless it is repeated or of another run."""
         header = header_fields(record)
-        if header is not None:  # of no session
+        if header is not None:  # belongs to no session
             self.header = self.header or header
             return
-        verdict = self.ledger.admit(record, after=self._last, file=self.file)
+        verdict = self.sequence.admit(record, after=self._last, file=self.file)
         if verdict is Verdict.REPEATED:
             return
         if self._unsettled:
@@ -232,15 +235,14 @@ class Scanner:
             records.append(record)
 
     def _salvage(self, line: bytes, offset: int, records: Items, last_line: bool = False) -> None:
-        """Take the records inside a line that is not one, and name the bytes between them.
+        """Read the records inside a damaged line; the bytes between them become defects.
 
-        A record ends where its checksum does, so each end is looked for first, and before
-        it the starts that may belong to it, the nearest first. An end that leads to none
-        may stand inside a record (a field of its own that is named crc): the next end is
-        searched from before it.
+        A record ends with its checksum, so each end is searched first, and before it the starts
+        that may belong to it, the nearest first. An end without a start may be inside a record (a
+        field named crc): the starts for the next end are then searched from before it.
         """
         done = before = searched = 0
-        for end in (found.end() for found in _RECORD_END.finditer(line)):
+        for end in (match.end() for match in _RECORD_END.finditer(line)):
             record = _record_before(line, before, end, offset)
             if record is None:
                 before, searched = searched, end
@@ -254,10 +256,10 @@ class Scanner:
     def _broken(
         self, piece: bytes, offset: int, *, glued: bool = False, last_line: bool = False
     ) -> None:
-        """Name bytes that are no record, together with their neighbours of the same kind."""
+        """Note bytes that are no record as a defect, or add them to the one before."""
         bare = piece.strip(b" \t\r")
         if bare == _BOM and offset == 0:
-            self._found.append(Defect("bom", 0, len(_BOM), file=self.file))
+            self._defects.append(Defect("bom", 0, len(_BOM), file=self.file))
         elif bare:
             kind = _kind(piece, bare)
             if self._holes and self._is_unreadable(offset, len(piece)):
@@ -294,15 +296,15 @@ class Scanner:
         if identity:
             defect.first_n = defect.last_n = int(identity[1])
             defect.session = identity[2].decode()
-        self._found.append(defect)
-        if len(self._found) > MAX_DEFECTS:
+        self._defects.append(defect)
+        if len(self._defects) > MAX_DEFECTS:
             self._overflow[kind] = defect
         else:
             self._unsettled.append(defect)
             self._note_name(defect, piece)
 
     def _note_name(self, defect: Defect, piece: bytes) -> None:
-        """Remember whose line `piece` was, if both its ends say it: it may be whole elsewhere."""
+        """Remember which record `piece` was, if both ends say it: another file may have it."""
         bare = piece.strip()
         begin, end = _IDENTITY.match(bare), _END_CRC.search(bare, max(0, len(bare) - TRAILER_BYTES))
         if begin and end and len(self._named) < MAX_DEFECTS:
@@ -311,12 +313,12 @@ class Scanner:
                 names.append((begin[2].decode(), int(begin[1]), int(end[1], 16)))
 
     def _settle(self, record: Record | None) -> None:
-        """Say of the damage since the last record what it cost: `record`, or the end, follows.
+        """Set the cost of the damage since the last record; `record`, or the end, follows it.
 
-        Between two records of one session the gap between them counts it, and also where the
-        next session says with which record the one before it ended. Otherwise it cost
-        nothing if no record fits into it, or if it is one write that a crash cut: nothing was
-        written behind it, or a session that says it met it there. Else nobody can know.
+        Between two records of one session it is counted by the gap between their numbers, and also
+        where the next session names the last record of the one before. Otherwise it cost nothing
+        if no record fits into it, or if it is one write that a crash cut: at the end of the file,
+        or where the next session noted a torn tail. Else the cost is unknown.
         """
         begin = self._last.offset + self._last.size_bytes + 1 if self._last else 0
         end = record.offset if record else self.size_bytes
@@ -336,19 +338,19 @@ class Scanner:
                 self._named.pop(defect.offset, None)
 
     def _is_numbered_by_header(self, record: Record) -> bool:
-        """Whether the segment's header says whose records come first: a gap counts what is lost."""
+        """Whether the segment's header names the session of `record`: a gap counts the loss."""
         return self.header is not None and self.header.get("session") == record.s
 
 
 def _others(mark: bytes, whole: bytes, lines: list[bytes]) -> list[int]:
-    """Where lines stand that do not have `mark` in them, and where the lines end."""
-    if whole.count(mark) >= len(lines):  # four times as fast, and so it is nearly always
+    """The indexes of lines that do not have `mark` in them, and the number of lines."""
+    if whole.count(mark) >= len(lines):  # four times as fast, and nearly always so
         return [len(lines)]
     return [k for k, line in enumerate(lines) if mark not in line] + [len(lines)]
 
 
 def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | None:
-    """The record that ends at `end`, if one of the nearest starts before it is its own."""
+    """The record that ends at `end`, if it begins at one of the nearest starts before that."""
     start = end
     for _ in range(_MAX_STARTS):
         start = line.rfind(HEAD, begin, start)
@@ -361,28 +363,28 @@ def _record_before(line: bytes, begin: int, end: int, offset: int) -> Record | N
 
 
 def _follows(record: Record, last: Record) -> bool:
-    """Whether this `open` event says with which record the session of `last` ended."""
+    """Whether this `open` event names the last record of the session of `last`."""
     prev = record.fields.get("prev") if record.event == "open" else None
     return isinstance(prev, dict) and prev.get("s") == last.s and type(prev.get("n")) is int
 
 
 def _met(record: Record, damage: Defect) -> bool:
-    """Whether the session of this `open` event says that it found the file torn just there."""
-    found = record.fields.get("found") if record.event == "open" else None
-    torn = found.get("torn") if isinstance(found, dict) else None
+    """Whether the session of this `open` event noted a torn tail at this very place."""
+    tail = record.fields.get("found") if record.event == "open" else None
+    torn = tail.get("torn") if isinstance(tail, dict) else None
     if not isinstance(torn, dict) or damage.kind != "torn":
         return False
     return (torn.get("offset"), torn.get("size_bytes")) == (damage.offset, damage.size_bytes)
 
 
 def _kind(piece: bytes, bare: bytes) -> str:
-    """What broken bytes are, by themselves."""
+    """The kind of defect that broken bytes are."""
     if _NUL_RUN in piece:
         return "nul"
     if len(piece) >= MAX_LINE_BYTES:
         return "oversize"
     try:
-        text = getincrementaldecoder("utf-8")().decode(bare)  # its last letter may be cut in two
+        text = getincrementaldecoder("utf-8")().decode(bare)  # its last character may be cut
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         is_begin = error.pos >= len(text) and bare[:5] == HEAD[: len(bare)]
@@ -396,7 +398,7 @@ def _kind(piece: bytes, bare: bytes) -> str:
 
 
 def scan_file(path: Path, scanner: Scanner | None = None) -> Iterator[Record]:
-    """The records of one whole file, in order; `scanner` holds what was wrong with it."""
+    """The records of one whole file, in order; `scanner` has its defects."""
     scanner = scanner or Scanner()
     for chunk in read_chunks(path, 0, scanner.note_hole):
         yield from scanner.feed(chunk)

@@ -1,96 +1,22 @@
-"""Which records of a run were seen: what is missing, repeated, contradictory, or not ours.
+"""Which records of a run were read: what is missing, repeated, contradictory, or not ours.
 
-Knows numbers and names, not bytes: a run's journal and its segments share one ledger.
+Knows numbers and sessions, not bytes: a run's journal and its segments share one check.
 """
 
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from eventlog.format.record import FORMAT, Record
-from eventlog.read.batch import Stretch
-
-DEFECTS = {
-    "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
-    "unterminated": "the last line is whole but for its line feed; it was accepted",
-    "glued": "a cut line with a whole one behind it; the whole one was accepted",
-    "damaged": "bytes that are no record",
-    "edited": "valid JSON whose checksum does not match: edited by hand, or damaged",
-    "foreign": "a line of valid JSON that is no record of this format",
-    "nul": "a run of zero bytes, the mark of a power loss",
-    "oversize": "more than a line may hold, without a line feed",
-    "unreadable": "bytes that the disk could not read",
-    "gap": "records that the numbering says existed and that are not here",
-    "duplicate": "a record that stands here twice with the same bytes",
-    "dropped": "events that the session says it dropped, more than the numbering shows",
-    "fewer_records": "the run JSON was made from more records than are here",
-    "missing_session": "sessions that the numbering of sessions says existed",
-    "missing_segment": "a file in which a session went on, and that is not here or not readable",
-    "missing_aside": "the file with the content of a large event is not here or not readable",
-    "damaged_aside": "the file with the content of a large event is not what was written",
-    "other_file": "has the name of a file of this run and is none; it was left out",
-    "bom": "a byte order mark before the first line; some editor put it there",
-    "crlf": "lines that end in CR LF; some editor or transfer put them there",
-    "conflict": "two different records of the same name",
-    "two_writers": "two sessions wrote at the same time",
-    "reordered": "sessions, or the records of one, stand in another order than they were written",
-    "foreign_run": "a session of another run; its events were left out",
-    "newer_format": "written by a newer, incompatible format",
-}
-CONFLICTS = frozenset(("conflict", "two_writers", "reordered", "foreign_run", "newer_format"))
-
-
-@dataclass(slots=True)
-class Defect:
-    """One thing that is wrong with a journal, and what it cost."""
-
-    kind: str
-    offset: int
-    size_bytes: int = 0
-    session: str = ""
-    first_n: int = -1
-    last_n: int = -1
-    lost: int | None = 0
-    """Events lost here; None: cannot be known. What a gap counts is counted only there."""
-    count: int = 1
-    file: str = ""
-    """The segment it is in; empty: the journal's own file."""
-    detail: str = ""
-    """What else is known: where a missing file was, why it could not be read."""
-
-    def __str__(self) -> str:
-        where = f"in {self.file} " if self.file else ""
-        where += f"at byte {self.offset:,}" if self.offset >= 0 else "beside it"
-        if self.size_bytes:
-            where += f", {self.size_bytes:,} bytes"
-        if self.session:
-            where += f", session {self.session}"
-        if self.first_n >= 0:
-            last = f" to {self.last_n:,}" if self.last_n > self.first_n else ""
-            where += f", n {self.first_n:,}{last}"
-        times = f" ({self.count:,} times)" if self.count > 1 else ""
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.kind} {where}: {DEFECTS[self.kind]}{detail}{times}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields that say something, for JSON."""
-        unsaid: dict[str, Any] = {
-            "size_bytes": 0,
-            "session": "",
-            "first_n": -1,
-            "last_n": -1,
-            "count": 1,
-            "file": "",
-            "detail": "",
-        }
-        return {k: v for k, v in asdict(self).items() if k not in unsaid or v != unsaid[k]}
+from eventlog.read.batch import Batch
+from eventlog.read.defects import Defect
 
 
 class Verdict(Enum):
-    """What the ledger says of a verified record."""
+    """Whether a verified record is one of the run."""
 
     OURS = "ours"
     REPEATED = "repeated"
@@ -98,7 +24,7 @@ class Verdict(Enum):
 
 
 class Numbers:
-    """Which numbers of one session were seen: stretches without a gap, a checksum for each."""
+    """Which numbers of one session were read: ranges without a gap, a checksum for each."""
 
     __slots__ = ("crcs", "end", "files", "foreign", "late", "offsets", "starts")
 
@@ -113,7 +39,7 @@ class Numbers:
         self.foreign: Defect | None = None
 
     def admit(self, n: int, crc: int, offset: int, file: str) -> str:
-        """The record's standing: `new`, `duplicate` or `conflict`."""
+        """Whether the record is `new`, a `duplicate` or a `conflict`."""
         if n == self.end and self.starts:
             self.crcs[-1].append(crc)
             self.end = n + 1
@@ -138,9 +64,9 @@ class Numbers:
 
     def n_below(self, end: int) -> int:
         """How many of the numbers below `end` were seen."""
-        runs = zip(self.starts, self.crcs, strict=True)
-        in_runs = sum(min(len(crcs), max(0, end - start)) for start, crcs in runs)
-        return in_runs + sum(n < end for n in self.late)
+        ranges = zip(self.starts, self.crcs, strict=True)
+        in_ranges = sum(min(len(crcs), max(0, end - start)) for start, crcs in ranges)
+        return in_ranges + sum(n < end for n in self.late)
 
     def crc_of(self, n: int) -> int | None:
         """The checksum of the record with this number; None: it was not seen."""
@@ -172,7 +98,7 @@ class Numbers:
             end = start + len(crcs)
 
 
-class Ledger:
+class SequenceCheck:
     """Admits each record of a run once, whatever files it comes from."""
 
     def __init__(self) -> None:
@@ -180,11 +106,11 @@ class Ledger:
         self.newer_format: Any = None
         """The format number of a session this reader cannot understand, if there is one."""
         self._sessions: dict[str, Numbers] = {}
-        self._found: list[Defect] = []
+        self._defects: list[Defect] = []
         self._repeated: dict[tuple[str, str], Defect] = {}
         self._met: dict[str, Defect] = {}
         self.run_id: Any = None
-        """Whose records are admitted: by the first `open` event, unless a reader knew it before."""
+        """Of the run whose records are admitted: that of the first `open` event, or set before."""
         self._numbers: dict[str, int] = {}  # session_number of each session that says it
         self._latest_number = 0  # of the sessions in the journal's own file, so far
         self._not_yet: dict[str, Record] = {}  # sessions that were met, and not seen so far
@@ -201,10 +127,10 @@ class Ledger:
         """What is wrong with the numbers and names so far."""
         gaps = [gap for s, numbers in self._sessions.items() for gap in numbers.gaps(s)]
         gaps += self._lost_ends()
-        strangers = [d for (_, of), d in self._annotations.items() if self.run_id not in (None, of)]
+        of_others = [d for (_, of), d in self._annotations.items() if self.run_id not in (None, of)]
         repeated = self._repeated.values()
         more = [*self._dropped_more(gaps), *self._missing_sessions()]
-        return [*self._found, *repeated, *strangers, *gaps, *more]
+        return [*self._defects, *repeated, *of_others, *gaps, *more]
 
     @property
     def has_foreign(self) -> bool:
@@ -234,7 +160,7 @@ class Ledger:
         return sum(gap.lost or 0 for gap in [*gaps, *ends])
 
     def _lost_ends(self) -> Iterator[Defect]:
-        """Records at a session's end that the session after it says it met."""
+        """Records at a session's end which the session after it met (`prev`)."""
         for s, met in self._met.items():
             numbers = self._sessions.get(s)
             end = numbers.end if numbers else 0
@@ -242,9 +168,9 @@ class Ledger:
                 yield replace(met, first_n=end, lost=met.last_n + 1 - end)
 
     def _dropped_more(self, gaps: list[Defect]) -> Iterator[Defect]:
-        """What sessions say that they dropped, without a number that would show it.
+        """Events that were dropped by sessions, beyond the numbers that are missing.
 
-        Not of sessions without a `session_number`: their writers gave all they dropped a number.
+        Not of sessions without a `session_number`: in these every dropped event has a number.
         """
         for s, dropped in self._dropped.items():
             if s not in self._numbers:
@@ -254,9 +180,9 @@ class Ledger:
                 yield replace(dropped, lost=(dropped.lost or 0) - shown)
 
     def _missing_sessions(self) -> Iterator[Defect]:
-        """Sessions whose number nobody has, although a later one was given."""
+        """Sessions that are not here although a session with a later number is."""
         numbers = set(self._numbers.values())
-        met = [s for s in self._met if s not in self._sessions]  # what `prev` says is counted there
+        met = [s for s in self._met if s not in self._sessions]  # counted as gaps
         foreign = sum(numbers.foreign is not None for numbers in self._sessions.values())
         unnumbered = len(self._sessions) + len(met)
         unnumbered -= len(self._numbers) + len(self._annotations) + foreign
@@ -272,10 +198,10 @@ class Ledger:
             numbers = self._sessions[record.s] = Numbers()
             if not file and record.s in self._not_yet:
                 self._repeat("reordered", self._not_yet.pop(record.s), file)
-        answer = numbers.admit(record.n, record.crc, record.offset, file)
-        if answer != "new":
-            if answer == "conflict" or not _is_repeated_by_a_segment(record, file):
-                self._repeat(answer, record, file)
+        standing = numbers.admit(record.n, record.crc, record.offset, file)
+        if standing != "new":
+            if standing == "conflict" or not _is_repeated_by_a_segment(record, file):
+                self._repeat(standing, record, file)
             return Verdict.REPEATED
         if resumed:
             self._repeat("two_writers", record, file)
@@ -295,21 +221,21 @@ class Ledger:
         self.n_records += 1
         return Verdict.OURS
 
-    def admit_stretch(self, stretch: Stretch) -> bool:
+    def admit_batch(self, batch: Batch) -> bool:
         """Enter what follows the session's last record at once; False: it must go one by one."""
-        numbers = self._sessions[stretch.s]
-        if stretch.n != numbers.end or numbers.foreign is not None:
+        numbers = self._sessions[batch.s]
+        if batch.n != numbers.end or numbers.foreign is not None:
             return False
-        numbers.crcs[-1].extend(stretch.crcs)
-        numbers.end += len(stretch)
-        self.n_records += len(stretch)
+        numbers.crcs[-1].extend(batch.crcs)
+        numbers.end += len(batch)
+        self.n_records += len(batch)
         return True
 
     def _check_open(self, record: Record, numbers: Numbers, file: str) -> None:
         number = record.fields.get("format", FORMAT)
         if type(number) is not int or number > FORMAT:
             self.newer_format = number
-            self._found.append(
+            self._defects.append(
                 Defect("newer_format", record.offset, record.size_bytes, record.s, file=file)
             )
         prev = record.fields.get("prev")
@@ -322,19 +248,19 @@ class Ledger:
             numbers.foreign = Defect(
                 "foreign_run", record.offset, session=record.s, count=0, file=file
             )
-            self._found.append(numbers.foreign)
+            self._defects.append(numbers.foreign)
             return
         self._check_order(record, file)
 
     def _goes_back(self, record: Record, after: Record) -> bool:
-        """Whether a record stands behind a later one of its session, which no writer does.
+        """Whether a record comes after a later one of its session, which no writer does.
 
-        Of sessions without a `session_number` nobody was promised that.
+        Sessions without a `session_number` are older and may have that.
         """
         return after.s == record.s and record.n < after.n and record.s in self._numbers
 
     def _check_order(self, record: Record, file: str) -> None:
-        """Whether the session of this `open` event stands where it was written."""
+        """Note it if the session of this `open` event is not where it was written."""
         number = record.fields.get("session_number")
         if type(number) is int:
             self._numbers[record.s] = number
@@ -348,7 +274,7 @@ class Ledger:
             self._not_yet[met] = record
 
     def _note_met(self, s: Any, n: Any, record: Record, file: str) -> None:
-        """Remember that a session had a record n, by what a later one says of it."""
+        """Remember that a session had a record n: a later one names it."""
         if type(n) is not int or n < 0 or not isinstance(s, str):
             return
         known = self._met.get(s)
@@ -372,11 +298,11 @@ class Ledger:
             known.count += 1
 
     def _note_annotated(self, record: Record, file: str) -> None:
-        """Remember whose run was annotated: whether it is this one may be read only later."""
+        """Remember which run was annotated: the id of this one may be read only later."""
         annotated = record.fields.get("annotates")
         if isinstance(annotated, str):
-            stranger = Defect("foreign_run", record.offset, session=record.s, count=0, file=file)
-            self._annotations.setdefault((record.s, annotated), stranger).count += 1
+            of_other = Defect("foreign_run", record.offset, session=record.s, count=0, file=file)
+            self._annotations.setdefault((record.s, annotated), of_other).count += 1
 
     def _repeat(self, kind: str, record: Record, file: str) -> None:
         """Note a defect of a session once, however often it is seen."""
@@ -391,6 +317,6 @@ class Ledger:
 
 
 def _is_repeated_by_a_segment(record: Record, file: str) -> bool:
-    """Whether a writer repeats it: a segment begins with what was not durable before it, and says
-    in the journal, too, where the session goes on."""
+    """Whether a writer repeats it: a segment begins with the records that were not durable before
+    it, and the `segment` event is in the journal and in the segment."""
     return bool(file) or record.event == "segment"

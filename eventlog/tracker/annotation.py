@@ -16,9 +16,10 @@ from typing import Any
 from eventlog.disk import DISK, Disk, is_locked, sync_file
 from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
-from eventlog.fold.load import JOURNAL_SUFFIX, PathLike
+from eventlog.fold.load import PathLike
+from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
 from eventlog.format.record import Clock, encode
-from eventlog.format.segment import SEGMENT_SUFFIX, encode_header, segment_name
+from eventlog.format.segment import encode_header
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.write.journal import say, session_name

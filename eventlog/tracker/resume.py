@@ -10,7 +10,8 @@ from typing import Any, Literal
 from eventlog.blocks import open_to_read
 from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
-from eventlog.fold.load import JOURNAL_SUFFIX, PathLike, load_run
+from eventlog.fold.load import PathLike, load_run
+from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
 from eventlog.interruption import is_interruption
 from eventlog.read.ends import last_open
@@ -101,7 +102,7 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
         raise EventlogError(f"{folder}: has no run {which} to fork; give its id or its path")
     run = load_run(path)
     folders = _folders(path)
-    run.config = restored_config(path.with_suffix(JOURNAL_SUFFIX), run.config, folders)
+    run.config = restored_config(journal_path(path), run.config, folders)
     run.metadata = restored(run.metadata, folders) | {
         "forked_from": {"run_name": run.run_name, "file": str(path), "step": last}
     }
@@ -114,7 +115,7 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
 
 
 def _folders(journal: Path) -> list[Path]:
-    opened = opening(journal.with_suffix(JOURNAL_SUFFIX))
+    opened = opening(journal_path(journal))
     return folders_of(journal, opened.fields.get("fallback") if opened is not None else None)
 
 

@@ -25,14 +25,13 @@ import orjson
 
 from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
-from eventlog.fold.compaction import run_path
 from eventlog.fold.compactor import Compactor
-from eventlog.fold.fold import MFU_UNKNOWN
-from eventlog.fold.load import JOURNAL_SUFFIX, PathLike
+from eventlog.fold.load import PathLike
+from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
+from eventlog.format.files import JOURNAL_SUFFIX, rank_path, run_path
 from eventlog.format.record import ANNOTATES, FORMAT, is_a, text_of, unique
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.read.ends import last_open
-from eventlog.read.ranks import rank_path
 from eventlog.read.reader import scan
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.arguments import shown
@@ -43,7 +42,6 @@ from eventlog.write.provenance import origin
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
 METADATA_VARIABLE = "EVENTLOG_METADATA"
 """A JSON object in it becomes part of every run's metadata; what the program gives goes first."""
-URGENT = frozenset(("eval", "checkpoint", "signal", "error", "nonfinite", "rewind", "lost_tail"))
 
 
 def open_run(
@@ -305,7 +303,7 @@ class Session:
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            self._journal.append(event, fields, urgent=event in URGENT)
+            self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)
         except Exception as error:  # a training loop does not die of its log
             if is_interruption(error):
                 raise

@@ -29,8 +29,9 @@ from typing import NamedTuple
 
 from eventlog.disk import Disk
 from eventlog.errors import JournalClosed
+from eventlog.format.events import MAY_BE_DROPPED
+from eventlog.format.files import segment_name
 from eventlog.format.record import Clock, decode, seal
-from eventlog.format.segment import SEGMENT_SUFFIX, segment_name
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.aside import Aside
 from eventlog.write.relocation import COPY_BYTES, check_place
@@ -38,12 +39,11 @@ from eventlog.write.reserve import Reserve
 from eventlog.write.waiting import Entry, Waiting
 from eventlog.write.waiting import size_of as _size
 
-__all__ = ["SEGMENT_SUFFIX", "Appender", "Entry", "Goal", "Move"]
+__all__ = ["Appender", "Entry", "Goal", "Move"]
 
 RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0
 CHECK_EVERY_US = 10_000  # whether the descriptor is still ours
-EXPENDABLE = frozenset(("iter", "metrics"))  # what goes first where no disk takes anything
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
 MAX_SEGMENTS = 100  # of one session: a disk that fails this often has no more to give
@@ -174,7 +174,7 @@ class Appender:
 
         `encoded`: its fields; `asides`: what they have no room for.
         """
-        clock, s, is_expendable = self._clock, self._s, event in EXPENDABLE
+        clock, s, is_expendable = self._clock, self._s, event in MAY_BE_DROPPED
         while True:
             if self.writing is not None:
                 self.settle()  # an exception, or a handler that appends, interrupted it

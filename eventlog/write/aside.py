@@ -15,12 +15,11 @@ from typing import Any
 
 import orjson
 
-from eventlog.disk import Disk, atomic_write, fitting
+from eventlog.disk import Disk, atomic_write
+from eventlog.format.files import aside_name
 from eventlog.format.record import MAX_LINE_BYTES, plain_json
 from eventlog.interruption import ignoring
 
-ASIDE_SUFFIX = ".aside"
-DIGITS_IN_NAME = 32  # of the SHA-256
 ROOM_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
 _NOTE_BYTES = 48  # a value is replaced by a note of about this length
 _NESTED = frozenset(("config", "summary", "metadata"))  # whose values are judged one by one
@@ -72,7 +71,7 @@ def _set_aside(
 ) -> tuple[dict[str, Any], Aside]:
     data = plain_json(fields)
     digest = sha256(data).hexdigest()
-    aside = Aside(fitting(stem, f".{digest[:DIGITS_IN_NAME]}{ASIDE_SUFFIX}"), data)
+    aside = Aside(aside_name(stem, digest), data)
     kept: dict[str, Any] = orjson.loads(data)
     omitted = _shorten(kept, room_bytes)
     reference = {"file": aside.name, "size_bytes": len(data), "sha256": digest}

@@ -7,8 +7,8 @@ from typing import Any
 
 from eventlog.blocks import open_to_read
 from eventlog.disk import DISK
+from eventlog.format.files import parse_segment_name, short_run_id
 from eventlog.format.record import MAX_LINE_BYTES, Record, decode
-from eventlog.format.segment import parse_segment_name, short_run_id
 from eventlog.interruption import ignoring
 from eventlog.read.ends import last_open, last_record
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from eventlog.blocks import read_at, rfind
 from eventlog.disk import Disk, sync_file
+from eventlog.format.files import torn_path
 from eventlog.format.record import decode
 from eventlog.read.ends import last_record
 from eventlog.read.scanner import Scanner
 
-__all__ = ["TORN_SUFFIX", "last_record", "repair_tail"]
-
-TORN_SUFFIX = ".torn"
+__all__ = ["last_record", "repair_tail"]
 
 
 def repair_tail(
@@ -51,7 +50,7 @@ def repair_tail(
         keep = whole[-1].offset + len(whole[-1].line)
         start, tail = start + keep, tail[keep:]
     found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
-    kept = path.with_name(f"{path.stem}.{name}{TORN_SUFFIX}")
+    kept = torn_path(path, name)
     try:
         _keep_aside(kept, tail, disk)
         disk.truncate(fd, start)

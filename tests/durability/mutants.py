@@ -30,7 +30,7 @@ class Mutant(NamedTuple):
 
 
 SCAN = ("eventlog/read/test_scanner.py",)
-STRETCH = ("eventlog/read/test_batch.py",)
+BATCH = ("eventlog/read/test_batch.py",)
 FOLD = ("eventlog/fold/test_fold.py",)
 METRICS = ("eventlog/fold/test_metrics.py",)
 JOURNAL = ("eventlog/write/test_journal.py",)
@@ -171,14 +171,14 @@ MUTANTS = [
         "read/batch.py",
         'return crcs if b"".join(map(_TRAILER, lines)) == trailers else None',
         "return crcs",
-        STRETCH,
+        BATCH,
     ),
     Mutant(
-        "a gap does not end a stretch",
+        "a gap does not end a batch",
         "read/batch.py",
         'if b"".join(map(itemgetter(slice(len(start))), lines)) != starts:',
         "if False:",
-        STRETCH,
+        BATCH,
     ),
     Mutant(
         "a record glued behind half a line is not found",
@@ -190,8 +190,8 @@ MUTANTS = [
     Mutant(
         "a last line without line feed is left out",
         "read/scanner.py",
-        "            self._admit(record, records)\n            self._found",
-        "            self._found",
+        "            self._admit(record, records)\n            self._defects",
+        "            self._defects",
         SCAN,
     ),
     Mutant(
@@ -217,8 +217,8 @@ MUTANTS = [
     ),
     Mutant(
         "a missing segment costs nothing",
-        "read/reader.py",
-        "return 0 if s in self.closed else None",
+        "read/segments.py",
+        "return 0 if s in closed else None",
         "return 0",
         MISSING,
     ),
@@ -253,16 +253,16 @@ MUTANTS = [
     Mutant("a gap is one too large", "read/sequence.py", "lost=n - end", "lost=n - end + 1", SCAN),
     Mutant(
         "an iteration taken again does not replace the first",
-        "fold/fold.py",
-        "if self._iters and i <= self._iters[-1]:",
-        "if self._iters and i < self._iters[-1]:",
+        "fold/iterations.py",
+        "return bool(self.numbers) and i > self.numbers[-1]",
+        "return bool(self.numbers) and i >= self.numbers[-1]",
         FOLD,
     ),
     Mutant(
         "an eval goes with the iteration that one resumes from",
         "fold/fold.py",
-        "self._take_back_evals(to_iter + 1)",
-        "self._take_back_evals(to_iter)",
+        "self._supersede_evals(to_iter + 1)",
+        "self._supersede_evals(to_iter)",
         FOLD,
     ),
     Mutant(
@@ -296,8 +296,8 @@ MUTANTS = [
     Mutant(
         "a second file of an iteration replaces the first",
         "fold/fold.py",
-        'replaced = self._checkpoints.get(row["iter"], {}).pop(path, None)',
-        'replaced = self._checkpoints.pop(row["iter"], {}).pop(path, None)',
+        "replaced = self._checkpoints.get(i, {}).pop(path, None)",
+        "replaced = self._checkpoints.pop(i, {}).pop(path, None)",
         FOLD,
     ),
     # ---- appends that are interrupted, and other people's hands
@@ -388,9 +388,9 @@ MUTANTS = [
     ),
     Mutant(
         "a large event is named by its number",
-        "write/aside.py",
-        "{digest[:DIGITS_IN_NAME]}",
-        "{len(data)}",
+        "format/files.py",
+        "{sha256[:HASH_LENGTH]}",
+        "{len(sha256)}",
         ASIDES,
     ),
     Mutant(

@@ -21,8 +21,9 @@ import pytest
 
 import eventlog
 from eventlog.format import record
+from eventlog.format.files import segment_name
 from eventlog.format.record import decode, encode
-from eventlog.format.segment import encode_header, segment_name
+from eventlog.format.segment import encode_header
 from eventlog.tracker import session
 from eventlog.write import appender, journal, repair, reserve
 from tests.durability.crash_states import State, TracingDisk

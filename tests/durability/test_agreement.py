@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 )
 
 import eventlog
-from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
 from tests.durability.recovery import CollectingFold
 from tests.durability.stories import FAST, Story, stepwise
 

@@ -10,8 +10,8 @@ import pytest
 import eventlog
 from eventlog.cli import report
 from eventlog.disk import Disk
-from eventlog.fold.compaction import run_path
 from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
 from eventlog.read.evidence import known_from
 
 SEED = 20261129

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.fold.compaction import run_path
+from eventlog.format.files import run_path
 from eventlog.read.scanner import scan_file
 from tests.durability.filesystems import fill, tmpfs
 from tests.durability.writer import Writer, loss_of

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.read.batch import Stretch, singly
-from eventlog.read.sequence import DEFECTS
+from eventlog.read.batch import Batch, singly
+from eventlog.read.defects import DEFECTS
 from tests import corrupt
 from tests.strategies import SESSIONS, line
 
@@ -133,7 +133,7 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
 
 def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     """Scan `data` in two pieces, fold what is found, and look at every answer."""
-    scanner, fold = eventlog.Scanner(in_stretches=rng.random() < 0.5), eventlog.Fold()
+    scanner, fold = eventlog.Scanner(in_batches=rng.random() < 0.5), eventlog.Fold()
     cut = rng.randrange(len(data) + 1)
     items = scanner.feed_on(data[:cut]) + scanner.feed_on(data[cut:]) + scanner.finish()
     records = list(singly(iter(items)))
@@ -141,8 +141,8 @@ def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
         assert record.line in written, "a record that nobody wrote"
         assert data[record.offset : record.offset + record.size_bytes] == record.line
     for item in items:
-        if isinstance(item, Stretch):
-            fold.add_stretch(item)
+        if isinstance(item, Batch):
+            fold.add_batch(item)
         else:
             fold.add(item)
     assert len({(r.s, r.n) for r in records}) == len(records)

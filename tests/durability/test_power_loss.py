@@ -24,7 +24,7 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.fold.compaction import run_path
+from eventlog.format.files import run_path
 from eventlog.format.record import decode
 from eventlog.read.scanner import scan_file
 from tests.durability.filesystems import MAKE, sync_beside, sync_range

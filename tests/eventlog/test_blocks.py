@@ -54,7 +54,7 @@ def test_an_unreadable_sector_costs_the_records_in_it_and_no_others(journal, unr
     assert (damage.kind, damage.lost) == ("unreadable", 0)
     assert damage.offset <= 200 * 512 < damage.offset + damage.size_bytes < 202 * 512
     assert gap.kind == "gap"
-    assert folding.reader.ledger.n_records == 4002 - gap.lost > 3990
+    assert folding.reader.sequence.n_records == 4002 - gap.lost > 3990
     assert exit_code(folding) == LOSS
 
 

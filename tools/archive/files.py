@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eventlog
-from eventlog import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+from eventlog import (
+    ASIDE_SUFFIX,
+    RANK_SUFFIX,
+    SEGMENT_SUFFIX,
+    TORN_SUFFIX,
+    parse_segment_name,
+    short_run_id,
+)
+from eventlog import BEFORE_LOSS_SUFFIX as LOSS_SUFFIX
 
 from ..core import runs
 
-TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX = ".torn", ".aside", ".journal"
-LOSS_SUFFIX = ".before-loss"
 SUFFIXES = (
     *runs.SUFFIXES, SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX, LOSS_SUFFIX,
 )  # fmt: skip
@@ -187,7 +193,7 @@ def _run_of_segment(name: str) -> str:
 
 
 def _has_records(path: Path) -> bool:
-    return path.suffix in (".jsonl", RANK_SUFFIX)
+    return path.suffix in (eventlog.JOURNAL_SUFFIX, RANK_SUFFIX)
 
 
 def _first_run_id(path: Path) -> Iterator[str]:

@@ -147,22 +147,26 @@ def load(path: Path, watch: Watch = _unwatched) -> History:
 
 
 def _from_journal(journal: Path, watch: Watch) -> History:
-    """A journal's run, and when each iteration was logged: the later take of one overwrites."""
-    fold = eventlog.Fold()
-    times: dict[int, str] = {}
-    for record in eventlog.scan(journal):
-        fold.add(record)
-        if record.event == "iter" and type(i := record.fields.get("iter")) is int:
-            times[i] = record.t
-    sessions = list(fold.sessions.values())
-    known = {session.opened.get("format") for session in sessions} <= {eventlog.FORMAT}
-    if known and sessions and sessions[-1].status:
-        run = fold.run(journal={"file": journal.name})
-    else:  # is it alive, and is it a journal that this program knows?
-        alive = eventlog.load_run(journal).status == "running"
-        run = fold.run(alive=alive, journal={"file": journal.name})
-    run.run_name, run.path = run.run_name or journal.stem, journal
-    return History(run, watch, times)
+    times = _Times()
+    run = eventlog.load_run(journal, sink=times)
+    return History(run, watch, times.by_iter)
+
+
+class _Times:
+    """When each iteration was logged: a row sink. The time of a later row overwrites."""
+
+    def __init__(self) -> None:
+        self.by_iter: dict[int, str] = {}
+
+    def add(self, record: eventlog.Record, number: int) -> None:
+        if record.event == "iter":
+            self.by_iter[number] = record.t
+
+    def supersede(self, event: str, from_number: int) -> None:
+        pass
+
+    def clear(self) -> None:
+        self.by_iter.clear()
 
 
 # ---- values

@@ -23,7 +23,7 @@ import orjson
 import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
-SUFFIXES = (".json", ".jsonl")
+SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = "study.jsonl"
 FOLDER = "out"
 """Where names are looked for that do not say where."""
@@ -88,11 +88,11 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def journal_of(path: Path) -> Path:
     """The journal that belongs to a run file, whether it exists or not."""
-    return path.with_suffix(".jsonl")
+    return eventlog.journal_path(path)
 
 
 def is_journal(path: Path) -> bool:
-    return path.suffix == ".jsonl"
+    return path.suffix == eventlog.JOURNAL_SUFFIX
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -124,7 +124,7 @@ def _in_folder(folder: Path) -> list[Path]:
         files = {name: told for name, told in files.items() if os.path.splitext(name)[0] != "study"}
     taken = []
     for name in _latest((name, changed_ns(name)) for name in sorted(files)):
-        snapshot = f"{name.rpartition('.')[0]}.json"
+        snapshot = name.rpartition(".")[0] + eventlog.RUN_JSON_SUFFIX
         if name != snapshot and snapshot in files:
             sizes = {segment: s.st_size for segment, s in segments.get(name, {}).items()}
             if _has_all(folder / snapshot, files[name].st_size, sizes):
@@ -137,8 +137,9 @@ def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
     """The journal, of those in the folder, whose segment a file is by its name."""
     for n_dots in (4, 3):  # <stem>.<run id>.<session>.<k>.segment, and without the run id
         stem = name.rsplit(".", n_dots)[0]
-        if f"{stem}.jsonl" in files and parse_segment_name(name, stem):
-            return f"{stem}.jsonl"
+        journal = stem + eventlog.JOURNAL_SUFFIX
+        if journal in files and parse_segment_name(name, stem):
+            return journal
     return None
 
 
@@ -187,7 +188,7 @@ def _by_name(name: Path) -> Path:
     folder = name.parent if name.parent != Path() else Path(FOLDER)
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: no such run, folder or glob")
-    stem = name.name.removesuffix(".jsonl").removesuffix(".json")
+    stem = name.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
     paths = _in_folder(folder)
     named = [(path.stem, path) for path in paths]
     matches = _matches(stem, named)

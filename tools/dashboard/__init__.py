@@ -1,6 +1,7 @@
 """`runs serve`: the page and its server.
 
-Begin with `serve`, the command. `web` answers requests, `auth` says who may ask, `connections`
-limits how many and how slow, `study` has a group of runs as a study; `page/` is what the
-browser gets.
+Begin with `serve`, the command, and `server`, which lists the routes. `auth` decides which
+requests are answered, `connections` limits how many and how slow they may be. The answers are in
+`answers` (tables as JSON), `curves`, `csv_file` and `live` (events); `study`, `parameters` and
+`importance` compute a study. `page/` is what the browser loads; begin there with `main.js`.
 """

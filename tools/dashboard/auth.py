@@ -1,6 +1,6 @@
-"""The door of the page's server: who may ask, and which headers every answer has.
+"""Authentication: which requests are answered, and the security headers of every answer.
 
-Under these headers the browser runs no script and loads nothing that did not come from here.
+With these headers a browser runs no script and loads nothing that is not from this server.
 """
 
 import asyncio
@@ -25,11 +25,12 @@ HEADERS = {
     "cache-control": "no-store",
     "x-frame-options": "DENY",
 }
-STUCK_S = 30.0  # a client that takes nothing so long is gone
+SEND_S = 30.0  # a client that reads nothing for so long is disconnected
+COOKIE_S = 30 * 86_400
 
 
-class Door:
-    """Stands before the application: who may ask, and which headers every answer has."""
+class Auth:
+    """Middleware: refuses requests that are not for this server or have no token."""
 
     def __init__(
         self, inner: ASGIApp, *, hosts: frozenset[str], token: str | None, cookie: str
@@ -43,56 +44,54 @@ class Door:
                 await self.inner(scope, receive, send)
             return
 
-        async def send_on(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = [(k, v) for k, v in message["headers"] if k.decode() not in HEADERS]
+                others = [(k, v) for k, v in message["headers"] if k.decode() not in HEADERS]
                 ours = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
-                message = {**message, "headers": [*given, *ours]}
-            async with asyncio.timeout(STUCK_S):
+                message = {**message, "headers": [*others, *ours]}
+            async with asyncio.timeout(SEND_S):
                 await send(message)
 
         refusal = self._refusal(Request(scope))
-        with contextlib.suppress(TimeoutError):  # the client takes nothing any more
-            await (refusal or self.inner)(scope, receive, send_on)
+        with contextlib.suppress(TimeoutError):  # the client has stopped reading
+            await (refusal or self.inner)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        """Why not to answer, if so."""
+        """The answer to a request that is refused or redirected, None for any other."""
         if request.method not in ("GET", "HEAD"):
-            return words(405, "this server only shows: GET and HEAD")
-        if not _is_ours(request.headers.get("host", ""), self._hosts):
-            return words(
-                421, "this name is not served here: use the address that `runs serve` printed"
+            return text_response(405, "this server is read-only: use GET or HEAD")
+        if not _is_our_host(request.headers.get("host", ""), self._hosts):
+            return text_response(
+                421, "unknown host name: use the address that `runs serve` printed"
             )
-        # A page of somebody else must not make the browser ask for us; a link to us is fine.
+        # Another site must not make the browser read from here; a link to the page is fine.
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and request.url.path != "/":
-            return words(403, "asked for by another site")
-        return self._admit(request) if self._token else None
+            return text_response(403, "requests from other sites are refused")
+        return self._check_token(request, self._token) if self._token else None
 
-    def _admit(self, request: Request) -> Response | None:
-        token = str(self._token)
-        shown = request.query_params.get("token")
-        if shown is not None and request.url.path == "/" and _same(shown, token):
-            # into a cookie, out of the address: that is copied, kept and seen
+    def _check_token(self, request: Request, token: str) -> Response | None:
+        in_address = request.query_params.get("token", "")
+        if request.url.path == "/" and _is_same(in_address, token):
+            # into a cookie, out of the address, which is copied, stored and seen by others
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(
-                self._cookie, token, httponly=True, samesite="lax", max_age=30 * 86_400
-            )
+            answer.set_cookie(self._cookie, token, httponly=True, samesite="lax", max_age=COOKIE_S)
             return answer
-        if _same(request.cookies.get(self._cookie, ""), token):
+        in_header = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if any(_is_same(t, token) for t in (request.cookies.get(self._cookie, ""), in_header)):
             return None
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if _same(bearer, token):
-            return None
-        return words(401, "a token is needed: open the address that `runs serve` printed")
+        return text_response(401, "a token is needed: open the address that `runs serve` printed")
 
 
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
+def _is_same(text: str, token: str) -> bool:
+    return hmac.compare_digest(text.encode(), token.encode())
 
 
-def _is_ours(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header names us. A name that somebody made point here (DNS) does not."""
+def _is_our_host(host: str, names: frozenset[str]) -> bool:
+    """Whether a Host header is an IP address or one of `names`.
+
+    Any other name resolves to this machine only by DNS rebinding, an attack on the browser.
+    """
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     name = name.strip("[]").lower().rstrip(".")
     try:
@@ -103,7 +102,7 @@ def _is_ours(host: str, names: frozenset[str]) -> bool:
 
 
 def host_names(bound: str) -> frozenset[str]:
-    """The names under which a server bound to `bound` is reached."""
+    """The host names of a server that listens on the address `bound`."""
     names = {"localhost"}
     if not is_loopback(bound):
         names |= {bound.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
@@ -117,5 +116,5 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def words(status: int, words: str) -> Response:
-    return Response(words + "\n", status, media_type="text/plain; charset=utf-8")
+def text_response(status: int, text: str) -> Response:
+    return Response(text + "\n", status, media_type="text/plain; charset=utf-8")

@@ -1,6 +1,6 @@
 """Limits on the connections of the page's server: how many, how slow, and how much they log.
 
-A client that opens connections and never asks for anything must not lock out those that do.
+A client that opens connections and never sends a request must not lock out others.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX = 512
-HEADER_S = 10.0  # from the first byte that is awaited to the end of a request's headers
-HEADER_BYTES = 64 << 10  # a request line names up to 64 runs and 300 figures
-LOG_LINES = 20  # of one kind of trouble in LOG_S; all others are only counted
+HEADER_S = 10.0  # for a request's headers to arrive
+HEADER_BYTES = 64 << 10  # a request line has up to 64 runs and 300 metrics
+LOG_LINES = 20  # of one logger in LOG_S; further ones are only counted
 LOG_S = 60.0
 
 
-def limit() -> int:
-    """How many connections there may be: half of the files that the process may have open."""
+def connection_limit() -> int:
+    """How many connections are accepted: at most half of the files the process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * CONNECTIONS_MAX
     if soft < wanted:
@@ -32,8 +32,8 @@ def limit() -> int:
 class LimitedProtocol(H11Protocol):
     """HTTP/1.1 with a limit on connections and on the time that a request's headers take.
 
-    Where there are too many connections, the oldest of those that ask for nothing is closed for
-    the new one; where all are being answered, the new one is closed.
+    With too many connections the oldest idle one is closed for the new one; where all are being
+    answered, the new one is closed.
     """
 
     connections_max = CONNECTIONS_MAX
@@ -46,7 +46,7 @@ class LimitedProtocol(H11Protocol):
         self._since = time.monotonic()
         if len(self.connections) > self.connections_max:
             idle = [c for c in self.connections if isinstance(c, LimitedProtocol) and c.is_idle]
-            min(idle, key=lambda c: c._since).abort()  # at least this one is idle
+            min(idle, key=lambda c: c._since).abort()  # the new one is idle, so there is one
         if not transport.is_closing():
             self._await_headers()
 
@@ -55,20 +55,20 @@ class LimitedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         if self.is_idle:
-            self._await_headers()  # a further request has begun, or this one goes on
+            self._await_headers()  # of the next request
         else:
             self._since = time.monotonic()
-            self._stop_waiting()
+            self._stop_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._stop_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         self._since = time.monotonic()
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:  # a body that nobody waits for
+        if self.conn.their_state is h11.SEND_BODY:  # no route reads a body
             self.transport.close()
 
     @property
@@ -77,45 +77,45 @@ class LimitedProtocol(H11Protocol):
         return self.cycle is None or bool(self.cycle.response_complete)
 
     def abort(self) -> None:
-        """End the connection at once: closed, and out of the count."""
-        self._stop_waiting()
+        """Close the connection at once, and do not count it any more."""
+        self._stop_timer()
         self.connections.discard(self)
         self.transport.abort()
 
     def _await_headers(self) -> None:
-        """From now on there is a limit to how long the headers take, whatever trickles in."""
+        """Start the time limit for the headers. Bytes that trickle in do not extend it."""
         if self._header_timer is None:
             self._header_timer = self.loop.call_later(self.header_s, self.abort)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
 
 class LogLimit(logging.Filter):
-    """Lets so many lines of a logger pass a minute; says how many it kept back."""
+    """Passes a limited number of a logger's lines a minute, and says how many it dropped."""
 
     def __init__(self, lines: int = LOG_LINES, per_s: float = LOG_S) -> None:
         super().__init__()
         self._lines, self._per_s = lines, per_s
-        self._begun, self._n = -per_s, 0
+        self._start, self._n = -per_s, 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now - self._begun >= self._per_s:
-            kept_back = max(0, self._n - self._lines)
-            self._begun, self._n = now, 0
-            if kept_back:
-                record.msg = f"{record.getMessage()} ({kept_back:,} more lines were left out)"
+        if now - self._start >= self._per_s:
+            n_dropped = max(0, self._n - self._lines)
+            self._start, self._n = now, 0
+            if n_dropped:
+                record.msg = f"{record.getMessage()} ({n_dropped:,} more lines were dropped)"
                 record.args = ()
         self._n += 1
         return self._n <= self._lines
 
 
 def limit_log(*names: str) -> None:
-    """Keep what clients can make a server log within bounds."""
+    """Limit how much clients can make these loggers write."""
     for name in names:
         logger: Any = logging.getLogger(name)
-        if not any(isinstance(known, LogLimit) for known in logger.filters):
+        if not any(isinstance(filter, LogLimit) for filter in logger.filters):
             logger.addFilter(LogLimit())

@@ -4,20 +4,20 @@
     while run.read_on():                    # True: something is new
         print(run.iterations.last_iter, run.status)
 
-A resumed run's later takes replace the earlier ones, as in the run JSON; what was replaced is
+What a resumed run logs again supersedes the earlier rows, as in the run JSON; superseded rows are
 kept in `takes`. A journal that was cut or replaced is read anew beside what is known of it, which
 is shown until the new reading has come as far.
 """
 
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import eventlog
 
@@ -25,8 +25,9 @@ from ..core import runs
 from .curves import Axis, AxisName, Rows, seconds
 from .pyramid import Spill
 
-Table = Literal["iter", "eval", "system"]
-TABLES: tuple[Table, ...] = ("iter", "eval", "system")
+Table = str
+"""A kind of event whose rows have numbers to draw."""
+TABLES = tuple(kind.name for kind in eventlog.KINDS.values() if kind.is_drawn)
 
 BATCH_RECORDS = 5_000
 CLOCK_RECORDS = 100  # what is read between two looks at the clock: 0.4 ms, where folding is quick
@@ -38,36 +39,22 @@ LATEST_RECORDS = 200
 LINE_MAX = 2_000  # of each of them
 TEXT_MAX = 500
 _HEAD_BYTES = 256  # enough for the first record's session and time: another file has others
-_MARKED = frozenset(
-    (
-        "open",
-        "close",
-        "checkpoint",
-        "signal",
-        "error",
-        "nonfinite",
-        "note",
-        "alert",
-        "gap",
-        "io_error",
-    )
-)
+_MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
 
 _generations = count(int(time.time() * 1000))  # of a server that was started again: others
 
 
 @dataclass
 class Known:
-    """What has been read of a run: its curves, and all else in `fold`."""
+    """What has been read of a run: its curves, and all else in `fold`, whose row sink it is."""
 
     generation: int = field(default_factory=lambda: next(_generations))
     """Changes when rows that were there before are not any more."""
     spill: Spill = field(default_factory=Spill)
-    fold: eventlog.Fold = field(default_factory=eventlog.Fold)
-    tables: dict[Table, Rows] = field(default_factory=dict)
+    fold: eventlog.Fold = field(init=False)
+    tables: dict[Table, Rows] = field(init=False)
     takes: list[tuple[Table, Rows]] = field(default_factory=list)
-    """What was replaced by a later take, the earliest first."""
-    n_superseded: Counter[str] = field(default_factory=Counter)
+    """Rows that were superseded, the earliest first."""
     marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
@@ -77,69 +64,37 @@ class Known:
 
     def __post_init__(self) -> None:
         self.tables = {name: Rows(self.spill) for name in TABLES}
+        self.fold = eventlog.Fold(with_rows=False, sink=self)
 
-    def add(self, record: eventlog.Record) -> None:
+    def read(self, record: eventlog.Record) -> None:
         """Enter one record."""
         self.n_records += 1
         self.latest.append(record._replace(line=record.line[:LINE_MAX]))
-        fields, event = record.fields, record.event
-        i = fields.get("iter")
-        if event == "iter" and _is_iter(i) and "annotates" not in fields:
-            self._take_iteration(i, record)
-            return
         self.fold.add(record)
-        if "annotates" not in fields:
-            if event == "eval" and _is_iter(i):
-                self._take_back("eval", i)
-                self.tables["eval"].add(i, record.t, fields)
-            elif event == "system":
-                self.tables["system"].add(max(0, self.fold.position), record.t, fields)
-            elif event == "open":
-                self._rewind(fields.get("from_iter"))
-                self._note_tokens(fields)
-            elif event == "rewind":
-                self._rewind(fields.get("to_iter"))
-        if event in _MARKED:
+        if record.event == "open":
+            self._note_tokens(record.fields)
+        if record.event in _MARKS:
             self._mark(record)
 
     def settle(self) -> None:
         for rows in self.tables.values():
             rows.settle()
 
-    def _take_iteration(self, i: int, record: eventlog.Record) -> None:
-        """An iteration, for which the fold would keep 150 bytes: it is told of it otherwise."""
-        fold = self.fold
-        last = self.tables["iter"].last_iter
-        session = fold.sessions.get(record.s)
-        again = last is not None and i <= last
-        if session is None or again:
-            back = {"to_iter": i if again else None}
-            fold.add(record._replace(event="rewind", fields=back))
-            fold.kinds["rewind"] -= 1
-            session = fold.sessions[record.s]
-            session.n_records -= 1
-        if again:
-            self._rewind(i)
-        fold.last = session.last = record.t
-        session.n_records += 1
-        fold.kinds["iter"] += 1
-        fold.position = session.last_iter = i
-        if "durable" in record.fields:
-            session.durable_n = record.fields["durable"]
-        self.tables["iter"].add(i, record.t, record.fields)
+    # ---- as the row sink of the fold
 
-    def _rewind(self, to_iter: Any) -> None:
-        if type(to_iter) is int:
-            self._take_back("iter", to_iter)
-            self._take_back("eval", to_iter + 1)
+    def add(self, record: eventlog.Record, number: int) -> None:
+        if record.event in self.tables:
+            self.tables[record.event].add(number, record.t, record.fields)
 
-    def _take_back(self, table: Table, from_iter: int) -> None:
-        taken = self.tables[table].take_back(from_iter)
-        if taken is not None:
+    def supersede(self, event: str, from_number: int) -> None:
+        rows = self.tables[event].take_back(from_number) if event in self.tables else None
+        if rows is not None:
             self.generation = next(_generations)
-            self.n_superseded[table] += len(taken)
-            self.takes.append((table, taken))
+            self.takes.append((event, rows))
             del self.takes[:-TAKES_MAX]
+
+    def clear(self) -> None:
+        raise AssertionError("a journal that is read anew has a new `Known`")
 
     def _note_tokens(self, fields: dict[str, Any]) -> None:
         metadata = fields.get("metadata")
@@ -154,9 +109,9 @@ class Known:
         kind = record.event
         if kind == "open" and len(self.fold.sessions) > 1:
             kind, i = "resume", record.fields.get("from_iter", i)
-        position = max(0, self.fold.position)
-        at = i if _is_iter(i) else position
-        self.marks.append({"kind": kind, "t": record.t, "iter": at, "text": told(record)})
+        at = i if _is_iter(i) else max(0, self.fold.position)
+        text = eventlog.describe(record, longest=TEXT_MAX)[:TEXT_MAX]
+        self.marks.append({"kind": kind, "t": record.t, "iter": at, "text": text})
 
 
 class Following:
@@ -218,7 +173,7 @@ class Following:
         while self._reading is not None:
             n_records = 0
             for n_records, record in enumerate(islice(self._reading, BATCH_RECORDS), 1):
-                known.add(record)
+                known.read(record)
                 if n_records % CLOCK_RECORDS == 0 and time.monotonic() > until:
                     break
             else:
@@ -234,10 +189,10 @@ class Following:
         return True
 
     def _why_not(self) -> str:
-        ledger = self._reader.ledger if self._reader else None
-        if ledger is not None and ledger.newer_format is not None:
+        sequence = self._reader.sequence if self._reader else None
+        if sequence is not None and sequence.newer_format is not None:
             return (
-                f"has a session of format {ledger.newer_format!r}, this program reads up to "
+                f"has a session of format {sequence.newer_format!r}, this program reads up to "
                 f"{eventlog.FORMAT}. Use a newer eventlog"
             )
         return "" if self.known.n_records else "no journal: not one whole record in it"
@@ -364,18 +319,14 @@ class Following:
         )
         run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")
         run.path = self.path
-        run.summary |= self._summary()
-        run.journal["superseded"] |= {
-            "iterations": known.n_superseded["iter"], "evals": known.n_superseded["eval"]
-        }  # fmt: skip
+        run.summary |= self._figures_of_iterations()
         return run
 
-    def _summary(self) -> dict[str, Any]:
-        rows = self.known.tables["iter"]
+    def _figures_of_iterations(self) -> dict[str, Any]:
+        """What a fold without rows has not in its summary."""
+        rows = self.iterations
         loss = rows.figures.get("loss")
         return {
-            "total_iterations": len(rows),
-            "final_iter": rows.last_iter,
             "final_train_loss": loss.last() if loss else None,
             "avg_time_ms": _mean(rows, "time_ms"),
             "avg_mfu": _mean(rows, "mfu"),
@@ -383,19 +334,11 @@ class Following:
 
 
 def told(record: eventlog.Record) -> str:
-    """What a record says, in a line of its fields."""
-    unsaid = ("durable", "annotates", "config", "metadata", "versions", "found")
-    fields = record.fields
-    named = fields.get("nonfinite")
-    if isinstance(named, dict):  # "loss": null, "nonfinite": {"loss": "nan"}
-        fields = {k: v for k, v in fields.items() if k != "nonfinite"} | named
-    known = ((k, v) for k, v in fields.items() if k not in unsaid and v is not None)
-    parts = [f"{k} {_short(v)}" for k, v in known]
-    return "  ".join(parts)[:TEXT_MAX]
-
-
-def _short(value: Any) -> str:
-    return format(value, ".6g") if type(value) is float else str(value)[:TEXT_MAX]
+    """What a record says, in a line: its number, if it has one, and its text."""
+    kind = eventlog.KINDS.get(record.event)
+    number = record.fields.get(kind.axis) if kind and kind.axis and kind.text else None
+    text = eventlog.describe(record, longest=TEXT_MAX)
+    return (text if number is None else f"{number}  {text}")[:TEXT_MAX]
 
 
 def _mean(rows: Rows, key: str) -> float | None:

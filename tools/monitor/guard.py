@@ -1,8 +1,8 @@
-"""`runs guard`: watches over runs from outside, and says when something is wrong with one.
+"""`runs guard`: monitors runs from outside and reports when something is wrong with one.
 
-It reads journals as they grow, so it sees also what a trainer cannot say of itself: that it
-hangs, or is dead. What it says stands beside the journal as an `alert` event, so that nothing
-is said twice, whoever asks when.
+It reads journals as they grow, so it also sees what a trainer cannot report itself: that it hangs
+or is dead. Each report is written beside the journal as an `alert` event, so that nothing is
+reported twice, not even by several guards.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from .watched import Watched, fields_of
 LOOK_S = 15.0  # between two looks for new runs
 DISK_S = 60.0  # between two looks at the file systems
 DISK_SAMPLES = 60
-LATE_S = 30.0  # a look that comes so late was asleep, with all that it watches over
+LATE_S = 30.0  # after a longer pause the machine was asleep, and the runs too
 
 Alert = dict[str, Any]
 
 
 @dataclass
 class FileSystem:
-    """One that runs write to."""
+    """A file system that runs write to."""
 
     history: deque[tuple[float, int]]
     looked_at: float = 0.0
@@ -50,7 +50,7 @@ class FileSystem:
 
 
 class Guard:
-    """Looks at runs again and again: `look` gives the alerts that are new."""
+    """Monitors runs: each call of `look` returns the new alerts."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Guard:
         """
         Args:
             is_kept: whether alerts are written beside the journals.
-            is_live_only: leave alone what nobody was writing when it was first seen.
+            is_live_only: ignore runs that were not being written when they were first seen.
         """
         self.names, self.rules = list(names), frozenset(rules)
         self.limits = limits or Limits()
@@ -76,12 +76,12 @@ class Guard:
         self._looked_for_runs = 0.0
         self._looked_at = 0.0
         self._awake_since = 0.0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def look(self, now: float, *, late_s: float = LATE_S) -> list[Alert]:
-        """What is new as of `now`, in seconds since 1970.
+        """The new alerts as of `now`, in seconds since 1970.
 
-        A look `late_s` after the one before was asleep, as the machine may have been.
+        If the last call was more than `late_s` ago, the machine is assumed to have been asleep.
         """
         if self._looked_at and now - self._looked_at > late_s:
             self._awake_since = now
@@ -96,7 +96,7 @@ class Guard:
             except FileNotFoundError:
                 self.watched.pop(watched.path)
             except (eventlog.EventlogError, OSError) as error:
-                self._say_once(str(error))
+                self._report_once(str(error))
         if "disk" in self.rules:
             alerts += self._look_at_disks(now)
         return alerts
@@ -111,7 +111,7 @@ class Guard:
         )
 
     def warnings(self) -> dict[Path, list[Alert]]:
-        """Of each run what happened to it and what is wrong now, as of the latest look."""
+        """By run: what happened to it and what is wrong now, as of the latest look."""
         return {
             watched.path: [
                 *(_about(finding, is_now=False) for finding in watched.happened),
@@ -125,7 +125,7 @@ class Guard:
         }
 
     def close(self) -> None:
-        """Fold anew what nobody writes any more."""
+        """Update the run JSONs of runs that have no writer."""
         for watched in self.watched.values():
             watched.let_go()
 
@@ -134,7 +134,7 @@ class Guard:
             try:
                 found = runs.find([name])
             except (Refusal, OSError) as error:
-                self._say_once(str(error))
+                self._report_once(str(error))
                 continue
             for path in dict.fromkeys(map(runs.journal_of, found)):
                 if path not in self.watched and self._is_recent(path, now):
@@ -150,7 +150,7 @@ class Guard:
         except FileNotFoundError:
             return False  # an older logger's run has no journal
         except (eventlog.EventlogError, OSError) as error:
-            self._say_once(str(error))  # somebody else's file: the others are watched over
+            self._report_once(str(error))  # another program's file: go on with the others
             return False
 
     def _look_at(self, watched: Watched, now: float) -> list[Alert]:
@@ -166,7 +166,7 @@ class Guard:
         if session and not status and vitals.session != session:  # nobody saw it dead
             words = "the process was gone without a close event"
             found.append(Finding("crash", words, {}, now, session, 0, vitals.iter))
-        if vitals.status == "completed":  # what it went through does not matter any more
+        if vitals.status == "completed":  # its earlier problems do not matter any more
             found = [finding for finding in found if finding.rule == "crash"]
         watched.wrong = standing
         watched.happened.extend(f for f in found if f.rule in self.rules)
@@ -183,10 +183,10 @@ class Guard:
         return alerts
 
     def _over(self, watched: Watched, standing: dict[Rule, Finding]) -> list[Alert]:
-        """What was said and is not so any more."""
+        """Alerts for what is over."""
         vitals = watched.vitals
         alerts = []
-        for (rule, session), (state, _) in list(watched.said.items()):
+        for (rule, session), (state, _) in list(watched.states.items()):
             is_over = rule not in standing or session != vitals.session
             if state != "raised" or rule not in STANDING or rule == "disk" or not is_over:
                 continue
@@ -228,7 +228,7 @@ class Guard:
         known.text = disk(usage.total, usage.free, needed, known.history, self.limits)
 
     def _tell_of_disk(self, known: FileSystem, there: list[Watched]) -> list[Alert]:
-        """Once for a file system, beside the first of its runs."""
+        """One alert for a file system, beside the first of its runs."""
         if known.text is not None:
             for watched in there:
                 watched.wrong["disk"] = watched.vitals.finding("disk", known.text)
@@ -242,9 +242,9 @@ class Guard:
             return [_tell(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in said]
         return []
 
-    def _say_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _report_once(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
             say(line)
 
 
@@ -259,7 +259,7 @@ _OVER: dict[Rule, str] = {
 
 def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    name, path = (  # whatever bytes they are, they go into JSON
+    name, path = (  # JSON needs UTF-8
         os.fsencode(text).decode("utf-8", "replace") for text in (watched.name, watched.path)
     )
     about = {"t": now, "run": name, "path": path}
@@ -278,35 +278,35 @@ def _about(finding: Finding, *, is_now: bool) -> dict[str, Any]:
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Watch over runs from outside: say when one hangs, dies, spikes, slows or fills a disk."
+    words = "Monitor runs from outside: report hangs, crashes, loss spikes, slowness, full disks."
     command = commands.add_parser(
         "guard",
         help=words,
         description=words,
-        epilog="Each alert is said once: a line on stdout, an `alert` event beside the journal, "
+        epilog="Each alert is reported once: a line on stdout, an `alert` event beside the journal "
         "and the hooks. Without --once it runs until it is stopped. "
         "With --once it exits with 0 if all is well, 1 if something is wrong.",
     )
     command.add_argument("names", nargs="*", default=[runs.FOLDER], metavar="DIR|RUN")
-    command.add_argument("--once", action="store_true", help="look once and leave, as for cron")
+    command.add_argument("--once", action="store_true", help="check once and exit, for cron")
     command.add_argument("--every", type=_positive, default=5.0, metavar="S", help="default: 5")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument(
-        "--on-alert", metavar="CMD", help="a shell command; the alert is its stdin, as JSON"
+        "--on-alert", metavar="CMD", help="a shell command; it gets the alert on stdin, as JSON"
     )
-    command.add_argument("--webhook", metavar="URL", help="POST the alert there, as JSON")
+    command.add_argument("--webhook", metavar="URL", help="POST the alert to this address, as JSON")
     command.add_argument(
         "--hook-timeout", type=_positive, default=10.0, metavar="S", help="default: 10"
     )
     command.add_argument(
-        "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_told(RULES)
+        "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_one_of(RULES)
     )
     command.add_argument(
         "--max-age",
         type=_positive,
         default=24.0,
         metavar="HOURS",
-        help="leave alone what is older than that; default: 24",
+        help="ignore runs without an event for longer; default: 24",
     )
     for flag, (_, scale, words) in _LIMITS.items():
         default = getattr(Limits(), _LIMITS[flag][0]) / scale
@@ -328,7 +328,7 @@ _LIMITS: dict[str, tuple[str, float, str]] = {
 }
 
 
-def _told(names: Sequence[str]) -> str:
+def _one_of(names: Sequence[str]) -> str:
     return f"one of {', '.join(names)}; may be given several times"
 
 
@@ -340,18 +340,18 @@ def _positive(text: str) -> float:
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
-    given = {}
+    limits = {}
     for flag, (name, scale, _) in _LIMITS.items():
         value = getattr(arguments, flag[2:].replace("-", "_"))
         if value is not None:
-            given[name] = value * scale
-    return Limits(**given)
+            limits[name] = value * scale
+    return Limits(**limits)
 
 
 def _guard(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         if not Path(name).is_dir():
-            runs.find([name])  # a name that means nothing now is a mistake, an empty folder is not
+            runs.find([name])  # an empty folder is fine, an unknown name is not
     guard = Guard(
         arguments.names,
         _limits(arguments),
@@ -380,7 +380,7 @@ def _guard(arguments: argparse.Namespace) -> int:
 
 
 def _until_stopped(look: Callable[[], object], every_s: float) -> None:
-    """Look again and again, until SIGINT or SIGTERM."""
+    """Look every few seconds, until SIGINT or SIGTERM."""
     end = threading.Event()
     before = {n: signal.signal(n, lambda *_: end.set()) for n in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,6 +1,6 @@
-"""What an alert sets off: a command, a webhook. In the background, and nothing waits for long.
+"""What an alert triggers: a command, a webhook. In the background, with time limits.
 
-A hook that fails, hangs or floods harms nothing: it is told on stderr, ended, or left out.
+A hook that fails is reported on stderr, one that hangs is ended, and too many are left out.
 """
 
 import os
@@ -27,13 +27,13 @@ from ..core.text import print, printable
 TRIES = 3
 WAITING_MAX = 100  # alerts whose hooks are still to run; more are left out
 PREFIX = "EVENTLOG_ALERT_"
-TOLD = ("rule", "state", "run", "path", "text", "t", "session", "iter")
-"""What of an alert stands in variables of the command, too: EVENTLOG_ALERT_RULE, ..."""
+VARIABLES = ("rule", "state", "run", "path", "text", "t", "session", "iter")
+"""The fields of an alert that the command gets as variables, too: EVENTLOG_ALERT_RULE, ..."""
 _TEXT_MAX = 10_000  # of each variable: what is too long for the kernel would stop the command
 
 
 class Hooks:
-    """A command and a web address that are told of alerts."""
+    """A command and a web address that get each alert."""
 
     def __init__(
         self, command: str | None = None, url: str | None = None, timeout_s: float = 10.0
@@ -51,7 +51,7 @@ class Hooks:
         self._end = threading.Event()
 
     def send(self, alert: Mapping[str, Any]) -> None:
-        """Begin to tell of an alert; its words may end in a terminal or in a chat."""
+        """Start the hooks for an alert; its texts may be shown in a terminal or in a chat."""
         alert = {k: v if k == "path" else _shown(v) for k, v in alert.items()}
         if self.command:
             self._begin(self._run, alert)
@@ -59,7 +59,7 @@ class Hooks:
             self._begin(self._post, alert)
 
     def close(self) -> None:
-        """Wait for those under way, each as long as it may take, and begin no other try."""
+        """Wait for the hooks that are running, up to their time limits; nothing is tried again."""
         self._end.set()
         self._pool.shutdown(wait=True)
 
@@ -74,20 +74,20 @@ class Hooks:
     def _finish(self, hook: Callable[[Mapping[str, Any]], None], alert: Mapping[str, Any]) -> None:
         try:
             hook(alert)
-        except Exception as error:  # whatever a hook's trouble is, it is not the guard's
+        except Exception as error:  # the guard goes on whatever a hook does
             say(f"a hook failed: {type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._n_waiting -= 1
 
     def _run(self, alert: Mapping[str, Any]) -> None:
-        told = {PREFIX + key.upper(): _variable(alert.get(key)) for key in TOLD}
+        variables = {PREFIX + key.upper(): _variable(alert.get(key)) for key in VARIABLES}
         process = subprocess.Popen(
             self.command or "",
             shell=True,
             stdin=subprocess.PIPE,
             stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
-            env=os.environ | told,
+            env=os.environ | variables,
             start_new_session=True,
         )
         try:
@@ -115,13 +115,13 @@ class Hooks:
                 error.close()
                 why = error
                 if error.code < 500 and error.code != 429:
-                    break  # it was understood and is not wanted
+                    break  # the receiver understood it and refused
             except OSError as error:
                 why = error
         say(f"--webhook {_without_path(self.url or '')}: {why}")
 
     def _fetch(self, request: urllib.request.Request) -> None:
-        """One POST; its answer is read as long as the time lasts, and thrown away."""
+        """One POST; the response is read within the time limit and ignored."""
         until = time.monotonic() + self.timeout_s
         with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
             while time.monotonic() < until and answer.read(1 << 16):

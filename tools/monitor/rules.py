@@ -13,6 +13,8 @@ from math import isfinite
 from statistics import median
 from typing import Any, Literal, get_args
 
+import eventlog
+
 Rule = Literal[
     "stall", "crash", "failed", "nonfinite", "spike", "slow", "checkpoint_overdue", "disk"
 ]
@@ -85,7 +87,7 @@ def deadline_s(gaps: Mapping[str, Sequence[float]], limits: Limits) -> float:
         allowed = max(limits.stall_s, limits.pause_factor * median(evals))  # none are logged
     else:
         allowed = limits.start_s
-    pauses = (median(gaps[kind]) for kind in ("eval", "checkpoint") if gaps.get(kind))
+    pauses = (median(some) for kind, some in gaps.items() if kind != "iter" and some)
     return max(allowed, limits.pause_factor * sum(pauses))
 
 
@@ -181,6 +183,12 @@ def time_to_full_s(history: Sequence[tuple[float, int]]) -> float | None:
     return history[-1][1] / -slope if slope < 0 else None
 
 
+def finite_fields(event: str) -> tuple[str, ...]:
+    """The fields of a kind of event that are finite numbers in a healthy run."""
+    kind = eventlog.KINDS.get(event)
+    return kind.finite if kind is not None else ()
+
+
 def nonfinite(event: str, fields: Mapping[str, Any]) -> list[str]:
     """Which figures of a record are no numbers and should be: losses, and the gradient's norm.
 
@@ -188,11 +196,11 @@ def nonfinite(event: str, fields: Mapping[str, Any]) -> list[str]:
     """
     named = fields.get("nonfinite")
     bad = {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
-    wanted = {"iter": ["loss", "grad_norm"], "eval": ["train_loss", "val_loss"]}.get(event, [])
+    wanted = finite_fields(event)
     if event == "nonfinite":
-        wanted = list(bad) or ["loss"]
+        wanted = tuple(bad) or ("loss",)
     elif fields.get("skipped") and "loss" not in bad:
-        wanted = []
+        wanted = ()
     return [f"{key} {bad.get(key, 'nan')}" for key in wanted if key in bad or event == "nonfinite"]
 
 

@@ -1,11 +1,11 @@
-"""What is known of a run's health: the figures that the rules look at.
+"""What is known of a run's health: the numbers that the rules look at.
 
     vitals = Vitals(Limits())
     for record in eventlog.scan("out/run_20261123_032501.jsonl"):
-        for finding in vitals.take(record): ...         # a NaN, a spike: of that very record
+        for finding in vitals.add(record): ...          # a NaN, a spike: of that very record
     vitals.standing(now, is_alive=True)                 # a stall, a crash: as of now
 
-The latest of a run, bounded, however long the run is.
+Only the latest part of a run is remembered, so memory is bounded.
 """
 
 from collections import deque
@@ -28,6 +28,7 @@ from .rules import (
     Window,
     crash,
     deadline_s,
+    finite_fields,
     nonfinite,
     overdue,
     slow,
@@ -35,26 +36,26 @@ from .rules import (
     stall,
 )
 
-CALM_STEPS = 20  # finite ones in a row: what is not finite after them is a new occurrence
-SKIPPED_MAX = 8  # steps in a row that float16's loss scale may leave out and be healthy
-WARMUP_ITERS = 5  # a session's first steps pay for threads, caches and compilation
+CALM_STEPS = 20  # so many finite steps in a row, and a NaN after them is a new occurrence
+SKIPPED_MAX = 8  # so many steps in a row may be skipped by the loss scale of float16
+WARMUP_ITERS = 5  # of a session: slow by threads, caches and compilation
 CHECKPOINTS = 9
 BASE_MAX = 360
 
 
 class Vitals:
-    """What is known of a run's health. Records are to be taken in order, each once."""
+    """What is known of a run's health. Add its records in order, each once."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.session = ""
         self.record = -1
         self.t = 0.0
-        """Of the latest event that is progress, in seconds since 1970."""
+        """Time of the latest event that is progress, in seconds since 1970."""
         self.iter: int | None = None
         self.config: dict[str, Any] = {}
         self.status = ""
-        """As closed; empty while it is not."""
+        """Of the `close` event; empty while there is none."""
         self.checkpoint_bytes = 0
         self._checkpoints: deque[int] = deque(maxlen=CHECKPOINTS)
         self._losses = Window()
@@ -62,14 +63,16 @@ class Vitals:
         self._begin()
 
     def _begin(self) -> None:
-        """A session begins: perhaps another machine, perhaps other flags."""
+        """A session begins, perhaps on another machine or with other flags."""
         self.status = ""
         self._gaps: dict[str, deque[float]] = {
-            "iter": deque(maxlen=64), "eval": deque(maxlen=8), "checkpoint": deque(maxlen=8)
-        }  # fmt: skip
+            name: deque(maxlen=64 if name == "iter" else 8)
+            for name, kind in eventlog.KINDS.items()
+            if kind.axis == "iter"
+        }
         self._n_steps = 0
         self._last_kind = ""
-        self._stretch = [0.0, 0.0]  # seconds, iterations
+        self._interval = [0.0, 0.0]  # seconds, iterations
         self._recent: deque[float] = deque()
         self._usual: deque[float] = deque(maxlen=BASE_MAX)
         self._calm_steps = CALM_STEPS
@@ -77,36 +80,37 @@ class Vitals:
         self._steps_since_spike = WINDOW
         self._losses.clear()
 
-    def take(self, record: eventlog.Record) -> list[Finding]:
-        """Enter a record; what is wrong with it."""
+    def add(self, record: eventlog.Record) -> list[Finding]:
+        """Add a record; what is wrong with it."""
         event, fields = record.event, record.fields
-        if "annotates" in fields or event == "system":
-            return []  # somebody else said it, or a thread that lives on when the training hangs
+        kind = eventlog.KINDS.get(event)
+        if "annotates" in fields or (kind is not None and not kind.is_progress):
+            return []
         t = at_seconds(record.t)
         if record.s != self.session:
             self.session, self.t = record.s, t
             self._begin()
         gap = max(0.0, t - self.t)
         self.record, self.t = record.n, t
-        found = [*self._take_nonfinite(record)]
+        findings = [*self._add_nonfinite(record)]
         match event:
             case "open":
-                given = fields.get("config")
-                self.config = given if isinstance(given, dict) and given else self.config
+                config = fields.get("config")
+                self.config = config if isinstance(config, dict) and config else self.config
                 self._rewind(fields.get("from_iter"))
             case "iter" if type(fields.get("iter")) is int:
-                found += self._take_step(record, gap)
+                findings += self._add_step(record, gap)
             case "eval":
                 self._gaps["eval"].append(max(gap, _ms(fields, "time_ms") / 1000))
             case "checkpoint":
-                self._take_checkpoint(fields, gap)
+                self._add_checkpoint(fields, gap)
             case "rewind":
                 self._rewind(fields.get("to_iter"))
             case "close":
                 self.status = str(fields.get("status", "completed"))
-                found += self._take_close(fields)
+                findings += self._add_close(fields)
         self._last_kind = event
-        return found
+        return findings
 
     def standing(
         self,
@@ -119,49 +123,53 @@ class Vitals:
         """What is wrong with the run as of `now`, by rule.
 
         Args:
-            is_alive: whether somebody holds the journal's lock.
-            quiet_since: since when nothing came, where that is known better than by the
-                latest record's own clock.
-            was_alive: whether somebody was seen to hold it: there are file systems without locks.
+            is_alive: whether a process holds the journal's lock.
+            quiet_since: the time of the last progress, if it is known better than by the latest
+                record's own clock.
+            was_alive: whether a process was seen to hold it: some file systems have no locks.
         """
         if self.status or not self.session:
             return {}
-        found: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
+        problems: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
         quiet_s = max(0.0, now - (self.t if quiet_since is None else quiet_since))
         allowed_s = deadline_s(self._gaps, self.limits)
         after_s = self.limits.crash_s if was_alive else min(allowed_s, self.limits.start_s)
-        found["crash"] = crash(
+        problems["crash"] = crash(
             quiet_s, is_alive=is_alive, is_closed=bool(self.status), after_s=after_s
         )
-        if found["crash"] is None and self._has_rhythm:
-            found["stall"] = stall(quiet_s, allowed_s)
-        if found["crash"] is None:
-            found["slow"] = self._slow()
-            found["checkpoint_overdue"] = self._overdue()
-        return {rule: self.finding(rule, told) for rule, told in found.items() if told is not None}
+        if problems["crash"] is None and self._has_rhythm:
+            problems["stall"] = stall(quiet_s, allowed_s)
+        if problems["crash"] is None:
+            problems["slow"] = self._slow()
+            problems["checkpoint_overdue"] = self._overdue()
+        return {
+            rule: self.finding(rule, problem)
+            for rule, problem in problems.items()
+            if problem is not None
+        }
 
     @property
     def _has_rhythm(self) -> bool:
-        """A run that logs evals alone has to make some before one can be late."""
+        """Whether the next event can be late: a run that logs only evals must have some first."""
         is_sparse = self.config.get("log_iterations") is False
         return not is_sparse or len(self._gaps["eval"]) >= 3
 
-    # ---- what records bring
+    # ---- adding
 
-    def _take_step(self, record: eventlog.Record, gap: float) -> list[Finding]:
+    def _add_step(self, record: eventlog.Record, gap: float) -> list[Finding]:
         fields, i = record.fields, record.fields["iter"]
         before, self.iter = self.iter, i
         self._n_steps += 1
         self._gaps["iter"].append(gap)
         is_next = before is not None and i > before and self._last_kind == "iter"
         if before is not None and is_next and self._n_steps > WARMUP_ITERS:
-            self._take_pace(gap, i - before)
+            self._add_pace(gap, i - before)
         loss = fields.get("loss")
         if not isinstance(loss, float | int) or not isfinite(loss):
             return []
-        return self._take_loss(float(loss))
+        return self._add_loss(float(loss))
 
-    def _take_loss(self, loss: float) -> list[Finding]:
+    def _add_loss(self, loss: float) -> list[Finding]:
         peak = spike(self._losses, loss, self.limits)
         self._losses.add(loss)
         self._steps_since_spike += 1
@@ -171,26 +179,26 @@ class Vitals:
         self._steps_since_spike = 0
         if not is_new:
             return []
-        words = (
+        text = (
             f"loss {loss:.4g} at iteration {self.iter}, the median before it {peak['median']:.4g}"
         )
-        return [self.finding("spike", (f"{words} (z {peak['z']:.0f})", peak))]
+        return [self.finding("spike", (f"{text} (z {peak['z']:.0f})", peak))]
 
-    def _take_pace(self, gap: float, n_iters: int) -> None:
-        """Into stretches of a tenth of the time that makes slowness, or of one step."""
-        self._stretch[0] += gap
-        self._stretch[1] += n_iters
-        if self._stretch[0] < self.limits.slow_s / RECENT:
+    def _add_pace(self, gap: float, n_iters: int) -> None:
+        """Collect intervals: a sixth of the time after which a run is called slow, or one step."""
+        self._interval[0] += gap
+        self._interval[1] += n_iters
+        if self._interval[0] < self.limits.slow_s / RECENT:
             return
-        self._recent.append(self._stretch[0] / self._stretch[1])
-        self._stretch = [0.0, 0.0]
+        self._recent.append(self._interval[0] / self._interval[1])
+        self._interval = [0.0, 0.0]
         if len(self._recent) > RECENT:
             pace = self._recent.popleft()
-            # what is slow does not become usual by lasting
+            # a run that stays slow does not become the norm
             if len(self._usual) < BASE_MIN or pace < self.limits.slow_factor * median(self._usual):
                 self._usual.append(pace)
 
-    def _take_checkpoint(self, fields: Mapping[str, Any], gap: float) -> None:
+    def _add_checkpoint(self, fields: Mapping[str, Any], gap: float) -> None:
         took_s = max(_ms(fields, "time_ms"), _ms(fields, "save_ms")) / 1000
         self._gaps["checkpoint"].append(max(gap, took_s))
         i, size_bytes = fields.get("iter"), fields.get("size_bytes")
@@ -199,14 +207,14 @@ class Vitals:
         if type(size_bytes) is int:
             self.checkpoint_bytes = size_bytes
 
-    def _take_nonfinite(self, record: eventlog.Record) -> list[Finding]:
-        """Of NaN after NaN the first one is told, until there was none for a while."""
+    def _add_nonfinite(self, record: eventlog.Record) -> list[Finding]:
+        """Of NaN after NaN the first is a finding; the next one after CALM_STEPS finite steps."""
         bad = nonfinite(record.event, record.fields)
-        is_step = record.event in ("iter", "eval")
+        is_step = bool(finite_fields(record.event))
         if is_step and record.fields.get("skipped"):
             self._skipped += 1
             if self._skipped == SKIPPED_MAX:
-                bad = bad or [f"{SKIPPED_MAX} steps left out in a row"]
+                bad = bad or [f"{SKIPPED_MAX} steps skipped in a row"]
         elif is_step:
             self._skipped = 0
         if not bad:
@@ -221,14 +229,14 @@ class Vitals:
         finding = self.finding("nonfinite", f"{', '.join(bad)}{where}")
         return [replace(finding, iter=i) if where else finding]
 
-    def _take_close(self, fields: Mapping[str, Any]) -> list[Finding]:
+    def _add_close(self, fields: Mapping[str, Any]) -> list[Finding]:
         if self.status != "failed" or self._calm_steps < CALM_STEPS:
-            return []  # that it stopped because of a NaN has been told
+            return []  # the NaN it stopped at is a finding already
         reason = fields.get("reason") or "no reason given"
         return [self.finding("failed", f"closed as failed: {reason}")]
 
     def _rewind(self, to_iter: Any) -> None:
-        """Iterations are taken again: what they were does not count."""
+        """Iterations from `to_iter` on will be logged again: forget them."""
         if type(to_iter) is not int:
             return
         while self._checkpoints and self._checkpoints[-1] > to_iter:
@@ -236,7 +244,7 @@ class Vitals:
         self.iter = to_iter
         self._losses.clear()
 
-    # ---- what they amount to
+    # ---- findings
 
     def _slow(self) -> tuple[str, dict[str, Any]] | None:
         figures = slow(self._recent, self._usual, self.limits, stands=self._is_slow)
@@ -244,22 +252,22 @@ class Vitals:
         if figures is None:
             return None
         times = figures["time_ms"] / figures["usual_ms"]
-        words = f"{figures['time_ms']:.4g} ms an iteration, {figures['usual_ms']:.4g} ms before"
-        return f"{words}: {times:.1f} times as long", figures
+        text = f"{figures['time_ms']:.4g} ms an iteration, {figures['usual_ms']:.4g} ms before"
+        return f"{text}: {times:.1f} times as long", figures
 
     def _overdue(self) -> tuple[str, dict[str, Any]] | None:
         if self.iter is None or self.config.get("always_save_checkpoint") is False:
-            return None  # it saves when it gets better, which has no rhythm
+            return None  # it saves when it improves, which has no rhythm
         figures = overdue(tuple(self._checkpoints), self.iter, self.limits)
         if figures is None:
             return None
         since = self.iter - figures["since_iter"]
-        words = f"the last checkpoint is {since:,} iterations old"
-        return f"{words}, there was one every {figures['usual_iters']:,}", figures
+        text = f"the last checkpoint is {since:,} iterations old"
+        return f"{text}, there was one every {figures['usual_iters']:,}", figures
 
-    def finding(self, rule: Rule, told: str | tuple[str, dict[str, Any]]) -> Finding:
-        """Something wrong with the run as it stands, in words and figures."""
-        text, figures = (told, {}) if isinstance(told, str) else told
+    def finding(self, rule: Rule, problem: str | tuple[str, dict[str, Any]]) -> Finding:
+        """A finding as of the latest record; `problem` is a text, or a text and its numbers."""
+        text, figures = (problem, {}) if isinstance(problem, str) else problem
         return Finding(rule, text, figures, self.t, self.session, self.record, self.iter)
 
 

@@ -1,4 +1,4 @@
-"""One run that is watched over: what it wrote, and what was said of it."""
+"""One run that is monitored: its health by its journal, and the alerts about it so far."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule
 from .vitals import Vitals
 
-HAPPENED_MAX = 20  # of a run, that are shown
-TAIL_BYTES = 8 << 20  # of a journal that is read at first: 50,000 iterations
+HAPPENED_MAX = 20  # findings of a run that are shown
+TAIL_BYTES = 8 << 20  # how much of a journal is read at first: 50,000 iterations
 
 
 class Watched:
-    """One run that is watched over: what it wrote, and what was said of it."""
+    """One run that is monitored: its health by its journal, and the alerts about it so far."""
 
     def __init__(self, path: Path, limits: Limits, *, is_kept: bool = True) -> None:
         self.path = path
         self.is_kept = is_kept
         self.wrong: dict[Rule, Finding] = {}
-        """What is wrong as of the latest look, whoever has said it."""
+        """What is wrong as of the latest check."""
         self.happened: deque[Finding] = deque(maxlen=HAPPENED_MAX)
         self.vitals = Vitals(limits)
         self.is_alive = False
@@ -35,7 +35,7 @@ class Watched:
         self._limits = limits
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
-        self._said: dict[tuple[Rule, str], tuple[str, int]] | None = None
+        self._states: dict[tuple[Rule, str], tuple[str, int]] | None = None
         self._annotator: eventlog.Annotator | None = None
 
     @property
@@ -43,11 +43,11 @@ class Watched:
         return self.path.stem
 
     def read_on(self, now: float, *, anyway: bool = False) -> list[Finding]:
-        """Take what the journal has more; what is wrong with these very records.
+        """Read what is new in the journal; what is wrong with these records.
 
-        `anyway`: also where the journal did not grow: its session may be in a segment.
+        `anyway`: also if the journal did not grow, as its session may be in a segment.
         """
-        # The lock first: what a process wrote before it let go of it is read after that.
+        # The lock first: what a process wrote before it released it is read then.
         self.is_alive = eventlog.is_locked(self.path)
         stat = os.stat(self.path)
         seen = (stat.st_ino, stat.st_size)
@@ -58,73 +58,73 @@ class Watched:
             self.vitals = Vitals(self._limits)
             start = max(0, stat.st_size - TAIL_BYTES)
             self._reader = eventlog.Reader(self.path, start=start)
-            if start:  # its flags stand at the beginning
+            if start:  # its config is at the beginning
                 for record in eventlog.scan(self.path):
-                    self.vitals.take(record)
+                    self.vitals.add(record)
                     break
         self._seen = seen
         self.was_alive |= self.is_alive
         before = (self.vitals.session, self.vitals.record)
-        found = []
+        findings = []
         for record in self._reader.read_on(to_the_end=False):
-            found += self.vitals.take(record)
+            findings += self.vitals.add(record)
         if (self.vitals.session, self.vitals.record) != before and not self.is_first_look:
             self.grew_at = now
-        return found
+        return findings
 
     def standing(self, now: float, awake_since: float) -> dict[Rule, Finding]:
-        """What is wrong with the run as of now, but for the disk."""
+        """What is wrong with the run as of now, apart from the disk."""
         since = max(min(self.vitals.t, now), self.grew_at or 0.0, awake_since)
         return self.vitals.standing(
             now, is_alive=self.is_alive, quiet_since=since, was_alive=self.was_alive
         )
 
-    # ---- what was said
+    # ---- alerts so far
 
     @property
-    def said(self) -> dict[tuple[Rule, str], tuple[str, int]]:
-        """By rule and session: the latest state, and the record it was said at."""
-        if self._said is None:
-            self._said = {}
+    def states(self) -> dict[tuple[Rule, str], tuple[str, int]]:
+        """By rule and session: the state of the latest alert, and the record it was about."""
+        if self._states is None:
+            self._states = {}
             for fields in self._alerts():
                 rule, session = fields.get("rule"), fields.get("session")
                 state, record = fields.get("state"), fields.get("record")
                 if rule in RULES and isinstance(session, str) and type(record) is int:
-                    _, known = self._said.get((rule, session), ("", -1))
-                    self._said[rule, session] = (str(state), max(known, record))
-        return self._said
+                    _, known = self._states.get((rule, session), ("", -1))
+                    self._states[rule, session] = (str(state), max(known, record))
+        return self._states
 
     def _alerts(self) -> Iterator[dict[str, Any]]:
-        """What guards have said before, by time."""
-        found = []
+        """The fields of the alerts beside the journal, by time."""
+        alerts = []
         for name in os.listdir(self.path.parent):
             path = self.path.with_name(name)
             if parse_segment_name(name, self.path.stem) is None or not path.is_file():
-                continue  # a FIFO of that name would be waited for
-            with contextlib.suppress(OSError, eventlog.EventlogError):  # somebody else's
+                continue  # opening a FIFO would block
+            with contextlib.suppress(OSError, eventlog.EventlogError):  # another program's
                 for record in eventlog.scan(path):
                     if header_fields(record) is not None:
                         continue
                     if "annotates" not in record.fields:
-                        break  # a segment of the run's own
+                        break  # a segment of the run itself
                     if record.event == "alert":
-                        found.append((record.t, record.fields))
-        yield from (fields for _, fields in sorted(found, key=lambda pair: pair[0]))
+                        alerts.append((record.t, record.fields))
+        yield from (fields for _, fields in sorted(alerts, key=lambda pair: pair[0]))
 
     def is_raised(self, rule: Rule) -> bool:
-        """Whether it was said of the latest session, and not that it is over."""
-        return self.said.get((rule, self.vitals.session), ("", 0))[0] == "raised"
+        """Whether there is an alert for the latest session that is not over."""
+        return self.states.get((rule, self.vitals.session), ("", 0))[0] == "raised"
 
     def is_new(self, finding: Finding) -> bool:
-        """Whether this was not said already."""
-        state, record = self.said.get((finding.rule, finding.session), ("", -1))
+        """Whether there is no alert for this yet."""
+        state, record = self.states.get((finding.rule, finding.session), ("", -1))
         if finding.rule in STANDING:
             return state != "raised"
         return finding.record > record
 
     def keep(self, finding: Finding, state: str) -> None:
-        """Write it beside the journal; a disk that refuses is told and harms nothing else."""
-        self.said[finding.rule, finding.session] = (state, finding.record)
+        """Write the alert beside the journal; if that fails, say so on stderr and go on."""
+        self.states[finding.rule, finding.session] = (state, finding.record)
         if not self.is_kept:
             return
         fields = fields_of(finding, state)
@@ -132,10 +132,10 @@ class Watched:
             if self._annotator is None:
                 self._annotator = eventlog.Annotator(self.path)
             self._annotator.log("alert", **fields)
-            if not self.is_alive:  # nobody else folds it any more
+            if not self.is_alive:  # no compactor folds it
                 self.let_go()
         except (eventlog.EventlogError, OSError) as error:
-            say(f"{self.path}: the alert was not kept: {error}")
+            say(f"{self.path}: the alert was not written: {error}")
 
     def let_go(self) -> None:
         annotator, self._annotator = self._annotator, None

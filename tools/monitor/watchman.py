@@ -1,9 +1,9 @@
-"""A guard beside the page: what it finds stands in the rows of the table.
+"""A guard beside the page, whose alerts are shown in the table of runs.
 
     with Folders(["out"]) as folders, Watchman(folders, Guard(["out"], is_live_only=True)):
         folders.rows()[0]["alerts"]     # [{"rule": "stall", "text": "no event for 5 min, ...
 
-It looks in a thread of its own; what it cannot look at it says once, and the page goes on.
+It works in a thread of its own; an error is reported once, and the page goes on.
 """
 
 import threading
@@ -18,7 +18,7 @@ EVERY_S = 5.0
 
 
 class Watchman:
-    """Looks as long as it is entered; `heard` is told each alert once."""
+    """Checks the runs while it is entered; `heard` is called with each alert once."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Watchman:
     ) -> None:
         self._folders, self._guard, self._heard = folders, guard, heard
         self._every_s = every_s
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
@@ -46,18 +46,18 @@ class Watchman:
         while not self._end.is_set():
             try:
                 self.look(time.time())
-            except Exception as error:  # a page without its watchman is still a page
-                self._say_once(f"runs serve: the guard failed: {type(error).__name__}: {error}")
+            except Exception as error:  # the page works without it
+                self._report_once(f"runs serve: the guard failed: {type(error).__name__}: {error}")
             self._end.wait(self._every_s)
 
     def look(self, now: float) -> None:
-        """Look once, as of `now` (seconds since 1970)."""
+        """Check once, as of `now` (seconds since 1970)."""
         for alert in self._guard.look(now):
             if self._heard is not None:
                 self._heard(alert)
         self._folders.warn(self._guard.warnings())
 
-    def _say_once(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
+    def _report_once(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
             say(line)

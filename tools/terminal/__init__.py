@@ -1,5 +1,6 @@
-"""`runs watch`: runs in a terminal.
+"""`runs watch`: live charts in the terminal.
 
-Begin with `watch`, the command; `screen` is the application, `listing` the runs, `chart` a
-chart, `braille` lines as dots.
+Begin with `watch`, the command, and `screen`, the application with its keys. `view` is what is
+asked for, `drawing` turns runs into drawings, `chart` shows one with the dots of `braille`;
+`listing` is the list of runs, `summary` the state of one as text.
 """

@@ -3,7 +3,7 @@
     rows = draw([Line(x, y, "cyan")], Frame(0, 500, 2, 8), width=40, height=8)
     print("\\n".join("".join(cell for cell, _ in row) for row in rows))
 
-Dots of several lines in one character are all drawn, in the style of the last line there.
+A character shows the dots of all lines in it, in the style of the last one.
 """
 
 import math
@@ -25,7 +25,7 @@ _BLANK = 0x2800
 
 @dataclass(frozen=True)
 class Line:
-    """Points in order of x; a NaN breaks the line."""
+    """Points in order of x. A NaN breaks the line."""
 
     x: Floats
     y: Floats
@@ -34,22 +34,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Frame:
-    """What part of the plane is drawn."""
+    """The part of the plane that is drawn."""
 
     left: float
     right: float
     low: float
     high: float
     is_log: bool = False
-    """Of y: `low` is then greater than 0."""
+    """Whether y is logarithmic: `low` must then be greater than 0."""
 
     def columns(self, x: Floats, n: int) -> Ints:
-        """Where `x` is, of `n` columns; outside of them for what is outside."""
+        """The column of each `x`, of `n`; outside 0 to n - 1 for what is outside the frame."""
         width = max(self.right - self.left, 1e-12)
         return _whole(np.floor((x - self.left) / width * (n - 1) + 0.5))
 
     def rows(self, y: Floats, n: int) -> Ints:
-        """Where `y` is, of `n` rows, the highest first."""
+        """The row of each `y`, of `n`, counted from the top."""
         low, high = self.low, self.high
         if self.is_log:
             y, low, high = np.log(np.maximum(y, low)), math.log(low), math.log(high)
@@ -60,22 +60,22 @@ class Frame:
 def frame_around(
     lines: Sequence[Line], left: float, right: float, *, is_log: bool = False
 ) -> Frame | None:
-    """The frame from `left` to `right` in which all of the lines has room; None without any."""
+    """The frame from `left` to `right` that holds all lines; None where there is no value."""
     values = [line.y[(line.x >= left) & (line.x <= right) & np.isfinite(line.y)] for line in lines]
-    known = np.concatenate([*values, np.empty(0)])
+    finite = np.concatenate([*values, np.empty(0)])
     if is_log:
-        known = known[known > 0]
-    if not len(known):
+        finite = finite[finite > 0]
+    if not len(finite):
         return None
-    low, high = float(known.min()), float(known.max())
-    if low == high:  # a flat line stands in the middle
-        room = abs(low) * 0.05 or 1.0
-        low, high = (low / 1.1, high * 1.1) if is_log else (low - room, high + room)
+    low, high = float(finite.min()), float(finite.max())
+    if low == high:  # a flat line is in the middle
+        margin = abs(low) * 0.05 or 1.0
+        low, high = (low / 1.1, high * 1.1) if is_log else (low - margin, high + margin)
     return Frame(left, right, low, high, is_log)
 
 
 def draw(lines: Sequence[Line], frame: Frame, width: int, height: int) -> list[list[Cell]]:
-    """`height` rows of `width` characters, the later lines above the earlier ones."""
+    """`height` rows of `width` characters; later lines are drawn over earlier ones."""
     dots = np.zeros((height, width), np.uint8)
     owner = np.full((height, width), -1)
     for number, line in enumerate(lines):
@@ -93,7 +93,7 @@ def draw(lines: Sequence[Line], frame: Frame, width: int, height: int) -> list[l
 
 
 def _dots(line: Line, frame: Frame, n_columns: int, n_rows: int) -> tuple[Ints, Ints]:
-    """The dots of a line: those of its points, and those between two neighbours."""
+    """The dots of a line: of its points, and between neighbours."""
     known = np.isfinite(line.y) & np.isfinite(line.x)
     if frame.is_log:
         known &= line.y > 0

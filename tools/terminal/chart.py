@@ -1,4 +1,4 @@
-"""A chart in the terminal: its lines, its axes, and a letter where something happened."""
+"""A chart in the terminal: its lines, its axes, and a letter for each event."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ from ..live.curves import AxisName
 from .braille import Cell, Frame, Line, draw, short
 
 AXIS_WIDTH = 7
-# On the line under a chart, the later ones above the earlier ones.
+# Of the runs of a chart, in the order in which they were picked.
+STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
+# The letter and the style of each event, on the x axis; later ones hide earlier ones.
 MARKS = {
     "eval": ("e", "cyan"), "note": ("n", "white"), "checkpoint": ("c", "green"),
     "open": ("r", "bright_blue"), "resume": ("r", "bright_blue"), "close": ("|", "white"),
@@ -28,28 +30,29 @@ MARKS = {
 
 @dataclass
 class Drawing:
-    """One chart's lines, and where its marks are."""
+    """What a chart shows."""
 
     title: str
     lines: list[Line]
     ends: list[tuple[str, str, float, float]]
-    """Of each run: letter, style, and where its line ends."""
+    """Of each run: its letter, its style, and x and y of the end of its line."""
     frame: Frame | None
     marks: list[tuple[float, str]]
-    unit: AxisName = "iter"
+    """Events: x and kind."""
+    axis: AxisName = "iter"
 
 
-class Lines(Widget):
-    """Rows of text made when something changed, and only then: `text_rows` says which."""
+class Rows(Widget):
+    """Rows of text, computed only when something has changed."""
 
     _strips: list[Strip] | None = None
 
     def text_rows(self, width: int, height: int) -> list[list[Cell]]:
-        """Pieces of text and their styles, for each row."""
+        """The cells of each row."""
         raise NotImplementedError
 
     def changed(self) -> None:
-        """Have it drawn anew."""
+        """Compute the rows again before the next drawing."""
         self._strips = None
         self.refresh()
 
@@ -57,7 +60,7 @@ class Lines(Widget):
         self.changed()
 
     def render_line(self, y: int) -> Strip:
-        """Straight to the screen: 26 ms for 140 x 40; by way of `render` it takes 90."""
+        """A row as a strip: `render` would be several times slower."""
         if self._strips is None:
             rows = self.text_rows(self.size.width, self.size.height)
             self._strips = [Strip(_segments(row)) for row in rows]
@@ -67,13 +70,13 @@ class Lines(Widget):
 
 
 def _segments(row: list[Cell]) -> Iterator[Segment]:
-    """Neighbours of one style at once."""
+    """One segment for neighbours of one style."""
     for style, cells in groupby(row, key=itemgetter(1)):
         yield Segment(printable("".join(cell for cell, _ in cells)), Style.parse(style))
 
 
-class Chart(Lines):
-    """A drawing, as large as there is room."""
+class Chart(Rows):
+    """A drawing at the size of the widget."""
 
     def __init__(self, number: int) -> None:
         super().__init__(id=f"chart{number}")
@@ -90,23 +93,25 @@ class Chart(Lines):
             return []
         title: list[Cell] = [(drawing.title, "bold")]
         if drawing.frame is None:
-            return [title, [(" " * AXIS_WIDTH + "no such figure", "")]]
+            return [title, [(" " * AXIS_WIDTH + "not logged", "")]]
         dots = draw(drawing.lines, drawing.frame, n_columns, n_rows)
-        _letter(dots, drawing)
+        _put_letters(dots, drawing)
         labels = _labels(drawing.frame, n_rows)
         rows = [
             [(f"{label:>{AXIS_WIDTH - 1}} ", ""), *row]
             for label, row in zip(labels, dots, strict=True)
         ]
-        left, right = (_place(x, drawing.unit) for x in (drawing.frame.left, drawing.frame.right))
+        left, right = (
+            _axis_label(x, drawing.axis) for x in (drawing.frame.left, drawing.frame.right)
+        )
         room = max(len(left) + 1 + len(right), n_columns)
-        edge: Cell = (" " * AXIS_WIDTH, "")
-        places = f"{left}{right:>{room - len(left)}}"
-        return [title, *rows, [edge, *_mark_row(drawing, n_columns)], [edge, (places, "")]]
+        indent: Cell = (" " * AXIS_WIDTH, "")
+        ends = f"{left}{right:>{room - len(left)}}"
+        return [title, *rows, [indent, *_mark_row(drawing, n_columns)], [indent, (ends, "")]]
 
 
-def _letter(rows: list[list[Cell]], drawing: Drawing) -> None:
-    """Each run's letter at the end of its line: it is known also without colour."""
+def _put_letters(rows: list[list[Cell]], drawing: Drawing) -> None:
+    """Put each run's letter at the end of its line, so that it can be told without colour."""
     if len(drawing.ends) < 2 or drawing.frame is None:
         return
     height, width = len(rows), len(rows[0])
@@ -129,7 +134,7 @@ def _labels(frame: Frame, n_rows: int) -> list[str]:
 
 
 def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
-    """The axis, with a letter where something happened."""
+    """The x axis, with a letter for each event."""
     assert drawing.frame is not None
     row: list[Cell] = [("─", "")] * n_columns
     order = list(MARKS)
@@ -141,10 +146,10 @@ def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
     return row
 
 
-def _place(x: float, unit: AxisName) -> str:
-    if unit == "iter" and 0 <= x < 1e7:
+def _axis_label(x: float, axis: AxisName) -> str:
+    if axis == "iter" and 0 <= x < 1e7:
         return f"{x:,.0f}"
-    return duration(x) if unit == "time" else short(x, 8)
+    return duration(x) if axis == "time" else short(x, 8)
 
 
 def duration(s: float) -> str:

@@ -1,24 +1,21 @@
-"""The runs as a list in the terminal, of which one is the cursor's."""
+"""The list of runs, with a cursor on one of them."""
 
 import re
 from collections import Counter
 
-import numpy as np
-
 from ..core.rows import Row
 from ..core.table import one_line
 from ..live.folders import Folders
-from ..live.following import Following
 from .braille import Cell
-from .chart import Lines, duration
+from .chart import STYLES, Rows, duration
+from .summary import eta_s, progress
 
-STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
 GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}
 _STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
 
 
-class Listing(Lines):
-    """The runs, of which one is the cursor's; only those that are seen are drawn."""
+class Listing(Rows):
+    """The list of runs. Only the visible part is drawn."""
 
     can_focus = True
 
@@ -36,7 +33,7 @@ class Listing(Lines):
         return self.rows[self.cursor] if self.rows else None
 
     def show(self, rows: list[Row]) -> None:
-        """Other rows; the cursor stays on its run, if it is still there."""
+        """Replace the rows. The cursor stays on its run if that is still listed."""
         at = self.current["id"] if self.current else None
         self.rows = rows
         self._names = Counter(_unstamped(row) for row in rows)
@@ -64,10 +61,10 @@ class Listing(Lines):
             number = self.picked.index(row["id"])
             letter, style = chr(ord("A") + number), f"bold {STYLES[number]}"
         glyph = GLYPHS.get(str(row["status"]), "·")
-        behind = f" {progress(row)}"
-        if row.get("live") and (eta_s := self._eta_s(row)) is not None:
-            behind += f" {duration(eta_s)}"
-        room = max(0, width - 3 - len(behind))
+        suffix = f" {progress(row)}"
+        if row.get("live") and (left_s := self._eta_s(row)) is not None:
+            suffix += f" {duration(left_s)}"
+        room = max(0, width - 3 - len(suffix))
         name = _unstamped(row)
         if self._names[name] > 1:
             name = one_line(str(row["run"]))
@@ -76,30 +73,19 @@ class Listing(Lines):
         cells = [
             (letter, style),
             (f"{glyph} ", _status_style(row)),
-            (f"{name:<{room}}{behind}", ""),
+            (f"{name:<{room}}{suffix}", ""),
         ]
         return [(text, f"{style} reverse") for text, style in cells] if is_cursor else cells
 
     def _eta_s(self, row: Row) -> float | None:
         with self._folders.at(row["id"]) as run:
-            return pace_eta_s(run, row.get("max_iters")) if run else None
+            return eta_s(run, row.get("max_iters")) if run else None
 
 
 def _unstamped(row: Row) -> str:
-    """A run's name without the time that the logger put behind it."""
+    """A run's name without the time that the logger appends."""
     name = one_line(str(row["run"]))
     return _STAMP.sub("", name) or name
-
-
-def progress(row: Row) -> str:
-    """How far a run is, in four characters: a percentage, while it is not complete."""
-    if row.get("progress") is not None:
-        return "read"
-    last, total = row.get("last_iter"), row.get("max_iters")
-    last = last if last is not None else (row.get("iterations") or 0) - 1
-    if row["status"] == "completed" or not total or type(last) is not int:
-        return "    "
-    return f"{min(99, max(0, int(100 * last / total))):3}%"
 
 
 def _status_style(row: Row) -> str:
@@ -107,14 +93,3 @@ def _status_style(row: Row) -> str:
         "running": "bold bright_green", "failed": "bold bright_red", "unreadable": "bright_red",
         "interrupted": "bright_yellow",
     }.get(str(row["status"]), "")  # fmt: skip
-
-
-def pace_eta_s(run: Following, total: int | None) -> float | None:
-    """Seconds to the last iteration, at the pace of the latest two hundred."""
-    rows = run.iterations
-    n = min(200, len(rows))
-    if n < 2 or total is None:
-        return None
-    ends = np.array([len(rows) - n, len(rows) - 1])
-    (begin, end), (first, last) = rows.times.floats_at(ends), rows.iters.floats_at(ends)
-    return float((end - begin) / max(1, last - first) * max(0, total - last))

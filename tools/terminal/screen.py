@@ -1,15 +1,12 @@
-"""The screen of `runs watch`: the runs on the left, four charts, and what the run is at.
+"""The screen of `runs watch`: the list of runs, four charts, and the state of one run.
 
-It shows what `Folders` knows and reads nothing itself; twice a second it looks what is new.
+It shows what `Folders` knows, and reads no file itself.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import ClassVar
 
-import numpy as np
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,66 +18,33 @@ from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.table import one_line
-from ..live.curves import Axis, AxisName, Rows, seconds
+from ..live.curves import seconds
 from ..live.folders import Folders
-from ..live.following import TABLES, Following
-from ..live.pyramid import Floats
-from .braille import Line, frame_around, short
-from .chart import AXIS_WIDTH, MARKS, Chart, Drawing, duration
-from .listing import STYLES, Listing, pace_eta_s
+from .chart import AXIS_WIDTH, Chart
+from .drawing import drawing, metrics_of, x_range
+from .listing import Listing
+from .summary import summary
+from .view import METRICS, View
 
-LOOK_S = 0.5
+POLL_S = 0.5
 SHOWN_MAX = 6  # runs in one chart; more cannot be told apart
-KEYS = ("loss", "val_loss", "time_ms", "mfu")
-SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
-AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+SEARCHED = ("run", "status", "tags", "file")
 HELP = """\
-Runs     up, down, page up, page down    the run
-         space     beside others: A, B, C ... (up to 6)
-         /         list some:  a part of a name,
+Runs     up, down, page up, page down    choose a run
+         space     show it beside others: A, B, C ... (up to 6)
+         /         filter: a part of a name,
                    or config.n_layer = 6 and best_val_loss < 4
-Charts   1 2 3 4   one of them large, and back
-         m         the next four figures
-         k         figures by name: grad* lr
+Charts   1 2 3 4   enlarge one, and back
+         m         the next four metrics
+         k         metrics by name: grad* lr
          s  l      smoother, log scale
-         x         by iteration, tokens, hours
-         + -       zoom; left, right: move; 0: all of it
+         x         by iteration, tokens, time
+         + -       zoom; left, right: move; 0: show all
 Below    e eval   c checkpoint   r resume   s signal   | end
 a chart  ! not finite   a alert   x error   g events lost   n note
-         of the run that is shown, of several of A
-q        quit. The plain form of this: eventlog tail -f
+         of the run that is shown; of several, of A
+q        quit. The same as plain text: eventlog tail -f
                                                  any key: back"""
-
-
-@dataclass
-class View:
-    """What is asked for: which runs, figures, and part of them."""
-
-    keys: list[str] = field(default_factory=lambda: list(KEYS))
-    axis: AxisName = "iter"
-    smoothing: float = 0.0
-    is_log: bool = False
-    begin: float = 0.0
-    """Of the whole x range, 0 to 1."""
-    end: float = 1.0
-    """1: the right edge goes on with the run."""
-    large: int | None = None
-    """Which chart fills the screen, if one does."""
-
-    def zoom(self, factor: float) -> None:
-        """Make the part `factor` times as wide; an edge at the end stays there."""
-        width = min(1.0, max(1e-6, (self.end - self.begin) * factor))
-        middle = (self.begin + self.end) / 2
-        begin = 1 - width if self.end == 1.0 else middle - width / 2
-        self.begin = min(max(0.0, begin), 1 - width)
-        self.end = 1.0 if self.end == 1.0 else min(1.0, self.begin + width)
-
-    def move(self, part: float) -> None:
-        width = self.end - self.begin
-        self.begin = min(max(0.0, self.begin + part * width), 1 - width)
-        self.end = self.begin + width
-        if self.end > 1 - 1e-9:
-            self.end = 1.0
 
 
 class Help(ModalScreen[None]):
@@ -95,7 +59,7 @@ class Help(ModalScreen[None]):
 
 
 class Watch(App[None]):
-    """All of it."""
+    """The application."""
 
     CSS = """
     Screen { layout: vertical; background: ansi_default; color: ansi_default; }
@@ -103,7 +67,7 @@ class Watch(App[None]):
     #middle { height: 1fr; }
     #runs { width: 28%; min-width: 28; max-width: 60; border-right: solid ansi_bright_black; }
     #charts { grid-size: 2 2; grid-gutter: 0 1; padding-left: 1; }
-    #charts.large { grid-size: 1 1; }
+    #charts.enlarged { grid-size: 1 1; }
     #foot { height: 2; }
     #ask { dock: bottom; height: 1; border: none; display: none; padding: 0; }
     #ask.asked { display: block; }
@@ -121,25 +85,24 @@ class Watch(App[None]):
         Binding("s", "smooth"), Binding("l", "log"), Binding("x", "axis"),
         Binding("plus,equals_sign", "zoom(0.5)"), Binding("minus", "zoom(2)"),
         Binding("left", "move(-0.25)"), Binding("right", "move(0.25)"),
-        Binding("0", "whole"), Binding("m", "more"),
-        *(Binding(str(n), f"large({n - 1})") for n in (1, 2, 3, 4)),
-        Binding("escape", "small"),
-        Binding("slash", "ask('where')"), Binding("k", "ask('keys')"),
+        Binding("0", "show_all"), Binding("m", "metrics"),
+        *(Binding(str(n), f"enlarge({n - 1})") for n in (1, 2, 3, 4)),
+        Binding("escape", "shrink"),
+        Binding("slash", "ask('where')"), Binding("k", "ask('metrics')"),
     ]  # fmt: skip
 
     def __init__(self, folders: Folders, *, where: str = "") -> None:
-        # Without colour: the terminal's own, and none of ours.
-        super().__init__(ansi_color=True)
+        super().__init__(ansi_color=True)  # the terminal's own colours, none with NO_COLOR
         self.folders = folders
         self.view = View()
         self.where = where
         self.listing = Listing(folders)
-        self.charts = [Chart(n) for n in range(4)]
+        self.charts = [Chart(n) for n in range(len(METRICS))]
         self._problem = ""
-        self._asked = ""
+        self._prompt = ""
         self._version = -1
         self._has_chosen = False
-        self._is_ready = False
+        self._is_mounted = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
@@ -150,60 +113,65 @@ class Watch(App[None]):
         yield Input(id="ask", compact=True)
 
     def on_mount(self) -> None:
-        self._is_ready = True
+        self._is_mounted = True
         self.listing.focus()
-        self.look()
-        self.set_interval(LOOK_S, self.look)
+        self.poll()
+        self.set_interval(POLL_S, self.poll)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show)
 
-    # ---- what is new
-
-    def look(self) -> None:
-        """Show what changed since the last look."""
+    def poll(self) -> None:
+        """Show what has changed since the last poll."""
         if self.folders.version != self._version:
             self._version = self.folders.version
-            self.listing.show(self._listed())
+            self.listing.show(self._filtered())
             self.show()
 
-    def _listed(self) -> list[Row]:
-        """The runs to list: those being written first, then the latest."""
+    # ---- what is shown
+
+    def show(self) -> None:
+        """Draw the whole screen."""
+        if not self._is_mounted:
+            return
+        if not self._has_chosen and self.listing.rows:
+            self.listing.cursor = 0  # the newest, until somebody chooses another
+        self._show_charts(self._shown())
+        self.listing.changed()
+        self.query_one("#head", Static).update(self._head())
+        self.query_one("#foot", Static).update(self._foot())
+
+    def _filtered(self) -> list[Row]:
+        """The runs to list: the live ones first, then the newest."""
         rows = sorted(self.folders.rows(), key=_order)
         self._problem = "; ".join(self.folders.problems)
         if not self.where:
             return rows
         if not any(sign in self.where for sign in "<>=()") and " " not in self.where.strip():
             word = self.where.strip().lower()
-            told = ("run", "status", "tags", "file")
-            return [r for r in rows if any(word in str(r.get(key)).lower() for key in told)]
+            return [r for r in rows if any(word in str(r.get(key)).lower() for key in SEARCHED)]
         try:
             return rows_.select(rows, self.where)
         except Refusal as refusal:
             self._problem = str(refusal).removeprefix("--where: ")
             return rows
 
-    def show(self) -> None:
-        """Draw everything anew."""
-        if not self._is_ready:
-            return
-        if not self._has_chosen and self.listing.rows:
-            self.listing.cursor = 0  # until somebody chooses, the newest one
-        shown = self._shown()
-        for number, (chart, drawing) in enumerate(zip(self.charts, self._drawings(shown))):  # noqa: B905
-            chart.display = self.view.large in (None, number)
-            chart.show(drawing)
-        self.listing.changed()
-        self.query_one("#charts").set_class(self.view.large is not None, "large")
-        self.query_one("#head", Static).update(self._head())
-        self.query_one("#foot", Static).update(self._foot())
-
     def _shown(self) -> list[str]:
-        """Ids of the runs in the charts."""
-        there = {row["id"] for row in self.listing.rows}
-        self.listing.picked = [id for id in self.listing.picked if id in there]
+        """The ids of the runs in the charts."""
+        listed = {row["id"] for row in self.listing.rows}
+        self.listing.picked = [id for id in self.listing.picked if id in listed]
         current = self.listing.current
         return self.listing.picked or ([current["id"]] if current else [])
+
+    def _show_charts(self, ids: Sequence[str]) -> None:
+        view = self.view
+        edges = x_range(self.folders, ids, view)
+        for number, chart in enumerate(self.charts):
+            chart.display = view.enlarged in (None, number)
+            metric = view.metrics[number] if number < len(view.metrics) else ""
+            width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
+            chart.show(drawing(self.folders, ids, metric, view, edges, 2 * width))
+        self.query_one("#charts").set_class(view.enlarged is not None, "enlarged")
 
     def _head(self) -> str:
         view, rows = self.view, self.listing.rows
@@ -225,74 +193,8 @@ class Watch(App[None]):
         if row.get("error"):
             return one_line(f"{row['run']}: {row['error']}")
         with self.folders.at(row["id"]) as run:
-            first, second = _words(row, run)
-        return "\n".join(one_line(line)[: self.size.width] for line in (first, second))
-
-    # ---- charts
-
-    def _drawings(self, shown: Sequence[str]) -> Iterator[Drawing]:
-        left, right = self._range(shown)
-        for chart, key in zip(self.charts, [*self.view.keys, "", "", "", ""], strict=False):
-            width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
-            yield self._drawing(key, shown, left, right, 2 * width)
-
-    def _range(self, shown: Sequence[str]) -> tuple[float, float]:
-        """The part of the x axis that is looked at."""
-        lows, highs = [], []
-        for id in shown:
-            with self.folders.at(id) as run:
-                axis = run.axis(self.view.axis) if run else None
-                if run is None or axis is None:
-                    continue
-                for name in TABLES:
-                    rows = run.known.tables[name]
-                    if len(rows):
-                        ends = axis.place(rows, np.array([0, len(rows) - 1]))
-                        lows.append(float(ends[0]))
-                        highs.append(float(ends[1]))
-        low, high = min(lows, default=0.0), max(highs, default=1.0)
-        if high <= low:
-            high = low + 1
-        width = high - low
-        return low + self.view.begin * width, low + self.view.end * width
-
-    def _drawing(
-        self, key: str, shown: Sequence[str], left: float, right: float, n_buckets: int
-    ) -> Drawing:
-        raw: list[Line] = []
-        smooth: list[Line] = []
-        ends, marks = [], []
-        for number, id in enumerate(shown):
-            style = STYLES[number]
-            with self.folders.at(id) as run:
-                axis = run.axis(self.view.axis) if run else None
-                rows = _table(run, key) if run else None
-                if run is None or axis is None or rows is None:
-                    continue
-                curve = rows.curve(key, axis, begin=left, end=right, n_buckets=n_buckets)
-                marks += _marks(run, axis, left, right) if number == 0 else []
-                marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
-            is_smoothed = self.view.smoothing > 0 and rows is run.iterations  # evals are few
-            line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
-            raw.append(line)
-            if is_smoothed:
-                line = Line(curve.mean_x, smoothed(curve.means, self.view.smoothing), style)
-                smooth.append(line)
-            seen = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
-            if len(seen):
-                last = int(seen[-1])
-                ends.append((chr(ord("A") + number), style, line.x[last], line.y[last]))
-        frame = frame_around(raw, left, right, is_log=self.view.is_log)
-        return Drawing(_title(key, ends), [*raw, *smooth], ends, frame, marks, self.view.axis)
-
-    def _keys(self) -> list[str]:
-        """All figures of the runs that are shown, the four first ones first."""
-        known = dict.fromkeys(KEYS)
-        for id in self._shown():
-            with self.folders.at(id) as run:
-                for name in TABLES if run else ():
-                    known |= dict.fromkeys(run.known.tables[name].figures) if run else {}
-        return list(known)
+            lines = summary(row, run)
+        return "\n".join(one_line(line)[: self.size.width] for line in lines)
 
     # ---- keys
 
@@ -302,7 +204,7 @@ class Watch(App[None]):
         self.show()
 
     def action_pick(self) -> None:
-        """Show the cursor's run beside the others, or not any more."""
+        """Show the cursor's run beside the others, or stop showing it."""
         current, picked = self.listing.current, self.listing.picked
         if current is None:
             return
@@ -314,8 +216,7 @@ class Watch(App[None]):
         self.show()
 
     def action_smooth(self) -> None:
-        at = SMOOTHINGS.index(self.view.smoothing)
-        self.view.smoothing = SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]
+        self.view.next_smoothing()
         self.show()
 
     def action_log(self) -> None:
@@ -323,9 +224,8 @@ class Watch(App[None]):
         self.show()
 
     def action_axis(self) -> None:
-        """The next axis, the whole of it: another one's part means nothing there."""
-        self.view.axis = AXES[(AXES.index(self.view.axis) + 1) % len(AXES)]
-        self.action_whole()
+        self.view.next_axis()
+        self.show()
 
     def action_zoom(self, factor: float) -> None:
         self.view.zoom(factor)
@@ -335,134 +235,61 @@ class Watch(App[None]):
         self.view.move(part)
         self.show()
 
-    def action_whole(self) -> None:
-        self.view.begin, self.view.end = 0.0, 1.0
+    def action_show_all(self) -> None:
+        self.view.show_all()
         self.show()
 
-    def action_more(self) -> None:
-        """The next four figures, round and round."""
-        keys = self._keys()
-        first = self.view.keys[0]
-        at = keys.index(first) + len(KEYS) if first in keys else 0
-        self.view.keys = keys[at : at + 4] or keys[:4]
+    def action_metrics(self) -> None:
+        self.view.next_metrics(self._known_metrics())
         self.show()
 
-    def action_large(self, number: int) -> None:
-        self.view.large = None if self.view.large == number else number
+    def action_enlarge(self, number: int) -> None:
+        self.view.enlarged = None if self.view.enlarged == number else number
         self.show()
-        self.call_after_refresh(self.show)  # it has another size now
+        self.call_after_refresh(self.show)  # at its new size
 
-    def action_small(self) -> None:
-        self.view.large = None
-        self._end_asking()
+    def action_shrink(self) -> None:
+        self.view.enlarged = None
+        self._close_prompt()
         self.show()
         self.call_after_refresh(self.show)
 
     def action_help(self) -> None:
         self.push_screen(Help())
 
-    def action_ask(self, what: str) -> None:
+    # ---- prompts: a filter, or names of metrics
+
+    def action_ask(self, prompt: str) -> None:
         ask = self.query_one("#ask", Input)
-        self._asked = what
+        self._prompt = prompt
         ask.placeholder = {
             "where": "runs: a part of the name, or config.n_layer = 6 and best_val_loss < 4",
-            "keys": one_line(f"figures: {' '.join(self._keys())}"),
-        }[what]
-        ask.value = self.where if what == "where" else ""
+            "metrics": one_line(f"metrics: {' '.join(self._known_metrics())}"),
+        }[prompt]
+        ask.value = self.where if prompt == "where" else ""
         ask.add_class("asked")
         ask.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        if self._asked == "where":
+        if self._prompt == "where":
             self.where = event.value.strip()
-            self.listing.show(self._listed())
+            self.listing.show(self._filtered())
         else:
             patterns = event.value.split()
-            chosen = [k for k in self._keys() if any(fnmatch(k, p) for p in patterns)]
-            self.view.keys = chosen[:4] or list(KEYS)
-        self._end_asking()
+            known = self._known_metrics()
+            chosen = [name for name in known if any(fnmatch(name, p) for p in patterns)]
+            self.view.metrics = chosen[: len(METRICS)] or list(METRICS)
+        self._close_prompt()
         self.show()
 
-    def _end_asking(self) -> None:
+    def _close_prompt(self) -> None:
         self.query_one("#ask").remove_class("asked")
         self.listing.focus()
+
+    def _known_metrics(self) -> list[str]:
+        return metrics_of(self.folders, self._shown())
 
 
 def _order(row: Row) -> tuple[bool, float]:
     started = seconds(row.get("started"))
     return not row.get("live"), -started if started == started else 0.0
-
-
-def _table(run: Following, key: str) -> Rows | None:
-    """The rows that have the figure, those of iterations first."""
-    for name in TABLES:
-        if key in run.known.tables[name].figures:
-            return run.known.tables[name]
-    return None
-
-
-def _title(key: str, ends: Sequence[tuple[str, str, float, float]]) -> str:
-    """The figure, and what it is at the end of each line."""
-    if len(ends) == 1:
-        return f"{key}  {short(ends[0][3])}"
-    return f"{key}  {'  '.join(f'{letter} {short(y)}' for letter, _, _, y in ends)}"
-
-
-def _marks(run: Following, axis: Axis, left: float, right: float) -> list[tuple[float, str]]:
-    """What happened to a run between `left` and `right`, and where."""
-    marks: list[tuple[float, str]] = []
-    if len(run.evals):
-        places = axis.place(run.evals, np.arange(len(run.evals)))
-        inside = places[(places >= left) & (places <= right)]
-        marks += [(x, "eval") for x in np.unique(inside).tolist()]
-    for mark in run.known.marks:
-        if mark["kind"] in MARKS and (mark["kind"] != "open" or mark["iter"] > 0):
-            x = _mark_place(run, axis, mark["iter"], mark["t"])
-            if left <= x <= right:
-                marks.append((x, mark["kind"]))
-    return marks
-
-
-def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
-    if axis.name == "iter":
-        return float(i)
-    if axis.name == "time":
-        return seconds(t) - axis.started
-    if not len(run.iterations):
-        return 0.0
-    at = np.searchsorted(run.iterations.iters.values, i)
-    return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])
-
-
-def smoothed(values: Floats, weight: float) -> Floats:
-    """An exponential mean in which the first values do not count more than the others."""
-    out, mean, total = np.empty(len(values)), 0.0, 0.0
-    for at, value in enumerate(values.tolist()):
-        if value == value:
-            mean = weight * mean + (1 - weight) * value
-            total = weight * total + (1 - weight)
-        out[at] = mean / total if total else np.nan
-    return out
-
-
-def _words(row: Row, run: Following | None) -> tuple[str, str]:
-    """What there is to say of a run: how far it is, and its latest event."""
-    words = [f"{row['run']}  {row['status']}"]
-    last, total = row.get("last_iter"), row.get("max_iters")
-    if last is not None:
-        words.append(f"iter {last:,}{f'/{total:,}' if total else ''}")
-    if run is None:
-        return "  ".join(words), ""
-    if row.get("live") and (eta_s := pace_eta_s(run, total)) is not None:
-        words.append(f"eta {duration(eta_s)}")
-    for key, name in (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu %")):
-        rows = _table(run, key)
-        value = rows.figures[key].last() if rows else None
-        words += [f"{name} {short(value)}"] if value is not None else []
-    if not run.known.marks:
-        return "  ".join(words), ""
-    mark = run.known.marks[-1]
-    at = time.strftime("%H:%M:%S", time.localtime(seconds(mark["t"]))) if mark["t"] else ""
-    reason = run.run().journal.get("reason") if not row.get("live") else None
-    latest = f"{at} {mark['kind']} at {mark['iter']:,}  {mark['text']}"
-    return "  ".join(words), reason or latest

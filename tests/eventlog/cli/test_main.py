@@ -15,7 +15,7 @@ import pytest
 import eventlog
 from eventlog.cli import report
 from eventlog.cli.main import main
-from eventlog.fold.compaction import run_path
+from eventlog.format.files import run_path
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ import eventlog
 from eventlog import compact as compact_function
 from eventlog.disk import Disk
 from eventlog.fold import compactor
-from eventlog.fold.compaction import follow, run_path
+from eventlog.fold.compaction import follow
 from eventlog.fold.compactor import start_follower
+from eventlog.format.files import run_path
 from tests.disks import RefusingDisk
 from tests.strategies import line
 

@@ -395,12 +395,18 @@ def test_an_old_file_written_anew_is_strict_and_reads_the_same(name):
         (b"NaN", r"it has no training_iterations"),
         (b"{}", r"it has no training_iterations"),
         (b'{"training_iterations": {}}', r"it has no training_iterations"),
-        (b'{"training_iterations": [1, 2]}', r"its training_iterations are no such thing"),
-        (b'{"training_iterations": [], "eval_steps": {}}', r"its eval_steps are no such thing"),
-        (b'{"training_iterations": [], "checkpoints": [5]}', r"its checkpoints are no such thing"),
-        (b'{"training_iterations": [], "config": []}', r"its config are no such thing"),
-        (b'{"training_iterations": [], "summary": [1]}', r"its summary are no such thing"),
-        (b'{"training_iterations": [], "run_name": 5}', r"its run_name are no such thing"),
+        (b'{"training_iterations": [1, 2]}', r"training_iterations has the wrong type"),
+        (
+            b'{"training_iterations": [], "eval_steps": {}}',
+            r"eval_steps has the wrong type",
+        ),
+        (
+            b'{"training_iterations": [], "checkpoints": [5]}',
+            r"checkpoints has the wrong type",
+        ),
+        (b'{"training_iterations": [], "config": []}', r"config has the wrong type"),
+        (b'{"training_iterations": [], "summary": [1]}', r"summary has the wrong type"),
+        (b'{"training_iterations": [], "run_name": 5}', r"run_name has the wrong type"),
     ],
 )
 def test_what_is_no_run_is_refused_by_name_and_place(data, words):

@@ -257,9 +257,9 @@ events_of_a_row = st.lists(
 def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_after):
     table = Metrics()
     for k, values in enumerate(events):
-        table.take("s", 5, values | {"step": 5})
+        table.add("s", 5, values | {"step": 5})
         if k in left_after:
-            table.take("s", 6 + k, {"step": 6 + k})
+            table.add("s", 6 + k, {"step": 6 + k})
 
     (row,) = [row for row in table.rows() if row["step"] == 5]
     assert list(row.items()) == list(({"step": 5} | merged_at_once(events)).items())
@@ -289,7 +289,7 @@ def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
     watched, left_alone = Metrics(), Metrics()
     for k, (step, name, value) in enumerate(events):
         for table in (watched, left_alone):
-            table.take("s", step, {"step": step, name: value})
+            table.add("s", step, {"step": step, name: value})
         if k in looks:
             watched.figures()
 
@@ -302,7 +302,7 @@ def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
 def test_an_event_is_not_changed_by_those_that_are_merged_with_it():
     fields = {"step": 1, "a": None, "nonfinite": {"a": "nan"}}
     table = Metrics()
-    table.take("s", 1, fields)
-    table.take("s", 1, {"step": 1, "b": None, "nonfinite": {"b": "inf"}})
+    table.add("s", 1, fields)
+    table.add("s", 1, {"step": 1, "b": None, "nonfinite": {"b": "inf"}})
 
     assert fields == {"step": 1, "a": None, "nonfinite": {"a": "nan"}}

@@ -1,5 +1,6 @@
 """FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
 
+import ast
 import re
 import zlib
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 
 import eventlog
 from eventlog.cli import report
-from eventlog.fold import fold, metrics
+from eventlog.fold import metrics
 from eventlog.fold.document import KEYS
+from eventlog.format import files
+from eventlog.format.events import KINDS
+from eventlog.format.files import parse_segment_name, segment_name
 from eventlog.format.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
-from eventlog.format.segment import encode_header, header_fields, parse_segment_name, segment_name
+from eventlog.format.segment import encode_header, header_fields
+from eventlog.read.defects import DEFECTS
 from eventlog.read.scanner import _MAX_STARTS
-from eventlog.read.sequence import DEFECTS
 from tests.strategies import T
 
 FORMAT = Path(eventlog.__file__).with_name("FORMAT.md").read_text()
@@ -87,36 +91,67 @@ def test_the_limits_of_a_reader_are_those_of_the_code():
     assert f"the first {metrics.NAMES_MAX:,} `names`" in " ".join(FORMAT.split())
 
 
-@pytest.mark.parametrize(
-    ("kind", "fields"),
-    [
-        ("iter", fold._ITERATION),
-        ("eval", fold._EVAL | {"timestamp": ""}),
-        ("checkpoint", fold._CHECKPOINT | {"timestamp": ""}),
-    ],
-)
-def test_the_rows_have_the_fields_that_are_listed_in_their_order(kind, fields):
+@pytest.mark.parametrize("kind", ["iter", "eval", "checkpoint"])
+def test_the_rows_have_the_fields_that_are_listed_in_their_order(kind):
     rows = re.findall(
         rf"^\| `{kind}` i, .*\| (`.*) \|$|^\| `{kind}` i \| .*\| (`.*) \|$", FORMAT, re.M
     )
     (row,) = [first or second for first, second in rows]
 
     listed = dict.fromkeys(re.findall(r"`(\w+)`", row))
-    assert [name for name in listed if name in fields] == [*fields]
+    assert [name for name in listed if name in KINDS[kind].row] == [*KINDS[kind].row]
 
 
-def test_every_kind_that_the_fold_knows_is_listed():
-    table = FORMAT.split("| kind | fields |")[1].split("\n\n")[0]
-    listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.M) for kind in words(row)}
-    source = Path(fold.__file__).read_text()
-    known = {
-        k
-        for case in re.findall(r"case (\".*?)(?: if .*)?:", source)
-        for k in words(case.replace('"', "`"))
+TABLE_OF_KINDS = FORMAT.split("| kind | meaning and fields |")[1].split("\n\n")[0].splitlines()[2:]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_the_row_of_a_kind_in_the_specification_is_what_the_code_has(kind):
+    (row,) = [row for row in TABLE_OF_KINDS if row.startswith(f"| `{kind.name}` |")]
+
+    assert row == kind.line_in_specification
+
+
+def test_the_specification_lists_no_kind_that_the_code_does_not_have():
+    assert len(TABLE_OF_KINDS) == len(KINDS)
+
+
+def test_no_module_has_a_list_of_kinds_of_its_own():
+    """Two kinds in one tuple, list or set: what they have in common belongs to `events`."""
+    lists = {}
+    for folder in ("eventlog", "tools/live", "tools/monitor"):
+        for path in (Path(eventlog.__file__).parents[1] / folder).rglob("*.py"):
+            if path.name != "events.py":
+                lists |= {f"{path.name}:{line}": kinds for line, kinds in lists_of_kinds(path)}
+
+    assert lists == {}
+
+
+def lists_of_kinds(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        values = {item.value for item in items if isinstance(item, ast.Constant)}
+        if len(values) > 1 and values <= KINDS.keys() and values & {"iter", "eval", "open"}:
+            yield node.lineno, values
+
+
+SUFFIXES = {value for name, value in vars(files).items() if name.endswith("_SUFFIX")}
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_suffix_of_a_file_is_in_the_specification(suffix):
+    assert re.search(rf"{re.escape(suffix)}\b", FORMAT)
+
+
+def test_no_other_module_spells_the_suffix_of_a_file():
+    spelled = {
+        path.name
+        for path in Path(eventlog.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in SUFFIXES and path.name != "files.py"
     }
 
-    assert {"iter", "metrics", "close"} <= known <= listed
-    assert {"segment", "ignored", "lost_tail", "gap", "io_error"} <= listed
+    assert spelled == set()
 
 
 def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():

@@ -1,4 +1,4 @@
-"""The training loops of the README, run as they stand: killed, run again, nothing lost, one curve.
+"""The training loops of the guides, run as they stand: killed, run again, nothing lost, one curve.
 
     pip install -e '.[test,peers]'
     pytest -n 0 -m slow tests/eventlog/integrations/test_integrations.py
@@ -22,14 +22,17 @@ import pytest
 import eventlog
 from eventlog.integrations.logging_handler import JournalHandler
 
-README = Path(__file__).parents[3] / "README.md"
-EXAMPLES = dict(
-    re.findall(
-        r"^<details><summary>(.*?)</summary>\n\n```python\n(.*?)^```$",
-        README.read_text(),
+DOCS = Path(__file__).parents[3] / "docs"
+EXAMPLES = {
+    title: code
+    for page in ("own-loop.md", "frameworks.md")
+    for title, code in re.findall(
+        r"^## ([^\n]*)\n\n(?:[^#`\n][^\n]*\n)*\n?```python\n(.*?)^```$",
+        (DOCS / page).read_text(),
         re.MULTILINE | re.DOTALL,
     )
-)
+    if re.search(r"^import (torch|keras)$", code, re.MULTILINE)
+}
 
 # What each example logs at every step under which name, and its package.
 CURVES = {
@@ -135,7 +138,7 @@ def test_killed_and_run_again_nothing_is_lost_and_it_is_one_curve(name, tmp_path
         kill_and_go_on(name, tmp_path / str(seed), seed)
 
 
-def test_every_loop_of_the_readme_is_run():
+def test_every_loop_of_the_guides_is_run():
     assert EXAMPLES.keys() == CURVES.keys()
 
 

@@ -10,9 +10,10 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
 from eventlog.cli.report import words as words_of
-from eventlog.fold.compaction import compact, run_path
+from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
-from eventlog.format.segment import encode_header, segment_name
+from eventlog.format.files import run_path, segment_name
+from eventlog.format.segment import encode_header
 from tests.strategies import SESSIONS, T, line
 
 A, B, C, D = SESSIONS
@@ -71,7 +72,7 @@ def test_a_segment_that_the_journal_names_is_read_where_the_journal_says(run):
 
     assert exit_code(folding) == COMPLETE
     assert [row["iter"] for row in folding.reader.read_on(to_the_end=True)] == []
-    assert folding.reader.ledger.n_records == 10
+    assert folding.reader.sequence.n_records == 10
 
 
 def test_a_segment_that_the_journal_names_and_that_is_gone_is_named(run, capsys):
@@ -137,7 +138,7 @@ def test_a_segment_that_may_not_be_read_is_named_and_the_rest_is_read(run):
     assert kinds(folding) == ["missing_segment"]
     assert "Permission denied" in folding.defects()[0].detail
     assert exit_code(folding) == LOSS
-    assert folding.reader.ledger.n_records == 5
+    assert folding.reader.sequence.n_records == 5
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

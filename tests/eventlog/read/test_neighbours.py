@@ -11,8 +11,9 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, IO_ERROR, exit_code
 from eventlog.disk import is_locked
-from eventlog.fold.compaction import compact, run_path
+from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
 from tests.eventlog.read.test_missing import opening
 from tests.strategies import SESSIONS, line
 
@@ -69,7 +70,7 @@ def test_a_segments_name_on_something_else_costs_nothing_and_is_named(journal, k
     folding.read()
     run = compact(journal)
 
-    assert folding.reader.ledger.n_records == 3
+    assert folding.reader.sequence.n_records == 3
     assert [d.session for d in folding.defects()] == [B]
     assert run.status == "completed"
 
@@ -159,7 +160,7 @@ def test_a_note_that_a_colleague_keeps_private_does_not_make_the_run_unreadable(
     finally:
         os.seteuid(0)
 
-    assert folding.reader.ledger.n_records == 3
+    assert folding.reader.sequence.n_records == 3
     assert [d.kind for d in folding.defects()] == ["missing_segment"]
 
 

@@ -19,8 +19,9 @@ from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, word
 from eventlog.format import record as record_room
 from eventlog.format.record import MAX_LINE_BYTES, decode, encode
 from eventlog.read import scanner as scan_room
+from eventlog.read.defects import DEFECTS, Defect
 from eventlog.read.scanner import MAX_DEFECTS, Scanner, scan_file
-from eventlog.read.sequence import DEFECTS, Defect, Numbers
+from eventlog.read.sequence import Numbers
 from tests import corrupt
 from tests.strategies import SESSIONS, T, damages, journal, journals, line
 
@@ -85,7 +86,7 @@ def test_a_whole_journal_gives_its_records_with_their_places_and_no_defect():
     ]
     assert records[1].fields == {"iter": 1, "loss": 1.5}
     assert found(scanner) == []
-    assert scanner.ledger.sessions == [A, B]
+    assert scanner.sequence.sessions == [A, B]
     assert scanner.size_bytes == len(A0 + A1 + A2 + B0 + B1)
     assert scanner.crc == zlib.crc32(A0 + A1 + A2 + B0 + B1)
 
@@ -488,7 +489,7 @@ def test_a_newer_format_is_named(number):
 
     _, scanner = read(newer)
     assert found(scanner) == [("newer_format", 0, len(newer) - 1, 0)]
-    assert scanner.ledger.newer_format == number
+    assert scanner.sequence.newer_format == number
 
 
 def test_a_session_whose_open_is_lost_is_read_all_the_same():
@@ -653,7 +654,7 @@ def test_a_journal_fed_in_pieces_of_any_size_reads_the_same(data):
             zlib.crc32(whole),
         )
     )
-    assert (pieces.n_records, pieces.ledger.sessions) == (one.n_records, one.ledger.sessions)
+    assert (pieces.n_records, pieces.sequence.sessions) == (one.n_records, one.sequence.sessions)
 
 
 def test_a_file_is_read_as_its_bytes_are(tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ import eventlog
 from eventlog.cli.report import COMPLETE, exit_code
 from eventlog.disk import Disk
 from eventlog.fold.load import Folding
+from eventlog.format.files import short_run_id
 from eventlog.format.record import decode, encode
-from eventlog.format.segment import header_fields, short_run_id
+from eventlog.format.segment import header_fields
 from eventlog.read.order import SessionStart, in_order
 from eventlog.read.reader import Reader, scan
 from tests.eventlog.read.test_missing import RUN, iters, opening, segment

@@ -231,8 +231,8 @@ def test_when_notes_are_read_makes_no_difference_to_one_byte(tmp_path_factory, o
 
     at_once = read(run.journal_path)
     assert document(following) == document(at_once)
-    assert [n["text"] for n in at_once.fold.notes()] == ["1", "3", "5"]
-    assert at_once.fold.tags() == ["t4"]
+    assert [n["text"] for n in at_once.fold.remarks.of_kind("note")] == ["1", "3", "5"]
+    assert at_once.fold.remarks.tags() == ["t4"]
 
 
 def test_a_note_on_another_run_is_named_and_left_out(tmp_path):
@@ -243,7 +243,7 @@ def test_a_note_on_another_run_is_named_and_left_out(tmp_path):
 
     folding = read(run.journal_path)
 
-    assert folding.fold.notes() == []
+    assert folding.fold.remarks.of_kind("note") == []
     assert [defect.kind for defect in folding.reader.defects] == ["other_file"]
     assert report.exit_code(folding) == report.COMPLETE
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import eventlog
 from eventlog import Scanner
 from eventlog.disk import is_locked
-from eventlog.format.segment import segment_name
+from eventlog.format.files import segment_name
 from eventlog.read.reader import Reader
 from eventlog.write import appender
 from eventlog.write.journal import Journal

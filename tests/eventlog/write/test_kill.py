@@ -13,7 +13,7 @@ import time
 import orjson
 import pytest
 
-from eventlog.fold.compaction import run_path
+from eventlog.format.files import run_path
 
 WRITER = """
 import mmap, sys

@@ -461,7 +461,7 @@ def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, ca
 
     (kept,) = tmp_path.glob("*.before-loss*")
     assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
-    assert capsys.readouterr().err.count("as it was it is kept in") == 1
+    assert capsys.readouterr().err.count("the old run JSON is kept as") == 1
 
 
 def test_a_second_loss_keeps_a_second_run_json(run):

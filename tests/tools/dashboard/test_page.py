@@ -44,20 +44,20 @@ def browser():
         browser.close()
 
 
-class Looking:
-    """A page, what it asked for and what it complained of."""
+class OpenPage:
+    """A page in the browser, its requests and its errors."""
 
     def __init__(self, page, server):
         self.page, self.server = page, server
-        self.asked, self.complaints = [], []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"a dialog: {dialog.message}"))
-        page.on("console", self._hear)
+        self.requests, self.errors = [], []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", lambda dialog: self.errors.append(f"a dialog: {dialog.message}"))
+        page.on("console", self._on_console)
 
-    def _hear(self, message):
+    def _on_console(self, message):
         if message.type == "error" and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
     def open(self, view=""):
         self.page.goto(f"{self.server.address}#{view}")
@@ -71,7 +71,7 @@ class Looking:
     def wait(self, condition, timeout_s=20):
         give_up = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < give_up, (condition(), self.points(), self.complaints)
+            assert time.monotonic() < give_up, (condition(), self.points(), self.errors)
             self.page.wait_for_timeout(50)
 
     def wait_for_iters(self, *iters):
@@ -81,27 +81,27 @@ class Looking:
 
 
 @pytest.fixture
-def look(browser):
-    """Opens the page of a server; in the end nothing was asked of anybody else, or complained."""
-    looking = []
+def open_page(browser):
+    """Opens the page of a server. It must make no requests to other hosts, and have no errors."""
+    opened = []
 
-    def open_page(server, view="", **context):
+    def open_view(server, view="", **context):
         page = browser.new_context(
             viewport={"width": 1200, "height": 800} | context.pop("size", {}), **context
         ).new_page()
-        looking.append(Looking(page, server))
-        return looking[-1].open(view)
+        opened.append(OpenPage(page, server))
+        return opened[-1].open(view)
 
-    yield open_page
-    for one in looking:
-        strangers = [
+    yield open_view
+    for one in opened:
+        foreign = [
             u
-            for u in one.asked
+            for u in one.requests
             if urlsplit(u).hostname != "127.0.0.1" and not u.startswith("blob:")
         ]
         one.page.context.close()
-        assert strangers == []
-        assert one.complaints == []
+        assert foreign == []
+        assert one.errors == []
 
 
 @pytest.fixture(scope="module")
@@ -120,66 +120,67 @@ def log(run, *iters):
         run.log_iter(i, 5.0 - i / 100, 50.0, 30.0)
 
 
-def test_points_arrive_while_the_run_goes_on(look, tmp_path):
+def test_points_arrive_while_the_run_goes_on(open_page, tmp_path):
     with serving_here(tmp_path) as server, eventlog.open_run(tmp_path, save_interval=0) as run:
         log(run, *range(10))
-        looking = look(server)
-        looking.wait_for_iters(range(10))
+        opened = open_page(server)
+        opened.wait_for_iters(range(10))
         for i in range(10, 30):
             log(run, i)
-        looking.wait_for_iters(range(30))
-        assert looking.page.text_content(".mark.running .word") == "running"
-    ((_, points),) = looking.points().items()
+        opened.wait_for_iters(range(30))
+        assert opened.page.text_content(".mark.running .word") == "running"
+    ((_, points),) = opened.points().items()
     assert points[-1] == [29, pytest.approx(4.71)]
 
 
-def test_a_resume_leaves_no_gap_and_no_double_and_shows_what_was_replaced(look, tmp_path):
+def test_a_resume_leaves_no_gap_and_no_duplicates_and_shows_what_it_superseded(open_page, tmp_path):
     with serving_here(tmp_path) as server:
         with eventlog.open_run(tmp_path, run_name="r", save_interval=0) as run:
             log(run, *range(20))
-            looking = look(server)
-            looking.wait_for_iters(range(20))
+            opened = open_page(server)
+            opened.wait_for_iters(range(20))
         with eventlog.open_run(journal=run.journal_path, from_iter=12, save_interval=0) as again:
             log(again, *range(12, 15))
-            looking.wait_for_iters(range(15))
+            opened.wait_for_iters(range(15))
             log(again, *range(15, 40))
-            looking.wait_for_iters(range(40))
-            looking.page.click("a.name")
-            looking.page.wait_for_selector("text=8 iterations: still in the journal")
-            takes = looking.page.evaluate(
+            opened.wait_for_iters(range(40))
+            opened.page.click("a.name")
+            opened.page.wait_for_selector("text=8 iterations: still in the journal")
+            superseded = opened.page.evaluate(
                 "async () => (await import('/main.js')).shownGrid().curves.runs.values().next()"
-                ".value.takes.filter((t) => t.key === 'loss').map((t) => [...t.series.points.x])"
+                ".value.superseded.filter((s) => s.key === 'loss')"
+                ".map((s) => [...s.series.points.x])"
             )
-    assert takes == [list(range(12, 20))]
+    assert superseded == [list(range(12, 20))]
 
 
-def test_a_restart_of_the_server_leaves_no_gap_and_no_double(look, tmp_path):
+def test_a_restart_of_the_server_leaves_no_gap_and_no_duplicates(open_page, tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         with serving(tmp_path) as server:
             log(run, *range(10))
-            looking = look(server)
-            looking.wait_for_iters(range(10))
-        looking.page.wait_for_selector("#banner.lost:not([hidden])")
+            opened = open_page(server)
+            opened.wait_for_iters(range(10))
+        opened.page.wait_for_selector("#banner.lost:not([hidden])")
         log(run, *range(10, 20))
         with serving(tmp_path, "--port", server.port):
-            looking.wait_for_iters(range(20))
+            opened.wait_for_iters(range(20))
             log(run, *range(20, 25))
-            looking.wait_for_iters(range(25))
-            looking.page.wait_for_selector("#banner", state="hidden")
+            opened.wait_for_iters(range(25))
+            opened.page.wait_for_selector("#banner", state="hidden")
 
 
-def test_filter_group_pick_and_open_are_in_the_address_and_come_back(look, three):
-    looking = look(three, "tab=runs")
-    page = looking.page
+def test_a_link_restores_the_filter_the_group_and_the_picked_runs(open_page, three):
+    opened = open_page(three, "tab=runs")
+    page = opened.page
     page.fill(".runs.wide input[type=search]", "n_layer = 12")
-    looking.wait(lambda: page.locator(ROWS).count() == 2)
+    opened.wait(lambda: page.locator(ROWS).count() == 2)
     page.select_option("[aria-label='Group runs by']", "config.learning_rate")
     page.wait_for_selector("tr.group")
     page.click("tr.group button")
     page.keyboard.press("1")
     page.wait_for_selector(".panel[data-key=loss][data-points]")
 
-    again = look(three, urlsplit(page.url).fragment)
+    again = open_page(three, urlsplit(page.url).fragment)
     again.wait_for_iters(range(3), range(2))
     again.page.keyboard.press("2")
     again.wait(lambda: again.page.locator(ROWS).count() == 2)
@@ -187,55 +188,55 @@ def test_filter_group_pick_and_open_are_in_the_address_and_come_back(look, three
     assert again.page.text_content(".runs.wide .count") == "2 of 3 runs"
 
 
-def test_an_expression_that_is_none_is_told_and_changes_nothing(look, three):
-    looking = look(three, "tab=runs")
+def test_a_wrong_filter_expression_shows_an_error_and_keeps_the_list(open_page, three):
+    opened = open_page(three, "tab=runs")
 
-    looking.page.fill(".runs.wide input[type=search]", "n_layers = 12")
+    opened.page.fill(".runs.wide input[type=search]", "n_layers = 12")
 
-    looking.page.wait_for_selector("text=the nearest: config.n_layer")
-    assert looking.page.locator(ROWS).count() == 3
+    opened.page.wait_for_selector("text=the nearest: config.n_layer")
+    assert opened.page.locator(ROWS).count() == 3
 
 
-def test_a_drag_zooms_all_panels_and_a_double_click_shows_all_again(look, three):
-    looking = look(three)
-    looking.wait(lambda: len(looking.points()) == 3)
-    box = looking.page.locator(".panel[data-key=loss] .plot").bounding_box()
+def test_a_drag_zooms_all_charts_and_a_double_click_resets_them(open_page, three):
+    opened = open_page(three)
+    opened.wait(lambda: len(opened.points()) == 3)
+    box = opened.page.locator(".panel[data-key=loss] .plot").bounding_box()
     middle = box["y"] + box["height"] / 2
-    looking.page.mouse.move(box["x"] + box["width"] * 0.3, middle)
-    looking.page.mouse.down()
-    looking.page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
-    looking.page.mouse.up()
-    looking.page.wait_for_url("**from=*")
+    opened.page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    opened.page.mouse.down()
+    opened.page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
+    opened.page.mouse.up()
+    opened.page.wait_for_url("**from=*")
 
     ranges = "async () => [...(await import('/main.js')).shownGrid().charts.values()].map((c) => c.x && [c.x.low, c.x.high])"  # noqa: E501
-    looking.page.wait_for_timeout(300)
-    low, high = looking.page.evaluate(ranges)[0]
+    opened.page.wait_for_timeout(300)
+    low, high = opened.page.evaluate(ranges)[0]
     assert 0 < low < high < 2
-    assert all(found in (None, [low, high]) for found in looking.page.evaluate(ranges))
-    looking.page.mouse.dblclick(box["x"] + box["width"] * 0.5, middle)
-    looking.wait(lambda: "from=" not in looking.page.url)
+    assert all(found in (None, [low, high]) for found in opened.page.evaluate(ranges))
+    opened.page.mouse.dblclick(box["x"] + box["width"] * 0.5, middle)
+    opened.wait(lambda: "from=" not in opened.page.url)
 
 
-def test_the_cursor_and_zoom_work_from_the_keyboard_and_are_spoken(look, three):
-    looking = look(three)
-    looking.page.wait_for_selector(".panel[data-key=loss][data-points]")
-    plot = looking.page.locator(".panel[data-key=loss] .plot")
+def test_the_cursor_and_zoom_work_from_the_keyboard_and_are_announced(open_page, three):
+    opened = open_page(three)
+    opened.page.wait_for_selector(".panel[data-key=loss][data-points]")
+    plot = opened.page.locator(".panel[data-key=loss] .plot")
     plot.focus()
 
-    looking.page.keyboard.press("End")
+    opened.page.keyboard.press("End")
 
-    assert "iteration 2: beta 5, alpha 4.5" in looking.page.text_content("#spoken")
-    looking.page.keyboard.press("+")
-    looking.page.wait_for_url("**from=*")
-    looking.page.keyboard.press("0")
-    looking.wait(lambda: "from=" not in looking.page.url)
+    assert "iteration 2: beta 5, alpha 4.5" in opened.page.text_content("#spoken")
+    opened.page.keyboard.press("+")
+    opened.page.wait_for_url("**from=*")
+    opened.page.keyboard.press("0")
+    opened.wait(lambda: "from=" not in opened.page.url)
 
 
 def make_trial(folder, number, params, val_loss):
-    """A completed run as `runs tune` has them, of the group `lr`."""
-    told = {"group": "lr", "trial": number, "params": params}
+    """A completed trial as `runs tune` logs it, of the group `lr`."""
+    metadata = {"group": "lr", "trial": number, "params": params}
     with eventlog.open_run(
-        folder, run_name=f"trial{number}", metadata=told, save_interval=0, durability="never"
+        folder, run_name=f"trial{number}", metadata=metadata, save_interval=0, durability="never"
     ) as run:
         run.log_eval(0, val_loss, val_loss)
         run.log_iter(0, val_loss, 50.0)
@@ -253,36 +254,36 @@ def study(tmp_path):
 TRIALS = ".trials tbody tr"
 
 
-def test_a_group_is_opened_as_a_study_and_trials_that_arrive_are_drawn(look, study, tmp_path):
-    looking = look(study, "tab=runs&group=metadata.group")
-    page = looking.page
+def test_a_group_opens_as_a_study_and_new_trials_are_drawn(open_page, study, tmp_path):
+    opened = open_page(study, "tab=runs&group=metadata.group")
+    page = opened.page
     page.click("[aria-label='Open this group as a study']")
-    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+    opened.wait(lambda: page.locator(TRIALS).count() == 4)
     assert page.locator(".axis title").all_text_contents() == ["lr", "act", "best val loss"]
     assert page.locator("tr.best th").text_content() == "trial3"
     assert page.locator(".shares li").count() == 2
 
     make_trial(tmp_path, 4, {"lr": 0.1, "act": "c"}, 0.5)
 
-    looking.wait(lambda: page.locator("tr.best th").text_content() == "trial4")
+    opened.wait(lambda: page.locator("tr.best th").text_content() == "trial4")
     assert page.locator(".coordinates-lines g:first-child path").count() == 5
-    assert "c" in page.locator(".axis-words").all_text_contents()
+    assert "c" in page.locator(".axis-label").all_text_contents()
 
 
-def test_a_brush_keeps_some_trials_and_its_link_shows_the_same(look, study):
-    looking = look(study, "tab=study")
-    page = looking.page
-    looking.wait(lambda: page.locator(TRIALS).count() == 4)
-    box = page.locator(".axis .reach").first.bounding_box()
+def test_a_link_restores_a_brushed_range(open_page, study):
+    opened = open_page(study, "tab=study")
+    page = opened.page
+    opened.wait(lambda: page.locator(TRIALS).count() == 4)
+    box = page.locator(".axis .grab").first.bounding_box()
     x, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, middle)
     page.mouse.down()
     page.mouse.move(x, box["y"], steps=3)
     page.mouse.up()
-    looking.wait(lambda: page.locator(TRIALS).count() == 2)
-    looking.wait(lambda: "brush=" in page.url)
+    opened.wait(lambda: page.locator(TRIALS).count() == 2)
+    opened.wait(lambda: "brush=" in page.url)
 
-    again = look(study, urlsplit(page.url).fragment)
+    again = open_page(study, urlsplit(page.url).fragment)
     again.wait(lambda: again.page.locator(TRIALS).count() == 2)
     assert again.page.locator(f"{TRIALS} th").all_text_contents() == ["trial3", "trial2"]
     assert again.page.locator(".coordinates-lines g:first-child path.out").count() == 2
@@ -292,13 +293,13 @@ def test_a_brush_keeps_some_trials_and_its_link_shows_the_same(look, study):
     assert "brush=" not in again.page.url
 
 
-def test_trials_are_gone_through_opened_and_filtered_from_the_keyboard(look, study):
-    looking = look(study, "tab=study")
-    page = looking.page
-    looking.wait(lambda: page.locator(TRIALS).count() == 4)
+def test_trials_can_be_browsed_opened_and_filtered_from_the_keyboard(open_page, study):
+    opened = open_page(study, "tab=study")
+    page = opened.page
+    opened.wait(lambda: page.locator(TRIALS).count() == 4)
 
     page.locator("[aria-label='best val loss to']").press("PageDown")
-    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+    opened.wait(lambda: page.locator(TRIALS).count() == 3)
     page.locator(".coordinates-focus").press("ArrowDown")
 
     assert page.text_content("#spoken") == "trial3, complete: lr 0.01, act b, best val loss 2"
@@ -306,26 +307,26 @@ def test_trials_are_gone_through_opened_and_filtered_from_the_keyboard(look, stu
     page.keyboard.press("Enter")
     page.wait_for_selector(".run-head h1 >> text=trial3")
     page.click("a.tag >> text=study lr")
-    looking.wait(lambda: page.locator(TRIALS).count() == 3)
+    opened.wait(lambda: page.locator(TRIALS).count() == 3)
 
 
-def test_compare_shows_the_settings_that_differ_and_the_best(look, three):
-    looking = look(three, "tab=compare")
+def test_compare_shows_the_settings_that_differ_and_the_best_result(open_page, three):
+    opened = open_page(three, "tab=compare")
 
-    looking.page.wait_for_selector("text=Settings that differ: 3 of 3")
-    row = looking.page.locator("tr", has_text="best validation loss")
+    opened.page.wait_for_selector("text=Settings that differ: 3 of 3")
+    row = opened.page.locator("tr", has_text="best validation loss")
     assert row.locator(".best").text_content() == "3.5000best"
-    assert looking.page.locator("tr", has_text="n_layer").locator("td").count() == 3
+    assert opened.page.locator("tr", has_text="n_layer").locator("td").count() == 3
 
 
-def test_picture_and_table_of_a_chart_can_be_saved(look, three):
-    looking = look(three)
-    looking.page.wait_for_selector(".panel[data-key=loss][data-points]")
-    looking.page.hover(".panel[data-key=loss]")
-    with looking.page.expect_download() as png:
-        looking.page.click(".panel[data-key=loss] button[aria-label*=PNG]")
-    with looking.page.expect_download() as table:
-        looking.page.click(".panel[data-key=loss] button[aria-label*=CSV]")
+def test_a_chart_can_be_saved_as_png_and_as_csv(open_page, three):
+    opened = open_page(three)
+    opened.page.wait_for_selector(".panel[data-key=loss][data-points]")
+    opened.page.hover(".panel[data-key=loss]")
+    with opened.page.expect_download() as png:
+        opened.page.click(".panel[data-key=loss] button[aria-label*=PNG]")
+    with opened.page.expect_download() as table:
+        opened.page.click(".panel[data-key=loss] button[aria-label*=CSV]")
 
     assert png.value.suggested_filename == "loss.png"
     with open(png.value.path(), "rb") as file:
@@ -335,7 +336,7 @@ def test_picture_and_table_of_a_chart_can_be_saved(look, three):
         assert len(file.readlines()) == 8
 
 
-def test_scripts_in_names_settings_and_notes_stay_text(look, tmp_path):
+def test_scripts_in_names_settings_and_notes_are_shown_as_text(open_page, tmp_path):
     config = {SCRIPT: SCRIPT, "b": "</script><script>alert(3)</script>"}
     for k in range(2):
         with eventlog.open_run(
@@ -349,54 +350,54 @@ def test_scripts_in_names_settings_and_notes_stay_text(look, tmp_path):
             run.log_iter(2, 1.0, 50.0, **{SCRIPT: 1.0})
             run.log(f"{SCRIPT}", text=SCRIPT)
     with serving_here(tmp_path) as server:
-        looking = look(server, f"tab=runs&group=config.{SCRIPT}&sort=config.k")
-        looking.page.wait_for_selector("tr[data-id]")
+        opened = open_page(server, f"tab=runs&group=config.{SCRIPT}&sort=config.k")
+        opened.page.wait_for_selector("tr[data-id]")
         for tab in ("charts", "compare", "study"):
-            looking.page.goto(f"{server.address}#tab={tab}")
-            looking.page.wait_for_timeout(400)
-        looking.page.click("a.name >> nth=0")
-        looking.page.wait_for_selector(".tail li")
-        assert looking.page.locator(f"text={SCRIPT}").count() > 3
-        assert looking.page.locator("img, script:not([src='/main.js'])").count() == 0
+            opened.page.goto(f"{server.address}#tab={tab}")
+            opened.page.wait_for_timeout(400)
+        opened.page.click("a.name >> nth=0")
+        opened.page.wait_for_selector(".tail li")
+        assert opened.page.locator(f"text={SCRIPT}").count() > 3
+        assert opened.page.locator("img, script:not([src='/main.js'])").count() == 0
 
 
 @pytest.mark.parametrize("view", ["", "tab=runs", "tab=compare", "tab=study", "tab=run&run=RUN"])
-def test_everything_that_can_be_pressed_has_a_name_and_a_phone_shows_it_all(look, three, view):
+def test_every_control_has_a_label_and_the_page_fits_a_phone(open_page, three, view):
     id = next(iter(three.rows().values()))["id"]
-    looking = look(three, view.replace("RUN", id), size={"width": 390, "height": 844})
-    looking.page.wait_for_timeout(600)
+    opened = open_page(three, view.replace("RUN", id), size={"width": 390, "height": 844})
+    opened.page.wait_for_timeout(600)
 
-    nameless = looking.page.evaluate("""() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")]
+    nameless = opened.page.evaluate("""() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")]
       .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() || e.closest("label")))
       .map((e) => e.outerHTML)""")  # noqa: E501
     assert nameless == []
-    assert looking.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_what_the_guard_says_stands_in_the_list_and_on_the_page_of_the_run(look, tmp_path):
+def test_alerts_are_in_the_list_and_on_the_page_of_the_run(open_page, tmp_path):
     journal = make_run(tmp_path, "alpha").with_suffix(".jsonl")
     stall = {"rule": "stall", "text": "no event for 5 min", "iter": 2, "t": "", "now": True}
     with serving_here(tmp_path) as server:
-        page = look(server, "tab=runs").page
+        page = open_page(server, "tab=runs").page
         page.wait_for_selector(ROWS)
         server.folders.warn({journal: [stall]})
-        page.wait_for_selector(".tags.why")
+        page.wait_for_selector(".tags.bad")
 
-        marked = page.locator(".tags.why").first.text_content()
+        marked = page.locator(".tags.bad").first.text_content()
         page.locator(f"{ROWS} a.name").click()
-        told = page.wait_for_selector(".alerts .now").text_content()
+        alert = page.wait_for_selector(".alerts .now").text_content()
 
     assert marked == "⚠ stall"
-    assert told == "stall no event for 5 min now"
+    assert alert == "stall no event for 5 min now"
 
 
-def test_outliers_are_drawn_until_they_are_cut_off(look, tmp_path):
+def test_outliers_can_be_cut_off(open_page, tmp_path):
     with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
         for i in range(100):
             run.log_iter(i, 500.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
     high = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
     with serving_here(tmp_path) as server:
-        shown = look(server)
+        shown = open_page(server)
         shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
         before = shown.page.evaluate(high)
         shown.page.keyboard.press("o")
@@ -406,21 +407,21 @@ def test_outliers_are_drawn_until_they_are_cut_off(look, tmp_path):
     assert "fit=1" in shown.page.url
 
 
-def test_figures_with_the_names_of_what_every_object_has_are_drawn_like_others(look, tmp_path):
+def test_metrics_named_like_properties_of_every_object_are_drawn(open_page, tmp_path):
     names = ("constructor", "to_string_constructor", "hasOwnProperty")
     with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
         for i in range(3):
             run.log_iter(i, 3.0, 50.0, **dict.fromkeys(names, float(i)))
     with serving_here(tmp_path) as server:
-        page = look(server).page
+        page = open_page(server).page
         page.wait_for_selector(".panel[data-key=hasOwnProperty][data-points]")
         titles = page.locator(".panel h3").all_text_contents()
 
     assert {"Constructor", "To string constructor", "HasOwnProperty"} <= set(titles)
 
 
-def test_on_a_phone_the_colours_of_runs_stand_above_the_charts(look, three):
-    page = look(three, "", size={"width": 390, "height": 800}).page
+def test_on_a_phone_the_colours_of_runs_are_explained_above_the_charts(open_page, three):
+    page = open_page(three, "", size={"width": 390, "height": 800}).page
 
     names = page.locator(".names li")
 
@@ -428,10 +429,10 @@ def test_on_a_phone_the_colours_of_runs_stand_above_the_charts(look, three):
     assert sorted(names.all_text_contents()) == ["alpha", "beta", "gamma"]
 
 
-def test_dark_and_light_follow_the_system_and_can_be_chosen(look, three):
+def test_the_theme_follows_the_system_and_can_be_chosen(open_page, three):
     ground = "getComputedStyle(document.body).backgroundColor"
-    dark = look(three, color_scheme="dark")
-    light = look(three, color_scheme="light")
+    dark = open_page(three, color_scheme="dark")
+    light = open_page(three, color_scheme="light")
     seen = [one.page.evaluate(ground) for one in (dark, light)]
     light.page.keyboard.press("t")
 
@@ -441,28 +442,28 @@ def test_dark_and_light_follow_the_system_and_can_be_chosen(look, three):
     assert light.page.evaluate(ground) == seen[0]
 
 
-def test_an_empty_folder_says_what_will_happen_and_shows_the_first_run(look, tmp_path):
+def test_an_empty_folder_explains_itself_and_shows_the_first_run(open_page, tmp_path):
     with serving_here(tmp_path) as server:
-        looking = look(server, "tab=runs")
-        looking.page.wait_for_selector("text=They appear here as soon as one begins")
+        opened = open_page(server, "tab=runs")
+        opened.page.wait_for_selector("text=Runs appear here as soon as they start")
         make_run(tmp_path, "first", [5.0, 4.0])
-        looking.page.wait_for_selector("a.name >> text=first")
+        opened.page.wait_for_selector("a.name >> text=first")
 
 
 @pytest.mark.slow
-def test_a_run_that_breaks_off_and_goes_on_many_times_is_followed_exactly(look, tmp_path):
+def test_a_run_that_is_resumed_many_times_is_followed_exactly(open_page, tmp_path):
     """pytest -m slow tests/tools/dashboard/test_page.py"""
     with serving_here(tmp_path) as server:
-        looking, path, done = None, None, 0
+        opened, path, done = None, None, 0
         for k in range(12):
             begin = max(0, done - 7 * (k % 3))
             with eventlog.open_run(
                 tmp_path, journal=path, from_iter=begin if path else None, save_interval=0
             ) as run:
                 path = run.journal_path
-                looking = looking or look(server)
+                opened = opened or open_page(server)
                 done = begin + 40
                 for i in range(begin, done):
                     log(run, i)
                     time.sleep(0.005)
-            looking.wait_for_iters(range(done))
+            opened.wait_for_iters(range(done))

@@ -1,4 +1,4 @@
-"""`runs serve` asked by programs: what it answers, to whom, and what it never does."""
+"""The server of `runs serve`: its answers, who gets them, and hostile requests."""
 
 import contextlib
 import os
@@ -73,10 +73,10 @@ def server(folder):
         yield server
 
 
-# ---- what it answers
+# ---- answers
 
 
-def test_its_rows_are_those_of_runs_ls(server, folder, capsys):
+def test_the_table_has_the_rows_of_runs_ls(server, folder, capsys):
     assert main(["ls", "--json", str(folder)]) == 0
     listed = {
         os.path.basename(r["path"]): r
@@ -87,11 +87,11 @@ def test_its_rows_are_those_of_runs_ls(server, folder, capsys):
 
     assert shown.keys() == listed.keys()
     for name, row in listed.items():
-        told = {k: v for k, v in row.items() if k not in ("age_s", "metadata")}
-        assert {k: shown[name][k] for k in told} == told
+        fields = {k: v for k, v in row.items() if k not in ("age_s", "metadata")}
+        assert {k: shown[name][k] for k in fields} == fields
 
 
-def test_the_whole_zoo_is_in_the_table_and_broken_files_say_why(zoo):
+def test_every_file_is_in_the_table_and_broken_ones_say_why(zoo):
     with serving_here(zoo) as server:
         rows = until(lambda: len(server.rows()) == len(READABLE | BROKEN) and server.rows())
 
@@ -111,7 +111,7 @@ def test_a_curve_has_every_value_of_the_run(server):
     assert series["y"].tolist() == [6.0, 4.0]
 
 
-def test_after_what_the_page_has_only_the_new_rows_come(tmp_path):
+def test_only_rows_that_the_page_does_not_have_are_sent(tmp_path):
     with serving_here(tmp_path) as server, eventlog.open_run(tmp_path, save_interval=0) as run:
         for i in range(10):
             run.log_iter(i, 5.0 - i / 10, 50.0)
@@ -124,7 +124,7 @@ def test_after_what_the_page_has_only_the_new_rows_come(tmp_path):
     assert (news["tail"], news["x"].tolist(), news["y"].tolist()) == (True, [10.0], [1.5])
 
 
-def test_where_is_that_of_runs_ls_and_what_is_no_expression_is_told(server):
+def test_a_filter_selects_as_runs_ls_does_and_a_wrong_one_is_an_error(server):
     ids = {name: row["id"] for name, row in server.rows().items()}
 
     assert server.json("/api/where?q=n_layer%3D6") == {"ids": [ids["low.jsonl"]]}
@@ -182,9 +182,9 @@ def studies(tmp_path_factory):
 
 
 def make_trial(folder, group, number, params, val_loss, config=None):
-    told = {"group": group, "trial": number} | ({"params": params} if params else {})
+    metadata = {"group": group, "trial": number} | ({"params": params} if params else {})
     with eventlog.open_run(
-        folder, config=config or params, metadata=told, save_interval=0, durability="never"
+        folder, config=config or params, metadata=metadata, save_interval=0, durability="never"
     ) as run:
         run.log_eval(0, val_loss, val_loss)
 
@@ -194,7 +194,7 @@ def study(server, of, by="metadata.group", **more):
     return server.json(f"/api/study?{words}")
 
 
-def test_importances_are_those_of_optuna_for_the_same_values(studies):
+def test_importances_are_those_of_optuna(studies):
     optuna = pytest.importorskip("optuna")
     distributions = {
         "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
@@ -208,47 +208,47 @@ def test_importances_are_those_of_optuna_for_the_same_values(studies):
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     expected = optuna.importance.get_param_importances(own, evaluator=evaluator)
 
-    told = study(studies, "lr")
+    answer = study(studies, "lr")
 
-    assert {p["name"]: p["importance"] for p in told["parameters"]} == expected
-    assert [p["kind"] for p in told["parameters"]] == ["log", "linear", "words"]
-    assert [trial["trial"] for trial in told["trials"]] == list(range(9))
-    assert told["best"] == told["trials"][0]["id"]
-
-
-def test_of_too_few_runs_no_importance_is_told_but_why(studies):
-    told = study(studies, "few")
-
-    assert told["why"] == "Too few runs to tell: 2 runs have completed, 4 are needed."
-    assert [p["importance"] for p in told["parameters"]] == [None]
-    assert len(told["trials"]) == 2
+    assert {p["name"]: p["importance"] for p in answer["parameters"]} == expected
+    assert [p["kind"] for p in answer["parameters"]] == ["log", "linear", "categorical"]
+    assert [trial["trial"] for trial in answer["trials"]] == list(range(9))
+    assert answer["best"] == answer["trials"][0]["id"]
 
 
-def test_any_runs_are_a_study_by_the_settings_in_which_they_differ(studies):
+def test_too_few_runs_have_no_importances_but_a_reason(studies):
+    answer = study(studies, "few")
+
+    assert answer["why"] == "Too few runs: 2 runs have completed, 4 are needed."
+    assert [p["importance"] for p in answer["parameters"]] == [None]
+    assert len(answer["trials"]) == 2
+
+
+def test_any_group_of_runs_is_a_study_of_the_settings_in_which_they_differ(studies):
     by_setting = study(studies, "a", "config.act")
-    by_number = study(studies, "1", "config.n", figure="avg_mfu")
+    by_number = study(studies, "1", "config.n", metric="avg_mfu")
 
     assert [p["name"] for p in by_setting["parameters"]] == ["lr", "n"]
     assert sorted(trial["trial"] for trial in by_setting["trials"]) == [0, 2, 4, 6, 8]
     assert sorted(trial["trial"] for trial in by_number["trials"]) == [3, 4, 5]
-    assert by_number["figure"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
+    assert by_number["metric"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
     assert len(study(studies, "", "")["trials"]) == 20
 
 
-def test_odd_names_and_values_of_settings_are_words_and_numbers_too_large_are_none(studies):
-    told = study(studies, f'"odd" {SCRIPT}')
+def test_settings_of_any_type_are_categories_and_huge_results_are_left_out(studies):
+    answer = study(studies, f'"odd" {SCRIPT}')
 
-    by_name = {p["name"]: p for p in told["parameters"]}
+    by_name = {p["name"]: p for p in answer["parameters"]}
     assert by_name.keys() == {"odd", SCRIPT, "large", "odd.constructor"}
     assert SCRIPT in by_name["odd"]["choices"]
     assert by_name["large"]["choices"] == ["-1e+308", "1e+308"]
-    assert len(told["trials"]) == 9
-    assert {trial["value"] for trial in told["trials"]} == {None}
+    assert len(answer["trials"]) == 9
+    assert {trial["value"] for trial in answer["trials"]} == {None}
 
 
-def test_a_study_that_looked_for_something_else_is_ranked_by_that(tmp_path):
-    told = {"metric": "best_accuracy", "maximize": True}
-    eventlog.open_run(tmp_path, run_name="study", config=told, save_interval=0).close()
+def test_a_study_is_ranked_by_its_own_objective(tmp_path):
+    config = {"metric": "best_accuracy", "maximize": True}
+    eventlog.open_run(tmp_path, run_name="study", config=config, save_interval=0).close()
     (store,) = tmp_path.glob("*.jsonl")
     store.rename(tmp_path / "study.jsonl")
     for k in range(4):
@@ -263,17 +263,17 @@ def test_a_study_that_looked_for_something_else_is_ranked_by_that(tmp_path):
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 4)
         found = study(server, "it")
-        by_loss = study(server, "it", figure="best_val_loss")
+        by_loss = study(server, "it", metric="best_val_loss")
 
-    assert found["figure"] == pytest.approx(
+    assert found["metric"] == pytest.approx(
         {"name": "best_accuracy", "maximize": True, "low": 0.0, "high": 0.6}
     )
     assert [trial["trial"] for trial in found["trials"]] == [3, 2, 1, 0]
     assert [trial["trial"] for trial in by_loss["trials"]] == [0, 1, 2, 3]
-    assert found["figures"] == ["best_accuracy", *by_loss["figures"][1:]]
+    assert found["metrics"] == ["best_accuracy", *by_loss["metrics"][1:]]
 
 
-def test_a_trial_is_as_runs_tune_tells_it(tmp_path):
+def test_a_trial_has_the_state_that_runs_tune_gave_it(tmp_path):
     for state, status in (("pruned", "interrupted"), ("failed", "failed"), (None, "completed")):
         run = eventlog.open_run(tmp_path, run_name=str(state), save_interval=0)
         run.close(status)
@@ -286,10 +286,10 @@ def test_a_trial_is_as_runs_tune_tells_it(tmp_path):
     assert states == {"pruned", "failed", "complete", "running"}
 
 
-# ---- to whom
+# ---- authentication
 
 
-def test_only_a_browser_that_means_this_machine_is_answered(server):
+def test_requests_for_other_host_names_are_refused(server):
     port = server.port
     for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", ""):
         assert server.get("/api/runs", host=host)[0] == 421, host
@@ -297,14 +297,14 @@ def test_only_a_browser_that_means_this_machine_is_answered(server):
         assert server.get("/api/runs", host=host)[0] == 200, host
 
 
-def test_no_other_site_may_ask(server):
+def test_requests_from_other_sites_are_refused(server):
     assert server.get("/api/runs", sec_fetch_site="cross-site")[0] == 403
     assert server.get("/api/live", sec_fetch_site="same-site")[0] == 403
     assert server.get("/", sec_fetch_site="cross-site")[0] == 200  # a link is fine
 
 
 @pytest.mark.parametrize("path", ["/", "/main.js", "/api/runs", "/nothing", "/api/run?id=x"])
-def test_every_answer_has_the_headers_that_keep_a_browser_safe(server, path):
+def test_every_answer_has_the_security_headers(server, path):
     _, headers, _ = server.get(path)
 
     policy = headers["content-security-policy"]
@@ -316,14 +316,14 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe(server, path):
     assert "server" not in headers
 
 
-def test_nothing_but_reading_is_done(server):
+def test_methods_other_than_get_and_head_are_refused(server):
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(f"{method} /api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 405")
 
 
-def test_a_server_for_other_machines_wants_its_token(folder):
+def test_a_server_on_other_addresses_requires_its_token(folder):
     with serving(folder, "--host", "0.0.0.0") as server:
         token = server.address.partition("?token=")[2]
         assert len(token) >= 20
@@ -339,12 +339,12 @@ def test_a_server_for_other_machines_wants_its_token(folder):
         assert server.get("/", authorization=f"Bearer {token}", host="evil.example")[0] == 421
 
 
-def test_an_empty_token_is_none(folder):
+def test_an_empty_token_lets_nobody_in(folder):
     with serving(folder, "--host", "0.0.0.0", "--token", "") as server:
         assert server.get("/api/runs")[0] == 401
 
 
-def test_a_server_for_this_machine_alone_listens_there_alone(server):
+def test_by_default_only_the_loopback_address_is_listened_on(server):
     with contextlib.closing(socket.socket()) as other:
         assert other.connect_ex(("127.0.0.2", server.port)) != 0  # it would listen there, too
 
@@ -357,7 +357,7 @@ def test_a_server_for_this_machine_alone_listens_there_alone(server):
         (["--host", "256.1.1.1"], "cannot listen on 256.1.1.1 port"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(arguments, words, capsys):
+def test_an_error_at_the_start_is_one_line(arguments, words, capsys):
     assert main(["serve", *arguments]) in (1, 2)
 
     err = capsys.readouterr().err
@@ -370,7 +370,7 @@ def test_what_cannot_be_served_is_one_line(arguments, words, capsys):
 
 PATHS = [
     "/../../etc/passwd", "/..%2f..%2fetc/passwd", "//etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
-    "/page.css/../../serve.py", "/..\\..\\etc\\passwd", "/main.js%00.css", "/static/../main.js",
+    "/theme.css/../../serve.py", "/..\\..\\etc\\passwd", "/main.js%00.css", "/static/../main.js",
     "/api/run?id=../../../etc/passwd", "/api/run?id=%2Fetc%2Fpasswd",
     "/api/csv?runs=../x&keys=loss",
     "/api/curves?runs=../../etc/passwd~1~2~3~4&keys=../x", "/api/live/../../etc/passwd",
@@ -378,7 +378,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_leads_out_of_the_folders(server, path):
+def test_no_path_leads_outside_the_folders(server, path):
     status, _, body = server.get(path)
 
     assert status in (200, 404)
@@ -386,7 +386,7 @@ def test_no_path_leads_out_of_the_folders(server, path):
     assert b"def " not in body
 
 
-def test_a_link_out_of_the_folders_is_not_followed(tmp_path):
+def test_a_symlink_out_of_the_folders_is_not_followed(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     secret = make_run(tmp_path, "secret", [5.0])
@@ -409,7 +409,7 @@ def test_a_link_out_of_the_folders_is_not_followed(tmp_path):
     assert unpack(body) == [{"id": link, "gone": True}]
 
 
-def test_a_live_run_that_becomes_a_link_out_of_the_folders_is_shown_no_more(tmp_path):
+def test_a_live_run_that_becomes_a_symlink_out_of_the_folders_is_not_shown(tmp_path):
     out = tmp_path / "out"
     secret = make_run(tmp_path, "secret", [5.0])
     with eventlog.open_run(out, run_name="live", save_interval=0) as run, serving_here(out) as it:
@@ -423,7 +423,7 @@ def test_a_live_run_that_becomes_a_link_out_of_the_folders_is_shown_no_more(tmp_
     assert row["best_val_loss"] is None
 
 
-def test_names_that_are_no_text_and_files_that_are_none_leave_the_others_readable(tmp_path):
+def test_undecodable_names_pipes_and_folders_leave_the_other_runs_readable(tmp_path):
     make_run(tmp_path, "good", [5.0])
     os.rename(make_run(tmp_path, "bad"), os.fsencode(tmp_path) + b"/bad\xff.jsonl")
     os.mkfifo(tmp_path / "pipe.jsonl")
@@ -440,7 +440,7 @@ def test_names_that_are_no_text_and_files_that_are_none_leave_the_others_readabl
     assert table.count(b"\n") == 3
 
 
-def test_an_answer_is_bounded_however_much_is_asked_for(tmp_path):
+def test_the_size_of_an_answer_is_limited(tmp_path):
     with eventlog.open_run(tmp_path, run_name="it", save_interval=0, durability="never") as run:
         for i in range(2_000):
             run.log_iter(i, float(i % 7), 50.0, **{f"f{k}": float(i) for k in range(100)})
@@ -460,17 +460,18 @@ NONSENSE = [
     "/api/curves?runs=ID&keys=loss&from=9e300&to=-9e300",
     "/api/curves?runs=ID&keys=loss&log=1&from=-5&to=-1",
     "/api/curves?runs=ID&keys=loss&from=-1e308&to=1e308", "/api/curves?runs=ID&keys=eval/&x=tokens",
-    "/api/curves?runs=ID&keys=system/loss%0Aloss&takes=1&px=-4", "/api/csv?runs=ID&keys=nothing",
+    "/api/curves?runs=ID&keys=system/loss%0Aloss&superseded=1&px=-4",
+    "/api/csv?runs=ID&keys=nothing",
     "/api/csv?runs=ID&keys=loss&from=5&to=1", "/api/runs?since=-1", "/api/runs?since=9" + "9" * 50,
     "/api/runs?since=x", "/api/where?q=" + "(" * 400, "/api/where", "/api/where?q=%00%ff",
     "/api/curves?runs=" + "ID,ID," * 100 + "&keys=loss",
-    "/api/study", "/api/study?by=%00&of=" + "[" * 400, "/api/study?by=config.&of=1e999&figure=x",
+    "/api/study", "/api/study?by=%00&of=" + "[" * 400, "/api/study?by=config.&of=1e999&metric=x",
     "/api/study?by=tags&of=%5B%5D", "/api/study?by=" + "x." * 1000 + "&of=null",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", NONSENSE)
-def test_nonsense_is_answered_and_breaks_nothing(server, path):
+def test_malformed_parameters_are_answered_and_break_nothing(server, path):
     id = server.rows()["low.jsonl"]["id"]
     curves(server, id)
 
@@ -480,7 +481,7 @@ def test_nonsense_is_answered_and_breaks_nothing(server, path):
     assert server.process.poll() is None
 
 
-def test_names_and_settings_with_scripts_are_told_as_they_are(tmp_path):
+def test_names_and_settings_with_scripts_are_sent_as_they_are(tmp_path):
     config = {SCRIPT: SCRIPT, "deep": {"a": [{"b": SCRIPT}]}}
     with eventlog.open_run(tmp_path, run_name=SCRIPT, config=config, save_interval=0) as run:
         run.log_iter(0, 1.0)
@@ -494,7 +495,7 @@ def test_names_and_settings_with_scripts_are_told_as_they_are(tmp_path):
     assert headers["content-type"] == "application/json"
 
 
-def test_a_config_of_60_mb_is_cut_and_the_server_stays_small(tmp_path):
+def test_a_config_of_60_mb_is_cut_and_does_not_fill_the_memory(tmp_path):
     make_run(tmp_path, "plain", [5.0])
     big = {f"key{i}": "x" * 1_000 for i in range(60_000)}
     document = orjson.loads((tmp_path / "plain.json").read_bytes()) | {"config": big}
@@ -545,7 +546,7 @@ def test_a_journal_that_is_rewritten_all_the_time_breaks_nothing(tmp_path):
         until(lambda: curves(server, row["id"])["rows"]["iter"] == 20)
 
 
-def test_200_clients_that_listen_are_told_and_leave_nothing_behind(server):
+def test_200_clients_get_events_and_leave_no_open_files(server):
     files = server.n_files
 
     listening = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
@@ -553,11 +554,11 @@ def test_200_clients_that_listen_are_told_and_leave_nothing_behind(server):
         connection.sendall(b"GET /api/live?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.settimeout(20)
     for connection in listening:
-        told = b""
-        while b"event: runs" not in told:
+        received = b""
+        while b"event: runs" not in received:
             part = connection.recv(65536)
             assert part
-            told += part
+            received += part
     assert server.get("/api/runs")[0] == 200
     for connection in listening:
         connection.close()
@@ -565,8 +566,8 @@ def test_200_clients_that_listen_are_told_and_leave_nothing_behind(server):
     until(lambda: server.n_files <= files + 5)
 
 
-def test_clients_that_take_nothing_cost_bounded_memory(folder):
-    """They ask for much and read none of it: what waits for them is what the kernel holds."""
+def test_clients_that_read_nothing_cost_limited_memory(folder):
+    """They request much and read none of it: only the kernel buffers data for them."""
     with eventlog.open_run(folder.parent / "slow", save_interval=0) as run:
         for i in range(10_000):
             run.log_iter(i, 1.0, 50.0)
@@ -591,3 +592,15 @@ def test_clients_that_take_nothing_cost_bounded_memory(folder):
             until(lambda: server.n_files < 40)
 
     assert grown < 100e6
+
+
+def test_a_head_request_for_events_ends(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(
+            b"HEAD /api/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+
+    assert answer.startswith(b"HTTP/1.1 200")

@@ -205,7 +205,7 @@ def test_a_line_of_the_journal_is_told_without_what_it_does_not_say():
     fields = {"iter": 7, "loss": None, "lr": None, "nonfinite": {"loss": "nan"}}
     record = eventlog.Record(1, SESSIONS[0], "", "iter", fields)
 
-    assert told(record) == "iter 7  loss nan"
+    assert told(record) == "7  loss nan"
 
 
 def test_tokens_follow_the_sessions_that_change_them(tmp_path):

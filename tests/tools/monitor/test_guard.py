@@ -277,7 +277,7 @@ def test_what_cannot_be_kept_is_said_all_the_same(live, tmp_path, monkeypatch, c
     said = guard.look(time.time()) + guard.look(time.time())
 
     assert told(said) == [("nonfinite", "raised")]
-    assert "was not kept" in capsys.readouterr().err
+    assert "was not written" in capsys.readouterr().err
 
 
 # ---- disks

@@ -29,7 +29,7 @@ def watch(events, every_s=5.0, limits=LIMITS):
         while looked + every_s < t:
             looked += every_s
             said += vitals.standing(looked, is_alive=True).values()
-        said += vitals.take(record)
+        said += vitals.add(record)
     return said
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_hangs_is_named_when_its_silence_is_longer_than_its_evals_exp
     vitals = Vitals(LIMITS)
     for t, record in records(Shape(eval_s=30, n_iters=150), 1):  # noqa: B007 (the last time)
         if record.event != "close":
-            vitals.take(record)
+            vitals.add(record)
 
     assert vitals.standing(t + 100, is_alive=True) == {}
     assert set(vitals.standing(t + 400, is_alive=True)) == {"stall"}
@@ -126,9 +126,9 @@ def test_a_thread_that_lives_on_does_not_hide_that_the_training_hangs():
     vitals = Vitals(LIMITS)
     events = list(records(Shape(n_iters=150), 1))[:-1]
     for _, record in events:
-        vitals.take(record)
+        vitals.add(record)
     t, last = events[-1]
-    vitals.take(last._replace(n=last.n + 1, event="system", t="2030-01-01T00:00:00+00:00"))
+    vitals.add(last._replace(n=last.n + 1, event="system", t="2030-01-01T00:00:00+00:00"))
 
     assert set(vitals.standing(t + 400, is_alive=True)) == {"stall"}
 
@@ -276,7 +276,7 @@ def test_whatever_a_journal_says_no_rule_raises(journal, now, is_alive):
     vitals = Vitals(LIMITS)
 
     for record in journal:
-        vitals.take(record)
+        vitals.add(record)
         vitals.standing(now, is_alive=is_alive)
 
 

@@ -1,4 +1,4 @@
-"""Lines as text: what is drawn is where it belongs, and nothing raises."""
+"""Lines as text: every dot is in its place, and nothing raises."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_rising_line_goes_from_the_lower_left_to_the_upper_right():
     assert rows[0][0] == rows[1][-1] == " "
 
 
-def test_one_point_that_sticks_out_is_drawn_up_to_the_top():
+def test_a_spike_of_one_point_is_drawn_in_full():
     ys = np.ones(500)
     ys[250] = 9.0
 
@@ -43,20 +43,20 @@ def test_a_nan_breaks_the_line():
     assert broken[1].count(" ") > 15
 
 
-def test_the_later_line_has_the_style_where_two_cross():
+def test_where_two_lines_cross_the_later_one_has_the_style():
     rows = draw([line(1, 1, style="red"), line(1, 1, style="blue")], Frame(0, 1, 0, 2), 5, 1)
 
     assert {style for _, style in rows[0]} == {"blue"}
 
 
-def test_a_log_scale_gives_each_power_of_ten_the_same_room():
+def test_a_log_scale_gives_each_power_of_ten_the_same_height():
     frame = Frame(0, 2, 1, 100, is_log=True)
 
     assert frame.rows(np.array([100.0, 10.0, 1.0]), 21).tolist() == [0, 10, 20]
 
 
 @given(st.lists(points, max_size=3), st.booleans(), st.integers(1, 30), st.integers(1, 12))
-def test_whatever_is_drawn_it_has_the_size_that_was_asked_for(given_lines, is_log, width, height):
+def test_a_drawing_always_has_the_requested_size(given_lines, is_log, width, height):
     lines = [
         Line(np.array(sorted(x for x, _ in ps), float), np.array([y for _, y in ps], float))
         for ps in given_lines
@@ -71,7 +71,7 @@ def test_whatever_is_drawn_it_has_the_size_that_was_asked_for(given_lines, is_lo
 
 
 @given(st.floats(1.0, 1e3), st.floats(1.0, 1e3))
-def test_every_value_of_a_line_is_inside_of_its_frame(one, other):
+def test_every_value_of_a_line_is_inside_its_frame(one, other):
     frame = frame_around([line(one, other)], 0, 1)
 
     rows = frame.rows(np.array([one, other]), 40)

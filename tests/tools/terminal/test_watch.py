@@ -1,4 +1,4 @@
-"""`runs watch`: follows, overlays, filters; at 80 x 24, without colour, and with broken files."""
+"""`runs watch`: live charts, filters, broken files, small terminals, no colour."""
 
 import asyncio
 import os
@@ -17,14 +17,16 @@ from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
 from tools.terminal.chart import duration
-from tools.terminal.screen import View, Watch, smoothed
+from tools.terminal.drawing import smoothed
+from tools.terminal.screen import Watch
+from tools.terminal.view import View
 
 ROOT = Path(__file__).parents[3]
 
 
 @asynccontextmanager
 async def watching(folder, size=(80, 24), **more):
-    """The app on a screen that nobody sees, with all runs known."""
+    """The application on a virtual screen, with all runs listed."""
     with Folders([str(folder)]) as folders:
         app = Watch(folders, **more)
         async with app.run_test(size=size) as pilot:
@@ -37,7 +39,7 @@ async def until(pilot, condition, within_s=30):
     while not condition() and time.monotonic() < end:
         await pilot.pause(0.05)
     await pilot.pause()
-    assert condition(), "it did not come"
+    assert condition(), "timed out"
 
 
 def seen(app):
@@ -52,7 +54,7 @@ def names(app):
     return [row["run"] for row in app.listing.rows]
 
 
-def test_a_live_run_is_shown_first_and_its_charts_go_on_with_it(tmp_path):
+def test_a_live_run_is_listed_first_and_its_charts_follow_it(tmp_path):
     async def story():
         make_run(tmp_path, "ended")
         run = eventlog.open_run(
@@ -77,7 +79,7 @@ def test_a_live_run_is_shown_first_and_its_charts_go_on_with_it(tmp_path):
     assert "running  iter 49/100  eta" in lines[-2]
 
 
-def test_runs_are_laid_over_each_other_with_letters_that_need_no_colour(tmp_path):
+def test_picked_runs_share_the_charts_and_are_marked_with_letters(tmp_path):
     async def story():
         for name, losses in (("low", (2.0, 1.9, 1.8)), ("high", (5.0, 4.0, 3.5))):
             make_run(tmp_path, name, losses)
@@ -117,7 +119,7 @@ def test_events_are_marked_below_the_chart(tmp_path):
     assert axis.index("e") < axis.index("c") < axis.index("!")
 
 
-def test_a_resumed_run_has_one_curve_and_a_mark_where_it_went_on(tmp_path):
+def test_a_resumed_run_has_one_curve_and_a_mark_at_the_resume(tmp_path):
     async def story():
         with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
             for i in range(30):
@@ -132,7 +134,7 @@ def test_a_resumed_run_has_one_curve_and_a_mark_where_it_went_on(tmp_path):
     assert "loss  2" in asyncio.run(story())
 
 
-def test_a_folder_of_everything_broken_is_shown_at_any_size_and_every_key_works(zoo):
+def test_broken_files_are_listed_at_any_size_and_every_key_works(zoo):
     keys = "down space s l x m plus left right minus 0 1 1 2 escape end home pageup pagedown"
 
     async def story():
@@ -164,7 +166,7 @@ def test_an_unreadable_file_says_why(zoo):
     assert "half.json: not a run JSON" in foot
 
 
-def test_runs_are_filtered_by_name_and_by_what_they_were_told(tmp_path):
+def test_runs_are_filtered_by_name_and_by_settings(tmp_path):
     async def story():
         make_run(tmp_path, "wide", learning_rate=0.01)
         make_run(tmp_path, "deep", learning_rate=0.001)
@@ -186,7 +188,7 @@ def test_runs_are_filtered_by_name_and_by_what_they_were_told(tmp_path):
     assert "no run has a field no_such_field" in wrong[1]
 
 
-def test_figures_are_chosen_by_their_names(tmp_path):
+def test_metrics_are_chosen_by_name(tmp_path):
     async def story():
         with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
             for i in range(5):
@@ -212,7 +214,7 @@ def test_a_run_that_comes_later_is_listed(tmp_path):
     assert {name.split("_")[0] for name in asyncio.run(story())} == {"first", "second"}
 
 
-def test_what_a_name_says_to_the_terminal_is_shown_and_not_obeyed(tmp_path):
+def test_control_characters_in_a_name_are_shown_not_executed(tmp_path):
     async def story():
         make_run(tmp_path, "evil")
         for path in tmp_path.glob("evil*"):
@@ -229,7 +231,7 @@ def test_what_a_name_says_to_the_terminal_is_shown_and_not_obeyed(tmp_path):
     assert "\x1b" not in shown
 
 
-def test_zooming_keeps_the_right_edge_where_the_run_goes_on():
+def test_zooming_keeps_the_right_edge_at_the_end_of_a_live_run():
     view = View()
 
     view.zoom(0.5)
@@ -255,7 +257,7 @@ def test_durations(seconds, told):
     assert duration(seconds) == told
 
 
-def test_without_a_terminal_it_says_what_does(tmp_path, capsys):
+def test_without_a_terminal_it_names_the_command_for_plain_text(tmp_path, capsys):
     assert main(["watch", str(tmp_path)]) == 2
 
     assert "eventlog tail -f" in capsys.readouterr().err
@@ -270,13 +272,13 @@ needs_tmux = pytest.mark.skipif(
 
 
 class Terminal:
-    """A tmux of its own, with the command in it."""
+    """The command in a tmux server of its own."""
 
     def __init__(self, folder, *command, width=80, height=24, **env):
         self._socket = folder / "tmux"
-        told = [f"{key}={value}" for key, value in env.items()]
+        variables = [f"{key}={value}" for key, value in env.items()]
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
-                   "env", "-u", "COLUMNS", "-u", "LINES", *told,
+                   "env", "-u", "COLUMNS", "-u", "LINES", *variables,
                    sys.executable, "-m", "tools.cli", *map(str, command))  # fmt: skip
 
     def _tmux(self, *words):
@@ -358,7 +360,7 @@ def test_in_a_terminal_it_starts_follows_overlays_resizes_and_quits(terminal, tm
 
 
 @needs_tmux
-def test_without_colour_there_is_none(terminal, tmp_path):
+def test_with_no_color_no_colours_are_sent(terminal, tmp_path):
     make_run(tmp_path / "out", "it")
 
     shown = terminal("watch", tmp_path / "out", NO_COLOR="1")

@@ -1,106 +1,160 @@
-// Picked runs side by side: what came of them, and in which settings they differ.
+// The picked runs side by side: their results, and the settings in which they differ.
 
-import { el } from "./dom.js";
-import { statusMark, value } from "./list.js";
-import { change, look, state } from "./state.js";
-import { duration, full, moment, named, own, shown } from "./words.js";
+import { el, runLink } from "./dom.js";
+import { duration, full, moment, settingText, splitName } from "./format.js";
+import { statusMark } from "./list.js";
+import { ownValue } from "./metrics.js";
+import { fieldOf } from "./rows.js";
+import { change, state } from "./state.js";
+import { styleOf } from "./theme.js";
 
-const FIGURES = [
-  ["best_val_loss", "best validation loss", "least"],
-  ["final_loss", "last training loss", "least"],
-  ["iterations", "iterations", null],
-  ["avg_time_ms", "ms per iteration", "least"],
-  ["avg_mfu", "MFU %", "most"],
-  ["sessions", "sessions", null],
-  ["defects", "defects", null],
+const RESULTS = [
+  { key: "best_val_loss", text: "best validation loss", best: Math.min },
+  { key: "final_loss", text: "last training loss", best: Math.min },
+  { key: "iterations", text: "iterations" },
+  { key: "avg_time_ms", text: "ms per iteration", best: Math.min },
+  { key: "avg_mfu", text: "MFU %", best: Math.max },
+  { key: "sessions", text: "sessions" },
+  { key: "defects", text: "defects" },
 ];
 
 export class Compare {
-  constructor(shared) {
-    this.shared = shared;
+  constructor(runs) {
+    this.runs = runs;
     this.element = el("div", { class: "compare" });
   }
 
   show() {
-    const rows = this.shared.picked().map((id) => this.shared.rowOf(id)).filter(Boolean);
+    const rows = this.runs
+      .picked()
+      .map((id) => this.runs.rowOf(id))
+      .filter(Boolean);
     const mark = JSON.stringify([rows, state.all]);
     if (mark === this.mark) return;
     this.mark = mark;
     if (rows.length < 2) {
-      this.element.replaceChildren(el("p", { class: "hint", text: "Pick two or more runs in the list to see in what they differ." }));
+      const text = "Pick two or more runs in the list to see in what they differ.";
+      this.element.replaceChildren(el("p", { class: "hint", text }));
       return;
     }
-    const settings = this.settings(rows);
-    const table = el(
-      "table", { class: "sides" },
+    const tools = el("div", { class: "compare-tools" }, allSwitch());
+    this.element.replaceChildren(tools, el("div", { class: "scroll" }, this.table(rows)));
+  }
+
+  table(rows) {
+    const settings = sideBySide(rows, "config");
+    const environment = sideBySide(rows, "metadata");
+    const heads = rows.map((row) => this.headCell(row));
+    return el(
+      "table",
+      { class: "sides" },
       el("caption", { class: "unseen", text: "Picked runs side by side" }),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "" }), ...rows.map((row) => this.headOf(row)))),
-      el("tbody", {}, section("Results", rows), ...FIGURES.map(([key, words, better]) => this.figureRow(rows, key, words, better)),
-        this.plainRow("started", rows.map((row) => moment(row.started))),
-        this.plainRow("lasted", rows.map((row) => lasted(row)))),
-      el("tbody", {}, section(settings.title, rows), ...settings.rows.map(([name, values]) => this.settingRow(name, values))),
-      el("tbody", {}, section(this.environment(rows).length ? "Environment" : "Environment: all the same", rows), ...this.environment(rows).map(([name, values]) => this.settingRow(name, values))),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "" }), ...heads)),
+      el(
+        "tbody",
+        {},
+        sectionRow("Results", rows),
+        ...RESULTS.map((result) => resultRow(rows, result)),
+        plainRow(
+          "started",
+          rows.map((row) => moment(row.started)),
+        ),
+        plainRow("duration", rows.map(durationOf)),
+      ),
+      tableSection(settingsTitle(settings), rows, settings),
+      tableSection(environmentTitle(environment), rows, environment),
     );
-    this.element.replaceChildren(
-      el("div", { class: "compare-tools" },
-        el("label", { class: "switch" },
-          el("input", { type: "checkbox", checked: state.all, onchange: (event) => change({ all: event.target.checked }) }),
-          el("span", { text: "all settings, also those that are the same" }))),
-      el("div", { class: "scroll" }, table),
+  }
+
+  headCell(row) {
+    const { name, stamp } = splitName(row.run);
+    const open = () => change({ tab: "run", run: row.id });
+    const time = el("small", { text: this.runs.isAmbiguous(name) ? stamp : "" });
+    return el(
+      "th",
+      { scope: "col" },
+      el("span", { class: "swatch", style: { background: styleOf(row.id).colour } }),
+      runLink(row.id, open, { title: row.file }, name, time),
+      el("div", {}, statusMark(row.status)),
     );
-  }
-
-  headOf(row) {
-    const { colour } = look(row.id);
-    return el("th", { scope: "col" },
-      el("span", { class: "swatch", style: { background: colour } }),
-      el("a", { href: `#tab=run&run=${row.id}`, title: row.file, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: row.id }); } }, named(row.run).name, el("small", { text: this.shared.isAmbiguous(named(row.run).name) ? named(row.run).stamp : "" })),
-      el("div", {}, statusMark(row.status)));
-  }
-
-  figureRow(rows, key, words, better) {
-    const values = rows.map((row) => value(row, key));
-    const known = values.filter((v) => typeof v === "number");
-    const best = better && known.length > 1 ? (better === "least" ? Math.min(...known) : Math.max(...known)) : null;
-    return el("tr", {}, el("th", { scope: "row", text: words }), ...values.map((v) => el(
-      "td", { class: v === best && best !== null ? "number best" : "number" }, full(v, key),
-      v === best && best !== null ? el("small", { text: "best" }) : null)));
-  }
-
-  plainRow(words, values) {
-    return el("tr", {}, el("th", { scope: "row", text: words }), ...values.map((v) => el("td", { class: "number", text: v })));
-  }
-
-  settingRow(name, values) {
-    const isSame = values.every((v) => v === values[0]);
-    return el("tr", { class: isSame ? "same" : "" }, el("th", { scope: "row", text: name }), ...values.map((v, i) => el(
-      "td", { class: i && v !== values[0] ? "setting differs" : "setting", text: v, title: v })));
-  }
-
-  settings(rows) {
-    const [all, differing] = sides(rows, "config");
-    const title = state.all ? `Settings: ${all.length}, of which ${differing.length} differ` : differing.length ? `Settings that differ: ${differing.length} of ${all.length}` : `Settings: all ${all.length} are the same`;
-    return { title, rows: state.all ? all : differing };
-  }
-
-  environment(rows) {
-    const [all, differing] = sides(rows, "metadata");
-    return state.all ? all : differing;
   }
 }
 
-function sides(rows, part) {
+function allSwitch() {
+  const onchange = (event) => change({ all: event.target.checked });
+  const input = el("input", { type: "checkbox", checked: state.all, onchange });
+  return el(
+    "label",
+    { class: "switch" },
+    input,
+    el("span", { text: "also settings that are equal" }),
+  );
+}
+
+// The names and values of one part of the rows: all of them, and those that differ.
+function sideBySide(rows, part) {
   const names = new Set(rows.flatMap((row) => Object.keys(row[part] ?? {})));
-  const all = [...names].map((name) => [name, rows.map((row) => shown(own(row[part] ?? {}, name)))]);
-  return [all, all.filter(([, values]) => values.some((v) => v !== values[0]))];
+  const valuesOf = (name) => rows.map((row) => settingText(ownValue(row[part] ?? {}, name)));
+  const all = [...names].map((name) => [name, valuesOf(name)]);
+  return { all, differing: all.filter(([, values]) => !areEqual(values)) };
 }
 
-function section(title, rows) {
-  return el("tr", { class: "section" }, el("th", { colspan: rows.length + 1, scope: "rowgroup", text: title }));
+const areEqual = (values) => values.every((v) => v === values[0]);
+
+function settingsTitle({ all, differing }) {
+  if (state.all) return `Settings: ${all.length}, of which ${differing.length} differ`;
+  if (differing.length) return `Settings that differ: ${differing.length} of ${all.length}`;
+  return `Settings: all ${all.length} are equal`;
 }
 
-function lasted(row) {
-  const from = Date.parse(row.started);
-  const to = row.ended ? Date.parse(row.ended) : row.status === "running" ? Date.now() : NaN;
-  return duration((to - from) / 1000);
+function environmentTitle({ all, differing }) {
+  return (state.all ? all : differing).length ? "Environment" : "Environment: all equal";
+}
+
+function tableSection(title, rows, { all, differing }) {
+  const shown = state.all ? all : differing;
+  const settings = shown.map(([name, values]) => settingRow(name, values));
+  return el("tbody", {}, sectionRow(title, rows), ...settings);
+}
+
+function sectionRow(title, rows) {
+  const cell = el("th", { colspan: rows.length + 1, scope: "rowgroup", text: title });
+  return el("tr", { class: "section" }, cell);
+}
+
+/**
+ * @param {any[]} rows
+ * @param {{key: string, text: string, best?: (...values: number[]) => number}} result
+ */
+function resultRow(rows, { key, text, best }) {
+  const values = rows.map((row) => fieldOf(row, key));
+  const numbers = values.filter((v) => typeof v === "number");
+  const bestValue = best && numbers.length > 1 ? best(...numbers) : undefined;
+  const cells = values.map((v) => {
+    const isBest = bestValue !== undefined && full(v, key) === full(bestValue, key);
+    const note = isBest ? el("small", { text: "best" }) : null;
+    return el("td", { class: isBest ? "number best" : "number" }, full(v, key), note);
+  });
+  return el("tr", {}, rowHead(text), ...cells);
+}
+
+function plainRow(text, values) {
+  const cells = values.map((v) => el("td", { class: "number", text: v }));
+  return el("tr", {}, rowHead(text), ...cells);
+}
+
+function settingRow(name, values) {
+  const cells = values.map((v) => {
+    const className = v === values[0] ? "setting" : "setting differs";
+    return el("td", { class: className, text: v, title: v });
+  });
+  return el("tr", { class: areEqual(values) ? "same" : "" }, rowHead(name), ...cells);
+}
+
+const rowHead = (text) => el("th", { scope: "row", text });
+
+function durationOf(row) {
+  const isLive = row.status === "running";
+  const end = row.ended ? Date.parse(row.ended) : isLive ? Date.now() : NaN;
+  return duration((end - Date.parse(row.started)) / 1000);
 }

@@ -1,42 +1,61 @@
-// The panels of some runs: what they share, and when they are drawn.
+// The charts of some runs: what they share, and when they are drawn.
 
 import { Chart } from "./chart.js";
-import { el, keep } from "./dom.js";
-import { Curves, smooth } from "./server.js";
-import { change, look, state } from "./state.js";
-import { FIRST, inOrder, keyOf } from "./words.js";
+import { Curves } from "./curves.js";
+import { el, runLink, setText } from "./dom.js";
+import { plural } from "./format.js";
+import { FIRST, inOrder, keyOf } from "./metrics.js";
+import { smooth } from "./smooth.js";
+import { change, state } from "./state.js";
+import { styleOf } from "./theme.js";
 
-const MARGIN = 0.15; // read beyond either end of a zoom: means at its edges know their neighbours
+const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
+const COLOURS = "ink faint grid axis panel bad mark cursor select tip superseded".split(" ");
 
 export class Grid {
-  // `shared` has rowOf(id); `single`: the id of the one run of a run page, with its takes and marks.
-  constructor(shared, single = null) {
-    this.shared = shared;
+  /**
+   * @param {any} runs the page's runs
+   * @param {string | null} single the one run of a run page, shown with its superseded rows
+   */
+  constructor(runs, single = null) {
+    this.runs = runs;
     this.single = single;
+    /** @type {Map<string, Chart>} */
     this.charts = new Map();
     this.smoothed = new WeakMap();
-    this.cursor = null;
-    this.pointed = null;
+    this.cursor = null; // the same in all charts
+    this.cursorChart = null; // the one under the pointer
     this.marks = [];
+    this.started = NaN;
     this.frame = 0;
-    this.updated = null;
+    this.updateStart = null;
     this.error = null;
     this.panels = el("div", { class: "panels" });
     this.hint = el("p", { class: "hint", hidden: true });
-    this.names = el("ul", { class: "names", "aria-label": "Runs that are drawn" });
+    this.names = el("ul", { class: "names", "aria-label": "Runs in the charts" });
     this.element = el("div", { class: "grid" }, this.hint, this.names, this.panels);
-    this.curves = new Curves((ids, start) => this.came(ids, start), (error) => this.fail(error));
-    this.seen = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        const chart = this.chartOf(entry.target);
-        if (!chart) continue;
-        chart.isSeen = entry.isIntersecting;
-        if (chart.isSeen) this.schedule();
-      }
-    }, { rootMargin: "200px" });
-    this.sized = new ResizeObserver((entries) => {
+    this.curves = new Curves(
+      (ids, start) => this.onCurves(ids, start),
+      (error) => this.onError(error),
+    );
+    this.observe();
+  }
+
+  observe() {
+    this.visibility = new IntersectionObserver(
+      (entries) => {
+        for (const entry of entries) {
+          const chart = this.chartOf(entry.target);
+          if (!chart) continue;
+          chart.isSeen = entry.isIntersecting;
+          if (chart.isSeen) this.schedule();
+        }
+      },
+      { rootMargin: "200px" },
+    );
+    this.size = new ResizeObserver((entries) => {
       for (const entry of entries) this.chartOf(entry.target.closest(".panel"))?.invalidate();
-      this.ask();
+      this.fetch();
     });
   }
 
@@ -45,80 +64,54 @@ export class Grid {
   }
 
   close() {
-    this.seen.disconnect();
-    this.sized.disconnect();
+    this.visibility.disconnect();
+    this.size.disconnect();
     cancelAnimationFrame(this.frame);
-    this.curves.want({ ids: [] });
+    this.curves.setView({ ids: [] });
   }
-
-  // ---- what is wanted
 
   get ids() {
-    return this.single ? [this.single] : this.shared.picked();
+    return this.single ? [this.single] : this.runs.picked();
   }
 
-  get nRuns() {
-    return this.ids.length;
+  get curvesShown() {
+    return this.ids.map((id) => this.curves.runs.get(id)).filter(Boolean);
   }
 
-  get axis() {
-    return state.x;
-  }
+  // ---- what is fetched
 
-  get isLogX() {
-    return state.logx;
-  }
-
-  get isLogY() {
-    return state.logy;
-  }
-
-  get isFitted() {
-    return state.fit;
-  }
-
-  // The state changed, or which runs there are.
+  // The state or the runs have changed.
   show() {
     const styles = getComputedStyle(document.documentElement);
-    const colour = (name) => styles.getPropertyValue(`--${name}`).trim();
-    this.colours = Object.fromEntries(
-      ["ink", "faint", "grid", "axis", "panel", "bad", "mark", "cursor", "select", "tip", "take"].map((name) => [name, colour(name)]),
-    );
-    this.ask();
-    this.lay();
+    const colour = (name) => [name, styles.getPropertyValue(`--${name}`).trim()];
+    this.colours = Object.fromEntries(COLOURS.map(colour));
+    this.fetch();
+    this.layOut();
     this.showNames();
     for (const chart of this.charts.values()) chart.invalidate();
   }
 
-  // Which colour is which run, where there is no list beside the charts.
-  showNames() {
-    const shown = this.single ? [] : this.ids.map((id) => [id, this.shared.nameOf(id), look(id).colour]);
-    const mark = JSON.stringify(shown);
-    if (mark === this.namesMark) return;
-    this.namesMark = mark;
-    this.names.replaceChildren(...shown.map(([id, name, colour]) => el("li", {},
-      el("a", { href: `#tab=run&run=${id}`, onclick: (event) => { event.preventDefault(); change({ tab: "run", run: id }); } },
-        el("span", { class: "swatch", style: { background: colour } }), name))));
-  }
-
-  ask() {
+  fetch() {
     const width = this.panels.querySelector(".plot")?.clientWidth || 480;
     const px = Math.ceil(width / 160) * 160;
+    const view = { ids: this.ids, keys: this.keys(), x: state.x, log: state.logx };
     const { from, to } = state;
-    const room = from === null ? 0 : (to - from) * MARGIN;
-    const isWide = from !== null && !state.logx;
-    this.curves.want({
-      ids: this.ids, keys: this.keys(), x: state.x, px: isWide ? Math.ceil(px * (1 + 2 * MARGIN)) : px,
-      from: from === null ? null : isWide ? from - room : from, to: to === null ? null : isWide ? to + room : to,
-      log: state.logx, takes: Boolean(this.single),
+    const isWidened = from !== null && !state.logx;
+    const margin = isWidened ? (to - from) * MARGIN : 0;
+    this.curves.setView({
+      ...view,
+      px: isWidened ? Math.ceil(px * (1 + 2 * MARGIN)) : px,
+      from: from === null ? null : from - margin,
+      to: to === null ? null : to + margin,
+      superseded: Boolean(this.single),
     });
   }
 
-  // The figures of the runs as known so far, the usual ones first; of the usual ones always.
+  // The usual metrics, and those of the runs as known so far.
   keys() {
     const keys = new Set(FIRST);
-    for (const id of this.ids) {
-      for (const [table, names] of Object.entries(this.curves.runs.get(id)?.figures ?? {})) {
+    for (const run of this.curvesShown) {
+      for (const [table, names] of Object.entries(run.metrics)) {
         for (const name of names) keys.add(keyOf(table, name));
       }
     }
@@ -126,193 +119,215 @@ export class Grid {
     return inOrder(keys);
   }
 
-  // ---- what came
+  /** @param {Record<string, any>} states by id: how many rows a run has */
+  update(states) {
+    this.curves.update(states);
+  }
 
-  came(ids, start) {
-    const { keys } = this.curves.wanted;
-    if (this.keys().join("\n") !== keys.join("\n")) this.ask();
-    this.lay();
+  onCurves(ids, start) {
+    if (this.keys().join("\n") !== this.curves.wanted.keys.join("\n")) this.fetch();
+    this.layOut();
     const shown = new Set(this.ids);
-    if (ids.some((id) => shown.has(id))) for (const chart of this.charts.values()) chart.invalidate();
-    this.updated ??= start;
+    if (ids.some((id) => shown.has(id))) {
+      for (const chart of this.charts.values()) chart.invalidate();
+    }
+    this.updateStart ??= start;
     this.schedule();
   }
 
-  fail(error) {
+  onError(error) {
     this.error = error;
-    this.lay();
+    this.layOut();
   }
 
-  hear(states) {
-    this.curves.hear(states);
-  }
+  // ---- which charts there are
 
-  // ---- which panels there are
-
-  lay() {
-    const there = new Set();
-    for (const run of this.curves.runs.values()) for (const key of run.series.keys()) there.add(key);
-    let keys = this.keys().filter((key) => there.has(key));
+  layOut() {
+    const logged = new Set(this.curvesShown.flatMap((run) => [...run.series.keys()]));
+    let keys = this.keys().filter((key) => logged.has(key));
     if (state.big && keys.includes(state.big)) keys = [state.big];
-    for (const [key, chart] of this.charts) {
-      if (keys.includes(key)) continue;
-      chart.element.remove();
-      this.seen.unobserve(chart.element);
-      this.sized.unobserve(chart.plot);
-      this.charts.delete(key);
-    }
-    keys.forEach((key, at) => {
-      let chart = this.charts.get(key);
-      if (!chart) {
-        chart = new Chart(this, key);
-        chart.element.dataset.key = key;
-        this.charts.set(key, chart);
-        this.seen.observe(chart.element);
-        this.sized.observe(chart.plot);
+    for (const key of [...this.charts.keys()]) if (!keys.includes(key)) this.removeChart(key);
+    for (const [i, key] of keys.entries()) {
+      const chart = this.charts.get(key) ?? this.addChart(key);
+      if (this.panels.children[i] !== chart.element) {
+        this.panels.insertBefore(chart.element, this.panels.children[i] ?? null);
       }
-      if (this.panels.children[at] !== chart.element) this.panels.insertBefore(chart.element, this.panels.children[at] ?? null);
-      chart.element.classList.toggle("big", state.big === key);
-      chart.bigButton.setAttribute("aria-label", state.big === key ? "Show all panels" : `Enlarge ${chart.title}`);
-    });
-    keep(this.hint, this.hintWords(keys));
+      const isBig = state.big === key;
+      chart.element.classList.toggle("big", isBig);
+      const label = isBig ? "Show all charts" : `Enlarge ${chart.title}`;
+      chart.enlargeButton.setAttribute("aria-label", label);
+    }
+    setText(this.hint, this.hintText(keys));
     this.hint.hidden = !this.hint.textContent;
   }
 
-  hintWords(keys) {
+  addChart(key) {
+    const chart = new Chart(this, key);
+    this.charts.set(key, chart);
+    this.visibility.observe(chart.element);
+    this.size.observe(chart.plot);
+    return chart;
+  }
+
+  removeChart(key) {
+    const chart = this.charts.get(key);
+    chart.element.remove();
+    this.visibility.unobserve(chart.element);
+    this.size.unobserve(chart.plot);
+    this.charts.delete(key);
+  }
+
+  // The runs and their colours, for a phone, which has no list beside the charts.
+  showNames() {
+    const ids = this.single ? [] : this.ids;
+    const shown = ids.map((id) => [id, this.runs.nameOf(id), styleOf(id).colour]);
+    const mark = JSON.stringify(shown);
+    if (mark === this.namesMark) return;
+    this.namesMark = mark;
+    const item = ([id, name, background]) => {
+      const open = () => change({ tab: "run", run: id });
+      const swatch = el("span", { class: "swatch", style: { background } });
+      return el("li", {}, runLink(id, open, {}, swatch, name));
+    };
+    this.names.replaceChildren(...shown.map(item));
+  }
+
+  hintText(keys) {
     if (!this.ids.length) return "No run is picked. Tick one in the list, or press a.";
-    const reading = this.ids.map((id) => this.curves.runs.get(id)).filter((run) => run?.reading !== null && run?.reading !== undefined);
+    const runs = this.curvesShown;
+    const reading = runs.filter((run) => run.reading !== null && run.reading !== undefined);
     if (reading.length) {
       const share = reading.reduce((sum, run) => sum + run.reading, 0) / reading.length;
-      return `Reading ${reading.length === 1 ? "a journal" : `${reading.length} journals`}: ${Math.round(share * 100)} % …`;
+      return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
     }
-    if (this.error) return `The curves did not come: ${this.error.message}. Trying again.`;
-    if (keys.length) return this.missingAxis();
-    const runs = this.ids.map((id) => this.curves.runs.get(id));
-    if (runs.some((run) => !run)) return "Reading the runs …";
+    if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
+    if (keys.length) return this.missingAxisText();
+    if (runs.length < this.ids.length) return "Loading …";
     const broken = runs.find((run) => run.error);
-    if (broken) return `Nothing to draw: ${broken.error}`;
-    return this.missingAxis() || "Nothing has been logged yet. Charts appear with the first iteration.";
+    if (broken) return `Cannot draw this run: ${broken.error}`;
+    const none = "Nothing has been logged yet. Charts appear with the first iteration.";
+    return this.missingAxisText() || none;
   }
 
-  missingAxis() {
-    const without = this.ids.filter((id) => this.curves.runs.get(id)?.noAxis);
-    if (!without.length) return "";
-    const who = without.length === this.ids.length ? "No run here says" : `${without.length} of ${this.ids.length} runs do not say`;
-    return state.x === "tokens" ? `${who} how many tokens a step takes: not shown by tokens.` : `${who} when it began: not shown by wall time.`;
+  missingAxisText() {
+    const n = this.curvesShown.filter((run) => run.hasNoAxis).length;
+    if (!n) return "";
+    const [axis, reason] =
+      state.x === "tokens"
+        ? ["tokens", "the tokens of a step are unknown"]
+        : ["wall time", "the start time is unknown"];
+    const runs = plural(this.ids.length, "run");
+    return `Not shown by ${axis}: ${n} of ${runs}, where ${reason}.`;
   }
 
-  // ---- what panels ask for
+  // ---- what charts ask for
 
   linesOf(key) {
     const lines = [];
     for (const id of this.ids) {
       const run = this.curves.runs.get(id);
       if (!run) continue;
-      const { colour, dash } = look(id);
-      const name = this.shared.nameOf(id);
+      const line = { ...styleOf(id), name: this.runs.nameOf(id), isEval: key.startsWith("eval/") };
       const series = run.series.get(key);
-      if (series) lines.push(this.line(series, { colour, dash, name, isTake: false, key }));
-      for (const take of run.takes) {
-        if (take.key === key) lines.push(this.line(take.series, { colour, dash, name, isTake: true, key }));
+      if (series) lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
+      for (const { key: other, series } of run.superseded) {
+        if (other !== key) continue;
+        lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
       }
     }
     return lines;
   }
 
-  line(series, given) {
-    const isEval = given.key.startsWith("eval/");
-    return {
-      ...given, isEval, points: series.points, means: series.means, isThinned: series.isThinned,
-      nonfinite: series.nonfinite, smoothed: given.isTake || isEval ? null : this.smoothOf(series),
-    };
+  lineOf(series, isSmoothed) {
+    const { points, means, isThinned, nonfinite } = series;
+    const smoothed = isSmoothed ? this.smoothedOf(series) : null;
+    return { points, means, isThinned, nonfinite, smoothed, isSuperseded: false };
   }
 
-  smoothOf(series) {
+  smoothedOf(series) {
     const width = state.smooth;
-    if (width < 2 || series.means.n < 3) return null;
+    const { x, y, n } = series.means;
+    if (width < 2 || n < 3) return null;
     const known = this.smoothed.get(series);
     if (known?.width === width && known.version === series.version) return known.line;
-    const line = smooth(series, width);
+    const line = { x, y: smooth(y.subarray(0, n), width, series.counts?.y), n };
     this.smoothed.set(series, { width, version: series.version, line });
     return line;
   }
 
-  // What all panels show of the x axis.
+  // What all charts show of the x axis: [low, high], or null. Computed once a frame.
   range() {
     if (state.from !== null) return [state.from, state.to];
-    if (this.rangeOf === this.frameOf) return this.known;
+    if (this.rangeFrame !== this.frameMark) {
+      this.rangeFrame = this.frameMark;
+      this.fullRange = this.computeRange();
+    }
+    return this.fullRange;
+  }
+
+  computeRange() {
     let low = Infinity;
     let high = -Infinity;
-    for (const id of this.ids) {
-      for (const { points } of this.curves.runs.get(id)?.series.values() ?? []) {
-        if (!points.n) continue;
-        let first = 0;
-        if (state.logx) while (first < points.n - 1 && !(points.x[first] > 0)) first += 1;
-        low = Math.min(low, points.x[first]);
-        high = Math.max(high, points.x[points.n - 1]);
-      }
+    for (const { points } of this.curvesShown.flatMap((run) => [...run.series.values()])) {
+      if (!points.n) continue;
+      let first = 0;
+      if (state.logx) while (first < points.n - 1 && !(points.x[first] > 0)) first += 1;
+      low = Math.min(low, points.x[first]);
+      high = Math.max(high, points.x[points.n - 1]);
     }
     if (low === high) high = low + 1;
     if (state.logx) low = Math.max(low, high / 1e9);
-    this.known = low < high ? [low, high] : null;
-    this.rangeOf = this.frameOf;
-    return this.known;
+    return low < high ? [low, high] : null;
   }
 
   whyEmpty(key) {
-    const has = this.ids.some((id) => this.curves.runs.get(id)?.series.get(key)?.points.n);
-    if (!has) return "not logged";
-    return state.logy ? "nothing above zero here" : "nothing here";
+    if (!this.curvesShown.some((run) => run.series.get(key)?.points.n)) return "not logged";
+    return state.logy ? "no value above zero here" : "no value here";
   }
 
+  // Where sessions resumed, on the x axis.
   resumes() {
-    if (!this.single) return [];
-    return this.marks.filter((mark) => mark.kind === "resume").map((mark) => this.place(mark)).filter(Number.isFinite);
-  }
-
-  place(mark) {
-    if (state.x === "iter") return mark.iter;
-    if (state.x === "time") return Date.parse(mark.t) / 1000 - this.started;
-    return NaN;
+    if (!this.single || state.x === "tokens") return [];
+    const resumes = this.marks.filter((mark) => mark.kind === "resume");
+    const seconds = (mark) => Date.parse(mark.t) / 1000 - this.started;
+    const places = resumes.map((mark) => (state.x === "iter" ? mark.iter : seconds(mark)));
+    return places.filter(Number.isFinite);
   }
 
   setMarks(marks, started) {
-    const same = JSON.stringify(marks) === JSON.stringify(this.marks) && started === this.started;
-    if (same) return;
+    if (JSON.stringify(marks) === JSON.stringify(this.marks) && started === this.started) return;
     this.marks = marks;
     this.started = started;
     for (const chart of this.charts.values()) chart.invalidate();
   }
 
-  point(x, chart) {
-    if (x === this.cursor && chart === this.pointed) return;
+  setCursor(x, chart) {
+    if (x === this.cursor && chart === this.cursorChart) return;
     this.cursor = x;
-    this.pointed = chart;
-    this.isPointing = true;
+    this.cursorChart = chart;
+    this.hasCursorMoved = true;
     this.schedule();
   }
 
+  // From one x to another; null and null for all.
   zoom(from, to) {
     if (from !== null && !(to > from)) return;
-    const range = this.range();
-    if (from !== null && range && state.from === null) {
-      from = Math.max(from, range[0]);
-      to = Math.min(to, range[1]);
-    }
-    change({ from, to });
+    const range = state.from === null && from !== null ? this.range() : null;
+    if (range) change({ from: Math.max(from, range[0]), to: Math.min(to, range[1]) });
+    else change({ from, to });
   }
 
   enlarge(key) {
     change({ big: state.big === key ? "" : key });
   }
 
-  csvAddress(key) {
-    const words = new URLSearchParams({ runs: this.ids.join(","), keys: key, x: state.x });
+  csvUrl(key) {
+    const params = new URLSearchParams({ runs: this.ids.join(","), keys: key, x: state.x });
     if (state.from !== null) {
-      words.set("from", state.from);
-      words.set("to", state.to);
+      params.set("from", state.from);
+      params.set("to", state.to);
     }
-    return `/api/csv?${words}`;
+    return `/api/csv?${params}`;
   }
 
   // ---- drawing, once a frame
@@ -321,20 +336,22 @@ export class Grid {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      this.frameOf = {};
-      for (const chart of this.charts.values()) chart.draw();
-      if (this.isPointing) for (const chart of this.charts.values()) if (chart.isSeen) chart.drawOver();
-      this.isPointing = false;
+      this.frameMark = {};
+      for (const chart of this.charts.values()) {
+        chart.draw();
+        if (this.hasCursorMoved && chart.isSeen) chart.drawOver();
+      }
+      this.hasCursorMoved = false;
       this.measure();
     });
   }
 
-  // How long an update took, from the answer's last byte until everything is drawn: for the bench.
+  // From the last byte of an answer until everything is drawn: for the benchmark.
   measure() {
-    if (this.updated === null) return;
+    if (this.updateStart === null) return;
     performance.clearMeasures("runs-update");
-    performance.measure("runs-update", { start: this.updated, end: performance.now() });
+    performance.measure("runs-update", { start: this.updateStart, end: performance.now() });
     this.element.dataset.updates = String(Number(this.element.dataset.updates ?? 0) + 1);
-    this.updated = null;
+    this.updateStart = null;
   }
 }

@@ -1,320 +1,354 @@
-// The runs there are: filtered, sorted, grouped by a value, ticked to be drawn.
+// The list of runs: filtered, sorted, grouped, and ticked to be drawn.
 
-import { el, icon, keep, button } from "./dom.js";
-import { askJson } from "./server.js";
-import { change, look, state, textOf } from "./state.js";
-import { STATUS, ago, full, moment, named, own, shown } from "./words.js";
+import { fetchJson } from "./api.js";
+import { button, el, icon, runLink, setText } from "./dom.js";
+import { ago, full, moment, plural, settingText, splitName } from "./format.js";
+import { ownValue } from "./metrics.js";
+import { fieldOf, grouped, isExpression, matching, shortKey, sorted } from "./rows.js";
+import { change, groupText, PICKS_MAX, state } from "./state.js";
+import { styleOf } from "./theme.js";
 
-const AT_ONCE = 100; // rows put on the page before one asks for more
-const CONFIG_COLUMNS = 5; // of those settings in which runs differ
+export const PAGE_ROWS = 100; // shown before one asks for more
+const SETTING_COLUMNS = 5;
+const FILTER_MS = 120; // after the last key
 
 const COLUMNS = [
   { key: "status", head: "status" },
   { key: "run", head: "run" },
-  { key: "iterations", head: "iterations", number: true },
-  { key: "best_val_loss", head: "best val", number: true },
-  { key: "final_loss", head: "last loss", number: true },
-  { key: "avg_time_ms", head: "ms/iter", number: true },
-  { key: "avg_mfu", head: "MFU %", number: true },
+  { key: "iterations", head: "iterations", isNumber: true },
+  { key: "best_val_loss", head: "best val", isNumber: true },
+  { key: "final_loss", head: "last loss", isNumber: true },
+  { key: "avg_time_ms", head: "ms/iter", isNumber: true },
+  { key: "avg_mfu", head: "MFU %", isNumber: true },
   { key: "started", head: "started" },
 ];
-
-export function value(row, key) {
-  if (key === "last_iter") return row.last_iter ?? row.iterations;
-  if (Object.hasOwn(row, key)) return row[key];
-  const [part, ...rest] = key.split(".");
-  if (part === "config" || part === "metadata") return own(row[part] ?? {}, rest.join("."));
-  return own(row.config ?? {}, key);
-}
+const SORTS = {
+  "-started": "newest",
+  run: "name",
+  status: "status",
+  best_val_loss: "best val",
+  final_loss: "last loss",
+  "-iterations": "iterations",
+  avg_time_ms: "ms/iter",
+  "-avg_mfu": "MFU",
+};
+const STATUSES = ["running", "completed", "interrupted", "failed", "unreadable"];
 
 export class RunList {
-  // `isWide`: a table with all columns; else a narrow list beside the charts.
-  constructor(shared, isWide) {
-    this.shared = shared;
+  /**
+   * @param {any} runs the page's runs
+   * @param {boolean} isWide a table with all columns; else a narrow list beside the charts
+   */
+  constructor(runs, isWide) {
+    this.runs = runs;
     this.isWide = isWide;
-    this.rows = new Map();
-    this.limit = AT_ONCE;
-    this.ids = null; // those an expression is true for; null: plain words, judged here
+    this.elements = new Map(); // by id of a run: its row on the page
+    this.limit = PAGE_ROWS;
+    this.matches = null; // ids that the server found for an expression; null: words alone
+    this.columns = COLUMNS;
     this.count = el("p", { class: "count" });
     this.problem = el("p", { class: "problem", role: "status", hidden: true });
     this.body = el("tbody");
     this.head = el("tr");
-    this.more = el("button", { type: "button", class: "more", hidden: true, onclick: () => { this.limit = Infinity; this.show(); } });
+    this.more = el("button", { type: "button", class: "more", hidden: true });
+    this.more.addEventListener("click", () => {
+      this.limit = Infinity;
+      this.show();
+    });
     this.empty = el("div", { class: "hint", hidden: true });
+    const caption = el("caption", { class: "unseen", text: "Runs" });
+    const table = el("table", {}, caption, el("thead", {}, this.head), this.body);
     this.element = el(
-      "div", { class: isWide ? "runs wide" : "runs" },
-      this.tools(), this.problem,
-      el("div", { class: "scroll" },
-        el("table", {}, el("caption", { class: "unseen", text: "Runs" }), el("thead", {}, this.head), this.body)),
-      this.empty, this.more,
+      "div",
+      { class: isWide ? "runs wide" : "runs" },
+      this.buildTools(),
+      this.problem,
+      el("div", { class: "scroll" }, table),
+      this.empty,
+      this.more,
     );
   }
 
-  tools() {
-    this.filter = el("input", {
-      type: "search", placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /", "aria-label": "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
-      autocomplete: "off", spellcheck: "false",
-    });
-    let wait = 0;
-    this.filter.addEventListener("input", () => {
-      clearTimeout(wait);
-      wait = setTimeout(() => change({ q: this.filter.value }, { replace: true }), 120);
-    });
-    this.filter.addEventListener("keydown", (event) => { if (event.key === "Escape") { this.filter.value = ""; change({ q: "" }); this.filter.blur(); } });
-    this.group = el("select", { "aria-label": "Group runs by", onchange: () => change({ group: this.group.value }) });
-    this.sort = el("select", { "aria-label": "Sort runs by", onchange: () => change({ sort: this.sort.value }) });
+  buildTools() {
+    this.filter = this.buildFilter();
+    const select = (label, key) => {
+      const onchange = (event) => change({ [key]: event.target.value });
+      return el("select", { "aria-label": label, onchange });
+    };
+    this.group = select("Group runs by", "group");
+    this.sort = select("Sort runs by", "sort");
+    const field = (text, input) => el("label", { class: "field" }, el("span", { text }), input);
+    const pickNone = () => change({ picks: [] });
     return el(
-      "div", { class: "list-tools" },
+      "div",
+      { class: "list-tools" },
       this.filter,
-      el("div", { class: "row" },
-        el("label", { class: "field" }, el("span", { text: "Group" }), this.group),
-        this.isWide ? null : el("label", { class: "field" }, el("span", { text: "Sort" }), this.sort)),
-      el("div", { class: "row" }, this.count,
-        button("Pick all that are listed (a)", { class: "quiet words", onclick: () => this.pickAll() }, "all"),
-        button("Pick none (n)", { class: "quiet words", onclick: () => change({ picks: [] }) }, "none")),
+      el(
+        "div",
+        { class: "row" },
+        field("Group", this.group),
+        this.isWide ? null : field("Sort", this.sort),
+      ),
+      el(
+        "div",
+        { class: "row" },
+        this.count,
+        button(
+          "Pick all listed (a)",
+          { class: "quiet text", onclick: () => this.pickAll() },
+          "all",
+        ),
+        button("Pick none (n)", { class: "quiet text", onclick: pickNone }, "none"),
+      ),
     );
+  }
+
+  buildFilter() {
+    const filter = el("input", {
+      type: "search",
+      placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /",
+      "aria-label":
+        "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
+      autocomplete: "off",
+      spellcheck: "false",
+    });
+    let timer = 0;
+    filter.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => change({ q: filter.value }, { replace: true }), FILTER_MS);
+    });
+    filter.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      filter.value = "";
+      change({ q: "" });
+      filter.blur();
+    });
+    return filter;
   }
 
   // ---- which rows
 
-  async filterBy(q) {
-    if (q === this.asked) return;
-    this.asked = q;
-    if (!/[<>=%()]|\b(and|or|not|in|like|is)\b/i.test(q)) {
-      this.ids = null;
-      this.say("");
+  async applyFilter(text) {
+    if (text === this.applied) return;
+    this.applied = text;
+    if (!isExpression(text)) {
+      this.matches = null;
+      this.showProblem("");
       return;
     }
     try {
-      const answer = await askJson("/api/where", { q });
-      if (q !== this.asked) return;
-      this.ids = answer.ids ? new Set(answer.ids) : this.ids;
-      this.say(answer.error ?? "");
+      const answer = await fetchJson("/api/where", { q: text });
+      if (text !== this.applied) return;
+      this.matches = answer.ids ? new Set(answer.ids) : this.matches;
+      this.showProblem(answer.error ?? "");
     } catch (error) {
-      this.say(error.message);
+      this.showProblem(error.message);
     }
     this.show();
   }
 
-  say(text) {
-    keep(this.problem, text);
+  showProblem(text) {
+    setText(this.problem, text);
     this.problem.hidden = !text;
   }
 
   selected() {
-    const rows = this.shared.rows();
-    if (this.ids) return rows.filter((row) => this.ids.has(row.id));
-    const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-    if (!words.length || this.problem.textContent) return rows;
-    return rows.filter((row) => {
-      const text = `${row.run} ${row.file} ${row.status} ${(row.tags ?? []).join(" ")}`.toLowerCase();
-      return words.every((word) => text.includes(word));
-    });
+    const rows = this.runs.rows();
+    if (this.matches) return rows.filter((row) => this.matches.has(row.id));
+    return this.problem.textContent ? rows : matching(rows, state.q);
   }
 
-  ordered(rows) {
-    const key = state.sort.replace(/^-/, "");
-    const sign = state.sort.startsWith("-") ? -1 : 1;
-    const known = (v) => v !== null && v !== undefined && v !== "";
-    return [...rows].sort((a, b) => {
-      const [x, y] = [value(a, key), value(b, key)];
-      if (known(x) !== known(y)) return known(x) ? -1 : 1;
-      if (known(x) && x !== y) {
-        if (typeof x === "number" && typeof y === "number") return sign * (x - y);
-        return sign * String(x).localeCompare(String(y), undefined, { numeric: true });
-      }
-      return a.id < b.id ? -1 : 1;
-    });
-  }
-
-  grouped(rows) {
-    if (!state.group) return [["", rows]];
-    const groups = new Map();
-    for (const row of rows) {
-      const name = shown(value(row, state.group));
-      if (!groups.has(name)) groups.set(name, []);
-      groups.get(name).push(row);
-    }
-    return [...groups].sort(([a], [b]) => a.localeCompare(b, undefined, { numeric: true }));
-  }
-
-  listed() {
-    return this.grouped(this.ordered(this.selected())).flatMap(([, rows]) => rows);
+  groups() {
+    return grouped(sorted(this.selected(), state.sort), state.group);
   }
 
   pickAll() {
-    change({ picks: this.listed().filter((row) => row.status !== "unreadable").map((row) => row.id).slice(0, 64) });
+    const rows = this.groups().flatMap(([, rows]) => rows);
+    const readable = rows.filter((row) => row.status !== "unreadable");
+    change({ picks: readable.map((row) => row.id).slice(0, PICKS_MAX) });
   }
 
   // ---- on the page
 
   show() {
-    if (this.filter.value !== state.q && document.activeElement !== this.filter) this.filter.value = state.q;
-    this.filterBy(state.q);
-    const settings = this.shared.settings();
-    this.columns = this.isWide
-      ? [...COLUMNS, ...settings.slice(0, CONFIG_COLUMNS).map((name) => ({ key: `config.${name}`, head: name, setting: true }))]
-      : COLUMNS.filter(({ key }) => ["status", "run", "best_val_loss"].includes(key));
+    const isTyping = document.activeElement === this.filter;
+    if (this.filter.value !== state.q && !isTyping) this.filter.value = state.q;
+    this.applyFilter(state.q);
+    const settings = this.runs.settings();
+    this.columns = this.isWide ? wideColumns(settings) : narrowColumns();
     this.showHead();
     this.showChoices(settings);
-    const picked = new Set(this.shared.picked());
-    const selected = this.ordered(this.selected());
-    const groups = this.grouped(selected);
-    const wanted = [];
+    const groups = this.groups();
+    this.place(this.rowElements(groups));
+    const total = this.runs.rows().length;
+    const n = groups.reduce((sum, [, rows]) => sum + rows.length, 0);
+    const runs = plural(total, "run");
+    setText(this.count, n === total ? runs : `${n.toLocaleString()} of ${runs}`);
+    this.more.hidden = n <= this.limit;
+    setText(this.more, `Show the other ${(n - this.limit).toLocaleString()}`);
+    this.empty.hidden = n > 0;
+    const noMatch = "No run matches the filter. Escape clears it.";
+    setText(this.empty, total ? noMatch : this.runs.whyNone());
+  }
+
+  rowElements(groups) {
+    const picked = new Set(this.runs.picked());
+    const elements = [];
     let left = this.limit;
     for (const [name, rows] of groups) {
       if (left <= 0) break;
-      if (state.group) wanted.push(this.groupRow(name, rows));
-      for (const row of rows.slice(0, left)) wanted.push(this.rowOf(row, picked.has(row.id)));
+      if (state.group) elements.push(this.groupRow(name, rows));
+      for (const row of rows.slice(0, left)) elements.push(this.rowElement(row, picked));
       left -= rows.length;
     }
-    this.place(wanted);
-    const there = this.shared.rows().length;
-    keep(this.count, selected.length === there ? `${there.toLocaleString()} ${there === 1 ? "run" : "runs"}` : `${selected.length.toLocaleString()} of ${there.toLocaleString()} runs`);
-    this.more.hidden = selected.length <= this.limit;
-    keep(this.more, `Show the other ${(selected.length - this.limit).toLocaleString()}`);
-    this.showEmpty(there, selected.length);
-  }
-
-  showEmpty(there, n) {
-    this.empty.hidden = n > 0;
-    if (n) return;
-    const words = there ? "No run is like that. Escape clears the filter." : this.shared.whyNoRuns();
-    keep(this.empty, words);
+    return elements;
   }
 
   showHead() {
     const mark = this.columns.map((column) => column.key).join() + state.sort;
     if (mark === this.headMark) return;
     this.headMark = mark;
-    const by = state.sort.replace(/^-/, "");
-    this.head.replaceChildren(
-      el("th", { scope: "col", class: "tick" }, el("span", { class: "unseen", text: "drawn" })),
-      ...this.columns.map((column) => {
-        const isBy = column.key === by;
-        const isDown = state.sort.startsWith("-");
-        return el(
-          "th", { scope: "col", class: `${column.number ? "number" : ""} ${column.key === "status" ? "status" : ""}`, "aria-sort": isBy ? (isDown ? "descending" : "ascending") : null },
-          el("button", {
-            type: "button", class: "sort", title: `Sort by ${column.head}`, "aria-label": `${column.head}, sort by it`,
-            onclick: () => change({ sort: isBy && !isDown ? `-${column.key}` : column.key }),
-          }, el("span", { text: column.key === "status" && !this.isWide ? "" : column.head }), el("span", { class: "arrow", "aria-hidden": "true", text: isBy ? (isDown ? "↓" : "↑") : "" })),
-        );
-      }),
+    const tick = el("th", { scope: "col", class: "tick" });
+    tick.append(el("span", { class: "unseen", text: "drawn" }));
+    this.head.replaceChildren(tick, ...this.columns.map((column) => this.headCell(column)));
+  }
+
+  headCell(column) {
+    const { key, head } = column;
+    const isSorted = key === shortOrder();
+    const isDown = state.sort.startsWith("-");
+    const arrow = isSorted ? (isDown ? "↓" : "↑") : "";
+    const direction = isDown ? "descending" : "ascending";
+    const sortButton = el(
+      "button",
+      {
+        type: "button",
+        class: "sort",
+        title: `Sort by ${head}`,
+        "aria-label": `${head}, sort by it`,
+        onclick: () => change({ sort: isSorted && !isDown ? `-${key}` : key }),
+      },
+      el("span", { text: key === "status" && !this.isWide ? "" : head }),
+      el("span", { class: "arrow", "aria-hidden": "true", text: arrow }),
     );
+    const props = { scope: "col", class: classOf(column) };
+    return el("th", { ...props, "aria-sort": isSorted ? direction : null }, sortButton);
   }
 
   showChoices(settings) {
-    const hasGroups = this.shared.rows().some((row) => own(row.metadata ?? {}, "group")); // a study's trials
-    const mark = `${settings.join("\n")}|${state.group}|${state.sort}|${hasGroups}`;
+    const hasGroups = this.runs.rows().some((row) => ownValue(row.metadata ?? {}, "group"));
+    const mark = JSON.stringify([settings, state.group, state.sort, hasGroups]);
     if (mark === this.choicesMark) return;
     this.choicesMark = mark;
-    const choice = (name, text, chosen) => el("option", { value: name, text, selected: name === chosen });
-    const groups = ["", "status", ...(hasGroups ? ["metadata.group"] : []), ...settings.map((name) => `config.${name}`)];
-    if (state.group && !groups.includes(state.group)) groups.push(state.group);
-    this.group.replaceChildren(...groups.map((name) => choice(name, name ? name.replace(/^(config|metadata)\./, "") : "nothing", state.group)));
-    const sorts = ["-started", "run", "status", "best_val_loss", "final_loss", "-iterations", "avg_time_ms", "-avg_mfu", ...settings.map((name) => `config.${name}`)];
-    if (!sorts.includes(state.sort)) sorts.push(state.sort);
-    const words = { "-started": "newest", run: "name", best_val_loss: "best val", final_loss: "last loss", "-iterations": "iterations", avg_time_ms: "ms/iter", "-avg_mfu": "MFU" };
-    this.sort.replaceChildren(...sorts.map((name) => choice(name, words[name] ?? name.replace(/config\./, ""), state.sort)));
+    const keys = settings.map((name) => `config.${name}`);
+    const groups = ["", "status", ...(hasGroups ? ["metadata.group"] : []), ...keys];
+    fillSelect(this.group, groups, state.group, (key) => (key ? shortKey(key) : "nothing"));
+    const sorts = [...Object.keys(SORTS), ...keys];
+    fillSelect(this.sort, sorts, state.sort, (key) => ownValue(SORTS, key) ?? shortKey(key));
   }
 
   groupRow(name, rows) {
-    const known = rows.map((row) => row.best_val_loss).filter((v) => typeof v === "number");
-    const best = known.length ? `, best val ${full(Math.min(...known))}` : "";
-    const ids = rows.map((row) => row.id);
-    return el("tr", { class: "group" }, el("th", { colspan: this.columns.length + 1, scope: "rowgroup" },
-      el("span", { class: "value", text: `${state.group.replace(/^(config|metadata)\./, "")} ${name}` }),
-      el("small", { text: `${rows.length} ${rows.length === 1 ? "run" : "runs"}${best}` }),
-      button("Pick this group alone", { class: "quiet words", onclick: () => change({ picks: ids.slice(0, 64) }) }, "pick"),
-      rows.length > 1 ? button("Open this group as a study", { class: "quiet words", onclick: () => change({ tab: "study", by: state.group, of: textOf(value(rows[0], state.group)), brush: "" }) }, "study") : null));
+    const losses = rows.map((row) => row.best_val_loss).filter((v) => typeof v === "number");
+    const best = losses.length ? `, best val ${full(Math.min(...losses))}` : "";
+    const pick = () => change({ picks: rows.map((row) => row.id).slice(0, PICKS_MAX) });
+    const study = () => {
+      const of = groupText(fieldOf(rows[0], state.group));
+      change({ tab: "study", by: state.group, of, brush: "" });
+    };
+    const textButton = (label, onclick, text) =>
+      button(label, { class: "quiet text", onclick }, text);
+    const cell = el(
+      "th",
+      { colspan: this.columns.length + 1, scope: "rowgroup" },
+      el("span", { class: "value", text: `${shortKey(state.group)} ${name}` }),
+      el("small", { text: plural(rows.length, "run") + best }),
+      textButton("Pick this group alone", pick, "pick"),
+      rows.length > 1 ? textButton("Open this group as a study", study, "study") : null,
+    );
+    return el("tr", { class: "group" }, cell);
   }
 
-  rowOf(row, isPicked) {
-    let known = this.rows.get(row.id);
-    const mark = this.columns.length;
-    if (!known || known.mark !== mark) {
-      known = this.makeRow(row, mark);
-      this.rows.set(row.id, known);
+  rowElement(row, picked) {
+    let known = this.elements.get(row.id);
+    if (!known || known.cells.length !== this.columns.length) {
+      known = this.buildRow(row);
+      this.elements.set(row.id, known);
     }
-    const isOpen = state.tab === "run" && state.run === row.id;
-    known.element.classList.toggle("open", isOpen);
-    known.tick.checked = isPicked;
-    const { colour } = look(row.id);
-    known.tick.style.setProperty("--run", isPicked ? colour : "transparent");
-    known.tick.setAttribute("aria-label", `Draw ${row.run}`);
-    known.tick.disabled = row.status === "unreadable" && !isPicked;
-    this.columns.forEach((column, i) => this.fill(known.cells[i], column, row));
-    return known.element;
+    const { element, tick, cells } = known;
+    const isPicked = picked.has(row.id);
+    element.classList.toggle("open", state.tab === "run" && state.run === row.id);
+    tick.checked = isPicked;
+    tick.style.setProperty("--run", isPicked ? styleOf(row.id).colour : "transparent");
+    tick.setAttribute("aria-label", `Draw ${row.run}`);
+    tick.disabled = row.status === "unreadable" && !isPicked;
+    for (const [i, column] of this.columns.entries()) this.fillCell(cells[i], column, row);
+    return element;
   }
 
-  makeRow(row, mark) {
-    const { id } = row;
-    const tick = el("input", { type: "checkbox", onchange: () => this.shared.toggle(id) });
-    const cells = this.columns.map((column) => {
-      if (column.key === "run") {
-        const link = el("a", { class: "name", href: "#" }, el("span"), el("small"));
-        link.addEventListener("click", (event) => {
-          if (event.metaKey || event.ctrlKey) return;
-          event.preventDefault();
-          change({ tab: "run", run: id });
-        });
-        const bar = el("span", { class: "bar", hidden: true }, el("i"));
-        return el("td", { class: "name" }, link, el("span", { class: "tags" }), bar);
-      }
-      return el("td", { class: [column.number ? "number" : "", column.key === "status" ? "status" : "", column.setting ? "setting" : ""].join(" ").trim() });
-    });
+  buildRow({ id }) {
+    const tick = el("input", { type: "checkbox", onchange: () => this.runs.toggle(id) });
+    const cells = this.columns.map((column) =>
+      column.key === "run" ? nameCell(id) : el("td", { class: classOf(column) }),
+    );
     const element = el("tr", { "data-id": id }, el("td", { class: "tick" }, tick), ...cells);
-    return { element, tick, cells, mark };
+    return { element, tick, cells };
   }
 
-  fill(cell, column, row) {
-    const v = value(row, column.key);
-    if (column.key === "status") {
+  fillCell(cell, column, row) {
+    const value = fieldOf(row, column.key);
+    if (column.key === "run") {
+      this.fillName(cell, row);
+    } else if (column.key === "status") {
       if (cell.dataset.status === row.status) return;
       cell.dataset.status = row.status;
       cell.replaceChildren(statusMark(row.status));
-    } else if (column.key === "run") {
-      const [link, tags, bar] = cell.children;
-      const { name, stamp } = named(row.run);
-      keep(link.firstChild, name);
-      keep(link.lastChild, this.isWide || this.shared.isAmbiguous(name) ? stamp : "");
-      link.title = row.error ? `${row.file}: ${row.error}` : row.file;
-      link.href = `#tab=run&run=${row.id}`;
-      const wrong = (row.alerts ?? []).filter((alert) => alert.now);
-      keep(tags, row.error || wrong.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ") || (row.tags ?? []).join(" "));
-      tags.className = row.error || wrong.length ? "tags why" : "tags";
-      tags.title = wrong.map(({ text }) => text).join("; ");
-      const share = row.status === "running" && row.max_iters > 0 ? (value(row, "last_iter") ?? 0) / row.max_iters : null;
-      bar.hidden = share === null;
-      if (share !== null) bar.firstChild.style.setProperty("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
     } else if (column.key === "started") {
-      keep(cell, ago(v));
-      cell.title = v ? moment(v) : "";
+      setText(cell, ago(value));
+      cell.title = value ? moment(value) : "";
     } else {
-      keep(cell, column.setting ? shown(v) : full(v, column.key));
-      if (column.setting) cell.title = shown(v);
+      setText(cell, column.isSetting ? settingText(value) : full(value, column.key));
+      if (column.isSetting) cell.title = settingText(value);
     }
   }
 
-  place(wanted) {
-    let at = this.body.firstElementChild;
-    for (const element of wanted) {
-      if (at === element) at = at.nextElementSibling;
-      else this.body.insertBefore(element, at);
+  fillName(cell, row) {
+    const [link, tags, bar] = cell.children;
+    const { name, stamp } = splitName(row.run);
+    setText(link.firstChild, name);
+    setText(link.lastChild, this.isWide || this.runs.isAmbiguous(name) ? stamp : "");
+    link.title = row.error ? `${row.file}: ${row.error}` : row.file;
+    const alerts = (row.alerts ?? []).filter((alert) => alert.now);
+    const rules = alerts.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ");
+    setText(tags, row.error || rules || (row.tags ?? []).join(" "));
+    tags.className = row.error || alerts.length ? "tags bad" : "tags";
+    tags.title = alerts.map(({ text }) => text).join("; ");
+    const hasEnd = row.status === "running" && row.max_iters > 0;
+    bar.hidden = !hasEnd;
+    if (!hasEnd) return;
+    const percent = Math.min(100, (100 * (fieldOf(row, "last_iter") ?? 0)) / row.max_iters);
+    bar.firstChild.style.setProperty("width", `${percent.toFixed(1)}%`);
+  }
+
+  // Elements that are in place already are not touched.
+  place(elements) {
+    let next = this.body.firstElementChild;
+    for (const element of elements) {
+      if (next === element) next = next.nextElementSibling;
+      else this.body.insertBefore(element, next);
     }
-    while (at) {
-      const next = at.nextElementSibling;
-      at.remove();
-      at = next;
+    while (next) {
+      const following = next.nextElementSibling;
+      next.remove();
+      next = following;
     }
-    if (this.rows.size > 2 * wanted.length + 1000) {
-      const kept = new Set(wanted);
-      for (const [id, { element }] of this.rows) if (!kept.has(element)) this.rows.delete(id);
+    if (this.elements.size <= 2 * elements.length + 1000) return;
+    const shown = new Set(elements);
+    for (const [id, { element }] of this.elements) {
+      if (!shown.has(element)) this.elements.delete(id);
     }
   }
 
-  // The next or previous name gets the focus.
+  // Moves the focus to the next or the previous name.
   step(by) {
     const links = [...this.body.querySelectorAll("a.name")];
     const at = links.indexOf(document.activeElement);
@@ -322,7 +356,39 @@ export class RunList {
   }
 }
 
+function wideColumns(settings) {
+  const column = (name) => ({ key: `config.${name}`, head: name, isSetting: true });
+  return [...COLUMNS, ...settings.slice(0, SETTING_COLUMNS).map(column)];
+}
+
+function narrowColumns() {
+  return COLUMNS.filter(({ key }) => ["status", "run", "best_val_loss"].includes(key));
+}
+
+const shortOrder = () => state.sort.replace(/^-/, "");
+
+/** @param {{key: string, isNumber?: boolean, isSetting?: boolean}} column */
+function classOf({ key, isNumber, isSetting }) {
+  if (isNumber) return "number";
+  return isSetting ? "setting" : key === "status" ? "status" : "";
+}
+
+function nameCell(id) {
+  const open = () => change({ tab: "run", run: id });
+  const link = runLink(id, open, { class: "name" }, el("span"), el("small"));
+  const bar = el("span", { class: "bar", hidden: true }, el("i"));
+  return el("td", { class: "name" }, link, el("span", { class: "tags" }), bar);
+}
+
+function fillSelect(select, values, chosen, textOf) {
+  const all = chosen && !values.includes(chosen) ? [...values, chosen] : values;
+  const option = (value) =>
+    el("option", { value, text: textOf(value), selected: value === chosen });
+  select.replaceChildren(...all.map(option));
+}
+
 export function statusMark(status) {
-  const name = own(STATUS, status) ?? "unknown";
-  return el("span", { class: `mark ${name}`, title: name }, icon(name), el("span", { class: "word", text: name }));
+  const name = STATUSES.includes(status) ? status : "unknown";
+  const text = el("span", { class: "word", text: name });
+  return el("span", { class: `mark ${name}`, title: name }, icon(name), text);
 }

@@ -1,298 +1,148 @@
-// The page: what stands above all tabs, and what is told to whom.
+// The page: its views, and what each of them is told when the runs or the address change.
 
+import { fetchJson } from "./api.js";
 import { Compare } from "./compare.js";
-import { button, el, icon, keep, say } from "./dom.js";
+import { setText } from "./dom.js";
 import { Grid } from "./grid.js";
-import { RunList } from "./list.js";
+import { helpDialog, listenToKeys } from "./keys.js";
+import { PAGE_ROWS, RunList } from "./list.js";
+import { LiveEvents } from "./live.js";
 import { RunPage } from "./run.js";
-import { Listening, askJson } from "./server.js";
-import { change, giveSlots, onChange, setTheme, state, theme } from "./state.js";
+import { Runs } from "./runs.js";
+import { onChange, state } from "./state.js";
 import { Study } from "./study.js";
-import { AXES, named } from "./words.js";
+import { assignStyles } from "./theme.js";
+import { Controls, TopBar } from "./toolbar.js";
 
-const PICKED_AT_FIRST = 6;
-const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+const AGE_MS = 30_000; // how often "3m ago" is brought up to date
 
-// ---- the runs
+const runs = new Runs();
+const help = helpDialog();
+const topBar = new TopBar(() => help.showModal());
+const controls = new Controls();
+const sideList = new RunList(runs, false);
+const wideList = new RunList(runs, true);
+const grid = new Grid(runs);
+const views = { charts: grid, runs: wideList, compare: new Compare(runs), study: new Study(runs) };
+let runPage = null;
 
-const known = new Map();
-let told = { folders: [], problems: [], complete: false };
-let automatic = [];
-
-const shared = {
-  rows: () => [...known.values()],
-  rowOf: (id) => known.get(id),
-  // As short as it tells the run from the others that are drawn.
-  nameOf(id) {
-    const full = known.get(id)?.run ?? id;
-    const { name } = named(full);
-    return shared.picked().some((other) => other !== id && named(known.get(other).run).name === name) ? full : name;
-  },
-  // Whether several runs have this name, and only their times tell them apart.
-  isAmbiguous: (name) => namesakes().get(name) > 1,
-  picked: () => (state.picks ?? automatic).filter((id) => known.has(id)),
-  toggle(id) {
-    const picks = shared.picked();
-    change({ picks: picks.includes(id) ? picks.filter((other) => other !== id) : [...picks, id].slice(-64) });
-  },
-  settings,
-  whyNoRuns() {
-    if (!told.complete) return "Reading the runs …";
-    if (told.problems.length) return `${told.problems.join("; ")}. Runs appear here as soon as there are some.`;
-    return `No runs in ${told.folders.join(", ")} yet. They appear here as soon as one begins.`;
-  },
-};
-
-// Names of settings in which runs differ, those with the fewest values first.
-let settingsOf = null;
-function settings() {
-  if (settingsOf) return settingsOf;
-  const values = new Map();
-  for (const row of known.values()) {
-    for (const [name, value] of Object.entries(row.config ?? {})) {
-      if (!values.has(name)) values.set(name, new Set());
-      const seen = values.get(name);
-      if (seen.size < 100) seen.add(String(value));
-    }
-  }
-  settingsOf = [...values].filter(([, seen]) => seen.size > 1).sort((a, b) => a[1].size - b[1].size).map(([name]) => name).slice(0, 100);
-  return settingsOf;
-}
-
-let namesakesOf = null;
-function namesakes() {
-  if (namesakesOf) return namesakesOf;
-  namesakesOf = new Map();
-  for (const row of known.values()) {
-    const { name } = named(row.run);
-    namesakesOf.set(name, (namesakesOf.get(name) ?? 0) + 1);
-  }
-  return namesakesOf;
-}
-
-function learn(news) {
-  const wasComplete = told.complete;
-  told = { ...told, ...news };
-  for (const row of news.runs) known.set(row.id, row);
-  for (const id of news.gone ?? []) known.delete(id);
-  if (news.runs.length || news.gone?.length || wasComplete !== told.complete) {
-    settingsOf = namesakesOf = null;
-    const drawn = shared.picked().join();
-    choose();
-    // Figures of the same runs: their curves come another way, and are not drawn again for this.
-    if (drawn === shared.picked().join() && content.firstElementChild.id !== "loading") showRows();
-    else show();
-  }
-}
-
-// Which runs are drawn while nobody has picked any: those that are live, then the newest.
-function choose() {
-  const rows = shared.rows().filter((row) => row.status !== "unreadable");
-  rows.sort((a, b) => Number(b.live) - Number(a.live) || (a.started < b.started ? 1 : -1));
-  const best = rows.slice(0, PICKED_AT_FIRST).map((row) => row.id);
-  if (automatic.length < PICKED_AT_FIRST || automatic.some((id) => !known.has(id)) || !told.complete) automatic = best;
-  else automatic = [...new Set([...rows.filter((row) => row.live).map((row) => row.id), ...automatic])].slice(0, Math.max(PICKED_AT_FIRST, 1));
-}
-
-// ---- the parts of the page
-
-const side = new RunList(shared, false);
-const table = new RunList(shared, true);
-const compare = new Compare(shared);
-const grid = new Grid(shared);
-const study = new Study(shared);
-let page = null;
-
-const top = document.getElementById("top");
-const sideBox = document.getElementById("side");
+const side = document.getElementById("side");
 const content = document.getElementById("content");
 const banner = document.getElementById("banner");
-
-const TABS = ["charts", "runs", "compare", "study"];
-const tabs = TABS.map((name) => el("a", {
-  href: `#tab=${name}`, class: "tab", text: name[0].toUpperCase() + name.slice(1),
-  onclick: (event) => { event.preventDefault(); change({ tab: name }); },
-}));
-
-const live = el("span", { class: "live" }, el("i"), el("span", { text: "connecting" }));
-const xAxis = el("div", { class: "segments", role: "group", "aria-label": "Horizontal axis" }, ...Object.keys(AXES).map((name) => button(
-  `By ${AXES[name]}`, { "data-x": name, onclick: () => change({ x: name, from: null, to: null }) }, { iter: "Iterations", tokens: "Tokens", time: "Time" }[name])));
-const smoothing = el("input", { type: "range", min: 0, max: SMOOTHINGS.length - 1, step: 1, "aria-label": "Smoothing: values a mean is taken over", oninput: () => change({ smooth: SMOOTHINGS[smoothing.value] }, { replace: true }) });
-const smoothWords = el("output", { class: "smooth-words" });
-const logX = toggle("Log x", "logx");
-const logY = toggle("Log y", "logy");
-const fit = button("Fit the values: what is far from all others is cut off (o)", { class: "chip", "data-key": "fit", onclick: () => change({ fit: !state.fit }) }, "Fit y");
-const whole = button("Show the whole range (0)", { class: "chip", onclick: () => change({ from: null, to: null }) }, "Reset zoom");
-const themeButton = button("Light or dark (t)", { class: "quiet", onclick: () => setTheme(theme() === "dark" ? "light" : "dark") });
-const helpButton = button("Keys (?)", { class: "quiet", onclick: () => help.showModal() }, icon("help"));
-const controls = el("div", { class: "controls" }, xAxis,
-  el("label", { class: "smooth" }, el("span", { text: "Smooth" }), smoothing, smoothWords), logY, logX, fit, whole);
-top.append(
-  el("div", { class: "brand" }, el("b", { text: "runs" }), el("span", { class: "where" })),
-  el("nav", { "aria-label": "Views" }, ...tabs), el("div", { class: "spring" }), live, helpButton, themeButton);
-document.body.insertBefore(controls, document.getElementById("body"));
-
-function toggle(words, key) {
-  const element = button(words, { class: "chip", "data-key": key, onclick: () => change(key === "logx" ? { [key]: !state[key], from: null, to: null } : { [key]: !state[key] }) }, words);
-  return element;
-}
-
-const KEYS = [
-  ["1 2 3 4", "charts, runs, compare, study"], ["/", "filter the runs"], ["j k", "next, previous run"],
-  ["space", "draw the run that has the focus, or not"], ["Enter", "open it"], ["a n", "pick all that are listed, none"],
-  ["x", "iterations, tokens, time"], ["s S", "smooth more, less"], ["l g", "log axis for values, for iterations"], ["o", "cut off outliers"],
-  ["drag", "zoom; double click: back"], ["0", "show the whole range"], ["← →", "move the cursor in a chart that has the focus"],
-  ["+ −", "zoom there"], ["t", "light or dark"], ["?", "this"],
-];
-const help = el("dialog", { class: "help", "aria-label": "Keys" },
-  el("form", { method: "dialog" }, el("h2", { text: "Keys" }), button("Close", { class: "quiet close", type: "submit", onclick: () => help.close() }, icon("close")),
-    el("dl", {}, ...KEYS.map(([key, words]) => el("div", {}, el("dt", {}, ...key.split(" ").map((k) => el("kbd", { text: k }))), el("dd", { text: words }))))));
-document.body.append(help);
+const shownList = () => (state.tab === "runs" ? wideList : sideList);
 
 // ---- showing
 
 function show() {
-  giveSlots(shared.picked());
-  const isRun = state.tab === "run" && state.run;
-  if (page && (!isRun || page.id !== state.run)) {
-    page.close();
-    page = null;
+  assignStyles(runs.picked());
+  openRunPage(state.tab === "run" && state.run);
+  const view = runPage ?? views[state.tab] ?? grid;
+  if (content.firstElementChild !== view.element) content.replaceChildren(view.element);
+  const tab = runPage ? "run" : state.tab;
+  document.body.dataset.tab = tab;
+  const hasSide = tab !== "runs" && tab !== "study";
+  if (side.contains(sideList.element) !== hasSide) {
+    side.replaceChildren(...(hasSide ? [sideList.element] : []));
   }
-  if (isRun && !page) page = new RunPage(shared, state.run);
-  const part = isRun ? page : { charts: grid, runs: table, compare, study }[state.tab] ?? grid;
-  if (content.firstElementChild !== part.element) content.replaceChildren(part.element);
-  document.body.dataset.tab = isRun ? "run" : state.tab;
-  const isBeside = !["runs", "study"].includes(document.body.dataset.tab);
-  if (sideBox.contains(side.element) !== isBeside) sideBox.replaceChildren(...(isBeside ? [side.element] : []));
-  if (isBeside) side.show();
-  part.show();
-  showControls();
-  listening.to(isRun ? [state.run] : state.tab === "charts" ? shared.picked() : []);
+  if (hasSide) sideList.show();
+  view.show();
+  controls.show(tab === "run" || tab === "charts");
+  topBar.show(tab, runs.folders);
+  live.follow(runPage ? [state.run] : tab === "charts" ? runs.picked() : []);
   showTitle();
-  keep(top.querySelector(".where"), told.folders.join(" "));
   showBanner();
 }
 
+function openRunPage(id) {
+  if (runPage?.id === (id || undefined)) return;
+  runPage?.close();
+  runPage = id ? new RunPage(runs, id) : null;
+}
+
+// Only rows changed: curves arrive by themselves and are not drawn again for this.
 function showRows() {
-  if (sideBox.contains(side.element)) side.show();
-  if (state.tab === "runs") table.show();
-  if (state.tab === "compare") compare.show();
-  if (state.tab === "study") study.show();
-  page?.showRow();
+  if (side.contains(sideList.element)) sideList.show();
+  if (runPage) runPage.showRun();
+  else if (state.tab !== "charts") views[state.tab].show();
   showTitle();
   showBanner();
 }
 
 function showTitle() {
-  const name = page ? shared.rowOf(state.run)?.run : null;
-  const nLive = shared.rows().filter((row) => row.live).length;
-  document.title = `${name ? `${name} · ` : ""}runs${nLive ? ` · ${nLive} live` : ""}`;
+  const name = runPage && runs.rowOf(state.run)?.run;
+  const nLive = runs.rows().filter((row) => row.live).length;
+  document.title = [name, "runs", nLive ? `${nLive} live` : ""].filter(Boolean).join(" · ");
 }
 
-function showControls() {
-  const isRun = document.body.dataset.tab === "run";
-  tabs.forEach((tab, i) => tab.toggleAttribute("aria-current", TABS[i] === document.body.dataset.tab));
-  for (const one of tabs) if (one.hasAttribute("aria-current")) one.setAttribute("aria-current", "page");
-  controls.hidden = !(isRun || state.tab === "charts");
-  for (const one of xAxis.children) one.setAttribute("aria-pressed", String(one.dataset.x === state.x));
-  for (const one of [logX, logY, fit]) one.setAttribute("aria-pressed", String(state[one.dataset.key]));
-  const at = SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
-  if (document.activeElement !== smoothing) smoothing.value = at;
-  smoothing.setAttribute("aria-valuetext", state.smooth ? `${state.smooth} values` : "off");
-  keep(smoothWords, state.smooth ? String(state.smooth) : "off");
-  whole.hidden = state.from === null;
-  themeButton.replaceChildren(icon(theme() === "dark" ? "sun" : "moon"));
-}
-
-let isLost = null;
+let lostSince = null; // when the connection was lost
 function showBanner() {
-  const problems = told.problems ?? [];
-  const words = isLost ? `The server does not answer since ${isLost.toLocaleTimeString()}; what you see is as of then. Trying again …`
-    : problems.length && known.size ? problems.join("; ") : "";
-  keep(banner, words);
-  banner.hidden = !words;
-  banner.classList.toggle("lost", Boolean(isLost));
+  const time = lostSince?.toLocaleTimeString();
+  const lost = `No answer from the server since ${time}: the page is as of then. Retrying …`;
+  const problems = runs.rows().length ? runs.problems.join("; ") : "";
+  setText(banner, lostSince ? lost : problems);
+  banner.hidden = !banner.textContent;
+  banner.classList.toggle("lost", Boolean(lostSince));
 }
 
-function connected(is) {
-  if (is && isLost) refresh();
-  isLost = is ? null : isLost ?? new Date();
-  live.className = `live ${is ? "on" : "off"}`;
-  keep(live.lastChild, is ? "live" : "no connection");
+// ---- what the server says
+
+function updateRuns(news) {
+  const before = runs.picked().join();
+  if (!runs.update(news)) return;
+  const isFirst = content.firstElementChild.id === "loading";
+  if (before === runs.picked().join() && !isFirst) showRows();
+  else show();
+}
+
+const live = new LiveEvents((name, data) => {
+  if (name === "runs") updateRuns(data);
+  else (runPage ?? grid).update(data);
+}, onConnection);
+
+function onConnection(isConnected) {
+  if (isConnected && lostSince) reload();
+  lostSince = isConnected ? null : (lostSince ?? new Date());
+  topBar.showConnection(isConnected);
   showBanner();
 }
 
-// After a pause everything is asked for again: another server may answer now.
-async function refresh() {
+// All rows again: after a lost connection another server may answer.
+async function reload() {
   try {
-    const news = await askJson("/api/runs");
-    const there = new Set(news.runs.map((row) => row.id));
-    for (const id of [...known.keys()]) if (!there.has(id)) known.delete(id);
-    listening.since = news.version;
-    learn(news);
+    const answer = await fetchJson("/api/runs");
+    runs.keepOnly(answer.runs);
+    live.since = answer.version;
+    updateRuns(answer);
     show();
-  } catch { /* the next connection tries again */ }
+  } catch {
+    // the next connection tries again
+  }
 }
 
-const listening = new Listening((name, data) => {
-  if (name === "runs") learn(data);
-  else if (page) page.hear(data);
-  else grid.hear(data);
-}, connected);
+// ---- what the reader does
 
 let frame = 0;
-onChange((given) => {
-  if ("q" in given && !("tab" in given)) { side.limit = table.limit = 100; }
+onChange((changes) => {
+  if ("q" in changes && !("tab" in changes)) sideList.limit = wideList.limit = PAGE_ROWS;
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(show);
 });
-
-// ---- keys
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
-  const { target } = event;
-  if (target.matches("input[type=search], input[type=text], select, textarea")) return;
-  const list = state.tab === "runs" ? table : side;
-  const row = target.closest?.("tr[data-id]");
-  const at = Object.keys(AXES).indexOf(state.x);
-  const smoothBy = (by) => {
-    const next = Math.min(SMOOTHINGS.length - 1, Math.max(0, SMOOTHINGS.findLastIndex((n) => n <= state.smooth) + by));
-    change({ smooth: SMOOTHINGS[next] });
-    say(`smoothing ${state.smooth || "off"}`);
-  };
-  const act = {
-    1: () => change({ tab: "charts" }), 2: () => change({ tab: "runs" }), 3: () => change({ tab: "compare" }), 4: () => change({ tab: "study" }),
-    "/": () => list.filter.focus(), j: () => list.step(1), k: () => list.step(-1),
-    a: () => list.pickAll(), n: () => change({ picks: [] }),
-    x: () => change({ x: Object.keys(AXES)[(at + 1) % 3], from: null, to: null }),
-    s: () => smoothBy(1), S: () => smoothBy(-1), l: () => change({ logy: !state.logy }), g: () => change({ logx: !state.logx, from: null, to: null }), o: () => change({ fit: !state.fit }),
-    0: () => change({ from: null, to: null }), t: () => setTheme(theme() === "dark" ? "light" : "dark"), "?": () => help.showModal(),
-    " ": row && target.matches("a") ? () => shared.toggle(row.dataset.id) : null,
-    Escape: state.big ? () => change({ big: "" }) : null,
-  }[event.key];
-  if (!act) return;
-  event.preventDefault();
-  act();
-});
-
+listenToKeys({ runs, help, list: shownList });
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   content.focus();
 });
+setInterval(() => shownList().show(), AGE_MS);
 
-export const shownGrid = () => page?.grid ?? grid; // for who looks at the page from outside: tests, a console
-
-setInterval(() => (state.tab === "runs" ? table : side).show(), 30_000); // "3m ago" grows
-
-// ---- beginning
+// For tests and the console.
+export const shownGrid = () => runPage?.grid ?? grid;
 
 try {
-  const news = await askJson("/api/runs");
-  listening.since = news.version;
-  learn(news);
+  const answer = await fetchJson("/api/runs");
+  live.since = answer.version;
+  updateRuns(answer);
 } catch (error) {
-  keep(banner, error.message);
+  setText(banner, error.message);
   banner.hidden = false;
 }
 show();

@@ -1,282 +1,316 @@
-// A group of runs as a study: its trials as lines through what was chosen, and what mattered.
+// A group of runs as a study: its trials as parallel coordinates, importances and a table.
 
-import { Coordinates, inFull, sample } from "./coordinates.js";
-import { button, el, icon, keep, say } from "./dom.js";
-import { value } from "./list.js";
-import { askJson } from "./server.js";
-import { change, state, textOf, theme } from "./state.js";
-import { named } from "./words.js";
+import { fetchJson } from "./api.js";
+import { Coordinates } from "./coordinates.js";
+import { announce, button, el, setText } from "./dom.js";
+import { plural, splitName } from "./format.js";
+import { ownValue } from "./metrics.js";
+import { fieldOf, shortKey } from "./rows.js";
+import { change, groupText, PICKS_MAX, state } from "./state.js";
+import { theme } from "./theme.js";
+import { sample } from "./trial.js";
+import { TrialTable } from "./trials.js";
 
 const BY = "metadata.group"; // where `runs tune` and `init(group=...)` write it
-const AT_ONCE = 100; // rows put on the page before one asks for more
-const SHARES_MAX = 12; // of what matters less nobody asks
-const ASK_MS = 1000; // between two askings while trials go on
-const FIGURES = { best_val_loss: "best val loss", final_loss: "last train loss", avg_time_ms: "ms per iteration", avg_mfu: "MFU %" };
-const STATES = { complete: "completed", pruned: "interrupted", interrupted: "interrupted", failed: "failed", running: "running" };
+const IMPORTANCES_MAX = 12;
+const FETCH_MS = 1000; // between two requests while trials go on
+const LABELS = {
+  best_val_loss: "best val loss",
+  final_loss: "last train loss",
+  avg_time_ms: "ms per iteration",
+  avg_mfu: "MFU %",
+};
+const STATES = ["complete", "pruned", "interrupted", "failed", "running"];
 
 export class Study {
-  constructor(shared) {
-    this.shared = shared;
-    this.told = null;
-    this.limit = AT_ONCE;
-    this.group = el("select", { "aria-label": "Group of runs", onchange: () => this.choose(this.group.value) });
-    this.figure = el("select", { "aria-label": "What is to be good", onchange: () => change({ figure: this.figure.value, brush: without(state.brush, null) }) });
-    this.count = el("p", { class: "count", role: "status" });
-    this.reset = button("Take all trials again", { class: "chip", onclick: () => change({ brush: "" }) }, "Reset filter");
-    this.draw = button("Draw the curves of these trials", { class: "chip", onclick: () => change({ tab: "charts", picks: this.meant().map(({ id }) => id).slice(0, 64) }) }, "Draw curves");
-    this.legend = el("ul", { class: "legend", "aria-label": "States" });
+  constructor(runs) {
+    this.runs = runs;
+    this.study = null; // the answer to /api/study
+    this.error = null;
+    this.fetching = null; // the question that is being asked
+    this.fetched = ""; // what the study was computed from
     this.coordinates = new Coordinates({
-      brushed: (isDone) => this.brushed(isDone), pointed: (id) => this.mark(id), opened: (id) => change({ tab: "run", run: id }),
+      onBrush: (isDone) => this.onBrush(isDone),
+      onPoint: (id) => this.table.point(id),
+      onOpen: (id) => change({ tab: "run", run: id }),
+    });
+    this.table = new TrialTable({
+      onPoint: (id) => this.coordinates.point(id),
+      nameOf: (id) => this.nameOf(id),
     });
     this.hint = el("p", { class: "hint", hidden: true });
-    this.shares = el("ol", { class: "shares" });
-    this.why = el("p", { class: "why" });
-    this.head = el("tr");
-    this.body = el("tbody");
-    this.more = el("button", { type: "button", class: "more", hidden: true, onclick: () => { this.limit = Infinity; this.showTable(); } });
-    this.lineCard = el("section", { class: "card", "aria-label": "Trials as lines" },
-      el("div", { class: "card-head" }, el("h2", { text: "Parallel coordinates" }), this.legend), this.coordinates.element,
-      el("p", { class: "hint small", text: "Drag along an axis to keep some trials; a click there takes them all again. A click on a line opens its run." }));
-    this.shareCard = el("section", { class: "card", "aria-label": "Importance of each parameter" }, el("h2", { text: "What matters" }), this.shares, this.why);
-    this.tableCard = el("section", { class: "card", "aria-label": "Trials" }, el("h2", { text: "Trials" }),
-      el("div", { class: "scroll" }, el("table", { class: "small trials" }, el("caption", { class: "unseen", text: "Trials, the best one first" }), el("thead", {}, this.head), this.body)), this.more);
-    this.element = el("div", { class: "study" },
-      el("div", { class: "study-head" },
-        el("label", { class: "field" }, el("span", { text: "Group" }), this.group),
-        el("label", { class: "field" }, el("span", { text: "Objective" }), this.figure),
-        this.count, this.reset, this.draw),
-      this.hint, el("div", { class: "study-top" }, this.lineCard, this.shareCard), this.tableCard);
-    this.body.addEventListener("pointerover", (event) => this.coordinates.point(idOf(event), false));
-    this.body.addEventListener("pointerleave", () => this.coordinates.point(null));
-    this.body.addEventListener("focusin", (event) => this.coordinates.point(idOf(event)));
-    this.body.addEventListener("focusout", () => this.coordinates.point(null));
+    const head = this.buildHead();
+    this.buildCards();
+    const top = el("div", { class: "study-top" }, this.linesCard, this.importanceCard);
+    this.element = el("div", { class: "study" }, head, this.hint, top, this.tableCard);
+  }
+
+  buildHead() {
+    const onGroup = () => this.choose(JSON.parse(this.group.value));
+    this.group = el("select", { "aria-label": "Group of runs", onchange: onGroup });
+    const onMetric = () => change({ metric: this.metric.value, brush: withoutObjective() });
+    this.metric = el("select", { "aria-label": "Objective", onchange: onMetric });
+    this.count = el("p", { class: "count", role: "status" });
+    const onReset = () => change({ brush: "" });
+    this.reset = button(
+      "Show all trials again",
+      { class: "chip", onclick: onReset },
+      "Reset filter",
+    );
+    const onDraw = () => {
+      const ids = this.coordinates.selected().map(({ id }) => id);
+      change({ tab: "charts", picks: ids.slice(0, PICKS_MAX) });
+    };
+    const drawLabel = "Draw the curves of these trials";
+    this.draw = button(drawLabel, { class: "chip", onclick: onDraw }, "Draw curves");
+    const field = (text, input) => el("label", { class: "field" }, el("span", { text }), input);
+    return el(
+      "div",
+      { class: "study-head" },
+      field("Group", this.group),
+      field("Objective", this.metric),
+      this.count,
+      this.reset,
+      this.draw,
+    );
+  }
+
+  buildCards() {
+    const card = (label, ...children) =>
+      el("section", { class: "card", "aria-label": label }, ...children);
+    this.legend = el("ul", { class: "legend", "aria-label": "States" });
+    this.importances = el("ol", { class: "shares" });
+    this.importanceNote = el("p", { class: "why" });
+    const help =
+      "Drag along an axis to keep the trials in that range; click the axis to reset it. " +
+      "Click a line to open its run.";
+    this.linesCard = card(
+      "Parallel coordinates",
+      el("div", { class: "card-head" }, el("h2", { text: "Parallel coordinates" }), this.legend),
+      this.coordinates.element,
+      el("p", { class: "hint small", text: help }),
+    );
+    const heading = el("h2", { text: "Importance" });
+    this.importanceCard = card("Importance", heading, this.importances, this.importanceNote);
+    this.tableCard = card("Trials", el("h2", { text: "Trials" }), ...this.table.elements);
   }
 
   // ---- which group
 
-  // The groups there are, the newest first: {of, n, started}.
+  // The groups, the newest first: {of, n, started}.
   groups() {
-    const found = new Map();
-    for (const row of this.shared.rows()) {
-      const v = value(row, BY);
-      if (typeof v !== "string" || !v) continue;
-      const known = found.get(v) ?? { of: v, n: 0, started: "" };
-      known.n += 1;
-      if (row.started > known.started) known.started = row.started;
-      found.set(v, known);
+    const groups = new Map();
+    for (const row of this.runs.rows()) {
+      const of = fieldOf(row, BY);
+      if (typeof of !== "string" || !of) continue;
+      const group = groups.get(of) ?? { of, n: 0, started: "" };
+      group.n += 1;
+      if (row.started > group.started) group.started = row.started;
+      groups.set(of, group);
     }
-    return [...found.values()].sort((a, b) => (a.started < b.started ? 1 : -1));
+    return [...groups.values()].sort((a, b) => (a.started < b.started ? 1 : -1));
   }
 
-  // What is asked for: all runs where there is no group.
-  wanted(groups) {
+  // The group in the address, else the newest; all runs where there is no group.
+  chosen(groups) {
     if (state.of || !state.by) return { by: state.by, of: state.of };
     return groups.length ? { by: BY, of: groups[0].of } : { by: "", of: "" };
   }
 
-  choose(words) {
-    const [by, of] = JSON.parse(words);
-    this.limit = AT_ONCE;
+  choose([by, of]) {
+    this.table.reset();
     change({ by, of, brush: "" });
   }
 
   members({ by, of }) {
-    const readable = this.shared.rows().filter((row) => row.status !== "unreadable");
-    return by ? readable.filter((row) => textOf(value(row, by)) === of) : readable;
+    const readable = this.runs.rows().filter((row) => row.status !== "unreadable");
+    return by ? readable.filter((row) => groupText(fieldOf(row, by)) === of) : readable;
   }
 
   // ---- showing
 
   show() {
     const groups = this.groups();
-    const wanted = this.wanted(groups);
-    // Which group it is stands in the address as soon as it is known: the newest will be another.
-    if (wanted.of && !state.of) change(wanted, { replace: true });
-    this.showGroups(groups, wanted);
-    const members = this.members(wanted);
-    this.ask(wanted, members);
-    this.showAll(members);
+    const group = this.chosen(groups);
+    // Into the address at once: another group may be the newest one later.
+    if (group.of && !state.of) change(group, { replace: true });
+    this.showGroups(groups, group);
+    const members = this.members(group);
+    this.fetch(group, members);
+    this.showStudy(members);
   }
 
   showGroups(groups, { by, of }) {
-    const n = this.shared.rows().length;
     const choices = groups.map((group) => [BY, group.of, `${group.of} (${group.n})`]);
-    choices.push(["", "", `all runs (${n})`]);
-    if (by && !choices.some((choice) => choice[0] === by && choice[1] === of)) choices.unshift([by, of, `${by.replace(/^(config|metadata)\./, "")} ${of}`]);
+    choices.push(["", "", `all runs (${this.runs.rows().length})`]);
+    const isListed = choices.some((choice) => choice[0] === by && choice[1] === of);
+    if (by && !isListed) choices.unshift([by, of, `${shortKey(by)} ${of}`]);
     const mark = JSON.stringify([choices, by, of]);
     if (mark === this.groupMark) return;
     this.groupMark = mark;
-    this.group.replaceChildren(...choices.map(([b, o, text]) => el("option", { value: JSON.stringify([b, o]), text, selected: b === by && o === of })));
+    const option = ([b, o, text]) => {
+      const selected = b === by && o === of;
+      return el("option", { value: JSON.stringify([b, o]), text, selected });
+    };
+    this.group.replaceChildren(...choices.map(option));
   }
 
-  // Asks when something of the group is new; what comes while it asks is asked for a little later.
-  async ask(wanted, members) {
-    const { figure } = state;
-    const of = JSON.stringify([wanted, figure]);
-    const mark = of + JSON.stringify(members.map((row) => [row.id, row.status, row.tags, row.last_iter, ...Object.keys(FIGURES).map((name) => row[name])]));
-    if (mark === this.asked || this.asking === of) return;
-    this.asking = of;
+  // Fetches when a run of the group has changed, once a second at most.
+  async fetch(group, members) {
+    const { metric } = state;
+    const question = JSON.stringify([group, metric]);
+    const version = (row) => {
+      const metrics = Object.keys(LABELS).map((name) => row[name]);
+      return [row.id, row.status, row.tags, row.last_iter, ...metrics];
+    };
+    const mark = question + JSON.stringify(members.map(version));
+    if (mark === this.fetched || this.fetching === question) return;
+    this.fetching = question;
     try {
-      const told = await askJson("/api/study", { ...wanted, figure });
-      if (this.asking !== of) return; // another was chosen meanwhile
-      [this.told, this.asked, this.failed] = [told, mark, null];
+      const study = await fetchJson("/api/study", { ...group, metric });
+      if (this.fetching !== question) return; // another group was chosen meanwhile
+      Object.assign(this, { study, fetched: mark, error: null });
     } catch (error) {
-      if (this.asking !== of) return;
-      this.failed = error;
+      if (this.fetching !== question) return;
+      this.error = error;
     }
     setTimeout(() => {
-      if (this.asking === of) this.asking = null;
+      if (this.fetching === question) this.fetching = null;
       if (state.tab === "study") this.show();
-    }, ASK_MS);
-    this.showAll(members);
+    }, FETCH_MS);
+    this.showStudy(members);
   }
 
-  showAll(members) {
-    const { told } = this;
-    keep(this.hint, this.hintWords(members));
+  showStudy(members) {
+    const { study } = this;
+    setText(this.hint, this.hintText(members));
     this.hint.hidden = !this.hint.textContent;
-    for (const card of [this.lineCard, this.shareCard, this.tableCard]) card.hidden = !told?.trials.length;
-    if (!told?.trials.length) {
-      keep(this.count, "");
+    const hasTrials = Boolean(study?.trials.length);
+    for (const card of [this.linesCard, this.importanceCard, this.tableCard]) {
+      card.hidden = !hasTrials;
+    }
+    if (!hasTrials) {
+      setText(this.count, "");
       this.reset.hidden = this.draw.hidden = true;
       return;
     }
-    const mark = JSON.stringify([told, state.brush, theme()]);
-    if (mark === this.shown) return;
-    this.shown = mark;
-    this.showFigures(told);
+    const mark = JSON.stringify([study, state.brush, theme()]);
+    if (mark === this.shownMark) return;
+    this.shownMark = mark;
+    this.showMetrics(study);
     const brush = readBrush(state.brush);
-    this.coordinates.show(told, {
-      range: (key) => brush.find(([name]) => name === key)?.slice(1) ?? null,
-      label: label(told.figure.name), theme: theme(), nameOf: (id) => this.nameOf(id),
+    this.coordinates.show(study, {
+      rangeOf: (key) => brush.find(([name]) => name === key)?.slice(1) ?? null,
+      label: labelOf(study.metric.name),
+      theme: theme(),
+      nameOf: (id) => this.nameOf(id),
     });
-    this.showLegend(told);
-    this.showShares(told);
-    this.showTable();
+    this.showLegend(study);
+    this.showImportances(study);
+    this.showTrials();
   }
 
-  hintWords(members) {
-    if (this.failed) return `The study did not come: ${this.failed.message}. Trying again.`;
-    if (!this.shared.rows().length) return this.shared.whyNoRuns();
+  hintText(members) {
+    if (this.error) return `Could not load the study: ${this.error.message}. Retrying.`;
+    if (!this.runs.rows().length) return this.runs.whyNone();
     if (!members.length) return "No run is in this group.";
-    if (!this.told) return "Reading the runs …";
-    const { not_shown: notShown, n_runs: n, trials, parameters } = this.told;
-    const words = [];
-    if (n > trials.length) words.push(`The newest ${trials.length.toLocaleString()} of ${n.toLocaleString()} runs.`);
-    if (notShown.length) words.push(`${notShown.length} more settings differ: ${notShown.slice(0, 5).join(", ")}${notShown.length > 5 ? ", …" : ""}.`);
-    if (!parameters.length && trials.length) words.push("These runs do not differ in any setting.");
-    return words.join(" ");
+    if (!this.study) return "Loading …";
+    const { not_shown: hidden, n_runs: n, trials, parameters } = this.study;
+    const texts = [];
+    if (n > trials.length) {
+      texts.push(`The newest ${trials.length.toLocaleString()} of ${plural(n, "run")}.`);
+    }
+    if (hidden.length) {
+      const names = hidden.slice(0, 5).join(", ") + (hidden.length > 5 ? ", …" : "");
+      texts.push(`${hidden.length} more settings differ: ${names}.`);
+    }
+    if (!parameters.length && trials.length) texts.push("These runs do not differ in any setting.");
+    return texts.join(" ");
   }
 
   nameOf(id) {
-    const { name } = named(this.shared.rowOf(id)?.run ?? id);
-    return this.shared.isAmbiguous(name) ? this.shared.rowOf(id)?.run ?? name : name;
+    const run = this.runs.rowOf(id)?.run ?? id;
+    const { name } = splitName(run);
+    return this.runs.isAmbiguous(name) ? run : name;
   }
 
-  showFigures(told) {
-    const mark = told.figures.join() + told.figure.name;
-    if (mark === this.figureMark) return;
-    this.figureMark = mark;
-    this.figure.replaceChildren(...told.figures.map((name) => el("option", { value: name, text: label(name), selected: name === told.figure.name })));
+  showMetrics({ metric, metrics }) {
+    const mark = metrics.join() + metric.name;
+    if (mark === this.metricMark) return;
+    this.metricMark = mark;
+    const option = (value) =>
+      el("option", { value, text: labelOf(value), selected: value === metric.name });
+    this.metric.replaceChildren(...metrics.map(option));
   }
 
-  showLegend(told) {
-    const counts = new Map(Object.keys(STATES).map((name) => [name, 0]));
-    for (const trial of told.trials) counts.set(trial.state, (counts.get(trial.state) ?? 0) + 1);
-    this.legend.replaceChildren(...[...counts].filter(([, n]) => n).map(([name, n]) => el("li", {}, sample(name), el("span", { text: `${n} ${name}` }))));
+  showLegend({ trials }) {
+    const counts = new Map(STATES.map((name) => [name, 0]));
+    for (const trial of trials) counts.set(trial.state, (counts.get(trial.state) ?? 0) + 1);
+    const present = [...counts].filter(([, n]) => n);
+    const item = ([name, n]) => el("li", {}, sample(name), el("span", { text: `${n} ${name}` }));
+    this.legend.replaceChildren(...present.map(item));
   }
 
-  showShares(told) {
-    const known = told.parameters.filter(({ importance }) => importance !== null).sort((a, b) => b.importance - a.importance).slice(0, SHARES_MAX);
-    this.shares.replaceChildren(...known.map(({ name, importance }) => el("li", {},
-      el("span", { class: "share-name", text: name, title: name }), el("span", { class: "share-words number", text: `${Math.round(100 * importance)} %` }),
-      el("span", { class: "share-bar", "aria-hidden": "true" }, el("i", { style: { width: `${(100 * importance).toFixed(1)}%` } })))));
-    keep(this.why, told.why || "Shares in what makes the best of the completed trials, by PED-ANOVA.");
+  showImportances({ parameters, why }) {
+    const known = parameters.filter(({ importance }) => importance !== null);
+    known.sort((a, b) => b.importance - a.importance);
+    this.importances.replaceChildren(...known.slice(0, IMPORTANCES_MAX).map(importanceItem));
+    const method = "Share of each parameter in what makes trials good, by PED-ANOVA.";
+    setText(this.importanceNote, why || method);
   }
 
-  // ---- which trials are meant
-
-  meant() {
-    return this.coordinates.meant();
-  }
-
-  brushed(isDone) {
+  onBrush(isDone) {
     if (isDone) {
-      const ranges = [...this.coordinates.axes.values()].filter((axis) => axis.range).map((axis) => [axis.key, ...axis.range]);
+      const ranges = this.coordinates.ranges();
       const brush = ranges.length ? JSON.stringify(ranges) : "";
       if (brush !== state.brush) change({ brush });
-      say(`${this.meant().length} of ${this.told.trials.length} trials`);
+      const n = this.coordinates.selected().length;
+      announce(`${n} of ${this.study.trials.length} trials`);
     }
-    this.showTable();
+    this.showTrials();
   }
 
-  showTable() {
-    const { told } = this;
-    const meant = this.meant();
-    const n = told.trials.length;
-    keep(this.count, meant.length === n ? `${n.toLocaleString()} ${n === 1 ? "trial" : "trials"}` : `${meant.length.toLocaleString()} of ${n.toLocaleString()} trials`);
-    this.reset.hidden = ![...this.coordinates.axes.values()].some((axis) => axis.range);
-    this.draw.hidden = !meant.length;
-    const heads = [["trial", "number"], ["run"], ["state"], ...told.parameters.map((p) => [p.name, p.kind === "words" ? "" : "number"]), [label(told.figure.name), "number"]];
-    const mark = JSON.stringify(heads);
-    if (mark !== this.headMark) {
-      this.headMark = mark;
-      this.head.replaceChildren(...heads.map(([text, kind]) => el("th", { scope: "col", class: kind ?? "", text })));
-    }
-    const shown = meant.slice(0, this.limit);
-    const focused = this.body.contains(document.activeElement) ? idOf({ target: document.activeElement }) : null;
-    this.body.replaceChildren(...shown.map((trial) => this.rowOf(trial)));
-    if (focused) this.body.querySelector(`tr[data-id="${focused}"] a`)?.focus();
-    this.more.hidden = meant.length <= shown.length;
-    keep(this.more, `Show the other ${(meant.length - shown.length).toLocaleString()}`);
-    this.mark(this.coordinates.at);
-  }
-
-  rowOf(trial) {
-    const isBest = trial.id === this.told.best;
-    const open = (event) => {
-      if (event.metaKey || event.ctrlKey) return;
-      event.preventDefault();
-      change({ tab: "run", run: trial.id });
-    };
-    return el("tr", { "data-id": trial.id, class: isBest ? "best" : "" },
-      el("td", { class: "number", text: String(trial.trial) }),
-      el("th", { scope: "row" }, el("a", { class: "name", href: `#tab=run&run=${trial.id}`, text: this.nameOf(trial.id), onclick: open })),
-      el("td", {}, stateMark(trial.state)),
-      ...trial.values.map((v, i) => el("td", { class: this.told.parameters[i].kind === "words" ? "setting" : "number", text: inFull(v), title: inFull(v) })),
-      el("td", { class: "number" }, isBest ? el("small", { class: "is-best", text: "best " }) : null, inFull(trial.value)));
-  }
-
-  // The row of the trial that is pointed at among the lines.
-  mark(id) {
-    for (const row of this.body.children) row.classList.toggle("pointed", row.dataset.id === id);
+  showTrials() {
+    const selected = this.coordinates.selected();
+    const total = this.study.trials.length;
+    const n = selected.length;
+    const trials = plural(total, "trial");
+    setText(this.count, n === total ? trials : `${n.toLocaleString()} of ${trials}`);
+    this.reset.hidden = !this.coordinates.ranges().length;
+    this.draw.hidden = !n;
+    this.table.show(this.study, selected, labelOf(this.study.metric.name));
+    this.table.point(this.coordinates.pointed);
   }
 }
 
-function stateMark(name) {
-  const look = Object.hasOwn(STATES, name) ? STATES[name] : "unknown";
-  return el("span", { class: `mark ${look}` }, icon(look), el("span", { class: "word", text: name }));
+function importanceItem({ name, importance }) {
+  const width = `${(100 * importance).toFixed(1)}%`;
+  return el(
+    "li",
+    {},
+    el("span", { class: "share-name", text: name, title: name }),
+    el("span", { class: "share-value number", text: `${Math.round(100 * importance)} %` }),
+    el("span", { class: "share-bar", "aria-hidden": "true" }, el("i", { style: { width } })),
+  );
 }
 
-function label(figure) {
-  return Object.hasOwn(FIGURES, figure) ? FIGURES[figure] : figure;
-}
+const labelOf = (metric) => ownValue(LABELS, metric) ?? metric;
 
-function idOf({ target }) {
-  return target.closest?.("tr[data-id]")?.dataset.id ?? null;
-}
-
-// What stands in the address: [[parameter, low, high], ...], null for the objective and open ends.
-export function readBrush(text) {
+// The brush as it is in the address: [[parameter, low, high], ...]; the parameter is null for the
+// objective, an end is null where it is open.
+function readBrush(text) {
+  const isName = (v) => v === null || typeof v === "string";
+  const isEnd = (v) => isName(v) || Number.isFinite(v);
+  const isRange = (range) =>
+    Array.isArray(range) && range.length === 3 && isName(range[0]) && range.slice(1).every(isEnd);
   try {
-    const isEnd = (v) => v === null || typeof v === "string" || Number.isFinite(v);
-    return JSON.parse(text || "[]").filter((range) => Array.isArray(range) && range.length === 3 && (range[0] === null || typeof range[0] === "string") && isEnd(range[1]) && isEnd(range[2]));
+    return JSON.parse(text || "[]").filter(isRange);
   } catch {
     return [];
   }
 }
 
-function without(text, key) {
-  const kept = readBrush(text).filter(([name]) => name !== key);
-  return kept.length ? JSON.stringify(kept) : "";
+function withoutObjective() {
+  const ranges = readBrush(state.brush).filter(([name]) => name !== null);
+  return ranges.length ? JSON.stringify(ranges) : "";
 }

@@ -1,0 +1,357 @@
+"""Every kind of event, once: its fields, what a writer and a fold do with it, and its text.
+
+To add a kind, add an entry to `_ALL` and its row to the table in FORMAT.md (a test compares the
+two). It needs a fold rule only if it changes the run JSON; without one it is kept and counted.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from eventlog.format import event_text
+from eventlog.format.record import ANNOTATES, Record
+
+MFU_UNKNOWN = -100.0
+"""What the guide's logs hold where MFU is not known, as in the first iterations."""
+
+FoldRule = Literal[
+    "iterations", "evals", "checkpoints", "metrics", "system",  # a row of that table
+    "config", "summary", "session", "status", "rewind", "reason", "remarks",
+    "counted",
+]  # fmt: skip
+"""What a fold does with an event. `system` rows are in no run JSON; `counted`: nothing else."""
+
+Axis = Literal["iter", "step"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of event."""
+
+    name: str
+    meaning: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Their units or meaning, by name; empty where the name says it."""
+    more: str = ""
+    """Which fields may follow those."""
+    rule: FoldRule = "counted"
+    axis: Axis | None = None
+    """The field by which its rows are ordered."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """What its row in the run JSON begins with, and what stands there for a missing field."""
+    is_durable_at_once: bool = False
+    """Whether it is synced at once and not within the interval."""
+    may_be_dropped: bool = False
+    """Whether it is dropped, oldest first, where no disk takes events for too long."""
+    is_mark: bool = False
+    """Whether it is marked on the time line of a run that is followed."""
+    is_drawn: bool = False
+    """Whether the numbers of its rows are curves of a run that is followed."""
+    is_progress: bool = True
+    """False: it may be logged by a thread that lives on when the training hangs."""
+    finite: tuple[str, ...] = ()
+    """Fields that are finite numbers in a healthy run."""
+    label: str = ""
+    """What its line begins with, where that is not its name."""
+    text: Callable[[Record], str] | None = None
+    """What it says, in one line; without it, all of its fields."""
+
+    @property
+    def line_in_specification(self) -> str:
+        """Its row in the table of FORMAT.md."""
+        names = [f"`{name}`" + (f" ({says})" if says else "") for name, says in self.fields.items()]
+        says = ": ".join(filter(None, [self.meaning, ", ".join(filter(None, [*names, self.more]))]))
+        rule = "" if self.rule == "counted" else self.rule
+        cells = (f"`{self.name}`", says, rule, _yes(self.is_durable_at_once))
+        return f"| {' | '.join(cells)} | {_yes(self.may_be_dropped)} |"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+# ---- texts
+
+
+def one_line(record: Record, n_iters: int | None = None) -> str:
+    """What a record says, in one line that begins with its kind.
+
+    `n_iters`: how many iterations the run is to have, if that is known.
+    """
+    kind = KINDS.get(record.event, _UNKNOWN)
+    label = kind.label or f"{record.event:8}"
+    if kind.axis is not None and kind.text is not None:
+        i = record.fields.get(kind.axis)
+        n_digits = 6 if n_iters is None else len(str(n_iters))
+        label += f" {i!s:>{n_digits}}" + ("" if n_iters is None else f"/{n_iters}") + " "
+    return f"{label} {describe(record)}"
+
+
+def describe(record: Record, *, longest: int | None = None) -> str:
+    """What a record says, in one line without its kind and its number on the axis.
+
+    `longest`: so many characters of each value at most, where the kind has no text of its own.
+    """
+    kind = KINDS.get(record.event, _UNKNOWN)
+    if kind.text is not None:
+        return kind.text(record)
+    fields = {k: v for k, v in record.fields.items() if k not in ("durable", ANNOTATES)}
+    nonfinite = fields.get("nonfinite")
+    if isinstance(nonfinite, dict):  # "loss": null, "nonfinite": {"loss": "nan"}
+        del fields["nonfinite"]
+        fields |= nonfinite
+    return "  ".join(
+        f"{name} {format(value, '.6g') if type(value) is float else str(value)[:longest]}"
+        for name, value in fields.items()
+        if value is not None
+    )
+
+
+# ---- the kinds
+
+_UNKNOWN = Kind("", "a kind that this program does not know")
+
+_ALL = [
+    Kind(
+        "open",
+        "n = 0 of every session",
+        {
+            "format": "",
+            "run_id": "",
+            "run_name": "",
+            "config": "",
+            "metadata": "",
+            "host": "",
+            "pid": "",
+            "pid_started": "clock ticks after boot",
+            "boot_id": "",
+            "user": "",
+            "cwd": "",
+            "command": "",
+            "git_commit": "",
+            "versions": "",
+            "platform": "",
+            "durability": "",
+            "fallback": "",
+            "has_lock": "whether `flock` works there",
+            "session_number": "1 for the first session of a run, then 1 + the highest that the "
+            "session met",
+            "prev": "`s` and `n` of the last record that it met, in the journal or a segment",
+            "from_iter": "resumed: the iteration it takes next",
+            "checkpoint": "resumed: its file",
+            "started": "imported: the source's time",
+            "found": "after a crash",
+        },
+        rule="session",
+        is_durable_at_once=True,
+        is_mark=True,
+        text=event_text.open_text,
+    ),
+    Kind(
+        "iter",
+        "one optimizer step",
+        {
+            "iter": "",
+            "loss": "mean, nats per token",
+            "time_ms": "the step alone",
+            "mfu": "percent, −100.0: unknown",
+        },
+        "then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
+        rule="iterations",
+        axis="iter",
+        row={"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN},
+        may_be_dropped=True,
+        is_drawn=True,
+        finite=("loss", "grad_norm"),
+        label="iter",
+        text=event_text.iter_text,
+    ),
+    Kind(
+        "eval",
+        "before step `iter`",
+        {
+            "iter": "",
+            "train_loss": "nats per token",
+            "val_loss": "nats per token",
+            "lr": "",
+            "time_ms": "",
+        },
+        rule="evals",
+        axis="iter",
+        row={"iter": None, "train_loss": None, "val_loss": None, "lr": None, "timestamp": None},
+        is_durable_at_once=True,
+        is_drawn=True,
+        finite=("train_loss", "val_loss"),
+        label="eval",
+        text=event_text.eval_text,
+    ),
+    Kind(
+        "checkpoint",
+        "`path` is complete and durable",
+        {
+            "iter": "",
+            "val_loss": "",
+            "path": "",
+            "size_bytes": "",
+            "sha256": "",
+            "time_ms": "",
+        },
+        rule="checkpoints",
+        axis="iter",
+        row={"iter": None, "val_loss": None, "path": None, "timestamp": None},
+        is_durable_at_once=True,
+        is_mark=True,
+        label="saved",
+        text=event_text.checkpoint_text,
+    ),
+    Kind(
+        "close",
+        "the end of the session",
+        {
+            "status": "`completed`, `interrupted`, `failed`",
+            "reason": "",
+            "ended": "imported: the source's time",
+        },
+        rule="status",
+        is_durable_at_once=True,
+        is_mark=True,
+        text=event_text.close_text,
+    ),
+    Kind(
+        "rewind",
+        "the same session goes back",
+        {"to_iter": "the iteration that it takes next"},
+        rule="rewind",
+        is_durable_at_once=True,
+    ),
+    Kind(
+        "signal",
+        "one was received, before the `close` that may not come",
+        {"signal": "its name", "iter": ""},
+        rule="reason",
+        is_durable_at_once=True,
+        is_mark=True,
+    ),
+    Kind(
+        "error",
+        "one happened, before the `close` that may not come",
+        {"error": "", "iter": ""},
+        rule="reason",
+        is_durable_at_once=True,
+        is_mark=True,
+    ),
+    Kind(
+        "nonfinite",
+        "a loss or gradient is not finite",
+        {"iter": ""},
+        "then any",
+        is_durable_at_once=True,
+        is_mark=True,
+    ),
+    Kind(
+        "io_error",
+        "a sync failed",
+        {
+            "call": "",
+            "error": "",
+            "durable_records": "",
+            "segment": "the file that the session goes on in",
+        },
+        is_mark=True,
+    ),
+    Kind(
+        "segment",
+        "the session goes on in a segment",
+        {
+            "file": "its name",
+            "folder": "absolute",
+            "number": "",
+            "first_n": "the first record in it",
+        },
+        label="segment   ",
+        text=event_text.segment_text,
+    ),
+    Kind(
+        "gap",
+        "no disk took events for too long",
+        {"dropped": "how many were dropped, of the kinds that may be", "why": ""},
+        is_mark=True,
+    ),
+    Kind(
+        "ignored",
+        "events that a forked child logged and that are not in the journal",
+        {"events": "how many", "why": ""},
+        label="ignored   ",
+        text=event_text.ignored_text,
+    ),
+    Kind(
+        "lost_tail",
+        "a resumed run knows of records that the journal lacks",
+        {
+            "session": "",
+            "records": "how many it had, as the checkpoint says",
+            "found": "how many of them are there",
+        },
+        is_durable_at_once=True,
+        label="lost      ",
+        text=event_text.lost_tail_text,
+    ),
+    Kind(
+        "metrics",
+        "what a run logs under names of its own",
+        {"step": "importers: `iter`"},
+        "then any numbers and text",
+        rule="metrics",
+        axis="step",
+        row={"step": None},
+        may_be_dropped=True,
+    ),
+    Kind("config", "settings set while the run goes on", {"config": "an object"}, rule="config"),
+    Kind("summary", "results that the run states itself", {"summary": "an object"}, rule="summary"),
+    Kind("log", "a line of the program's own log", {"level": "", "logger": "", "text": ""}),
+    Kind(
+        "system",
+        "the state of the machine, now and then",
+        {"cpu_percent": "", "memory_used_bytes": "", "disk_free_bytes": "", "gpu0_percent": ""},
+        "...",
+        rule="system",
+        is_drawn=True,
+        is_progress=False,
+    ),
+    Kind(
+        "note",
+        "a remark of a person or a program",
+        {"text": "", "by": ""},
+        "...",
+        rule="remarks",
+        is_mark=True,
+    ),
+    Kind(
+        "tag",
+        "tags of the run",
+        {"add": "a list", "remove": "a list", "by": ""},
+        rule="remarks",
+    ),
+    Kind(
+        "alert",
+        "a monitor reports a problem",
+        {
+            "rule": "",
+            "state": "`raised`, `over`",
+            "text": "",
+            "session": "that it is about",
+            "record": "that it is about",
+            "iter": "",
+        },
+        "...",
+        rule="remarks",
+        is_mark=True,
+    ),
+    Kind("alive", "in a rank's journal: it lives", is_progress=False),
+]
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+"""All kinds that are known, by name. Readers keep and count any other."""
+
+DURABLE_AT_ONCE = frozenset(kind.name for kind in _ALL if kind.is_durable_at_once)
+MAY_BE_DROPPED = frozenset(kind.name for kind in _ALL if kind.may_be_dropped)

@@ -1,0 +1,217 @@
+"""The segments of a run: found by their names in the folders that are known so far.
+
+Also what is wrong with them as files: missing, unreadable, of another run.
+"""
+
+import bisect
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from eventlog.format.files import parse_orphan
+from eventlog.format.record import Record
+from eventlog.read.candidates import Candidate, by_session, list_segments
+from eventlog.read.defects import Defect
+from eventlog.read.ends import first_open
+
+
+class _Expected(NamedTuple):
+    """A segment in which a session says it went on."""
+
+    folder: str
+    record: Record
+    file: str
+
+
+class Segments:
+    """Those of the journal `path`, or those of the run whose journal is gone, of a segment `path`.
+
+    Args:
+        folders: where to look, the journal's own first; `add_folder` adds to it.
+        sessions: those whose records were read, which the reader adds to.
+    """
+
+    def __init__(self, path: Path, folders: dict[Path, None], sessions: Mapping[str, None]) -> None:
+        self.path = path
+        self.folders = folders
+        self.run_id: str | None = None
+        self.by_session: dict[str, list[Candidate]] = {}
+        """What is called like a segment, by session; see `ours`."""
+        self._stem, self._only_run = parse_orphan(path) or (path.stem, "")
+        self._sessions = sessions
+        self._candidates: dict[Path, Candidate] = {}
+        self._files: set[tuple[str, int, int, int]] = set()  # session, number, device, inode
+        self._unreadable_folders: dict[Path, OSError] = {}
+        self._expected: dict[tuple[str, str], _Expected] = {}
+
+    # ---- finding
+
+    def find(self) -> None:
+        """Look for files that are called like segments."""
+        if self.run_id is None:
+            with contextlib.suppress(OSError):
+                opened = first_open(self.path)
+                run_id = opened.fields.get("run_id") if opened is not None else None
+                self.run_id = run_id if isinstance(run_id, str) else None
+        known, self._candidates = self._candidates, {}
+        self._unreadable_folders.clear()
+        self._files.clear()
+        for folder in self.folders:
+            new = self._find_in(folder, known)
+            if self.run_id is None:  # then a segment beside the journal may have it
+                beside = [c for c in new if c.is_beside and c.run_id]
+                beside.sort(key=lambda c: c.path.name)
+                self.run_id = beside[0].run_id if beside else None
+        self.by_session = by_session(self._candidates.values())
+
+    def add_folder(self, folder: Path) -> set[str]:
+        """Look into one more folder; the sessions of what is new."""
+        if folder in self.folders:
+            return set()
+        self.folders[folder] = None
+        new = self._find_in(folder, {})
+        for candidate in new:
+            of_session = self.by_session.setdefault(candidate.s, [])
+            bisect.insort(of_session, candidate, key=lambda c: (c.number, c.path))
+        return {candidate.s for candidate in new}
+
+    def _find_in(self, folder: Path, known: dict[Path, Candidate]) -> list[Candidate]:
+        try:
+            listed = list_segments(self._stem, folder, is_beside=folder == self.path.parent)
+        except (OSError, ValueError) as error:  # a fallback folder need not be there
+            if isinstance(error, OSError):
+                self._unreadable_folders[folder] = error
+            return []
+        new = []
+        for candidate in listed:
+            if self._only_run and candidate.run != self._only_run:
+                continue
+            candidate = known.get(candidate.path, candidate)
+            candidate.look()
+            if self._is_new_file(candidate):
+                self._candidates[candidate.path] = candidate
+                new.append(candidate)
+        return new
+
+    def _is_new_file(self, candidate: Candidate) -> bool:
+        """False: it is a link to a segment that was found, or that one, or the file itself."""
+        if self._only_run and candidate.path.name == self.path.name:
+            return False
+        try:
+            status = os.stat(candidate.path)
+        except OSError:
+            return True
+        file = (candidate.s, candidate.number, status.st_dev, status.st_ino)
+        is_new = file not in self._files
+        self._files.add(file)
+        return is_new
+
+    # ---- whose they are
+
+    def ours(self, s: str) -> list[Candidate]:
+        """The segments of session `s` of this run, in the order in which they were written."""
+        of_session = self.by_session.get(s, ())
+        of_session = [c for c in of_session if not c.is_of_another_run(self.run_id)]
+        is_ours = s in self._sessions or any(c.belongs_to(self.run_id) for c in of_session)
+        return of_session if is_ours else []
+
+    def readable(self) -> Iterable[Candidate]:
+        """All segments of this run that can be read."""
+        return (c for s in self.by_session for c in self.ours(s) if c.error is None)
+
+    @property
+    def others(self) -> set[str]:
+        """Sessions of other runs, whose segments have the name of this one's journal."""
+        return {s for s in self.by_session if not self.ours(s)}
+
+    def first_record(self, s: str) -> Record | None:
+        """The first record in the segments of session `s`."""
+        return next((c.first for c in self.ours(s) if c.first and c.error is None), None)
+
+    # ---- what is wrong
+
+    def expect(self, record: Record, folder: str, file: str) -> None:
+        """Remember a `segment` event: its session goes on in a file in `folder`.
+
+        `file`: where the event stands; empty for the journal.
+        """
+        self._expected[record.s, record.fields["file"]] = _Expected(folder, record, file)
+
+    def missing(self, read: Iterable[Path], closed: Mapping[str, int]) -> list[Defect]:
+        """The segments that sessions went on in and that are not here, or cannot be read.
+
+        `read`: the files that were; `closed`: the sessions whose `close` event was read.
+        """
+        names = {path.name for path in (self.path, *read)}
+        names |= {c.path.name for c in self._candidates.values() if c.error is not None}
+        defects = [
+            self._missing(s, name, expected, closed)
+            for (s, name), expected in self._expected.items()
+            if name not in names
+        ]
+        return defects + [
+            Defect(
+                "missing_segment",
+                -1,
+                session=c.s,
+                lost=_cost_without(c.s, closed),
+                file=c.path.name,
+                detail=f"{c.path}: {c.error.strerror}",
+            )
+            for c in self._candidates.values()
+            if c.error is not None and not c.is_of_another_run(self.run_id)
+            if c.run or (c.is_file and (c.is_beside or c.s in self._sessions))
+        ]
+
+    def _missing(self, s: str, name: str, expected: _Expected, closed: Mapping[str, int]) -> Defect:
+        folder, record, file = expected
+        error = self._unreadable_folders.get(Path(folder))
+        why = f": {error.strerror}" if error is not None else ""
+        return Defect(
+            "missing_segment",
+            record.offset,
+            record.size_bytes,
+            s,
+            lost=_cost_without(s, closed),
+            file=file,
+            detail=f"{os.path.join(folder, name)}{why}",
+        )
+
+    def unreadable_folders(self, s: str) -> list[Defect]:
+        """Fallback folders that cannot be read, where session `s` may have gone on."""
+        return [
+            Defect(
+                "missing_segment",
+                -1,
+                session=s,
+                lost=None,
+                detail=f"{folder}: {error.strerror}; the session may have gone on there",
+            )
+            for folder, error in self._unreadable_folders.items()
+            if error.errno != errno.ENOENT
+        ]
+
+    def other_files(self) -> list[Defect]:
+        """What has a segment's name and is a directory, a FIFO, another run's, ..."""
+        other = []
+        for c in self._candidates.values():
+            is_near = c.is_beside or c.s in self._sessions
+            if c.error is not None and not c.is_file and is_near and not c.run:
+                other.append((c, c.error.strerror or str(c.error)))
+            elif c.is_beside and c.error is None and c.is_of_another_run(self.run_id):
+                other.append((c, "is of another run"))
+        return [
+            Defect("other_file", -1, session=c.s, lost=0, file=c.path.name, detail=why)
+            for c, why in other
+        ]
+
+
+def _cost_without(s: str, closed: Mapping[str, int]) -> int | None:
+    """What the lack of a segment of session `s` costs beyond the gaps; None: unknown.
+
+    Nothing, where the session's end is here: then each record that is missing has a number.
+    """
+    return 0 if s in closed else None

@@ -1,0 +1,13 @@
+"""The files of the page: what `page.html` loads is there, and is all that there is."""
+
+import re
+
+from tools.dashboard.server import FILES, PAGE
+
+
+def test_every_module_is_preloaded_so_that_imports_cost_no_further_round_trips():
+    html = (PAGE / "page.html").read_text()
+
+    loaded = re.findall(r'(?:href|src)="(/[\w.-]+\.(?:js|css|svg))"', html)
+
+    assert sorted(loaded) == sorted(path for path in FILES if path != "/")

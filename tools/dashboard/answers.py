@@ -1,0 +1,96 @@
+"""Answers as JSON: the table of runs, a filter, one run, a study."""
+
+import os
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core import rows as rows_
+from ..core.runs import Refusal
+from ..live.following import told
+from . import study as study_
+from .request import AXES, finite, json_response, whole
+from .site import Site
+
+TEXT_MAX = 500  # characters of a filter, or of a group's name
+FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn
+SESSIONS_MAX = NOTES_MAX = DEFECTS_MAX = 200
+MISSING_MAX = 100
+EVENTS_MAX = 100  # the latest
+
+
+def runs(site: Site, request: Request) -> Response:
+    """Every row, or those that changed `since` a version."""
+    since = whole(request, "since", 0)
+    folders = site.folders
+    version = folders.version  # before the rows: later changes are sent again
+    return json_response(
+        {
+            "version": version,
+            "folders": [os.fsencode(name).decode("utf-8", "replace") for name in folders.names],
+            "problems": folders.problems,
+            "complete": folders.is_complete,
+            "runs": folders.rows(since),
+            "gone": folders.gone(since) if since else [],
+        }
+    )
+
+
+def where(site: Site, request: Request) -> Response:
+    """The ids of the runs for which an expression is true, as in `runs ls --where`."""
+    expression = request.query_params.get("q", "")
+    if len(expression) > TEXT_MAX:
+        n = len(expression)
+        return json_response({"error": f"at most {TEXT_MAX} characters are allowed, got {n:,}"})
+    if not site.filtering.acquire(timeout=FILTER_S):
+        raise HTTPException(503, "the server is busy with other filters; try again")
+    try:
+        rows = rows_.select(site.folders.rows(), expression, limit_s=FILTER_S)
+    except Refusal as refusal:
+        return json_response({"error": str(refusal).removeprefix("--where: ")})
+    finally:
+        site.filtering.release()
+    return json_response({"ids": [row["id"] for row in rows]})
+
+
+def run(site: Site, request: Request) -> Response:
+    """Everything about one run but its curves."""
+    with site.folders.at(request.query_params.get("id", "")) as following:
+        if following is None:
+            raise HTTPException(404, "unknown run")
+        known = following.known
+        run = following.run()
+        journal = run.journal
+        return json_response(
+            {
+                "reading": following.progress if following.is_reading else None,
+                "error": following.error,
+                "generation": known.generation,
+                "started": finite(following.started),
+                "status": run.status,
+                "reason": journal.get("reason"),
+                "summary": run.summary,
+                "sessions": (journal.get("sessions") or [])[-SESSIONS_MAX:],
+                "superseded": journal.get("superseded") or {},
+                "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
+                "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
+                "tags": journal.get("tags") or [],
+                "notes": (journal.get("notes") or [])[-NOTES_MAX:],
+                "marks": list(known.marks),
+                "axes": [name for name in AXES if following.axis(name)],
+                "tail": [
+                    {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": told(r)}
+                    for r in list(known.latest)[-EVENTS_MAX:]
+                ],
+            }
+        )
+
+
+def study(site: Site, request: Request) -> Response:
+    """A group of runs: its parameters with their importances, and its trials."""
+    params = request.query_params
+    group = params.get("of", "")[:TEXT_MAX]
+    rows = study_.members(site.folders.rows(), params.get("by", ""), group)
+    objective = study_.objective_of(rows, site.folders.is_inside)
+    return json_response(study_.study(rows, params.get("metric", ""), objective))

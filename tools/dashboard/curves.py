@@ -1,0 +1,125 @@
+"""Curves of runs as the page draws them: thinned to the width of a chart, in a binary answer."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..live.curves import Axis, Curve, Rows
+from ..live.following import TABLES, TAKES_MAX, Following, Table
+from .request import View, run_ids, table_of
+from .site import Site
+
+TAIL_ROWS = 5_000  # a page that misses more rows gets the whole curve
+TAIL_VALUES = 120_000  # the same, for all metrics of a run
+BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 metrics at full width
+NONFINITE_MAX = 1_000
+
+Array = np.ndarray[Any, Any]
+
+
+def curves(site: Site, request: Request) -> Response:
+    """Curves of several runs and metrics, packed: see `_packed`."""
+    view = View.of(request)
+    positions = run_ids(request)
+    n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * TAKES_MAX))
+    view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
+    runs: list[dict[str, Any]] = []
+    arrays: list[Array] = []
+    for position in positions:
+        id, *had = position.split("~")
+        with site.folders.at(id) as following:
+            if following is None:
+                runs.append({"id": id, "gone": True})
+            else:
+                runs.append({"id": id} | _run(following, had, view, arrays))
+    return Response(_packed({"runs": runs}, arrays), media_type="application/octet-stream")
+
+
+def _run(following: Following, had: list[str], view: View, arrays: list[Array]) -> dict[str, Any]:
+    """One run of the answer.
+
+    Args:
+        had: the generation and the number of rows of each table that the page has
+        arrays: where the points of the curves are added
+    """
+    known = following.known
+    rows = {name: len(known.tables[name]) for name in TABLES}
+    head: dict[str, Any] = {
+        "generation": known.generation,
+        "rows": rows,
+        "metrics": {name: list(known.tables[name].figures) for name in TABLES},
+        "reading": following.progress if following.is_reading else None,
+        "error": following.error,
+    }
+    axis = following.axis(view.axis)
+    if axis is None:
+        return head | {"series": [], "no_axis": True}
+    after = _rows_to_skip(had, known.generation, rows, TAIL_VALUES // max(1, len(view.keys)))
+    series: list[dict[str, Any]] = []
+    for key in view.keys:
+        table, name = table_of(key)
+        if name in known.tables[table].figures:
+            curve = _curve(known.tables[table], name, axis, view, after[table])
+            series.append({"key": key, "tail": bool(after[table])} | _add(curve, arrays))
+    for key in view.keys if view.with_superseded else ():
+        table, name = table_of(key)
+        for number, (of, take) in enumerate(known.takes):
+            if of == table and name in take.figures:
+                curve = _curve(take, name, axis, view, 0)
+                series.append({"key": key, "superseded": number} | _add(curve, arrays))
+    return head | {"series": series}
+
+
+def _rows_to_skip(
+    had: list[str], generation: int, rows: dict[Table, int], rows_max: int
+) -> dict[Table, int]:
+    """How many rows of each table the page has; 0 where it needs the whole curve."""
+    nothing = dict.fromkeys(TABLES, 0)
+    try:
+        of, *counts = map(int, had)
+    except ValueError:
+        return nothing
+    if of != generation or len(counts) != len(TABLES):
+        return nothing
+    after = dict(zip(TABLES, counts, strict=True))
+    behind = max(rows[name] - after[name] for name in TABLES)
+    return after if 0 <= behind <= min(TAIL_ROWS, rows_max) else nothing
+
+
+def _curve(rows: Rows, name: str, axis: Axis, view: View, after_row: int) -> Curve:
+    return rows.curve(
+        name,
+        axis,
+        begin=view.begin,
+        end=view.end,
+        n_buckets=view.n_buckets,
+        is_log=view.is_log,
+        after_row=after_row,
+    )
+
+
+def _add(curve: Curve, arrays: list[Array]) -> dict[str, Any]:
+    """Add a curve's arrays to those of the answer. Returns their lengths."""
+    is_thinned = bool((curve.counts != 1).any())
+    arrays += [curve.x, curve.y]
+    if is_thinned:  # else the means are the points
+        arrays += [curve.mean_x, curve.means, curve.counts.astype(np.float64)]
+    return {
+        "n": len(curve.x),
+        "means": len(curve.means) if is_thinned else 0,
+        "nonfinite": curve.nonfinite[:NONFINITE_MAX],
+    }
+
+
+def _packed(head: dict[str, Any], arrays: Iterable[Array]) -> bytes:
+    """Length of the JSON (4 bytes), the JSON, spaces up to a multiple of 8, the float64 arrays."""
+    text = orjson.dumps(head)
+    text += b" " * (-(4 + len(text)) % 8)
+    data = [np.ascontiguousarray(array, np.float64).tobytes() for array in arrays]
+    return b"".join([struct.pack("<I", len(text)), text, *data])

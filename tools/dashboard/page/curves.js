@@ -1,0 +1,200 @@
+// The curves of some runs in one view, fetched and then extended as the runs grow.
+
+import { fetchFrom } from "./api.js";
+
+const GROWTH_MAX = 4; // times the points that fit: a curve that has grown so far is fetched anew
+const RETRY_MS = 1000;
+
+// Points that grow at their end; only the first `n` places of the arrays are in use.
+class Points {
+  constructor(x, y) {
+    this.x = x;
+    this.y = y;
+    this.n = x.length;
+  }
+
+  append(x, y) {
+    const n = this.n + x.length;
+    if (n > this.x.length) {
+      this.x = this.grown(this.x, n);
+      this.y = this.grown(this.y, n);
+    }
+    this.x.set(x, this.n);
+    this.y.set(y, this.n);
+    this.n = n;
+  }
+
+  grown(array, n) {
+    const larger = new Float64Array(Math.ceil(n * 1.5) + 64);
+    larger.set(array.subarray(0, this.n));
+    return larger;
+  }
+}
+
+// A curve. Where it is thinned, `points` are the extremes and `means` the means of its buckets.
+class Series {
+  constructor(sizes, arrays) {
+    this.points = new Points(arrays[0], arrays[1]);
+    this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
+    this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
+    this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
+    this.version = 0;
+  }
+
+  get isThinned() {
+    return this.counts !== null;
+  }
+
+  append(sizes, [x, y]) {
+    this.version += 1;
+    this.points.append(x, y);
+    if (this.counts) {
+      const onlyFinite = (values) => values.filter((_, i) => Number.isFinite(y[i]));
+      this.means.append(onlyFinite(x), onlyFinite(y));
+      this.counts.append(onlyFinite(x), onlyFinite(x).fill(1));
+    }
+    this.nonfinite = this.nonfinite.concat(sizes.nonfinite);
+  }
+}
+
+// An answer to /api/curves: the length of its JSON, the JSON, then the arrays it speaks of.
+function unpack(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  let offset = 4 + length;
+  const next = (n) => {
+    const array = new Float64Array(buffer, offset, n);
+    offset += 8 * n;
+    return array;
+  };
+  for (const run of head.runs) {
+    for (const series of run.series ?? []) {
+      const { n, means } = series;
+      series.arrays = [n, n, ...(means ? [means, means, means] : [])].map(next);
+    }
+  }
+  return head.runs;
+}
+
+export class Curves {
+  /**
+   * @param {(ids: string[], start: number) => void} onChange what was fetched, and since when (ms)
+   * @param {(error: Error | null) => void} onError null where a request succeeded again
+   */
+  constructor(onChange, onError) {
+    this.onChange = onChange;
+    this.onError = onError;
+    /** @type {Map<string, any>} */
+    this.runs = new Map();
+    this.wanted = { ids: [], keys: [], x: "iter", from: null, to: null, px: 600 };
+    this.view = ""; // the view that `runs` has curves of, as JSON
+    this.isBusy = false;
+    this.isStale = false;
+    this.states = new Map(); // how many rows each run has, as the server last said
+  }
+
+  /** @param {Record<string, any>} wanted parts of the view that may have changed */
+  setView(wanted) {
+    const before = JSON.stringify(this.wanted);
+    Object.assign(this.wanted, wanted);
+    if (JSON.stringify(this.wanted) === before) return;
+    for (const id of [...this.runs.keys()]) if (!this.wanted.ids.includes(id)) this.runs.delete(id);
+    this.fetchStale();
+  }
+
+  /** @param {Record<string, any>} states by id: how many rows a run has */
+  update(states) {
+    for (const [id, state] of Object.entries(states)) this.states.set(id, state);
+    if (this.wanted.ids.some((id) => this.isBehind(id))) this.fetchStale();
+  }
+
+  isBehind(id) {
+    const state = this.states.get(id);
+    const run = this.runs.get(id);
+    if (!run) return true;
+    if (!state) return false;
+    return (
+      state.generation !== run.generation ||
+      state.reading !== run.reading ||
+      state.error !== run.error ||
+      Object.entries(state.rows).some(([table, n]) => n !== run.rows[table])
+    );
+  }
+
+  // One request at a time; what changes meanwhile is asked for by the next one.
+  async fetchStale() {
+    this.isStale = true;
+    if (this.isBusy) return;
+    this.isBusy = true;
+    while (this.isStale && this.wanted.ids.length) {
+      this.isStale = false;
+      try {
+        await this.fetchOnce();
+      } catch (error) {
+        this.onError(error);
+        await new Promise((done) => setTimeout(done, RETRY_MS));
+        this.isStale = true;
+      }
+    }
+    this.isBusy = false;
+  }
+
+  async fetchOnce() {
+    const { ids, ...options } = this.wanted;
+    const view = JSON.stringify(options);
+    const stale = ids.filter((id) => view !== this.view || this.isBehind(id));
+    if (!stale.length) return;
+    const response = await fetchFrom("/api/curves", {
+      ...options,
+      runs: stale.map((id) => this.position(id, view)).join(","),
+      keys: options.keys.join("\n"),
+    });
+    const start = performance.now();
+    const runs = unpack(await response.arrayBuffer());
+    const { ids: _, ...latest } = this.wanted;
+    if (JSON.stringify(latest) !== view) return; // another view was asked for meanwhile
+    const isNewView = view !== this.view;
+    this.view = view;
+    for (const run of runs) this.store(run, isNewView);
+    this.onError(null);
+    this.onChange(
+      runs.map((run) => run.id),
+      start,
+    );
+  }
+
+  // A run's id, and how far the page has its curves: the server then sends only what is new.
+  position(id, view) {
+    const run = this.runs.get(id);
+    if (!run || view !== this.view || run.isFull) return id;
+    return [id, run.generation, run.rows.iter, run.rows.eval, run.rows.system].join("~");
+  }
+
+  store(answer, isNewView) {
+    if (answer.gone) {
+      this.runs.delete(answer.id);
+      return;
+    }
+    let run = this.runs.get(answer.id);
+    if (!run || isNewView || run.generation !== answer.generation || run.isFull) {
+      run = { series: new Map(), superseded: [], isFull: false };
+      this.runs.set(answer.id, run);
+    }
+    const { generation, rows, metrics, reading, error, no_axis: hasNoAxis } = answer;
+    Object.assign(run, { generation, rows, metrics, reading, error, hasNoAxis });
+    for (const series of answer.series) this.storeSeries(run, series);
+  }
+
+  storeSeries(run, answer) {
+    const { key } = answer;
+    const known = run.series.get(key);
+    if (answer.superseded !== undefined) {
+      run.superseded.push({ key, series: new Series(answer, answer.arrays) });
+    } else if (answer.tail && known) {
+      known.append(answer, answer.arrays);
+      run.isFull ||= known.points.n > GROWTH_MAX * 2 * this.wanted.px;
+    } else {
+      run.series.set(key, new Series(answer, answer.arrays));
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// Light or dark, and the colour and dash of each run. The other colours are in theme.css.
+
+import { notify } from "./state.js";
+
+const STORED = "runs-theme";
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
+/** @returns {"light" | "dark"} */
+export function theme() {
+  const chosen = document.documentElement.dataset.theme;
+  return /** @type {"light" | "dark"} */ (chosen || (prefersDark.matches ? "dark" : "light"));
+}
+
+export function toggleTheme() {
+  const name = theme() === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = name;
+  try {
+    localStorage.setItem(STORED, name);
+  } catch {
+    // a private window stores nothing: the choice lasts as long as the page
+  }
+  notify({ theme: name });
+}
+
+try {
+  const stored = localStorage.getItem(STORED);
+  if (stored === "light" || stored === "dark") document.documentElement.dataset.theme = stored;
+} catch {
+  // as above
+}
+prefersDark.addEventListener("change", () => notify({ theme: theme() }));
+
+// ---- colours of runs
+
+const COLOURS = {
+  light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1c2024"],
+  dark: ["#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"],
+};
+const DASHES = [[], [6, 3], [2, 2.5], [8, 3, 2, 3]]; // with 7 colours: 28 runs look different
+const SLOTS = new Map();
+
+// Runs that stay drawn keep their colour as long as the page is open.
+export function assignStyles(ids) {
+  for (const id of [...SLOTS.keys()]) if (!ids.includes(id)) SLOTS.delete(id);
+  for (const id of ids) {
+    if (SLOTS.has(id)) continue;
+    const used = new Set(SLOTS.values());
+    let slot = 0;
+    while (used.has(slot)) slot += 1;
+    SLOTS.set(id, slot);
+  }
+}
+
+/** @returns {{colour: string, dash: number[]}} */
+export function styleOf(id) {
+  const slot = SLOTS.get(id) ?? 0;
+  const colours = COLOURS[theme()];
+  return {
+    colour: colours[slot % colours.length],
+    dash: DASHES[Math.floor(slot / colours.length) % DASHES.length],
+  };
+}

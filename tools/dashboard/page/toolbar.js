@@ -1,0 +1,132 @@
+// The bars at the top of the page: tabs, connection and theme; then the controls of the charts.
+
+import { button, el, icon, setText } from "./dom.js";
+import { AXES } from "./metrics.js";
+import { change, state, WHOLE_RANGE } from "./state.js";
+import { theme, toggleTheme } from "./theme.js";
+
+export const TABS = ["charts", "runs", "compare", "study"];
+const AXIS_BUTTONS = { iter: "Iterations", tokens: "Tokens", time: "Time" };
+const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]; // logged values
+
+const smoothingIndex = () => SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
+
+export function smoothBy(steps) {
+  const i = Math.min(SMOOTHINGS.length - 1, Math.max(0, smoothingIndex() + steps));
+  change({ smooth: SMOOTHINGS[i] });
+}
+
+// ---- what a button or a key toggles
+
+export const toggles = {
+  logx: () => change({ logx: !state.logx, ...WHOLE_RANGE }),
+  logy: () => change({ logy: !state.logy }),
+  fit: () => change({ fit: !state.fit }),
+};
+
+export function nextAxis() {
+  const axes = Object.keys(AXES);
+  change({ x: axes[(axes.indexOf(state.x) + 1) % axes.length], ...WHOLE_RANGE });
+}
+
+export class TopBar {
+  /** @param {() => void} onHelp */
+  constructor(onHelp) {
+    this.where = el("span", { class: "where" });
+    this.live = el("span", { class: "live" }, el("i"), el("span", { text: "connecting" }));
+    const title = (name) => name[0].toUpperCase() + name.slice(1);
+    this.tabs = TABS.map((name) => {
+      const onclick = (event) => {
+        event.preventDefault();
+        change({ tab: name });
+      };
+      return el("a", { href: `#tab=${name}`, class: "tab", text: title(name), onclick });
+    });
+    const help = button("Keys (?)", { class: "quiet", onclick: onHelp }, icon("help"));
+    this.theme = button("Light or dark (t)", { class: "quiet", onclick: toggleTheme });
+    document
+      .getElementById("top")
+      .append(
+        el("div", { class: "brand" }, el("b", { text: "runs" }), this.where),
+        el("nav", { "aria-label": "Views" }, ...this.tabs),
+        el("div", { class: "spring" }),
+        this.live,
+        help,
+        this.theme,
+      );
+  }
+
+  show(tab, folders) {
+    for (const [i, link] of this.tabs.entries()) {
+      if (TABS[i] === tab) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    this.theme.replaceChildren(icon(theme() === "dark" ? "sun" : "moon"));
+    setText(this.where, folders.join(" "));
+  }
+
+  showConnection(isConnected) {
+    this.live.className = `live ${isConnected ? "on" : "off"}`;
+    setText(this.live.lastChild, isConnected ? "live" : "no connection");
+  }
+}
+
+export class Controls {
+  constructor() {
+    this.axes = Object.entries(AXIS_BUTTONS).map(([x, text]) => {
+      const onclick = () => change({ x, ...WHOLE_RANGE });
+      return button(`By ${AXES[x]}`, { "data-x": x, onclick }, text);
+    });
+    const chip = (key, label, text = label) =>
+      button(label, { class: "chip", "data-key": key, onclick: toggles[key] }, text);
+    this.toggles = [
+      chip("logy", "Log y"),
+      chip("logx", "Log x"),
+      chip("fit", "Cut off outliers (o)", "Fit y"),
+    ];
+    const onReset = () => change(WHOLE_RANGE);
+    const resetProps = { class: "chip", onclick: onReset };
+    this.reset = button("Show the whole range (0)", resetProps, "Reset zoom");
+    this.element = el(
+      "div",
+      { class: "controls" },
+      el(
+        "div",
+        { class: "segments", role: "group", "aria-label": "Horizontal axis" },
+        ...this.axes,
+      ),
+      this.buildSmoothing(),
+      ...this.toggles,
+      this.reset,
+    );
+    document.body.insertBefore(this.element, document.getElementById("body"));
+  }
+
+  buildSmoothing() {
+    const onSmooth = () => change({ smooth: SMOOTHINGS[this.slider.value] }, { replace: true });
+    this.slider = el("input", {
+      type: "range",
+      min: 0,
+      max: SMOOTHINGS.length - 1,
+      step: 1,
+      "aria-label": "Smoothing: how many logged values are averaged",
+      oninput: onSmooth,
+    });
+    this.width = el("output", { class: "smooth-width" });
+    const label = el("span", { text: "Smooth" });
+    return el("label", { class: "smooth" }, label, this.slider, this.width);
+  }
+
+  show(isShown) {
+    this.element.hidden = !isShown;
+    for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === state.x);
+    for (const toggle of this.toggles) {
+      toggle.setAttribute("aria-pressed", state[toggle.dataset.key]);
+    }
+    if (document.activeElement !== this.slider) this.slider.value = smoothingIndex();
+    const { smooth } = state;
+    this.slider.setAttribute("aria-valuetext", smooth ? `${smooth} values` : "off");
+    setText(this.width, smooth ? String(smooth) : "off");
+    this.reset.hidden = state.from === null;
+  }
+}

@@ -1,0 +1,83 @@
+"""Parameters of a request, and answers as JSON."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..live.curves import AxisName
+from ..live.following import TABLES, Table
+
+RUNS_MAX = 64  # in one request
+KEYS_MAX = 300
+BUCKETS_MAX = 4_000
+AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+
+
+@dataclass(frozen=True)
+class View:
+    """Which metrics are asked for, and which part of the x axis."""
+
+    keys: list[str]
+    axis: AxisName
+    begin: float | None
+    end: float | None
+    n_buckets: int
+    is_log: bool
+    with_superseded: bool
+
+    @classmethod
+    def of(cls, request: Request) -> "View":
+        params = request.query_params
+        axis = params.get("x")
+        return cls(
+            [key for key in params.get("keys", "").split("\n") if key][:KEYS_MAX],
+            axis if axis in AXES else "iter",
+            number(request, "from"),
+            number(request, "to"),
+            min(BUCKETS_MAX, max(10, whole(request, "px", 600))),
+            params.get("log") == "1",
+            params.get("superseded") == "1",
+        )
+
+
+def run_ids(request: Request) -> list[str]:
+    """The runs of a request, each an id, perhaps with `~` and what the page has of it."""
+    return [id for id in request.query_params.get("runs", "").split(",")[:RUNS_MAX] if id]
+
+
+def table_of(key: str) -> tuple[Table, str]:
+    """The table of a metric and its name there: `loss` is of `iter`, `eval/val_loss` of `eval`."""
+    table, slash, name = key.partition("/")
+    return (table, name) if slash and table in TABLES else ("iter", key)
+
+
+def number(request: Request, key: str) -> float | None:
+    """A finite number, None for anything else."""
+    try:
+        return finite(float(request.query_params[key]))
+    except (KeyError, ValueError):
+        return None
+
+
+def whole(request: Request, key: str, default: int) -> int:
+    """A whole number of at least 0; `default` for what is not one."""
+    try:
+        return min(1 << 62, max(0, int(request.query_params[key][:20])))
+    except (KeyError, ValueError):
+        return default
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def as_json(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def json_response(value: Any) -> Response:
+    return Response(as_json(value), media_type="application/json")

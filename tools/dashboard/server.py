@@ -1,0 +1,107 @@
+"""The page's server: its routes, its files, and the limits it runs under.
+
+It only reads. A run is asked for by an id that the server handed out, never by a path; the files
+of the page are those of one folder, listed at the start. `auth` decides who is answered.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from . import answers, csv_file, curves, live
+from .auth import Auth, text_response
+from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
+from .site import Site
+
+PAGE = Path(__file__).parent / "page"
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+FILES = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES}
+FILES["/"] = FILES.pop("/page.html")
+
+API: dict[str, Callable[[Site, Request], Response]] = {
+    "/api/runs": answers.runs,
+    "/api/where": answers.where,
+    "/api/run": answers.run,
+    "/api/study": answers.study,
+    "/api/curves": curves.curves,
+    "/api/csv": csv_file.csv_file,
+}
+SHUTDOWN_S = 2  # for open connections when the server ends
+KEEP_ALIVE_S = 30
+
+
+def server(site: Site) -> uvicorn.Server:
+    """The server of a site: `run(sockets=[...])` serves until `should_exit` is set."""
+    LimitedProtocol.connections_max = connection_limit()
+    running = uvicorn.Server(
+        uvicorn.Config(
+            app(site),
+            http=LimitedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+    )
+    limit_log("uvicorn.error", "asyncio")
+    site.is_ending = lambda: running.should_exit
+    return running
+
+
+def app(site: Site) -> ASGIApp:
+    """The server of a site as an ASGI application."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with site.folders:
+            yield
+
+    def in_thread(answer: Callable[[Site, Request], Response]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(answer, site, request)
+
+        return endpoint
+
+    async def events(request: Request) -> Response:
+        return live.events(site, request)
+
+    routes = [
+        *(Route(path, _file) for path in FILES),
+        *(Route(path, in_thread(answer)) for path, answer in API.items()),
+        Route("/api/live", events),
+    ]
+    handlers: Any = {HTTPException: _refused, TimeoutError: _busy}
+    inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    return Auth(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
+
+
+async def _file(request: Request) -> Response:
+    path = FILES[request.url.path]
+    return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix])
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    return text_response(503, str(error))
+
+
+def _refused(request: Request, error: Exception) -> Response | Awaitable[Response]:
+    assert isinstance(error, HTTPException)
+    return text_response(error.status_code, str(error.detail))

@@ -1,0 +1,128 @@
+"""From runs to drawings: the lines, marks and range of each chart."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..live.curves import Axis, Rows, seconds
+from ..live.folders import Folders
+from ..live.following import TABLES, Following
+from ..live.pyramid import Floats
+from .braille import Line, frame_around, short
+from .chart import MARKS, STYLES, Drawing
+from .view import METRICS, View
+
+
+def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
+    """All metrics of some runs, the usual ones first."""
+    metrics = dict.fromkeys(METRICS)
+    for id in ids:
+        with folders.at(id) as run:
+            for name in TABLES if run else ():
+                metrics |= dict.fromkeys(run.known.tables[name].figures) if run else {}
+    return list(metrics)
+
+
+def table_of(run: Following, metric: str) -> Rows | None:
+    """The table that has the metric; `iter` first."""
+    for name in TABLES:
+        if metric in run.known.tables[name].figures:
+            return run.known.tables[name]
+    return None
+
+
+def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, float]:
+    """The left and right edge of what the view shows of some runs."""
+    lows, highs = [], []
+    for id in ids:
+        with folders.at(id) as run:
+            axis = run.axis(view.axis) if run else None
+            if run is None or axis is None:
+                continue
+            for rows in map(run.known.tables.__getitem__, TABLES):
+                if len(rows):
+                    low, high = axis.place(rows, np.array([0, len(rows) - 1])).tolist()
+                    lows.append(low)
+                    highs.append(high)
+    low, high = min(lows, default=0.0), max(highs, default=1.0)
+    return view.scale_to(low, high if high > low else low + 1)
+
+
+def drawing(
+    folders: Folders,
+    ids: Sequence[str],
+    metric: str,
+    view: View,
+    edges: tuple[float, float],
+    n_buckets: int,
+) -> Drawing:
+    """A metric of some runs. The marks are those of the first run."""
+    left, right = edges
+    raw: list[Line] = []
+    smooth: list[Line] = []
+    ends: list[tuple[str, str, float, float]] = []
+    marks: list[tuple[float, str]] = []
+    for number, id in enumerate(ids):
+        style = STYLES[number]
+        with folders.at(id) as run:
+            axis = run.axis(view.axis) if run else None
+            rows = table_of(run, metric) if run else None
+            if run is None or axis is None or rows is None:
+                continue
+            curve = rows.curve(metric, axis, begin=left, end=right, n_buckets=n_buckets)
+            marks += _marks(run, axis, left, right) if number == 0 else []
+            marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
+        is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
+        line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
+        raw.append(line)
+        if is_smoothed:
+            line = Line(curve.mean_x, smoothed(curve.means, view.smoothing), style)
+            smooth.append(line)
+        visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
+        if len(visible):
+            last = int(visible[-1])
+            ends.append((chr(ord("A") + number), style, line.x[last], line.y[last]))
+    frame = frame_around(raw, left, right, is_log=view.is_log)
+    return Drawing(_title(metric, ends), [*raw, *smooth], ends, frame, marks, view.axis)
+
+
+def _title(metric: str, ends: Sequence[tuple[str, str, float, float]]) -> str:
+    """The metric, and its value at the end of each line."""
+    if len(ends) == 1:
+        return f"{metric}  {short(ends[0][3])}"
+    return f"{metric}  {'  '.join(f'{letter} {short(y)}' for letter, _, _, y in ends)}"
+
+
+def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tuple[float, str]]:
+    """The events of a run between `left` and `right`: where, and of which kind."""
+    if len(run.evals):
+        places = axis.place(run.evals, np.arange(len(run.evals)))
+        inside = places[(places >= left) & (places <= right)]
+        yield from ((x, "eval") for x in np.unique(inside).tolist())
+    for mark in run.known.marks:
+        if mark["kind"] in MARKS and (mark["kind"] != "open" or mark["iter"] > 0):
+            x = _mark_place(run, axis, mark["iter"], mark["t"])
+            if left <= x <= right:
+                yield x, mark["kind"]
+
+
+def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
+    if axis.name == "iter":
+        return float(i)
+    if axis.name == "time":
+        return seconds(t) - axis.started
+    if not len(run.iterations):
+        return 0.0
+    at = np.searchsorted(run.iterations.iters.values, i)
+    return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])
+
+
+def smoothed(values: Floats, weight: float) -> Floats:
+    """An exponential mean in which the first values do not count more than the others."""
+    out, mean, total = np.empty(len(values)), 0.0, 0.0
+    for at, value in enumerate(values.tolist()):
+        if value == value:
+            mean = weight * mean + (1 - weight) * value
+            total = weight * total + (1 - weight)
+        out[at] = mean / total if total else np.nan
+    return out

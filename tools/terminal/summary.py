@@ -1,0 +1,63 @@
+"""How far a run is, as text: its share, its remaining time, its latest values and event."""
+
+import time
+
+import numpy as np
+
+from ..core.rows import Row
+from ..live.curves import seconds
+from ..live.following import Following
+from .braille import short
+from .chart import duration
+from .drawing import table_of
+
+PACE_ROWS = 200
+VALUES = (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu"))
+
+
+def progress(row: Row) -> str:
+    """Four characters: the share of a run that is not complete."""
+    if row.get("progress") is not None:
+        return "read"
+    last, total = row.get("last_iter"), row.get("max_iters")
+    last = last if last is not None else (row.get("iterations") or 0) - 1
+    if row["status"] == "completed" or not total or type(last) is not int:
+        return "    "
+    return f"{min(99, max(0, int(100 * last / total))):3}%"
+
+
+def eta_s(run: Following, total: int | None) -> float | None:
+    """Seconds to the last iteration, at the pace of the latest ones."""
+    rows = run.iterations
+    n = min(PACE_ROWS, len(rows))
+    if n < 2 or total is None:
+        return None
+    ends = np.array([len(rows) - n, len(rows) - 1])
+    (begin, end), (first, last) = rows.times.floats_at(ends), rows.iters.floats_at(ends)
+    return float((end - begin) / max(1, last - first) * max(0, total - last))
+
+
+def summary(row: Row, run: Following | None) -> tuple[str, str]:
+    """Two lines: status and latest values, then why the run ended or its latest event."""
+    parts = [f"{row['run']}  {row['status']}"]
+    last, total = row.get("last_iter"), row.get("max_iters")
+    if last is not None:
+        parts.append(f"iter {last:,}{f'/{total:,}' if total else ''}")
+    if run is None:
+        return "  ".join(parts), ""
+    if row.get("live") and (left_s := eta_s(run, total)) is not None:
+        parts.append(f"eta {duration(left_s)}")
+    for metric, name in VALUES:
+        rows = table_of(run, metric)
+        value = rows.figures[metric].last() if rows else None
+        parts += [f"{name} {short(value)}"] if value is not None else []
+    reason = run.run().journal.get("reason") if not row.get("live") else None
+    return "  ".join(parts), str(reason or _latest_event(run))
+
+
+def _latest_event(run: Following) -> str:
+    if not run.known.marks:
+        return ""
+    mark = run.known.marks[-1]
+    at = time.strftime("%H:%M:%S", time.localtime(seconds(mark["t"]))) if mark["t"] else ""
+    return f"{at} {mark['kind']} at {mark['iter']:,}  {mark['text']}"
