@@ -174,7 +174,7 @@ def test_a_full_disk_on_one_rank_costs_a_checkpoint_not_the_run(
             writer = write.FileSystemWriter
             writer.write_data = refusing(writer.write_data)
         if rank == 0 and how == "begin":
-            write.remove_partial = refusing(write.remove_partial)
+            layout.remove_partial = refusing(layout.remove_partial)
 
     argv = flags(tmp_path, checkpoint_format="sharded")
     assert train_in_ranks(2, argv, refuse_once) == [0, 0]
