@@ -81,9 +81,10 @@ from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
+from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
-from eventlog.tracker.session import Session, open_run
-from eventlog.write.journal import say
+from eventlog.tracker.session import Session
+from eventlog.write.messages import say
 
 if TYPE_CHECKING:
     from eventlog.masking.masking import mask, mask_command, mask_text

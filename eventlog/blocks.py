@@ -1,8 +1,8 @@
-"""The bytes of a file for readers: regular files only, and around what a disk cannot read.
+"""Reading files: regular files only, and skipping what a disk cannot read.
 
-Nothing is mapped into memory: of a mapped file an unreadable sector, or a truncation by
-somebody else, ends the process (SIGBUS). Here the first is a hole, named by the scanner,
-and the second is the end of the file.
+Files are not mapped into memory: an unreadable sector or a truncation by another program would
+end the process (SIGBUS). Here the first is a hole, which the scanner reports, and the second is
+the end of the file.
 """
 
 import errno
@@ -11,8 +11,8 @@ import stat
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 17  # 800 iterations, read at once; with half as many 5 % slower
-SECTOR_BYTES = 512  # no disk loses less at once
+CHUNK_BYTES = 1 << 17  # about 800 iterations, read at once
+SECTOR_BYTES = 512  # the least that a disk loses at once
 
 NoteHole = Callable[[int, int], None]
 """Called with offset and size of bytes that the disk could not read."""
@@ -35,9 +35,9 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     """A descriptor to read a regular file; never waits for another process.
 
     Raises:
-        OSError: no such file, not to be read, or not a regular file (EINVAL).
+        OSError: it is missing, unreadable, or not a regular file (EINVAL).
     """
-    check_is_file(path)  # before it is opened: a FIFO's writer would notice, a device even act
+    check_is_file(path)  # before it is opened, which a FIFO's writer or a device would notice
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_mode(os.fstat(fd).st_mode, path)
@@ -48,20 +48,20 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
 
 
 def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Raises OSError (EINVAL) for what is not a regular file, says what it is instead."""
+    """Raise OSError (EINVAL) if it is not a regular file; the message says what it is."""
     _check_mode(os.stat(path).st_mode, path)
 
 
 def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(mode):
-        what = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise OSError(errno.EINVAL, f"is {what}, not a regular file", os.fspath(path))
+        kind = _KINDS.get(stat.S_IFMT(mode), "not a file")
+        raise OSError(errno.EINVAL, f"is {kind}, not a regular file", os.fspath(path))
 
 
 def read_at(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None = None) -> bytes:
     """`size_bytes` from `offset` on, fewer at the end of the file; zeros for what is unreadable.
 
-    The disk is asked for less and less around an unreadable place, down to a sector.
+    Around an unreadable place, smaller and smaller parts are read, down to a sector.
     """
     pieces = []
     while size_bytes > 0:
@@ -93,14 +93,14 @@ def _read_once(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None
 def read_chunks(
     path: str | os.PathLike[str], offset: int = 0, note_hole: NoteHole | None = None
 ) -> Generator[bytes, None, None]:
-    """The bytes of a file from `offset` to the end it has when this begins, piece by piece.
+    """The bytes of a file from `offset` to the end it has when this begins, in pieces.
 
-    No further, however late the pieces are asked for: what stands behind that end may by
-    then have been cut and written anew, and would not continue what was read before it.
-    Holes are noted before the piece that they are in is given.
+    Not beyond that end, however late the pieces are read: what is there may by then have been cut
+    and written again, and not continue what was read before it. Holes are noted before the piece
+    that contains them is returned.
 
     Raises:
-        OSError: no such file, not to be read, or not a regular file.
+        OSError: the file is missing, unreadable, or not a regular file.
     """
     fd = open_to_read(path)
     try:
@@ -119,7 +119,7 @@ def read_all(path: Path) -> bytes:
     """A whole regular file.
 
     Raises:
-        OSError: as `read_chunks`; and where a part of it is unreadable.
+        OSError: as `read_chunks`, or a part of it is unreadable.
     """
 
     def refuse(offset: int, size_bytes: int) -> None:
@@ -131,7 +131,7 @@ def read_all(path: Path) -> bytes:
 
 
 def rfind(fd: int, mark: bytes, end: int) -> int:
-    """Where `mark` stands last before `end`, as `bytes.rfind`; -1: nowhere."""
+    """The last place of `mark` before `end`, as `bytes.rfind`; -1: none."""
     window = max(CHUNK_BYTES * 8, 2 * len(mark))
     while end > 0:
         begin = max(0, end - window)
@@ -145,7 +145,7 @@ def rfind(fd: int, mark: bytes, end: int) -> int:
 
 
 def find(fd: int, mark: bytes, begin: int) -> int:
-    """Where `mark` stands first from `begin` on, as `bytes.find`; -1: nowhere."""
+    """The first place of `mark` from `begin` on, as `bytes.find`; -1: none."""
     window = max(CHUNK_BYTES * 8, 2 * len(mark))
     while data := read_at(fd, begin, window):
         at = data.find(mark)
@@ -158,7 +158,7 @@ def find(fd: int, mark: bytes, begin: int) -> int:
 
 
 def line_around(fd: int, at: int, most_bytes: int) -> tuple[int, bytes]:
-    """The line that byte `at` is in, without LF, and where it begins; cut where it is longer."""
+    """Where the line of byte `at` begins, and the line, without LF and not longer than this."""
     low = max(0, at - most_bytes)
     data = read_at(fd, low, at - low + most_bytes)
     start = data.rfind(b"\n", 0, at - low) + 1

@@ -1,7 +1,7 @@
-"""The only file that changes files.
+"""The only module that changes files.
 
 Every write, sync, rename, truncation and lock of this package goes through one small
-object, so that a test can pass another one: one that records, refuses, or loses power.
+object, so that tests can replace it: by one that records, refuses, or loses power.
 Readers do not need it; they open files read-only.
 """
 
@@ -23,7 +23,7 @@ from eventlog.blocks import open_to_read
 
 try:
     import fcntl
-except ImportError:  # a platform without flock: one writer per journal is then the user's promise
+except ImportError:  # without flock the user must see to it that a journal has one writer
     fcntl = None  # type: ignore[assignment]
 
 
@@ -40,13 +40,22 @@ class Disk:
         return moved_up(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
     def write(self, fd: int, data: bytes) -> int:
-        """Bytes the kernel took; fewer than offered when the disk fills in the middle."""
+        """The number of bytes written; fewer than `data` has if the disk becomes full."""
         return os.write(fd, data)
+
+    def write_all(self, fd: int, data: bytes) -> None:
+        """Write all of `data`, in as many calls as it takes."""
+        done = 0
+        while done < len(data):
+            n_bytes = self.write(fd, data[done:])
+            if not n_bytes:
+                raise OSError(errno.ENOSPC, "a write of no bytes")
+            done += n_bytes
 
     @property
     def writer(self) -> Callable[[int, bytes], int]:
-        """`write`; of the real disk the system call itself, without a frame of Python around it,
-        in which a signal handler could run."""
+        """`write`; for the real disk the system call itself, without a Python frame around it in
+        which a signal handler could run."""
         return os.write if type(self) is Disk else self.write
 
     def sync_data(self, fd: int) -> None:
@@ -59,7 +68,7 @@ class Disk:
     def sync_dir(self, directory: Path) -> None:
         """Make the names in `directory` survive power loss: fsync of a file does not.
 
-        Where folders cannot be synced (CIFS, some FUSE mounts) there is nothing to be done.
+        Does nothing if folders cannot be synced (CIFS, some FUSE mounts).
         """
         fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -70,22 +79,29 @@ class Disk:
         finally:
             os.close(fd)
 
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder, and those that it is in, with names that survive power loss."""
+        if not folder.is_dir():
+            self.make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            self.sync_dir(folder.parent)
+
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
     def identity(self, file: int | Path) -> tuple[int, int]:
-        """Device and inode of a descriptor's, or a path's, file: the same file, the same pair."""
-        found = os.stat(file)
-        return found.st_dev, found.st_ino
+        """Device and inode of the file of a descriptor or a path: equal if it is the same file."""
+        status = os.stat(file)
+        return status.st_dev, status.st_ino
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
 
     def reserve(self, fd: int, offset: int, size_bytes: int) -> None:
-        """Take space behind the end of the file without making it longer.
+        """Reserve space behind the end of the file without making it longer.
 
-        What is written there later does not fail on a disk that was filled meanwhile.
-        Not `posix_fallocate`: that makes the file longer, with zero bytes in it.
+        Writes into it then succeed on a disk that was filled meanwhile. Not `posix_fallocate`,
+        which makes the file longer, with zeros.
         """
         fallocate = _fallocate()
         if fallocate is not None:
@@ -115,9 +131,9 @@ class Disk:
     def lock(self, fd: int) -> bool | None:
         """Take the file's writer lock; False if another process holds it.
 
-        flock, not POSIX locks: those are lost when this process closes any other
-        descriptor of the same file. Where the file system has no locks (some NFS
-        mounts) the answer is None: the reader will still name two writers.
+        None if the file system has no locks (some NFS mounts); a reader still detects two
+        writers. flock, not POSIX locks: those are lost when this process closes any other
+        descriptor of the same file.
         """
         if fcntl is None:
             return None
@@ -132,7 +148,7 @@ class Disk:
         return True
 
     def lock_shared(self, fd: int) -> bool:
-        """Keep writers away for a moment, without being taken for one by `is_locked`."""
+        """Keep writers out for a moment; `is_locked` does not count it as a writer."""
         if fcntl is None:
             return False
         try:
@@ -144,7 +160,7 @@ class Disk:
     def release_reserved(self, fd: int) -> None:
         """Give back the space that `reserve` took behind the end; the file's times stay.
 
-        Only for who knows that nobody appends meanwhile.
+        The caller must know that nothing appends meanwhile.
         """
         status = os.fstat(fd)
         self.truncate(fd, status.st_size)
@@ -152,11 +168,11 @@ class Disk:
 
 
 UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
-"""What a file system answers that does not know a call."""
+"""Errors of a file system that does not support a call."""
 
 FIRST_DESCRIPTOR = 900
-"""The journal's descriptors have numbers from here on, where the limit allows it: a program that
-closes descriptors it did not open, and then opens files of its own, gets the lowest numbers."""
+"""The journal's descriptors have numbers from here on, if the limit allows it: a program that
+closes descriptors it did not open, and then opens files, gets the lowest numbers."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     [
@@ -168,8 +184,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 DISK = Disk()
 WRITE_BYTES = 1 << 20
-NAME_BYTES = 143  # of a name that eCryptfs takes too; most file systems take 255
-STALE_AFTER_S = 600  # a temporary file nobody has written to for ten minutes was left by a crash
+NAME_BYTES = 143  # the longest name on eCryptfs; most file systems take 255
+STALE_AFTER_S = 600  # a temporary file unchanged for ten minutes was left by a crash
 
 
 def moved_up(fd: int) -> int:
@@ -185,7 +201,7 @@ def moved_up(fd: int) -> int:
 
 
 def _file_system_of(path: Path) -> str:
-    """The type of the file system that holds `path`; empty where that cannot be told."""
+    """The type of the file system that holds `path`; empty if unknown."""
     try:
         mounts = [row.split()[1:3] for row in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:
@@ -197,7 +213,7 @@ def _file_system_of(path: Path) -> str:
 @cache
 def _fallocate() -> Callable[[int, int, int], None] | None:
     """Linux' fallocate with FALLOC_FL_KEEP_SIZE, which Python's standard library lacks."""
-    import ctypes  # 10 ms that readers need not pay
+    import ctypes  # takes 10 ms, which readers do not need
 
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "fallocate"):
@@ -217,8 +233,8 @@ def _fallocate() -> Callable[[int, int, int], None] | None:
 def is_locked(path: Path) -> bool:
     """Whether some process holds the writer lock of `path` right now.
 
-    Asks for a shared lock and gives it back at once: readers do not shut each other
-    out, and a writer that opens in just that instant tries again (`journal.py`).
+    Takes a shared lock and releases it at once: readers do not exclude each other, and a writer
+    that opens at that moment tries again (`write/lock.py`).
     """
     if fcntl is None:
         return False
@@ -252,13 +268,13 @@ def sync_file(fd: int, disk: Disk = DISK) -> None:
 
 
 class Digest(Protocol):
-    """What hashlib makes: something that bytes are fed to."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
 class _DiskFile(io.RawIOBase):
-    """A file object over the one disk object, for those who want to write to a file."""
+    """A file object that writes through a `Disk`."""
 
     def __init__(self, fd: int, disk: Disk, digest: Digest | None) -> None:
         self._fd, self._disk, self._digest = fd, disk, digest
@@ -281,15 +297,15 @@ def atomic_write(
     digest: Digest | None = None,
     durable: bool = True,
 ) -> int:
-    """Replace `path` by what `write(file)` writes; the size in bytes.
+    """Replace `path` by what `write(file)` writes; returns the size in bytes.
 
-    At every instant, also after power loss, `path` is the old file or the whole new
-    one. The steps: a new file in the same folder, its bytes, fsync, rename, fsync of
-    the folder. If any of them fails the old file stands and the new one is removed.
-    Where the file system cannot sync files or folders, that step is left out.
+    At any time, also after power loss, `path` is the old file or the whole new one. The steps: a
+    new file in the same folder, its bytes, fsync, rename, fsync of the folder. If one of them
+    fails, the old file stays and the new one is removed. If the file system cannot sync files or
+    folders, that step is left out.
 
-    `digest`, of hashlib's kind, is fed the bytes on their way to the disk. `durable=False` leaves
-    out both syncs: whole at every instant, but not after power loss.
+    `digest` is updated with the bytes on their way to the disk. `durable=False` leaves out both
+    syncs: the file is whole at any time, but perhaps not after power loss.
 
     Raises:
         OSError: the disk refused; `path` is as it was.
@@ -320,16 +336,16 @@ def atomic_write(
 
 def fitting(name: str, end: str) -> str:
     """The file name `name` + `end`; if it is too long, with the beginning of `name` and a hash."""
-    whole, room_bytes = os.fsencode(name), NAME_BYTES - len(os.fsencode(end))
-    if len(whole) <= room_bytes:
+    whole, max_bytes = os.fsencode(name), NAME_BYTES - len(os.fsencode(end))
+    if len(whole) <= max_bytes:
         return name + end
-    return f"{whole[: room_bytes - 9].decode(errors='ignore')}~{crc32(whole):08x}{end}"
+    return f"{whole[: max_bytes - 9].decode(errors='ignore')}~{crc32(whole):08x}{end}"
 
 
 def _remove_stale(path: Path, disk: Disk) -> None:
-    """Remove what a killed `atomic_write` of the same file left beside it."""
+    """Remove temporary files that a killed `atomic_write` of the same file left."""
     name = fitting(f".{path.name}", ".01234567.tmp").removesuffix(".01234567.tmp")
-    for left in path.parent.glob(f"{glob.escape(name)}.*.tmp"):
+    for temporary in path.parent.glob(f"{glob.escape(name)}.*.tmp"):
         with contextlib.suppress(OSError):
-            if time.time() - left.lstat().st_mtime > STALE_AFTER_S:
-                disk.unlink(left)
+            if time.time() - temporary.lstat().st_mtime > STALE_AFTER_S:
+                disk.unlink(temporary)

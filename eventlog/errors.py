@@ -1,20 +1,20 @@
-"""Everything eventlog raises on purpose.
+"""The exceptions that eventlog raises.
 
     EventlogError
-    ├── JournalLocked     another process is writing this journal; says who
+    ├── JournalLocked     another process is writing this journal; the message says which
     ├── JournalClosed     something was appended after close()
     ├── NotAJournal       the file holds something else; nothing was changed
     ├── NewerFormat       the file was written by a later, incompatible format
     ├── RecordTooLarge    one event does not fit in a line (MAX_LINE_BYTES)
     └── UnreadableRun     neither a journal nor a run JSON; says where reading stopped
 
-All of them are for the moment a journal is opened or read. Nothing here is
-ever raised by `Session.log_*`: a training loop does not die of its log.
+They are raised when a journal is opened or read, never by `Session.log_*`: logging must not end
+a training.
 """
 
 
 class EventlogError(Exception):
-    """Base of all errors of this package; `str()` is one sentence for a person."""
+    """Base class; `str()` is one sentence."""
 
 
 class JournalLocked(EventlogError):
@@ -26,7 +26,7 @@ class JournalClosed(EventlogError):
 
 
 class NotAJournal(EventlogError):
-    """The file holds bytes and not one whole record of a journal; nothing was changed."""
+    """The file holds bytes, but no whole record of a journal; nothing was changed."""
 
 
 class NewerFormat(EventlogError):

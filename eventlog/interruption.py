@@ -1,7 +1,7 @@
-"""Exceptions that came from outside while our code ran: a signal handler's, another thread's.
+"""Exceptions raised from outside while our code runs: by a signal handler or another thread.
 
-A watchdog raises TimeoutError, which is an OSError, between any two bytecodes. It must reach the
-training loop, and must not pass for what a disk or a value's `__repr__` did.
+A watchdog may raise TimeoutError, which is an OSError, between any two bytecodes. It must reach the
+training loop and not be taken for an error of the disk or of a value's `__repr__`.
 """
 
 import os
@@ -11,10 +11,10 @@ from types import CodeType, TracebackType
 from typing import Any
 
 _HERE = os.path.dirname(__file__) + os.sep
-_INTEGRATIONS = os.path.join(_HERE, "integrations", "")  # they call code of frameworks
+_INTEGRATIONS = os.path.join(_HERE, "integrations", "")  # they call frameworks' code
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "select", "zlib"))
-"""Where the exceptions are defined that our own calls raise."""
+"""The modules that define the exceptions which our own calls raise."""
 
 _RAISED_HERE = frozenset(("RAISE_VARARGS", "RERAISE"))
 _RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
@@ -25,19 +25,19 @@ def is_interruption(error: BaseException | None) -> bool:
     """Whether `error` was raised by a signal handler, or set by another thread.
 
     A signal handler's frame is in the traceback. What `PyThreadState_SetAsyncExc` sets has no
-    arguments and appears at an instruction that raises nothing; in a value's own code at one that
-    cannot raise, for what C code raises there has no arguments either (`queue.Empty`).
+    arguments and appears at an instruction other than a raise; in a value's own code only at one
+    that cannot raise, since exceptions of C code may have no arguments either (`queue.Empty`).
     """
     if error is None:
         return False
     if not isinstance(error, Exception):
-        return True  # KeyboardInterrupt, SystemExit: never ours
+        return True  # KeyboardInterrupt and SystemExit are never ours
     traceback = error.__traceback__
     if traceback is None:
         return False
     last = traceback
     handlers = _handlers()
-    is_users = False  # whether code of a value ran, as its `__repr__`
+    is_users = False  # whether code of a value ran, such as its `__repr__`
     while True:
         is_users = is_users or _is_users(last.tb_frame.f_code)
         if last.tb_frame.f_code in handlers:
@@ -46,30 +46,30 @@ def is_interruption(error: BaseException | None) -> bool:
             break
         last = last.tb_next
     if isinstance(error, TimeoutError) and error.errno is None:
-        return True  # a system call's has a number; this is a watchdog's, whoever set it
+        return True  # a watchdog's: a system call's has a number
     is_ours = _is_ours(last.tb_frame.f_code.co_filename)
     is_known = type(error).__module__.partition(".")[0] in _MODULES
     if isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
         return False
     if error.args and (not is_ours or is_known):
         return False
-    from dis import opname  # milliseconds that nobody else need pay
+    from dis import opname  # the import takes milliseconds
 
     instruction = opname[last.tb_frame.f_code.co_code[last.tb_lasti]]
     if is_users and not is_ours:
-        return instruction in _RAISE_NOTHING  # of a call it may be what the value met
+        return instruction in _RAISE_NOTHING  # at a call it may be the value's own
     return instruction not in _RAISED_HERE
 
 
 def is_of_a_call(error: OSError) -> bool:
-    """Whether a system call of ours failed, and nobody else's code raised `error` meanwhile."""
+    """Whether `error` is from a system call of ours, and was not raised from outside."""
     return not is_interruption(error)
 
 
 def came_from_elsewhere(error: BaseException) -> bool:
     """Whether the code that raised `error` is neither ours nor Python's: a signal handler's.
 
-    For where no other code of the user's is called.
+    Only valid if no other code of the program was called.
     """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
@@ -80,7 +80,7 @@ def came_from_elsewhere(error: BaseException) -> bool:
 
 
 def _is_users(code: CodeType) -> bool:
-    """Whether it is neither ours nor Python's."""
+    """Whether it is the user's: neither ours nor Python's."""
     name = code.co_filename
     if _is_ours(name) or name.startswith("<frozen"):
         return False
@@ -92,15 +92,15 @@ def _is_ours(name: str) -> bool:
 
 
 def _handlers() -> set[CodeType]:
-    """The code of the signal handlers that this process has."""
-    found = set()
+    """The code objects of this process's signal handlers."""
+    codes = set()
     for number in signal.valid_signals():
         handler = signal.getsignal(number)
         if callable(handler) and not isinstance(handler, signal.Handlers):
             code = _code(handler)
             if code is not None:
-                found.add(code)
-    return found
+                codes.add(code)
+    return codes
 
 
 def _code(handler: Callable[..., Any]) -> CodeType | None:
@@ -113,7 +113,7 @@ def _code(handler: Callable[..., Any]) -> CodeType | None:
 
 
 class ignoring:
-    """Like `contextlib.suppress`, but lets interruptions pass."""
+    """Like `contextlib.suppress`, but lets exceptions from outside pass."""
 
     def __init__(self, *kinds: type[BaseException]) -> None:
         self._kinds = kinds

@@ -189,6 +189,11 @@ def test_every_arrow_between_packages_goes_down(path):
     assert below <= BELOW[package(name)]
 
 
+@pytest.mark.parametrize("path", [p for p in files("tools") if p.id.startswith("tools/core/")])
+def test_the_core_of_tools_imports_no_other_package_of_tools(path):
+    assert {package(name) for name in arrows(path)} <= {"tools.core"}
+
+
 def test_the_table_of_packages_has_all_of_them_and_no_ring():
     packages = {package(name) for name in MODULES}
     assert BELOW.keys() == packages

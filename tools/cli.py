@@ -1,8 +1,8 @@
 """runs: read the files that training runs leave behind.
 
 A run is named by its file (run JSON or journal), a folder, a quoted glob, or the beginning
-of its name; `out` is where names are looked for. stdout is data, stderr is words.
-Exit codes: 0 fine, 1 something could not be read or is not so, 2 misuse.
+of its name, which is looked up in `out`. Data goes to stdout, messages to stderr.
+Exit codes: 0 success, 1 a file could not be read or a check failed, 2 wrong usage.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from .terminal import watch
 from .transfer import export, imports
 from .tuning import tune
 
-# Each room adds its own commands; what is heavy it imports when it is used.
-ROOMS = (
+# Each module adds its own commands, and imports heavy libraries only when they run.
+COMMANDS = (
     ls,
     show,
     note,
@@ -46,16 +46,18 @@ ROOMS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ● gets a question mark
     try:
-        arguments = _parser().parse_args(list(_joined(sys.argv[1:] if argv is None else argv)))
+        arguments = _parser().parse_args(
+            list(_with_equals_signs(sys.argv[1:] if argv is None else argv))
+        )
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `runs ls | head` has seen enough
+    except BrokenPipeError:  # `runs ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -75,12 +77,12 @@ _TAKES_A_DASH = frozenset((
 ))  # fmt: skip
 
 
-def _joined(argv: Sequence[str]) -> Iterator[str]:
-    """`--sort -age_s` as `--sort=-age_s`: argparse takes a value with a dash for a flag."""
-    words = iter(argv)
-    for word in words:
-        value = next(words, None) if word in _TAKES_A_DASH else None
-        yield word if value is None else f"{word}={value}"
+def _with_equals_signs(argv: Sequence[str]) -> Iterator[str]:
+    """`--sort -age_s` as `--sort=-age_s`: to argparse a value with a dash is a flag."""
+    arguments = iter(argv)
+    for argument in arguments:
+        value = next(arguments, None) if argument in _TAKES_A_DASH else None
+        yield argument if value is None else f"{argument}={value}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in ROOMS:
-        room.add(commands)
+    for module in COMMANDS:
+        module.add(commands)
     return parser
 
 

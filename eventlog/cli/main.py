@@ -309,7 +309,7 @@ def _in_segments_alone(path: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there are none; says where they would be.
     """
-    from eventlog.tracker.session import state_folder  # what only writers need
+    from eventlog.tracker.location import state_folder  # what only writers need
 
     missing = f"{path}: no such journal, folder or glob"
     if path.suffix not in (JOURNAL_SUFFIX, RUN_JSON_SUFFIX):

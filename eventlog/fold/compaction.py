@@ -23,7 +23,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.load import Folding, PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, run_path
 from eventlog.read.evidence import n_not_here, name_before_loss, stated_by
-from eventlog.write.journal import say
+from eventlog.write.messages import say
 from eventlog.write.reserve import release
 
 SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run

@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 import threading
-import weakref
 from pathlib import Path
 from typing import IO
 
 from eventlog.disk import DISK
 from eventlog.fold.compaction import compact, follow
 from eventlog.interruption import is_interruption
-from eventlog.write.journal import say
+from eventlog.write.fork import call_in_children
+from eventlog.write.messages import say
 
 PATIENCE_S = 60.0
 SAY_AFTER_S = 3.0  # of a wait, that there is one
@@ -151,14 +151,4 @@ def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
     )
 
 
-_LIVE: "weakref.WeakSet[Compactor]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for compactor in list(_LIVE):
-        compactor.let_go_in_child()
-    _LIVE.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_LIVE = call_in_children(Compactor.let_go_in_child)

@@ -1,6 +1,5 @@
-"""The journal in other people's training loops: one module for each framework.
+"""Logging from the training loops of other frameworks: one module for each.
 
 `huggingface`, `lightning`, `keras`, `accelerate`, and `logging_handler` for Python's own
-`logging`. Each is imported by its full name and needs its framework; `eventlog` itself imports
-none of them.
+`logging`. Import each by its full name; it needs its framework. `eventlog` imports none of them.
 """

@@ -1,4 +1,4 @@
-"""What a framework calls must not end the training that it calls it from."""
+"""Callbacks whose errors do not end the training of the framework that calls them."""
 
 import functools
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from eventlog import is_interruption, say
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_said: set[tuple[str, type[Exception]]] = set()
+_reported: set[tuple[str, type[Exception]]] = set()
 
 
 def guarded(callback: Callable[P, R]) -> Callable[P, R]:
-    """`callback`; if it fails, that is said once on stderr and the training goes on.
+    """`callback`; its errors are reported once on stderr, and the training goes on.
 
-    What is not its failure passes: Ctrl-C, the end of the process, a time limit of the program's.
+    Exceptions from outside pass through: Ctrl-C, SystemExit, a watchdog's.
     """
 
     @functools.wraps(callback)
@@ -25,19 +25,19 @@ def guarded(callback: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if is_interruption(error):
                 raise
-            _say(f"{callback.__module__.rpartition('.')[2]}: {callback.__name__}", error)
+            _report(f"{callback.__module__.rpartition('.')[2]}: {callback.__name__}", error)
             return None
 
     return call
 
 
-def _say(name: str, error: Exception) -> None:
-    """Once for each callback and kind of error: it may be called a million times."""
-    if (name, type(error)) in _said:
+def _report(name: str, error: Exception) -> None:
+    """Once for each callback and class of error: a callback may be called a million times."""
+    if (name, type(error)) in _reported:
         return
-    _said.add((name, type(error)))
+    _reported.add((name, type(error)))
     try:
-        words = str(error).partition("\n")[0][:200]
+        reason = str(error).partition("\n")[0][:200]
     except Exception:
-        words = "it cannot say why"
-    say(f"{name} failed, the training goes on: {type(error).__name__}: {words}")
+        reason = "the error has no readable message"
+    say(f"{name} failed, the training goes on: {type(error).__name__}: {reason}")

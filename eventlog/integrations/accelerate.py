@@ -1,9 +1,9 @@
-"""Accelerate: a journal as one of its trackers.
+"""Accelerate: a journal as a tracker.
 
     accelerator = Accelerator(log_with=JournalTracker("mine", dir="out", resume="allow"))
     accelerator.init_trackers("project", config)
 
-What is logged of a step again, after `load_state`, replaces what was logged of it before.
+What is logged at a step again, after `load_state`, replaces what was logged at it before.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from eventlog.integrations._guarded import guarded
 
 
 class JournalTracker(GeneralTracker):
-    """Logs on the main process. `settings` are `eventlog.init`'s."""
+    """Logs on the main process. `settings` are arguments of `eventlog.init`."""
 
     name = "runjournal"
     requires_logging_directory = False
@@ -24,11 +24,11 @@ class JournalTracker(GeneralTracker):
     def __init__(self, run_name: str = "accelerate", **settings: Any) -> None:
         super().__init__()
         self.run: eventlog.ActiveRun | None = None
-        self._asked: dict[str, Any] = {"name": run_name, "reinit": "create_new"} | settings
+        self._settings: dict[str, Any] = {"name": run_name, "reinit": "create_new"} | settings
 
     @on_main_process
     def start(self) -> None:
-        self.run = eventlog.init(**self._asked)
+        self.run = eventlog.init(**self._settings)
 
     @property
     def tracker(self) -> eventlog.ActiveRun | None:

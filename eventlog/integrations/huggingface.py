@@ -1,8 +1,8 @@
-"""Hugging Face's `Trainer`: what it logs and saves, in a journal beside its checkpoints.
+"""Hugging Face's `Trainer`: logs its metrics and checkpoints into a journal beside them.
 
     Trainer(..., args=TrainingArguments("out", report_to="none"), callbacks=[JournalCallback()])
 
-`trainer.train(resume_from_checkpoint=True)` goes on in the journal of the run that was killed.
+`trainer.train(resume_from_checkpoint=True)` resumes the run in its journal.
 """
 
 from pathlib import Path
@@ -20,9 +20,9 @@ from eventlog.integrations._guarded import guarded
 
 
 class JournalCallback(TrainerCallback):
-    """Logs on the main process, by global step. `settings` are `eventlog.init`'s.
+    """Logs on the main process, by global step. `settings` are arguments of `eventlog.init`.
 
-    The folder is `output_dir`, the name `run_name` or that folder's, if nothing else is said.
+    By default the folder is `output_dir`, and the name `run_name` or else the folder's name.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -37,11 +37,11 @@ class JournalCallback(TrainerCallback):
         if self.run is not None:
             self.run.finish()
         folder = _folder(args)
-        asked = {"dir": folder, "name": args.run_name or folder.name, "config": _config(args)}
-        asked |= {"reinit": "create_new"} | self._settings
-        if state.global_step:  # from a checkpoint: what came after it is taken again
-            asked = {"resume": "allow"} | asked
-        self.run = eventlog.init(**asked)
+        settings = {"dir": folder, "name": args.run_name or folder.name, "config": _config(args)}
+        settings |= {"reinit": "create_new"} | self._settings
+        if state.global_step:  # resumed from a checkpoint: later steps are done again
+            settings = {"resume": "allow"} | settings
+        self.run = eventlog.init(**settings)
         if self.run.resumed:
             self.run.rewind(state.global_step + 1)
 
@@ -67,7 +67,7 @@ class JournalCallback(TrainerCallback):
 
 
 @guarded
-def _config(args: Any) -> Any:  # its methods have no types
+def _config(args: Any) -> Any:  # its methods are untyped
     return args.to_dict()
 
 

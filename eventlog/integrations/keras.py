@@ -1,8 +1,8 @@
-"""Keras: what `fit` computes, in a journal.
+"""Keras: logs the metrics of `fit` into a journal.
 
     model.fit(..., callbacks=[keras.callbacks.BackupAndRestore("backup"), JournalCallback()])
 
-A `fit` that starts with a model that was restored goes on in the journal of that name.
+A `fit` that starts with a restored model resumes the run of that name.
 """
 
 from typing import Any
@@ -14,27 +14,28 @@ from eventlog.integrations._guarded import guarded
 
 
 class JournalCallback(keras.callbacks.Callback):
-    """Logs by the optimizer's step: each batch as `batch/...`, each epoch by Keras' own names.
+    """Logs by the optimizer's step: batches as `batch/...`, epochs under Keras' own names.
 
-    `every` batches one is logged; 0: epochs alone. `settings` are `eventlog.init`'s.
+    `every`: log each batch whose step is a multiple of it; 0: epochs only. `settings` are
+    arguments of `eventlog.init`.
     """
 
     def __init__(self, name: str = "keras", every: int = 1, **settings: Any) -> None:
         super().__init__()
         self.run: eventlog.ActiveRun | None = None
         self._every = every
-        self._asked: dict[str, Any] = {"name": name, "reinit": "create_new"} | settings
+        self._settings: dict[str, Any] = {"name": name, "reinit": "create_new"} | settings
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begin the run here: only now whoever restores a model has done it."""
+        """Begin the run here: other callbacks have restored the model by now."""
         if self.run is not None:
             return
-        step = self._begun_at() or 0
-        self.run = eventlog.init(**({"resume": "allow"} if step else {}) | self._asked)
+        step = self._first_step() or 0
+        self.run = eventlog.init(**({"resume": "allow"} if step else {}) | self._settings)
         self._describe(self.run, step)
 
     @guarded
-    def _begun_at(self) -> int:
+    def _first_step(self) -> int:
         return self._step()
 
     @guarded

@@ -1,9 +1,9 @@
-"""Lightning's loggers: a journal as one of them.
+"""Lightning: a journal as a logger.
 
     Trainer(logger=JournalLogger("out", name="mine", resume="allow"))
 
-With `resume` a `fit(ckpt_path=...)` goes on in the journal of the run that was killed: the
-steps that it takes again replace the earlier ones.
+With `resume`, `fit(ckpt_path=...)` resumes the run in its journal: the steps that it does again
+replace the earlier ones.
 """
 
 from argparse import Namespace
@@ -21,26 +21,27 @@ from eventlog.integrations._guarded import guarded
 
 
 class JournalLogger(Logger):
-    """Logs on rank 0, by the step that Lightning says. `settings` are `eventlog.init`'s."""
+    """Logs on rank 0, by Lightning's step. `settings` are arguments of `eventlog.init`."""
 
     def __init__(self, dir: str | Path = "out", name: str = "lightning", **settings: Any) -> None:
         super().__init__()
-        self._asked: dict[str, Any] = {"dir": dir, "name": name, "reinit": "create_new"} | settings
+        defaults = {"dir": dir, "name": name, "reinit": "create_new"}
+        self._settings: dict[str, Any] = defaults | settings
         self._run: eventlog.ActiveRun | None = None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> eventlog.ActiveRun:
-        """The run; it begins when it is first asked for."""
+        """The run; the first access begins it."""
         if self._run is None:
-            self._run = eventlog.init(**self._asked)
-            again = {"id": self._run.id, "resume": "must"}  # if it fails and somebody fits on
-            self._asked = {k: v for k, v in self._asked.items() if k != "rewind_to"} | again
+            self._run = eventlog.init(**self._settings)
+            again = {"id": self._run.id, "resume": "must"}  # for another `fit` after a failed one
+            self._settings = {k: v for k, v in self._settings.items() if k != "rewind_to"} | again
         return self._run
 
     @property
     def name(self) -> str:
-        return str(self._asked["name"])
+        return str(self._settings["name"])
 
     @property
     def version(self) -> str:
@@ -48,11 +49,11 @@ class JournalLogger(Logger):
 
     @property
     def save_dir(self) -> str:
-        return str(self._asked["dir"])
+        return str(self._settings["dir"])
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        _log(self.experiment, metrics, step)  # it may refuse to begin; after that nothing raises
+        _log(self.experiment, metrics, step)  # only the beginning of the run may raise
 
     @rank_zero_only
     def log_hyperparams(
@@ -69,7 +70,7 @@ class JournalLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """A failed fit ends the run; after a good one a test may follow, and the program's end."""
+        """A failed fit ends the run; after a successful one a test may follow."""
         if status != "success" and self._run is not None:
             run, self._run = self._run, None
             _fail(run)

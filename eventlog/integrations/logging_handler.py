@@ -1,4 +1,4 @@
-"""Python's own `logging`: its lines beside the numbers, in the same journal.
+"""Python's own `logging`: log lines as events of a run.
 
 logging.getLogger().addHandler(JournalHandler(run))
 """
@@ -11,15 +11,15 @@ from typing import Any
 import eventlog
 from eventlog import is_interruption
 
-NESTED_MAX = 10  # lines that making one line may log; a value whose repr logs itself logs for ever
+NESTED_MAX = 10  # lines logged while one line is formatted; a `__repr__` may log without end
 
 
 class JournalHandler(logging.Handler):
-    """Each line is a `log` event: `level`, `logger`, `text`, with the traceback if it has one.
+    """Each line is a `log` event: `level`, `logger`, `text`, with the traceback if there is one.
 
-    `run` is what `eventlog.init` or `eventlog.open_run` gave. What is logged while a line is made,
-    by a value's own `__repr__`, comes after it. Lines of this package's own loggers are left out:
-    the journal says itself what happens to it.
+    `run` is what `eventlog.init` or `eventlog.open_run` returned. Lines logged while a line is
+    formatted, by a value's own `__repr__`, come after it. Lines of this package's own loggers are
+    left out: the journal has its own events for what happens to it.
     """
 
     def __init__(
@@ -30,45 +30,45 @@ class JournalHandler(logging.Handler):
         self._of_thread = _OfThread()
 
     def createLock(self) -> None:
-        """No lock: `append` has its own, and other people's code runs while a line is made."""
+        """No lock: `append` has its own, and code of the program runs while a line is formatted."""
         self.lock: Any = _NoLock()
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._session is None or record.name.partition(".")[0] == "eventlog":
             return
-        mine = self._of_thread
-        mine.n_nested += mine.is_busy
-        if mine.is_busy:  # within this very method, further up
-            if mine.n_nested <= NESTED_MAX:
-                mine.waiting.append(record)
+        thread = self._of_thread
+        thread.n_nested += thread.is_busy
+        if thread.is_busy:  # called within this method, in the same thread
+            if thread.n_nested <= NESTED_MAX:
+                thread.waiting.append(record)
             return
-        mine.is_busy, mine.n_nested = True, 0
+        thread.is_busy, thread.n_nested = True, 0
         try:
             self._write(record)
-            while mine.waiting:
-                self._write(mine.waiting.pop(0))
+            while thread.waiting:
+                self._write(thread.waiting.pop(0))
         finally:
-            mine.waiting.clear()
-            mine.is_busy = False
+            thread.waiting.clear()
+            thread.is_busy = False
 
     def _write(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
             assert self._session is not None
             self._session.log("log", level=record.levelname, logger=record.name, text=text)
-        except Exception as error:  # arguments that do not fit the message: logging's own rule
+        except Exception as error:  # such as arguments that do not fit the message
             if is_interruption(error):
                 raise
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """As `logging` does it: a traceback on stderr, which may be closed."""
+        """As in `logging`: a traceback on stderr, which may be closed."""
         with contextlib.suppress(Exception):
             super().handleError(record)
 
 
 class _OfThread(threading.local):
-    """What one thread is doing in a handler."""
+    """The state of one thread in a handler."""
 
     def __init__(self) -> None:
         self.is_busy, self.n_nested = False, 0
@@ -76,7 +76,7 @@ class _OfThread(threading.local):
 
 
 class _NoLock(contextlib.nullcontext[None]):
-    """What `logging` takes for a lock."""
+    """A lock for `logging` that does nothing."""
 
     def acquire(self) -> None:
         pass

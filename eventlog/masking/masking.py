@@ -1,21 +1,21 @@
-"""Credentials are masked before anything of an event reaches the disk.
+"""Masks credentials before an event reaches the disk.
 
     mask_text("postgres://ann:hunter2@db/runs")          'postgres://ann:***@db/runs'
     mask_command(["train.py", "--hf_token=hf_abc"])      ['train.py', '--hf_token=***']
     mask({"api_key": "abc", "max_tokens": 512})          {'api_key': '***', 'max_tokens': 512}
 
-A text is masked if its name says that it is a credential (`names`: `password`,
-`aws_secret_access_key`, ...), wherever the name stands: a key of a config, a flag of a command,
-`name=value` within a text. Or if it looks like one (`rules`). Numbers and booleans are
-never masked, nor is the name of a run, which its files bear.
+A text is masked if it has the name of a credential (`names`: `password`,
+`aws_secret_access_key`, ...) in a config, as a flag of a command, or as `name=value` in a text;
+or if it looks like a credential (`rules`). Numbers and booleans are never masked, nor is the name
+of a run, which is part of file names.
 
 Three environment variables change this:
 
     EVENTLOG_MASK=off               nothing is masked
-    EVENTLOG_MASK_ALLOW=a,b*        values under these names (globs, any case) are left as they are
-    EVENTLOG_MASK_NAMES=c,*_salt    values under these names are masked as well
+    EVENTLOG_MASK_ALLOW=a,b*        values with these names (globs, any case) are not masked
+    EVENTLOG_MASK_NAMES=c,*_salt    values with these names are masked as well
 
-Every function returns what it was given if nothing had to change.
+Every function returns its argument itself if nothing had to change.
 """
 
 import re
@@ -34,8 +34,8 @@ from eventlog.masking.text import masked_named
 
 _NO_TEXT = frozenset((int, float, bool, NoneType))
 _ARRAYS = frozenset(("torch", "numpy", "jax", "jaxlib", "cupy", "tensorflow", "mlx"))
-_KEPT = {"open": frozenset(("run_name", "run_id", "boot_id", "git_commit"))}
-_CACHED_CHARACTERS = 100  # shorter texts come again and again: the phase of a row, a unit
+_NEVER_MASKED = {"open": frozenset(("run_name", "run_id", "boot_id", "git_commit"))}
+_CACHED_CHARACTERS = 100  # shorter texts repeat: the phase of a row, a unit
 
 _COMMANDS = frozenset(("args", "argv", "arguments", "cmd", "cmdline", "command", "orig_argv"))
 _ASSIGNED = re.compile(r"(?s)([-+~]{0,2}(?P<name>[\w.\-/@]{1,128})=)(?P<value>.*)")
@@ -43,28 +43,28 @@ _USER_FLAGS = frozenset(("-u", "--user", "--userpass", "--auth", "--http-user"))
 _USER_AND_PASSWORD = re.compile(r"(?P<keep>[^\s:/]{1,64}:)(?!//)(?!\d*$)\S+")
 _P_FLAG = re.compile(r"(?P<keep>(?:^|\s)-p[ \t]{1,4})(?P<value>[^\s\"'-][^\s\"']*)")
 _P_VALUES = re.compile(r"no:.*|[\d.,:x+\-]+|b?f(?:loat|p)?\d+|int\d+|true|false")
-"""What `-p` stands before where it is no password: a port, a precision, a plugin of pytest."""
+"""Values of `-p` that are not a password: a port, a precision, a plugin of pytest."""
 
 _SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate)\s+")
 _WEBHOOK = re.compile(r"(?i)(?:.*[\W_])?webhooks?(?:[\W_]?(?:url|uri|address|endpoint)s?)?")
 _WEBHOOK_PATH = re.compile(r"(?P<keep>https?://[^/\s]{1,256}/)(?!\*\*\*$)\S+")
 _WANDB_KEY = re.compile(r"[0-9a-f]{40}")
 _WANDB_OTHER = re.compile(r"(?i)commit|sha|hash|rev|digest|checksum|version|id$")
-_BESIDE = re.compile(  # what stands beside a credential and is none
+_BESIDE = re.compile(  # fields beside a credential that are not credentials
     r"(?i).*(?:user(?:name)?|login|host|port|type|name|url|uri|path|file|email|region|scope|issuer)"
 )
 _PAIR_NAMES = ("name", "key", "variable", "header")
 
 
 def mask(fields: dict[str, Any], masking: Masking | None = None) -> dict[str, Any]:
-    """A config, metadata or any other fields, nested ones too, without credentials."""
+    """A config, metadata or other fields, also nested ones, without credentials."""
     return _masked(fields, frozenset(), masking or Masking.from_environment())
 
 
 def mask_event(
     event: str, fields: dict[str, Any], masking: Masking | None = None
 ) -> dict[str, Any]:
-    """The fields of an event without credentials; a row of numbers costs 0.3 µs."""
+    """The fields of an event without credentials; fast for a row of numbers."""
     if _NO_TEXT.issuperset(map(type, fields.values())):
         return fields
     masking = masking or Masking.from_environment()
@@ -73,7 +73,7 @@ def mask_event(
         for name, value in fields.items()
     ):
         return fields
-    return _masked(fields, _KEPT.get(event, frozenset()), masking)
+    return _masked(fields, _NEVER_MASKED.get(event, frozenset()), masking)
 
 
 def mask_text(text: str, masking: Masking | None = None) -> str:
@@ -85,7 +85,7 @@ def mask_text(text: str, masking: Masking | None = None) -> str:
 
 
 def mask_command(argv: Sequence[Any], masking: Masking | None = None) -> list[Any]:
-    """The words of a command line without credentials; `-p secret` is one, `-p 8080` is none."""
+    """The arguments of a command without credentials: `-p secret` is one, `-p 8080` is not."""
     return _command(argv, masking or Masking.from_environment(), with_p=True)
 
 
@@ -95,22 +95,22 @@ def _masked(fields: dict[str, Any], kept: frozenset[str], masking: Masking) -> d
     try:
         try:
             return _Walk(masking).top(fields, kept)
-        except Exception as error:  # an object, a dict in itself, one that changes, a strange key
+        except Exception as error:  # an object, a dict in itself, one that changes, an odd key
             if is_interruption(error):
                 raise
             return _Walk(masking).top(orjson.loads(plain_json(fields)), kept)
-    except Exception as error:  # an event is kept, and no text of it that was not looked at
+    except Exception as error:  # the event is logged, without any text that was not checked
         if is_interruption(error):
             raise
         return {k: v if type(v) in _NO_TEXT or k in kept else MASK for k, v in fields.items()}
 
 
-class _Other(Exception):
-    """A value that only becomes text when it is written."""
+class _NotPlain(Exception):
+    """A value that becomes text only when it is written."""
 
 
 class _Walk:
-    """Goes through nested values; what holds no credential is returned as it is."""
+    """Masks nested values; returns those without credentials unchanged."""
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
@@ -134,7 +134,7 @@ class _Walk:
             return self._list(value, name, how)
         if _is_numeric(value):
             return value
-        raise _Other
+        raise _NotPlain
 
     def _dict(self, values: dict[Any, Any], parent: str, how: int) -> dict[Any, Any]:
         masked: dict[Any, Any] = {}
@@ -171,7 +171,7 @@ class _Walk:
             is_command = name.lower() in _COMMANDS
             if is_command or any(value.startswith("-") for value in values):
                 masked = _command(values, self._masking, with_p=is_command)
-            elif len(values) == 2:  # a header, an item of a dict
+            elif len(values) == 2:  # a header, or an item of a dict
                 hows = (NEVER, strength(values[0], self._masking))
                 masked = [self._named_text(v, name, h) for v, h in zip(values, hows, strict=True)]
             else:
@@ -209,7 +209,7 @@ def _name_of_pair(values: dict[Any, Any]) -> str:
 
 
 def _is_clean(name: Any, text: str, masking: Masking) -> bool:
-    """Whether a short text is known to hold nothing, as those that come with every row."""
+    """Whether this is a short text without credentials; the answer is cached."""
     return len(text) <= _CACHED_CHARACTERS and _is_short_clean(name, text, masking)
 
 
@@ -224,53 +224,53 @@ def _command(argv: Sequence[Any], masking: Masking, *, with_p: bool) -> list[Any
         return list(argv)
     masked: list[Any] = []
     how, flag = NEVER, ""
-    for word in argv:
-        if type(word) is not str:
-            masked.append(word)
+    for arg in argv:
+        if type(arg) is not str:
+            masked.append(arg)
             continue
-        if flag and not word.startswith("-"):
-            masked.append(_flag_value(word, flag, how, masking))
+        if flag and not arg.startswith("-"):
+            masked.append(_flag_value(arg, flag, how, masking))
             if not flag.endswith("s"):  # --api-keys takes several
                 flag = ""
             continue
         flag = ""
-        if word.startswith("-") and "=" not in word:
-            how = _flag_strength(word, masking)
-            if how != NEVER or word in _USER_FLAGS or (with_p and word == "-p"):
-                flag = word
-        masked.append(_word(word, masking, is_after=masked))
+        if arg.startswith("-") and "=" not in arg:
+            how = _flag_strength(arg, masking)
+            if how != NEVER or arg in _USER_FLAGS or (with_p and arg == "-p"):
+                flag = arg
+        masked.append(_argument(arg, masking, before=masked))
     return masked
 
 
-def _flag_value(word: str, flag: str, how: int, masking: Masking) -> str:
+def _flag_value(value: str, flag: str, how: int, masking: Masking) -> str:
     if flag == "-p":
-        return word if _P_VALUES.fullmatch(word) else MASK
-    if is_credential(word, how):
+        return value if _P_VALUES.fullmatch(value) else MASK
+    if is_credential(value, how):
         return MASK
     if flag in _USER_FLAGS:
-        word = _USER_AND_PASSWORD.sub(rf"\g<keep>{MASK}", word)
-    return mask_text(word, masking)
+        value = _USER_AND_PASSWORD.sub(rf"\g<keep>{MASK}", value)
+    return mask_text(value, masking)
 
 
-def _word(word: str, masking: Masking, *, is_after: list[Any]) -> str:
-    """One word of a command: `--name=value`, `name=value`, code, anything."""
-    found = _ASSIGNED.fullmatch(word)
-    if found and is_credential(found["value"], _flag_strength(found["name"], masking)):
-        return found[1] + MASK
-    if _WANDB_KEY.fullmatch(word) and any("wandb" in str(before) for before in is_after[-4:]):
+def _argument(arg: str, masking: Masking, *, before: list[Any]) -> str:
+    """One argument of a command: `--name=value`, `name=value`, code, anything."""
+    match = _ASSIGNED.fullmatch(arg)
+    if match and is_credential(match["value"], _flag_strength(match["name"], masking)):
+        return match[1] + MASK
+    if _WANDB_KEY.fullmatch(arg) and any("wandb" in str(other) for other in before[-4:]):
         return MASK
-    return mask_text(word, masking)
+    return mask_text(arg, masking)
 
 
 def _flag_strength(flag: str, masking: Masking) -> int:
-    """As of a name; a flag `--token` takes a credential, where a field may hold a word."""
+    """As `strength`; a flag `--token` takes a credential, while a field `token` may not."""
     how = strength(flag, masking)
     is_token = how == IF_RANDOM and flag.lower().endswith("token")
     return ALWAYS if is_token else how
 
 
-def _p_flag(found: re.Match[str]) -> str:
-    return found[0] if _P_VALUES.fullmatch(found["value"]) else found["keep"] + MASK
+def _p_flag(match: re.Match[str]) -> str:
+    return match[0] if _P_VALUES.fullmatch(match["value"]) else match["keep"] + MASK
 
 
 @lru_cache(maxsize=2048)
@@ -288,7 +288,7 @@ def _text(text: str, masking: Masking) -> str:
 
 
 def _is_numeric(value: Any) -> bool:
-    """Whether this is a tensor or an array of numbers: it has no text, however large it is."""
+    """Whether this is a tensor or an array of numbers, which holds no text."""
     if type(value).__module__.partition(".")[0] not in _ARRAYS:
         return False
     dtype = getattr(value, "dtype", None)

@@ -1,8 +1,8 @@
-"""Which names say that their value is a credential, and who decides otherwise.
+"""Names whose values are credentials, and the settings that change that.
 
-A name is taken as its words: `awsSecretAccessKey`, `AWS_SECRET_ACCESS_KEY` and
-`--aws-secret.access-key` are the same. What decides is how it ends: `hf_token` is a credential,
-`token_count` is a number of tokens, `pad_token` is one of a vocabulary, `password_file` a file.
+A name is split into words: `awsSecretAccessKey`, `AWS_SECRET_ACCESS_KEY` and
+`--aws-secret.access-key` are the same. Its end decides: `hf_token` is a credential,
+`token_count` a number of tokens, `pad_token` an entry of a vocabulary, `password_file` a file.
 """
 
 import os
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 NEVER, IF_RANDOM, ALWAYS = range(3)
-"""When a text under a name is masked. IF_RANDOM: if it does not look like a word."""
+"""When a text with a name is masked. IF_RANDOM: if it does not look like a word."""
 
 _SERVICES = (
     "anthropic|aws|azure|bitbucket|clearml|cohere|comet|databricks|discord|docker|gcp|gh|github|"
@@ -43,7 +43,7 @@ _VOCABULARY_WORDS = (
     "trigger unk unknown video vision visual vocab word"
 )
 _VOCABULARY = frozenset(_VOCABULARY_WORDS.split())
-_QUALIFIERS = re.compile(  # words behind a name that leave its value a credential
+_QUALIFIERS = re.compile(  # words after a name that do not change what it is
     r"(?:_(?:value|val|string|plain|plaintext|raw|base64|b64|hex|hash|hashed|encrypted|enc|current|"
     r"old|new|prod|production|dev|staging|primary|secondary|header|\d+))+$"
 )
@@ -62,9 +62,9 @@ _ALWAYS = re.compile(
 _IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
 PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
          "otp", "phrase", "pin", "webhook")  # fmt: skip
-"""One of them is in every name of a credential."""
+"""Every name of a credential contains one of them."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
-_NAME_MAX = 128  # characters; what is longer is a text
+_NAME_MAX = 128  # characters; anything longer is not a name
 
 _NO_CREDENTIAL = re.compile(
     r"""(?xi) (?: true | false | none | null | nil | undefined | yes | no | on | off | auto
@@ -80,7 +80,7 @@ _WORD = re.compile(
 
 
 class Masking(NamedTuple):
-    """What is masked beside the rules, and what is not. Names are globs in lower case."""
+    """The settings. Names are globs in lower case."""
 
     enabled: bool = True
     allow: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Masking(NamedTuple):
         )
 
     def allows(self, name: str) -> bool:
-        """Whether what stands under a name is left as it is."""
+        """Whether a value with this name is never masked."""
         return bool(self.allow) and _matches(name, self.allow)
 
 
@@ -117,7 +117,7 @@ def _parsed(mask: str, allow: str, names: str) -> Masking:
 
 @lru_cache(maxsize=4096)
 def strength(name: str, masking: Masking) -> int:
-    """When a text under `name` is masked: NEVER, IF_RANDOM or ALWAYS."""
+    """When a text named `name` is masked: NEVER, IF_RANDOM or ALWAYS."""
     if len(name) > _NAME_MAX or masking.allows(name):
         return NEVER
     if _matches(name, masking.names):
@@ -133,7 +133,7 @@ def strength(name: str, masking: Masking) -> int:
 
 
 def is_credential(text: str, how: int) -> bool:
-    """Whether a text under a name of this strength is one, and no placeholder for one."""
+    """Whether a text with a name of this strength is a credential, and not a placeholder."""
     text = text.strip()
     if how == NEVER or (len(text) <= _NAME_MAX and _NO_CREDENTIAL.fullmatch(text)):
         return False
@@ -141,7 +141,7 @@ def is_credential(text: str, how: int) -> bool:
 
 
 def is_random(text: str) -> bool:
-    """Whether a text cannot be a word, a number or a path: letters and digits, or much of it."""
+    """Whether a text cannot be a word, a number or a path: it is long, or has mixed characters."""
     if len(text) < 8 or _has_space(text):
         return False
     return len(text) >= 24 or not _WORD.fullmatch(text)

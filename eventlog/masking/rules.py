@@ -1,10 +1,10 @@
-"""What credentials look like, wherever they stand.
+"""What credentials look like, in any text.
 
-One table, RULES: a name, texts without which the pattern need not be tried, the pattern, and what
-stays of it. The prefixes are those that the services document.
+One table, RULES: a name, hints without which the pattern is not tried, the pattern, and its
+replacement. The prefixes are those that the services document.
 
 A pattern takes time linear in the text: it begins where the characters of its own repetition
-cannot stand before it, or its repetitions are bounded, or nothing can fail after them.
+cannot precede it, or its repetitions are bounded, or nothing can fail after them.
 """
 
 import re
@@ -21,10 +21,9 @@ class Rule(NamedTuple):
 
     name: str
     hints: tuple[str, ...]
-    """One of these is in each such text."""
+    """Every such text contains one of these."""
     pattern: re.Pattern[str]
-    stays: str | Callable[[re.Match[str]], str]
-    """The replacement."""
+    replacement: str | Callable[[re.Match[str]], str]
 
 
 _KEEP = rf"\g<keep>{MASK}"
@@ -33,7 +32,7 @@ _SHORT = "gsk_ r8_ rpa_ pcsk_ jina_ fw_ ntn_ sbp_ glsa_ glc_ nfp_"
 _LONG = "pscale_ rubygems_ sntrys_ sntryu_ lin_api_ lsv2_"
 _MORE = "dckr_ _v1_ shpat_ shpca_ shppa_ shpss_ KGAT_ secret_"
 _PREFIXED = (
-    # prefix, characters behind it, fewest of them, and parts of it of which one is looked for first
+    # prefix, characters after it, the least number of them, hints
     (r"gh[pousr]_", r"[A-Za-z0-9]", 20, "gh"),  # GitHub
     (r"github_pat_", r"\w", 20, "github_pat_"),
     (r"gl(?:pat|ptt|dt|rt|rtr|cbt|ft|imt|agent|soat|ffct|oas)-", r"[\w.=-]", 16, "gl"),  # GitLab
@@ -75,7 +74,7 @@ _PREFIXED = (
 
 
 def _basic(match: re.Match[str]) -> str:
-    """A basic-auth header, if what follows the word really is a user and a password."""
+    """A basic-auth header, if the value really decodes to a user and a password."""
     try:
         decoded = b64decode(match["value"] + "==")
     except (NotBase64, ValueError):
@@ -106,7 +105,7 @@ RULES = (
         ),
         MASK,
     ),
-    Rule(  # has it a slash or a question mark, an @ still ends it
+    Rule(  # also a password with a slash or a question mark: an @ ends it
         "password in the URL of a database",
         ("://",),
         re.compile(
@@ -118,7 +117,7 @@ RULES = (
         ),
         _KEEP,
     ),
-    Rule(  # the last @ of the authority ends it: passwords have some
+    Rule(  # a password may contain @: the last one of the authority ends it
         "password in a URL",
         ("://",),
         re.compile(
@@ -228,7 +227,7 @@ RULES = (
         ),
         _basic,
     ),
-    Rule(  # without a machine: a password that is no word of a sentence
+    Rule(  # without a machine only a password that cannot be a word of a sentence
         "password in a netrc file",
         ("password",),
         re.compile(
@@ -258,7 +257,7 @@ RULES = (
         _KEEP,
     ),
 )
-_BY_HINT = [(hint, rule.pattern, rule.stays) for rule in RULES for hint in rule.hints]
+_BY_HINT = [(hint, rule.pattern, rule.replacement) for rule in RULES for hint in rule.hints]
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_.-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_.-])")
 _AWS_NEAR = ("aws", "akia", "asia", "secret")
 
@@ -269,7 +268,7 @@ def masked_shapes(text: str) -> str:
     if len(text) >= 40:
         lower = text.lower()
         near_aws = any(word in lower for word in _AWS_NEAR)
-    for hint, pattern, stays in _BY_HINT:
+    for hint, pattern, replacement in _BY_HINT:
         if hint in text:
-            text = pattern.sub(stays, text)
+            text = pattern.sub(replacement, text)
     return _AWS_SECRET.sub(_aws_secret, text) if near_aws else text

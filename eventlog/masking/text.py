@@ -1,4 +1,4 @@
-"""Credentials in a text that says their names: `password: hunter2`, `--api-key abc`, headers.
+"""Credentials with their names within a text: `password: hunter2`, `--api-key abc`, headers.
 
 masked_named("HF_TOKEN=abc python t.py --api-key k", Masking())
 'HF_TOKEN=*** python t.py --api-key ***'
@@ -48,23 +48,23 @@ _PROSE = frozenset(_PROSE_WORDS.split())
 
 
 def masked_named(text: str, masking: Masking) -> str:
-    """`text` without the values that stand behind the name of a credential."""
+    """`text` without the values that follow the name of a credential."""
     if not masking.names:
         lower = text.lower()
         if not any(part in lower for part in PARTS):
             return text
     pieces: list[str] = []
     done = at = 0
-    while found := _NAME.search(text, at):
-        at = found.end()
-        name = found["name"] or found["flag"]
+    while match := _NAME.search(text, at):
+        at = match.end()
+        name = match["name"] or match["flag"]
         how = strength(name, masking)
         if how == NEVER:
             continue
-        if name.startswith("--") and name.lower().endswith("token"):  # not a field with a word
+        if name.startswith("--") and name.lower().endswith("token"):  # a flag takes a credential
             how = ALWAYS
         value = _value(text, at, name)
-        if value is None or not _is_meant(text, value, how):
+        if value is None or not _is_credential_at(text, value, how):
             continue
         begin, end = value
         pieces += text[done:begin], MASK
@@ -73,17 +73,17 @@ def masked_named(text: str, masking: Masking) -> str:
 
 
 def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
-    """Where the value that begins at `at` lies, without its quotes and the scheme of a header."""
-    if text.startswith("//", at):  # secret://name: to look where it ends, and then to look for a
-        return None  # name within it, would take 20,000 steps for each of `token://token://...`
+    """The span of the value at `at`, without its quotes and the scheme of a header."""
+    if text.startswith("//", at):  # secret://name; a search for its end, and then for a name within
+        return None  # it, would take 20,000 steps for each part of `token://token://...`
     for quoted in (*_QUOTED, _IN_ESCAPED_QUOTES):
-        if found := quoted.match(text, at):
-            return found.span("value")
-    found = _PAIRS.match(text, at) if name.lower().endswith("cookie") else None
-    found = found or _BARE.match(text, at)
-    if found is None:
+        if match := quoted.match(text, at):
+            return match.span("value")
+    match = _PAIRS.match(text, at) if name.lower().endswith("cookie") else None
+    match = match or _BARE.match(text, at)
+    if match is None:
         return None
-    begin, end = found.span("value")
+    begin, end = match.span("value")
     while end > begin and text[end - 1] in _CLOSING:
         opening = _OPENING.get(text[end - 1])
         if opening and opening in text[begin : min(end, begin + _NAME_MAX)]:  # ${NAME}
@@ -92,9 +92,9 @@ def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
     return (begin, end) if end > begin else None
 
 
-def _is_meant(text: str, place: tuple[int, int], how: int) -> bool:
-    """Whether a value is a credential, and no word of a sentence, no address of one."""
-    begin, end = place
+def _is_credential_at(text: str, span: tuple[int, int], how: int) -> bool:
+    """Whether a value is a credential, and not a word of a sentence or the URL of a secret."""
+    begin, end = span
     value = text[begin:end]
     if value.startswith("//"):  # secret://name
         return False

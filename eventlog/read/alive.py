@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.disk import is_locked
+from eventlog.interruption import ignoring
 from eventlog.read.ends import unclosed_session
 
 _ENDED = ("Z", "X")  # states of a process that has ended
@@ -73,10 +74,9 @@ def _began_before(began: int, t: str) -> bool | None:
 
 def this_boot() -> str | None:
     """The id of this boot of the machine; None if there is none."""
-    try:
+    with ignoring(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
+    return None
 
 
 def start_of(pid: int) -> int | None:
@@ -97,9 +97,8 @@ def is_not_reaped(opened: Mapping[str, Any]) -> bool:
 
 def _stat_of(pid: int) -> tuple[str, int | None]:
     """The state of a process, and when it began; None: there is no such process."""
-    try:
+    with ignoring(OSError):
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return "", None
-    fields = stat.rpartition(")")[2].split()
-    return (fields[0], int(fields[19])) if len(fields) > 19 else ("", None)
+        fields = stat.rpartition(")")[2].split()
+        return (fields[0], int(fields[19])) if len(fields) > 19 else ("", None)
+    return "", None

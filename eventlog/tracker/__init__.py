@@ -1,7 +1,8 @@
 """What a training program calls.
 
-`session` has `open_run`: one writer's life in a journal, the compactor beside it. `api` has
-`init`, `log` and `finish`, `run` what `init` returns, `resume` which run it goes on with,
-`arguments` settings of any type, `compatibility` what scripts of other trackers also call.
-`annotation` adds notes and tags to any run, `exit_code` knows how a program ended.
+`opening` has `open_run`, which begins a session; `session` what it returns: a journal to log to,
+with the compactor beside it. `api` has `init`, `log` and `finish`, `run` what `init` returns,
+`resume` which run it resumes. `arguments` and `values` take settings, configs and rows of any type,
+`compatibility` has names of W&B. `annotation` adds notes and tags to any run, `location` says where
+files are, `exit_code` how a program ended.
 """

@@ -1,9 +1,9 @@
-"""Something said about a run by somebody who does not write it: a note, a tag, an alarm.
+"""Annotations: events about a run from a process that does not write it: notes, tags, alerts.
 
     eventlog.annotate("out/run_20261123_032501.jsonl", "note", text="lr too high?", by="ann")
 
-Nothing is edited and no lock is taken: who annotates writes a segment of their own beside
-the journal, one record and one sync at a time, while the run is written and afterwards.
+Nothing is edited and no lock is taken: annotations go into a segment of their own beside the
+journal, one record and one sync at a time, while the run is written or after it.
 """
 
 import contextlib
@@ -18,21 +18,23 @@ from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
-from eventlog.format.record import Clock, encode
+from eventlog.format.record import ANNOTATES, Clock, encode
 from eventlog.format.segment import encode_header
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
-from eventlog.write.journal import say, session_name
+from eventlog.write.messages import say
+from eventlog.write.sessions import new_session_name
 
 
 def annotate(path: PathLike, event: str, /, *, disk: Disk = DISK, **fields: Any) -> None:
     """Add one event about the run of a journal or run JSON; on return it survives power loss.
 
-    The run JSON is folded anew, unless somebody writes the run: then theirs has it soon.
+    The run JSON is written again, unless the run has a writer, whose compactor does that.
 
     Raises:
-        FileNotFoundError: the run has no journal, as those of older loggers.
-        UnreadableRun, RecordTooLarge: it is no journal; the event does not fit in a line.
+        FileNotFoundError: the run has no journal (older loggers wrote none).
+        UnreadableRun: the file is not a journal.
+        RecordTooLarge: the event does not fit in a line.
         OSError: the disk refused; nothing was added.
     """
     with Annotator(path, disk=disk) as annotator:
@@ -40,12 +42,12 @@ def annotate(path: PathLike, event: str, /, *, disk: Disk = DISK, **fields: Any)
 
 
 class Annotator:
-    """Says one thing after the other about a run, as a watchman does. A context manager."""
+    """Adds events about a run one by one. A context manager."""
 
     def __init__(self, path: PathLike, *, disk: Disk = DISK) -> None:
         """For the run of the journal or run JSON at `path`; raises as `annotate`."""
         self.journal = Path(path).with_suffix(JOURNAL_SUFFIX)
-        self.s = session_name()
+        self.s = new_session_name()
         self._run_id = _run_id(self.journal, Path(path))
         self._disk = disk
         self._clock = Clock()
@@ -61,10 +63,10 @@ class Annotator:
             RecordTooLarge: it does not fit in a line; nothing was added.
             OSError: the disk refused; nothing was added, the next one may be tried.
         """
-        from eventlog.masking.masking import mask_event  # 10 ms that readers need not pay
+        from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
 
-        said = mask_event(event, fields) | {"annotates": self._run_id}
-        line = encode(self._n, self.s, self._clock.now(), event, said)
+        fields = mask_event(event, fields) | {ANNOTATES: self._run_id}
+        line = encode(self._n, self.s, self._clock.now(), event, fields)
         is_new = self._fd is None
         fd = self._open() if self._fd is None else self._fd
         begin = os.fstat(fd).st_size
@@ -77,12 +79,12 @@ class Annotator:
             if is_new:
                 self._disk.sync_dir(self._segment.parent)
         except OSError:
-            self._take_back(fd, begin)
+            self._undo(fd, begin)
             raise
         self._n += 1
 
     def close(self) -> None:
-        """Let go of the file; fold the run anew if nobody else does."""
+        """Close the file; write the run JSON again if the run has no writer."""
         if self._fd is not None:
             self._disk.close(self._fd)
             self._fd = None
@@ -92,8 +94,8 @@ class Annotator:
             compact(self.journal, disk=self._disk)
         except (EventlogError, OSError) as error:
             say(
-                f"{self.journal}: the event is kept, but the run JSON could not be written "
-                f"({error}); this does it: eventlog compact {self.journal}"
+                f"{self.journal}: the event is saved, but the run JSON could not be written "
+                f"({error}). To write it, run: eventlog compact {self.journal}"
             )
 
     def _open(self) -> int:
@@ -113,12 +115,12 @@ class Annotator:
             session=self.s,
             number=self._n_segments - 1,
             first_n=self._n,
-            s=session_name(),
+            s=new_session_name(),
             t=self._clock.now(),
         )
 
-    def _take_back(self, fd: int, size_bytes: int) -> None:
-        """Nothing half is left; and a file whose sync failed is not trusted again."""
+    def _undo(self, fd: int, size_bytes: int) -> None:
+        """Remove what is half written; a file whose sync failed is not used again."""
         steps: list[Callable[[], None]] = [
             lambda: self._disk.truncate(fd, size_bytes),
             lambda: self._disk.close(fd),
@@ -138,11 +140,11 @@ class Annotator:
 
 
 def _run_id(journal: Path, path: Path) -> str | None:
-    """The id of the run that is annotated; None where no `open` event is left to tell it."""
+    """The id of the run that is annotated; None if it has no readable `open` event."""
     if not journal.exists():
         raise FileNotFoundError(
-            f"{path}: has no journal {journal.name} beside it, and what is said of a run is kept "
-            f"beside its journal"
+            f"{path}: has no journal {journal.name} beside it; annotations are written beside a "
+            f"run's journal"
         )
     opened = last_open(journal)
     if opened is None:
@@ -153,5 +155,5 @@ def _run_id(journal: Path, path: Path) -> str | None:
                 opened = record
                 break
         if first is None:
-            raise UnreadableRun(f"{journal}: no journal: not one whole record in it")
+            raise UnreadableRun(f"{journal}: not a journal: not one whole record in it")
     return opened.fields.get("run_id") if opened is not None else None

@@ -1,13 +1,13 @@
-"""The face that people know from other trackers, on a journal: init, log, finish.
+"""The API of other trackers, on a journal: init, log, finish.
 
     run = eventlog.init(project="gpt", name="mine", config={"lr": 3e-4}, resume="allow")
     for step in range(run.step, 1000):
         run.log({"train/loss": loss, "lr": lr}, step=step)
     run.finish()
 
-A script written for W&B is moved over by `import eventlog as wandb`. Everything stays on
-this disk; each call is a line in the journal when it returns, by the promises of
-`open_run`. `init` may refuse the run that it is told to go on with; after it nothing raises.
+A script written for W&B is moved by `import eventlog as wandb`. Everything stays on this
+disk; each call is a line in the journal when it returns, with the guarantees of `open_run`.
+`init` may refuse to resume a run; after it nothing raises.
 """
 
 import os
@@ -20,7 +20,9 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import is_a, text_of
 from eventlog.interruption import is_interruption
 from eventlog.tracker.arguments import as_durability, as_folder, as_interval, as_text, shown
-from eventlog.tracker.compatibility import attribute, say_once
+from eventlog.tracker.compatibility import attribute
+from eventlog.tracker.location import state_folder
+from eventlog.tracker.opening import open_run
 from eventlog.tracker.resume import (
     Fork,
     Resume,
@@ -29,12 +31,14 @@ from eventlog.tracker.resume import (
     find_journal,
     journal_to_resume,
     next_step,
-    opening,
+    opening_event,
     read_past,
 )
 from eventlog.tracker.run import ActiveRun
-from eventlog.tracker.session import Session, as_dict, open_run, state_folder
-from eventlog.write.journal import Durability, say
+from eventlog.tracker.session import Session
+from eventlog.tracker.values import as_dict
+from eventlog.write.journal import Durability
+from eventlog.write.messages import say, say_once
 
 _current: ActiveRun | None = None
 
@@ -61,43 +65,43 @@ def init(
     save_interval: int = 100,
     **unknown: Any,
 ) -> ActiveRun:
-    """Begin a run in `dir`, or go on with one; it is `eventlog.run` until it is finished.
+    """Begin or resume a run in `dir`; it is `eventlog.run` until it is finished.
 
-    What is not given is taken from EVENTLOG_PROJECT, _NAME, _TAGS (with commas), _GROUP,
-    _JOB_TYPE, _NOTES, _RUN_ID, _RESUME, _MODE and _DIR; all but the last three, where they are
-    not set, from W&B's variables of that name. Arguments that W&B knows and a journal does
-    not are taken and named once on stderr.
+    Defaults come from EVENTLOG_PROJECT, _NAME, _TAGS (separated by commas), _GROUP, _JOB_TYPE,
+    _NOTES, _RUN_ID, _RESUME, _MODE and _DIR; all but the last three also from W&B's variables of
+    that name. Arguments that only W&B knows are ignored and reported once on stderr.
 
     Args:
-        project, group, job_type: kept in the run's metadata.
+        project, group, job_type: part of the run's metadata.
         config: a mapping, a namespace or a dataclass.
-        id: the run's identity, to resume by; random by default.
-        resume: `allow`: go on with the run of this `id`, or else of this `name` (the latest), if
-            it is there; `must`: or refuse; without `id` and `name` the latest in `dir`. `never`:
-            refuse if the `id` is there. `auto` or True: the latest of this `name`, if it did not
-            complete. A run that goes on keeps its config, and what is given replaces it by key.
-        rewind_to: the first step that will be taken again: it and all later ones leave the run
-            (they stay in the journal). Implies `must`.
-        resume_from: `ID?_step=N`, as W&B says it: rewind_to N + 1.
+        id: the run's identity, by which it is resumed; random by default.
+        resume: `allow`: resume the run of this `id`, or else the latest of this `name`, if there
+            is one; `must`: resume it or refuse; without `id` and `name` the latest in `dir`.
+            `never`: refuse if there is a run of this `id`. `auto` or True: resume the latest of
+            this `name`, unless it completed. A resumed run keeps its config, updated by `config`.
+        rewind_to: the step at which to resume: what was logged at it and at later ones is
+            superseded (it stays in the journal). Implies `must`.
+        resume_from: `ID?_step=N`, as in W&B: rewind_to N + 1.
         fork_from: `ID?_step=N`, `PATH?_step=N` or a pair: a new run that begins with a copy of
-            that one's history up to step N, N included; without a step, of all of it.
-        mode: `disabled` keeps nothing at all. Every other one is `offline`.
+            that run's history up to and including step N; without a step, of all of it.
+        mode: `disabled` logs nothing. Every other mode is `offline`.
         dir: the folder, `out` by default.
         fallback: a folder on another disk, for when that one fails, now or later. If neither can
-            be written the program goes on without a log, and `errors` counts what is not kept.
-        reinit: what becomes of a run that is not finished: it is, by default; `create_new` leaves
-            it alone, and `eventlog.run` with it; `return_previous` or False returns it.
+            be written the program goes on without a log, and `errors` counts what is not logged.
+        reinit: what happens to a run that is not finished: by default it is finished;
+            `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
+            returns it.
         durability, save_interval: as in `open_run`.
 
-    Any other argument that is of the wrong type, or that no file system takes, is replaced by its
-    text or its default, and that is said once on stderr.
+    Any other argument of the wrong type is replaced by its text or its default, which is reported
+    once on stderr.
 
     Raises:
-        EventlogError: `must` finds no run, `never` finds one, or it is being written.
-        ValueError: a `resume`, `rewind_to`, `resume_from` or `fork_from` that there is not.
+        EventlogError: `must` finds no run, `never` finds one, or the run is being written.
+        ValueError: an impossible `resume`, `rewind_to`, `resume_from` or `fork_from`.
     """
     if unknown:
-        say_once(f"init: {', '.join(sorted(unknown))}: without meaning here, ignored")
+        say_once(f"init: {', '.join(sorted(unknown))}: not supported, ignored")
     previous = _active()
     if previous is not None and as_text(reinit) in ("False", "return_previous"):
         return previous
@@ -105,26 +109,23 @@ def init(
         previous.finish()
     settings = as_dict(config)
     id, name = as_text(id), as_text(name)
-    if _is_disabled(as_text(mode) or _told("MODE", None)):
+    if _is_disabled(as_text(mode) or _variable("MODE", None)):
         off = ActiveRun(None, id=id or "disabled", name=name or "disabled", config=settings)
         return _made_current(off)
-    folder = as_folder("dir", _told("DIR", None) if _is_empty(dir) else dir, "out")
+    folder = as_folder("dir", _variable("DIR", None) if _is_empty(dir) else dir, "out")
     assert folder is not None
     fallback = None if _is_empty(fallback) else as_folder("fallback", fallback, None)
-    id, name = (as_text(given) for given in (id or _told("RUN_ID"), name or _told("NAME")))
+    id, name = (as_text(value) for value in (id or _variable("RUN_ID"), name or _variable("NAME")))
     if resume_from is not None:
         id, last = at_step(resume_from)
         resume, rewind_to = "must", rewind_to if last is None else last + 1
-    resume = _resume(_told("RESUME", None) if resume is None else resume, rewind_to)
-    journal = _journal_to_resume(folder, id, name, resume)
-    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
-        say_once(f"{folder}: has a run {id} already; this is a new one. Or: resume='allow'")
-        id = None
+    resume = _resume(_variable("RESUME", None) if resume is None else resume, rewind_to)
+    journal, id = _journal_and_id(folder, id, name, resume)
     past = read_past(journal, fork_from, folder)
     about = {
-        "project": as_text(project) or _told("PROJECT"),
-        "group": as_text(group) or _told("GROUP", "WANDB_RUN_GROUP"),
-        "job_type": as_text(job_type) or _told("JOB_TYPE"),
+        "project": as_text(project) or _variable("PROJECT"),
+        "group": as_text(group) or _variable("GROUP", "WANDB_RUN_GROUP"),
+        "job_type": as_text(job_type) or _variable("JOB_TYPE"),
     }
     session = _open(
         folder,
@@ -141,7 +142,7 @@ def init(
     try:
         if journal is None and session is not None:
             copy_rows(past, session)
-        opened = opening(session.journal_path) if session is not None else None
+        opened = opening_event(session.journal_path) if session is not None else None
         run = ActiveRun(
             session,
             id=str(opened.fields.get("run_id")) if opened else id or "",
@@ -153,24 +154,29 @@ def init(
             about=about,
             is_disabled=False,
         )
-        run.annotate(tags if tags is not None else _told("TAGS"), as_text(notes) or _told("NOTES"))
+        tags = _variable("TAGS") if tags is None else tags
+        run.annotate(tags, as_text(notes) or _variable("NOTES"))
         return _made_current(run)
-    except BaseException as error:  # of a watchdog: nobody has the run, nobody else would end it
-        _close_unknown(session, error)
+    except BaseException as error:  # the caller gets no run, so nobody else would end it
+        _end(session, error)
         raise
 
 
-def _journal_to_resume(
+def _journal_and_id(
     folder: Path, id: str | None, name: str | None, resume: Resume | None
-) -> Path | None:
-    """As `journal_to_resume`; where the disk cannot be read, a new run begins."""
+) -> tuple[Path | None, str | None]:
+    """The journal to resume and the id of its run; or None and the id for a new run."""
+    journal = None
     try:
-        return journal_to_resume(folder, id, name, resume)
+        journal = journal_to_resume(folder, id, name, resume)
     except OSError as error:
         if is_interruption(error):
             raise
-        say(f"{folder}: cannot be read ({error}); this is a new run")
-        return None
+        say(f"{folder}: cannot be read ({error}); a new run begins")
+    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
+        say_once(f"{folder}: has a run {id} already; a new one begins. resume='allow' resumes it")
+        id = None
+    return journal, id
 
 
 def _open(
@@ -180,10 +186,10 @@ def _open(
     fallback: PathLike | None,
     **settings: Any,
 ) -> Session | None:
-    """A session in `folder`, or else in `fallback`; None: no disk takes one."""
+    """A session in `folder`, or else in `fallback`; None: neither can be written."""
     try:
         return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
-    except Exception as error:  # whatever it is, the training goes on
+    except Exception as error:  # of any kind: the training goes on
         if is_interruption(error) or isinstance(error, EventlogError):
             raise
         refusal = text_of(error)
@@ -198,12 +204,12 @@ def _open(
         else:
             say(f"{folder}: cannot be written ({refusal}); the run is {session.journal_path}")
             return session
-    say(f"{folder}: cannot be written ({refusal}); nothing of this run is kept")
+    say(f"{folder}: cannot be written ({refusal}); nothing of this run is logged")
     return None
 
 
-def _close_unknown(session: Session | None, error: BaseException) -> None:
-    """End a run that `init` has begun and does not give back."""
+def _end(session: Session | None, error: BaseException) -> None:
+    """End a run that `init` has begun and does not return."""
     if session is None:
         return
     if _current is not None and _current.session is session:
@@ -216,7 +222,7 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     """`run.log` of the run that `init` began last."""
     run = _active()
     if run is None:
-        say_once("log: there is no run, nothing is kept; call eventlog.init() first")
+        say_once("log: there is no run, nothing is logged; call eventlog.init() first")
     else:
         run.log(data, step, commit)
 
@@ -229,10 +235,10 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
 
 
 def module_attribute(name: str) -> Any:
-    """`eventlog.run`, `.config`, `.summary` of the run that `init` began last, and stand-ins.
+    """`eventlog.run`, and `.config`, `.summary` and `.alert` of that run; names of W&B.
 
     Raises:
-        AttributeError: it is none of these.
+        AttributeError: an unknown name.
     """
     if name == "run":
         return _active()
@@ -246,24 +252,24 @@ def _active() -> ActiveRun | None:
 
 
 def _made_current(run: ActiveRun) -> ActiveRun:
-    """The module's own run, unless there is one that is to go on."""
+    """Make a run `eventlog.run`, unless that one goes on."""
     global _current
     if _active() is None:
         _current = run
     return run
 
 
-def _told(name: str, elsewhere: str | None = "") -> str | None:
-    """What the environment says: EVENTLOG_NAME, else W&B's variable, if it may be asked."""
-    own = os.environ.get(f"EVENTLOG_{name}")
-    if own or elsewhere is None:
-        return own or None
-    return os.environ.get(elsewhere or f"WANDB_{name}") or None
+def _variable(name: str, wandb_name: str | None = "") -> str | None:
+    """The environment variable EVENTLOG_`name`, or else W&B's (None: W&B's does not count)."""
+    value = os.environ.get(f"EVENTLOG_{name}")
+    if value or wandb_name is None:
+        return value or None
+    return os.environ.get(wandb_name or f"WANDB_{name}") or None
 
 
 def _is_disabled(mode: str | None) -> bool:
     if mode not in (None, "offline", "disabled"):
-        say_once(f"mode {mode!r}: everything is kept on this disk and nothing is sent, as offline")
+        say_once(f"mode={mode!r}: works as 'offline': nothing is sent")
     return mode == "disabled"
 
 
@@ -274,13 +280,13 @@ def _is_empty(path: Any) -> bool:
 def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
     if rewind_to is not None:
         if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
-            raise ValueError(f"rewind_to={shown(rewind_to)}: the number of a step is wanted")
+            raise ValueError(f"rewind_to={shown(rewind_to)}: must be the number of a step")
         return "must"
-    word = "" if resume is None else text_of(resume)
-    if word in ("", "False", "false"):
+    text = "" if resume is None else text_of(resume)
+    if text in ("", "False", "false"):
         return None
-    if word in ("True", "auto", "true"):
+    if text in ("True", "auto", "true"):
         return "auto"
-    if word not in ("allow", "must", "never"):
-        raise ValueError(f"resume={shown(resume)}: it is one of 'allow', 'must', 'never', 'auto'")
-    return word  # type: ignore[return-value]
+    if text not in ("allow", "must", "never"):
+        raise ValueError(f"resume={shown(resume)}: must be 'allow', 'must', 'never' or 'auto'")
+    return text  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""The arguments of `init`, of any type: used, or replaced by a default with one message.
+"""Arguments of any type: used, or replaced by a default with one message on stderr.
 
-A setting that is of the wrong type, or that no file system takes, costs that setting and not the
-training. Only what says which run to go on with is refused: another run would be worse than none.
+A wrong setting must not end a training. Only an argument that says which run to resume is refused,
+elsewhere: logging into another run would be worse than not logging.
 """
 
 import operator
@@ -9,47 +9,48 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from eventlog.format.record import text_of
+from eventlog.format.record import is_a, text_of
 from eventlog.interruption import is_interruption
-from eventlog.tracker.compatibility import say_once
 from eventlog.write.journal import Durability
+from eventlog.write.messages import say_once
 
+STEP_MAX = 1 << 63
 _SHOWN_MAX = 100  # characters
 
 
 def shown(value: Any) -> str:
-    """A value in a message, whatever its class does when it is asked for its words."""
+    """A value's `repr` for a message, also if its class raises."""
     try:
-        words = repr(value)
+        text = repr(value)
     except Exception as error:
         if is_interruption(error):
             raise
-        words = f"<{type(value).__name__}: {type(error).__name__}>"
-    words = text_of(words)
-    return words if len(words) <= _SHOWN_MAX else f"{words[:_SHOWN_MAX]}..."
+        text = f"<{type(value).__name__}: {type(error).__name__}>"
+    text = text_of(text)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
 
 def as_text(value: Any) -> str | None:
-    """A setting as text; None where it was not given, or is empty."""
+    """A setting as text; None if it is None or empty."""
     return None if value is None else text_of(value) or None
 
 
-def as_folder(what: str, value: Any, instead: str | None) -> Path | None:
-    """A folder's path; `instead`, and a word on stderr, where it can be none."""
+def as_folder(name: str, value: Any, default: str | None) -> Path | None:
+    """A folder's path; `default`, and a message, if the value cannot be one."""
     if value is None:
-        return _path(instead)
+        return _path(default)
     try:
         path = Path(os.fsdecode(value))
         if b"\0" not in os.fsencode(path):
             return path
-        why = "a NUL"
+        why = "it contains NUL"
     except Exception as error:  # of the wrong type, a lone surrogate, an `__fspath__` that raises
         if is_interruption(error):
             raise
         why = type(error).__name__
-    used = "the default" if instead is None else repr(instead)
-    say_once(f"init: {what}={shown(value)}: is no path ({why}); {used} is used instead")
-    return _path(instead)
+    used = "the default" if default is None else repr(default)
+    say_once(f"init: {name}={shown(value)}: must be a path ({why}); {used} is used instead")
+    return _path(default)
 
 
 def _path(name: str | None) -> Path | None:
@@ -57,17 +58,19 @@ def _path(name: str | None) -> Path | None:
 
 
 def as_durability(value: Any) -> Durability:
-    """One of the policies; the default, and a word on stderr, for what is none."""
-    known = get_args(Durability)
+    """One of the policies; the default, and a message, for anything else."""
+    policies = get_args(Durability)
     text = text_of(value)
-    if text in known:
+    if text in policies:
         return text  # type: ignore[return-value]
-    say_once(f"init: durability={shown(value)}: it is one of {known}; 'interval' is used instead")
+    say_once(
+        f"init: durability={shown(value)}: must be one of {policies}; 'interval' is used instead"
+    )
     return "interval"
 
 
-def as_interval(value: Any, instead: int) -> int:
-    """A number of steps; `instead`, and a word on stderr, for what is none."""
+def as_interval(value: Any, default: int) -> int:
+    """A number of steps; `default`, and a message, for anything else."""
     try:
         number = int(value) if isinstance(value, float | str) else operator.index(value)
         if number == value or isinstance(value, str):
@@ -75,5 +78,31 @@ def as_interval(value: Any, instead: int) -> int:
     except Exception as error:
         if is_interruption(error):
             raise
-    say_once(f"init: save_interval={shown(value)}: is no whole number; {instead} is used instead")
-    return instead
+    say_once(
+        f"init: save_interval={shown(value)}: must be a whole number; {default} is used instead"
+    )
+    return default
+
+
+def as_step(step: Any) -> int | None:
+    """A step as a whole number; None, and a message, for anything else."""
+    try:
+        step = step.item() if getattr(step, "ndim", None) == 0 else step
+        if is_a(step, float) and step.is_integer():
+            step = int(step)
+        number = operator.index(step)
+        if -STEP_MAX <= number < STEP_MAX - 1:
+            return number
+    except Exception as error:
+        if is_interruption(error):
+            raise
+    say_once("log: step: must be a whole number of 64 bits; the run's own step is used")
+    return None
+
+
+def as_tags(tags: Any) -> list[str]:
+    """Tags as texts: of a text with commas, or of anything that has elements."""
+    if tags is None:
+        return []
+    parts = text_of(tags).split(",") if is_a(tags, str) else tags
+    return [tag for tag in (text_of(part).strip() for part in parts) if tag]

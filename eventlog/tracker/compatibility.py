@@ -1,53 +1,44 @@
-"""What scripts written for a hosted tracker also call: taken, said once, kept as text if logged.
+"""Names that scripts written for W&B use and that a journal has no use for.
 
-    table = eventlog.Table(columns=["text", "loss"])  # the words `Table with columns text, loss`
-    eventlog.watch(model)                             # nothing
+    table = eventlog.Table(columns=["text", "loss"])  # the text `Table with columns text, loss`
+    eventlog.watch(model)                             # does nothing
 
-A script is moved over by its import line, and what has no meaning in a file on this disk
-must not end it.
+A script is moved by changing its import line, and such a name must not end it. Each is reported
+once on stderr; media become texts if they are logged.
 """
 
 import secrets
 import string
 from typing import Any
 
-from eventlog.write.journal import say
+from eventlog.write.messages import say_once
 
 MEDIA = frozenset((
     "Audio", "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table",
     "Video",
 ))  # fmt: skip
-WITHOUT_MEANING = frozenset((
+UNSUPPORTED = frozenset((
     "AlertLevel", "Api", "Artifact", "Settings", "agent", "controller", "define_metric",
     "link_artifact", "link_model", "log_artifact", "log_code", "log_model", "login",
     "mark_preempting", "plot", "plot_table", "require", "restore", "save", "sdk", "setup", "sweep",
     "teardown", "termerror", "termlog", "termwarn", "unwatch", "use_artifact", "use_model", "watch",
 ))  # fmt: skip
 
-_said: set[str] = set()
 
-
-def say_once(message: str) -> None:
-    """A line on stderr, the first time only."""
-    if message not in _said:
-        _said.add(message)
-        say(message)
-
-
-class Unkept(str):
-    """The words for a thing that is not kept. It may be called, and has any attribute."""
+class Placeholder(str):
+    """The text for a thing that is not logged. It can be called, and has any attribute."""
 
     __slots__ = ()
 
-    def __call__(self, *given: Any, **named: Any) -> "Unkept":
-        return Unkept(" ".join([str(self), *_described(given, named)]))
+    def __call__(self, *args: Any, **kwargs: Any) -> "Placeholder":
+        return Placeholder(" ".join([str(self), *_described(args, kwargs)]))
 
-    def __getattr__(self, name: str) -> "Unkept":
+    def __getattr__(self, name: str) -> "Placeholder":
         if name.startswith("__"):
             raise AttributeError(name)
         return self
 
-    def __enter__(self) -> "Unkept":
+    def __enter__(self) -> "Placeholder":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -55,7 +46,7 @@ class Unkept(str):
 
 
 class Util:
-    """The one tool of that drawer that scripts use: an id to resume by."""
+    """`wandb.util`: the one function that scripts use, for an id to resume by."""
 
     @staticmethod
     def generate_id(length: int = 8) -> str:
@@ -65,35 +56,35 @@ class Util:
 
 
 def attribute(name: str, owner: str = "eventlog") -> Any:
-    """The stand-in called `name`.
+    """The placeholder for a name of W&B.
 
     Raises:
-        AttributeError: there is none: a name that nobody knows is a mistake.
+        AttributeError: W&B has no such name: it is a mistake.
     """
     if name == "util":
         return Util
     if name in MEDIA:
-        say_once(f"{name}: kept as words; a journal holds numbers and text")
-    elif name in WITHOUT_MEANING:
-        say_once(f"{name}: has no meaning here and does nothing")
+        say_once(f"{name}: logged as text; a journal holds numbers and text only")
+    elif name in UNSUPPORTED:
+        say_once(f"{name}: not supported, does nothing")
     else:
         raise AttributeError(f"{owner} has no attribute {name!r}")
-    return Unkept(name)
+    return Placeholder(name)
 
 
-def _described(given: tuple[Any, ...], named: dict[str, Any]) -> list[str]:
-    """What of the arguments says in a few words what the thing was."""
-    first: Any = given[0] if given else named.get("data_or_path", named.get("sequence"))
+def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """What the arguments say about the thing, in a few words."""
+    first: Any = args[0] if args else kwargs.get("data_or_path", kwargs.get("sequence"))
     try:
-        said = []
+        parts = []
         if hasattr(first, "shape"):
-            said.append(f"of shape {tuple(first.shape)}")
+            parts.append(f"of shape {tuple(first.shape)}")
         elif isinstance(first, str):
-            said.append(first[:100])
-        if named.get("columns"):
-            said.append(f"with columns {', '.join(map(str, named['columns']))}"[:200])
-        if named.get("caption"):
-            said.append(f"({str(named['caption'])[:200]})")
-        return said
-    except Exception:  # somebody else's class: its words are not worth a run
+            parts.append(first[:100])
+        if kwargs.get("columns"):
+            parts.append(f"with columns {', '.join(map(str, kwargs['columns']))}"[:200])
+        if kwargs.get("caption"):
+            parts.append(f"({str(kwargs['caption'])[:200]})")
+        return parts
+    except Exception:  # the class of an argument raises
         return []

@@ -1,11 +1,10 @@
-"""The code that a program leaves with, for functions that `atexit` calls: it tells them nothing.
+"""The exit code of this program, for functions that `atexit` calls, which do not get it.
 
-A program that raises SystemExit(3), however it does that, did not complete. When an exception
-of that kind ends a program, the interpreter reads its `code` with no Python frame below; that
-is the one moment to learn it. So `SystemExit.code` becomes a property here that notes such a
-read and is otherwise what it was. `sys.exit` hands its argument to the interpreter without such
-an exception (until Python 3.12), so it becomes a function that raises one. Where this cannot be
-done the code is unknown.
+A program that raises SystemExit(3), in whatever way, did not complete. When a SystemExit ends a
+program, the interpreter reads its `code` with no Python frame below: only then can the code be
+known. So `SystemExit.code` is replaced by a property that notes such a read and otherwise behaves
+as before. `sys.exit` passes its argument to the interpreter without an exception (until Python
+3.12), so it is replaced by a function that raises one. If that fails, the code is unknown.
 """
 
 import gc
@@ -20,14 +19,14 @@ _is_watched = False
 
 
 def watch() -> None:
-    """Begin to note the code; a second call does nothing."""
+    """Start to watch for the exit code; a second call does nothing."""
     global _is_watched
     if _is_watched:
         return
     _is_watched = True
     if sys.implementation.name != "cpython":
         return
-    import ctypes  # 10 ms that readers need not pay
+    import ctypes  # takes 10 ms
 
     try:
         attributes = next(d for d in gc.get_referents(SystemExit.__dict__) if "code" in d)
@@ -63,7 +62,7 @@ def _replace_exit() -> None:
 
 
 def _as_exit(status: Any) -> SystemExit:
-    """The exception that the interpreter makes of what `sys.exit` is given."""
+    """The exception that the interpreter makes from the argument of `sys.exit`."""
     if status is None:
         return SystemExit()
     if issubclass(type(status), SystemExit):
@@ -72,28 +71,28 @@ def _as_exit(status: Any) -> SystemExit:
 
 
 def note(code: Any) -> None:
-    """The program is leaving with this code."""
+    """The program exits with this code."""
     global _code
     _code = code
 
 
 def exit_status(code: Any) -> int:
-    """The status that a shell sees of a program that leaves with `code`: 0 is success."""
+    """The status that a shell sees if a program exits with `code`: 0 is success."""
     if code is None:
         return 0
     return int.__and__(code, 0xFF) if issubclass(type(code), int) else 1
 
 
-def told_status(code: Any) -> int:
-    """The same of a code that somebody tells: any whole number is one, numpy's too."""
+def status_of(code: Any) -> int:
+    """The same for an argument: any whole number is a code, numpy's too."""
     try:
         code = operator.index(code)
-    except Exception as error:  # no number: a message, None, somebody else's class
+    except Exception as error:  # not a number: a message, None, any class
         if is_interruption(error):
             raise
     return exit_status(code)
 
 
 def exit_code() -> Any:
-    """What the program is leaving with: a number, or a message that means 1; None or 0: success."""
+    """The program's exit code: a number, or a message, which means 1; None or 0: success."""
     return _code

@@ -1,4 +1,4 @@
-"""What was set aside of a run that goes on or is forked: read back from its files."""
+"""Large values of a run that is resumed or forked, read back from the asides."""
 
 import os
 import re
@@ -12,15 +12,15 @@ import orjson
 from eventlog.blocks import read_all
 from eventlog.interruption import ignoring
 from eventlog.read.reader import scan
-from eventlog.tracker.compatibility import say_once
+from eventlog.write.messages import say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
 
 
 def restored(fields: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """Fields whose values are what was logged, and no longer notes of where that is.
+    """Fields with the values that were logged, in place of the notes that stand for them.
 
-    Where the file is missing, or is not what was written, the notes are left out, and that is said.
+    If the file is missing or damaged, the notes are left out, and that is reported on stderr.
     """
     reference = fields.get("set_aside")
     if not isinstance(reference, dict) or "sha256" not in reference:
@@ -28,31 +28,29 @@ def restored(fields: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     content = _content(reference, folders)
     if content is not None:
         return fields | content if "set_aside" in content else _without(fields | content)
-    say_once(
-        f"{reference.get('file')}: is missing or damaged; what was set aside there is left out"
-    )
+    say_once(f"{reference.get('file')}: is missing or damaged; the large values in it are left out")
     return _without_notes(_without(fields))
 
 
 def restored_config(
     journal: Path, config: dict[str, Any], folders: Sequence[Path]
 ) -> dict[str, Any]:
-    """The config of a run as it was given; `config` is what its events have of it."""
+    """The config of a run as it was logged; `config` is what is left of it in its events."""
     if "set_aside" not in config and _without_notes(config) == config:
         return config
-    if not os.path.isfile(journal):  # of a run whose JSON alone is left
+    if not os.path.isfile(journal):  # only the run JSON is left
         return _without_notes(restored(config, folders))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for record in scan(journal):
         if record.event == "open":
-            found = restored(_dict(record.fields.get("config")), folders) or found
+            values = restored(_dict(record.fields.get("config")), folders) or values
         elif record.event == "config":
-            found = found | _dict(restored(record.fields, folders).get("config"))
-    return found
+            values = values | _dict(restored(record.fields, folders).get("config"))
+    return values
 
 
 def folders_of(journal: Path, fallback: Any) -> list[Path]:
-    """Where the files of a run may be."""
+    """The folders in which files of a run may be."""
     return [journal.parent] + ([Path(fallback)] if isinstance(fallback, str) else [])
 
 
@@ -73,12 +71,11 @@ def _without(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_notes(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without the notes that stand for values; one level deeper, too, as they are written."""
-    kept = {k: _kept(v) if isinstance(v, dict) else v for k, v in fields.items()}
-    return _kept(kept)
+    """Without the notes that stand for values, also in nested dicts."""
+    return _top_level({k: _top_level(v) if isinstance(v, dict) else v for k, v in fields.items()})
 
 
-def _kept(values: dict[str, Any]) -> dict[str, Any]:
+def _top_level(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if not (type(v) is str and _NOTE.fullmatch(v))}
 
 

@@ -1,4 +1,4 @@
-"""The run that one goes on with, or is forked from: which it is, and what it holds."""
+"""The run that is resumed or forked: finding it, and reading what it holds."""
 
 import contextlib
 import os
@@ -17,6 +17,7 @@ from eventlog.interruption import is_interruption
 from eventlog.read.ends import last_open
 from eventlog.tracker.arguments import shown
 from eventlog.tracker.large_values import folders_of, restored, restored_config
+from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
 
 Resume = Literal["allow", "must", "never", "auto"]
@@ -28,51 +29,51 @@ _STAMP = r"_\d{8}_\d{6}(_\d+)?"
 def journal_to_resume(
     folder: Path, id: str | None, name: str | None, resume: Resume | None
 ) -> Path | None:
-    """The journal to go on with; None: a new run.
+    """The journal of the run to resume; None: begin a new run.
 
     Raises:
-        EventlogError: `must` finds none, `never` finds one.
+        EventlogError: `must` finds no run, or `never` finds one.
     """
     if resume is None:
         return None
     if id is not None:
-        found = find_journal(folder, id=id)
+        journal = find_journal(folder, id=id)
     elif name is None and resume in ("allow", "never"):
         return None
     else:
-        found = find_journal(folder, name=name) if resume != "never" else None
-    which = f"run {id}" if id is not None else f"run named {name}" if name else "run"
-    if resume == "must" and found is None:
-        raise EventlogError(f"{folder}: has no {which} to go on with; resume='allow' begins one")
-    if resume == "never" and found is not None:
-        raise EventlogError(f"{found}: is {which} already; resume='allow' goes on with it")
-    if resume == "auto" and found is not None and load_run(found).status == "completed":
+        journal = find_journal(folder, name=name) if resume != "never" else None
+    run = f"run {id}" if id is not None else f"run named {name}" if name else "run"
+    if resume == "must" and journal is None:
+        raise EventlogError(f"{folder}: has no {run} to resume; resume='allow' begins one")
+    if resume == "never" and journal is not None:
+        raise EventlogError(f"{journal}: is {run} already; resume='allow' resumes it")
+    if resume == "auto" and journal is not None and load_run(journal).status == "completed":
         return None
-    return found
+    return journal
 
 
 def find_journal(folder: Path, *, id: str | None = None, name: str | None = None) -> Path | None:
-    """The journal in `folder` that was begun last, of those of an id or a name."""
+    """The journal in `folder` that was begun last, of those with an id or a name."""
     id = None if id is None else text_of(id)  # as the journal has it
-    kept = None if name is None else text_of(name).replace(os.sep, "_").replace("\0", "_")
-    wanted = None if kept is None else re.compile(re.escape(kept) + _STAMP, re.DOTALL)
-    found: list[tuple[str, Path]] = []
+    names = None
+    if name is not None:
+        names = re.compile(re.escape(file_name(name)) + _STAMP, re.DOTALL)
+    journals: list[tuple[str, Path]] = []
     for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
-        opened = opening(path)
+        opened = opening_event(path)
         if (
             opened is not None
             and (id is None or opened.fields.get("run_id") == id)
-            and (wanted is None or wanted.fullmatch(str(opened.fields.get("run_name"))))
+            and (names is None or names.fullmatch(str(opened.fields.get("run_name"))))
         ):
-            found.append((opened.t, path))
-    return max(found)[1] if found else None
+            journals.append((opened.t, path))
+    return max(journals)[1] if journals else None
 
 
-def opening(path: Path) -> Record | None:
-    """The `open` event that says whose a journal is: its first line, or where that is damaged the
-    latest one; None: it is no journal."""
+def opening_event(path: Path) -> Record | None:
+    """A journal's first `open` event, or if that is damaged the latest one; None: no journal."""
     with contextlib.suppress(OSError, ValueError):
-        with open(open_to_read(path), "rb") as file:  # of a FIFO it waits for nobody
+        with open(open_to_read(path), "rb") as file:  # does not wait at a FIFO
             line = file.readline(MAX_LINE_BYTES)
         record = decode(line.rstrip(b"\n"))
         if (record is None or record.event != "open") and line.startswith(HEAD):
@@ -83,10 +84,10 @@ def opening(path: Path) -> Record | None:
 
 
 def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run:
-    """The run that goes on, or the one to fork up to its last step; an empty one: neither.
+    """The run that is resumed, or the one that is forked up to its last step, or an empty one.
 
     Raises:
-        EventlogError, OSError: it is not there, or not to be read.
+        EventlogError, OSError: it does not exist or cannot be read.
     """
     if journal is not None:
         run = load_run(journal)
@@ -96,10 +97,10 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
         return run
     if fork_from is None:
         return Run()
-    which, last = at_step(fork_from)
-    path = Path(which) if os.path.isfile(which) else find_journal(folder, id=which)
+    id_or_path, last = at_step(fork_from)
+    path = Path(id_or_path) if os.path.isfile(id_or_path) else find_journal(folder, id=id_or_path)
     if path is None:
-        raise EventlogError(f"{folder}: has no run {which} to fork; give its id or its path")
+        raise EventlogError(f"{folder}: has no run {id_or_path} to fork; pass its id or its path")
     run = load_run(path)
     folders = _folders(path)
     run.config = restored_config(journal_path(path), run.config, folders)
@@ -115,19 +116,19 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
 
 
 def _folders(journal: Path) -> list[Path]:
-    opened = opening(journal_path(journal))
+    opened = opening_event(journal_path(journal))
     return folders_of(journal, opened.fields.get("fallback") if opened is not None else None)
 
 
 def _until(
     rows: Iterable[dict[str, Any]], key: str, last: int | None, folders: list[Path]
 ) -> list[dict[str, Any]]:
-    """Rows up to a step, whole: another folder has not what was set aside of them."""
+    """Rows up to a step, with their large values: a fork in another folder has not the asides."""
     return [restored(r, folders) for r in rows if last is None or int(r.get(key, 0)) <= last]
 
 
 def copy_rows(past: Run, session: Session) -> None:
-    """The history of a forked run as the new one's own."""
+    """Log the history of a forked run into the new one."""
     for kind, rows in (
         ("iter", past.training_iterations),
         ("eval", past.eval_steps),
@@ -139,7 +140,7 @@ def copy_rows(past: Run, session: Session) -> None:
 
 
 def next_step(past: Run) -> int:
-    """The step after the last one that was taken."""
+    """The step after the last one."""
     last = [row["step"] for row in past.metrics[-1:]]
     last += [row["iter"] for row in past.training_iterations[-1:]]
     return max(last, default=-1) + 1
@@ -152,19 +153,21 @@ def at_step(source: Fork) -> tuple[str, int | None]:
         ValueError: it is neither.
     """
     try:
-        given: Any = source
-        if is_a(given, tuple | list):
-            which, step = given
-            return str.__str__(os.fsdecode(which)), int(step)
-        which, _, at = str.__str__(os.fsdecode(given)).partition("?_step=")
+        value: Any = source
+        if is_a(value, tuple | list):
+            run, step = value
+            return str.__str__(os.fsdecode(run)), int(step)
+        run, _, last = str.__str__(os.fsdecode(value)).partition("?_step=")
     except Exception as error:
         if is_interruption(error):
             raise
-        words = f"{shown(source)}: no run; an id, a path, either with ?_step=200, or a pair"
-        raise ValueError(words) from None
-    if not at:
-        return which, None
+        message = (
+            f"{shown(source)}: must be a run's id or path, with or without ?_step=200, or a pair"
+        )
+        raise ValueError(message) from None
+    if not last:
+        return run, None
     try:
-        return which, int(at)
+        return run, int(last)
     except ValueError:
-        raise ValueError(f"{shown(source)}: no step; as in {which}?_step=200") from None
+        raise ValueError(f"{shown(source)}: must end in a step, as in {run}?_step=200") from None

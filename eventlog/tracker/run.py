@@ -1,46 +1,40 @@
-"""A run being logged by names of its own: what `init` gives.
+"""A run that is logged under names of the program's own: what `init` returns.
 
-What it is told is in the journal when the call returns, and nothing here raises into the
-loop that tells it: what cannot be kept is counted in `errors` and said once.
+What is logged is in the journal when the call returns, and nothing here raises into the
+training loop: what cannot be logged is counted in `errors` and reported once on stderr.
 """
 
 import atexit
-import copy
-import operator
-import os
 import sys
 import threading
 import traceback
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import GeneratorType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from eventlog.fold.document import Run
 from eventlog.fold.load import PathLike
-from eventlog.format.record import ANNOTATES, RESERVED, is_a, text_of, unique
-from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
+from eventlog.format.record import text_of
+from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
-from eventlog.tracker.compatibility import attribute, say_once
-from eventlog.tracker.exit_code import exit_status, told_status
-from eventlog.tracker.session import Session, as_dict, at_end_of_child, described
-from eventlog.write.forked import free_in_child
+from eventlog.tracker.arguments import as_step, as_tags
+from eventlog.tracker.compatibility import attribute
+from eventlog.tracker.exit_code import exit_status, status_of
+from eventlog.tracker.journaled_dict import JournaledDict
+from eventlog.tracker.session import Session, at_end_of_child
+from eventlog.tracker.values import flat, is_plain, is_true
+from eventlog.write.fork import call_in_children, free_in_child
+from eventlog.write.messages import error_text, say_once
 
-_OWN_NAMES = RESERVED | {"step", "nonfinite", ANNOTATES}
-_FLAT_DEPTH = 20  # dicts nested deeper stay as they are
-_STEP_MAX = 1 << 63
-_SIMPLE = frozenset((float, int, str, bool, type(None)))
-_OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
-_INTERRUPTED = (130, 143)  # what a shell makes of SIGINT and SIGTERM, and programs imitate
+_INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
 
 class ActiveRun:
     """A run being logged, made by `init`. A context manager that finishes it.
 
-    `step` is what the next `log` without a step is for: in a run that goes on, the one after
-    its last. `errors` counts what could not be logged as it was given.
+    `step` is the one at which the next `log` without a step logs: in a resumed run, the one after
+    its last. `errors` counts what was not logged, or not as it was passed.
     """
 
     def __init__(
@@ -58,7 +52,7 @@ class ActiveRun:
     ) -> None:
         past = past or Run()
         self.session = session
-        """The session underneath, for `log_eval`, `sync` and the like; None: nothing is kept."""
+        """The session below it, for `log_eval`, `sync` and others; None: nothing is logged."""
         self.id = id
         self.step = step
         self.resumed = resumed
@@ -77,11 +71,11 @@ class ActiveRun:
         self.is_finished = False
         if session is not None:
             exit_code.watch()
-            self._earlier_error = getattr(sys, "last_value", None)  # of a notebook's earlier cell
+            self._earlier_error = getattr(sys, "last_value", None)  # an earlier cell of a notebook
             atexit.register(self._finish_at_exit)
             at_end_of_child(lambda: self._finish_after(sys.exc_info()[1]))
 
-    # ---- what it is
+    # ---- properties
 
     @property
     def name(self) -> str:
@@ -90,7 +84,7 @@ class ActiveRun:
     @name.setter
     def name(self, name: str) -> None:
         self._name = name
-        say_once("run.name: the files of a run keep the name it began with; give it to init")
+        say_once("run.name: the files keep the name that was passed to init")
 
     @property
     def journal_path(self) -> Path | None:
@@ -114,7 +108,7 @@ class ActiveRun:
 
     @notes.setter
     def notes(self, text: str) -> None:
-        self._quietly("notes", lambda: self.tell([], None if text is None else text_of(text)))
+        self._quietly("notes", lambda: self._add_note(text))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -122,17 +116,9 @@ class ActiveRun:
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        def tell_all() -> None:
-            told = as_tags(tags)
-            gone = [tag for tag in self._tags if tag not in told]
-            self._tags = [tag for tag in self._tags if tag in told]
-            if gone and self.session:
-                self.session.log("tag", remove=gone)
-            self.tell(told, None)
+        self._quietly("tags", lambda: self._set_tags(as_tags(tags)))
 
-        self._quietly("tags", tell_all)
-
-    # ---- what happens in it
+    # ---- logging
 
     def log(
         self,
@@ -141,32 +127,32 @@ class ActiveRun:
         commit: bool | None = None,
         **unknown: Any,
     ) -> None:
-        """Numbers and words of a step, by any names; dicts within are dotted names.
+        """Log numbers and texts of a step under any names; nested dicts become dotted names.
 
-        All that is logged of a step is one row. Without `step` it is the run's own, which then
-        goes on by one, unless `commit` is False.
+        All that is logged at a step is one row. Without `step` the run's own is used, which then
+        increases by one, unless `commit` is False.
         """
         self._quietly("log", lambda: self._log(data, step, commit))
 
     def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         values = flat(data)
-        given = None if step is None else _as_step(step)
+        own_step = None if step is None else as_step(step)
         if self.session is not None and self.session.is_forked:
-            self.session.log("metrics")  # ignored and counted; a lock may be held for ever here
+            self.session.log("metrics")  # ignored and counted; this lock may be held for ever
             return
         with self._lock:
-            at = self.step if given is None else given
+            at = self.step if own_step is None else own_step
             self.step = max(self.step, at)
-            if _is_true(commit) if commit is not None else given is None:
+            if is_true(commit) if commit is not None else own_step is None:
                 self.step = max(self.step, at + 1)
-            self.summary._take({k: v for k, v in values.items() if _is_plain(v)})
+            self.summary.update_unlogged({k: v for k, v in values.items() if is_plain(v)})
         if self.session is not None:
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:
             self._errors += 1  # no disk took the run
 
     def log_checkpoint(self, step: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
-        """A checkpoint that is complete at `path`, of a model that has done `step`."""
+        """Log a checkpoint that is complete at `path`, of the model after `step`."""
         session = self.session
         if session is not None:
             rest = {k: v for k, v in more.items() if k not in ("iter", "path", "val_loss")}
@@ -175,21 +161,21 @@ class ActiveRun:
             )
 
     def rewind(self, step: int) -> None:
-        """Take step `step` and all later ones again: what was logged of them leaves the run."""
-        given = _as_step(step)
-        if given is not None:
-            self.step = given
+        """Go back to `step`: what was logged at it and at later ones is superseded."""
+        first = as_step(step)
+        if first is not None:
+            self.step = first
             if self.session is not None:
-                self.session.log("rewind", to_iter=given)
+                self.session.log("rewind", to_iter=first)
 
     def alert(self, title: Any = "", text: Any = "", **more: Any) -> None:
-        """Kept as a note."""
-        said = ": ".join(filter(None, (text_of(title), text_of(text))))
-        self._quietly("alert", lambda: self.tell([], said))
+        """Log a note with both texts."""
+        note = ": ".join(filter(None, (text_of(title), text_of(text))))
+        self._quietly("alert", lambda: self._add_note(note))
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """End the run: completed, or failed by an exit code that is not 0. Its JSON is written."""
-        code = told_status(exit_code)
+        """End the run and write its JSON: completed, or failed if `exit_code` is not 0."""
+        code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else "")
 
     def _finish(self, status: str, reason: str = "") -> None:
@@ -199,7 +185,7 @@ class ActiveRun:
         if self.session is not None:
             try:
                 self.session.close(status, reason or None)
-            except BaseException:  # of a signal handler: the next call goes on with it
+            except BaseException:  # a signal handler's: the next call tries again
                 self.is_finished = False
                 raise
             atexit.unregister(self._finish_at_exit)
@@ -230,28 +216,38 @@ class ActiveRun:
         elif isinstance(error, KeyboardInterrupt):
             self._finish("interrupted", "KeyboardInterrupt")
         elif isinstance(error, SystemExit):
-            said = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
-            self._finish("interrupted" if code in _INTERRUPTED else "failed", said)
+            reason = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
+            self._finish("interrupted" if code in _INTERRUPTED else "failed", reason)
         else:
-            words = described(error)
+            reason = error_text(error)
             if self.session is not None:
-                self.session.log("error", error=words)
-            self._finish("failed", words)
+                self.session.log("error", error=reason)
+            self._finish("failed", reason)
 
     def annotate(self, tags: Any, notes: Any) -> None:
-        """Add tags and notes, whatever they are given as."""
-        self._quietly("tags", lambda: self.tell(as_tags(tags), None))
-        self._quietly("notes", lambda: self.tell([], None if notes is None else text_of(notes)))
+        """Add tags and notes, of any type."""
+        self._quietly("tags", lambda: self._add_tags(as_tags(tags)))
+        self._quietly("notes", lambda: self._add_note(notes))
 
-    def tell(self, tags: Sequence[str], notes: str | None) -> None:
+    def _set_tags(self, tags: Sequence[str]) -> None:
+        removed = [tag for tag in self._tags if tag not in tags]
+        self._tags = [tag for tag in self._tags if tag in tags]
+        if removed and self.session:
+            self.session.log("tag", remove=removed)
+        self._add_tags(tags)
+
+    def _add_tags(self, tags: Sequence[str]) -> None:
         new = [tag for tag in dict.fromkeys(tags) if tag not in self._tags]
         self._tags += new
         if new and self.session:
             self.session.log("tag", add=new)
-        if notes and str(notes) not in self._notes:
-            self._notes.append(str(notes))
+
+    def _add_note(self, note: Any) -> None:
+        text = "" if note is None else text_of(note)
+        if text and text not in self._notes:
+            self._notes.append(text)
             if self.session:
-                self.session.log("note", text=str(notes))
+                self.session.log("note", text=text)
 
     def _log_config(self, values: dict[str, Any]) -> None:
         if self.session is not None:
@@ -261,14 +257,14 @@ class ActiveRun:
         if self.session is not None:
             self.session.log("summary", summary=values)
 
-    def _quietly(self, what: str, do: Callable[[], None]) -> None:
+    def _quietly(self, what: str, log: Callable[[], None]) -> None:
         try:
-            do()
+            log()
         except Exception as error:  # a training loop does not die of its log
             if is_interruption(error) or self._has_passed(error):
                 raise
             self._errors += 1
-            say_once(f"{what}: not kept: {described(error)}")
+            say_once(f"{what}: not logged: {error_text(error)}")
 
     def _has_passed(self, error: Exception) -> bool:
         """Whether `session.log` let an error pass that came from outside."""
@@ -280,178 +276,16 @@ class ActiveRun:
         return attribute(name, "the run")
 
 
-class JournaledDict(MutableMapping[str, Any]):
-    """A dict, its values also attributes; what is set is in the journal when the call returns."""
-
-    def __init__(self, values: dict[str, Any], log: Callable[[dict[str, Any]], None]) -> None:
-        object.__setattr__(self, "_values", values)
-        object.__setattr__(self, "_log", log)
-
-    def _take(self, values: Mapping[str, Any]) -> None:
-        """Know values that were logged otherwise."""
-        self._values.update(values)
-
-    def update(self, *given: Any, allow_val_change: bool = True, **named: Any) -> None:
-        """As a dict's, in one event; also takes a namespace or a dataclass.
-
-        A second argument may be `allow_val_change`, as W&B has it.
-        """
-        parts = [given_as_dict(part) for part in given if type(part) is not bool]
-        values = {k: v for part in parts for k, v in part.items()} | named
-        if values:
-            self._values.update(values)
-            self._log(values)
-
-    def setdefaults(self, given: Any) -> None:
-        """Set what is not set yet."""
-        self.update({k: v for k, v in given_as_dict(given).items() if k not in self._values})
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self._values)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.update({name: value})
-
-    def __delitem__(self, name: str) -> None:
-        del self._values[name]
-        self._log({name: None})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._values:
-            raise AttributeError(f"there is no {name!r} in it")
-        return self._values[name]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self.update({name: value})
-
-    def __repr__(self) -> str:
-        return repr(self._values)
-
-    def __copy__(self) -> dict[str, Any]:
-        """A copy is a plain dict: what is set in it is not logged."""
-        return dict(self._values)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return copy.deepcopy(self._values, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled it is an OrderedDict: `torch.load` takes that for weights alone, too."""
-        return OrderedDict, (), None, None, iter(self._values.items())
-
-
-def given_as_dict(given: Any) -> dict[str, Any]:
-    """As `as_dict`; pairs of a name and a value, too, as a dict takes them."""
-    if type(given) in _OF_PAIRS:
-        try:
-            pairs = list(given)
-        except Exception as error:  # of a generator
-            if is_interruption(error):
-                raise
-            return {"config": f"<{type(given).__name__}: {described(error)}>"}
-        if all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs):
-            return {text_of(name): value for name, value in pairs}
-        given = pairs
-    return as_dict(given)
-
-
-def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Values by dotted names, tensors of one number as numbers; no name is one of the journal's."""
-    found: dict[str, Any] = {}
-    tried: dict[str, int] = {}
-
-    def put(items: Iterable[tuple[Any, Any]], prefix: str, depth: int) -> None:
-        for key, value in items:
-            name = f"{prefix}{key if type(key) is str else text_of(key)}"
-            if type(value) not in _SIMPLE and depth < _FLAT_DEPTH:
-                within = _items(value)
-                if within:
-                    put(within, f"{name}.", depth + 1)
-                    continue
-            if name in _OWN_NAMES or name in found:
-                name = unique(name, tried, _OWN_NAMES, found)
-            found[name] = _number(value)
-
-    if not is_a(data, Mapping):
-        raise TypeError(f"a dict is wanted, this is a {type(data).__name__}")
-    put(data.items(), "", 0)
-    return found
-
-
-def _number(value: Any) -> Any:
-    """A tensor's or array's only number, once: each look may wait for a GPU."""
-    if type(value) not in _SIMPLE:
-        with ignoring(Exception):  # the record's own rules then apply
-            if getattr(value, "ndim", None) == 0:
-                return value.item()
-    return value
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    """What is in a dict of any kind; nothing of what is none, or refuses."""
-    with ignoring(Exception):
-        if is_a(value, Mapping):
-            return list(value.items())
-    return []
-
-
-def _is_plain(value: Any) -> bool:
-    return type(value) in _SIMPLE or is_a(value, int | float | str)
-
-
-def _is_true(value: Any) -> bool:
-    """The truth of a value that may have none."""
-    with ignoring(Exception):
-        return bool(value)
-    return False
-
-
-def _as_step(step: Any) -> int | None:
-    """A step as a whole number; None, and a word, if it is none."""
-    try:
-        step = step.item() if getattr(step, "ndim", None) == 0 else step
-        if is_a(step, float) and step.is_integer():
-            step = int(step)
-        number = operator.index(step)
-        if -_STEP_MAX <= number < _STEP_MAX - 1:
-            return number
-    except Exception as error:
-        if is_interruption(error):
-            raise
-    say_once("log: a step that is no whole number of 64 bits; the run's own is taken")
-    return None
-
-
-def as_tags(tags: Any) -> list[str]:
-    if tags is None:
-        return []
-    given = text_of(tags).split(",") if is_a(tags, str) else tags
-    return [tag for tag in (text_of(tag).strip() for tag in given) if tag]
-
-
 def _last_values(past: Run) -> dict[str, Any]:
-    """The summary of a run that goes on: each name's last value, and what was set."""
+    """The summary of a resumed run: the last value of each name, and values that were set."""
     names = past.journal.get("metrics", {}).get("names", {})
-    said: dict[str, Any] = past.journal.get("summary", {})
-    return {name: told["last"] for name, told in names.items()} | said
+    summary: dict[str, Any] = past.journal.get("summary", {})
+    return {name: fields["last"] for name, fields in names.items()} | summary
 
 
-_WITH_LOCK: "weakref.WeakSet[ActiveRun]" = weakref.WeakSet()
+def _free_lock(run: ActiveRun) -> None:
+    """A thread of the parent may hold the lock, and the child does not have that thread."""
+    free_in_child(run._lock)
 
 
-def _after_fork_in_child() -> None:
-    """A thread of the parent may have held a run's lock; it is not here to give it back."""
-    for run in list(_WITH_LOCK):
-        free_in_child(run._lock)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_WITH_LOCK = call_in_children(_free_lock)

@@ -1,9 +1,11 @@
-"""Events -> lines on disk, in order, whatever the disk does.
+"""The journal's writer: events to lines on disk, in order, whatever the disk does.
 
-Begin with `journal`: lock, numbers, sync thread, close. `appender` puts lines on disk and goes
-on in a segment where that fails; `waiting` is its queue, `reserve` space taken ahead,
-`relocation` a journal that is moved or deleted under its writer, `aside` events too large for a
-line, `forked` what children log. `repair` and `recovery` mend the tail of a journal after a
-crash, `last_session` reads what was there before, `provenance` says who writes, with which
-command and commit.
+Begin with `journal`: open, append, sync, close. Below it, `line_writer` writes lines, `waiting`
+holds those that are not written or not durable, and `appender` goes on elsewhere when a file
+fails: `segments` creates the files it goes on in, `session_files` has all that are open,
+`relocation` handles a journal that is moved or deleted. `aside` is for events too large for a
+line, `reserve` for space reserved ahead. `sync` is one sync, `sync_thread` the thread that makes
+them, `own_events` what the journal logs about itself. `fork` and `ignored` are about forked
+children. `repair` and `recovery` mend a journal's tail after a crash; `lock`, `sessions`,
+`provenance` and `git` are used when a session begins; `messages` go to stderr.
 """

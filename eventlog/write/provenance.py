@@ -1,94 +1,38 @@
 """Who writes a session and with what: host, process, command line, git commit, versions.
 
-`origin()` gives these fields of an `open` event. Environment variables are never recorded: they
+`origin()` returns these fields of an `open` event. Environment variables are never recorded: they
 hold secrets. A field that cannot be read is None; nothing here raises, and nothing waits longer
-than GIT_WAIT_S.
-
-`git_commit` is the commit of the program's folder:
-
-    <commit>     no tracked file differs from it
-    <commit>+    tracked files differ from it
-    <commit>?    git is missing, refused or took too long: whether files differ is unknown
-
-The commit itself is read from the files in `.git`; only the comparison needs git. It takes no
-lock of the repository (an `index.lock` makes the user's own `git commit` fail), runs no hook, no
-file-system monitor, no pager and no download, asks for nothing, and is ended with all that it
-started when its time is over.
+than `git.GIT_WAIT_S`.
 """
 
 import os
 import platform
-import re
-import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
-from eventlog.interruption import ignoring, is_interruption
-
-GIT_WAIT_S = 0.5
-_FILE_MAX_BYTES = 64 << 20  # of a repository's packed-refs, the largest file that is read
-_SYMREFS_MAX = 5  # references that name another reference, as git follows them
-_GIT = (
-    "git",
-    "--no-optional-locks",
-    "--no-pager",
-    *("-c", "core.fsmonitor=false"),
-    *("-c", "core.hooksPath=/dev/null"),
-    *("-c", "core.untrackedCache=false"),
-)
-_STATUS = (
-    *("status", "--porcelain=v2", "--branch", "--no-ahead-behind"),
-    *("--untracked-files=no", "--no-renames"),
-)
-_GIT_ENVIRONMENT = {
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "none",  # a partial clone would download what it compares
-    "GIT_NO_LAZY_FETCH": "1",
-}
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-
-T = TypeVar("T")
+from eventlog.read.alive import start_of, this_boot
+from eventlog.write.git import GitState, or_none
 
 
 def origin() -> dict[str, Any]:
     """Host, process, program, commit and versions, as the `open` event has them."""
-    with _Git(_program_folder()) as git:  # compares files while the rest is collected
+    with GitState(_program_folder()) as git:  # git runs while the rest is collected
         fields = {
-            "host": _or_none(socket.gethostname),
+            "host": or_none(socket.gethostname),
             "pid": os.getpid(),
-            "pid_started": process_started(),
-            "boot_id": boot_id(),
+            "pid_started": start_of(os.getpid()),
+            "boot_id": this_boot(),
             "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
-            "cwd": _or_none(os.getcwd),  # it may have been deleted
+            "cwd": or_none(os.getcwd),  # it may have been deleted
             "command": list(getattr(sys, "orig_argv", None) or getattr(sys, "argv", [])),
             "versions": _versions(),
-            "platform": _or_none(platform.platform),
+            "platform": or_none(platform.platform),
         }
         return fields | {"git_commit": git.commit()}
-
-
-def boot_id() -> str | None:
-    """Which boot of the machine this is: tells a killed process from a lost machine."""
-    return _or_none(lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-
-
-def process_started(pid: int | None = None) -> int | None:
-    """When a process (this one) started, in clock ticks since boot: tells two of one pid apart.
-
-    None where it does not live, or on a system without /proc.
-    """
-    who = "self" if pid is None else str(pid)
-    stat = _or_none(lambda: Path(f"/proc/{who}/stat").read_bytes())
-    # The program's name, in parentheses, may hold spaces and parentheses itself.
-    return _or_none(lambda: int((stat or b"").rpartition(b")")[2].split()[19]))
 
 
 def _versions() -> dict[str, str]:
@@ -104,134 +48,5 @@ def _program_folder() -> Path | None:
     """The folder of the running program; the working folder of an interactive one."""
     argv = getattr(sys, "argv", None)
     if argv and argv[0]:
-        return _or_none(lambda: Path(argv[0]).resolve().parent)
-    return _or_none(Path.cwd)
-
-
-class _Git:
-    """The state of the repository that a folder belongs to. A context manager that ends git."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._git_dir = _or_none(lambda: _find_git_dir(folder)) if folder else None
-        self._started = time.monotonic()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> "_Git":
-        if self._git_dir is not None:
-            with ignoring(OSError, ValueError, subprocess.SubprocessError):
-                self._process = subprocess.Popen(
-                    [*_GIT, "-C", str(self._folder), *_STATUS],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env=os.environ | _GIT_ENVIRONMENT,
-                    start_new_session=True,  # to end with it whatever it starts
-                )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:  # not even reaped: the group's number is still its own
-            with ignoring(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with ignoring(subprocess.TimeoutExpired):
-                process.wait(0.2)
-        if process.stdout is not None:
-            process.stdout.close()
-
-    def commit(self) -> str | None:
-        """The commit and its mark; None outside a repository and before its first commit."""
-        if self._git_dir is None:
-            return None
-        lines = self._status()
-        if lines is not None:
-            first = lines[0].removeprefix("# branch.oid ") if lines else ""
-            if _COMMIT.fullmatch(first):
-                differs = any(line and not line.startswith("#") for line in lines)
-                return f"{first}+" if differs else first
-        git_dir = self._git_dir
-        commit = _or_none(lambda: _head_commit(git_dir))
-        return f"{commit}?" if commit else None
-
-    def _status(self) -> list[str] | None:
-        """What `git status` printed; None if it could not say, or not in time."""
-        if self._process is None:
-            return None
-        left = self._started + GIT_WAIT_S - time.monotonic()
-        with ignoring(subprocess.SubprocessError, OSError, ValueError):
-            printed, _ = self._process.communicate(timeout=max(left, 0.01))
-            if self._process.returncode == 0:
-                return printed.decode("utf-8", "replace").splitlines()
-        return None
-
-
-def _find_git_dir(folder: Path) -> Path | None:
-    """The repository that git would find for a folder, by git's own rules."""
-    if named := os.environ.get("GIT_DIR"):
-        return folder / named
-    ceilings = set(filter(None, os.environ.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)))
-    device = folder.stat().st_dev
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_dev != device:
-            return None  # git stops at a mount point
-        found = parent / ".git"
-        if found.is_dir():
-            return found
-        if found.is_file():  # a worktree or a submodule
-            text = _read(found).decode("utf-8", "surrogateescape").strip()
-            return parent / text.removeprefix("gitdir:").strip()
-        if str(parent.parent) in ceilings:
-            return None
-    return None
-
-
-def _head_commit(git_dir: Path) -> str | None:
-    """The commit that is checked out, read from the repository's files."""
-    common = git_dir
-    with ignoring(OSError):  # a worktree shares its references with others
-        common = git_dir / _read(git_dir / "commondir").decode("utf-8", "surrogateescape").strip()
-    name = "HEAD"
-    for _ in range(_SYMREFS_MAX):
-        value = _reference(git_dir, name) or _reference(common, name) or _packed(common, name)
-        if value is None or _COMMIT.fullmatch(value):
-            return value
-        name = value.removeprefix("ref:").strip()
-        if not value.startswith("ref:") or not name.startswith("refs/") or ".." in name:
-            return None
-    return None
-
-
-def _reference(folder: Path, name: str) -> str | None:
-    """What a reference's own file says."""
-    with ignoring(OSError):
-        return _read(folder / name).decode("utf-8", "surrogateescape").strip() or None
-    return None
-
-
-def _packed(folder: Path, name: str) -> str | None:
-    """The commit of a reference that has no file of its own."""
-    with ignoring(OSError):
-        wanted = f" {name}".encode("utf-8", "surrogateescape")
-        for line in _read(folder / "packed-refs").splitlines():
-            if line.endswith(wanted):
-                return line.removesuffix(wanted).decode("ascii", "replace")
-    return None
-
-
-def _read(path: Path) -> bytes:
-    """A file's bytes; a pipe in its place is empty instead of waited for."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        return file.read(_FILE_MAX_BYTES) or b""
-
-
-def _or_none(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except (OSError, ValueError, LookupError, RuntimeError) as error:
-        if is_interruption(error):
-            raise
-        return None
+        return or_none(lambda: Path(argv[0]).resolve().parent)
+    return or_none(Path.cwd)

@@ -1,8 +1,8 @@
-"""What a writer does when its file is moved, deleted, replaced or closed by somebody else.
+"""What a writer does when its file is moved, deleted, replaced, cut or closed by somebody else.
 
-People move and delete folders, `rsync`, `git checkout` and `sed -i` put other files in their
-place, programs close all descriptors. The events are not lost by any of these: what the file
-held is still readable by its descriptor, and is written where readers look for it.
+People move and delete folders; `rsync`, `git checkout` and `sed -i` replace files; programs close
+all descriptors. No events are lost: what the file held is still readable by its descriptor, and
+is written again where readers look for it.
 """
 
 import errno
@@ -16,41 +16,33 @@ from eventlog.blocks import open_to_read
 from eventlog.disk import Disk, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
+from eventlog.write.session_files import COPY_BYTES, SessionFiles
 
-COPY_BYTES = 1 << 20
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
-"""What a file system says of a path at which nothing is; anything else is a failure of its own."""
+"""Errors for a path at which nothing is; any other one is a failure of the disk."""
 
 
 class Writer(Protocol):
-    """Who appends to a file: `appender.Appender`."""
+    """What is needed here of `appender.Appender`."""
 
     disk: Disk
     fd: int
+    files: SessionFiles
     identity: tuple[int, int]
     path: Path
     journal: Path
     end: tuple[int, int]
     writing: Any
     run_id: str
-    journal_identity: tuple[int, int]
     is_closed: bool
-    is_homeless: bool
+    is_unreachable: bool
     has_whole_session: bool
     warn: Callable[[str], None]
 
-    @property
-    def journal_fd(self) -> int: ...
-    def put_back(self, fd: int) -> None: ...
     def use(self, fd: int, size_bytes: int | None = None) -> None: ...
-    def forget_descriptor(self) -> None: ...
     def lines_of_session(self) -> bytes: ...
     def lines_of_all_files(self) -> bytes: ...
     def to_segment(self, first: bytes | None = None) -> bool: ...
-    def make_folder(self, folder: Path) -> None: ...
-    def write_all(self, fd: int, data: bytes) -> None: ...
-    def hold(self, fd: int) -> None: ...
-    def takes_no_notes(self) -> None: ...
     def was_cut(self, size_bytes: int) -> None: ...
 
 
@@ -61,12 +53,12 @@ class Place(Enum):
     MOVED = "at another path"
     DELETED = "at no path, and nothing is at its own"
     REPLACED = "at no path; another file is at its own"
-    CLOSED = "its descriptor was closed, or is another file's"
-    UNKNOWN = "the disk fails, and does not say"
+    CLOSED = "its descriptor was closed, or is now another file's"
+    UNKNOWN = "the disk fails"
 
 
 def check_place(appender: Writer) -> None:
-    """Look whether the file is where it was opened; go on elsewhere if it is not."""
+    """Check that the file is where it was opened; go on elsewhere if it is not."""
     if appender.is_closed:
         return
     path = appender.path
@@ -77,8 +69,8 @@ def check_place(appender: Writer) -> None:
             size_bytes = appender.disk.size(appender.fd)
             if size_bytes < appender.end[1] and appender.writing is None:
                 appender.warn(
-                    f"{path}: somebody cut it from {appender.end[1]:,} to {size_bytes:,} bytes; "
-                    f"what is missing cannot be written again, what comes is appended"
+                    f"{path}: was cut from {appender.end[1]:,} to {size_bytes:,} bytes by another "
+                    f"program; those events are lost, new ones are appended"
                 )
                 appender.was_cut(size_bytes)
         case Place.CLOSED:
@@ -92,17 +84,18 @@ def check_place(appender: Writer) -> None:
 
 
 def _check_journal(appender: Writer) -> None:
-    """The same of the journal whose session has left it for a segment."""
-    fd, path = appender.journal_fd, appender.journal
-    match find(fd, path, appender.journal_identity, appender.disk):
+    """The same for a journal that its session has left for a segment."""
+    files, path = appender.files, appender.journal
+    fd, identity = files.journal_fd, files.journal_identity
+    match find(fd, path, identity, appender.disk):
         case Place.MOVED:
-            moved = _path_of(fd, appender.journal_identity, appender.disk)
+            moved = _path_of(fd, identity, appender.disk)
             if moved is not None:
                 appender.warn(f"{path}: was moved to {moved}")
                 appender.journal = moved
         case Place.DELETED:
             with ignoring(OSError):
-                appender.put_back(_copy(fd, path, appender))
+                files.replace_journal(_copy(fd, path, appender.disk))
                 appender.warn(f"{path}: was deleted; all that it held is written there again")
         case Place.REPLACED if not appender.has_whole_session:
             with ignoring(OSError):
@@ -115,7 +108,7 @@ def _check_journal(appender: Writer) -> None:
 
 
 def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
-    """What became of the file `identity` that was opened at `path` as `fd`."""
+    """Where the file `identity` is now that was opened at `path` as `fd`."""
     try:
         status = os.fstat(fd)
     except OSError as error:
@@ -150,7 +143,7 @@ def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
 
 
 def _reopen(appender: Writer) -> None:
-    """Somebody closed the descriptor; it may be another file's by now, so it is left alone."""
+    """The program closed the descriptor; its number may be another file's, so it is not closed."""
     path = appender.path
     if _identity_at(path, appender.disk) == appender.identity:
         with ignoring(OSError):
@@ -161,17 +154,17 @@ def _reopen(appender: Writer) -> None:
                 appender.warn(f"{path}: this program closed its descriptor; it was opened again")
                 return
             appender.disk.close(fd)
-    appender.forget_descriptor()
+    appender.files.forget(appender.fd)
     moved = appender.to_segment()
-    where = f"going on in {appender.path}" if moved else "no folder takes a segment of it"
+    where = f"going on in {appender.path}" if moved else "no folder takes a segment"
     appender.warn(f"{path}: this program closed its descriptor; {where}")
 
 
 def _follow(appender: Writer) -> None:
-    """The file was moved on its file system: its descriptor leads to it wherever it is."""
+    """The file was moved within its file system: its descriptor still leads to it."""
     path = _path_of(appender.fd, appender.identity, appender.disk)
     if path is None:
-        _go_on_beside(appender, "was moved away, and it cannot be known where to")
+        _go_on_beside(appender, "was moved to an unknown place")
         return
     appender.warn(f"{appender.path}: was moved to {path}; the run goes on there")
     if appender.path == appender.journal:
@@ -180,7 +173,7 @@ def _follow(appender: Writer) -> None:
 
 
 def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
-    """The path of an open file, on systems that tell it."""
+    """The path of an open file; None: this system does not tell."""
     try:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError as error:
@@ -190,18 +183,17 @@ def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
     return path if _identity_at(path, disk) == identity else None
 
 
-def _copy(old: int, path: Path, appender: Writer) -> int:
+def _copy(old: int, path: Path, disk: Disk) -> int:
     """A new file at `path` with what `old` holds, durable and locked; its descriptor.
 
     Raises:
         OSError: the disk refused; nothing is left.
     """
-    disk = appender.disk
-    appender.make_folder(path.parent)
+    disk.make_folder(path.parent)
     fd = disk.open_append(path, exclusive=True)
     try:
         for at in range(0, disk.size(old), COPY_BYTES):
-            appender.write_all(fd, os.pread(old, COPY_BYTES, at))
+            disk.write_all(fd, os.pread(old, COPY_BYTES, at))
         sync_file(fd, disk)
         disk.sync_dir(path.parent)
         disk.lock(fd)
@@ -214,37 +206,37 @@ def _copy(old: int, path: Path, appender: Writer) -> int:
 
 
 def _restore(appender: Writer) -> None:
-    """The file was deleted: what it held is still readable here, and is written there again."""
+    """The file was deleted: write what it held, still readable by its descriptor, again."""
     path, old = appender.path, appender.fd
     try:
-        fd = _copy(old, path, appender)
+        fd = _copy(old, path, appender.disk)
     except OSError as error:
         if not is_of_a_call(error):
             raise
-        _go_on_beside(appender, f"was deleted, and cannot be written again ({error})")
+        _go_on_beside(appender, f"was deleted and cannot be written again ({error})")
         return
     appender.use(fd, appender.disk.size(fd))
-    appender.is_homeless = False
+    appender.is_unreachable = False
     appender.disk.close(old)
     appender.warn(f"{path}: was deleted; all that it held is written there again")
 
 
-def _go_on_beside(appender: Writer, what: str) -> None:
-    """Go on in a segment that has the whole session: its lines are not where readers look."""
+def _go_on_beside(appender: Writer, event: str) -> None:
+    """Go on in a segment with the whole session: its lines are not where readers look."""
     path = appender.path
     with ignoring(OSError):
         if appender.to_segment(appender.lines_of_session()):
             if path == appender.journal:
                 _hold_lock(appender, path)
-            appender.warn(f"{path}: {what}; this session goes on in {appender.path}")
+            appender.warn(f"{path}: {event}; this session goes on in {appender.path}")
             return
-    if not appender.is_homeless:
-        appender.is_homeless = True
-        appender.warn(f"{path}: {what}, and no folder takes a segment of it")
+    if not appender.is_unreachable:
+        appender.is_unreachable = True
+        appender.warn(f"{path}: {event}, and no folder takes a segment")
 
 
 def _hold_lock(appender: Writer, path: Path) -> None:
-    """Lock what is at the journal's path now: readers ask there whether somebody writes."""
+    """Lock the file now at the journal's path: that lock tells readers that the run is written."""
     with ignoring(OSError):
         with open(open_to_read(path), "rb") as file:
             first = decode(file.readline(MAX_LINE_BYTES).rstrip(b"\n"))
@@ -252,6 +244,6 @@ def _hold_lock(appender: Writer, path: Path) -> None:
         if is_same_run:
             fd = appender.disk.open_append(path)
             appender.disk.lock(fd)
-            appender.hold(fd)
+            appender.files.hold(fd)
             return
-    appender.takes_no_notes()
+    appender.files.fd_for_notes = -1

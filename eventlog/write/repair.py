@@ -1,7 +1,7 @@
-"""The tail of a journal after a crash: cut what is half a line, after keeping it aside.
+"""Repairs the tail of a journal after a crash: truncates an incomplete last line.
 
-Nothing else is ever cut. Damage with good lines behind it stays where it is; readers go
-around it and say what it cost.
+The bytes are first saved in a file beside the journal. Nothing else is ever cut: damage with
+good lines behind it stays in place, and readers skip it and report what it cost.
 """
 
 import os
@@ -12,21 +12,18 @@ from eventlog.blocks import read_at, rfind
 from eventlog.disk import Disk, sync_file
 from eventlog.format.files import torn_path
 from eventlog.format.record import decode
-from eventlog.read.ends import last_record
 from eventlog.read.scanner import Scanner
-
-__all__ = ["last_record", "repair_tail"]
 
 
 def repair_tail(
     fd: int, path: Path, *, name: str, disk: Disk
 ) -> tuple[dict[str, Any] | None, bool]:
-    """Make the journal end with a whole record. Only for who holds its lock.
+    """Make the journal end with a whole record. The caller must hold its lock.
 
-    What was found, as the `open` event tells it (None: nothing to repair), and whether the
+    Returns the damage, as the `open` event has it (None: nothing to repair), and whether the
     file still ends inside a line, so that the next write must begin with LF. The cut bytes
     are in `<stem>.<name>.torn` beside the journal, durable before they are cut. A tail that
-    the disk cannot read is not cut: nobody could keep it.
+    the disk cannot read is not cut, since it could not be saved.
     """
     size = os.fstat(fd).st_size
     if size == 0:
@@ -49,23 +46,21 @@ def repair_tail(
     if whole:
         keep = whole[-1].offset + len(whole[-1].line)
         start, tail = start + keep, tail[keep:]
-    found: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
-    kept = torn_path(path, name)
+    torn: dict[str, Any] = {"offset": start, "size_bytes": len(tail)}
+    copy = torn_path(path, name)
     try:
-        _keep_aside(kept, tail, disk)
+        _save(copy, tail, disk)
         disk.truncate(fd, start)
-    except OSError as error:  # nothing is cut that is not kept: the LF alone parts old from new
-        return {"torn": found | {"kept_in": None, "error": str(error)}}, True
-    return {"torn": found | {"kept_in": kept.name}}, bool(whole)
+    except OSError as error:  # nothing is cut that was not saved: an LF separates old from new
+        return {"torn": torn | {"kept_in": None, "error": str(error)}}, True
+    return {"torn": torn | {"kept_in": copy.name}}, bool(whole)
 
 
-def _keep_aside(kept: Path, tail: bytes, disk: Disk) -> None:
-    fd = disk.open_new(kept)
+def _save(copy: Path, tail: bytes, disk: Disk) -> None:
+    fd = disk.open_new(copy)
     try:
-        done = 0
-        while done < len(tail):
-            done += disk.write(fd, tail[done:])
+        disk.write_all(fd, tail)
         sync_file(fd, disk)
     finally:
         disk.close(fd)
-    disk.sync_dir(kept.parent)
+    disk.sync_dir(copy.parent)

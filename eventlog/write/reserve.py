@@ -1,6 +1,6 @@
-"""Space taken ahead of a file's end, so that a disk filled by others still takes its next lines.
+"""Space reserved behind a file's end, so that a disk filled by others still takes its next lines.
 
-Its writer gives it back at the end; `release` does where the writer was killed.
+The writer gives it back at the end; `release` does so after the writer was killed.
 """
 
 import errno
@@ -15,9 +15,9 @@ from eventlog.disk import DISK, Disk
 from eventlog.interruption import is_of_a_call
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
-LAST_BYTES = 64 << 10  # of them for the end alone: where the session went on, what was lost
+LAST_BYTES = 64 << 10  # of them for the last lines: where the session went on, what was lost
 
-_LEAST_BYTES = 256 << 10  # what a file system keeps behind an end of its own accord is no matter
+_LEAST_BYTES = 256 << 10  # less than this a file system may allocate by itself
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 
 
@@ -25,17 +25,17 @@ class Reserve:
     """The space behind the end of one file."""
 
     def __init__(self, disk: Disk, *, is_allowed: bool) -> None:
-        """`is_allowed`: space is given back by a truncation, which only a sole writer may do."""
+        """`is_allowed`: giving space back is a truncation, which is only safe with one writer."""
         self._disk = disk
         self._is_allowed = is_allowed
         self._reserved_to = 0
         self.ask_at: float = 0
-        """The size of the file from which `take` is to be called."""
+        """The size of the file at which `take` has to be called again."""
         self.is_full = False
-        """Whether the disk has no space: the file is to have no more lines but its last ones."""
+        """Whether the disk has no space: the file takes no more lines but its last ones."""
 
     def take(self, fd: int, size_bytes: int) -> bool:
-        """Take space behind a file of `size_bytes`; False: the disk is full."""
+        """Reserve space behind a file of `size_bytes`; False: the disk is full."""
         if not self._is_allowed:
             self.ask_at = math.inf
             return True
@@ -47,7 +47,7 @@ class Reserve:
                 if not is_of_a_call(error):
                     raise
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    break  # a file system that cannot
+                    break  # the file system does not support it
             else:
                 self._reserved_to = size_bytes + more_bytes
                 self.ask_at = self._reserved_to - more_bytes // 2
@@ -59,7 +59,7 @@ class Reserve:
         return not self.is_full
 
     def give_back(self, fd: int) -> None:
-        """Give back what is not needed."""
+        """Give back what was not used."""
         if self._is_allowed:
             try:
                 self._disk.truncate(fd, self._disk.size(fd))
@@ -69,10 +69,10 @@ class Reserve:
 
 
 def release(journal: Path, segments: Iterable[Path] = (), *, disk: Disk = DISK) -> None:
-    """Give back the space that killed sessions reserved; nothing where somebody writes.
+    """Give back the space that killed sessions reserved, unless the journal is being written.
 
-    What the files hold and their times stay. Not on a network file system, where the lock of
-    another machine may not be seen. What a disk refuses is left as it is.
+    Content and times of the files stay. Does nothing on a network file system, where the lock of
+    another machine may not be visible, nor for what the disk refuses.
     """
     with suppress(OSError):
         if not any(map(_has_reserved, (journal, *segments))) or disk.is_network(journal):

@@ -1,74 +1,98 @@
-"""Records in memory that the disk has not taken, in the order of their numbers.
+"""Records in memory: those that the disk has not taken, and those that are not durable.
 
-Those that may be dropped stand in a queue of their own: when memory for all of them runs out, the
-oldest is found in one step, however many there are that must be kept.
+In the order of their numbers. None of this is locked; a signal handler may run after each call,
+so a check and the call that depends on it come in pairs.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from eventlog.write.aside import Aside
 
 Entry = tuple[int, bytes, bool, tuple[Aside, ...]]
-"""A record on its way to the disk: its number, its line, whether it may be dropped if it must wait
-too long, and what the line has no room for: files that are written before it. A plain tuple: a
-named one takes 0.1 µs longer to make."""
+"""A record on its way to the disk: its number, its line, whether it may be dropped, and the asides
+that are written before it. A plain tuple is faster to make than a named one."""
 
 
 class Waiting:
-    """Not locked; a signal handler may run after each call, so checks and calls come in pairs."""
+    """Records that the disk has not taken.
+
+    Those that may be dropped have a queue of their own, so that the oldest is found in one step.
+    """
 
     def __init__(self) -> None:
-        self.kept: deque[Entry] = deque()
-        self.expendable: deque[Entry] = deque()
+        self.required: deque[Entry] = deque()
+        self.droppable: deque[Entry] = deque()
         self.n_bytes = 0
 
     def __len__(self) -> int:
-        return len(self.kept) + len(self.expendable)
+        return len(self.required) + len(self.droppable)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(sorted([*self.kept, *self.expendable], key=lambda entry: entry[0]))
+        return iter(sorted([*self.required, *self.droppable], key=lambda entry: entry[0]))
 
     @property
     def first(self) -> Entry | None:
         """The one to be written next."""
-        kept, expendable = self.kept, self.expendable
-        if kept and (not expendable or kept[0][0] < expendable[0][0]):
-            return kept[0]
-        return expendable[0] if expendable else None
+        required, droppable = self.required, self.droppable
+        if required and (not droppable or required[0][0] < droppable[0][0]):
+            return required[0]
+        return droppable[0] if droppable else None
 
     @property
     def last(self) -> Entry | None:
-        kept, expendable = self.kept, self.expendable
-        if kept and (not expendable or kept[-1][0] > expendable[-1][0]):
-            return kept[-1]
-        return expendable[-1] if expendable else None
+        required, droppable = self.required, self.droppable
+        if required and (not droppable or required[-1][0] > droppable[-1][0]):
+            return required[-1]
+        return droppable[-1] if droppable else None
 
     def add(self, entry: Entry) -> None:
         """Add a record, unless it or a later one of its kind is there."""
-        queue = self.expendable if entry[2] else self.kept
+        queue = self.droppable if entry[2] else self.required
         if not (queue and queue[-1][0] >= entry[0]):
             queue.append(entry)
             self.n_bytes += size_of(entry)
 
     def forget_before(self, n: int) -> None:
-        """What is written does not wait any more."""
-        for queue in (self.kept, self.expendable):
+        """Remove the records before number `n`: they are written."""
+        for queue in (self.required, self.droppable):
             while queue and queue[0][0] < n:
                 self.n_bytes -= size_of(queue.popleft())
 
     def drop_oldest(self) -> bool:
-        """Drop the oldest record that may be; False: there is none."""
-        queue = self.expendable
+        """Drop the oldest record that may be dropped; False: there is none."""
+        queue = self.droppable
         if not queue:
             return False
         self.n_bytes -= size_of(queue.popleft())
         return True
 
     def clear(self) -> None:
-        self.kept.clear()
-        self.expendable.clear()
+        self.required.clear()
+        self.droppable.clear()
         self.n_bytes = 0
+
+
+class Unsynced(deque[Entry]):
+    """Records that are written and not durable: after a failed sync they are written again."""
+
+    __slots__ = ("n_bytes",)  # an instance with a dict takes longer to look up `append`
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        super().__init__(entries)
+        self.n_bytes = sum(map(size_of, self))
+
+    def forget_before(self, n: int) -> None:
+        """Remove the records before number `n`: they are durable."""
+        while self and self[0][0] < n:
+            self.n_bytes -= size_of(self.popleft())
+        if not self:
+            self.n_bytes = 0
+
+    def shrink(self, max_bytes: int) -> None:
+        """Forget the oldest, but not the last one, until the rest is small enough."""
+        while self.n_bytes > max_bytes and len(self) > 1:
+            self.n_bytes -= size_of(self.popleft())
 
 
 def size_of(entry: Entry) -> int:

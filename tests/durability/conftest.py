@@ -1,4 +1,4 @@
-"""Where a machine cannot mount file systems, the tests that need them are skipped, by reason."""
+"""Skips tests that need mounted file systems on a machine that cannot mount any."""
 
 import pytest
 

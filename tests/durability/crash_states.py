@@ -1,11 +1,11 @@
-"""Every state a power loss may leave, from the calls that a writer made.
+"""Every state of the disk that a power loss may leave, from the calls that a writer made.
 
 `TracingDisk` is the real disk with a list of the calls that change it. `World` replays
 them as a journaling file system keeps them: what was synced is there; of the rest each
-block may be there, or be as it was, or be zeros where the file had none; the file may
-have any of the sizes it had meanwhile; a name that no folder sync covered may be there or
-not, each rename whole or not at all. After a sync that failed the kernel calls the pages
-clean: what it dropped no later sync brings back.
+block may be new, old, or zeros if the file had none there; the file may have any of the
+sizes that it had meanwhile; a name that no folder sync covered may be there or not, each
+rename whole or not at all. After a failed sync the kernel marks the pages clean: no later
+sync writes what it dropped.
 """
 
 import errno
@@ -27,7 +27,7 @@ State = dict[str, bytes]
 
 
 class File:
-    """One file: its bytes as programs see them, and all that may be on the platter instead."""
+    """One file: its bytes as programs see them, and all that may be on the disk instead."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = bytearray(data)
@@ -54,7 +54,7 @@ class File:
         self._dirty.clear()
 
     def end_sync(self, *, failed: bool = False) -> None:
-        """What was written before `begin_sync` is on the platter; failed: nobody knows."""
+        """What was written before `begin_sync` is on the disk; failed: that is unknown."""
         if failed:
             return
         self._states = None
@@ -114,11 +114,11 @@ class File:
 
 
 class LinkTo(bytes):
-    """What a symbolic link holds in a `State`: the path it leads to."""
+    """The content of a symbolic link in a `State`: its target."""
 
 
 class Link:
-    """A symbolic link: it is there or not, and never half."""
+    """A symbolic link: there or not, never half."""
 
     def __init__(self, target: bytes) -> None:
         self._states: list[bytes] = [LinkTo(target)]
@@ -128,7 +128,7 @@ class Link:
 
 
 class Folder:
-    """The names in one folder; of those that no sync covered any may have come or gone."""
+    """The names in one folder; any that no sync covered may be there or not."""
 
     def __init__(self) -> None:
         self.names: dict[str, Node] = {}
@@ -145,17 +145,17 @@ class Folder:
 
     def states(self) -> list[dict[str, "Node"]]:
         """Which names there may be after a power loss; the first is what programs see."""
-        found = {}
-        for kept in itertools.product((True, False), repeat=min(len(self._changes), 5)):
+        states = {}
+        for choice in itertools.product((True, False), repeat=min(len(self._changes), 5)):
             names = dict(self._settled)
-            early = len(self._changes) - len(kept)  # of very many the older ones all stand
+            early = len(self._changes) - len(choice)  # of very many the older ones all stand
             for change in (
                 *self._changes[:early],
-                *itertools.compress(self._changes[early:], kept),
+                *itertools.compress(self._changes[early:], choice),
             ):
                 self._apply(names, *change)
-            found[tuple(sorted((name, id(node)) for name, node in names.items()))] = names
-        return list(found.values())
+            states[tuple(sorted((name, id(node)) for name, node in names.items()))] = names
+        return list(states.values())
 
     @staticmethod
     def _apply(names, gone, come, node) -> None:
@@ -235,7 +235,7 @@ class World:
             yield {path: rng.choice(states) for path, states in layout}
 
     def _move(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Somebody renames the files of a run and has this synced: half of it is no state."""
+        """Rename the files of a run and sync that: no state has half of it."""
         for source, target in pairs:
             folder, name = self._place(source)
             folder.change(name, self._place(target)[1], folder.names[name])
@@ -255,7 +255,7 @@ class World:
                 yield [entry for part in layout for entry in part]
 
     def _begin_with(self, state: State, numbers: dict[str, int]) -> None:
-        """The machine is on again: `state` is on the platter and nothing else is."""
+        """After a restart: only `state` is on the disk."""
         folders = [name for name, node in self.root.names.items() if isinstance(node, Folder)]
         self.root, self._files = Folder(), {}
         for name in folders:
@@ -285,12 +285,12 @@ class World:
 
 
 class TracingDisk(Disk):
-    """The real disk below `root`, with a trace of the calls, and with faults where one wants them.
+    """The real disk below `root`, with a trace of the calls, and with faults.
 
-    `refuse(operation, file name)` answers None (do it), an errno (raise it), or for a write
-    a fraction of the bytes to take. `full` are folders whose disk has no space: a file there
+    `refuse(operation, file name)` returns None (do it), an errno (raise it), or for a write
+    the fraction of the bytes to write. `full` are folders whose disk has no space: a file there
     takes what was reserved for it and no more. `before(op)` is called before each change,
-    `meanwhile` while a sync goes on.
+    `meanwhile` during a sync.
     """
 
     def __init__(self, root: Path) -> None:
@@ -366,7 +366,7 @@ class TracingDisk(Disk):
 
     @property
     def owes_an_error(self) -> bool:
-        """Whether a sync failed for a reader, and the writer was not told, or died before."""
+        """Whether a sync failed for a reader only: the writer did not learn of it, or had died."""
         return bool(self._unheard)
 
     def sync_dir(self, directory):
@@ -417,7 +417,7 @@ class TracingDisk(Disk):
     # ---- what others do to the files
 
     def put_file(self, path: Path, data: bytes) -> None:
-        """Somebody puts a file at `path`, by a rename, and has its bytes synced first."""
+        """Another program puts a file at `path`, by a rename after a sync of its bytes."""
         name, number = self._name(path), next(self._next)
         new = f"{name}.new"
         self._note("create", number, new)
@@ -431,13 +431,13 @@ class TracingDisk(Disk):
         self._numbers[name] = self._numbers.pop(new)
 
     def take_file(self, path: Path) -> None:
-        """Somebody deletes a file."""
+        """Another program deletes a file."""
         self._note("unlink", self._name(path))
         del self._numbers[self._name(path)]
         os.unlink(path)
 
     def cut_file(self, path: Path, size_bytes: int) -> None:
-        """Somebody cuts the end of a file off, and has that synced."""
+        """Another program cuts the end of a file and syncs that."""
         number = self._numbers[self._name(path)]
         self._note("truncate", number, size_bytes)
         os.truncate(path, size_bytes)
@@ -445,7 +445,7 @@ class TracingDisk(Disk):
         self._note("sync ends", number)
 
     def move_files(self, moves: dict[Path, Path]) -> None:
-        """Somebody renames files, each within its folder, and has that synced."""
+        """Another program renames files, each within its folder, and syncs that."""
         pairs = {self._name(source): self._name(target) for source, target in moves.items()}
         self._note("move", [*pairs.items()])
         for source, target in pairs.items():
@@ -456,7 +456,7 @@ class TracingDisk(Disk):
         }
 
     def has_folder(self, path: Path) -> None:
-        """`path` is there, and its name is durable, before anything else happens."""
+        """`path` exists, with a durable name, before anything else happens."""
         path.mkdir(exist_ok=True)
         self._note("folder", self._name(path))
 
@@ -468,7 +468,7 @@ class TracingDisk(Disk):
         self.trace.append(("power loss", state, dict(self._numbers)))
 
     def sync_folder(self, path: Path) -> None:
-        """Somebody syncs a folder."""
+        """Another program syncs a folder."""
         self._note("sync folder", self._name(path), [])
 
     def files(self) -> State:
@@ -515,10 +515,10 @@ class TracingDisk(Disk):
         number, name = self._open[fd]
         if not self._is_full(name):
             return None
-        room = self._reserved.get(number, 0) - self.size(fd)
-        if room <= 0:
+        free_bytes = self._reserved.get(number, 0) - self.size(fd)
+        if free_bytes <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return room
+        return free_bytes
 
 
 def put(root: Path, state: State) -> None:

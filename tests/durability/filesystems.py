@@ -1,15 +1,15 @@
-"""Real file systems to lose power, run full and fail under a test: ext4, XFS, tmpfs.
+"""Real file systems that lose power, run full and fail under a test: ext4, XFS, tmpfs.
 
     with ext4(tmp_path) as disk:
         ...                  # processes that write below disk.path
-        disk.power_cut()     # nothing that is not on the platter yet will ever be
+        disk.power_cut()     # what is not on the disk by now is lost
         disk.restart()       # they have died; the file system recovers as after a reboot
 
-Needs root, loop devices and mkfs; where one is missing `Unavailable` says which, and a test
-skips with that reason. All mounts stand in a mount namespace of this process: however it
-ends, the kernel takes them down with the last process that uses them.
+Needs root, loop devices and mkfs; if one is missing, `Unavailable` says which, and the test
+is skipped with that reason. All mounts are in a mount namespace of this process: however it
+ends, the kernel removes them with the last process that uses them.
 
-What a cut models: all that the file system has not sent to the device is gone, and what it
+What a power cut models: all that the file system has not sent to the device is lost, and what it
 has sent is there. A drive that lies about its own cache is not modelled.
 """
 
@@ -47,7 +47,7 @@ class Unavailable(Exception):
 
 
 class FileSystem:
-    """A mounted file system of one's own. Made by `ext4`, `xfs`, `tmpfs`."""
+    """A mounted file system. Made by `ext4`, `xfs`, `tmpfs`."""
 
     def __init__(self, kind: str, path: Path, image: Path | None, options: str) -> None:
         self.kind = kind
@@ -59,8 +59,8 @@ class FileSystem:
 
     @property
     def free_bytes(self) -> int:
-        told = os.statvfs(self.path)
-        return told.f_bavail * told.f_frsize
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
 
     @property
     def device(self) -> str:
@@ -73,7 +73,7 @@ class FileSystem:
         return device
 
     def power_cut(self) -> None:
-        """The power goes, now: whatever is not on the device yet is lost."""
+        """Cut the power now: what is not on the device yet is lost."""
         fd = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, CUT, struct.pack("I", 2))
@@ -99,10 +99,10 @@ class FileSystem:
             raise
 
     def unmount(self, patience_s: float = PATIENCE_S) -> None:
-        """Unmount, as soon as the last process has let go.
+        """Unmount, as soon as no process uses it any more.
 
         Raises:
-            TimeoutError: processes still hold it; says which.
+            TimeoutError: processes still use it; says which.
         """
         give_up = time.monotonic() + patience_s
         while _libc.umount2(os.fsencode(self.path), 0) != 0:
@@ -115,18 +115,18 @@ class FileSystem:
 
     def holders(self) -> dict[int, str]:
         """Processes with an open file or their working folder here: pid and command line."""
-        found = {}
+        commands = {}
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 for link in (process / "cwd", *(process / "fd").iterdir()):
                     with contextlib.suppress(OSError):
                         if Path(os.readlink(link)).is_relative_to(self.path):
                             command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-                            found[int(process.name)] = command.decode(errors="replace").strip()
-        return found
+                            commands[int(process.name)] = command.decode(errors="replace").strip()
+        return commands
 
     def _take_down(self) -> None:
-        """Unmount even if somebody still holds it: it then vanishes with the last of them."""
+        """Unmount even if processes use it: it then disappears with the last of them."""
         if os.path.ismount(self.path):
             try:
                 self.unmount(patience_s=2.0)
@@ -219,17 +219,17 @@ def _mounted(made: FileSystem) -> Iterator[None]:
 
 
 def sync_range(path: Path, begin: int, end: int) -> None:
-    """Send one stretch of a file to the device, without what stands before it.
+    """Send one range of a file to the device, without what precedes it.
 
-    Followed by a sync of another file (which writes the file system's own log, and with it
-    the new length) and a power cut, the file has a hole in front of that stretch.
+    After a sync of another file (which writes the file system's own log, and with it the new
+    length) and a power cut, the file has a hole before that range.
     """
     fd = os.open(path, os.O_RDWR)
     try:
-        told = _libc.sync_file_range(
+        result = _libc.sync_file_range(
             fd, ctypes.c_int64(begin), ctypes.c_int64(end - begin), WRITE_AND_WAIT
         )
-        if told != 0:
+        if result != 0:
             raise OSError(ctypes.get_errno(), "sync_file_range", str(path))
     finally:
         os.close(fd)
@@ -244,7 +244,7 @@ def sync_beside(path: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Let a file at `path` take all the space there is; unlink it and the space is back."""
+    """A file at `path` that takes all the space there is; unlink it to free the space."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         for size_bytes in (1 << 20, 1 << 12, 1):
@@ -282,6 +282,6 @@ def _require_mount() -> None:
 def _require_loop() -> None:
     if not Path("/dev/loop-control").exists():
         raise Unavailable("no loop devices here (/dev/loop-control)")
-    told = subprocess.run(["losetup", "--find"], capture_output=True, text=True)
-    if told.returncode:
-        raise Unavailable(f"no free loop device: {told.stderr.strip()}")
+    done = subprocess.run(["losetup", "--find"], capture_output=True, text=True)
+    if done.returncode:
+        raise Unavailable(f"no free loop device: {done.stderr.strip()}")

@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 class Session:
-    """What one session logged, and where it stands among the others."""
+    """What one session logged, and its place among the others."""
 
     def __init__(self, s: str, number: int, last: Line) -> None:
         self.s, self.number, self.last = s, number, last
@@ -180,7 +180,7 @@ class History:
     # ---- files
 
     def write(self, s: str, lines: list[Line], *, alone: bool) -> None:
-        """Into the journal, then, if it fails, into segments; `alone`: into segments from 0 on."""
+        """Into the journal, or if it fails into segments; `alone`: into segments only."""
         rng, parts = self.rng, [lines]
         while len(parts[-1]) > 2 and len(parts) < 4 and rng.random() < 0.35:
             at = rng.randrange(1, len(parts[-1]))
@@ -233,7 +233,7 @@ class History:
         self.files[name] = data if self.is_old else header + data
 
     def annotate(self) -> None:
-        """Another program says something about the run."""
+        """Another program adds an annotation to the run."""
         s, rng = self.name(), self.rng
         of = rng.choice((RUN_ID, RUN_ID, None, OTHER_RUN_ID))
         lines = []
@@ -327,7 +327,7 @@ TAGS = ("good", "bad", "ugly")
 
 
 def ours(folding: Folding) -> dict[str, Any] | None:
-    """What eventlog reads; None: not one whole record."""
+    """What eventlog reads; None: no whole record."""
     folding.read_on(to_the_end=True)
     try:
         run = folding.run(alive=False)
@@ -351,12 +351,12 @@ def ours(folding: Folding) -> dict[str, Any] | None:
 
 
 def disagreements(folder: Path, seed: str) -> list[str]:
-    """Of what the two readers read differently in the history of `seed`."""
+    """Differences between the two readers' results for the history of `seed`."""
     return differing(*both(folder, seed))
 
 
 def differing(first: dict[str, Any] | None, second: dict[str, Any]) -> list[str]:
-    """What two readings of a run differ in; nothing, where there is no run to be read."""
+    """Differences between two results; none if there is no run to be read."""
     return [] if first is None else [key for key in first if text(first[key]) != text(second[key])]
 
 
@@ -367,7 +367,7 @@ def both(folder: Path, seed: str) -> tuple[dict[str, Any] | None, dict[str, Any]
 
 
 def disagreements_while_it_grows(folder: Path, seed: str) -> list[str]:
-    """As `disagreements`, of an undamaged history that eventlog reads before all of it is there."""
+    """As `disagreements`, of an undamaged history that eventlog reads while it grows."""
     write(folder, seed, is_whole=True)
     rng, journal = random.Random(f"{seed} grows"), folder / JOURNAL
     whole = {path: path.read_bytes() for path in [journal, *sorted(folder.rglob("*.segment"))]}
@@ -408,19 +408,19 @@ def text(value: Any) -> str:
 
 def run(n: int, seed: int, progress: bool = False) -> list[tuple[str, list[str]]]:
     """The seeds of all histories of `n` that the two do not agree on, and on what."""
-    found = []
+    differences = []
     folder = Path(tempfile.mkdtemp(dir=FAST))
     try:
         for k in range(n):
             keys = disagreements(folder, f"{seed}.{k}")
             if keys:
-                found.append((f"{seed}.{k}", keys))
+                differences.append((f"{seed}.{k}", keys))
             if progress and k % 200 == 199:
                 bar = "#" * (40 * (k + 1) // n)
                 print(f"\r[{bar:40}] {k + 1:,} of {n:,}", end="", file=sys.stderr)
     finally:
         shutil.rmtree(folder)
-    return found
+    return differences
 
 
 def main() -> int:
@@ -428,11 +428,11 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    found = run(arguments.n, arguments.seed, progress=sys.stderr.isatty())
-    for seed, keys in found[:20]:
+    differences = run(arguments.n, arguments.seed, progress=sys.stderr.isatty())
+    for seed, keys in differences[:20]:
         print(f"seed {seed}: {', '.join(keys)}")
-    print(f"{len(found):,} disagreements in {arguments.n:,} histories")
-    return 1 if found else 0
+    print(f"{len(differences):,} disagreements in {arguments.n:,} histories")
+    return 1 if differences else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Small faults put into a copy of eventlog, one at a time; the suite has to notice each.
+"""Mutation tests: small faults in a copy of eventlog, one at a time; the suite must find each.
 
-python -m tests.durability.mutants          the table: fault, file, the test that found it
-python -m tests.durability.mutants segment  of those whose name has this word
+python -m tests.durability.mutants          all: fault, file, the test that found it
+python -m tests.durability.mutants segment  those whose name contains this word
 """
 
 import os
@@ -49,13 +49,13 @@ EXIT = ("eventlog/tracker/test_exit_code.py",)
 MUTANTS = [
     Mutant(
         "no line feed after a short write",
-        "write/appender.py",
+        "write/line_writer.py",
         "        if n_bytes:\n            self._torn = True\n",
         "        if n_bytes:\n",
         STATES,
     ),
     Mutant(
-        "what was written during a sync counts as durable",
+        "records written during a sync count as durable",
         "write/appender.py",
         "self.durable_n = max(self.durable_n, goal.n)",
         "self.durable_n = self.accepted_n",
@@ -69,7 +69,7 @@ MUTANTS = [
         JOURNAL,
     ),
     Mutant(
-        "a segment begins without what was not durable",
+        "a segment begins without the records that are not durable",
         "write/appender.py",
         "            entries = [*self._unsynced, *entries]\n",
         "",
@@ -78,12 +78,12 @@ MUTANTS = [
     Mutant(
         "anything is dropped when memory is full",
         "write/waiting.py",
-        "        queue = self.expendable\n        if not queue:",
-        "        queue = self.kept or self.expendable\n        if not queue:",
+        "        queue = self.droppable\n        if not queue:",
+        "        queue = self.required or self.droppable\n        if not queue:",
         JOURNAL,
     ),
     Mutant(
-        "refused records are written last first",
+        "refused records are written in reverse order",
         "write/waiting.py",
         "            queue.append(entry)\n",
         "            queue.appendleft(entry)\n",
@@ -92,29 +92,29 @@ MUTANTS = [
     Mutant(
         "a new journal's name is not durable",
         "write/journal.py",
-        "                disk.sync_dir(path.parent)\n                appender.reached",
-        "                appender.reached",
+        "            self._disk.sync_dir(appender.journal.parent)\n",
+        "",
         STATES,
     ),
     Mutant(
-        "a failed sync is not told",
-        "write/journal.py",
-        '            self._append_event("io_error", fields)\n',
+        "a failed sync is not logged",
+        "write/own_events.py",
+        '            self.append("io_error", fields)\n',
         "",
         NTH_CALL,
     ),
     Mutant(
-        "an urgent event waits for its turn",
+        "an urgent event waits for the interval",
         "write/journal.py",
-        '        elif urgent and self._durability != "never":\n            self._wake.put(None)\n',
+        '        elif urgent and self._durability != "never":\n            self._thread.wake()\n',
         "",
         JOURNAL,
     ),
     Mutant(
-        "the torn tail is cut before it is kept",
+        "the torn tail is cut before it is saved",
         "write/repair.py",
-        "        _keep_aside(kept, tail, disk)\n        disk.truncate(fd, start)\n",
-        "        disk.truncate(fd, start)\n        _keep_aside(kept, tail, disk)\n",
+        "        _save(copy, tail, disk)\n        disk.truncate(fd, start)\n",
+        "        disk.truncate(fd, start)\n        _save(copy, tail, disk)\n",
         STATES,
     ),
     Mutant(
@@ -141,8 +141,8 @@ MUTANTS = [
     Mutant(
         "renamed before it is durable",
         "disk.py",
-        "            disk.sync_data(fd)\n            size_bytes",
-        "            size_bytes",
+        "            sync_file(fd, disk)\n            size_bytes",
+        "            pass\n            size_bytes",
         STATES,
     ),
     Mutant(
@@ -202,14 +202,14 @@ MUTANTS = [
         SCAN,
     ),
     Mutant(
-        "an unreadable sector ends the reading",
+        "an unreadable sector ends reading",
         "blocks.py",
         "        if error.errno not in _UNREADABLE:\n",
         "        if True:\n",
         BLOCKS,
     ),
     Mutant(
-        "a segment of another run is taken",
+        "a segment of another run is read",
         "read/candidates.py",
         "        if self.run and self.run != short_run_id(run_id):\n            return True\n",
         "",
@@ -230,21 +230,21 @@ MUTANTS = [
         MISSING,
     ),
     Mutant(
-        "a lost tail is forgotten",
+        "a lost tail is not reported",
         "read/sequence.py",
         "            self._note_lost_tail(record, file)\n",
         "            pass\n",
         MISSING,
     ),
     Mutant(
-        "the clock decides where a session belongs",
+        "the clock decides the order of sessions",
         "read/order.py",
         "            lambda other: not _is_smaller(other, start),\n",
         "            lambda other: other.t >= start.t,\n",
         SEGMENTS,
     ),
     Mutant(
-        "a file that is no journal is recovered",
+        "a file that is not a journal is recovered",
         "read/identify.py",
         "    if not _holds_records(path):\n",
         "    if False:\n",
@@ -252,42 +252,42 @@ MUTANTS = [
     ),
     Mutant("a gap is one too large", "read/sequence.py", "lost=n - end", "lost=n - end + 1", SCAN),
     Mutant(
-        "an iteration taken again does not replace the first",
+        "a repeated iteration does not replace the first",
         "fold/iterations.py",
         "return bool(self.numbers) and i > self.numbers[-1]",
         "return bool(self.numbers) and i >= self.numbers[-1]",
         FOLD,
     ),
     Mutant(
-        "an eval goes with the iteration that one resumes from",
+        "an eval is superseded with the iteration that the run resumes from",
         "fold/fold.py",
         "self._supersede_evals(to_iter + 1)",
         "self._supersede_evals(to_iter)",
         FOLD,
     ),
     Mutant(
-        "a large row is parsed and encoded whole each time that it is returned to",
+        "a large row is parsed and encoded at each return to it",
         "fold/metrics.py",
         "if row is None or (row.is_returned_to and len(row.values) > _LARGE):",
         "if row is None:",
         METRICS,
     ),
     Mutant(
-        "what was not finite inside a value is so for ever",
+        "a non-finite element of a value stays listed for ever",
         "fold/metrics.py",
         'inside = f"{name}."',
         'inside = f"{name}.."',
         METRICS,
     ),
     Mutant(
-        "the figures are not those of a value that was logged anew",
+        "the summary is not that of a value that was logged again",
         "fold/metrics.py",
         "self._is_stale = self._is_stale or not row.values.keys().isdisjoint(values)",
         "self._is_stale = self._is_stale and not row.values.keys().isdisjoint(values)",
         METRICS,
     ),
     Mutant(
-        "rows of steps that descend are all moved for each of them",
+        "descending steps move all rows each time",
         "fold/step_rows.py",
         "if len(self._steps[k]) >= 2 * _BLOCK:",
         "if len(self._steps[k]) < 0:",
@@ -300,7 +300,7 @@ MUTANTS = [
         "replaced = self._checkpoints.pop(i, {}).pop(path, None)",
         FOLD,
     ),
-    # ---- appends that are interrupted, and other people's hands
+    # ---- interrupted appends, and other programs
     Mutant(
         "the lock of an append is not re-entrant",
         "write/journal.py",
@@ -310,20 +310,20 @@ MUTANTS = [
     ),
     Mutant(
         "an interrupted append is not finished",
-        "write/appender.py",
+        "write/line_writer.py",
         "self.settle()  # an exception, or a handler that appends",
         "self.writing = None  #",
         REENTRANCY,
     ),
     Mutant(
         "an interrupted write is always written again",
-        "write/appender.py",
+        "write/line_writer.py",
         "        elif extra_bytes == size_bytes:",
         "        elif False:",
         REENTRANCY,
     ),
     Mutant(
-        "what a watchdog raises passes for the disk's",
+        "an exception of a watchdog is taken for a disk error",
         "interruption.py",
         "        if last.tb_frame.f_code in handlers:\n            return True\n",
         "",
@@ -332,9 +332,8 @@ MUTANTS = [
     Mutant(
         "a fork keeps the lock of a run that is being closed",
         "write/journal.py",
-        "            with _OPENING:\n                self._writer.close()\n",
-        "            _LIVE.discard(self)\n            for _ in [0]:\n"
-        "                self._writer.close()\n",
+        "        with OPENING:\n            self._writer.close()\n",
+        "        _LIVE.discard(self)\n        for _ in [0]:\n            self._writer.close()\n",
         REENTRANCY,
     ),
     Mutant(
@@ -345,43 +344,43 @@ MUTANTS = [
         REENTRANCY,
     ),
     Mutant(
-        "nobody looks where the journal is",
+        "the place of the journal is not checked",
         "write/journal.py",
         "                appender.check_place()\n            appender.retry()",
         "                pass\n            appender.retry()",
         RELOCATION,
     ),
     Mutant(
-        "a replaced journal goes on without what it had",
+        "a replaced journal goes on without its earlier lines",
         "write/relocation.py",
         "appender.to_segment(appender.lines_of_session())",
         "appender.to_segment()",
         RELOCATION,
     ),
     Mutant(
-        "a descriptor is trusted to be ours",
-        "write/appender.py",
+        "a descriptor is not checked",
+        "write/line_writer.py",
         "        if not self.owns_descriptor():\n            self.check_place()\n",
         "",
         RELOCATION,
     ),
     Mutant(
-        "what waits at the end is thrown away",
+        "lines that wait at the end are discarded",
         "write/appender.py",
-        "return not len(self._waiting) or self._go_on_elsewhere()",
+        "return not len(self._waiting) or self._leave_full_file()",
         "return not len(self._waiting)",
         FULL,
     ),
     Mutant(
-        "the journal does not say where it goes on",
-        "write/journal.py",
+        "the journal does not record where it goes on",
+        "write/own_events.py",
         '            self._notes.append(appender.append("segment", encode_fields(fields)))\n',
         "            pass\n",
         FULL,
     ),
     Mutant(
-        "what no disk takes is not counted",
-        "write/journal.py",
+        "lost events are not counted",
+        "write/own_events.py",
         "        appender.lost = dropped if is_noted else dropped + 1\n",
         "",
         FULL,
@@ -395,13 +394,13 @@ MUTANTS = [
     ),
     Mutant(
         "a large event is durable before its file is",
-        "write/journal.py",
+        "write/sync.py",
         "    for path in goal.asides:\n",
         "    for path in ():\n",
         ASIDES,
     ),
     Mutant(
-        "a program that leaves with a code completes its run",
+        "a program that exits with a code completes its run",
         "tracker/exit_code.py",
         "                note(code)\n",
         "                pass\n",
@@ -411,7 +410,7 @@ MUTANTS = [
 
 
 def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
-    """The test that finds this fault; empty if none does. Without a mutant: any that fails."""
+    """The test that finds this mutant; empty if none does. Without a mutant: any failing test."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("eventlog", "tests", "trainer", "tools", "pyproject.toml"):
@@ -419,7 +418,7 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
         if mutant is not None:
             file = copy / "eventlog" / mutant.file
             text = file.read_text()
-            assert text.count(mutant.old) == 1, f"{mutant.name}: its place is not to be found"
+            assert text.count(mutant.old) == 1, f"{mutant.name}: the line was not found"
             file.write_text(text.replace(mutant.old, mutant.new))
             tests = mutant.tests
         done = subprocess.run(
@@ -433,10 +432,10 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
         )
     if done.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    if match is None:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return found[1]
+    return match[1]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""What must hold in every state that a power loss may leave, and the recovery that is run on it."""
+"""Recovery run on every state that a power loss may leave, and the promises checked on each."""
 
 import random
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Violation(AssertionError):
 
 
 class QuietDisk(Disk):
-    """The real disk without its waiting: what recovery writes need not survive."""
+    """The real disk without syncs: what recovery writes here need not survive."""
 
     def __init__(self, network: bool = False) -> None:
         self.network = network
@@ -61,7 +61,7 @@ class CollectingFold(eventlog.Fold):
 
 
 class Found(NamedTuple):
-    """What a reader finds in a state, and whether one can go on with it."""
+    """What a reader finds in a state, and whether the run can be resumed."""
 
     records: dict[Identity, eventlog.Record]
     missing: frozenset[Identity]
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 
 @dataclass
 class Examination:
-    """All states of one story, looked at; what was counted on the way."""
+    """All states of one story, checked, with counts."""
 
     story: Story
     seen: set[bytes] = field(default_factory=set)
@@ -113,7 +113,7 @@ class Examination:
         return self
 
     def _collect_lines(self) -> None:
-        """Every line the writer ever offered, under its name: a name is never given twice."""
+        """Every line that the writer tried to write, by session and number."""
         of_others = self.story.others.values()
         writes = (op[2] for op in self.story.disk.trace if op[0] == "write")
         pieces = [data for data in writes if data not in of_others]
@@ -172,9 +172,9 @@ class Examination:
         for (s, n), record in found.records.items():
             if record.line not in self._lines.get((s, n), ()):
                 raise Violation(f"record {n} of {s} was never written")
-            told = self.story.logged.get((s, n))
+            logged = self.story.logged.get((s, n))
             fields = {k: v for k, v in record.fields.items() if k != "durable"}
-            if told is not None and told != (record.event, fields):
+            if logged is not None and logged != (record.event, fields):
                 raise Violation(f"record {n} of {s} is not what was logged")
             if n < last.get(s, -1):
                 raise Violation(f"record {n} of {s} comes after one of a higher number")
@@ -185,7 +185,7 @@ class Examination:
                 raise Violation(f"records of {s} are missing and nobody says so")
 
     def _check_lines(self, state: State, promised: Promised) -> None:
-        """Programs that know nothing of us read it too: each record stands in a line of its own."""
+        """For other programs that read the file: each record is on a line of its own."""
         lines = {
             line
             for path, data in state.items()
@@ -212,8 +212,8 @@ class Examination:
 
     def _check_weights(self, state: State, promised: Promised, found: Found) -> None:
         data = state.get("ckpt.pt")
-        told = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
-        least = max([promised.n_weights - 1, *told])
+        versions = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
+        least = max([promised.n_weights - 1, *versions])
         if least >= 0 and data not in self.story.weights[least:]:
             raise Violation("a checkpoint that was told of is not complete")
         if data is not None and data not in self.story.weights:
@@ -227,7 +227,7 @@ class Examination:
     # ---- recovery
 
     def _recovered(self, journal: Contents, state: State, name: str) -> Found:
-        """What recovery finds; it depends on the journal and its segments and on nothing else."""
+        """What recovery finds; it depends on the journal and its segments only."""
         found = self._found.get((name, journal))
         if found is None:
             self.n_recoveries += 1
@@ -249,9 +249,9 @@ def _digest(contents: Contents) -> bytes:
 
 
 def recover(story: Story, state: State, name: str, *, thorough: bool = True) -> Found:
-    """Read a state, go on writing, compact, and read, as a user does after a crash.
+    """Read a state, resume the run, compact, and read, as a user does after a crash.
 
-    `thorough`: compact before going on as well, and load the run JSON.
+    `thorough`: compact before resuming as well, and load the run JSON.
     """
     root, disk = story.disk.root, QuietDisk(story.disk.network)
     journal = root / name
@@ -304,7 +304,7 @@ def _problem_with_bytes(root: Path, old: bytes, new: bytes) -> str:
 
 
 def _is_kept(torn: bytes, place: bytes, aside: list[bytes]) -> bool:
-    """Whether all of `torn` is still in its place, or the end of it in a file aside."""
+    """Whether all of `torn` is still in its place, or its end in a file beside it."""
     return place == torn or any(
         place.startswith(torn[: -len(end)]) for end in aside if end and torn.endswith(end)
     )
@@ -332,7 +332,7 @@ def examine(
     seen: set[bytes] | None = None,
     has_fallback: bool = True,
 ) -> Examination:
-    """Tell a story in an empty folder and look at all its states.
+    """Run a story in an empty folder and check all its states.
 
     Raises:
         Violation: a promise does not hold in one of them.

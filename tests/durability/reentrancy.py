@@ -1,8 +1,8 @@
-"""A million appends, interrupted in every way a program can: none may hang, be lost, stand twice.
+"""A million appends, interrupted in every way: none may hang, be lost, or be written twice.
 
 python -m tests.durability.reentrancy --n 1000000      one line for each way
 
-Each way is a program of its own, so that one that hangs can be ended and named.
+Each way is a program of its own, so that one that hangs can be killed and reported.
 """
 
 import argparse
@@ -27,7 +27,7 @@ EVERY_S = 0.0001
 
 
 class Outcome(NamedTuple):
-    """What became of the events whose calls returned."""
+    """The events whose calls returned, and what became of them."""
 
     appended: int
     interruptions: int
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 class Log:
-    """A run, and the events whose calls have returned, by an id each."""
+    """A run, and the ids of the events whose calls have returned."""
 
     def __init__(self, folder: Path) -> None:
         self.run = eventlog.open_run(folder, save_interval=0)
@@ -67,19 +67,19 @@ class Log:
         assert self.run.journal_path is not None
         reader = Reader(self.run.journal_path)
         records = list(reader.read_on(to_the_end=True))
-        found = [r.fields["iter"] for r in records if "iter" in r.fields]
+        logged = [r.fields["iter"] for r in records if "iter" in r.fields]
         return Outcome(
             appended=len(self.returned),
             interruptions=interruptions,
-            lost=len(set(self.returned) - set(found)),
-            twice=len(found) - len(set(found)),
+            lost=len(set(self.returned) - set(logged)),
+            twice=len(logged) - len(set(logged)),
             errors=self.run.errors,
             defects=len(reader.defects),
         )
 
 
 def handlers_that_log(log: Log, n: int) -> int:
-    """A signal handler logs, syncs now and then, and is due again as soon as it is done."""
+    """A signal handler logs, sometimes syncs, and is due again as soon as it returns."""
     count, is_inside = 0, False
 
     def handle(*_: object) -> None:
@@ -152,7 +152,7 @@ def exceptions_of_other_threads(log: Log, n: int) -> int:
 
 
 def garbage_collection(log: Log, n: int) -> int:
-    """Objects in cycles log when they are collected, wherever that happens."""
+    """Objects in cycles log when they are collected, anywhere."""
     count = 0
 
     class LogsAtItsEnd:
@@ -176,7 +176,7 @@ def garbage_collection(log: Log, n: int) -> int:
 
 
 def forks_of_another_thread(log: Log, n: int) -> int:
-    """Another thread forks; each child logs, which is ignored, and leaves."""
+    """Another thread forks; each child logs, which is ignored, and exits."""
     is_over, count = threading.Event(), 0
 
     def fork() -> None:

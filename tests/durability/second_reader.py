@@ -1,6 +1,6 @@
 """A reader of journals written from FORMAT.md alone: it shares no code with eventlog.
 
-Short and slow: it reads each file whole, and gives what the two readers are compared by.
+Short and slow: it reads each file whole, and returns what the two readers are compared by.
 """
 
 import json
@@ -18,7 +18,7 @@ ARRAYS = {"iterations": "training_iterations", "evals": "eval_steps"}
 
 
 def read_run(journal: Path) -> dict:
-    """The run of a journal that nobody writes any more."""
+    """The run of a journal that is not being written."""
     files = Files(journal)
     return fold(files.ordered()) | {"lost_events": files.lost_events()}
 
@@ -46,8 +46,8 @@ def records_in(path):
 
 def records_within(line):
     last_end = last_but_one = 0
-    for found in END.finditer(line):
-        end = start = found.end()
+    for match in END.finditer(line):
+        end = start = match.end()
         record, tries = None, 16
         while tries and not record and (start := line.rfind(b'{"n":', last_but_one, start)) >= 0:
             record, tries = record_of(line[start:end]), tries - 1
@@ -92,7 +92,7 @@ class Files:
             self.segments.setdefault(s, []).append(list(self.admitted(records)))
 
     def named(self, folder):
-        """The files called like segments, and the run, the session and the number in the name."""
+        """The files with names of segments, and the run, session and number in the name."""
         name = re.escape(self.journal.stem) + r"(?:\.([^.]{8}))?\.([0-9a-f]{8})\.(\d+)\.segment"
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         matches = {path: re.fullmatch(name, path.name) for path in paths}
@@ -100,18 +100,18 @@ class Files:
 
     def of_this_run(self):
         self.known = {s for s, _ in self.groups}  # sessions that are the run's
-        found = {}
-        n_found = -1
-        while n_found < len(found):  # a file may name a folder, or make its session known
-            n_found = len(found)
+        segments = {}
+        n_before = -1
+        while n_before < len(segments):  # a file may name a folder, or make its session known
+            n_before = len(segments)
             for folder in self.folders:
                 for path, (run, s, number) in self.named(folder).items():
                     records = list(records_in(path))
-                    if path not in found and self.is_ours(folder, run, s, records):
-                        found[path] = (int(number), path, s, records)
+                    if path not in segments and self.is_ours(folder, run, s, records):
+                        segments[path] = (int(number), path, s, records)
                         self.known.add(s)
                         self.note_folders(records)
-        return found.values()
+        return segments.values()
 
     def is_ours(self, folder, run, s, records):
         is_known = folder == self.journal.parent or s in self.known
@@ -135,7 +135,7 @@ class Files:
                 self.folders.append(Path(folder))
 
     def admitted(self, records):
-        """Those that were not seen before and are of this run."""
+        """Records of this run that were not read before."""
         for record in records:
             s, n, event, fields = (record[name] for name in ("s", "n", "event", "fields"))
             if is_header(record) or n in self.numbers.setdefault(s, set()):
@@ -191,7 +191,7 @@ class Files:
 
 
 def merged(streams):
-    """The records of one session from several files: always the lowest number that is next."""
+    """The records of one session from several files, always the lowest number next."""
     streams = [list(stream) for stream in streams]
     records = []
     while streams := [stream for stream in streams if stream]:
@@ -200,7 +200,7 @@ def merged(streams):
 
 
 def order_of(journal, alone):
-    """All sessions: those of the journal, and where those belong that are in segments alone."""
+    """All sessions: those in the journal, with those that are only in segments in their places."""
     begins = journal | alone
     opened = {s: r["fields"] if r["event"] == "open" else {} for s, r in begins.items()}
     prev = {s: (fields.get("prev") or {}).get("s") for s, fields in opened.items()}
@@ -242,9 +242,9 @@ def fold(records):
     run_id = run_id_in(records)
 
     def supersede(name, is_superseded):
-        kept = [row for row in arrays[name] if not is_superseded(row)]
-        superseded[name] += len(arrays[name]) - len(kept)
-        arrays[name] = kept
+        live = [row for row in arrays[name] if not is_superseded(row)]
+        superseded[name] += len(arrays[name]) - len(live)
+        arrays[name] = live
 
     def rewind(to):
         if type(to) is int:
@@ -300,8 +300,8 @@ def fold(records):
         if record["event"] == "note":
             run["notes"].append({"t": record["t"]} | fields)
         else:
-            kept = set(run["tags"]) - set(fields.get("remove", ()))
-            run["tags"] = sorted(kept | set(fields.get("add", ())))
+            tags = set(run["tags"]) - set(fields.get("remove", ()))
+            run["tags"] = sorted(tags | set(fields.get("add", ())))
     run |= {ARRAYS.get(name, name): rows for name, rows in arrays.items()}
     status = [*statuses.values()][-1] if statuses else None
     return run | {"superseded": superseded, "sessions": [*statuses], "status": status}

@@ -1,7 +1,7 @@
-"""A run told step by step, each step at its own time, and what it has been promised so far.
+"""A run step by step, each step at its own time, and what was promised so far.
 
 The writer is the real one; only its thread, its clock and its random names are replaced,
-so that a story told twice makes the same calls: `stepwise`.
+so that the same story makes the same calls each time: `stepwise`.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from eventlog.format import record
 from eventlog.format.files import segment_name
 from eventlog.format.record import decode, encode
 from eventlog.format.segment import encode_header
-from eventlog.tracker import session
-from eventlog.write import appender, journal, repair, reserve
+from eventlog.tracker import location, opening, session
+from eventlog.write import appender, journal, line_writer, lock, reserve, sync_thread
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
@@ -39,7 +39,7 @@ RESERVE_BYTES = 2048  # in place of 4 MiB: a full disk is to take a few lines, n
 
 
 class Steps:
-    """Threads, clocks and names for a writer that is to do one thing after the other."""
+    """Threads, clocks and names for a writer that does one thing after the other."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -65,7 +65,7 @@ class Steps:
         self.now += seconds
 
     def time_ns(self) -> int:
-        """Half a second an event."""
+        """Half a second for each event."""
         self.now += 0.5
         return int((self.wall + self.now) * 1e6) * 1000
 
@@ -76,7 +76,7 @@ class _Lock(contextlib.nullcontext[None]):
 
 
 class _Queue:
-    """Who waits for the sync thread does its work in the meantime."""
+    """A wait for the sync thread does the thread's work instead."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
@@ -96,15 +96,15 @@ class _Thread:
     ident = None
 
     def __init__(self, steps: Steps, target: Callable[[], object]) -> None:
-        self._steps, self._round = steps, target.__self__._sync_once
+        self._steps, self._round = steps, target.__self__.sync_once
 
     def start(self) -> None:
         self._steps.work = self._round
 
 
-def _do_last_round(writer: journal.Journal) -> None:
-    """The thread's last round is done by who waits for it at the end."""
-    writer._sync_until_closed()
+def _do_last_round(thread: sync_thread.SyncThread) -> None:
+    """A wait for the thread's end does its last round."""
+    thread._run()
 
 
 class _FixedDay(datetime):
@@ -115,28 +115,29 @@ class _FixedDay(datetime):
 
 @contextlib.contextmanager
 def stepwise() -> Iterator[Steps]:
-    """In here a writer has no thread of its own, and every run of it makes the same calls."""
+    """Within it a writer has no thread of its own, and every run makes the same calls."""
     steps = Steps()
     with pytest.MonkeyPatch.context() as patch:
-        for room in (journal, appender, repair):
+        for module in (journal, appender, line_writer, lock, sync_thread):
             for name in ("threading", "time"):
-                if hasattr(room, name):
-                    patch.setattr(room, name, getattr(steps, name))
-            if hasattr(room, "say"):
-                patch.setattr(room, "say", _nothing)
-        patch.setattr(journal, "SimpleQueue", lambda: _Queue(steps))
-        patch.setattr(journal.Journal, "_is_woken", lambda writer, timeout_s: False)
+                if hasattr(module, name):
+                    patch.setattr(module, name, getattr(steps, name))
+            if hasattr(module, "say"):
+                patch.setattr(module, "say", _nothing)
+        patch.setattr(sync_thread, "SimpleQueue", lambda: _Queue(steps))
+        patch.setattr(sync_thread.SyncThread, "_is_woken", lambda thread, timeout_s: False)
         patch.setattr(
-            journal.Journal, "_wait_for_thread", lambda writer, timeout_s: _do_last_round(writer)
+            sync_thread.SyncThread, "wait_for_end", lambda thread, timeout_s: _do_last_round(thread)
         )
         patch.setattr(record, "time", steps.wall_time)
         patch.setattr(reserve, "RESERVE_BYTES", RESERVE_BYTES)
         patch.setattr(reserve, "LAST_BYTES", RESERVE_BYTES // 4)
         patch.setattr(secrets, "token_hex", steps.name)
         patch.setattr(secrets, "choice", lambda letters: letters[0])
-        patch.setattr(session, "datetime", _FixedDay)
-        patch.setattr(session, "origin", lambda: {"host": "h", "pid": 1})
+        patch.setattr(location, "datetime", _FixedDay)
+        patch.setattr(opening, "origin", lambda: {"host": "h", "pid": 1})
         patch.setattr(session, "say", _nothing)
+        patch.setattr(opening, "say", _nothing)
         patch.setattr(session, "atexit", SimpleNamespace(register=_nothing, unregister=_nothing))
         yield steps
 
@@ -146,7 +147,7 @@ def _nothing(*args: object) -> None:
 
 
 class Promised(NamedTuple):
-    """What holds at one moment: whatever happens next, this must not be lost."""
+    """What is promised at one moment: this must not be lost, whatever happens next."""
 
     opened: bool
     """`open_run` has returned: the journal is there."""
@@ -173,7 +174,7 @@ class Promised(NamedTuple):
 
 
 class Story:
-    """A run in `root`, told by its methods; `moments` has what was promised before each call."""
+    """A run in `root`, driven by methods; `moments` has what was promised before each call."""
 
     def __init__(self, root: Path, steps: Steps, *, has_fallback: bool = True) -> None:
         self.steps = steps
@@ -235,7 +236,7 @@ class Story:
         self.i = to_iter
 
     def checkpoint(self) -> None:
-        """Save, then say so, as a trainer does."""
+        """Save, then log it, as a trainer does."""
         version = self.save()
         self._log("checkpoint", iter=self.i, path="ckpt.pt", version=version)
 
@@ -267,7 +268,7 @@ class Story:
         return done
 
     def turn(self) -> None:
-        """The sync thread has its turn."""
+        """The sync thread does one round."""
         self._session._journal._sync_once()
 
     def close(self, status: str = "completed") -> None:
@@ -284,19 +285,19 @@ class Story:
             self._durable[session_id] = records
 
     def _lost_at_the_end(self, s: str, close_n: int, n_lost: int) -> frozenset[tuple[str, int]]:
-        """What the journal says is lost, if it had room to say so: then `close` is not."""
+        """What the journal reports as lost, if it had space for that; `close` is not lost then."""
         lost = frozenset((s, n) for n in range(self._accepted[s], close_n))
         return lost if len(lost) == n_lost else frozenset()
 
     def kill(self) -> None:
         """The process dies; the kernel closes its files, nothing else happens to them."""
-        self._session._journal._appender.let_go()
+        self._session._journal._appender.files.close()
         self._session._journal._counter.close()
         journal._LIVE.discard(self._session._journal)
         self._end()
 
     def power_loss(self, rng: random.Random, *, torn: bool = False) -> State:
-        """The machine dies too; one of the states that this may leave is there afterwards.
+        """The machine dies too; one of the possible states is there afterwards.
 
         `torn`: one whose journal ends inside a line.
         """
@@ -312,7 +313,7 @@ class Story:
         return state
 
     def found_after_loss(self, promised: Promised, state: State) -> None:
-        """From now on all that is there stays; the rest of what was accepted may be gone."""
+        """From now on all that is there stays; other accepted records may be lost."""
         self._accepted.clear()
         self._has_failed_for_good = False
         data = state.get(self.journal.name)
@@ -326,7 +327,7 @@ class Story:
             self.torn.append((start, data[start:]))
 
     def forget(self) -> None:
-        """Somebody damaged the files: of what there was nothing is promised any more."""
+        """The files were damaged: what was there before is not promised any more."""
         self._kept = frozenset()
         self._durable.clear()
         self._accepted.clear()
@@ -335,21 +336,21 @@ class Story:
     # ---- what others do
 
     def step_clock(self, hours: float) -> None:
-        """Somebody sets the clock."""
+        """Another program sets the clock."""
         self.steps.wall += hours * 3600
 
     def fill(self, *, fallback: bool) -> None:
-        """Others fill the disk of the journal, or that of the fallback folder as well."""
+        """Other programs fill the journal's disk, or that of the fallback folder as well."""
         root = self.disk.root
         self.disk.full = frozenset([root, root / "fallback"] if fallback else [root])
 
     def free(self) -> None:
-        """There is space again, and no fault any more."""
+        """There is space again, and no fault."""
         self.disk.full = frozenset()
         self.disk.refuse = lambda operation, name: None
 
     def share_the_fallback(self) -> None:
-        """Other runs have segments of the same names in it; one of them was killed writing."""
+        """Other runs have segments with the same stem there; one of them was killed."""
         stem, ours = self.journal.stem, self._run_id()
         twin = ours[:8] + "f" * 24  # an id that begins as ours does
         next_s = f"a{next(self.steps.names) + 1:07x}"  # what a session of ours will be called
@@ -404,7 +405,7 @@ class Story:
         self.disk.take_file(self.journal)
 
     def _replace(self, size: int) -> None:
-        """By an older version of it, as `git checkout` does."""
+        """With an older version of it, as `git checkout` does."""
         data = self.journal.read_bytes()
         size = data.rindex(b"\n", 0, size) + 1
         self._take(data[size:], but_of=self._session.id)
@@ -416,7 +417,7 @@ class Story:
         self.disk.cut_file(self.journal, size)
 
     def _move(self, size: int) -> None:
-        """All files of the run get another name."""
+        """Rename all files of the run."""
         stem = self.journal.stem
         self.disk.move_files(
             {
@@ -429,9 +430,9 @@ class Story:
         self.journal = self.journal.with_name(f"moved_{self.journal.name}")
 
     def _take(self, data: bytes, but_of: str = "") -> None:
-        """`data` of the journal is taken away: what stands there only is lost."""
-        found = (decode(line) for line in data.split(b"\n"))
-        self._taken |= {(r.s, r.n) for r in found if r is not None and r.s != but_of}
+        """`data` is removed from the journal: what was only there is lost."""
+        records = (decode(line) for line in data.split(b"\n"))
+        self._taken |= {(r.s, r.n) for r in records if r is not None and r.s != but_of}
         self.torn.clear()
 
     def _run_id(self) -> str:
@@ -473,7 +474,7 @@ class Story:
         assert self._session.errors == errors, f"a {event!r} event was not taken"
 
     def _end(self) -> None:
-        self._sync_failed = self._session._journal._appender.is_past_hope
+        self._sync_failed = self._session._journal._appender.cannot_sync
         self._has_failed_for_good = self._failed_for_good
         self.promised()
         self.run = None
@@ -492,7 +493,7 @@ class Story:
 
 
 def of_a_run(story: Story) -> None:
-    """A run as it should be: evals, checkpoints, compactions, events while the disk works."""
+    """A normal run: evals, checkpoints, compactions, events while the disk syncs."""
     story.open()
     story.iter(2)
     story.eval()
@@ -511,7 +512,7 @@ def of_a_run(story: Story) -> None:
 
 
 def of_a_power_loss(story: Story) -> None:
-    """The tail is torn, the run goes back and takes iterations again."""
+    """The tail is torn; the run is resumed from an earlier iteration."""
     story.open()
     story.iter(2)
     story.sync()
@@ -531,7 +532,7 @@ def of_a_power_loss(story: Story) -> None:
 
 
 def of_a_failing_disk(story: Story) -> None:
-    """Syncs fail, twice: the session goes on in a segment, and in another on the other disk."""
+    """Syncs fail twice: the session goes on in a segment, and in another one on the other disk."""
     story.open()
     story.iter(2)
     story.sync()
@@ -582,7 +583,7 @@ def of_a_full_disk(story: Story) -> None:
 
 
 def of_an_end_on_a_full_disk(story: Story) -> None:
-    """The disk is still full when runs end: one has a fallback, one has not even that."""
+    """The disk is still full when runs end; one has a fallback, one has none."""
     for fallback in (False, True):
         story.open()
         story.iter(2)
@@ -597,7 +598,7 @@ def of_an_end_on_a_full_disk(story: Story) -> None:
 
 
 def of_a_shared_fallback(story: Story) -> None:
-    """Its folder has segments of other runs, and of a killed session of this one."""
+    """The fallback has segments of other runs, and of a killed session of this one."""
     story.open()
     story.share_the_fallback()
     story.iter()
@@ -631,7 +632,7 @@ def of_other_hands(story: Story) -> None:
 
 
 def of_a_clock_that_is_set(story: Story) -> None:
-    """It goes back by hours, and ahead, between events and between sessions."""
+    """The clock goes back by hours, and ahead, between events and between sessions."""
     story.open()
     story.iter()
     story.step_clock(-5)
@@ -652,7 +653,7 @@ def of_a_clock_that_is_set(story: Story) -> None:
 
 
 def of_a_network_file_system(story: Story) -> None:
-    """Each resumed session has a file of its own; nothing is ever cut."""
+    """Each resumed session writes a file of its own; nothing is ever cut."""
     story.disk.network = True
     story.open()
     story.iter(2)
@@ -756,6 +757,6 @@ def _take(story: Story, step: str, rng: random.Random) -> None:
 
 
 def once(operation: str, answer: int | float) -> Callable[[str, str], int | float | None]:
-    """A fault that the next call of `operation` meets, and no other."""
+    """A fault of the next call of `operation` only."""
     left = [answer]
     return lambda asked, name: left.pop() if asked == operation and left else None

@@ -82,8 +82,8 @@ def acknowledged(journal):
 
 
 def files_of(root):
-    found = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".json"]
-    return [path for path in found if path.stat().st_size]
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".json"]
+    return [path for path in paths if path.stat().st_size]
 
 
 # ---- what happens to files
@@ -149,17 +149,17 @@ HARM = [
 def is_all_there(journal, names, asides, contents):
     """Whether every record is read, and every large event has its content."""
     try:
-        found = {(r.s, r.n) for r in eventlog.scan(journal)}
+        names_read = {(r.s, r.n) for r in eventlog.scan(journal)}
     except (OSError, eventlog.EventlogError):
         return False
     folders = [journal.parent, journal.parent.parent / "fallback"]
-    kept = {
+    asides_read = {
         name
         for name in asides
         for folder in folders
         if (folder / name).is_file() and (folder / name).read_bytes() == contents[name]
     }
-    return names <= found and asides <= kept
+    return names <= names_read and asides <= asides_read
 
 
 def says_complete(journal):
@@ -186,8 +186,8 @@ def wrong_words(root, n, seed):
         assert says_complete(journal)
         for _ in range(10):
             rng_state = rng.random()
-            kept = root / "kept"
-            shutil.copytree(whole, kept)
+            backup = root / "backup"
+            shutil.copytree(whole, backup)
             hurt = rng.choice(files_of(whole))
             harm = rng.choice(HARM)
             harm(hurt, random.Random(rng_state))
@@ -196,19 +196,19 @@ def wrong_words(root, n, seed):
                 if says_complete(journal):
                     wrong.append((harm.__name__, hurt.suffix, rng_state))
             shutil.rmtree(whole)
-            kept.rename(whole)
+            backup.rename(whole)
         shutil.rmtree(whole)
     return wrong, missing
 
 
-def test_complete_is_never_said_where_something_acknowledged_is_missing(tmp_path):
+def test_verify_never_reports_complete_if_something_acknowledged_is_missing(tmp_path):
     wrong, missing = wrong_words(tmp_path, 8, SEED)
 
     assert missing > 25
     assert wrong == []
 
 
-def test_without_a_run_json_too_a_file_of_the_run_is_missed(tmp_path):
+def test_a_missing_file_is_reported_also_without_a_run_json(tmp_path):
     """Of which its journal, or a link beside it, says that there was one."""
     rng = random.Random(SEED)
     for k in range(6):
@@ -217,15 +217,15 @@ def test_without_a_run_json_too_a_file_of_the_run_is_missed(tmp_path):
         (names, asides), contents = acknowledged(journal), contents_of(root)
         others = [path for path in files_of(root) if path != journal and not path.is_symlink()]
         for path in others:
-            kept = path.read_bytes()
+            backup = path.read_bytes()
             path.unlink()
             if not is_all_there(journal, names, asides, contents):
                 assert not says_complete(journal), path
-            path.write_bytes(kept)
+            path.write_bytes(backup)
 
 
 @pytest.mark.slow
-def test_complete_is_never_said_in_ten_thousand_harmed_runs(tmp_path):
+def test_verify_never_reports_complete_for_ten_thousand_damaged_runs(tmp_path):
     wrong, missing = wrong_words(tmp_path, 1000, SEED + 1)
 
     assert missing > 4000

@@ -18,9 +18,10 @@ import eventlog
 from eventlog import compact as compact_function
 from eventlog.read.candidates import Candidate
 from eventlog.read.reader import Reader
-from eventlog.write import appender, relocation, repair
-from eventlog.write.appender import Appender, Goal
+from eventlog.write import line_writer, relocation, repair
+from eventlog.write.appender import Appender
 from eventlog.write.journal import Journal
+from eventlog.write.sync import Goal
 from tests.durability import stories
 from tests.durability.crash_states import TracingDisk
 from tests.durability.recovery import Violation, examine
@@ -59,16 +60,16 @@ SHARDS = 4
         (of_a_clock_that_is_set, 18),
     ],
 )
-def test_in_every_state_that_a_power_loss_may_leave_all_promises_hold(tell, limit, tmp_path):
-    found = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
+def test_all_promises_hold_in_every_state_after_a_power_loss(tell, limit, tmp_path):
+    examination = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
 
-    print(f"{len(found.seen):,} states, {found.n_recoveries:,} recoveries")
-    assert len(found.seen) > 300
+    print(f"{len(examination.seen):,} states, {examination.n_recoveries:,} recoveries")
+    assert len(examination.seen) > 300
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_in_a_million_states_all_promises_hold(shard):
+def test_all_promises_hold_in_a_million_states(shard):
     """Stories by seed, until there are so many states; CRASH_STATES and CRASH_STATES_SEED tell."""
     seen, n_recoveries, n_stories = set(), 0, 0
     with tempfile.TemporaryDirectory(dir=FAST) as root:
@@ -77,12 +78,12 @@ def test_in_a_million_states_all_promises_hold(shard):
             rng = random.Random(seed)
             tell = partial(random_story, rng=rng, n_steps=rng.randint(5, 25))
             try:
-                found = examine(tell, Path(root), limit=800, rng=rng, seen=seen)
+                examination = examine(tell, Path(root), limit=800, rng=rng, seen=seen)
             except Exception as error:
                 error.add_note(f"in the story of seed {seed}")
                 raise
             n_stories += 1
-            n_recoveries += found.n_recoveries
+            n_recoveries += examination.n_recoveries
 
     print(
         f"shard {shard}: {len(seen):,} states, {n_recoveries:,} recoveries, {n_stories:,} stories"
@@ -104,10 +105,10 @@ def of_more_than_memory_holds(story):
     story.close()
 
 
-def test_what_is_no_longer_in_memory_when_a_sync_fails_is_not_said_to_be_durable(
+def test_records_no_longer_in_memory_when_a_sync_fails_are_not_counted_as_durable(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 300)
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 300)
 
     examine(of_more_than_memory_holds, tmp_path, limit=30, rng=random.Random(SEED))
 
@@ -125,18 +126,18 @@ def of_a_damaged_journal_on_a_network_file_system(story):
     story.close()
 
 
-def test_on_a_network_file_system_a_damaged_journal_is_left_alone_too(tmp_path):
-    found = examine(
+def test_a_damaged_journal_on_a_network_file_system_is_not_changed(tmp_path):
+    examination = examine(
         of_a_damaged_journal_on_a_network_file_system, tmp_path, limit=20, rng=random.Random(SEED)
     )
 
-    trace = found.story.disk.trace
+    trace = examination.story.disk.trace
     crash = next(at for at, op in enumerate(trace) if op[0] == "power loss")
     (journal,) = trace[crash][2].values()
     assert [op for op in trace[crash:] if op[0] in ("write", "truncate") and op[1] == journal] == []
 
 
-def test_a_run_that_moved_to_a_local_disk_goes_on_as_one_curve(tmp_path):
+def test_a_run_copied_to_a_local_disk_resumes_with_each_iteration_once(tmp_path):
     """Sessions with a file of their own come before one that is appended to the journal later."""
     with stories.stepwise() as steps:
         story = Story(tmp_path, steps)
@@ -172,11 +173,11 @@ def into_a_new_fallback(story):
     story.close()
 
 
-def test_a_fallback_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+def test_a_fallback_folder_made_by_the_writer_is_durable(tmp_path):
     examine(into_a_new_fallback, tmp_path, limit=30, rng=random.Random(SEED), has_fallback=False)
 
 
-def test_an_out_folder_that_the_writer_makes_is_as_durable_as_what_is_in_it(tmp_path):
+def test_an_out_folder_made_by_the_writer_is_durable(tmp_path):
     with stories.stepwise():
         disk = TracingDisk(tmp_path)
         run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk)
@@ -219,8 +220,8 @@ def without_sync(of):
             begin = len(disk.trace)
             sync_data(disk, fd)
             if os.readlink(f"/proc/self/fd/{fd}").endswith(of):
-                told = disk.trace[begin:]
-                disk.trace[begin:] = [op if op[0] == "write" else ("nothing",) for op in told]
+                ops = disk.trace[begin:]
+                disk.trace[begin:] = [op if op[0] == "write" else ("nothing",) for op in ops]
 
         patch.setattr(TracingDisk, "sync_data", skip)
 
@@ -263,8 +264,8 @@ def the_old_file_is_synced_after_going_on_in_a_segment(patch):
     goal = Appender.goal
 
     def wrong(appender):
-        found = goal(appender)
-        return found and Goal(appender._fds[0], found.n, found.folder)
+        true_goal = goal(appender)
+        return true_goal and Goal(appender.files.written[0], true_goal.n, true_goal.folder)
 
     reached = Appender.reached
     patch.setattr(Appender, "goal", wrong)
@@ -289,20 +290,20 @@ def a_segment_begins_with_what_comes_next(patch):
 
 
 def cut_before_it_is_kept(patch):
-    keep_aside = repair._keep_aside
+    save = repair._save
 
-    def wrong(kept, tail, disk):
-        fd = disk.open_append(next(kept.parent.glob("*.jsonl")))
+    def wrong(copy, tail, disk):
+        fd = disk.open_append(next(copy.parent.glob("*.jsonl")))
         disk.truncate(fd, os.fstat(fd).st_size - len(tail))
         disk.sync_data(fd)
         disk.close(fd)
-        keep_aside(kept, tail, disk)
+        save(copy, tail, disk)
 
-    patch.setattr(repair, "_keep_aside", wrong)
+    patch.setattr(repair, "_save", wrong)
 
 
 def cut_and_not_kept(patch):
-    patch.setattr(repair, "_keep_aside", lambda *args: None)
+    patch.setattr(repair, "_save", lambda *args: None)
 
 
 def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
@@ -310,7 +311,7 @@ def a_whole_last_line_is_cut_for_want_of_its_line_feed(patch):
         data = path.read_bytes()
         start = data.rfind(b"\n") + 1
         if data[start:]:
-            repair._keep_aside(path.with_name(f"{path.stem}.{name}.torn"), data[start:], disk)
+            repair._save(path.with_name(f"{path.stem}.{name}.torn"), data[start:], disk)
             disk.truncate(fd, start)
         return None, False
 
@@ -352,7 +353,7 @@ def a_refused_record_is_forgotten(patch):
 def refused_records_are_written_last_first(patch):
     def wrong(appender, entry):
         appender.writing = None
-        (appender._waiting.expendable if entry[2] else appender._waiting.kept).appendleft(entry)
+        (appender._waiting.droppable if entry[2] else appender._waiting.required).appendleft(entry)
 
     patch.setattr(Appender, "_wait", wrong)
 
@@ -424,7 +425,7 @@ def a_segment_takes_the_name_of_another(patch):
     open_new = TracingDisk.open_new
     patch.setattr(TracingDisk, "open_new", wrong)
     patch.setattr(
-        "eventlog.write.appender.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
+        "eventlog.write.segments.segment_name", lambda stem, run, s, n: f"{stem}.{s}.{n}.segment"
     )
 
 
@@ -438,7 +439,7 @@ def a_replaced_journal_is_written_on_at_the_old_offset(patch):
 
 
 def a_deleted_journal_begins_anew(patch):
-    patch.setattr(relocation, "_copy", lambda old, path, appender: appender.disk.open_append(path))
+    patch.setattr(relocation, "_copy", lambda old, path, disk: disk.open_append(path))
 
 
 def a_cut_journal_is_written_on_in_the_same_line(patch):
@@ -512,16 +513,16 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("wrong", "tell", "words"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
+    ("wrong", "run_story", "message"), WRONG, ids=[wrong.__name__ for wrong, _, _ in WRONG]
 )
-def test_a_protocol_that_is_wrong_is_caught(wrong, tell, words, tmp_path, monkeypatch):
+def test_a_wrong_order_of_calls_is_found(wrong, run_story, message, tmp_path, monkeypatch):
     wrong(monkeypatch)
 
-    with pytest.raises(Violation, match=words):
-        examine(tell, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
+    with pytest.raises(Violation, match=message):
+        examine(run_story, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
 
 
-def test_a_recorded_disk_is_told_of_every_call_that_changes_a_file(tmp_path):
+def test_every_call_that_changes_a_file_is_recorded(tmp_path):
     """What the writer did beside the disk object would be missing from all the states above."""
     with stories.stepwise() as steps:
         story = Story(tmp_path, steps)

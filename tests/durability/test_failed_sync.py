@@ -50,7 +50,7 @@ def test_a_failed_sync_costs_nothing_that_was_reported_durable(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_after_a_failed_sync_a_run_still_ends_and_what_it_reported_stays_true(tmp_path, kind):
+def test_after_a_failed_sync_a_run_still_ends_and_its_reports_stay_true(tmp_path, kind):
     """No power is cut here: an unmount, too, drops what the page cache pretends to hold."""
     with thin(tmp_path, kind) as (disk, store):
         with Writer(disk.path / "out", tmp_path / "report", **SETTINGS) as writer:
@@ -65,7 +65,7 @@ def test_after_a_failed_sync_a_run_still_ends_and_what_it_reported_stays_true(tm
         assert (report.closed, report.raised, report.repeated_syncs) == (1, 0, 0)
 
 
-def test_here_a_sync_repeated_after_a_failed_one_reports_success_for_bytes_that_are_gone(tmp_path):
+def test_a_sync_repeated_after_a_failed_one_reports_success_for_lost_bytes(tmp_path):
     """Why none is repeated: what XFS does, with nothing of ours in between."""
     with thin(tmp_path, "xfs") as (disk, store):
         path = disk.path / "file"
@@ -107,7 +107,7 @@ def test_with_a_fallback_on_another_disk_a_failed_sync_costs_nothing_at_all(tmp_
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_readers_find_what_went_to_the_fallback_and_make_one_run_of_it(tmp_path, kind):
+def test_readers_find_the_segment_in_the_fallback_folder(tmp_path, kind):
     state = tmp_path / "state"
     with thin(tmp_path, kind) as (disk, store):
         out = disk.path / "out"
@@ -119,6 +119,6 @@ def test_readers_find_what_went_to_the_fallback_and_make_one_run_of_it(tmp_path,
 
         (journal,) = out.glob("*.jsonl")
         run = eventlog.load_run(journal)
-        taken = [row["iter"] for row in run.training_iterations]
-        assert taken == list(range(writer.report.iterations))
+        iterations = [row["iter"] for row in run.training_iterations]
+        assert iterations == list(range(writer.report.iterations))
         assert run.status == "completed"

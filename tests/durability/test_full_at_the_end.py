@@ -53,51 +53,51 @@ def verdict(journal):
     return report.exit_code(folding), report.report(folding)
 
 
-def test_what_waits_at_the_end_goes_to_the_fallback(tmp_path):
+def test_lines_that_wait_at_the_end_go_to_the_fallback(tmp_path):
     with tmpfs(tmp_path, 8 * MIB) as disk:
         errors, lost, records, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
 
-        code, told = verdict(journal)
+        code, result = verdict(journal)
         run = eventlog.load_run(journal)
     assert (errors, lost, code) == (0, 0, report.COMPLETE)
-    assert told["events"]["note"] == 6_000 - 10
-    assert told["records"] == records
+    assert result["events"]["note"] == 6_000 - 10
+    assert result["records"] == records
     assert len(run.eval_steps) == 1
     assert run.status == "completed"
 
 
-def test_without_the_fallback_folder_a_run_that_went_on_there_is_not_complete(tmp_path):
+def test_a_run_that_went_on_in_the_fallback_is_incomplete_without_it(tmp_path):
     """As on another machine, where the journal alone was copied to."""
     with tmpfs(tmp_path, 8 * MIB) as disk:
         _, _, _, journal, _ = run_on_a_full_disk(disk.path, tmp_path / "fallback")
         shutil.rmtree(tmp_path / "fallback")
 
-        code, told = verdict(journal)
+        code, result = verdict(journal)
         status = report.status(Path(journal))
     assert code == report.LOSS
-    assert "missing_segment" in {defect["kind"] for defect in told["defects"]}
+    assert "missing_segment" in {defect["kind"] for defect in result["defects"]}
     assert str(tmp_path / "fallback") in status["reason"]
     assert "killed" not in status["reason"]
 
 
-def test_what_no_disk_takes_is_counted_said_and_found(tmp_path):
+def test_events_that_no_disk_takes_are_counted_and_reported(tmp_path):
     with tmpfs(tmp_path, 8 * MIB) as disk:
         errors, lost, records, journal, stderr = run_on_a_full_disk(
             disk.path, disk.path / "fallback"
         )
 
-        code, told = verdict(journal)
+        code, result = verdict(journal)
         run = eventlog.load_run(journal)
     assert lost > 0
     assert errors == lost
     assert f"{lost:,} events" in stderr
     assert code == report.LOSS
-    assert told["lost_events"] == lost
-    assert told["records"] == records - lost
+    assert result["lost_events"] == lost
+    assert result["records"] == records - lost
     assert run.status == "completed"
 
 
-def test_a_journal_that_nobody_may_write_any_more_goes_on_in_a_segment(tmp_path):
+def test_a_journal_that_became_read_only_goes_on_in_a_segment(tmp_path):
     """`chattr +i`, where the file system has it."""
     out = tmp_path / "out"
     run = eventlog.open_run(out, fallback=tmp_path / "fallback", save_interval=0)
@@ -140,12 +140,12 @@ def test_three_runs_of_one_second_with_one_fallback_keep_their_own_segments(tmp_
         for run in runs:
             run.close()
 
-        found = [
+        iterations = [
             [r.fields["k"] for r in eventlog.scan(run.journal_path) if r.event == "note"]
             for run in runs
         ]
         codes = [verdict(run.journal_path)[0] for run in runs]
     assert len(names) == 1 or len(names) == 2  # they began in one second, or in two
-    assert found == [[k] * 6_000 for k in range(3)]
+    assert iterations == [[k] * 6_000 for k in range(3)]
     assert codes == [report.COMPLETE] * 3
     assert len(os.listdir(tmp_path / "fallback")) >= 3

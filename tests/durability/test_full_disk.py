@@ -27,10 +27,10 @@ def read(out):
 def check_complete(out, report):
     """Nothing raised, nothing was given up, every iteration is in the journal, once."""
     records, defects = read(out)
-    taken = [r.fields for r in records if r.event == "iter"]
+    rows = [r.fields for r in records if r.event == "iter"]
     assert (report.raised, report.errors) == (0, 0)
-    assert [row["iter"] for row in taken] == list(range(report.iterations))
-    assert [row["loss"] for row in taken] == [loss_of(row["iter"]) for row in taken]
+    assert [row["iter"] for row in rows] == list(range(report.iterations))
+    assert [row["loss"] for row in rows] == [loss_of(row["iter"]) for row in rows]
     assert {d.kind for d in defects} <= {"torn"}  # the line that the disk filled up in
     assert [d for d in defects if d.lost != 0] == []
 
@@ -58,7 +58,7 @@ def size_of_run_json(out):
 
 def go_on(writer, full_s=FULL_S):
     """The writer has met the full disk, and takes more iterations than before."""
-    writer.wait_until(lambda report: "refuses to write" in writer.stderr)
+    writer.wait_until(lambda report: "refuses writes" in writer.stderr)
     begun, n_before = time.monotonic(), writer.report.iterations
     writer.wait_until(lambda report: time.monotonic() - begun > full_s)
     assert writer.report.iterations > n_before
@@ -98,7 +98,7 @@ def test_a_file_size_limit_that_is_lifted_costs_nothing(tmp_path):
     check_complete(out, writer.report)
 
 
-def test_killed_on_a_full_disk_a_run_keeps_what_the_disk_had_taken(tmp_path):
+def test_a_run_killed_on_a_full_disk_keeps_what_was_written(tmp_path):
     with tmpfs(tmp_path, MIB) as disk:
         out = disk.path / "out"
         (disk.path / "ballast").write_bytes(bytes(900 << 10))
@@ -118,7 +118,7 @@ def test_killed_on_a_full_disk_a_run_keeps_what_the_disk_had_taken(tmp_path):
         assert [d for d in defects if d.lost != 0] == []
 
 
-def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_litter(tmp_path):
+def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_temporary_file(tmp_path):
     with tmpfs(tmp_path, MIB) as disk:
         out = disk.path / "out"
         with eventlog.open_run(out, save_interval=0) as run:

@@ -115,8 +115,8 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
     rng, whole = random.Random(seed), sources()
     written = {one[:-1] for one in whole}
     checksum = CountingChecksum()
-    for room in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
-        patch.setattr(importlib.import_module(room), "crc32", checksum)
+    for module in ("eventlog.format.record", "eventlog.read.scanner", "eventlog.read.batch"):
+        patch.setattr(importlib.import_module(module), "crc32", checksum)
     patch.setattr(importlib.import_module("eventlog.read.scanner"), "_LEAST_LINES", 1)
     n_records = 0
     for number in range(n_inputs):
@@ -154,13 +154,13 @@ def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
     return len(records)
 
 
-def test_of_20_000_broken_journals_none_breaks_the_reader_or_makes_it_lie(monkeypatch):
+def test_none_of_20_000_broken_journals_breaks_or_misleads_the_reader(monkeypatch):
     assert fuzz(QUICK_INPUTS, f"{SEED}", monkeypatch) > QUICK_INPUTS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_of_ten_million_broken_journals_none_breaks_the_reader_or_makes_it_lie(shard, monkeypatch):
+def test_none_of_ten_million_broken_journals_breaks_or_misleads_the_reader(shard, monkeypatch):
     """FUZZ_INPUTS in all, each shard a part of them, by FUZZ_SEED."""
     n_inputs = LONG_INPUTS // SHARDS
     n_records = fuzz(n_inputs, f"{SEED}.{shard}", monkeypatch)

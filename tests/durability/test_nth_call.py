@@ -1,7 +1,7 @@
-"""Any call fails, once or for a while: training does not notice, and nothing is lost of it.
+"""Any system call fails, once or for a while: training does not notice, and nothing is lost.
 
-A session is told to the end with the n-th call of one operation failing, for every n that
-there is, for every operation, and for every reason a disk has.
+A session is run to the end with the n-th call of one operation failing, for every n, every
+operation, and every error that a disk has.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.write import appender
+from eventlog.write import line_writer
 from tests.durability.stories import FAST, Story, stepwise
 
 REASONS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG]
@@ -58,7 +58,7 @@ def tell(root, fails):
 
 
 class Failing:
-    """The calls of one operation fail, from the n-th on, so many times; counts all of them."""
+    """The calls of one operation fail, from the n-th on, a number of times; counts all of them."""
 
     def __init__(self, operation, first, n_times, answer):
         self.operation, self.answer = operation, answer
@@ -73,13 +73,13 @@ class Failing:
 
 
 def check(story):
-    """Every event of the session is in the run, in order, once, and no file was synced again."""
+    """Every event is in the run, in order, once; no file was synced after a failed sync."""
     records = list(eventlog.scan(story.journal))
-    found = {
+    records_by_name = {
         (r.s, r.n): (r.event, {k: v for k, v in r.fields.items() if k != "durable"})
         for r in records
     }
-    assert found.items() >= story.logged.items()
+    assert records_by_name.items() >= story.logged.items()
     assert [r.n for r in records] == list(range(len(records)))
     assert story.disk.repeated_syncs == 0
     lost = [d for d in eventlog.load_run(story.journal).journal["defects"] if d["lost"] != 0]
@@ -87,7 +87,7 @@ def check(story):
 
 
 def times_asked(root, operation):
-    """How often a session asks for an operation where nothing fails."""
+    """How often a session calls an operation if nothing fails."""
     count = Failing(operation, 0, 0, None)
     tell(root, count)
     return count.n_calls
@@ -95,7 +95,7 @@ def times_asked(root, operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
-def test_whichever_call_fails_once_or_for_a_while_no_event_is_lost(root, operation, reason):
+def test_no_event_is_lost_whichever_call_fails(root, operation, reason):
     tried = itertools.count(1)
     n_calls = times_asked(root, operation)
     for first, n_times in itertools.product(itertools.islice(tried, n_calls), (1, 2, 7)):
@@ -105,29 +105,29 @@ def test_whichever_call_fails_once_or_for_a_while_no_event_is_lost(root, operati
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
-def test_whichever_write_is_short_no_event_is_lost(root, part):
+def test_no_event_is_lost_whichever_write_is_short(root, part):
     for first, n_times in itertools.product(range(1, times_asked(root, "write") + 1), (1, 2, 7)):
         check(tell(root, Failing("write", first, n_times, part)))
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
-def test_a_sync_that_failed_is_told_in_the_journal(root, reason):
-    """With what was durable by then, and the file that goes on."""
+def test_a_failed_sync_is_logged(root, reason):
+    """With what was durable by then, and the file in which the session goes on."""
     for first in range(1, times_asked(root, "sync") + 1):
         story = tell(root, Failing("sync", first, 1, reason))
 
         segments = [path.name for path in story.disk.root.rglob("*.segment")]
-        told = [r.fields for r in eventlog.scan(story.journal) if r.event == "io_error"]
-        assert [Path(fields["segment"]).name for fields in told] == segments
+        errors = [r.fields for r in eventlog.scan(story.journal) if r.event == "io_error"]
+        assert [Path(fields["segment"]).name for fields in errors] == segments
         shutil.rmtree(root)
         root.mkdir()
 
 
 @pytest.mark.parametrize("operation", ["write", "create", "sync"])
-def test_a_disk_that_refuses_for_good_costs_a_bounded_memory(root, monkeypatch, operation):
-    """From any call on: what waits is cut to its limit, what is not durable too."""
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 3000)
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 3000)
+def test_a_disk_that_refuses_for_ever_costs_bounded_memory(root, monkeypatch, operation):
+    """From any call on: both waiting and unsynced records are limited."""
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 3000)
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 3000)
     for first in range(1, 20):
         with stepwise() as steps:
             story = Story(root, steps)

@@ -1,13 +1,13 @@
-"""The power goes, for real: what was reported durable is there, on ext4 and on XFS.
+"""Real power losses: what was reported as durable is there afterwards, on ext4 and on XFS.
 
-A writer process logs into a file system of its own, which is shut down under it at some
-moment as a power cut would; what it reported before lies in memory outside of it. The
-long form, 40 cuts on each file system with their figures:
+A writer process logs into a file system of its own, which is shut down at some moment as by a
+power cut; what it reported before is in memory outside of it. The long form, 40 cuts on each file
+system with their numbers:
 
     pytest -m slow tests/durability/test_power_loss.py        (POWER_CUTS=200 for more)
 
-Not to be shown this way: that the folder is synced after a file is made in it. On both
-file systems the name of a new file comes along with its own first sync.
+This cannot show that the folder is synced after a file is created in it: on both file systems the
+name of a new file becomes durable with the first sync of the file.
 """
 
 import os
@@ -42,7 +42,7 @@ TAIL = {"torn", "nul", "damaged", "glued", "gap", "unterminated"}
 
 @dataclass
 class Loss:
-    """What one power cut cost, and what was met afterwards."""
+    """What one power cut cost, and what was found afterwards."""
 
     moment: str
     durable: int = 0  # records that were reported to survive
@@ -54,7 +54,7 @@ class Loss:
 
 
 def cut_power(disk, folder, seed, *, sync_interval_s, longest_s):
-    """One trial: a run, a power cut in it, a restart, every promise checked; what it cost."""
+    """One trial: a run, a power cut, a restart, all promises checked; what it cost."""
     chances = random.Random(seed)
     loss = Loss(moment=MOMENTS[seed % len(MOMENTS)])
     out = disk.path / "out"
@@ -97,8 +97,8 @@ def cut_power(disk, folder, seed, *, sync_interval_s, longest_s):
     loss.durable, loss.events = report.durable, max(0, accepted - len(records))
     loss.defects = {defect.kind for defect in defects}
     assert loss.defects <= TAIL
-    kept = {record.n for record in records}
-    ages = {r.n: cut_at - unix_time(r.t) for r in whole_records(before_cut) if r.n not in kept}
+    survivors = {record.n for record in records}
+    ages = {r.n: cut_at - unix_time(r.t) for r in whole_records(before_cut) if r.n not in survivors}
     loss.seconds = max(ages.values(), default=0.0)
     sync_s = max(report.longest_sync_s, cut_at - sync_began if sync_began else 0.0)
     assert loss.seconds <= sync_interval_s + sync_s + SCHEDULING_S
@@ -106,7 +106,7 @@ def cut_power(disk, folder, seed, *, sync_interval_s, longest_s):
 
 
 def watch(path, life_s):
-    """The last two states of a run JSON, looked at over and over for a while once it is there."""
+    """The last two states of a run JSON, read again and again for a while."""
     states, end = [], time.monotonic() + 30
     while time.monotonic() < end:
         if path.exists():
@@ -120,7 +120,7 @@ def watch(path, life_s):
 
 
 def check_durable_records(records, durable):
-    """All that was reported durable is there and in order, with the values that were logged."""
+    """All that was reported as durable is there and in order, with the logged values."""
     assert [record.n for record in records[:durable]] == list(range(durable))
     iterations = [record.fields for record in records if record.event == "iter"]
     n_durable = sum(record.event == "iter" for record in records[:durable])
@@ -129,7 +129,7 @@ def check_durable_records(records, durable):
 
 
 def check_checkpoints(records):
-    """A checkpoint event that survived names a whole file: that checkpoint, or a later one."""
+    """A checkpoint event that survived names a whole file: that checkpoint or a later one."""
     events = [record.fields for record in records if record.event == "checkpoint"]
     for event in events:
         with open(event["path"], "rb") as file:
@@ -141,7 +141,7 @@ def check_checkpoints(records):
 
 
 def check_run_json(path, seen):
-    """The run JSON is a whole one: one of the last two that were seen, or a later one."""
+    """The run JSON is whole: one of the last two that were read, or a later one."""
     if len(seen) == 2:
         assert path.exists()
     if path.exists():
@@ -152,20 +152,20 @@ def check_run_json(path, seen):
 
 
 def check_compact(journal, records):
-    """`eventlog compact` recovers the run; its exit code: 0, or 3 where it cannot know the loss."""
+    """`eventlog compact` recovers the run and exits with 0, or 3 if the loss cannot be known."""
     command = [sys.executable, "-m", "eventlog", "compact", str(journal.parent)]
     done = subprocess.run(command, capture_output=True, text=True)
 
     run = orjson.loads(run_path(journal).read_bytes())
-    taken = [row["iter"] for row in run["training_iterations"]]
+    iterations = [row["iter"] for row in run["training_iterations"]]
     assert done.returncode in (0, 3), done.stderr
-    assert taken == [record.fields["iter"] for record in records if record.event == "iter"]
+    assert iterations == [record.fields["iter"] for record in records if record.event == "iter"]
     assert run["journal"]["status"] == "interrupted"
     return done.returncode
 
 
 def check_resume(journal, records):
-    """The next session appends readable lines; a broken tail is kept aside, byte for byte."""
+    """The next session appends readable lines; a torn tail is saved, byte for byte."""
     tail = journal.read_bytes().rpartition(b"\n")[2]
     begin = max((r.fields["iter"] + 1 for r in records if r.event == "iter"), default=0)
 
@@ -178,8 +178,8 @@ def check_resume(journal, records):
     added = [r.fields["iter"] for r in after[len(records) :] if r.event == "iter"]
     assert added == list(range(begin, begin + 20))
     if tail and decode(tail) is None:
-        (kept,) = journal.parent.glob("*.torn")
-        assert kept.read_bytes() == tail
+        (saved,) = journal.parent.glob("*.torn")
+        assert saved.read_bytes() == tail
 
 
 def read(journal):
@@ -200,7 +200,7 @@ def unix_time(t):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_was_reported_durable_survives_a_power_cut(tmp_path, kind):
+def test_records_reported_as_durable_survive_a_power_loss(tmp_path, kind):
     for seed in range(3):
         with MAKE[kind](tmp_path, 1 << 30) as disk:
             cut_power(disk, tmp_path, seed, sync_interval_s=0.1, longest_s=0.4)
@@ -208,7 +208,7 @@ def test_what_was_reported_durable_survives_a_power_cut(tmp_path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_was_reported_durable_survives_many_power_cuts(tmp_path, kind, capsys):
+def test_records_reported_as_durable_survive_many_power_losses(tmp_path, kind, capsys):
     losses = []
     for seed in range(TRIALS):
         with MAKE[kind](tmp_path, 1 << 30) as disk:
@@ -225,7 +225,7 @@ def test_what_was_reported_durable_survives_many_power_cuts(tmp_path, kind, caps
 
 
 def figures(kind, losses):
-    """One trial series in words."""
+    """The numbers of a series of trials as text."""
     random_cuts = [loss for loss in losses if loss.moment == "any"]
     seconds = sorted(loss.seconds for loss in random_cuts)
     events = sorted(loss.events for loss in random_cuts)
@@ -245,7 +245,9 @@ def figures(kind, losses):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_around_a_hole_every_line_is_read_and_the_gap_is_named_exactly(tmp_path, kind, monkeypatch):
+def test_every_line_around_a_hole_is_read_and_the_gap_is_reported_exactly(
+    tmp_path, kind, monkeypatch
+):
     """100 synced lines, lines that never reached the disk, and good lines after those."""
     with MAKE[kind](tmp_path) as disk:
         monkeypatch.setenv("XDG_STATE_HOME", str(disk.path / "state"))  # lost as well
@@ -310,8 +312,8 @@ def test_an_event_that_is_urgent_does_not_wait_for_the_interval(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_when_a_file_bears_its_new_name_its_new_bytes_are_durable(tmp_path, kind):
-    """Another file's sync takes names to the disk, not bytes: on XFS that shows a late sync."""
+def test_a_renamed_file_has_durable_content(tmp_path, kind):
+    """Another file's sync makes names durable, not bytes: on XFS that reveals a late sync."""
     out = tmp_path / kind / "out"
     latest = out / "latest.pt"
     with (
@@ -337,8 +339,8 @@ def test_when_a_file_bears_its_new_name_its_new_bytes_are_durable(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_the_run_json_holds_is_durable_in_the_journal_too(tmp_path, kind):
-    """Else folding the journal again, after the cut, would take back what had survived."""
+def test_events_in_the_run_json_are_durable_in_the_journal(tmp_path, kind):
+    """Otherwise folding the journal again after the cut would remove events that had survived."""
     out = tmp_path / kind / "out"
     with (
         MAKE[kind](tmp_path) as disk,

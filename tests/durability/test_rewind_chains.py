@@ -1,4 +1,4 @@
-"""Runs that went back and were continued, many times over: the long form of the fold's property."""
+"""Runs that were rewound and resumed many times: the long form of the fold's property test."""
 
 import pytest
 from hypothesis import given, settings

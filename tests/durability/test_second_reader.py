@@ -38,7 +38,7 @@ def test_two_readers_agree_on_a_hundred_thousand_random_histories(shard):
     assert histories.run(LONG // SHARDS, seed=2 + shard) == []
 
 
-def test_a_run_that_is_read_while_it_grows_is_the_same_as_one_that_is_read_whole(tmp_path):
+def test_a_run_read_while_it_grows_equals_one_read_at_once(tmp_path):
     seeds = [f"3.{k}" for k in range(GROWING)]
 
     differing = {seed: histories.disagreements_while_it_grows(tmp_path, seed) for seed in seeds}
@@ -46,7 +46,7 @@ def test_a_run_that_is_read_while_it_grows_is_the_same_as_one_that_is_read_whole
     assert {seed: keys for seed, keys in differing.items() if keys} == {}
 
 
-def test_the_histories_have_what_they_are_meant_to_try(tmp_path):
+def test_the_random_histories_contain_every_case(tmp_path):
     kinds = set()
     for k in range(200):
         first, _ = histories.both(tmp_path, f"1.{k}")

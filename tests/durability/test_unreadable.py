@@ -1,7 +1,7 @@
 """A disk that cannot read a part of a journal: a real file system on a device with a real error.
 
-The device is a file in which the blocks behind one of the journal's are cut off: the kernel
-answers EIO for them, as for a sector that has gone bad.
+The device is a file that was cut after one of the journal's blocks: the kernel returns EIO for
+the later ones, as for a bad sector.
 """
 
 import errno
@@ -25,7 +25,7 @@ A, *_ = SESSIONS
 
 
 def block_on_device(fd, block):
-    """Where a block of a file stands on its device, in blocks."""
+    """The number of a file's block on its device."""
     return struct.unpack("i", fcntl.ioctl(fd, FIBMAP, struct.pack("i", block)))[0]
 
 
@@ -38,7 +38,7 @@ def disk(tmp_path):
         pytest.skip(str(reason))
 
 
-def test_a_journal_is_read_up_to_and_around_what_the_disk_cannot_read(disk, capsys):
+def test_a_journal_is_read_before_and_after_unreadable_bytes(disk, capsys):
     path = disk.path / "run.jsonl"
     data = opening() + iters(A, 1, 4000)
     path.write_bytes(data)

@@ -1,8 +1,8 @@
-"""A training process to be cut off, and the report it leaves outside of its own disk.
+"""A training process for tests that kill it, and its report outside of its own disk.
 
-Run as a program it logs a run at a given rate. What it was told is accepted and durable it
-says in shared memory, in a file that lies on another file system than its journal: that
-is what the run's promises are held against when its disk is gone.
+Run as a program it logs a run at a given rate. What was accepted and what is durable it reports
+in shared memory, in a file on another file system than its journal: the run's promises are
+checked against that when its disk is gone.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ LONGEST_LIFE_S = 120.0  # a writer whose test died does not stay
 
 
 class Report(ctypes.Structure):
-    """What a writer knows, readable at any instant; each field is one aligned word."""
+    """What a writer knows, readable at any time; each field is one aligned word."""
 
     _fields_ = (
         ("opened", ctypes.c_int64),  # open_run has returned
@@ -48,7 +48,7 @@ class Report(ctypes.Structure):
 
 
 class Writer:
-    """The process, seen from its test."""
+    """The process, as its test sees it."""
 
     def __init__(self, out, report, **settings):
         """Logs into the folder `out`; `report` is a path on another file system.
@@ -62,10 +62,10 @@ class Writer:
         Path(report).write_bytes(bytes(ctypes.sizeof(Report)))
         self.report = Report.at(report)
         self._errors = Path(f"{report}.stderr")
-        told = json.dumps({"out": str(out), "report": str(report)} | settings, default=str)
+        settings_json = json.dumps({"out": str(out), "report": str(report)} | settings, default=str)
         with open(self._errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, told],
+                [sys.executable, __file__, settings_json],
                 stderr=errors,
                 start_new_session=True,
                 env=os.environ | {"XDG_STATE_HOME": str(state)},
@@ -97,13 +97,13 @@ class Writer:
         self.process.wait()
 
     def finish(self, patience_s=60.0):
-        """Let it close its run and end; its exit code."""
+        """Let it close its run and exit; its exit code."""
         self.report.stop = 1
         return self.process.wait(patience_s)
 
 
 def records_in(*folders):
-    """The records of the run in these folders, each once, by number; whatever file has them."""
+    """The records of the run in these folders, each once, by number, from any file."""
     files = [path for folder in folders for path in sorted(folder.rglob("*"))]
     return {
         record.n: record
@@ -118,14 +118,14 @@ def loss_of(i):
 
 
 def checkpoint_of(i, size_bytes):
-    """The whole content of the checkpoint of iteration i: its number, then what follows from it."""
+    """The content of the checkpoint of iteration i: its number, then data computed from it."""
     head = b"%020d" % i
     block = hashlib.sha256(head).digest()
     return (head + block * (size_bytes // len(block) + 1))[:size_bytes]
 
 
 class SlowDisk(Disk):
-    """The real disk, with syncs that leave a test the time to cut the power in one of them."""
+    """The real disk, with syncs slow enough for a test to cut the power during one."""
 
     def __init__(self, sync_delay_s):
         self._sync_delay_s = sync_delay_s
@@ -136,7 +136,7 @@ class SlowDisk(Disk):
 
 
 class WatchedDisk(SlowDisk):
-    """Says how long its syncs take, and whether one that failed was repeated."""
+    """Reports how long its syncs take, and whether one that failed was repeated."""
 
     def __init__(self, sync_delay_s, report):
         super().__init__(sync_delay_s)
@@ -144,8 +144,8 @@ class WatchedDisk(SlowDisk):
         self._failed = set()
 
     def sync_data(self, fd):
-        told = os.fstat(fd)
-        file = told.st_dev, told.st_ino
+        status = os.fstat(fd)
+        file = status.st_dev, status.st_ino
         self._report.repeated_syncs += file in self._failed
         begun = self._report.sync_began = time.time()
         try:
@@ -188,8 +188,8 @@ def train(
     threading.Thread(target=say_how_far, args=(run, report), daemon=True).start()
     if checkpoint_bytes:
         slow = SlowDisk(2 * sync_delay_s)
-        told = run, report, Path(out), checkpoint_bytes, checkpoint_pause_s, slow
-        threading.Thread(target=save_checkpoints, args=told, daemon=True).start()
+        args = run, report, Path(out), checkpoint_bytes, checkpoint_pause_s, slow
+        threading.Thread(target=save_checkpoints, args=args, daemon=True).start()
     first = from_iter or 0
     begun, parent = time.monotonic(), os.getppid()
     for i in range(first, 1 << 40):
@@ -211,14 +211,14 @@ def train(
 
 
 def say_how_far(run, report):
-    """Tell what is durable as soon as the session does: the test cuts the power on it."""
+    """Report what is durable as soon as the session does: the test then cuts the power."""
     while True:
         report.durable = run.durable_records
         time.sleep(0.0005)
 
 
 def save_checkpoints(run, report, out, size_bytes, pause_s, disk):
-    """Weights as a trainer saves them: the file, whole and durable, and only then the event.
+    """Weights as a trainer saves them: first the durable file, then the event.
 
     Every other one replaces the one before; the others get a name of their own.
     """

@@ -31,7 +31,7 @@ def test_ls_lists_the_best_run_first_and_each_run_once(tmp_path, capsys):
     assert rows[0]["status"] == "completed"
 
 
-def test_a_broken_file_is_a_row_that_says_so(tmp_path, capsys):
+def test_an_unreadable_file_is_a_row_with_its_error(tmp_path, capsys):
     make_run(tmp_path, "good", [2.0])
     (tmp_path / "broken.json").write_text('{"run_name": "x", "training_it')
 
@@ -43,7 +43,7 @@ def test_a_broken_file_is_a_row_that_says_so(tmp_path, capsys):
     assert err == ""
 
 
-def test_a_crashed_run_is_shown_as_its_journal_has_it_not_as_its_old_snapshot(tmp_path, capsys):
+def test_a_crashed_run_is_shown_from_its_journal_not_from_its_old_snapshot(tmp_path, capsys):
     run = make_run(tmp_path, "run", [5.0])
     with eventlog.open_run(journal=run.journal_path, from_iter=1, save_interval=0) as again:
         again.log_iter(1, 1.25)
@@ -53,7 +53,7 @@ def test_a_crashed_run_is_shown_as_its_journal_has_it_not_as_its_old_snapshot(tm
     assert orjson.loads(capsys.readouterr().out)["iterations"] == 2
 
 
-def test_compare_prints_the_figures_of_the_guide_and_a_dash_for_what_is_unknown(tmp_path, capsys):
+def test_compare_prints_the_columns_of_the_guide_and_a_dash_for_unknown_values(tmp_path, capsys):
     first = make_run(tmp_path, "baseline", [5.0, 4.0])
     second = make_run(tmp_path, "no_mfu", [5.0, 3.0], mfu=-100.0)
 
@@ -69,13 +69,13 @@ def test_compare_prints_the_figures_of_the_guide_and_a_dash_for_what_is_unknown(
 
 
 @pytest.mark.parametrize("command", ["ls", "compare", "best", "show"])
-def test_a_name_that_means_nothing_is_one_line_and_exit_one(command, capsys):
+def test_an_unknown_name_is_one_line_and_exit_one(command, capsys):
     assert main([command, "/nowhere/at/all.json"]) == 1
 
     assert capsys.readouterr() == ("", "/nowhere/at/all.json: no such run, folder or glob\n")
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_quietly(zoo):
+def test_a_closed_pipe_ends_the_command_quietly(zoo):
     command = f"{sys.executable} -m tools.cli ls --json {zoo} | head -n 1"
 
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -83,7 +83,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(zoo):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
-def test_a_terminal_that_knows_no_unicode_is_no_trouble(zoo):
+def test_a_terminal_without_unicode_is_supported(zoo):
     for words in (["ls", zoo], ["show", zoo / "live.jsonl"]):
         done = subprocess.run(
             [sys.executable, "-m", "tools.cli", *words],
@@ -96,7 +96,7 @@ def test_a_terminal_that_knows_no_unicode_is_no_trouble(zoo):
         assert b"? running" in done.stdout
 
 
-def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, capsys, monkeypatch):
+def test_an_unreadable_folder_is_one_line(tmp_path, capsys, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -115,7 +115,7 @@ EVERY_COMMAND = [
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
-def test_every_command_answers_sensibly_to_everything_in_the_zoo(zoo, capsys, command):
+def test_every_command_handles_every_kind_of_file(zoo, capsys, command):
     for path in (p for p in sorted(zoo.iterdir()) if p.suffix in (".json", ".jsonl")):
         words = [w.format(guide=zoo / "guide.json", last=path) for w in command]
 

@@ -105,7 +105,7 @@ def arguments(out):
     ]  # fmt: skip
 
 
-def test_no_command_prints_what_a_terminal_obeys(out, capfd):
+def test_no_command_prints_control_characters(out, capfd):
     for words in arguments(out):
         with contextlib.suppress(SystemExit):  # argparse: misuse
             main([str(word) for word in words])
@@ -137,7 +137,7 @@ def on_a_terminal(words, folder):
     return shown.decode("utf-8", "replace")
 
 
-def test_on_a_terminal_only_our_own_colours_are_sent(out):
+def test_a_terminal_gets_no_control_characters_but_our_colours(out):
     a, b = sorted(out.glob("[ab]*.jsonl"))[:2]
     for words in (["ls", out], ["show", a], ["diff", a, b], ["compare", a, b]):
         shown = on_a_terminal(words, out.parent)
@@ -147,7 +147,7 @@ def test_on_a_terminal_only_our_own_colours_are_sent(out):
         assert "[red]" in shown
 
 
-def test_alerts_are_printed_and_sent_without_what_a_terminal_obeys(out, tmp_path):
+def test_alerts_are_printed_and_sent_without_control_characters(out, tmp_path):
     journal = eventlog.open_run(out, run_name=f"bad{EVIL}", save_interval=0)
     journal.log_iter(0, 1.0, 1.0)
     journal.close("failed", EVIL)
@@ -166,7 +166,7 @@ def test_alerts_are_printed_and_sent_without_what_a_terminal_obeys(out, tmp_path
         assert [c for c in OBEYED if c in shown] == []
 
 
-def test_the_screen_of_watch_draws_nothing_that_a_terminal_obeys():
+def test_the_screen_of_watch_draws_no_control_characters():
     from tools.terminal.chart import _segments
 
     (segment,) = _segments([(f"title {EVIL}", "bold")])
@@ -174,7 +174,7 @@ def test_the_screen_of_watch_draws_nothing_that_a_terminal_obeys():
     assert segment.text.isprintable()
 
 
-def test_an_address_that_may_not_be_known_is_not_printed(capfd):
+def test_a_secret_address_is_not_printed(capfd):
     hooks = Hooks(url="http://127.0.0.1:9/secret-path-of-a-webhook", timeout_s=0.2)
     hooks._end.set()
 
@@ -195,13 +195,13 @@ def modules_that_print():
 
 
 @pytest.mark.parametrize("path", list(modules_that_print()))
-def test_every_module_that_prints_takes_the_print_that_shows_what_a_terminal_would_obey(path):
+def test_every_module_that_prints_uses_the_print_that_shows_control_characters(path):
     if path.name == "table.py":  # lays out cells that are safe, with rich's own colours
         return
     imported = [
         name.name
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module == "tools.core.text"
+        if isinstance(node, ast.ImportFrom) and node.module == "core.text"
         for name in node.names
     ]
 

@@ -1,14 +1,14 @@
-"""`runs archive`: runs kept for years, and given back byte for byte.
+"""`runs archive`: store runs for years and restore them byte for byte.
 
     runs archive out --to /backup/runs          add what is new or has grown
-    runs archive --to /backup/runs --verify     is every byte what was written?
+    runs archive --to /backup/runs --verify     check every byte
     runs archive --to /backup/runs --restore my_experiment --out back
-    runs archive --to /backup/runs --repair     all but the bundles made anew, from them
+    runs archive --to /backup/runs --repair     rebuild everything but the bundles from them
 
-Of each run two things are kept: its files as they are, compressed, and its rows in one
-Parquet data set that any engine reads. `manifest.py` has the layout. A run that is being
-written is left for the next time. A run that went on since replaces what was archived of
-it; one whose journal no longer begins with what was archived does not.
+The archive has the files of each run, compressed, and the rows of all runs in one Parquet data
+set that any engine reads. `manifest.py` describes the layout. A run that is being written is
+skipped until the next time. A run that has grown replaces what was archived of it; a run whose
+journal no longer begins with what was archived does not.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 import eventlog
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.table import print_json, with_progress
@@ -35,11 +36,11 @@ from .files import group, only_its_own
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words, description = (__doc__ or "").split("\n", 1)
+    summary, description = (__doc__ or "").split("\n", 1)
     command = commands.add_parser(
         "archive",
-        help="Keep runs for years, compressed and verified; give them back.",
-        description=words.partition(": ")[2] + "\n" + description,
+        help="Archive runs, compressed and verified, and restore them.",
+        description=summary.partition(": ")[2] + "\n" + description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("paths", nargs="*", metavar="DIR", help="folders, runs or globs to add")
@@ -47,13 +48,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--to", required=True, metavar="URL", help="a folder, s3://bucket/runs, gs://..., file://"
     )
     command.add_argument("--verify", action="store_true", help="read and compare every byte")
-    command.add_argument("--repair", action="store_true", help="make what is damaged anew")
-    command.add_argument("--restore", metavar="RUN", help="by name or id, or how it begins")
+    command.add_argument(
+        "--repair", action="store_true", help="rebuild damaged files from the bundles"
+    )
+    command.add_argument("--restore", metavar="RUN", help="a name or id, or the beginning of one")
     command.add_argument("--out", metavar="DIR", help="the folder that --restore writes to")
     command.add_argument(
-        "--replace", action="store_true", help="archive anew, also what does not continue"
+        "--replace",
+        action="store_true",
+        help="archive again, also runs that do not continue what is archived",
     )
-    command.add_argument("--json", action="store_true", help="for programs: JSON lines")
+    command.add_argument("--json", action="store_true", help="one JSON object per line")
     command.set_defaults(run=_archive)
 
 
@@ -69,12 +74,12 @@ def _archive(arguments: argparse.Namespace) -> int:
     for library in ("pyarrow", "zstandard"):
         need(library)
     if arguments.verify:
-        return _say_damage(arguments)
+        return _verify(arguments)
     if arguments.restore is not None:
-        return _say_restored(arguments)
+        return _restore(arguments)
     if arguments.repair:
-        return _say_repaired(arguments)
-    return _say_archived(arguments)
+        return _repair(arguments)
+    return _add(arguments)
 
 
 # ---- add
@@ -82,19 +87,19 @@ def _archive(arguments: argparse.Namespace) -> int:
 
 @dataclass
 class Report:
-    """What became of each run that was to be archived."""
+    """How many runs were added, and which were not."""
 
     states: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, str] = field(default_factory=dict)
-    """Path -> why: live, or not to be read."""
+    """Path -> why: live or unreadable."""
 
 
 def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
-    """Add the runs that `names` mean to the archive at `url`; a bad one does not stop the rest.
+    """Add the runs that `names` match to the archive at `url`; an unreadable one is skipped.
 
     Raises:
-        FileNotFoundError: a name means nothing.
-        Refusal: somebody else is archiving there; or the place holds something else.
+        FileNotFoundError: a name matches nothing.
+        Refusal: another process is archiving there, or it holds other files.
         tools.archive.store.Damaged: the archive's manifest or index is damaged.
         OSError: the archive cannot be written; what was committed stays.
     """
@@ -110,7 +115,7 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
             own = only_its_own(sorted({path, *files}))
             beside = [f for f in own if f not in (path, runs.journal_of(path))]
             for file in [f for f in beside if not _is_readable(f)]:
-                own.remove(file)  # somebody else's: all that can be read is archived
+                own.remove(file)  # archive what can be read
                 report.left_out[str(file)] = f"{file}: cannot be read; its run is archived without"
                 report.states["failed"] += 1
             try:
@@ -121,7 +126,9 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
                 state = "failed"
                 report.left_out[str(path)] = str(error)
             if state == "live":
-                report.left_out[str(path)] = f"{path}: is being written; left for the next time"
+                report.left_out[str(path)] = (
+                    f"{path}: is being written; skipped until the next time"
+                )
             report.states[state] += 1
         report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
         report.left_out |= archiver.left_out
@@ -136,7 +143,7 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _say_archived(arguments: argparse.Namespace) -> int:
+def _add(arguments: argparse.Namespace) -> int:
     report = archive(arguments.paths, arguments.to, replace=arguments.replace)
     for why in report.left_out.values():
         print(why, file=sys.stderr)
@@ -144,8 +151,8 @@ def _say_archived(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([{"archive": arguments.to, **states, "left_out": report.left_out}])
     else:
-        told = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
-        print(f"{arguments.to}: {told}")
+        text = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
+        print(f"{arguments.to}: {text}")
     return 1 if states["failed"] else 0
 
 
@@ -153,47 +160,47 @@ def _say_archived(arguments: argparse.Namespace) -> int:
 
 
 def verify(url: str) -> Iterator[str]:
-    """Every file of the archive that is not as it was written, and in what.
+    """A line for every file of the archive that is damaged.
 
     Raises:
         FileNotFoundError: there is no archive.
-        tools.archive.store.Damaged: its manifest is damaged: nothing can be told about the rest.
+        tools.archive.store.Damaged: its manifest is damaged, so nothing else can be checked.
     """
     from . import manifest
     from .catalog import Catalog, check_bundle
     from .store import Damaged, Stored, open_store
 
     store = open_store(url)
-    told = manifest.need(store)
-    checks: list[tuple[Any, Any]] = [(store.check, file) for file in told.files]
+    contents = manifest.need(store)
+    checks: list[tuple[Any, Any]] = [(store.check, file) for file in contents.files]
     try:
-        catalog = Catalog(store, told)
+        catalog = Catalog(store, contents)
         yield from catalog.bad.values()
         checks += [(check_bundle, (store, entry)) for entry in catalog.entries.values()]
     except Damaged:
-        yield f"the bundles cannot be checked without {told.runs and told.runs.name}"
+        yield f"the bundles cannot be checked without {contents.runs and contents.runs.name}"
     for check, what in with_progress(checks, "verifying"):
         try:
             check(what) if isinstance(what, Stored) else check(*what)
         except Damaged as damage:
             name = what.name if isinstance(what, Stored) else what[1].bundle.name
-            if not _was_removed(store, told, name):
+            if not _was_removed(store, contents, name):
                 yield str(damage)
 
 
-def _was_removed(store: Any, told: Any, name: str) -> bool:
-    """Whether somebody has archived meanwhile, and the file is none of the archive any more."""
+def _was_removed(store: Any, contents: Any, name: str) -> bool:
+    """Whether another process has archived meanwhile and removed the file."""
     from . import manifest
     from .catalog import Catalog
 
     now = manifest.need(store)
-    if now == told:
+    if now == contents:
         return False
     bundles = {entry.bundle.name for entry in Catalog(store, now).entries.values()}
     return name not in bundles | {file.name for file in now.files}
 
 
-def _say_damage(arguments: argparse.Namespace) -> int:
+def _verify(arguments: argparse.Namespace) -> int:
     n_damaged = 0
     for damage in verify(arguments.to):
         n_damaged += 1
@@ -202,11 +209,11 @@ def _say_damage(arguments: argparse.Namespace) -> int:
         else:
             print(damage)
     if n_damaged:
-        words = (
-            f"{arguments.to}: {n_damaged:,} damaged. Bundles: `runs archive DIR --replace` where "
-            f"you have the runs still, else a copy. All else: `--repair` makes it of the bundles"
+        advice = (
+            f"{arguments.to}: {n_damaged:,} damaged. Bundles: `runs archive DIR --replace` if "
+            f"you still have the runs. All else: `--repair` rebuilds it from the bundles"
         )
-        print(words, file=sys.stderr)
+        print(advice, file=sys.stderr)
         return 1
     print(f"{arguments.to}: every byte is as it was written", file=sys.stderr)
     return 0
@@ -216,11 +223,11 @@ def _say_damage(arguments: argparse.Namespace) -> int:
 
 
 def repair(url: str) -> Report:
-    """Make all but the bundles anew, from the bundles; one that is damaged is left as it is.
+    """Rebuild everything but the bundles from the bundles; a damaged one is skipped.
 
     Raises:
         FileNotFoundError: there are no bundles.
-        Refusal: somebody is archiving there.
+        Refusal: another process is archiving there.
     """
     from .archiver import Archiver
 
@@ -230,14 +237,14 @@ def repair(url: str) -> Report:
         return Report(states, archiver.left_out)
 
 
-def _say_repaired(arguments: argparse.Namespace) -> int:
+def _repair(arguments: argparse.Namespace) -> int:
     report = repair(arguments.to)
     for why in report.left_out.values():
         print(why, file=sys.stderr)
     if arguments.json:
         print_json([{"archive": arguments.to, **report.states, "left_out": report.left_out}])
     else:
-        print(f"{arguments.to}: {report.states['taken']:,} runs taken from their bundles")
+        print(f"{arguments.to}: {report.states['taken']:,} runs rebuilt from their bundles")
     return 1 if report.left_out else 0
 
 
@@ -245,11 +252,11 @@ def _say_repaired(arguments: argparse.Namespace) -> int:
 
 
 def restore(name: str, url: str, out: Path) -> list[Path]:
-    """Write the files of one run as they were archived to the folder `out`; their paths.
+    """Write the files of one run as they were archived to the folder `out`; returns their paths.
 
     Raises:
-        Refusal: no such run, or several; or `out` has a file of such a name that is another.
-        tools.archive.store.Damaged: the archive does not have the bytes any more.
+        Refusal: no such run, or several; or `out` has another file of the same name.
+        tools.archive.store.Damaged: the archive no longer has the bytes.
     """
     from .catalog import Catalog, check_bundle
     from .store import Damaged
@@ -258,8 +265,8 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     entry = archive.find(name)
     for file in entry.files:
         path = out / file.name
-        if path.exists() and _sha256_of(path) != file.sha256:
-            raise Refusal(f"{path}: exists and is another file; nothing was restored")
+        if path.exists() and sha256_of(path) != file.sha256:
+            raise Refusal(f"{path}: exists and differs; nothing was restored")
     check_bundle(archive.store, entry)
     out.mkdir(parents=True, exist_ok=True)
     originals = {f.name: f for f in entry.files}
@@ -270,18 +277,13 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
             bundle.need_room(packed, out)
             eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
             if digest.hexdigest() != original.sha256:
-                raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged just now")
+                raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged meanwhile")
             os.utime(path, ns=(original.mtime_ns, original.mtime_ns))
             paths.append(path)
     return paths
 
 
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return bundle.file_sha256(stream)
-
-
-def _say_restored(arguments: argparse.Namespace) -> int:
+def _restore(arguments: argparse.Namespace) -> int:
     paths = restore(arguments.restore, arguments.to, Path(arguments.out))
     if arguments.json:
         print_json({"path": str(path), "size_bytes": path.stat().st_size} for path in paths)

@@ -1,8 +1,9 @@
-"""All files of one run as one: a tar, compressed with zstd.
+"""A bundle: all files of one run in a tar, compressed with zstd.
 
-`tar --zstd -xf NAME.tar.zst` is all that is needed to have them again, byte for byte.
+`tar --zstd -xf NAME.tar.zst` restores them, byte for byte.
 """
 
+import io
 import os
 import shutil
 import stat
@@ -21,24 +22,24 @@ from .store import READ_BYTES, Damaged
 
 LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
 HEADER_BYTES = 1 << 20  # of a file in a bundle: its name and its times take 2 KB
-EXPANSION_MAX = 1_000  # times its size: journals expand 5 to 20 times
+EXPANSION_MAX = 1_000  # times its size; journals expand 5 to 20 times
 EXPANSION_FREE = 256 << 20  # bytes to which a bundle of any size may expand
 
 
 @dataclass(frozen=True)
 class Original:
-    """A file of a run, as it was when it was packed."""
+    """A file of a run as it was packed."""
 
     name: str
     size_bytes: int
     mtime_ns: int
     sha256: str
     folder: str
-    """Where it was, if that was not beside the journal: a segment on another disk."""
+    """Its folder, if that is not the journal's: a segment on another disk."""
 
 
 def pack(paths: Sequence[Path], home: Path, out: IO[bytes]) -> list[Original]:
-    """Write the bundle of the files `paths` to `out`; what was packed.
+    """Write a bundle of the files `paths` to `out`; returns what was packed.
 
     Raises:
         Refusal: a file cannot be read, or became shorter meanwhile.
@@ -58,16 +59,16 @@ def pack(paths: Sequence[Path], home: Path, out: IO[bytes]) -> list[Original]:
     ):
         for path in paths:
             with _opened(path) as file:
-                told = os.fstat(file.fileno())
+                status = os.fstat(file.fileno())
                 info = tarfile.TarInfo(path.name)
-                info.size, info.mode = told.st_size, stat.S_IMODE(told.st_mode)
-                info.mtime = told.st_mtime_ns // 10**9
-                info.pax_headers = {"mtime": str(Decimal(told.st_mtime_ns).scaleb(-9))}
+                info.size, info.mode = status.st_size, stat.S_IMODE(status.st_mode)
+                info.mtime = status.st_mtime_ns // 10**9
+                info.pax_headers = {"mtime": str(Decimal(status.st_mtime_ns).scaleb(-9))}
                 hashed = _Hashed(file, path)
                 tar.addfile(info, hashed)
             folder = "" if path.parent == home else str(path.parent)
             digest = hashed.digest.hexdigest()
-            packed.append(Original(path.name, told.st_size, told.st_mtime_ns, digest, folder))
+            packed.append(Original(path.name, status.st_size, status.st_mtime_ns, digest, folder))
     return packed
 
 
@@ -81,11 +82,11 @@ class Packed(NamedTuple):
 
 
 def unpack(stream: IO[bytes]) -> Iterator[Packed]:
-    """Each file in a bundle, in order; read the one before the next.
+    """The files of a bundle in order; read each before asking for the next.
 
     Raises:
-        Damaged: it is no bundle, or not whole; it has something else than the files of one run;
-            or it expands to more than a bundle of its size can. Reading `content` raises it too.
+        Damaged: it is not a complete bundle of the files of one run, or expands to more than a
+            bundle of its size can. Reading `content` raises it too.
     """
     import zstandard
 
@@ -96,12 +97,12 @@ def unpack(stream: IO[bytes]) -> Iterator[Packed]:
         names: dict[str, None] = {}
         for info in tar:
             if not info.isreg() or info.issparse():
-                raise Damaged(f"{info.name!r} is no plain file")
+                raise Damaged(f"{info.name!r} is not a regular file")
             if files.check_file_name(info.name) in names:
                 raise Damaged(f"{info.name!r} is in it twice")
             names[info.name] = None
             file = tar.extractfile(info)
-            assert file is not None  # it is a plain file
+            assert file is not None  # it is a regular file
             plain.allow(info.offset_data + info.size)
             content = cast(IO[bytes], _Content(file))
             yield Packed(info.name, info.size, _mtime_ns(info), content)
@@ -109,10 +110,10 @@ def unpack(stream: IO[bytes]) -> Iterator[Packed]:
 
 
 def need_room(packed: Packed, folder: Path) -> None:
-    """Do not begin to write what cannot be written to its end.
+    """Check that the disk of `folder` has space for the file.
 
     Raises:
-        Refusal: the disk of `folder` has less room than the file needs.
+        Refusal: it has not.
     """
     free = shutil.disk_usage(folder).free
     if packed.size_bytes > free:
@@ -123,7 +124,7 @@ def need_room(packed: Packed, folder: Path) -> None:
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Whatever the libraries raise about bytes that they cannot read is `Damaged`."""
+    """Turn what the libraries raise about unreadable bytes into `Damaged`."""
     import zstandard
 
     try:
@@ -135,17 +136,17 @@ def _damage() -> Iterator[None]:
 
 
 def _mtime_ns(info: tarfile.TarInfo) -> int:
-    told = str(info.pax_headers.get("mtime", info.mtime))
-    if len(told) > 64:  # pax headers are of any length
-        raise ValueError(f"{info.name!r}: has no time that a file can have")
-    seconds = Decimal(told)
+    text = str(info.pax_headers.get("mtime", info.mtime))
+    if len(text) > 64:  # pax headers are of any length
+        raise ValueError(f"{info.name!r}: its time is too long to be one")
+    seconds = Decimal(text)
     if not seconds.is_finite() or seconds.adjusted() > 9:  # up to the year 2286
-        raise ValueError(f"{info.name!r}: {told} is no time that a file can have")
+        raise ValueError(f"{info.name!r}: {text!r} is not a time that a file can have")
     return int(seconds.scaleb(9))
 
 
 class _Counted:
-    """A compressed bundle, and how much of it was read."""
+    """A compressed bundle that counts the bytes read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self.n_bytes = stream, 0
@@ -157,14 +158,14 @@ class _Counted:
 
 
 class _Bounded:
-    """What a bundle expands to, as long as that is in proportion and headers are short."""
+    """The expanded bundle; raises if it expands too much or a header is too long."""
 
     def __init__(self, expanded: Any, source: _Counted) -> None:
         self._expanded, self._source = expanded, source
         self._n_bytes, self._limit = 0, HEADER_BYTES
 
     def allow(self, end: int) -> None:
-        """The file that is read now ends at byte `end`; a header may follow."""
+        """Allow reading to byte `end`, where the current file ends, and a header after it."""
         self._limit = end + HEADER_BYTES
 
     def read(self, n_bytes: int) -> bytes:
@@ -177,24 +178,33 @@ class _Bounded:
         return data
 
 
-class _Content:
-    """A file in a bundle, read from its beginning to its end."""
+class _Content(io.RawIOBase):
+    """A file in a bundle; can be read once, front to back."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
+    def readable(self) -> bool:
+        return True
+
     def read(self, n_bytes: int = -1) -> bytes:
         with _damage():
             return self._file.read(n_bytes)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 Growth = Literal["same", "longer", "shorter", "other"]
 
 
 def growth(old: IO[bytes], new: IO[bytes]) -> Growth:
-    """What became of a journal: it only ever grows, but for half a line at its end.
+    """How a journal changed: it only grows, except for an incomplete last line.
 
-    `longer`: all whole lines of `old` begin `new`; `shorter`: the reverse; `other`: neither.
+    `longer`: `new` begins with all complete lines of `old`; `shorter`: the reverse; `other`:
+    neither.
     """
     while True:
         one, other = _read_full(old), _read_full(new)
@@ -224,14 +234,6 @@ def _has_line_end(begun: bytes, stream: IO[bytes]) -> bool:
     return bool(piece)
 
 
-def file_sha256(stream: IO[bytes]) -> str:
-    """The SHA-256 of all that is left in `stream`, in hex."""
-    digest = sha256()
-    while chunk := stream.read(READ_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _opened(path: Path) -> IO[bytes]:
     try:
         return open(path, "rb")
@@ -240,7 +242,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 class _Hashed:
-    """A file that is read, and what passed; what is wrong with it is not the archive's fault."""
+    """A file that is hashed while it is read; its errors are refusals, not damage."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path

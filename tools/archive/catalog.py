@@ -1,8 +1,9 @@
-"""Which runs are in an archive, and where their bytes are; nothing is written here."""
+"""Which runs an archive has, and where their bytes are; read-only."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import file_digest
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from .files import check_file_names
 from .manifest import Manifest
 from .store import Damaged, Store, Stored, open_store
 
-ROWS_FREE, ROWS_A_BYTE = 2_000_000, 100  # rows that a Parquet file may have: it takes 2 bytes each
+ROWS_FREE, ROWS_A_BYTE = 2_000_000, 100  # rows that a Parquet file may have; each takes 2 bytes
 
 _ORIGINALS = pa.list_(
     pa.struct(
@@ -45,20 +46,20 @@ class Entry:
 
 
 class Catalog:
-    """What is in an archive, as its manifest has it."""
+    """The runs of an archive, from its manifest and index."""
 
-    def __init__(self, store: Store, told: Manifest) -> None:
-        self.store, self.manifest = store, told
-        self.index = _read_index(store, told)
+    def __init__(self, store: Store, contents: Manifest) -> None:
+        self.store, self.manifest = store, contents
+        self.index = _read_index(store, contents)
         self.entries: dict[str, Entry] = {}
         self.bad: dict[str, str] = {}
-        """Runs that the index names in a way that no archiver does, by name, and why."""
+        """Runs with an invalid entry in the index, by name, and why."""
         for row in _rows(self.index):
             try:
                 entry = _entry(row)
             except (ValueError, TypeError) as error:
                 name = str(row["run"])
-                self.bad[name] = f"{name!r} is left out: the index has a bad entry for it: {error}"
+                self.bad[name] = f"{name!r} is left out: its entry in the index is invalid: {error}"
             else:
                 self.entries[entry.run_id] = entry
 
@@ -68,40 +69,40 @@ class Catalog:
 
         Raises:
             FileNotFoundError: there is none.
-            Damaged: its manifest or its index of runs is.
+            Damaged: its manifest or its index of runs is damaged.
         """
         store = open_store(url)
         return cls(store, manifest.need(store))
 
     def find(self, name: str) -> Entry:
-        """The one run that is named so, by name or id, or by the beginning of one.
+        """The one run with this name or id, or whose name or id begins so.
 
         Raises:
-            Refusal: there is none, or there are several; names them.
+            Refusal: there is none, or there are several; lists them.
         """
         entries = list(self.entries.values())
-        found = [e for e in entries if name in (e.run, e.run_id, *_stems(e))]
-        found = found or [e for e in entries if f"{e.run}\n{e.run_id}".startswith(name)]
-        found = found or [e for e in entries if e.run_id.startswith(name)]
-        if len(found) == 1:
-            return found[0]
+        matches = [e for e in entries if name in (e.run, e.run_id, *_stems(e))]
+        matches = matches or [e for e in entries if f"{e.run}\n{e.run_id}".startswith(name)]
+        matches = matches or [e for e in entries if e.run_id.startswith(name)]
+        if len(matches) == 1:
+            return matches[0]
         bad = [why for known, why in self.bad.items() if known.startswith(name)]
-        if not found and bad:
+        if not matches and bad:
             raise Refusal(bad[0])
-        if not found:
+        if not matches:
             raise Refusal(
-                f"{name}: no such run in {self.store.url}; to see them: "
+                f"{name}: no such run in {self.store.url}; to list them: "
                 f'runs query "select run, run_id from runs" {self.store.url}'
             )
-        told = ", ".join(f"{e.run} ({e.run_id})" for e in found[:5])
-        raise Refusal(f"{name}: may be one of {len(found):,} runs: {told}")
+        some = ", ".join(f"{e.run} ({e.run_id})" for e in matches[:5])
+        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({some})")
 
 
 def check_bundle(store: Store, entry: Entry) -> None:
-    """Compare a bundle with what was written, and what is in it with what was packed.
+    """Check that a bundle has the bytes that were written, and each file in it those packed.
 
     Raises:
-        Damaged: it differs; says which file of it, where that can be told.
+        Damaged: it does not; names the file in it, if possible.
     """
     store.check(entry.bundle)
     packed = {f.name: (f.size_bytes, f.sha256) for f in entry.files}
@@ -110,8 +111,9 @@ def check_bundle(store: Store, entry: Entry) -> None:
         with store.read(entry.bundle.name) as stream:
             for file in bundle.unpack(stream):
                 if file.size_bytes != packed.get(file.name, (file.size_bytes, ""))[0]:
-                    raise Damaged(f"{file.name} in it says that it has {file.size_bytes:,} bytes")
-                found[file.name] = file.size_bytes, bundle.file_sha256(file.content)
+                    raise Damaged(f"{file.name} in it claims to have {file.size_bytes:,} bytes")
+                sha256 = file_digest(file.content, "sha256").hexdigest()  # type: ignore[arg-type]
+                found[file.name] = file.size_bytes, sha256
     except OSError as error:  # Damaged is one
         raise Damaged(f"{entry.bundle.name}: damaged: {error}") from None
     wrong = sorted(n for n in packed.keys() | found.keys() if packed.get(n) != found.get(n))
@@ -141,41 +143,41 @@ def _parquet_rows(store: Store, file: Stored, names: list[str] | None) -> pa.Tab
     ):
         n_rows = parquet.metadata.num_rows
         if n_rows > ROWS_FREE + ROWS_A_BYTE * file.size_bytes:
-            raise Damaged(f"{file.name}: damaged: says that it has {n_rows:,} rows")
+            raise Damaged(f"{file.name}: damaged: claims to have {n_rows:,} rows")
         return parquet.read(columns=names, use_threads=False)
 
 
-def _read_index(store: Store, told: Manifest) -> pa.Table:
-    """The index of the runs, with the columns that it must have.
+def _read_index(store: Store, contents: Manifest) -> pa.Table:
+    """The index of runs, with the columns that it must have.
 
     Raises:
-        Damaged: it is none.
+        Damaged: it is not an index.
     """
-    if told.runs is None:
+    if contents.runs is None:
         return INDEX.empty_table()
-    index = read_parquet(store, told.runs)
+    index = read_parquet(store, contents.runs)
     try:
         return index.select(INDEX.names).cast(INDEX)
     except (pa.ArrowException, KeyError, ValueError) as error:
         why = str(error).partition("\n")[0]
-        raise Damaged(f"{told.runs.name}: no index of runs: {why}") from None
+        raise Damaged(f"{contents.runs.name}: not an index of runs: {why}") from None
 
 
 def _rows(index: pa.Table) -> list[Row]:
-    told = ("config", "metadata", "journal")  # most of the bytes, and nothing for an entry
-    rows: list[Row] = index.drop_columns(told).to_pylist()
+    large = ("config", "metadata", "journal")  # most of the bytes, and not needed for an entry
+    rows: list[Row] = index.drop_columns(large).to_pylist()
     return rows
 
 
 def _entry(row: Row) -> Entry:
-    """A row of the index.
+    """The entry in a row of the index, which may come from an untrusted source.
 
     Raises:
-        ValueError, TypeError: it is none that an archiver writes; it may come from anybody.
+        ValueError, TypeError: no archiver writes such a row.
     """
     stored = manifest.check(Stored(row["bundle"], row["bundle_bytes"], row["bundle_sha256"]))
     if not manifest.is_bundle(stored.name):
-        raise ValueError(f"{stored.name!r} is no bundle")
+        raise ValueError(f"{stored.name!r} is not a bundle")
     files = tuple(Original(**original) for original in row["files"])
     check_file_names(file.name for file in files)
     if not all(isinstance(row[name], str) for name in ("run", "run_id", "month")):

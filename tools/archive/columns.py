@@ -1,9 +1,9 @@
-"""A run as Arrow columns, of types that can be put together with those of any other run.
+"""A run as Arrow columns, with types that can be combined with those of any other run.
 
-A number keeps its value: floats are float64 (NaN is NaN), integers int64, those beyond 2^53
-decimal(20, 0), so that no engine makes floats of them. What is neither number, truth value
-nor text is JSON text. A column is named in lower case, as SQL does not tell them apart, and
-with `_` for the dots of an object's fields. What fits in no column is in `extra`, as JSON.
+Numbers keep their value: floats are float64 (NaN stays NaN), integers int64, beyond 2^53
+decimal(20, 0), so that no engine turns them into floats. Other values than numbers, booleans and
+text are JSON text. Names of columns are in lower case, because SQL ignores case, with `_` for the
+dots of nested fields. Values that fit into no column are in `extra`, as JSON.
 """
 
 import json
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 import eventlog
 
-from ..core.history import KINDS, History, Kind, Row, flat, restored
+from ..core.history import KINDS, History, Kind, Row, flat_cells, restored
 
 FLOAT, INT, BIG, TEXT, TRUTH = (
     pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(),
@@ -31,7 +31,7 @@ FIXED: dict[Kind, dict[str, pa.DataType]] = {
     "evals": {"iter": INT, "train_loss": FLOAT, "val_loss": FLOAT, "lr": FLOAT, "timestamp": TEXT},
     "checkpoints": {"iter": INT, "val_loss": FLOAT, "path": TEXT, "timestamp": TEXT},
 }
-"""The columns that every run has, with their types."""
+"""The columns that every run has."""
 
 OWN = {"run": TEXT, "run_id": TEXT}
 RESERVED = frozenset({*OWN, "month", "extra"})
@@ -44,7 +44,7 @@ RUNS = {
     "avg_time_ms": FLOAT, "avg_mfu": FLOAT, "total_eval_steps": INT, "total_checkpoints": INT,
     "config": TEXT, "metadata": TEXT, "journal": TEXT, "source": TEXT,
 }  # fmt: skip
-"""What the table of runs says of each: the summary's figures, and objects as JSON text."""
+"""The columns of the table of runs: fields of the summary, and objects as JSON text."""
 
 EXACT = 1 << 53  # up to here a float64 holds every integer
 CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time: 480 bytes each
@@ -53,7 +53,7 @@ MAX_NAME = 100
 
 
 def describe(run: eventlog.Run) -> Row:
-    """The run as a row of the table of runs."""
+    """A run as a row of the table of runs."""
     row: Row = {
         "run": _text(run.run_name),
         "run_id": id_of(run),
@@ -73,9 +73,9 @@ def describe(run: eventlog.Run) -> Row:
 
 
 def id_of(run: eventlog.Run) -> str:
-    """Sixteen hex digits, the same for a run's journal and its run JSON, in any folder.
+    """16 hex digits, the same for a run's journal and its run JSON, in any folder.
 
-    A copy under another name is another run: it may go on another way.
+    A copy under another name is another run: it may be continued differently.
     """
     known = History(run).id
     if run.path is None or run.path.stem == run.run_name:
@@ -84,14 +84,14 @@ def id_of(run: eventlog.Run) -> str:
 
 
 def month_of(run: eventlog.Run) -> str:
-    """The month it began in, `2026-11`; `unknown` where it does not say when."""
+    """The month in which a run began, `2026-11`, or `unknown`."""
     month = (run.start_time or "")[:7]
     is_month = len(month) == 7 and month[4] == "-" and (month[:4] + month[5:]).isdecimal()
     return month if is_month and month.isascii() else "unknown"
 
 
 def tables_of(run: eventlog.Run, kinds: Iterable[Kind] = KINDS) -> dict[Kind, pa.Table]:
-    """Its iterations, evals and checkpoints, each row with the run's name and id."""
+    """The iterations, evals and checkpoints of a run, with its name and id in each row."""
     own = {"run": _text(run.run_name) or "", "run_id": id_of(run)}
     rows: dict[Kind, Iterable[Row]] = {
         "iterations": run.training_iterations,
@@ -107,7 +107,7 @@ def tables_of(run: eventlog.Run, kinds: Iterable[Kind] = KINDS) -> dict[Kind, pa
 def unite(
     kind: Kind, tables: Iterable[pa.Table], known: Mapping[str, pa.DataType] | None = None
 ) -> pa.Table:
-    """All rows, each column of the type that holds the values of all; `known`: at least these."""
+    """All rows, each column with a type that holds all values; `known`: columns to include."""
     tables = list(tables)
     types: dict[str, pa.DataType] = {**OWN, **FIXED[kind], **(known or {})}
     for field in chain.from_iterable(table.schema for table in tables):
@@ -118,7 +118,7 @@ def unite(
 
 
 def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type that holds what either holds, without rounding any number."""
+    """The type that holds the values of both without rounding."""
     if one == other:
         return one
     pair = {one, other}
@@ -138,7 +138,7 @@ def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def in_order(table: pa.Table) -> pa.Table:
-    """By run; within a run as it was: by iteration. (Arrow's sort is stable.)"""
+    """Sorted by run, and within a run by iteration as before (Arrow's sort is stable)."""
     order = pc.sort_indices(table, sort_keys=[("run", "ascending"), ("run_id", "ascending")])
     return table.take(order)
 
@@ -150,7 +150,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
-    rows = [flat(restored(row)) if _is_nested(row) else row for row in rows]
+    rows = [flat_cells(restored(row)) if _is_nested(row) else row for row in rows]
     columns: dict[str, pa.Array] = {
         name: pa.repeat(pa.scalar(value, TEXT), len(rows)) for name, value in own.items()
     }
@@ -168,8 +168,8 @@ def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
             if value is not None:
                 extra.setdefault(at, {})[name] = _named(value)
     if extra:
-        told = [_json(extra[at]) if at in extra else None for at in range(len(rows))]
-        columns["extra"] = pa.array(told, TEXT)
+        texts = [_json(extra[at]) if at in extra else None for at in range(len(rows))]
+        columns["extra"] = pa.array(texts, TEXT)
     return pa.table(columns)
 
 
@@ -185,7 +185,7 @@ def _is_name(name: str, n_columns: int) -> bool:
 
 
 def _array(values: Sequence[Any], fixed: pa.DataType | None) -> pa.Array | None:
-    """The column of these values; None: there are none, or they do not fit in the fixed one."""
+    """A column of these values; None if there are none or they do not fit the fixed type."""
     found = set(map(type, values)) - {type(None)}
     if not found:
         return None

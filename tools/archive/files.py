@@ -1,7 +1,7 @@
 """The names of a run's files, and which files of a folder belong to which run.
 
-A name that comes from an archive may have been made up by anybody. `check_file_name` is the one
-place that says which names are good: those of a run's own files, in one folder, not hidden.
+A name in an archive may come from an untrusted source. `check_file_name` decides which names are
+allowed: those of a run's files, in one folder, not hidden.
 """
 
 import contextlib
@@ -47,10 +47,10 @@ _ASIDE_END = re.compile(
 
 
 def check_file_name(name: object, stem: str | None = None) -> str:
-    """`name`, if it is the plain name of a file of a run (of the run `stem`, if that is given).
+    """`name`, if a file of a run (of the run `stem`, if given) can have it.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it cannot.
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"{name!r}: must be the name of a file")
@@ -68,10 +68,10 @@ def check_file_name(name: object, stem: str | None = None) -> str:
 
 
 def check_file_names(names: Iterable[object]) -> list[str]:
-    """The names of all files of one run: each is good, none stands there twice.
+    """The names of all files of one run, if each is allowed and none occurs twice.
 
     Raises:
-        ValueError: they are not; says which.
+        ValueError: they are not.
     """
     checked = [check_file_name(name) for name in names]
     stems = {os.path.splitext(name)[0] for name in checked if name.endswith(runs.SUFFIXES)}
@@ -102,18 +102,18 @@ _STORED = re.compile(
 
 
 def check_stored_name(name: object) -> str:
-    """`name`, if a file of an archive that its manifest or its index names can be called so.
+    """`name`, if the manifest or index of an archive can contain it.
 
     Raises:
         ValueError: it cannot.
     """
     if not isinstance(name, str) or _STORED.fullmatch(name) is None:
-        raise ValueError(f"{name!r}: no file of an archive has such a name")
+        raise ValueError(f"{name!r}: is not the name of a file of an archive")
     return check_path(name)
 
 
 def check_path(name: str) -> str:
-    """`name`, if it is a path below the place that it is relative to, without going up.
+    """`name`, if it is a relative path that does not leave its folder.
 
     Raises:
         ValueError: it is not.
@@ -130,7 +130,7 @@ def check_path(name: str) -> str:
 
 
 def group(folder: Path) -> dict[str, list[Path]]:
-    """The files in `folder` that belong to runs, by the run's stem; links are none."""
+    """The files in `folder` that belong to runs, by the stem of the run; without links."""
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
     stems = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
@@ -143,7 +143,7 @@ def group(folder: Path) -> dict[str, list[Path]]:
 
 
 def _stem(name: str, stems: set[str]) -> str | None:
-    """The run that a file belongs to: of those in the folder, else by what its name looks like."""
+    """The stem of the run that a file belongs to: of those in the folder, else by its name."""
     begin, suffix = os.path.splitext(name)
     if suffix in runs.SUFFIXES:
         return begin
@@ -160,7 +160,7 @@ def _stem(name: str, stems: set[str]) -> str | None:
 
 
 def _belongs(name: str, stem: str) -> bool:
-    """Whether a segment, an aside or a torn tail is one of the run `stem`, or of its ranks."""
+    """Whether a segment, an aside or a torn tail belongs to the run `stem` or one of its ranks."""
     if match := _RANK_END.match(name, len(stem) + 1):
         stem = name[: match.end() - 1]
     begin, suffix = os.path.splitext(name)
@@ -174,14 +174,14 @@ def _belongs(name: str, stem: str) -> bool:
 
 
 def only_its_own(files: Iterable[Path]) -> list[Path]:
-    """Of the files with a run's stem those of the run: a segment may be of a run before it."""
+    """The files of a run among those with its stem: a segment may belong to an earlier run."""
     files = list(files)
     ids = {short_run_id(id) for path in files if _has_records(path) for id in _first_run_id(path)}
     return [path for path in files if not ids or _run_of_segment(path.name) in ("", *ids)]
 
 
 def _run_of_segment(name: str) -> str:
-    """The run id in a segment's name; empty: there is none in it."""
+    """The run id in the name of a segment; empty if it has none."""
     if not name.endswith(SEGMENT_SUFFIX):
         return ""
     parts = name.split(".")
@@ -198,14 +198,14 @@ def _has_records(path: Path) -> bool:
 
 def _first_run_id(path: Path) -> Iterator[str]:
     with contextlib.suppress(OSError, eventlog.EventlogError):
-        runs.refuse_what_is_no_file(path)
+        runs.check_is_regular_file(path)
         for record in islice(eventlog.scan(path), 1):
             if isinstance(id := record.fields.get("run_id"), str):
                 yield id
 
 
 class _Opened(NamedTuple):
-    """What the records of a journal say of its other files."""
+    """Where the records of a journal say that its other files are."""
 
     run_ids: set[str]
     sessions: set[str]
@@ -214,19 +214,19 @@ class _Opened(NamedTuple):
 
 
 def elsewhere(files: Iterable[Path]) -> list[Path]:
-    """The files of a run in its `fallback` folders: segments and asides of this run alone.
+    """The segments and asides of a run in its `fallback` folders.
 
-    `files` are those beside the journal. One that is there under the same name with the same
-    bytes is not given again.
+    `files` are those beside the journal; one of them with the same name and the same bytes is not
+    returned again.
     """
     files = list(files)
-    there = {path.name: path for path in files}
+    beside = {path.name: path for path in files}
     found: dict[str, Path] = {}
     for journal in filter(_has_records, files):
         opened = _read_opened(journal)
         for folder in opened.folders:
             for path in _in_fallback(folder, journal, opened):
-                known = found.get(path.name) or there.get(path.name)
+                known = found.get(path.name) or beside.get(path.name)
                 if known is None or not _is_same(known, path):
                     found[path.name] = path
     return [found[name] for name in sorted(found)]
@@ -251,7 +251,7 @@ def _read_opened(journal: Path) -> _Opened:
 
 
 def _asides(fields: object) -> Iterator[str]:
-    """The files that an event was set aside in; an `open` event says it of its parts."""
+    """The files into which the values of an event were set aside, nested fields included."""
     if isinstance(fields, dict):
         for name, value in fields.items():
             if name == "set_aside" and isinstance(value, dict):
@@ -267,7 +267,7 @@ def _in_fallback(folder: Path, journal: Path, opened: _Opened) -> Iterator[Path]
         names = sorted(
             e.name for e in os.scandir(folder) if e.is_file(follow_symlinks=False)
         )  # not a FIFO, a folder or a link
-    except OSError:  # a fallback folder need not be there
+    except OSError:  # a fallback folder need not exist
         return
     for name in names:
         segment = parse_segment_name(name, journal.stem)

@@ -1,15 +1,15 @@
-"""What is in an archive: one small file that names all others, each with its SHA-256.
+"""The manifest: one small file that names all others of an archive, each with its SHA-256.
 
-    manifest.json                          this; replaced as a whole, and last
+    manifest.json                          replaced as a whole, and last
     runs/*.parquet                         one row a run, with what its bundle holds
     iterations/month=2026-11/*.parquet     and evals/, checkpoints/: sorted by run, iter
     journals/month=2026-11/*.tar.zst       a bundle for each run: its files as they were
     README.txt                             how to read all that without this program
 
-A file that is not named here is not in the archive, even if it lies there: somebody who was
-killed left it. So whatever happens while files are written, the archive is the one before
-or the one after. The next archiver takes in such a bundle and removes such Parquet: all that
-is in an archive can be made again from its bundles.
+A file that the manifest does not name is not part of the archive: a killed archiver left it. So
+whatever happens while files are written, the archive is in its state before or after. The next
+archiver adds such bundles and removes such Parquet files: everything else in an archive can be
+rebuilt from its bundles.
 """
 
 import re
@@ -48,18 +48,18 @@ class Part(Stored):
 
 @dataclass(frozen=True)
 class Manifest:
-    """An archive at one moment."""
+    """The contents of an archive at one moment."""
 
     generation: int = 0
     runs: Stored | None = None
     readme: Stored | None = None
     types: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict)
-    """The columns that the parts of a kind have, as Arrow calls their types."""
+    """The Arrow types of the columns of each kind."""
     parts: tuple[Part, ...] = ()
 
     @property
     def files(self) -> list[Stored]:
-        """All that it names itself; the bundles stand in `runs`."""
+        """The files that the manifest names itself; `runs` names the bundles."""
         return [file for file in (self.readme, self.runs, *self.parts) if file is not None]
 
     def of(self, kind: Kind, month: str | None = None) -> list[Part]:
@@ -67,7 +67,7 @@ class Manifest:
         return [p for p in self.parts if p.kind == kind and month in (None, p.month)]
 
     def to_bytes(self) -> bytes:
-        """JSON, a file a line; the last value is the SHA-256 of all bytes before its comma."""
+        """JSON, one line per file; the last value is the SHA-256 of all bytes before its comma."""
         head = {
             "format": FORMAT,
             "generation": self.generation,
@@ -82,12 +82,12 @@ class Manifest:
 
 
 def load(store: Store) -> Manifest | None:
-    """The manifest of the archive in `store`; None: there is none.
+    """The manifest of the archive in `store`; None if there is none.
 
     Raises:
         Damaged: its bytes are not those that were written.
-        Refusal: a later version wrote it.
-        OSError: the place cannot be read.
+        Refusal: a newer version wrote it.
+        OSError: the store cannot be read.
     """
     try:
         with store.read(NAME) as stream:
@@ -97,56 +97,56 @@ def load(store: Store) -> Manifest | None:
     body, end = data[:-_TAIL], data[-_TAIL:]
     if end != f',"sha256":"{sha256(body).hexdigest()}"}}\n'.encode():
         raise Damaged(
-            f"{store.url}: {NAME}: damaged: its bytes are not those of its SHA-256. "
-            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
+            f"{store.url}: {NAME}: damaged: its SHA-256 does not match. "
+            f"To rebuild it from the bundles: runs archive --to {store.url} --repair"
         )
     try:
-        told: dict[str, Any] = orjson.loads(data)
-        if told["format"] > FORMAT:
+        document: dict[str, Any] = orjson.loads(data)
+        if document["format"] > FORMAT:
             raise Refusal(
-                f"{store.url}: an archive of format {told['format']}, this program reads up to "
+                f"{store.url}: has format {document['format']}, this program reads up to "
                 f"{FORMAT}. Use a newer runjournal"
             )
-        return _read(told)
+        return _read(document)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise Damaged(
-            f"{store.url}: {NAME}: not as `runs archive` writes it ({error}). "
-            f"To make it anew from the bundles: runs archive --to {store.url} --repair"
+            f"{store.url}: {NAME}: damaged: {error}. "
+            f"To rebuild it from the bundles: runs archive --to {store.url} --repair"
         ) from None
 
 
-def _read(told: Mapping[str, Any]) -> Manifest:
-    """The manifest that the JSON says; it may come from anybody.
+def _read(document: Mapping[str, Any]) -> Manifest:
+    """The manifest in a JSON document from an untrusted source.
 
     Raises:
-        ValueError, TypeError, LookupError, AttributeError: it is none.
+        ValueError, TypeError, LookupError, AttributeError: it is not a manifest.
     """
-    types = told["types"]
+    types = document["types"]
     for kind, columns in types.items():
         if kind not in KINDS or not {*columns.values()} <= _TYPES:
             raise ValueError(f"types of {kind!r}")
     parts = []
-    for fields in told["parts"]:
+    for fields in document["parts"]:
         part = Part(**fields)
         check(part)
         if not part.name.startswith(f"{part.kind}/month={part.month}/"):
-            raise ValueError(f"{part.name!r} is no file of {part.kind!r} in {part.month!r}")
+            raise ValueError(f"{part.name!r} is not a file of {part.kind!r} in {part.month!r}")
         if type(part.n_rows) is not int or part.n_rows < 0:
             raise ValueError(f"{part.name!r}: rows")
         parts.append(part)
-    if type(told["generation"]) is not int:
+    if type(document["generation"]) is not int:
         raise ValueError("generation")
     return Manifest(
-        generation=told["generation"],
-        runs=_stored(told["runs"]),
-        readme=_stored(told["readme"]),
+        generation=document["generation"],
+        runs=_stored(document["runs"]),
+        readme=_stored(document["readme"]),
         types=types,
         parts=tuple(parts),
     )
 
 
 def check(file: Stored) -> Stored:
-    """`file`, if such a file can be in an archive; ValueError: it cannot."""
+    """`file`, if an archive can contain such a file; else ValueError."""
     check_stored_name(file.name)
     if type(file.size_bytes) is not int or file.size_bytes < 0:
         raise ValueError(f"{file.name!r}: size")
@@ -156,7 +156,7 @@ def check(file: Stored) -> Stored:
 
 
 def need(store: Store) -> Manifest:
-    """As `load`, where there must be one.
+    """As `load`, but there must be a manifest.
 
     Raises:
         FileNotFoundError: there is none.
@@ -164,20 +164,21 @@ def need(store: Store) -> Manifest:
     manifest = load(store)
     if manifest is None:
         raise FileNotFoundError(
-            f"{store.url}: no archive: it has no {NAME}. To make one: runs archive DIR --to URL"
+            f"{store.url}: not an archive: it has no {NAME}. To create one: "
+            f"runs archive DIR --to URL"
         )
     return manifest
 
 
 def switch(store: Store, old: Manifest | None, new: Manifest) -> Manifest:
-    """Make `new` what is in the archive, if that is still `old`; `new` as it was written.
+    """Replace the manifest `old` by `new`; returns `new` as it was written.
 
     Raises:
-        Refusal: somebody else has added to the archive meanwhile; nothing was switched.
+        Refusal: another process changed the archive meanwhile; nothing was written.
     """
     if load(store) != old:
         raise Refusal(
-            f"{store.url}: another process archived there meanwhile; nothing of theirs was "
+            f"{store.url}: another process archived there meanwhile; its work was not "
             f"changed. Run this again"
         )
     new = replace(new, generation=old.generation + 1 if old else 0)
@@ -186,25 +187,25 @@ def switch(store: Store, old: Manifest | None, new: Manifest) -> Manifest:
 
 
 def new_name(folder: str, stem: str, suffix: str) -> str:
-    """A name that nobody else takes, not even somebody who does the same at the same time."""
+    """A unique name, also among archivers that run at the same time."""
     return f"{folder}/{stem}-{secrets.token_hex(4)}{suffix}"
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file is one that an archiver makes, by its name; a half-written one too."""
+    """Whether a file's name is one that an archiver gives, half-written files included."""
     return _OURS.fullmatch(name) is not None
 
 
 def is_bundle(name: str) -> bool:
-    """Whether a file is a bundle of an archive, by its name; a half-written one is not."""
+    """Whether a file's name is that of a complete bundle."""
     return is_ours(name) and name.endswith(".tar.zst") and "/." not in name
 
 
 def strangers(store: Store, known: Iterable[str]) -> dict[str, float]:
-    """Files in the place that the archive does not name, each with its age in seconds."""
+    """Files in the store that the archive does not name, each with its age in seconds."""
     known = {NAME, *known}
     return {name: age_s for name, age_s in store.names().items() if name not in known}
 
 
-def _stored(told: dict[str, Any] | None) -> Stored | None:
-    return check(Stored(**told)) if told else None
+def _stored(document: dict[str, Any] | None) -> Stored | None:
+    return check(Stored(**document)) if document else None

@@ -1,16 +1,16 @@
-"""`runs prune`: make room; what goes is in the archive, byte for byte.
+"""`runs prune`: delete old runs whose archived copy has the same bytes.
 
-    runs prune out --older-than 30d --keep-best 10 --archive /backup/runs         says what would go
-    runs prune out --older-than 30d --keep-best 10 --archive /backup/runs --yes   does it
+    runs prune out --older-than 30d --keep-best 10 --archive /backup/runs
+    runs prune out --older-than 30d --keep-best 10 --archive /backup/runs --yes
 
-A run goes if it is older than that (its files were not written to since) and not among the
-best by validation loss. A live run never goes, nor one whose files are not in the archive
-as they are here: each bundle is read back and compared first. `--unarchived` does without.
-Checkpoints (`*.pt`) and links stay.
+Without --yes it only prints what would be deleted.
+
+A run is deleted if its files have not been written to for that long and it is not among the best by
+validation loss. A live run is never deleted, nor a run whose files differ from the archive: each
+bundle is read and compared first; `--unarchived` skips that. Checkpoints (`*.pt`) and links stay.
 """
 
 import argparse
-import fcntl
 import os
 import re
 import sys
@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.library import need
+from ..core.lock import lock
 from ..core.options import whole
 from ..core.runs import Found, Refusal
 from ..core.table import print_json, print_table, with_progress
 from ..core.text import print
-from . import bundle
 from .files import elsewhere, group, only_its_own
 
 if TYPE_CHECKING:
@@ -43,25 +44,29 @@ COLUMNS = {
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "prune",
-        help="Delete old runs that are archived; says what, until told --yes.",
+        help="Delete old runs that are archived; without --yes only print them.",
         description=(__doc__ or "").partition(": ")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("folder", metavar="DIR")
     command.add_argument(
-        "--keep-best", type=whole("--keep-best"), default=0, metavar="N", help="these stay"
+        "--keep-best",
+        type=whole("--keep-best"),
+        default=0,
+        metavar="N",
+        help="keep the N best runs",
     )
-    command.add_argument("--older-than", metavar="AGE", help="90m, 12h, 30d, 8w: younger ones stay")
-    command.add_argument("--archive", metavar="URL", help="where the runs must be")
-    command.add_argument("--unarchived", action="store_true", help="delete what is nowhere else")
-    command.add_argument("--yes", action="store_true", help="do it")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--older-than", metavar="AGE", help="90m, 12h, 30d, 8w: keep younger runs")
+    command.add_argument("--archive", metavar="URL", help="the archive that must have the runs")
+    command.add_argument("--unarchived", action="store_true", help="do not check the archive")
+    command.add_argument("--yes", action="store_true", help="delete")
+    command.add_argument("--json", action="store_true", help="one JSON object per line")
     command.set_defaults(run=_prune)
 
 
 @dataclass
 class Candidate:
-    """A run, and whether it goes. `why` says what keeps it, or what allows that it goes."""
+    """A run, whether it is to be deleted, and `why` or why not."""
 
     found: Found
     files: list[Path]
@@ -83,10 +88,10 @@ class Candidate:
 def _prune(arguments: argparse.Namespace) -> int:
     age_s = _seconds(arguments.older_than) if arguments.older_than else 0.0
     if not arguments.older_than and arguments.keep_best < 1:
-        raise Refusal("runs prune: say what may go: --older-than AGE, --keep-best N, or both")
+        raise Refusal("runs prune: give --older-than AGE, --keep-best N, or both")
     if bool(arguments.archive) == arguments.unarchived:
-        raise Refusal("runs prune: give --archive URL, where the runs are; or else --unarchived")
-    candidates = judge(
+        raise Refusal("runs prune: give --archive URL, which must have the runs, or --unarchived")
+    candidates = select_candidates(
         Path(arguments.folder),
         older_than_s=age_s,
         keep_best=arguments.keep_best,
@@ -100,11 +105,11 @@ def _prune(arguments: argparse.Namespace) -> int:
             except (OSError, Refusal) as error:
                 n_failed += 1
                 candidate.keep(str(error))
-    _tell(candidates, arguments)
+    _print_candidates(candidates, arguments)
     return 1 if n_failed else 0
 
 
-def judge(
+def select_candidates(
     folder: Path,
     *,
     older_than_s: float = 0.0,
@@ -112,29 +117,24 @@ def judge(
     archive: str | None = None,
     now_s: float | None = None,
 ) -> list[Candidate]:
-    """Every run in `folder`, the oldest first, and whether it may go; nothing is deleted.
+    """Every run in `folder`, the oldest first, and whether to delete it; nothing is deleted.
 
-    `archive`: where the files must be as they are here; None: that is not asked.
+    `archive`: must have the same files; None: not checked.
 
     Raises:
         FileNotFoundError: no such folder, or no archive there.
-        Refusal: `folder` is none, or the archive cannot be read.
+        Refusal: the archive cannot be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    there = _open_archive(archive) if archive else None
+    opened = _open_archive(archive) if archive else None
     now_s = time.time() if now_s is None else now_s
-    there_are = list(runs.glance([folder]))  # of a study in the folders of its trials
-    groups = {parent: group(parent) for parent in {found.path.parent for found in there_are}}
-    candidates = []
-    for found in there_are:
-        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
-        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
-    candidates.sort(key=lambda candidate: -candidate.age_s)
+    candidates = _candidates(folder, now_s)
     best = _best(candidates, keep_best)
+    folders = {candidate.found.path.parent for candidate in candidates}
     links = {
         parent: [entry.name for entry in os.scandir(parent) if entry.is_symlink()]
-        for parent in groups
+        for parent in folders
     }
     for candidate in candidates:
         if why := _why_it_stays(candidate, links[candidate.found.path.parent]):
@@ -146,22 +146,33 @@ def judge(
     for candidate in with_progress([c for c in candidates if c.goes], "comparing with the archive"):
         if names := [path.name for path in elsewhere(candidate.files)]:
             candidate.keep(f"has files in another folder: {names[0]}")
-        elif there is not None and (why := _why_not_archived(candidate, there)):
+        elif opened is not None and (why := _why_not_archived(candidate, opened)):
             candidate.keep(why)
         else:
-            candidate.why = "archived, compared" if there else "nobody asked for an archive"
+            candidate.why = "archived, compared" if opened else "not compared with an archive"
     return candidates
 
 
+def _candidates(folder: Path, now_s: float) -> list[Candidate]:
+    """Every run in `folder` with its files, the oldest first."""
+    listed = list(runs.glance([folder]))  # the runs of a study are in the folders of its trials
+    groups = {parent: group(parent) for parent in {found.path.parent for found in listed}}
+    candidates = []
+    for found in listed:
+        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
+        candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
+    return sorted(candidates, key=lambda candidate: -candidate.age_s)
+
+
 def delete(candidate: Candidate) -> None:
-    """Delete the files of a run; the journal last, so that half of it is still a run.
+    """Delete the files of a run, the journal last: what remains after a kill is still a run.
 
     Raises:
-        Refusal: somebody writes it, or a file is no longer as it was compared.
+        Refusal: it is being written, or a file has changed since it was compared.
         OSError: a file cannot be deleted.
     """
     journal = runs.journal_of(candidate.found.path)
-    with _held(journal):
+    with _locked(journal):
         folder = os.open(journal.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for path in candidate.files:
@@ -196,14 +207,14 @@ def _best(candidates: Iterable[Candidate], n_best: int) -> set[int]:
 
 
 def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
-    """What keeps a run whatever its age; empty: nothing."""
+    """Why a run must stay, whatever its age; empty if it need not."""
     found, journal = candidate.found, runs.journal_of(candidate.found.path)
     if found.run is None:
         return "cannot be read"
     if any(name.startswith(f"{journal.stem}.") for name in links):
         return "has files that are links"
     try:
-        with _held(journal):
+        with _locked(journal):
             pass
     except Refusal:
         return "live"
@@ -213,7 +224,7 @@ def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
 
 
 def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
-    """Why the archive could not give these files back; empty: it can, it was tried."""
+    """Why the archive could not restore these files; empty if it can."""
     from . import columns
     from .catalog import check_bundle
     from .store import Damaged
@@ -225,12 +236,11 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
         try:
-            with path.open("rb") as stream:
-                digest = bundle.file_sha256(stream)
+            digest = sha256_of(path)
         except OSError as error:
             return f"{path.name} cannot be read: {error.strerror}"
         if packed.get(path.name) != digest:
-            return f"{path.name} is not as it was archived"
+            return f"{path.name} differs from what is archived"
     try:
         check_bundle(archive.store, entry)
     except Damaged as damage:
@@ -239,41 +249,40 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
 
 
 @contextmanager
-def _held(journal: Path) -> Iterator[None]:
-    """Nobody writes the run meanwhile: whoever wants to must have the journal's lock.
+def _locked(journal: Path) -> Iterator[None]:
+    """Hold the journal's lock, so that nobody writes the run.
 
     Raises:
-        Refusal: somebody has it.
+        Refusal: another process has the lock.
     """
     try:
         fd = os.open(journal, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:  # a run JSON alone: nobody writes that
+    except FileNotFoundError:  # only a run JSON: nobody writes it
         yield
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock(fd):
+            raise Refusal(f"{journal}: is being written, or cannot be locked; it stays")
         yield
-    except BlockingIOError:
-        raise Refusal(f"{journal}: somebody is writing it; it stays") from None
     finally:
         os.close(fd)
 
 
 def _changed_s(path: Path, files: list[Path]) -> float:
-    """When a run was last written to, in seconds since 1970."""
+    """When the files of a run last changed, in seconds since 1970."""
     return max(p.lstat().st_mtime for p in {path, *files})
 
 
 def _seconds(age: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age)
     if match is None:
-        raise Refusal(f"--older-than {age}: no age; it is a number and s, m, h, d or w: 30d")
+        raise Refusal(f"--older-than: must be a number and s, m, h, d or w, like 30d; got {age!r}")
     return float(match[1]) * UNITS_S[match[2]]
 
 
-def _tell(candidates: list[Candidate], arguments: argparse.Namespace) -> None:
-    going = [candidate for candidate in candidates if candidate.goes]
-    verb = "gone" if arguments.yes else "would go"
+def _print_candidates(candidates: list[Candidate], arguments: argparse.Namespace) -> None:
+    deleted = [candidate for candidate in candidates if candidate.goes]
+    verb = "deleted" if arguments.yes else "would be deleted"
     rows = [
         {
             "verdict": verb if candidate.goes else "stays",
@@ -291,6 +300,6 @@ def _tell(candidates: list[Candidate], arguments: argparse.Namespace) -> None:
         print_json(rows)
     elif rows:
         print_table(rows, COLUMNS)
-    size_mb = sum(candidate.size_bytes for candidate in going) / 1e6
-    words = f"{len(going):,} of {len(candidates):,} runs {verb}, {size_mb:,.1f} MB"
-    print(words + ("" if arguments.yes else "; --yes deletes them"), file=sys.stderr)
+    size_mb = sum(candidate.size_bytes for candidate in deleted) / 1e6
+    total = f"{len(deleted):,} of {len(candidates):,} runs {verb}, {size_mb:,.1f} MB"
+    print(total + ("" if arguments.yes else "; --yes deletes them"), file=sys.stderr)

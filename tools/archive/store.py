@@ -1,12 +1,11 @@
-"""Files under a URL: a folder, or any storage that fsspec knows (`s3://bucket/runs`).
+"""Files under a URL: a folder, or any storage that fsspec supports (`s3://bucket/runs`).
 
-Of a file both promise the same: it is whole or it is not there. A folder is locked while
-somebody adds to it, where its file system has locks; object storages have none.
+In both a file is complete or does not exist. A folder is locked while files are added, if its file
+system has locks; object storages have none.
 """
 
 import abc
 import contextlib
-import fcntl
 import os
 import stat
 import time
@@ -19,11 +18,11 @@ from typing import IO, Any
 import eventlog
 
 from ..core.library import need
+from ..core.lock import lock
 from ..core.runs import Refusal
 from .files import check_path
 
 READ_BYTES = 1 << 20
-
 Write = Callable[[IO[bytes]], object]
 
 
@@ -37,14 +36,14 @@ class Stored:
 
 
 class Damaged(OSError):
-    """A stored file is not what was written; `str()` names it and says in what."""
+    """A stored file is not what was written; `str()` names the file and the damage."""
 
 
 def open_store(url: str) -> "Store":
-    """The place that `url` means; it need not exist yet.
+    """The store at `url`, which need not exist yet.
 
     Raises:
-        Refusal: nobody here knows such a URL, or the library for it is not installed.
+        Refusal: such URLs are not supported, or the library for them is not installed.
     """
     if url.startswith("file://") or "://" not in url:
         return Folder(Path(url.removeprefix("file://")))
@@ -52,33 +51,33 @@ def open_store(url: str) -> "Store":
 
 
 class Store(abc.ABC):
-    """A place for files, by names relative to `url`, with `/`."""
+    """Files by name, relative to `url`, with `/`."""
 
     url: str
 
     @abc.abstractmethod
     def read(self, name: str) -> IO[bytes]:
-        """The file from its beginning; FileNotFoundError if there is none."""
+        """Open a file; FileNotFoundError if there is none."""
 
     @abc.abstractmethod
     def write(self, name: str, write: Write) -> Stored:
-        """The file that `write(stream)` writes; whole, or not there."""
+        """Store what `write(stream)` writes: all of it, or no file."""
 
     @abc.abstractmethod
     def remove(self, name: str) -> None:
-        """No such file, from now on."""
+        """Remove a file, if it exists."""
 
     @abc.abstractmethod
     def names(self) -> dict[str, float]:
-        """All files there are, each with its age in seconds."""
+        """All files, each with its age in seconds."""
 
     @abc.abstractmethod
     def locked(self) -> contextlib.AbstractContextManager[bool]:
-        """Add files within this; whether nobody else can meanwhile."""
+        """A context in which to add files; True if it excludes other processes."""
 
     @abc.abstractmethod
     def address(self, name: str) -> str:
-        """What other programs call the file."""
+        """The path or URL of the file for other programs."""
 
     def measure(self, name: str) -> Stored:
         """The file as it is now.
@@ -95,7 +94,7 @@ class Store(abc.ABC):
                     size_bytes += len(chunk)
         except (FileNotFoundError, Damaged):
             raise
-        except OSError as error:  # a disk that gives up here may have the next file still
+        except OSError as error:  # the disk may still read other files
             raise Damaged(f"{name}: cannot be read: {error.strerror or error}") from None
         return Stored(name, size_bytes, digest.hexdigest())
 
@@ -103,17 +102,21 @@ class Store(abc.ABC):
         """Compare the file with what was written.
 
         Raises:
-            Damaged: it is missing, cannot be read, or its bytes are others.
+            Damaged: it is missing, cannot be read, or has other bytes.
         """
         try:
             now = self.measure(file.name)
         except FileNotFoundError:
-            raise Damaged(f"{file.name}: missing; it had {file.size_bytes:,} bytes") from None
+            raise Damaged(f"{file.name}: missing; expected {file.size_bytes:,} bytes") from None
         if now.size_bytes != file.size_bytes:
-            raise Damaged(f"{file.name}: has {now.size_bytes:,} bytes, had {file.size_bytes:,}")
+            raise Damaged(
+                f"{file.name}: damaged: expected {file.size_bytes:,} bytes, "
+                f"found {now.size_bytes:,}"
+            )
         if now.sha256 != file.sha256:
             raise Damaged(
-                f"{file.name}: damaged: SHA-256 {now.sha256[:16]}..., was {file.sha256[:16]}..."
+                f"{file.name}: damaged: expected SHA-256 {file.sha256[:16]}..., "
+                f"found {now.sha256[:16]}..."
             )
 
 
@@ -125,7 +128,7 @@ class Folder(Store):
         self.url = str(self.path)
 
     def read(self, name: str) -> IO[bytes]:
-        # O_NONBLOCK: opening a FIFO would wait for somebody who writes into it.
+        # O_NONBLOCK: opening a FIFO would wait for a writer.
         fd = os.open(self._inside(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -143,10 +146,10 @@ class Folder(Store):
         self._inside(name, follow=False).unlink(missing_ok=True)
 
     def _inside(self, name: str, *, follow: bool = True) -> Path:
-        """The path of a file in this folder, wherever links lead; `follow`: also its own.
+        """The path of a file in this folder; `follow`: also check where a link leads.
 
         Raises:
-            Damaged: it is outside.
+            Damaged: it is outside of the folder.
         """
         path, root = self.path / _checked(name), os.path.realpath(self.path)
         real = os.path.realpath(path if follow else path.parent)
@@ -155,17 +158,17 @@ class Folder(Store):
         return path
 
     def names(self) -> dict[str, float]:
-        now, found = time.time(), {}
+        now, ages = time.time(), {}
         for folder, _, files in os.walk(self.path):
             for path in (Path(folder, file) for file in files):
                 with contextlib.suppress(FileNotFoundError):
                     age_s = now - path.lstat().st_mtime
-                    found[path.relative_to(self.path).as_posix()] = age_s
-        return found
+                    ages[path.relative_to(self.path).as_posix()] = age_s
+        return ages
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
-        """As `Store.locked`; the kernel takes the lock back from whoever is killed.
+        """As `Store.locked`; the kernel releases the lock when the process ends.
 
         Raises:
             Refusal: another process holds it.
@@ -173,20 +176,14 @@ class Folder(Store):
         self.path.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            yield self._lock(fd)
+            is_locked = lock(fd)
+            if is_locked is False:
+                raise Refusal(
+                    f"{self.url}: another process is archiving there; try again when it is done"
+                )
+            yield bool(is_locked)
         finally:
             os.close(fd)
-
-    def _lock(self, fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refusal(
-                f"{self.url}: another process is archiving there; try again when it is done"
-            ) from None
-        except OSError:  # NFS: folders have no locks there (EBADF), or nothing has (ENOLCK)
-            return False
-        return True
 
     def address(self, name: str) -> str:
         path = self._inside(name)
@@ -203,7 +200,7 @@ def _checked(name: str) -> str:
 
 
 def _make_durable_folder(path: Path) -> None:
-    """A new folder survives power loss once the one that holds it is synced."""
+    """Make a folder that survives a power loss: its parents are synced."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
@@ -215,7 +212,7 @@ def _make_durable_folder(path: Path) -> None:
 
 
 class Bucket(Store):
-    """A place that fsspec knows: S3, Google Cloud, Azure, HDFS, SFTP, memory, ..."""
+    """Any storage that fsspec supports: S3, Google Cloud, Azure, HDFS, SFTP, memory, ..."""
 
     def __init__(self, url: str) -> None:
         need("fsspec")
@@ -251,7 +248,7 @@ class Bucket(Store):
         try:
             return time.time() - float(self.fs.modified(path).timestamp())
         except (NotImplementedError, OSError):
-            return 0.0  # as if it were new: it is left alone then
+            return 0.0  # as if it were new, so that it stays
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
@@ -262,7 +259,7 @@ class Bucket(Store):
 
 
 class _Counted:
-    """Where a file is written to, and what passed."""
+    """A stream that counts and hashes what is written to it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

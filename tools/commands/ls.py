@@ -1,4 +1,4 @@
-"""`runs ls`: what there is; `runs best`: the best of it."""
+"""`runs ls` lists runs, `runs best` finds the best one."""
 
 import argparse
 import math
@@ -7,41 +7,43 @@ import time
 
 from ..core import rows as rows_
 from ..core import runs
+from ..core.formats import age
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print_csv, print_json, print_table, with_progress
-from ..core.text import age, print
+from ..core.text import print
+from ..core.where import select
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
     "final_loss": "final loss", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "age_s": "age",
 }  # fmt: skip
 EXPENDABLE = ("avg_mfu", "avg_time_ms", "final_loss", "age_s", "iterations")
-_STATUS_CHARACTERS = 60  # of what is wrong with a broken file; --json has all of it
+_STATUS_CHARACTERS = 60  # of the error of an unreadable file; --json prints all of it
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "List runs, the best validation loss first; ● marks those being written now."
-    command = commands.add_parser("ls", help=words, description=words)
+    summary = "List runs, the best validation loss first; ● marks those being written now."
+    command = commands.add_parser("ls", help=summary, description=summary)
     _add_selection(command)
     command.add_argument(
-        "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest first"
+        "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: in descending order"
     )
-    command.add_argument("--limit", type=whole("--limit"), metavar="N", help="the first N of them")
+    command.add_argument("--limit", type=whole("--limit"), metavar="N", help="print the first N")
     command.add_argument(
         "--columns", metavar="A,B", help="fields to show, also config.NAME and metadata.NAME"
     )
-    command.add_argument("--json", action="store_true", help="one JSON object a line, all fields")
-    command.add_argument("--csv", action="store_true", help="CSV, figures in full")
+    command.add_argument("--json", action="store_true", help="one JSON object per line, all fields")
+    command.add_argument("--csv", action="store_true", help="CSV, numbers in full")
     command.set_defaults(run=_ls)
 
-    words = "Find the best run: the lowest best validation loss, or another field."
-    command = commands.add_parser("best", help=words, description=words)
+    summary = "Find the best run: the lowest best validation loss, or another field."
+    command = commands.add_parser("best", help=summary, description=summary)
     _add_selection(command)
     command.add_argument(
         "--metric", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest is best"
     )
-    command.add_argument("--path", action="store_true", help="its path and nothing else")
+    command.add_argument("--path", action="store_true", help="print only its path")
     command.add_argument("--json", action="store_true", help="one JSON object, all fields")
     command.set_defaults(run=_best)
 
@@ -56,10 +58,10 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def listed(names: list[str], where: str | None = None) -> list[Row]:
-    """The rows of the runs that names mean, of those that `where` is true for.
+    """The rows of the runs that `names` match and for which `where` is true.
 
     Raises:
-        FileNotFoundError, Refusal: a name means nothing or too much; `where` is no expression.
+        FileNotFoundError, Refusal: a name matches no run or several; `where` is malformed.
     """
     now = time.time()
     paths = runs.find(names)
@@ -67,7 +69,7 @@ def listed(names: list[str], where: str | None = None) -> list[Row]:
         rows_.row(runs.glance_at(path), now)
         for path in with_progress(paths, "reading", at_least=100)
     ]
-    return rows_.select(rows, where) if where else rows
+    return select(rows, where) if where else rows
 
 
 def _ls(arguments: argparse.Namespace) -> int:
@@ -88,13 +90,13 @@ def _ls(arguments: argparse.Namespace) -> int:
         shown = [{k: _shown(row, k) for k in columns} for row in rows]
         print_table(shown, columns, expendable=expendable)
     else:
-        filtered = " for which that is true" if arguments.where else ""
+        filtered = " match --where" if arguments.where else ""
         print(f"no runs in {' '.join(arguments.paths)}{filtered}", file=sys.stderr)
     return 0
 
 
 def _shown(row: Row, key: str) -> object:
-    """A field as the table shows it."""
+    """A field as shown in the table."""
     value = rows_.value(row, key)
     if key == "status" and row["lost"]:
         value = f"{value}, {row['lost']:,} events lost"

@@ -1,7 +1,7 @@
-"""`runs note` and `runs tag`: what a person wants remembered of a run.
+"""`runs note` and `runs tag`: notes and tags of a run.
 
-Both are events in a segment of their own beside the run's journal: nothing is edited, the
-run may be written meanwhile, and what was said is durable when the command returns.
+Both are events in a separate segment beside the journal: nothing is edited, the run may be
+written at the same time, and the event is durable when the command returns.
 """
 
 import argparse
@@ -16,16 +16,16 @@ from ..core.text import print, printable
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Add a note to a run, live or ended; `runs show` has them all."
-    command = commands.add_parser("note", help=words, description=words)
+    summary = "Add a note to a run, live or ended; `runs show` prints them."
+    command = commands.add_parser("note", help=summary, description=summary)
     command.add_argument("run_name", metavar="RUN")
     command.add_argument("text", nargs="+", metavar="TEXT")
     command.set_defaults(run=_note)
 
-    words = "Add and remove tags of a run: +good -bad. Without any: print those it has."
-    command = commands.add_parser("tag", help=words, description=words)
+    summary = "Add and remove tags of a run: +good -bad. Without any: print its tags."
+    command = commands.add_parser("tag", help=summary, description=summary)
     command.add_argument("run_name", metavar="RUN")
-    # A tag to remove begins like a flag: all that follows the run is taken as it is.
+    # A tag to remove looks like a flag: everything after the run is a tag.
     command.add_argument("tags", nargs=argparse.REMAINDER, metavar="+TAG|-TAG")
     command.set_defaults(run=_tag)
 
@@ -49,22 +49,22 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 
 def _split(tags: list[str]) -> tuple[list[str], list[str]]:
-    """Those to add and those to remove; one without a sign is added.
+    """The tags to add and to remove; one without a sign is added.
 
     Raises:
-        Refusal: what is no tag.
+        Refusal: one of them is not a tag, or is to be added and removed.
     """
     for tag in tags:
         bare = tag[1:] if tag[:1] in ("+", "-") else tag
         if not bare or bare[0] in "+-" or not bare.isprintable() or " " in bare or "," in bare:
             raise runs.Refusal(
-                f"{tag!r} is no tag: one word without spaces and commas, with + to add it "
-                f"(as without a sign) or - to remove it"
+                f"{tag!r}: a tag must be one word without spaces and commas, after + (or no sign) "
+                f"to add it or - to remove it"
             )
     remove = [tag[1:] for tag in tags if tag.startswith("-")]
     add = [tag.removeprefix("+") for tag in tags if not tag.startswith("-")]
     if both := sorted(set(add) & set(remove)):
-        raise runs.Refusal(f"{', '.join(both)}: to be added and removed at once")
+        raise runs.Refusal(f"{', '.join(both)}: cannot be both added and removed")
     return add, remove
 
 
@@ -75,5 +75,5 @@ def _read_again(path: Path) -> eventlog.Run:
 def _who() -> str | None:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as containers have
+    except (OSError, KeyError):  # a user id without a name, as in containers
         return None

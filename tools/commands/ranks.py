@@ -1,15 +1,14 @@
-"""`runs ranks`: what each rank of a run did, which one the others wait for, which one died first.
+"""`runs ranks`: what each rank of a run did, the straggler, and the rank that died first.
 
-`--log_ranks=True` lets each rank keep a journal of its own beside the run's: `own_ms` of a step
-is what the rank did before it first waited for another. Of ranks on several machines the times
-are as far apart as their clocks.
+With `--log_ranks=True` each rank has a journal of its own beside the run's: `own_ms` is the time of
+a step before the rank first waits for another. Times of ranks on several machines differ by as much
+as their clocks do.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -19,12 +18,13 @@ from ..core import runs
 from ..core.runs import Refusal
 from ..core.table import cell, one_line, print_json, print_table
 from ..core.text import print
+from ..core.times import seconds
 
-# A straggler takes so much longer than the others do, and is the slowest most of the time.
+# A straggler takes this much longer than the others, and is the slowest most of the time.
 SLOWER = 1.2
 MOSTLY = 2 / 3
 ALIVE_S = 3.0
-"""A rank says every 2 s that it lives: one that fell silent may have lived so much longer."""
+"""A rank logs every 2 s that it is alive, so it may have lived this much longer."""
 
 COLUMNS = {
     "rank": "rank", "status": "status", "last_iter": "last iter", "last_seen": "last seen (UTC)",
@@ -39,15 +39,15 @@ class Rank:
 
     rank: int
     status: str
-    """`completed`, `interrupted`, `failed`; `running`; `died`: without a word."""
+    """`completed`, `interrupted`, `failed`, `running`; `died`: without a close event."""
     reason: str | None
     last_iter: int | None
     last_seen: str
     host: str | None
     steps: dict[int, dict[str, Any]] = field(repr=False)
-    """By iteration, but for the first one of a session, which says little about the others."""
+    """By iteration, without the first one of a session, which is slower than the others."""
     slowest: float | None = None
-    """The share of iterations in which no other rank did longer."""
+    """The share of iterations in which this rank took longest."""
 
     @property
     def own_ms(self) -> float | None:
@@ -59,10 +59,10 @@ class Rank:
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Show what each rank did: which one the others wait for, and which died first."
-    command = commands.add_parser("ranks", help=words, description=words)
+    summary = "Show what each rank did, the straggler, and the rank that died first."
+    command = commands.add_parser("ranks", help=summary, description=summary)
     command.add_argument("run_name", nargs="?", default=runs.FOLDER, metavar="RUN")
-    command.add_argument("--json", action="store_true", help="one JSON object a line, a rank each")
+    command.add_argument("--json", action="store_true", help="one JSON object per line and rank")
     command.set_defaults(run=_ranks)
 
 
@@ -78,8 +78,8 @@ def _ranks(arguments: argparse.Namespace) -> int:
     shown = [row | {"slowest": _share(row["slowest"])} for row in rows]
     print_table(shown, COLUMNS, expendable=EXPENDABLE)
     print()
-    print(_told_straggler(ranks, slow))
-    print(_told_first(ranks, first))
+    print(_straggler_line(ranks, slow))
+    print(_first_to_die_line(ranks, first))
     return 0
 
 
@@ -87,7 +87,7 @@ def read(found: runs.Found) -> list[Rank]:
     """The ranks of the latest session of a run.
 
     Raises:
-        Refusal: they kept no journals.
+        Refusal: there are no journals of ranks.
         OSError: one cannot be read.
     """
     logs = {}
@@ -95,10 +95,10 @@ def read(found: runs.Found) -> list[Rank]:
         logs[number] = eventlog.load_run(path)
     if not logs:
         raise Refusal(
-            f"{found.path}: its ranks kept no journals of their own; the trainer's flag is "
+            f"{found.path}: there are no journals of its ranks; to have them train with "
             "--log_ranks=True"
         )
-    # With fewer ranks than before, what the others left is of an earlier session.
+    # With fewer ranks than before, the journals of the others belong to an earlier session.
     latest = max((log.journal["sessions"][-1]["started"], number) for number, log in logs.items())
     session = logs[latest[1]].metadata.get("session")
     ranks = [
@@ -109,7 +109,7 @@ def read(found: runs.Found) -> list[Rank]:
 
 
 def straggler(ranks: Sequence[Rank]) -> Rank | None:
-    """The rank that the others wait for; None: there is none to speak of."""
+    """The rank that the others wait for; None if there is none."""
     measured = [rank for rank in ranks if rank.own_ms is not None]
     if len(measured) < 2:
         return None
@@ -120,19 +120,20 @@ def straggler(ranks: Sequence[Rank]) -> Rank | None:
 
 
 def first_to_die(ranks: Sequence[Rank]) -> list[Rank]:
-    """The rank that ended first of those that did not end well; several where nobody can tell.
+    """The rank that failed or died first; several where it cannot be decided.
 
-    A rank that ends badly takes the others with it: they say so, or hang and are killed later.
+    The others fail because of it: they log an error, or hang and are killed later.
     """
     bad = [rank for rank in ranks if rank.status in ("died", "failed")]
     silent = [rank for rank in bad if rank.status == "died"]
     if not bad:
         return []
     began = min(bad, key=lambda rank: rank.last_seen)
-    near = [r for r in silent if _seconds(r.last_seen) - _seconds(began.last_seen) < ALIVE_S]
+    began_s = seconds(began.last_seen) or 0.0
+    near = [r for r in silent if (seconds(r.last_seen) or 0.0) - began_s < ALIVE_S]
     if not near:
         return [began]
-    # Of those silent since then, the one that came less far: the others still did their part.
+    # Of those that fell silent then, the one that got least far: the others finished their part.
     least = min(-1 if rank.last_iter is None else rank.last_iter for rank in near)
     return [r for r in near if (-1 if r.last_iter is None else r.last_iter) == least]
 
@@ -156,7 +157,7 @@ def _rank(number: int, log: eventlog.Run) -> Rank:
 
 
 def _count_slowest(ranks: Sequence[Rank]) -> None:
-    """Over the iterations that all of them did."""
+    """The share of each rank, over the iterations that all of them logged."""
     shared = set.intersection(*(set(rank.steps) for rank in ranks))
     slowest: Counter[int] = Counter()
     for i in shared:
@@ -166,27 +167,27 @@ def _count_slowest(ranks: Sequence[Rank]) -> None:
         rank.slowest = slowest[rank.rank] / len(shared) if shared else None
 
 
-def _told_straggler(ranks: Sequence[Rank], slow: Rank | None) -> str:
+def _straggler_line(ranks: Sequence[Rank], slow: Rank | None) -> str:
     if len(ranks) < 2:
-        return "one rank: nobody waits"
+        return "only one rank"
     if slow is None:
         return "no straggler"
     others = median(rank.own_ms or 0.0 for rank in ranks if rank is not slow)
     return (
-        f"straggler: rank {slow.rank}: its part of a step takes {cell(slow.own_ms)} ms, that of "
-        f"the others {cell(others)} ms; it is the slowest in {_share(slow.slowest)} of them"
+        f"straggler: rank {slow.rank}: a step takes it {cell(slow.own_ms)} ms, the others "
+        f"{cell(others)} ms; it is the slowest in {_share(slow.slowest)} of the steps"
     )
 
 
-def _told_first(ranks: Sequence[Rank], first: Sequence[Rank]) -> str:
+def _first_to_die_line(ranks: Sequence[Rank], first: Sequence[Rank]) -> str:
     if not first:
-        return "none of them died"
+        return "no rank died"
     names = " or ".join(str(rank.rank) for rank in first)
     one = first[0]
     after = "before its first iteration"
     if one.last_iter is not None:
         after = f"after iteration {one.last_iter}"
-    how = "without a word" if one.status == "died" else one_line(one.reason or "failed")
+    how = "without a close event" if one.status == "died" else one_line(one.reason or "failed")
     return f"first to die: rank {names}, {after}, last seen {_clock(one.last_seen)}: {how}"
 
 
@@ -205,10 +206,6 @@ def _median(steps: dict[int, dict[str, Any]], name: str) -> float | None:
 
 def _share(share: float | None) -> str | None:
     return None if share is None else f"{share:.0%}"
-
-
-def _seconds(time: str) -> float:
-    return datetime.fromisoformat(time).timestamp()
 
 
 def _clock(time: str) -> str:

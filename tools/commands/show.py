@@ -1,4 +1,4 @@
-"""`runs show`: all there is to say of one run, on one screen."""
+"""`runs show`: everything about one run on one screen."""
 
 import argparse
 import math
@@ -14,7 +14,8 @@ import eventlog
 from ..core import freeform, runs
 from ..core.table import in_full, one_line, print_json, print_rich
 from ..core.text import print
-from .compare import loss_of
+from ..core.times import to_the_second
+from .agreement import loss_of
 from .diff import origin
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
@@ -23,8 +24,8 @@ _LABEL_COLUMNS = 12
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Show one run: config, metadata, summary, sessions, defects, notes, its loss curve."
-    command = commands.add_parser("show", help=words, description=words)
+    summary = "Show one run: config, metadata, summary, sessions, defects, notes, its loss curve."
+    command = commands.add_parser("show", help=summary, description=summary)
     command.add_argument("run_name", metavar="RUN")
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(run=_show)
@@ -44,7 +45,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def described(found: runs.Found) -> dict[str, Any]:
-    """Everything but the arrays, as in the run JSON, and where it is."""
+    """The run JSON without its arrays, and the path of the file."""
     run = found.run
     assert run is not None
     return {
@@ -69,7 +70,7 @@ def _sections(found: runs.Found, run: eventlog.Run) -> list[tuple[str, Pairs]]:
     sections = [("", _head(found, run)), ("loss", _curves(run))]
     sections.append(("metrics", _metrics(journal.get("metrics"))))
     sections += [(part, _values(getattr(run, part))) for part in ("config", "metadata", "summary")]
-    sections.append(("what the run says of itself", _values(journal.get("summary") or {})))
+    sections.append(("summary set by the run", _values(journal.get("summary") or {})))
     sections.append(("origin", _values(origin(run))))
     sessions = journal.get("sessions") or []
     is_last_live = [False] * (len(sessions) - 1) + [found.is_live]
@@ -90,13 +91,13 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("run", run.run_name),
         ("status", ("● " if found.is_live else "") + run.status + reason),
         ("file", str(found.path)),
-        ("started", _when(run.start_time)),
-        ("ended", _when(run.end_time)),
+        ("started", to_the_second(run.start_time)),
+        ("ended", to_the_second(run.end_time)),
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
     ]
-    return [(name, one_line(said)) for name, said in pairs if said]
+    return [(name, one_line(text)) for name, text in pairs if text]
 
 
 def _curves(run: eventlog.Run) -> Pairs:
@@ -111,52 +112,52 @@ def _curves(run: eventlog.Run) -> Pairs:
 
 
 def sparkline(values: Sequence[float | None], n_columns: int = SPARK_COLUMNS) -> str:
-    """A curve in one line: each character the mean of its stretch, `!` where one is not finite."""
+    """A curve in one line: each character is the mean of a batch, `!` if it is not finite."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     bars = BARS if encoding.startswith("utf") else PLAIN_BARS
     n = min(n_columns, len(values))
     cuts = [i * len(values) // n for i in range(n + 1)] if n else []
-    stretches = [[v for v in values[a:b] if v is not None] for a, b in pairwise(cuts)]
-    means = [_mean(stretch) for stretch in stretches]
+    batches = [[v for v in values[a:b] if v is not None] for a, b in pairwise(cuts)]
+    means = [_mean(batch) for batch in batches]
     known = [mean for mean in means if math.isfinite(mean)]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    span = high / 2 - low / 2  # by halves: of two finite numbers the difference may be none
+    span = high / 2 - low / 2  # halved, so that the difference of two finite numbers is finite
 
     def bar(mean: float, is_empty: bool) -> str:
         if not math.isfinite(mean):
             return " " if is_empty else "!"
         return bars[round((mean / 2 - low / 2) / span * (len(bars) - 1)) if span else 0]
 
-    return "".join(bar(mean, not s) for mean, s in zip(means, stretches, strict=True))
+    return "".join(bar(mean, not s) for mean, s in zip(means, batches, strict=True))
 
 
-def _mean(stretch: Sequence[float]) -> float:
-    return sum(v / len(stretch) for v in stretch) if stretch else math.nan
+def _mean(batch: Sequence[float]) -> float:
+    return sum(v / len(batch) for v in batch) if batch else math.nan
 
 
 def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
     finite = [(v, i) for i, v in points if v is not None and math.isfinite(v)]
     bad = [i for i, v in points if v is not None and not math.isfinite(v)]
-    said = []
+    parts = []
     if finite:
         (low, low_at), (high, high_at) = min(finite), max(finite)
-        said.append(f"min {low:.4f} at {low_at}, max {high:.4f} at {high_at}")
-        said.append(f"last {finite[-1][0]:.4f}")
+        parts.append(f"min {low:.4f} at {low_at}, max {high:.4f} at {high_at}")
+        parts.append(f"last {finite[-1][0]:.4f}")
     if bad:
-        said.append(f"{len(bad):,} not finite, the first at {bad[0]}")
-    return ", ".join(said)
+        parts.append(f"{len(bad):,} not finite, the first at {bad[0]}")
+    return ", ".join(parts)
 
 
-def _metrics(told: Mapping[str, Any] | None) -> Pairs:
-    """Of each name that the run logged itself the last value, the least and the greatest."""
+def _metrics(metrics: Mapping[str, Any] | None) -> Pairs:
+    """The last, least and greatest value of each metric that the run logged."""
     pairs = []
-    for name, figures in ((told or {}).get("names") or {}).items():
+    for name, figures in ((metrics or {}).get("names") or {}).items():
         last = (figures.get("nonfinite") or figures).get("last")
-        said = f"{last:.6g}" if isinstance(last, float) else in_full(last)
-        said += f" at {figures.get('step')}"
+        text = f"{last:.6g}" if isinstance(last, float) else in_full(last)
+        text += f" at {figures.get('step')}"
         if "min" in figures and figures["min"] != figures["max"]:
-            said += f", min {figures['min']:.6g}, max {figures['max']:.6g}"
-        pairs.append((str(name), one_line(said)))
+            text += f", min {figures['min']:.6g}, max {figures['max']:.6g}"
+        pairs.append((str(name), one_line(text)))
     return pairs
 
 
@@ -166,7 +167,7 @@ def _values(values: Mapping[str, Any]) -> Pairs:
 
 def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
     begin = session.get("from_iter")
-    said = [
+    parts = [
         f"{session.get('records', 0):,} records",
         "" if begin is None else f"from iteration {begin:,}",
         "no iteration" if session.get("last_iter") is None else f"to {session['last_iter']:,}",
@@ -175,10 +176,10 @@ def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
         str(session.get("reason") or ""),
     ]
     for key, (before, after) in (session.get("changed") or {}).items():
-        said.append(f"{key} {in_full(before)} -> {in_full(after)}")
+        parts.append(f"{key} {in_full(before)} -> {in_full(after)}")
     if session.get("found"):
-        said.append(f"found {' and '.join(session['found'])} at the end of the file")
-    return _when(session.get("started")), one_line(", ".join(filter(None, said)))
+        parts.append(f"found {' and '.join(session['found'])} at the end of the file")
+    return to_the_second(session.get("started")), one_line(", ".join(filter(None, parts)))
 
 
 def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
@@ -192,15 +193,8 @@ def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
 def _note(note: Mapping[str, Any]) -> tuple[str, str]:
     by = f"  ({note['by']})" if note.get("by") else ""
     more = {k: v for k, v in note.items() if k not in ("t", "text", "by")}
-    said = "  ".join(filter(None, (str(note.get("text") or ""), in_full(more) if more else "")))
-    return _when(note.get("t")), one_line(f"{said}{by}")
-
-
-def _when(time: Any) -> str:
-    """A time to the second, and whose: a journal's are UTC, an older logger's have no zone."""
-    text = str(time or "")
-    utc = " UTC" if text.endswith("+00:00") else ""
-    return text[:19].replace("T", " ") + utc
+    text = "  ".join(filter(None, (str(note.get("text") or ""), in_full(more) if more else "")))
+    return to_the_second(note.get("t")), one_line(f"{text}{by}")
 
 
 def _print_pairs(pairs: Pairs) -> None:
@@ -208,6 +202,6 @@ def _print_pairs(pairs: Pairs) -> None:
     width = max(_LABEL_COLUMNS, *(len(name) for name, _ in pairs))
     table.add_column(width=width, no_wrap=True)
     table.add_column(overflow="fold")
-    for name, said in pairs:
-        table.add_row(one_line(name), said)
+    for name, text in pairs:
+        table.add_row(one_line(name), text)
     print_rich(table)

@@ -1,7 +1,8 @@
 """What all commands share.
 
-Begin with `runs`: names -> runs. `rows` has a run as one row (`ls`, `--where`), `names` what
-its figures are called, `history` a run as tables, `freeform` which of its own metrics is the
-loss. `table` and `text` print, `options` reads numbers in flags, `library` imports optional
-libraries.
+Begin with `runs`, which finds and loads runs by name. `rows` has a run as one row of fields,
+`where` filters rows, `history` has a run as tables, `freeform` finds the loss among a run's
+own metrics, `names` lists what fields are called. For charts: `axis`, `smoothing`; for text:
+`formats` (numbers, sizes, durations), `times`, `text`, `table`; for flags: `options`; for files:
+`lock`, `digest`; for optional libraries: `library`.
 """

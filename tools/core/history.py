@@ -1,7 +1,7 @@
-"""A run's history as other programs want it: every number in its place, every time known.
+"""A run as other programs need it: non-finite numbers and times are in the rows.
 
-The run document says a non-finite number beside the row (`"loss": null, "nonfinite":
-{"loss": "nan"}`) and leaves an iteration's time in the journal. Here both are put back:
+A run JSON has a non-finite number beside the row (`"loss": null, "nonfinite":
+{"loss": "nan"}`) and has no times of iterations; the journal does. Here
 `rows` are flat dicts for tables, `points` are named numbers for trackers.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import eventlog
 
 from . import runs
+from .times import seconds
 
 Row = dict[str, Any]
 Kind = Literal["iterations", "evals", "checkpoints"]
@@ -30,11 +30,11 @@ NAMES: Names = {
     ("evals", "val_loss"): "val/loss",
     ("iterations", "loss"): "train/iter_loss",
 }
-"""What the trainer calls them when it logs to W&B itself (nanoGPT's names)."""
+"""The names that the trainer itself logs to W&B (nanoGPT's)."""
 
 _PREFIXES = {"iterations": "", "evals": "eval/", "checkpoints": "checkpoint/"}
 
-Watch = Callable[[Iterable[Row], int], Iterable[Row]]
+Progress = Callable[[Iterable[Row], int], Iterable[Row]]
 
 
 class Point(NamedTuple):
@@ -47,33 +47,33 @@ class Point(NamedTuple):
     values: dict[str, float]
 
 
-def _unwatched(rows: Iterable[Row], n_rows: int) -> Iterable[Row]:
+def _no_progress(rows: Iterable[Row], n_rows: int) -> Iterable[Row]:
     return rows
 
 
 @dataclass
 class History:
-    """A run to hand over. `watch` sees the rows pass, for a progress bar."""
+    """A run to export. `progress` wraps the rows to draw a progress bar."""
 
     run: eventlog.Run
-    watch: Watch = _unwatched
+    progress: Progress = _no_progress
     times: Mapping[int, str] = field(default_factory=dict)
-    """When an iteration was logged, where that is known."""
+    """When each iteration was logged, as far as known."""
 
     @property
     def id(self) -> str:
-        """Sixteen hex digits, the same for a run's journal and its run JSON, in any folder."""
+        """16 hex digits, the same for a run's journal and its run JSON, in any folder."""
         return sha256(f"{self.run.run_name}\n{self.run.start_time}".encode()).hexdigest()[:16]
 
     @property
     def n_rows(self) -> int:
-        return sum(len(self._kept(kind)) for kind in KINDS)
+        return sum(len(self._rows_of(kind)) for kind in KINDS)
 
     def rows(self, kind: Kind) -> Iterator[Row]:
-        """Flat rows by ascending iteration: objects are dotted names, NaN is NaN."""
-        rows = self._kept(kind)
-        found = map(flat, map(restored, self.watch(_ascending(rows, kind), len(rows))))
-        return map(self._with_time, found) if kind == "iterations" and self.times else found
+        """Flat rows by ascending iteration: nested objects as dotted names, NaN as NaN."""
+        rows = self._rows_of(kind)
+        flat_rows = map(flat_cells, map(restored, self.progress(_ascending(rows, kind), len(rows))))
+        return map(self._with_time, flat_rows) if kind == "iterations" and self.times else flat_rows
 
     def _with_time(self, row: Row) -> Row:
         if "timestamp" not in row:
@@ -81,10 +81,10 @@ class History:
         return row
 
     def points(self, names: Names = NAMES) -> Iterator[Point]:
-        """All numbers of the run by iteration; an evaluation before the step it came before.
+        """All numbers of the run by iteration; an evaluation comes before its iteration.
 
-        An MFU that is not known is left out; of several checkpoints of an iteration the last
-        one counts. Where a row has no time of its own it has the last one before it.
+        An unknown MFU is left out; of several checkpoints at an iteration the last one counts. A
+        row without a time has the time of the row before it.
         """
         checkpoints = {row["iter"]: row for row in self.rows("checkpoints")}.values()
         streams: list[Iterator[tuple[int, int, Kind, Row]]] = [
@@ -100,7 +100,7 @@ class History:
             if values:
                 yield Point(kind, i, time_s, values)
 
-    def _kept(self, kind: Kind) -> Any:
+    def _rows_of(self, kind: Kind) -> Any:
         run = self.run
         return {
             "iterations": run.training_iterations,
@@ -109,12 +109,12 @@ class History:
         }[kind]
 
     def settings(self) -> dict[str, Any]:
-        """Configuration as dotted names -> JSON's scalars; a list is its JSON text."""
-        return flat(restored(self.run.config))
+        """The configuration: dotted names -> scalars; a list is its JSON text."""
+        return flat_cells(restored(self.run.config))
 
     def facts(self) -> dict[str, Any]:
-        """Metadata, the same way."""
-        return flat(restored(self.run.metadata))
+        """The metadata, in the same form."""
+        return flat_cells(restored(self.run.metadata))
 
     def about(self) -> dict[str, Any]:
         """Everything but the rows."""
@@ -131,25 +131,26 @@ class History:
         }
 
 
-def load(path: Path, watch: Watch = _unwatched) -> History:
-    """The history of the run in `path`, from its journal where that is there: it knows the most.
+def load(path: Path, progress: Progress = _no_progress) -> History:
+    """The history of the run in `path`, from its journal if there is one: it has all times.
 
     Raises:
-        eventlog.EventlogError, OSError: there is none, or none to be read.
+        eventlog.EventlogError, OSError: there is no run, or it cannot be read.
     """
     journal = runs.journal_of(path)
     if journal.exists():
         with suppress(eventlog.UnreadableRun):
-            runs.refuse_what_is_no_run(journal)
-            return _from_journal(journal, watch)
-    runs.refuse_what_is_no_run(path)
-    return History(eventlog.load_run(path), watch)
+            runs.check_looks_like_a_run(journal)
+            return _from_journal(journal, progress)
+    runs.check_looks_like_a_run(path)
+    return History(eventlog.load_run(path), progress)
 
 
-def _from_journal(journal: Path, watch: Watch) -> History:
+def _from_journal(journal: Path, progress: Progress) -> History:
+    """The run of a journal, and when each iteration was logged, the last time it was."""
     times = _Times()
     run = eventlog.load_run(journal, sink=times)
-    return History(run, watch, times.by_iter)
+    return History(run, progress, times.by_iter)
 
 
 class _Times:
@@ -172,16 +173,8 @@ class _Times:
 # ---- values
 
 
-def seconds(timestamp: Any) -> float | None:
-    """An ISO 8601 time as seconds since the epoch; one without offset is local time."""
-    if isinstance(timestamp, str):
-        with suppress(ValueError, OverflowError):
-            return datetime.fromisoformat(timestamp).timestamp()
-    return None
-
-
 def restored(row: Row) -> Row:
-    """A row with its non-finite numbers where `nonfinite` says that they were."""
+    """A row with its non-finite numbers back in the fields that `nonfinite` names."""
     named = row.get("nonfinite")
     if not isinstance(named, dict):
         return row
@@ -193,7 +186,7 @@ def restored(row: Row) -> Row:
 
 
 def _put(inside: Any, path: str, value: float) -> None:
-    """Set what `path` names; a key may have dots in it itself."""
+    """Set the value at `path`, whose keys may contain dots themselves."""
     if isinstance(inside, dict) and path in inside:
         inside[path] = value
         return
@@ -208,20 +201,29 @@ def _put(inside: Any, path: str, value: float) -> None:
     _put(inside[key], path[len(key) + 1 :], value)
 
 
-def flat(row: Row, prefix: str = "") -> Row:
-    """Objects within as dotted names, lists as JSON text."""
-    found: Row = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+def flat(values: Mapping[str, Any], prefix: str = "") -> Row:
+    """Nested objects as dotted names."""
+    row: Row = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            row |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return found
+            row[f"{prefix}{key}"] = value
+    return row
+
+
+def flat_cells(values: Mapping[str, Any]) -> Row:
+    """As `flat`, lists as JSON text: every value fits in one cell."""
+    row = flat(values)
+    return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}
 
 
 def _ascending(rows: Any, kind: Kind) -> Iterable[Row]:
-    """Rows with an iteration number, by it. An older logger's resumed run has some twice: the
-    later one counts then, but several checkpoints of an iteration stay if their files differ."""
+    """Rows that have an iteration number, sorted by it.
+
+    The resumed run of another logger may have an iteration twice: the later row counts. Several
+    checkpoints of an iteration stay if their files differ.
+    """
     if not isinstance(rows, list):
         return rows  # type: ignore[no-any-return]
     numbered = [row for row in rows if type(row.get("iter")) is int]

@@ -1,4 +1,4 @@
-"""Libraries that only some commands need: there, or a line that says how to get them."""
+"""Import libraries that only some commands need, or say how to install them."""
 
 import importlib
 from typing import Any
@@ -7,10 +7,10 @@ from .runs import Refusal
 
 
 def need(name: str, package: str | None = None) -> Any:
-    """The module `name`, of the package that pip knows as `package` (or by the same name).
+    """Import the module `name` of the PyPI package `package` (default: the same name).
 
     Raises:
-        Refusal: it is not installed; says what to type.
+        Refusal: it is not installed; the message says what to type.
     """
     try:
         return importlib.import_module(name)

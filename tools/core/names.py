@@ -1,8 +1,14 @@
-"""The names of a run's figures: each has one of its own, and those that people know it by.
+"""The names of a run's fields: one own name for each, and the other names people use for it.
 
-The run JSON, the guide, `compare_runs` and the headings of tables call them differently. Every flag
-that takes a field takes all of them.
+The run JSON, the guide, `compare_runs` and the headings of tables use different names. Every flag
+that takes a field accepts all of them.
 """
+
+from typing import Literal
+
+AxisName = Literal["iter", "tokens", "time"]
+AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+"""What a chart may have on its x axis."""
 
 OTHER_NAMES = {
     "run": ("run_name", "name"),
@@ -20,7 +26,7 @@ _OWN = {other: own for own, others in OTHER_NAMES.items() for other in others}
 
 
 def own_name(name: str) -> str:
-    """The name that a field has in a row; of one that has no other name the name itself."""
+    """The name of a field in a row, for any of its names."""
     return _OWN.get(name, name)
 
 

@@ -1,8 +1,8 @@
-"""Numbers in flags: what a flag may be, in one place.
+"""Types for flags that take numbers.
 
     command.add_argument("--limit", type=whole("--limit"), metavar="N")
 
-A value that is none is one line that says what was expected: argparse would print its usage too.
+A wrong value gives one line that says what was expected, without argparse's usage text.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Names -> runs. The one door to run files, for commands and notebooks alike.
+"""Find and load runs by name; all commands and notebooks do it here.
 
 A run is named by a path, a folder, a glob, its name, or the beginning of its name: `out/a*.json`,
-`out`, `run_20261123_032501`, `run_2026112`. A name without a folder is looked for in `out`.
+`out`, `run_20261123_032501`, `run_2026112`. A name without a folder is looked up in `out`.
 
     from . import runs
     for found in runs.load(["out"]):      # whole runs, one at a time
@@ -26,21 +26,21 @@ from eventlog import SEGMENT_SUFFIX, parse_segment_name
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = "study.jsonl"
 FOLDER = "out"
-"""Where names are looked for that do not say where."""
+"""Where a name without a folder is looked up."""
 
-ENDS_BYTES = 8 << 10, 1 << 20  # what stands before and behind the arrays, mostly and at most
-LARGE_BYTES = 64 << 20  # a file so large is only read whole if it begins like a run
+ENDS_BYTES = 8 << 10, 1 << 20  # around the arrays: usually, and at most
+LARGE_BYTES = 64 << 20  # a larger file is read as a whole only if it begins like a run
 SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
-_NAMED_MAX = 5  # candidates of an ambiguous name that are told
+_NAMED_MAX = 5  # candidates of an ambiguous name that are candidates
 
 
 class Refusal(Exception):
-    """A command cannot do what was asked; `str()` is the line that says why, and the way out."""
+    """A command cannot do what was asked; `str()` is one line: the reason, and what to do."""
 
 
 @dataclass
 class Found:
-    """One run file, and the run in it or why there is none."""
+    """A run file, and the run in it or the reason why it cannot be read."""
 
     path: Path
     run: eventlog.Run | None
@@ -50,7 +50,7 @@ class Found:
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody is writing the run now."""
+        """Whether the run is being written now."""
         return self.run is not None and self.run.status == "running" and is_journal(self.path)
 
 
@@ -58,20 +58,20 @@ class Found:
 
 
 def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The run files that names mean, in their order, each run once.
+    """The run files that `names` match, in their order, each run once.
 
-    Of a run in a folder its run JSON is taken, or its journal where there is no run JSON or
-    the journal has more than it: a live or crashed run is then seen as it is now.
+    Of a run in a folder it is the run JSON; or the journal, if there is no run JSON or the journal
+    has more in it, so that a live or crashed run is seen as it is now.
 
     Raises:
-        FileNotFoundError: a name means nothing; says which.
-        Refusal: a name means several runs; names them.
+        FileNotFoundError: a name matches no run.
+        Refusal: a name is ambiguous; lists the runs.
     """
     found: dict[Path, None] = {}
     for name in names:
         path = Path(name)
         if path.is_dir():
-            paths = [*_in_folder(path), *_of_study(path)]
+            paths = [*_in_folder(path), *_in_study(path)]
         elif path.exists():
             paths = [path]
         elif _is_glob(os.fspath(name)):
@@ -96,7 +96,7 @@ def is_journal(path: Path) -> bool:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Ten thousand runs are twenty thousand files: plain strings, or this takes a second."""
+    """The run files of a folder. Plain strings: with paths, ten thousand runs take a second."""
     files: dict[str, os.stat_result] = {}
     beside: dict[str, os.stat_result] = {}  # segments
     segments: dict[str, dict[str, os.stat_result]] = {}  # by journal
@@ -105,10 +105,10 @@ def _in_folder(folder: Path) -> list[Path]:
             name = entry.name
             if name.startswith("."):
                 continue
-            # A link that leads nowhere, a file that is gone by now: no run.
+            # A dangling link, or a file that was deleted meanwhile.
             with contextlib.suppress(OSError):
                 if name.endswith(SUFFIXES) and (entry.is_file() or not entry.is_dir()):
-                    files[name] = entry.stat()  # a FIFO too: that it is none is said
+                    files[name] = entry.stat()  # a FIFO too: it is reported later
                 elif name.endswith(SEGMENT_SUFFIX):
                     beside[name] = entry.stat()
 
@@ -120,21 +120,21 @@ def _in_folder(folder: Path) -> list[Path]:
     def changed_ns(name: str) -> int:
         return max(s.st_mtime_ns for s in (files[name], *segments.get(name, {}).values()))
 
-    if STUDY in files:  # a study's own journal is no run
-        files = {name: told for name, told in files.items() if os.path.splitext(name)[0] != "study"}
-    taken = []
+    if STUDY in files:  # the study's own journal is not a run
+        files = {n: status for n, status in files.items() if os.path.splitext(n)[0] != "study"}
+    chosen = []
     for name in _latest((name, changed_ns(name)) for name in sorted(files)):
         snapshot = name.rpartition(".")[0] + eventlog.RUN_JSON_SUFFIX
         if name != snapshot and snapshot in files:
             sizes = {segment: s.st_size for segment, s in segments.get(name, {}).items()}
             if _has_all(folder / snapshot, files[name].st_size, sizes):
                 name = snapshot
-        taken.append(folder / name)
-    return taken
+        chosen.append(folder / name)
+    return chosen
 
 
 def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
-    """The journal, of those in the folder, whose segment a file is by its name."""
+    """The journal in the folder that a segment belongs to by its name."""
     for n_dots in (4, 3):  # <stem>.<run id>.<session>.<k>.segment, and without the run id
         stem = name.rsplit(".", n_dots)[0]
         journal = stem + eventlog.JOURNAL_SUFFIX
@@ -143,8 +143,8 @@ def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _of_study(folder: Path) -> list[Path]:
-    """The runs of a study's trials; its own journal is none. Nothing if it is no study."""
+def _in_study(folder: Path) -> list[Path]:
+    """The runs of the trials, if the folder is a study's; the study's own journal is not a run."""
     if not (folder / STUDY).exists():
         return []
     trials = sorted(folder.glob("trial_[0-9]*"))
@@ -152,10 +152,10 @@ def _of_study(folder: Path) -> list[Path]:
 
 
 def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
-    """Whether an ended run's run JSON was folded from all there is, whatever the times say.
+    """Whether the run JSON of an ended run has all of its journal, by size and not by time.
 
-    A folder that was copied has its files' times in any order, and ten thousand journals take
-    three minutes to read, the ends of their run JSONs a second.
+    The files of a copied folder have times in any order. To read ten thousand journals takes
+    three minutes, to read the ends of their run JSONs a second.
     """
     try:
         run = _read_ends(snapshot)
@@ -168,15 +168,15 @@ def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int
 
 
 def _latest(files: Iterable[tuple[str, int]]) -> list[str]:
-    """Of each run the file that says the most: run JSON, or the journal if it changed later."""
-    taken: dict[str, tuple[str, int]] = {}
+    """The file of each run: its run JSON, or its journal if that changed later."""
+    chosen: dict[str, tuple[str, int]] = {}
     for name, changed_ns in files:
         stem, _, suffix = name.rpartition(".")
-        known = taken.get(stem)
+        known = chosen.get(stem)
         is_later = known is None or changed_ns > known[1]
         if is_later or (suffix == "jsonl" and known is not None and changed_ns == known[1]):
-            taken[stem] = (name, changed_ns)
-    return [name for name, _ in taken.values()]
+            chosen[stem] = (name, changed_ns)
+    return [name for name, _ in chosen.values()]
 
 
 def _is_glob(name: str) -> bool:
@@ -184,7 +184,7 @@ def _is_glob(name: str) -> bool:
 
 
 def _by_name(name: Path) -> Path:
-    """The one run in `name`'s folder (`out` if it has none) whose name begins so."""
+    """The one run in the folder of `name` (default `out`) whose name begins with it."""
     folder = name.parent if name.parent != Path() else Path(FOLDER)
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: no such run, folder or glob")
@@ -192,22 +192,22 @@ def _by_name(name: Path) -> Path:
     paths = _in_folder(folder)
     named = [(path.stem, path) for path in paths]
     matches = _matches(stem, named)
-    if not matches:  # a renamed file still has its run's name inside
+    if not matches:  # a renamed file still has the name of its run
         glanced = (glance_at(path) for path in paths)
         matches = _matches(stem, [(f.run.run_name, f.path) for f in glanced if f.run is not None])
     if len(matches) > 1:
-        told = ", ".join(path.stem for path in matches[:_NAMED_MAX])
+        candidates = ", ".join(path.stem for path in matches[:_NAMED_MAX])
         more = f" and {len(matches) - _NAMED_MAX:,} more" if len(matches) > _NAMED_MAX else ""
-        raise Refusal(f"{name}: begins the names of {len(matches):,} runs: {told}{more}")
+        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates}{more})")
     if not matches:
         raise FileNotFoundError(
-            f"{name}: no such run, folder or glob; none in {folder} is so named"
+            f"{name}: no such run, folder or glob, and no run in {folder} has that name"
         )
     return matches[0]
 
 
 def _matches(name: str, named: list[tuple[str, Path]]) -> list[Path]:
-    """Those that bear the name, else those that begin with it."""
+    """The runs with exactly this name, else those whose name begins with it."""
     return [path for known, path in named if known == name] or [
         path for known, path in named if known.startswith(name)
     ]
@@ -217,7 +217,7 @@ def _matches(name: str, named: list[tuple[str, Path]]) -> list[Path]:
 
 
 def load(names: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
-    """Each run that `names` mean, whole; a file that cannot be read is told, not raised.
+    """Load each run that `names` match; an unreadable file gives a `Found` with an error.
 
     Raises:
         FileNotFoundError, Refusal: as `find`, before the first run.
@@ -226,9 +226,8 @@ def load(names: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
 
 
 def glance(names: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
-    """As `load`, but of a run JSON only what stands before and behind its arrays.
-
-    That is name, times, config, metadata, summary and journal, at 10,000 runs a second.
+    """As `load`, but of a run JSON only what comes before and after its arrays: name, times,
+    config, metadata, summary and journal.
 
     Raises:
         FileNotFoundError, Refusal: as `find`, before the first run.
@@ -237,15 +236,15 @@ def glance(names: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
 
 
 def one(name: str | os.PathLike[str]) -> Found:
-    """The one run that a name means, whole.
+    """Load the one run that a name matches.
 
     Raises:
-        FileNotFoundError, eventlog.UnreadableRun, OSError: there is none, or none to be read.
+        FileNotFoundError, eventlog.UnreadableRun, OSError: there is none, or it is unreadable.
         Refusal: there are several.
     """
     paths = find([name])
     if len(paths) != 1:
-        raise Refusal(f"{name}: has {len(paths):,} runs, one is wanted; see: runs ls {name}")
+        raise Refusal(f"{name}: must be one run, has {len(paths):,}. See: runs ls {name}")
     found = load_at(paths[0])
     if found.run is None:
         raise eventlog.UnreadableRun(found.error)
@@ -260,29 +259,29 @@ def whole(name: str | os.PathLike[str]) -> eventlog.Run:
 
 
 def load_at(path: Path) -> Found:
-    """The run in one file, whole."""
+    """The run in one file."""
     try:
-        refuse_what_is_no_run(path)
+        check_looks_like_a_run(path)
         return _as_it_is_now(Found(path, _without_sentinel(eventlog.load_run(path))))
     except (eventlog.EventlogError, OSError) as error:
         return _from_journal(path, error)
     except RecursionError:
-        return _from_journal(path, eventlog.UnreadableRun(f"{path}: no run: nested too deep"))
+        return _from_journal(path, eventlog.UnreadableRun(f"{path}: not a run: nested too deep"))
 
 
 def _from_journal(path: Path, error: Exception) -> Found:
-    """What a run JSON that cannot be read should say: the journal can be made it of again."""
+    """The run of an unreadable run JSON, from its journal if there is one."""
     journal = journal_of(path)
     if path != journal and path.exists() and journal.exists():
         return load_at(journal)
-    return Found(path, None, _told(error, path))
+    return Found(path, None, _message(error, path))
 
 
 def glance_at(path: Path) -> Found:
-    """The run in one file, as `glance`."""
+    """The run in one file, as `glance` loads it."""
     if not is_journal(path):
         try:
-            refuse_what_is_no_run(path)
+            check_looks_like_a_run(path)
             run = _read_ends(path)
         except (eventlog.EventlogError, OSError) as error:
             return _from_journal(path, error)
@@ -292,12 +291,12 @@ def glance_at(path: Path) -> Found:
 
 
 def _is_sentinel(best: Any) -> bool:
-    """Whether a best loss is the one that nanoGPT begins with: no evaluation has been better."""
+    """Whether a best loss is nanoGPT's initial value: there has been no evaluation."""
     return isinstance(best, int | float) and not best < SENTINEL
 
 
 def _without_sentinel(run: eventlog.Run) -> eventlog.Run:
-    """A run of another logger, its best loss taken from its evaluations, if it has any."""
+    """A run of another logger, with its best loss from its evaluations, if it has any."""
     if _is_sentinel(run.summary.get("best_val_loss")) and "format" not in run.journal:
         losses = [row.get("val_loss") for row in run.eval_steps]
         known = [n for n in losses if isinstance(n, int | float) and n < SENTINEL]
@@ -306,7 +305,7 @@ def _without_sentinel(run: eventlog.Run) -> eventlog.Run:
 
 
 def _as_it_is_now(found: Found) -> Found:
-    """A snapshot that says `running` may be old: its journal knows better."""
+    """The run, reloaded from its journal if the run JSON says `running`: it may be outdated."""
     journal = journal_of(found.path)
     if found.run is None or found.run.status != "running" or found.path == journal:
         return found
@@ -317,10 +316,10 @@ def _as_it_is_now(found: Found) -> Found:
 
 
 def _read_ends(path: Path) -> eventlog.Run | None:
-    """A run JSON without its arrays, from its two ends; None: it must be read whole.
+    """A run JSON without its arrays, from its two ends; None if it must be read as a whole.
 
-    No string of JSON holds a raw line feed, so a key after a line feed and two spaces is one
-    of the document's own, in our run JSONs as in those of the guide's logger.
+    A JSON string contains no raw line feed, so a key after a line feed and two spaces is a key of
+    the document itself, in our run JSONs and in those of the guide's logger.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -353,7 +352,9 @@ def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | N
         and all(isinstance(value, str | None) for value in times.values())
     ):
         return None
-    if "format" not in objects["journal"]:  # another logger's: its figures are computed anew
+    if (
+        "format" not in objects["journal"]
+    ):  # of another logger: its summary is computed from the rows
         return None
     return eventlog.Run(name, **times, **objects, path=path)
 
@@ -361,13 +362,13 @@ def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | N
 _ARRAYS, _METADATA = b'\n  "training_iterations": [', b'\n  "metadata": {'
 
 
-def refuse_what_is_no_run(path: Path) -> None:
-    """Do not read gigabytes of something else to the end only to say that it is no run.
+def check_looks_like_a_run(path: Path) -> None:
+    """Check that a large file begins like a run, before all of it is read.
 
     Raises:
-        Refusal, OSError: it is none, or not to be read.
+        eventlog.UnreadableRun, OSError: it is not a run, or cannot be read.
     """
-    size_bytes = refuse_what_is_no_file(path)
+    size_bytes = check_is_regular_file(path)
     if size_bytes < LARGE_BYTES:
         return
     with open(path, "rb") as file:
@@ -375,27 +376,29 @@ def refuse_what_is_no_run(path: Path) -> None:
     sign = b'{"n":' if is_journal(path) else b'"training_iterations"'
     if sign not in begin:
         raise eventlog.UnreadableRun(
-            f"{path}: no run: nothing in the first {len(begin):,} of its {size_bytes:,} bytes "
-            f"begins one"
+            f"{path}: not a run: nothing in the first {len(begin):,} of its {size_bytes:,} bytes "
+            f"looks like one"
         )
 
 
-def refuse_what_is_no_file(path: Path) -> int:
-    """The size of a plain file; to open a FIFO would wait for ever.
+def check_is_regular_file(path: Path) -> int:
+    """The size of a regular file; opening a FIFO would block.
 
     Raises:
-        eventlog.UnreadableRun, OSError: it is none.
+        eventlog.UnreadableRun, OSError: it is not a regular file.
     """
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
-        raise eventlog.UnreadableRun(f"{path}: no run: it is a folder")
+        raise eventlog.UnreadableRun(f"{path}: not a run: it is a folder")
     if not stat.S_ISREG(found.st_mode):
-        raise eventlog.UnreadableRun(f"{path}: no run: it is no plain file but a FIFO or a device")
+        raise eventlog.UnreadableRun(
+            f"{path}: not a run: it is a FIFO or a device, not a regular file"
+        )
     return found.st_size
 
 
-def _told(error: Exception, path: Path) -> str:
-    """One line, the file named."""
+def _message(error: Exception, path: Path) -> str:
+    """The error in one line that names the file."""
     if isinstance(error, OSError):
         return f"{path}: {error.strerror or error}"
     return str(error)

@@ -1,4 +1,4 @@
-"""Rows -> a table for a terminal, markdown, CSV, or JSON lines for a program."""
+"""Print rows as a table, markdown, CSV or JSON lines."""
 
 import csv
 import math
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from .formats import figure
 from .text import printable, printable_json
 
 Row = Mapping[str, Any]
@@ -30,16 +31,16 @@ def print_table(
     expendable: Sequence[str] = (),
     markdown: bool = False,
 ) -> None:
-    """A table of `columns` (key -> heading); numbers to the right, unknown figures as a dash.
+    """Print `columns` (key -> heading) of rows; numbers are right-aligned, unknown ones a dash.
 
-    `signed` columns are differences: with their sign, and nothing where there is none. Those
-    `expendable` are left out, the first one first, as far as a terminal is too narrow.
+    `signed` columns are differences: shown with their sign, empty where unknown. `expendable`
+    columns are dropped, in this order, until the table fits into the terminal.
     """
     console = _console(is_wide=markdown)
     unbounded = console.options.update(max_width=_PIPE_COLUMNS)
     for n in range(len(expendable) + 1):
-        kept = {key: name for key, name in columns.items() if key not in expendable[:n]}
-        table = _table(rows, kept, signed, markdown)
+        shown = {key: name for key, name in columns.items() if key not in expendable[:n]}
+        table = _table(rows, shown, signed, markdown)
         if console.measure(table, options=unbounded).maximum <= console.width:
             break
     print_rich(table, is_wide=markdown)
@@ -62,7 +63,7 @@ def _table(
 
 
 def print_rich(what: Any, *, is_wide: bool = False) -> None:
-    """Anything of rich's on stdout; into a pipe, or `is_wide`, nothing is wrapped."""
+    """Print a rich renderable on stdout; into a pipe, or if `is_wide`, without wrapping."""
     console = _console(is_wide=is_wide)
     with console.capture() as captured:
         console.print(what)
@@ -71,7 +72,7 @@ def print_rich(what: Any, *, is_wide: bool = False) -> None:
 
 
 def _without_foreign(line: str) -> str:
-    """A line with rich's own colours, and nothing else that a terminal obeys."""
+    """A line with rich's colours; all other control characters made visible."""
     return "".join(
         part if _COLOUR.fullmatch(part) else printable(part) for part in _COLOUR.split(line)
     )
@@ -83,29 +84,29 @@ def _console(*, is_wide: bool) -> Console:
 
 
 def print_json(rows: Iterable[Row]) -> None:
-    """One strict JSON object a line; an unknown figure is null."""
+    """Print one strict JSON object per line; an unknown number is null."""
     for row in rows:
         encoded = orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
         print(printable_json(encoded.decode()))
 
 
 def print_csv(rows: Iterable[Row], columns: Iterable[str]) -> None:
-    """CSV with a line of names; figures in full, an unknown one is an empty cell."""
+    """Print CSV with a header; numbers in full, an unknown one is an empty cell."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = list(columns)
     writer.writerow(map(printable, columns))
     writer.writerows([_csv_cell(row.get(key)) for key in columns] for row in rows)
 
 
-def with_progress(items: Sequence[T], words: str, *, at_least: int = 2) -> Iterator[T]:
-    """`items`, with a bar on stderr that goes when it is done, if a terminal looks.
+def with_progress(items: Sequence[T], label: str, *, at_least: int = 2) -> Iterator[T]:
+    """Yield `items` behind a progress bar on stderr, if that is a terminal.
 
-    Fewer items than `at_least` are done before a bar can be read.
+    There is no bar for fewer items than `at_least`: they take no time.
     """
     console = Console(stderr=True)
     yield from track(
         items,
-        description=words,
+        description=label,
         console=console,
         transient=True,
         disable=not console.is_terminal or len(items) < at_least,
@@ -113,18 +114,18 @@ def with_progress(items: Sequence[T], words: str, *, at_least: int = 2) -> Itera
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: about six digits, a dash for what is unknown."""
+    """A value in a table: numbers with about six digits, a dash if unknown."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, float):
-        return _figure(value)
+        return figure(value)
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))
 
 
 def in_full(value: Any) -> str:
-    """A value as it is, on one line: what is shown to be compared must not be rounded."""
+    """A value in full on one line: values that are compared must not be rounded."""
     if value is None:
         return "-"
     if isinstance(value, Mapping):
@@ -135,23 +136,16 @@ def in_full(value: Any) -> str:
 
 
 def csv_text(text: str) -> str:
-    """A text in a cell of CSV, which may have several lines."""
+    """A text in a cell of CSV; line feeds and tabs stay."""
     return printable(text, keep="\n\t")
 
 
 def _difference(value: float | None) -> str:
-    return "" if value is None else _figure(value, "+")
-
-
-def _figure(value: float, sign: str = "") -> str:
-    if 0 < abs(value) < 0.001:
-        return f"{value:{sign}.4g}"
-    decimals = 4 if abs(value) < 100 else 2 if abs(value) < 10_000 else 1
-    return f"{value:{sign},.{decimals}f}"
+    return "" if value is None else figure(value, "+")
 
 
 def one_line(text: str) -> str:
-    """`text` with what a terminal would obey (line feeds, escapes) made visible."""
+    """`text` with control characters (line feeds, escapes) made visible."""
     return printable(text)
 
 

@@ -6,11 +6,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core import rows as rows_
+from ..core.names import AXES
 from ..core.runs import Refusal
+from ..core.where import select
 from ..live.following import told
 from . import study as study_
-from .request import AXES, finite, json_response, whole
+from .request import finite, json_response, whole
 from .site import Site
 
 TEXT_MAX = 500  # characters of a filter, or of a group's name
@@ -46,7 +47,7 @@ def where(site: Site, request: Request) -> Response:
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "the server is busy with other filters; try again")
     try:
-        rows = rows_.select(site.folders.rows(), expression, limit_s=FILTER_S)
+        rows = select(site.folders.rows(), expression, limit_s=FILTER_S)
     except Refusal as refusal:
         return json_response({"error": str(refusal).removeprefix("--where: ")})
     finally:

@@ -1,6 +1,5 @@
 """How much each parameter of a study matters, as Optuna's PED-ANOVA computes it."""
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +43,8 @@ def importances(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    from ..tuning import importance
+
     distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
     for values, result in points:
@@ -56,11 +56,7 @@ def importances(
                 distributions={name: distributions[name] for name in params},
             )
         )
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    if not all(math.isfinite(share) for share in shares.values()):
-        raise ArithmeticError("a share is not finite")
-    return shares
+    return importance.importances(study)
 
 
 def _distribution(parameter: Parameter) -> Any:

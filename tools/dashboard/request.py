@@ -8,13 +8,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..live.curves import AxisName
+from ..core.names import AXES, AxisName
 from ..live.following import TABLES, Table
 
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
 BUCKETS_MAX = 4_000
-AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
 
 
 @dataclass(frozen=True)

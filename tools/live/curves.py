@@ -1,27 +1,28 @@
-"""Rows of a run as curves: they grow, go back with a rewind, and are read at any zoom.
+"""Rows of a run as curves: they grow, are superseded after a rewind, and are read at any zoom.
 
 rows = Rows(Spill())
 rows.add(0, "2026-11-23T03:25:01.123456+00:00", {"loss": 4.1})
 rows.settle()
 curve = rows.curve("loss", Axis("iter"), n_buckets=600)
-curve.x, curve.y                        # what to draw: no row's extreme is left out
+curve.x, curve.y                        # points to draw, with the extremes of all rows
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..core.axis import Scale
+from ..core.names import AxisName
+from ..core.times import seconds
 from .pyramid import Column, Floats, Growing, Ints, Spill
 
-AxisName = Literal["iter", "tokens", "time"]
-Stretch = tuple[int, int, str]
+Range = tuple[int, int, str]
 
-FIGURES_MAX = 300  # a journal whose keys are made of its values must not fill the memory
-STRETCHES_MAX = 10_000  # of rows that are not finite; the last one goes on then
+FIGURES_MAX = 300  # columns: a run may use new names in every event
+RANGES_MAX = 10_000  # of rows that are not finite; then the last one is extended
 ROWS_MAX = 1 << 32  # rows are counted in 32 bits
 
 
@@ -32,7 +33,7 @@ class Axis:
     name: AxisName = "iter"
     started: float = 0.0
     """For `time`: what is 0, in seconds since 1970."""
-    knots: tuple[tuple[int, float], ...] = ()
+    knots: tuple[tuple[float, float], ...] = ()
     """For `tokens`: from which iteration on a step takes how many; ascending."""
 
     def place(self, rows: "Rows", at: Ints) -> Floats:
@@ -40,78 +41,61 @@ class Axis:
         if self.name == "time":
             return rows.times.floats_at(at) - self.started
         iters = rows.iters.floats_at(at)
-        return self._tokens(iters) if self.name == "tokens" else iters
+        return Scale.of(self.knots).place(iters) if self.name == "tokens" else iters
 
     def rows(self, rows: "Rows", edges: Floats) -> Ints:
         """The first row at or behind each of `edges`."""
         if self.name == "time":
             return np.searchsorted(rows.times.values, edges + self.started)
         if self.name == "tokens":
-            edges = self._iters(edges)
+            edges = Scale.of(self.knots).iters(edges)
         # an edge beyond what 64 bits can say is beyond every row
         iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
         found: Ints = np.searchsorted(rows.iters.values, iters)
         return found
 
-    def _tokens(self, iters: Floats) -> Floats:
-        at, per, before = self._pieces()
-        piece = np.clip(np.searchsorted(at, iters, side="right") - 1, 0, None)
-        placed: Floats = before[piece] + (iters - at[piece]) * per[piece]
-        return placed
-
-    def _iters(self, tokens: Floats) -> Floats:
-        at, per, before = self._pieces()
-        piece = np.clip(np.searchsorted(before, tokens, side="right") - 1, 0, None)
-        iters: Floats = at[piece] + (tokens - before[piece]) / per[piece]
-        return iters
-
-    def _pieces(self) -> tuple[Floats, Floats, Floats]:
-        at = np.array([i for i, _ in self.knots], float)
-        per = np.array([n for _, n in self.knots], float)
-        return at, per, np.append(0.0, np.cumsum(np.diff(at) * per[:-1]))
-
 
 @dataclass(frozen=True)
 class Curve:
-    """A line to draw, and its means for a smoother one."""
+    """The points of a line, and means for a smoothed one."""
 
     x: Floats
     y: Floats
-    """NaN: the line breaks here."""
+    """NaN: a gap in the line."""
     mean_x: Floats
     means: Floats
     counts: Ints
-    """How many values each mean is of; all 1 where every row is drawn."""
+    """How many values each mean has; all 1 if every row is drawn."""
     nonfinite: list[tuple[float, str]] = field(default_factory=list)
-    """Where a value was logged that is no number, and its name."""
+    """Where a value is not finite, and its name."""
 
 
 class Rows:
-    """Rows with an iteration, a time and figures; iterations and times ascend."""
+    """Rows with an iteration, a time and columns of numbers; iterations and times ascend."""
 
     def __init__(self, spill: Spill) -> None:
         self._spill = spill
         self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
         self.iters, self.times = Growing("i8"), Growing("f8")
         self.figures: dict[str, Column] = {}
-        self.nonfinite: dict[str, list[Stretch]] = {}
+        self.nonfinite: dict[str, list[Range]] = {}
 
     def __len__(self) -> int:
         return len(self.iters)
 
     @property
     def last_iter(self) -> int | None:
-        """The iteration of the latest row, of those that wait, too."""
+        """The iteration of the latest row, pending ones included."""
         if self._waiting:
             return self._waiting[-1][0]
         return int(self.iters.values[-1]) if len(self.iters) else None
 
     def add(self, i: int, t: str, figures: Mapping[str, Any]) -> None:
-        """One row more; it is seen after `settle`. What is no number is left out."""
+        """Add a row; it is visible after `settle`. Values that are not numbers are left out."""
         self._waiting.append((i, t, figures))
 
     def settle(self) -> None:
-        """Enter the rows that wait."""
+        """Make the added rows visible."""
         waiting = self._waiting[: ROWS_MAX - len(self)]
         self._waiting = []
         if not waiting:
@@ -122,11 +106,11 @@ class Rows:
         iters = np.array([i for i, _, _ in waiting], np.int64)
         self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
         times = np.fmax.accumulate(np.append(last_t, _seconds([t for _, t, _ in waiting])))[1:]
-        self.times.append(times)  # a clock that was set back stands still
-        given = [figures for _, _, figures in waiting]
-        for key in [*self.figures, *_new_keys(given, self.figures)]:
-            self._enter(key, first, [figures.get(key) for figures in given])
-        for at, figures in enumerate(given):
+        self.times.append(times)  # if the clock was set back, time stands still
+        added = [figures for _, _, figures in waiting]
+        for key in [*self.figures, *_new_keys(added, self.figures)]:
+            self._enter(key, first, [figures.get(key) for figures in added])
+        for at, figures in enumerate(added):
             if "nonfinite" in figures:
                 self._note_nonfinite(first + at, figures["nonfinite"])
         assert all(len(column) == first + n for column in self.figures.values())
@@ -138,9 +122,9 @@ class Rows:
         column = self.figures.get(key)
         if column is None:
             if not np.isfinite(figures).any():
-                return  # text, or a figure that begins with NaN: it comes with its first number
+                return  # text, or no number so far
             column = self.figures[key] = Column(self._spill)
-            for at in range(0, first, 1 << 16):  # it was not there before
+            for at in range(0, first, 1 << 16):  # missing in the rows before
                 column.append(np.full(min(1 << 16, first - at), np.nan))
         column.append(figures)
 
@@ -148,37 +132,37 @@ class Rows:
         for key, name in named.items() if isinstance(named, dict) else ():
             if key not in self.nonfinite and len(self.nonfinite) >= FIGURES_MAX:
                 continue
-            stretches = self.nonfinite.setdefault(key, [])
-            if stretches and stretches[-1][1] == row - 1 and stretches[-1][2] == str(name)[:4]:
-                stretches[-1] = (stretches[-1][0], row, stretches[-1][2])
-            elif len(stretches) < STRETCHES_MAX:
-                stretches.append((row, row, str(name)[:4]))
+            ranges = self.nonfinite.setdefault(key, [])
+            if ranges and ranges[-1][1] == row - 1 and ranges[-1][2] == str(name)[:4]:
+                ranges[-1] = (ranges[-1][0], row, ranges[-1][2])
+            elif len(ranges) < RANGES_MAX:
+                ranges.append((row, row, str(name)[:4]))
             else:
-                stretches[-1] = (stretches[-1][0], row, "nan")
+                ranges[-1] = (ranges[-1][0], row, "nan")
 
-    def take_back(self, from_iter: int) -> "Rows | None":
-        """Cut the rows of iteration `from_iter` and later; they are given back, if there are."""
+    def supersede(self, from_iter: int) -> "Rows | None":
+        """Remove and return the rows of iteration `from_iter` and later; None: there are none."""
         last = self.last_iter
         if last is None or last < from_iter:
             return None
         self.settle()
         at, end = int(np.searchsorted(self.iters.values, from_iter)), len(self)
-        taken = Rows(self._spill)
-        taken.iters.append(self.iters.values[at:])
-        taken.times.append(self.times.values[at:])
+        removed = Rows(self._spill)
+        removed.iters.append(self.iters.values[at:])
+        removed.times.append(self.times.values[at:])
         for key, column in self.figures.items():
-            taken.figures[key] = Column(self._spill)
+            removed.figures[key] = Column(self._spill)
             for begin in range(at, end, 1 << 16):
-                taken.figures[key].append(column.read(begin, min(begin + (1 << 16), end)))
+                removed.figures[key].append(column.read(begin, min(begin + (1 << 16), end)))
             column.truncate(at)
-        for key, stretches in self.nonfinite.items():
-            cut = bisect_right(stretches, at, key=lambda s: s[1])
-            taken.nonfinite[key] = [(max(a, at) - at, b - at, w) for a, b, w in stretches[cut:]]
-            kept = [(a, min(b, at - 1), w) for a, b, w in stretches if a < at]
-            self.nonfinite[key] = kept
+        for key, ranges in self.nonfinite.items():
+            cut = bisect_right(ranges, at, key=lambda s: s[1])
+            removed.nonfinite[key] = [(max(a, at) - at, b - at, w) for a, b, w in ranges[cut:]]
+            left = [(a, min(b, at - 1), w) for a, b, w in ranges if a < at]
+            self.nonfinite[key] = left
         self.iters.truncate(at)
         self.times.truncate(at)
-        return taken
+        return removed
 
     def curve(
         self,
@@ -191,10 +175,10 @@ class Rows:
         is_log: bool = False,
         after_row: int = 0,
     ) -> Curve:
-        """A figure from `begin` to `end` on `axis`, and one row beyond on either side.
+        """A column from `begin` to `end` on `axis`, and one row more on either side.
 
-        Up to two rows a bucket all are given; else of each bucket the lowest and the highest.
-        `after_row`: these and later rows alone, every one of them.
+        All rows if there are at most two a bucket, else the lowest and highest of each bucket.
+        `after_row`: all rows from this one on, and no others.
         """
         column = self.figures.get(key)
         if column is None or not len(self):
@@ -224,7 +208,7 @@ class Rows:
     def _edges(
         self, axis: Axis, begin: float | None, end: float | None, n_buckets: int, is_log: bool
     ) -> Ints:
-        """The rows where buckets of equal width on the screen begin, and the end of the last."""
+        """The first row of each bucket, equally wide on screen, and the end of the last."""
         ends = axis.place(self, np.array([0, len(self) - 1]))
         low = float(ends[0]) if begin is None else begin
         high = float(ends[1]) if end is None else end
@@ -242,7 +226,7 @@ class Rows:
         return edges
 
     def _whole(self, key: str, column: Column, axis: Axis, first: int, last: int) -> Curve:
-        """Every row from `first` to `last`; a row where the figure was not logged is none."""
+        """Every row from `first` to `last` that has a value."""
         values = column.read(first, last)
         breaks = self._breaks(key, first, last)
         is_break = np.zeros(len(values), bool)
@@ -256,32 +240,32 @@ class Rows:
         ones = np.ones(int(finite.sum()), np.int64)
         return Curve(x, y, x[finite], y[finite], ones, self._named(axis, breaks))
 
-    def _breaks(self, key: str, first: int, last: int) -> list[Stretch]:
-        stretches = self.nonfinite.get(key, [])
-        at = bisect_right(stretches, first - 1, key=lambda s: s[1])
-        found = []
-        for stretch in stretches[at:]:
-            if stretch[0] >= last:
+    def _breaks(self, key: str, first: int, last: int) -> list[Range]:
+        ranges = self.nonfinite.get(key, [])
+        at = bisect_right(ranges, first - 1, key=lambda s: s[1])
+        inside = []
+        for range_ in ranges[at:]:
+            if range_[0] >= last:
                 break
-            found.append((max(stretch[0], first), min(stretch[1], last - 1), stretch[2]))
-        return found
+            inside.append((max(range_[0], first), min(range_[1], last - 1), range_[2]))
+        return inside
 
-    def _named(self, axis: Axis, breaks: list[Stretch]) -> list[tuple[float, str]]:
+    def _named(self, axis: Axis, breaks: list[Range]) -> list[tuple[float, str]]:
         x = axis.place(self, np.array([a for a, _, _ in breaks], np.int64))
         return [(float(x), name) for x, (_, _, name) in zip(x, breaks, strict=True)]
 
 
-def _new_keys(given: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
-    """Keys with a number under them that no column has yet, in the order they came."""
+def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
+    """Keys that have no column yet, in the order of the rows."""
     new: dict[str, None] = {}
-    for keys in {tuple(figures) for figures in given}:
+    for keys in {tuple(figures) for figures in rows}:
         new |= dict.fromkeys(k for k in keys if k not in known)
     skipped = ("iter", "nonfinite", "timestamp", "durable")
     return [k for k in new if k not in skipped][: max(0, FIGURES_MAX - len(known))]
 
 
 def _figures(values: list[Any]) -> Floats:
-    """Values as floats; NaN for what is no finite number."""
+    """Values as floats; NaN for what is not a number."""
     if {*map(type, values)} <= {float, int, type(None)}:
         try:
             return np.array(values, np.float64)
@@ -302,12 +286,4 @@ def _seconds(times: list[str]) -> Floats:
     try:  # of format 1: fixed width, UTC
         return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
     except ValueError:
-        return np.array([seconds(t) for t in times])
-
-
-def seconds(time: str | None) -> float:
-    """A time of a record or a run JSON in seconds since 1970; NaN where it is none."""
-    try:
-        return datetime.fromisoformat(time or "").timestamp()
-    except (ValueError, OverflowError, OSError):
-        return np.nan
+        return np.array([seconds(t) for t in times], np.float64)

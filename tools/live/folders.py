@@ -5,8 +5,8 @@
         folders.rows()                      # as `runs ls --json`, each with an `id`
         with folders.at("3f9a0c1b22d4") as run: ...
 
-A run that ended is known by the ends of its run JSON; its journal is read when somebody asks
-for its curves, and let go when nobody has for a while. A live run is followed always.
+Of a run that ended only both ends of its run JSON are read; its journal is read when its curves are
+requested, and forgotten after a while. A live run is always followed.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from ..core import rows as rows_
 from ..core import runs
 from .following import Following
 
-HELD_S = 5.0  # how long somebody waits for a run that is being read
+HELD_S = 5.0  # how long a request waits for a run that is being read
 LOOK_S = 1.0  # between two looks at the folders
 READ_S = 0.2  # between two looks at the journals that are followed
-SLICE_S = 0.02  # of reading, before others get their turn
-KEPT_MAX = 32  # runs whose curves are kept when nobody looks at them
-WANTED_S = 60.0  # who asked for a run is taken to look at it so long
+SLICE_S = 0.02  # of reading, before other runs are read
+KEPT_MAX = 32  # runs whose curves stay in memory without requests
+WANTED_S = 60.0  # a run that was requested stays in memory for so long
 CONFIG_MAX = 500  # entries of a config that a row has
 TEXT_MAX = 500  # characters of each
 
@@ -46,14 +46,14 @@ class Entry:
     """Of its journal, or of its run JSON where there is no journal."""
     row: rows_.Row = field(default_factory=dict)
     version: int = 0
-    """Grows with every change of `row`; no two changes of any run have the same."""
+    """Grows with every change of `row`; no two changes, of any runs, have the same."""
     seen: tuple[Any, ...] = ()
     following: Following | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
-    """Of what `following` reads: one run that is slow to read holds up no other."""
+    """Held while `following` is used: a run that is slow to read does not block others."""
     wanted_until: float = 0.0
     alerts: list[dict[str, Any]] = field(default_factory=list)
-    """What a guard says of it."""
+    """Alerts of a guard about it."""
 
 
 class Folders:
@@ -62,16 +62,16 @@ class Folders:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         self.version = time.time_ns() // 1_000_000
-        """Of the latest change; what a server before this one counted is less."""
+        """Of the latest change; greater than those of an earlier server."""
         self.problems: list[str] = []
-        """Names that mean nothing, in a line each."""
+        """Names that match no run, one message each."""
         self.is_complete = False
-        """Whether every run has been looked at once."""
+        """Whether every run has been read once."""
         self.lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
-        self._roots: list[str] = []  # folders that somebody named, where their links lead
-        self._reals: dict[Path, str] = {}  # folder -> where it leads, as of the latest look
+        self._roots: list[str] = []  # the folders that were named, links resolved
+        self._reals: dict[Path, str] = {}  # folder -> its real path, as of the latest look
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -94,16 +94,16 @@ class Folders:
             return [e.row for e in self._entries.values() if e.version > since and e.row]
 
     def gone(self, since: int = 0) -> list[str]:
-        """The runs that went after version `since`."""
+        """The ids of runs that were removed after version `since`."""
         with self.lock:
             return [id for id, version in self._gone.items() if version > since]
 
     @contextmanager
     def at(self, id: str, wait_s: float = HELD_S) -> Iterator[Following | None]:
-        """The run `id`, held still; None if there is none. From now on it is followed.
+        """The run `id`, locked; None if there is none. From now on it is followed.
 
         Raises:
-            TimeoutError: it is being read all the time; others can be looked at.
+            TimeoutError: it is still being read.
         """
         entry, following = self._wanted(id)
         if entry is None or following is None:
@@ -128,14 +128,14 @@ class Folders:
             return entry, entry.following
 
     def warn(self, alerts: Mapping[Path, list[dict[str, Any]]]) -> None:
-        """Say in the rows what is wrong with runs, by their journals; of all others nothing is."""
-        by_id = {self._id(path): told for path, told in alerts.items()}
+        """Set the alerts in the rows of runs, by journal; all other runs have none."""
+        by_id = {self._id(path): of_run for path, of_run in alerts.items()}
         with self.lock:
             for entry in self._entries.values():
-                told = by_id.get(entry.id, [])
-                if told != entry.alerts:
-                    entry.alerts = told
-                    self._enter(entry, entry.row | {"alerts": told} if entry.row else {})
+                of_run = by_id.get(entry.id, [])
+                if of_run != entry.alerts:
+                    entry.alerts = of_run
+                    self._enter(entry, entry.row | {"alerts": of_run} if entry.row else {})
 
     # ---- the thread
 
@@ -150,7 +150,7 @@ class Folders:
                 self._wake.clear()
 
     def look(self) -> None:
-        """See which runs there are, and what the run JSONs of those that ended say."""
+        """Find the runs, and read the run JSONs of those that ended."""
         paths, problems = self._find()
         self._reals = {}
         with self.lock:
@@ -165,7 +165,7 @@ class Folders:
                 return
             self._look_at(id, path, now)
         self.is_complete = True
-        self._let_go()
+        self._forget_idle()
 
     def _find(self) -> tuple[dict[str, Path], list[str]]:
         paths: dict[str, Path] = {}
@@ -183,7 +183,7 @@ class Folders:
         return paths, problems
 
     def _id(self, path: Path) -> str:
-        """The same as long as the folder is named the same way: links outlive the server."""
+        """Depends only on the path, so that links stay valid when the server is restarted."""
         stem = path.with_suffix("")
         return hashlib.blake2s(os.fsencode(stem), digest_size=6).hexdigest()
 
@@ -200,10 +200,10 @@ class Folders:
             with self.lock:
                 entry.following = None
                 entry.seen = ()
-            self._tell(entry, runs.Found(path, None, why), now)
+            self._update(entry, runs.Found(path, None, why), now)
             return
         if entry.following is not None and (entry.following.is_alive or entry.row.get("live")):
-            return  # it is read on; its snapshots say nothing that is new
+            return  # it is followed; its run JSON has nothing new
         try:
             stats = [os.stat(p) for p in dict.fromkeys((path, entry.path))]
         except OSError:
@@ -212,17 +212,17 @@ class Folders:
         if seen == entry.seen:
             return
         entry.seen = seen
-        is_file = stat.S_ISREG(stats[-1].st_mode)  # to open a FIFO would wait for ever
+        is_file = stat.S_ISREG(stats[-1].st_mode)  # opening a FIFO would block
         alive = runs.is_journal(entry.path) and is_file and eventlog.is_locked(entry.path)
         found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
         if found is not None:
-            self._tell(entry, found, now)
+            self._update(entry, found, now)
         else:
             with self.lock:
                 entry.following = entry.following or Following(entry.path)
 
     def is_inside(self, path: Path) -> bool:
-        """Whether a path leads to somewhere in the folders, wherever its links go."""
+        """Whether a path is inside the folders after resolving links."""
         return self._is_inside(os.path.realpath(path))
 
     def _is_inside(self, real: str) -> bool:
@@ -230,7 +230,7 @@ class Folders:
         return real in self._roots or any(inside)
 
     def _why_not(self, path: Path, *, in_look: bool = False) -> str:
-        """A link may lead anywhere; what it leads to is shown only if it is in the folders."""
+        """Why a run is not shown: a link out of the folders. Empty: it is shown."""
         folder = self._reals.get(path.parent) if in_look else None
         if folder is None:  # a trial's folder may be a link
             folder = self._reals[path.parent] = os.path.realpath(path.parent)
@@ -242,7 +242,7 @@ class Folders:
         return ""
 
     def read_on(self) -> bool:
-        """Read a little of each run that is followed; whether there is more to read at once."""
+        """Read a little of each run that is followed; whether there is more to read."""
         more = False
         for entry in list(self._entries.values()):
             following = entry.following
@@ -252,24 +252,24 @@ class Folders:
                 changed = following.read_on(SLICE_S)
                 more |= following.is_reading
                 if changed or not entry.row:
-                    self._tell_followed(entry, following)
-            time.sleep(0)  # who waits for this run gets it now
+                    self._update_followed(entry, following)
+            time.sleep(0)  # let requests that wait for this run continue
         return more
 
-    def _tell_followed(self, entry: Entry, following: Following) -> None:
+    def _update_followed(self, entry: Entry, following: Following) -> None:
         if following.error:
             found = runs.Found(entry.path, None, following.error)
         elif following.known.n_records:
             found = runs.Found(entry.path, following.run())
         else:
             return
-        self._tell(entry, found, time.time(), following)
+        self._update(entry, found, time.time(), following)
 
-    def _tell(
+    def _update(
         self, entry: Entry, found: runs.Found, now: float, following: Following | None = None
     ) -> None:
         row = rows_.row(found, now)
-        row["age_s"] = None  # it would change with every look: a reader has `started`
+        row["age_s"] = None  # it changes all the time; clients compute it from `started`
         row["id"] = entry.id
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
@@ -284,8 +284,8 @@ class Folders:
             self.version += 1
             entry.row, entry.version = row, self.version
 
-    def _let_go(self) -> None:
-        """Forget the curves of runs that ended and that nobody has looked at lately."""
+    def _forget_idle(self) -> None:
+        """Forget the curves of runs that ended and were not requested lately."""
         now = time.monotonic()
         with self.lock:
             idle = [
@@ -303,7 +303,7 @@ class Folders:
 
 
 def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
-    """The folders that are served because of a name: itself, or those of the runs it means."""
+    """The folders that a name adds: itself, or those of the runs that it matches."""
     if os.path.isdir(name):
         return [name]
     if any(c in name for c in "*?["):
@@ -313,12 +313,12 @@ def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
 
 
 def _glance(path: Path, journal: Path) -> runs.Found | None:
-    """The run of a run JSON without its arrays; None: its journal must tell.
+    """The run of a run JSON without its arrays; None: its journal must be read.
 
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
     try:
-        runs.refuse_what_is_no_file(path)
+        runs.check_is_regular_file(path)
         run = runs._read_ends(path)
     except eventlog.EventlogError as error:
         return runs.Found(path, None, str(error).removeprefix(f"{path}: "))
@@ -330,7 +330,7 @@ def _glance(path: Path, journal: Path) -> runs.Found | None:
 
 
 def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
-    """How far a run is: its last iteration, and of how many."""
+    """The progress of a run: its last iteration, and of how many."""
     total = rows_.value(row, "config.max_iters")
     return {
         "max_iters": total if type(total) is int else None,
@@ -340,12 +340,12 @@ def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
 
 
 def _utf8(text: Any) -> Any:
-    """A file's name may be any bytes; one that is no UTF-8 must not keep the page from all."""
+    """Text as valid UTF-8: file names may be any bytes, and JSON needs UTF-8."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
 def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
-    """Nested settings as dotted names, so many of them, each so long."""
+    """Nested settings as dotted names, limited in number and length."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"[:TEXT_MAX]
@@ -362,7 +362,7 @@ def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[s
 
 
 def _text(value: Any) -> str:
-    """A list or a deep object in brief: no more of it is made text than is shown."""
+    """A list or a nested object as a short text."""
     if isinstance(value, list):
         return f"[{', '.join(str(v)[:40] for v in value[:20])}{', …' * (len(value) > 20)}]"
     return f"{{{len(value)} entries}}"

@@ -9,12 +9,12 @@ kept in `takes`. A journal that was cut or replaced is read anew beside what is 
 is shown until the new reading has come as far.
 """
 
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -22,7 +22,10 @@ from typing import Any, TypeGuard
 import eventlog
 
 from ..core import runs
-from .curves import Axis, AxisName, Rows, seconds
+from ..core.axis import token_knots
+from ..core.names import AxisName
+from ..core.times import iso, seconds
+from .curves import Axis, Rows
 from .pyramid import Spill
 
 Table = str
@@ -49,7 +52,7 @@ class Known:
     """What has been read of a run: its curves, and all else in `fold`, whose row sink it is."""
 
     generation: int = field(default_factory=lambda: next(_generations))
-    """Changes when rows that were there before are not any more."""
+    """Changes when rows were removed."""
     spill: Spill = field(default_factory=Spill)
     fold: eventlog.Fold = field(init=False)
     tables: dict[Table, Rows] = field(init=False)
@@ -59,7 +62,7 @@ class Known:
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
     n_records: int = 0
-    knots: list[tuple[int, float]] = field(default_factory=list)
+    knots: list[tuple[float, float]] = field(default_factory=list)
     """From which iteration on a step takes how many tokens."""
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class Known:
         self.fold = eventlog.Fold(with_rows=False, sink=self)
 
     def read(self, record: eventlog.Record) -> None:
-        """Enter one record."""
+        """Add one record."""
         self.n_records += 1
         self.latest.append(record._replace(line=record.line[:LINE_MAX]))
         self.fold.add(record)
@@ -87,7 +90,7 @@ class Known:
             self.tables[record.event].add(number, record.t, record.fields)
 
     def supersede(self, event: str, from_number: int) -> None:
-        rows = self.tables[event].take_back(from_number) if event in self.tables else None
+        rows = self.tables[event].supersede(from_number) if event in self.tables else None
         if rows is not None:
             self.generation = next(_generations)
             self.takes.append((event, rows))
@@ -123,8 +126,8 @@ class Following:
         self.error = ""
         """Why it cannot be read, in a line."""
         self.is_alive = False
-        """Whether somebody is writing it now."""
-        self._coming: Known | None = None  # read anew, until it has come as far
+        """Whether a writer is alive."""
+        self._coming: Known | None = None  # being read again, until that is complete
         self._reading: Iterator[eventlog.Record] | None = None
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
@@ -138,7 +141,7 @@ class Following:
         """Read for about `budget_s`; whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
-            runs.refuse_what_is_no_file(self.path)
+            runs.check_is_regular_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
@@ -151,7 +154,7 @@ class Following:
 
     @property
     def is_reading(self) -> bool:
-        """Whether there is more that was there when the reading began."""
+        """Whether there is more to read of what is known to be there."""
         return self._reading is not None
 
     @property
@@ -198,7 +201,7 @@ class Following:
         return "" if self.known.n_records else "no journal: not one whole record in it"
 
     def _look(self) -> bool:
-        """Begin to read what is new, if anything is; whether it is."""
+        """Begin to read what is new; whether anything is."""
         stat = os.stat(self.path)
         alive = eventlog.is_locked(self.path)
         reader, was_alive, self.is_alive = self._reader, self.is_alive, alive
@@ -207,15 +210,15 @@ class Following:
             return was_alive != alive
         self._seen = seen
         if reader is None or reader.is_outdated or not self._is_same():
-            self._begin_anew()
+            self._begin_again()
             reader = self._reader
         assert reader is not None
         rest = not alive and stat.st_size > reader.journal.size_bytes
-        # A line without its end is read as the journal's end where nobody writes any more; all
-        # is then read anew when somebody does: only where there is such a line.
+        # If no writer is alive, a last line without LF is read as complete. When the run is resumed
+        # everything is read again then, so this is done only if there is such a line.
         to_the_end = rest and not self._ends_with_lf(stat.st_size)
         if to_the_end and self.known.n_records and self._coming is None:
-            self._begin_anew()
+            self._begin_again()
             reader = self._reader
             assert reader is not None
         if reader.is_behind or to_the_end:
@@ -224,14 +227,14 @@ class Following:
         return was_alive != alive
 
     def _has_new_segments(self) -> bool:
-        """Whether something came beside the journal: a look at a folder that may be large."""
+        """Whether there are new segments, checked rarely: the folder may be large."""
         now = time.monotonic()
         if self._reader is None or now < self._look_beside_at:
             return False
         self._look_beside_at = now + BESIDE_S
         return self._reader.is_behind
 
-    def _begin_anew(self) -> None:
+    def _begin_again(self) -> None:
         with open(self.path, "rb") as file:
             self._head = file.read(_HEAD_BYTES)
         self._reader = eventlog.Reader(self.path)
@@ -276,7 +279,7 @@ class Following:
         """An error without the name that stands beside it, and as UTF-8."""
         return words.removeprefix(f"{self.path}: ").encode("utf-8", "replace").decode()
 
-    # ---- what it says
+    # ---- the run
 
     @property
     def iterations(self) -> Rows:
@@ -293,7 +296,8 @@ class Following:
     @property
     def started(self) -> float:
         """When the run began, in seconds since 1970; NaN if nobody knows."""
-        return seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        started = seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        return math.nan if started is None else started
 
     def axis(self, name: AxisName) -> Axis | None:
         """The x axis `name` of this run; None where the run does not say what it takes."""
@@ -306,7 +310,7 @@ class Following:
         return Axis(name, 0.0 if started != started else started, tuple(knots))
 
     def run(self) -> eventlog.Run:
-        """The run as a document, less its iterations: they are in `iterations`."""
+        """The run without its iterations, which are in `iterations`."""
         if self._whole is not None:
             return self._whole
         reader, known = self._reader, self.known
@@ -323,7 +327,7 @@ class Following:
         return run
 
     def _figures_of_iterations(self) -> dict[str, Any]:
-        """What a fold without rows has not in its summary."""
+        """The part of the summary that a fold without rows does not have."""
         rows = self.iterations
         loss = rows.figures.get("loss")
         return {
@@ -358,12 +362,11 @@ def _is_figure(value: Any) -> TypeGuard[float]:
 def _known_of(run: eventlog.Run) -> Known:
     """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
     known = Known()
-    start = seconds(run.start_time)
-    clock = 0.0 if start != start else start
+    clock = seconds(run.start_time) or 0.0
     for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
         if not _is_iter(row.get("iter")):
             continue
-        known.tables["iter"].add(row["iter"], _iso(clock), row)
+        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
         time_ms = row.get("time_ms")
         clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
@@ -375,9 +378,7 @@ def _known_of(run: eventlog.Run) -> Known:
             text = f"path {row.get('path')}"[:TEXT_MAX]
             t = str(row.get("timestamp") or "")
             known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
-    per_iter = run.metadata.get("tokens_per_iter")
-    if _is_figure(per_iter) and per_iter > 0:
-        known.knots = [(0, float(per_iter))]
+    known.knots = token_knots(run)
     known.settle()
     known.n_records = len(known.tables["iter"]) + len(known.tables["eval"])
     return known
@@ -385,10 +386,3 @@ def _known_of(run: eventlog.Run) -> Known:
 
 def _sortable(value: Any) -> int:
     return value if type(value) is int else 0
-
-
-def _iso(at: float) -> str:
-    try:
-        return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds")
-    except (ValueError, OverflowError, OSError):
-        return ""

@@ -1,14 +1,13 @@
-"""A figure of a run, row by row, with its exact extremes at every zoom.
+"""One column of a run, row by row, with its exact extremes at every zoom.
 
     loss = Column(spill)
     loss.append(np.array([4.1, 3.9, math.nan, 88.0, 3.7]))
     loss.extremes(np.array([0, 3, 5]))      # rows 0 to 2, rows 3 to 4: lowest, highest, mean
 
-Behind the rows stand levels: the lowest, the highest and the sum of each 32 rows, of each 256,
-of each 2,048 and so on. What a chart of a thousand pixels shows of ten million rows is read
-from the level that fits, in a millisecond; no row is ever left out of it. Full blocks of rows
-go to a file that has no name, so that the memory holds the levels and the latest rows alone:
-1.3 bytes a row and figure.
+Above the rows are levels: the lowest, the highest and the sum of each 32 rows, of each 256, of
+each 2,048 and so on. A chart of ten million rows is read from the level that fits its width, and
+no row is left out of it. Full blocks of rows go to an unnamed file, so that only the levels and the
+latest rows are in memory.
 """
 
 import os
@@ -44,26 +43,26 @@ class Growing:
 
     @property
     def values(self) -> NDArray[np.generic]:
-        """What is in it; a view, until it grows."""
+        """A view, valid until it grows."""
         return self._space[: self.n]
 
     @property
     def floats(self) -> Floats:
-        """A copy of what is in it."""
+        """A copy."""
         return self.values.astype(np.float64)
 
     def floats_at(self, at: Ints) -> Floats:
-        """What stands at the indices `at`."""
+        """The values at the indices `at`."""
         return self.values[at].astype(np.float64)
 
     def append(self, values: NDArray[np.generic]) -> None:
         self.put(self.n, values)
 
     def put(self, at: int, values: NDArray[np.generic]) -> None:
-        """Write `values` from index `at` on; what stood behind is gone."""
+        """Write `values` from index `at` on; what followed is removed."""
         end = at + len(values)
         if end > len(self._space):
-            # half as much again, not twice: ten million rows must not leave ten million empty
+            # by half, not twice: ten million rows must not leave ten million empty
             space = np.empty(max(end, len(self._space) * 3 // 2), self._space.dtype)
             space[:at] = self._space[:at]
             self._space = space
@@ -75,14 +74,14 @@ class Growing:
 
 
 class Spill:
-    """Where full blocks go: a file without a name, gone with its last reader."""
+    """The file for full blocks: unnamed, and gone when it is closed."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None  # made with the first block: most runs have none
+        self._file: IO[bytes] | None = None  # created for the first block: most runs have none
         self._end = 0
 
     def put(self, block: Floats) -> int:
-        """Where `block` begins, for `get`."""
+        """Write a block; where it begins, for `get`."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="runs-")  # noqa: SIM115 (it lives on)
             weakref.finalize(self, self._file.close)
@@ -102,7 +101,7 @@ class Spill:
 
 @dataclass(frozen=True)
 class Buckets:
-    """What stretches of rows amount to. A stretch without a finite value is left out."""
+    """Ranges of rows in summary. A range without a finite value is left out."""
 
     low_rows: Ints
     lows: Floats
@@ -301,7 +300,7 @@ def _reduced(
 
 
 def _first_hits(hits: NDArray[np.bool_], starts: Ints) -> Ints:
-    """The first index from each of `starts` on where `hits` is true: each stretch has one."""
+    """The first index from each of `starts` on where `hits` is true: each range has one."""
     where = np.flatnonzero(hits)
     return where[np.searchsorted(where, starts)]
 

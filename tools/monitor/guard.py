@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from ..core import runs
 from ..core.runs import Refusal
 from ..core.table import one_line
 from ..core.text import print, printable_json
+from ..core.times import iso, seconds
 from .hooks import Hooks, say
 from .rules import RULES, STANDING, Finding, Limits, Rule, disk
 from .watched import Watched, fields_of
@@ -142,7 +142,7 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
-            runs.refuse_what_is_no_file(path)  # else its lock is waited for, in a FIFO
+            runs.check_is_regular_file(path)  # else its lock is waited for, in a FIFO
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
             if self._is_live_only:
                 return is_recent and eventlog.is_locked(path)
@@ -258,7 +258,7 @@ _OVER: dict[Rule, str] = {
 
 
 def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = iso(time.time(), "seconds")
     name, path = (  # JSON needs UTF-8
         os.fsencode(text).decode("utf-8", "replace") for text in (watched.name, watched.path)
     )
@@ -268,7 +268,7 @@ def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
 
 
 def _about(finding: Finding, *, is_now: bool) -> dict[str, Any]:
-    at = datetime.fromtimestamp(finding.t, UTC).isoformat(timespec="seconds")
+    at = iso(finding.t, "seconds")
     return {
         "rule": finding.rule, "text": finding.text, "iter": finding.iter, "t": at, "now": is_now
     }  # fmt: skip
@@ -396,7 +396,7 @@ def line(alert: Alert, *, as_json: bool = False) -> str:
     """An alert as it is printed."""
     if as_json:
         return printable_json(orjson.dumps(alert).decode())
-    at = datetime.fromisoformat(alert["t"]).astimezone()
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds(alert["t"])))
     over = " over" if alert["state"] == "over" else ""
-    told = f"{at:%Y-%m-%d %H:%M:%S}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
+    told = f"{at}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
     return one_line(told)

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 
 import eventlog
 
+from ..core.formats import duration, size
+
 Rule = Literal[
     "stall", "crash", "failed", "nonfinite", "spike", "slow", "checkpoint_overdue", "disk"
 ]
@@ -95,14 +97,14 @@ def stall(quiet_s: float, allowed_s: float) -> str | None:
     """No event for longer than allowed."""
     if quiet_s <= allowed_s:
         return None
-    return f"no event for {seconds(quiet_s)}, {seconds(allowed_s)} would be long"
+    return f"no event for {duration(quiet_s)}, {duration(allowed_s)} would be long"
 
 
 def crash(quiet_s: float, *, is_alive: bool, is_closed: bool, after_s: float) -> str | None:
     """Nobody holds the journal's lock, and nobody closed it."""
     if is_alive or is_closed or quiet_s <= after_s:
         return None
-    return f"the process is gone without a close event, {seconds(quiet_s)} after its last one"
+    return f"the process is gone without a close event, {duration(quiet_s)} after its last one"
 
 
 def spike(losses: "Window", loss: float, limits: Limits) -> dict[str, float] | None:
@@ -158,7 +160,7 @@ def disk(
     `history`: (time, free bytes) so far, the earliest first; a trend needs ten minutes of it.
     """
     full_in_s = time_to_full_s(history)
-    when = f", full in {seconds(full_in_s)} at this rate" if full_in_s is not None else ""
+    when = f", full in {duration(full_in_s)} at this rate" if full_in_s is not None else ""
     left = f"{size(free_bytes)} of {size(total_bytes)} free"
     if free_bytes < needed_bytes:
         return f"{left}, the next checkpoint takes {size(needed_bytes)}{when}"
@@ -236,19 +238,3 @@ class Window:
         """The median distance from the median."""
         middle = self.median
         return median(abs(value - middle) for value in self._sorted)
-
-
-def seconds(s: float) -> str:
-    """A duration: 0.4 s, 12 s, 5 min, 3.2 h."""
-    if s < 120:
-        return f"{s:.0f} s" if s >= 10 else f"{s:.2g} s"
-    return f"{s / 60:.0f} min" if s < 7200 else f"{s / 3600:.1f} h"
-
-
-def size(n_bytes: float) -> str:
-    """A size: 512 MB, 1.5 GB."""
-    for unit in ("kB", "MB", "GB"):
-        n_bytes /= 1000
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-    return f"{n_bytes / 1000:.3g} TB"

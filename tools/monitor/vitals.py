@@ -11,13 +11,13 @@ Only the latest part of a run is remembered, so memory is bounded.
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from math import isfinite
 from statistics import median
 from typing import Any
 
 import eventlog
 
+from ..core.times import seconds
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -86,7 +86,7 @@ class Vitals:
         kind = eventlog.KINDS.get(event)
         if "annotates" in fields or (kind is not None and not kind.is_progress):
             return []
-        t = at_seconds(record.t)
+        t = seconds(record.t) or 0.0
         if record.s != self.session:
             self.session, self.t = record.s, t
             self._begin()
@@ -269,14 +269,6 @@ class Vitals:
         """A finding as of the latest record; `problem` is a text, or a text and its numbers."""
         text, figures = (problem, {}) if isinstance(problem, str) else problem
         return Finding(rule, text, figures, self.t, self.session, self.record, self.iter)
-
-
-def at_seconds(time: str) -> float:
-    """A record's time in seconds since 1970; 0 where it is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
 
 
 def _ms(fields: Mapping[str, Any], key: str) -> float:

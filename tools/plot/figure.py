@@ -1,9 +1,9 @@
-"""Runs -> a picture: loss, evaluations, step times, MFU; of one run or of many.
+"""Draw runs as a matplotlib figure: loss, evaluations, step times, MFU.
 
     from .figure import draw
     draw(["out/run_a.json", "out/run_b.json"], x="tokens", log_y=True).savefig("ab.png")
 
-What `draw` gives is a matplotlib Figure; `encode` makes bytes of it, the same ones each time.
+`encode` gives the bytes of a file; they are the same each time.
 """
 
 import io
@@ -20,27 +20,28 @@ from matplotlib.lines import Line2D
 
 import eventlog
 
+from ..core.formats import count
+from ..core.names import AxisName
 from ..core.runs import Refusal, one
 from .panel import KINDS, Drawing
-from .series import Series, X
+from .series import Series
 from .theme import (
     DASHES,
     LEGEND_ROW_IN,
     LEGEND_SIZE,
-    LOOKS,
     MARKERS,
-    Look,
+    THEMES,
+    Theme,
     clean,
     columns,
-    count,
     fit,
 )
 
 Kind = Literal["loss", "analysis", "eval", "compare"]
-Theme = Literal["light", "dark"]
+ThemeName = Literal["light", "dark"]
 Source = eventlog.Run | str | os.PathLike[str]
 
-FORMS: dict[str, dict[str, Any]] = {  # and what makes the same picture the same bytes
+FORMS: dict[str, dict[str, Any]] = {  # metadata without time and version: the same bytes
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None},
@@ -48,14 +49,14 @@ FORMS: dict[str, dict[str, Any]] = {  # and what makes the same picture the same
 TITLE_SIZE, FACTS_SIZE = 12, 8.5
 PANEL_IN, HEAD_IN, MARGIN_IN, NAME_IN = 4.5, 0.58, 0.12, 3.2
 N_NAMED = 40
-"""Runs that are named; a picture of more shows a crowd."""
+"""So many runs are named in the legend."""
 N_DIFFERENT = 6
 NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
-"""Flags that say where a run is, not what it does."""
+"""Flags that say where a run is stored, not how it trains."""
 
 
-class Picture(Figure):
-    """A matplotlib Figure that a notebook shows without being told how."""
+class NotebookFigure(Figure):
+    """A matplotlib Figure that a notebook displays."""
 
     def _repr_png_(self) -> bytes:
         return encode(self, "png")
@@ -65,7 +66,7 @@ def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
     *,
-    x: X = "iter",
+    x: AxisName = "iter",
     smooth_iters: int | None = None,
     log_x: bool = False,
     log_y: bool = False,
@@ -74,20 +75,19 @@ def draw(
     width_in: float | None = None,
     height_in: float | None = None,
     dpi: float = 150,
-    theme: Theme = "light",
-) -> Picture:
-    """A matplotlib Figure of runs, or of names of them.
+    theme: ThemeName = "light",
+) -> NotebookFigure:
+    """A matplotlib Figure of runs, given as runs or by name.
 
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
         x: iterations, tokens seen, or training time (of the steps alone).
-        smooth_iters: width of the mean over the raw line; 0: none, None: a twenty-fifth of the
-            longest run.
-        superseded: also the takes that a later one replaced, where the run knows them.
+        smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
+        superseded: also draw superseded rows, if the run has them.
 
     Raises:
-        Refusal: nothing to draw, no room to, or a run does not have what `x` needs; names it.
+        Refusal: there is nothing to draw or no space for it, or a run is missing what `x` needs.
         FileNotFoundError: as `tools.core.runs.one`.
     """
     loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
@@ -100,7 +100,7 @@ def draw(
     x_label, x_unit = _x_axis(series, x)
     drawing = Drawing(
         series=series,
-        look=LOOKS[theme],
+        theme=THEMES[theme],
         x=x,
         window_iters=_window_iters(series) if smooth_iters is None else smooth_iters,
         log_x=log_x,
@@ -111,25 +111,30 @@ def draw(
         x_label=x_label,
         x_unit=x_unit,
     )
-    with style.context(["default", drawing.look.style()]):
-        figure = Picture(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
+    with style.context(["default", drawing.theme.style()]):
+        figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
         for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
             panel(axes, drawing)
         _share_x(figure, drawing)
-        if drawing.is_single:
-            n_rows, facts = drawing.n_rows, _facts(series[0].run)
-        else:
-            n_rows, facts = _name_runs(figure, drawing, kind), _differences(series)
-            if kind != "eval" and any(map(drawing.width, range(len(series)))):
-                facts.append(f"smoothed over {drawing.window_iters:,} iterations")
+        n_rows, facts = _legend_and_facts(figure, drawing, kind)
         figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
-        _write_head(figure, drawing.look, title or _title(drawing, kind), facts)
-        _lay_out(figure)
+        write_head(figure, drawing.theme, title or _title(drawing, kind), facts)
+        lay_out(figure)
     return figure
 
 
+def _legend_and_facts(figure: Figure, drawing: Drawing, kind: str) -> tuple[int, list[str]]:
+    """Draw the common legend of several runs; the rows of legends, and facts for the head."""
+    if drawing.is_single:
+        return drawing.n_rows, _facts(drawing.series[0].run)
+    n_rows, facts = _name_runs(figure, drawing, kind), _differences(drawing.series)
+    if kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
+        facts.append(f"smoothed over {drawing.window_iters:,} iterations")
+    return n_rows, facts
+
+
 def encode(figure: Figure, form: str) -> bytes:
-    """The picture as `png`, `svg` or `pdf`: equal figures give equal bytes."""
+    """The figure as `png`, `svg` or `pdf`: equal figures give equal bytes."""
     file = io.BytesIO()
     with style.context(["default", {"svg.hashsalt": "runs plot"}]):
         figure.savefig(file, format=form, metadata=FORMS[form])
@@ -146,8 +151,8 @@ def _window_iters(series: Sequence[Series]) -> int:
     return int(round(wanted / step) * step)
 
 
-def _x_axis(series: Sequence[Series], x: X) -> tuple[str, float]:
-    """The label of the x axis, and how many iterations, tokens or seconds are 1 on it."""
+def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
+    """The label of the x axis, and how many iterations, tokens or seconds one unit has."""
     if x == "iter":
         return "iteration", 1.0
     if x == "tokens":
@@ -162,33 +167,34 @@ def _x_axis(series: Sequence[Series], x: X) -> tuple[str, float]:
 
 
 def _share_x(figure: Figure, drawing: Drawing) -> None:
-    """What stands side by side goes equally far."""
+    """Give panels side by side the same x range."""
     panels = [axes for axes in figure.axes if axes.get_xlabel() == drawing.x_label]
     ends = [axes.get_xlim() for axes in panels if axes.get_lines()]
     for axes in panels if ends else ():
         axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
 
 
-def _write_head(figure: Figure, look: Look, title: str, facts: list[str]) -> None:
-    """The title, and below it the facts that one needs to judge the picture."""
+def write_head(figure: Figure, theme: Theme, title: str, facts: list[str]) -> None:
+    """Write the title, and the facts below it."""
     width_in, height_in = figure.get_size_inches()
     room_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
-    words = fit(clean(title), room_in, TITLE_SIZE, "bold")
+    headline = fit(clean(title), room_in, TITLE_SIZE, "bold")
     below = fit(clean(" · ".join(facts)), room_in, FACTS_SIZE)
     figure.text(
-        x, 1 - 0.13 / height_in, words, size=TITLE_SIZE, weight="bold", va="top", color=look.ink
+        x, 1 - 0.13 / height_in, headline, size=TITLE_SIZE, weight="bold", va="top", color=theme.ink
     )
-    figure.text(x, 1 - 0.37 / height_in, below, size=FACTS_SIZE, va="top", color=look.faint)
+    figure.text(x, 1 - 0.37 / height_in, below, size=FACTS_SIZE, va="top", color=theme.faint)
     rect = (0, 0, 1, 1 - HEAD_IN / height_in)
     figure.set_layout_engine("constrained", rect=rect, w_pad=MARGIN_IN, h_pad=0.08, wspace=0.03)
 
 
-def _lay_out(figure: Figure) -> None:
-    """Find a place for everything, for good: ticks are made when they are first needed, with the
-    settings of that moment, and the next drawing would move all of it by a hair.
+def lay_out(figure: Figure) -> None:
+    """Lay out the figure once and for all.
+
+    Otherwise matplotlib makes new ticks at each drawing and moves everything slightly.
 
     Raises:
-        Refusal: it is too small for the words on it.
+        Refusal: the figure is too small for its text.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied")
@@ -197,7 +203,7 @@ def _lay_out(figure: Figure) -> None:
         except UserWarning:
             width_in, height_in = figure.get_size_inches()
             raise Refusal(
-                f"{width_in:g} x {height_in:g} inches have no room for this picture: "
+                f"{width_in:g} x {height_in:g} inches are too small for this plot: "
                 "make --width or --height larger"
             ) from None
     figure.set_layout_engine("none")
@@ -211,11 +217,11 @@ def _title(drawing: Drawing, kind: str) -> str:
 
 
 def _facts(run: eventlog.Run) -> list[str]:
-    """What one must know of a run to judge its picture."""
+    """Facts that one needs to judge the plot of a run."""
     known = run.metadata
     phase = known.get("phase") or ", ".join(k for k in known if k.startswith("use_") and known[k])
     device = known.get("device")
-    if device != "cpu":  # of a CPU the name says no more than its kind
+    if device != "cpu":  # the name of a CPU says little
         device = known.get("device_name") or device
     n_params, n_tokens = known.get("n_params"), known.get("tokens_per_iter")
     facts = [
@@ -230,20 +236,20 @@ def _facts(run: eventlog.Run) -> list[str]:
 
 
 def _differences(series: Sequence[Series]) -> list[str]:
-    """What the configurations of runs do not have in common."""
+    """Which settings differ between runs."""
     runs = [s.run for s in series]
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    unlike = [k for k in keys if len({repr(run.config.get(k)) for run in runs}) > 1]
-    unlike = [k for k in unlike if k not in NO_SETTINGS]
-    if not unlike:
+    different = [k for k in keys if len({repr(run.config.get(k)) for run in runs}) > 1]
+    different = [k for k in different if k not in NO_SETTINGS]
+    if not different:
         return ["equal configurations"]
-    more = f" and {len(unlike) - N_DIFFERENT:,} more" if len(unlike) > N_DIFFERENT else ""
-    return [f"different: {', '.join(unlike[:N_DIFFERENT])}{more}"]
+    more = f" and {len(different) - N_DIFFERENT:,} more" if len(different) > N_DIFFERENT else ""
+    return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
 
 
 def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
-    """A legend of all runs below the panels; its rows."""
-    look, width_in = drawing.look, figure.get_figwidth()
+    """Draw a legend of all runs below the panels; returns its number of rows."""
+    theme, width_in = drawing.theme, figure.get_figwidth()
     named = drawing.series[:N_NAMED]
     names = [fit(name, NAME_IN, LEGEND_SIZE) for name in labels([s.run for s in named])]
     if kind in ("compare", "eval"):
@@ -259,7 +265,7 @@ def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
     names += drawing.keys
     handles += drawing.keys.values()
     n_across = columns(names, width_in - 2 * MARGIN_IN)
-    figure.legend(handles, names, loc="outside lower left", ncols=n_across, labelcolor=look.ink)
+    figure.legend(handles, names, loc="outside lower left", ncols=n_across, labelcolor=theme.ink)
     return -(-len(names) // n_across)
 
 
@@ -269,7 +275,7 @@ def _best(series: Series) -> str:
 
 
 def labels(runs: Sequence[eventlog.Run]) -> list[str]:
-    """A name for each run, unlike all others: its own, then its folder, then a number."""
+    """A name for each run, different all others: its own, then its folder, then a number."""
     names = [clean(run.run_name) or "unnamed" for run in runs]
     shared = Counter(names)
     names = [

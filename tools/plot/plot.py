@@ -1,4 +1,4 @@
-"""`runs plot`: a picture of one run, or of many."""
+"""`runs plot`: a plot of one run or of several."""
 
 import argparse
 import re
@@ -9,37 +9,38 @@ from pathlib import Path
 import eventlog
 
 from ..core import runs
+from ..core.names import AXES
 from ..core.text import print
 
 KINDS = ("loss", "analysis", "eval", "compare")
 FORMS = ("png", "svg", "pdf")
 N_PIXELS_MAX = 2**16
-"""Each way; what draws them takes no more."""
+"""Of width and height; matplotlib's limit."""
 _NAME_MAX = 100
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Draw runs: loss, evaluations, step times, MFU. Prints the name of the picture."
-    command = commands.add_parser("plot", help=words, description=words)
+    summary = "Plot runs: loss, evaluations, step times, MFU. Prints the name of the file."
+    command = commands.add_parser("plot", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
     command.add_argument(
         "--kind",
         choices=KINDS,
-        help="analysis: loss, step times and MFU (default of one run); eval: training against "
-        "validation; compare: training and validation (default of several)",
+        help="analysis: loss, step times and MFU (default of one run); eval: both losses at "
+        "evaluations; compare: training and validation loss (default of several)",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf")
-    command.add_argument("--x", choices=("iter", "tokens", "time"), default="iter")
+    command.add_argument("--x", choices=AXES, default="iter")
     command.add_argument("--log-x", action="store_true")
-    command.add_argument("--log-y", action="store_true", help="of losses")
+    command.add_argument("--log-y", action="store_true", help="a log axis for losses")
     command.add_argument(
         "--smooth",
         type=_number(int, 0, 10**9),
         metavar="N",
-        help="mean over N iterations, the raw line stays behind it; 0: none",
+        help="smooth over N iterations, with the raw line behind; 0: none",
     )
     command.add_argument(
-        "--superseded", action="store_true", help="also what was taken again after a resume"
+        "--superseded", action="store_true", help="also draw rows that a resumed session superseded"
     )
     command.add_argument("--title", metavar="TEXT")
     command.add_argument("--theme", choices=("light", "dark"), default="light")
@@ -53,18 +54,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _plot(arguments: argparse.Namespace) -> int:
     form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
     if form not in FORMS:
-        raise runs.Refusal(f"--out {arguments.out}: a picture ends in .png, .svg or .pdf")
+        raise runs.Refusal(f"--out {arguments.out}: must end in .png, .svg or .pdf")
     if max(arguments.width or 0, arguments.height or 0) * arguments.dpi >= N_PIXELS_MAX:
-        raise runs.Refusal(f"--dpi {arguments.dpi:g}: more than {N_PIXELS_MAX:,} pixels one way")
+        raise runs.Refusal(
+            f"--dpi {arguments.dpi:g}: width and height must be below {N_PIXELS_MAX:,} pixels"
+        )
     try:
         from . import figure
     except ImportError as error:
         raise runs.Refusal(
             f"runs plot needs {error.name}: pip install 'runjournal[tools]'"
         ) from None
-    found, code = _read(arguments.paths)
+    loaded, code = _read(arguments.paths)
     picture = figure.draw(
-        found,
+        loaded,
         arguments.kind,
         x=arguments.x,
         smooth_iters=arguments.smooth,
@@ -77,7 +80,7 @@ def _plot(arguments: argparse.Namespace) -> int:
         dpi=arguments.dpi,
         theme=arguments.theme,
     )
-    out = arguments.out or _name(found, arguments.kind)
+    out = arguments.out or _name(loaded, arguments.kind)
     encoded = figure.encode(picture, form)
     out.parent.mkdir(parents=True, exist_ok=True)
     eventlog.atomic_write(out, lambda file: file.write(encoded))
@@ -86,38 +89,38 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 
 def _read(names: list[str]) -> tuple[list[eventlog.Run], int]:
-    """The runs, and 1 if one of them could not be read: that is said, the others are drawn.
+    """The runs, and 1 if one of them could not be read: it is named, the others are drawn.
 
     Raises:
-        Refusal: none could.
+        Refusal: none could be read.
     """
     from rich.console import Console
     from rich.progress import track
 
-    words, paths = Console(stderr=True), runs.find(names)
-    found = list(
+    console, paths = Console(stderr=True), runs.find(names)
+    loaded = list(
         track(
             runs.load(paths),
             "reading",
             len(paths),
-            console=words,
+            console=console,
             transient=True,
-            disable=not words.is_terminal,
+            disable=not console.is_terminal,
         )
     )
-    for broken in (f for f in found if f.run is None):
+    for broken in (f for f in loaded if f.run is None):
         print(broken.error, file=sys.stderr)
-    read = [f.run for f in found if f.run is not None]
+    read = [f.run for f in loaded if f.run is not None]
     if not read:
         raise runs.Refusal(f"{' '.join(names)}: no run to draw")
-    return read, 0 if len(read) == len(found) else 1
+    return read, 0 if len(read) == len(loaded) else 1
 
 
-def _name(found: list[eventlog.Run], kind: str | None) -> Path:
-    """A picture's name where none was given: of the run and of what is drawn."""
-    if len(found) > 1:
+def _name(loaded: list[eventlog.Run], kind: str | None) -> Path:
+    """The default file name: of the run and the kind of plot."""
+    if len(loaded) > 1:
         return Path(f"{kind or 'compare'}.png")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", found[0].run_name).strip("._-")[:_NAME_MAX]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", loaded[0].run_name).strip("._-")[:_NAME_MAX]
     return Path(f"{name or 'run'}_{kind or 'analysis'}.png")
 
 
@@ -127,8 +130,8 @@ def _number(of: Callable[[str], float], low: float, high: float) -> Callable[[st
     def parse(text: str) -> float:
         number = of(text)
         if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{text}: it must be from {low:,} to {high:,}")
+            raise argparse.ArgumentTypeError(f"must be from {low:,} to {high:,}, got {text}")
         return number
 
-    parse.__name__ = "number"  # in the words of argparse: invalid number value
+    parse.__name__ = "number"  # in the console of argparse: invalid number value
     return parse

@@ -1,9 +1,9 @@
-"""A run as columns of numbers, for pictures: by iteration, by tokens or by training time."""
+"""A run as columns of numbers for plots, by iteration, tokens or training time."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core import freeform, runs
+from ..core.axis import Scale, token_knots
+from ..core.names import AxisName
 
 Column = NDArray[np.float64]
-X = Literal["iter", "tokens", "time"]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
 ITERS_MAX = 2.0**53  # a float counts no further
@@ -23,11 +24,11 @@ EVAL_KEYS = ("iter", "train_loss", "val_loss")
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows by iteration, ascending. A value that is missing or not finite is NaN."""
+    """Rows by ascending iteration. A value that is missing or not finite is NaN."""
 
     values: dict[str, Column]
     nonfinite: dict[str, dict[int, str]]
-    """By column: the rows where a number was logged that is not finite, and its name."""
+    """By column: the rows where a value was logged that is not finite, and its name."""
 
     def __getitem__(self, key: str) -> Column:
         return self.values[key]
@@ -38,66 +39,53 @@ class Columns:
 
 @dataclass(frozen=True)
 class Resume:
-    """Iteration `at` was the next when a session went on; so many had been taken before."""
+    """A session began at iteration `at`; `n_again` iterations from it on are logged again."""
 
     at: int
     n_again: int
 
 
 class Series:
-    """One run's curves: `iterations`, `evals`, the `takes` that later ones replaced, `resumes`."""
+    """The curves of a run: `iterations`, `evals`, what resumes superseded of both, `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
-        self.run = run = freeform.with_curves(_with_takes(run))
+        self.run = run = freeform.with_curves(_with_superseded(run))
         self.iterations = read_columns(run.training_iterations, ITERATION_KEYS)
         mfu = self.iterations["mfu"]
         mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
         self.evals = read_columns(run.eval_steps, EVAL_KEYS)
-        self.takes = _takes(run.journal.get("superseded_iterations"), ITERATION_KEYS)
-        self.eval_takes = _takes(run.journal.get("superseded_evals"), EVAL_KEYS)
-        self.resumes = _resumes(run, self.takes)
+        self.superseded = _batches(run.journal.get("superseded_iterations"), ITERATION_KEYS)
+        self.superseded_evals = _batches(run.journal.get("superseded_evals"), EVAL_KEYS)
+        self.resumes = _resumes(run, self.superseded)
 
     @property
     def stride(self) -> float:
-        """Iterations between two rows, as a rule."""
+        """The usual number of iterations between two rows."""
         iters = self.iterations["iter"]
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
-    def place(self, iters: Column, x: X) -> Column:
-        """Where on the x axis `iters` begin: the iteration, the tokens seen, the seconds spent.
+    def place(self, iters: Column, x: AxisName) -> Column:
+        """Where on the x axis `iters` begin: the iteration, tokens seen or seconds of training.
 
-        Seconds are those of the steps alone; rows left out by the logger are interpolated.
+        Seconds are those of the steps alone; iterations without a row are interpolated.
 
         Raises:
-            Refusal: the run does not say; names it and the way out.
+            Refusal: the run has no tokens_per_iter or no time_ms.
         """
         if x == "iter" or not len(iters):
             return iters
-        knots, per_iter = self._tokens_per_iter() if x == "tokens" else self._seconds_per_iter()
-        before = np.concatenate([[0.0], np.cumsum(np.diff(knots) * per_iter[:-1])])
-        at = np.clip(np.searchsorted(knots, iters, side="right") - 1, 0, None)
-        placed: Column = before[at] + (iters - knots[at]) * per_iter[at]
-        return placed
+        return (self._tokens() if x == "tokens" else self._seconds()).place(iters)
 
-    def _tokens_per_iter(self) -> tuple[Column, Column]:
-        """From which iteration on a step takes how many tokens: a session may change that."""
-        sessions = self.run.journal.get("sessions") or []
-        steps = [(0, self.run.metadata.get("tokens_per_iter"))]
-        for session in reversed(sessions):
-            changed = session.get("changed", {}).get("tokens_per_iter")
-            if changed and type(session.get("from_iter")) is int:
-                at = min(session["from_iter"], *(i for i, _ in steps[:-1]), math.inf)
-                steps[-1] = (at, steps[-1][1])
-                steps.append((0, changed[0]))
-        steps.reverse()
-        if not all(_number(n) > 0 for _, n in steps):
+    def _tokens(self) -> Scale:
+        knots = token_knots(self.run)
+        if not knots:
             raise runs.Refusal(
                 f"{self.run.path or self.run.run_name}: its metadata has no tokens_per_iter. "
                 "Use: --x iter"
             )
-        return np.array([i for i, _ in steps], float), np.array([n for _, n in steps], float)
+        return Scale.of(knots)
 
-    def _seconds_per_iter(self) -> tuple[Column, Column]:
+    def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)
         if not known.any():
@@ -105,8 +93,8 @@ class Series:
                 f"{self.run.path or self.run.run_name}: no iteration has a time_ms. Use: --x iter"
             )
         times_s = np.maximum(0, np.where(known, times_s, times_s[known].mean()))
-        after = self.iterations["iter"][-1] + self.stride  # what was superseded may lie beyond
-        return (
+        after = self.iterations["iter"][-1] + self.stride  # superseded rows may lie beyond
+        return Scale(
             np.append(self.iterations["iter"], after),
             np.append(times_s, times_s[-1000:].mean()),
         )
@@ -114,7 +102,7 @@ class Series:
 
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
     """`keys` of `rows`, the first of them the iteration; rows without one are left out."""
-    found: list[tuple[float, ...]] = []
+    table_rows: list[tuple[float, ...]] = []
     nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
     for row in rows:
         figures = tuple(_number(row.get(key)) for key in keys)
@@ -122,9 +110,9 @@ def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns
             continue
         for key, figure in zip(keys[1:], figures[1:], strict=True):
             if math.isnan(figure) and (name := _nonfinite(row, key)):
-                nonfinite[key][len(found)] = name
-        found.append(figures)
-    table = np.array(found, float).reshape(len(found), len(keys))
+                nonfinite[key][len(table_rows)] = name
+        table_rows.append(figures)
+    table = np.array(table_rows, float).reshape(len(table_rows), len(keys))
     if (np.diff(table[:, 0]) < 0).any():  # an older logger, resumed
         order = np.argsort(table[:, 0], kind="stable")
         now_at = np.argsort(order)
@@ -134,10 +122,10 @@ def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns
 
 
 def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
-    """Which points draw the same picture: in each of `n_columns` of x the first, last, lowest
-    and highest, so that no spike is lost, and one of those that are not finite, for the break.
+    """Which points are enough to draw the same line: in each of `n_columns` of x the first, last,
+    lowest and highest, so that no spike is lost, and one that is not finite, for the gap.
 
-    `x` ascends; it is finite.
+    `x` must be ascending and finite.
     """
     if len(x) <= 4 * n_columns:
         return np.arange(len(x))
@@ -151,41 +139,13 @@ def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
 
 
 def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first and the last of `points` in each column; they come column by column."""
+    """The first and last of `points` in each column; `points` are ordered by column."""
     new = np.flatnonzero(np.diff(column[points])) + 1
     return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
 
 
-def smooth(
-    y: Column, width: int, *, steep: bool = False, n_points: int = 1000
-) -> tuple[NDArray[np.intp], Column]:
-    """`y` smoothed at some of its points: which, and the means there.
-
-    A point `width` away weighs nothing, one half as far a half (Hann's window): a spike becomes
-    a hill, not a plateau. Where `y` is not finite, the mean is not either.
-
-    `steep`: as a loss at its start; the window is as wide to the right as there is left to the
-    left, so that the mean is not late.
-    """
-    n, finite = len(y), np.isfinite(y)
-    if not n:
-        return np.empty(0, np.intp), y
-    even = np.linspace(0, n - 1, min(n, n_points))
-    early = np.geomspace(1, n, min(n, n_points // 2)) - 1  # for a log axis
-    at = np.unique(np.rint(np.concatenate([even, early])).astype(np.intp))
-    means = np.full(len(at), math.nan)
-    for i, k in enumerate(at):
-        if finite[k]:
-            reach = min(width, int(k) + 1) if steep else width
-            near = slice(max(0, k - reach + 1), k + reach)
-            weights = np.hanning(2 * reach + 1)[1:-1]
-            weights = weights[reach - 1 - (k - near.start) :][: n - near.start] * finite[near]
-            means[i] = np.nansum(y[near] * (weights / weights.sum()))
-    return at, means
-
-
-def _with_takes(run: eventlog.Run) -> eventlog.Run:
-    """The run as its journal has it, if takes were superseded: a run JSON only counts them."""
+def _with_superseded(run: eventlog.Run) -> eventlog.Run:
+    """The run from its journal if rows were superseded: a run JSON only counts them."""
     n_rows = run.journal.get("superseded")
     if not isinstance(n_rows, dict) or not any(n_rows.values()) or run.path is None:
         return run
@@ -198,24 +158,24 @@ def _with_takes(run: eventlog.Run) -> eventlog.Run:
         return run
 
 
-def _takes(rows: Any, keys: Sequence[str]) -> list[Columns]:
-    """Superseded rows, take by take. A take is the end of a curve: its iterations ascend evenly."""
-    takes: list[list[dict[str, Any]]] = []
+def _batches(rows: Any, keys: Sequence[str]) -> list[Columns]:
+    """Superseded rows in batches: in each the iterations ascend evenly."""
+    superseded: list[list[dict[str, Any]]] = []
     last, step = math.inf, 0.0
     for row in rows or ():
         at = _number(row.get("iter"))
         if not last < at or (step and at - last > step):
-            takes.append([])
+            superseded.append([])
             step = 0.0
         elif not step:
             step = 2 * (at - last)
-        takes[-1].append(row)
+        superseded[-1].append(row)
         last = at
-    return [read_columns(take, keys) for take in takes]
+    return [read_columns(batch, keys) for batch in superseded]
 
 
-def _resumes(run: eventlog.Run, takes: Sequence[Columns]) -> list[Resume]:
-    """Where sessions after the first went on, and where one of them went back by itself."""
+def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
+    """Where sessions after the first began, and where a session went back by itself."""
     resumes: list[Resume] = []
     last: int | None = None
     for i, session in enumerate(run.journal.get("sessions") or []):
@@ -228,8 +188,8 @@ def _resumes(run: eventlog.Run, takes: Sequence[Columns]) -> list[Resume]:
         if type(session.get("last_iter")) is int:
             last = session["last_iter"]
     known = {resume.at for resume in resumes}
-    stretches = [(int(t["iter"][0]), int(t["iter"][-1])) for t in takes if len(t)]
-    resumes += [Resume(at, end - at + 1) for at, end in stretches if at not in known]
+    ranges = [(int(t["iter"][0]), int(t["iter"][-1])) for t in superseded if len(t)]
+    resumes += [Resume(at, end - at + 1) for at, end in ranges if at not in known]
     return sorted(resumes, key=lambda resume: resume.at)
 
 
@@ -241,7 +201,7 @@ def _nonfinite(row: dict[str, Any], key: str) -> str:
 
 
 def _number(value: Any) -> float:
-    """A finite figure that can be drawn; NaN where there is none."""
+    """A finite number that can be drawn; NaN if there is none."""
     try:
         figure = float(value) if type(value) in (float, int) else math.nan
     except OverflowError:  # an integer of three hundred digits

@@ -1,4 +1,4 @@
-"""How pictures look: colours, lines, the words on them, the numbers on their axes."""
+"""The theme of plots: colours, line styles, fonts, log axes."""
 
 import math
 import unicodedata
@@ -20,6 +20,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from ..core.formats import count
+
 FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 POINTS_PER_INCH = 72
 TEXT_MAX = 1000
@@ -29,7 +31,7 @@ _HANDLE_IN = 0.62
 
 
 @dataclass(frozen=True)
-class Look:
+class Theme:
     """The colours of a theme."""
 
     ground: str
@@ -40,7 +42,7 @@ class Look:
     runs: tuple[str, ...]
 
     def style(self) -> dict[str, Any]:
-        """The settings of matplotlib for what is drawn in this look."""
+        """The rcParams of this theme."""
         return {
             "font.family": FONT,
             "font.size": 9,
@@ -72,33 +74,33 @@ class Look:
         }
 
 
-# Okabe and Ito's colours, which all kinds of eyes tell apart, less the one that each ground
-# swallows: yellow on white, blue and black on dark.
-LOOKS = {
-    "light": Look(
+# The colour-blind safe palette of Okabe and Ito, without the colours that have no contrast to the
+# background: yellow on white, blue and black on dark.
+THEMES = {
+    "light": Theme(
         ground="#ffffff", ink="#222222", faint="#6b6b6b", grid="#e6e6e6", bad="#b00020",
         runs=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
     ),
-    "dark": Look(
+    "dark": Theme(
         ground="#15181c", ink="#e6e6e6", faint="#9aa0a6", grid="#2b3036", bad="#ff6b6b",
         runs=("#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"),
     ),
 }  # fmt: skip
-# 7 colours and 4 kinds of line do not fall into step: 28 runs look different
+# 7 colours and 4 line styles have no common divisor: 28 runs differ
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 
 
 def clean(text: str) -> str:
-    """`text` on one line, with a box for what the font does not have."""
+    """`text` on one line, with a box for each character that the font is missing."""
     font, text = _font(), text if len(text) <= TEXT_MAX else _shorten(text, TEXT_MAX)
-    kept = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
-    words = " ".join("".join(kept).split())
-    return "".join(c if font.get_char_index(ord(c)) else "□" for c in words)
+    printable = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    text = " ".join("".join(printable).split())
+    return "".join(c if font.get_char_index(ord(c)) else "□" for c in text)
 
 
 def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
-    """`text` as it is or, where it is wider than `width_in`, less its middle."""
+    """`text`, without its middle if it is wider than `width_in` inches."""
     if width_of(text, size, weight) <= width_in:
         return text
     low, high = 0, len(text)  # of these many characters: fits, does not
@@ -110,7 +112,7 @@ def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
 
 
 def columns(names: Sequence[str], room_in: float) -> int:
-    """How many of a legend's entries go side by side."""
+    """How many entries of a legend fit side by side."""
     widest_in = max(width_of(name, LEGEND_SIZE) for name in names) + _HANDLE_IN
     return max(1, min(len(names), int(room_in / widest_in)))
 
@@ -122,23 +124,12 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     return width / POINTS_PER_INCH
 
 
-def count(value: float, _position: Any = None) -> str:
-    """A number on an axis: 250, 2,500, 50k, 1.5M, 3B."""
-    size = abs(value)
-    if size < 10_000:
-        return f"{value:,.6g}"
-    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if size >= unit:
-            return f"{value / unit:.4g}{suffix}" if size < 1e16 else f"{value:.3g}"
-    raise AssertionError
-
-
 def set_log(
     axes: Axes, name: Literal["x", "y"], low: float, high: float, straight_to: float | None = None
 ) -> None:
-    """A log axis over the values `low` to `high`, with ticks that one can read.
+    """Make an axis logarithmic from `low` to `high`, with readable ticks.
 
-    `straight_to`: the axis goes on down to 0, straight from there; without it `low` is positive.
+    `straight_to`: the axis is linear from here down to 0; without it `low` must be positive.
     """
     set_scale = axes.set_xscale if name == "x" else axes.set_yscale
     axis = axes.xaxis if name == "x" else axes.yaxis

@@ -116,21 +116,5 @@ def _dots(line: Line, frame: Frame, n_columns: int, n_rows: int) -> tuple[Ints, 
     return columns[inside], rows[inside]
 
 
-def short(value: float, width: int = 6) -> str:
-    """A figure in at most `width` characters: 4.123, 15.7k, 2e-05."""
-    if not math.isfinite(value):
-        return "?"
-    if abs(value) < 1e-99:
-        value = 0.0
-    for scale, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")):
-        if abs(value) >= scale * 0.9995 or (scale == 1 and (value == 0 or abs(value) >= 0.01)):
-            for digits in (4, 3, 2, 1):
-                text = f"{value / scale:.{digits}g}{unit}"
-                if len(text) <= width:
-                    return text
-    text = f"{value:.1e}".replace("e-0", "e-")
-    return text if len(text) <= width else f"{value:.0e}".replace("e-0", "e-")
-
-
 def _whole(values: NDArray[np.float64]) -> Ints:
     return np.clip(values, -1e9, 1e9).astype(np.int64)

@@ -11,9 +11,10 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ..core.formats import duration, short
+from ..core.names import AxisName
 from ..core.text import printable
-from ..live.curves import AxisName
-from .braille import Cell, Frame, Line, draw, short
+from .braille import Cell, Frame, Line, draw
 
 AXIS_WIDTH = 7
 # Of the runs of a chart, in the order in which they were picked.
@@ -150,13 +151,3 @@ def _axis_label(x: float, axis: AxisName) -> str:
     if axis == "iter" and 0 <= x < 1e7:
         return f"{x:,.0f}"
     return duration(x) if axis == "time" else short(x, 8)
-
-
-def duration(s: float) -> str:
-    """42s, 3:05, 2:03:04; what is longer in days."""
-    if not s < 1e9:
-        return "?"
-    h, m, whole = int(s // 3600), int(s // 60) % 60, int(s) % 60
-    if h >= 48:
-        return f"{h // 24}d{h % 24}h"
-    return f"{h}:{m:02}:{whole:02}" if h else f"{m}:{whole:02}" if m else f"{whole}s"

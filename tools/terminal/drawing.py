@@ -1,14 +1,17 @@
 """From runs to drawings: the lines, marks and range of each chart."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..live.curves import Axis, Rows, seconds
+from ..core.formats import short
+from ..core.smoothing import smooth
+from ..core.times import seconds
+from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
-from ..live.pyramid import Floats
-from .braille import Line, frame_around, short
+from .braille import Line, frame_around
 from .chart import MARKS, STYLES, Drawing
 from .view import METRICS, View
 
@@ -59,7 +62,7 @@ def drawing(
     """A metric of some runs. The marks are those of the first run."""
     left, right = edges
     raw: list[Line] = []
-    smooth: list[Line] = []
+    smoothed: list[Line] = []
     ends: list[tuple[str, str, float, float]] = []
     marks: list[tuple[float, str]] = []
     for number, id in enumerate(ids):
@@ -76,14 +79,15 @@ def drawing(
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
         if is_smoothed:
-            line = Line(curve.mean_x, smoothed(curve.means, view.smoothing), style)
-            smooth.append(line)
+            means = smooth(curve.means, view.smoothing, curve.counts)
+            line = Line(curve.mean_x, means, style)
+            smoothed.append(line)
         visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
         if len(visible):
             last = int(visible[-1])
             ends.append((chr(ord("A") + number), style, line.x[last], line.y[last]))
     frame = frame_around(raw, left, right, is_log=view.is_log)
-    return Drawing(_title(metric, ends), [*raw, *smooth], ends, frame, marks, view.axis)
+    return Drawing(_title(metric, ends), [*raw, *smoothed], ends, frame, marks, view.axis)
 
 
 def _title(metric: str, ends: Sequence[tuple[str, str, float, float]]) -> str:
@@ -110,19 +114,8 @@ def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
     if axis.name == "iter":
         return float(i)
     if axis.name == "time":
-        return seconds(t) - axis.started
+        return (seconds(t) or math.nan) - axis.started
     if not len(run.iterations):
         return 0.0
     at = np.searchsorted(run.iterations.iters.values, i)
     return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])
-
-
-def smoothed(values: Floats, weight: float) -> Floats:
-    """An exponential mean in which the first values do not count more than the others."""
-    out, mean, total = np.empty(len(values)), 0.0, 0.0
-    for at, value in enumerate(values.tolist()):
-        if value == value:
-            mean = weight * mean + (1 - weight) * value
-            total = weight * total + (1 - weight)
-        out[at] = mean / total if total else np.nan
-    return out

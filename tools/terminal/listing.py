@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 
+from ..core.formats import duration
 from ..core.rows import Row
 from ..core.table import one_line
 from ..live.folders import Folders
 from .braille import Cell
-from .chart import STYLES, Rows, duration
+from .chart import STYLES, Rows
 from .summary import eta_s, progress
 
 GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}

@@ -14,11 +14,11 @@ from textual.containers import Grid, Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.table import one_line
-from ..live.curves import seconds
+from ..core.times import seconds
+from ..core.where import select
 from ..live.folders import Folders
 from .chart import AXIS_WIDTH, Chart
 from .drawing import drawing, metrics_of, x_range
@@ -151,7 +151,7 @@ class Watch(App[None]):
             word = self.where.strip().lower()
             return [r for r in rows if any(word in str(r.get(key)).lower() for key in SEARCHED)]
         try:
-            return rows_.select(rows, self.where)
+            return select(rows, self.where)
         except Refusal as refusal:
             self._problem = str(refusal).removeprefix("--where: ")
             return rows
@@ -178,7 +178,7 @@ class Watch(App[None]):
         live = sum(bool(row.get("live")) for row in rows)
         parts = [self._problem] if self._problem else []
         parts += [f"{len(rows):,} runs, {live} live", f"by {view.axis}"]
-        parts += [f"smooth {view.smoothing:g}"] if view.smoothing else []
+        parts += [f"smooth {view.smoothing}"] if view.smoothing else []
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
         parts += [f"zoom {1 / width:.3g}x"] if width < 1 else []
@@ -291,5 +291,4 @@ class Watch(App[None]):
 
 
 def _order(row: Row) -> tuple[bool, float]:
-    started = seconds(row.get("started"))
-    return not row.get("live"), -started if started == started else 0.0
+    return not row.get("live"), -(seconds(row.get("started")) or 0.0)

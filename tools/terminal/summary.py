@@ -4,11 +4,10 @@ import time
 
 import numpy as np
 
+from ..core.formats import duration, short
 from ..core.rows import Row
-from ..live.curves import seconds
+from ..core.times import seconds
 from ..live.following import Following
-from .braille import short
-from .chart import duration
 from .drawing import table_of
 
 PACE_ROWS = 200

@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..live.curves import AxisName
+from ..core.names import AXES, AxisName
 
 T = TypeVar("T")
 
 METRICS = ("loss", "val_loss", "time_ms", "mfu")
-SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
-AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+SMOOTHINGS = (0, 10, 50, 200)  # logged values
 ZOOM_MIN = 1e-6  # of the whole x axis
 
 
@@ -19,7 +18,7 @@ class View:
 
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
     axis: AxisName = "iter"
-    smoothing: float = 0.0
+    smoothing: int = 0
     is_log: bool = False
     begin: float = 0.0
     end: float = 1.0

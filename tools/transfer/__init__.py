@@ -1,5 +1,5 @@
-"""To and from other programs.
+"""Import runs from other programs and export them.
 
-`export` (a target a file in `targets/`), `imports` (a format a file in `sources/`), `frame`
-(pandas).
+`export` (one module per target in `targets/`), `imports` (one module per format in `sources/`),
+`frame` (pandas).
 """

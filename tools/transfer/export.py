@@ -1,4 +1,4 @@
-"""`runs export`: what runs leave behind, as the files and databases of other programs."""
+"""`runs export`: write runs as files and databases of other programs."""
 
 import argparse
 import importlib
@@ -9,34 +9,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 import eventlog
 
 from ..core import runs
-from ..core.history import History, Row, Watch, load
+from ..core.history import History, Progress, Row, load
+from ..core.lock import lock
 from ..core.table import print_json, print_table
 from ..core.text import print
-from .targets.place import Outcome
-
-try:
-    import fcntl
-except ImportError:  # no flock: one export into a folder at a time is then the user's promise
-    fcntl = None  # type: ignore[assignment]
+from .targets.outcome import Outcome
 
 TARGETS = ("csv", "parquet", "tensorboard", "wandb", "mlflow", "trackio")
 COLUMNS = {"run": "run", "state": "state", "n_added": "added", "place": "in"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Export runs to other programs; again at any time: nothing is added twice."
-    command = commands.add_parser("export", help=words, description=words)
+    summary = "Export runs to other programs; repeat it at any time: nothing is added twice."
+    command = commands.add_parser("export", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
     command.add_argument("--to", required=True, choices=TARGETS)
     command.add_argument(
         "--out", type=Path, default=Path("export"), metavar="DIR", help="default: export"
     )
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--json", action="store_true", help="one JSON object per line")
     command.set_defaults(run=_export)
 
 
@@ -45,10 +42,10 @@ def _export(arguments: argparse.Namespace) -> int:
     if not paths:
         print(f"no runs in {' '.join(arguments.paths)}", file=sys.stderr)
     rows, n_failed = [], 0
-    with _alone_in(arguments.out), _watched() as watch:
+    with _locked(arguments.out), _progress() as progress:
         for path in paths:
             try:
-                outcome = export(path, arguments.to, arguments.out, watch)
+                outcome = export(path, arguments.to, arguments.out, progress)
             except (eventlog.EventlogError, OSError, runs.Refusal) as error:
                 print(error, file=sys.stderr)
                 n_failed += 1
@@ -64,17 +61,17 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def export(
-    run: "Path | str | eventlog.Run", to: str, out: Path, watch: Watch | None = None
+    run: "Path | str | eventlog.Run", to: str, out: Path, progress: Progress | None = None
 ) -> Outcome:
-    """Make what the target `to` in `out` holds of a run equal to the run; what was done.
+    """Export a run to the target `to` in `out`: what it has of the run then equals the run.
 
     Raises:
         tools.core.runs.Refusal: a library is missing, or the target refuses.
-        eventlog.EventlogError, OSError: the run cannot be read, or the target not be written.
+        eventlog.EventlogError, OSError: the run cannot be read, or the target cannot be written.
     """
     history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
-    if watch is not None:
-        history.watch = watch
+    if progress is not None:
+        history.progress = progress
     target: Callable[[History, Path], Outcome] = importlib.import_module(
         f".targets.{to}", __package__
     ).export
@@ -82,34 +79,27 @@ def export(
 
 
 @contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """One export into a folder at a time: two would add the same points both.
+def _locked(out: Path) -> Iterator[None]:
+    """Allow one export into a folder at a time: two would add the same points twice.
 
-    The lock is the kernel's and ends with the process, however that ends.
+    The kernel releases the lock when the process ends, in whatever way.
     """
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".export.lock", "ab") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise runs.Refusal(
-                    f"{out}: another export is writing there; wait for its end"
-                ) from None
+        if lock(file.fileno()) is False:
+            raise runs.Refusal(f"{out}: another export is writing there; wait until it has ended")
         yield
 
 
 @contextmanager
-def _watched() -> Iterator[Watch]:
+def _progress() -> Iterator[Progress]:
     """A progress bar on stderr, where that is a terminal."""
     columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("rows", total=None)
 
-        def watch(rows: Iterable[Row], n_rows: int) -> Iterator[Row]:
+        def progress(rows: Iterable[Row], n_rows: int) -> Iterator[Row]:
             if n_rows < 1000:
                 yield from rows
                 return
@@ -119,4 +109,4 @@ def _watched() -> Iterator[Watch]:
                     bar.update(task, completed=n)
                 yield row
 
-        yield watch
+        yield progress

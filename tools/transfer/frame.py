@@ -5,8 +5,8 @@
     iterations = frame("out/run_20261123_032501.json")
     evals = frame("out/run_20261123_032501.json", "evals")
 
-Three kinds of rows are three frames: their columns differ, and a long table of all would
-be mostly empty. `iterations.merge(evals, on="iter", how="left")` puts two side by side.
+Each kind of rows is a frame of its own, because the columns differ.
+`iterations.merge(evals, on="iter", how="left")` joins two.
 """
 
 import os
@@ -18,7 +18,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import runs
-from ..core.history import KINDS, History, Kind, flat, load
+from ..core.history import KINDS, History, Kind, flat_cells, load
 from ..core.library import need
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ Source = Union[eventlog.Run, str, "os.PathLike[str]"]
 def frame(
     run: Source | Iterable[Source], kind: Kind | Literal["runs"] = "iterations"
 ) -> "pandas.DataFrame":
-    """One row an iteration (`iterations`), evaluation (`evals`) or checkpoint (`checkpoints`).
+    """One row per iteration (`iterations`), evaluation (`evals`) or checkpoint (`checkpoints`).
 
-    `runs`: one row a run, with the fields of `runs ls` and those of its config as `config.NAME`;
-    `run` may then be a folder, a glob, or several of these, too.
+    `runs`: one row per run, with the fields of `runs ls` and its config as `config.NAME`; `run` may
+    then also be a folder, a glob, or several of these.
 
-    `run` is a run JSON, a journal, or what `eventlog.load_run` gave; from a journal each
-    iteration has its `timestamp`. NaN and infinities are numbers again; in pandas a number
-    that is missing is NaN, too. Objects within a row are columns with dotted names.
+    `run` is a run JSON, a journal, or a run from `eventlog.load_run`; from a journal each iteration
+    has its `timestamp`. NaN and infinities are numbers; in pandas a missing number is NaN, too.
+    Nested fields are columns with dotted names.
 
     Raises:
         tools.core.runs.Refusal: pandas is not installed; there is no such kind of rows.
@@ -46,24 +46,24 @@ def frame(
     pandas = need("pandas")
     if kind == "runs":
         sources = [run] if isinstance(run, eventlog.Run | str | os.PathLike) else run
-        return pandas.DataFrame([_row(found) for source in sources for found in _found(source)])
+        return pandas.DataFrame([_row(loaded) for source in sources for loaded in _load(source)])
     if kind not in KINDS:
         known = ", ".join((*KINDS, "runs"))
-        raise runs.Refusal(f"frame: unknown kind of rows: {kind!r}. There are {known}")
+        raise runs.Refusal(f"frame: unknown kind of rows: {kind!r}. Must be one of {known}")
     if not isinstance(run, eventlog.Run | str | os.PathLike):
-        raise runs.Refusal(f"frame: {kind!r} are those of one run; several can be asked for 'runs'")
+        raise runs.Refusal(f"frame: {kind!r} must be of one run; only 'runs' can be of several")
     history = History(run) if isinstance(run, eventlog.Run) else load(Path(run))
     return pandas.DataFrame(list(history.rows(kind)))
 
 
-def _found(source: Source) -> Iterable[runs.Found]:
+def _load(source: Source) -> Iterable[runs.Found]:
     if isinstance(source, eventlog.Run):
         return [runs.Found(source.path or Path(source.run_name), source)]
     return runs.glance([source])
 
 
-def _row(found: runs.Found) -> dict[str, Any]:
-    row = rows_.row(found)
-    config = flat({"config": row.pop("config") or {}})
+def _row(loaded: runs.Found) -> dict[str, Any]:
+    row = rows_.row(loaded)
+    config = flat_cells({"config": row.pop("config") or {}})
     del row["metadata"]
     return row | config

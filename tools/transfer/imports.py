@@ -1,4 +1,4 @@
-"""`runs import`: other loggers' files as journals and run JSONs, the source named in them."""
+"""`runs import`: write the files of other loggers as journals and run JSONs."""
 
 import argparse
 import hashlib
@@ -18,9 +18,10 @@ from rich.progress import track
 import eventlog
 
 from ..core import runs
+from ..core.digest import sha256_of
 from ..core.table import print_json, print_table
 from ..core.text import print
-from .sources.told import USUAL, Meaning, Told
+from .sources.source_run import USUAL, LossNames, SourceRun
 
 FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")
 COLUMNS = {"run": "run", "state": "state", "events": "events", "source": "from"}
@@ -40,30 +41,28 @@ class Imported:
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Import what other loggers left; a second time nothing is added."
-    command = commands.add_parser("import", help=words, description=words)
+    summary = "Import the files of other loggers; repeat it at any time: nothing is added twice."
+    command = commands.add_parser("import", help=summary, description=summary)
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
-    command.add_argument(
-        "--from", choices=FORMATS, dest="format", help="default: what the file looks like"
-    )
+    command.add_argument("--from", choices=FORMATS, dest="format", help="default: detected")
     command.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR", help="default: out"
     )
-    command.add_argument("--loss", metavar="NAME", help="what the source calls the training loss")
-    command.add_argument("--val-loss", metavar="NAME", help="what it calls the validation loss")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--loss", metavar="NAME", help="name of the training loss in the source")
+    command.add_argument("--val-loss", metavar="NAME", help="its validation loss")
+    command.add_argument("--json", action="store_true", help="one JSON object per line")
     command.set_defaults(run=_import)
 
 
 def _import(arguments: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     n_failed = 0
-    meaning = Meaning(arguments.loss, arguments.val_loss)
+    loss_names = LossNames(arguments.loss, arguments.val_loss)
     for path in arguments.paths:
         try:
-            for done in import_runs(path, arguments.format, arguments.out, meaning):
-                for words in done.left_out:
-                    print(f"{done.source}: left out: {words}", file=sys.stderr)
+            for done in import_runs(path, arguments.format, arguments.out, loss_names):
+                for reason in done.left_out:
+                    print(f"{done.source}: left out: {reason}", file=sys.stderr)
                 rows.append(
                     {"run": done.run.stem, "path": str(done.run), "state": done.state}
                     | {"events": done.events, "source": done.source, "left_out": done.left_out}
@@ -79,43 +78,43 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def import_runs(
-    path: Path, format: str | None = None, out: Path = Path("out"), meaning: Meaning = USUAL
+    path: Path, format: str | None = None, out: Path = Path("out"), loss_names: LossNames = USUAL
 ) -> Iterator[Imported]:
-    """Import each run that `path` has, as journal and run JSON in `out`.
+    """Import each run in `path` as a journal and a run JSON in `out`.
 
-    The journal's own times are those of the import; those of the source are the rows'
-    `timestamp`. `metadata.imported` names the source: files, sizes, SHA-256, format.
+    Records have the time of the import; the times of the source are in the field `timestamp`.
+    `metadata.imported` names the source: files, sizes, SHA-256, format.
 
     Raises:
-        tools.core.runs.Refusal: no format fits, a library is missing, or there is nothing in it.
-        eventlog.EventlogError, OSError: it cannot be read, or `out` not be written.
+        tools.core.runs.Refusal: no format fits, a library is missing, or there is no event.
+        eventlog.EventlogError, OSError: it cannot be read, or `out` cannot be written.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if not path.is_file() and not path.is_dir():
-        raise runs.Refusal(f"{path}: no file and no folder, but a FIFO, a socket or a device")
+        raise runs.Refusal(f"{path}: must be a file or a folder, is a FIFO, a socket or a device")
     format = format or detect(path)
-    for told in _read(path, format, meaning):
-        if not told.events:
-            words = f" ({told.left_out[0]})" if told.left_out else ""
-            raise runs.Refusal(f"{told.files[0]}: nothing to import in it as {format}{words}")
-        yield _keep(told, format, meaning, out)
+    for run in _read(path, format, loss_names):
+        if not run.events:
+            reason = f" ({run.left_out[0]})" if run.left_out else ""
+            raise runs.Refusal(f"{run.files[0]}: has nothing to import as {format}{reason}")
+        yield _write(run, format, loss_names, out)
 
 
-def _read(path: Path, format: str, meaning: Meaning) -> Iterator[Told]:
-    """What the source says; whatever its reader stumbles over is a line about the file.
+def _read(path: Path, format: str, loss_names: LossNames) -> Iterator[SourceRun]:
+    """The runs in the source; any error of its reader becomes a line about the file.
 
     Raises:
         Refusal, eventlog.EventlogError, OSError: it cannot be read.
     """
     try:
-        yield from _source(format).read(path, meaning)
+        yield from _source(format).read(path, loss_names)
     except (runs.Refusal, eventlog.EventlogError, OSError, GeneratorExit):
         raise
-    except Exception as error:  # files may have anything in them
-        words = str(error).partition("\n")[0][:200]
+    except Exception as error:  # files may contain anything
+        message = str(error).partition("\n")[0][:200]
         raise runs.Refusal(
-            f"{path}: cannot be read as {format}: {type(error).__name__}: {words}"
+            f"{path}: cannot be read as {format}: {type(error).__name__}: {message}"
         ) from None
 
 
@@ -135,50 +134,50 @@ def detect(path: Path) -> str:
     fitting = [format for format in FORMATS if _fits(format, path)]
     if len(fitting) == 1:
         return fitting[0]
-    found = "several formats fit: " + ", ".join(fitting) if fitting else "no known format"
-    raise runs.Refusal(f"{path}: {found}; say which it is with --from {'|'.join(FORMATS)}")
+    problem = "several formats fit: " + ", ".join(fitting) if fitting else "unknown format"
+    raise runs.Refusal(f"{path}: {problem}; name it with --from {'|'.join(FORMATS)}")
 
 
 def _source(format: str) -> ModuleType:
     return importlib.import_module(f".sources.{format}", __package__)
 
 
-def _keep(told: Told, format: str, meaning: Meaning, out: Path) -> Imported:
-    """Log what is told, from where an import that was killed stopped; then fold it."""
-    imported = _provenance(told, format, meaning)
-    known = _known(out, imported["fingerprint"])
-    source = str(told.files[0] if len(told.files) == 1 else told.files[0].parent)
-    n_known, is_whole = _logged(known, imported["fingerprint"]) if known else (0, False)
-    if known is not None and is_whole:
-        if not known.with_suffix(".json").exists():
-            eventlog.compact(known)
-        return Imported(known, "known", n_known, source, told.left_out)
+def _write(run: SourceRun, format: str, loss_names: LossNames, out: Path) -> Imported:
+    """Log the events of the run, from where a killed import stopped; then compact."""
+    imported = _provenance(run, format, loss_names)
+    journal = _journal_of(out, imported["fingerprint"])
+    source = str(run.files[0] if len(run.files) == 1 else run.files[0].parent)
+    n_known, is_whole = _logged(journal, imported["fingerprint"]) if journal else (0, False)
+    if journal is not None and is_whole:
+        if not journal.with_suffix(".json").exists():
+            eventlog.compact(journal)
+        return Imported(journal, "known", n_known, source, run.left_out)
     session = eventlog.open_run(
         out,
-        run_name=told.name,
-        journal=known,
-        config=told.config,
-        metadata=told.metadata | {"imported": imported},
-        save_interval=0,  # folded once, at the end
+        run_name=run.name,
+        journal=journal,
+        config=run.config,
+        metadata=run.metadata | {"imported": imported},
+        save_interval=0,  # compacted once, at the end
         durability="checkpoint",
-        started=told.started,
+        started=run.started,
     )
-    todo = told.events[n_known:]
+    remaining = run.events[n_known:]
     console = Console(stderr=True)
-    quiet = not console.is_terminal or len(todo) < 10_000
-    for kind, fields in track(todo, told.name, console=console, transient=True, disable=quiet):
+    quiet = not console.is_terminal or len(remaining) < 10_000
+    for kind, fields in track(remaining, run.name, console=console, transient=True, disable=quiet):
         _log(session, kind, fields)
-    more = {} if told.ended is None else {"ended": told.ended}
-    session.close(told.status, told.reason, **more, imported_events=len(told.events))
+    more = {} if run.ended is None else {"ended": run.ended}
+    session.close(run.status, run.reason, **more, imported_events=len(run.events))
     if session.errors:
         raise runs.Refusal(f"{session.journal_path}: {session.errors} events could not be logged")
     eventlog.compact(session.journal_path)
-    state = "new" if known is None else "continued"
-    return Imported(session.journal_path, state, len(told.events), source, told.left_out)
+    state = "new" if journal is None else "continued"
+    return Imported(session.journal_path, state, len(run.events), source, run.left_out)
 
 
 def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
-    """By the methods that a trainer uses, so that numbers are of the types they are there."""
+    """Log an event through the methods that a trainer uses, so that types are the same."""
     fields = {f"{k}_" if k == "self" else k: v for k, v in fields.items()}
     if kind == "iter":
         session.log_iter(fields.pop("iter"), fields.pop("loss"), **fields)
@@ -191,24 +190,24 @@ def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
         session.log(kind, **fields)
 
 
-def _provenance(told: Told, format: str, meaning: Meaning) -> dict[str, Any]:
-    files = [_file(path) for path in told.files]
-    hashes = "\n".join([*sorted(file["sha256"] for file in files), format, repr(meaning)])
+def _provenance(run: SourceRun, format: str, loss_names: LossNames) -> dict[str, Any]:
+    files = [_file(path) for path in run.files]
+    names = f"Meaning(loss={loss_names.loss!r}, val_loss={loss_names.val_loss!r})"  # as ever
+    hashes = "\n".join([*sorted(file["sha256"] for file in files), format, names])
     return {
         "format": format,
         "files": files,
         "fingerprint": hashlib.sha256(hashes.encode()).hexdigest(),
         "importer": f"runjournal {_version()}",
-        "started": told.started,
-        "ended": told.ended,
-        "left_out": told.left_out[:100],
+        "started": run.started,
+        "ended": run.ended,
+        "left_out": run.left_out[:100],
     }
 
 
 def _file(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": str(path.resolve()), "size_bytes": path.stat().st_size, "sha256": digest}
+    size_bytes = path.stat().st_size
+    return {"file": str(path.resolve()), "size_bytes": size_bytes, "sha256": sha256_of(path)}
 
 
 def _version() -> str:
@@ -217,8 +216,8 @@ def _version() -> str:
     return "unknown"
 
 
-def _known(out: Path, fingerprint: str) -> Path | None:
-    """The journal in `out` that the same source was imported into."""
+def _journal_of(out: Path, fingerprint: str) -> Path | None:
+    """The journal in `out` into which the same source was imported."""
     for path in sorted(filter(Path.is_file, out.glob("*.jsonl"))):
         with open(path, "rb") as file:
             if f'"fingerprint":"{fingerprint}"'.encode() in file.read(_BEGIN_BYTES):
@@ -227,10 +226,10 @@ def _known(out: Path, fingerprint: str) -> Path | None:
 
 
 def _logged(journal: Path, fingerprint: str) -> tuple[int, bool]:
-    """How many of the source's events are in the journal, and whether that is all of them.
+    """How many events of the source are in the journal, and whether that is all of them.
 
-    Of an import that was killed there are the first so many: the same source tells the same
-    events in the same order.
+    After a killed import it has the first ones: the same source yields the same events in the
+    same order.
     """
     sessions: set[str] = set()
     n_events, is_whole = 0, False

@@ -1,6 +1,6 @@
-"""`runs tune`: many runs for one answer.
+"""`runs tune`: hyperparameter search.
 
-Begin with `tune`, the command. `tuner` keeps the slots busy, `study` is what was tried, `space`
-what may be chosen, `metric` what is looked for, `trial` one run, `slots` cores and GPUs,
-`template` commands, `sweep` a study as a picture.
+Begin with `tune`, the command. `tuner` runs trials until the study is done, `study` stores them,
+`space` has the parameters and their ranges, `metric` the objective, `trial` one process and its
+run, `slots` cores and GPUs, `template` commands, `importance` and `study_figure` the results.
 """

@@ -1,4 +1,4 @@
-"""What makes one trial better than another."""
+"""The metric by which trials are compared."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """What is to be small, or large: of evaluations `best_FIELD` the best, `FIELD` the last."""
+    """A field of evaluations to optimize: `best_FIELD` is its best value, `FIELD` its last."""
 
     name: str = "best_val_loss"
     maximize: bool = False
@@ -16,7 +16,7 @@ class Metric:
         return self.name.removeprefix("best_")
 
     def of(self, values: list[float]) -> float | None:
-        """The figure of a trial from its evaluations in order; None where none is a number."""
+        """The metric of a trial from its evaluations in order; None if none is finite."""
         if not self.name.startswith("best_"):
             return values[-1] if values and math.isfinite(values[-1]) else None
         finite = [value for value in values if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""Places for trials side by side, each with its share of the machine's cores and GPUs."""
+"""Slots for parallel trials, each with its share of the machine's cores and GPUs."""
 
 import os
 import shutil
@@ -7,34 +7,34 @@ from dataclasses import dataclass
 
 from ..core.runs import Refusal
 
-SECONDS = 20  # for a driver to answer that is just waking up
+LIMIT_S = 20  # for nvidia-smi: a driver may take long to start
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What one of the trials at a time may use."""
+    """The cores and GPUs of one trial at a time."""
 
     n_cores: int
     gpus: tuple[str, ...]
 
     def environment(self) -> dict[str, str]:
-        """The variables that say so to OpenMP, torch and CUDA; what a user has set stays."""
-        told = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.n_cores)}
+        """The variables for OpenMP, torch and CUDA; OMP_NUM_THREADS of the user stays."""
+        variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.n_cores)}
         if self.gpus:
-            told["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
-        return told
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
+        return variables
 
 
 def divide(n_jobs: int, gpus: tuple[str, ...] | None = None) -> list[Slot]:
-    """`n_jobs` slots of equal size; with more of them than GPUs, several share one.
+    """`n_jobs` slots of equal size; if there are fewer GPUs, several slots share one.
 
-    `gpus`: names as CUDA_VISIBLE_DEVICES has them; None: those that there are.
+    `gpus`: names as in CUDA_VISIBLE_DEVICES; None: all of this machine.
 
     Raises:
-        Refusal: that many jobs make no sense.
+        Refusal: `n_jobs` is below 1.
     """
     if n_jobs < 1:
-        raise Refusal(f"--jobs {n_jobs}: at least one trial must run")
+        raise Refusal(f"--jobs: must be a whole number >= 1, got {n_jobs}")
     gpus = visible_gpus() if gpus is None else gpus
     n_cores = max(1, n_usable_cores() // n_jobs)
     return [Slot(n_cores, _share(gpus, i, n_jobs)) for i in range(n_jobs)]
@@ -48,7 +48,7 @@ def n_usable_cores() -> int:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs of this machine, or those of them that CUDA_VISIBLE_DEVICES leaves."""
+    """The GPUs of this machine, or those in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return tuple(word.strip() for word in named.split(",") if word.strip())
@@ -56,10 +56,12 @@ def visible_gpus() -> tuple[str, ...]:
         return ()
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(done.stdout.split())
+    return tuple(result.stdout.split())
 
 
 def _share(gpus: tuple[str, ...], slot: int, n_slots: int) -> tuple[str, ...]:

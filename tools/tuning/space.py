@@ -1,10 +1,10 @@
-"""What a study may choose from: parameters and their ranges, from flags or a TOML file.
+"""The search space: parameters and their ranges, from flags or a TOML file.
 
-    learning_rate=log 1e-4..1e-2      a number, evenly by its logarithm
-    dropout=0..0.3                    a number; 0..0.3 step 0.1: only these
-    n_layer=1..8                      a whole number, where both ends are
-    n_embd=64|128|256                 one of these; also words, true and false
-    weight_decay=log 1e-3..1 in 4     one of 4 values, evenly spaced
+    learning_rate=log 1e-4..1e-2      a number, uniform in its logarithm
+    dropout=0..0.3                    a number; 0..0.3 step 0.1: in steps
+    n_layer=1..8                      a whole number, if both ends are
+    n_embd=64|128|256                 one of these; also text, true and false
+    weight_decay=log 1e-3..1 in 4     one of 4 evenly spaced values
 
 In TOML a line is `learning_rate = "log 1e-4..1e-2"`, `n_embd = [64, 128, 256]` or
 `dropout = {low = 0, high = 0.3, step = 0.1}`.
@@ -25,10 +25,10 @@ Number = int | float
 Value = bool | int | float | str
 Point = dict[str, Value]
 
-OURS = ("out_dir", "args", "trial", "study")
-"""Names that a command template has for other things."""
+RESERVED = ("out_dir", "args", "trial", "study")
+"""Names with another meaning in a command template."""
 N_POINTS_MAX = 100_000
-"""Of a grid: nobody waits for more."""
+"""The largest grid."""
 _TABLE_KEYS = ("low", "high", "log", "step", "choices")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _RANGE = re.compile(
@@ -40,7 +40,7 @@ _FORMS = "write it as log 1e-4..1e-2, 0..0.3, 1..8, 64..512 step 64, 0..1 in 5 o
 
 @dataclass(frozen=True)
 class Parameter:
-    """One thing to choose: from `choices`, or where there are none from `low` to `high`."""
+    """A parameter: one of `choices`, or a number from `low` to `high` if there are none."""
 
     name: str
     choices: tuple[Value, ...] = ()
@@ -51,18 +51,18 @@ class Parameter:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a range has whole numbers alone."""
+        """Whether a range has only whole numbers."""
         return all(isinstance(n, int) for n in (self.low, self.high, self.step or 1))
 
     def __str__(self) -> str:
         if self.choices:
-            return "|".join(map(said, self.choices))
+            return "|".join(map(as_argument, self.choices))
         step = "" if self.step is None else f" step {self.step!r}"
         return f"{'log ' if self.is_log else ''}{self.low!r}..{self.high!r}{step}"
 
     @property
     def values(self) -> tuple[Value, ...] | None:
-        """All there are, in order; None: a range of which no end can be seen."""
+        """All values in order; None if a range has too many."""
         if self.choices:
             return self.choices
         if self.step is None and not self.is_whole:
@@ -71,7 +71,7 @@ class Parameter:
         n = math.floor((self.high - self.low) / step + 1e-9) + 1
         if n > N_POINTS_MAX:
             return None
-        # 0.1 + 2 * 0.1 is 0.30000000000000004: 12 digits are what one meant
+        # 0.1 + 2 * 0.1 is 0.30000000000000004: rounded to 12 digits
         return tuple(
             self.low + i * step if self.is_whole else float(f"{self.low + i * step:.12g}")
             for i in range(n)
@@ -82,21 +82,21 @@ class Space(dict[str, Parameter]):
     """Parameters by name."""
 
     def as_text(self) -> dict[str, str]:
-        """What `read` makes the same space of, for a person and for a file."""
+        """The space as text that `read` understands."""
         return {name: str(parameter) for name, parameter in self.items()}
 
     def grid(self) -> Iterator[Point]:
-        """Every combination, the last parameter changing fastest.
+        """Every combination; the last parameter changes fastest.
 
         Raises:
-            Refusal: a parameter has no end of values, or there are too many together.
+            Refusal: a parameter is continuous, or there are too many combinations.
         """
         columns = []
         for name, parameter in self.items():
             if parameter.values is None:
                 raise Refusal(
-                    f"{name}: {parameter}: a grid needs it in steps: {parameter} in 5, "
-                    "or --sampler tpe"
+                    f"{name}: {parameter}: a grid needs steps, like {parameter} in 5; "
+                    "or use --sampler tpe"
                 )
             columns.append(parameter.values)
         n_points = math.prod(map(len, columns))
@@ -104,63 +104,63 @@ class Space(dict[str, Parameter]):
             name = max(self, key=lambda name: len(self[name].values or ()))
             raise Refusal(
                 f"{name}: with {len(self[name].values or ()):,} values the grid has {n_points:,} "
-                f"points, more than {N_POINTS_MAX:,}; give it fewer, or --sampler tpe"
+                f"points, more than {N_POINTS_MAX:,}; use fewer, or --sampler tpe"
             )
         return (dict(zip(self, point, strict=True)) for point in itertools.product(*columns))
 
 
 def read(file: Path | None, flags: Sequence[str] = ()) -> Space:
-    """The space of a TOML file and of flags `NAME=RANGE`; a flag overrides the file's line.
+    """The space of a TOML file and of flags `NAME=RANGE`; a flag overrides the file.
 
     Raises:
-        Refusal: the file or a range is not right; names the parameter, and how to write it.
+        Refusal: the file or a range is invalid.
     """
     space = Space()
     if file is not None:
-        for name, said_ in _read_toml(file).items():
-            space[name] = parameter(name, said_, f"{file}: {name}")
+        for name, value in _read_toml(file).items():
+            space[name] = parameter(name, value, f"{file}: {name}")
     seen = set()
     for flag in flags:
-        name, sign, words = (part.strip() for part in flag.partition("="))
+        name, sign, text = (part.strip() for part in flag.partition("="))
         if not sign:
-            raise Refusal(f"--param {flag!r}: it is NAME=RANGE; {_FORMS}")
+            raise Refusal(f"--param: must be NAME=RANGE, got {flag!r}; {_FORMS}")
         if name in seen:
-            raise Refusal(f"--param {name}: is given twice")
+            raise Refusal(f"--param {name}: must be given once")
         seen.add(name)
-        space[name] = parameter(name, words, f"--param {name}")
+        space[name] = parameter(name, text, f"--param {name}")
     return space
 
 
-def parameter(name: str, words: Any, where: str) -> Parameter:
-    """One parameter of what a flag or a TOML value says of it; `where` begins each refusal.
+def parameter(name: str, value: Any, where: str) -> Parameter:
+    """A parameter from the text of a flag or a value in TOML; messages begin with `where`.
 
     Raises:
-        Refusal: it is not right.
+        Refusal: it is invalid.
     """
     if not _NAME.fullmatch(name):
-        raise Refusal(f"{where}: a name is letters, digits and _, as the command's flag has them")
-    if name in OURS:
-        raise Refusal(f"{where}: the name means something else in a command; there {name} is ours")
-    match words:
-        case str() if "|" in words:
-            return _choices(name, [_value(word.strip()) for word in words.split("|")], where)
+        raise Refusal(f"{where}: a name must have letters, digits and _ only, like the flag")
+    if name in RESERVED:
+        raise Refusal(f"{where}: {name} is reserved: it has another meaning in a command")
+    match value:
+        case str() if "|" in value:
+            return _choices(name, [_value(text.strip()) for text in value.split("|")], where)
         case str():
-            return _range(name, words.strip(), where)
+            return _range(name, value.strip(), where)
         case list():
-            return _choices(name, words, where)
-        case {"choices": list(choices)} if len(words) == 1:
+            return _choices(name, value, where)
+        case {"choices": list(choices)} if len(value) == 1:
             return _choices(name, choices, where)
-        case {"low": low, "high": high} if set(words) <= {"low", "high", "log", "step"}:
-            is_log = words.get("log", False)
-            return _checked(Parameter(name, (), low, high, is_log, words.get("step")), where)
+        case {"low": low, "high": high} if set(value) <= {"low", "high", "log", "step"}:
+            is_log = value.get("log", False)
+            return _checked(Parameter(name, (), low, high, is_log, value.get("step")), where)
         case Mapping():
-            odd = ", ".join(sorted(set(words) - set(_TABLE_KEYS))) or ", ".join(sorted(words))
-            raise Refusal(f"{where}: has {odd}; it is low, high, log and step, or choices alone")
-    raise Refusal(f"{where}: {words!r} is one value, nothing to choose from; {_FORMS}")
+            unknown = ", ".join(sorted(set(value) - set(_TABLE_KEYS))) or ", ".join(sorted(value))
+            raise Refusal(f"{where}: has {unknown}; must be low, high, log and step, or choices")
+    raise Refusal(f"{where}: a choice needs at least two values, got {value!r}; {_FORMS}")
 
 
-def said(value: Value) -> str:
-    """A value as a command line has it."""
+def as_argument(value: Value) -> str:
+    """A value as it is written on a command line."""
     return value if isinstance(value, str) else repr(value)
 
 
@@ -170,26 +170,26 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise Refusal(f"--space {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"--space {file}: no TOML: {error}") from None
+        raise Refusal(f"--space {file}: not TOML: {error}") from None
 
 
 def _choices(name: str, choices: Sequence[Any], where: str) -> Parameter:
     for choice in choices:
         if not isinstance(choice, bool | int | float | str) or choice == "":
-            raise Refusal(f"{where}: {choice!r} is no choice: a number, a word, true or false")
+            raise Refusal(f"{where}: must be a number, text, true or false, got {choice!r}")
         if isinstance(choice, float) and not math.isfinite(choice):
-            raise Refusal(f"{where}: {choice!r} is no number to choose")
+            raise Refusal(f"{where}: must be a finite number, got {choice!r}")
     if len(set(choices)) < len(choices):  # 1, 1.0 and true are one to Python, and to Optuna
-        raise Refusal(f"{where}: a choice stands there twice")
+        raise Refusal(f"{where}: has a value twice")
     if len(choices) < 2:
-        raise Refusal(f"{where}: one choice is none; {_FORMS}")
+        raise Refusal(f"{where}: a choice needs at least two values; {_FORMS}")
     return Parameter(name, tuple(choices))
 
 
-def _range(name: str, words: str, where: str) -> Parameter:
-    match = _RANGE.fullmatch(words)
+def _range(name: str, text: str, where: str) -> Parameter:
+    match = _RANGE.fullmatch(text)
     if match is None:
-        raise Refusal(f"{where}: {words!r} is no range; {_FORMS}")
+        raise Refusal(f"{where}: not a range: {text!r}; {_FORMS}")
     low, high, step = (
         None if match[part] is None else _number(match[part], where)
         for part in ("low", "high", "step")
@@ -200,7 +200,7 @@ def _range(name: str, words: str, where: str) -> Parameter:
     if match["n"] is None:
         return range_
     if not match["n"].isdecimal() or not 2 <= int(match["n"]) <= N_POINTS_MAX:
-        raise Refusal(f"{where}: in {match['n']}: it is how many values, 2 or more")
+        raise Refusal(f"{where}: in: must be a whole number >= 2, got {match['n']!r}")
     return _choices(name, _spread(range_, int(match["n"])), where)
 
 
@@ -208,19 +208,19 @@ def _checked(range_: Parameter, where: str) -> Parameter:
     low, high, step = range_.low, range_.high, range_.step
     for number in (low, high, 0 if step is None else step):
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise Refusal(f"{where}: {number!r} is no number")
+            raise Refusal(f"{where}: must be a number, got {number!r}")
         if not math.isfinite(number) or abs(number) >= 1 << 63:
-            raise Refusal(f"{where}: {number!r} is no number to choose up to")
+            raise Refusal(f"{where}: must be finite and below 2^63, got {number!r}")
     if not isinstance(range_.is_log, bool):
-        raise Refusal(f"{where}: log is true or false, not {range_.is_log!r}")
+        raise Refusal(f"{where}: log must be true or false, got {range_.is_log!r}")
     if low >= high:
-        raise Refusal(f"{where}: {low!r}..{high!r}: the first must be below the second")
+        raise Refusal(f"{where}: {low!r}..{high!r}: must ascend")
     if range_.is_log and low <= 0:
-        raise Refusal(f"{where}: log {low!r}..{high!r}: a logarithm needs it to begin above 0")
+        raise Refusal(f"{where}: log {low!r}..{high!r}: must begin above 0")
     if step is not None and range_.is_log:
-        raise Refusal(f"{where}: log and step exclude each other; log {low!r}..{high!r} in 5 does")
+        raise Refusal(f"{where}: log has no step; use log {low!r}..{high!r} in 5")
     if step is not None and not 0 < step <= high - low:
-        raise Refusal(f"{where}: step {step!r}: it must be above 0 and at most {high - low!r}")
+        raise Refusal(f"{where}: step must be above 0 and at most {high - low!r}, got {step!r}")
     n_steps = 0 if step is None else (high - low) / step
     if abs(n_steps - round(n_steps)) > 1e-6:
         assert step is not None
@@ -242,20 +242,20 @@ def _spread(range_: Parameter, n: int) -> list[Value]:
     return rounded
 
 
-def _number(word: str, where: str) -> Number:
-    value = _value(word)
+def _number(text: str, where: str) -> Number:
+    value = _value(text)
     if isinstance(value, bool | str):
-        raise Refusal(f"{where}: {word!r} is no number")
+        raise Refusal(f"{where}: must be a number, got {text!r}")
     return value
 
 
-def _value(word: str) -> Value:
-    """A word of a flag as what it looks like."""
-    if word.lower() in ("true", "false"):
-        return word.lower() == "true"
+def _value(text: str) -> Value:
+    """The text of a flag as bool, int or float if it looks like one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
-            return kind(word)
+            return kind(text)
         except ValueError:
             continue
-    return word
+    return text

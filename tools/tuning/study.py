@@ -1,13 +1,13 @@
-"""A study: what was asked and what came of it, on disk in a journal and in memory for Optuna.
+"""A study: its trials and their results, on disk in a journal and in memory for Optuna.
 
     out/lr/study.jsonl      `trial`: a number and its parameters; `start`; `prune`; `result`
     out/lr/trial_0003/      the trial's own folder
 
-The store is a journal as any run's: a trial with all its parameters is one line, whole or not
-there; a killed tuner leaves nothing that the next one stumbles over, and a second one beside it is
-refused by the lock. Optuna is given it all anew at each start. (Its own stores: SQLite writes a
-trial's parameters row by row, so a kill leaves half a trial; its journal file glues the next line
-to a torn one and can then not be loaded at all.)
+A study is stored in a journal like that of a run: a trial with all its parameters is one line,
+whole or absent; after a kill the next tuner can read it, and the lock excludes a second tuner.
+Optuna gets all trials again at each start. (Optuna's own stores: SQLite writes the parameters of a
+trial row by row, so a kill leaves half a trial; its journal file appends the next line to a torn
+one, and can then not be loaded.)
 """
 
 import math
@@ -31,6 +31,7 @@ from optuna.trial import TrialState
 import eventlog
 
 from ..core.runs import STUDY, Refusal
+from .importance import importances
 from .metric import Metric
 from .space import Parameter, Point, Space
 
@@ -38,7 +39,7 @@ State = Literal["running", "complete", "pruned", "failed"]
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 N_STARTUP_TRIALS = 4
-"""Complete trials before the median prunes: of fewer it says little."""
+"""Complete trials before the median pruner prunes."""
 
 _STATES: dict[str, TrialState] = {
     "complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
@@ -48,7 +49,7 @@ _RUNG = "completed_rung_"  # Hyperband's memory, in the attributes of a trial
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a study is told, but where it runs."""
+    """The settings of a study, except how many jobs it runs."""
 
     space: Space
     metric: Metric
@@ -70,7 +71,7 @@ class Plan:
 
 @dataclass
 class Result:
-    """A trial as the study knows it."""
+    """A trial and its result."""
 
     number: int
     params: Point
@@ -84,7 +85,7 @@ class Result:
     slot: int = 0
     n_starts: int = 0
     pruned_at: int | None = None
-    """The iteration at which it was found worse than the others."""
+    """The iteration at which it was worse than the others."""
     rungs: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -92,7 +93,7 @@ class Result:
         return max(self.values, default=None)
 
     def as_row(self) -> dict[str, Any]:
-        """What a table or a program is told, when nothing runs any more."""
+        """A row for tables and JSON, once no trial is running."""
         state = "unfinished" if self.state == "running" else self.state
         return {
             "trial": self.number, "state": state, "value": self.value, "iter": self.iter,
@@ -101,7 +102,7 @@ class Result:
 
 
 def config_of(folder: Path) -> dict[str, Any] | None:
-    """What the study in a folder was last told; None where there is none."""
+    """The latest settings of the study in a folder; None if there is none."""
     config = None
     if (folder / STUDY).exists():
         for record in eventlog.scan(folder / STUDY):
@@ -111,13 +112,13 @@ def config_of(folder: Path) -> dict[str, Any] | None:
 
 
 class Study:
-    """A study that is being made. A context manager: inside of it the journal is ours."""
+    """An open study. A context manager, which holds the journal's lock."""
 
     def __init__(self, folder: Path, plan: Plan, n_jobs: int = 1) -> None:
         """The study in `folder`, new or as it was left.
 
         Raises:
-            JournalLocked: another tuner is at it.
+            JournalLocked: another tuner is running it.
             OSError: the folder cannot be written.
         """
         self.folder, self.plan, self.name = folder, plan, folder.resolve().name
@@ -128,14 +129,16 @@ class Study:
         self._log = eventlog.open_run(
             folder, journal=path, config=plan.as_config(), save_interval=0, durability="every"
         )
-        told = [  # by when
+        results = [  # in order of time
             record.fields["trial"]
             for record in eventlog.scan(path)
             if self._remember(record.event, record.fields)
         ]
         self._distributions = {n: _distribution(p) for n, p in plan.space.items()}
         self._trials: dict[int, optuna.Trial] = {}
-        self._first_complete = next((n for n in told if self.results[n].state == "complete"), None)
+        self._first_complete = next(
+            (n for n in results if self.results[n].state == "complete"), None
+        )
         with _quiet():
             self._optuna = optuna.create_study(
                 study_name=self.name,
@@ -144,7 +147,7 @@ class Study:
                 pruner=self._pruner(),
             )
             for result in self.results.values():
-                self._tell_again(result)
+                self._restore(result)
 
     def __enter__(self) -> "Study":
         return self
@@ -158,7 +161,7 @@ class Study:
 
     @property
     def n_trials(self) -> int:
-        """How many there are to be: of a grid no more than it has points."""
+        """How many trials the study has when it is done: at most the points of a grid."""
         if self.plan.sampler != "grid":
             return self.plan.n_trials
         return sum(1 for _ in islice(self.plan.space.grid(), self.plan.n_trials))
@@ -194,7 +197,7 @@ class Study:
         self._note("start", trial=number, slot=slot, command=command)
 
     def report(self, number: int, iter_num: int, value: float) -> bool:
-        """Take an evaluation; whether the trial is to end because of it."""
+        """Enter an evaluation; whether the trial is to be pruned because of it."""
         trial, result = self._trials[number], self.results[number]
         result.values[iter_num] = value
         with _quiet():
@@ -202,14 +205,14 @@ class Study:
             return trial.should_prune()
 
     def note_prune(self, number: int, iter_num: int) -> None:
-        """Remember the verdict before it is carried out."""
+        """Record that a trial is to be pruned, before it is ended."""
         self._note("prune", trial=number, iter=iter_num)
 
     def tell(
         self, number: int, state: State, value: float | None, *,
         values: dict[int, float], reason: str | None, run: str | None, time_s: float,
     ) -> None:  # fmt: skip
-        """A trial has ended: on disk, and to Optuna."""
+        """Record the result of a trial, on disk and for Optuna."""
         trial = self._trials.pop(number)
         attributes = self._optuna.trials[number].system_attrs
         rungs = {k: v for k, v in attributes.items() if k.startswith(_RUNG)}
@@ -224,20 +227,11 @@ class Study:
                 self._optuna.pruner = self._pruner()
 
     def importances(self) -> dict[str, float]:
-        """How much of the difference between good and other trials each parameter explains.
-
-        Shares of 1, the greatest first; nothing where there are too few trials to tell.
-        """
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator
+        """The importance of each parameter: shares of 1, the greatest first; empty if unknown."""
         try:
-            with _quiet():
-                found = optuna.importance.get_param_importances(self._optuna, evaluator=evaluator())
-        except (ValueError, RuntimeError):
+            return importances(self._optuna)
+        except (ValueError, RuntimeError, ArithmeticError):
             return {}
-        total = sum(found.values())
-        if not (math.isfinite(total) and total > 0):
-            return {}
-        return {name: value / total for name, value in found.items()}
 
     # ---- the store
 
@@ -246,7 +240,7 @@ class Study:
         self._remember(event, fields)
 
     def _remember(self, event: str, fields: dict[str, Any]) -> bool:
-        """Enter one event of the journal; whether it is a result."""
+        """Enter an event of the journal; whether it is a result."""
         number = fields.get("trial")
         if event == "trial" and number == len(self.results):
             self.results[number] = Result(number, fields["params"])
@@ -268,8 +262,8 @@ class Study:
 
     # ---- Optuna
 
-    def _tell_again(self, result: Result) -> None:
-        """Give Optuna a trial of the journal, under the same number."""
+    def _restore(self, result: Result) -> None:
+        """Add a trial of the journal to Optuna, with the same number."""
         if result.state == "running":
             self._optuna.enqueue_trial(result.params)
             self._trials[result.number] = self._optuna.ask(self._distributions)
@@ -289,14 +283,14 @@ class Study:
         )
 
     def _sampler(self, n_jobs: int) -> optuna.samplers.BaseSampler:
-        # After a restart the chance goes on, it does not begin again.
+        # After a restart the sampler continues with other random numbers.
         seed = self.plan.seed + len(self.results)
         if self.plan.sampler == "tpe":
             return optuna.samplers.TPESampler(seed=seed, constant_liar=n_jobs > 1)
         return optuna.samplers.RandomSampler(seed=seed)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
-        # Iteration 0 is before the first step: what is measured there is chance.
+        # Iteration 0 is before the first step: its value says nothing.
         if self.plan.pruner == "median":
             return optuna.pruners.MedianPruner(N_STARTUP_TRIALS, n_warmup_steps=1)
         if self.plan.pruner == "hyperband" and self._first_complete is not None:
@@ -317,7 +311,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Optuna says of its own is no news to somebody who tunes."""
+    """Without messages and warnings of Optuna."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -325,10 +319,10 @@ def _quiet() -> Iterator[None]:
 
 
 def check_same(folder: Path, before: dict[str, Any], plan: Plan) -> None:
-    """A study goes on with what it looks for and where.
+    """Check that a study is continued with the same space, metric and kind of sampler.
 
     Raises:
-        Refusal: it was told something else before; names what.
+        Refusal: one of them differs.
     """
     now = plan.as_config()
     spaces = before.get("space") or {}, now["space"]
@@ -336,13 +330,13 @@ def check_same(folder: Path, before: dict[str, Any], plan: Plan) -> None:
         old, new = (space.get(name, "nothing") for space in spaces)
         if old != new:
             raise Refusal(
-                f"{name}: the study in {folder} has {old}, not {new}: "
-                "another space is another study, in another folder"
+                f"{name}: the study in {folder} has {old}, got {new}; "
+                "choose another folder for another space"
             )
     for name in ("metric", "maximize"):
         if before.get(name) != now[name]:
             raise Refusal(
-                f"--{name}: the study in {folder} has {before.get(name)}, not {now[name]}; "
+                f"--{name}: the study in {folder} has {before.get(name)}, got {now[name]}; "
                 "choose another folder"
             )
     if (
@@ -350,6 +344,6 @@ def check_same(folder: Path, before: dict[str, Any], plan: Plan) -> None:
         and before.get("sampler") != now["sampler"]
     ):
         raise Refusal(
-            f"--sampler: the study in {folder} has {before.get('sampler')}, not {now['sampler']}: "
-            "a grid is made from its beginning; choose another folder"
+            f"--sampler: the study in {folder} has {before.get('sampler')}, got {now['sampler']}; "
+            "choose another folder"
         )

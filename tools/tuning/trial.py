@@ -1,16 +1,16 @@
-"""One trial of a study: a folder, the process that trains in it, and what its journal says.
+"""One trial of a study: its folder, its process, and its journal.
 
     out/lr/trial_0003/process       the pid; the process holds a lock on the file while it lives
-    out/lr/trial_0003/output.log    all it said
+    out/lr/trial_0003/output.log    its output
     out/lr/trial_0003/run_....jsonl its journal
 
-The lock passes to the process before it begins, and the kernel gives it back whichever way it
-ends. So whoever comes later, a tuner that was killed and started again, knows for certain
-whether the process lives, and takes it up as it is.
+The process inherits the lock, and the kernel releases it in whatever way the process ends. So a
+tuner that was killed and started again knows for certain whether the process is alive, and adopts
+it.
 """
 
 import contextlib
-import fcntl
+import errno
 import math
 import os
 import re
@@ -25,23 +25,23 @@ import psutil
 
 import eventlog
 
+from ..core.lock import lock
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
-"""Why a trial was ended from outside: it was worse than others, it hung, the study stops."""
+"""Why the tuner ended a trial: it was worse than others, it hung, the study stops."""
 
 PROCESS, OUTPUT = "process", "output.log"
 OUTPUT_TAIL_BYTES = 16 << 10  # torchrun writes a page about a worker that failed
 LINE_MAX = 300
 _ERROR = re.compile(r"(Error|Exception|error|\.py): |\[Errno ")
-BIRTH_S = 5.0  # from the fork until the shell has written down its pid: a millisecond
-# The shell writes its pid and becomes the command: there is no moment at which a process runs
-# that nobody knows of.
+START_S = 5.0  # from the fork until the shell has written its pid; usually a millisecond
+# The shell writes its pid and becomes the command, so that no process runs whose pid is unknown.
 _BEGIN = 'echo $$ > "$0" && exec "$@"'
 
 
 class Trial:
-    """One trial; `read_on` and `is_alive` tell how it is, whoever started its process."""
+    """A trial, whichever tuner started its process."""
 
     def __init__(self, number: int, params: Point, folder: Path, slot: int = 0) -> None:
         self.number = number
@@ -53,7 +53,7 @@ class Trial:
         self.n_records = 0
         self.iter: int | None = None
         self.ending: Ending | None = None
-        self.began = self.heard = time.monotonic()
+        self.began = self.last_event_at = time.monotonic()
         self._kill_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: eventlog.Reader | None = None
@@ -61,7 +61,7 @@ class Trial:
     # ---- the process
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Begin, or go on in the same folder.
+        """Start the process, or start it again in the same folder.
 
         Raises:
             OSError: it cannot be started.
@@ -69,7 +69,8 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.folder / PROCESS, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock(fd) is False:
+                raise BlockingIOError(errno.EWOULDBLOCK, "is running already", str(self.folder))
             os.ftruncate(fd, 0)
             with open(self.folder / OUTPUT, "ab") as output:
                 self._process = subprocess.Popen(
@@ -83,11 +84,11 @@ class Trial:
                 )
         finally:
             os.close(fd)
-        self.began = self.heard = time.monotonic()
+        self.began = self.last_event_at = time.monotonic()
 
     def adopt(self) -> bool:
-        """Whether a process that an earlier tuner started is at it still; it is then ours."""
-        self.heard = time.monotonic()
+        """Adopt the process that an earlier tuner started; whether it is still running."""
+        self.last_event_at = time.monotonic()
         return self.is_alive
 
     @property
@@ -98,18 +99,18 @@ class Trial:
 
     @property
     def exit_code(self) -> int | None:
-        """Of its process, minus a signal's number; None where another tuner was its parent."""
+        """Exit code of the process, or minus a signal; None if another tuner was the parent."""
         return None if self._process is None else self._process.poll()
 
     def stop(self, ending: Ending, grace_s: float) -> None:
-        """Ask it to end. Who does not within `grace_s` is killed, by `press`."""
+        """Ask the process to end; `kill_if_overdue` kills it after `grace_s`."""
         if self.ending is None:
             self.ending = ending
             self._kill_at = time.monotonic() + grace_s
             self._signal(signal.SIGTERM)
 
-    def press(self) -> None:
-        """Kill what was asked to end and does not, with all that it has started."""
+    def kill_if_overdue(self) -> None:
+        """Kill the process and its children if it was asked to end and has not."""
         if self.ending is None or time.monotonic() < self._kill_at or not self.is_alive:
             return
         pid = self._pid()
@@ -117,25 +118,25 @@ class Trial:
         with contextlib.suppress(psutil.Error):
             children = psutil.Process(pid).children(recursive=True) if pid else []
         self._signal(signal.SIGKILL)
-        for child in children:  # torchrun gives its workers sessions of their own
+        for child in children:  # torchrun starts workers in sessions of their own
             with contextlib.suppress(psutil.Error):
                 child.kill()
         self._kill_at = time.monotonic() + 1.0
 
     def _signal(self, number: signal.Signals) -> None:
         pid = self._pid()
-        if pid and self.is_alive:  # else the number may be another's by now
+        if pid and self.is_alive:  # else the pid may belong to another process
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)
 
     def _pid(self) -> int | None:
         if self._process is not None:
             return self._process.pid
-        until = time.monotonic() + BIRTH_S
+        until = time.monotonic() + START_S
         while self.is_alive and time.monotonic() < until:
-            word = (self.folder / PROCESS).read_text().strip()
-            if word.isdecimal():
-                return int(word)
+            text = (self.folder / PROCESS).read_text().strip()
+            if text.isdecimal():
+                return int(text)
             time.sleep(0.01)
         return None
 
@@ -143,7 +144,7 @@ class Trial:
 
     @property
     def journal(self) -> Path | None:
-        """The journal of its latest start; None before there is one."""
+        """The journal of the latest start; None if there is none yet."""
         try:
             paths = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("*.jsonl")]
         except OSError:
@@ -151,9 +152,9 @@ class Trial:
         return max(paths)[1] if paths else None
 
     def read_on(self, field: str, *, to_the_end: bool = False) -> dict[int, float]:
-        """The evaluations that are new since the last call: `field` by iteration.
+        """The evaluations since the last call: `field` by iteration.
 
-        `to_the_end`: its process is gone, so half a line is all there will be of it.
+        `to_the_end`: the process has ended, so an incomplete last line stays incomplete.
         """
         reader = self._reader_of(self.journal)
         if reader is None or not (to_the_end or reader.is_behind):
@@ -171,7 +172,7 @@ class Trial:
                 self.values[i] = float(value) if _is_number(value) else math.nan
                 if not known:
                     new[i] = self.values[i]
-            self.heard = time.monotonic()
+            self.last_event_at = time.monotonic()
         return new
 
     def _reader_of(self, journal: Path | None) -> eventlog.Reader | None:
@@ -180,7 +181,7 @@ class Trial:
         return self._reader
 
     def run(self) -> eventlog.Run | None:
-        """Its run as it is now; None where there is none to be read."""
+        """The run as it is now; None if there is no readable one."""
         if self.journal is None:
             return None
         try:
@@ -188,17 +189,17 @@ class Trial:
         except (eventlog.EventlogError, OSError):
             return None
 
-    def last_words(self) -> str:
-        """What its output says of its end: the last error, else the last line, else nothing."""
+    def last_output(self) -> str:
+        """The last error in its output, else the last line, else an empty text."""
         try:
             with open(self.folder / OUTPUT, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - OUTPUT_TAIL_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        words = [line.strip() for line in lines if any(c.isalnum() for c in line)]
-        errors = [line for line in words if _ERROR.search(line) and "ChildFailed" not in line]
-        return (errors or words or [""])[-1][:LINE_MAX]
+        printed = [line.strip() for line in lines if any(c.isalnum() for c in line)]
+        errors = [line for line in printed if _ERROR.search(line) and "ChildFailed" not in line]
+        return (errors or printed or [""])[-1][:LINE_MAX]
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

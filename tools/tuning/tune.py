@@ -1,7 +1,6 @@
-"""`runs tune`: look for the parameters with which training goes best.
+"""`runs tune`: hyperparameter search.
 
-The command: what it was told, what it shows while the tuner (tuner.py) works, and what it
-concludes.
+The command: its settings, its display while the tuner (tuner.py) runs, and its results.
 """
 
 import argparse
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import eventlog
 
 from ..core import runs
+from ..core.formats import age
 from ..core.library import need
 from ..core.options import number, whole
 from ..core.runs import Refusal
 from ..core.table import cell, print_json, print_table
-from ..core.text import age, print, printable
+from ..core.text import print, printable
 from . import slots, space
 from . import template as templates
 from .metric import Metric
@@ -33,74 +33,96 @@ if TYPE_CHECKING:
     from .study import Result, Study
 
 ROWS_LIVE = 20
-_MASK = "***"  # in place of a credential that a journal was given
+_MASK = "***"  # stands for a credential in a journal
 PICTURE = "study.png"
 COLUMNS = {"trial": "trial", "state": "state", "value": "value", "iter": "iter", "time_s": "time"}
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Look for the best parameters; the same command goes on with a study that was left."
+    summary = "Search for the best parameters; the same command continues an unfinished study."
     command = commands.add_parser(
         "tune",
-        help=words,
-        description=words,
+        help=summary,
+        description=summary,
         epilog=f"{space.__doc__}\n{templates.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="of the study; names it")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder and name of the study")
     command.add_argument(
         "--param", action="append", default=[], metavar="NAME=RANGE", help="see below"
     )
-    command.add_argument("--space", type=Path, metavar="FILE", help="TOML with a line for each")
+    command.add_argument("--space", type=Path, metavar="FILE", help="parameters in a TOML file")
     command.add_argument(
         "--command", metavar="TEMPLATE", help="see below; default: this project's trainer"
     )
-    command.add_argument("--args", metavar="WORDS", help='for every trial: --args="--preset=small"')
     command.add_argument(
-        "--trials", type=whole("--trials", 1), metavar="N", help="in all (20; a whole grid)"
+        "--args", metavar="WORDS", help='arguments of every trial: --args="--preset=small"'
     )
     command.add_argument(
-        "--jobs", type=whole("--jobs", 1), default=1, metavar="N", help="trials side by side"
+        "--trials",
+        type=whole("--trials", 1),
+        metavar="N",
+        help="number of trials (20; a whole grid)",
     )
-    command.add_argument("--gpus", metavar="0,1,..", help="to divide among them; default: all")
     command.add_argument(
-        "--metric", metavar="FIELD", help="best_val_loss: an eval's field, best_: its best"
+        "--jobs", type=whole("--jobs", 1), default=1, metavar="N", help="trials at the same time"
     )
     command.add_argument(
-        "--maximize", action="store_true", default=None, help="the metric is to be large, not small"
+        "--gpus", metavar="0,1,..", help="GPUs to divide among trials; default: all"
+    )
+    _add_search(command)
+    _add_limits(command)
+    command.add_argument("--json", action="store_true", help="one JSON object per line and trial")
+    command.set_defaults(run=_tune)
+
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    """The flags of the metric and of how parameters are chosen."""
+    command.add_argument(
+        "--metric",
+        metavar="FIELD",
+        help="a field of evals; best_FIELD: its best value (best_val_loss)",
+    )
+    command.add_argument(
+        "--maximize",
+        action="store_true",
+        default=None,
+        help="maximize the metric instead of minimizing it",
     )
     command.add_argument(
         "--sampler", choices=("tpe", "random", "grid"),
-        help="tpe learns from the trials before (default); random; grid: every combination",
+        help="tpe learns from earlier trials (default); random; grid: every combination",
     )  # fmt: skip
     command.add_argument(
         "--pruner", choices=("median", "hyperband", "none"),
-        help="who ends bad trials early: median, if worse than half of the others (default)",
+        help="ends bad trials early: median, if worse than half of the others (default)",
     )  # fmt: skip
-    command.add_argument("--seed", type=whole("--seed"), metavar="N", help="of the sampler")
+    command.add_argument("--seed", type=whole("--seed"), metavar="N", help="seed of the sampler")
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    """The flags of what ends a trial or the study."""
     command.add_argument(
         "--timeout",
         type=number("--timeout", is_more=True),
         metavar="S",
-        help="stop then; to be continued",
+        help="stop after S seconds; it can be continued",
     )
     command.add_argument(
         "--silence", type=number("--silence", is_more=True), default=600.0, metavar="S",
-        help="a trial without a new event for so long has failed (600)",
+        help="a trial without an event for S seconds has failed (600)",
     )  # fmt: skip
     command.add_argument(
         "--grace", type=number("--grace"), default=30.0, metavar="S",
-        help="from SIGTERM to SIGKILL for a trial that is to end (30)",
+        help="seconds from SIGTERM to SIGKILL when a trial is ended (30)",
     )  # fmt: skip
     command.add_argument(
         "--failures",
         type=whole("--failures", 1),
         default=3,
         metavar="N",
-        help="in a row that stop the study (3)",
+        help="failed trials in a row that stop the study (3)",
     )
-    command.add_argument("--json", action="store_true", help="one JSON object a line, a trial each")
-    command.set_defaults(run=_tune)
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -117,54 +139,83 @@ def _tune(arguments: argparse.Namespace) -> int:
     template = Template(plan.command, plan.space, plan.arguments)
     program(shlex.split(plan.command)[0])
     gpus = None if arguments.gpus is None else tuple(arguments.gpus.split(","))
-    places = slots.divide(arguments.jobs, gpus)
+    slots_ = slots.divide(arguments.jobs, gpus)
     limits = Limits(arguments.silence, arguments.grace, arguments.timeout, arguments.failures)
     with studies.Study(arguments.folder, plan, arguments.jobs) as study:
-        tuner = Tuner(study, template, places, limits)
-        with _told_to_stop(tuner), _watched(tuner):
+        tuner = Tuner(study, template, slots_, limits)
+        with _stopped_by_signals(tuner), _watched(tuner):
             tuner.run()
         return _conclude(tuner, as_json=arguments.json)
 
 
 def _refuse_a_folder_of_runs(folder: Path) -> None:
-    """A study's folder means its trials: runs that are there already would be hard to find.
+    """Check that the folder of a new study has no runs: names would then match its trials instead.
 
     Raises:
-        Refusal: there are some.
+        Refusal: it has runs.
     """
-    there = runs.find([folder]) if folder.is_dir() else []
-    if there:
+    found = runs.find([folder]) if folder.is_dir() else []
+    if found:
         raise Refusal(
-            f"{folder}: has {len(there):,} runs of its own ({there[0].name}); a study needs a "
-            f"folder of its own. Use: runs tune {folder / 'study'}"
+            f"{folder}: has {len(found):,} runs ({found[0].name}); a study needs a folder "
+            f"without runs. Use: runs tune {folder / 'study'}"
         )
 
 
-# ---- what it was told
+# ---- the settings
 
 
 def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
-    """What the flags say, and where they say nothing what the study was told before.
+    """The settings from the flags, else those that the study had before.
 
     Raises:
-        Refusal: it is not right.
+        Refusal: they are invalid.
     """
     from .study import Plan
 
     known = before or {}
-    if arguments.param or arguments.space is not None:
-        wanted = space.read(arguments.space, arguments.param)
-    else:
-        wanted = space.Space(
-            (name, space.parameter(name, words, f"{arguments.folder}: {name}"))
-            for name, words in (known.get("space") or {}).items()
-        )
-    if not wanted:
-        raise Refusal('nothing to choose from: --param "learning_rate=log 1e-4..1e-2" does it')
+    chosen_space = _space(arguments, known)
+    _check_credentials(arguments, known)
 
-    def told(flag: Any, name: str, default: Any) -> Any:
+    def setting(flag: Any, name: str, default: Any) -> Any:
         return known.get(name, default) if flag is None else flag
 
+    sampler = setting(arguments.sampler, "sampler", "tpe")
+    n_points = sum(1 for _ in chosen_space.grid()) if sampler == "grid" else 20
+    plan = Plan(
+        space=chosen_space,
+        metric=Metric(
+            setting(arguments.metric, "metric", "best_val_loss"),
+            setting(arguments.maximize, "maximize", False),
+        ),
+        command=arguments.command or known.get("command") or trainer(),
+        arguments=_split(arguments.args, known.get("arguments")),
+        sampler=sampler,
+        pruner=setting(arguments.pruner, "pruner", "median"),
+        n_trials=setting(arguments.trials, "n_trials", n_points),
+        seed=setting(arguments.seed, "seed", 0),
+    )
+    if plan.n_trials < 1:
+        raise Refusal(f"--trials: must be a whole number >= 1, got {plan.n_trials}")
+    return plan
+
+
+def _space(arguments: argparse.Namespace, known: dict[str, Any]) -> space.Space:
+    """The space from the flags, else the one that the study had before."""
+    if arguments.param or arguments.space is not None:
+        chosen = space.read(arguments.space, arguments.param)
+    else:
+        chosen = space.Space(
+            (name, space.parameter(name, text, f"{arguments.folder}: {name}"))
+            for name, text in (known.get("space") or {}).items()
+        )
+    if not chosen:
+        raise Refusal('no parameters: give --param "learning_rate=log 1e-4..1e-2" or --space FILE')
+    return chosen
+
+
+def _check_credentials(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Refuse to continue with a command whose credentials were masked in the journal."""
     for flag, name in (("command", "command"), ("args", "arguments")):
         if getattr(arguments, flag) is None and _MASK in str(known.get(name)):
             raise Refusal(
@@ -172,34 +223,15 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
                 f"Better: leave them in environment variables, which trials inherit"
             )
 
-    sampler = told(arguments.sampler, "sampler", "tpe")
-    n_points = sum(1 for _ in wanted.grid()) if sampler == "grid" else 20
-    plan = Plan(
-        space=wanted,
-        metric=Metric(
-            told(arguments.metric, "metric", "best_val_loss"),
-            told(arguments.maximize, "maximize", False),
-        ),
-        command=arguments.command or known.get("command") or trainer(),
-        arguments=_words(arguments.args, known.get("arguments")),
-        sampler=sampler,
-        pruner=told(arguments.pruner, "pruner", "median"),
-        n_trials=told(arguments.trials, "n_trials", n_points),
-        seed=told(arguments.seed, "seed", 0),
-    )
-    if plan.n_trials < 1:
-        raise Refusal(f"--trials {plan.n_trials}: at least one")
-    return plan
-
 
 @contextmanager
-def _told_to_stop(tuner: Tuner) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the study in order; the second of them at once."""
+def _stopped_by_signals(tuner: Tuner) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the study; a second one ends the process at once."""
 
     def stop(number: int, _: FrameType | None) -> None:
         for known, handler in before.items():
             signal.signal(known, handler)
-        print("stopping: trials save where they are", file=sys.stderr, flush=True)
+        print("stopping: trials save their state", file=sys.stderr, flush=True)
         tuner.stop(signal.Signals(number).name)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -210,12 +242,12 @@ def _told_to_stop(tuner: Tuner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-# ---- what it shows
+# ---- the display
 
 
 @contextmanager
 def _watched(tuner: Tuner) -> Iterator[None]:
-    """A table of the study on stderr that moves, if a terminal looks."""
+    """A live table of the study on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.live import Live
 
@@ -231,7 +263,7 @@ def _watched(tuner: Tuner) -> Iterator[None]:
 
 
 def _table(tuner: Tuner) -> Any:
-    """The trials that run, and the best of the others."""
+    """The running trials, and the best of the others."""
     from rich import box
     from rich.table import Table
 
@@ -239,10 +271,10 @@ def _table(tuner: Tuner) -> Any:
     results = list(study.results.values())
     n_done = sum(result.state != "running" for result in results)
     best = study.best
-    told = "" if best is None else f", best {cell(best.value)} of trial {best.number}"
+    best_text = "" if best is None else f", best {cell(best.value)} of trial {best.number}"
     table = Table(
         box=box.SIMPLE_HEAD, title_justify="left",
-        title=f"{printable(study.name)}: {n_done} of {study.n_trials} trials{told}",
+        title=f"{printable(study.name)}: {n_done} of {study.n_trials} trials{best_text}",
     )  # fmt: skip
     for name in ("trial", "state", study.plan.metric.name, "iter", "s", *study.plan.space):
         table.add_column(name, justify="left" if name == "state" else "right")
@@ -267,7 +299,7 @@ def _table(tuner: Tuner) -> Any:
 
 
 def _ranked(study: "Study", results: list["Result"]) -> list["Result"]:
-    """Complete trials from the best on, then pruned ones, then the others."""
+    """Complete trials, the best first, then pruned ones, then the others."""
     order = ("complete", "pruned", "running", "failed")
     sign = -1.0 if study.plan.metric.maximize else 1.0
     return sorted(
@@ -277,7 +309,7 @@ def _ranked(study: "Study", results: list["Result"]) -> list["Result"]:
 
 
 def _conclude(tuner: Tuner, *, as_json: bool) -> int:
-    """Print what came of it; the exit code."""
+    """Print the results and return the exit code."""
     study = tuner.study
     ranked = _ranked(study, list(study.results.values()))
     best = study.best
@@ -322,7 +354,7 @@ def _say_end(tuner: Tuner, best: "Result | None") -> None:
         output = study.folder_of(last.number) / "output.log"
         print(f"trial {last.number} failed: {last.reason}; see {output}", file=sys.stderr)
     if tuner.stopped_by:
-        print(f"to go on: runs tune {shlex.quote(str(study.folder))}", file=sys.stderr)
+        print(f"to continue: runs tune {shlex.quote(str(study.folder))}", file=sys.stderr)
     if best is not None:
         print(
             f"best: trial {best.number}, {study.plan.metric.name} {cell(best.value)}, {best.run}",
@@ -331,20 +363,20 @@ def _say_end(tuner: Tuner, best: "Result | None") -> None:
 
 
 def _draw(study: "Study", path: Path) -> bool:
-    """A picture of the study; whether it could be made."""
+    """Draw the study; whether that was possible."""
     try:
         from ..plot import figure
-        from . import sweep
+        from . import study_figure
     except ImportError as error:
-        print(f"no picture: that needs {error.name}: pip install matplotlib", file=sys.stderr)
+        print(f"no figure: this needs {error.name}: pip install matplotlib", file=sys.stderr)
         return False
-    encoded = figure.encode(sweep.draw(study), "png")
+    encoded = figure.encode(study_figure.draw(study), "png")
     eventlog.atomic_write(path, lambda file: file.write(encoded))
     return True
 
 
-def _words(said: str | None, before: list[str] | None) -> tuple[str, ...]:
+def _split(text: str | None, before: list[str] | None) -> tuple[str, ...]:
     try:
-        return tuple((before or ()) if said is None else shlex.split(said))
+        return tuple((before or ()) if text is None else shlex.split(text))
     except ValueError as error:
-        raise Refusal(f"--args {said!r}: {error}") from None
+        raise Refusal(f"--args {text!r}: {error}") from None

@@ -1,9 +1,9 @@
-"""The tuner: keeps the slots busy with trials until the study is done.
+"""The tuner: runs trials in its slots until the study is done.
 
-Optuna asks in this process; each trial is a process of its own that knows nothing of it. What a
-trial achieves is read from its journal as it grows, and one that is worse than others is asked to
-end. Killed and started again, the tuner goes on: trials that live are taken up as they are, those
-that died are continued, what is finished is not repeated.
+Optuna runs in this process; each trial is a process of its own that knows nothing of it. The tuner
+reads the journal of a trial as it grows, and ends a trial that is worse than others. A tuner that
+was killed continues when it is started again: it adopts running trials, continues those that died,
+and does not repeat those that are finished.
 """
 
 import os
@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import eventlog
 
 from ..core.table import cell, one_line
 from ..core.text import print
+from ..core.times import seconds
 from . import slots, space
 from .template import Template, program
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from .study import Result, Study
     from .trial import Trial
 
-LOOK_S = 0.2  # between two looks at the trials; each is a few calls of stat
+POLL_S = 0.2  # between two checks of the trials; each is a few calls of stat
 VARIABLE = "EVENTLOG_METADATA"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How patient a tuner is, in seconds and failures in a row."""
+    """Limits of time in seconds, and of failures in a row."""
 
     silence_s: float = 600.0
     grace_s: float = 30.0
@@ -44,47 +44,47 @@ class Limits:
 
 
 class Tuner:
-    """Keeps the slots busy until the study is done, or something ends it."""
+    """Runs trials until the study is done or is stopped."""
 
     def __init__(
-        self, study: "Study", template: Template, places: list[slots.Slot], limits: Limits
+        self, study: "Study", template: Template, slots_: list[slots.Slot], limits: Limits
     ) -> None:
         self.study = study
         self.running: list[Trial] = []
         self.stopped_by: str | None = None
-        """Why the study ends before it is done."""
+        """Why the study ended before it was done."""
         self._template = template
-        self._slots = places
+        self._slots = slots_
         self._limits = limits
         self._began = time.monotonic()
         self._n_failed = 0  # in a row
 
     def run(self) -> None:
-        """Until no trial runs and none is to come."""
+        """Run until no trial is running and none is left."""
         for result in self.study.unfinished:
-            self._take_up(result)
+            self._adopt(result)
         while True:
             for trial in list(self.running):
-                self._look(trial)
-            self._mind_the_time()
+                self._check(trial)
+            self._check_timeout()
             while self.stopped_by is None and len(self.running) < len(self._slots):
                 following = self._next()
                 if following is None:
                     break
-                self._begin(following)
+                self._start(following)
             if not self.running:
                 return
             if self.stopped_by is not None:
-                self.stop(self.stopped_by)  # also what began in that very moment
-            time.sleep(LOOK_S)
+                self.stop(self.stopped_by)  # also trials that started just now
+            time.sleep(POLL_S)
 
     @property
     def has_failed(self) -> bool:
-        """Whether so many trials failed in a row that it must be the command."""
+        """Whether so many trials failed in a row that the command must be wrong."""
         return self._n_failed >= self._limits.n_failures
 
     def stop(self, why: str) -> None:
-        """Ask all trials to end; they can be continued."""
+        """Ask all trials to end; they can be continued later."""
         self.stopped_by = self.stopped_by or why
         for trial in self.running:
             trial.stop("stopped", self._limits.grace_s)
@@ -92,19 +92,19 @@ class Tuner:
     # ---- a trial's life
 
     def _next(self) -> "Result | None":
-        """The trial that comes next: one that has to go on, or a new one; None: no more."""
-        at_it = {trial.number for trial in self.running}
+        """The next trial: one to continue, or a new one; None if there are no more."""
+        running = {trial.number for trial in self.running}
         for result in self.study.unfinished:
-            if result.number not in at_it:
+            if result.number not in running:
                 return result
         return self.study.ask() if len(self.study.results) < self.study.n_trials else None
 
-    def _take_up(self, result: "Result") -> None:
-        """A trial of an earlier tuner: it lives, or it came to its end unseen, or it goes on."""
+    def _adopt(self, result: "Result") -> None:
+        """Adopt a trial of an earlier tuner: it is running, has ended, or is to be continued."""
         trial = self._trial(result, result.slot)
         if trial.adopt():
             self.running.append(trial)
-            self._say(trial, "still runs, and is watched again")
+            self._say(trial, "still running; adopted")
             if result.pruned_at is not None:
                 trial.stop("pruned", self._limits.grace_s)
             return
@@ -115,18 +115,18 @@ class Tuner:
             self._report(trial, to_the_end=True)
             self._end(trial)
 
-    def _begin(self, result: "Result") -> None:
+    def _start(self, result: "Result") -> None:
         free = set(range(len(self._slots))) - {trial.slot for trial in self.running}
         trial = self._trial(result, min(free, default=0))
         command = self.command_of(result.params, trial.folder, result.number)
-        told = {
+        metadata = {
             "group": self.study.name,
             "trial": result.number,
             "params": result.params,
         }
         environment = os.environ | self._slots[trial.slot].environment()
-        environment |= {VARIABLE: orjson.dumps(told).decode()}
-        self._say(trial, "goes on" if result.n_starts else _told_params(result.params))
+        environment |= {VARIABLE: orjson.dumps(metadata).decode()}
+        self._say(trial, "continues" if result.n_starts else _params_text(result.params))
         try:
             trial.start([program(command[0]), *command[1:]], environment)
         except OSError as error:
@@ -136,29 +136,29 @@ class Tuner:
         self.study.note_start(trial.number, trial.slot, command)
         self.running.append(trial)
 
-    def _look(self, trial: "Trial") -> None:
-        """Take what a trial has written, and end it if that is bad, or if there is nothing."""
-        is_alive = trial.is_alive  # before its journal is read: what it wrote last is then seen
+    def _check(self, trial: "Trial") -> None:
+        """Read what a trial has logged, and end it if it is worse than others or silent."""
+        is_alive = trial.is_alive  # before its journal is read, so that its last events are
         self._report(trial, to_the_end=not is_alive)
         if not is_alive:
             self.running.remove(trial)
             self._end(trial)
-        elif time.monotonic() - trial.heard > self._limits.silence_s:
+        elif time.monotonic() - trial.last_event_at > self._limits.silence_s:
             trial.stop("silent", self._limits.grace_s)
-        trial.press()
+        trial.kill_if_overdue()
 
     def _report(self, trial: "Trial", *, to_the_end: bool) -> None:
-        """Tell Optuna each new evaluation; the first that is found wanting ends the trial."""
+        """Report new evaluations to Optuna; the first that is to be pruned ends the trial."""
         new = trial.read_on(self.study.plan.metric.field, to_the_end=to_the_end)
         for iter_num, value in sorted(new.items()):
             if self.study.report(trial.number, iter_num, value) and trial.ending is None:
                 if to_the_end:
-                    continue  # it has come to its end anyway
+                    continue  # it has ended anyway
                 self.study.note_prune(trial.number, iter_num)
                 trial.stop("pruned", self._limits.grace_s)
 
     def _end(self, trial: "Trial") -> None:
-        """A trial whose process is gone: what came of it."""
+        """Record the result of a trial whose process has ended."""
         run = trial.run()
         status = None if run is None else run.status
         metric = self.study.plan.metric
@@ -172,29 +172,29 @@ class Tuner:
         elif trial.ending == "pruned":
             self._tell(trial, "pruned", value, run)
         elif trial.ending == "stopped":
-            self._say(trial, "stopped; it goes on with the study")
+            self._say(trial, "stopped; it continues with the study")
         elif trial.ending is None and trial.exit_code is None and status in (None, "interrupted"):
-            self._say(trial, "ended while nobody looked; it goes on")
+            self._say(trial, "ended while no tuner was running; it continues")
         else:
             self._fail(trial, self._why(trial, run, is_whole), run)
 
     def _why(self, trial: "Trial", run: eventlog.Run | None, is_whole: bool) -> str:
-        """What a trial failed of, in a line."""
+        """Why a trial failed, in one line."""
         code, field = trial.exit_code, self.study.plan.metric.field
-        last = one_line(trial.last_words())
+        last = one_line(trial.last_output())
         if trial.ending == "silent":
-            words = f"no new event for {self._limits.silence_s:g} s"
+            message = f"no new event for {self._limits.silence_s:g} s"
         elif is_whole and run is None:
-            words = "ended well, but left no journal"
+            message = "exited with 0, but left no journal"
         elif is_whole:
-            words = f"ended well, but none of its evaluations has a number as {field}"
+            message = f"completed, but no evaluation has a number as {field}"
         elif run is not None and run.status == "failed":
             return str(run.journal.get("reason") or "failed")
         elif code is not None and code < 0:
-            words = f"killed by {signal.Signals(-code).name}"
+            message = f"killed by {signal.Signals(-code).name}"
         else:
-            words = f"exit status {code}"
-        return f"{words}: {last}" if last else words
+            message = f"exit status {code}"
+        return f"{message}: {last}" if last else message
 
     def _fail(self, trial: "Trial", why: str, run: eventlog.Run | None = None) -> None:
         self._tell(trial, "failed", None, run, why)
@@ -207,8 +207,8 @@ class Tuner:
     ) -> None:  # fmt: skip
         journal = trial.journal
         if state != "complete" and journal is not None and run is not None:
-            # Before it is told: a tuner that is killed in between does it again.
-            with suppress(eventlog.EventlogError, OSError):  # it is a courtesy to `runs ls`
+            # Before the result is recorded: a tuner that is killed in between does it again.
+            with suppress(eventlog.EventlogError, OSError):  # only for `runs ls`
                 eventlog.annotate(journal, "tag", add=[state], by="runs tune")
         self.study.tell(
             trial.number, state, value, values=trial.values, reason=reason,
@@ -219,10 +219,10 @@ class Tuner:
         figure = f"{self.study.plan.metric.name} {cell(value)}"
         self._say(trial, f"{state}: {reason or figure}")
 
-    def _mind_the_time(self) -> None:
+    def _check_timeout(self) -> None:
         timeout_s = self._limits.timeout_s
         if timeout_s is not None and time.monotonic() - self._began > timeout_s:
-            self.stop(f"the {timeout_s:g} s of --timeout are over")
+            self.stop(f"--timeout of {timeout_s:g} s reached")
 
     def _trial(self, result: "Result", slot: int) -> "Trial":
         from .trial import Trial
@@ -235,15 +235,16 @@ class Tuner:
             params, out_dir=os.fspath(folder), study=self.study.name, trial=trial
         )
 
-    def _say(self, trial: "Trial", words: str) -> None:
-        print(f"trial {trial.number}: {words}", file=sys.stderr, flush=True)
+    def _say(self, trial: "Trial", message: str) -> None:
+        print(f"trial {trial.number}: {message}", file=sys.stderr, flush=True)
 
 
 def _duration_s(trial: "Trial", run: eventlog.Run | None) -> float:
-    """How long a trial has taken: by its run, which may be older than this tuner."""
-    if run is not None and run.start_time and run.end_time:
-        begin, end = map(datetime.fromisoformat, (run.start_time, run.end_time))
-        return round((end - begin).total_seconds(), 3)
+    """How long a trial took, by its run, which may be older than this tuner."""
+    if run is not None:
+        begin_s, end_s = seconds(run.start_time), seconds(run.end_time)
+        if begin_s is not None and end_s is not None:
+            return round(end_s - begin_s, 3)
     return round(time.monotonic() - trial.began, 3)
 
 
@@ -252,5 +253,5 @@ def _is_figure(fields: dict[str, Any], name: str) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _told_params(params: space.Point) -> str:
+def _params_text(params: space.Point) -> str:
     return ", ".join(f"{name} {cell(value)}" for name, value in params.items())

@@ -450,7 +450,7 @@ def test_a_journal_that_is_gone_is_read_from_its_segments_by_both_names(orphan, 
 def test_the_orphaned_segments_of_a_run_are_read_together_and_of_no_other(orphan, capsys):
     appender = orphan._journal._appender
     first = appender.path
-    appender._move_again_at = 0.0
+    appender._segments.retry_at = 0.0
     assert appender.to_segment()
     orphan.log_iter(11, 1.0)
     stranger = appender.path.name.replace(orphan._journal._writer.run_id[:8], "f" * 8)

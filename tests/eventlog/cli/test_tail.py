@@ -84,7 +84,7 @@ def told(event, lines=None, second=1, **fields):
         ("moon phase", {"phase": "new", "day": 3}, "moon phase phase new  day 3"),
     ],
 )
-def test_an_event_is_told_in_one_line(event, fields, said):
+def test_an_event_is_one_line(event, fields, said):
     assert told(event, **fields) == said
 
 
@@ -117,7 +117,7 @@ def test_any_event_is_one_line_without_anything_a_terminal_obeys(event, t, field
         assert lines.line(one).isprintable()
 
 
-def test_the_golden_journal_is_told_from_its_first_line_to_its_last():
+def test_the_golden_journal_is_shown_from_its_first_line_to_its_last():
     lines = Lines()
     said = [re.sub(r"^\S+ \S+  ", "", lines.line(one)) for one in scan(GOLDEN)]
 
@@ -175,7 +175,7 @@ def test_without_an_end_there_is_no_estimate():
     assert etas([(0, 0), (1, 1)], max_iters=None) == [None, None]
 
 
-def test_a_session_that_resumes_begins_its_estimate_anew():
+def test_a_session_that_resumes_begins_a_new_estimate():
     lines = Lines()
     lines.line(record(0, event="open", config={"max_iters": 10}))
     assert told("iter", lines, 0, iter=0, loss=1.0).endswith("loss 1.0000")
@@ -197,7 +197,7 @@ def test_a_session_that_resumes_begins_its_estimate_anew():
         (1e6, "277:46:40"),
     ],
 )
-def test_a_duration_is_told_as_a_clock_does(seconds, said):
+def test_a_duration_is_shown_as_on_a_clock(seconds, said):
     assert duration(seconds) == said
 
 
@@ -224,7 +224,7 @@ def short(said):
 
 
 @pytest.mark.parametrize("n_lines", [1, 2, 3, 9])
-def test_the_last_lines_are_told(n_lines, followed):
+def test_the_last_lines_are_shown(n_lines, followed):
     whole = [f"open     r, pid None on None, session {A}", "iter      0", "iter      1"]
 
     assert short(tail.tail(followed, n_lines=n_lines)) == whole[-n_lines:]
@@ -253,7 +253,7 @@ def test_the_end_of_the_run_is_known_also_where_its_open_is_far_before(followed)
     assert "iter 2998/9000  loss" in next(tail.tail(followed, n_lines=1))
 
 
-def test_following_tells_what_is_appended_and_nothing_twice(followed):
+def test_following_shows_what_is_appended_and_nothing_twice(followed):
     following = tail.tail(followed, n_lines=1, follow=True)
     assert short([next(following)]) == ["iter      1"]
 
@@ -283,7 +283,7 @@ def test_following_goes_on_through_a_torn_tail_its_repair_and_a_resumed_session(
     ]
 
 
-def test_following_a_file_that_became_shorter_says_so_and_begins_anew(followed):
+def test_following_a_file_that_became_shorter_reports_it_and_begins_again(followed):
     following = tail.tail(followed, n_lines=1, follow=True)
     next(following)
 

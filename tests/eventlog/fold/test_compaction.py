@@ -149,7 +149,7 @@ class DyingDisk(Disk):
         super().replace(source, target)
 
 
-def test_killed_at_any_of_its_calls_the_old_or_the_new_file_stands(tmp_path):
+def test_killed_at_any_of_its_calls_it_leaves_the_old_or_the_new_file(tmp_path):
     journal = write_run(tmp_path)
     compact_function(journal)
     new = run_path(journal).read_bytes()
@@ -186,7 +186,7 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_nothing_else(tmp_path, oper
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".jsonl"]
 
 
-def test_a_really_full_disk_leaves_the_old_file_and_says_so(tmp_path):
+def test_a_really_full_disk_leaves_the_old_file_and_is_reported(tmp_path):
     journal = write_run(tmp_path, n=300)
     run_path(journal).write_bytes(b"old")
 
@@ -249,7 +249,7 @@ def test_the_follower_ends_with_its_pipe_and_nothing_else_ends_it(tmp_path):
     assert status_in(run_path(journal)) == "completed"
 
 
-def test_the_follower_starts_in_a_folder_whose_files_bear_module_names(tmp_path, monkeypatch):
+def test_the_follower_starts_in_a_folder_with_files_named_like_modules(tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
     (tmp_path / "eventlog.py").write_text("raise SystemExit('the wrong eventlog')")
     monkeypatch.chdir(tmp_path)
@@ -292,7 +292,7 @@ def test_a_stopped_compactor_is_named_while_it_is_waited_for_and_then_done_witho
     assert status_in(run.run_path) == "completed"
 
 
-def test_without_a_process_the_run_is_folded_in_this_one_and_that_is_said(
+def test_without_a_process_the_run_is_folded_in_this_one_with_a_message(
     tmp_path, monkeypatch, capsys
 ):
     def cannot(*args, **kwargs):
@@ -327,7 +327,7 @@ def test_an_old_follower_cannot_leave_an_old_file_behind(tmp_path):
         assert run["journal"]["status"] == "completed"
 
 
-def test_whoever_folds_while_the_run_ends_does_not_leave_it_running(tmp_path):
+def test_a_fold_while_the_run_ends_does_not_leave_it_running(tmp_path):
     """`eventlog compact` by hand begins beside a live run and writes after its last fold."""
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.log_iter(0, 1.0)

@@ -199,7 +199,7 @@ def test_a_row_of_figures_is_spaced_as_the_guide_does():
         ({"betas": (1, 2)}, {"betas": [1, 2]}),
     ],
 )
-def test_a_value_that_json_does_not_have_is_told_in_its_words(value, kept):
+def test_a_value_that_json_does_not_have_is_written_as_text(value, kept):
     assert strict(encode_row(value)) == kept
 
 
@@ -371,7 +371,7 @@ def test_bare_nan_is_read_and_named_as_this_format_does():
 
 
 @pytest.mark.parametrize("name", ["guide", "guide_crashed", "guide_mfu_object", "guide_nan"])
-def test_an_old_file_written_anew_is_strict_and_reads_the_same(name):
+def test_an_old_file_written_again_is_strict_and_reads_the_same(name):
     run, _ = golden(f"{name}.json")
 
     again = parse_run(written(run), HERE)
@@ -414,7 +414,7 @@ def test_what_is_no_run_is_refused_by_name_and_place(data, words):
         parse_run(data, HERE)
 
 
-def test_a_run_json_that_was_cut_says_how_its_journal_makes_it_anew():
+def test_the_error_for_a_cut_run_json_names_the_command_that_restores_it():
     with pytest.raises(UnreadableRun, match=r"eventlog compact out/run\.jsonl$"):
         parse_run(b'{"training_iterations": [', HERE)
 

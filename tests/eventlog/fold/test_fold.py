@@ -52,7 +52,7 @@ def losses(run):
 # ---- one curve
 
 
-def test_a_resumed_run_drops_the_iterations_it_takes_again():
+def test_a_resumed_run_supersedes_the_iterations_it_repeats():
     first = [op(), *(it(i, 1.0) for i in range(5))]
     run = fold(*first, op(B, from_iter=3), it(3, 2.0, B), it(4, 2.0, B)).run()
 
@@ -60,7 +60,7 @@ def test_a_resumed_run_drops_the_iterations_it_takes_again():
     assert run.journal["superseded"] == {"iterations": 2, "evals": 0, "checkpoints": 0}
 
 
-def test_a_resumed_run_drops_them_at_once_also_before_it_took_one():
+def test_a_resumed_run_supersedes_them_at_once_before_its_first_iteration():
     run = fold(op(), it(0), it(1), it(2), op(B, from_iter=1)).run()
 
     assert losses(run) == {0: 1.0}
@@ -84,7 +84,7 @@ def test_a_rewind_within_a_session_is_as_a_resumption():
     assert run.journal["superseded"]["iterations"] == 2
 
 
-def test_numbers_that_go_back_are_a_rewind_that_nobody_told():
+def test_numbers_that_go_back_are_a_rewind():
     run = fold(it(0), it(1), ev(2), ck(2), it(2), it(1, 9.0)).run()
 
     assert losses(run) == {0: 1.0, 1: 9.0}
@@ -92,7 +92,7 @@ def test_numbers_that_go_back_are_a_rewind_that_nobody_told():
     assert run.journal["superseded"] == {"iterations": 2, "evals": 1, "checkpoints": 1}
 
 
-def test_an_eval_taken_again_replaces_the_earlier_one_and_no_iteration():
+def test_a_repeated_eval_supersedes_the_earlier_one_and_no_iteration():
     run = fold(it(0), ev(1, 5.0), it(1), ev(1, 4.0, B)).run()
 
     assert [row["val_loss"] for row in run.eval_steps] == [4.0]
@@ -111,7 +111,7 @@ def test_one_iteration_may_leave_several_files():
 
 
 @pytest.mark.parametrize("to", [None, "3", 2.0, True, [1]])
-def test_a_rewind_to_no_number_takes_nothing_back(to):
+def test_a_rewind_without_a_number_supersedes_nothing(to):
     run = fold(it(0), it(5), (A, "rewind", {"to_iter": to}), op(B, from_iter=to)).run()
 
     assert losses(run) == {0: 1.0, 5: 1.0}
@@ -439,7 +439,7 @@ def test_the_run_begins_with_its_first_record_and_ends_with_its_last():
 # ---- sessions
 
 
-def test_the_settings_in_force_are_the_latest_and_each_change_is_told():
+def test_the_latest_settings_count_and_each_change_is_noted():
     first = {"lr": 0.1, "batch_size": 8, "layers": 2}
     told = fold(
         op(config=first, metadata={"device": "cpu"}, run_name="mine", host="node7", pid=7),
@@ -460,7 +460,7 @@ def test_the_settings_in_force_are_the_latest_and_each_change_is_told():
     ]
 
 
-def test_a_session_tells_who_wrote_it_how_far_it_came_and_how_it_ended():
+def test_a_session_has_its_writer_its_progress_and_its_end():
     run = fold(
         op(host="node7", pid=7, boot_id="b", command=["x"], from_iter=None),
         it(0),
@@ -498,13 +498,13 @@ def test_a_session_tells_who_wrote_it_how_far_it_came_and_how_it_ended():
     ]
 
 
-def test_kinds_are_counted_also_those_that_nobody_knows():
+def test_kinds_are_counted_unknown_ones_too():
     run = fold(op(), it(0), it(1), (A, "moon phase", {"phase": "new"})).run()
 
     assert run.journal["events"] == {"iter": 2, "moon phase": 1, "open": 1}
 
 
-def test_the_last_word_on_what_is_durable_is_kept():
+def test_the_latest_count_of_durable_records_is_kept():
     told = fold(op(), (A, "note", {"durable": 1}), (A, "note", {"durable": 2}), (A, "note", {}))
 
     assert told.sessions[A].durable_n == 2

@@ -579,7 +579,7 @@ def foreign(path, **document):
     return load_run(path).summary
 
 
-def test_a_best_loss_that_stands_for_none_is_computed_anew_from_the_evals(tmp_path):
+def test_a_placeholder_best_loss_is_computed_from_the_evals(tmp_path):
     """nanoGPT begins with best_val_loss = 1e9, and old loggers wrote that into the file."""
     summary = foreign(
         tmp_path / "old.json",

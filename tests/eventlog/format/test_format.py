@@ -161,7 +161,7 @@ def test_every_defect_the_scanner_can_name_is_in_the_table_and_no_other():
     assert {kind for row in named for kind in re.findall(r"`(\w+)`", row)} == set(DEFECTS)
 
 
-def test_the_keys_of_the_run_json_stand_in_their_order():
+def test_the_keys_of_the_run_json_are_in_their_order():
     section = FORMAT.split("## The run JSON")[1]
     ten = re.findall(r"`(\w+)`", section.split("order, one array element a line:")[1])[:10]
 

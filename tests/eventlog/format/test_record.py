@@ -84,7 +84,7 @@ def test_a_line_begins_with_its_identity_and_ends_with_its_checksum():
     assert encoded == covered + b',"crc":"%08x"}\n' % zlib.crc32(covered)
 
 
-def test_how_much_is_durable_stands_beside_the_identity():
+def test_how_much_is_durable_is_written_after_the_identity():
     record = decode(encode(3, S, T, "iter", {"iter": 1, "durable": "mine"}, durable=2)[:-1])
 
     assert record.fields == {"durable": 2, "iter": 1, "durable_": "mine"}
@@ -210,7 +210,7 @@ Point = namedtuple("Point", "x y")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_of_any_kind_is_taken(value, kept):
+def test_a_value_of_any_type_is_encoded(value, kept):
     if kept is None:
         assert stored(value).startswith("<tests") or "object at" in stored(value)
     else:
@@ -218,11 +218,11 @@ def test_a_value_of_any_kind_is_taken(value, kept):
         assert type(stored(value)) is type(kept)
 
 
-def test_a_value_that_is_everything_at_once_is_taken():
+def test_a_value_that_is_everything_at_once_is_encoded():
     assert isinstance(stored(MagicMock()), str)
 
 
-def test_containers_that_lie_inside_themselves_are_taken_at_once():
+def test_containers_inside_themselves_are_encoded_in_bounded_time():
     """Also where each lies in itself several times: the walk must not try all the ways."""
     listed = [1]
     listed += [listed, listed]
@@ -241,7 +241,7 @@ def test_a_container_that_is_met_twice_but_not_inside_itself_is_kept_twice():
 
 
 @pytest.mark.parametrize("depth", [50, 300, 100_000])
-def test_a_value_nested_to_any_depth_is_taken(depth):
+def test_a_value_nested_to_any_depth_is_encoded(depth):
     nested = [None]
     for _ in range(depth):
         nested = [nested]
@@ -296,7 +296,7 @@ def test_no_event_of_any_values_raises_or_leaves_strict_json(event, fields):
     ("value", "name"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")]
 )
 @pytest.mark.parametrize("kind", [float, np.float64, np.float32, np.array, torch.tensor])
-def test_a_number_that_is_not_finite_is_null_and_its_name_stands_beside_it(value, name, kind):
+def test_a_number_that_is_not_finite_is_null_and_is_named_beside_it(value, name, kind):
     line = strict_json(encode(0, S, T, "iter", {"iter": 1, "loss": kind(value), "lr": 0.5}))
 
     del line["crc"]
@@ -323,7 +323,7 @@ def test_a_nested_number_that_is_not_finite_is_named_by_its_path():
     }
 
 
-def test_a_none_is_null_and_is_not_said_to_be_anything_else():
+def test_a_none_is_null_and_is_not_marked_as_not_finite():
     assert decode(encode(0, S, T, "iter", {"loss": None})[:-1]).fields == {"loss": None}
 
 
@@ -417,7 +417,7 @@ def test_a_checksum_in_capitals_is_not_the_one_that_was_written():
 
 
 @pytest.mark.parametrize("over", [0, 1])
-def test_a_line_of_the_greatest_size_is_taken_and_one_byte_more_is_not(over):
+def test_a_line_of_the_greatest_size_is_encoded_and_one_byte_more_is_refused(over):
     room = MAX_LINE_BYTES - len(encode(0, S, T, "note", {"text": ""}))
 
     if over:
@@ -430,7 +430,7 @@ def test_a_line_of_the_greatest_size_is_taken_and_one_byte_more_is_not(over):
 # ---- time
 
 
-def test_the_time_is_text_of_fixed_width_that_says_when_in_utc(monkeypatch):
+def test_the_time_is_text_of_fixed_width_in_utc(monkeypatch):
     clock = Clock()
     moments = [0, 1, 999_999, 10**9 - 1, 1_795_404_301_123_456_789, 1_795_404_301_000_000_000]
 
@@ -446,7 +446,7 @@ def test_the_time_is_text_of_fixed_width_that_says_when_in_utc(monkeypatch):
     assert said[4] == "2026-11-23T03:25:01.123456+00:00"
 
 
-def test_a_clock_before_1970_or_behind_the_year_9999_says_that_end(monkeypatch):
+def test_a_clock_before_1970_or_after_the_year_9999_is_limited_to_that(monkeypatch):
     clock = Clock()
     end_ns = 253_402_300_800 * 10**9
     moments = [-7 * 10**19, -1, 0, 5000, end_ns - 1, end_ns, 3 * 10**20, 3 * 10**23]

@@ -151,7 +151,7 @@ def test_who_holds_a_journal_is_named_without_what_a_terminal_obeys(journal):
     assert "owned" in str(refused.value)
 
 
-def test_what_the_writer_says_on_stderr_is_shown(tmp_path):
+def test_what_the_writer_prints_on_stderr_is_shown(tmp_path):
     program = (
         "import eventlog, sys\n"
         f"run = eventlog.open_run({str(tmp_path / EVIL)!r}, save_interval=0)\n"

@@ -24,7 +24,7 @@ def texts(run):
 
 
 class Chatty:
-    """A value whose repr logs, and may log itself."""
+    """A value whose `__repr__` logs, perhaps itself."""
 
     def __init__(self, logger, what):
         self.logger, self.what = logger, what
@@ -34,7 +34,7 @@ class Chatty:
         return "chatty"
 
 
-def test_a_value_whose_repr_logs_is_logged_and_what_it_said_comes_after_it(tmp_path, logger):
+def test_a_line_logged_by_a_values_repr_comes_after_the_line_with_the_value(tmp_path, logger):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         logger.addHandler(JournalHandler(run))
         logger.info("a %r", Chatty(logger, "words"))
@@ -42,15 +42,15 @@ def test_a_value_whose_repr_logs_is_logged_and_what_it_said_comes_after_it(tmp_p
     assert texts(run) == ["a chatty", "within: words"]
 
 
-def test_a_value_whose_repr_logs_itself_ends(tmp_path, logger):
+def test_a_value_whose_repr_logs_itself_does_not_recurse_for_ever(tmp_path, logger):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         logger.addHandler(JournalHandler(run))
         logger.info("a %r", Chatty(logger, None))
         logger.info("and on")
 
-    told = texts(run)
-    assert (told[0], told[-1]) == ("a chatty", "and on")
-    assert len(told) <= 2 + NESTED_MAX
+    lines = texts(run)
+    assert (lines[0], lines[-1]) == ("a chatty", "and on")
+    assert len(lines) <= 2 + NESTED_MAX
 
 
 def test_a_value_of_the_journal_whose_repr_logs_neither_recurses_nor_hangs(tmp_path, logger):
@@ -63,7 +63,7 @@ def test_a_value_of_the_journal_whose_repr_logs_neither_recurses_nor_hangs(tmp_p
     assert run.errors == 0
 
 
-def test_one_threads_slow_line_does_not_hold_up_another_that_it_waits_for(tmp_path, logger):
+def test_a_thread_that_formats_a_line_does_not_block_another_that_it_waits_for(tmp_path, logger):
     other = threading.Thread(target=lambda: logger.info("the other's"), daemon=True)
 
     class Waits:
@@ -80,20 +80,22 @@ def test_one_threads_slow_line_does_not_hold_up_another_that_it_waits_for(tmp_pa
 
 
 @pytest.mark.parametrize("stderr", ["closed", "none", "raises"])
-def test_a_line_that_cannot_be_made_raises_nothing_whatever_stderr_is(tmp_path, logger, stderr):
+def test_a_line_that_cannot_be_formatted_does_not_raise_whatever_stderr_is(
+    tmp_path, logger, stderr
+):
     script = f"""
 import io, logging, sys, eventlog
 from eventlog.integrations.logging_handler import JournalHandler
 class Raises(io.StringIO):
     def write(self, text): raise RuntimeError(text)
 run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
-words = logging.getLogger("x"); words.propagate = False; words.setLevel(logging.INFO)
-words.addHandler(JournalHandler(run))
+logger = logging.getLogger("x"); logger.propagate = False; logger.setLevel(logging.INFO)
+logger.addHandler(JournalHandler(run))
 if {stderr!r} == "closed": sys.stderr.close()
 else: sys.stderr = None if {stderr!r} == "none" else Raises()
 class Bad:
     def __str__(self): raise ValueError("bad")
-words.info("%d", "no number"); words.info("%s", Bad()); words.info("good")
+logger.info("%d", "no number"); logger.info("%s", Bad()); logger.info("good")
 run.close()
 print("done", flush=True)
 """
@@ -119,7 +121,7 @@ def test_the_journals_own_messages_are_not_logged_into_it(tmp_path):
 # ---- frameworks
 
 
-def test_a_callback_that_fails_is_said_once_and_the_training_goes_on(capfd):
+def test_a_callback_that_fails_is_reported_once_and_the_training_goes_on(capfd):
     @_guarded.guarded
     def on_log(step):
         raise RuntimeError(f"at step {step}\nand more")
@@ -132,7 +134,7 @@ def test_a_callback_that_fails_is_said_once_and_the_training_goes_on(capfd):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_program_passes_through_a_callback(error):
+def test_exceptions_that_end_a_program_pass_through_a_callback(error):
     @_guarded.guarded
     def on_log():
         raise error
@@ -141,7 +143,7 @@ def test_what_ends_a_program_passes_through_a_callback(error):
         on_log()
 
 
-def test_an_error_of_a_frameworks_c_code_called_by_an_integration_is_no_interruption():
+def test_an_error_of_a_frameworks_c_code_is_not_taken_for_an_interruption():
     file = Path(eventlog.__file__).with_name("integrations") / "framework.py"
     code = compile("decimal.Decimal('x')", str(file), "exec")
     with pytest.raises(decimal.InvalidOperation) as caught:

@@ -1,4 +1,4 @@
-"""The training loops of the guides, run as they stand: killed, run again, nothing lost, one curve.
+"""The training loops of the guides: killed, started again, nothing lost, each step once.
 
     pip install -e '.[test,peers]'
     pytest -n 0 -m slow tests/eventlog/integrations/test_integrations.py
@@ -50,8 +50,9 @@ TELLS_CHECKPOINTS = {"Hugging Face", "Lightning"}
 WATCHED = """
 import json, os, signal, sys, threading, time
 import eventlog
-program, told, kill_after, delay_s = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-fd, n, log = os.open(told, os.O_CREAT | os.O_APPEND | os.O_WRONLY), 0, eventlog.ActiveRun.log
+program, log_path = sys.argv[1:3]
+kill_after, delay_s = int(sys.argv[3]), float(sys.argv[4])
+fd, n, log = os.open(log_path, os.O_CREAT | os.O_APPEND | os.O_WRONLY), 0, eventlog.ActiveRun.log
 
 def kill():
     time.sleep(delay_s)
@@ -72,11 +73,11 @@ exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__"})
 """
 
 
-def run_example(name, folder, told, kill_after=0, delay_s=0.0):
-    """Run an example in `folder`: how it ended, and what it was told had been logged."""
+def run_example(name, folder, log_path, kill_after=0, delay_s=0.0):
+    """Run an example in `folder`: how it ended, and the calls of `log` that returned."""
     program = folder / "example.py"
     program.write_text(EXAMPLES[name])
-    command = [sys.executable, "-W", "ignore", "-c", WATCHED, str(program), str(told)]
+    command = [sys.executable, "-W", "ignore", "-c", WATCHED, str(program), str(log_path)]
     done = subprocess.run(
         [*command, str(kill_after), str(delay_s)],
         cwd=folder,
@@ -85,10 +86,10 @@ def run_example(name, folder, told, kill_after=0, delay_s=0.0):
         text=True,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode, [json.loads(line) for line in told.read_text().splitlines()]
+    return done.returncode, [json.loads(line) for line in log_path.read_text().splitlines()]
 
 
-def kept(journal):
+def metrics_of(journal):
     """Every metrics event of a journal: step and values."""
     for record in eventlog.scan(journal):
         if record.event == "metrics":
@@ -107,11 +108,11 @@ def kill_and_go_on(name, folder, seed):
 
     code, first = run_example(name, folder, folder / "first", kill_after, chances.uniform(0, 0.005))
     (journal,) = folder.rglob("*.jsonl")
-    found = list(kept(journal))
+    logged = list(metrics_of(journal))
     assert code == -signal.SIGKILL
     assert len(first) >= kill_after
-    assert found[: len(first)] == [(step, values) for step, values in first]
-    assert len(found) - len(first) in (0, 1)  # the last one may be on disk and not yet told
+    assert logged[: len(first)] == [(step, values) for step, values in first]
+    assert len(logged) - len(first) in (0, 1)  # the last one may be on disk and not yet told
 
     code, second = run_example(name, folder, folder / "second")
     run = eventlog.load_run(journal.with_suffix(".json"))
@@ -127,42 +128,42 @@ def kill_and_go_on(name, folder, seed):
     assert bool(run.checkpoints) == (name in TELLS_CHECKPOINTS)
 
 
-def test_a_loop_of_ones_own_that_was_killed_goes_on_as_one_curve(tmp_path):
+def test_an_own_loop_that_was_killed_resumes_with_each_step_once(tmp_path):
     kill_and_go_on("Your own loop", tmp_path / "run", seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
-def test_killed_and_run_again_nothing_is_lost_and_it_is_one_curve(name, tmp_path):
+def test_killed_and_started_again_nothing_is_lost_and_each_step_is_there_once(name, tmp_path):
     for seed in range(int(os.environ.get("KILLS", "1"))):
         kill_and_go_on(name, tmp_path / str(seed), seed)
 
 
-def test_every_loop_of_the_guides_is_run():
+def test_every_loop_in_the_guides_runs():
     assert EXAMPLES.keys() == CURVES.keys()
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_an_example_is_a_whole_program_under_twenty_lines(name):
+def test_each_example_is_a_complete_program_of_less_than_twenty_lines(name):
     lines = [line for line in EXAMPLES[name].splitlines() if line]
 
     assert len(lines) < 20, lines
 
 
-def test_lines_of_pythons_logging_are_in_the_journal_in_their_place(tmp_path):
-    words = logging.getLogger("test_integrations")
-    words.propagate = False
+def test_lines_of_pythons_logging_are_in_the_journal_in_order(tmp_path):
+    logger = logging.getLogger("test_integrations")
+    logger.propagate = False
     with eventlog.init(dir=tmp_path, save_interval=0) as run:
         handler = JournalHandler(run, logging.WARNING)
-        words.addHandler(handler)
+        logger.addHandler(handler)
         run.log({"loss": 1.0})
-        words.warning("the loss is %.1f", 12.5)
-        words.info("not asked for")
-        words.removeHandler(handler)
+        logger.warning("the loss is %.1f", 12.5)
+        logger.info("not asked for")
+        logger.removeHandler(handler)
 
-    told = [r for r in eventlog.scan(run.journal_path) if r.event in ("metrics", "log")]
-    assert [r.event for r in told] == ["metrics", "log"]
-    assert told[1].fields == {
+    records = [r for r in eventlog.scan(run.journal_path) if r.event in ("metrics", "log")]
+    assert [r.event for r in records] == ["metrics", "log"]
+    assert records[1].fields == {
         "level": "WARNING",
         "logger": "test_integrations",
         "text": "the loss is 12.5",
@@ -170,16 +171,16 @@ def test_lines_of_pythons_logging_are_in_the_journal_in_their_place(tmp_path):
 
 
 def test_an_exception_that_is_logged_keeps_its_traceback(tmp_path):
-    words = logging.getLogger("test_integrations.errors")
-    words.propagate = False
+    logger = logging.getLogger("test_integrations.errors")
+    logger.propagate = False
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         handler = JournalHandler(run)
-        words.addHandler(handler)
+        logger.addHandler(handler)
         try:
             1 / 0  # noqa: B018
         except ZeroDivisionError:
-            words.exception("it went wrong")
-        words.removeHandler(handler)
+            logger.exception("it went wrong")
+        logger.removeHandler(handler)
 
     (line,) = [r for r in eventlog.scan(run.journal_path) if r.event == "log"]
     assert line.fields["level"] == "ERROR"

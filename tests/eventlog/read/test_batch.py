@@ -140,7 +140,7 @@ MORE = st.dictionaries(AWKWARD, VALUES | st.lists(VALUES, max_size=3), max_size=
 @example({'"x': 1.5})
 @example({"flops": 3.2e18})
 @example({"flops": -3.2e18, "lr": 1e-9, "top5": 1, "e-3": 2.0, "3e4": 5.0})
-def test_whatever_else_all_lines_have_stands_in_the_run_as_it_does_one_by_one(more):
+def test_other_fields_that_all_lines_have_are_in_the_run(more):
     figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
     lines = [encode(k + 1, SESSIONS[0], T, "iter", {"iter": k} | figures | more) for k in range(30)]
 
@@ -187,7 +187,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
 @pytest.mark.parametrize("k", [40, 60], ids=["between", "last"])
-def test_a_number_that_does_not_stand_where_one_has_to_is_damage(elsewhere, k):
+def test_a_number_in_the_wrong_place_is_damage(elsewhere, k):
     figures = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5, "top5": 0.5}
     for order in (["loss", "time_ms", "mfu", "ph", "k", "top5"], ["loss", "time_ms", "mfu"]):
         lines = [line(n, iter=n, **{name: figures[name] for name in order}) for n in range(1, 61)]
@@ -203,7 +203,7 @@ def test_a_session_of_another_name_than_we_give_is_read(session):
     assert_the_same(b"".join([line(0, session, event="open"), *lines]))
 
 
-def test_a_quote_that_stands_bare_in_all_times_but_the_first_is_damage():
+def test_an_unescaped_quote_in_all_times_but_the_first_is_damage():
     said = [line(n, iter=n, loss=3.5, time_ms=50.0, mfu=31.5) for n in range(1, 40)]
     first, *others = (row.rpartition(b',"crc"')[0] for row in said)
     lines = [checksummed(first.replace(b"T03", b'\\"03'))]
@@ -224,7 +224,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_what_all_lines_say_in_a_way_of_their_own_is_read_as_it_is_one_by_one(row):
+def test_lines_that_our_writer_would_write_otherwise_are_read_as_one_by_one(row):
     head = '{{"n":{n},"s":"{s}","t":"{t}","event":"iter",'
     lines = [
         checksummed((head + ROWS[row]).format(n=n, s=SESSIONS[0], t=T).encode())
@@ -274,7 +274,7 @@ def test_whatever_metrics_were_logged_they_read_the_same(sessions, has_few_names
         assert_the_same(b"".join(lines))
 
 
-def test_figures_whose_order_changes_are_taken_by_their_names():
+def test_fields_whose_order_changes_are_read_by_their_names():
     lines = [
         line(n, event="metrics", step=n, **dict([("top1", n), ("top5", -n)][:: (-1) ** n]))
         for n in range(1, 60)
@@ -331,7 +331,7 @@ def test_iterations_with_a_field_more_are_read_at_once_from_the_second_on():
     assert [item.n for item in items if isinstance(item, Record)] == [0, 1, 10, 99, 100]
 
 
-def test_between_two_lines_that_say_what_is_durable_all_are_read_at_once():
+def test_between_two_lines_with_durable_all_are_read_at_once():
     lines = a_journal(200)
     for n in range(110, 200, 20):
         fields = {"iter": n - 1, "loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
@@ -357,7 +357,7 @@ EDITS = st.lists(
 
 @given(EDITS, st.booleans())
 @example([(30, 92, 0, b""), (30, 99, 0, b"1")], False)  # a digit within a name
-def test_lines_with_a_checksum_that_nobody_writes_so_are_read_as_themselves(edits, is_rich):
+def test_lines_with_an_unusual_checksum_are_read_one_by_one(edits, is_rich):
     more = {"lr": 1e-9, "top5": 0.5, "flops": 3e18, "phase": "warm"} if is_rich else {}
     lines = [*a_journal(0), *iterations(1, range(60), **more)]
     for k, at, n_gone, instead in edits:
@@ -432,7 +432,7 @@ def test_lines_behind_an_unusual_one_are_read_at_once_again():
     assert min(begins) < 31 < max(begins)
 
 
-def test_iterations_that_are_taken_again_supersede_within_a_session():
+def test_repeated_iterations_supersede_within_a_session():
     lines = [*a_journal(30), line(31, event="rewind", to_iter=10)]
     lines += iterations(32, range(10, 40))
 

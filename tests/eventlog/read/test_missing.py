@@ -100,7 +100,7 @@ def test_a_moved_segment_is_found_beside_the_journal(run):
     assert exit_code(verified(path)) == COMPLETE
 
 
-def test_status_says_where_a_run_went_on_and_not_that_it_was_killed(run, capsys):
+def test_status_shows_where_a_run_went_on_and_not_that_it_was_killed(run, capsys):
     path, part = run
     part.unlink()
 
@@ -110,7 +110,7 @@ def test_status_says_where_a_run_went_on_and_not_that_it_was_killed(run, capsys)
     assert "killed" not in out
 
 
-def test_a_session_whose_end_is_here_lost_nothing_with_a_segment_of_repeated_records(tmp_path):
+def test_a_closed_session_loses_nothing_with_a_segment_of_repeated_records(tmp_path):
     path = tmp_path / "run.jsonl"
     gone = tmp_path / segment_name("run", RUN, A, 0)
     path.write_bytes(opening() + went_on(A, 1, gone) + line(2, A, "close", status="completed"))
@@ -181,7 +181,7 @@ def test_a_session_of_which_nothing_is_left_is_missed_by_its_number(tmp_path):
     assert exit_code(folding) == LOSS
 
 
-def test_sessions_of_before_session_numbers_are_missed_by_nobody(tmp_path):
+def test_sessions_without_a_session_number_are_not_reported_missing(tmp_path):
     path = tmp_path / "run.jsonl"
     old = line(0, A, "open", format=1, run_id=RUN) + line(0, B, "open", format=1, run_id=RUN)
     path.write_bytes(old + opening(C, number=3))
@@ -399,14 +399,14 @@ def test_a_journal_of_a_folder_that_begins_with_zeros_is_not_skipped(tmp_path, n
     assert "skipped" not in capsys.readouterr().err
 
 
-def test_a_journal_of_a_folder_whose_beginning_is_other_text_is_not_skipped(tmp_path, capsys):
+def test_a_journal_that_begins_with_other_text_is_not_skipped(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     path.write_bytes(b'{"text": "once"}\n' * 20_000 + iters(A, 1000, 1009))
 
     assert main(["verify", str(tmp_path)]) == LOSS
 
 
-def test_a_journal_that_an_editor_wrote_anew_is_not_skipped(tmp_path):
+def test_a_journal_that_an_editor_reformatted_is_not_skipped(tmp_path):
     path = tmp_path / "run.jsonl"
     rows = [orjson.loads(row) for row in (opening() + iters(A, 1, 9)).splitlines()]
     text = "".join(orjson.dumps(row).decode().replace(",", ", ") + "\n" for row in rows)
@@ -415,7 +415,7 @@ def test_a_journal_that_an_editor_wrote_anew_is_not_skipped(tmp_path):
     assert main(["verify", str(tmp_path)]) != COMPLETE
 
 
-def test_segments_whose_journal_is_gone_are_named(run, capsys):
+def test_segments_without_their_journal_are_reported(run, capsys):
     path, part = run
     path.unlink()
 
@@ -423,7 +423,7 @@ def test_segments_whose_journal_is_gone_are_named(run, capsys):
     assert f"{part}: is a segment of a journal that is not here" in capsys.readouterr().err
 
 
-def test_a_run_json_says_what_is_wrong_with_the_files_of_its_journal(run):
+def test_a_run_json_has_the_defects_of_its_journals_files(run):
     path, part = run
     part.unlink()
 

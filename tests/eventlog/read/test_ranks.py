@@ -33,7 +33,7 @@ def test_ranks_are_found_by_their_run_in_order(run):
     assert eventlog.find_ranks(run.run_path) == found
 
 
-def test_those_of_a_run_whose_name_begins_alike_are_not_found(tmp_path, run):
+def test_ranks_of_a_run_with_a_longer_name_are_not_found(tmp_path, run):
     other = run.journal_path.with_name(f"{run.journal_path.stem}_2.jsonl")
     other.write_bytes(run.journal_path.read_bytes())
 
@@ -50,7 +50,7 @@ def test_a_rank_bears_the_name_of_its_run_and_has_its_own_figures(run):
     assert (log.status, log.metadata["rank"]) == ("completed", 2)
 
 
-def test_a_rank_that_goes_on_takes_iterations_again_and_mends_a_torn_line(run):
+def test_a_rank_that_resumes_repeats_iterations_and_repairs_a_torn_line(run):
     path = log_as(run, 1).journal_path
     with open(path, "ab") as file:
         file.write(b'{"n":5,"s":"a12')

@@ -105,7 +105,7 @@ def test_blank_lines_are_no_defect():
     assert found(scanner) == []
 
 
-def test_a_kind_that_nobody_knows_is_a_record_like_any_other():
+def test_an_unknown_kind_is_a_record_like_any_other():
     records, scanner = read(A0 + line(1, A, "moon phase", phase="new"))
 
     assert (records[1].event, records[1].fields) == ("moon phase", {"phase": "new"})
@@ -168,7 +168,7 @@ def test_a_torn_line_glued_to_a_later_record_costs_what_the_gap_says():
     assert found(scanner) == [("glued", at(A0), 40, 0), ("gap", at(A0) + 40, 0, 2)]
 
 
-def test_a_torn_line_glued_to_another_session_costs_nobody_knows_what():
+def test_a_torn_line_glued_to_another_session_has_unknown_cost():
     records, scanner = read(A0 + A1[:70] + B0)
 
     assert names(records) == "a0 b0"
@@ -219,7 +219,7 @@ def test_a_torn_line_before_a_new_session_costs_nothing_if_that_session_met_it(s
     assert found(scanner) == [("torn", at(A0, A1), 50, lost)]
 
 
-def test_a_line_feed_behind_a_cut_line_means_that_somebody_wrote_on():
+def test_a_line_feed_after_a_cut_line_means_that_writing_went_on():
     """So the end of the file is no excuse: what came after it may be lost."""
     _, scanner = read(A0 + A1 + A2[:50] + b"\n")
 
@@ -252,7 +252,7 @@ def test_a_damaged_line_costs_what_the_gap_around_it_counts():
     assert (gap.session, gap.first_n, gap.last_n) == (A, 2, 2)
 
 
-def test_damage_at_the_end_costs_nobody_knows_what():
+def test_damage_at_the_end_has_unknown_cost():
     damaged = corrupt.set_byte(A0 + A1 + A2, at(A0, A1) + 1, 0xFF)
 
     records, scanner = read(damaged)
@@ -260,7 +260,7 @@ def test_damage_at_the_end_costs_nobody_knows_what():
     assert found(scanner) == [("damaged", at(A0, A1), len(A2) - 1, None)]
 
 
-def test_damage_between_two_sessions_costs_nobody_knows_what():
+def test_damage_between_two_sessions_has_unknown_cost():
     """A whole session may have stood there, also between a `close` and an `open`."""
     close = line(2, A, "close", status="completed")
     hidden = B0 + B1
@@ -278,7 +278,7 @@ def test_damage_too_small_for_any_record_costs_nothing():
     assert found(scanner) == [("glued", at(A0, A1) - 1, 1, 0)]
 
 
-def test_neighbouring_damage_is_one_defect_and_says_how_often():
+def test_neighbouring_damage_is_one_defect_with_a_count():
     records, scanner = read(A0 + b"###\n" * 5 + A1)
 
     assert names(records) == "a0 a1"
@@ -304,7 +304,7 @@ def test_a_line_with_a_figure_changed_by_hand_is_edited_and_left_out():
     assert found(scanner) == [("edited", at(A0), len(A1) - 1, 0), ("gap", at(A0, A1), 0, 1)]
 
 
-def test_a_line_that_an_editor_laid_out_anew_is_edited():
+def test_a_line_that_an_editor_reformatted_is_edited():
     spaced = b'{"n": 1, "s": "a1a1a1a1", "t": "t", "event": "iter", "crc": "00000000"}\n'
 
     assert found(read(A0 + spaced)[1]) == [("edited", at(A0), len(spaced) - 1, None)]
@@ -345,7 +345,7 @@ def test_a_hole_in_the_middle_keeps_both_sides_and_names_the_gap_exactly():
     assert (gap.first_n, gap.last_n) == (60, 150)
 
 
-def test_a_hole_over_the_end_of_a_session_says_that_its_end_is_unknown():
+def test_a_hole_over_the_end_of_a_session_has_unknown_cost():
     data = A0 + A1 + A2 + B0 + B1 + B2
     begin, end = at(A0) + 5, at(A0, A1, A2, B0) + 5
 
@@ -412,7 +412,7 @@ def test_gaps_are_the_numbers_that_are_not_there_whatever_the_order(numbers):
     assert sum(d.lost for d in scanner.defects) == len(missing)
 
 
-def test_a_record_that_stands_here_twice_is_taken_once():
+def test_a_repeated_record_counts_once():
     records, scanner = read(A0 + A1 + A2 + A1 + A3 + A1)
 
     assert names(records) == "a0 a1 a2 a3"
@@ -420,7 +420,7 @@ def test_a_record_that_stands_here_twice_is_taken_once():
     assert scanner.defects[0].count == 2
 
 
-def test_a_late_record_that_stands_here_twice_is_taken_once():
+def test_a_repeated_late_record_counts_once():
     records, scanner = read(A0 + A3 + A1 + A1)
 
     assert names(records) == "a0 a3 a1"
@@ -492,7 +492,7 @@ def test_a_newer_format_is_named(number):
     assert scanner.sequence.newer_format == number
 
 
-def test_a_session_whose_open_is_lost_is_read_all_the_same():
+def test_a_session_without_its_open_event_is_read():
     records, scanner = read(A1 + A2)
 
     assert names(records) == "a1 a2"
@@ -589,7 +589,7 @@ def test_a_journal_cut_at_any_length_loses_no_complete_event(source):
 
 
 @given(st.data())
-def test_bytes_written_over_never_cost_more_than_is_told(data):
+def test_overwritten_bytes_never_cost_more_than_is_reported(data):
     """Flips, blocks of zeros and of anything, in any places, several at once."""
     whole = data.draw(journals)
     records = read(whole.data)[0]
@@ -778,7 +778,7 @@ def test_what_is_counted_beyond_the_limit_is_as_unsure_as_its_worst(monkeypatch)
 # ---- words
 
 
-def test_every_defect_is_told_with_its_place_and_its_cost():
+def test_every_defect_is_reported_with_its_place_and_its_cost():
     _, scanner = read(A0 + A1.replace(b"1.5", b"9.5") + A3)
 
     assert [str(d) for d in scanner.defects] == [
@@ -854,7 +854,7 @@ def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
     assert cost(scanner) == (0, False)
 
 
-def test_records_lost_at_a_sessions_end_are_counted_where_the_next_one_says_what_it_met():
+def test_records_lost_at_a_sessions_end_are_counted_by_the_next_sessions_prev():
     """`prev` of an `open` event: without it nobody could know how far the session went."""
     opened = line(0, B, "open", prev={"s": A, "n": 3})
     scanner = Scanner()

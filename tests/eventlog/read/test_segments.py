@@ -70,7 +70,7 @@ def test_whole_sessions_of_other_runs_in_the_fallback_folder_are_left_there(tmp_
     assert exit_code(folding) == COMPLETE
 
 
-def test_a_session_of_the_run_that_stands_in_the_fallback_folder_alone_is_read(tmp_path):
+def test_a_session_that_is_in_the_fallback_folder_alone_is_read(tmp_path):
     path = tmp_path / "run.jsonl"
     fallback = str(tmp_path / "fallback")
     path.write_bytes(opening(fallback=fallback) + iters(A, 1, 2))
@@ -92,7 +92,7 @@ def test_a_run_id_in_the_header_counts_more_than_its_beginning_in_the_name(tmp_p
     assert [(d.kind, d.lost) for d in folding.defects()] == [("other_file", 0)]
 
 
-def test_the_name_says_whose_a_segment_is_where_its_header_is_damaged(tmp_path):
+def test_a_segment_with_a_damaged_header_is_assigned_by_its_name(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(fallback=str(tmp_path / "fallback")) + iters(A, 1, 2))
     other = "another-run-00000"
@@ -103,7 +103,7 @@ def test_the_name_says_whose_a_segment_is_where_its_header_is_damaged(tmp_path):
     assert [r.n for r in scan(path)] == [0, 1, 2]
 
 
-def test_the_first_line_of_a_segment_says_whose_it_is_and_from_which_record_on(tmp_path):
+def test_the_first_line_of_a_segment_has_its_run_session_and_first_record(tmp_path):
     class FailsOnce(Disk):
         fails = False
 
@@ -146,7 +146,7 @@ def test_the_header_is_no_event_of_the_run(tmp_path):
     assert [row["s"] for row in run.journal["sessions"]] == [A]
 
 
-def test_a_segment_whose_header_is_damaged_is_known_by_its_name(tmp_path):
+def test_a_segment_with_a_damaged_header_is_found_by_its_name(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 2))
     part = segment(tmp_path, first_n=3, data=iters(A, 3, 4))
@@ -186,7 +186,7 @@ def test_a_clock_behind_does_not_move_a_session(tmp_path):
     assert names(path) == "abc"
 
 
-def test_the_run_of_a_node_whose_clock_is_ahead_is_not_taken_for_interrupted(tmp_path):
+def test_the_run_of_a_node_with_a_fast_clock_is_not_interrupted(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(at(1, A, 1) + iters(A, 1, 3))
     ahead = at(59, B, 2, A, 3, from_iter=3) + line(1, B, iter=3, loss=1.0)
@@ -230,7 +230,7 @@ def start(s, t=0, number=None, prev=None):
         ([], [start("x", 2), start("y", 1)], "yx"),
     ],
 )
-def test_sessions_in_segments_alone_stand_where_they_say(journal, others, order):
+def test_sessions_in_segments_alone_are_ordered_by_their_open_events(journal, others, order):
     assert "".join(in_order(journal, others)) == order
 
 
@@ -272,7 +272,7 @@ def in_plain_order(journal, others):
     return [o.s for o in order]
 
 
-def test_any_sessions_stand_in_the_order_of_the_rules(monkeypatch):
+def test_any_sessions_are_in_the_order_of_the_specification(monkeypatch):
     rng = random.Random(11)
     for k in range(2000):
         monkeypatch.setattr(eventlog.read.order, "_BLOCK", rng.choice([1, 2, 64]))

@@ -1,4 +1,4 @@
-"""Notes and tags: durable, beside a live writer or long after, and nothing else is changed."""
+"""Notes and tags: durable, on a live run or long after, and nothing else changes."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def test_tags_are_those_that_were_added_and_not_removed_later(tmp_path):
     assert in_json(run)["journal"]["tags"] == ["baseline", "paper"]
 
 
-def test_a_note_beside_a_live_writer_takes_nothing_from_it(tmp_path):
+def test_a_note_on_a_live_run_loses_none_of_its_events(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=1) as run:
         run.log_iter(0, 5.0)
         eventlog.annotate(run.journal_path, "note", text="during")
@@ -78,7 +78,7 @@ def test_a_note_beside_a_live_writer_takes_nothing_from_it(tmp_path):
     assert report.exit_code(read(run.journal_path)) == report.COMPLETE
 
 
-def test_a_note_does_not_bring_a_killed_run_to_life(tmp_path):
+def test_a_note_on_a_killed_run_does_not_make_it_running(tmp_path):
     code = (
         "import os, sys, eventlog\n"
         "run = eventlog.open_run(sys.argv[1], save_interval=0)\n"
@@ -96,7 +96,7 @@ def test_a_note_does_not_bring_a_killed_run_to_life(tmp_path):
     assert after.journal["reason"] == before.journal["reason"]
 
 
-def test_a_clock_that_is_behind_moves_neither_start_nor_end(tmp_path):
+def test_a_note_with_a_late_clock_changes_neither_start_nor_end(tmp_path):
     run = ended_run(tmp_path)
     before = eventlog.load_run(run.journal_path)
     line = encode(0, "beef0001", "2001-01-01T00:00:00.000000+00:00", "note", {
@@ -110,7 +110,7 @@ def test_a_clock_that_is_behind_moves_neither_start_nor_end(tmp_path):
     assert [note["text"] for note in after.journal["notes"]] == ["early"]
 
 
-def test_when_it_returns_line_and_name_are_durable(tmp_path):
+def test_line_and_file_name_are_durable_when_annotate_returns(tmp_path):
     run = ended_run(tmp_path)
     disk = RecordingDisk()
 
@@ -121,7 +121,7 @@ def test_when_it_returns_line_and_name_are_durable(tmp_path):
 
 
 @pytest.mark.parametrize("operation", ["open", "write", "sync", "sync_dir"])
-def test_what_the_disk_refuses_leaves_nothing_and_the_next_is_kept(tmp_path, operation):
+def test_a_note_that_the_disk_refuses_leaves_nothing_and_the_next_is_written(tmp_path, operation):
     run = ended_run(tmp_path)
     disk = RefusingDisk(lambda asked, n: errno.EIO if (asked, n) == (operation, 1) else None)
     annotator = eventlog.Annotator(run.journal_path, disk=disk)
@@ -136,7 +136,7 @@ def test_what_the_disk_refuses_leaves_nothing_and_the_next_is_kept(tmp_path, ope
     assert journal["defects"] == []
 
 
-def test_half_a_line_is_taken_back_and_what_was_kept_before_stays(tmp_path):
+def test_a_half_written_line_is_removed_and_earlier_notes_stay(tmp_path):
     run = ended_run(tmp_path)
     disk = RefusingDisk(lambda asked, n: 0.5 if (asked, n) == ("write", 2) else None)
     with eventlog.Annotator(run.journal_path, disk=disk) as annotator:
@@ -150,7 +150,7 @@ def test_half_a_line_is_taken_back_and_what_was_kept_before_stays(tmp_path):
     assert journal["defects"] == []
 
 
-def test_many_at_once_are_all_in_the_run_json(tmp_path):
+def test_concurrent_notes_are_all_in_the_run_json(tmp_path):
     run = ended_run(tmp_path)
 
     with ThreadPoolExecutor(8) as pool:
@@ -159,7 +159,7 @@ def test_many_at_once_are_all_in_the_run_json(tmp_path):
     assert {note["text"] for note in in_json(run)["journal"]["notes"]} == set(map(str, range(24)))
 
 
-def test_a_note_that_comes_while_another_one_is_folded_is_in_the_run_json(tmp_path):
+def test_a_note_added_while_another_is_folded_is_in_the_run_json(tmp_path):
     run = ended_run(tmp_path)
 
     class Interrupting(Disk):
@@ -173,7 +173,7 @@ def test_a_note_that_comes_while_another_one_is_folded_is_in_the_run_json(tmp_pa
     assert [note["text"] for note in in_json(run)["journal"]["notes"]] == ["first", "second"]
 
 
-def test_a_killed_annotator_has_kept_what_it_was_told_is_kept(tmp_path):
+def test_a_killed_annotator_loses_no_acknowledged_note(tmp_path):
     run = ended_run(tmp_path)
     code = (
         "import sys, eventlog\n"
@@ -185,19 +185,19 @@ def test_a_killed_annotator_has_kept_what_it_was_told_is_kept(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, run.journal_path], stdout=subprocess.PIPE, text=True
     )
-    told = [process.stdout.readline() for _ in range(5)]
+    lines = [process.stdout.readline() for _ in range(5)]
     time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    told += process.communicate()[0].splitlines()
+    lines += process.communicate()[0].splitlines()
 
     notes = [note["text"] for note in eventlog.load_run(run.journal_path).journal["notes"]]
-    acknowledged = [line.strip() for line in told if line.strip()]
+    acknowledged = [line.strip() for line in lines if line.strip()]
     assert notes[: len(acknowledged)] == acknowledged
     assert report.exit_code(read(run.journal_path)) == report.COMPLETE
 
 
 @given(cut=st.integers(0, 400))
-def test_a_segment_cut_anywhere_costs_the_notes_behind_the_cut_alone(tmp_path_factory, cut):
+def test_a_cut_segment_loses_only_the_notes_after_the_cut(tmp_path_factory, cut):
     run = ended_run(tmp_path_factory.mktemp("cut"))
     with eventlog.Annotator(run.journal_path) as annotator:
         annotator.log("note", text="a")
@@ -214,7 +214,7 @@ def test_a_segment_cut_anywhere_costs_the_notes_behind_the_cut_alone(tmp_path_fa
 
 
 @given(st.permutations(range(6)), st.integers(0, 6))
-def test_when_notes_are_read_makes_no_difference_to_one_byte(tmp_path_factory, order, n_before):
+def test_the_run_json_does_not_depend_on_when_notes_are_read(tmp_path_factory, order, n_before):
     """A follower reads a note when it appears, a later compaction before all sessions or after."""
     folder = tmp_path_factory.mktemp("order")
     run = ended_run(folder)
@@ -235,7 +235,7 @@ def test_when_notes_are_read_makes_no_difference_to_one_byte(tmp_path_factory, o
     assert at_once.fold.remarks.tags() == ["t4"]
 
 
-def test_a_note_on_another_run_is_named_and_left_out(tmp_path):
+def test_a_note_on_another_run_is_reported_and_left_out(tmp_path):
     run, other = ended_run(tmp_path / "a"), ended_run(tmp_path / "b")
     eventlog.annotate(other.journal_path, "note", text="not of this run")
     (segment,) = segments(tmp_path / "b")
@@ -248,7 +248,7 @@ def test_a_note_on_another_run_is_named_and_left_out(tmp_path):
     assert report.exit_code(folding) == report.COMPLETE
 
 
-def test_what_the_run_notes_itself_stands_among_the_notes(tmp_path):
+def test_notes_of_the_run_itself_are_among_the_notes(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log("note", text="warm restart", iter=3)
         run.log("tag", add=["restarted"])
@@ -266,7 +266,7 @@ def test_a_run_without_a_journal_is_refused_with_the_reason(tmp_path):
         eventlog.annotate(run.run_path, "note", text="where?")
 
 
-def test_what_is_no_journal_is_not_annotated(tmp_path):
+def test_a_file_that_is_not_a_journal_is_not_annotated(tmp_path):
     (tmp_path / "data.jsonl").write_text('{"a": 1}\n')
 
     with pytest.raises(eventlog.UnreadableRun, match="not one whole record"):
@@ -285,7 +285,7 @@ def test_a_journal_that_lost_its_first_line_can_be_annotated(tmp_path):
     assert [n["text"] for n in in_json(run)["journal"]["notes"]] == ["no open"]
 
 
-def test_a_later_session_goes_on_as_if_nothing_had_been_said(tmp_path):
+def test_annotations_do_not_affect_a_later_session(tmp_path):
     run = ended_run(tmp_path)
     eventlog.annotate(run.journal_path, "note", text="between")
     with eventlog.open_run(journal=run.journal_path, from_iter=3, save_interval=0) as again:
@@ -310,22 +310,24 @@ def run_id(run):
     return decode(run.journal_path.read_bytes().splitlines()[0]).fields["run_id"]
 
 
-def test_a_field_that_is_called_as_an_annotations_leaves_its_event_in_the_run(tmp_path):
+def test_an_event_with_a_field_named_annotates_stays_in_the_run(tmp_path):
     with eventlog.init(dir=tmp_path, save_interval=0) as run:
         run.log({"loss": 1.0, "annotates": "x"})
         run.session.log_iter(0, 1.0, annotates="x")
         run.session.log_checkpoint(1, "a.pt", annotates="x")
         run.session.log("note", text="mine", annotates="x")
 
-    told = eventlog.load_run(run.journal_path)
-    assert [*told.metrics] == [{"step": 0, "loss": 1.0, "annotates_": "x"}]
-    assert [row["annotates_"] for row in told.training_iterations] == ["x"]
-    assert [row["annotates_"] for row in told.checkpoints] == ["x"]
-    assert [note["text"] for note in told.journal["notes"]] == ["mine"]
-    assert told.journal["defects"] == []
+    loaded = eventlog.load_run(run.journal_path)
+    assert [*loaded.metrics] == [{"step": 0, "loss": 1.0, "annotates_": "x"}]
+    assert [row["annotates_"] for row in loaded.training_iterations] == ["x"]
+    assert [row["annotates_"] for row in loaded.checkpoints] == ["x"]
+    assert [note["text"] for note in loaded.journal["notes"]] == ["mine"]
+    assert loaded.journal["defects"] == []
 
 
-def test_a_journal_in_which_a_session_wrote_such_a_field_has_its_events(tmp_path, monkeypatch):
+def test_a_journal_with_such_a_field_from_an_earlier_version_keeps_its_events(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(session, "_renamed", lambda fields: fields)  # as it was once written
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 1.0, annotates=1)

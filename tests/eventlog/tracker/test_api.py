@@ -1,4 +1,4 @@
-"""`init`, `log`, `finish`: the face people know, with the promises of the journal behind it."""
+"""`init`, `log`, `finish`: the API of other trackers, with the guarantees of the journal."""
 
 import argparse
 import contextlib
@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 
 import eventlog
 from eventlog.fold.document import KEYS
-from eventlog.tracker import api, compatibility
+from eventlog.tracker import api
+from eventlog.write import messages
 from tests.strategies import any_text
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch, tmp_path):
-    """No run left over, nothing said yet, a folder of its own and no variables that matter."""
+    """No run, no message printed so far, a folder of its own, no relevant variables."""
     for name in list(os.environ):
         if name.startswith(("EVENTLOG_", "WANDB_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compatibility, "_said", set())
+    monkeypatch.setattr(messages, "_said", set())
     yield
     eventlog.finish()
 
@@ -53,7 +54,7 @@ def rows(run):
 # ---- logging
 
 
-def test_each_step_is_one_row_and_the_guides_keys_are_as_ever():
+def test_each_step_is_one_row_and_the_guides_keys_do_not_change():
     with eventlog.init(dir="out", config={"lr": 0.1}) as run:
         run.log({"loss": 2.0, "words": "ok"})
         run.log({"loss": 1.0, "good": True})
@@ -68,7 +69,7 @@ def test_each_step_is_one_row_and_the_guides_keys_are_as_ever():
     assert document["summary"]["total_iterations"] == 0
 
 
-def test_rows_of_metrics_are_spaced_as_all_others():
+def test_rows_of_metrics_are_formatted_as_all_others():
     with eventlog.init(dir="out") as run:
         run.log({"a": 1.5, "b": "x,y"})
 
@@ -84,7 +85,7 @@ def test_a_run_without_metrics_has_no_such_key():
     assert "metrics" not in document["journal"]
 
 
-def test_what_is_logged_of_a_step_in_several_calls_is_one_row():
+def test_several_calls_at_a_step_are_one_row():
     with begin() as run:
         run.log({"loss": 2.0}, step=5)
         run.log({"val": {"loss": 3.0, "top": {"1": 0.5}}}, step=5)
@@ -93,7 +94,7 @@ def test_what_is_logged_of_a_step_in_several_calls_is_one_row():
     assert rows(run) == [{"step": 5, "loss": 2.5, "val.loss": 3.0, "val.top.1": 0.5}]
 
 
-def test_without_a_step_each_call_is_the_next_one_unless_it_is_not_committed():
+def test_without_a_step_each_call_is_a_new_step_unless_commit_is_false():
     with begin() as run:
         run.log({"a": 0})
         run.log({"a": 1}, commit=False)
@@ -106,7 +107,7 @@ def test_without_a_step_each_call_is_the_next_one_unless_it_is_not_committed():
     assert steps == [(0, 0, None), (1, 1, 1), (7, 7, 7), (8, 8, None)]
 
 
-def test_a_late_word_on_an_earlier_step_joins_that_step_and_takes_nothing_back():
+def test_a_late_log_at_an_earlier_step_joins_its_row_and_supersedes_nothing():
     with begin() as run:
         for step in range(5):
             run.log({"loss": float(step)}, step=step)
@@ -117,7 +118,7 @@ def test_a_late_word_on_an_earlier_step_joins_that_step_and_takes_nothing_back()
     assert "metrics" not in loaded(run).journal["superseded"]
 
 
-def test_a_number_that_is_not_finite_keeps_its_name_until_it_is_said_anew():
+def test_a_number_that_is_not_finite_is_listed_until_it_is_logged_again():
     with begin() as run:
         run.log({"a": math.nan, "b": -math.inf}, step=0)
         run.log({"a": math.inf}, step=1)
@@ -131,7 +132,7 @@ def test_a_number_that_is_not_finite_keeps_its_name_until_it_is_said_anew():
     assert names["a"] == {"last": None, "step": 1, "nonfinite": {"last": "inf"}, "min": 1, "max": 1}
 
 
-def test_names_that_are_the_journals_own_are_lengthened_and_none_is_lost():
+def test_reserved_names_get_a_suffix_and_no_value_is_lost():
     own = {"step": 1, "n": 2, "s": 3, "t": 4, "event": 5, "crc": 6, "durable": 7, "nonfinite": 8}
     with begin() as run:
         run.log(own | {"n_": 9, "iter": 10})
@@ -167,22 +168,22 @@ def test_names_that_are_the_journals_own_are_lengthened_and_none_is_lost():
         max_size=4,
     )
 )
-def test_whatever_is_logged_never_raises_and_the_run_can_be_read(calls):
+def test_logging_any_value_never_raises_and_the_run_can_be_read(calls):
     with begin() as run:
         for data, step, commit in calls:
             run.log(data, step=step, commit=commit)
 
-        found = loaded(run)
+        logged_run = loaded(run)
     n_good = sum(isinstance(data, dict) for data, _, _ in calls)
-    assert found.journal["events"].get("metrics", 0) == n_good
+    assert logged_run.journal["events"].get("metrics", 0) == n_good
     assert run.errors == len(calls) - n_good
-    assert found.journal["defects"] == []
-    steps = [row["step"] for row in found.metrics]
+    assert logged_run.journal["defects"] == []
+    steps = [row["step"] for row in logged_run.metrics]
     assert steps == sorted(set(steps))
-    b"".join(found.to_json()).decode()
+    b"".join(logged_run.to_json()).decode()
 
 
-def test_a_word_on_an_earlier_step_does_not_turn_the_runs_own_step_back():
+def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
     with begin() as run:
         run.log({"a": 1}, step=10)
         run.log({"b": 2}, step=3, commit=True)
@@ -192,7 +193,7 @@ def test_a_word_on_an_earlier_step_does_not_turn_the_runs_own_step_back():
     assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
 
 
-def test_never_minds_an_id_and_not_a_name_that_others_bear_too():
+def test_never_refuses_a_taken_id_but_not_a_taken_name():
     begin(name="mine").finish()
 
     run = begin(name="mine", resume="never")
@@ -214,7 +215,7 @@ history = st.lists(
 
 
 @given(history)
-def test_any_history_of_logs_rewinds_and_resumes_is_the_one_curve_of_a_dict_of_dicts(story):
+def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     run, expected, is_new = begin(), {}, True
     for what, step, data in story:
         if what == "log":
@@ -232,16 +233,16 @@ def test_any_history_of_logs_rewinds_and_resumes_is_the_one_curve_of_a_dict_of_d
             expected = {i: row for i, row in expected.items() if i < step}
     run.finish()
 
-    def told(value):
+    def plain(value):
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    def row(found):
-        return {k: v for k, v in found.items() if k not in ("step", "nonfinite")} | found.get(
+    def row(fields):
+        return {k: v for k, v in fields.items() if k not in ("step", "nonfinite")} | fields.get(
             "nonfinite", {}
         )
 
-    assert {found["step"]: row(found) for found in loaded(run).metrics} == {
-        step: {k: told(v) for k, v in data.items()} for step, data in sorted(expected.items())
+    assert {fields["step"]: row(fields) for fields in loaded(run).metrics} == {
+        step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
     figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
     assert figures["rows"] == len(expected)
@@ -255,7 +256,7 @@ def test_any_history_of_logs_rewinds_and_resumes_is_the_one_curve_of_a_dict_of_d
         assert told_of.get("max") == max(numbers, default=None)
 
 
-def test_after_the_end_a_log_is_counted_and_raises_nothing(capsys):
+def test_a_log_after_the_end_is_counted_and_does_not_raise(capsys):
     run = begin()
     run.finish()
     run.log({"loss": 1.0})
@@ -276,26 +277,26 @@ def test_config_and_summary_are_in_the_journal_when_the_call_returns():
     run.summary.update({"worst": math.nan, "gone": 1})
     del run.summary["gone"]
 
-    found = loaded(run)  # of a live run: nothing was closed
-    assert found.config == {"lr": 0.2, "layers": [1, 2], "seed": 7, "n": 3}
-    assert found.journal["summary"] == {"best": 1.5, "worst": "nan"}
+    logged_run = loaded(run)  # of a live run: nothing was closed
+    assert logged_run.config == {"lr": 0.2, "layers": [1, 2], "seed": 7, "n": 3}
+    assert logged_run.journal["summary"] == {"best": 1.5, "worst": "nan"}
     assert run.config["lr"] == run.config.lr == 0.2
     assert (run.summary["loss"], run.summary.best) == (2.0, 1.5)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "args",
     [([("a", 1)],), ({"a": 1}, True), (zip(["a"], [1], strict=True),), ({"a": 1}.items(),)],
 )
-def test_a_config_is_updated_as_a_dict_and_as_wandb_does(given):
+def test_a_config_is_updated_as_a_dict_and_as_in_wandb(args):
     with begin() as run:
-        run.config.update(*given)
+        run.config.update(*args)
 
     assert dict(run.config) == {"a": 1}
     assert loaded(run).config == {"a": 1}
 
 
-def test_tags_and_notes_are_kept_once_however_often_the_run_goes_on():
+def test_tags_and_notes_are_logged_once_however_often_the_run_is_resumed():
     with begin(name="a", tags=["x", "y"], notes="why") as run:
         pass
     with begin(name="a", tags=["x"], notes="why", resume="allow") as run:
@@ -326,7 +327,7 @@ def log_steps(run, steps, loss):
     [{"name": "a"}, {"id": "my-id"}, {"id": "my-id", "name": "a"}],
     ids=["name", "id", "both"],
 )
-def test_allow_goes_on_where_the_run_was_and_begins_one_where_there_is_none(settings):
+def test_allow_resumes_a_run_or_begins_one(settings):
     with begin(**settings, resume="allow", config={"lr": 1, "seed": 2}) as first:
         log_steps(first, range(3), 1.0)
     with begin(**settings, resume="allow", config={"lr": 3}) as second:
@@ -340,7 +341,7 @@ def test_allow_goes_on_where_the_run_was_and_begins_one_where_there_is_none(sett
     assert loaded(second).config == {"lr": 3, "seed": 2}
 
 
-def test_rewind_to_takes_that_step_and_all_later_ones_again():
+def test_rewind_to_supersedes_that_step_and_all_later_ones():
     with begin(name="a") as run:
         log_steps(run, range(10), 1.0)
     with begin(name="a", rewind_to=6) as run:
@@ -353,7 +354,7 @@ def test_rewind_to_takes_that_step_and_all_later_ones_again():
     assert loaded(run).journal["superseded"]["metrics"] == 4
 
 
-def test_resume_from_keeps_the_step_it_names_as_wandb_does():
+def test_resume_from_keeps_the_step_it_names_as_in_wandb():
     with begin(id="abc") as run:
         log_steps(run, range(10), 1.0)
     with begin(resume_from="abc?_step=6") as run:
@@ -362,7 +363,7 @@ def test_resume_from_keeps_the_step_it_names_as_wandb_does():
     assert len(rows(run)) == 7
 
 
-def test_a_session_that_takes_steps_again_without_saying_so_is_one_curve():
+def test_a_session_that_repeats_steps_without_a_rewind_supersedes_them():
     with begin(name="a") as run:
         log_steps(run, range(8), 1.0)
     with begin(name="a", resume="allow") as run:
@@ -372,7 +373,7 @@ def test_a_session_that_takes_steps_again_without_saying_so_is_one_curve():
     assert loaded(run).journal["superseded"]["metrics"] == 3
 
 
-def test_iterations_that_are_taken_again_take_the_metrics_with_them():
+def test_repeated_iterations_supersede_the_metrics_too():
     with begin() as run:
         for i in range(6):
             run.session.log_iter(i, 1.0)
@@ -382,7 +383,7 @@ def test_iterations_that_are_taken_again_take_the_metrics_with_them():
     assert [row["step"] for row in rows(run)] == [0, 1, 2]
 
 
-def test_must_never_and_auto():
+def test_resume_must_never_and_auto():
     with pytest.raises(eventlog.EventlogError, match=r"no run named a .* resume='allow'"):
         begin(name="a", resume="must")
     with begin(name="a", id="i") as done:
@@ -400,7 +401,7 @@ def test_must_never_and_auto():
         assert latest.id == "j"
 
 
-def test_an_id_that_is_taken_overwrites_nothing(capsys):
+def test_an_id_that_is_taken_overwrites_no_run(capsys):
     with begin(id="i") as first:
         first.log({"loss": 1.0})
     with begin(id="i") as second:
@@ -438,21 +439,21 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"resume": "mayb"}, "resume='mayb'"),
         ({"rewind_to": "7"}, "rewind_to='7'"),
-        ({"rewind_to": 2**70}, "the number of a step is wanted"),
+        ({"rewind_to": 2**70}, "must be the number of a step"),
         ({"fork_from": "x?_step=y"}, "_step=200"),
     ],
 )
-def test_what_init_cannot_mean_is_refused_in_one_line(settings, words):
-    with pytest.raises(ValueError, match=words) as refusal:
+def test_an_impossible_argument_of_init_is_refused_in_one_line(settings, message):
+    with pytest.raises(ValueError, match=message) as refusal:
         begin(**settings)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_fork_of_nothing_is_refused():
+def test_a_fork_of_an_unknown_run_is_refused():
     with pytest.raises(eventlog.EventlogError, match="no run x to fork"):
         begin(fork_from="x?_step=3")
 
@@ -460,7 +461,7 @@ def test_a_fork_of_nothing_is_refused():
 # ---- modes, environment, names
 
 
-def test_disabled_keeps_nothing_and_everything_can_be_called():
+def test_disabled_logs_nothing_and_every_method_can_be_called():
     with eventlog.init(mode="disabled", dir="out", config={"a": 1}) as run:
         run.log({"loss": 1.0})
         run.summary["x"] = 2
@@ -474,12 +475,12 @@ def test_disabled_keeps_nothing_and_everything_can_be_called():
     assert (run.journal_path, run.errors) == (None, 0)
 
 
-def test_the_environment_says_what_the_call_does_not(monkeypatch, tmp_path):
-    told = {
+def test_defaults_come_from_environment_variables(monkeypatch, tmp_path):
+    settings = {
         "DIR": str(tmp_path / "here"), "PROJECT": "p", "NAME": "n", "RUN_ID": "i",
         "TAGS": "a, b", "GROUP": "g", "NOTES": "why", "RESUME": "allow",
     }  # fmt: skip
-    for name, value in told.items():
+    for name, value in settings.items():
         monkeypatch.setenv(f"EVENTLOG_{name}", value)
     monkeypatch.setenv("WANDB_JOB_TYPE", "eval")
     monkeypatch.setenv("WANDB_MODE", "disabled")  # W&B beside us may be: that is not ours
@@ -495,7 +496,7 @@ def test_the_environment_says_what_the_call_does_not(monkeypatch, tmp_path):
     assert loaded(run).metadata == {"project": "q", "group": "g", "job_type": "eval"}
 
 
-def test_what_means_nothing_here_is_taken_and_said_once(capsys):
+def test_unsupported_arguments_and_names_of_wandb_are_accepted_and_reported_once(capsys):
     for _ in range(2):
         with begin(entity="me", anonymous="must", mode="online") as run:
             eventlog.watch(object(), log="all")
@@ -505,19 +506,19 @@ def test_what_means_nothing_here_is_taken_and_said_once(capsys):
             run.log({"t": table, "i": [eventlog.Image("x.png", caption="c")]}, step=0)
             eventlog.plot.line_series(xs=[], ys=[])
 
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == len(set(said)) == 7
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(set(lines)) == 7
     assert rows(run) == [{"step": 0, "t_": "Table with columns a, b", "i": ["Image x.png (c)"]}]
 
 
-def test_a_name_that_nobody_knows_is_a_mistake_as_ever():
+def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="'lgo'"):
         _ = eventlog.lgo
     with begin() as run, pytest.raises(AttributeError, match="'lgo'"):
         _ = run.lgo
 
 
-def test_the_modules_own_run_config_and_summary_are_those_of_the_run_begun_last(capsys):
+def test_run_config_and_summary_of_the_module_are_those_of_the_latest_run(capsys):
     assert eventlog.run is None
     eventlog.log({"loss": 1.0})  # nothing to log to: a word, no exception
     assert "init()" in capsys.readouterr().err
@@ -529,14 +530,14 @@ def test_the_modules_own_run_config_and_summary_are_those_of_the_run_begun_last(
     assert eventlog.run is run
     eventlog.finish(exit_code=2)
 
-    found = loaded(run)
+    logged_run = loaded(run)
     assert eventlog.run is None
-    assert (found.config, found.journal["summary"]) == ({"lr": 0.1, "b": 1}, {"x": 1})
-    assert found.journal["notes"][0]["text"] == "title: text"
-    assert (found.status, found.journal["reason"]) == ("failed", "exit code 2")
+    assert (logged_run.config, logged_run.journal["summary"]) == ({"lr": 0.1, "b": 1}, {"x": 1})
+    assert logged_run.journal["notes"][0]["text"] == "title: text"
+    assert (logged_run.status, logged_run.journal["reason"]) == ("failed", "exit code 2")
 
 
-def test_a_second_init_finishes_the_first_run_unless_it_is_told_otherwise():
+def test_a_second_init_finishes_the_first_run_unless_reinit_says_otherwise():
     first = begin()
     beside = begin(reinit="create_new")
     assert eventlog.run is first
@@ -549,7 +550,7 @@ def test_a_second_init_finishes_the_first_run_unless_it_is_told_otherwise():
 
 
 @pytest.mark.parametrize("name", ["n" * 240, "ü" * 200, "🙂" * 100, "a" * 5000])
-def test_a_name_too_long_for_a_file_is_whole_in_the_run(name):
+def test_a_name_too_long_for_a_file_is_complete_in_the_run(name):
     with eventlog.init(dir="out", name=name) as run:
         run.log({"loss": 1.0})
         run.session.log("big", text="x" * (1 << 20))  # is set aside under a longer name still
@@ -582,7 +583,7 @@ def run_program(code, *arguments):
         ("raise KeyboardInterrupt", "interrupted", "KeyboardInterrupt"),
     ],
 )
-def test_a_program_that_does_not_finish_its_run_is_told_by_how_it_ended(last_words, status, reason):
+def test_an_unfinished_run_gets_its_status_from_how_the_program_ended(last_words, status, reason):
     run_program(
         f"import eventlog, sys\neventlog.init(save_interval=0).log({{'a': 1}})\n{last_words}"
     )
@@ -600,7 +601,7 @@ for step in range(int(sys.argv[1]), 10**9):
 """
 
 
-def test_killed_again_and_again_nothing_acknowledged_is_lost_and_it_is_one_curve():
+def test_a_run_killed_many_times_loses_nothing_acknowledged():
     begin_at = 0
     for n_lines in (40, 7, 90):
         command = [sys.executable, "-c", KILLED, str(begin_at)]
@@ -609,15 +610,15 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_and_it_is_one_curve
                 process.stdout.readline()
             process.kill()
             rest = process.stdout.read()
-        told = begin_at + n_lines - 1 + rest.count(b"\n")
+        last_step = begin_at + n_lines - 1 + rest.count(b"\n")
 
         run = eventlog.load_run(the_file("*.jsonl"))
         steps = [row["step"] for row in run.metrics]
         assert process.returncode == -signal.SIGKILL
-        assert steps[: told + 1] == list(range(told + 1))
-        assert len(steps) - told - 1 in (0, 1)
+        assert steps[: last_step + 1] == list(range(last_step + 1))
+        assert len(steps) - last_step - 1 in (0, 1)
         assert all(row["loss"] == 1.0 / (row["step"] + 1) for row in run.metrics)
-        begin_at = told - 5
+        begin_at = last_step - 5
 
 
 SCRIPT = """
@@ -655,7 +656,7 @@ wandb.finish()
 """
 
 
-def test_a_wandb_script_moves_over_by_its_import_line():
+def test_a_wandb_script_runs_with_another_import_line():
     done = run_program(SCRIPT.format(library="eventlog"))
 
     assert done.returncode == 0, done.stderr
@@ -670,7 +671,7 @@ def test_a_wandb_script_moves_over_by_its_import_line():
 
 
 @pytest.mark.slow
-def test_that_script_is_one_that_wandb_itself_takes(monkeypatch):
+def test_that_script_also_runs_with_wandb_itself(monkeypatch):
     """pip install wandb && pytest -m slow -n 0 tests/eventlog/tracker/test_api.py"""
     if find_spec("wandb") is None:
         pytest.skip("pip install wandb")
@@ -683,12 +684,12 @@ def test_that_script_is_one_that_wandb_itself_takes(monkeypatch):
     assert list(Path("wandb").glob("offline-run-*/*.wandb"))
 
 
-def test_importing_the_face_leaves_the_rooms_where_they_are():
+def test_importing_the_api_does_not_hide_modules():
     assert KEYS[0] == "run_name"
     assert api.init is eventlog.init
 
 
-def test_a_fork_of_the_process_logs_nothing_and_ends_nothing():
+def test_a_forked_child_logs_nothing_and_does_not_end_the_run():
     run = begin()
     run.log({"a": 1})
     child = os.fork()

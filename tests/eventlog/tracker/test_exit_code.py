@@ -1,4 +1,4 @@
-"""What an unfinished run says of how its program ended."""
+"""How an unfinished run records the end of its program."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_run_that_its_program_does_not_finish_says_how_that_ended(tmp_path, end):
+def test_a_run_that_is_not_finished_records_how_the_program_ended(tmp_path, end):
     code = "from sys import exit as leave\nfrom sys import exit\n" + BEGIN + end
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
 
@@ -46,7 +46,7 @@ def test_a_run_that_its_program_does_not_finish_says_how_that_ended(tmp_path, en
     assert (run.status, run.journal["reason"]) == ENDS[end]
 
 
-def test_the_programs_own_exit_code_and_message_are_what_they_were(tmp_path):
+def test_exit_code_and_message_of_the_program_do_not_change(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BEGIN + "raise SystemExit('no data')"],
         cwd=tmp_path,
@@ -59,7 +59,7 @@ def test_the_programs_own_exit_code_and_message_are_what_they_were(tmp_path):
 
 
 def test_an_error_of_an_earlier_cell_does_not_mark_a_later_run(tmp_path):
-    """In a notebook `sys.last_value` stays for the kernel's life."""
+    """In a notebook `sys.last_value` keeps its value."""
     code = "import sys\nsys.last_value = ValueError('of an earlier cell')\n" + BEGIN
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
 
@@ -67,7 +67,7 @@ def test_an_error_of_an_earlier_cell_does_not_mark_a_later_run(tmp_path):
     assert eventlog.load_run(journal).status == "completed"
 
 
-def test_the_code_of_an_exit_that_is_caught_can_be_read_and_set():
+def test_the_code_of_a_caught_exit_can_be_read_and_set():
     code = """
 import eventlog.tracker.exit_code
 eventlog.tracker.exit_code.watch()
@@ -81,10 +81,10 @@ except SystemExit as error:
     assert done.stdout == "5 (4,) None (1, 2)\n", done.stderr
 
 
-@pytest.mark.parametrize("given", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
-def test_an_exit_is_what_the_interpreter_makes_of_it(given):
-    show = f"try: sys.exit({given})\nexcept SystemExit as e: print(repr(e), e.code)\n"
-    end = f"sys.exit({given})"
+@pytest.mark.parametrize("argument", ["SystemExit(3)", "(3, 4)", "None", "'no'", "0"])
+def test_sys_exit_behaves_as_in_the_interpreter(argument):
+    show = f"try: sys.exit({argument})\nexcept SystemExit as e: print(repr(e), e.code)\n"
+    end = f"sys.exit({argument})"
     before, after = (
         subprocess.run([sys.executable, "-c", code], capture_output=True)
         for code in (
@@ -114,7 +114,7 @@ class Unwilling(int):
         ("no", "failed"),
     ],
 )
-def test_a_run_is_finished_with_a_whole_number_of_any_kind(tmp_path, code, status):
+def test_finish_accepts_whole_numbers_of_any_class(tmp_path, code, status):
     run = eventlog.init(dir=tmp_path, save_interval=0)
     run.finish(exit_code=code)
 

@@ -23,7 +23,7 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.disk import Disk
 from eventlog.interruption import is_interruption
-from eventlog.tracker import session
+from eventlog.tracker import opening
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.resume import find_journal
 
@@ -47,7 +47,7 @@ def where_nothing_can_be_made(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [a_file, in_a_file, where_nothing_can_be_made])
-def test_a_folder_that_cannot_be_written_moves_the_run_to_the_fallback(tmp_path, folder, capsys):
+def test_if_the_folder_cannot_be_written_the_run_is_in_the_fallback(tmp_path, folder, capsys):
     with eventlog.init(
         dir=folder(tmp_path), fallback=tmp_path / "fallback", save_interval=0
     ) as run:
@@ -65,7 +65,7 @@ def test_without_a_fallback_the_users_state_folder_takes_the_run(tmp_path):
     assert run.journal_path.parent == tmp_path / "state" / "eventlog"
 
 
-def test_where_no_disk_takes_a_run_the_program_goes_on_and_each_event_is_counted(capsys):
+def test_if_no_folder_can_be_written_the_program_goes_on_and_events_are_counted(capsys):
     run = eventlog.init(dir="/proc/a", fallback="/proc/b", name="n", save_interval=0)
     run.log({"loss": 1.0})
     run.log({"loss": 0.5}, step=3)
@@ -76,7 +76,7 @@ def test_where_no_disk_takes_a_run_the_program_goes_on_and_each_event_is_counted
     assert run.errors >= 2
     assert not run.disabled
     assert run.summary["loss"] == 0.5
-    assert "nothing of this run is kept" in capsys.readouterr().err
+    assert "nothing of this run is logged" in capsys.readouterr().err
 
 
 @pytest.fixture(params=[errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
@@ -174,7 +174,7 @@ def test_where_folders_or_files_cannot_be_synced_a_note_is_added(tmp_path, unsup
 
 
 class Missing(dict):
-    """As OmegaConf's `???`: the name is there, and reading it raises."""
+    """As `???` in OmegaConf: the name is there, and reading the value raises."""
 
     def __getitem__(self, name):
         if name == "data":
@@ -201,7 +201,7 @@ class NotIterable(dict):
 @pytest.mark.parametrize(
     "config", [Missing(lr=0.5, data="???"), Unreadable(), NotIterable(a=1), 5, "text", [1, 2]]
 )
-def test_a_config_of_any_kind_begins_a_run(tmp_path, config):
+def test_a_run_begins_with_a_config_of_any_class(tmp_path, config):
     with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
         run.config.update(config)
         run.log({"loss": 1.0})
@@ -228,7 +228,7 @@ def test_an_omegaconf_config_with_a_missing_value_keeps_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("of", ["config", "summary"])
-def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
+def test_copies_of_config_and_summary_are_plain_dicts(tmp_path, of):
     run = eventlog.init(dir=tmp_path, config={"lr": 0.5, "deep": {"er": [1]}}, save_interval=0)
     run.log({"loss": 1.0})
     values = getattr(run, of)
@@ -255,7 +255,7 @@ def test_config_and_summary_are_copied_as_dicts_that_log_nothing(tmp_path, of):
 
 @pytest.mark.parametrize("mode", ["offline", "disabled", "refused"])
 def test_a_log_call_of_any_thread_after_a_fork_does_not_wait_for_a_lock(tmp_path, mode):
-    """Another thread held the run's lock when the process forked: in the child nobody frees it."""
+    """Another thread held the run's lock when the process forked: the child must free it."""
     folder = "/proc/a" if mode == "refused" else tmp_path
     fallback = "/proc/b" if mode == "refused" else None
     run = eventlog.init(dir=folder, fallback=fallback, mode=mode, save_interval=0)
@@ -289,7 +289,7 @@ def test_a_bare_exception_class_is_only_an_interruption_where_nothing_raises_it(
     assert not is_interruption(caught.value)
 
 
-def test_what_c_code_raises_within_a_values_own_words_does_not_reach_the_loop(tmp_path):
+def test_an_exception_of_c_code_in_a_values_repr_does_not_reach_the_loop(tmp_path):
     class Waits:
         def __repr__(self):
             return queue.SimpleQueue().get_nowait()
@@ -302,7 +302,7 @@ def test_what_c_code_raises_within_a_values_own_words_does_not_reach_the_loop(tm
     ]
 
 
-def test_an_exception_that_another_thread_sets_within_a_values_words_reaches_the_loop(tmp_path):
+def test_an_exception_that_another_thread_sets_during_a_values_repr_reaches_the_loop(tmp_path):
     class Barked(Exception):
         pass
 
@@ -326,7 +326,7 @@ def test_an_exception_that_another_thread_sets_within_a_values_words_reaches_the
 
 
 class Strange:
-    """Has no words, no truth, and is equal to nothing without an error."""
+    """Has no text, no truth, and is equal to nothing without an error."""
 
     def __repr__(self):
         raise ValueError("no words")
@@ -351,7 +351,7 @@ class Gone:
 
 
 def dead():
-    """A weak proxy of what is gone."""
+    """A weak proxy of a deleted object."""
     return weakref.proxy(Gone())
 
 
@@ -382,9 +382,7 @@ SETTINGS = (
 
 @pytest.mark.parametrize("setting", SETTINGS.split())
 @pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
-def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
-    tmp_path, monkeypatch, setting, value
-):
+def test_a_run_with_a_setting_of_any_class_logs_its_events(tmp_path, monkeypatch, setting, value):
     monkeypatch.chdir(tmp_path)
 
     with eventlog.init(**{"save_interval": 0, setting: made(value)}) as run:
@@ -396,7 +394,7 @@ def test_a_setting_of_any_kind_begins_a_run_that_keeps_what_is_logged(
 @pytest.mark.parametrize("text", ["a\ud800b", "a/b\udcff", "a\0b\ud800" * 60])
 @pytest.mark.parametrize("known_by", ["name", "id"])
 @pytest.mark.parametrize("begun_by", ["init", "open_run"])
-def test_a_run_called_by_a_lone_surrogate_is_found_again(tmp_path, text, known_by, begun_by):
+def test_a_run_whose_name_has_a_lone_surrogate_is_found_again(tmp_path, text, known_by, begun_by):
     begin = {
         "init": lambda: eventlog.init(dir=tmp_path, save_interval=0, **{known_by: text}),
         "open_run": lambda: eventlog.open_run(
@@ -412,9 +410,9 @@ def test_a_run_called_by_a_lone_surrogate_is_found_again(tmp_path, text, known_b
 
 
 @pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
-def test_a_setting_that_is_replaced_is_named_on_stderr(tmp_path, monkeypatch, capsys, setting):
+def test_a_setting_that_is_replaced_is_reported_on_stderr(tmp_path, monkeypatch, capsys, setting):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eventlog.tracker.compatibility._said", set())
+    monkeypatch.setattr("eventlog.write.messages._said", set())
 
     eventlog.init(**{"save_interval": 0, setting: Strange()}).finish()
 
@@ -425,14 +423,14 @@ def test_a_setting_that_is_replaced_is_named_on_stderr(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize("setting", ["resume", "rewind_to", "resume_from", "fork_from"])
 @pytest.mark.parametrize("value", [5.5, [1], Strange()], ids=["float", "list", "strange"])
-def test_a_run_to_go_on_with_that_is_none_is_refused_in_one_line(tmp_path, setting, value):
+def test_a_run_to_resume_of_the_wrong_type_is_refused_in_one_line(tmp_path, setting, value):
     with pytest.raises(ValueError, match=r"\A.+\Z") as refusal:
         eventlog.init(dir=tmp_path, **{setting: value})
 
     assert len(str(refusal.value)) < 200
 
 
-def test_a_config_key_that_is_no_text_becomes_its_text_at_any_depth(tmp_path):
+def test_a_config_key_that_is_not_a_string_becomes_one_at_any_depth(tmp_path):
     config = {5: "a", (1, 2): "b", "deep": {Strange(): "c", None: [{0.5: "d"}]}}
     with eventlog.init(dir=tmp_path, config=config, save_interval=0) as run:
         pass
@@ -458,12 +456,14 @@ def test_thousands_of_keys_with_one_text_each_keep_their_value_under_a_short_nam
         else:
             run.config.update(values if where == "config" else {"deep": values})
 
-    found = eventlog.load_run(run.journal_path)
-    row = {"log": found.metrics[:1], "config": [found.config]}.get(where) or [found.config["deep"]]
-    kept = {name: value for name, value in row[0].items() if name.startswith("same")}
-    assert list(kept)[:3] == ["same", "same_", "same_2"]
-    assert sorted(kept.values()) == list(range(3000))
-    assert max(map(len, kept)) == len("same_2999")
+    loaded = eventlog.load_run(run.journal_path)
+    row = {"log": loaded.metrics[:1], "config": [loaded.config]}.get(where) or [
+        loaded.config["deep"]
+    ]
+    values = {name: value for name, value in row[0].items() if name.startswith("same")}
+    assert list(values)[:3] == ["same", "same_", "same_2"]
+    assert sorted(values.values()) == list(range(3000))
+    assert max(map(len, values)) == len("same_2999")
 
 
 # ---- a process that has no descriptor or thread left
@@ -512,7 +512,7 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    def no_process(*given, **named):
+    def no_process(*args, **kwargs):
         raise OSError(errno.EAGAIN, "no process")
 
     monkeypatch.setattr(threading.Thread, "start", refuses)
@@ -528,19 +528,19 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
 
 
 class Watchdog(KeyboardInterrupt):
-    """What a signal handler raises."""
+    """An exception of a signal handler."""
 
 
 @pytest.mark.parametrize(
     "where",
-    ["masking.masking.mask_event", "tracker.session.origin", "tracker.session.Session",
-     "tracker.api.opening", "tracker.api.ActiveRun", "tracker.api.ActiveRun.annotate",
+    ["masking.masking.mask_event", "tracker.opening.origin", "tracker.opening.Session",
+     "tracker.api.opening_event", "tracker.api.ActiveRun", "tracker.api.ActiveRun.annotate",
      "tracker.api._made_current", "tracker.session.Compactor"],
 )  # fmt: skip
 def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journal(
     tmp_path, monkeypatch, where
 ):
-    def barks(*given, **named):
+    def barks(*args, **kwargs):
         raise Watchdog
 
     monkeypatch.setattr(f"eventlog.{where}", barks)
@@ -557,13 +557,13 @@ def test_an_exception_while_a_run_begins_leaves_nothing_open_and_no_empty_journa
 
 @pytest.mark.parametrize("kind", ["Journal", "Session"])
 def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypatch, kind):
-    real = getattr(session, kind)
+    real = getattr(opening, kind)
 
-    def barks(*given, **named):
-        real(*given, **named)
+    def barks(*args, **kwargs):
+        real(*args, **kwargs)
         raise Watchdog
 
-    monkeypatch.setattr(session, kind, barks)
+    monkeypatch.setattr(opening, kind, barks)
     with pytest.raises(Watchdog):
         eventlog.open_run(tmp_path)
 
@@ -573,8 +573,8 @@ def test_an_exception_right_after_a_file_was_opened_closes_it(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("interval", [math.inf, 1e10, "1", math.nan, -1, 0, None])
-def test_an_interval_that_no_thread_can_wait_for_is_refused_and_leaves_no_file(tmp_path, interval):
-    with pytest.raises(ValueError, match=r"sync_interval_s=.*a number of seconds is wanted"):
+def test_an_impossible_sync_interval_is_refused_and_leaves_no_file(tmp_path, interval):
+    with pytest.raises(ValueError, match=r"sync_interval_s=.*must be a number of seconds"):
         eventlog.open_run(tmp_path, sync_interval_s=interval)
 
     assert not [*tmp_path.iterdir()]
@@ -592,7 +592,7 @@ def test_a_run_that_cannot_begin_leaves_no_empty_journal(tmp_path):
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
-def test_a_value_of_any_class_costs_only_itself(tmp_path, value):
+def test_a_value_of_any_class_does_not_affect_the_others(tmp_path, value):
     value = made(value)
     with eventlog.init(dir=tmp_path, save_interval=0) as run:
         run.log({"a": value, "b": 1})
@@ -604,14 +604,14 @@ def test_a_value_of_any_class_costs_only_itself(tmp_path, value):
         run.session.log(value, a=1)
         run.log({"b": 3}, step=value)
 
-    told = eventlog.load_run(run.journal_path)
-    assert {row["b"] for row in told.metrics} >= {1, 3}
-    assert "t" in told.journal["tags"]
+    loaded = eventlog.load_run(run.journal_path)
+    assert {row["b"] for row in loaded.metrics} >= {1, 3}
+    assert "t" in loaded.journal["tags"]
     assert run.errors == 0
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
-def test_a_run_is_finished_with_a_value_of_any_class(tmp_path, value):
+def test_finish_accepts_a_value_of_any_class(tmp_path, value):
     value = made(value)
     run = eventlog.init(dir=tmp_path, save_interval=0)
     run.finish(exit_code=value)

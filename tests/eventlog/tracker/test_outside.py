@@ -1,11 +1,11 @@
-"""What whoever starts a program says of all runs in it, such as the sweep they are part of."""
+"""Metadata from the environment, such as the sweep to which a run belongs."""
 
 import pytest
 
 import eventlog
 
 
-def test_metadata_told_from_outside_are_the_runs_and_its_own_go_first(tmp_path, monkeypatch):
+def test_metadata_from_the_environment_is_added_to_the_runs_own(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENTLOG_METADATA", '{"group": "sweep", "device": "none"}')
 
     with eventlog.open_run(tmp_path, metadata={"device": "cpu"}, save_interval=0) as run:
@@ -15,9 +15,11 @@ def test_metadata_told_from_outside_are_the_runs_and_its_own_go_first(tmp_path, 
     assert metadata == {"group": "sweep", "device": "cpu"}
 
 
-@pytest.mark.parametrize("words", ["{", "nan", "\udcff"])
-def test_words_that_are_no_json_are_left_out_and_said(tmp_path, monkeypatch, capsys, words):
-    monkeypatch.setenv("EVENTLOG_METADATA", words)
+@pytest.mark.parametrize("text", ["{", "nan", "\udcff"])
+def test_an_environment_variable_that_is_not_json_is_ignored_and_reported(
+    tmp_path, monkeypatch, capsys, text
+):
+    monkeypatch.setenv("EVENTLOG_METADATA", text)
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         pass

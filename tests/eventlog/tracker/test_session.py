@@ -1,4 +1,4 @@
-"""`open_run`: three lines in anybody's loop, and the loop never suffers for them."""
+"""`open_run`: three lines in any loop, and the loop never fails because of them."""
 
 import json
 import math
@@ -11,14 +11,14 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.tracker import session as session_room
+from eventlog.tracker import location
 
 
 def events_of(run):
     return list(eventlog.scan(run.journal_path))
 
 
-def test_the_files_bear_the_name_the_guide_promises(tmp_path):
+def test_the_files_have_the_names_of_the_guide(tmp_path):
     before = datetime.now().replace(microsecond=0)
     with eventlog.open_run(tmp_path, run_name="my_experiment") as run:
         run.log_iter(0, 1.0)
@@ -29,7 +29,7 @@ def test_the_files_bear_the_name_the_guide_promises(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [run.run_path.name, run.journal_path.name]
 
 
-def test_an_imported_run_began_and_ended_when_its_source_did(tmp_path):
+def test_an_imported_run_has_the_start_and_end_of_its_source(tmp_path):
     then, later = "2020-01-02T03:04:05+00:00", "2020-01-02T05:00:00+00:00"
     run = eventlog.open_run(tmp_path, started=then)
     run.log_iter(0, 1.0)
@@ -40,7 +40,7 @@ def test_an_imported_run_began_and_ended_when_its_source_did(tmp_path):
     assert loaded.journal["sessions"][0]["started"] > later
 
 
-def test_two_runs_of_one_second_get_two_names(tmp_path):
+def test_two_runs_begun_in_one_second_get_different_names(tmp_path):
     runs = [eventlog.open_run(tmp_path, save_interval=0) for _ in range(5)]
     for run in runs:
         run.close()
@@ -48,13 +48,13 @@ def test_two_runs_of_one_second_get_two_names(tmp_path):
     assert len({run.journal_path for run in runs}) == 5
 
 
-def test_a_name_whose_run_json_alone_is_left_is_not_taken_again(tmp_path, monkeypatch):
+def test_the_name_of_a_run_json_without_its_journal_is_not_used_again(tmp_path, monkeypatch):
     class Frozen(datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr(session_room, "datetime", Frozen)
+    monkeypatch.setattr(location, "datetime", Frozen)
     (tmp_path / "run_20260102_030405.json").write_text("somebody's history")
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
@@ -70,20 +70,20 @@ def test_a_name_with_a_slash_stays_in_its_folder(tmp_path):
     assert run.journal_path.parent == tmp_path / "out"
 
 
-def test_the_open_event_says_who_and_what_but_not_the_environment(tmp_path, monkeypatch):
+def test_the_open_event_has_process_and_command_but_not_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-is-secret")
     with eventlog.open_run(tmp_path, config={"lr": 0.1}, metadata={"world_size": 2}) as run:
         pass
 
     (opened, _) = events_of(run)
-    told = opened.fields
-    assert (told["config"], told["metadata"]) == ({"lr": 0.1}, {"world_size": 2})
-    assert (told["pid"], told["format"], len(told["run_id"])) == (os.getpid(), 1, 32)
-    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    fields = opened.fields
+    assert (fields["config"], fields["metadata"]) == ({"lr": 0.1}, {"world_size": 2})
+    assert (fields["pid"], fields["format"], len(fields["run_id"])) == (os.getpid(), 1, 32)
+    assert fields["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert b"hunter2" not in run.journal_path.read_bytes()
 
 
-def test_an_error_inside_the_with_block_fails_the_run_and_goes_on_up(tmp_path):
+def test_an_error_inside_the_with_block_fails_the_run_and_passes_through(tmp_path):
     with (
         pytest.raises(ZeroDivisionError),
         eventlog.open_run(tmp_path) as run,
@@ -114,7 +114,7 @@ def test_a_program_that_ends_without_closing_leaves_a_closed_run(tmp_path):
     assert journal["reason"] == "the process ended without closing the run"
 
 
-def test_a_resumed_run_is_the_same_run_and_one_curve(tmp_path):
+def test_a_resumed_run_keeps_its_identity_and_has_each_iteration_once(tmp_path):
     with eventlog.open_run(tmp_path, run_name="a", config={"max_iters": 10}) as first:
         for i in range(8):
             first.log_iter(i, 8.0 - i)
@@ -136,7 +136,7 @@ def test_a_resumed_run_is_the_same_run_and_one_curve(tmp_path):
     assert run.config == {"max_iters": 12}
 
 
-def test_a_journal_to_continue_that_is_not_there_is_an_error_with_the_way_out(tmp_path):
+def test_a_missing_journal_to_continue_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.jsonl: no such journal to continue"):
         eventlog.open_run(journal=tmp_path / "gone.jsonl")
 
@@ -163,21 +163,21 @@ def test_any_value_is_logged_and_none_raises(tmp_path, value):
         json.loads(line, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
 
 
-def test_what_does_not_fit_in_a_line_is_set_aside_whole(tmp_path):
+def test_a_value_too_large_for_a_line_is_complete_in_a_file_of_its_own(tmp_path):
     text = "x" * 3_000_000
     with eventlog.open_run(tmp_path, config={"corpus": text, "lr": 0.5}) as run:
         run.log("note", iter=3, text=text)
 
     note = next(r for r in events_of(run) if r.event == "note").fields
-    kept = tmp_path / note["set_aside"]["file"]
-    assert orjson.loads(kept.read_bytes()) == {"iter": 3, "text": text}
+    aside = tmp_path / note["set_aside"]["file"]
+    assert orjson.loads(aside.read_bytes()) == {"iter": 3, "text": text}
     assert note["iter"] == 3
     config = eventlog.load_run(run.run_path).config
     assert config["lr"] == 0.5
     assert orjson.loads((tmp_path / config["set_aside"]["file"]).read_bytes())["corpus"] == text
 
 
-def test_after_close_logging_is_counted_and_said_but_does_not_raise(tmp_path, capsys):
+def test_logging_after_close_is_counted_and_reported_but_does_not_raise(tmp_path, capsys):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         pass
 
@@ -208,7 +208,7 @@ def test_without_a_compactor_the_journal_alone_is_written(tmp_path):
     assert eventlog.load_run(run.journal_path).status == "completed"
 
 
-def test_a_dead_stderr_does_not_stop_the_loop(tmp_path):
+def test_a_closed_stderr_does_not_stop_the_loop(tmp_path):
     """A daemon's stderr may be closed; a warning about the log must not raise there."""
     program = f"""
 import os, sys
@@ -224,17 +224,17 @@ os._exit(run.errors)
     assert subprocess.run([sys.executable, "-c", program]).returncode == 2
 
 
-def test_a_resumed_session_says_which_record_it_met_last(tmp_path):
+def test_a_resumed_session_records_the_last_record_before_it(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as first:
         first.log_iter(0, 1.0)
     with eventlog.open_run(journal=first.journal_path, save_interval=0) as second:
         pass
 
-    (told,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
-    assert told == {"s": first.id, "n": 2}
+    (prev,) = [r.fields["prev"] for r in events_of(second) if r.s == second.id and r.n == 0]
+    assert prev == {"s": first.id, "n": 2}
 
 
-def test_whole_numbers_are_logged_as_the_floats_their_column_holds(tmp_path):
+def test_whole_numbers_are_logged_as_floats(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, loss=2, time_ms=50, mfu=3)
         run.log_eval(0, 2, 3, lr=0)
@@ -243,7 +243,7 @@ def test_whole_numbers_are_logged_as_the_floats_their_column_holds(tmp_path):
         assert {type(v) for k, v in row.items() if k not in ("iter", "durable")} == {float}
 
 
-def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
+def test_a_session_without_a_config_keeps_the_runs_own(tmp_path):
     with eventlog.open_run(tmp_path, config={"lr": 0.1}, save_interval=0) as first:
         pass
     with eventlog.open_run(journal=first.journal_path, save_interval=0):
@@ -254,19 +254,19 @@ def test_a_session_that_brings_no_config_leaves_the_runs_own(tmp_path):
     assert "changed" not in run.journal["sessions"][1]
 
 
-def test_a_policy_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(ValueError, match="durability='always': it is one of"):
+def test_an_unknown_durability_is_refused_before_any_file_is_made(tmp_path):
+    with pytest.raises(ValueError, match="durability='always': must be one of"):
         eventlog.open_run(tmp_path / "out", durability="always")
 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
+def test_a_user_without_a_home_can_log(tmp_path, monkeypatch):
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(session_room.Path, "home", homeless)
+    monkeypatch.setattr(location.Path, "home", homeless)
 
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 1.0)
@@ -275,7 +275,7 @@ def test_a_user_without_a_home_logs_all_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("exit_", [SystemExit, KeyboardInterrupt])
-def test_an_exit_that_a_value_asks_for_passes_and_leaves_the_journal_whole(exit_, tmp_path):
+def test_a_system_exit_of_a_values_repr_passes_and_leaves_the_journal_intact(exit_, tmp_path):
     class Leaves:
         def __repr__(self):
             raise exit_
@@ -286,6 +286,6 @@ def test_an_exit_that_a_value_asks_for_passes_and_leaves_the_journal_whole(exit_
     run.log("note", text="on")
     run.close()
 
-    found = eventlog.load_run(run.journal_path)
-    assert [note["text"] for note in found.journal["notes"]] == ["on"]
-    assert found.journal["defects"] == []
+    loaded = eventlog.load_run(run.journal_path)
+    assert [note["text"] for note in loaded.journal["notes"]] == ["on"]
+    assert loaded.journal["defects"] == []

@@ -17,12 +17,12 @@ def asides_of(journal):
     for record in eventlog.scan(journal):
         reference = record.fields.get("set_aside")
         if reference is not None:
-            found = [
+            paths = [
                 path
                 for folder in (journal.parent, journal.parent / "fallback")
                 for path in folder.glob(reference["file"])
             ]
-            yield record, orjson.loads(found[0].read_bytes())
+            yield record, orjson.loads(paths[0].read_bytes())
 
 
 def large(letter):
@@ -41,11 +41,11 @@ def test_two_threads_do_not_overwrite_each_others_large_events(tmp_path):
     [thread.join() for thread in threads]
     run.close()
 
-    found = {
+    contents = {
         (r.fields["k"], r.fields["i"]): content["rows"]
         for r, content in asides_of(run.journal_path)
     }
-    assert found == {(k, i): large(chr(97 + k)) + str(i) for k in range(4) for i in range(5)}
+    assert contents == {(k, i): large(chr(97 + k)) + str(i) for k in range(4) for i in range(5)}
 
 
 def test_a_resumed_session_keeps_the_large_events_of_the_first(tmp_path):
@@ -92,7 +92,7 @@ def test_a_large_event_waits_for_no_sync_of_the_disk(tmp_path):
     assert threading.current_thread() not in syncs[opened:]
 
 
-def test_a_large_event_is_durable_when_it_is_said_to_be(tmp_path):
+def test_a_large_event_is_durable_when_durable_n_counts_it(tmp_path):
     synced = []
 
     class Recording(Disk):
@@ -112,7 +112,7 @@ def test_a_large_event_is_durable_when_it_is_said_to_be(tmp_path):
     run.close()
 
 
-def test_a_large_event_that_a_full_disk_refuses_is_written_when_there_is_room(tmp_path):
+def test_a_large_event_refused_by_a_full_disk_is_written_when_there_is_space(tmp_path):
     full = False
     disk = RefusingDisk(lambda operation, n: errno.ENOSPC if full and operation != "sync" else None)
     run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
@@ -173,14 +173,14 @@ class SyncedFiles(Disk):
 def test_a_large_value_that_a_killed_session_left_is_synced_before_the_event_that_refers_to_it(
     tmp_path, event
 ):
-    """Nobody knows whether that session had synced it."""
+    """Whether that session had synced it is unknown."""
     values, disk = {"rows": large("x")}, SyncedFiles()
-    given = {"config": values} if event == "open" else {}
-    with eventlog.open_run(tmp_path, save_interval=0, **given) as first:
+    settings = {"config": values} if event == "open" else {}
+    with eventlog.open_run(tmp_path, save_interval=0, **settings) as first:
         first.log("table", **values)
 
     with eventlog.open_run(
-        tmp_path, journal=first.journal_path, save_interval=0, disk=disk, **given
+        tmp_path, journal=first.journal_path, save_interval=0, disk=disk, **settings
     ) as run:
         if event == "table":
             run.log("table", **values)
@@ -238,11 +238,11 @@ def test_a_stale_temporary_file_of_a_run_json_with_a_long_name_is_removed(tmp_pa
 BIG = "x" * 2_000_000
 
 
-@pytest.mark.parametrize("given", ["at the beginning", "later"])
+@pytest.mark.parametrize("when", ["at the beginning", "later"])
 @pytest.mark.parametrize("goes_on", ["resumed", "forked into another folder"])
-def test_a_run_that_goes_on_has_the_large_values_of_its_config(tmp_path, given, goes_on):
-    with begun(tmp_path / "a", config={"big": BIG, "k": 1} if given != "later" else {}) as run:
-        run.config.update({"z": 2} if given != "later" else {"big": BIG, "k": 1, "z": 2})
+def test_a_resumed_run_has_the_large_values_of_its_config(tmp_path, when, goes_on):
+    with begun(tmp_path / "a", config={"big": BIG, "k": 1} if when != "later" else {}) as run:
+        run.config.update({"z": 2} if when != "later" else {"big": BIG, "k": 1, "z": 2})
         run.log({"words": BIG})
     settings = (
         {"dir": tmp_path / "a", "resume": "must"}
@@ -256,7 +256,7 @@ def test_a_run_that_goes_on_has_the_large_values_of_its_config(tmp_path, given, 
     assert eventlog.load_run(again.journal_path).journal["defects"] == []
 
 
-def test_a_large_value_whose_file_is_gone_is_left_out_of_the_config_and_that_is_said(
+def test_a_large_value_whose_file_is_missing_is_left_out_of_the_config_and_reported(
     tmp_path, capsys
 ):
     with begun(tmp_path, config={"big": BIG, "k": 1}) as run:

@@ -1,4 +1,4 @@
-"""The writer: what it promises to the loop that logs, and to the next one that opens."""
+"""The writer: what it promises to the loop that logs, and to the next writer."""
 
 import contextlib
 import ctypes
@@ -21,15 +21,16 @@ from eventlog import Scanner
 from eventlog.disk import is_locked
 from eventlog.format.files import segment_name
 from eventlog.read.reader import Reader
-from eventlog.write import appender
+from eventlog.write import line_writer
 from eventlog.write.journal import Journal
 from eventlog.write.reserve import RESERVE_BYTES
+from eventlog.write.sync_thread import SyncThread
 from tests.disks import RecordingDisk, RefusingDisk
 from tests.steps import lines_run
 
 
 def opened(path, **more):
-    """A journal with the least an `open` event needs."""
+    """A journal with the fewest fields that an `open` event needs."""
     return Journal(path, {"format": 1, "run_id": "r", "run_name": path.stem}, **more)
 
 
@@ -88,7 +89,7 @@ def test_sync_returns_when_everything_appended_before_it_is_durable(tmp_path):
     journal.close({})
 
 
-def test_an_urgent_event_is_durable_without_anybody_waiting_for_it(tmp_path):
+def test_an_urgent_event_becomes_durable_without_a_wait(tmp_path):
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
 
     journal.append("eval", {"iter": 0}, urgent=True)
@@ -100,7 +101,7 @@ def test_an_urgent_event_is_durable_without_anybody_waiting_for_it(tmp_path):
     journal.close({})
 
 
-def test_a_slow_sync_does_not_hold_up_an_append(tmp_path):
+def test_a_slow_sync_does_not_block_an_append(tmp_path):
     class SlowDisk(RecordingDisk):
         syncing = False
         slow = False
@@ -127,7 +128,7 @@ def test_a_slow_sync_does_not_hold_up_an_append(tmp_path):
     journal.close({})
 
 
-def test_a_record_says_how_many_before_it_are_durable(tmp_path):
+def test_a_record_has_the_number_of_durable_records_before_it(tmp_path):
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=3600)
     journal.append("iter", {"iter": 0})
     journal.sync()
@@ -135,8 +136,8 @@ def test_a_record_says_how_many_before_it_are_durable(tmp_path):
     journal.append("iter", {"iter": 1})
     journal.append("iter", {"iter": 2})
 
-    told = [r.fields.get("durable") for r in records_of(journal.path)[0]]
-    assert told == [None, 1, 2, None]
+    durable_counts = [r.fields.get("durable") for r in records_of(journal.path)[0]]
+    assert durable_counts == [None, 1, 2, None]
     journal.close({})
 
 
@@ -152,7 +153,7 @@ def test_after_close_an_append_is_refused_and_the_lock_is_free(tmp_path):
 
 
 def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renumbers(tmp_path):
-    """Handlers raise between any two bytecodes, in the middle of an append too."""
+    """Handlers raise between any two bytecodes, also within an append."""
     journal = opened(tmp_path / "run.jsonl")
 
     class Interrupt(Exception):
@@ -190,10 +191,10 @@ def test_an_exception_from_a_signal_handler_at_any_moment_neither_loses_nor_renu
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG])
-def test_while_the_disk_refuses_nothing_raises_and_afterwards_nothing_is_missing(
+def test_while_the_disk_refuses_writes_nothing_raises_and_afterwards_nothing_is_missing(
     tmp_path, monkeypatch, capsys, code
 ):
-    monkeypatch.setattr(appender, "RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
     full = False
     disk = RefusingDisk(lambda operation, n: code if operation == "write" and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -218,7 +219,7 @@ def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
         lambda operation, n: next(answers, None) if operation == "write" and started else None
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(appender, "RETRY_AFTER_S", 0.0)
+        patch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
         journal = opened(path, disk=disk)
         started = True
         for i in range(len(parts)):
@@ -231,9 +232,11 @@ def test_short_writes_of_any_length_lose_nothing(tmp_path_factory, parts):
     assert [d for d in defects if d.lost != 0] == []
 
 
-def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
-    monkeypatch.setattr(appender, "RETRY_AFTER_S", 0.0)
+def test_when_waiting_lines_exceed_memory_only_iterations_are_dropped_and_counted(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
+    monkeypatch.setattr(line_writer, "RETRY_AFTER_S", 0.0)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op == "write" and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -245,18 +248,16 @@ def test_a_backlog_over_its_limit_drops_iterations_only_and_says_how_many(tmp_pa
     journal.close({})
 
     records, defects = records_of(journal.path)
-    kept = [r.fields["iter"] for r in records if r.event == "iter"]
+    iterations = [r.fields["iter"] for r in records if r.event == "iter"]
     (gap,) = [r for r in records if r.event == "gap"]
-    assert kept == list(range(200 - len(kept), 200))
-    assert gap.fields["dropped"] == 200 - len(kept) == sum(d.lost for d in defects)
+    assert iterations == list(range(200 - len(iterations), 200))
+    assert gap.fields["dropped"] == 200 - len(iterations) == sum(d.lost for d in defects)
     assert "eval" in [r.event for r in records]
 
 
 @pytest.mark.parametrize("event", ["eval", "iter"])
-def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
-    tmp_path, monkeypatch, event
-):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+def test_an_append_takes_constant_time_however_many_lines_wait(tmp_path, monkeypatch, event):
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -273,7 +274,7 @@ def test_an_event_takes_the_same_steps_however_many_that_must_be_kept_wait(
 
 
 class FailingDisk(RecordingDisk):
-    """Refuses one operation on the files that `fails` names; says what was asked of which."""
+    """Refuses one operation on the files that `fails` names; records the calls."""
 
     def __init__(self, operation, fails):
         super().__init__()
@@ -340,7 +341,7 @@ def test_where_the_journals_own_disk_fails_the_segment_is_on_the_fallback(tmp_pa
     assert journal.durable_n == journal.n
 
 
-def test_where_no_disk_can_be_synced_events_are_still_written_and_that_is_said(tmp_path, capsys):
+def test_if_no_disk_can_be_synced_events_are_still_written_and_it_is_reported(tmp_path, capsys):
     broken = False
     disk = FailingDisk("sync", lambda name: broken)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
@@ -359,11 +360,11 @@ def test_where_no_disk_can_be_synced_events_are_still_written_and_that_is_said(t
     assert "a power loss may cost those since record 1" in capsys.readouterr().err
 
 
-def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durable(
+def test_records_no_longer_in_memory_when_a_sync_fails_are_never_counted_as_durable(
     tmp_path, monkeypatch
 ):
-    """And nobody waits for it in vain."""
-    monkeypatch.setattr(appender, "UNSYNCED_MAX_BYTES", 500)
+    """And `sync` does not wait for them."""
+    monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 500)
     broken = False
     disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
     journal = opened(tmp_path / "run.jsonl", disk=disk, durability="checkpoint")
@@ -381,8 +382,8 @@ def test_what_is_not_in_memory_any_more_when_a_sync_fails_is_never_called_durabl
     assert iterations(journal.path) == list(range(50))
 
 
-def test_what_a_full_disk_refuses_for_too_long_goes_to_the_fallback(tmp_path, monkeypatch):
-    monkeypatch.setattr(appender, "WAITING_MAX_BYTES", 5000)
+def test_lines_that_a_full_disk_refuses_for_too_long_go_to_the_fallback(tmp_path, monkeypatch):
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     fallback = tmp_path / "another disk"
     full = False
     tried = itertools.count()  # the segment beside the journal is refused, the fallback's is not
@@ -440,7 +441,7 @@ def test_space_is_reserved_ahead_and_given_back(tmp_path):
 
 
 def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_path):
-    """Nobody appends to, or cuts, what another machine may be writing."""
+    """Nothing is appended to, or cut from, a file that another machine may be writing."""
 
     class NetworkDisk(RecordingDisk):
         def is_network(self, path):
@@ -466,7 +467,7 @@ def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_p
 
 
 def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tmp_path):
-    """Merged by session, not by file: else the resumed takes would be the superseded ones."""
+    """Merged by session, not by file: otherwise the later events would be the superseded ones."""
     broken = False
     disk = FailingDisk("sync", lambda name: broken and name == "run.jsonl")
     first = opened(tmp_path / "run.jsonl", disk=disk)
@@ -481,8 +482,8 @@ def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tm
     second.close({})
 
     run = eventlog.load_run(first.path)
-    taken = [(row["iter"], row["loss"]) for row in run.training_iterations]
-    assert taken == [(0, 1.0), (1, 2.0)]
+    iterations = [(row["iter"], row["loss"]) for row in run.training_iterations]
+    assert iterations == [(0, 1.0), (1, 2.0)]
     assert run.journal["superseded"]["iterations"] == 2
     assert [row["file"] for row in run.journal["segments"]] == [
         segment_name("run", "r", first.s, 0)
@@ -494,9 +495,7 @@ def test_events_of_a_resumed_session_come_after_the_segment_of_the_one_before(tm
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
-    tmp_path_factory, data
-):
+def test_a_tail_cut_at_any_byte_is_saved_and_the_next_event_is_readable(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("torn")
     path = folder / "run.jsonl"
     journal = opened(path)
@@ -516,20 +515,20 @@ def test_a_tail_cut_at_any_byte_is_kept_aside_and_the_next_event_is_readable(
     survivors = whole[:cut].count(b"\n") + (torn + b"\n" in whole.splitlines(keepends=True))
     assert len(records) == survivors + 3  # what was whole, and the new session's three
     assert [d for d in defects if d.kind != "gap"] == []
-    kept = list(folder.glob("*.torn"))
+    saved = list(folder.glob("*.torn"))
     if survivors == whole[:cut].count(b"\n") and torn:
-        found = next(r for r in records if r.s == again.s).fields["found"]["torn"]
-        assert kept[0].read_bytes() == torn
-        assert found == {
+        torn_tail = next(r for r in records if r.s == again.s).fields["found"]["torn"]
+        assert saved[0].read_bytes() == torn
+        assert torn_tail == {
             "offset": cut - len(torn),
             "size_bytes": len(torn),
-            "kept_in": kept[0].name,
+            "kept_in": saved[0].name,
         }
     else:
-        assert kept == []
+        assert saved == []
 
 
-def test_a_whole_record_without_its_line_feed_is_told_as_that_and_nothing_is_cut(tmp_path):
+def test_a_whole_record_without_its_line_feed_is_reported_and_nothing_is_cut(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     whole = journal.path.read_bytes().rstrip(b"\n")
@@ -548,7 +547,7 @@ def test_a_whole_record_without_its_line_feed_is_told_as_that_and_nothing_is_cut
     assert journal.path.read_bytes().startswith(whole + b"\n")
 
 
-def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
+def test_a_tail_of_zeros_from_a_power_loss_is_saved(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     journal.close({})
@@ -559,8 +558,8 @@ def test_a_tail_of_zero_bytes_as_a_power_loss_leaves_it_is_kept_aside(tmp_path):
     again.append("iter", {"iter": 1})
     again.close({})
 
-    (kept,) = tmp_path.glob("*.torn")
-    assert kept.read_bytes() == b'{"n":3,"s' + bytes(5000)
+    (saved,) = tmp_path.glob("*.torn")
+    assert saved.read_bytes() == b'{"n":3,"s' + bytes(5000)
     assert iterations(journal.path) == [0, 1]
     assert records_of(journal.path)[1] == []
 
@@ -577,13 +576,13 @@ def test_a_whole_record_without_its_line_feed_before_a_tail_of_zeros_is_not_cut(
     again.append("iter", {"iter": 2})
     again.close({})
 
-    (kept,) = tmp_path.glob("*.torn")
-    assert kept.read_bytes() == bytes(3000)
+    (saved,) = tmp_path.glob("*.torn")
+    assert saved.read_bytes() == bytes(3000)
     assert iterations(journal.path) == [0, 1, 2]
     assert records_of(journal.path)[1] == []
 
 
-def test_if_the_cut_bytes_cannot_be_kept_they_are_not_cut(tmp_path):
+def test_a_tail_that_cannot_be_saved_is_not_cut(tmp_path):
     path = tmp_path / "run.jsonl"
     opened(path).close({})
     whole = path.read_bytes()
@@ -614,7 +613,7 @@ def test_damage_before_the_tail_is_never_touched(tmp_path):
 # ---- one writer
 
 
-def test_a_second_writer_is_refused_by_the_name_of_the_holder(tmp_path):
+def test_a_second_writer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     session = eventlog.open_run(tmp_path, run_name="mine", save_interval=0)
 
@@ -630,7 +629,7 @@ def test_a_second_writer_is_refused_by_the_name_of_the_holder(tmp_path):
     session.close()
 
 
-def test_a_refused_writer_leaves_every_byte_as_it_was(tmp_path):
+def test_a_refused_writer_changes_no_byte(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     journal.append("iter", {"iter": 0})
     before = journal.path.read_bytes()
@@ -649,8 +648,8 @@ class NoLocks(RecordingDisk):
         return None
 
 
-def test_writers_who_got_past_the_lock_are_both_kept_and_reported(tmp_path):
-    """One write an event, O_APPEND: lines do not mix, and each session's numbers stand alone."""
+def test_writers_that_ignore_the_lock_both_keep_their_events_and_are_reported(tmp_path):
+    """One write for each event, O_APPEND: lines do not mix; sessions have numbers of their own."""
     path, n_events = tmp_path / "run.jsonl", 2000
     opened(path).close({})
     gate_read, gate_write = os.pipe()
@@ -695,7 +694,7 @@ time.sleep(60)
 """
 
 
-def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
+def test_a_forked_child_logs_nothing_warns_once_and_does_not_hold_the_lock(tmp_path):
     program = WRITER_WITH_A_FORKED_WORKER.format(root=os.getcwd(), out=str(tmp_path))
     writer = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -721,7 +720,7 @@ def test_a_fork_logs_nothing_says_so_once_and_does_not_hold_the_lock(tmp_path):
     writer.stderr.close()
 
 
-def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
+def test_threads_append_concurrently_without_mixing_lines(tmp_path):
     import threading
 
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.001)
@@ -742,13 +741,13 @@ def test_threads_append_side_by_side_without_mixing_lines(tmp_path):
     assert [r.n for r in records] == list(range(2002))
 
 
-def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
+def test_a_close_that_waits_for_the_disk_prints_a_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("eventlog.write.journal.SAY_AFTER_S", 0.05)
     is_said = threading.Event()
     disk = HeldDisk(is_said)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
     disk.is_held = True
-    monkeypatch.setattr("eventlog.write.journal.say", lambda words: (print(words), is_said.set()))
+    monkeypatch.setattr("eventlog.write.journal.say", lambda text: (print(text), is_said.set()))
 
     journal.append("iter", {"iter": 0})
     journal.close({})
@@ -758,7 +757,7 @@ def test_a_close_that_waits_for_the_disk_says_so(tmp_path, monkeypatch, capsys):
 
 
 class HeldDisk(eventlog.disk.Disk):
-    """Confirms nothing before an event."""
+    """Its syncs return only after an event."""
 
     def __init__(self, until):
         self.until, self.is_held = until, False
@@ -773,7 +772,7 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
     run = eventlog.open_run(tmp_path, save_interval=0, sync_interval_s=0.02)
     for kind in (TimeoutError, MemoryError, SystemExit):
         errors = run.errors
-        ident = ctypes.c_ulong(run._journal._thread.ident)
+        ident = ctypes.c_ulong(run._journal._thread._thread.ident)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(kind))
         wait_for(lambda errors=errors: run.errors > errors)
     run.log_iter(0, 1.0)
@@ -788,34 +787,32 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
 def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_thread(
     tmp_path, monkeypatch
 ):
-    def count(journal, error):
+    def count(thread, error):
         monkeypatch.undo()
         raise error
 
     journal = opened(tmp_path / "run.jsonl", sync_interval_s=0.02)
-    monkeypatch.setattr(Journal, "_count_error", count)
-    ident = ctypes.c_ulong(journal._thread.ident)
+    monkeypatch.setattr(SyncThread, "_count_error", count)
+    ident = ctypes.c_ulong(journal._thread._thread.ident)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeoutError))
     wait_for(lambda: journal.errors == 1)
     journal.append("note", {"text": "kept"})
 
     assert journal.sync()
-    assert journal._thread.is_alive()
+    assert journal._thread._thread.is_alive()
     journal.close({"status": "completed"})
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("at", ["sync", "close"])
-def test_where_the_thread_has_ended_all_the_same_sync_and_close_do_its_work(
-    tmp_path, monkeypatch, capfd, at
-):
-    def ends(journal):
-        journal._has_ended = True
-        journal._end.put(None)
+def test_if_the_sync_thread_has_ended_sync_and_close_do_its_work(tmp_path, monkeypatch, capfd, at):
+    def ends(thread):
+        thread.has_ended = True
+        thread._end.put(None)
 
-    monkeypatch.setattr(Journal, "_sync_until_closed", ends)
+    monkeypatch.setattr(SyncThread, "_run", ends)
     journal = opened(tmp_path / "run.jsonl")
-    journal._thread.join()
+    journal._thread._thread.join()
     journal.append("note", {"text": "kept"})
     if at == "sync":
         assert journal.sync()

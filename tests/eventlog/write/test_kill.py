@@ -1,4 +1,4 @@
-"""SIGKILL, for real: what was acknowledged is in the run JSON, and nobody ran anything."""
+"""Real SIGKILLs: acknowledged events are in the run JSON without any command."""
 
 import mmap
 import os
@@ -32,7 +32,7 @@ for i in range(begin, 10**9):
 
 
 class Writer:
-    """A process that logs as fast as it can and says in shared memory how far it is."""
+    """A process that logs as fast as it can and reports its progress in shared memory."""
 
     def __init__(self, folder, journal=None, begin=0):
         acknowledged = folder / "acknowledged"
@@ -79,10 +79,12 @@ def kill_once(folder, seed, longest_s=0.12):
     acknowledged = writer.kill()
     run = folded_by_itself(writer.journal)
 
-    taken = [row["iter"] for row in run["training_iterations"]]
-    assert taken[:acknowledged] == list(range(acknowledged))
-    assert len(taken) - acknowledged in (0, 1)  # the last one may be written but not yet counted
-    assert [row["loss"] for row in run["training_iterations"]] == [1.0 / (i + 1) for i in taken]
+    iterations = [row["iter"] for row in run["training_iterations"]]
+    assert iterations[:acknowledged] == list(range(acknowledged))
+    # The last one may be written but not yet counted.
+    assert len(iterations) - acknowledged in (0, 1)
+    losses = [row["loss"] for row in run["training_iterations"]]
+    assert losses == [1.0 / (i + 1) for i in iterations]
     assert {d["kind"] for d in run["journal"]["defects"]} <= {"torn", "unterminated"}
     assert "killed" in run["journal"]["reason"]
     return acknowledged
@@ -108,7 +110,7 @@ def test_a_thousand_kills_lose_nothing_acknowledged(tmp_path, capsys):
     assert n_events > 1000 * n_kills
 
 
-def test_killed_and_resumed_again_and_again_it_stays_one_curve(tmp_path):
+def test_a_run_killed_and_resumed_many_times_has_each_iteration_once(tmp_path):
     writer = Writer(tmp_path)
     chances = random.Random(7)
     for _ in range(6):
@@ -119,10 +121,10 @@ def test_killed_and_resumed_again_and_again_it_stays_one_curve(tmp_path):
     done = writer.kill()
 
     run = folded_by_itself(writer.journal, n_sessions=7)
-    taken = [row["iter"] for row in run["training_iterations"]]
-    assert taken[:done] == list(range(done))
+    iterations = [row["iter"] for row in run["training_iterations"]]
+    assert iterations[:done] == list(range(done))
     events = run["journal"]["events"]["iter"]
-    assert events == len(taken) + run["journal"]["superseded"]["iterations"]
+    assert events == len(iterations) + run["journal"]["superseded"]["iterations"]
     assert [d for d in run["journal"]["defects"] if d.get("lost") != 0] == []
 
 

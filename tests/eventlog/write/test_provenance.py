@@ -1,4 +1,4 @@
-"""Where a run comes from: read quickly, without disturbing whoever works in the repository."""
+"""Where a run comes from: read quickly, without disturbing work in the repository."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.read.alive import start_of
 from eventlog.write import provenance
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
@@ -25,7 +26,7 @@ def git(folder, *words):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A repository with one commit, in which the program `train.py` lies."""
+    """A repository with one commit that contains the program `train.py`."""
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -71,27 +72,29 @@ def test_the_index_of_the_repository_is_not_written(repository):
     os.utime(repository / "train.py", (1, 1))  # what git would refresh in the index
     before = (index.stat().st_ino, index.stat().st_mtime_ns, index.read_bytes())
 
-    found = commit()
+    git_commit = commit()
 
-    assert found == head(repository)
+    assert git_commit == head(repository)
     assert (index.stat().st_ino, index.stat().st_mtime_ns, index.read_bytes()) == before
 
 
-def test_while_somebody_holds_the_index_lock_the_commit_is_found(repository):
+def test_the_commit_is_found_while_the_index_lock_is_held(repository):
     (repository / ".git" / "index.lock").touch()
 
     assert commit() == head(repository)
 
 
-def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark(repository, monkeypatch, tmp_path):
+def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark_of_changes(
+    repository, monkeypatch, tmp_path
+):
     expected = head(repository)
     use_git(monkeypatch, tmp_path, f"echo $$ > {tmp_path}/pid; sleep 10; echo late")
 
     n_threads, began = threading.active_count(), time.monotonic()
-    found = commit()
+    git_commit = commit()
     took = time.monotonic() - began
 
-    assert found == expected + "?"
+    assert git_commit == expected + "?"
     assert took < 2
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
     for _ in range(50):  # what the killed git had started ends a moment later
@@ -103,14 +106,14 @@ def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark(repository, monk
 
 
 def processes_of_git(where):
-    """The command lines of what the git in a folder, or what that started, still runs."""
+    """The command lines of processes that the git in a folder started and that still run."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"PATH={where}/bin".encode() in (process / "environ").read_bytes():
                 yield (process / "cmdline").read_text()
 
 
-def test_a_program_ends_at_once_beside_a_git_that_hangs(repository, monkeypatch, tmp_path):
+def test_a_program_ends_at_once_while_git_hangs(repository, monkeypatch, tmp_path):
     use_git(monkeypatch, tmp_path, "trap '' TERM INT HUP; sleep 10 & wait")
     program = f"import eventlog; eventlog.open_run({str(tmp_path / 'out')!r}, save_interval=0)"
     (repository / "train.py").write_text(program)
@@ -129,9 +132,7 @@ def head_in_files(folder):
 
 
 @pytest.mark.parametrize("script", ["exit 128", "echo nonsense", "echo '# branch.oid x'"])
-def test_where_git_fails_the_commit_is_read_from_the_files(
-    repository, monkeypatch, tmp_path, script
-):
+def test_if_git_fails_the_commit_is_read_from_the_files(repository, monkeypatch, tmp_path, script):
     expected = head(repository)
     use_git(monkeypatch, tmp_path, script)
 
@@ -180,7 +181,7 @@ def test_a_program_in_a_folder_of_the_repository_has_its_commit(repository, monk
     assert commit() == head(repository)
 
 
-def test_outside_a_repository_and_before_the_first_commit_there_is_none(tmp_path, monkeypatch):
+def test_outside_a_repository_and_before_the_first_commit_git_commit_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "train.py")])
     outside = commit()
     git(tmp_path, "init", "-q")
@@ -215,7 +216,7 @@ def test_a_pipe_in_place_of_a_file_of_the_repository_does_not_hang(
     assert time.monotonic() - began < 2
 
 
-def test_a_reference_leads_to_no_file_outside_of_the_references(repository, monkeypatch, tmp_path):
+def test_a_reference_cannot_point_to_a_file_outside_refs(repository, monkeypatch, tmp_path):
     without_git(monkeypatch, tmp_path)
     (repository / "token").write_text("0" * 40)
     (repository / ".git" / "HEAD").write_text("ref: refs/../../token")
@@ -223,7 +224,7 @@ def test_a_reference_leads_to_no_file_outside_of_the_references(repository, monk
     assert commit() is None
 
 
-def test_a_working_folder_that_was_deleted_stops_nothing(tmp_path):
+def test_a_run_begins_in_a_working_folder_that_was_deleted(tmp_path):
     (tmp_path / "gone").mkdir()
     program = (
         f"import os; os.chdir({str(tmp_path / 'gone')!r}); os.rmdir(os.getcwd())\n"
@@ -239,14 +240,13 @@ def test_a_working_folder_that_was_deleted_stops_nothing(tmp_path):
     assert opened["pid"] > 0
 
 
-def test_the_start_of_a_process_tells_it_from_another_of_the_same_number(tmp_path):
+def test_the_start_time_of_a_process_distinguishes_it_from_another_with_the_same_pid(tmp_path):
     with subprocess.Popen(["sleep", "5"]) as process:
-        started = provenance.process_started(process.pid)
+        started = start_of(process.pid)
         process.kill()
     ticks = os.sysconf("SC_CLK_TCK")
     uptime_s = float(Path("/proc/uptime").read_text().split()[0])
 
     assert 0 <= uptime_s - started / ticks < 60
-    assert provenance.process_started(process.pid) is None
-    assert provenance.process_started() == provenance.process_started(os.getpid())
-    assert provenance.origin()["pid_started"] == provenance.process_started()
+    assert start_of(process.pid) is None
+    assert provenance.origin()["pid_started"] == start_of(os.getpid())

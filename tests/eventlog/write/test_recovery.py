@@ -1,4 +1,4 @@
-"""What may be repaired: a journal of ours that nobody writes, and nothing else."""
+"""What is repaired: a journal of ours without a writer, and nothing else."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ DATASET = b'{"text": "once upon a time"}\n' * 500 + b'{"text": "ha'
 
 
 def state(folder):
-    """Everything about the files of a folder that somebody could notice."""
+    """All that can be observed about the files of a folder."""
     return {
         p.name: (p.read_bytes(), p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.iterdir()
     }
@@ -40,7 +40,9 @@ NO_JOURNALS = [
 
 @pytest.mark.parametrize("command", ["recover", "compact"])
 @pytest.mark.parametrize(("name", "data"), NO_JOURNALS)
-def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path, command, name, data, capsys):
+def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(
+    tmp_path, command, name, data, capsys
+):
     path = tmp_path / name
     path.write_bytes(data)
     before = state(tmp_path)
@@ -54,7 +56,7 @@ def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path, command, name,
 
 
 @pytest.mark.parametrize(("name", "data"), NO_JOURNALS)
-def test_no_run_goes_on_in_a_file_that_is_no_journal(tmp_path, name, data):
+def test_no_run_resumes_in_a_file_that_is_not_a_journal(tmp_path, name, data):
     path = tmp_path / "data" / name
     path.parent.mkdir()
     path.write_bytes(data)
@@ -67,7 +69,7 @@ def test_no_run_goes_on_in_a_file_that_is_no_journal(tmp_path, name, data):
     assert [*tmp_path.iterdir()] == [path.parent]
 
 
-def test_recovering_a_folder_leaves_what_is_no_journal_alone(tmp_path):
+def test_recovering_a_folder_leaves_other_files_unchanged(tmp_path):
     (tmp_path / "notes.txt").write_bytes(NOTES)
     (tmp_path / "dataset.jsonl").write_bytes(DATASET)
     before = state(tmp_path)
@@ -91,7 +93,7 @@ def test_a_newer_format_is_refused_before_anything_is_cut(tmp_path, capsys):
     assert state(tmp_path) == before
 
 
-def test_a_newer_session_behind_an_old_one_is_refused_too(tmp_path):
+def test_a_newer_session_after_an_old_one_is_refused(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 3) + opening(B, 2, (A, 3), format=2) + b'{"n":1')
 
@@ -113,14 +115,14 @@ def test_a_newer_session_behind_an_old_one_is_refused_too(tmp_path):
         opening()[:60] + bytes(4000),
     ],
 )
-def test_a_damaged_or_torn_journal_is_a_journal_still(tmp_path, data):
+def test_a_damaged_or_torn_journal_is_still_a_journal(tmp_path, data):
     path = tmp_path / "run.jsonl"
     path.write_bytes(data)
 
     check_is_journal(path)
 
 
-def test_a_file_that_is_not_there_may_become_a_journal(tmp_path):
+def test_a_missing_file_may_become_a_journal(tmp_path):
     check_is_journal(tmp_path / "run.jsonl")
 
     assert list(tmp_path.iterdir()) == []
@@ -144,17 +146,17 @@ def test_nothing_is_cut_on_a_network_file_system(tmp_path, monkeypatch, capsys):
     torn = opening() + iters(A, 1, 3) + b'{"n":4,"s":"a1'
     path.write_bytes(torn)
 
-    found = recover(path, disk=NetworkDisk())
+    result = recover(path, disk=NetworkDisk())
     monkeypatch.setattr(Disk, "is_network", NetworkDisk.is_network)
     code = main(["recover", str(path)])
 
-    assert "network file system" in found["not_cut"]
+    assert "network file system" in result["not_cut"]
     assert code == 0
     assert "network file system" in capsys.readouterr().err
     assert path.read_bytes() == torn
 
 
-def test_a_run_json_name_for_a_journal_does_not_let_compaction_replace_it(tmp_path, capsys):
+def test_compaction_does_not_replace_a_journal_that_has_the_name_of_a_run_json(tmp_path, capsys):
     path = tmp_path / "run.json"
     path.write_bytes(opening() + iters(A, 1, 3))
     before = state(tmp_path)
@@ -191,7 +193,7 @@ def reserved(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["compact", "recover"])
-def test_the_space_of_a_killed_session_is_given_back(reserved, command):
+def test_the_reserved_space_of_a_killed_session_is_given_back(reserved, command):
     data = reserved.read_bytes()
 
     assert main([command, str(reserved)]) == 0
@@ -201,7 +203,7 @@ def test_the_space_of_a_killed_session_is_given_back(reserved, command):
     assert reserved.stat().st_mtime_ns == 1_000_000_007
 
 
-def test_the_space_of_a_live_session_is_left_to_it(tmp_path):
+def test_the_reserved_space_of_a_live_session_is_not_given_back(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.log_iter(0, 1.0)
     before = blocks_of(run.journal_path)
@@ -212,13 +214,13 @@ def test_the_space_of_a_live_session_is_left_to_it(tmp_path):
     run.close()
 
 
-def test_space_is_not_given_back_on_a_network_file_system(reserved):
+def test_reserved_space_is_not_given_back_on_a_network_file_system(reserved):
     eventlog.compact(reserved, disk=NetworkDisk())
 
     assert blocks_of(reserved) >= 4 << 20
 
 
-def test_giving_space_back_is_not_taken_for_a_writer(reserved, monkeypatch):
+def test_giving_space_back_does_not_look_like_a_writer(reserved, monkeypatch):
     seen = []
     monkeypatch.setattr(Disk, "release_reserved", lambda self, fd: seen.append(is_locked(reserved)))
 
@@ -231,12 +233,12 @@ def test_giving_space_back_is_not_taken_for_a_writer(reserved, monkeypatch):
 
 
 def here(**fields):
-    """The `open` event of a session of this very process, on a file system without locks."""
+    """The `open` event of a session of this process, on a file system without locks."""
     me = {"host": socket.gethostname(), "pid": os.getpid(), "boot_id": this_boot()}
     return me | {"pid_started": start_of(os.getpid()), "has_lock": False} | fields
 
 
-def test_a_session_without_a_lock_runs_as_long_as_its_process(tmp_path):
+def test_a_session_without_a_lock_is_running_as_long_as_its_process(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(**here()) + iters(A, 1, 3))
 
@@ -264,7 +266,7 @@ def test_a_live_run_on_a_file_system_without_locks_is_running_for_every_reader(t
     assert eventlog.load_run(run.journal_path).status == "completed"
 
 
-def test_such_a_session_that_closed_does_not_run(tmp_path):
+def test_a_session_without_a_lock_that_closed_is_not_running(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(**here()) + line(1, A, "close", status="completed"))
 
@@ -272,8 +274,8 @@ def test_such_a_session_that_closed_does_not_run(tmp_path):
     assert eventlog.load_run(path).status == "completed"
 
 
-def test_a_process_that_began_before_the_session_is_the_one_of_its_number(tmp_path):
-    """Where `pid_started` is not said: numbers are given anew only when a process has ended."""
+def test_without_pid_started_a_process_older_than_the_session_is_its_writer(tmp_path):
+    """Without `pid_started`: a pid is used again only after its process has ended."""
     before, after = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 
     assert process_lives(here(pid_started=None), after) is True
@@ -290,7 +292,7 @@ def test_a_process_that_began_before_the_session_is_the_one_of_its_number(tmp_pa
         {"has_lock": True},
     ],
 )
-def test_another_process_is_not_taken_for_the_writer(tmp_path, other):
+def test_another_process_with_the_pid_is_not_the_writer(tmp_path, other):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(**here(**other)) + iters(A, 1, 3))
 
@@ -298,7 +300,7 @@ def test_another_process_is_not_taken_for_the_writer(tmp_path, other):
     assert eventlog.load_run(path).status == "interrupted"
 
 
-def test_of_a_process_on_another_machine_nobody_claims_to_know(tmp_path, capsys):
+def test_whether_a_process_on_another_machine_is_alive_is_unknown(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(**here(host="elsewhere")) + iters(A, 1, 3))
 
@@ -314,7 +316,7 @@ def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monke
     path.write_bytes(data)
     monkeypatch.setattr(Disk, "lock", lambda self, fd: None)
 
-    with pytest.raises(JournalLocked, match="no locks that would tell"):
+    with pytest.raises(JournalLocked, match="no locks to tell"):
         recover(path)
     assert path.read_bytes() == data
 
@@ -322,7 +324,7 @@ def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monke
 # ---- a run JSON that nobody folds any more
 
 
-def test_a_run_json_that_says_running_is_read_from_the_journal_when_nobody_writes(tmp_path):
+def test_a_run_json_with_status_running_is_read_from_the_journal_if_there_is_no_writer(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.log_iter(0, 1.0)
     eventlog.compact(run.journal_path)
@@ -336,7 +338,7 @@ def test_a_run_json_that_says_running_is_read_from_the_journal_when_nobody_write
     run.close()
 
 
-def test_a_run_json_without_its_journal_does_not_say_running(tmp_path):
+def test_a_run_json_without_its_journal_is_not_running(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     eventlog.compact(run.journal_path)
     run.close()
@@ -345,7 +347,7 @@ def test_a_run_json_without_its_journal_does_not_say_running(tmp_path):
     assert eventlog.load_run(run.run_path).status == "unknown"
 
 
-def test_status_of_a_closed_run_says_that_all_of_it_is_durable(tmp_path, capsys):
+def test_status_of_a_closed_run_reports_that_all_of_it_is_durable(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     closed = encode(4, A, T, "close", {"status": "completed"}, durable=4)
     path.write_bytes(opening() + iters(A, 1, 3) + closed)

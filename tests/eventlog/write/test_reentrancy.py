@@ -1,4 +1,4 @@
-"""Appends from wherever Python runs code of other people: none hangs, is lost or stands twice."""
+"""Appends from wherever Python runs a program's code: none hangs, is lost or written twice."""
 
 import ctypes
 import gc
@@ -19,7 +19,7 @@ from tests.durability import reentrancy
 
 
 @pytest.mark.parametrize("way", reentrancy.WAYS)
-def test_however_appends_are_interrupted_none_hangs_is_lost_or_stands_twice(way):
+def test_no_interrupted_append_hangs_is_lost_or_is_written_twice(way):
     outcome = reentrancy.outcome_of(way, 6_000, timeout_s=120)
 
     assert outcome.interruptions > 0
@@ -28,7 +28,7 @@ def test_however_appends_are_interrupted_none_hangs_is_lost_or_stands_twice(way)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", reentrancy.WAYS)
-def test_a_million_appends_however_interrupted(way):
+def test_a_million_interrupted_appends(way):
     outcome = reentrancy.outcome_of(way, 1_000_000, timeout_s=3600)
 
     assert outcome.is_clean, outcome
@@ -53,7 +53,7 @@ def only_run(tmp_path):
 
 
 class LogsInsideAppend:
-    """Logs when it is made text, as a value that warns through `logging` does."""
+    """Logs in its `__repr__`, as a value that warns through `logging` does."""
 
     def __init__(self, run):
         self.run = run
@@ -162,7 +162,7 @@ while True: run.log({"loss": 1.0})
 
 
 def test_a_logging_handler_on_stderr_that_logs_into_the_run_does_not_hang(tmp_path):
-    """The journal's own messages go to a stderr that is somebody's code."""
+    """The journal's own messages go to a stderr that is code of the program."""
     code = """
 class Stderr:
     def write(self, text): run.log({"stderr": text})
@@ -179,7 +179,7 @@ run.finish(); print("done")
 
 
 FOREIGN_CODE_IN_THE_SYNC_THREAD = """
-import errno, gc, threading, eventlog.write.appender as appender
+import errno, gc, threading, eventlog.write.line_writer as line_writer
 class Logs:
     "Garbage that logs when it is collected."
     def __init__(self): self.me = self
@@ -236,13 +236,13 @@ sys.stderr, is_over = Stderr(), False
 TROUBLE = {
     "io_error": "fails = True; run.log_iter(0, 1.0)",
     "segment": """
-appender.WAITING_MAX_BYTES = 2000; is_refusing = "journal"
+line_writer.WAITING_MAX_BYTES = 2000; is_refusing = "journal"
 for i in range(100): run.log_iter(i, 1.0)
 """,
     "gap": """
-appender.WAITING_MAX_BYTES = 2000; is_refusing = "all"
+line_writer.WAITING_MAX_BYTES = 2000; is_refusing = "all"
 for i in range(100): run.log_iter(i, 1.0)
-appender.WAITING_MAX_BYTES = 1 << 26; is_refusing = False
+line_writer.WAITING_MAX_BYTES = 1 << 26; is_refusing = False
 """,
     "ignored": """
 child = os.fork()
@@ -253,8 +253,8 @@ os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("event", TROUBLE)
-def test_an_event_of_the_sync_thread_comes_beside_those_that_foreign_code_logs(tmp_path, event):
-    """Destructors run in each of its calls of the disk, and the stderr that it writes to logs."""
+def test_the_sync_thread_logs_its_events_while_code_of_the_program_logs_others(tmp_path, event):
+    """Destructors run in each of its calls of the disk, and its stderr logs."""
     code = f"""
 import time
 {FOREIGN_CODE_IN_THE_SYNC_THREAD}{TROUBLE[event]}
@@ -277,7 +277,7 @@ run.close(); print(n_logged)
     assert sum(d["lost"] for d in logged.journal["defects"]) == dropped
 
 
-def test_a_stderr_pipe_that_is_full_and_not_read_does_not_hold_up_the_training(tmp_path):
+def test_a_full_stderr_pipe_does_not_block_the_training(tmp_path):
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -336,7 +336,9 @@ def test_a_warning_inside_an_append_that_goes_to_the_journal_does_not_hang(tmp_p
 # ---- exceptions from outside
 
 
-def test_what_a_watchdog_raises_reaches_the_loop_and_is_no_error_of_the_disk(tmp_path, capsys):
+def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_taken_for_a_disk_error(
+    tmp_path, capsys
+):
     class Slow:
         ndim = 0
 
@@ -363,7 +365,7 @@ def test_what_a_watchdog_raises_reaches_the_loop_and_is_no_error_of_the_disk(tmp
 
 
 class Interrupts:
-    """Raises at the `at`-th line, call or return of what runs in this thread."""
+    """Raises at the `at`-th line, call or return in this thread."""
 
     def __init__(self, at):
         self.left = at
@@ -375,7 +377,7 @@ class Interrupts:
         return self
 
 
-def test_an_exception_anywhere_in_a_sync_leaves_nothing_held(tmp_path):
+def test_an_exception_anywhere_in_a_sync_leaves_no_lock_held(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     for at in itertools.count(1):
         run.log_iter(at, 1.0)
@@ -395,7 +397,7 @@ def test_an_exception_anywhere_in_a_sync_leaves_nothing_held(tmp_path):
     run.close()
 
 
-def test_a_disks_own_timeout_is_the_disks(tmp_path):
+def test_a_timeout_of_the_disk_is_a_disk_error(tmp_path):
     class TimesOut(eventlog.disk.Disk):
         n_times = 0
 
@@ -432,7 +434,7 @@ def test_an_exception_that_another_thread_sets_inside_init_log_passes(tmp_path):
     assert run.errors == 0
 
 
-def test_an_error_of_a_values_own_is_still_no_error_of_the_loop(tmp_path):
+def test_an_error_of_a_values_own_code_does_not_reach_the_loop(tmp_path):
     class Broken:
         def __repr__(self):
             raise NotImplementedError
@@ -536,7 +538,7 @@ os.kill(child, signal.SIGKILL)
     assert run_of(code % NO_DESCRIPTOR[why], tmp_path).stdout == "False\n"
 
 
-def test_what_a_forked_child_logs_is_counted_in_the_writers_journal(tmp_path):
+def test_events_of_a_forked_child_are_counted_in_the_writers_journal(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     child = os.fork()
     if not child:
@@ -550,7 +552,7 @@ def test_what_a_forked_child_logs_is_counted_in_the_writers_journal(tmp_path):
     assert sum(fields["events"] for fields in ignored) == 7
 
 
-def test_what_a_child_logs_whose_parent_is_gone_is_counted_beside_the_journal(tmp_path):
+def test_events_of_a_child_whose_parent_is_gone_are_counted_beside_the_journal(tmp_path):
     code = """
 if os.fork(): os._exit(0)
 for i in range(250): run.log({"loss": i})
@@ -585,7 +587,7 @@ for fails in (False, True):
 
 
 def test_an_append_that_a_fork_interrupts_is_not_written_by_the_child(tmp_path, monkeypatch):
-    """A handler forks inside an append; the child goes on in the middle of it."""
+    """A handler forks within an append; the child continues in the middle of it."""
     run = eventlog.open_run(tmp_path, save_interval=0)
     appender = run._journal._appender
     write = appender._write
@@ -606,7 +608,7 @@ def test_an_append_that_a_fork_interrupts_is_not_written_by_the_child(tmp_path, 
     assert run.journal_path.read_bytes().count(b'"once"') == 1
 
 
-def test_garbage_of_a_closed_run_does_not_log_for_ever(tmp_path, capsys):
+def test_a_destructor_that_logs_into_a_closed_run_does_not_repeat_for_ever(tmp_path, capsys):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.close()
     for i in range(1000):
@@ -617,7 +619,7 @@ def test_garbage_of_a_closed_run_does_not_log_for_ever(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_fork_does_not_wait_for_a_disk_that_hangs(tmp_path):
+def test_a_fork_does_not_wait_for_a_hanging_disk(tmp_path):
     """As a frozen file system does: a write of another thread does not return."""
     is_stuck, is_thawed = threading.Event(), threading.Event()
 
@@ -679,7 +681,7 @@ print("done")
     assert done.stdout == "done\n", done.stderr
 
 
-def test_a_child_that_a_handler_forks_and_that_goes_on_writes_nothing(tmp_path):
+def test_a_child_forked_by_a_signal_handler_writes_nothing(tmp_path):
     code = """
 import signal, time
 run.finish()
@@ -705,9 +707,9 @@ while left and time.time() < give_up:
     time.sleep(.01)
 for c in left: os.kill(c, 9)
 s.close()
-found = eventlog.load_run(s.journal_path)
-print(len(children) > 10, len(left), [d["kind"] for d in found.journal["defects"]],
-      len(found.training_iterations) == i)
+logged_run = eventlog.load_run(s.journal_path)
+print(len(children) > 10, len(left), [d["kind"] for d in logged_run.journal["defects"]],
+      len(logged_run.training_iterations) == i)
 """
     done = run_of(code, tmp_path)
 
@@ -718,14 +720,14 @@ LOCKS = {
     "append": ("s._journal._lock", "s.log_iter(1, 1.0)"),
     "close": ("s._journal._lock", "s.close()"),
     "open": (
-        "eventlog.write.journal._OPENING",
+        "eventlog.write.fork.OPENING",
         "eventlog.open_run('other', save_interval=0).close()",
     ),
 }
 
 
 @pytest.mark.parametrize("way", LOCKS)
-def test_a_child_that_is_forked_in_a_wait_for_a_lock_and_goes_on_does_not_hang(tmp_path, way):
+def test_a_child_forked_by_a_handler_while_its_thread_waits_for_a_lock_does_not_hang(tmp_path, way):
     lock, wait = LOCKS[way]
     code = f"""
 import signal, threading, time
@@ -788,7 +790,7 @@ run.finish(); print(passed, run.errors)
     assert done.stdout == "300 0\n", done.stderr
 
 
-def test_nothing_of_what_a_program_gives_raises_into_its_loop(tmp_path):
+def test_no_argument_raises_into_the_loop(tmp_path):
     code = """
 class Bad(Exception):
     def __str__(self): raise ValueError("no text")
@@ -815,7 +817,7 @@ print("done", run.is_finished)
     assert done.stdout == "done True\n", done.stderr
 
 
-def test_a_message_longer_than_a_pipe_does_not_hold_up_the_training(tmp_path):
+def test_a_message_longer_than_a_pipe_does_not_block_the_training(tmp_path):
     read, write = os.pipe()
     code = """
 import eventlog

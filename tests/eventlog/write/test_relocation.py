@@ -18,7 +18,7 @@ from eventlog.write import relocation
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with ten iterations, whose thread looks at its files every 20 ms."""
+    """A run with ten iterations, whose thread checks its files every 20 ms."""
     run = eventlog.open_run(
         tmp_path / "out", save_interval=0, sync_interval_s=0.02, fallback=tmp_path / "fallback"
     )
@@ -30,7 +30,7 @@ def run(tmp_path):
 
 
 def go_on(run):
-    """Ten more iterations after the thread has looked; the end."""
+    """Ten more iterations after the thread has checked the files; then close."""
     appender = run._journal._appender
     before = appender.path, appender.identity, appender.end
     for _ in range(500):
@@ -46,7 +46,7 @@ def iterations(journal):
     return [row["iter"] for row in eventlog.load_run(journal).training_iterations]
 
 
-def test_a_deleted_folder_is_made_again_with_all_that_was_in_the_journal(run, tmp_path, capsys):
+def test_a_deleted_folder_is_restored_with_the_whole_journal(run, tmp_path, capsys):
     shutil.rmtree(tmp_path / "out")
     go_on(run)
 
@@ -56,7 +56,7 @@ def test_a_deleted_folder_is_made_again_with_all_that_was_in_the_journal(run, tm
     assert run.errors == 0
 
 
-def test_a_folder_that_is_moved_takes_the_run_with_it(run, tmp_path, capsys):
+def test_a_run_whose_folder_is_moved_goes_on_in_it(run, tmp_path, capsys):
     os.rename(tmp_path / "out", tmp_path / "old")
     go_on(run)
 
@@ -67,7 +67,7 @@ def test_a_folder_that_is_moved_takes_the_run_with_it(run, tmp_path, capsys):
 
 
 def replaced_by_rename(path):
-    """As rsync, `git checkout` and `sed -i` do: a new file takes the name."""
+    """As rsync, `git checkout` and `sed -i` do: a new file is renamed to the path."""
     copy = path.with_suffix(".copy")
     copy.write_bytes(path.read_bytes())
     os.replace(copy, path)
@@ -105,7 +105,7 @@ def test_a_journal_that_was_replaced_is_still_locked(run):
 
 
 def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_path):
-    """The file that took its place is what the writer follows from then on."""
+    """The writer follows the file that replaced it from then on."""
     replaced_by_rename(run.journal_path)
     run._journal._appender.check_place()
     os.rename(tmp_path / "out", tmp_path / "old")
@@ -117,7 +117,7 @@ def test_a_run_whose_journal_was_replaced_and_then_moved_goes_on_there(run, tmp_
 
 
 class Fails(Disk):
-    """A disk whose next syncs of files fail, and which then has lost what they were to keep."""
+    """A disk whose next syncs of files fail, and which then has lost the data."""
 
     n_failures = 0
 
@@ -128,7 +128,7 @@ class Fails(Disk):
         super().sync_data(fd)
 
 
-def test_a_fifo_in_the_journals_place_holds_up_nobody(run):
+def test_a_fifo_in_place_of_the_journal_does_not_block(run):
     run.journal_path.unlink()
     os.mkfifo(run.journal_path)
     go_on(run)
@@ -138,7 +138,7 @@ def test_a_fifo_in_the_journals_place_holds_up_nobody(run):
     assert segment.read_bytes().count(b'"event":"iter"') == 20
 
 
-def test_a_journal_that_its_session_has_left_and_an_older_one_replaces_loses_no_event(tmp_path):
+def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_has_left(tmp_path):
     disk = Fails()
     run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
     for i in range(10):
@@ -156,8 +156,8 @@ def test_a_journal_that_its_session_has_left_and_an_older_one_replaces_loses_no_
     assert iterations(run.journal_path) == list(range(12))
 
 
-def test_what_a_segment_has_again_is_written_once_more_when_its_first_sync_fails(tmp_path):
-    """What the replaced file held was durable; the segment that has it now is not yet."""
+def test_lines_repeated_in_a_segment_are_written_again_if_its_first_sync_fails(tmp_path):
+    """The content of the replaced file was durable; that of the segment is not yet."""
     disk = Fails()
     run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
     for i in range(10):
@@ -175,7 +175,7 @@ def test_what_a_segment_has_again_is_written_once_more_when_its_first_sync_fails
     assert iterations(run.journal_path) == list(range(11))
 
 
-def test_a_clock_that_goes_back_does_not_keep_the_descriptor_from_being_checked(tmp_path):
+def test_the_descriptor_is_checked_also_after_the_clock_went_back(tmp_path):
     run = eventlog.open_run(tmp_path / "out", save_interval=0, sync_interval_s=60)
     appender = run._journal._appender
     appender._check_at_us += 3 * 3600 * 1_000_000  # as after a clock step of three hours
@@ -188,7 +188,7 @@ def test_a_clock_that_goes_back_does_not_keep_the_descriptor_from_being_checked(
     assert iterations(run.journal_path) == [0]
 
 
-def test_somebody_elses_file_at_the_journals_path_is_left_alone(run):
+def test_another_file_at_the_journals_path_is_not_changed(run):
     run.journal_path.unlink()
     run.journal_path.write_text("a list\n")
     go_on(run)
@@ -199,12 +199,12 @@ def test_somebody_elses_file_at_the_journals_path_is_left_alone(run):
     assert segments[0].read_bytes().count(b'"event":"iter"') == 20
 
 
-def test_a_journal_that_somebody_cut_goes_on_in_lines_of_its_own(run, capsys):
+def test_a_journal_that_was_cut_goes_on_in_a_new_line(run, capsys):
     os.truncate(run.journal_path, os.path.getsize(run.journal_path) - 100)
     go_on(run)
 
     assert iterations(run.journal_path)[-11:-9] == [8, 10]
-    assert "somebody cut it" in capsys.readouterr().err
+    assert "was cut from" in capsys.readouterr().err
 
 
 def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
@@ -218,7 +218,7 @@ def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
     assert run.errors == 0
 
 
-def test_a_descriptor_that_became_somebody_elses_file_is_not_written_to(tmp_path):
+def test_a_descriptor_that_became_another_file_is_not_written_to(tmp_path):
     code = """
 import os, eventlog
 run = eventlog.open_run("out", save_interval=0)
@@ -239,7 +239,7 @@ print(len(eventlog.load_run(run.journal_path).training_iterations))
 
 
 @pytest.mark.parametrize("call", ["fstat", "stat"])
-def test_a_disk_that_fails_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
+def test_a_failing_disk_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
     run, monkeypatch, capsys, call
 ):
     appender = run._journal._appender
@@ -259,8 +259,8 @@ def test_a_disk_that_fails_is_not_taken_for_a_closed_descriptor_or_a_deleted_fil
     assert capsys.readouterr().err == ""
 
 
-def test_a_descriptor_number_that_is_taken_over_is_given_up(tmp_path):
-    """Even where the very number is used again, by `dup2`."""
+def test_a_descriptor_number_taken_over_by_another_file_is_given_up(tmp_path):
+    """Even if the same number is used again, by `dup2`."""
     run = eventlog.open_run(tmp_path / "out", save_interval=0)
     mine = tmp_path / "mine"
     with open(mine, "wb") as file:
@@ -274,7 +274,7 @@ def test_a_descriptor_number_that_is_taken_over_is_given_up(tmp_path):
     assert iterations(run.journal_path) == list(range(5))
 
 
-def test_a_program_that_changes_its_working_folder_keeps_one_run(tmp_path):
+def test_a_program_that_changes_its_working_folder_still_writes_one_run(tmp_path):
     code = """
 import os, eventlog
 with eventlog.init(name="m", save_interval=1) as run:
@@ -296,7 +296,7 @@ print(len(eventlog.load_run(run.run_path).metrics))
 def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
     tmp_path, durability, vanish
 ):
-    """Everything is durable: no sync would look at the file any more."""
+    """Everything is durable: no sync would check the file any more."""
     run = eventlog.open_run(tmp_path / "out", save_interval=0, durability=durability)
     older = run.journal_path.read_bytes()
     for i in range(100):
@@ -312,8 +312,8 @@ def test_a_run_whose_file_vanishes_right_before_the_end_keeps_its_events(
     assert iterations(run.journal_path) == list(range(100))
 
 
-def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
-    """It goes on in a segment; then the folder with all that is durable is deleted."""
+def test_a_deleted_journal_that_its_session_has_left_is_restored(tmp_path):
+    """It goes on in a segment; then the folder is deleted with all that is durable."""
 
     class Breaks(Disk):
         broken = False
@@ -341,7 +341,7 @@ def test_a_journal_that_its_session_has_left_is_written_again_too(tmp_path):
     assert iterations(run.journal_path) == list(range(102))
 
 
-def test_a_replaced_journal_and_no_room_for_a_segment_is_counted_and_said(tmp_path, capsys):
+def test_events_without_a_place_are_counted_and_reported(tmp_path, capsys):
     from tests.disks import RefusingDisk
 
     full = False
@@ -359,7 +359,7 @@ def test_a_replaced_journal_and_no_room_for_a_segment_is_counted_and_said(tmp_pa
     assert capsys.readouterr().err.count("no folder takes a segment") == 1
 
 
-def test_a_journal_that_is_written_again_when_there_is_room_is_not_said_to_be_lost(tmp_path):
+def test_a_journal_restored_when_there_is_space_again_is_not_counted_as_lost(tmp_path):
     from tests.disks import RefusingDisk
 
     full = False
@@ -390,8 +390,8 @@ os.closerange(3, 4096)
 time.sleep(1)
 for i in range(50, 100): run.log_iter(i, 1.0)
 run.close()
-found = eventlog.load_run(run.run_path)
-print(len(found.training_iterations), found.status)
+logged_run = eventlog.load_run(run.run_path)
+print(len(logged_run.training_iterations), logged_run.status)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -422,7 +422,7 @@ os.kill(os.getpid(), 9)
     assert orjson.loads(run_json.read_bytes())["summary"]["total_iterations"] == 100
 
 
-def test_what_a_writer_repeats_in_a_segment_is_no_defect(run, capsys):
+def test_lines_that_a_writer_repeats_in_a_segment_are_no_defect(run, capsys):
     replaced_by_rename(run.journal_path)
     go_on(run)
     capsys.readouterr()
@@ -431,7 +431,7 @@ def test_what_a_writer_repeats_in_a_segment_is_no_defect(run, capsys):
     assert "duplicate" not in capsys.readouterr().out
 
 
-def test_a_journal_cut_to_nothing_says_again_whose_it_is_and_its_config(tmp_path):
+def test_a_journal_cut_to_nothing_gets_its_open_event_again(tmp_path):
     run = eventlog.open_run(tmp_path, config={"lr": 0.5}, save_interval=0, run_name="mine")
     for i in range(10):
         run.log_iter(i, 1.0)
@@ -440,14 +440,14 @@ def test_a_journal_cut_to_nothing_says_again_whose_it_is_and_its_config(tmp_path
     run.log_iter(10, 1.0)
     run.close()
 
-    found = eventlog.load_run(run.journal_path)
-    assert (found.run_name, found.config) == (run.run_name, {"lr": 0.5})
-    assert found.journal["sessions"][0]["pid"] == os.getpid()
+    logged_run = eventlog.load_run(run.journal_path)
+    assert (logged_run.run_name, logged_run.config) == (run.run_name, {"lr": 0.5})
+    assert logged_run.journal["sessions"][0]["pid"] == os.getpid()
     assert iterations(run.journal_path) == [10]
-    assert [d["lost"] for d in found.journal["defects"]] == [10]
+    assert [d["lost"] for d in logged_run.journal["defects"]] == [10]
 
 
-def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, capsys):
+def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp_path, capsys):
     run = eventlog.open_run(tmp_path, save_interval=0)
     for i in range(10):
         run.log_iter(i, 1.0)
@@ -459,12 +459,12 @@ def test_a_richer_run_json_is_kept_when_its_journal_has_lost_events(tmp_path, ca
         eventlog.compact(run.journal_path)
     run.close()
 
-    (kept,) = tmp_path.glob("*.before-loss*")
-    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    (saved,) = tmp_path.glob("*.before-loss*")
+    assert len(orjson.loads(saved.read_bytes())["training_iterations"]) == 10
     assert capsys.readouterr().err.count("the old run JSON is kept as") == 1
 
 
-def test_a_second_loss_keeps_a_second_run_json(run):
+def test_a_second_loss_saves_a_second_run_json(run):
     for i in range(2):
         eventlog.compact(run.journal_path)
         os.truncate(run.journal_path, 0)
@@ -473,11 +473,11 @@ def test_a_second_loss_keeps_a_second_run_json(run):
         eventlog.compact(run.journal_path)
 
     stem = run.run_path.name
-    kept = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
-    assert kept == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
+    saved = sorted(path.name for path in run.run_path.parent.glob("*.before-loss"))
+    assert saved == [f"{stem}.2.before-loss", f"{stem}.before-loss"]
 
 
-def test_a_run_json_is_kept_however_much_came_after_the_loss(run):
+def test_a_run_json_is_saved_however_many_events_followed_the_loss(run):
     eventlog.compact(run.journal_path)
     os.truncate(run.journal_path, 0)
     run._journal._appender.check_place()
@@ -485,5 +485,5 @@ def test_a_run_json_is_kept_however_much_came_after_the_loss(run):
         run.log_iter(i, 1.0)
     eventlog.compact(run.journal_path)
 
-    (kept,) = run.run_path.parent.glob("*.before-loss")
-    assert len(orjson.loads(kept.read_bytes())["training_iterations"]) == 10
+    (saved,) = run.run_path.parent.glob("*.before-loss")
+    assert len(orjson.loads(saved.read_bytes())["training_iterations"]) == 10

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import eventlog
 from tests import corrupt
 from tests.tools.conftest import make_run
-from tools.archive import archiver, bundle, files, manifest
+from tools.archive import bundle, files, manifest
 from tools.archive.archive import archive, repair, restore, verify
 from tools.archive.archiver import Archiver
 from tools.archive.catalog import Catalog
@@ -74,7 +74,7 @@ def kept(out, tmp_path):
 # ---- the bytes
 
 
-def test_what_was_archived_and_deleted_comes_back_byte_for_byte(out, kept):
+def test_archived_runs_are_restored_byte_for_byte(out, kept):
     before = bytes_of(out)
     assert {Path(name).suffix for name in before} == {
         ".jsonl", ".json", ".segment", ".torn", ".aside",
@@ -115,12 +115,12 @@ def test_a_segment_on_another_disk_is_kept_too(out, tmp_path):
     assert ask("select loss from iterations", tmp_path / "kept") == [(1.5,)]
 
 
-def test_restore_does_not_touch_a_file_that_is_another(out, kept, tmp_path):
+def test_restore_does_not_overwrite_a_file_that_differs(out, kept, tmp_path):
     back = tmp_path / "back"
     back.mkdir()
     (back / "beta.json").write_text("mine")
 
-    with pytest.raises(Refusal, match=r"beta\.json: exists and is another file"):
+    with pytest.raises(Refusal, match=r"beta\.json: exists and differs"):
         restore("beta", str(kept), back)
 
     assert bytes_of(back) == {"beta.json": b"mine"}
@@ -204,7 +204,7 @@ def test_a_damaged_bundle_is_not_restored(kept, tmp_path):
     assert not (tmp_path / "back").exists()
 
 
-def test_a_damaged_bundle_is_made_good_again_from_its_run(out, kept):
+def test_a_damaged_bundle_is_replaced_from_its_run(out, kept):
     (path,) = kept.glob("journals/*/gamma-*")
     flipped(path, path.stat().st_size // 2, 1)
 
@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_checked(kept):
     ]  # fmt: skip
 
 
-def test_what_is_replaced_while_it_is_verified_is_no_damage(out, kept, monkeypatch):
+def test_a_file_that_is_replaced_during_verify_is_not_damage(out, kept, monkeypatch):
     with eventlog.open_run(journal=out / "gamma.jsonl", from_iter=2, save_interval=0) as run:
         run.log_iter(2, 0.25, 50.0)
     need = manifest.need
@@ -256,7 +256,7 @@ def everything(kept):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
 @given(data=st.data())
-def test_whatever_is_damaged_but_the_bundles_is_made_anew_from_them(kept, data):
+def test_repair_rebuilds_everything_but_the_bundles(kept, data):
     names = sorted(name for name in stored(kept) if not name.startswith("journals"))
     before, bundles = everything(kept), {p: p.read_bytes() for p in kept.glob("journals/*/*")}
     for name in data.draw(st.sets(st.sampled_from(names), min_size=1)):
@@ -285,27 +285,27 @@ def test_after_a_repair_nothing_has_to_be_archived_again(out, kept):
     }
 
 
-def test_a_bundle_that_cannot_be_taken_in_is_named_and_stays(kept, capsys):
+def test_a_bundle_that_cannot_be_recovered_is_named_and_stays(kept, capsys):
     (path,) = kept.glob("journals/*/gamma-*")
     flipped(path, path.stat().st_size // 2, 1)
 
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
     told, err = capsys.readouterr()
-    assert "2 runs taken" in told
+    assert "2 runs rebuilt" in told
     assert path.name in err
     assert err.count("\n") == 1
     assert path.exists()
 
 
-def test_repairing_what_has_no_bundles_is_one_line(tmp_path, capsys):
+def test_repair_without_bundles_is_refused_in_one_line(tmp_path, capsys):
     assert main(["archive", "--to", str(tmp_path), "--repair"]) == 1
 
     assert "nothing to repair" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
-def test_bundles_without_a_manifest_are_not_taken_for_an_empty_place(out, kept, capsys):
+def test_bundles_without_a_manifest_are_not_an_empty_folder(out, kept, capsys):
     before = stored(kept)
     for name in ("manifest.json", "README.txt"):
         (kept / name).unlink()
@@ -337,9 +337,7 @@ def test_an_older_copy_of_the_manifest_loses_no_run(out, kept, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["journal", "run JSON"])
-def test_an_older_bundle_that_a_kill_left_does_not_replace_what_came_after(
-    out, kept, tmp_path, what
-):
+def test_an_older_bundle_left_by_a_kill_does_not_replace_a_newer_one(out, kept, tmp_path, what):
     (older,) = kept.glob("journals/*/gamma-*")
     left = older.read_bytes()
     if what == "journal":
@@ -372,7 +370,7 @@ def test_a_second_time_nothing_is_written(out, kept):
     assert {name: (kept / name).stat().st_mtime_ns for name in stored(kept)} == before
 
 
-def test_a_run_that_went_on_replaces_what_was_archived_of_it(out, kept, tmp_path):
+def test_a_run_that_has_grown_replaces_what_was_archived_of_it(out, kept, tmp_path):
     with eventlog.open_run(journal=out / "gamma.jsonl", from_iter=2, save_interval=0) as run:
         run.log_iter(2, 0.25, 50.0)
         run.log_iter(3, 0.125, 50.0)
@@ -388,7 +386,7 @@ def test_a_run_that_went_on_replaces_what_was_archived_of_it(out, kept, tmp_path
     assert len(list(kept.glob("journals/*/gamma-*"))) == 1
 
 
-def test_a_run_whose_tail_was_cut_and_that_went_on_is_taken(out, kept):
+def test_a_run_whose_torn_tail_was_cut_and_that_has_grown_is_archived(out, kept):
     journal = out / "torn.jsonl"
     shutil.copy(out / "gamma.jsonl", journal)
     with journal.open("ab") as file:
@@ -411,9 +409,7 @@ def test_a_journal_that_lost_its_end_does_not_replace_the_archived_one(out, kept
     assert (tmp_path / "back" / "gamma.jsonl").read_bytes() == whole
 
 
-def test_a_journal_that_is_another_history_is_refused_and_the_archived_one_kept(
-    out, kept, tmp_path, capsys
-):
+def test_a_journal_that_does_not_continue_the_archived_one_is_refused(out, kept, tmp_path, capsys):
     journal = out / "gamma.jsonl"
     whole = journal.read_bytes()
     journal.write_bytes(corrupt.flip_bit(whole, len(whole) // 2))
@@ -432,7 +428,7 @@ def test_a_journal_that_is_another_history_is_refused_and_the_archived_one_kept(
     st.lists(st.binary(max_size=9).map(lambda b: b.replace(b"\n", b"") + b"\n"), max_size=5),
     st.data(),
 )
-def test_a_journal_that_only_grew_is_told_from_one_that_changed(lines, data):
+def test_a_journal_that_grew_is_distinguished_from_one_that_changed(lines, data):
     import io
 
     whole = b"".join(lines)
@@ -451,7 +447,7 @@ def test_a_journal_that_only_grew_is_told_from_one_that_changed(lines, data):
         assert growth(more, corrupt.set_byte(more, at, whole[at] ^ 1)) == "other"
 
 
-def test_a_live_run_is_left_for_the_next_time(out, kept, capsys):
+def test_a_live_run_is_skipped_until_the_next_time(out, kept, capsys):
     with eventlog.open_run(out, run_name="live", save_interval=0) as run:
         run.log_iter(0, 1.0, 50.0)
 
@@ -480,9 +476,9 @@ def test_files_that_are_no_runs_are_named_and_the_rest_archived(zoo, tmp_path, c
 _KILLED = """
 import os, sys
 from tools import cli
-from tools.archive import archiver
+from tools.archive import parts, parts
 out, kept, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
-archiver.PART_ROWS = 12  # small batches
+parts.PART_ROWS = 12  # small batches
 def count(event, args):
     global left
     if event in ("open", "os.rename", "os.remove") and str(args[0]).startswith(kept):
@@ -531,7 +527,7 @@ def many_runs(folder, n_runs):
     return folder
 
 
-def test_killed_at_random_moments_the_archive_is_whole_and_going_on_completes_it(tmp_path):
+def test_killed_at_random_moments_the_archive_is_intact_and_can_be_completed(tmp_path):
     out = many_runs(tmp_path / "out", 12)
 
     n_died = kill_archiving(out, tmp_path / "kept", 4, seed=1)
@@ -541,7 +537,7 @@ def test_killed_at_random_moments_the_archive_is_whole_and_going_on_completes_it
 
 
 @pytest.mark.slow
-def test_killed_a_hundred_times_the_archive_is_whole(tmp_path):
+def test_killed_a_hundred_times_the_archive_is_intact(tmp_path):
     """pytest -m slow tests/tools/archive/test_archive.py -k hundred"""
     n_died = 0
     for trial in range(20):
@@ -557,7 +553,7 @@ def test_a_second_archiver_of_a_folder_is_refused_by_name(out, kept, capsys):
     assert "another process is archiving there" in capsys.readouterr().err
 
 
-def test_of_two_archivers_of_an_object_storage_one_wins_and_the_other_is_told(out):
+def test_of_two_archivers_of_an_object_storage_one_wins_and_the_other_is_refused(out):
     url = "memory://two-archivers"
     with Archiver.open(url) as first:
         first.add(out / "alpha.jsonl", [out / "alpha.jsonl"])
@@ -595,17 +591,17 @@ def test_of_two_archivers_that_switch_at_the_same_time_neither_takes_files_from_
     assert list(verify(url)) == []
 
 
-def test_where_folders_have_no_locks_it_archives_as_in_an_object_storage(out, kept, monkeypatch):
+def test_folders_without_locks_are_treated_like_object_storage(out, kept, monkeypatch):
     def refuse(fd, how):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # what NFS says
 
-    monkeypatch.setattr("tools.archive.store.fcntl.flock", refuse)
+    monkeypatch.setattr("tools.core.lock.fcntl.flock", refuse)
 
     with Folder(kept).locked() as is_alone:
         assert not is_alone
 
 
-def test_a_file_in_an_object_storage_is_whole_or_not_there():
+def test_a_file_in_an_object_storage_is_complete_or_absent():
     store = open_store("memory://half")
 
     def write(file):
@@ -639,12 +635,12 @@ def test_a_run_that_shrinks_while_it_is_packed_does_not_stop_the_others(out, kep
     assert "became shorter" in "".join(report.left_out.values())
 
 
-def test_a_folder_with_other_files_is_not_taken_for_an_archive(out, capsys):
+def test_a_folder_with_other_files_does_not_become_an_archive(out, capsys):
     before = bytes_of(out)
 
     assert main(["archive", str(out), "--to", str(out)]) == 2
 
-    assert "no archive, and not empty" in capsys.readouterr().err
+    assert "not an archive, and not empty" in capsys.readouterr().err
     assert bytes_of(out) == before
 
 
@@ -672,14 +668,14 @@ def test_an_archive_may_be_behind_a_url(out, tmp_path, scheme):
     assert bytes_of(tmp_path / "back").items() <= bytes_of(out).items()
 
 
-def test_a_url_that_nobody_knows_is_one_line(out, capsys):
+def test_an_unsupported_url_is_one_line(out, capsys):
     assert main(["archive", str(out), "--to", "nowhere://x"]) == 2
 
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_parts_are_of_bounded_size_and_never_within_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 10)
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 10)
     out = many_runs(tmp_path / "out", 30)
 
     archive([out], str(tmp_path / "kept"))
@@ -706,8 +702,8 @@ def test_adding_a_run_a_night_leaves_few_parts_and_writes_little(tmp_path):
     assert ask("select count(*) from iterations", kept) == [(96,)]
 
 
-def test_a_run_that_went_on_leaves_no_rows_in_a_part_that_was_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 10)
+def test_a_run_that_has_grown_leaves_no_rows_in_a_full_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 10)
     out, kept = many_runs(tmp_path / "out", 30), str(tmp_path / "kept")
     archive([out], kept)
     with eventlog.open_run(journal=out / "run_007.jsonl", from_iter=1, save_interval=0) as run:
@@ -721,7 +717,7 @@ def test_a_run_that_went_on_leaves_no_rows_in_a_part_that_was_full(tmp_path, mon
 
 
 def test_a_column_that_gets_a_wider_type_has_it_in_every_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(archiver, "PART_ROWS", 1)
+    monkeypatch.setattr("tools.archive.parts.PART_ROWS", 1)
     for name, x in (("first", 3), ("second", 0.5), ("third", 2**60 + 1)):
         with eventlog.open_run(tmp_path / name, run_name=name, save_interval=0) as run:
             run.log_iter(0, 1.0, 50.0, x=x)
@@ -736,7 +732,7 @@ def test_a_column_that_gets_a_wider_type_has_it_in_every_part(tmp_path, monkeypa
     assert damage(tmp_path / "kept") == []
 
 
-def test_runs_of_one_name_are_told_apart_by_id(tmp_path, capsys):
+def test_runs_with_the_same_name_are_distinguished_by_id(tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         make_run(tmp_path / folder, "same", (5.0, 4.0))
@@ -746,7 +742,7 @@ def test_runs_of_one_name_are_told_apart_by_id(tmp_path, capsys):
                  "--out", str(tmp_path / "back")])  # fmt: skip
 
     assert code == 2
-    assert "may be one of 2 runs" in capsys.readouterr().err
+    assert "ambiguous: matches 2 runs" in capsys.readouterr().err
     for (run_id,) in ask("select run_id from runs", tmp_path / "kept"):
         restore(run_id, str(tmp_path / "kept"), tmp_path / run_id)
 
@@ -767,10 +763,10 @@ def test_misuse_is_one_line(words, capsys):
 
 
 @pytest.mark.parametrize("words", [["--verify"], ["--restore", "r", "--out", "o"]])
-def test_where_there_is_no_archive_that_is_said(words, tmp_path, capsys):
+def test_a_missing_archive_is_reported(words, tmp_path, capsys):
     assert main(["archive", "--to", str(tmp_path / "none"), *words]) == 1
 
-    assert "no archive: it has no manifest.json" in capsys.readouterr().err
+    assert "not an archive: it has no manifest.json" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -795,7 +791,7 @@ sys.exit(cli.main(sys.argv[1:]))
         (["query", "select 1", "{out}"], 2, "pip install duckdb"),
     ],
 )
-def test_a_library_is_missed_only_by_the_commands_that_need_it(out, words, code, said):
+def test_only_commands_that_need_a_missing_library_fail(out, words, code, said):
     command = [sys.executable, "-c", _WITHOUT, *(word.format(out=out) for word in words)]
 
     done = subprocess.run(command, capture_output=True, text=True, check=False)

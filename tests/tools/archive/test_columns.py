@@ -43,7 +43,7 @@ def test_any_numbers_of_a_field_keep_their_values_or_are_text_of_them(given_valu
 
 
 @given(st.lists(st.lists(PLAIN, min_size=1, max_size=3), min_size=1, max_size=4))
-def test_runs_of_any_types_can_be_put_together_in_any_order(runs_of_values):
+def test_runs_with_any_types_can_be_combined_in_any_order(runs_of_values):
     tables = [
         columns.tables_of(run_of([{"iter": i, "x": v} for i, v in enumerate(told)]))["iterations"]
         for told in runs_of_values
@@ -96,7 +96,7 @@ def test_what_a_journal_names_nonfinite_is_a_number_again():
         ({"x" * 200: 1}, '{"' + "x" * 200 + '":1}'),
     ],
 )
-def test_what_fits_in_no_column_is_in_extra(row, extra):
+def test_values_that_fit_into_no_column_are_in_extra(row, extra):
     table = columns.tables_of(run_of([row]))["iterations"]
 
     assert values(table, "extra") == [extra]
@@ -109,7 +109,7 @@ def test_objects_are_columns_and_lists_are_json():
     assert values(table["iterations"], "gpu_ids") == ["[0, 1]"]
 
 
-def test_data_in_the_place_of_names_does_not_become_ten_thousand_columns():
+def test_data_used_as_names_does_not_become_ten_thousand_columns():
     rows = [{"iter": i, f"layer_{i}": 1.0} for i in range(1_000)]
 
     table = columns.tables_of(run_of(rows))["iterations"]

@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from dataclasses import replace
+from hashlib import file_digest
 
 import psutil
 import pyarrow as pa
@@ -12,7 +13,7 @@ import zstandard
 
 import eventlog
 from tests.tools.conftest import make_run
-from tools.archive import archiver, bundle, files, manifest, prune
+from tools.archive import bundle, files, manifest, parts, prune
 from tools.archive.archive import archive, restore
 from tools.archive.catalog import INDEX, Catalog
 from tools.archive.store import Damaged, open_store
@@ -48,7 +49,7 @@ def rewritten(kept, change_rows=None, change_manifest=None):
         rows = catalog.index.to_pylist()
         change_rows(rows)
         table = pa.Table.from_pylist(rows, INDEX)
-        told = replace(told, runs=archiver._write_parquet(store, told.runs.name, table))
+        told = replace(told, runs=parts.write_parquet(store, told.runs.name, table))
     if change_manifest:
         told = change_manifest(told)
     store.write(manifest.NAME, lambda file: file.write(told.to_bytes()))
@@ -82,7 +83,7 @@ def precious(tmp_path):
 
 
 @pytest.mark.parametrize("name", MADE_UP)
-def test_a_name_that_is_no_plain_file_of_a_run_is_refused_in_one_place(name):
+def test_a_name_that_no_file_of_a_run_can_have_is_refused(name):
     with pytest.raises(ValueError, match=r"must|has control|is not a file of a run"):
         files.check_file_name(name)
 
@@ -90,7 +91,7 @@ def test_a_name_that_is_no_plain_file_of_a_run_is_refused_in_one_place(name):
 @pytest.mark.parametrize(
     "name", ["a.jsonl", "a.b.json", "a.1234abcd.0.val.table.aside", "ü läuft.jsonl", "a.torn"]
 )
-def test_the_names_of_a_runs_files_are_good(name):
+def test_the_names_of_a_runs_files_are_accepted(name):
     assert files.check_file_name(name) == name
 
 
@@ -114,7 +115,7 @@ def test_a_bundles_name_that_leads_out_deletes_and_reads_nothing(
     assert precious(tmp_path)
     assert code == (0 if verb == "--repair" else 2 if verb == "--restore" else 1)
     if verb != "--repair":
-        assert "is left out: the index" in "".join(capsys.readouterr())
+        assert "is left out: its entry in the index" in "".join(capsys.readouterr())
     restore("beta", str(kept), tmp_path / "back")
     assert (tmp_path / "back" / "beta.jsonl").exists()
 
@@ -128,7 +129,7 @@ def test_a_file_name_in_the_index_that_leads_out_is_named_and_the_rest_restored(
     assert main(["archive", "--to", str(kept), "--verify"]) == 1
     assert main(["archive", "--to", str(kept), "--restore", "alpha", "--out", str(tmp_path)]) == 2
 
-    assert capsys.readouterr().err.count("is left out: the index") == 1
+    assert capsys.readouterr().err.count("is left out: its entry in the index") == 1
     assert precious(tmp_path)
     assert len(restore("beta", str(kept), tmp_path / "back")) == 2
 
@@ -214,7 +215,7 @@ def test_one_bad_bundle_is_named_and_the_others_are_repaired(kept, tmp_path, cap
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
     told, err = capsys.readouterr()
-    assert "2 runs taken" in told
+    assert "2 runs rebuilt" in told
     assert bad.name in err
     assert err.count("\n") == 1
     assert precious(tmp_path)
@@ -234,7 +235,7 @@ def test_a_bundle_that_expands_to_gigabytes_is_refused_after_a_bounded_part(kept
     unpacked = bundle.unpack(io.BytesIO(bomb.getvalue()))
     packed = next(unpacked)
     with pytest.raises(Damaged, match="times its size"):
-        bundle.file_sha256(packed.content)
+        file_digest(packed.content, "sha256")
 
 
 def test_a_header_of_gigabytes_takes_no_memory():
@@ -250,11 +251,11 @@ def test_a_header_of_gigabytes_takes_no_memory():
     assert process.memory_info().rss - before < 50 << 20
 
 
-def test_an_index_that_says_billions_of_rows_is_not_read(kept, capsys):
+def test_an_index_that_claims_billions_of_rows_is_not_read(kept, capsys):
     store = open_store(str(kept))
     told = manifest.need(store)
     table = pa.table({"run": pa.repeat(pa.scalar("x"), 20_000_000)})
-    stored = archiver._write_parquet(store, told.runs.name, table)
+    stored = parts.write_parquet(store, told.runs.name, table)
     rewritten_manifest = replace(told, runs=stored)
     store.write(manifest.NAME, lambda file: file.write(rewritten_manifest.to_bytes()))
 
@@ -298,7 +299,7 @@ def test_every_file_of_a_run_is_archived_before_prune_deletes_it(tmp_path, capsy
     assert {path.name for path in out.iterdir()} == names
 
 
-def test_segments_and_asides_of_this_run_alone_are_taken_from_a_shared_fallback(tmp_path):
+def test_only_segments_and_asides_of_this_run_are_archived_from_a_shared_fallback(tmp_path):
     out, fallback = tmp_path / "out", tmp_path / "fallback"
     out.mkdir()
     fallback.mkdir()
@@ -332,7 +333,7 @@ def test_a_segment_of_an_earlier_run_of_that_name_is_neither_archived_nor_delete
     other.write_bytes(b"{}\n")
 
     archive([tmp_path / "a.jsonl"], str(tmp_path / "kept"))
-    for candidate in prune.judge(tmp_path):
+    for candidate in prune.select_candidates(tmp_path):
         prune.delete(candidate)
 
     assert archived_names(tmp_path / "kept", "a") == {"a.jsonl", "a.json"}

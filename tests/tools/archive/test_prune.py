@@ -54,22 +54,22 @@ def pruned(capsys, *words):
     return code, {row["run"]: (row["verdict"], row["why"]) for row in rows}
 
 
-def test_without_yes_it_says_what_would_go_and_nothing_goes(out, kept, capsys):
+def test_without_yes_it_prints_what_would_be_deleted_and_deletes_nothing(out, kept, capsys):
     before = bytes_of(out)
 
     code, told = pruned(capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept)
 
     assert code == 0
     assert told == {
-        "ancient": ("would go", "archived, compared"),
+        "ancient": ("would be deleted", "archived, compared"),
         "better": ("stays", "one of the 1 best"),
-        "old": ("would go", "archived, compared"),
+        "old": ("would be deleted", "archived, compared"),
         "young": ("stays", "not old enough"),
     }
     assert bytes_of(out) == before
 
 
-def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
+def test_with_yes_the_printed_runs_are_deleted_and_can_be_restored(out, kept, capsys):
     before = bytes_of(out)
 
     code, told = pruned(
@@ -77,14 +77,14 @@ def test_with_yes_exactly_that_goes_and_can_be_had_again(out, kept, capsys):
     )
 
     assert code == 0
-    assert {run for run, (verdict, _) in told.items() if verdict == "gone"} == {"ancient", "old"}
+    assert {run for run, (verdict, _) in told.items() if verdict == "deleted"} == {"ancient", "old"}
     assert {name.partition(".")[0] for name in bytes_of(out)} == {"better", "young"}
     for name in ("ancient", "old"):
         restore(name, kept, out)
     assert bytes_of(out) == before
 
 
-def test_keep_best_alone_asks_no_age_and_a_run_without_evals_is_never_the_best(out, capsys):
+def test_keep_best_needs_no_age_and_a_run_without_evals_is_never_the_best(out, capsys):
     with eventlog.open_run(out, run_name="no_evals", save_interval=0) as run:
         run.log_iter(0, 0.0, 50.0)
     run.journal_path.rename(out / "no_evals.jsonl")
@@ -94,7 +94,7 @@ def test_keep_best_alone_asks_no_age_and_a_run_without_evals_is_never_the_best(o
     assert {run for run, (verdict, _) in told.items() if verdict == "stays"} == {"better", "old"}
 
 
-def test_a_live_run_stays_whatever_is_asked(out, capsys):
+def test_a_live_run_is_never_deleted(out, capsys):
     with eventlog.open_run(out, run_name="live", save_interval=0) as run:
         run.log_eval(0, 9.0, 9.0)
         eventlog.compact(run.journal_path)
@@ -107,12 +107,12 @@ def test_a_live_run_stays_whatever_is_asked(out, capsys):
         assert run.run_path.exists()
 
 
-def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
-    (old,) = [c for c in prune.judge(out) if c.found.path.stem == "old"]
+def test_a_run_that_is_resumed_before_it_is_deleted_stays(out):
+    (old,) = [c for c in prune.select_candidates(out) if c.found.path.stem == "old"]
 
     with (
         eventlog.open_run(journal=out / "old.jsonl", from_iter=2, save_interval=0),
-        pytest.raises(Refusal, match="somebody is writing it"),
+        pytest.raises(Refusal, match="is being written"),
     ):
         prune.delete(old)
     with pytest.raises(Refusal, match="was written to meanwhile"):
@@ -121,7 +121,7 @@ def test_a_run_that_is_resumed_between_judgement_and_deletion_stays(out):
     assert {"old.json", "old.jsonl"} <= bytes_of(out).keys()
 
 
-def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
+def test_an_unarchived_run_stays_without_the_flag(out, kept, capsys):
     make_run(out, "fresh", (5.0, 4.5))
     age(out, "fresh", 100)
 
@@ -129,13 +129,13 @@ def test_an_unarchived_run_stays_unless_told(out, kept, capsys):
         "stays", "not archived",
     )  # fmt: skip
     assert pruned(capsys, out, "--older-than", "30d", "--unarchived", "--yes")[1]["fresh"] == (
-        "gone", "nobody asked for an archive",
+        "deleted", "not compared with an archive",
     )  # fmt: skip
     assert not (out / "fresh.jsonl").exists()
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
-def test_a_run_of_which_one_byte_is_not_as_it_was_archived_stays(out, kept, capsys, suffix):
+def test_a_run_that_differs_from_the_archive_in_one_byte_stays(out, kept, capsys, suffix):
     path = out / f"old{suffix}"
     told = path.stat()
     path.write_bytes(corrupt.flip_bit(path.read_bytes(), told.st_size - 3))
@@ -153,7 +153,7 @@ def test_a_run_with_a_file_that_the_archive_does_not_have_stays(out, kept, capsy
 
     _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
 
-    assert told["old"] == ("stays", "old.a1b2c3d4.torn is not as it was archived")
+    assert told["old"] == ("stays", "old.a1b2c3d4.torn differs from what is archived")
 
 
 def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
 
     assert told["old"][0] == "stays"
     assert "the archive is damaged" in told["old"][1]
-    assert told["ancient"][0] == "gone"
+    assert told["ancient"][0] == "deleted"
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
@@ -201,7 +201,7 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
 
     _, told = pruned(capsys, zoo, "--older-than", "0s", "--unarchived", "--yes")
 
-    gone = {run for run, (verdict, _) in told.items() if verdict == "gone"}
+    gone = {run for run, (verdict, _) in told.items() if verdict == "deleted"}
     assert {run for run, (_, why) in told.items() if why == "cannot be read"} == {
         "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
         "large_journal",
@@ -213,11 +213,11 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
     assert {path.name for path in (zoo / "below").iterdir()} == before - {"below"}
 
 
-def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
+def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
     gone = []
     monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: gone.append(name))
 
-    for candidate in prune.judge(out):
+    for candidate in prune.select_candidates(out):
         prune.delete(candidate)
 
     assert [name for name in gone if name.startswith("old")] == ["old.json", "old.jsonl"]
@@ -226,18 +226,18 @@ def test_the_journal_goes_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--unarchived"], "say what may go"),
+        (["--unarchived"], "give --older-than"),
         (["--older-than", "30d"], "give --archive URL"),
         (["--older-than", "30d", "--unarchived", "--archive", "x"], "give --archive URL"),
-        (["--older-than", "soon", "--unarchived"], "no age"),
+        (["--older-than", "soon", "--unarchived"], "must be a number and s, m, h, d or w"),
         (
             ["--keep-best", "-1", "--unarchived", "--older-than", "0s"],
             "--keep-best: must be a whole number >= 0, got '-1'",
         ),
-        (["--older-than", "30d", "--archive", "nowhere"], "no archive"),
+        (["--older-than", "30d", "--archive", "nowhere"], "not an archive"),
     ],
 )
-def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):
+def test_misuse_is_one_line_and_nothing_is_deleted(out, words, said, capsys):
     before = bytes_of(out)
 
     assert main(["prune", str(out), "--yes", *words]) in (1, 2)
@@ -248,9 +248,9 @@ def test_misuse_is_one_line_and_nothing_goes(out, words, said, capsys):
     assert bytes_of(out) == before
 
 
-def test_a_table_says_what_would_go_and_how_much(out, kept, capsys):
+def test_a_table_shows_what_would_be_deleted_and_its_size(out, kept, capsys):
     assert main(["prune", str(out), "--older-than", "30d", "--archive", kept]) == 0
 
     told, err = capsys.readouterr()
-    assert told.count("would go") == 3
-    assert err.startswith("3 of 4 runs would go, 0.0 MB; --yes deletes them")
+    assert told.count("would be deleted") == 3
+    assert err.startswith("3 of 4 runs would be deleted, 0.0 MB; --yes deletes them")

@@ -68,7 +68,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_folder_its_archive_and_both_give_the_same_answer(out, kept, question):
+def test_a_folder_and_its_archive_and_both_give_the_same_result(out, kept, question):
     answers = [ask(QUESTIONS[question], *places) for places in ((out,), (kept,), (out, kept))]
 
     assert answers[0] != []
@@ -90,7 +90,7 @@ def test_a_run_in_two_archives_counts_once(out, kept, tmp_path):
     assert ask("select count(*) from iterations", kept, tmp_path / "other") == [(8,)]
 
 
-def test_a_run_that_went_on_since_is_asked_as_it_is_in_the_folder(out, kept, tmp_path):
+def test_a_run_that_has_grown_is_queried_as_it_is_in_the_folder(out, kept, tmp_path):
     shutil.copy(out / "alpha.jsonl", tmp_path)
     with eventlog.open_run(journal=tmp_path / "alpha.jsonl", from_iter=2, save_interval=0) as run:
         run.log_iter(2, 0.25, 50.0)
@@ -100,7 +100,7 @@ def test_a_run_that_went_on_since_is_asked_as_it_is_in_the_folder(out, kept, tmp
     assert told == [(6.0,), (5.0,), (0.25,)]
 
 
-def test_a_live_run_is_asked_as_it_is_now(tmp_path):
+def test_a_live_run_is_queried_as_it_is_now(tmp_path):
     with eventlog.open_run(tmp_path, run_name="live", save_interval=0) as run:
         run.log_iter(0, 1.5, 50.0)
 
@@ -108,7 +108,7 @@ def test_a_live_run_is_asked_as_it_is_now(tmp_path):
                    tmp_path) == [("running", 1.5)]  # fmt: skip
 
 
-def test_a_folder_above_the_archive_that_is_named_like_a_partition_is_no_column(out, tmp_path):
+def test_a_folder_above_the_archive_named_like_a_partition_is_not_a_column(out, tmp_path):
     places = [tmp_path / name / "kept" for name in ("run=other", "month=1999-01", "a'b", "x[1]*")]
     for place in places:
         archive([out / "alpha.jsonl"], str(place))
@@ -119,7 +119,7 @@ def test_a_folder_above_the_archive_that_is_named_like_a_partition_is_no_column(
         assert told == ask("select run, month from runs", out / "alpha.jsonl")
 
 
-def test_an_archive_that_changed_while_it_was_asked_says_so(out, tmp_path):
+def test_an_archive_that_changed_during_a_query_is_reported(out, tmp_path):
     kept = str(tmp_path / "kept")
     archive([out / "alpha.jsonl"], kept)
 
@@ -128,7 +128,7 @@ def test_an_archive_that_changed_while_it_was_asked_says_so(out, tmp_path):
             archive([out / "beta.jsonl"], kept)
             raise duckdb.IOException("what DuckDB says when a file is gone")
 
-    with pytest.raises(Refusal, match="archived there meanwhile; ask again"):
+    with pytest.raises(Refusal, match="archived there meanwhile; run the query again"):
         fail_meanwhile()
 
 
@@ -159,7 +159,7 @@ def test_csv_is_read_by_pandas_as_it_was_logged(kept, capsys):
     assert frame.word[0] == "ünï"
 
 
-def test_a_table_says_nan_and_a_dash_for_what_is_not_there(kept, capsys):
+def test_a_table_shows_nan_and_a_dash_for_missing_values(kept, capsys):
     sql = "select iter, loss, word from iterations where run like 'odd%' order by iter"
 
     assert main(["query", sql, str(kept)]) == 0
@@ -169,7 +169,7 @@ def test_a_table_says_nan_and_a_dash_for_what_is_not_there(kept, capsys):
     ]  # fmt: skip
 
 
-def test_a_table_of_more_rows_than_anybody_reads_is_cut_and_says_so(kept, capsys):
+def test_a_table_of_too_many_rows_is_cut_with_a_note(kept, capsys):
     assert main(["query", "select * from range(10_001)", str(kept)]) == 0
 
     told, err = capsys.readouterr()
@@ -189,7 +189,7 @@ def test_a_table_of_more_rows_than_anybody_reads_is_cut_and_says_so(kept, capsys
         ("with a as (select 1 as b) from a", '{"b": 1}'),
     ],
 )  # fmt: skip
-def test_whatever_a_select_gives_is_a_line_of_json(kept, capsys, sql, line):
+def test_every_row_of_a_select_is_a_line_of_json(kept, capsys, sql, line):
     assert main(["query", "--json", sql, str(kept)]) == 0
 
     lines = capsys.readouterr().out.splitlines()
@@ -197,7 +197,7 @@ def test_whatever_a_select_gives_is_a_line_of_json(kept, capsys, sql, line):
     assert all(isinstance(json.loads(told), dict) for told in lines)
 
 
-def test_what_is_broken_in_a_folder_is_said_and_the_rest_answered(zoo, capsys):
+def test_an_unreadable_run_in_a_folder_is_reported_and_the_others_are_queried(zoo, capsys):
     assert main(["query", "--csv", "select count(*) as n from runs", str(zoo)]) == 1
 
     told, err = capsys.readouterr()
@@ -216,7 +216,7 @@ def test_an_empty_archive_and_an_empty_folder_have_the_columns(tmp_path, capsys)
     assert ask(sql, tmp_path / "out") == []
 
 
-def test_an_archive_behind_a_url_is_asked_without_a_copy(out):
+def test_an_archive_behind_a_url_is_queried_without_a_copy(out):
     archive([out], "memory://asked")
 
     assert ask("select count(*) from iterations", "memory://asked") == [(8,)]

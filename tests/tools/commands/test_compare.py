@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
-from tools.commands.compare import agreement
+from tools.commands.agreement import agreement
 
 
 def logged(folder, name, losses, *, first=0, evals=(), **metadata):
@@ -31,9 +31,7 @@ def rows(capsys, *arguments, code=0):
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_figures_are_those_of_compare_runs_and_the_differences_those_to_the_first(
-    tmp_path, capsys
-):
+def test_the_values_are_those_of_compare_runs_with_differences_to_the_first(tmp_path, capsys):
     paths = [make_run(tmp_path, "a", [5.0, 4.0]), make_run(tmp_path, "b", [5.0, 3.5], mfu=33.0)]
 
     told = rows(capsys, *paths)
@@ -59,7 +57,7 @@ def test_markdown_is_a_table_with_the_guides_columns(tmp_path, capsys):
     assert "-1.0000" in second
 
 
-def test_csv_has_a_line_a_run_in_full(tmp_path, capsys):
+def test_csv_has_a_line_per_run_with_full_values(tmp_path, capsys):
     paths = [str(make_run(tmp_path, "a", [4.1])), str(make_run(tmp_path, "b", [3.7]))]
 
     assert main(["compare", "--format", "csv", *paths]) == 0
@@ -88,7 +86,7 @@ def test_a_broken_file_is_a_row_and_exit_one(zoo, capsys):
         (["--at-tokens", "400"], 3, 6.0, 8.5, 7.0),
     ],
 )
-def test_at_a_point_the_latest_figures_at_or_before_it_count(
+def test_at_a_limit_the_latest_values_at_or_before_it_count(
     tmp_path, capsys, flag, iteration, loss, val_loss, best
 ):
     evals = [(1, 7.0), (2, 8.5)]
@@ -101,7 +99,7 @@ def test_at_a_point_the_latest_figures_at_or_before_it_count(
     ]  # fmt: skip
 
 
-def test_a_run_that_does_not_say_its_tokens_is_refused_with_the_way_out(tmp_path, capsys):
+def test_a_run_without_tokens_per_iter_is_refused_with_the_alternative(tmp_path, capsys):
     path = make_run(tmp_path, "a", [4.0])
 
     assert main(["compare", "--at-tokens", "5", str(path)]) == 2
@@ -128,7 +126,9 @@ def test_exact_says_how_many_iterations_are_equal(tmp_path, capsys):
         ([math.inf], [-math.inf], "at iteration 0: loss inf and -inf, after 0"),
     ],
 )
-def test_exact_exits_one_at_the_first_iteration_that_differs(tmp_path, capsys, ours, theirs, words):
+def test_exact_exits_with_one_and_the_first_iteration_that_differs(
+    tmp_path, capsys, ours, theirs, words
+):
     a, b = logged(tmp_path, "a", ours), logged(tmp_path, "b", theirs)
 
     assert main(["compare", "--exact", str(a), str(b)]) == 1
@@ -136,7 +136,7 @@ def test_exact_exits_one_at_the_first_iteration_that_differs(tmp_path, capsys, o
     assert words in capsys.readouterr().out
 
 
-def test_runs_without_an_iteration_prove_nothing(tmp_path, capsys):
+def test_runs_without_iterations_are_not_equal(tmp_path, capsys):
     a, b = logged(tmp_path, "a", []), logged(tmp_path, "b", [])
 
     assert main(["compare", "--exact", str(a), str(b)]) == 1
@@ -144,7 +144,7 @@ def test_runs_without_an_iteration_prove_nothing(tmp_path, capsys):
     assert "nothing to compare" in capsys.readouterr().out
 
 
-def test_within_a_tolerance_the_largest_difference_is_told(tmp_path, capsys):
+def test_the_largest_difference_within_a_tolerance_is_printed(tmp_path, capsys):
     a = logged(tmp_path, "a", [3.0, 2.0, 1.0])
     b = logged(tmp_path, "b", [3.0, 2.25, 1.125])
 
@@ -170,7 +170,7 @@ losses = st.lists(st.floats() | st.none(), min_size=1, max_size=20)
 
 
 @given(losses, losses)
-def test_two_runs_agree_exactly_when_their_losses_are_the_same(ours, theirs):
+def test_two_runs_are_equal_exactly_if_their_losses_are(ours, theirs):
     found = agreement(run_of(ours), run_of(theirs))
 
     a, b = named(ours), named(theirs)
@@ -185,7 +185,7 @@ def test_two_runs_agree_exactly_when_their_losses_are_the_same(ours, theirs):
 
 
 @given(losses, st.floats(0, 10))
-def test_what_agrees_within_a_tolerance_agrees_within_a_larger_one(values, tolerance):
+def test_runs_equal_within_a_tolerance_are_equal_within_a_larger_one(values, tolerance):
     other = [v if v is None else v + 1.0 for v in values]
     found = [
         agreement(run_of(values), run_of(other), tolerance=t) for t in (tolerance, tolerance * 2)

@@ -13,7 +13,7 @@ def differences(capsys, *arguments, code=1):
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_what_differs_in_config_and_results_is_told_with_both_values(tmp_path, capsys):
+def test_differences_in_config_and_results_are_shown_with_both_values(tmp_path, capsys):
     a = make_run(tmp_path, "a", [5.0], learning_rate=1e-3, optim={"beta": 0.9, "name": "x"})
     b = make_run(tmp_path, "b", [4.0], learning_rate=1e-4, optim={"beta": 0.8, "name": "x"}, seed=1)
 
@@ -28,7 +28,7 @@ def test_what_differs_in_config_and_results_is_told_with_both_values(tmp_path, c
     }
 
 
-def test_the_environment_is_metadata_and_what_the_journal_says_of_its_origin(tmp_path, capsys):
+def test_the_environment_is_metadata_and_the_origin_in_the_journal(tmp_path, capsys):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder, device in zip(folders, ("cpu", "cuda"), strict=True):
         with eventlog.open_run(folder, metadata={"device": device}, save_interval=0):
@@ -47,7 +47,7 @@ def test_the_environment_is_metadata_and_what_the_journal_says_of_its_origin(tmp
     assert {d["name"] for d in found} == {"device", "git_commit"}
 
 
-def test_where_one_journal_is_gone_its_origin_is_no_difference(tmp_path, capsys):
+def test_a_missing_journal_makes_no_difference_of_origin(tmp_path, capsys):
     a, b = make_run(tmp_path, "a"), make_run(tmp_path, "b")
     b.unlink()
 
@@ -63,16 +63,24 @@ def test_small_differences_are_not_rounded_away(tmp_path, capsys):
     assert {"0.0001", "0.00010001"} <= set(capsys.readouterr().out.split())
 
 
-def test_the_same_is_nothing_and_exit_zero(tmp_path, capsys):
-    a = make_run(tmp_path, "a")
+def test_equal_runs_print_nothing_and_exit_with_zero(tmp_path, capsys):
+    a, b = (make_run(tmp_path / name, "run") for name in "ab")
 
-    assert main(["diff", str(a), str(a)]) == 0
+    assert main(["diff", str(a), str(b)]) == 0
 
     assert capsys.readouterr() == ("", "")
 
 
+def test_two_names_of_the_same_run_are_an_error_that_says_so(tmp_path, capsys):
+    a = make_run(tmp_path, "run_1")
+
+    assert main(["diff", str(tmp_path / "run_"), str(tmp_path / "run")]) == 2
+
+    assert f"both name the run {a.with_suffix('')}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", ["empty.json", "nowhere", ""])
-def test_trouble_is_exit_two_because_one_means_different(zoo, capsys, other):
+def test_an_unreadable_run_is_exit_two_because_one_means_different(zoo, capsys, other):
     assert main(["diff", str(zoo / "guide.json"), str(zoo / other)]) == 2
 
     out, err = capsys.readouterr()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.tools.conftest import BROKEN, READABLE, make_run
 from tools.cli import main
-from tools.core.rows import FIELDS, select, sort
+from tools.core.rows import FIELDS, sort
 from tools.core.runs import Refusal
+from tools.core.where import select
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def stems(rows):
 def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
     if expected is None:
         assert main(["ls", "--where", where, str(out)]) == 2
-        assert "is no expression" in capsys.readouterr().err
+        assert "--where: cannot parse" in capsys.readouterr().err
         return
     assert stems(listed(capsys, out, "--where", where)) == expected
 
@@ -64,16 +65,16 @@ def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("best_val < 7", "--where: no run has a field best_val; the nearest: best_val_loss\n"),
-        ("lerning_rate < 7", "the nearest: config.learning_rate\n"),
-        ("config.n_layr = 6", "no run has a field config.n_layr; the nearest: config.n_layer"),
-        ("best_val_loss <", "--where: 'best_val_loss <' is no expression: "),
-        ("iterations = 3; drop table runs", "cannot read on from '; drop table runs'"),
-        ("load_extension('x') = 1", "--where: no function load_extension; there are abs,"),
-        ("run in (select run from runs)", "no run has a field select"),
+        ("best_val < 7", "--where: unknown field 'best_val'. Did you mean best_val_loss?\n"),
+        ("lerning_rate < 7", "Did you mean config.learning_rate?\n"),
+        ("config.n_layr = 6", "unknown field 'config.n_layr'. Did you mean config.n_layer"),
+        ("best_val_loss <", "--where: cannot parse 'best_val_loss <': "),
+        ("iterations = 3; drop table runs", "from '; drop table runs' on"),
+        ("load_extension('x') = 1", "--where: unknown function 'load_extension'. There are abs,"),
+        ("run in (select run from runs)", "unknown field 'select'"),
     ],
 )
-def test_what_is_no_expression_is_one_line_that_says_why(out, capsys, where, words):
+def test_a_malformed_expression_is_one_line_with_the_reason(out, capsys, where, words):
     assert main(["ls", "--where", where, str(out)]) == 2
 
     printed = capsys.readouterr()
@@ -105,7 +106,7 @@ def test_sort_orders_by_any_field_and_limit_cuts(out, capsys, key, expected):
 
 
 @given(st.lists(st.none() | st.floats() | st.integers() | st.text() | st.booleans()))
-def test_any_values_can_be_sorted_and_none_is_lost(values):
+def test_any_values_can_be_sorted_without_loss(values):
     rows = [{"x": value, "config": {}, "metadata": {}} for value in values]
 
     ordered = sort(rows, "x") if any(v is not None for v in values) else rows
@@ -113,7 +114,7 @@ def test_any_values_can_be_sorted_and_none_is_lost(values):
     assert sorted(map(id, ordered)) == sorted(map(id, rows))
 
 
-def test_the_zoo_is_a_table_with_a_row_for_each_and_no_words_on_stderr(zoo, capsys):
+def test_every_kind_of_file_is_a_row_of_the_table_without_messages_on_stderr(zoo, capsys):
     assert main(["ls", str(zoo)]) == 0
 
     out, err = capsys.readouterr()
@@ -139,7 +140,7 @@ def test_a_narrow_terminal_costs_columns_and_never_digits(
     assert {"3.0000", "4.0000", "5.0000"} <= set(" ".join(lines).split())
 
 
-def test_csv_has_the_figures_in_full_and_an_empty_cell_for_the_unknown(out, capsys):
+def test_csv_has_full_numbers_and_an_empty_cell_for_unknown_ones(out, capsys):
     assert main(["ls", "--csv", str(out)]) == 0
 
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -155,7 +156,7 @@ def test_columns_chooses_fields_of_the_row_and_of_the_config(out, capsys):
     ]  # fmt: skip
 
 
-def test_a_folder_without_runs_says_so(tmp_path, capsys):
+def test_a_folder_without_runs_is_reported(tmp_path, capsys):
     assert main(["ls", str(tmp_path)]) == 0
 
     assert capsys.readouterr() == ("", f"no runs in {tmp_path}\n")
@@ -182,7 +183,7 @@ def test_best_by_another_field_or_of_fewer_runs(out, capsys, arguments, stem):
     assert stems([orjson.loads(capsys.readouterr().out)]) == [stem]
 
 
-def test_without_a_figure_there_is_no_best_run(zoo, capsys):
+def test_without_the_field_there_is_no_best_run(zoo, capsys):
     assert main(["best", "--where", "status = 'unreadable'", str(zoo)]) == 1
 
     assert "none of 8 runs has a best_val_loss" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_a_live_run_is_tagged_while_it_is_written(zoo, capsys):
 
 
 @pytest.mark.parametrize("tags", [["two words"], ["+"], ["-"], ["++x"], ["a,b"], ["+x", "-x"]])
-def test_what_is_no_tag_is_refused_and_nothing_is_written(tmp_path, capsys, tags):
+def test_an_invalid_tag_is_refused_and_nothing_is_written(tmp_path, capsys, tags):
     path = make_run(tmp_path, "it")
 
     assert main(["tag", str(path), *tags]) == 2
@@ -56,7 +56,7 @@ def test_what_is_no_tag_is_refused_and_nothing_is_written(tmp_path, capsys, tags
 
 
 @pytest.mark.parametrize("command", [["note", "words"], ["tag", "+x"]])
-def test_an_older_loggers_run_has_no_journal_to_keep_it_beside(zoo, capsys, command):
+def test_a_note_or_tag_on_a_run_without_a_journal_is_refused(zoo, capsys, command):
     verb, word = command
 
     assert main([verb, str(zoo / "guide.json"), word]) == 1

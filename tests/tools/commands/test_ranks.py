@@ -47,15 +47,15 @@ def read(run):
     return ranks.read(runs.one(run.journal_path))
 
 
-def test_the_rank_that_the_others_wait_for_is_named(main_run, capsys):
+def test_the_straggler_is_named(main_run, capsys):
     for rank, own_ms in enumerate((FAST, FAST, SLOW)):
         log_rank(main_run, rank, own_ms)
 
     words = table(capsys, main_run.journal_path.parent)
 
-    assert "straggler: rank 2: its part of a step takes 9.0000 ms, that of the others 2.0" in words
-    assert "slowest in 100% of them" in words
-    assert "none of them died" in words
+    assert "straggler: rank 2: a step takes it 9.0000 ms, the others 2.0" in words
+    assert "slowest in 100% of the steps" in words
+    assert "no rank died" in words
 
 
 @pytest.mark.parametrize("own_ms", [(3.0, 3.0, 3.0), (3.0, 3.1, 3.0)])
@@ -66,7 +66,7 @@ def test_ranks_that_take_as_long_as_each_other_have_no_straggler(main_run, capsy
     assert "no straggler" in table(capsys, main_run.journal_path.parent)
 
 
-def test_a_rank_that_is_slow_now_and_then_is_no_straggler(main_run):
+def test_a_rank_that_is_sometimes_slow_is_not_a_straggler(main_run):
     log_rank(main_run, 0, FAST)
     log_rank(main_run, 1, FAST)
     with eventlog.open_run(journal=main_run.journal_path, rank=1, from_iter=0, metadata={}) as log:
@@ -76,7 +76,7 @@ def test_a_rank_that_is_slow_now_and_then_is_no_straggler(main_run):
     assert ranks.straggler(read(main_run)) is None
 
 
-def test_the_first_of_those_that_fell_silent_is_named(main_run, capsys, monkeypatch):
+def test_the_rank_that_fell_silent_first_is_named(main_run, capsys, monkeypatch):
     monkeypatch.setattr(ranks, "ALIVE_S", 0.0)
     log_rank(main_run, 1, FAST, n=7, status=None)
     time.sleep(0.002)
@@ -85,24 +85,24 @@ def test_the_first_of_those_that_fell_silent_is_named(main_run, capsys, monkeypa
     words = table(capsys, main_run.journal_path.parent)
 
     assert "first to die: rank 1, after iteration 6, last seen" in words
-    assert "without a word" in words
+    assert "without a close event" in words
 
 
-def test_of_ranks_silent_at_once_the_one_that_came_less_far_died_first(main_run):
+def test_of_ranks_silent_at_the_same_time_the_one_that_got_least_far_died_first(main_run):
     log_rank(main_run, 0, FAST, n=7, status=None)
     log_rank(main_run, 1, FAST, n=6, status=None)
 
     assert [rank.rank for rank in ranks.first_to_die(read(main_run))] == [1]
 
 
-def test_where_nobody_can_tell_both_are_named(main_run):
+def test_if_the_first_to_die_is_undecidable_both_are_named(main_run):
     log_rank(main_run, 0, FAST, status=None)
     log_rank(main_run, 1, FAST, status=None)
 
     assert [rank.rank for rank in ranks.first_to_die(read(main_run))] == [0, 1]
 
 
-def test_a_silent_rank_died_before_the_one_that_complained_of_it(main_run):
+def test_a_silent_rank_died_before_the_rank_that_failed_because_of_it(main_run):
     log_rank(main_run, 0, FAST, status="failed", reason="RuntimeError: closed by peer")
     log_rank(main_run, 1, FAST, status=None)
 
@@ -118,10 +118,10 @@ def test_a_rank_that_failed_long_before_the_others_were_killed_is_the_first(main
     first = ranks.first_to_die(ranks_)
 
     assert [rank.rank for rank in first] == [1]
-    assert "OutOfMemoryError: no room" in ranks._told_first(ranks_, first)
+    assert "OutOfMemoryError: no room" in ranks._first_to_die_line(ranks_, first)
 
 
-def test_a_program_is_told_of_each_rank_and_who_it_was(main_run, capsys):
+def test_json_has_each_rank_and_marks_the_straggler_and_the_first_to_die(main_run, capsys):
     log_rank(main_run, 0, FAST)
     log_rank(main_run, 1, SLOW, n=4, status=None)
 
@@ -154,7 +154,7 @@ def test_a_run_without_them_says_which_flag_it_needs(main_run, capsys):
     assert "--log_ranks=True" in capsys.readouterr().err
 
 
-def test_they_are_archived_and_deleted_with_their_run(main_run):
+def test_files_of_ranks_belong_to_their_run(main_run):
     log_rank(main_run, 0, FAST)
     beside = main_run.journal_path.with_name(f"{main_run.journal_path.stem}.rank0.a1b2c3d4.torn")
     beside.touch()

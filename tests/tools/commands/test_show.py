@@ -43,7 +43,7 @@ def test_a_run_is_shown_with_everything_but_its_rows(tmp_path, capsys):
         assert words in out
 
 
-def test_defects_are_named_with_their_place_and_cost(tmp_path, capsys):
+def test_defects_are_shown_with_their_position_and_cost(tmp_path, capsys):
     journal = make_run(tmp_path, "it", [5.0, 4.5])
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"#" * 30 + b"\n", *lines[3:]]))
@@ -65,7 +65,7 @@ def test_every_readable_run_of_the_zoo_can_be_shown(zoo, capsys, stem):
 
 
 @pytest.mark.parametrize("stem", sorted(BROKEN))
-def test_of_every_broken_file_it_says_in_one_line_what_is_wrong(zoo, capsys, stem):
+def test_every_broken_file_is_reported_in_one_line(zoo, capsys, stem):
     (path,) = (p for p in runs.find([zoo]) if p.stem == stem)
 
     assert main(["show", str(path)]) == 1
@@ -86,7 +86,7 @@ def test_the_sparkline_falls_where_the_loss_falls():
     assert sparkline([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]) == "█▇▆▅▄▃▂▁"
 
 
-def test_a_stretch_with_a_nan_is_marked_and_does_not_flatten_the_rest():
+def test_a_batch_with_a_nan_is_marked_and_does_not_flatten_the_rest():
     assert sparkline([2.0, math.nan, 1.0, None, math.inf]) == "█!▁ !"
 
 

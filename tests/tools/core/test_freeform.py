@@ -55,10 +55,10 @@ def test_its_curves_are_drawn_with_what_was_superseded(free):
     assert series.iterations["loss"][[0, 1, 3, 4]].tolist() == [6.0, 5.0, 3.0, 1.5]
     assert series.iterations.nonfinite["loss"] == {2: "nan"}
     assert series.evals["val_loss"].tolist() == [6.0, 4.0]
-    assert [take["loss"].tolist() for take in series.takes] == [[2.0, 1.0]]
+    assert [rows["loss"].tolist() for rows in series.superseded] == [[2.0, 1.0]]
 
 
-def test_show_tells_each_name_and_the_curve(free, capsys):
+def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert cli.main(["show", str(free)]) == 0
     said = capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def test_show_tells_each_name_and_the_curve(free, capsys):
     assert "superseded    2 metrics" in said
 
 
-def test_list_and_plot_take_it_as_any_other_run(free, capsys, tmp_path):
+def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
     assert cli.main(["ls", "--json", str(free)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["final_loss"] == 1.5
@@ -95,7 +95,7 @@ def test_the_usual_names_of_a_loss_are_known(names, found):
     st.dictionaries(st.text(max_size=8) | st.sampled_from(["loss", "val_loss"]), st.floats()),
     st.integers(-(2**60), 2**60),
 )
-def test_whatever_was_logged_can_be_listed_and_drawn(values, step):
+def test_any_logged_run_can_be_listed_and_plotted(values, step):
     fold = eventlog.Fold()
     fold.add(eventlog.Record(0, "a1a1a1a1", "2026-11-23T03:25:01.123456+00:00", "open", {}))
     plain = {k: v for k, v in values.items() if math.isfinite(v)}

@@ -7,7 +7,7 @@ import eventlog
 from tests.tools.conftest import make_run
 from tools.archive import prune
 from tools.cli import main
-from tools.core import rows, runs
+from tools.core import rows, runs, where
 from tools.core.names import OTHER_NAMES
 from tools.core.runs import Refusal
 
@@ -45,7 +45,7 @@ def listed(capsys, *words):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_number_that_cannot_be_is_refused_in_one_line(words, capsys):
+def test_an_invalid_number_is_refused_in_one_line(words, capsys):
     assert main(words) == 2
 
     told, err = capsys.readouterr()
@@ -54,7 +54,7 @@ def test_a_number_that_cannot_be_is_refused_in_one_line(words, capsys):
     assert ", got '" in err
 
 
-def test_a_limit_of_none_and_of_one_are_what_they_say(out, capsys):
+def test_a_limit_of_zero_and_of_one_is_exact(out, capsys):
     assert listed(capsys, "ls", out, "--limit", 0) == []
     assert listed(capsys, "ls", out, "--limit", 1) == ["low.json"]
 
@@ -65,7 +65,7 @@ def test_a_limit_of_none_and_of_one_are_what_they_say(out, capsys):
 @pytest.mark.parametrize(
     ("own", "other"), [(own, name) for own, names in OTHER_NAMES.items() for name in names]
 )
-def test_each_usual_name_of_a_figure_is_taken_by_every_flag(out, capsys, own, other):
+def test_every_flag_accepts_each_usual_name_of_a_field(out, capsys, own, other):
     quoted = f'"{other}"'
 
     assert listed(capsys, "ls", out, "--sort", other) == listed(capsys, "ls", out, "--sort", own)
@@ -81,7 +81,7 @@ def test_each_usual_name_of_a_figure_is_taken_by_every_flag(out, capsys, own, ot
         assert by_other[1:] == by_own[1:]
 
 
-def test_the_best_run_is_found_by_any_name_of_its_figure(out, capsys):
+def test_the_best_run_is_found_by_any_name_of_the_field(out, capsys):
     for metric in ("final_train_loss", "final_loss"):
         assert listed(capsys, "best", out, "--metric", metric) == ["low.json"]
 
@@ -101,7 +101,7 @@ def test_a_run_without_evals_is_not_the_best_nor_is_nanogpts_first_loss(out, cap
         data = orjson.dumps(old | {"eval_steps": evals}, option=orjson.OPT_INDENT_2)
         (out / f"{name}.json").write_bytes(data)
 
-    (row,) = rows.select([rows.row(runs.glance_at(out / "old.json"))], "true")
+    (row,) = where.select([rows.row(runs.glance_at(out / "old.json"))], "true")
 
     assert row["best_val_loss"] is None
     assert listed(capsys, "best", out) == ["older.json"]
@@ -116,7 +116,7 @@ def test_a_study_is_not_made_in_a_folder_that_has_runs(out, capsys):
 
     assert main(words) == 2
 
-    assert "has 2 runs of its own" in capsys.readouterr().err
+    assert "has 2 runs (" in capsys.readouterr().err
     assert not (out / "study.jsonl").exists()
     assert listed(capsys, "ls", out) == ["low.json", "high.json"]
 
@@ -130,12 +130,12 @@ def test_a_folder_with_a_study_and_runs_shows_both(out, capsys):
     assert listed(capsys, "ls", out) == ["low.json", "trial.json", "high.json"]
 
 
-def test_prune_in_such_a_folder_deletes_the_files_of_the_run_that_it_judged(out):
+def test_prune_deletes_the_files_of_exactly_the_run_it_selected(out):
     (out / "study.jsonl").touch()
     (out / "trial_0000").mkdir()
     make_run(out / "trial_0000", "low", (5.0, 6.0))  # a trial with the name of a run
 
-    candidates = prune.judge(out, keep_best=2)
+    candidates = prune.select_candidates(out, keep_best=2)
     for candidate in candidates:
         if candidate.goes:
             prune.delete(candidate)
@@ -147,7 +147,7 @@ def test_prune_in_such_a_folder_deletes_the_files_of_the_run_that_it_judged(out)
 # ---- frames
 
 
-def test_a_frame_of_runs_has_a_row_for_each_with_its_figures_and_config(out):
+def test_a_frame_of_runs_has_a_row_per_run_with_its_summary_and_config(out):
     pytest.importorskip("pandas")
     from tools.transfer.frame import frame
 

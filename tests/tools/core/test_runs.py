@@ -42,15 +42,15 @@ def test_a_run_is_named_by_folder_glob_path_name_or_beginning(here, name, stems)
     assert [path.stem for path in find([name])] == stems
 
 
-def test_a_beginning_of_several_names_is_refused_and_they_are_named(here):
+def test_an_ambiguous_name_is_refused_with_the_runs_it_matches(here):
     with pytest.raises(Refusal) as refusal:
         find(["al"])
 
-    assert str(refusal.value) == "al: begins the names of 3 runs: alpha_1, alpha_2, alpha_2_2"
+    assert str(refusal.value) == "al: ambiguous: matches 3 runs (alpha_1, alpha_2, alpha_2_2)"
 
 
 @pytest.mark.parametrize("name", ["gamma", "out/gamma", "nowhere/beta", "out/gamma*"])
-def test_a_name_that_means_nothing_is_told(here, name):
+def test_an_unknown_name_is_reported(here, name):
     with pytest.raises(FileNotFoundError, match=f"^{name.replace('*', '.')}: no "):
         find([name])
 
@@ -61,7 +61,7 @@ def test_a_renamed_file_is_found_by_the_name_inside(here):
     assert [path.stem for path in find([inside])] == ["beta"]
 
 
-def test_a_run_named_twice_is_there_once(here):
+def test_a_run_named_twice_is_listed_once(here):
     assert len(find(["out", "out/beta.json", "out/b*"])) == 4
 
 
@@ -89,7 +89,7 @@ def test_a_copied_folder_is_read_by_its_run_jsons_though_its_journals_are_later(
     assert names == ["alpha_1.jsonl", "alpha_2.json", "alpha_2_2.json", "beta.json"]
 
 
-def test_a_run_json_that_says_running_is_not_believed_where_the_journal_is(here):
+def test_a_run_json_that_says_running_is_replaced_by_its_journal(here):
     """The machine went down: nobody was left to fold the journal again."""
     with eventlog.open_run(save_interval=0, run_name="lost") as run:
         run.log_iter(0, 1.0)
@@ -103,7 +103,7 @@ def test_a_run_json_that_says_running_is_not_believed_where_the_journal_is(here)
     assert [found.run.status for found in runs.glance([run.run_path])] == ["interrupted"]
 
 
-def test_a_run_json_whose_journal_is_gone_does_not_say_running_for_ever(here):
+def test_a_run_json_without_its_journal_is_not_running_for_ever(here):
     with eventlog.open_run(save_interval=0, run_name="left") as run:
         run.log_iter(0, 1.0)
         eventlog.compact(run.journal_path)
@@ -125,7 +125,7 @@ def test_a_broken_run_json_beside_its_journal_costs_nothing(here):
     assert (found.path.suffix, found.run.status) == (".jsonl", "completed")
 
 
-def test_in_the_zoo_every_file_is_a_run_or_says_why_not(zoo):
+def test_every_kind_of_file_is_a_run_or_has_an_error(zoo):
     found = {f.path.stem: f for f in runs.load([zoo])}
 
     assert {stem for stem, f in found.items() if f.run is not None} == READABLE
@@ -137,7 +137,7 @@ def test_in_the_zoo_every_file_is_a_run_or_says_why_not(zoo):
         assert "nothing in the first 1,048,576 of its 200,000,000 bytes" in found[stem].error
 
 
-def test_a_glance_at_the_zoo_says_what_a_whole_reading_says(zoo):
+def test_a_glance_at_any_file_agrees_with_reading_it_whole(zoo):
     glanced = [row(found) for found in runs.glance([zoo])]
 
     assert glanced == [row(found) for found in runs.load([zoo])]
@@ -179,10 +179,10 @@ def test_no_cut_and_no_flipped_bit_makes_a_glance_raise(tmp_path_factory, cut, f
     assert (found.run is None) == bool(found.error)
 
 
-def test_exactly_one_run_is_wanted_where_one_is(here):
+def test_a_name_of_several_runs_is_refused_where_one_is_needed(here):
     (here / "out" / "empty.json").touch()
 
-    with pytest.raises(Refusal, match="out: has 5 runs, one is wanted"):
+    with pytest.raises(Refusal, match="out: must be one run, has 5"):
         runs.one("out")
     with pytest.raises(eventlog.UnreadableRun, match=r"empty\.json: not a run JSON"):
         runs.one("empty")
@@ -207,7 +207,7 @@ def test_two_hundred_megabytes_of_real_run_are_listed_without_reading_them(tmp_p
     assert len(runs.load_at(tmp_path / "huge.json").run.training_iterations) == 3_000_002
 
 
-def test_what_cannot_be_opened_is_told(here):
+def test_an_unreadable_file_is_reported(here):
     shutil.rmtree("out")
     os.mkdir("out")
     os.symlink("nowhere", "out/gone.json")

@@ -169,6 +169,18 @@ def test_a_restart_of_the_server_leaves_no_gap_and_no_duplicates(open_page, tmp_
             opened.page.wait_for_selector("#banner", state="hidden")
 
 
+def test_a_page_whose_first_requests_fail_recovers(open_page, three):
+    opened = open_page(three)
+    opened.page.route("**/api/runs", lambda route: route.fulfill(status=503, body="busy"))
+    opened.page.reload()
+    opened.page.wait_for_selector("#banner.lost:not([hidden])")
+
+    opened.page.unroute("**/api/runs")
+
+    opened.wait_for_iters(range(3), range(3), range(2))
+    opened.page.wait_for_selector("#banner", state="hidden")
+
+
 def test_a_link_restores_the_filter_the_group_and_the_picked_runs(open_page, three):
     opened = open_page(three, "tab=runs")
     page = opened.page
@@ -193,7 +205,7 @@ def test_a_wrong_filter_expression_shows_an_error_and_keeps_the_list(open_page, 
 
     opened.page.fill(".runs.wide input[type=search]", "n_layers = 12")
 
-    opened.page.wait_for_selector("text=the nearest: config.n_layer")
+    opened.page.wait_for_selector("text=Did you mean config.n_layer")
     assert opened.page.locator(ROWS).count() == 3
 
 

@@ -128,7 +128,7 @@ def test_a_filter_selects_as_runs_ls_does_and_a_wrong_one_is_an_error(server):
     ids = {name: row["id"] for name, row in server.rows().items()}
 
     assert server.json("/api/where?q=n_layer%3D6") == {"ids": [ids["low.jsonl"]]}
-    assert "no run has a field nothing" in server.json("/api/where?q=nothing%3D6")["error"]
+    assert "unknown field 'nothing'" in server.json("/api/where?q=nothing%3D6")["error"]
 
 
 def test_csv_has_every_row_in_view_and_no_cell_is_a_formula(tmp_path):

@@ -18,7 +18,7 @@ import eventlog
 from tests.tools.conftest import make_run
 from tests.tools.dashboard.pages import serving_here
 from tools.cli import main
-from tools.core import rows, runs
+from tools.core import rows, runs, where
 from tools.core.runs import Refusal
 from tools.dashboard import connections
 from tools.live import folders, following
@@ -159,11 +159,11 @@ def test_an_expression_that_needs_too_much_time_or_memory_is_refused(out):
     slow = " and ".join(["instr(text, replace(text, 'b', 'a')) = 0"] * 60)
 
     with pytest.raises(Refusal, match=r"too big|takes longer"):
-        rows.select([found], f"length({BOMB}) > 1")
+        where.select([found], f"length({BOMB}) > 1")
     with pytest.raises(Refusal, match="takes longer than"):
-        rows.select([found] * 2_000, slow, limit_s=0.2)
+        where.select([found] * 2_000, slow, limit_s=0.2)
     with pytest.raises(Refusal, match="characters, at most"):
-        rows.select([found], "1 or " * 10_000 + "1")
+        where.select([found], "1 or " * 10_000 + "1")
 
 
 def test_a_filter_that_is_too_long_for_the_page_is_refused_not_cut(out):
@@ -208,12 +208,12 @@ def test_a_folder_that_is_given_as_a_symlink_is_served(out, tmp_path):
 
 def test_one_run_that_is_slow_to_fold_does_not_block_the_page_for_others(out, monkeypatch):
     make_run(out, "slow", (5.0, 4.0))
-    add = following.Known.add
+    read = following.Known.read
 
     def slow(known, record):
         if record.fields.get("run_name", "").startswith("slow") or known.n_records:
             time.sleep(6 if threading.current_thread().name == "follow" else 0)
-        add(known, record)
+        read(known, record)
 
     monkeypatch.setattr(folders, "HELD_S", 0.2)
     with serving_here(out) as server:
@@ -221,13 +221,13 @@ def test_one_run_that_is_slow_to_fold_does_not_block_the_page_for_others(out, mo
         while not server.json("/api/runs")["complete"] and time.monotonic() < deadline:
             time.sleep(0.05)
         ids = {row["run"].partition("_")[0]: row["id"] for row in server.json("/api/runs")["runs"]}
-        monkeypatch.setattr(following.Known, "add", slow)
+        monkeypatch.setattr(following.Known, "read", slow)
         begun = time.monotonic()
         server.get(f"/api/run?id={ids['slow']}")  # from now on it is read
         time.sleep(0.5)
         answers = [server.get("/api/runs")[0], server.get(f"/api/run?id={ids['low']}")[0]]
         took_s = time.monotonic() - begun
-        monkeypatch.setattr(following.Known, "add", add)
+        monkeypatch.setattr(following.Known, "read", read)
 
     assert answers == [200, 200]
     assert took_s < 5

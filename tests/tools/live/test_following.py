@@ -139,7 +139,7 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
     assert taken.iters.values.tolist() == [5, 6, 7]
 
 
-def test_a_journal_that_is_replaced_is_read_anew_and_the_old_one_shown_until_then(tmp_path):
+def test_a_replaced_journal_is_read_again_and_the_old_one_shown_until_then(tmp_path):
     path, other = tmp_path / "run.jsonl", tmp_path / "other"
     path.write_bytes(b"".join(lines_of([[("open", -1), ("iter", 1), ("iter", 2)]])))
     other.write_bytes(
@@ -185,7 +185,7 @@ def test_what_is_not_finite_is_kept_apart_and_breaks_the_line(tmp_path):
     assert found.means.tolist() == [1.0, 2.0]
 
 
-def test_a_journal_whose_keys_are_made_of_values_does_not_fill_the_memory(tmp_path):
+def test_a_journal_with_new_names_in_every_event_does_not_fill_the_memory(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(
         b"".join(
@@ -201,7 +201,7 @@ def test_a_journal_whose_keys_are_made_of_values_does_not_fill_the_memory(tmp_pa
     assert len(following.iterations.nonfinite) <= 300
 
 
-def test_a_line_of_the_journal_is_told_without_what_it_does_not_say():
+def test_the_text_of_a_record_names_what_is_not_finite():
     fields = {"iter": 7, "loss": None, "lr": None, "nonfinite": {"loss": "nan"}}
     record = eventlog.Record(1, SESSIONS[0], "", "iter", fields)
 

@@ -99,7 +99,7 @@ def test_a_stopped_process_is_a_stall_and_over_when_it_goes_on(writer, tmp_path)
     assert told(went_on) == [("stall", "over")]
 
 
-def test_a_killed_process_is_a_crash_said_once_and_kept_in_the_run_json(writer, tmp_path):
+def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
     guard.look(time.time())
 
@@ -142,7 +142,7 @@ def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_p
     assert told(said) == [("crash", "raised"), ("crash", "over")]
 
 
-def test_beside_the_page_what_is_wrong_stands_in_its_row_and_nothing_is_written(writer, tmp_path):
+def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tmp_path):
     make_run(tmp_path / "out", "ended")
     guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
     heard = []
@@ -171,7 +171,7 @@ def look_until_row(folders, name, is_so, within_s=30.0):
     raise AssertionError(folders.rows())
 
 
-def test_a_guard_that_fails_is_told_once_and_the_page_goes_on(tmp_path, capsys, monkeypatch):
+def test_a_guard_that_fails_is_reported_once_and_the_page_goes_on(tmp_path, capsys, monkeypatch):
     guard = Guard([str(tmp_path)], is_kept=False)
     monkeypatch.setattr(guard, "look", lambda now: 1 / 0)
 
@@ -181,7 +181,7 @@ def test_a_guard_that_fails_is_told_once_and_the_page_goes_on(tmp_path, capsys, 
     assert capsys.readouterr().err.count("ZeroDivisionError") == 1
 
 
-def test_the_command_ends_well_when_it_is_told_to(writer, tmp_path):
+def test_the_command_ends_well_on_sigterm(writer, tmp_path):
     command = [sys.executable, "-m", "tools.cli", "guard", "--every", "0.1", "--stall", "1"]
     process = subprocess.Popen(
         [*command, "--json", tmp_path / "out"], stdout=subprocess.PIPE, text=True
@@ -200,7 +200,7 @@ def test_the_command_ends_well_when_it_is_told_to(writer, tmp_path):
 # ---- figures
 
 
-def test_a_nan_and_a_spike_are_said_once_with_their_iteration(live, tmp_path):
+def test_a_nan_and_a_spike_are_reported_once_with_their_iteration(live, tmp_path):
     guard = Guard([str(tmp_path / "out")])
     guard.look(time.time())
 
@@ -211,7 +211,7 @@ def test_a_nan_and_a_spike_are_said_once_with_their_iteration(live, tmp_path):
     assert [(a["rule"], a["iter"]) for a in said] == [("nonfinite", 40), ("spike", 50)]
 
 
-def test_another_guard_and_a_later_one_say_nothing_again(live, tmp_path):
+def test_another_guard_and_a_later_one_report_nothing_again(live, tmp_path):
     live.log_iter(30, float("nan"))
     first = pass_time(Guard([str(tmp_path / "out")]), 100)
 
@@ -231,7 +231,7 @@ def test_a_guard_that_slept_with_its_machine_calls_nothing_a_stall(live, tmp_pat
     assert woken + soon == []
 
 
-def test_what_a_run_said_in_a_long_journal_is_found_at_its_end(live, tmp_path, monkeypatch):
+def test_a_long_journal_is_read_from_near_its_end(live, tmp_path, monkeypatch):
     monkeypatch.setattr("tools.monitor.watched.TAIL_BYTES", 2_000)
     live.log_iter(30, float("nan"))
 
@@ -266,7 +266,7 @@ def test_a_folder_of_everything_broken_is_watched_all_the_same(zoo):
     assert {alert["rule"] for alert in said} <= {"stall", "crash"}
 
 
-def test_what_cannot_be_kept_is_said_all_the_same(live, tmp_path, monkeypatch, capsys):
+def test_an_alert_that_cannot_be_written_is_still_reported(live, tmp_path, monkeypatch, capsys):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -283,7 +283,7 @@ def test_what_cannot_be_kept_is_said_all_the_same(live, tmp_path, monkeypatch, c
 # ---- disks
 
 
-def test_a_full_disk_is_said_once_for_all_runs_on_it_and_over_once(live, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_once_for_all_runs_on_it_and_over_once(live, tmp_path, monkeypatch):
     other = eventlog.open_run(tmp_path / "out", run_name="other", save_interval=0)
     other.log_iter(0, 1.0)
     usage = SimpleNamespace(total=10**12, free=10**9)
@@ -300,7 +300,7 @@ def test_a_full_disk_is_said_once_for_all_runs_on_it_and_over_once(live, tmp_pat
     assert told(freed) == [("disk", "over")]
 
 
-def test_a_full_disk_is_not_said_again_when_the_run_ends_beside_which_it_was_said(
+def test_a_full_disk_is_not_reported_again_when_the_run_with_the_alert_ends(
     live, tmp_path, monkeypatch
 ):
     usage = SimpleNamespace(total=10**12, free=10**9)
@@ -320,7 +320,7 @@ def test_a_full_disk_is_not_said_again_when_the_run_ends_beside_which_it_was_sai
     assert (still_full, told(freed)) == ([], [("disk", "over")])
 
 
-def test_a_disk_without_a_live_run_is_nobodys_business(tmp_path, monkeypatch):
+def test_a_disk_without_a_live_run_is_not_checked(tmp_path, monkeypatch):
     make_run(tmp_path, "ended")
     usage = SimpleNamespace(total=10**12, free=0)
     monkeypatch.setattr(guard_.shutil, "disk_usage", lambda path: usage)
@@ -331,7 +331,7 @@ def test_a_disk_without_a_live_run_is_nobodys_business(tmp_path, monkeypatch):
 # ---- once, for cron
 
 
-def test_once_exits_with_one_while_something_is_wrong_and_says_it_once(writer, tmp_path, capsys):
+def test_once_exits_with_one_while_something_is_wrong_and_reports_it_once(writer, tmp_path, capsys):
     once = ["guard", "--once", "--json", "--start", "0.2", "--stall", "0.2", str(tmp_path / "out")]
     assert main(once) == 0
     writer.kill()
@@ -353,7 +353,7 @@ def test_once_is_well_with_an_empty_folder_and_with_runs_that_ended(tmp_path, ca
     assert capsys.readouterr().out == ""
 
 
-def test_a_rule_that_is_ignored_says_nothing(live, tmp_path, capsys):
+def test_an_ignored_rule_reports_nothing(live, tmp_path, capsys):
     live.log_iter(30, float("nan"))
 
     assert main(["guard", "--once", "--ignore", "nonfinite", str(tmp_path / "out")]) == 0
@@ -422,7 +422,7 @@ def test_hooks_are_run_for_what_is_raised_and_not_for_what_is_over(writer, tmp_p
     [("exit 3", "exit status 3"), ("no-such-command", "exit status 127"),
      ("sleep 60 & sleep 60", "ended after 0.3 s")],
 )  # fmt: skip
-def test_a_command_that_fails_or_hangs_is_told_and_ended(command, words, capfd):
+def test_a_command_that_fails_or_hangs_is_reported_and_ended(command, words, capfd):
     hooks = Hooks(command, timeout_s=0.3)
 
     hooks.send(ALERT)
@@ -519,7 +519,7 @@ def test_a_webhook_that_does_not_want_it_is_not_asked_again(serve, capsys):
     assert "404" in capsys.readouterr().err
 
 
-def test_a_webhook_that_is_not_there_is_told(capsys):
+def test_a_webhook_that_is_not_there_is_reported(capsys):
     hooks = Hooks(url="http://127.0.0.1:9/", timeout_s=1)
 
     hooks.send(ALERT)

@@ -163,7 +163,7 @@ def test_a_trainer_fed_nan_is_named_once(train, guard):
     assert watchman.end() == [("nonfinite", "raised")]
 
 
-def test_a_trainer_whose_loss_jumps_is_a_spike(train, guard):
+def test_a_jump_of_the_loss_is_a_spike(train, guard):
     watchman = guard()
     train(learning_rate=20, warmup_iters=4000, lr_decay_iters=100_000, grad_clip=0)
 

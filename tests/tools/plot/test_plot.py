@@ -17,8 +17,8 @@ import eventlog
 from tools.cli import main
 from tools.plot.figure import draw, encode, labels
 from tools.plot.panel import KINDS
-from tools.plot.series import Series, smooth, thin
-from tools.plot.theme import LOOKS, clean, fit, width_of
+from tools.plot.series import Series, thin
+from tools.plot.theme import THEMES, clean, fit, width_of
 
 NAN = {"loss": None, "nonfinite": {"loss": "nan"}}
 
@@ -71,7 +71,7 @@ def journal(tmp_path):
 # ---- the columns
 
 
-def test_an_iteration_stands_where_its_tokens_and_seconds_began(journal):
+def test_an_iteration_is_placed_where_its_tokens_and_seconds_begin(journal):
     series = Series(eventlog.load_run(journal))
     iters = np.array([0.0, 4.0, 5.0, 6.0, 9.0])
 
@@ -86,21 +86,21 @@ def test_time_counts_the_iterations_that_were_not_logged():
     assert series.place(np.array([90.0]), "time") == pytest.approx([9.0])
 
 
-def test_a_resume_is_known_with_what_it_took_again(journal):
+def test_a_resume_is_found_with_the_iterations_it_logged_again(journal):
     series = Series(eventlog.load_run(journal.with_suffix(".json")))
 
     assert [(r.at, r.n_again) for r in series.resumes] == [(5, 3)]
-    assert [take["iter"].tolist() for take in series.takes] == [[5, 6, 7]]
+    assert [take["iter"].tolist() for take in series.superseded] == [[5, 6, 7]]
 
 
-def test_a_run_that_goes_back_within_a_session_has_its_takes_and_marks(tmp_path):
+def test_a_run_that_goes_back_within_a_session_has_its_superseded_rows_and_marks(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         for i in (*range(12), *range(3, 8), *range(6, 20)):
             run.log_iter(i, 1.0, 1.0)
 
     series = Series(eventlog.load_run(run.journal_path))
 
-    assert [(t["iter"][0], t["iter"][-1]) for t in series.takes] == [(3, 11), (6, 7)]
+    assert [(t["iter"][0], t["iter"][-1]) for t in series.superseded] == [(3, 11), (6, 7)]
     assert [(r.at, r.n_again) for r in series.resumes] == [(3, 9), (6, 2)]
 
 
@@ -124,23 +124,10 @@ def test_thinning_keeps_the_lowest_highest_and_missing_of_every_pixel(y, n_pixel
             assert (np.nanmin(whole), np.nanmax(whole)) == (np.nanmin(part), np.nanmax(part))
 
 
-@given(columns, st.integers(1, 50), st.booleans())
-def test_a_smoothed_value_is_among_its_neighbours_and_missing_where_they_are(y, width, steep):
-    at, means = smooth(y, width, steep=steep, n_points=50)
-
-    assert at[0] == 0
-    assert at[-1] == len(y) - 1
-    assert np.isnan(means).tolist() == np.isnan(y[at]).tolist()
-    for i, mean in zip(at, means, strict=True):
-        near = y[max(0, i - width + 1) : i + width]
-        if not np.isnan(mean):
-            assert np.nanmin(near) - 1e-6 <= mean <= np.nanmax(near) + 1e-6
-
-
 # ---- the picture
 
 
-def test_spikes_of_a_long_run_are_in_its_picture():
+def test_spikes_of_a_long_run_are_visible_in_its_plot():
     rows = [row(i, loss=3.0) for i in range(50_000)]
     rows[31_337]["loss"], rows[12_345]["loss"] = 99.0, 0.5
 
@@ -162,7 +149,7 @@ def test_a_loss_that_is_not_finite_is_marked_where_it_was():
     assert math.isnan(line(axes, "training loss").get_ydata()[40])
 
 
-def test_a_value_alone_between_gaps_is_a_dot():
+def test_a_value_between_two_gaps_is_a_dot():
     rows = [row(i) | (NAN if i % 2 else {}) for i in range(10)]
 
     axes = draw([make_run(rows=rows)], "loss").axes[0]
@@ -171,15 +158,15 @@ def test_a_value_alone_between_gaps_is_a_dot():
     assert line(axes, "training loss").get_marker() == "."
 
 
-def test_a_rewind_is_marked_and_the_superseded_take_drawn_if_wanted(journal):
+def test_a_rewind_is_marked_and_superseded_rows_are_drawn_on_request(journal):
     plain, both = draw([journal], "loss"), draw([journal], "loss", superseded=True)
 
-    assert "rewound: 5 to 7 taken again" in words(plain)
+    assert "rewound: 5 to 7 logged again" in words(plain)
     assert "superseded" not in words(plain)
     assert list(line(both.axes[0], "superseded").get_ydata()) == [3.0, 2.0, 1.0]
 
 
-def test_among_several_runs_a_resume_is_a_sign_on_its_curve(journal):
+def test_among_several_runs_a_resume_is_a_marker_on_its_curve(journal):
     figure = draw([journal, make_run()], "loss", smooth_iters=0)
 
     assert "rewound" in words(figure)
@@ -187,7 +174,7 @@ def test_among_several_runs_a_resume_is_a_sign_on_its_curve(journal):
     assert (list(sign.get_xdata()), list(sign.get_ydata())) == ([5], [3.0])
 
 
-def test_axes_have_units_and_the_head_says_what_ran():
+def test_axes_have_units_and_the_head_names_the_model_and_device():
     metadata = {"n_params": 124_000_000, "dtype": "bfloat16", "world_size": 8, "device": "cuda"}
 
     figure = draw([make_run("baseline", metadata=metadata)], "analysis")
@@ -199,7 +186,7 @@ def test_axes_have_units_and_the_head_says_what_ran():
     ]  # fmt: skip
 
 
-def test_a_comparison_says_what_differs_and_names_the_best_loss_of_each():
+def test_a_comparison_names_the_settings_that_differ_and_the_best_losses():
     runs = [make_run("a", config={"lr": 1, "seed": 1}), make_run("b", config={"lr": 2, "seed": 1})]
 
     found = words(draw(runs))
@@ -209,7 +196,7 @@ def test_a_comparison_says_what_differs_and_names_the_best_loss_of_each():
 
 
 def test_no_two_of_28_runs_look_alike():
-    for theme in LOOKS:
+    for theme in THEMES:
         figure = draw([make_run(str(i), 3) for i in range(28)], "loss", theme=theme)
 
         looks = {
@@ -245,7 +232,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "W" * 200, "x" * 100_000])
-def test_any_name_is_shown_as_text_and_within_the_picture(name):
+def test_any_name_is_shown_as_text_within_the_plot(name):
     for runs in ([make_run(name)], [make_run(name), make_run("b")]):
         figure = draw(runs, "loss", dpi=50)
         encode(figure, "png")
@@ -268,7 +255,7 @@ def test_a_shortened_text_fits_and_a_short_one_is_left_alone(text, width_in):
     assert shown == text or width_of(text, 9) > width_in
 
 
-def test_equal_names_are_told_apart(tmp_path):
+def test_equal_names_get_their_folder_or_a_number(tmp_path):
     runs = [make_run("a"), make_run("a"), make_run("b")]
     runs[0].path = tmp_path / "x" / "a.json"
 
@@ -295,7 +282,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_any_run_has_a_sensible_picture(name):
+def test_any_run_can_be_plotted(name):
     odd = {"rows": None} | ODD[name]
     rows = odd.pop("rows")
     run = make_run(**odd)
@@ -307,17 +294,17 @@ def test_any_run_has_a_sensible_picture(name):
     assert picture.startswith(b"\x89PNG")
 
 
-def test_a_panel_without_figures_says_so():
+def test_a_panel_without_values_says_so():
     run = make_run(rows=[row(i, mfu=-100.0, time_ms=None) for i in range(30)])
 
     found = words(draw([run], "analysis"))
 
-    assert "MFU is not known" in found
-    assert "no times but of the first 5 iterations, or none" in found
+    assert "MFU is unknown" in found
+    assert "no step times after the first 5 iterations" in found
 
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_equal_pictures_are_equal_bytes_whatever_the_user_set(form):
+def test_equal_plots_are_equal_bytes_whatever_the_rcparams(form):
     once = encode(draw([make_run()]), form)
     with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "axes.grid": False}):
         twice = encode(draw([make_run()]), form)
@@ -347,7 +334,7 @@ def test_the_same_command_makes_the_same_bytes_in_another_process(journal, tmp_p
     assert len(sums) == 1
 
 
-def test_the_picture_has_a_name_of_its_own_and_stdout_is_it(journal, tmp_path, monkeypatch, capsys):
+def test_a_plot_has_a_default_name_which_is_printed(journal, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     assert main(["plot", str(journal), "--kind", "loss"]) == 0
@@ -357,7 +344,7 @@ def test_the_picture_has_a_name_of_its_own_and_stdout_is_it(journal, tmp_path, m
     assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_read_is_said_and_the_others_are_drawn(zoo, tmp_path, capsys):
+def test_an_unreadable_run_is_reported_and_the_others_are_drawn(zoo, tmp_path, capsys):
     out = tmp_path / "all.PNG"
 
     assert main(["plot", str(zoo), "--out", str(out), "--log-x", "--superseded"]) == 1
@@ -372,13 +359,16 @@ def test_what_cannot_be_read_is_said_and_the_others_are_drawn(zoo, tmp_path, cap
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--out", "x.jpg"], "--out x.jpg: a picture ends in .png, .svg or .pdf"),
+        (["--out", "x.jpg"], "--out x.jpg: must end in .png, .svg or .pdf"),
         (["--x", "tokens"], "its metadata has no tokens_per_iter. Use: --x iter"),
         (["--width", "1", "--height", "1"], "make --width or --height larger"),
-        (["--width", "90", "--dpi", "2400"], "--dpi 2400: more than 65,536 pixels one way"),
+        (
+            ["--width", "90", "--dpi", "2400"],
+            "--dpi 2400: width and height must be",
+        ),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line_and_no_file(
+def test_a_plot_that_cannot_be_drawn_is_one_line_and_no_file(
     flags, told, zoo_of_the_dead, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -392,13 +382,13 @@ def test_what_cannot_be_drawn_is_one_line_and_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_other_command_waits_for_matplotlib():
+def test_no_other_command_imports_matplotlib():
     code = "import sys, tools.cli; sys.exit('matplotlib' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_matplotlib_the_way_out_is_told(journal):
+def test_without_matplotlib_the_message_says_what_to_install(journal):
     code = (
         "import sys; sys.modules['matplotlib'] = None; "
         f"from tools.cli import main; sys.exit(main(['plot', {str(journal)!r}]))"

@@ -1,11 +1,10 @@
 """Lines as text: every dot is in its place, and nothing raises."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.terminal.braille import Frame, Line, draw, frame_around, short
+from tools.terminal.braille import Frame, Line, draw, frame_around
 
 any_float = st.floats() | st.just(float("nan"))
 points = st.lists(st.tuples(st.floats(-1e6, 1e6), any_float), max_size=30)
@@ -77,17 +76,3 @@ def test_every_value_of_a_line_is_inside_its_frame(one, other):
     rows = frame.rows(np.array([one, other]), 40)
 
     assert ((rows >= 0) & (rows < 40)).all()
-
-
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [(4.1234, "4.123"), (15665, "15.66k"), (2e-5, "2.0e-5"), (0, "0"), (-100, "-100"),
-     (65.4, "65.4"), (1e7, "10M"), (999.96, "1k"), (float("nan"), "?")],
-)  # fmt: skip
-def test_figures_are_short(value, told):
-    assert short(value) == told
-
-
-@given(st.floats(-1e14, 1e14, allow_nan=False))
-def test_no_figure_is_longer_than_its_room(value):
-    assert len(short(value)) <= 6

@@ -21,7 +21,7 @@ import eventlog
 from tools.cli import main
 from tools.transfer.export import export
 from tools.transfer.frame import frame
-from tools.transfer.targets import place
+from tools.transfer.targets import files
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
 
@@ -163,7 +163,7 @@ def test_csv_read_by_pandas_and_duckdb_has_the_same_bits(logged, tmp_path):
     same(dict(by_duckdb), expected)
 
 
-def test_parquet_holds_every_value_bit_for_bit_and_tells_nan_from_missing(logged, tmp_path):
+def test_parquet_has_every_value_bit_for_bit_and_distinguishes_nan_from_missing(logged, tmp_path):
     import duckdb
     import pyarrow.parquet
 
@@ -226,7 +226,7 @@ def test_tensorboard_has_the_configuration_as_hyperparameters(logged, tmp_path):
     assert told["metadata.world_size"].number_value == 2
 
 
-def test_a_frame_has_the_numbers_in_their_place(logged):
+def test_a_frame_has_non_finite_numbers_as_numbers(logged):
     iterations, evals = frame(logged.path), frame(logged.path, "evals")
 
     same(dict(zip(iterations["iter"], iterations["loss"], strict=True)),
@@ -253,7 +253,7 @@ def test_a_second_export_changes_nothing(to, logged, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["csv", "parquet", "tensorboard"])
-def test_a_run_that_grows_and_goes_back_is_exported_as_if_for_the_first_time(to, logged, tmp_path):
+def test_a_run_that_grows_and_rewinds_is_exported_as_if_for_the_first_time(to, logged, tmp_path):
     if to == "tensorboard":
         pytest.importorskip("tensorboard", reason="pip install tensorboard")
     states = []
@@ -275,7 +275,7 @@ def contents(folder):
     }
 
 
-def test_two_runs_of_one_name_do_not_share_a_folder(tmp_path):
+def test_two_runs_of_the_same_name_get_separate_folders(tmp_path):
     for folder in ("a", "b"):
         with eventlog.open_run(tmp_path / folder, save_interval=0) as run:
             run.log_iter(0, 1.0)
@@ -306,22 +306,22 @@ pieces = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
 
 
 @given(pieces, st.data())
-def test_a_file_cut_anywhere_grows_to_what_it_should_be(tmp_path_factory, all, data):
+def test_an_export_cut_anywhere_is_completed(tmp_path_factory, all, data):
     path = tmp_path_factory.mktemp("grow") / "file"
     whole = b"".join(all)
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
 
-    place.grow(path, lambda: iter(all))
+    files.grow(path, lambda: iter(all))
 
     assert path.read_bytes() == whole
 
 
 @given(pieces, st.binary(max_size=300))
-def test_a_file_that_holds_anything_becomes_what_it_should_be(tmp_path_factory, all, held):
+def test_an_export_with_other_content_is_replaced(tmp_path_factory, all, held):
     path = tmp_path_factory.mktemp("grow") / "file"
     path.write_bytes(held)
 
-    place.grow(path, lambda: iter(all))
+    files.grow(path, lambda: iter(all))
 
     assert path.read_bytes() == b"".join(all)
 
@@ -429,9 +429,7 @@ def contents_of_run(folder):
 # ---- the command
 
 
-def test_the_command_says_what_it_did_of_each_run_and_goes_on_after_a_bad_one(
-    logged, tmp_path, capsys
-):
+def test_the_command_reports_each_run_and_continues_after_a_bad_one(logged, tmp_path, capsys):
     (tmp_path / "runs" / "bad.json").write_text("{")
 
     code = main(

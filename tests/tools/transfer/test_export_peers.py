@@ -111,7 +111,7 @@ def to(request):
     return request.param
 
 
-def test_every_value_is_there_with_its_step_and_the_configuration(to, tmp_path):
+def test_every_value_is_exported_with_its_step_and_the_configuration(to, tmp_path):
     logged = Logged(tmp_path / "runs")
     logged.take(0, 60)
     logged.close()
@@ -125,7 +125,7 @@ def test_every_value_is_there_with_its_step_and_the_configuration(to, tmp_path):
     assert told["status"] in ("FINISHED", "", 0)
 
 
-def test_a_run_that_grows_and_goes_back_is_there_as_it_is_now(to, tmp_path):
+def test_a_run_that_grows_and_rewinds_is_archived_as_it_is_now(to, tmp_path):
     logged = Logged(tmp_path / "runs")
     states = []
     for first, last, take in [(0, 30, 1), (30, 40, 1), (40, 40, 1), (20, 35, 2)]:

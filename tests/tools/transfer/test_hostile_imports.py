@@ -13,8 +13,9 @@ import pytest
 
 import eventlog
 from tools.cli import main
+from tools.transfer.sources.metrics import Metrics
 from tools.transfer.sources.plain_yaml import plain_yaml
-from tools.transfer.sources.told import USUAL, Metrics
+from tools.transfer.sources.source_run import USUAL
 
 LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
@@ -61,7 +62,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_an_odd_file_is_one_line_and_exit_code_one(what, tmp_path, capsys):
+def test_an_unreadable_file_is_one_line_and_exit_code_one(what, tmp_path, capsys):
     name, data, format = ODD[what]
     if format == "tensorboard":
         pytest.importorskip("tensorboard")
@@ -82,7 +83,7 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path, capsys):
 
     assert main(["import", str(tmp_path / "metrics.csv"), "--out", str(tmp_path / "out")]) == 1
 
-    assert "no file and no folder" in capsys.readouterr().err
+    assert "must be a file or a folder" in capsys.readouterr().err
 
 
 # ---- what is odd in a file that is good otherwise
@@ -103,13 +104,13 @@ def test_a_yaml_bomb_beside_the_metrics_costs_nothing(tmp_path, bomb):
     assert len(eventlog.load_run(path).training_iterations) == 2
 
 
-def test_yaml_with_a_few_aliases_is_read_as_ever():
+def test_yaml_with_a_few_aliases_is_read():
     assert plain_yaml("betas: &b [0.9, 0.95]\nagain: *b\nbase: {<<: {x: 1}}\n") == {
         "betas": [0.9, 0.95], "again": [0.9, 0.95], "base": {"x": 1},
     }  # fmt: skip
 
 
-def test_names_and_numbers_that_are_odd_leave_the_others(tmp_path, capsys):
+def test_odd_names_and_numbers_do_not_affect_the_others(tmp_path, capsys):
     path = tmp_path / "metrics.csv"
     rows = ["1,2.5,7", "1e300,2,7", "nan,2,7", '2,"' + "9" * 200_000 + '",7', "3,2.25,7"]
     path.write_text("step,train_loss,self\n" + "\n".join(rows) + "\n")
@@ -127,7 +128,7 @@ def test_names_and_numbers_that_are_odd_leave_the_others(tmp_path, capsys):
         assert losses == ([2.5, 2.25] if source == path else [1.5])
 
 
-def test_a_tensor_that_stands_for_terabytes_is_not_made(tmp_path, capsys):
+def test_a_tensor_that_stands_for_terabytes_is_not_expanded(tmp_path, capsys):
     pytest.importorskip("tensorboard")
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -151,7 +152,7 @@ def test_a_tensor_that_stands_for_terabytes_is_not_made(tmp_path, capsys):
 
     assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
 
-    assert "no scalars" in capsys.readouterr().err
+    assert "not scalars" in capsys.readouterr().err
 
 
 # ---- time

@@ -57,7 +57,7 @@ def same(a, b):
 # ---- each format, from files that its own system wrote
 
 
-def test_hf_trainer_state_is_taken_value_by_value(tmp_path):
+def test_hf_trainer_state_is_imported_value_by_value(tmp_path):
     run = imported(GOLDEN / "hf" / "trainer_state.json", tmp_path)
 
     log = json.loads((GOLDEN / "hf" / "trainer_state.json").read_text())["log_history"]
@@ -83,7 +83,7 @@ def test_a_trainer_state_with_nan_tokens_keeps_them(tmp_path):
     assert run.status == "interrupted"
 
 
-def test_lightning_metrics_are_taken_value_by_value(tmp_path):
+def test_lightning_metrics_are_imported_value_by_value(tmp_path):
     run = imported(GOLDEN / "lightning" / "version_0", tmp_path)
 
     with open(GOLDEN / "lightning" / "version_0" / "metrics.csv", newline="") as file:
@@ -101,7 +101,7 @@ def test_lightning_metrics_are_taken_value_by_value(tmp_path):
     assert run.config == {"lr": 0.02} or "0.02" in run.metadata["hparams.yaml"]
 
 
-def test_nanogpt_console_output_is_taken_line_by_line(tmp_path):
+def test_nanogpt_console_output_is_imported_line_by_line(tmp_path):
     run = imported(GOLDEN / "nanogpt.txt", tmp_path)
 
     text = (GOLDEN / "nanogpt.txt").read_text()
@@ -118,7 +118,7 @@ def test_nanogpt_console_output_is_taken_line_by_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["guide", "guide_crashed", "guide_mfu_object", "guide_nan"])
-def test_the_older_logger_of_the_guide_is_taken_in_both_schemas(name, tmp_path):
+def test_the_guides_logger_is_imported_in_both_schemas(name, tmp_path):
     run = imported(GUIDE / f"{name}.json", tmp_path)
 
     document = json.loads((GUIDE / f"{name}.json").read_text())
@@ -139,7 +139,7 @@ def test_the_older_logger_of_the_guide_is_taken_in_both_schemas(name, tmp_path):
     assert run.status == ("interrupted" if name == "guide_crashed" else "completed")
 
 
-def test_tensorboard_files_are_taken_value_by_value_and_the_later_take_wins(tmp_path):
+def test_tensorboard_files_are_imported_value_by_value_and_the_later_value_wins(tmp_path):
     pytest.importorskip("tensorboard", reason="pip install tensorboard")
     loss, other, started = made("loss"), made("other"), made("STARTED_S")
 
@@ -155,10 +155,10 @@ def test_tensorboard_files_are_taken_value_by_value_and_the_later_take_wins(tmp_
     assert rows[12]["double"] == 0.1
     assert rows[3]["timestamp"] == "2023-11-14T22:13:23.250000+00:00"
     assert eventlog_time(rows[12]["timestamp"]) == started + 212
-    assert any("no scalars" in words for words in run.metadata["imported"]["left_out"])
+    assert any("not scalars" in words for words in run.metadata["imported"]["left_out"])
 
 
-def test_wandb_offline_files_are_taken_value_by_value(tmp_path):
+def test_wandb_offline_files_are_imported_value_by_value(tmp_path):
     pytest.importorskip("wandb", reason="pip install wandb")
     loss, other, started = made("loss"), made("other"), made("STARTED_S")
 
@@ -184,7 +184,7 @@ def float32(value):
 
 
 def eventlog_time(text):
-    from tools.core.history import seconds
+    from tools.core.times import seconds
 
     return seconds(text)
 
@@ -211,7 +211,7 @@ def test_the_source_is_named_by_file_size_hash_and_format(tmp_path):
     ]
 
 
-def test_the_tools_and_the_journal_s_own_checks_take_it_as_their_own(tmp_path, capsys):
+def test_an_imported_run_passes_verify_and_all_tools_read_it(tmp_path, capsys):
     imported(GUIDE / "guide.json", tmp_path)
 
     (journal,) = tmp_path.glob("*.jsonl")
@@ -239,7 +239,7 @@ def test_a_second_import_of_the_same_source_adds_nothing(tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_an_import_killed_at_any_moment_is_gone_on_with_and_nothing_is_there_twice(tmp_path):
+def test_an_import_killed_at_any_moment_is_continued_and_nothing_is_imported_twice(tmp_path):
     source = tmp_path / "console.txt"
     lines = [f"iter {i}: loss {i / 8:.4f}, time 1.00ms, mfu 1.00%\n" for i in range(8000)]
     source.write_text("".join(lines))
@@ -276,26 +276,26 @@ def killed_import(source, out, delay_s):
 # ---- bad sources
 
 
-def test_a_cut_csv_gives_its_whole_lines_and_says_which_was_left(tmp_path, capsys):
+def test_a_cut_csv_is_imported_up_to_its_last_complete_line(tmp_path, capsys):
     data = (GOLDEN / "lightning" / "version_0" / "metrics.csv").read_bytes()
     (tmp_path / "metrics.csv").write_bytes(data[: data.index(b"4.474") + 30])
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
     assert list(told(run)) == [1]
-    assert "line 3 is no row" in capsys.readouterr().err
+    assert "line 3 is not a row" in capsys.readouterr().err
 
 
-def test_a_number_that_may_have_been_cut_is_not_taken(tmp_path, capsys):
+def test_a_number_that_may_have_been_cut_is_not_imported(tmp_path, capsys):
     (tmp_path / "metrics.csv").write_text("step,loss\n0,3.5\n1,2.7")  # perhaps 2.75
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
     assert equal(told(run), "loss", {0: 3.5})
-    assert "line 3 is no row" in capsys.readouterr().err
+    assert "line 3 is not a row" in capsys.readouterr().err
 
 
-def test_of_steps_that_were_logged_again_the_later_take_counts(tmp_path):
+def test_a_step_that_was_logged_again_has_its_later_value(tmp_path):
     rows = [(0, 5.0), (1, 4.0), (2, 3.0), (3, 2.0), (1, 4.5), (2, 3.5)]
     lines = [f"{step},{loss}" for step, loss in rows]
     (tmp_path / "metrics.csv").write_text("\n".join(["step,loss", *lines, ""]))
@@ -305,7 +305,9 @@ def test_of_steps_that_were_logged_again_the_later_take_counts(tmp_path):
     assert equal(told(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5})
 
 
-def test_a_damaged_event_file_gives_all_but_the_damaged_record_and_says_so(tmp_path, capsys):
+def test_a_damaged_event_file_is_imported_without_the_damaged_record_which_is_named(
+    tmp_path, capsys
+):
     pytest.importorskip("tensorboard", reason="pip install tensorboard")
     source = sorted((GOLDEN / "tensorboard").iterdir())[0]
     data = bytearray(source.read_bytes())
@@ -321,7 +323,7 @@ def test_a_damaged_event_file_gives_all_but_the_damaged_record_and_says_so(tmp_p
     assert list(told(run, "evals")) == [0, 5]
 
 
-def test_a_cut_wandb_file_gives_what_is_whole(tmp_path, capsys):
+def test_a_cut_wandb_file_is_imported_up_to_its_last_complete_record(tmp_path, capsys):
     pytest.importorskip("wandb", reason="pip install wandb")
     data = (GOLDEN / "wandb.wandb").read_bytes()
     (tmp_path / "cut.wandb").write_bytes(data[: len(data) // 2])
@@ -336,9 +338,9 @@ def test_a_cut_wandb_file_gives_what_is_whole(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("empty.json", b"", "no known format"),
-        ("noise.bin", bytes(range(256)), "no known format"),
-        ("trainer_state.json", b'{"log_history": [', "no JSON"),
+        ("empty.json", b"", "unknown format"),
+        ("noise.bin", bytes(range(256)), "unknown format"),
+        ("trainer_state.json", b'{"log_history": [', "not JSON"),
         ("trainer_state.json", b'{"log_history": []}', "nothing to import"),
         ("metrics.csv", b"step,loss\n", "nothing to import"),
         ("x.json", b'{"training_iterations": [', "not a run JSON"),
@@ -365,7 +367,7 @@ def test_a_run_json_of_our_own_is_refused_by_name(tmp_path, capsys):
     assert "already" in capsys.readouterr().err
 
 
-def test_a_name_given_for_the_loss_is_the_loss(tmp_path):
+def test_the_metric_named_with_loss_is_the_loss(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,my/nll,my/holdout\n0,3.5,\n1,2.5,2.75\n")
 
     run = imported(

@@ -14,7 +14,7 @@ words = st.from_regex(r"[a-zA-Z][a-zA-Z_-]{0,8}", fullmatch=True).filter(
     lambda word: word.lower() not in ("true", "false", "nan", "inf", "infinity")
 )
 choices = st.lists(st.one_of(numbers, words), min_size=2, max_size=5, unique=True).map(
-    lambda values: "|".join(map(space.said, values))
+    lambda values: "|".join(map(space.as_argument, values))
 )
 pairs = st.tuples(numbers, numbers).filter(lambda ends: ends[0] < ends[1])
 ranges = st.one_of(
@@ -24,7 +24,7 @@ ranges = st.one_of(
         lambda t: f"{t[0]}..{t[0] + t[1] * t[2]} step {t[1]}"
     ),
 )
-names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n not in space.OURS)
+names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n not in space.RESERVED)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_bad_name_is_refused(flag):
 
 
 def test_a_parameter_given_twice_is_refused():
-    with pytest.raises(Refusal, match="lr: is given twice"):
+    with pytest.raises(Refusal, match="lr: must be given once"):
         space.read(None, ["lr=0..1", "lr=0..2"])
 
 
@@ -90,7 +90,7 @@ def test_flags_override_the_lines_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["lr = ", "lr = 1\nlr = 2", "\xff"])
-def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, text):
+def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path, text):
     file = tmp_path / "space.toml"
     file.write_bytes(text.encode("latin-1"))
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path, text):
 
 
 @given(st.dictionaries(names, st.one_of(choices, ranges), min_size=1, max_size=4))
-def test_any_space_is_the_same_after_it_was_written_down(texts):
+def test_any_space_survives_being_written_as_text(texts):
     found = space.read(None, [f"{name}={words}" for name, words in texts.items()])
 
     again = space.read(None, [f"{name}={words}" for name, words in found.as_text().items()])
@@ -108,7 +108,7 @@ def test_any_space_is_the_same_after_it_was_written_down(texts):
 
 
 @given(st.text(max_size=20))
-def test_any_words_are_a_range_or_a_refusal(words):
+def test_any_text_is_a_range_or_is_refused(words):
     try:
         found = space.parameter("p", words, "p")
     except Refusal:
@@ -124,11 +124,11 @@ def test_a_grid_has_every_combination_once():
     assert len(points) == len(set(points)) == math.prod((3, 2, 2))
 
 
-def test_a_grid_over_a_range_without_an_end_is_refused_by_name():
+def test_a_grid_over_a_continuous_range_is_refused_by_name():
     with pytest.raises(Refusal, match=r"^b: log 0\.1\.\.1"):
         space.read(None, ["a=1..3", "b=log 0.1..1"]).grid()
 
 
-def test_a_grid_nobody_waits_for_is_refused():
+def test_a_grid_of_too_many_points_is_refused():
     with pytest.raises(Refusal, match="more than"):
         space.read(None, ["a=1..1000", "b=1..1000"]).grid()

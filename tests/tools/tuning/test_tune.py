@@ -22,7 +22,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("psutil")
 
 from tools.tuning.study import Metric, Plan, Study, config_of
-from tools.tuning.sweep import draw
+from tools.tuning.study_figure import draw
 
 # A run of a formula: best at lr = 0.1. `nap` seconds pass between two evaluations.
 FAKE = """
@@ -59,7 +59,7 @@ def fake(tmp_path):
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch):
     """In this process; tuners in processes of their own are as users have them."""
-    monkeypatch.setattr("tools.tuning.tuner.LOOK_S", 0.02)
+    monkeypatch.setattr("tools.tuning.tuner.POLL_S", 0.02)
     monkeypatch.setattr("tools.tuning.tune._draw", lambda study, path: False)
 
 
@@ -150,7 +150,7 @@ def test_a_tuner_killed_twice_repeats_nothing_and_finds_the_best_of_the_run_file
     assert (folder / "study.png").stat().st_size > 10_000
 
 
-def test_a_trial_that_outlives_its_tuner_is_taken_up_as_it_is(tmp_path, fake):
+def test_a_trial_that_outlives_its_tuner_is_adopted(tmp_path, fake):
     folder = tmp_path / "study"
     flags = ("--param", LR, "--command", fake + " --nap=0.4", "--trials", 1)
     tuner = started(folder, *flags)
@@ -165,7 +165,7 @@ def test_a_trial_that_outlives_its_tuner_is_taken_up_as_it_is(tmp_path, fake):
     assert [fields["state"] for fields in events(folder, "result")] == ["complete"]
 
 
-def test_a_trial_that_died_with_its_tuner_goes_on(tmp_path, fake):
+def test_a_trial_that_died_with_its_tuner_is_continued(tmp_path, fake):
     folder = tmp_path / "study"
     flags = ("--param", LR, "--command", fake + " --nap=0.2", "--trials", 1)
     tuner = started(folder, *flags)
@@ -181,7 +181,7 @@ def test_a_trial_that_died_with_its_tuner_goes_on(tmp_path, fake):
     assert [fields["state"] for fields in events(folder, "result")] == ["complete"]
 
 
-def test_a_study_that_is_asked_to_stop_stops_its_trials_and_can_go_on(tmp_path, fake):
+def test_a_study_that_is_stopped_stops_its_trials_and_can_be_continued(tmp_path, fake):
     folder = tmp_path / "study"
     tuner = started(folder, "--param", LR, "--command", fake + " --nap=0.3", "--trials", 2)
     wait_until(lambda: list(folder.glob("trial_0000/*.jsonl")))
@@ -191,12 +191,12 @@ def test_a_study_that_is_asked_to_stop_stops_its_trials_and_can_go_on(tmp_path, 
 
     (run,) = map(eventlog.load_run, folder.glob("trial_0000/*.jsonl"))
     assert run.status == "interrupted"
-    assert "to go on: runs tune" in words
+    assert "to continue: runs tune" in words
     assert tune(folder, "--command", fake) == 0
     assert finished(folder) == {0, 1}
 
 
-def test_a_trial_worse_than_the_others_is_pruned_and_says_so(tmp_path, fake, capsys):
+def test_a_trial_that_is_worse_than_the_others_is_pruned(tmp_path, fake, capsys):
     folder = tmp_path / "study"
     flags = ("--command", fake + " --nap=0.1", "--sampler", "grid", "--trials", 5)
 
@@ -210,9 +210,7 @@ def test_a_trial_worse_than_the_others_is_pruned_and_says_so(tmp_path, fake, cap
     assert (row["status"], row["tags"]) == ("interrupted", ["pruned"])
 
 
-def test_a_pruned_trial_says_so_even_where_its_tuner_dies_with_the_news(
-    tmp_path, fake, monkeypatch
-):
+def test_a_pruned_trial_stays_pruned_if_its_tuner_is_killed(tmp_path, fake, monkeypatch):
     folder = tmp_path / "study"
     monkeypatch.setattr(Study, "report", lambda self, number, iter_num, value: True)
     monkeypatch.setattr(Study, "tell", lambda *_, **__: sys.exit("killed"))
@@ -237,7 +235,7 @@ def test_the_runs_of_a_study_are_a_group_with_their_parameters(tmp_path, fake, c
     assert row["metadata"] == {"group": "lr_study", "trial": 0, "params": {"lr": 0.1}}
 
 
-def test_a_studys_folder_means_its_trials_and_the_list_shows_the_group(tmp_path, fake, capsys):
+def test_the_folder_of_a_study_stands_for_its_trials_and_ls_shows_the_group(tmp_path, fake, capsys):
     folder = tmp_path / "lr_study"
     tune(folder, "--param", "lr=0.1|0.2", "--command", fake, "--sampler", "grid")
     capsys.readouterr()
@@ -249,7 +247,7 @@ def test_a_studys_folder_means_its_trials_and_the_list_shows_the_group(tmp_path,
     assert [row.split()[-1] for row in rows] == ["lr_study", "lr_study"]
 
 
-def test_the_picture_leads_a_line_through_each_trial_to_what_came_of_it(tmp_path, fake):
+def test_the_figure_of_a_study_has_a_line_for_each_trial(tmp_path, fake):
     folder = tmp_path / "study"
     tune(folder, "--param", "lr=0.1|0.2|0.6", "--command", fake, "--sampler", "grid")
     before = config_of(folder)
@@ -277,7 +275,7 @@ def test_the_projects_own_trainer_is_found_from_any_folder(tmp_path, monkeypatch
     assert Path(words[2]).is_file()
 
 
-def test_a_grid_is_gone_through_once(tmp_path, fake, capsys):
+def test_each_point_of_a_grid_is_tried_once(tmp_path, fake, capsys):
     flags = ("--sampler", "grid", "--pruner", "none", "--jobs", 2, "--json")
 
     code = tune(tmp_path / "s", "--param", "lr=0.1|0.2|0.3", "--command", fake, *flags)
@@ -295,13 +293,13 @@ def test_a_grid_is_gone_through_once(tmp_path, fake, capsys):
         ("echo 'python: x.py: [Errno 2] No such file'; echo 'traceback : see'; exit 2",
          "exit status 2: python: x.py: [Errno 2] No such file"),
         ("kill -9 $$", "killed by SIGKILL"),
-        ("true", "ended well, but left no journal"),
+        ("true", "exited with 0, but left no journal"),
         ("exec sleep 100", "no new event for 0.3 s"),
         ("trap '' TERM; while :; do sleep 0.05; done", "no new event for 0.3 s"),
     ],
     ids=["crashes", "is not there", "is killed", "does nothing", "hangs", "will not end"],
 )  # fmt: skip
-def test_a_study_over_a_bad_command_ends_and_says_why(tmp_path, capsys, script, words):
+def test_a_study_with_a_failing_command_ends_and_names_the_reason(tmp_path, capsys, script, words):
     folder = tmp_path / "study"
     template = shlex.join(["sh", "-c", script, "{lr}", "{out_dir}"])
     patience = ("--silence", 0.3, "--grace", 0.2, "--failures", 2)
@@ -321,25 +319,25 @@ def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
     code = tune(tmp_path / "study", *flags)
 
     assert code == 1
-    assert "none of its evaluations has a number as accuracy" in capsys.readouterr().err
+    assert "no evaluation has a number as accuracy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ((), "nothing to choose from"),
+        ((), "no parameters"),
         (("--param", "lr=2..1"), "--param lr: 2..1"),
-        (("--param", LR, "--sampler", "grid"), "lr: 0.0..1.0: a grid needs it in steps"),
-        (("--param", LR, "--command", "true {lr}"), "no {out_dir}"),
-        (("--param", LR, "--command", "true {out_dir}"), "--param lr: the command has no place"),
-        (("--param", LR, "--command", "true {lr} {out_dir} {x}"), "{x} is no parameter"),
-        (("--param", LR, "--command", "no-such-program {lr} {out_dir}"), "no program"),
+        (("--param", LR, "--sampler", "grid"), "lr: 0.0..1.0: a grid needs steps"),
+        (("--param", LR, "--command", "true {lr}"), "must have {out_dir}"),
+        (("--param", LR, "--command", "true {out_dir}"), "--param lr: the command must have"),
+        (("--param", LR, "--command", "true {lr} {out_dir} {x}"), "unknown parameter {x}"),
+        (("--param", LR, "--command", "no-such-program {lr} {out_dir}"), "program not found"),
         (("--param", LR, "--command", "true {lr} {out_dir} '"), "No closing quotation"),
         (("--param", LR, "--trials", "0"), "--trials: must be"),
         (("--param", LR, "--jobs", "0"), "--jobs: must be"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, capsys, flags, words):
+def test_invalid_flags_are_refused_before_a_trial_starts(tmp_path, capsys, flags, words):
     code = tune(tmp_path / "study", *flags)
 
     told = capsys.readouterr().err
@@ -374,7 +372,7 @@ def test_a_second_tuner_of_the_same_study_is_refused(tmp_path, capsys):
     assert not list(folder.glob("trial_*"))
 
 
-def test_a_command_is_filled_with_what_was_chosen():
+def test_a_command_template_is_filled_with_the_parameters():
     template = Template("go {args} --w={width} to {out_dir}/{{x}}", ["lr", "width"], ["--n={n}"])
 
     words = template.fill({"lr": 0.5, "width": 3}, out_dir="o", study="s", trial=1)
@@ -399,7 +397,7 @@ def test_cores_and_gpus_are_divided_among_jobs(monkeypatch):
 
 
 def test_no_jobs_are_refused():
-    with pytest.raises(Refusal, match="--jobs 0"):
+    with pytest.raises(Refusal, match="--jobs: must be"):
         slots.divide(0)
 
 

@@ -14,6 +14,7 @@ import { Study } from "./study.js";
 import { assignStyles } from "./theme.js";
 import { Controls, TopBar } from "./toolbar.js";
 
+const RETRY_MS = 1000;
 const AGE_MS = 30_000; // how often "3m ago" is brought up to date
 
 const runs = new Runs();
@@ -63,7 +64,7 @@ function openRunPage(id) {
 function showRows() {
   if (side.contains(sideList.element)) sideList.show();
   if (runPage) runPage.showRun();
-  else if (state.tab !== "charts") views[state.tab].show();
+  else if (state.tab !== "charts") views[state.tab]?.show();
   showTitle();
   showBanner();
 }
@@ -100,23 +101,25 @@ const live = new LiveEvents((name, data) => {
 }, onConnection);
 
 function onConnection(isConnected) {
-  if (isConnected && lostSince) reload();
-  lostSince = isConnected ? null : (lostSince ?? new Date());
   topBar.showConnection(isConnected);
+  if (!isConnected) lostSince ??= new Date();
+  else if (lostSince) reload();
   showBanner();
 }
 
-// All rows again: after a lost connection another server may answer.
+// All rows: at the start, and after a lost connection, when another server may answer.
 async function reload() {
   try {
     const answer = await fetchJson("/api/runs");
     runs.keepOnly(answer.runs);
     live.since = answer.version;
+    lostSince = null;
     updateRuns(answer);
-    show();
   } catch {
-    // the next connection tries again
+    lostSince ??= new Date();
+    setTimeout(reload, RETRY_MS);
   }
+  show();
 }
 
 // ---- what the reader does
@@ -137,12 +140,4 @@ setInterval(() => shownList().show(), AGE_MS);
 // For tests and the console.
 export const shownGrid = () => runPage?.grid ?? grid;
 
-try {
-  const answer = await fetchJson("/api/runs");
-  live.since = answer.version;
-  updateRuns(answer);
-} catch (error) {
-  setText(banner, error.message);
-  banner.hidden = false;
-}
-show();
+await reload();

@@ -17,7 +17,7 @@ const TITLES = {
   mfu: ["MFU", "%"],
   memory_bytes: ["Memory", "bytes"],
   "eval/time_ms": ["Evaluation time", "ms"],
-  "system/sample_ms": ["Time that a system sample takes", "ms"],
+  "system/sample_ms": ["System sample time", "ms"],
 };
 const UNITS = {
   ms: "ms",

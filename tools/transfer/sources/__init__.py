@@ -1,5 +1,5 @@
-"""What runs are imported from, a format a file.
+"""The formats that runs are imported from, one module each.
 
-A source's `read(path)` gives `Telling`s: what the system's own files say, as events in the
-order in which they are to be logged, and what was left out. Nothing here writes.
+`read(path, loss_names)` yields a `SourceRun` for each run in the files: the events in the order in
+which they are to be logged, and what was left out. Nothing here writes.
 """

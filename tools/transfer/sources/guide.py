@@ -1,4 +1,4 @@
-"""The training logging guide's own logger: its run JSON, in both schemas, whole or crashed."""
+"""The run JSON of the training logging guide's logger, in both schemas, complete or crashed."""
 
 import json
 from collections.abc import Iterator
@@ -8,9 +8,10 @@ import eventlog
 
 from ...core.history import restored
 from ...core.runs import Refusal
-from .told import Event, Meaning, Told, read_all, whole
+from .reading import read_all, whole
+from .source_run import Event, LossNames, SourceRun
 
-_OURS = frozenset(
+_KEYS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
      "checkpoints", "metadata", "summary", "journal")
 )  # fmt: skip
@@ -23,32 +24,30 @@ def fits(path: Path) -> bool:
         return b'"training_iterations"' in file.read(1 << 20)
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     run = eventlog.load_run(path)
     if run.journal:
-        raise Refusal(
-            f"{path}: is a run JSON of this program already; the commands take it as it is"
-        )
-    told = Told(run.run_name, [path], started=run.start_time, ended=run.end_time)
-    told.config, told.metadata = restored(run.config), dict(restored(run.metadata))
-    told.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _OURS}
-    told.events = list(_events(run, told.left_out))
+        raise Refusal(f"{path}: is a run JSON of this program already; all commands can read it")
+    imported = SourceRun(run.run_name, [path], started=run.start_time, ended=run.end_time)
+    imported.config, imported.metadata = restored(run.config), dict(restored(run.metadata))
+    imported.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _KEYS}
+    imported.events = list(_events(run, imported.left_out))
     if run.end_time:
-        told.reason = None
+        imported.reason = None
     else:
-        told.status, told.reason = "interrupted", "the log has no end_time"
-    return iter([told])
+        imported.status, imported.reason = "interrupted", "the log has no end_time"
+    return iter([imported])
 
 
 def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
-    """In the order of time: before an iteration come its evaluation and its checkpoint."""
+    """In order of time: an evaluation and a checkpoint come before their iteration."""
     kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
-    found = []
+    events = []
     for order, (kind, rows) in enumerate(kinds.items()):
         for row in map(restored, rows):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
-                found.append((row["iter"], order, kind, row))
+                events.append((row["iter"], order, kind, row))
             else:
                 left_out.append(f"a row without an iteration number: {str(row)[:80]}")
-    found.sort(key=lambda item: item[:2])
-    return ((kind, row) for _, _, kind, row in found)
+    events.sort(key=lambda item: item[:2])
+    return ((kind, row) for _, _, kind, row in events)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .told import Event, Meaning, Told, read_lines
+from .reading import read_lines
+from .source_run import Event, LossNames, SourceRun
 
 LITERAL_MAX = 1_000  # characters of a setting that is read as a Python value
 _N = r"(-?(?:\d+\.\d+|nan|inf))"
@@ -32,46 +33,46 @@ def fits(path: Path) -> bool:
     return any(ITER.match(line) or STEP.match(line) for line in lines)
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
-    told = Told(path.stem, [path])
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
+    run = SourceRun(path.stem, [path])
     n_garbled, last = 0, ("", "")
     for line in map(str.strip, read_lines(path)):
         event = _event(line, last)
         if event is not None:
-            told.events.append(event)
+            run.events.append(event)
             if event[0] == "eval":
                 last = (str(event[1]["iter"]), str(event[1]["val_loss"]))
-        elif not _take_fact(line, told) and re.search(r"\b(iter|step) \d+: ", line):
+        elif not _read_fact(line, run) and re.search(r"\b(iter|step) \d+: ", line):
             n_garbled += 1
     if n_garbled:
-        told.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
-    told.reason = "the console output does not say how it ended"
-    return iter([told])
+        run.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
+    run.reason = "the console output does not say how it ended"
+    return iter([run])
 
 
 def _event(line: str, last: tuple[str, str]) -> Event | None:
     """`last`: iteration and validation loss of the latest evaluation, which a checkpoint is of."""
-    if found := ITER.match(line):
-        i, loss, time_ms, mfu = found.groups()
+    if match := ITER.match(line):
+        i, loss, time_ms, mfu = match.groups()
         row = {"loss": float(loss), "time_ms": float(time_ms), "mfu": float(mfu)}
         return "iter", {"iter": int(i)} | row
-    if found := STEP.match(line):
-        i, train_loss, val_loss = found.groups()
+    if match := STEP.match(line):
+        i, train_loss, val_loss = match.groups()
         row = {"train_loss": float(train_loss), "val_loss": float(val_loss)}
         return "eval", {"iter": int(i)} | row
-    if (found := SAVING.match(line)) and last[0]:
-        path = f"{found[1]}/ckpt.pt"
+    if (match := SAVING.match(line)) and last[0]:
+        path = f"{match[1]}/ckpt.pt"
         return "checkpoint", {"iter": int(last[0]), "val_loss": float(last[1]), "path": path}
     return None
 
 
-def _take_fact(line: str, told: Told) -> bool:
-    if (found := SETTING.match(line)) and not told.events:
-        told.config[found[1]] = _literal(found[2])
+def _read_fact(line: str, run: SourceRun) -> bool:
+    if (match := SETTING.match(line)) and not run.events:
+        run.config[match[1]] = _literal(match[2])
         return True
     for name, pattern in FACTS.items():
-        if found := pattern.match(line):
-            told.metadata[name] = _literal(found[1].replace(",", ""))
+        if match := pattern.match(line):
+            run.metadata[name] = _literal(match[1].replace(",", ""))
             return True
     return False
 

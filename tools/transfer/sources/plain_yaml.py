@@ -1,16 +1,16 @@
-"""YAML from somebody else: plain values alone, of a bounded size.
+"""YAML from an untrusted source: plain values of a bounded size.
 
-A few hundred bytes of YAML can mean gigabytes: each name of a list of nine names means nine
-others. Such names (aliases) are usual in small numbers, so what they mean is counted.
+A few hundred bytes of YAML can expand to gigabytes, through aliases of lists of aliases. A few
+aliases are usual, so that the values they expand to are counted.
 """
 
 from typing import Any
 
-VALUES_MAX = 20_000  # of a whole document, what aliases mean counted each time
+VALUES_MAX = 20_000  # of a document, with every alias expanded
 
 
 def plain_yaml(text: str) -> Any:
-    """The value of a YAML text; None if it is none, needs classes, is cyclic or too large."""
+    """The value of a YAML text; None if it is invalid, needs classes, is cyclic or too large."""
     try:
         import yaml
 
@@ -27,7 +27,7 @@ def plain_yaml(text: str) -> Any:
 
 
 def _is_small(value: Any) -> bool:
-    """Whether there are not too many values in it, an alias counted as what it means."""
+    """Whether it has at most VALUES_MAX values, with every alias expanded."""
     todo, n_values = [value], 0
     while todo and n_values <= VALUES_MAX:
         one = todo.pop()

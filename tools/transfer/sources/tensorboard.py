@@ -1,8 +1,8 @@
-"""TensorBoard: a folder of event files is a run; of a folder of such folders each is one.
+"""TensorBoard: a folder of event files is a run; in a folder of such folders each is one.
 
-Every scalar is taken with its step and wall time, HParams become the configuration. What
-TensorBoard itself would not show is not taken: points that a restarted run took again. A
-damaged record is skipped and named; TensorBoard stops reading there.
+Every scalar is imported with its step and wall time, HParams become the configuration. Points that
+a restarted run superseded are left out, as TensorBoard does not show them. A damaged record is
+skipped and reported, where TensorBoard stops reading.
 """
 
 import math
@@ -14,57 +14,59 @@ from pathlib import Path
 from typing import Any
 
 from ...core.library import need
-from .told import Meaning, Metrics, Told, iso
+from ...core.times import iso
+from .metrics import Metrics
+from .source_run import LossNames, SourceRun
 
-SIGN = "tfevents"
+MARK = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum
 
 
 def fits(path: Path) -> bool:
-    return SIGN in path.name if path.is_file() else bool(next(path.rglob(f"*{SIGN}*"), None))
+    return MARK in path.name if path.is_file() else bool(next(path.rglob(f"*{MARK}*"), None))
 
 
-def read(path: Path, meaning: Meaning) -> Iterator[Told]:
+def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{SIGN}*")))
+    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{MARK}*")))
     for folder in dict.fromkeys(file.parent for file in files):
-        yield _run(folder, [file for file in files if file.parent == folder], path, meaning)
+        yield _run(folder, [file for file in files if file.parent == folder], path, loss_names)
 
 
-def _run(folder: Path, files: list[Path], path: Path, meaning: Meaning) -> Told:
+def _run(folder: Path, files: list[Path], path: Path, loss_names: LossNames) -> SourceRun:
     name = folder.resolve().name
     if path.is_dir() and folder != path:
         name = "_".join((path.resolve().name, *folder.relative_to(path).parts))
-    told = Told(name, files)
+    run = SourceRun(name, files)
     metrics, others = Metrics(), Counter[str]()
     times = []
     for file in files:
-        for event in _events(file, told.left_out):
+        for event in _events(file, run.left_out):
             times.append(event.wall_time)
             if event.HasField("session_log") and event.session_log.status == 1:
-                metrics.purge(event.step)  # START: TensorBoard drops what is from there on
+                metrics.purge(event.step)  # START: TensorBoard drops everything from this step on
             for value in event.summary.value:
                 number = _scalar(value)
                 if number is not None:
                     metrics.add(event.step, {value.tag: number}, event.wall_time)
-                elif not _take_settings(value, told):
+                elif not _take_settings(value, run):
                     others[value.metadata.plugin_data.plugin_name or value.tag] += 1
-    told.events = list(metrics.events(meaning))
+    run.events = list(metrics.events(loss_names))
     if times:
-        told.started, told.ended = iso(min(times)), iso(max(times))
+        run.started, run.ended = iso(min(times)), iso(max(times))
     if metrics.n_superseded:
-        told.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
-    told.left_out += [f"{n:,} values of {kind!r}: no scalars" for kind, n in others.items()]
-    if metrics.is_without_loss(meaning):
-        told.left_out.append(
-            "no tag is known as the training loss; name it with --loss: "
+        run.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
+    run.left_out += [f"{n:,} values of {kind!r}: not scalars" for kind, n in others.items()]
+    if metrics.is_without_loss(loss_names):
+        run.left_out.append(
+            "which tag is the training loss is unknown; name it with --loss: "
             + ", ".join(sorted(metrics.names()))
         )
-    return told
+    return run
 
 
 def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
-    """The whole events of a file, whatever is between and behind them."""
+    """The intact events of a file; damaged ones are added to `left_out`."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -101,7 +103,7 @@ def _scalar(value: Any) -> float | None:
     if value.HasField("tensor") and plugin in ("", "scalars") and not value.tensor.string_val:
         from tensorboard.util.tensor_util import make_ndarray
 
-        # One number may stand for any shape: an array of terabytes would be made of it.
+        # One number may stand for any shape, which would become an array of terabytes.
         if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
             return None
         try:
@@ -112,8 +114,8 @@ def _scalar(value: Any) -> float | None:
     return None
 
 
-def _take_settings(value: Any, told: Told) -> bool:
-    """Whether the value is of HParams, and then in `config` or known."""
+def _take_settings(value: Any, run: SourceRun) -> bool:
+    """Whether the value belongs to HParams; takes the configuration and status from it."""
     if value.metadata.plugin_data.plugin_name != "hparams":
         return False
     from google.protobuf.message import DecodeError
@@ -124,8 +126,8 @@ def _take_settings(value: Any, told: Told) -> bool:
     except DecodeError:
         return False
     for key, setting in data.session_start_info.hparams.items():
-        told.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
+        run.config[key] = getattr(setting, setting.WhichOneof("kind") or "string_value")
     if data.HasField("session_end_info"):
         failed = data.session_end_info.status == 2  # api.proto: STATUS_FAILURE
-        told.status, told.reason = ("failed" if failed else "completed"), None
+        run.status, run.reason = ("failed" if failed else "completed"), None
     return True

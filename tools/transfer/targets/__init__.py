@@ -1,7 +1,6 @@
-"""Where runs are exported to, a target a file; `place` is what those with files share.
+"""The targets that runs are exported to, one module each; `files` is shared by those with files.
 
-A target's `export(history, out)` makes what it holds of a run equal to the run's one curve,
-whatever it held before: nothing, a part after a crash, or points that a later take replaced.
-What is there already is asked of the target itself; there is no record of exports beside it
-that could say something else. It returns an `Outcome`.
+`export(history, out)` makes what the target has of a run equal to the run, whatever it had before:
+nothing, a part after a crash, or superseded points. The target itself is asked what it has; there
+is no separate record of exports that could disagree. It returns an `Outcome`.
 """

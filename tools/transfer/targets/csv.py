@@ -1,8 +1,8 @@
 """CSV: iterations.csv, evals.csv, checkpoints.csv and run.json in a folder of the run's name.
 
-Numbers are written so that they read back as the same 64 bits (pandas before 3 needs
-`float_precision="round_trip"` for that); NaN and infinities as nan, inf, -inf; what is missing
-is empty. Each file is replaced as a whole or left alone.
+Numbers read back as the same 64 bits (pandas before 3 needs `float_precision="round_trip"`); NaN
+and infinities are nan, inf, -inf; missing values are empty. A file is replaced as a whole or not
+at all.
 """
 
 import csv
@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ...core.history import KINDS, History, Kind
-from .place import Outcome, folder, replace, worst
+from .files import replace, run_folder
+from .outcome import Outcome, worst
 
 
 def export(history: History, out: Path) -> Outcome:
-    place = folder(history, out)
+    folder = run_folder(history, out)
     states = [
-        replace(place / f"{kind}.csv", lambda kind=kind: _lines(history, kind))  # type: ignore[misc]
+        replace(folder / f"{kind}.csv", lambda kind=kind: _lines(history, kind))  # type: ignore[misc]
         for kind in KINDS
     ]
     state = worst(*states)
-    return Outcome(str(place), state, history.n_rows if state != "unchanged" else 0)
+    return Outcome(str(folder), state, history.n_rows if state != "unchanged" else 0)
 
 
 def _lines(history: History, kind: Kind) -> Iterator[bytes]:

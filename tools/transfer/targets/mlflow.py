@@ -1,12 +1,12 @@
 """MLflow: a run in the experiment `runjournal`, in a database or on a server.
 
-Into `sqlite:///OUT/mlflow.db`, or where MLFLOW_TRACKING_URI says. Numbers are float64, times
-milliseconds; NaN is kept; MLflow's databases hold infinities as the largest float64, and so
-are they read back. Configuration is MLflow's params, metadata its tags.
+Written to `sqlite:///OUT/mlflow.db`, or to MLFLOW_TRACKING_URI if it is set. Numbers are float64,
+times milliseconds; NaN is preserved; MLflow's databases store infinities as the largest float64.
+Configuration is MLflow's params, metadata its tags.
 
-What MLflow has of a run is asked before anything is added, so that nothing is added twice.
-MLflow takes no point back: when a resumed run took iterations again, the MLflow run is marked
-deleted (`mlflow gc` removes it) and a new one takes its place.
+MLflow is asked what it has of the run before anything is added, so that nothing is added twice.
+MLflow cannot remove points: when a resumed run superseded some, the MLflow run is marked as deleted
+(`mlflow gc` removes it) and replaced by a new one.
 """
 
 import os
@@ -18,9 +18,10 @@ from typing import Any
 
 import orjson
 
-from ...core.history import History, seconds
+from ...core.history import History
 from ...core.library import need
-from .place import Outcome, State
+from ...core.times import seconds
+from .outcome import Outcome, State
 
 EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"
@@ -28,28 +29,28 @@ BATCH = 1000  # what MLflow takes in one call
 PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
 
 Metric = tuple[str, int, int, float, bool]
-"""Name, iteration, time in ms, value, whether it is NaN: what MLflow knows of one apart."""
+"""Name, iteration, time in ms, value, whether it is NaN."""
 
 
 def export(history: History, out: Path) -> Outcome:
     client = _client(need("mlflow"), out)
     experiment_id = _experiment(client, out)
-    wanted = dict.fromkeys(_metrics(history))
-    known = _run_of(client, experiment_id, history)
+    metrics = dict.fromkeys(_metrics(history))
+    mlflow_run = _run_of(client, experiment_id, history)
     present: set[Metric] = set()
     state: State = "new"
-    if known is not None:
-        present = _present(client, known)
+    if mlflow_run is not None:
+        present = _present(client, mlflow_run)
         state = "continued"
-        if not present <= wanted.keys() or _contradicts(known, history):
-            client.delete_run(known.info.run_id)
-            known, present, state = None, set(), "replaced"
-    if known is None:
-        known = _create(client, experiment_id, history)
-    run_id = known.info.run_id
-    missing = [metric for metric in wanted if metric not in present]
+        if not present <= metrics.keys() or _contradicts(mlflow_run, history):
+            client.delete_run(mlflow_run.info.run_id)
+            mlflow_run, present, state = None, set(), "replaced"
+    if mlflow_run is None:
+        mlflow_run = _create(client, experiment_id, history)
+    run_id = mlflow_run.info.run_id
+    missing = [metric for metric in metrics if metric not in present]
     _log(client, run_id, missing, history)
-    has_ended = _end(client, known, history)
+    has_ended = _end(client, mlflow_run, history)
     if state == "continued" and not missing and not has_ended:
         state = "unchanged"
     return Outcome(f"{client.tracking_uri} run {run_id}", state, len(missing))
@@ -64,17 +65,19 @@ def _client(mlflow: Any, out: Path) -> Any:
 
 
 def _experiment(client: Any, out: Path) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
-    if known is not None:
-        return str(known.experiment_id)
+    mlflow_run = client.get_experiment_by_name(EXPERIMENT)
+    if mlflow_run is not None:
+        return str(mlflow_run.experiment_id)
     where = None if os.environ.get("MLFLOW_TRACKING_URI") else (out / "mlartifacts").resolve()
     location = None if where is None else where.as_uri()
     return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
 def _run_of(client: Any, experiment_id: str, history: History) -> Any:
-    found = client.search_runs([experiment_id], f"tags.`{ID_TAG}` = '{history.id}'", max_results=1)
-    return found[0] if found else None
+    matches = client.search_runs(
+        [experiment_id], f"tags.`{ID_TAG}` = '{history.id}'", max_results=1
+    )
+    return matches[0] if matches else None
 
 
 def _metrics(history: History) -> Iterator[Metric]:
@@ -84,7 +87,7 @@ def _metrics(history: History) -> Iterator[Metric]:
 
 
 def _metric(name: str, i: int, time_ms: int, value: float) -> Metric:
-    """As MLflow keeps it, and as a set can hold it: a NaN is no number of its own."""
+    """As MLflow stores it, with a NaN that equals itself."""
     if value != value:
         return name, i, time_ms, 0.0, True
     return name, i, time_ms, max(-sys.float_info.max, min(value, sys.float_info.max)), False
@@ -99,14 +102,14 @@ def _present(client: Any, run: Any) -> set[Metric]:
     }
 
 
-def _contradicts(known: Any, history: History) -> bool:
-    """Params cannot be changed: one that differs needs a new run."""
+def _contradicts(mlflow_run: Any, history: History) -> bool:
+    """Whether a param differs: params cannot be changed, so that needs a new run."""
     params = _params(history)
-    return any(params.get(k) != v for k, v in known.data.params.items())
+    return any(params.get(k) != v for k, v in mlflow_run.data.params.items())
 
 
 def _create(client: Any, experiment_id: str, history: History) -> Any:
-    """One call, so that a run is never without the tag by which it is found again."""
+    """Create the run with its id tag in one call, so that it is always found again."""
     run = history.run
     started_s = seconds(run.start_time)
     tags = {f"metadata.{k}": _text(v, TAG_MAX) for k, v in _named(history.facts()).items()}
@@ -124,7 +127,7 @@ def _log(client: Any, run_id: str, missing: list[Metric], history: History) -> N
     from mlflow.entities import Param
 
     params = [Param(k, v) for k, v in _params(history).items()]
-    for at in range(0, len(params), 100):  # known ones of the same value are taken again
+    for at in range(0, len(params), 100):  # existing ones of the same value are accepted
         client.log_batch(run_id, params=params[at : at + 100])
     for at in range(0, len(missing), BATCH):
         batch = [
@@ -134,18 +137,18 @@ def _log(client: Any, run_id: str, missing: list[Metric], history: History) -> N
         client.log_batch(run_id, metrics=batch)
 
 
-def _end(client: Any, known: Any, history: History) -> bool:
-    """Say how the run ended, after all its points; whether that was news."""
-    words = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-    status = words.get(history.run.status, "RUNNING")
+def _end(client: Any, mlflow_run: Any, history: History) -> bool:
+    """Set the final status, after all points; whether it has changed."""
+    statuses = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+    status = statuses.get(history.run.status, "RUNNING")
     ended_s = seconds(history.run.end_time)
-    if known.info.status == status:
+    if mlflow_run.info.status == status:
         return False
     if status == "RUNNING":
-        client.update_run(known.info.run_id, status=status)
+        client.update_run(mlflow_run.info.run_id, status=status)
     else:
         ended_ms = None if ended_s is None else round(ended_s * 1000)
-        client.set_terminated(known.info.run_id, status=status, end_time=ended_ms)
+        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=ended_ms)
     return True
 
 
@@ -158,7 +161,7 @@ def _named(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    """MLflow knows letters, digits and a few signs, no path that goes up, 250 characters."""
+    """MLflow allows letters, digits, a few signs, no path that goes up, and 250 characters."""
     return re.sub(r"[^\w\-. /:]|(?<![^/])\.+(?=/|$)", "_", name)[:250].strip("/") or "_"
 
 

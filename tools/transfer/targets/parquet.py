@@ -1,8 +1,8 @@
 """Parquet: iterations.parquet, evals.parquet, checkpoints.parquet in a folder of the run's name.
 
-Integers are int64, other numbers float64, NaN is NaN and what is missing is null. The
+Integers are int64, other numbers float64, NaN stays NaN and missing values are null. The
 configuration and metadata are in each file's key-value metadata, and in run.json. A file is
-replaced as a whole or left alone.
+replaced as a whole or not at all.
 """
 
 import io
@@ -13,15 +13,16 @@ import orjson
 
 from ...core.history import KINDS, History, Kind, Row
 from ...core.library import need
-from .place import Outcome, State, folder, replace, worst
+from .files import replace, run_folder
+from .outcome import Outcome, State, worst
 
 ROWS_A_GROUP = 100_000
 
 
 def export(history: History, out: Path) -> Outcome:
-    place = folder(history, out)
-    state = worst(*(_write(history, kind, place / f"{kind}.parquet") for kind in KINDS))
-    return Outcome(str(place), state, history.n_rows if state != "unchanged" else 0)
+    folder = run_folder(history, out)
+    state = worst(*(_write(history, kind, folder / f"{kind}.parquet") for kind in KINDS))
+    return Outcome(str(folder), state, history.n_rows if state != "unchanged" else 0)
 
 
 def _write(history: History, kind: Kind, path: Path) -> State:
@@ -35,7 +36,7 @@ def _write(history: History, kind: Kind, path: Path) -> State:
             types.setdefault(key, set()).add(_type(value))
     about = {b"runjournal": orjson.dumps(history.about(), default=str)}
     schema = pyarrow.schema(
-        [(key, _column_type(found)) for key, found in types.items()], metadata=about
+        [(key, _column_type(kinds)) for key, kinds in types.items()], metadata=about
     )
 
     document = io.BytesIO()
@@ -70,15 +71,15 @@ def _type(value: Any) -> type:
     return type(value)
 
 
-def _column_type(found: set[type]) -> Any:
+def _column_type(kinds: set[type]) -> Any:
     import pyarrow
 
-    found = found - {type(None)}
-    if found == {int}:
+    kinds = kinds - {type(None)}
+    if kinds == {int}:
         return pyarrow.int64()
-    if found == {bool}:
+    if kinds == {bool}:
         return pyarrow.bool_()
-    if found and found <= {int, float}:
+    if kinds and kinds <= {int, float}:
         return pyarrow.float64()
     return pyarrow.string()
 

@@ -1,12 +1,12 @@
 """TensorBoard: one event file in a folder of the run's name.
 
 The tags are the guide's: Loss/train, Loss/val, MFU; other fields have their own names.
-TensorBoard holds numbers as float32; steps, times, NaN and infinities are kept. Configuration
-and metadata are the HParams page's, and whole, as text.
+TensorBoard stores numbers as float32; steps, times, NaN and infinities are preserved. Configuration
+and metadata are HParams, and complete as text.
 
-The file's bytes follow from the run alone. Exporting again appends what the run got since, so
-that an open TensorBoard sees a live run grow; what a crash cut off is gone on with at the last
-byte. When a resumed run took iterations again, the file is replaced: no superseded point stays.
+The bytes of the file depend on the run alone. Exporting again appends what is new, so that an open
+TensorBoard sees a live run grow; a file that a crash cut off is continued at its last byte. When a
+resumed run superseded points, the file is replaced: no superseded point stays.
 """
 
 import struct
@@ -16,9 +16,11 @@ from typing import Any
 
 import orjson
 
-from ...core.history import History, Names, seconds
+from ...core.history import History, Names
 from ...core.library import need
-from .place import Outcome, folder, grow
+from ...core.times import seconds
+from .files import grow, run_folder
+from .outcome import Outcome
 
 TAGS: Names = {
     ("iterations", "loss"): "Loss/train",
@@ -30,15 +32,15 @@ TAGS: Names = {
 
 def export(history: History, out: Path) -> Outcome:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    place = folder(history, out)
+    folder = run_folder(history, out)
     started_s = seconds(history.run.start_time) or 0.0
-    path = place / f"events.out.tfevents.{int(started_s)}.runjournal"
+    path = folder / f"events.out.tfevents.{int(started_s)}.runjournal"
     state, n_added = grow(path, lambda: map(_framed, _events(history, started_s)))
     return Outcome(str(path), state, n_added)
 
 
 def _events(history: History, started_s: float) -> Iterator[Any]:
-    """What the file says, in order; the end of the run only once it has ended."""
+    """The events of the file in order; the end of the run only if it has ended."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -47,13 +49,13 @@ def _events(history: History, started_s: float) -> Iterator[Any]:
     yield Event(wall_time=started_s, file_version="brain.Event:2")
     settings = history.settings() | {f"metadata.{k}": v for k, v in history.facts().items()}
     session = hparams_pb(_hparams(settings), trial_id=history.id, start_time_secs=started_s)
-    yield Event(wall_time=started_s, summary=_settled(session))
-    for name, told in (("config", history.run.config), ("metadata", history.run.metadata)):
-        text = f"```\n{orjson.dumps(told, option=orjson.OPT_INDENT_2, default=str).decode()}\n```"
+    yield Event(wall_time=started_s, summary=_deterministic(session))
+    for name, values in (("config", history.run.config), ("metadata", history.run.metadata)):
+        text = f"```\n{orjson.dumps(values, option=orjson.OPT_INDENT_2, default=str).decode()}\n```"
         yield Event(wall_time=started_s, summary=text_pb(name, text))
     for point in history.points(TAGS):
-        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in point.values.items()]
-        yield Event(wall_time=point.time_s, step=point.iter, summary=Summary(value=values))
+        scalars = [Summary.Value(tag=tag, simple_value=v) for tag, v in point.values.items()]
+        yield Event(wall_time=point.time_s, step=point.iter, summary=Summary(value=scalars))
     ended_s = seconds(history.run.end_time)
     if history.run.status in ("completed", "failed") and ended_s is not None:
         yield Event(wall_time=ended_s, summary=_end(history.run.status, ended_s))
@@ -65,29 +67,30 @@ def _end(status: str, ended_s: float) -> Any:
 
     code = api_pb2.STATUS_SUCCESS if status == "completed" else api_pb2.STATUS_FAILURE
     end = plugin_data_pb2.SessionEndInfo(status=code, end_time_secs=ended_s)
-    told = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
+    plugin_data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    about = metadata.create_summary_metadata(plugin_data)
     tag, tensor = metadata.SESSION_END_INFO_TAG, metadata.NULL_TENSOR
-    return Summary(value=[Summary.Value(tag=tag, metadata=told, tensor=tensor)])
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=tensor)])
 
 
 def _hparams(settings: dict[str, Any]) -> dict[str, Any]:
-    """HParams knows numbers, truths and text."""
+    """HParams can store numbers, booleans and text."""
     known = (bool, int, float, str)
     return {k: v if isinstance(v, known) else str(v) for k, v in sorted(settings.items())}
 
 
-def _settled(summary: Any) -> Any:
-    """The same summary with its map in one order, so that its bytes are always the same."""
+def _deterministic(summary: Any) -> Any:
+    """The summary with its map in a fixed order, so that its bytes are always the same."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     data = summary.value[0].metadata.plugin_data
-    told = HParamsPluginData.FromString(data.content)
-    data.content = told.SerializeToString(deterministic=True)
+    parsed = HParamsPluginData.FromString(data.content)
+    data.content = parsed.SerializeToString(deterministic=True)
     return summary
 
 
 def _framed(event: Any) -> bytes:
-    """A record of TensorFlow's: length, its checksum, the event, its checksum."""
+    """A TFRecord: length, its checksum, the event, its checksum."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     data = event.SerializeToString(deterministic=True)

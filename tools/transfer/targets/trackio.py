@@ -1,15 +1,14 @@
 """trackio: a run in the project `runjournal`, in trackio's own database.
 
 In the folder OUT, or where TRACKIO_DIR says; `TRACKIO_DIR=OUT trackio show` shows it. Numbers
-are float64; times, NaN and infinities are kept. Configuration and metadata are the config.
+are float64; times, NaN and infinities are preserved. Configuration and metadata are the config.
 
-What trackio has of a run is asked before anything is added, and each row bears an id that
-trackio takes once. When a resumed run took iterations again, the run is deleted there and
-written anew.
+trackio is asked what it has of the run before anything is added, and each row has an id that
+trackio accepts once. When a resumed run superseded points, the run is deleted there and written
+again.
 """
 
 import os
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,12 @@ from typing import Any, NamedTuple
 from ...core.history import History, Point
 from ...core.library import need
 from ...core.runs import Refusal
-from .place import Outcome, State
+from ...core.times import iso
+from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000
-TAKEN = frozenset(("step", "timestamp"))  # names of trackio's own
+RESERVED = frozenset(("step", "timestamp"))  # names of trackio's own
 
 
 class Log(NamedTuple):
@@ -33,7 +33,7 @@ class Log(NamedTuple):
 
     @property
     def id(self) -> str:
-        """What two equal rows have in common; a NaN equals no other, its text does."""
+        """The same for equal rows; made from text, because a NaN does not equal itself."""
         return sha256(
             repr((self.iter, self.time, sorted(self.values.items()))).encode()
         ).hexdigest()
@@ -41,55 +41,52 @@ class Log(NamedTuple):
 
 def export(history: History, out: Path) -> Outcome:
     storage = _storage(out)
-    told = {"name": history.run.run_name, "run_id": history.id}
+    name, run_id = history.run.run_name, history.id
     wanted = {log.id: log for log in map(_log, history.points())}
-    present = {
-        _row(row).id for row in storage.get_logs(PROJECT, told["name"], run_id=told["run_id"])
-    }
+    present = {_row(row).id for row in storage.get_logs(PROJECT, name, run_id=run_id)}
     config = {"config": history.settings(), "metadata": history.facts()}
     state: State = "continued" if present else "new"
     if not present <= wanted.keys():
-        if not storage.delete_run(PROJECT, told["name"], run_id=told["run_id"]):
-            raise Refusal(f"{out}: trackio could not delete its run {told['name']}; try again")
+        if not storage.delete_run(PROJECT, name, run_id=run_id):
+            raise Refusal(f"{out}: trackio could not delete its run {name}; try again")
         state, present = "replaced", set()
     missing = [log for id, log in wanted.items() if id not in present]
     for at in range(0, len(missing), BATCH):
         batch = missing[at : at + BATCH]
         storage.bulk_log(
             PROJECT,
-            told["name"],
+            name,
             [log.values for log in batch],
             steps=[log.iter for log in batch],
             timestamps=[log.time for log in batch],
             config=config,
             log_ids=[f"{history.id}-{log.id}" for log in batch],
-            run_id=told["run_id"],
+            run_id=run_id,
         )
     if state == "continued" and not missing:
         state = "unchanged"
-    place = f"{storage.get_project_db_path(PROJECT)} run {told['name']}"
+    place = f"{storage.get_project_db_path(PROJECT)} run {name}"
     return Outcome(place, state, len(missing))
 
 
 def _storage(out: Path) -> Any:
-    """trackio's storage; it reads once, when it is first imported, in which folder that is."""
+    """trackio's storage; trackio decides on the folder once, when it is imported."""
     folder = Path(os.environ.setdefault("TRACKIO_DIR", str(out.resolve())))
     need("trackio")
     storage = need("trackio.sqlite_storage").SQLiteStorage
-    there = storage.get_project_db_path(PROJECT).parent
-    if there.resolve() != folder.resolve():
+    current = storage.get_project_db_path(PROJECT).parent
+    if current.resolve() != folder.resolve():
         raise Refusal(
-            f"{folder}: trackio works in {there} since it was imported, and in no other folder "
+            f"{folder}: trackio uses {current} since it was imported, and in no other folder "
             f"before this process ends; export there, or in a process of its own"
         )
     return storage
 
 
 def _log(point: Point) -> Log:
-    time = datetime.fromtimestamp(point.time_s, UTC).isoformat()
-    values = {f"{k}_" if k in TAKEN else k: v for k, v in point.values.items()}
-    return Log(point.iter, time, values)
+    values = {f"{k}_" if k in RESERVED else k: v for k, v in point.values.items()}
+    return Log(point.iter, iso(point.time_s) or "", values)
 
 
 def _row(row: dict[str, Any]) -> Log:
-    return Log(row["step"], row["timestamp"], {k: v for k, v in row.items() if k not in TAKEN})
+    return Log(row["step"], row["timestamp"], {k: v for k, v in row.items() if k not in RESERVED})

@@ -1,13 +1,13 @@
-"""Weights & Biases: an offline run, written by W&B itself and read back before it counts.
+"""Weights & Biases: an offline run, written by W&B itself and checked before it is renamed.
 
-OUT/wandb/offline-run-<start>-<id> is whole or not there: W&B writes it into a folder aside,
-its reader (`wandb leet inspect`) must find every point in it, and then it is renamed. W&B
-cannot go on with an offline run, so that one that has grown is written anew and replaces the
-earlier one, under the same id. The names are those the trainer uses (nanoGPT's: train/loss,
-val/loss). Numbers are float64; times, NaN and infinities are kept; metadata stands in the
-config, under `metadata`.
+OUT/wandb/offline-run-<start>-<id> is complete or does not exist: W&B writes it into a temporary
+folder, its reader (`wandb leet inspect`) must find every point in it, and then it is renamed. W&B
+cannot continue an offline run, so a run that has grown is written again and replaces the earlier
+one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
+val/loss). Numbers are float64; times, NaN and infinities are preserved; metadata is in the config,
+under `metadata`.
 
-With WANDB_MODE=online what was written is then given to `wandb sync`, by W&B's own settings.
+With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own settings.
 """
 
 import contextlib
@@ -22,11 +22,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.history import History, seconds
+from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
+from ...core.times import seconds
 from ..sources.wandb import records
-from .place import Outcome, State
+from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"
@@ -42,9 +43,9 @@ class Step(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What two equal rows have in common; a NaN equals no other, its text does.
+        """The same for equal rows; made from text, because a NaN does not equal itself.
 
-        W&B keeps a -0.0 as 0.0, so here they are equal.
+        W&B stores -0.0 as 0.0, so here they are equal.
         """
         figures = sorted((name, value + 0.0) for name, value in self.values.items())
         return repr((self.iter, float(self.time_s), figures))
@@ -53,16 +54,16 @@ class Step(NamedTuple):
 def export(history: History, out: Path) -> Outcome:
     wandb = need("wandb")
     config = history.run.config | {"metadata": history.run.metadata}
-    wanted = [_plain(config), *(s.key for s in _steps(history)), _exit_code(history)]
+    expected = [_plain(config), *(s.key for s in _steps(history)), _exit_code(history)]
     place = out / "wandb" / f"offline-run-{_started(history)}-{history.id}"
     state: State = "replaced" if place.is_dir() else "new"
-    if state == "replaced" and list(_held(place)) == wanted:
+    if state == "replaced" and list(_read_back(place)) == expected:
         return Outcome(str(place), "unchanged", 0, _sync(place))
     aside = out / ASIDE / history.id
-    shutil.rmtree(aside, ignore_errors=True)  # what a killed export left
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed export
     written = _write(wandb, history, config, aside)
-    if list(_held(written)) != wanted:
-        raise Refusal(f"{written}: W&B did not keep every point; {place} is as it was")
+    if list(_read_back(written)) != expected:
+        raise Refusal(f"{written}: W&B did not write every point; {place} was not changed")
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir():
         place.rename(aside / "before")
@@ -70,7 +71,7 @@ def export(history: History, out: Path) -> Outcome:
     shutil.rmtree(aside)
     with contextlib.suppress(OSError):
         aside.parent.rmdir()
-    return Outcome(str(place), state, len(wanted) - 2, _sync(place))
+    return Outcome(str(place), state, len(expected) - 2, _sync(place))
 
 
 def _started(history: History) -> str:
@@ -79,7 +80,7 @@ def _started(history: History) -> str:
 
 
 def _steps(history: History) -> Iterator[Step]:
-    """W&B knows one row a step: an evaluation and the iteration after it share it."""
+    """W&B has one row per step: an evaluation and the iteration after it share it."""
     for i, points in groupby(history.points(), key=lambda point: point.iter):
         values: dict[str, float] = {}
         for point in points:
@@ -93,7 +94,7 @@ def _exit_code(history: History) -> int:
 
 
 def _write(wandb: Any, history: History, config: dict[str, Any], aside: Path) -> Path:
-    """Let W&B write the run into the folder `aside`; where it is there."""
+    """Let W&B write the run into the folder `aside`; returns the path of the run there."""
     aside.mkdir(parents=True)
     settings = wandb.Settings(
         console="off", disable_code=True, disable_git=True, silent=True,
@@ -111,35 +112,35 @@ def _write(wandb: Any, history: History, config: dict[str, Any], aside: Path) ->
     return Path(written)
 
 
-def _held(place: Path) -> Iterator[Any]:
-    """What W&B reads in its file: the configuration, the steps, the exit code if it is whole."""
-    for kind, told in records(next(place.glob("*.wandb"))):
+def _read_back(place: Path) -> Iterator[Any]:
+    """What W&B reads from its file: configuration, steps, exit code if it is complete."""
+    for kind, record in records(next(place.glob("*.wandb"))):
         if kind == "run":
-            config = told.get("config", {}).get("update", {})
+            config = record.get("config", {}).get("update", {})
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
         elif kind == "history":
-            item = told["item"]
+            item = record["item"]
             values = {k: float(v) for k, v in item.items() if k not in NOT_VALUES}
             yield Step(item["_step"], item["_timestamp"], values).key
         elif kind == "exit":
-            yield told.get("exit_code", 0)
+            yield record.get("exit_code", 0)
 
 
 def _plain(config: dict[str, Any]) -> str:
-    """JSON in one order, whole numbers alike whether they are floats or not."""
+    """Sorted JSON, in which 1 and 1.0 are the same."""
     text = json.dumps(config, default=str)
     return json.dumps(json.loads(text, parse_int=float), sort_keys=True)
 
 
 def _sync(place: Path) -> str:
-    """Give it to W&B's servers where W&B's own settings say so; what to say of it."""
+    """Upload the run if WANDB_MODE says so; returns a note for the user."""
     if os.environ.get("WANDB_MODE") != "online":
-        return f"to send it: wandb sync {place}"
+        return f"to upload it: wandb sync {place}"
     if any(place.glob("*.wandb.synced")):
-        return "synced before"
+        return "uploaded before"
     command = [sys.executable, "-m", "wandb", "sync", str(place)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
-        raise Refusal(f"{place}: is written; `wandb sync` failed: {words[-1]}")
-    return "synced"
+        output = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise Refusal(f"{place}: was written, but `wandb sync` failed: {output[-1]}")
+    return "uploaded"

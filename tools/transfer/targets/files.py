@@ -1,56 +1,35 @@
-"""A folder a run, and files in it that are whole or grow by what is missing."""
+"""A folder for each run; its files are replaced as a whole or grow by what is missing."""
 
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import orjson
 
 import eventlog
 
 from ...core.history import History
+from .outcome import State
 
 ABOUT = "run.json"
 BLOCK_BYTES = 1 << 20
 
-State = Literal["new", "unchanged", "continued", "replaced"]
 
+def run_folder(history: History, out: Path) -> Path:
+    """The run's folder in `out`, by its name; another run of the same name gets its own.
 
-@dataclass
-class Outcome:
-    """What an export did, and to what."""
-
-    place: str
-    """A path, or what the target calls the run."""
-    state: State
-    n_added: int
-    """Rows, points or records: what the target counts."""
-    note: str = ""
-
-
-def worst(*states: State) -> State:
-    """One word for several files."""
-    order: tuple[State, ...] = ("unchanged", "continued", "new", "replaced")
-    return max(states, key=order.index)
-
-
-def folder(history: History, out: Path) -> Path:
-    """The run's folder in `out`, by its name; another run that bears the name gets its own.
-
-    It holds `run.json`: configuration, metadata and summary, and whose folder it is.
+    `run.json` in it has the configuration, metadata and summary, and the id of the run.
     """
     name = re.sub(r"[^\w.+-]+", "_", history.run.run_name).strip(".") or "run"
-    for found in (out / name, out / f"{name}-{history.id[:8]}"):
-        owner = _owner(found)
+    for folder in (out / name, out / f"{name}-{history.id[:8]}"):
+        owner = _owner(folder)
         if owner is None or owner == history.id:
             break
-    found.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     about = orjson.dumps(history.about(), option=orjson.OPT_INDENT_2, default=str) + b"\n"
-    replace(found / ABOUT, lambda: iter([about]))
-    return found
+    replace(folder / ABOUT, lambda: iter([about]))
+    return folder
 
 
 def _owner(place: Path) -> str | None:
@@ -58,13 +37,13 @@ def _owner(place: Path) -> str | None:
         about = orjson.loads((place / ABOUT).read_bytes())
     except FileNotFoundError:
         return None
-    except orjson.JSONDecodeError:  # somebody else's file
+    except orjson.JSONDecodeError:  # not written by an export
         return ""
     return str(about.get("id", "")) if isinstance(about, dict) else ""
 
 
 def replace(path: Path, make: Callable[[], Iterator[bytes]]) -> State:
-    """Make `path` hold what `make` gives: at every instant it is the old file or the new one."""
+    """Write what `make` yields to `path`, atomically, if it differs."""
     if path.exists() and _holds(path, make()):
         return "unchanged"
     state: State = "replaced" if path.exists() else "new"
@@ -73,11 +52,10 @@ def replace(path: Path, make: Callable[[], Iterator[bytes]]) -> State:
 
 
 def grow(path: Path, make: Callable[[], Iterator[bytes]]) -> tuple[State, int]:
-    """Make `path` hold what `make` gives, by appending where it holds the beginning of that.
+    """Write what `make` yields to `path`: append if the file is the beginning of it, else replace.
 
-    The bytes are the same at each call but for what the run has got since, so that a file cut
-    anywhere, in the middle of a record too, is gone on with at its last byte. Where it holds
-    anything else it is replaced as a whole. Returns how many pieces were written.
+    Earlier pieces are the same bytes at each call, so that a file that was cut off anywhere, even
+    in the middle of a record, is continued at its last byte. Returns how many pieces were written.
     """
     if not path.exists():
         return "new", _replace_counted(path, make)
@@ -109,13 +87,13 @@ def _replace_counted(path: Path, make: Callable[[], Iterator[bytes]]) -> int:
 
 
 def _agreement(path: Path, pieces: Iterator[bytes]) -> int:
-    """How many bytes of the file, from its first, are those of `pieces`."""
+    """How many bytes at the beginning of the file equal those of `pieces`."""
     agreed_bytes = 0
     with open(path, "rb", buffering=BLOCK_BYTES) as file:
         for piece in pieces:
-            there = file.read(len(piece))
-            if there != piece:
-                return agreed_bytes + (len(there) if piece.startswith(there) else 0)
+            present = file.read(len(piece))
+            if present != piece:
+                return agreed_bytes + (len(present) if piece.startswith(present) else 0)
             agreed_bytes += len(piece)
     return agreed_bytes
 

@@ -1,8 +1,8 @@
-"""A study as a picture: how it went, which parameters matter, and where in each the good ones lie.
+"""A study as a figure.
 
-Above: the figure of every trial in order with the best so far, and each parameter's share in what
-makes trials good. Amid: every trial as a line through what was chosen, the stronger the better.
-Below: a panel a parameter, with the figure of every trial over its value.
+First row: the metric of each trial with the best so far, and the importance of each parameter.
+Second row: parallel coordinates, better trials in stronger colour.
+Below: for each parameter a panel with the metric over its value.
 """
 
 import math
@@ -13,9 +13,10 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..plot.figure import FACTS_SIZE, HEAD_IN, MARGIN_IN, TITLE_SIZE, Picture
-from ..plot.theme import LOOKS, Look, clean, count, fit, set_log
-from .space import Parameter, said
+from ..core.formats import count
+from ..plot.figure import HEAD_IN, NotebookFigure, lay_out, write_head
+from ..plot.theme import THEMES, Theme, clean, fit, set_log
+from .space import Parameter, as_argument
 from .study import Result, Study
 
 PANEL_IN = 2.9
@@ -23,77 +24,76 @@ N_ACROSS = 4
 WIDTH_IN = 11.0
 N_IMPORTANCES = 12
 FAR = 3.0
-"""A figure so many times further from the best than most are would press them to a line."""
+"""Trials this many times further from the best than most are drawn at the edge."""
 
 
-def draw(study: Study, theme: str = "light", dpi: float = 150) -> Picture:
+def draw(study: Study, theme_name: str = "light", dpi: float = 150) -> NotebookFigure:
     """A matplotlib Figure of a study with at least one complete trial."""
-    look = LOOKS[theme]
+    theme = THEMES[theme_name]
     names = list(study.plan.space)
     n_across = min(N_ACROSS, max(2, len(names)))
     n_rows = 2 + -(-len(names) // n_across)
-    with style.context(["default", look.style()]):
-        figure = Picture(figsize=(WIDTH_IN, HEAD_IN + PANEL_IN * n_rows), dpi=dpi)
+    with style.context(["default", theme.style()]):
+        figure = NotebookFigure(figsize=(WIDTH_IN, HEAD_IN + PANEL_IN * n_rows), dpi=dpi)
         grid = figure.add_gridspec(n_rows, 2 * n_across)
         split = n_across + n_across // 2
         history = figure.add_subplot(grid[0, :split])
-        _draw_history(history, study, look)
-        _draw_importances(figure.add_subplot(grid[0, split:]), study, look)
-        _draw_lines(figure.add_subplot(grid[1, :]), study, look)
+        _draw_history(history, study, theme)
+        _draw_importances(figure.add_subplot(grid[0, split:]), study, theme)
+        _draw_lines(figure.add_subplot(grid[1, :]), study, theme)
         for i, name in enumerate(names):
             row, column = divmod(i, n_across)
             axes = figure.add_subplot(grid[2 + row, 2 * column : 2 * column + 2])
-            _draw_slice(axes, study, study.plan.space[name], look)
+            _draw_slice(axes, study, study.plan.space[name], theme)
             if column == 0:
                 axes.set_ylabel(study.plan.metric.name)
-        _write_head(figure, study, look)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        _write_head(figure, study, theme)
+        lay_out(figure)
     return figure
 
 
-def _draw_history(axes: Axes, study: Study, look: Look) -> None:
+def _draw_history(axes: Axes, study: Study, theme: Theme) -> None:
     results = _measured(study)
-    _dots(axes, study, results, [result.number for result in results], look)
+    _dots(axes, study, results, [result.number for result in results], theme)
     best = np.maximum if study.plan.metric.maximize else np.minimum
     complete = [result for result in results if result.state == "complete"]
     line = best.accumulate([_value(study, result) for result in complete])
     numbers = [result.number for result in complete]
     axes.step(
         [*numbers, max(study.results)], [*line, line[-1]], where="post", lw=1.6,
-        color=look.runs[1], label="best so far", zorder=2,
+        color=theme.runs[1], label="best so far", zorder=2,
     )  # fmt: skip
     axes.set_xlabel("trial")
     axes.set_ylabel(study.plan.metric.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Above the axes: within, the signs of the legend would pass for trials.
+    # Above the axes: inside, the legend's markers would look like trials.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
-def _draw_importances(axes: Axes, study: Study, look: Look) -> None:
-    found = list(study.importances().items())[:N_IMPORTANCES]
-    axes.set_title("importance", size=9, loc="left", color=look.faint)
+def _draw_importances(axes: Axes, study: Study, theme: Theme) -> None:
+    shares_of = list(study.importances().items())[:N_IMPORTANCES]
+    axes.set_title("importance", size=9, loc="left", color=theme.faint)
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
-    if not found:
+    if not shares_of:
         axes.set_yticks([])
-        words = "too few complete trials to tell"
-        axes.text(0.5, 0.5, words, ha="center", color=look.faint, transform=axes.transAxes)
+        text = "too few complete trials to tell"
+        axes.text(0.5, 0.5, text, ha="center", color=theme.faint, transform=axes.transAxes)
         return
-    places = range(len(found))
-    shares = [share for _, share in found]
-    axes.barh(places, shares, color=look.runs[0], height=0.6)
-    axes.set_yticks(places, [fit(clean(name), 1.4, 9) for name, _ in found])
+    places = range(len(shares_of))
+    shares = [share for _, share in shares_of]
+    axes.barh(places, shares, color=theme.runs[0], height=0.6)
+    axes.set_yticks(places, [fit(clean(name), 1.4, 9) for name, _ in shares_of])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(shares))
     for place, share in zip(places, shares, strict=True):
-        axes.text(share, place, f" {share:.0%}", va="center", color=look.ink)
+        axes.text(share, place, f" {share:.0%}", va="center", color=theme.ink)
 
 
-def _draw_lines(axes: Axes, study: Study, look: Look) -> None:
-    """Parallel coordinates: an axis a parameter, and the last one is what came of it."""
+def _draw_lines(axes: Axes, study: Study, theme: Theme) -> None:
+    """Parallel coordinates: an axis for each parameter, and the metric as the last one."""
     results = sorted(_measured(study), key=lambda r: _badness(study, r), reverse=True)
     parameters = list(study.plan.space.values())
     low, high = _limits(study, results)
@@ -103,7 +103,7 @@ def _draw_lines(axes: Axes, study: Study, look: Look) -> None:
         is_best = result is study.best
         axes.plot(
             range(len(parameters) + 1), [*heights, figure],
-            color=look.runs[1] if is_best else look.runs[0],
+            color=theme.runs[1] if is_best else theme.runs[0],
             lw=2.4 if is_best else 1.2, ls="-" if result.state == "complete" else (0, (4, 2)),
             alpha=1.0 if is_best else 0.15 + 0.7 * (nth / len(results)) ** 2,
             zorder=4 if is_best else 3,
@@ -117,22 +117,22 @@ def _draw_lines(axes: Axes, study: Study, look: Look) -> None:
         range(len(names)), [fit(clean(name), WIDTH_IN / len(names), 9) for name in names]
     )
     axes.grid(visible=False, axis="y")
-    axes.vlines(range(len(names)), 0, 1, color=look.faint, lw=1, zorder=2)
+    axes.vlines(range(len(names)), 0, 1, color=theme.faint, lw=1, zorder=2)
     ends = [_ends(parameter) for parameter in parameters]
     for x, marks in enumerate([*ends, [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]]):
-        for height, words in marks:
+        for height, text in marks:
             axes.annotate(
-                fit(clean(words), 0.8, 8), (x, height), (5, 0), textcoords="offset points",
-                size=8, va="center", color=look.ink, zorder=5,
-                bbox={"facecolor": look.ground, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+                fit(clean(text), 0.8, 8), (x, height), (5, 0), textcoords="offset points",
+                size=8, va="center", color=theme.ink, zorder=5,
+                bbox={"facecolor": theme.ground, "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )  # fmt: skip
 
 
 def _height(parameter: Parameter, result: Result) -> float:
-    """Where on its axis a trial's value stands, from 0 to 1."""
+    """Where a trial's value is on its axis, from 0 to 1."""
     value = result.params[parameter.name]
     if parameter.choices:
-        # Side by side as below: lines through one point are one line to the eye.
+        # Spread: lines through one point could not be told apart.
         at = (parameter.choices.index(value) + 0.5) / len(parameter.choices)
         return at + 0.15 * math.sin(2.4 * result.number) / len(parameter.choices)
     low, high, number = parameter.low, parameter.high, float(value)
@@ -142,10 +142,10 @@ def _height(parameter: Parameter, result: Result) -> float:
 
 
 def _ends(parameter: Parameter) -> list[tuple[float, str]]:
-    """What stands beside the axis of a parameter, and at which height."""
+    """The labels beside a parameter's axis, with their heights."""
     n = len(parameter.choices)
     if parameter.choices:
-        return [((i + 0.5) / n, said(choice)) for i, choice in enumerate(parameter.choices)]
+        return [((i + 0.5) / n, as_argument(choice)) for i, choice in enumerate(parameter.choices)]
     return [(0.0, f"{parameter.low:.4g}"), (1.0, f"{parameter.high:.4g}")]
 
 
@@ -153,20 +153,20 @@ def _badness(study: Study, result: Result) -> float:
     return (-1.0 if study.plan.metric.maximize else 1.0) * _value(study, result)
 
 
-def _draw_slice(axes: Axes, study: Study, parameter: Parameter, look: Look) -> None:
+def _draw_slice(axes: Axes, study: Study, parameter: Parameter, theme: Theme) -> None:
     results = _measured(study)
     values = [result.params[parameter.name] for result in results]
     axes.set_xlabel(clean(parameter.name))
     if parameter.choices:
-        # Side by side, each trial a little aside from the others: equal ones would be one dot.
+        # Spread: trials with equal values would be one dot.
         at = [float(parameter.choices.index(value)) for value in values]
         places = [x + 0.22 * math.sin(2.4 * r.number) for x, r in zip(at, results, strict=True)]
-        _dots(axes, study, results, places, look)
-        names = [fit(clean(said(choice)), 0.8, 9) for choice in parameter.choices]
+        _dots(axes, study, results, places, theme)
+        names = [fit(clean(as_argument(choice)), 0.8, 9) for choice in parameter.choices]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
         return
-    _dots(axes, study, results, [float(value) for value in values], look)
+    _dots(axes, study, results, [float(value) for value in values], theme)
     if parameter.is_log:
         set_log(axes, "x", parameter.low, parameter.high)
         axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
@@ -178,35 +178,35 @@ def _draw_slice(axes: Axes, study: Study, parameter: Parameter, look: Look) -> N
 
 
 def _dots(
-    axes: Axes, study: Study, results: Sequence[Result], places: Sequence[float], look: Look
+    axes: Axes, study: Study, results: Sequence[Result], places: Sequence[float], theme: Theme
 ) -> None:
-    """Trials: filled if complete, hollow if pruned, a triangle at the edge if far away."""
+    """Draw trials: filled if complete, hollow if pruned, a triangle at the edge if far away."""
     low, high = _limits(study, results)
     axes.set_ylim(low, high)
     best = study.best
-    for state, face in (("pruned", "none"), ("complete", look.runs[0])):
+    for state, face in (("pruned", "none"), ("complete", theme.runs[0])):
         shown = [(x, r) for x, r in zip(places, results, strict=True) if r.state == state]
         ys = [_value(study, r) for _, r in shown]
         near = [(x, y) for (x, _), y in zip(shown, ys, strict=True) if low <= y <= high]
         far = [(x, y) for (x, _), y in zip(shown, ys, strict=True) if not low <= y <= high]
         axes.scatter(
             [x for x, _ in near], [y for _, y in near], s=22, facecolors=face,
-            edgecolors=look.runs[0], linewidths=1, label=state if near else None, zorder=3,
+            edgecolors=theme.runs[0], linewidths=1, label=state if near else None, zorder=3,
         )  # fmt: skip
         room = 0.02 * (high - low)
         for marker, edge in (("^", high - room), ("v", low + room)):
             xs = [x for x, y in far if (y > high) == (marker == "^")]
             axes.scatter(xs, [edge] * len(xs), s=22, marker=marker, facecolors=face,
-                         edgecolors=look.runs[0], linewidths=1, zorder=3)  # fmt: skip
+                         edgecolors=theme.runs[0], linewidths=1, zorder=3)  # fmt: skip
     if best is not None and best in results:
         axes.scatter(
             [places[list(results).index(best)]], [_value(study, best)], s=90, facecolors="none",
-            edgecolors=look.runs[1], linewidths=1.6, zorder=4,
+            edgecolors=theme.runs[1], linewidths=1.6, zorder=4,
         )  # fmt: skip
 
 
 def _limits(study: Study, results: Sequence[Result]) -> tuple[float, float]:
-    """From the best to the worst that is not out of all proportion, with some air."""
+    """The range of the metric, with a margin, without trials that are far away."""
     sign = -1.0 if study.plan.metric.maximize else 1.0
     losses = sorted(sign * _value(study, result) for result in results)
     best, most = losses[0], losses[(3 * len(losses)) // 4 - (len(losses) > 1)]
@@ -217,7 +217,7 @@ def _limits(study: Study, results: Sequence[Result]) -> tuple[float, float]:
 
 
 def _measured(study: Study) -> list[Result]:
-    """Trials that have a figure, in order."""
+    """Trials that have a finite metric, in order."""
     return [
         result
         for result in study.results.values()
@@ -232,27 +232,15 @@ def _value(study: Study, result: Result) -> float:
     return math.nan if value is None else value
 
 
-def _write_head(figure: Picture, study: Study, look: Look) -> None:
-    width_in, height_in = figure.get_size_inches()
-    room_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
+def _write_head(figure: NotebookFigure, study: Study, theme: Theme) -> None:
     states = [result.state for result in study.results.values()]
     counts = [f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states))]
     best = study.best
     facts = [*counts, f"{study.plan.sampler} sampler, {study.plan.pruner} pruner"]
     if best is not None and best.value is not None:
         chosen = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {said(value)}"
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {as_argument(value)}"
             for name, value in best.params.items()
         )
         facts.insert(0, f"best {best.value:.4f} of trial {best.number}: {chosen}")
-    title = f"{study.name}: {len(states)} trials"
-    figure.text(
-        x, 1 - 0.13 / height_in, fit(clean(title), room_in, TITLE_SIZE, "bold"), size=TITLE_SIZE,
-        weight="bold", va="top", color=look.ink,
-    )  # fmt: skip
-    figure.text(
-        x, 1 - 0.37 / height_in, fit(clean(" · ".join(facts)), room_in, FACTS_SIZE),
-        size=FACTS_SIZE, va="top", color=look.faint,
-    )  # fmt: skip
-    rect = (0, 0, 1, 1 - HEAD_IN / height_in)
-    figure.set_layout_engine("constrained", rect=rect, w_pad=MARGIN_IN, h_pad=0.1)
+    write_head(figure, theme, f"{study.name}: {len(states)} trials", facts)

@@ -1,6 +1,7 @@
-"""Which session of a run was the last one: what a new session says that it comes after."""
+"""The name of a new session, its number in the run, and the record that it follows."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ from eventlog.interruption import ignoring
 from eventlog.read.ends import last_open, last_record
 
 
-def last_session(
+def new_session_name() -> str:
+    """Eight random hex digits, the first a letter, so that no reader takes one for a number."""
+    return secrets.choice("abcdef") + secrets.token_hex(4)[1:]
+
+
+def place_in_run(
     journal: Path, folders: Sequence[Path], run_id: str
 ) -> tuple[int, dict[str, Any] | None]:
     """The number of a new session of a run, from 1, and the last record of the one before it.
 
-    The record is given as `{"s": ..., "n": ...}`; None: it is damaged, or there is none. Sessions
-    in segments count too: those of the run `run_id` in `folders`.
+    The record is `{"s": ..., "n": ...}`; None if it is damaged or there is none. Sessions in
+    segments count too: those of the run `run_id` in `folders`.
     """
     opened = last_open(journal)
     last = last_record(journal)
@@ -42,11 +48,11 @@ def last_session(
 
 def _number(opened: Record) -> int:
     number = opened.fields.get("session_number")
-    return number if type(number) is int else 0  # written by a version that had none
+    return number if type(number) is int else 0  # earlier versions wrote no number
 
 
 def _segments(journal: Path, folders: Sequence[Path], run_id: str) -> list[Path]:
-    found = []
+    paths = []
     for folder in dict.fromkeys(folders):
         with ignoring(OSError):
             for name in os.listdir(folder):
@@ -55,12 +61,12 @@ def _segments(journal: Path, folders: Sequence[Path], run_id: str) -> list[Path]
                     segment.run == short_run_id(run_id)
                     or (not segment.run and folder == journal.parent)
                 ):
-                    found.append(folder / name)
-    return sorted(path for path in found if path.is_file())
+                    paths.append(folder / name)
+    return sorted(path for path in paths if path.is_file())
 
 
 def _first_open(segment: Path) -> Record | None:
-    """The `open` event of a session that has a file of its own; it stands behind the header."""
+    """The `open` event of a session that was written to a segment from its first record on."""
     with open(open_to_read(segment), "rb") as file:
         for line in (file.readline(MAX_LINE_BYTES), file.readline(MAX_LINE_BYTES)):
             record = decode(line.rstrip(b"\n"))

@@ -1,0 +1,72 @@
+"""Where the files of a run are: names of journals, the folder for what must outlive a program."""
+
+import contextlib
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from eventlog.disk import Disk
+from eventlog.errors import EventlogError
+from eventlog.format.files import JOURNAL_SUFFIX, run_path
+from eventlog.format.record import text_of
+from eventlog.read.ends import last_open
+from eventlog.read.reader import scan
+
+NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
+
+
+def file_name(run_name: str | None) -> str:
+    """A run's name without what no file name can have; `run` by default."""
+    name = text_of("run" if run_name is None else run_name) or "run"
+    return name.replace(os.sep, "_").replace("\0", "_")
+
+
+def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:
+    """Claim a journal that neither a journal nor a run JSON has the name of; its path, and the
+    name of the run."""
+    short = name.encode("utf-8", "backslashreplace")[:NAME_MAX_BYTES].decode("utf-8", "ignore")
+    stem = f"{short}_{datetime.now():%Y%m%d_%H%M%S}"
+    for attempt in range(1, 10_000):
+        path = out_dir / f"{stem}{f'_{attempt}' if attempt > 1 else ''}{JOURNAL_SUFFIX}"
+        if run_path(path).exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            fd = disk.open_append(path, exclusive=True)
+            try:
+                disk.close(fd)
+            except BaseException:
+                remove_if_empty(path, disk)
+                raise
+            return path, name + path.stem[len(short) :]
+    raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it are taken")
+
+
+def remove_if_empty(journal: Path, disk: Disk) -> None:
+    """Free a name that was claimed if no event was written under it."""
+    with contextlib.suppress(OSError):
+        if journal.stat().st_size == 0:
+            disk.unlink(journal)
+
+
+def identity_of(journal: Path) -> dict[str, Any]:
+    """Run id and name, from any `open` event of an existing journal."""
+    if not journal.exists():
+        raise FileNotFoundError(
+            f"{journal}: no such journal to continue; leave `journal` out to start a new one"
+        )
+    opened = last_open(journal) or next((r for r in scan(journal) if r.event == "open"), None)
+    fields = opened.fields if opened else {}
+    return {
+        "run_id": fields.get("run_id") or secrets.token_hex(16),
+        "run_name": fields.get("run_name") or journal.stem,
+    }
+
+
+def state_folder() -> Path | None:
+    """The user's folder for what must outlive a program (XDG_STATE_HOME); None: no home."""
+    with contextlib.suppress(RuntimeError):  # a user id without a home, as in containers
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(state) / "eventlog"
+    return None

@@ -1,0 +1,105 @@
+"""Forks: no fork while a file is opened, and what a forked child gives up."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from eventlog.interruption import ignoring
+
+OPENING = threading.RLock()
+"""Held while a file is opened or closed: a fork between that and the moment we know of it would
+hand the descriptor, and the lock on the file, to the child."""
+
+FORK_PATIENCE_S = 1.0  # a fork waits no longer, if a file system hangs while a file is opened
+
+T = TypeVar("T")
+
+
+def _before_fork() -> None:
+    """Wait for a file that is being opened. The lock of an append is not taken: nothing is
+    appended in the child, and a fork must not wait for a disk."""
+    OPENING.acquire(timeout=FORK_PATIENCE_S)
+
+
+def _after_fork_in_parent() -> None:
+    if OPENING._is_owned():  # type: ignore[attr-defined]
+        OPENING.release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork_in_parent()
+    free_in_child(OPENING)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
+
+
+def call_in_children(call: Callable[[T], None]) -> "weakref.WeakSet[T]":
+    """A set of objects; every forked child calls `call` with each of them."""
+    objects: weakref.WeakSet[T] = weakref.WeakSet()
+
+    def after_fork() -> None:
+        for item in list(objects):
+            call(item)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
+    return objects
+
+
+def free_in_child(lock: Any) -> None:
+    """Free, in a forked child, an RLock whose owner is a thread that the child does not have.
+
+    The lock itself, not a new one in its place: a thread that forks in a signal handler while it
+    waits for the lock goes on to wait for the one it knows.
+    """
+    if lock._is_owned():
+        return
+    try:
+        lock._release_save()  # does not check the owner
+    except RuntimeError:  # no owner; or a later Python, which checks, and can reset the lock
+        if lock.acquire(blocking=False):
+            lock.release()
+        else:
+            lock._at_fork_reinit()
+
+
+def give_up_descriptors(descriptors: Sequence[int]) -> None:
+    """Close files in a forked child, but keep their descriptor numbers taken.
+
+    An append that the fork interrupted may still write to one of them. Each number becomes
+    /dev/null; it is closed only if the process can open no file at all.
+    """
+    if not descriptors:
+        return
+    null_fd = _open_null(descriptors[0])
+    for fd in descriptors:
+        if fd != null_fd:
+            try:
+                os.dup2(null_fd, fd, inheritable=False)
+            except OSError:
+                _close(fd)
+    if null_fd not in descriptors:
+        _close(null_fd)
+
+
+def _open_null(spare_fd: int) -> int:
+    """A descriptor of /dev/null, under the number `spare_fd` if no other is free; -1: none."""
+    for attempt in range(2):
+        with ignoring(OSError):
+            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if not attempt:
+            _close(spare_fd)
+    return -1
+
+
+def _close(fd: int) -> None:
+    with ignoring(OSError):
+        os.close(fd)

@@ -1,0 +1,43 @@
+"""Messages on stderr, for a person. They never raise and never wait."""
+
+import select
+import sys
+
+from eventlog.format.record import text_of
+from eventlog.format.text import print_lines
+from eventlog.interruption import ignoring, is_interruption
+
+MESSAGE_MAX = 900  # characters: a pipe that takes anything takes this much at once
+
+_said: set[str] = set()
+
+
+def say(message: str) -> None:
+    """Print a message on stderr; nothing if nobody can take it.
+
+    Writing to a full pipe that nobody reads would block the training.
+    """
+    try:
+        with ignoring(OSError, ValueError, AttributeError):
+            poll = select.poll()
+            poll.register(sys.stderr.fileno(), select.POLLOUT)
+            if not poll.poll(0):
+                return
+        if len(message) > MESSAGE_MAX:
+            message = f"{message[:MESSAGE_MAX]}... ({len(message):,} characters)"
+        print_lines(f"eventlog: {message}", file=sys.stderr, flush=True)
+    except Exception as error:  # a program may replace sys.stderr by anything
+        if is_interruption(error):
+            raise
+
+
+def say_once(message: str) -> None:
+    """Print a message the first time only."""
+    if message not in _said:
+        _said.add(message)
+        say(message)
+
+
+def error_text(error: BaseException) -> str:
+    """The class and the text of an error, whatever its class does when it is asked for it."""
+    return f"{type(error).__name__}: {text_of(error)}"

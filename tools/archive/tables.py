@@ -1,0 +1,136 @@
+"""The tables of `runs query`: views over folders of runs and over archives."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..core import runs
+from ..core.history import KINDS, Kind
+from ..core.library import need
+from ..core.runs import Refusal
+from . import manifest
+from .manifest import Manifest
+from .store import Bucket, Folder, Store, open_store
+
+if TYPE_CHECKING:
+    import duckdb
+
+TABLES = ("runs", *KINDS)
+
+
+@dataclass
+class Source:
+    """A folder or an archive: a SELECT for each table."""
+
+    selects: dict[str, str]
+    paths: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    archive: tuple[Store, Manifest] | None = None
+
+    def refuse_if_replaced(self) -> None:
+        """Raise Refusal if the archive has changed meanwhile: its files may have been removed."""
+        if self.archive is not None:
+            store, contents = self.archive
+            if manifest.load(store) != contents:
+                raise Refusal(
+                    f"{store.url}: another process archived there meanwhile; run the query again"
+                )
+
+
+def sources_of(
+    base: "duckdb.DuckDBPyConnection", names: Sequence[str], sql: str
+) -> Iterator[Source]:
+    """All folders as one, then each archive; the first source that has a run counts."""
+    local = [name for name in names if not _is_archive(name)]
+    if local:
+        yield _local(base, local, sql)
+    for name in names:
+        if name not in local:
+            store = open_store(name)
+            if isinstance(store, Bucket):
+                base.register_filesystem(store.fs)
+            yield _archived(store, manifest.need(store))
+
+
+def create_views(base: "duckdb.DuckDBPyConnection", sources: Sequence[Source]) -> None:
+    """Create the tables as views of all sources."""
+    for table in TABLES:
+        selects = []
+        for at, source in enumerate(sources):
+            before = [f"select run_id from ({s.selects['runs']})" for s in sources[:at]]
+            but = f" where run_id not in ({' union all '.join(before)})" if before else ""
+            selects.append(f"select * from ({source.selects[table]}){but}")
+        base.execute(f"create view {table} as {' union all by name '.join(selects)}")
+
+
+def _is_archive(name: str) -> bool:
+    store = open_store(name)
+    return not isinstance(store, Folder) or (store.path / manifest.NAME).is_file()
+
+
+def _archived(store: Store, contents: Manifest) -> Source:
+    """The tables of an archive: exactly the files that its manifest names."""
+    selects = {"runs": _empty("runs")}
+    if contents.runs is not None:
+        selects["runs"] = (
+            f"select * exclude (files) from {_read([store.address(contents.runs.name)])}"
+        )
+    for kind in KINDS:
+        months: dict[str, list[str]] = {}
+        for part in contents.of(kind):
+            months.setdefault(part.month, []).append(store.address(part.name))
+        of_months = [
+            f"select *, {quote(month)} as month from {_read(paths)}"
+            for month, paths in sorted(months.items())
+        ]
+        selects[kind] = " union all by name ".join(of_months) or _empty(kind)
+    paths = [store.address(file.name) for file in contents.files if file != contents.readme]
+    return Source(selects, paths, archive=(store, contents))
+
+
+def _read(paths: list[str]) -> str:
+    """The rows of Parquet files, without columns for folders called `key=value`."""
+    listed = f"[{', '.join(map(quote, paths))}]"
+    return f"read_parquet({listed}, union_by_name = true, hive_partitioning = false)"
+
+
+def _empty(table: str) -> str:
+    """No rows, but the columns that a table always has."""
+    from . import columns
+
+    fixed = {kind: columns.OWN | columns.FIXED[kind] for kind in KINDS}
+    kinds = {columns.FLOAT: "double", columns.INT: "bigint", columns.TEXT: "varchar"}
+    types = columns.RUNS if table == "runs" else fixed[table] | {"month": columns.TEXT}  # type: ignore[index]
+    listed = ", ".join(f"null::{kinds[kind]} as {name}" for name, kind in types.items())
+    return f"select {listed} where false"
+
+
+def _local(base: "duckdb.DuckDBPyConnection", names: list[str], sql: str) -> Source:
+    """The tables of runs in folders; only those that the query names have rows."""
+    need("pyarrow")
+    import pyarrow
+
+    from . import columns
+
+    named = [kind for kind in KINDS if re.search(rf"\b{kind}\b", sql, re.IGNORECASE)]
+    rows, left_out = [], []
+    tables: dict[Kind, list[pyarrow.Table]] = {kind: [] for kind in KINDS}
+    for found in runs.load(names) if named else runs.glance(names):
+        if found.run is None:
+            left_out.append(found.error)
+            continue
+        rows.append(columns.describe(found.run))
+        for kind in named:
+            table = columns.tables_of(found.run, [kind])[kind]
+            month = pyarrow.repeat(pyarrow.scalar(rows[-1]["month"]), table.num_rows)
+            tables[kind].append(table.append_column("month", month))
+    base.register("local_runs", pyarrow.Table.from_pylist(rows, pyarrow.schema(columns.RUNS)))
+    for kind in KINDS:
+        known = {"month": columns.TEXT}
+        base.register(f"local_{kind}", columns.unite(kind, tables[kind], known))
+    return Source({table: f"select * from local_{table}" for table in TABLES}, [], left_out)
+
+
+def quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,60 @@
+"""The x axis of charts: iterations, the tokens seen before them, or time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import eventlog
+
+Floats = NDArray[np.float64]
+Knots = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Iterations as what they take: from `starts[k]` on a step takes `per_step[k]`."""
+
+    starts: Floats
+    per_step: Floats
+
+    @classmethod
+    def of(cls, knots: Knots) -> "Scale":
+        """A scale of pairs (first iteration, what a step takes from there on), ascending."""
+        return cls(np.array([i for i, _ in knots], float), np.array([n for _, n in knots], float))
+
+    def place(self, iters: Floats) -> Floats:
+        """What all steps before each of `iters` take."""
+        at = np.clip(np.searchsorted(self.starts, iters, side="right") - 1, 0, None)
+        placed: Floats = self._before[at] + (iters - self.starts[at]) * self.per_step[at]
+        return placed
+
+    def iters(self, places: Floats) -> Floats:
+        """The inverse of `place`."""
+        at = np.clip(np.searchsorted(self._before, places, side="right") - 1, 0, None)
+        iters: Floats = self.starts[at] + (places - self._before[at]) / self.per_step[at]
+        return iters
+
+    @property
+    def _before(self) -> Floats:
+        return np.append(0.0, np.cumsum(np.diff(self.starts) * self.per_step[:-1]))
+
+
+def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
+    """From which iteration on a step takes how many tokens: a session may change that.
+
+    Empty if the run does not say so.
+    """
+    knots: list[tuple[float, Any]] = [(0, run.metadata.get("tokens_per_iter"))]
+    for session in reversed(run.journal.get("sessions") or []):
+        changed = session.get("changed", {}).get("tokens_per_iter")
+        if changed and type(session.get("from_iter")) is int:
+            start = min(session["from_iter"], *(i for i, _ in knots[:-1]), math.inf)
+            knots[-1] = (start, knots[-1][1])
+            knots.append((0, changed[0]))
+    knots.reverse()
+    is_known = all(type(n) in (int, float) and n > 0 and math.isfinite(n) for _, n in knots)
+    return knots if is_known else []

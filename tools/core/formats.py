@@ -1,0 +1,87 @@
+"""Numbers, sizes and durations as text: the only place of `tools` where they are formatted.
+
+The page has the same formats in its JavaScript; a test compares the two.
+"""
+
+import math
+
+Units = tuple[tuple[float, str], ...]
+COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+SIZES: Units = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B"))
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+
+
+def count(value: float, _position: object = None) -> str:
+    """A number on an axis: 250, 2,500, 50k, 1.5M, 3B.
+
+    `_position` is what matplotlib passes to the formatter of an axis.
+    """
+    return f"{value:,.6g}" if abs(value) < 10_000 else _with_unit(value, 4)
+
+
+def short(value: float, width: int = 6) -> str:
+    """A number of a chart in at most `width` characters, 6 or more: 4.123, 15.7k, 2e-5."""
+    if not math.isfinite(value):
+        return "?"
+    for digits in (5, 4, 3, 2, 1):
+        if len(text := _short(value, digits)) <= width:
+            break
+    return text
+
+
+def _short(value: float, digits: int) -> str:
+    if abs(value) < 1e-99:
+        return "0"
+    if abs(value) < 0.001:
+        return f"{value:.{min(digits, 3) - 1}e}".replace("e-0", "e-").replace(".00e", "e")
+    if abs(float(f"{value:.{digits}g}")) >= 10_000:
+        return _with_unit(value, min(digits, 4))
+    return f"{float(f'{value:.{digits}g}'):,.5g}"
+
+
+def _with_unit(value: float, digits: int, units: Units = COUNTS) -> str:
+    rounded = abs(float(f"{value:.{digits}g}"))  # 999,999 is 1M, not 1,000k
+    if rounded >= 1e18:
+        return f"{value:.{digits - 1}g}".replace("e+", "e")
+    scale, unit = next(((scale, unit) for scale, unit in units if rounded >= scale), units[-1])
+    return f"{value / scale:.{digits}g}{unit}"
+
+
+def figure(value: float, sign: str = "") -> str:
+    """A number in a table: about six digits, as many decimals as its magnitude needs."""
+    if 0 < abs(value) < 0.001:
+        return f"{value:{sign}.4g}"
+    decimals = 4 if abs(value) < 100 else 2 if abs(value) < 10_000 else 1
+    return f"{value:{sign},.{decimals}f}"
+
+
+def size(n_bytes: float) -> str:
+    """512 B, 1.5 kB, 12.3 GB."""
+    return _with_unit(n_bytes, 4, SIZES)
+
+
+def duration(seconds: float) -> str:
+    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - where it is not known."""
+    if not math.isfinite(seconds):
+        return "-"
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    if seconds < MINUTE_S:
+        return f"{seconds:.2g}s" if seconds < 1 else f"{seconds:.3g}s"
+    if seconds < HOUR_S:
+        return _two_units(seconds, (MINUTE_S, "m"), (1, "s"))
+    if seconds < DAY_S:
+        return _two_units(seconds, (HOUR_S, "h"), (MINUTE_S, "m"))
+    return _two_units(seconds, (DAY_S, "d"), (HOUR_S, "h"))
+
+
+def _two_units(seconds: float, large: tuple[int, str], small: tuple[int, str]) -> str:
+    per_large = large[0] // small[0]
+    n_large, n_small = divmod(math.floor(seconds / small[0] + 0.5), per_large)
+    return f"{n_large}{large[1]}" + (f" {n_small}{small[1]}" if n_small else "")
+
+
+def age(seconds: float) -> str:
+    """A duration in its largest unit: 12s, 5m, 3h, 8d."""
+    seconds = max(0.0, seconds)
+    return f"{int(seconds)}s" if seconds < MINUTE_S else duration(seconds).split()[0]

@@ -1,0 +1,132 @@
+"""`--where`: the rows for which an SQL expression is true. SQLite evaluates it.
+
+rows = [row(found) for found in runs.glance(["out"])]
+good = select(rows, "best_val_loss < 7 and config.n_layer in (6, 12)")
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .names import own_name
+from .rows import FIELDS, Row, check_field, plain, value
+from .runs import Refusal
+
+_KEYWORDS = frozenset((
+    "and", "or", "not", "in", "like", "glob", "is", "null", "between", "case", "when", "then",
+    "else", "end", "true", "false", "escape",
+))  # fmt: skip
+_FUNCTIONS = frozenset((
+    "abs", "round", "lower", "upper", "length", "min", "max", "coalesce", "ifnull", "nullif",
+    "instr", "substr", "replace",
+))  # fmt: skip
+WHERE_MAX = 10_000  # characters of an expression
+WHERE_S = 10.0  # that it may take
+TEXT_BYTES = 16 << 10  # of a field's text that an expression sees
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<text>'(?:[^']|'')*')
+    | (?P<quoted>"[^"]*")
+    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
+    | (?P<name>[^\W\d]\w*(?:\.\w+)*)
+    | (?P<sign>==|!=|<>|<=|>=|\|\||[-+*/%<>=(),])
+    )""",
+    re.VERBOSE,
+)
+
+
+def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list[Row]:
+    """The rows for which an expression is true. Of a text it sees the first `TEXT_BYTES`.
+
+    Raises:
+        Refusal: the expression is malformed, too long or takes longer than `limit_s`, or names a
+            field that no row has, or a text in it becomes too large.
+    """
+    if len(where) > WHERE_MAX:
+        raise Refusal(f"--where: must have at most {WHERE_MAX:,} characters, has {len(where):,}")
+    names: dict[str, str] = {}  # field -> the column it is in
+    sql = " ".join(_translate(where, rows, names))
+    base = sqlite3.connect(":memory:")
+    _bound(base, time.monotonic() + limit_s)
+    try:
+        base.execute(f"create table runs (at integer{''.join(f', {c}' for c in names.values())})")
+        base.executemany(
+            f"insert into runs values (?{', ?' * len(names)})",
+            ((at, *(_short(value(row, name)) for name in names)) for at, row in enumerate(rows)),
+        )
+        selected = base.execute(f"select at from runs where ({sql}) order by at").fetchall()
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise Refusal(f"--where: {where[:200]!r} takes longer than {limit_s:g} s") from None
+        raise Refusal(f"--where: cannot parse {where[:200]!r}: {_message(error, names)}") from None
+    except (sqlite3.Error, ValueError) as error:  # ValueError: text that SQL cannot contain
+        raise Refusal(f"--where: cannot parse {where[:200]!r}: {_message(error, names)}") from None
+    finally:
+        base.close()
+    return [rows[at] for (at,) in selected]
+
+
+def _bound(base: sqlite3.Connection, until: float) -> None:
+    """Limit what an expression may cost: a nested `replace` makes gigabytes of 500 characters."""
+    base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(TEXT_BYTES * 4, WHERE_MAX * 8))
+    base.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)
+    base.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
+    base.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    base.set_progress_handler(lambda: time.monotonic() > until, 1_000)
+
+
+def _message(error: Exception, names: dict[str, str]) -> str:
+    """SQLite's message, with the names of fields in place of its columns."""
+    fields = {column: field for field, column in names.items()}
+    return re.sub(r"\bfield_\d+\b", lambda column: fields.get(column[0], column[0]), str(error))
+
+
+def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterator[str]:
+    """The tokens of the expression for SQLite; adds the fields it uses to `names`."""
+    tokens = list(_tokens(where))
+    if not tokens:
+        raise Refusal("--where: the expression is empty")
+    followers = [token for _, token in tokens[1:]] + [""]
+    for (kind, token), after in zip(tokens, followers, strict=True):
+        if kind == "sign" and after.lower() == "null":
+            yield {"=": "is", "==": "is", "!=": "is not", "<>": "is not"}.get(token, token)
+        elif kind == "name" and after == "(" and token.lower() not in _KEYWORDS:
+            if token.lower() not in _FUNCTIONS:
+                known = ", ".join(sorted(_FUNCTIONS))
+                raise Refusal(f"--where: unknown function {token!r}. There are {known}")
+            yield token
+        elif kind == "name" and token.lower() not in _KEYWORDS:
+            check_field(rows, token, "--where")
+            yield names.setdefault(token, f"field_{len(names)}")
+        elif kind == "quoted":  # "completed" as well as 'completed'
+            yield _quoted(token[1:-1], rows, names)
+        else:
+            yield token
+
+
+def _quoted(token: str, rows: Sequence[Row], names: dict[str, str]) -> str:
+    """What stands in double quotes: a field, if at least one row has it, else text."""
+    if own_name(token) in FIELDS or any(value(row, token) is not None for row in rows):
+        return names.setdefault(token, f"field_{len(names)}")
+    return "'" + token.replace("'", "''") + "'"
+
+
+def _tokens(where: str) -> Iterator[tuple[str, str]]:
+    at, end = 0, len(where.rstrip())
+    while at < end:
+        match = _TOKEN.match(where, at)
+        if match is None:
+            raise Refusal(
+                f"--where: cannot parse {where[:200]!r} from {where[at:][:80].strip()!r} on"
+            )
+        yield str(match.lastgroup), match[str(match.lastgroup)]
+        at = match.end()
+
+
+def _short(value: Any) -> Any:
+    """`_plain`, its text up to what an expression may compare."""
+    value = plain(value)
+    return value[:TEXT_BYTES] if isinstance(value, str) else value

@@ -1,0 +1,51 @@
+"""Reading files that anybody may have written: with bounds, and without trust."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...core.runs import Refusal
+
+FILE_MAX = 256 << 20  # bytes of a file that is read as a whole: as Python objects 10 times that
+LINE_MAX = 1 << 20
+STEP_MAX = 1 << 53  # beyond it, JSON's numbers are not exact
+
+
+def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:
+    """The contents of a file.
+
+    Raises:
+        Refusal: it has more than `bytes_max` bytes.
+    """
+    with open(path, "rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise Refusal(f"{path}: too large to import: must have at most {bytes_max:,} bytes")
+    return data
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, cut to LINE_MAX bytes."""
+    with open(path, "rb") as file:
+        is_rest = False
+        while line := file.readline(LINE_MAX):
+            if not is_rest:
+                yield line.decode(errors="replace")
+            is_rest = not line.endswith(b"\n")
+
+
+def number(value: Any) -> float | int | None:
+    """A number, also of `"NaN"` and `"Infinity"`; None for anything else."""
+    if type(value) in (int, float):
+        return value  # type: ignore[no-any-return]
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    return None
+
+
+def whole(value: Any) -> int | None:
+    """A step number; None if it is not one."""
+    if type(value) is float and math.isfinite(value) and value == int(value):
+        value = int(value)
+    return value if type(value) is int and abs(value) < STEP_MAX else None

@@ -1,0 +1,24 @@
+"""What an export did to a run in its target."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["new", "unchanged", "continued", "replaced"]
+
+
+@dataclass
+class Outcome:
+    """What an export did, and where."""
+
+    place: str
+    """A path, or what the target calls the run."""
+    state: State
+    n_added: int
+    """Rows, points or records, whichever the target has."""
+    note: str = ""
+
+
+def worst(*states: State) -> State:
+    """The state that stands for several files."""
+    order: tuple[State, ...] = ("unchanged", "continued", "new", "replaced")
+    return max(states, key=order.index)
