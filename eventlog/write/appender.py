@@ -19,7 +19,6 @@ from eventlog.disk import Disk
 from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
-from eventlog.write.relocation import check_place
 from eventlog.write.reserve import Reserve
 from eventlog.write.segments import Move, Segments
 from eventlog.write.session_files import SessionFiles, read_range
@@ -215,9 +214,6 @@ class Appender(LineWriter):
             if not is_of_a_call(error):
                 raise
             return error.errno != errno.EBADF  # the disk fails; the descriptor is open
-
-    def check_place(self) -> None:
-        check_place(self)
 
     def use(self, fd: int, size_bytes: int | None = None) -> None:
         """Write to `fd`, of the same content, from now on; does not close the descriptor so far."""

@@ -31,6 +31,7 @@ from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.lock import take_lock
 from eventlog.write.messages import error_text, say
 from eventlog.write.own_events import OwnEvents
+from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
 from eventlog.write.sync import sync
@@ -145,7 +146,7 @@ class Journal:
             damage, torn = None, False
             if not is_shared:
                 damage, torn = repair_tail(fd, path, name=self.s, disk=disk)
-            appender = self._appender = Appender(
+            appender = self._appender = RelocatingAppender(
                 fd,
                 path,
                 s=self.s,

@@ -299,7 +299,7 @@ class LineWriter:
         last = self._waiting.last
         return b"" if last is None else last[1]
 
-    # ---- what `Appender` does when a file fails
+    # ---- what its subclasses do when a file fails
 
     def _leave_full_file(self) -> bool:
         """Go on in another file, with all that waits; False: there is none."""

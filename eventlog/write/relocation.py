@@ -7,43 +7,18 @@ is written again where readers look for it.
 
 import errno
 import os
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
 
 from eventlog.blocks import open_to_read
 from eventlog.disk import Disk, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
-from eventlog.write.session_files import COPY_BYTES, SessionFiles
+from eventlog.write.appender import Appender
+from eventlog.write.session_files import COPY_BYTES
 
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Errors for a path at which nothing is; any other one is a failure of the disk."""
-
-
-class Writer(Protocol):
-    """What is needed here of `appender.Appender`."""
-
-    disk: Disk
-    fd: int
-    files: SessionFiles
-    identity: tuple[int, int]
-    path: Path
-    journal: Path
-    end: tuple[int, int]
-    writing: Any
-    run_id: str
-    is_closed: bool
-    is_unreachable: bool
-    has_whole_session: bool
-    warn: Callable[[str], None]
-
-    def use(self, fd: int, size_bytes: int | None = None) -> None: ...
-    def lines_of_session(self) -> bytes: ...
-    def lines_of_all_files(self) -> bytes: ...
-    def to_segment(self, first: bytes | None = None) -> bool: ...
-    def was_cut(self, size_bytes: int) -> None: ...
 
 
 class Place(Enum):
@@ -57,33 +32,35 @@ class Place(Enum):
     UNKNOWN = "the disk fails"
 
 
-def check_place(appender: Writer) -> None:
-    """Check that the file is where it was opened; go on elsewhere if it is not."""
-    if appender.is_closed:
-        return
-    path = appender.path
-    if path != appender.journal:
-        _check_journal(appender)
-    match find(appender.fd, path, appender.identity, appender.disk):
-        case Place.HERE:
-            size_bytes = appender.disk.size(appender.fd)
-            if size_bytes < appender.end[1] and appender.writing is None:
-                appender.warn(
-                    f"{path}: was cut from {appender.end[1]:,} to {size_bytes:,} bytes by another "
-                    f"program; those events are lost, new ones are appended"
-                )
-                appender.was_cut(size_bytes)
-        case Place.CLOSED:
-            _reopen(appender)
-        case Place.MOVED:
-            _follow(appender)
-        case Place.DELETED:
-            _restore(appender)
-        case Place.REPLACED:
-            _go_on_beside(appender, "was replaced by another file")
+class RelocatingAppender(Appender):
+    """An appender that follows its files when they are moved, and restores them."""
+
+    def check_place(self) -> None:
+        if self.is_closed:
+            return
+        path = self.path
+        if path != self.journal:
+            _check_journal(self)
+        match find(self.fd, path, self.identity, self.disk):
+            case Place.HERE:
+                size_bytes = self.disk.size(self.fd)
+                if size_bytes < self.end[1] and self.writing is None:
+                    self.warn(
+                        f"{path}: was cut from {self.end[1]:,} to {size_bytes:,} bytes by another "
+                        f"program; those events are lost, new ones are appended"
+                    )
+                    self.was_cut(size_bytes)
+            case Place.CLOSED:
+                _reopen(self)
+            case Place.MOVED:
+                _follow(self)
+            case Place.DELETED:
+                _restore(self)
+            case Place.REPLACED:
+                _go_on_beside(self, "was replaced by another file")
 
 
-def _check_journal(appender: Writer) -> None:
+def _check_journal(appender: Appender) -> None:
     """The same for a journal that its session has left for a segment."""
     files, path = appender.files, appender.journal
     fd, identity = files.journal_fd, files.journal_identity
@@ -142,7 +119,7 @@ def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
         return None
 
 
-def _reopen(appender: Writer) -> None:
+def _reopen(appender: Appender) -> None:
     """The program closed the descriptor; its number may be another file's, so it is not closed."""
     path = appender.path
     if _identity_at(path, appender.disk) == appender.identity:
@@ -160,7 +137,7 @@ def _reopen(appender: Writer) -> None:
     appender.warn(f"{path}: this program closed its descriptor; {where}")
 
 
-def _follow(appender: Writer) -> None:
+def _follow(appender: Appender) -> None:
     """The file was moved within its file system: its descriptor still leads to it."""
     path = _path_of(appender.fd, appender.identity, appender.disk)
     if path is None:
@@ -205,7 +182,7 @@ def _copy(old: int, path: Path, disk: Disk) -> int:
     return fd
 
 
-def _restore(appender: Writer) -> None:
+def _restore(appender: Appender) -> None:
     """The file was deleted: write what it held, still readable by its descriptor, again."""
     path, old = appender.path, appender.fd
     try:
@@ -221,7 +198,7 @@ def _restore(appender: Writer) -> None:
     appender.warn(f"{path}: was deleted; all that it held is written there again")
 
 
-def _go_on_beside(appender: Writer, event: str) -> None:
+def _go_on_beside(appender: Appender, event: str) -> None:
     """Go on in a segment with the whole session: its lines are not where readers look."""
     path = appender.path
     with ignoring(OSError):
@@ -235,7 +212,7 @@ def _go_on_beside(appender: Writer, event: str) -> None:
         appender.warn(f"{path}: {event}, and no folder takes a segment")
 
 
-def _hold_lock(appender: Writer, path: Path) -> None:
+def _hold_lock(appender: Appender, path: Path) -> None:
     """Lock the file now at the journal's path: that lock tells readers that the run is written."""
     with ignoring(OSError):
         with open(open_to_read(path), "rb") as file:
