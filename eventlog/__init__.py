@@ -1,43 +1,42 @@
-"""A crash-safe, human-readable log of training runs: this is its tour.
+"""A crash-safe, human-readable log of training runs.
 
 A run is a *journal*, `out/run_20261123_032501.jsonl`, and the *run JSON* made from it.
 
-*Writing.* `open_run` creates the journal, takes its lock, and appends an `open` event that
-says who writes what; that line is on the platter before the first one is logged. Then
-every `log_iter`, `log_eval`, `log_checkpoint` is one line in one `write`: when the call
-returns the event survives any death of the process. A thread syncs once a second, and at
-once after evals and checkpoints: then it survives power loss. `close` says how it ended.
+*Writing.* `open_run` creates the journal, takes its lock, and appends an `open` event, which is on
+disk before any other event is accepted. Then each `log_iter`, `log_eval` or `log_checkpoint` is one
+line in one `write`: when the call returns, the event survives the death of the process. A thread
+syncs once a second, and at once after evals and checkpoints: then it survives power loss. `close`
+records how the run ended.
 
-*Dying.* A process that is killed leaves no `close`; perhaps half a line. Nothing else is
-wrong with the file, and nothing needs to be done: the compactor, a process of its own,
-sees its writer's pipe close, folds what there is, and leaves. If the whole machine went
-down, `eventlog compact out/` does the same later.
+*Crashes.* A process that is killed leaves no `close` event, and perhaps an incomplete last line.
+Nothing needs to be done: the compactor, a process of its own, detects the exit and writes the final
+run JSON. If the whole machine went down, `eventlog compact out/` writes it.
 
-*Reading.* `Scanner` verifies each line by its checksum and its number, goes on after
-damage, and names what is missing. `Fold` makes the run of it: one curve, also over
-resumed sessions that took iterations again. `load_run` does both, for a journal or for
-a run JSON alike; `compact` writes the run JSON, atomically.
+*Reading.* `Scanner` verifies each line by its checksum and its number, goes on after damage, and
+reports what is missing. `Fold` makes a run of the records: one curve, also if a resumed session
+repeats iterations. `load_run` does both, for a journal or a run JSON; `compact` writes the run JSON
+atomically.
 
-*The face people know.* `init`, `run.log({...})`, `finish`, as other trackers have them: numbers
-by any name, a row a step, in the run's `metrics`. A W&B script moves by its import line.
+*The API of other trackers.* `init`, `run.log({...})`, `finish`: numbers by any name, a row a step,
+in the run's `metrics`. In a W&B script only the import changes.
 
-*Annotating.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its
-own beside the journal.
+*Annotations.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its own
+beside the journal.
 
-*Credentials.* What looks like one, by its name or its shape, is `***` before it is written: in the
-command line, the config, notes, log lines and errors. `EVENTLOG_MASK=off` and two lists of names
-change that: see `masking`.
+*Credentials.* A value that looks like one, by its name or its form, is replaced by `***` before it
+is written: in the command line, the config, notes, log lines and errors. See `masking` for
+`EVENTLOG_MASK=off` and the two lists of names.
 
 *Many ranks.* `open_run(journal=..., rank=3)` gives a rank a journal of its own beside the run's;
 `find_ranks` finds them.
 
-*Resuming.* A new session in the same journal, with the iteration it starts from. A cut
-tail is moved aside first, so that nothing is ever glued to it.
+*Resuming.* A new session in the same journal, with the iteration it starts from. An incomplete last
+line is moved to a file of its own first.
 
-*Packages*, each importing only what stands before it: `format` (one event, one line), `masking`,
-`read` (bytes to verified records), `write` (the journal's writer), `fold` (records to the run, and
-its JSON), `tracker` (`open_run`, `init`), then `cli` and `integrations`. `disk` is the only module
-that changes files. FORMAT.md is the specification.
+*Packages*, each importing only those before it: `format` (one event, one line), `masking`, `read`
+(bytes to verified records), `write` (the journal's writer), `fold` (records to the run, and its
+JSON), `tracker` (`open_run`, `init`), then `cli` and `integrations`. `disk` is the only module that
+changes files. FORMAT.md is the specification.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,7 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
+from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
@@ -73,6 +73,7 @@ from eventlog.format.record import FORMAT, Record
 from eventlog.format.segment import header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
+from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive
 from eventlog.read.defects import Defect
 from eventlog.read.ranks import find_ranks
@@ -84,9 +85,11 @@ from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
+from eventlog.version import __version__
 from eventlog.write.messages import say
 
 if TYPE_CHECKING:
+    from eventlog.command_line import command_parser
     from eventlog.masking.masking import mask, mask_command, mask_text
     from eventlog.masking.names import Masking
 
@@ -120,13 +123,18 @@ __all__ = [
     "SequenceCheck",
     "Session",
     "UnreadableRun",
+    "__version__",
     "annotate",
     "atomic_write",
+    "command_parser",
     "compact",
     "compare_runs",
     "describe",
     "find_ranks",
     "finish",
+    "flat_cells",
+    "flatten",
+    "frame",
     "header_fields",
     "init",
     "is_alive",
@@ -140,9 +148,11 @@ __all__ = [
     "mask_text",
     "open_run",
     "parse_segment_name",
+    "plot",
     "print_lines",
     "printable",
     "printable_json",
+    "restore_nonfinite",
     "say",
     "scan",
     "short_run_id",
@@ -155,4 +165,8 @@ def __getattr__(name: str) -> Any:
         from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
 
         return getattr(masking, name)
+    if name == "command_parser":
+        from eventlog.command_line import command_parser  # argparse, which only commands need
+
+        return command_parser
     return module_attribute(name)

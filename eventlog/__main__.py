@@ -1,4 +1,4 @@
-"""`python -m eventlog` is the command `eventlog`."""
+"""The command `eventlog`, as `python -m eventlog`."""
 
 import sys
 

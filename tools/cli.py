@@ -18,7 +18,7 @@ from .commands import compare, diff, ls, note, ranks, show
 from .core.runs import Refusal
 from .core.text import print
 from .dashboard import serve
-from .monitor import guard
+from .monitor import command as guard
 from .plot import plot
 from .terminal import watch
 from .transfer import export, imports
@@ -86,9 +86,7 @@ def _with_equals_signs(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = eventlog.command_parser("runs", str(__doc__))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)

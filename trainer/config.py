@@ -1,6 +1,7 @@
-"""Everything a run can be told, under nanoGPT's names, and the presets."""
+"""The flags of a run, under nanoGPT's names, and the presets."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -9,167 +10,167 @@ from trainer.flags import flag
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. The defaults are the preset `tiny`: about a minute on two CPU cores.
+    """The flags of a run. The defaults are the preset `tiny`: about a minute on two CPU cores.
 
     Raises:
-        ValueError: two values that cannot go together; names both.
+        ValueError: a value is out of range, or two values contradict each other.
     """
 
-    asked: ClassVar[frozenset[str]] = frozenset()
-    """The flags that were given; `parse` sets it on the config that it returns."""
+    explicit: ClassVar[frozenset[str]] = frozenset()
+    """The flags that were given on the command line; `parse` sets it on its result."""
 
-    # What a run is
+    # The run
     preset: Literal["tiny", "small", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"] = flag(
-        "tiny", "run", "defaults to start from; any other flag overrides"
+        "tiny", "run", "set of defaults; any other flag overrides it"
     )
     init_from: Literal["scratch", "resume", "auto"] = flag(
         "scratch",
         "run",
-        "resume goes on with the run in out_dir that --wandb_run_name names, or the only one; auto "
-        "does if there is one",
+        "resume: continue the run in out_dir that --wandb_run_name names, or the only one; auto: "
+        "resume if there is one, else start a new run",
     )
     resume_from: str | None = flag(
-        None, "run", "run to go on with: the name of its files, or the path of a checkpoint"
+        None, "run", "run to resume: the name of its files, or the path of a checkpoint"
     )
     max_iters: int = flag(500, "run", "last iteration; the run makes max_iters + 1 steps")
     eval_interval: int = flag(100, "run", "iterations between evaluations")
     eval_iters: int = flag(20, "run", "batches of each split to evaluate on")
     eval_only: bool = flag(False, "run", "evaluate once and stop")
-    always_save_checkpoint: bool = flag(True, "run", "also when the val loss did not improve")
-    seed: int = flag(1337, "run", "of weights, batches and dropout")
+    always_save_checkpoint: bool = flag(
+        True, "run", "at every evaluation; False: only if the val loss improved"
+    )
+    seed: int = flag(1337, "run", "of initial weights, batches and dropout")
 
     nonfinite: Literal["stop", "skip", "rewind"] = flag(
-        "stop", "run", "a loss or gradient that is no number: stop, skip that step, or rewind once"
+        "stop",
+        "run",
+        "on a NaN or infinite loss or gradient: stop, skip the step, or rewind "
+        "(once) to the last checkpoint",
     )
 
-    # What it leaves behind
-    out_dir: str = flag("out", "logging", "folder of the checkpoints and the run's log")
+    # Its log and checkpoints
+    out_dir: str = flag("out", "logging", "folder of the log and the checkpoints")
     log_interval: int = flag(10, "logging", "iterations between console lines")
     save_log_to_json: bool = flag(True, "logging", "keep the journal and the run JSON")
     log_save_interval: int = flag(100, "logging", "iterations between updates of the run JSON")
-    log_iterations: bool = flag(True, "logging", "False: only evaluations and checkpoints")
-    log_ranks: bool = flag(False, "logging", "a journal a rank, of its own work: see `runs ranks`")
-    log_system: bool = flag(False, "logging", "also log what CPU, memory, disk and GPUs do")
+    log_iterations: bool = flag(True, "logging", "False: log only evaluations and checkpoints")
+    log_ranks: bool = flag(False, "logging", "also keep a journal for each rank: see `runs ranks`")
+    log_system: bool = flag(False, "logging", "also log CPU, memory, disk and GPU usage")
     wandb_log: bool = flag(False, "logging", "also log to Weights & Biases")
-    wandb_required: bool = flag(
-        True, "logging", "False: where there is no login to W&B, train without it"
-    )
-    wandb_project: str = flag("owt", "logging", "project there")
+    wandb_required: bool = flag(True, "logging", "False: without a login to W&B, train without it")
+    wandb_project: str = flag("owt", "logging", "W&B project")
     wandb_run_name: str | None = flag(None, "logging", "name of the run and of its files")
 
     checkpoint_format: Literal["full", "sharded"] = flag(
-        "full", "checkpoints", "one file, or sharded: a folder that all ranks write together"
+        "full", "checkpoints", "full: one file; sharded: a folder that all ranks write together"
     )
-    keep_checkpoints: int = flag(1, "checkpoints", "how many of the latest stay, besides the best")
+    keep_checkpoints: int = flag(
+        1, "checkpoints", "how many of the latest to keep, besides the best"
+    )
     async_checkpoint: bool = flag(
-        True, "checkpoints", "write beside the training; False waits for the disk"
+        True, "checkpoints", "write in a thread; False: training waits for the disk"
     )
 
-    # What it reads
+    # Data
     input: str | None = flag(
         None,
         "data",
-        "text, JSONL or Parquet file (also .gz, .zst), a folder of them, or by name: fineweb-edu, "
-        "fineweb, openwebtext, fineweb-edu:100BT; None: Python's own library",
+        "text, JSONL or Parquet file (also .gz, .zst), a folder of them, or a data set: "
+        "fineweb-edu, fineweb, openwebtext, fineweb-edu:100BT; None: Python's own library",
     )
-    text_column: str = flag("text", "data", "field of JSONL or Parquet that holds the text")
+    text_column: str = flag("text", "data", "field of JSONL or Parquet with the text")
     tokenizer: str = flag("bpe:4096", "data", "bpe:N (trained on the input), bytes or gpt2")
-    data_dir: str = flag("data", "data", "folder where prepared data is kept for the next run")
+    data_dir: str = flag("data", "data", "folder of the prepared data, reused by later runs")
     gradient_accumulation_steps: int = flag(
-        2, "data", "micro-batches in a step, over all ranks together"
+        2, "data", "micro-batches in an iteration, of all ranks together"
     )
     batch_size: int = flag(8, "data", "sequences in a micro-batch")
     block_size: int = flag(64, "data", "tokens in a sequence")
 
-    # What it trains
+    # Model
     n_layer: int = flag(4, "model", "transformer blocks")
     n_head: int = flag(4, "model", "attention heads")
     n_embd: int = flag(128, "model", "channels; a multiple of n_head")
     dropout: float = flag(0.0, "model", "probability; 0 for pretraining, try 0.1 for finetuning")
     bias: bool = flag(False, "model", "biases in Linear and LayerNorm, as GPT-2 had")
 
-    # How it trains
+    # Optimizer and schedule
     optimizer: Literal["adamw", "muon"] = flag(
-        "adamw", "optimizer", "muon: for the matrices of the blocks, AdamW for the rest"
+        "adamw", "optimizer", "muon: for the matrices in the blocks, with AdamW for the rest"
     )
     learning_rate: float = flag(3e-3, "optimizer", "peak")
     embedding_lr: float | None = flag(
-        None, "optimizer", "peak of the token embedding, which is the head; None: learning_rate"
+        None, "optimizer", "peak, of the token embedding (also the head); None: learning_rate"
     )
     weight_decay: float = flag(0.1, "optimizer", "on matrices and embeddings")
-    beta1: float = flag(0.9, "optimizer", "AdamW's mean of gradients")
-    beta2: float = flag(0.95, "optimizer", "AdamW's mean of their squares")
-    muon_momentum: float = flag(0.95, "optimizer", "Muon's mean of gradients")
-    grad_clip: float = flag(1.0, "optimizer", "largest gradient norm; 0 clips nothing")
-    decay_lr: bool = flag(True, "schedule", "warm up, then decay; False keeps learning_rate")
+    beta1: float = flag(0.9, "optimizer", "AdamW: decay of the mean of gradients")
+    beta2: float = flag(0.95, "optimizer", "AdamW: decay of the mean of squared gradients")
+    muon_momentum: float = flag(0.95, "optimizer", "Muon: decay of the mean of gradients")
+    grad_clip: float = flag(1.0, "optimizer", "largest gradient norm; 0: no clipping")
+    decay_lr: bool = flag(True, "schedule", "warm up, then decay; False: constant learning_rate")
     lr_schedule: Literal["cosine", "wsd"] = flag(
-        "cosine", "schedule", "wsd: stay at the peak, then down in a straight line"
+        "cosine", "schedule", "wsd: constant after the warm-up, then linear decay"
     )
     cooldown_iters: int | None = flag(
-        None, "schedule", "of wsd, the last ones; None: a fifth of lr_decay_iters"
+        None, "schedule", "iterations of the decay of wsd; None: lr_decay_iters / 5"
     )
-    warmup_iters: int = flag(20, "schedule", "iterations below the peak")
-    lr_decay_iters: int | None = flag(None, "schedule", "iteration of min_lr; None: max_iters")
-    min_lr: float | None = flag(None, "schedule", "floor; None: learning_rate / 10")
+    warmup_iters: int = flag(20, "schedule", "iterations of the linear warm-up")
+    lr_decay_iters: int | None = flag(
+        None, "schedule", "iteration at which min_lr is reached; None: max_iters"
+    )
+    min_lr: float | None = flag(
+        None, "schedule", "learning rate after the decay; None: learning_rate / 10"
+    )
 
-    # How the ranks share the work
-    use_zero1: bool = flag(False, "phase", "ZeRO-1: the optimizer's state divided over the ranks")
-    use_fsdp: bool = flag(False, "phase", "FSDP2: parameters, gradients and state divided")
+    # Parallelism
+    use_zero1: bool = flag(False, "phase", "ZeRO-1: shard the optimizer state over the ranks")
+    use_fsdp: bool = flag(False, "phase", "FSDP2: shard parameters, gradients and optimizer state")
     fsdp_stage: Literal["zero3", "zero2"] = flag(
-        "zero3", "phase", "zero2 keeps parameters gathered from forward to backward"
+        "zero3", "phase", "zero2: keep parameters gathered from forward to backward"
     )
     fsdp_replicas: int = flag(
-        1, "phase", "groups of ranks that each hold all; one a node: hybrid sharding"
+        1, "phase", "groups of ranks that each hold a full copy; one per node: hybrid sharding"
     )
     activation_checkpointing: bool = flag(
-        False, "phase", "compute a block's activations again in backward instead of keeping them"
+        False, "phase", "recompute the activations of a block in backward instead of storing them"
     )
-    use_triton: bool = flag(False, "phase", "fused LayerNorm and loss, where Triton runs")
+    use_triton: bool = flag(False, "phase", "fused LayerNorm and loss, if Triton is available")
 
-    # Where it runs
+    # Hardware
     device: str = flag("auto", "system", "auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = flag(
-        "auto", "system", "of the matmuls; auto: bfloat16 where the GPU has it"
+        "auto", "system", "of the matmuls; auto: bfloat16 if the GPU supports it"
     )
     compile: bool = flag(False, "system", "torch.compile the model")
-    backend: Literal["auto", "nccl", "gloo"] = flag("auto", "system", "between the ranks")
+    backend: Literal["auto", "nccl", "gloo"] = flag("auto", "system", "of torch.distributed")
     peak_flops: float | None = flag(
-        None, "system", "of one device, FLOP/s, for the MFU; None: known or measured"
+        None, "system", "peak FLOP/s of one device, for the MFU; None: from a table, or measured"
     )
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name}={getattr(self, name)}: it must be positive")
-        for name in NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"--{name}={getattr(self, name)}: it cannot be negative")
-        if self.peak_flops is not None and not self.peak_flops > 0:
-            raise ValueError(f"--peak_flops={self.peak_flops}: it must be positive")
-        if self.embedding_lr is not None and not self.embedding_lr > 0:
-            raise ValueError(f"--embedding_lr={self.embedding_lr}: it must be positive")
-        if not 0 <= self.muon_momentum < 1:
-            raise ValueError(
-                f"--muon_momentum={self.muon_momentum}: it must be at least 0 and below 1"
-            )
+        for name, is_valid, expected in RANGES:
+            value = getattr(self, name)
+            if value is not None and not is_valid(value):
+                raise ValueError(f"--{name}={value}: must be {expected}")
         if self.n_embd % self.n_head:
-            raise ValueError(
-                f"--n_embd={self.n_embd} does not divide into --n_head={self.n_head} equal heads"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"--dropout={self.dropout}: it must be at least 0 and below 1")
+            raise ValueError(f"--n_embd={self.n_embd} must be a multiple of --n_head={self.n_head}")
         if self.use_zero1 and self.use_fsdp:
             raise ValueError(
-                "--use_zero1=True and --use_fsdp=True: choose one; FSDP divides the optimizer's "
-                "state too"
+                "--use_zero1=True and --use_fsdp=True: choose one; FSDP also shards the optimizer "
+                "state"
             )
         if self.fsdp_replicas > 1 and not self.use_fsdp:
-            raise ValueError(f"--fsdp_replicas={self.fsdp_replicas} needs --use_fsdp=True")
+            raise ValueError(f"--fsdp_replicas={self.fsdp_replicas} requires --use_fsdp=True")
         if self.lr_decay_iters is not None and self.lr_decay_iters < self.warmup_iters:
             raise ValueError(
-                f"--lr_decay_iters={self.lr_decay_iters} ends the decay before "
-                f"--warmup_iters={self.warmup_iters} lets it begin"
+                f"--lr_decay_iters={self.lr_decay_iters} must not be below "
+                f"--warmup_iters={self.warmup_iters}"
             )
+
+    @property
+    def tokens_per_iter(self) -> int:
+        """Tokens of an iteration, over all ranks."""
+        return self.gradient_accumulation_steps * self.batch_size * self.block_size
 
     @property
     def resolved_lr_decay_iters(self) -> int:
@@ -189,7 +190,7 @@ class TrainConfig:
         return self.learning_rate if self.embedding_lr is None else self.embedding_lr
 
     def as_dict(self) -> dict[str, Any]:
-        """Flag names and values, with what None stood for filled in."""
+        """Flag names and values, with the values that None stands for filled in."""
         values = dataclasses.asdict(self)
         values["lr_decay_iters"] = self.resolved_lr_decay_iters
         if self.lr_schedule == "wsd":
@@ -201,10 +202,16 @@ class TrainConfig:
 
 POSITIVE = (
     "eval_interval", "eval_iters", "log_interval", "log_save_interval", "batch_size", "block_size",
-    "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate",
-    "keep_checkpoints", "fsdp_replicas",
+    "gradient_accumulation_steps", "n_layer", "n_head", "n_embd", "learning_rate", "embedding_lr",
+    "keep_checkpoints", "fsdp_replicas", "peak_flops",
 )  # fmt: skip
 NOT_NEGATIVE = ("seed", "max_iters", "warmup_iters", "weight_decay", "grad_clip")
+BELOW_ONE = ("dropout", "muon_momentum")
+RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    *((name, lambda value: value > 0, "positive") for name in POSITIVE),
+    *((name, lambda value: value >= 0, ">= 0") for name in NOT_NEGATIVE),
+    *((name, lambda value: 0 <= value < 1, ">= 0 and < 1") for name in BELOW_ONE),
+)
 
 # nanoGPT's recipe for GPT-2 on OpenWebText: half a million tokens a step.
 GPT2 = {

@@ -1,12 +1,12 @@
-"""Console output that never ends or stops the program: a reader that left, or that does not read
-any more, a full disk, a closed stream.
+"""Console output that never fails or blocks: the reader has exited or does not read, the disk is
+full, the stream is closed.
 
     with steady_console():
-        print("step 1")  # also where `program | head` has left
+        print("step 1")  # also after `head` in `program | head` has exited
 
-The first write that fails is reported once, on the other stream; from then on the stream goes to
-the null device, for this process' libraries too. Lines that a reader does not take are left out,
-and counted when it reads again.
+The first failed write is reported once, on the other stream; from then on the stream goes to the
+null device, also for libraries in this process. Lines that nobody reads are dropped, and their
+number is printed when somebody reads again.
 """
 
 import contextlib
@@ -16,49 +16,50 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO, cast
 
-TRY_LATER = (errno.EAGAIN, errno.EINTR)
-PATIENCE_S = 1.0  # for a reader that takes nothing, before lines are left out
+TEMPORARY = (errno.EAGAIN, errno.EINTR)
+TIMEOUT_S = 1.0  # how long to wait for a reader before lines are dropped
 
 
 class SteadyStream:
-    """A text stream whose writes cannot fail; everything else is the stream's own."""
+    """A text stream whose writes cannot fail; other attributes are those of the stream."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream, self._name = stream, name
         self._other: SteadyStream | None = None
         self._is_broken = False
         self._is_stalled = False
-        self._n_left_out = 0
+        self._n_dropped = 0
 
     def write(self, text: str) -> int:
         if self._is_broken:
             return len(text)
         try:
             if not self._is_ready():
-                self._n_left_out += text.count("\n")
+                self._n_dropped += text.count("\n")
                 return len(text)
-            if self._n_left_out:
-                n, self._n_left_out = self._n_left_out, 0
-                self._write(f"({n:,} lines are left out: nobody read {self._name})\n")
+            if self._n_dropped:
+                n, self._n_dropped = self._n_dropped, 0
+                self._write(f"({n:,} lines dropped: nobody read {self._name})\n")
             self._write(text)
-        except (OSError, ValueError) as error:  # ValueError: of a closed stream
-            self._break_off(error)
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            self._give_up(error)
         return len(text)
 
     def _is_ready(self) -> bool:
-        """Whether a line can be written without waiting for a reader.
+        """Whether a line can be written without blocking.
 
-        A pipe is ready when it has room for 4,096 bytes. Where nothing was taken for
-        `PATIENCE_S`, the next lines do not wait until something is.
+        A pipe is ready when it has room for 4,096 bytes. After a wait of `TIMEOUT_S` in vain, the
+        next calls do not wait until it is ready again.
         """
         try:
             poll = select.poll()
             poll.register(self._stream.fileno(), select.POLLOUT)
         except (OSError, ValueError, AttributeError):
-            return True  # not a file of the system: nobody to wait for
-        self._is_stalled = not poll.poll(0 if self._is_stalled else 1000 * PATIENCE_S)
+            return True  # not a file descriptor: it does not block
+        self._is_stalled = not poll.poll(0 if self._is_stalled else 1000 * TIMEOUT_S)
         return not self._is_stalled
 
     def _write(self, text: str) -> None:
@@ -77,10 +78,10 @@ class SteadyStream:
                 if self._is_ready():
                     self._stream.flush()
             except (OSError, ValueError) as error:
-                self._break_off(error)
+                self._give_up(error)
 
     def finish(self) -> None:
-        """Flush; what nobody takes is dropped, or the end of the process would wait for it."""
+        """Flush; unread output is dropped, or the exit of the process would wait for its reader."""
         self.flush()
         if self._is_stalled and not self._is_broken:
             self._drop()
@@ -88,22 +89,22 @@ class SteadyStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _break_off(self, error: Exception) -> None:
-        """Say it once on the other stream, and write to the null device from here on."""
-        if isinstance(error, OSError) and error.errno in TRY_LATER:
-            return  # of a terminal that another program set to non-blocking
+    def _give_up(self, error: Exception) -> None:
+        """Report the error on the other stream, and write to the null device from here on."""
+        if isinstance(error, OSError) and error.errno in TEMPORARY:
+            return  # a terminal that another program has set to non-blocking
         self._drop()
         if self._other is not None:
             self._other.write(
-                f"{self._name} cannot be written ({error}): the program goes on without it\n"
+                f"{self._name} cannot be written ({error}): the program continues without it\n"
             )
             self._other.flush()
 
     def _drop(self) -> None:
-        """Let the stream be the null device, with what it still holds.
+        """Redirect the stream and its buffer to the null device.
 
-        That would fail again, at the latest when the process ends: Python would then exit with
-        status 120.
+        Otherwise flushing the buffer would fail again when the process exits, and Python would
+        exit with status 120.
         """
         self._is_broken = True
         with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
@@ -114,31 +115,31 @@ class SteadyStream:
 
 @contextlib.contextmanager
 def steady_console() -> Iterator[None]:
-    """Meanwhile `sys.stdout` and `sys.stderr` take whatever is written, and never raise."""
+    """Within it, writing to `sys.stdout` and `sys.stderr` never raises and never blocks."""
     reserve_descriptors()
-    before = sys.stdout, sys.stderr
+    original = sys.stdout, sys.stderr
     with open(os.devnull, "w") as null:
-        out = SteadyStream(before[0] or null, "stdout")
-        err = SteadyStream(before[1] or null, "stderr")
+        out = SteadyStream(original[0] or null, "stdout")
+        err = SteadyStream(original[1] or null, "stderr")
         out._other, err._other = err, out
-        mine = cast(TextIO, out), cast(TextIO, err)
-        sys.stdout, sys.stderr = mine
+        steady = cast(TextIO, out), cast(TextIO, err)
+        sys.stdout, sys.stderr = steady
         try:
             yield
         finally:
             out.finish()
             err.finish()
-            if sys.stdout is mine[0]:
-                sys.stdout = before[0]
-            if sys.stderr is mine[1]:
-                sys.stderr = before[1]
+            if sys.stdout is steady[0]:
+                sys.stdout = original[0]
+            if sys.stderr is steady[1]:
+                sys.stderr = original[1]
 
 
 def reserve_descriptors() -> None:
-    """Open the null device in place of a standard descriptor that is closed.
+    """Open the null device in place of closed standard descriptors.
 
-    The next file to be opened would get its number, and what a library prints to it would land in
-    that file.
+    Otherwise the next opened file would get that number, and console output would be written into
+    it.
     """
     for number in (0, 1, 2):
         try:
@@ -148,8 +149,16 @@ def reserve_descriptors() -> None:
 
 
 def to_null_device(number: int) -> None:
-    """Let descriptor `number` be the null device."""
+    """Redirect the descriptor `number` to the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     if null != number:
         os.dup2(null, number)
         os.close(null)
+
+
+def display_path(path: Path) -> str:
+    """A path as a person would type it: relative if it is in the working directory."""
+    try:
+        return os.fspath(path.relative_to(Path.cwd())) if path.is_absolute() else os.fspath(path)
+    except (ValueError, OSError):  # elsewhere, or the working directory was removed
+        return os.fspath(path)

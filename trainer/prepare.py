@@ -1,17 +1,16 @@
-"""Text in, a data folder out: once for each text and tokenizer, kept for every later run.
+"""Turn text into a folder of tokens, once for each text and tokenizer; later runs reuse it.
 
     python trainer/prepare.py --input=books/ --tokenizer=bpe:16384
 
-The folder's name ends in a digest of the text's content and of what was done to it, so that it is
-either exactly what a run asks for or not used at all. It appears under that name only when every
-byte in it is on disk: killed midway, nothing that looks prepared is left. What a killed process
-leaves is `.NAME.partial`, with the shards that it finished: the next one checks them and goes on
-from there, to the same bytes.
+The folder's name ends in a digest of the text and of how it was prepared, so a folder is reused
+only if it is exactly what a run needs. It gets that name when all of it is durable. A killed
+process leaves `.NAME.partial` with its finished shards: the next one checks them and continues,
+with the same bytes as result.
 
     documents -> pieces -> groups of pieces -> [threads encode] -> shards
 
-Each arrow is a pure function of what is before it, so neither the number of threads nor a kill
-shows in the result, and none of them holds more than a few groups in memory.
+Each arrow is a pure function of its input: the number of threads and kills do not change the
+result. No step holds more than a few groups in memory.
 """
 
 import fcntl
@@ -35,6 +34,7 @@ from rich.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
 
+from trainer.config import TrainConfig
 from trainer.console import steady_console
 from trainer.data import corpus as corpora
 from trainer.data import hub
@@ -43,36 +43,30 @@ from trainer.data.pieces import grouped, pieces, split_documents
 from trainer.data.shards import (
     SPLITS,
     Encoder,
-    Ledger,
+    Manifest,
+    damaged_shards,
     in_order,
-    mistakes,
-    replace_json,
     shards_of,
-    sync,
     write_part,
 )
-from trainer.flags import flag, parse
+from trainer.flags import flag, parse, same_flag
+from trainer.storage.files import sync, write_json
 
-FORMAT = 1  # in the digest: raised when the same input would give other tokens
-RACY_NS = 2_000_000_000  # a file written so recently may be written again within one tick
+FORMAT = 1  # part of the digest: raised when the same input would give other tokens
+RACY_NS = 2_000_000_000  # a file modified this recently may change again with the same mtime
 
-Report = Callable[[str], object]  # told in words what was done
+Report = Callable[[str], object]  # called with a line about what was done
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What `prepare` needs to know; the same flags as the trainer's."""
+    """The flags of `prepare.py`; those of `train.py` mean the same."""
 
-    input: str | None = flag(
-        None,
-        "data",
-        "text, JSONL or Parquet file (also .gz, .zst), a folder of them, or by name: fineweb-edu, "
-        "fineweb, openwebtext, fineweb-edu:100BT; None: Python's own library",
-    )
-    text_column: str = flag("text", "data", "field of JSONL or Parquet that holds the text")
-    tokenizer: str = flag("bpe:4096", "data", "bpe:N (trained on the input), bytes or gpt2")
-    data_dir: str = flag("data", "data", "folder where prepared data is kept for the next run")
-    verify: bool = flag(False, "data", "read every shard again and check it against its SHA-256")
+    input: str | None = same_flag(TrainConfig, "input")
+    text_column: str = same_flag(TrainConfig, "text_column")
+    tokenizer: str = same_flag(TrainConfig, "tokenizer")
+    data_dir: str = same_flag(TrainConfig, "data_dir")
+    verify: bool = flag(False, "data", "read every shard again and check its SHA-256")
 
 
 def prepare(
@@ -81,22 +75,22 @@ def prepare(
     input: str | None,
     text_column: str,
     tokenizer: str,
-    report: Report = lambda words: None,
+    report: Report = lambda line: None,
     n_threads: int | None = None,
 ) -> Path:
-    """The folder with the tokens of `input`: found in `data_dir`, or made there.
+    """The folder with the tokens of `input`: found in `data_dir`, or created there.
 
-    Any number of processes may ask at once; one works and the others wait for it.
+    Several processes may call it at once: one prepares and the others wait for it.
 
     Raises:
-        ValueError: the input or the tokenizer is not to be had; names the file and the way out.
+        ValueError: the input or the tokenizer cannot be read.
     """
     tokenizers.check_name(tokenizer)
     source = find_source(input, text_column, data_dir)
-    made_of = {
+    identity = {
         "format": FORMAT, "sha256": source.sha256, "column": text_column, "tokenizer": tokenizer,
     }  # fmt: skip
-    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = data_dir / f"{source.name}-{tokenizer.replace(':', '')}-{key}"
     partial = data_dir / f".{folder.name}.partial"
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -108,7 +102,7 @@ def prepare(
             try:
                 write_dataset(partial, corpus, source, tokenizer, report, n_threads or n_cores())
             except ValueError:
-                shutil.rmtree(partial)  # of an input that will not do nothing is worth keeping
+                shutil.rmtree(partial)  # of an invalid input nothing is worth keeping
                 raise
             unfinished.rename(folder)
             sync(data_dir)
@@ -118,7 +112,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Source:
-    """Where text comes from, and its identity, which is known before any of it is opened."""
+    """A text and its digest, which is known before the text is opened."""
 
     name: str
     sha256: str
@@ -126,15 +120,15 @@ class Source:
 
 
 def find_source(input: str | None, text_column: str, data_dir: Path) -> Source:
-    """What `--input` says: a path, or the name of a data set where there is no such path.
+    """The text that `--input` names: a path, or a data set on the hub if there is no such path.
 
-    Of a data set on the hub the repository and the commit are the identity, so that what was
-    prepared from it is found again without a network.
+    The digest of a data set is that of its repository and commit, so that prepared data is found
+    without a network.
     """
-    wanted = None if input is None or Path(input).exists() else hub.find(input)
-    if wanted is not None:
-        sha256 = hashlib.sha256(wanted.address.encode()).hexdigest()
-        return Source(wanted.name, sha256, lambda: fetch(wanted, text_column))
+    data_set = None if input is None or Path(input).exists() else hub.find(input)
+    if data_set is not None:
+        sha256 = hashlib.sha256(data_set.address.encode()).hexdigest()
+        return Source(data_set.name, sha256, lambda: fetch(data_set, text_column))
     if input is None:
         corpus = corpora.python_library()
     else:
@@ -142,36 +136,37 @@ def find_source(input: str | None, text_column: str, data_dir: Path) -> Source:
     return Source(corpus.name, sha256_of_corpus(corpus, data_dir), lambda: corpus)
 
 
-def fetch(wanted: hub.HubSet, text_column: str) -> corpora.Corpus:
-    files = hub.list_files(wanted)
-    with bar(f"fetching {wanted.name}", sum(size_bytes for _, size_bytes in files)) as progress:
-        paths = hub.download(wanted, files, progress)
+def fetch(data_set: hub.HubSet, text_column: str) -> corpora.Corpus:
+    files = hub.list_files(data_set)
+    n_bytes = sum(size_bytes for _, size_bytes in files)
+    with progress_bar(f"downloading {data_set.name}", n_bytes) as progress:
+        paths = hub.download(data_set, files, progress)
     return corpora.Corpus(
-        wanted.name, Path(wanted.name), paths[0].parent, tuple(paths), text_column
+        data_set.name, Path(data_set.name), paths[0].parent, tuple(paths), text_column
     )
 
 
 def sha256_of_corpus(corpus: corpora.Corpus, data_dir: Path) -> str:
-    """The digest of its bytes; remembered, as long as no file was written to since.
+    """The digest of the corpus; cached as long as none of its files is modified.
 
-    Every start and restart of training would else read all of the text first.
+    Without the cache every start of training would read the whole text first.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    memory = data_dir / f".{corpus.name}.sha256"
-    traces = corpus.traces()
-    now = hashlib.sha256(json.dumps(traces).encode()).hexdigest()
+    cache = data_dir / f".{corpus.name}.sha256"
+    stats = corpus.file_stats()
+    stats_sha256 = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     try:
-        before = json.loads(memory.read_text("utf-8"))
-        if before["traces"] == now:
-            return str(before["sha256"])
+        cached = json.loads(cache.read_text("utf-8"))
+        if cached["traces"] == stats_sha256:
+            return str(cached["sha256"])
     except (OSError, ValueError):
-        pass  # none was remembered
-    newest_ns = max(max(trace[-2:]) for trace in traces)
-    settled = time.time_ns() - newest_ns > RACY_NS
-    with bar("reading", corpus.size_bytes) as progress:
+        pass  # there is none
+    newest_ns = max(max(stat[-2:]) for stat in stats)
+    is_settled = time.time_ns() - newest_ns > RACY_NS
+    with progress_bar("reading", corpus.size_bytes) as progress:
         sha256 = corpus.sha256(progress)
-    if settled and corpus.traces() == traces:
-        replace_json(memory, {"traces": now, "sha256": sha256})
+    if is_settled and corpus.file_stats() == stats:
+        write_json(cache, {"traces": stats_sha256, "sha256": sha256})
     return sha256
 
 
@@ -183,35 +178,28 @@ def write_dataset(
     report: Report,
     n_threads: int,
 ) -> None:
-    """The files that `data/dataset.py` reads, in `partial/data`, durable; begun or gone on with."""
+    """Write, or finish, the files in `partial/data` that `data/dataset.py` reads; durable."""
     folder = partial / "data"
-    traces = corpus.traces()
-    ledger = Ledger.open(partial)
-    if ledger is None:
-        tokenizer = learn(tokenizer_name, corpus)
-        ledger = Ledger.begin(partial, tokenizers.to_json(tokenizer))
+    stats = corpus.file_stats()
+    manifest = Manifest.open(partial)
+    if manifest is None:
+        tokenizer = train_tokenizer(tokenizer_name, corpus)
+        manifest = Manifest.create(partial, tokenizers.to_json(tokenizer))
     else:
         tokenizer = tokenizers.from_json(json.loads((folder / "tokenizer.json").read_text("utf-8")))
-        if ledger.parts:
-            report(f"going on after {len(ledger.parts)} finished parts")
+        if manifest.parts:
+            report(f"continuing after {len(manifest.parts)} finished parts")
     dtype = np.dtype(np.uint16 if tokenizer.n_vocab <= 1 << 16 else np.uint32).newbyteorder("<")
-    saved = tokenizers.to_json(tokenizer)
-    encoder = Encoder(lambda: tokenizers.from_json(saved), dtype)
-    begun, n_parts = time.monotonic(), len(ledger.parts)
-    with bar("encoding", corpus.size_bytes) as progress:
-        groups = grouped(pieces(split_documents(corpus, progress)))
-        todo = islice(groups, sum(part["n_groups"] for part in ledger.parts), None)
-        encoded = in_order(encoder, todo, n_threads)
-        while part := write_part(folder, len(ledger.parts), encoded):
-            ledger.add(part)
-    if corpus.traces() != traces:
-        raise ValueError(f"{corpus.source} was written to while it was read: prepare it again")
-    report(pace(ledger.parts[n_parts:], time.monotonic() - begun, n_threads))
+    started, n_finished = time.monotonic(), len(manifest.parts)
+    write_shards(folder, manifest, corpus, tokenizer, dtype, n_threads)
+    if corpus.file_stats() != stats:
+        raise ValueError(f"{corpus.source} was modified while it was read: prepare it again")
+    report(speed(manifest.parts[n_finished:], time.monotonic() - started, n_threads))
 
-    shards = {split: [part[split] for part in ledger.parts if split in part] for split in SPLITS}
+    shards = {split: [part[split] for part in manifest.parts if split in part] for split in SPLITS}
     n_tokens = {split: sum(shard["n_tokens"] for shard in shards[split]) for split in SPLITS}
     if not sum(n_tokens.values()):
-        raise ValueError(f"{corpus.source}: there is no text in it")
+        raise ValueError(f"{corpus.source}: contains no text")
     meta = {
         "name": source.name,
         "sha256": source.sha256,
@@ -222,24 +210,44 @@ def write_dataset(
         "n_val_tokens": n_tokens["val"],
         "shards": shards,
     }
-    replace_json(folder / "meta.json", meta)
+    write_json(folder / "meta.json", meta)
 
 
-def learn(tokenizer_name: str, corpus: corpora.Corpus) -> tiktoken.Encoding:
-    """The tokenizer, trained where it is to be on a sample that fits into memory."""
+def train_tokenizer(tokenizer_name: str, corpus: corpora.Corpus) -> tiktoken.Encoding:
+    """The tokenizer; `bpe:N` is trained on a sample of the corpus that fits into memory."""
     n_characters = tokenizers.SAMPLE_CHARACTERS
-    with bar(f"learning {tokenizer_name}", min(corpus.size_bytes, n_characters)) as progress:
+    n_bytes = min(corpus.size_bytes, n_characters)
+    with progress_bar(f"training {tokenizer_name}", n_bytes) as progress:
         sample = counted(corpus.sample(n_characters), progress)
         return tokenizers.build_tokenizer(tokenizer_name, sample)
 
 
-def pace(parts: list[dict[str, Any]], seconds: float, n_threads: int) -> str:
+def write_shards(
+    folder: Path,
+    manifest: Manifest,
+    corpus: corpora.Corpus,
+    tokenizer: tiktoken.Encoding,
+    dtype: np.dtype[Any],
+    n_threads: int,
+) -> None:
+    """Encode the text that follows the finished parts, and add each new part to the manifest."""
+    saved = tokenizers.to_json(tokenizer)
+    encoder = Encoder(lambda: tokenizers.from_json(saved), dtype)
+    n_groups = sum(part["n_groups"] for part in manifest.parts)
+    with progress_bar("encoding", corpus.size_bytes) as progress:
+        groups = grouped(pieces(split_documents(corpus, progress)))
+        encoded = in_order(encoder, islice(groups, n_groups, None), n_threads)
+        while part := write_part(folder, len(manifest.parts), encoded):
+            manifest.add(part)
+
+
+def speed(parts: list[dict[str, Any]], seconds: float, n_threads: int) -> str:
     n_characters = sum(part["n_characters"] for part in parts)
     n_tokens = sum(shard["n_tokens"] for part in parts for shard in shards_of(part))
     return (
         f"encoded {n_characters / 1e6:,.1f} million characters in {seconds:,.1f} s: "
         f"{n_characters / 1e6 / seconds:,.1f} million characters and "
-        f"{n_tokens / 1e6 / seconds:,.2f} million tokens a second, on {n_threads} threads"
+        f"{n_tokens / 1e6 / seconds:,.2f} million tokens per second, on {n_threads} threads"
     )
 
 
@@ -255,8 +263,8 @@ def counted(texts: Iterable[str], progress: corpora.Progress) -> Iterator[str]:
 
 
 @contextmanager
-def bar(task: str, total: int) -> Iterator[corpora.Progress]:
-    """A progress bar on stderr, where a person may be watching; else nothing."""
+def progress_bar(task: str, total: int) -> Iterator[corpora.Progress]:
+    """A progress bar on stderr if that is a terminal; else nothing."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as display:
         task_id = display.add_task(task, total=total)
@@ -265,7 +273,7 @@ def bar(task: str, total: int) -> Iterator[corpora.Progress]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone with whoever else names this lock; the kernel lets go when the process dies."""
+    """Hold an exclusive lock on the file; the kernel releases it when the process dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -280,23 +288,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare_once(flags: PrepareConfig) -> int:
-    """The folder made or found, and said; the exit status."""
+    """Prepare, and print which folder has the tokens; the exit status."""
     try:
         folder = prepare(
             Path(flags.data_dir),
             input=flags.input,
             text_column=flags.text_column,
             tokenizer=flags.tokenizer,
-            report=lambda words: print(words, file=sys.stderr),
+            report=lambda line: print(line, file=sys.stderr),
         )
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         if flags.verify:
             verify(folder, meta)
-    except (ValueError, OSError) as mistake:
-        print(f"prepare.py: {mistake}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"prepare.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("prepare.py: stopped; called again it goes on after the last shard", file=sys.stderr)
+        print(
+            "prepare.py: stopped; the same command continues after the last shard", file=sys.stderr
+        )
         return 130
     print(
         f"{folder}: {meta['n_train_tokens']:,} tokens to train on, {meta['n_val_tokens']:,} to "
@@ -306,17 +316,21 @@ def prepare_once(flags: PrepareConfig) -> int:
 
 
 def verify(folder: Path, meta: dict[str, Any]) -> None:
-    """Raises ValueError, naming the shards, unless each has the bytes that were written."""
+    """Check every shard against its SHA-256.
+
+    Raises:
+        ValueError: shards are missing or damaged; names them.
+    """
     if "shards" not in meta:
         raise ValueError(
-            f"{folder} is of before there were checksums: delete it to prepare it anew"
+            f"{folder} was written before checksums were added: delete it to prepare it again"
         )
     shards = [shard for split in SPLITS for shard in meta["shards"][split]]
-    if wrong := mistakes(folder, shards):
+    if damaged := damaged_shards(folder, shards):
         raise ValueError(
-            f"{folder}: {', '.join(wrong)} is damaged; delete the folder to have it prepared again"
+            f"{folder}: damaged: {', '.join(damaged)}: delete the folder to prepare it again"
         )
-    print(f"{len(shards)} shards are as they were written", file=sys.stderr)
+    print(f"all {len(shards)} shards match their SHA-256", file=sys.stderr)
 
 
 if __name__ == "__main__":

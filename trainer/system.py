@@ -1,10 +1,10 @@
-"""What the machine does while a run trains: CPU, memory, disk and GPUs, in events of their own.
+"""CPU, memory, disk and GPU usage during training, logged as `system` events.
 
     with Sampler(logger.log, Path("out")):
         train()
 
-A thread of its own looks every ten seconds, for a millisecond. Whatever it cannot read it leaves
-out: nothing here raises into the training, or waits for it.
+A thread takes a sample every ten seconds, which takes a millisecond. Values that cannot be read are
+left out: nothing here raises into the training or blocks it.
 """
 
 import importlib.util
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 EVERY_S = 10.0
-FIRST_S = 1.0  # a look so soon after the start that also a short run has some
-Figures = dict[str, float | int]
+FIRST_S = 1.0  # the first sample is early, so that short runs have one
+Values = dict[str, float | int]
 
 
 class Sampler:
-    """Logs a `system` event every `every_s` seconds while it is entered, and one at its end.
+    """Logs a `system` event every `every_s` seconds while it is entered, and one on exit.
 
     Args:
-        log: takes the event's kind and its fields, on any thread.
-        folder: whose file system is looked at.
+        log: called with the kind of event and its fields, in a thread.
+        folder: a folder in the file system to report.
 
     Raises:
         ValueError: psutil is not installed.
@@ -45,55 +45,55 @@ class Sampler:
 
     def __exit__(self, *error: object) -> None:
         self._end.set()
-        self._thread.join(timeout=5)  # a driver may hang: the run does not wait for it
+        self._thread.join(timeout=5)  # a driver may hang: the run does not wait longer
 
     def _run(self) -> None:
-        with suppress(Exception):  # a thread that dies of a driver is one that says nothing
+        with suppress(Exception):  # a failing driver ends the samples, not the run
             machine = Machine(self._folder)
             wait_s = min(FIRST_S, self._every_s)
             is_last = False
             while not is_last:
                 is_last = self._end.wait(wait_s)
                 wait_s = self._every_s
-                self._log("system", **machine.look())
+                self._log("system", **machine.sample())
             machine.close()
 
 
 class Machine:
-    """The figures of this machine and this process; what it cannot tell is left out."""
+    """The usage of this machine and process; values that cannot be read are left out."""
 
     def __init__(self, folder: Path) -> None:
-        import psutil  # optional: --log_system asks for it
+        import psutil  # optional: needed by --log_system only
 
         self._psutil = psutil
         self._process = psutil.Process()
         self._folder = folder
         self._gpus = _Gpus()
         self._io: tuple[float, int, int] | None = None
-        for source in (self._cpu, self._disk):  # their first figures are of no interval
+        for source in (self._cpu, self._disk):  # their first call starts the interval
             with suppress(Exception):
                 source()
 
-    def look(self) -> Figures:
-        """What there is to say now, and what it took to find out (`sample_ms`)."""
+    def sample(self) -> Values:
+        """The current values, and how long it took to read them (`sample_ms`)."""
         started = time.perf_counter()
-        figures: Figures = {}
-        for source in (self._cpu, self._memory, self._disk, self._gpus.look):
+        values: Values = {}
+        for source in (self._cpu, self._memory, self._disk, self._gpus.sample):
             with suppress(Exception):  # a container may hide any of them
-                figures |= source()
-        return figures | {"sample_ms": round(1000 * (time.perf_counter() - started), 3)}
+                values |= source()
+        return values | {"sample_ms": round(1000 * (time.perf_counter() - started), 3)}
 
     def close(self) -> None:
         self._gpus.close()
 
-    def _cpu(self) -> Figures:
-        """`process_cpu_percent`: of one core, so 400 are four."""
+    def _cpu(self) -> Values:
+        """`process_cpu_percent` is relative to one core: 400 is four busy cores."""
         return {
             "cpu_percent": self._psutil.cpu_percent(),
             "process_cpu_percent": self._process.cpu_percent(),
         }
 
-    def _memory(self) -> Figures:
+    def _memory(self) -> Values:
         memory = self._psutil.virtual_memory()
         return {
             "memory_used_bytes": memory.total - memory.available,
@@ -101,29 +101,29 @@ class Machine:
             "process_memory_bytes": self._process.memory_info().rss,
         }
 
-    def _disk(self) -> Figures:
+    def _disk(self) -> Values:
         usage = shutil.disk_usage(self._folder)
-        figures: Figures = {
+        values: Values = {
             "disk_free_bytes": usage.free,
             "disk_percent": round(100 * (1 - usage.free / usage.total), 1),
         }
         io, now = self._psutil.disk_io_counters(), time.monotonic()
         if io is not None:
             if self._io is not None and now > self._io[0]:
-                past_s, read, written = self._io
-                figures["disk_read_bytes_per_s"] = round((io.read_bytes - read) / (now - past_s))
+                previous_s, read, written = self._io
+                values["disk_read_bytes_per_s"] = round((io.read_bytes - read) / (now - previous_s))
                 written_bytes = io.write_bytes - written
-                figures["disk_written_bytes_per_s"] = round(written_bytes / (now - past_s))
+                values["disk_written_bytes_per_s"] = round(written_bytes / (now - previous_s))
             self._io = (now, io.read_bytes, io.write_bytes)
-        return figures
+        return values
 
 
 class _Gpus:
-    """NVIDIA's, by NVML, if its Python package and a driver are there; else none."""
+    """NVIDIA GPUs, through NVML if its Python package and a driver are installed."""
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
-        with suppress(Exception):  # no package, no driver, no permission: no figures
+        with suppress(Exception):  # no package, driver or permission: no values
             import pynvml
 
             self._nvml = pynvml
@@ -131,11 +131,11 @@ class _Gpus:
             n = pynvml.nvmlDeviceGetCount()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(n)]
 
-    def look(self) -> Figures:
+    def sample(self) -> Values:
         return {
             f"gpu{i}_{name}": value
             for i, handle in enumerate(self._handles)
-            for name, value in self._look_at(handle)
+            for name, value in self._sample(handle)
         }
 
     def close(self) -> None:
@@ -143,8 +143,8 @@ class _Gpus:
             with suppress(Exception):
                 self._nvml.nvmlShutdown()
 
-    def _look_at(self, handle: Any) -> Iterator[tuple[str, float]]:
-        """Each figure by itself: one that a GPU does not have does not cost the others."""
+    def _sample(self, handle: Any) -> Iterator[tuple[str, float]]:
+        """One value at a time: if a GPU lacks one, the others are still read."""
         nvml = self._nvml
         with suppress(nvml.NVMLError):
             yield "percent", nvml.nvmlDeviceGetUtilizationRates(handle).gpu

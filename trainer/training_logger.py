@@ -1,7 +1,7 @@
-"""The run's log: the only bridge from the trainer to `eventlog`, and to Weights & Biases.
+"""The log of a run: written to `eventlog`, and to Weights & Biases if asked for.
 
-Which rank writes is decided here, once: on every rank but 0 each method does nothing, but for the
-journal that each rank may have of its own.
+Only rank 0 writes it, which is decided here and nowhere else: on the other ranks every method does
+nothing, except for `log_rank`, which writes the journal of each rank (--log_ranks).
 
     from training_logger import compare_runs
     compare_runs(["out/run_20231031_162345.json", "out/run_20231031_171523.json"])
@@ -9,7 +9,6 @@ journal that each rank may have of its own.
 
 import contextlib
 import importlib.util
-import os
 import secrets
 import sys
 import threading
@@ -34,28 +33,26 @@ __all__ = [
     "TrainingLogger",
     "close_as_completed",
     "compare_runs",
-    "journal_of_launch",
     "load_run",
-    "shown",
 ]
 
 
-ALIVE_EVERY_S = 2.0  # 100 bytes each: 4 MB a day and rank
+ALIVE_EVERY_S = 2.0  # 100 bytes each: 4 MB per day and rank
 
 
 class TrainingLogger:
-    """What happens in a run, written down as it happens. Nothing here stops the training.
+    """Logs the events of a run. Each is in the journal when its call returns.
 
-    `open` may refuse; after that no method raises. An event is on disk when its call returns.
+    Only the constructor and `open` raise; the other methods never interrupt the training.
 
     Args:
-        is_main: whether this is rank 0, the one that writes.
-        rank: which one this is, if each is to have a journal of its own: see `open_rank`.
-        save_log_to_json: False keeps no journal and no run JSON.
-        log_iterations: False leaves `log_iter` out of the journal, for the longest runs.
+        is_main: whether this is rank 0, which writes the log.
+        rank: this rank, if every rank keeps its own journal (see `open_rank`); else None.
+        save_log_to_json: False: keep no journal and no run JSON.
+        log_iterations: False: leave `log_iter` out of the journal, for very long runs.
         log_save_interval: iterations between two updates of the run JSON.
         wandb_log: also log to Weights & Biases, online or offline by W&B's own settings.
-        wandb_required: False goes on without it where it cannot be begun.
+        wandb_required: False: continue without W&B if it cannot be started.
 
     Raises:
         ValueError: `wandb_log` is set and wandb is not installed.
@@ -100,26 +97,27 @@ class TrainingLogger:
         checkpoint: Path | None = None,
         journal: str | None = None,
     ) -> None:
-        """Begin the log of this session.
+        """Open the log for this session.
 
         Args:
-            from_iter, checkpoint: of a resumed run, the iteration that comes next and the file
-                its weights are from. Later iterations logged earlier leave the run.
-            journal: name of the journal in the folder to go on with. Without one, or if it is
-                gone, a new journal begins.
+            from_iter: of a resumed run, the next iteration: the iterations logged before from
+                this one on are superseded.
+            checkpoint: of a resumed run, the file of its weights.
+            journal: name of the journal in the folder to append to. Without a name, or if the
+                file is missing, a new journal is created.
 
         Raises:
-            ValueError: another process is writing that journal; says which. Or Weights & Biases
-                refuses, and is required.
+            ValueError: another process is writing that journal, or Weights & Biases is required
+                and cannot be started.
             OSError: the folder cannot be written.
         """
         path = self.out_dir / journal if journal else None
         if self._keeps_journal and path is not None and not path.exists():
-            print(f"{path} is gone: the log goes on in a new one", file=sys.stderr)
+            print(f"{path} is missing: a new journal is created", file=sys.stderr)
             path = None
         if self._keeps_wandb and not (path is not None and is_locked(path)):
-            # Before the journal: what refuses here must not leave an empty run there.
-            self._begin_wandb({**config, **metadata}, self._run_name or name_to_be(path))
+            # Before the journal: if W&B fails, no empty run is left behind.
+            self._start_wandb({**config, **metadata}, self._run_name or expected_name(path))
         if self._keeps_journal:
             self._run_id = None if path else secrets.token_hex(16)
             try:
@@ -134,48 +132,48 @@ class TrainingLogger:
                     checkpoint=checkpoint,
                     save_interval=self._log_save_interval,
                 )
-            except EventlogError as refusal:
-                self._end_wandb(1)
-                raise ValueError(str(refusal)) from None
+            except EventlogError as error:
+                self._finish_wandb(1)
+                raise ValueError(str(error)) from None
             if path is not None:
                 self._run_id = run_id_in(path)
-            self._name_in_wandb()
+            self._rename_wandb()
 
     def open_rank(
         self, journal: Path, session: str, *, world_size: int, from_iter: int | None
     ) -> None:
-        """Begin this rank's own journal, beside the run's; without it the training goes on."""
+        """Open this rank's own journal, beside the run's. If that fails, training continues."""
         if self._rank is None:
             return
-        told = {"rank": self._rank, "world_size": world_size, "session": session}
+        metadata = {"rank": self._rank, "world_size": world_size, "session": session}
         try:
-            self._rank_log = RankLog(journal, self._rank, told, from_iter)
+            self._rank_log = RankLog(journal, self._rank, metadata, from_iter)
         except (EventlogError, OSError) as error:
-            print(f"rank {self._rank} keeps no journal: {error}", file=sys.stderr, flush=True)
+            print(f"rank {self._rank}: journal not opened: {error}", file=sys.stderr, flush=True)
 
     @property
     def run_path(self) -> Path | None:
-        """The run JSON, or None where none is kept."""
+        """The run JSON; None if none is kept."""
         return self._session.run_path if self._session else None
 
     @property
     def journal_path(self) -> Path | None:
-        """The journal, or None where none is kept."""
+        """The journal; None if none is kept."""
         return self._session.journal_path if self._session else None
 
     @property
     def run_id(self) -> str | None:
-        """The run's identity in the journal, or None where none is kept."""
+        """The run's id in the journal; None if none is kept."""
         return self._run_id
 
     @property
     def lost_events(self) -> int:
-        """Events that the log does not have, though they were logged."""
+        """How many events were logged but could not be written."""
         return 0 if self._session is None else self._session.errors
 
     @property
     def position(self) -> dict[str, Any] | None:
-        """Where the journal stands, for a checkpoint to remember; None where none is kept."""
+        """Journal, session and number of records, for a checkpoint; None if none is kept."""
         if self._session is None:
             return None
         return {
@@ -193,7 +191,7 @@ class TrainingLogger:
         self._log_to_wandb(iter, {"train/iter_loss": loss, "time_ms": time_ms, "mfu": mfu, **more})
 
     def log_rank(self, iter: int, own_ms: float, time_ms: float) -> None:
-        """This rank's step: `own_ms` of its `time_ms` before it first waited for another."""
+        """This rank's step: its `time_ms`, and `own_ms` of it before it waited for other ranks."""
         if self._rank_log is not None:
             self._rank_log.session.log("iter", iter=iter, time_ms=time_ms, own_ms=own_ms)
 
@@ -208,39 +206,39 @@ class TrainingLogger:
     def log_checkpoint(
         self, iter: int, path: Path, val_loss: float | None = None, **more: Any
     ) -> None:
-        """A checkpoint that is complete and durable at `path`: to be called after that."""
+        """A checkpoint at `path`. Call it after the file is complete and durable."""
         if self._session is not None:
             self._session.log_checkpoint(iter, path, val_loss, **more)
 
     def log(self, event: str, **fields: Any) -> None:
-        """Anything else, by its kind."""
+        """Any other kind of event."""
         if self._session is not None:
             self._session.log(event, **fields)
 
     def close(self, status: str = "completed", reason: str | None = None) -> None:
-        """End the log: `completed`, `interrupted` or `failed`. The run JSON is then on disk."""
+        """Close the log as `completed`, `interrupted` or `failed`, and write the run JSON."""
         if self._rank_log is not None:
             self._rank_log.close(status, reason)
         if self._session is not None:
             self._session.close(status, reason)
-        self._end_wandb(0 if status == "completed" else 1)
+        self._finish_wandb(0 if status == "completed" else 1)
 
-    def _begin_wandb(self, config: dict[str, Any], name: str) -> None:
+    def _start_wandb(self, config: dict[str, Any], name: str) -> None:
         import wandb
 
         try:
             self._wandb = wandb.init(project=self._wandb_project, name=name, config=config)
-        except Exception as error:  # no network, a login that is not valid any more, ...
+        except Exception as error:  # no network, an expired login, ...
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             if self._wandb_required:
                 raise ValueError(
-                    f"W&B cannot be begun ({reason}): try again, set WANDB_MODE=offline, or give "
-                    "--wandb_log=False"
+                    f"W&B cannot be started ({reason}): try again, set WANDB_MODE=offline, or "
+                    "give --wandb_log=False"
                 ) from None
             self._give_up_wandb(error)
 
-    def _name_in_wandb(self) -> None:
-        """A run without a name of its own is called there as its files are here."""
+    def _rename_wandb(self) -> None:
+        """Give an unnamed run the name of its files in W&B as well."""
         if self._wandb is not None and self._session is not None and self._run_name is None:
             try:
                 if getattr(self._wandb, "name", None) != self._session.run_name:
@@ -248,7 +246,7 @@ class TrainingLogger:
             except Exception as error:  # as in _log_to_wandb
                 self._give_up_wandb(error)
 
-    def _end_wandb(self, exit_code: int) -> None:
+    def _finish_wandb(self, exit_code: int) -> None:
         if self._wandb is not None:
             try:
                 self._wandb.finish(exit_code=exit_code)
@@ -260,27 +258,27 @@ class TrainingLogger:
             return
         try:
             self._wandb.log({"iter": iter, **values}, step=iter)
-        except Exception as error:  # whatever W&B's trouble is, it is not the training's
+        except Exception as error:  # no failure of W&B may stop the training
             self._give_up_wandb(error)
 
     def _give_up_wandb(self, error: Exception) -> None:
-        print(f"wandb failed and is left out from here on: {error!r}", file=sys.stderr)
+        print(f"W&B failed and is not used from here on: {error!r}", file=sys.stderr)
         self._wandb = None
 
 
 class RankLog:
-    """A rank's journal: its steps, and now and then that it lives.
+    """The journal of one rank: its steps, and an `alive` event every `ALIVE_EVERY_S`.
 
-    Where a rank dies the others wait for it, with no step to log: the latest sign of life tells
-    which one it was.
+    When a rank dies the others wait for it and log no steps: the last `alive` events show which
+    rank it was.
     """
 
     def __init__(
-        self, journal: Path, rank: int, told: dict[str, Any], from_iter: int | None
+        self, journal: Path, rank: int, metadata: dict[str, Any], from_iter: int | None
     ) -> None:
-        self.session = open_run(journal=journal, rank=rank, metadata=told, from_iter=from_iter)
+        self.session = open_run(journal=journal, rank=rank, metadata=metadata, from_iter=from_iter)
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="alive", daemon=True)
+        self._thread = threading.Thread(target=self._log_alive, name="alive", daemon=True)
         self._thread.start()
 
     def close(self, status: str, reason: str | None) -> None:
@@ -288,80 +286,38 @@ class RankLog:
         self._thread.join()
         self.session.close(status, reason)
 
-    def _beat(self) -> None:
+    def _log_alive(self) -> None:
         while not self._end.wait(ALIVE_EVERY_S):
             self.session.log("alive")
 
 
 def close_as_completed(journal: Path) -> None:
-    """Say in the journal of a run that has all its iterations that it is completed.
+    """Set the status of a run that has all its iterations to completed.
 
-    A process that was killed after the last iteration could not say so.
+    A process that was killed after its last iteration has not done so.
     """
-    with contextlib.suppress(EventlogError, OSError, ValueError):  # it is as complete without
-        before = load_run(journal)
-        if before.status not in ("completed", "running"):
+    with contextlib.suppress(EventlogError, OSError, ValueError):  # the run is complete anyway
+        run = load_run(journal)
+        if run.status not in ("completed", "running"):
             logger = TrainingLogger(journal.parent)
-            logger.open(config=before.config, metadata=before.metadata, journal=journal.name)
+            logger.open(config=run.config, metadata=run.metadata, journal=journal.name)
             logger.close("completed")
 
 
-def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:
-    """Name of the journal that the processes of one launcher have written in `out_dir`.
-
-    In any of its sessions: the first may be of an earlier launch, which this one went on with.
-
-    Args:
-        launch: what their metadata say under that name.
-    """
-    if not launch:
-        return None
-    for path in sorted(out_dir.glob("*.jsonl"), key=lambda path: -path.stat().st_mtime_ns):
-        # A look at the bytes first: of other launches' journals none is read record by record.
-        if holds(path, launch.encode()) and any(
-            record.event == "open" and (record.fields.get("metadata") or {}).get("launch") == launch
-            for record in scan(path)
-        ):
-            return path.name
-    return None
-
-
 def run_id_in(journal: Path) -> str | None:
-    """The identity of a journal's run; None where no `open` event tells it."""
-    return opening_of(journal).get("run_id")
+    """The id of a journal's run; None if no `open` event has one."""
+    return first_open_fields(journal).get("run_id")
 
 
-def name_to_be(journal: Path | None) -> str:
-    """The name of a run that goes on in `journal`; of a new one what `open_run` will call it."""
-    name = opening_of(journal).get("run_name") if journal is not None else None
+def expected_name(journal: Path | None) -> str:
+    """The name of the run in `journal`; of a new run the name that `open_run` will choose."""
+    name = first_open_fields(journal).get("run_name") if journal is not None else None
     return str(name) if name else f"run_{datetime.now():%Y%m%d_%H%M%S}"
 
 
-def opening_of(journal: Path) -> dict[str, Any]:
-    """What the first `open` event says of its run; nothing where there is none."""
+def first_open_fields(journal: Path) -> dict[str, Any]:
+    """The fields of the first `open` event of a run; empty if there is none."""
     for record in scan(journal):
         if record.event == "open" and isinstance(record.fields.get("run_id"), str):
             return record.fields
     return {}
-
-
-def holds(path: Path, needle: bytes) -> bool:
-    """Whether these bytes are anywhere in a file that can be read."""
-    before = b""
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                if needle in before + chunk:
-                    return True
-                before = chunk[-len(needle) :]
-    except OSError:
-        pass
-    return False
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it: relative if it is in the working folder."""
-    try:
-        return os.fspath(path.relative_to(Path.cwd())) if path.is_absolute() else os.fspath(path)
-    except (ValueError, OSError):  # elsewhere, or the working folder is gone
-        return os.fspath(path)

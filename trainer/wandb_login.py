@@ -1,4 +1,4 @@
-"""Whether Weights & Biases can be logged to, found out before a run begins, without a network."""
+"""Check before a run starts, without a network, whether Weights & Biases can be used."""
 
 import contextlib
 import importlib.util
@@ -14,18 +14,18 @@ WAYS_OUT = "log in with `wandb login` (or set WANDB_API_KEY), or set WANDB_MODE=
 
 
 def why_not_ready() -> str:
-    """Why a run could not be begun there, and what to do, in a line; empty: it could."""
+    """Why W&B cannot be used and what to do, in one line; empty if it can."""
     if importlib.util.find_spec("wandb") is None:
         return "--wandb_log=True needs wandb: pip install wandb"
     settings = settings_of_wandb()
     if is_offline(settings) or has_login(settings):
         return ""
-    return f"--wandb_log=True: there is no login to W&B on this machine: {WAYS_OUT}"
+    return f"--wandb_log=True: no login to W&B on this machine: {WAYS_OUT}"
 
 
 def settings_of_wandb() -> Any:
-    """What wandb has read from its settings files and variables; None where it does not say."""
-    with contextlib.suppress(Exception):  # whatever its versions raise, or an old one without it
+    """The settings that wandb reads from its files and environment; None if it has none."""
+    with contextlib.suppress(Exception):  # versions differ; old ones have no setup()
         import wandb
 
         return wandb.setup().settings
@@ -33,13 +33,13 @@ def settings_of_wandb() -> Any:
 
 
 def is_offline(settings: Any) -> bool:
-    """Whether nothing is sent from here: by WANDB_MODE, `wandb offline` or `wandb disabled`."""
+    """Whether W&B works without a network: WANDB_MODE, `wandb offline` or `wandb disabled`."""
     mode = os.environ.get("WANDB_MODE") or getattr(settings, "mode", None)
     return str(mode).lower() in OFFLINE
 
 
 def has_login(settings: Any) -> bool:
-    """Whether there is a key: in the environment, in wandb's settings or in .netrc."""
+    """Whether there is an API key: in the environment, in wandb's settings or in .netrc."""
     variables = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
     if any(os.environ.get(name) for name in variables) or getattr(settings, "api_key", None):
         return True
@@ -51,12 +51,12 @@ def has_login(settings: Any) -> bool:
 
 
 def has_password(host: str) -> bool:
-    """Whether .netrc has one for that host."""
+    """Whether .netrc has a password for that host."""
     path = os.environ.get("NETRC")
     paths = [Path(path).expanduser()] if path else [Path("~/.netrc"), Path("~/_netrc")]
     for candidate in paths:
         with contextlib.suppress(OSError, RuntimeError, netrc.NetrcParseError):
-            found = netrc.netrc(candidate.expanduser()).authenticators(host)
-            if found and found[2]:
+            entry = netrc.netrc(candidate.expanduser()).authenticators(host)
+            if entry and entry[2]:
                 return True
     return False

@@ -1,5 +1,5 @@
-"""The command `eventlog`.
+"""The command `eventlog`: begin with `main`, which has its arguments.
 
-Begin with `main`: its subcommands. `report` is what `verify` and `status` print, `tail` what
-`tail` does.
+`commands` is what each subcommand does, `journals` which files its arguments mean. `report` is what
+`verify` prints, `run_status` what `status` does, `tail` what `tail` does.
 """

@@ -5,6 +5,7 @@ Also reads what earlier loggers wrote: times without offset, `end_time` and `sum
 missing, bare NaN, `mfu` as an object.
 """
 
+import contextlib
 import json
 import math
 from array import array
@@ -13,13 +14,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import orjson
 
 from eventlog.errors import UnreadableRun
-from eventlog.format.files import journal_path
+from eventlog.fold import flat_rows
+from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
 from eventlog.format.json_rows import encode_row
+from eventlog.notebook import need_pandas, plot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 Row = dict[str, Any]
 
@@ -150,6 +157,58 @@ class Run:
         if self.journal:
             return str(self.journal.get("status"))
         return "completed" if self.end_time else "unknown"
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """The rows of a table, one value a column, in the order of its axis.
+
+        `iterations`, `evals`, `checkpoints` and `system` are ordered by `iter`, `metrics` by
+        `step`. Objects within a row are dotted names, lists are JSON text, NaN and infinities are
+        numbers. `system` has a row for each sample of the machine, with its `timestamp` and the
+        last iteration before it.
+
+        Raises:
+            ValueError: unknown table.
+            OSError: the journal, which alone has `system`, is not there or not readable.
+        """
+        flat_rows.check_table(table)
+        if table == flat_rows.SYSTEM:
+            return flat_rows.system_rows(self._journal_path())
+        return flat_rows.flat_rows(getattr(self, flat_rows.TABLES[table]), table)
+
+    def frame(self, table: str = "iterations") -> "DataFrame":
+        """The rows of a table (see `rows`) as a pandas frame.
+
+        `time_ms` is in milliseconds, `mfu` in percent (-100: unknown), losses are in nats;
+        `timestamp` is an ISO 8601 text in UTC. Rows of `iterations` and `metrics` have theirs
+        where the journal is beside the run JSON. A missing number is NaN, as pandas has it.
+
+        Raises:
+            ImportError: pandas is not installed.
+            ValueError, OSError: as `rows`.
+        """
+        pandas = need_pandas()
+        rows = [*self.rows(table)]
+        axis = flat_rows.axis_of(table)
+        frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[axis])
+        if rows and table in ("iterations", "metrics") and "timestamp" not in frame:
+            with contextlib.suppress(OSError):
+                times = flat_rows.logged_times(self._journal_path(), table)
+                frame["timestamp"] = frame[axis].map(times.get)
+        return frame
+
+    def plot(self, kind: str | None = None, **options: Any) -> "Figure":
+        """A matplotlib Figure of this run, which a notebook shows: see `eventlog.plot`."""
+        return plot([self], kind, **options)
+
+    def _journal_path(self) -> Path:
+        """The journal beside the file that the run was read from.
+
+        Raises:
+            FileNotFoundError: the run was read from no file.
+        """
+        if self.path is None:
+            raise FileNotFoundError(f"{self.run_name}: was not read from a file, so has no journal")
+        return journal_path(self.path) if self.path.suffix == RUN_JSON_SUFFIX else self.path
 
     def to_json(self) -> Iterator[bytes]:
         """The document in pieces. Equal runs give equal bytes."""

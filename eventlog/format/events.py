@@ -29,11 +29,8 @@ class Kind:
     """One kind of event."""
 
     name: str
-    meaning: str
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Their units or meaning, by name; empty where the name says it."""
-    more: str = ""
-    """Which fields may follow those."""
+    says: str
+    """What happened, and its fields with their units, as in FORMAT.md."""
     rule: FoldRule = "counted"
     axis: Axis | None = None
     """The field by which its rows are ordered."""
@@ -59,10 +56,8 @@ class Kind:
     @property
     def line_in_specification(self) -> str:
         """Its row in the table of FORMAT.md."""
-        names = [f"`{name}`" + (f" ({says})" if says else "") for name, says in self.fields.items()]
-        says = ": ".join(filter(None, [self.meaning, ", ".join(filter(None, [*names, self.more]))]))
         rule = "" if self.rule == "counted" else self.rule
-        cells = (f"`{self.name}`", says, rule, _yes(self.is_durable_at_once))
+        cells = (f"`{self.name}`", self.says, rule, _yes(self.is_durable_at_once))
         return f"| {' | '.join(cells)} | {_yes(self.may_be_dropped)} |"
 
 
@@ -114,34 +109,14 @@ _UNKNOWN = Kind("", "a kind that this program does not know")
 _ALL = [
     Kind(
         "open",
-        "n = 0 of every session",
-        {
-            "format": "",
-            "run_id": "",
-            "run_name": "",
-            "config": "",
-            "metadata": "",
-            "host": "",
-            "pid": "",
-            "pid_started": "clock ticks after boot",
-            "boot_id": "",
-            "user": "",
-            "cwd": "",
-            "command": "",
-            "git_commit": "",
-            "versions": "",
-            "platform": "",
-            "durability": "",
-            "fallback": "",
-            "has_lock": "whether `flock` works there",
-            "session_number": "1 for the first session of a run, then 1 + the highest that the "
-            "session met",
-            "prev": "`s` and `n` of the last record that it met, in the journal or a segment",
-            "from_iter": "resumed: the iteration it takes next",
-            "checkpoint": "resumed: its file",
-            "started": "imported: the source's time",
-            "found": "after a crash",
-        },
+        "n = 0 of every session: `format`, `run_id`, `run_name`, `config`, `metadata`, `host`, "
+        "`pid`, `pid_started` (clock ticks after boot), `boot_id`, `user`, `cwd`, `command`, "
+        "`git_commit`, `versions`, `platform`, `durability`, `fallback`, `has_lock` (whether "
+        "`flock` works there), `session_number` (1 for the first session of a run, then 1 + the "
+        "highest that the session met), `prev` (`s` and `n` of the last record that it met, in "
+        "the journal or a segment), `from_iter` (resumed: the iteration it takes next), "
+        "`checkpoint` (resumed: its file), `started` (imported: the source's time), `found` "
+        "(after a crash)",
         rule="session",
         is_durable_at_once=True,
         is_mark=True,
@@ -149,14 +124,8 @@ _ALL = [
     ),
     Kind(
         "iter",
-        "one optimizer step",
-        {
-            "iter": "",
-            "loss": "mean, nats per token",
-            "time_ms": "the step alone",
-            "mfu": "percent, −100.0: unknown",
-        },
-        "then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
+        "one optimizer step: `iter`, `loss` (mean, nats per token), `time_ms` (the step alone), "
+        "`mfu` (percent, −100.0: unknown), then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
         rule="iterations",
         axis="iter",
         row={"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN},
@@ -168,14 +137,8 @@ _ALL = [
     ),
     Kind(
         "eval",
-        "before step `iter`",
-        {
-            "iter": "",
-            "train_loss": "nats per token",
-            "val_loss": "nats per token",
-            "lr": "",
-            "time_ms": "",
-        },
+        "before step `iter`: `iter`, `train_loss` (nats per token), `val_loss` (nats per "
+        "token), `lr`, `time_ms`",
         rule="evals",
         axis="iter",
         row={"iter": None, "train_loss": None, "val_loss": None, "lr": None, "timestamp": None},
@@ -187,15 +150,8 @@ _ALL = [
     ),
     Kind(
         "checkpoint",
-        "`path` is complete and durable",
-        {
-            "iter": "",
-            "val_loss": "",
-            "path": "",
-            "size_bytes": "",
-            "sha256": "",
-            "time_ms": "",
-        },
+        "`path` is complete and durable: `iter`, `val_loss`, `path`, `size_bytes`, `sha256`, "
+        "`time_ms`",
         rule="checkpoints",
         axis="iter",
         row={"iter": None, "val_loss": None, "path": None, "timestamp": None},
@@ -206,12 +162,8 @@ _ALL = [
     ),
     Kind(
         "close",
-        "the end of the session",
-        {
-            "status": "`completed`, `interrupted`, `failed`",
-            "reason": "",
-            "ended": "imported: the source's time",
-        },
+        "the end of the session: `status` (`completed`, `interrupted`, `failed`), `reason`, "
+        "`ended` (imported: the source's time)",
         rule="status",
         is_durable_at_once=True,
         is_mark=True,
@@ -219,131 +171,107 @@ _ALL = [
     ),
     Kind(
         "rewind",
-        "the same session goes back",
-        {"to_iter": "the iteration that it takes next"},
+        "the same session goes back: `to_iter` (the iteration that it takes next)",
         rule="rewind",
         is_durable_at_once=True,
     ),
     Kind(
         "signal",
-        "one was received, before the `close` that may not come",
-        {"signal": "its name", "iter": ""},
+        "one was received, before the `close` that may not come: `signal` (its name), `iter`",
         rule="reason",
         is_durable_at_once=True,
         is_mark=True,
     ),
     Kind(
         "error",
-        "one happened, before the `close` that may not come",
-        {"error": "", "iter": ""},
+        "one happened, before the `close` that may not come: `error`, `iter`",
         rule="reason",
         is_durable_at_once=True,
         is_mark=True,
     ),
     Kind(
         "nonfinite",
-        "a loss or gradient is not finite",
-        {"iter": ""},
-        "then any",
+        "a loss or gradient is not finite: `iter`, then any",
         is_durable_at_once=True,
         is_mark=True,
     ),
     Kind(
         "io_error",
-        "a sync failed",
-        {
-            "call": "",
-            "error": "",
-            "durable_records": "",
-            "segment": "the file that the session goes on in",
-        },
+        "a sync failed: `call`, `error`, `durable_records`, `segment` (the file that the "
+        "session goes on in)",
         is_mark=True,
     ),
     Kind(
         "segment",
-        "the session goes on in a segment",
-        {
-            "file": "its name",
-            "folder": "absolute",
-            "number": "",
-            "first_n": "the first record in it",
-        },
+        "the session goes on in a segment: `file` (its name), `folder` (absolute), `number`, "
+        "`first_n` (the first record in it)",
         label="segment   ",
         text=event_text.segment_text,
     ),
     Kind(
         "gap",
-        "no disk took events for too long",
-        {"dropped": "how many were dropped, of the kinds that may be", "why": ""},
+        "no disk took events for too long: `dropped` (how many were dropped, of the kinds that "
+        "may be), `why`",
         is_mark=True,
     ),
     Kind(
         "ignored",
-        "events that a forked child logged and that are not in the journal",
-        {"events": "how many", "why": ""},
+        "events that a forked child logged and that are not in the journal: `events` (how "
+        "many), `why`",
         label="ignored   ",
         text=event_text.ignored_text,
     ),
     Kind(
         "lost_tail",
-        "a resumed run knows of records that the journal lacks",
-        {
-            "session": "",
-            "records": "how many it had, as the checkpoint says",
-            "found": "how many of them are there",
-        },
+        "a resumed run knows of records that the journal lacks: `session`, `records` (how many "
+        "it had, as the checkpoint says), `found` (how many of them are there)",
         is_durable_at_once=True,
         label="lost      ",
         text=event_text.lost_tail_text,
     ),
     Kind(
         "metrics",
-        "what a run logs under names of its own",
-        {"step": "importers: `iter`"},
-        "then any numbers and text",
+        "what a run logs under names of its own: `step` (importers: `iter`), then any numbers "
+        "and text",
         rule="metrics",
         axis="step",
         row={"step": None},
         may_be_dropped=True,
     ),
-    Kind("config", "settings set while the run goes on", {"config": "an object"}, rule="config"),
-    Kind("summary", "results that the run states itself", {"summary": "an object"}, rule="summary"),
-    Kind("log", "a line of the program's own log", {"level": "", "logger": "", "text": ""}),
+    Kind(
+        "config",
+        "settings set while the run goes on: `config` (an object)",
+        rule="config",
+    ),
+    Kind(
+        "summary",
+        "results that the run states itself: `summary` (an object)",
+        rule="summary",
+    ),
+    Kind("log", "a line of the program's own log: `level`, `logger`, `text`"),
     Kind(
         "system",
-        "the state of the machine, now and then",
-        {"cpu_percent": "", "memory_used_bytes": "", "disk_free_bytes": "", "gpu0_percent": ""},
-        "...",
+        "the state of the machine, now and then: `cpu_percent`, `memory_used_bytes`, "
+        "`disk_free_bytes`, `gpu0_percent`, ...",
         rule="system",
         is_drawn=True,
         is_progress=False,
     ),
     Kind(
         "note",
-        "a remark of a person or a program",
-        {"text": "", "by": ""},
-        "...",
+        "a remark of a person or a program: `text`, `by`, ...",
         rule="remarks",
         is_mark=True,
     ),
     Kind(
         "tag",
-        "tags of the run",
-        {"add": "a list", "remove": "a list", "by": ""},
+        "tags of the run: `add` (a list), `remove` (a list), `by`",
         rule="remarks",
     ),
     Kind(
         "alert",
-        "a monitor reports a problem",
-        {
-            "rule": "",
-            "state": "`raised`, `over`",
-            "text": "",
-            "session": "that it is about",
-            "record": "that it is about",
-            "iter": "",
-        },
-        "...",
+        "a monitor reports a problem: `rule`, `state` (`raised`, `over`), `text`, `session` "
+        "(that it is about), `record` (that it is about), `iter`, ...",
         rule="remarks",
         is_mark=True,
     ),

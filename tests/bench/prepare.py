@@ -82,7 +82,7 @@ def pace(folder: Path, input: Path | None, n_runs: int) -> Paces:
     encoding = tokenizer.build_tokenizer("bpe:4096", text.sample(tokenizer.SAMPLE_CHARACTERS))
     partial = folder / "partial"
     (partial / "data").mkdir(parents=True, exist_ok=True)
-    shards.Ledger.begin(partial, tokenizer.to_json(encoding))
+    shards.Manifest.create(partial, tokenizer.to_json(encoding))
     took = dict.fromkeys(CONTESTANTS, Took(float("inf"), float("inf")))
     for _ in range(n_runs):
         for name in CONTESTANTS:
@@ -115,7 +115,7 @@ def turn(name: str, partial: Path, input: Path | None) -> Took:
     learned = json.loads((partial / "data" / "tokenizer.json").read_text())
     encoding = tokenizer.from_json(learned)
     documents = documents_of(text) if "tiktoken" in name else []
-    shards.Ledger.begin(partial, learned)
+    shards.Manifest.create(partial, learned)
 
     def prepared(n_threads: int) -> None:
         source = prepare.Source(text.name, "", lambda: text)

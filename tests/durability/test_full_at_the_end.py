@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.cli import report
+from eventlog.cli import report, run_status
 from eventlog.fold.load import Folding
 from tests.durability.filesystems import fill, tmpfs
 
@@ -73,7 +73,7 @@ def test_a_run_that_went_on_in_the_fallback_is_incomplete_without_it(tmp_path):
         shutil.rmtree(tmp_path / "fallback")
 
         code, result = verdict(journal)
-        status = report.status(Path(journal))
+        status = run_status.status_of(Path(journal))
     assert code == report.LOSS
     assert "missing_segment" in {defect["kind"] for defect in result["defects"]}
     assert str(tmp_path / "fallback") in status["reason"]

@@ -1,4 +1,4 @@
-"""A trainer small enough to run in a test: one block of 16 channels, some books of one page."""
+"""Runs that are small enough for a test: one block of 16 channels, twenty short texts."""
 
 import multiprocessing
 import os
@@ -33,7 +33,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def flags(books: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """`flags(out_dir, max_iters=3, ...)`: the command line of a run of milliseconds."""
+    """`flags(out_dir, max_iters=3, ...)`: the command line of a very small run."""
     data_dir = tmp_path_factory.mktemp("data")
 
     def command_line(out_dir: Path, **overrides: object) -> list[str]:
@@ -50,7 +50,7 @@ def flags(books: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 
 @pytest.fixture
 def only_run() -> Callable[[Path], Any]:
-    """The one run that a folder holds, read from its run JSON."""
+    """The only run in a folder, loaded from its run JSON."""
 
     def load(out_dir: Path) -> Any:
         (path,) = out_dir.glob("*.json")
@@ -61,13 +61,13 @@ def only_run() -> Callable[[Path], Any]:
 
 @pytest.fixture(scope="session")
 def losses() -> Callable[[Any], list[tuple[Any, ...]]]:
-    """`losses(run)`: what two runs must have alike to be the same run, bit for bit."""
+    """`losses(run)`: the values that must be equal, bit for bit, in two equal runs."""
 
-    def figures(run: Any) -> list[tuple[Any, ...]]:
+    def values(run: Any) -> list[tuple[Any, ...]]:
         rows = run.training_iterations
         return [(row["iter"], row["loss"], row["grad_norm"], row["lr"]) for row in rows]
 
-    return figures
+    return values
 
 
 def train_as_rank(
@@ -85,7 +85,7 @@ def train_as_rank(
 def train_in_ranks() -> Callable[..., list[int | None]]:
     """`train_in_ranks(2, argv)`: the exit statuses of that many real ranks over gloo.
 
-    `prepare_rank(rank)` runs in each before it trains, to do it some harm.
+    `prepare_rank(rank)` runs in each before it trains, to inject a fault.
     """
 
     def run(

@@ -1,9 +1,10 @@
-"""Checkpoint and journal agree, or a resumed run says in which point they do not."""
+"""On resume the checkpoint is checked against the journal."""
 
 import pytest
 
-from trainer.checkpoint import checkpoint, resume
+from trainer.checkpoint import verify
 from trainer.checkpoint.run_files import runs_in
+from trainer.storage.files import sha256_of
 from trainer.train import main
 
 
@@ -23,15 +24,15 @@ def journal_of(out):
 
 
 def folder_of(out):
-    """Where the only run in `out` keeps its checkpoints."""
+    """The folder of the checkpoints of the only run in `out`."""
     (run,) = runs_in(out)
     return run.folder
 
 
 def newest(out):
     (run,) = runs_in(out)
-    found = resume.newest(run)
-    return found.path, found.remarks
+    found = verify.newest_intact(run)
+    return found.path, found.warnings
 
 
 def damage(path, at):
@@ -44,15 +45,15 @@ def test_the_event_of_a_checkpoint_holds_its_size_and_its_digest(out, only_run):
     last = only_run(out).checkpoints[-1]
 
     assert last["size_bytes"] == (out / "ckpt.pt").stat().st_size
-    assert last["sha256"] == checkpoint.sha256_of(out / "ckpt.pt")
+    assert last["sha256"] == sha256_of(out / "ckpt.pt")
 
 
-def test_what_agrees_is_taken_without_a_word(out):
+def test_an_intact_checkpoint_gives_no_warning(out):
     assert newest(out) == (folder_of(out) / "ckpt.pt", [])
 
 
 @pytest.mark.parametrize("where", [0.01, 0.5, 0.99])
-def test_one_damaged_byte_in_the_latest_is_found_and_the_best_is_taken(
+def test_one_damaged_byte_in_the_latest_is_detected_and_the_best_is_used(
     out, flags, where, capfd, only_run
 ):
     folder = folder_of(out)
@@ -60,14 +61,14 @@ def test_one_damaged_byte_in_the_latest_is_found_and_the_best_is_taken(
 
     assert main(flags(out, max_iters=9, init_from="resume")) == 0
 
-    told = capfd.readouterr()
-    assert "passed over: " in told.err
-    assert str(folder / "ckpt.pt") in told.err
-    assert f"going on from {folder / 'best.pt'} at iteration 2" in told.out
+    output = capfd.readouterr()
+    assert "checkpoint skipped: " in output.err
+    assert str(folder / "ckpt.pt") in output.err
+    assert f"resuming from {folder / 'best.pt'} at iteration 2" in output.out
     assert [row["iter"] for row in only_run(out).training_iterations] == list(range(10))
 
 
-def test_half_a_file_is_passed_over_too(out):
+def test_a_truncated_file_is_skipped(out):
     folder = folder_of(out)
     whole = (folder / "ckpt.pt").read_bytes()
     (folder / "ckpt.pt").write_bytes(whole[: len(whole) // 2])
@@ -75,24 +76,24 @@ def test_half_a_file_is_passed_over_too(out):
     path, (remark,) = newest(out)
 
     assert path == folder / "best.pt"
-    assert remark.startswith(f"passed over: {folder / 'ckpt.pt'}: ")
+    assert remark.startswith(f"checkpoint skipped: {folder / 'ckpt.pt'}: ")
 
 
-def test_where_none_is_whole_the_error_names_each(out):
+def test_if_no_checkpoint_is_intact_the_error_names_each(out):
     folder = folder_of(out)
     for name in ("ckpt.pt", "best.pt"):
         damage(folder / name, 2000)
 
-    with pytest.raises(ValueError, match="passed over: ") as refusal:
+    with pytest.raises(ValueError, match="checkpoint skipped: ") as refusal:
         newest(out)
 
-    assert str(refusal.value).count("passed over: ") == 2
+    assert str(refusal.value).count("checkpoint skipped: ") == 2
     assert str(folder / "ckpt.pt") in str(refusal.value)
     assert str(folder / "best.pt") in str(refusal.value)
 
 
-def test_a_checkpoint_whose_event_was_not_logged_any_more_is_taken(out):
-    """Killed between the rename and the event: the file is whole and durable all the same."""
+def test_a_checkpoint_whose_event_was_never_logged_is_used(out):
+    """Killed between the rename and the event: the file is complete and durable."""
     journal = journal_of(out)
     lines = journal.read_bytes().splitlines(keepends=True)
     at = max(i for i, line in enumerate(lines) if b'"event":"checkpoint"' in line)
@@ -101,7 +102,7 @@ def test_a_checkpoint_whose_event_was_not_logged_any_more_is_taken(out):
     assert newest(out) == (folder_of(out) / "ckpt.pt", [])
 
 
-def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
+def test_records_lost_since_the_checkpoint_are_reported(out):
     journal = journal_of(out)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-6]))
@@ -113,7 +114,7 @@ def test_what_the_journal_lost_since_the_checkpoint_is_said(out):
     assert f"eventlog verify {journal}" in remark
 
 
-def test_a_checkpoint_without_its_journal_is_taken(out):
+def test_a_checkpoint_without_its_journal_is_used(out):
     journal_of(out).unlink()
 
     assert newest(out) == (folder_of(out) / "ckpt.pt", [])

@@ -1,4 +1,4 @@
-"""Flags: the guide's spellings work, and a mistake is one line that knows better."""
+"""Flags: parsing, presets, and the messages about wrong ones."""
 
 import dataclasses
 
@@ -12,18 +12,17 @@ def read(*argv):
     return parse(TrainConfig, argv, prog="train.py", description="", presets=PRESETS)
 
 
-def refusal(capsys, *argv):
-    """What the mistake is answered with; it must be one line, and status 2."""
-    with pytest.raises(SystemExit) as ended:
+def error_of(capsys, *argv):
+    """The message on stderr, without tyro's frame; the exit status must be 2."""
+    with pytest.raises(SystemExit) as exit:
         read(*argv)
-    assert ended.value.code == 2
+    assert exit.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.count("\n") == 1, err
-    return err
+    return " ".join(err.replace("│", " ").split())
 
 
-def test_the_guides_spellings_work():
+def test_the_guides_command_line_works():
     config = read(
         "--save_log_to_json=False", "--wandb_run_name=my_experiment", "--log_save_interval=50",
         "--wandb_log=True",
@@ -35,62 +34,78 @@ def test_the_guides_spellings_work():
     assert config.wandb_log is True
 
 
-def test_a_value_may_stand_behind_a_space():
+def test_a_value_may_follow_a_space():
     assert read("--learning_rate", "1e-4", "--n_layer", "2").learning_rate == 1e-4
 
 
-def test_a_preset_sets_defaults_and_a_flag_has_the_last_word():
-    config = read("--n_layer=3", "--preset=small")
+@pytest.mark.parametrize(
+    "argv", [("--n_layer=3", "--preset=small"), ("--preset", "small", "--n-layer", "3")]
+)
+def test_a_preset_sets_defaults_and_a_flag_overrides_them(argv):
+    config = read(*argv)
 
     assert (config.n_layer, config.n_embd, config.preset) == (3, 384, "small")
 
 
+def test_explicit_flags_are_those_given_and_those_of_a_given_preset():
+    assert read("--n-layer", "3", "--seed=1").explicit == {"n_layer", "seed"}
+    assert read("--preset=small").explicit == {"preset", *PRESETS["small"]}
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_a_config(name):
+def test_every_preset_is_valid(name):
     assert read(f"--preset={name}").preset == name
 
 
-def test_a_wrong_flag_is_answered_with_the_nearest_right_one(capsys):
-    assert "no flag --bacth_size; did you mean --batch_size?" in refusal(capsys, "--bacth_size=4")
+def test_an_unknown_flag_suggests_the_nearest_one(capsys):
+    error = error_of(capsys, "--bacth_size=4")
+
+    assert "Unrecognized options: --bacth_size=4" in error
+    assert "Perhaps you meant: --batch_size" in error
 
 
-def test_a_wrong_value_is_answered_with_what_the_flag_takes(capsys):
-    assert "--batch_size=four: it takes a whole number" in refusal(capsys, "--batch_size=four")
-    assert "--compile=yes: it takes True or False" in refusal(capsys, "--compile=yes")
+def test_a_wrong_value_names_the_flag(capsys):
+    assert "--batch_size: invalid literal for int()" in error_of(capsys, "--batch_size=four")
 
 
-def test_a_wrong_choice_is_answered_with_the_choices_and_the_nearest(capsys):
-    answer = refusal(capsys, "--dtype=bf16")
+@pytest.mark.parametrize(
+    ("argument", "choices"),
+    [("--dtype=bf16", "'bfloat16'"), ("--compile=yes", "'True'"), ("--preset=smal", "'small'")],
+)
+def test_a_wrong_choice_lists_the_choices(argument, choices, capsys):
+    error = error_of(capsys, argument)
 
-    assert "one of auto, float32, bfloat16, float16; did you mean bfloat16?" in answer
+    assert f"argument '{argument.partition('=')[0]}'" in error
+    assert choices in error
 
 
-def test_a_flag_without_its_value_is_refused(capsys):
-    assert "--compile has no value: it takes True or False" in refusal(capsys, "--compile")
+@pytest.mark.parametrize("argument", ["--compile", "--preset"])
+def test_a_flag_without_a_value_is_an_error(argument, capsys):
+    assert f"Missing value for argument '{argument}'" in error_of(capsys, argument)
 
 
-def test_a_word_that_is_no_flag_is_refused(capsys):
-    assert "'resume' is not a flag" in refusal(capsys, "resume")
+def test_an_argument_that_is_not_a_flag_is_an_error(capsys):
+    assert "Unrecognized options: resume" in error_of(capsys, "resume")
 
 
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (["--n_embd=130"], "--n_embd=130 does not divide into --n_head=4"),
-        (["--dropout=1"], "--dropout=1.0: it must be at least 0 and below 1"),
-        (["--embedding_lr=0"], "--embedding_lr=0.0: it must be positive"),
-        (["--muon_momentum=1"], "--muon_momentum=1.0: it must be at least 0 and below 1"),
-        (["--batch_size=0"], "--batch_size=0: it must be positive"),
-        (["--learning_rate=nan"], "--learning_rate=nan: it must be positive"),
-        (["--max_iters=-1"], "--max_iters=-1: it cannot be negative"),
-        (["--lr_decay_iters=10"], "--lr_decay_iters=10 ends the decay before --warmup_iters=20"),
+        (["--n_embd=130"], "--n_embd=130 must be a multiple of --n_head=4"),
+        (["--dropout=1"], "--dropout=1.0: must be >= 0 and < 1"),
+        (["--embedding_lr=0"], "--embedding_lr=0.0: must be positive"),
+        (["--muon_momentum=1"], "--muon_momentum=1.0: must be >= 0 and < 1"),
+        (["--batch_size=0"], "--batch_size=0: must be positive"),
+        (["--learning_rate=nan"], "--learning_rate=nan: must be positive"),
+        (["--max_iters=-1"], "--max_iters=-1: must be >= 0"),
+        (["--lr_decay_iters=10"], "--lr_decay_iters=10 must not be below --warmup_iters=20"),
     ],
 )
-def test_what_cannot_go_together_is_refused_by_name(capsys, argv, named):
-    assert named in refusal(capsys, *argv)
+def test_contradicting_flags_are_an_error_that_names_them(capsys, argv, named):
+    assert named in error_of(capsys, *argv)
 
 
-def test_of_many_ranks_only_the_first_says_what_is_wrong(capsys, monkeypatch):
+def test_only_rank_0_prints_an_error(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit):
         read("--bacth_size=4")
@@ -98,12 +113,12 @@ def test_of_many_ranks_only_the_first_says_what_is_wrong(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_help_names_every_flag_in_its_group_with_its_default(capsys):
-    with pytest.raises(SystemExit) as ended:
+def test_help_lists_every_flag_in_its_group_with_its_default(capsys):
+    with pytest.raises(SystemExit) as exit:
         read("--help", "--preset=small")
 
     help = capsys.readouterr().out
-    assert ended.value.code == 0
+    assert exit.value.code == 0
     assert all(f"--{field.name} " in help for field in dataclasses.fields(TrainConfig))
     assert "optimizer options" in help
     assert "(default: 384)" in help
@@ -113,16 +128,16 @@ def test_a_run_may_be_shorter_than_its_warm_up():
     assert read("--max_iters=10").warmup_iters == 20
 
 
-def test_what_none_stands_for_is_filled_in_for_the_log():
-    told = TrainConfig(max_iters=300, learning_rate=1e-3).as_dict()
+def test_the_log_has_the_values_that_none_stands_for():
+    logged = TrainConfig(max_iters=300, learning_rate=1e-3).as_dict()
 
-    assert told["lr_decay_iters"] == 300
-    assert told["min_lr"] == 1e-4
-    assert told["embedding_lr"] == 1e-3
+    assert logged["lr_decay_iters"] == 300
+    assert logged["min_lr"] == 1e-4
+    assert logged["embedding_lr"] == 1e-3
 
 
-def test_flags_and_defaults_are_a_promise():
-    """Renaming or dropping a flag, or another default, is a decision: make it here too."""
+def test_flags_and_defaults_do_not_change():
+    """Users depend on names and defaults: a change of one must be made here as well."""
     assert {f.name: f.default for f in dataclasses.fields(TrainConfig)} == {
         "preset": "tiny", "init_from": "scratch", "max_iters": 500, "eval_interval": 100,
         "eval_iters": 20, "eval_only": False, "always_save_checkpoint": True, "seed": 1337,

@@ -1,4 +1,4 @@
-"""Console output never matters more than the run."""
+"""Failing console output does not stop a run."""
 
 import fcntl
 import io
@@ -20,9 +20,9 @@ F_SETPIPE_SZ = 1031  # Linux
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def shell(words, argv, program="train.py"):
-    """A shell's command around the program: `words` has `{}` where it stands."""
-    command = words.format(" ".join(map(str, (sys.executable, TRAINER / program, *argv))))
+def shell(template, argv, program="train.py"):
+    """Run a shell command; `{}` in it stands for the program."""
+    command = template.format(" ".join(map(str, (sys.executable, TRAINER / program, *argv))))
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], env=ENVIRONMENT, capture_output=True, text=True,
         timeout=120,
@@ -30,7 +30,7 @@ def shell(words, argv, program="train.py"):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("template", "expected"),
     [
         ("{} | true", "stdout cannot be written"),
         pytest.param("{} >/dev/full", "stdout cannot be written", marks=pytest.mark.slow),
@@ -40,19 +40,19 @@ def shell(words, argv, program="train.py"):
         ("{} >&- 2>&- <&-", ""),
     ],
 )
-def test_the_training_completes_whatever_the_console_is(words, said, flags, tmp_path, only_run):
-    done = shell(words, flags(tmp_path, log_interval=1))
+def test_training_completes_with_any_console(template, expected, flags, tmp_path, only_run):
+    done = shell(template, flags(tmp_path, log_interval=1))
 
     run = only_run(tmp_path)
     assert (done.returncode, run.status) == (0, "completed"), done.stderr
     assert len(run.training_iterations) == 13
-    assert said in done.stderr
+    assert expected in done.stderr
     assert done.stderr.count("cannot be written") <= 1
     assert "Exception ignored" not in done.stderr
 
 
 def test_a_reader_that_does_not_read_does_not_stop_the_training(flags, tmp_path, only_run):
-    """Of 14 kB, into a pipe that holds 4."""
+    """14 kB of output into a pipe of 4 kB."""
     argv = flags(tmp_path, log_interval=1, max_iters=200, eval_interval=200, dropout=0)
     process = subprocess.Popen(
         [sys.executable, TRAINER / "train.py", *argv],
@@ -69,8 +69,8 @@ def test_a_reader_that_does_not_read_does_not_stop_the_training(flags, tmp_path,
     process.communicate()
 
 
-def test_lines_that_were_left_out_are_counted_when_the_reader_reads_again(monkeypatch):
-    monkeypatch.setattr(console, "PATIENCE_S", 0.01)
+def test_dropped_lines_are_counted_when_the_reader_reads_again(monkeypatch):
+    monkeypatch.setattr(console, "TIMEOUT_S", 0.01)
     read_end, write_end = os.pipe()
     stream = SteadyStream(os.fdopen(write_end, "w"), "stdout")
     line = "x" * 999 + "\n"
@@ -82,16 +82,16 @@ def test_lines_that_were_left_out_are_counted_when_the_reader_reads_again(monkey
     stream.write("at the end\n")
     stream.flush()
 
-    n_left_out = 200 - taken.count(b"\n")
-    told = os.read(read_end, 1 << 20).decode().splitlines()
-    assert n_left_out > 100
-    assert told[-2:] == [f"({n_left_out:,} lines are left out: nobody read stdout)", "at the end"]
+    n_dropped = 200 - taken.count(b"\n")
+    lines = os.read(read_end, 1 << 20).decode().splitlines()
+    assert n_dropped > 100
+    assert lines[-2:] == [f"({n_dropped:,} lines dropped: nobody read stdout)", "at the end"]
     os.close(read_end)
     stream.close()
 
 
 @pytest.mark.slow
-def test_with_two_ranks_too(flags, tmp_path, only_run):
+def test_two_ranks_complete_without_a_reader(flags, tmp_path, only_run):
     torchrun = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node=2"
     argv = " ".join(flags(tmp_path, log_interval=1))
 
@@ -100,11 +100,11 @@ def test_with_two_ranks_too(flags, tmp_path, only_run):
     assert (done.returncode, only_run(tmp_path).status) == (0, "completed")
 
 
-@pytest.mark.parametrize("words", ["{} | true", "{} >/dev/full 2>&1"])
-def test_prepare_completes_too(words, books, tmp_path):
+@pytest.mark.parametrize("template", ["{} | true", "{} >/dev/full 2>&1"])
+def test_prepare_completes_without_a_reader(template, books, tmp_path):
     argv = [f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes"]
 
-    done = shell(words, argv, "prepare.py")
+    done = shell(template, argv, "prepare.py")
 
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*/meta.json"))
@@ -120,7 +120,7 @@ class Failing(io.StringIO):
         raise self.error
 
 
-def test_what_fails_once_is_left_alone_and_said_once_on_the_other(monkeypatch):
+def test_a_failed_stream_is_not_used_again_and_reported_once_on_the_other(monkeypatch):
     failing, other = Failing(BrokenPipeError(32, "Broken pipe")), io.StringIO()
     monkeypatch.setattr(sys, "stdout", failing)
     monkeypatch.setattr(sys, "stderr", other)
@@ -134,7 +134,7 @@ def test_what_fails_once_is_left_alone_and_said_once_on_the_other(monkeypatch):
     assert (sys.stdout, sys.stderr) == (failing, other)
 
 
-def test_a_stream_that_is_only_busy_is_tried_again():
+def test_a_busy_stream_is_tried_again():
     failing = Failing(BlockingIOError(11, "Resource temporarily unavailable"))
     stream = SteadyStream(failing, "stdout")
 
@@ -144,7 +144,7 @@ def test_a_stream_that_is_only_busy_is_tried_again():
     assert failing.calls == 2
 
 
-def test_what_a_stream_cannot_encode_is_written_all_the_same():
+def test_text_that_a_stream_cannot_encode_is_escaped():
     stream = SteadyStream(io.TextIOWrapper(raw := io.BytesIO(), encoding="ascii"), "stdout")
 
     stream.write("größer")
@@ -157,7 +157,7 @@ def test_what_a_stream_cannot_encode_is_written_all_the_same():
 
 
 def hang_up(flags, tmp_path, prefix=()):
-    """The trainer, to which SIGHUP is sent at its 20th iteration."""
+    """The trainer; SIGHUP is sent to it at its 20th iteration."""
     argv = flags(tmp_path, max_iters=100_000, eval_interval=50_000, log_interval=10)
     process = subprocess.Popen(
         [*prefix, sys.executable, TRAINER / "train.py", *argv],
@@ -173,7 +173,7 @@ def hang_up(flags, tmp_path, prefix=()):
     return process
 
 
-def test_a_hang_up_saves_and_closes_as_sigterm_does(flags, tmp_path, only_run):
+def test_sighup_saves_and_closes_like_sigterm(flags, tmp_path, only_run):
     process = hang_up(flags, tmp_path)
 
     process.communicate(timeout=60)
@@ -187,7 +187,7 @@ def test_a_hang_up_saves_and_closes_as_sigterm_does(flags, tmp_path, only_run):
     assert signals == ["SIGHUP"]
 
 
-def test_under_nohup_a_hang_up_is_ignored(flags, tmp_path, only_run):
+def test_under_nohup_sighup_is_ignored(flags, tmp_path, only_run):
     process = hang_up(flags, tmp_path, ["nohup"])
     assert process.stdout is not None
 
@@ -199,7 +199,7 @@ def test_under_nohup_a_hang_up_is_ignored(flags, tmp_path, only_run):
     assert only_run(tmp_path).journal["reason"] == "SIGTERM"
 
 
-def test_a_hang_up_that_is_ignored_stays_so_in_this_process(flags, tmp_path):
+def test_an_ignored_sighup_stays_ignored(flags, tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert main(flags(tmp_path, max_iters=1)) == 0

@@ -1,4 +1,4 @@
-"""A log that is steps behind the loop, as on CUDA: the same run, and nobody waits for the device.
+"""A log that is some steps behind the loop, as on CUDA: the same run, without waiting.
 
 How late it is does not depend on a GPU: here the CPU's log is made to be 1 or 3 steps late.
 The default suite tries each end at one of both; at both:
@@ -25,6 +25,7 @@ from trainer.data.dataset import Batches
 from trainer.distributed.ranks import Arriving, Ranks
 from trainer.model import gpt
 from trainer.optim.optimizer import LossScale
+from trainer.run import Run
 from trainer.train import main
 
 LATE = pytest.mark.parametrize("late", [1, 3])
@@ -32,8 +33,8 @@ CLOCK = {"time_ms", "save_ms", "mfu", "tokens_per_s", "timestamp", "memory_bytes
 PLACE = {"path", "sha256", "size_bytes", "checkpoint"}  # a folder's name is in its files too
 
 
-def told(out_dir):
-    """What the folder's only journal tells, in order, but for times and places."""
+def events_in(out_dir):
+    """The events in the folder's only journal, without times and paths."""
     (journal,) = out_dir.glob("*.jsonl")
     return [
         (r.event, {k: v for k, v in r.fields.items() if k not in CLOCK | PLACE | {"durable"}})
@@ -43,7 +44,7 @@ def told(out_dir):
 
 
 def without_clock(run):
-    """A run JSON but for times and places."""
+    """A run JSON without times and paths."""
     parts = (run.training_iterations, run.eval_steps, run.checkpoints)
     rows = [[{k: v for k, v in r.items() if k not in CLOCK | PLACE} for r in p] for p in parts]
     summary = {k: v for k, v in run.summary.items() if not k.startswith("avg_")}
@@ -55,21 +56,21 @@ def be_late(monkeypatch, n_steps):
     monkeypatch.setattr(Ranks, "steps_late", n_steps)
 
 
-def at_iteration(monkeypatch, iter_num, deed):
-    """Have `deed()` done, once, when the batch of that iteration is asked for."""
+def at_iteration(monkeypatch, iter_num, action):
+    """Call `action()`, once, when the batch of that iteration is read."""
     train_batch, left = Batches.train, [1]
 
-    def batch_and_deed(self, iter, micro_step):
+    def batch_and_act(self, iter, micro_step):
         if iter == iter_num and left[0]:
             left[0] = 0
-            deed()
+            action()
         return train_batch(self, iter, micro_step)
 
-    monkeypatch.setattr(Batches, "train", batch_and_deed)
+    monkeypatch.setattr(Batches, "train", batch_and_act)
 
 
 def nan_at(monkeypatch, iter_num, times=1):
-    """The losses of that iteration's first micro-batch are NaN, so many times."""
+    """Make the loss of that iteration's first micro-batch NaN, the first `times` times."""
     cross_entropy = gpt.F.cross_entropy
     train_batch, eval_batch = Batches.train, Batches.eval
     harm, left = [False], [times]
@@ -92,13 +93,13 @@ def nan_at(monkeypatch, iter_num, times=1):
 
 
 def slow_but(quick, cases):
-    """All the cases, of which those that are not among the quick ones are marked slow."""
+    """All cases; those that are not in `quick` are marked slow."""
     return [pytest.param(*c, marks=() if c in quick else pytest.mark.slow) for c in cases]
 
 
 @pytest.fixture(scope="module")
 def whole(flags, tmp_path_factory):
-    """The folder of a run that was never interrupted, and whose log was never late."""
+    """The folder of an uninterrupted run whose log is not late."""
     out_dir = tmp_path_factory.mktemp("whole")
     assert main(flags(out_dir)) == 0
     return out_dir
@@ -108,7 +109,9 @@ def whole(flags, tmp_path_factory):
 
 
 @LATE
-def test_a_late_log_tells_the_same_in_the_same_order(late, flags, tmp_path, only_run, monkeypatch):
+def test_a_late_log_has_the_same_events_in_the_same_order(
+    late, flags, tmp_path, only_run, monkeypatch
+):
     shared = {"async_checkpoint": False, "eval_interval": 5}
     main(flags(tmp_path / "now", **shared))
     be_late(monkeypatch, late)
@@ -116,7 +119,7 @@ def test_a_late_log_tells_the_same_in_the_same_order(late, flags, tmp_path, only
     assert main(flags(tmp_path / "late", **shared)) == 0
 
     now, late_run = only_run(tmp_path / "now"), only_run(tmp_path / "late")
-    assert told(tmp_path / "late") == told(tmp_path / "now")
+    assert events_in(tmp_path / "late") == events_in(tmp_path / "now")
     assert without_clock(late_run) == without_clock(now)
     assert len(late_run.training_iterations) == 13
 
@@ -131,7 +134,7 @@ def test_a_late_log_tells_the_same_in_the_same_order(late, flags, tmp_path, only
 def test_a_nan_found_late_has_the_same_end(
     times, policy, late, flags, tmp_path, only_run, monkeypatch
 ):
-    """The steps that were under way behind it are not in the log of a run that went back."""
+    """After a rewind the steps that were pending after the NaN are not in the log."""
     shared = {"async_checkpoint": False, "nonfinite": policy}
     statuses = {}
     for name, n_steps in (("now", 0), ("late", late)):
@@ -141,19 +144,21 @@ def test_a_nan_found_late_has_the_same_end(
             statuses[name] = main(flags(tmp_path / name, **shared))
 
     assert statuses["late"] == statuses["now"]
-    assert told(tmp_path / "late") == told(tmp_path / "now")
+    assert events_in(tmp_path / "late") == events_in(tmp_path / "now")
     assert without_clock(only_run(tmp_path / "late")) == without_clock(only_run(tmp_path / "now"))
 
 
 @LATE
-def test_a_nan_just_before_an_eval_is_told_before_it(late, flags, tmp_path, only_run, monkeypatch):
-    """Else the run would evaluate, and save, what it is about to take back."""
+def test_a_nan_just_before_an_eval_is_logged_before_it(
+    late, flags, tmp_path, only_run, monkeypatch
+):
+    """Otherwise the run would evaluate and save weights that it is about to discard."""
     nan_at(monkeypatch, 11)
     be_late(monkeypatch, late)
 
     assert main(flags(tmp_path, nonfinite="rewind", async_checkpoint=False)) == 0
 
-    kinds = [(event, fields.get("iter")) for event, fields in told(tmp_path)]
+    kinds = [(event, fields.get("iter")) for event, fields in events_in(tmp_path)]
     assert kinds.index(("rewind", None)) == kinds.index(("nonfinite", 11)) + 1
     assert ("eval", 12) not in kinds[: kinds.index(("rewind", None))]
     assert only_run(tmp_path).journal["superseded"]["iterations"] == 6
@@ -163,7 +168,7 @@ def test_a_nan_just_before_an_eval_is_told_before_it(late, flags, tmp_path, only
     ("late", "at"),
     slow_but({(1, 5), (1, 12), (3, 0), (3, 4)}, product([1, 3], [0, 4, 5, 12])),
 )
-def test_a_stop_logs_all_that_was_done_and_saves_behind_it(
+def test_a_stop_logs_all_steps_and_saves_after_them(
     at, late, whole, flags, tmp_path, only_run, monkeypatch, losses
 ):
     be_late(monkeypatch, late)
@@ -183,7 +188,7 @@ def test_a_stop_logs_all_that_was_done_and_saves_behind_it(
 
 
 @LATE
-def test_a_wish_to_save_is_answered_once_and_behind_what_was_done(
+def test_a_save_signal_saves_once_after_all_steps(
     late, whole, flags, tmp_path, only_run, monkeypatch, losses
 ):
     be_late(monkeypatch, late)
@@ -191,7 +196,7 @@ def test_a_wish_to_save_is_answered_once_and_behind_what_was_done(
 
     assert main(flags(tmp_path / "out", async_checkpoint=False, eval_interval=100)) == 0
 
-    kinds = [(event, fields.get("iter")) for event, fields in told(tmp_path / "out")]
+    kinds = [(event, fields.get("iter")) for event, fields in events_in(tmp_path / "out")]
     at = kinds.index(("signal", 3 + late))
     assert kinds[at - 1 : at + 2] == [
         ("iter", 2 + late), ("signal", 3 + late), ("checkpoint", 3 + late),
@@ -227,7 +232,7 @@ def test_two_ranks_that_log_late_stop_at_the_same_iteration(
 
 
 class Reads(TorchFunctionMode):
-    """Notes each time a value of a tensor is asked for, which on a GPU would wait for it."""
+    """Records each read of a tensor's value, which would wait for the GPU."""
 
     ASKING = frozenset(
         (
@@ -248,7 +253,7 @@ class Reads(TorchFunctionMode):
 
 
 class ReadsBelow(TorchDispatchMode):
-    """The same below the surface, where torch asks for a value by itself."""
+    """The same for reads inside of torch."""
 
     def __init__(self, seen):
         super().__init__()
@@ -269,7 +274,7 @@ def counted(seen) -> Iterator[None]:
 
 @contextmanager
 def forbidden_to_wait() -> Iterator[None]:
-    """On CUDA: an operation that waits for the GPU raises."""
+    """On CUDA: let operations that wait for the GPU raise."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -279,7 +284,7 @@ def forbidden_to_wait() -> Iterator[None]:
 
 
 def watch_the_loop(monkeypatch, watched):
-    """Have `watched()` in force in the loop, but not where it delivers, evaluates and saves."""
+    """Enter `watched()` in the loop, except while it logs, evaluates and saves."""
     within = []
 
     def outside(owner, name):
@@ -315,13 +320,13 @@ def watch_the_loop(monkeypatch, watched):
 
     monkeypatch.setattr(trainer.train, "train", train_watched)
     outside(Arriving, "values")
-    outside(LossScale, "may_overflow")  # asked of a step that has been delivered
+    outside(LossScale, "may_overflow")  # called for a step whose values have arrived
     outside(trainer.train, "evaluate")
-    outside(trainer.train, "save")
+    outside(Run, "save")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_between_two_deliveries_no_value_is_read(dtype, flags, tmp_path, monkeypatch, only_run):
+def test_the_loop_reads_no_value_from_the_device(dtype, flags, tmp_path, monkeypatch, only_run):
     seen = []
     be_late(monkeypatch, 1)
     watch_the_loop(monkeypatch, lambda: counted(seen))
@@ -332,7 +337,7 @@ def test_between_two_deliveries_no_value_is_read(dtype, flags, tmp_path, monkeyp
     assert seen == []
 
 
-def test_muon_reads_one_value_a_step_and_says_so(flags, tmp_path, monkeypatch):
+def test_muon_reads_one_value_per_step(flags, tmp_path, monkeypatch):
     seen = []
     be_late(monkeypatch, 1)
     watch_the_loop(monkeypatch, lambda: counted(seen))
@@ -342,7 +347,7 @@ def test_muon_reads_one_value_a_step_and_says_so(flags, tmp_path, monkeypatch):
     assert seen.count("__bool__") == 13
 
 
-def test_what_counts_the_reads_sees_each_kind():
+def test_the_read_counter_counts_every_kind_of_read():
     value = torch.ones(())
     for ask in (bool, float, int, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy):
         seen = []
@@ -351,7 +356,7 @@ def test_what_counts_the_reads_sees_each_kind():
         assert seen, ask
 
 
-def test_a_step_is_delivered_only_so_many_steps_later(flags, tmp_path, monkeypatch):
+def test_a_step_is_logged_steps_late_later(flags, tmp_path, monkeypatch):
     values, train_batch = Arriving.values, Batches.train
     begun, behind = [0], []
 
@@ -370,7 +375,7 @@ def test_a_step_is_delivered_only_so_many_steps_later(flags, tmp_path, monkeypat
     be_late(monkeypatch, 2)
     main(flags(tmp_path, max_iters=8, eval_interval=100))
 
-    # the eval at 8 and the end flush what is under way
+    # the evaluation at 8 and the end flush the pending steps
     assert behind == [2, 2, 2, 2, 2, 2, 1, 0, 0]
 
 
@@ -387,7 +392,7 @@ def test_on_cuda_the_loop_never_waits_for_the_gpu(dtype, flags, tmp_path, monkey
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_cuda_the_log_is_one_step_late_and_in_the_same_order(flags, tmp_path, monkeypatch):
-    """The order alone: an embedding's gradient is summed in any order there."""
+    """Only the order of events: on CUDA an embedding's gradient is summed in any order."""
     shared = {"device": "cuda", "dtype": "float32", "async_checkpoint": False}
     assert Ranks(0, 1, torch.device("cuda", 0)).steps_late == 1
     main(flags(tmp_path / "late", **shared))
@@ -395,7 +400,7 @@ def test_on_cuda_the_log_is_one_step_late_and_in_the_same_order(flags, tmp_path,
     main(flags(tmp_path / "now", **shared))
 
     late, now = (
-        [(event, fields.get("iter")) for event, fields in told(tmp_path / name)]
+        [(event, fields.get("iter")) for event, fields in events_in(tmp_path / name)]
         for name in ("late", "now")
     )
     assert late == now

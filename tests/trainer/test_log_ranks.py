@@ -1,4 +1,4 @@
-"""`--log_ranks=True`: two real ranks, each with a journal of its own beside the run's."""
+"""`--log_ranks=True`: two real ranks, each with its own journal beside the run's."""
 
 import json
 import os
@@ -22,12 +22,12 @@ def rank_logs(out_dir):
     return {rank: eventlog.load_run(path) for rank, path in eventlog.find_ranks(journal).items()}
 
 
-def before_each_batch(deed):
-    """Have `deed(iter_num)` done whenever training asks for a batch."""
+def before_each_batch(action):
+    """Call `action(iter_num)` whenever training reads a batch."""
     train_batch = Batches.train
 
     def deed_and_batch(self, iter, micro_step):
-        deed(iter)
+        action(iter)
         return train_batch(self, iter, micro_step)
 
     Batches.train = deed_and_batch
@@ -45,7 +45,7 @@ def verdict(out_dir, capsys):
 
 @pytest.fixture(scope="module")
 def slow_run(flags, tmp_path_factory, train_in_ranks):
-    """The folder of a run of two ranks, of which rank 1 sleeps in each step."""
+    """The folder of a run of two ranks; rank 1 sleeps in each step."""
     folder = tmp_path_factory.mktemp("slow")
     slow = only_rank_1(lambda iter: time.sleep(0.1))
     assert train_in_ranks(2, flags(folder, log_ranks=True, max_iters=6), slow) == [0, 0]
@@ -64,14 +64,14 @@ def test_each_rank_logs_each_of_its_steps(slow_run, only_run):
     assert sorted(logs) == [0, 1]
 
 
-def test_the_rank_that_is_slow_is_named(slow_run, capsys):
-    words = verdict(slow_run, capsys)
+def test_runs_ranks_names_the_slow_rank(slow_run, capsys):
+    report = verdict(slow_run, capsys)
 
-    assert "straggler: rank 1:" in words
-    assert "no rank died" in words
+    assert "straggler: rank 1:" in report
+    assert "no rank died" in report
 
 
-def test_the_rank_that_is_killed_is_named(flags, tmp_path, capsys, train_in_ranks):
+def test_runs_ranks_names_the_killed_rank(flags, tmp_path, capsys, train_in_ranks):
     def die(iter):
         if iter == 4:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -79,15 +79,15 @@ def test_the_rank_that_is_killed_is_named(flags, tmp_path, capsys, train_in_rank
     first, second = train_in_ranks(2, flags(tmp_path, log_ranks=True), only_rank_1(die))
 
     assert (first != 0, second) == (True, -signal.SIGKILL)
-    words = verdict(tmp_path, capsys)
-    assert "first to die: rank 1, after iteration 3, last seen" in words
-    assert "without a close event" in words
+    report = verdict(tmp_path, capsys)
+    assert "first to die: rank 1, after iteration 3, last seen" in report
+    assert "without a close event" in report
 
 
-def test_the_one_that_waited_in_vain_and_was_killed_later_is_not_the_first(
+def test_a_rank_that_waited_and_was_killed_later_is_not_named_as_the_first_to_die(
     flags, tmp_path, capsys, monkeypatch, train_in_ranks
 ):
-    """As where a collective never returns, and somebody ends what hangs."""
+    """As when a collective never returns, and the hanging rank is killed."""
     monkeypatch.setattr(trainer.training_logger, "ALIVE_EVERY_S", 0.05)
     monkeypatch.setattr("tools.commands.ranks.ALIVE_S", 0.2)
 
@@ -106,7 +106,7 @@ def test_the_one_that_waited_in_vain_and_was_killed_later_is_not_the_first(
     assert "first to die: rank 1, after iteration 3" in verdict(tmp_path, capsys)
 
 
-def test_a_signal_ends_all_and_none_has_died(flags, tmp_path, capsys, train_in_ranks):
+def test_after_a_signal_no_rank_is_reported_as_dead(flags, tmp_path, capsys, train_in_ranks):
     def prepare(rank):
         if rank == 1:
             signal_at_iteration(3)
@@ -117,7 +117,7 @@ def test_a_signal_ends_all_and_none_has_died(flags, tmp_path, capsys, train_in_r
     assert "no rank died" in verdict(tmp_path, capsys)
 
 
-def test_a_run_that_goes_on_has_one_curve_a_rank(flags, tmp_path):
+def test_a_resumed_run_has_one_curve_per_rank(flags, tmp_path):
     shared = {"log_ranks": True, "lr_decay_iters": 12}
     assert main(flags(tmp_path, max_iters=6, **shared)) == 0
 
@@ -128,7 +128,7 @@ def test_a_run_that_goes_on_has_one_curve_a_rank(flags, tmp_path):
     assert len(log.journal["sessions"]) == 2
 
 
-def test_the_run_is_the_same_without_them(flags, tmp_path, only_run, losses):
+def test_rank_journals_change_no_loss(flags, tmp_path, only_run, losses):
     for name, wanted in (("with", True), ("without", False)):
         assert main(flags(tmp_path / name, log_ranks=wanted)) == 0
 
@@ -137,7 +137,7 @@ def test_the_run_is_the_same_without_them(flags, tmp_path, only_run, losses):
     assert rank_logs(tmp_path / "without") == {}
 
 
-def test_nobody_takes_a_ranks_journal_for_a_run(flags, tmp_path, capsys):
+def test_a_rank_journal_is_not_listed_as_a_run(flags, tmp_path, capsys):
     assert main(flags(tmp_path, log_ranks=True)) == 0
     (beside,) = tmp_path.glob("*.rank0.journal")
     capsys.readouterr()
@@ -148,11 +148,11 @@ def test_nobody_takes_a_ranks_journal_for_a_run(flags, tmp_path, capsys):
     assert row["run"] == beside.name.removesuffix(".rank0.journal")
 
 
-def test_a_ranks_journal_that_cannot_be_written_does_not_stop_the_training(tmp_path, capsys):
+def test_a_rank_journal_that_cannot_be_opened_does_not_stop_the_training(tmp_path, capsys):
     logger = TrainingLogger(tmp_path, rank=3)
 
     logger.open_rank(tmp_path / "gone.jsonl", "a1b2c3d4", world_size=4, from_iter=None)
     logger.log_rank(0, 1.0, 2.0)
     logger.close()
 
-    assert "rank 3 keeps no journal: " in capsys.readouterr().err
+    assert "rank 3: journal not opened: " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A loss or gradient that is no number, on one of two ranks: what each policy does, on both.
+"""A NaN or infinite loss or gradient on one of two ranks: what each policy does.
 
 The default suite tries each phase and each policy once; all of them with both optimizers:
 
@@ -15,14 +15,14 @@ import torch
 
 import eventlog
 import trainer.train
-from trainer.checkpoint import checkpoint
+from trainer.checkpoint import read
 from trainer.data.dataset import Batches
 from trainer.distributed.parallel import local
 from trainer.model import gpt
 from trainer.optim.optimizer import LossScale, Optimizer
 from trainer.train import main
 
-BAD = 20  # the iteration of the harm; the checkpoint before it is of iteration 18
+BAD = 20  # the iteration of the fault; the checkpoint before it is of iteration 18
 SHARED = {"max_iters": 24, "eval_interval": 6, "eval_iters": 1, "gradient_accumulation_steps": 4}
 PHASES = {"ddp": {}, "zero1": {"use_zero1": True}, "fsdp": {"use_fsdp": True}}
 QUICK = {("stop", "zero1", "adamw"), ("skip", "fsdp", "adamw"), ("rewind", "ddp", "adamw")}
@@ -32,8 +32,8 @@ CASES = [
 ]
 
 
-def harm_loss(iter_num=BAD, micro_step=1, times=1):
-    """In this process: that micro-batch's loss is NaN, the first `times` times."""
+def nan_loss(iter_num=BAD, micro_step=1, times=1):
+    """In this process: make the loss of that micro-batch NaN, the first `times` times."""
     train_batch, eval_batch, cross_entropy = Batches.train, Batches.eval, gpt.F.cross_entropy
     now, left = [None], [times]
 
@@ -55,8 +55,8 @@ def harm_loss(iter_num=BAD, micro_step=1, times=1):
     Batches.train, Batches.eval, gpt.F.cross_entropy = train, eval, loss
 
 
-def harm_gradient(iter_num=BAD, index=3, value=torch.nan, until=None):
-    """In this process: a gradient holds `value` from that iteration on, `until` another one."""
+def bad_gradient(iter_num=BAD, index=3, value=torch.nan, until=None):
+    """In this process: put `value` into a gradient from that iteration on, up to `until`."""
     train_batch, unscale = Batches.train, LossScale.unscale_
     now = [0]
 
@@ -64,16 +64,16 @@ def harm_gradient(iter_num=BAD, index=3, value=torch.nan, until=None):
         now[0] = iter
         return train_batch(self, iter, micro)
 
-    def unscale_and_harm(self, gradients):
+    def unscale_and_spoil(self, gradients):
         unscale(self, gradients)
         if iter_num <= now[0] < (until or iter_num + 1):
             gradients[index].view(-1)[0] = value
 
-    Batches.train, LossScale.unscale_ = train, unscale_and_harm
+    Batches.train, LossScale.unscale_ = train, unscale_and_spoil
 
 
 def watch_weights(rank, folder):
-    """In this process: what it holds before each iteration and at the end, as digests in a file."""
+    """In this process: write digests of the weights before each iteration and at the end."""
     set_up, digests = trainer.train.set_up, {}
 
     def set_up_and_watch(config, ranks):
@@ -103,7 +103,7 @@ def watch_weights(rank, folder):
 
 
 def events(out_dir, *kinds):
-    """The fields of the events of those kinds, in order, with the kind as `event`."""
+    """The fields of the events of those kinds, with the kind as `event`."""
     (journal,) = out_dir.glob("*.jsonl")
     return [{"event": r.event, **r.fields} for r in eventlog.scan(journal) if r.event in kinds]
 
@@ -130,18 +130,18 @@ def straight(flags, tmp_path_factory, train_in_ranks):
 def test_a_nan_in_one_micro_batch_of_one_rank(
     policy, phase, optimizer, straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
-    def harm(rank):
+    def inject(rank):
         watch_weights(rank, tmp_path)
         if rank == 1:
-            harm_loss()
+            nan_loss()
 
     out, how = tmp_path / "out", {**PHASES[phase], "optimizer": optimizer}
-    statuses = train_in_ranks(2, flags(out, **SHARED, **how, nonfinite=policy), harm)
+    statuses = train_in_ranks(2, flags(out, **SHARED, **how, nonfinite=policy), inject)
 
     run, whole = only_run(out), losses(only_run(straight(**how)))
-    (told,) = events(out, "nonfinite")
-    assert (told["iter"], told["policy"], told["loss"]) == (BAD, policy, None)
-    (guilty,) = [one for one in told["where"] if one["micro_steps"]]
+    (event,) = events(out, "nonfinite")
+    assert (event["iter"], event["policy"], event["loss"]) == (BAD, policy, None)
+    (guilty,) = [one for one in event["where"] if one["micro_steps"]]
     assert (guilty["rank"], guilty["micro_steps"]) == (1, [1])
     assert guilty["n_parameters"] > 0
     assert guilty["parameters"][0] == "transformer.wte.weight"
@@ -179,20 +179,20 @@ def test_a_nan_in_one_micro_batch_of_one_rank(
         pytest.param("fsdp", marks=pytest.mark.slow),
     ],
 )
-def test_a_nan_in_one_gradient_names_the_parameter_and_changes_nothing(
+def test_a_nan_in_one_gradient_names_the_parameter_and_changes_no_weight(
     phase, straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
-    def harm(rank):
+    def inject(rank):
         watch_weights(rank, tmp_path)
         if rank == 1:
-            harm_gradient()
+            bad_gradient()
 
     out = tmp_path / "out"
     argv = flags(out, **SHARED, **PHASES[phase], nonfinite="skip")
-    assert train_in_ranks(2, argv, harm) == [0, 0]
+    assert train_in_ranks(2, argv, inject) == [0, 0]
 
-    (told,) = events(out, "nonfinite")
-    assert told["where"] == [
+    (event,) = events(out, "nonfinite")
+    assert event["where"] == [
         {
             "rank": 1,
             "micro_steps": [],
@@ -200,40 +200,40 @@ def test_a_nan_in_one_gradient_names_the_parameter_and_changes_nothing(
             "parameters": ["transformer.h.0.attn.c_attn.weight"],
         }
     ]
-    assert told["loss"] == pytest.approx(losses(only_run(straight(**PHASES[phase])))[BAD][1])
+    assert event["loss"] == pytest.approx(losses(only_run(straight(**PHASES[phase])))[BAD][1])
     for rank in (0, 1):
         digests = json.loads((tmp_path / f"rank{rank}").read_text())
         assert digests[str(BAD)] == digests[str(BAD + 1)]
 
 
-def test_a_sharded_checkpoint_is_gone_back_to_as_well(
+def test_it_rewinds_to_a_sharded_checkpoint(
     straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
-    def harm(rank):
+    def inject(rank):
         if rank == 1:
-            harm_loss()
+            nan_loss()
 
     how = {**PHASES["fsdp"], "checkpoint_format": "sharded"}
-    assert train_in_ranks(2, flags(tmp_path, **SHARED, **how, nonfinite="rewind"), harm) == [0, 0]
+    assert train_in_ranks(2, flags(tmp_path, **SHARED, **how, nonfinite="rewind"), inject) == [0, 0]
 
     assert losses(only_run(tmp_path)) == losses(only_run(straight(**PHASES["fsdp"])))
-    assert [told["to_iter"] for told in events(tmp_path, "rewind")] == [18]
+    assert [event["to_iter"] for event in events(tmp_path, "rewind")] == [18]
 
 
 def test_a_second_nan_at_the_same_iteration_stops_and_says_so(
     flags, tmp_path, only_run, train_in_ranks
 ):
-    def harm(rank):
+    def inject(rank):
         if rank == 1:
-            harm_loss(times=2)
+            nan_loss(times=2)
 
-    assert train_in_ranks(2, flags(tmp_path, **SHARED, nonfinite="rewind"), harm) == [1, 1]
+    assert train_in_ranks(2, flags(tmp_path, **SHARED, nonfinite="rewind"), inject) == [1, 1]
 
     run = only_run(tmp_path)
-    assert [told["event"] for told in events(tmp_path, "nonfinite", "rewind")] == [
+    assert [event["event"] for event in events(tmp_path, "nonfinite", "rewind")] == [
         "nonfinite", "rewind", "nonfinite",
     ]  # fmt: skip
-    assert "again, and --nonfinite=skip" in run.journal["reason"]
+    assert "again after a rewind; --nonfinite=skip" in run.journal["reason"]
     assert run.journal["superseded"]["iterations"] == 3
     assert run.training_iterations[-1]["iter"] == BAD
 
@@ -242,31 +242,31 @@ def test_a_second_nan_at_the_same_iteration_stops_and_says_so(
 
 
 @pytest.fixture
-def harmless_after(monkeypatch):
-    """The patches of this process are gone after the test."""
+def undo_faults(monkeypatch):
+    """Undo the faults injected into this process after the test."""
     for owner, name in ((Batches, "train"), (Batches, "eval"), (LossScale, "unscale_")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(gpt.F, "cross_entropy", gpt.F.cross_entropy)
 
 
-@pytest.mark.usefixtures("harmless_after")
+@pytest.mark.usefixtures("undo_faults")
 @pytest.mark.parametrize("save_log_to_json", [True, False])
 def test_without_a_checkpoint_of_its_own_it_stops_and_says_so(
     save_log_to_json, flags, tmp_path, capfd
 ):
-    """The one in the folder is another run's, of another seed."""
+    """The checkpoint in the folder belongs to another run."""
     main(flags(tmp_path, seed=7, max_iters=1, wandb_run_name="older"))
-    harm_loss(iter_num=3)
+    nan_loss(iter_num=3)
 
     argv = flags(tmp_path, nonfinite="rewind", save_log_to_json=save_log_to_json)
     assert main(argv) == 1
 
-    assert "there is no checkpoint to go back to" in capfd.readouterr().out
+    assert "there is no checkpoint to rewind to" in capfd.readouterr().out
 
 
-@pytest.mark.usefixtures("harmless_after")
+@pytest.mark.usefixtures("undo_faults")
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_checkpoint_from_before_the_first_step_forgets_all_steps(
+def test_rewinding_to_iteration_0_supersedes_all_steps(
     optimizer, flags, tmp_path, only_run, losses, monkeypatch
 ):
     main(flags(tmp_path / "whole", optimizer=optimizer))
@@ -279,18 +279,16 @@ def test_a_checkpoint_from_before_the_first_step_forgets_all_steps(
 
         patch.setattr(Batches, "eval", eval_and_signal)
         assert main(flags(tmp_path / "out", optimizer=optimizer)) == 143
-    harm_loss(iter_num=3)
+    nan_loss(iter_num=3)
 
     argv = flags(tmp_path / "out", optimizer=optimizer, init_from="resume", nonfinite="rewind")
     assert main(argv) == 0
 
-    assert [told["to_iter"] for told in events(tmp_path / "out", "rewind")] == [0]
+    assert [event["to_iter"] for event in events(tmp_path / "out", "rewind")] == [0]
     assert losses(only_run(tmp_path / "out")) == losses(only_run(tmp_path / "whole"))
 
 
-def test_weights_whose_val_loss_is_no_number_push_out_no_checkpoint(
-    flags, tmp_path, only_run, monkeypatch
-):
+def test_weights_with_a_nan_val_loss_replace_no_checkpoint(flags, tmp_path, only_run, monkeypatch):
     vals = iter([3.0, 2.0, float("nan"), 1.9])
     monkeypatch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(vals)))
     main(flags(tmp_path, max_iters=18))
@@ -301,9 +299,9 @@ def test_weights_whose_val_loss_is_no_number_push_out_no_checkpoint(
 # float16
 
 
-@pytest.mark.usefixtures("harmless_after")
-def test_an_overflow_of_float16_is_skipped_quietly_and_halves_the_scale(flags, tmp_path, only_run):
-    harm_gradient(iter_num=8, value=torch.inf)
+@pytest.mark.usefixtures("undo_faults")
+def test_a_float16_overflow_is_skipped_and_halves_the_scale(flags, tmp_path, only_run):
+    bad_gradient(iter_num=8, value=torch.inf)
 
     assert main(flags(tmp_path, dtype="float16", nonfinite="stop")) == 0
 
@@ -311,23 +309,23 @@ def test_an_overflow_of_float16_is_skipped_quietly_and_halves_the_scale(flags, t
     skipped = [row["iter"] for row in run.training_iterations if "skipped" in row]
     assert 8 in skipped
     assert "nonfinite" not in run.journal["events"]
-    scaler = checkpoint.load(tmp_path / "ckpt.pt")["scaler"]
+    scaler = read.load(tmp_path / "ckpt.pt")["scaler"]
     assert scaler["scale"] == 2.0 ** (16 - len([i for i in skipped if i < 12]))
 
 
-@pytest.mark.usefixtures("harmless_after")
-def test_a_loss_that_is_no_number_is_no_overflow_of_float16(flags, tmp_path, only_run):
-    harm_loss(iter_num=8)
+@pytest.mark.usefixtures("undo_faults")
+def test_a_nan_loss_is_not_a_float16_overflow(flags, tmp_path, only_run):
+    nan_loss(iter_num=8)
 
     assert main(flags(tmp_path, dtype="float16")) == 1
 
     assert only_run(tmp_path).journal["events"]["nonfinite"] == 1
 
 
-@pytest.mark.usefixtures("harmless_after")
-def test_a_gradient_that_no_scale_makes_finite_is_trouble(flags, tmp_path, only_run):
-    """Else the run would go on without a step, and look alive."""
-    harm_gradient(iter_num=2, value=torch.nan, until=1000)
+@pytest.mark.usefixtures("undo_faults")
+def test_a_gradient_that_is_nan_at_any_scale_stops_the_run(flags, tmp_path, only_run):
+    """Otherwise the run would continue without making any step."""
+    bad_gradient(iter_num=2, value=torch.nan, until=1000)
 
     assert main(flags(tmp_path, dtype="float16", max_iters=100, eval_interval=100)) == 1
 
@@ -336,7 +334,7 @@ def test_a_gradient_that_no_scale_makes_finite_is_trouble(flags, tmp_path, only_
     assert len(run.training_iterations) == 2 + 17  # from 2^16 below 1
 
 
-def test_a_bad_step_leaves_weights_and_state_as_they_were():
+def test_a_skipped_step_changes_neither_weights_nor_optimizer_state():
     shapes = {"h.0.w": (4, 4), "b": (4,)}
     parameters = {name: torch.nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
     for name in ("adamw", "muon"):

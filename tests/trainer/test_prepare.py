@@ -1,4 +1,4 @@
-"""Text to tokens: once, whole or not at all, and with errors that name the file."""
+"""Text to tokens: once, completely or not at all, with errors that name the file."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def prepared(tmp_path, input, tokenizer="bytes", text_column="text"):
 
 
 def text_of(folder, split):
-    """The documents of a split, decoded with the tokenizer that lies beside it."""
+    """The documents of a split, decoded with the tokenizer in the folder."""
     meta = json.loads((folder / "meta.json").read_text())
     files = [folder / shard["file"] for shard in meta["shards"][split]]
     tokens = [id for file in files for id in np.fromfile(file, meta["dtype"]).tolist()]
@@ -85,14 +85,14 @@ def test_parquet_jsonl_and_text_lie_in_one_folder(tmp_path):
     assert found == ["from parquet", "from jsonl", "from text"]
 
 
-def test_what_was_prepared_is_found_again(tmp_path, books, monkeypatch):
+def test_prepared_data_is_reused(tmp_path, books, monkeypatch):
     first = prepared(tmp_path, books)
     monkeypatch.setattr(prepare, "write_dataset", None)
 
     assert prepared(tmp_path, books) == first
 
 
-def test_another_byte_of_text_or_another_tokenizer_is_another_folder(tmp_path):
+def test_different_text_or_tokenizer_gives_another_folder(tmp_path):
     path = tmp_path / "book.txt"
     path.write_text("one text " * 50)
     first = prepared(tmp_path, path)
@@ -111,8 +111,8 @@ def test_training_a_tokenizer_twice_gives_the_same_bytes(tmp_path, books):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_what_was_prepared_before_there_were_shards_is_pinned(tmp_path):
-    """If these change, no run of before can be resumed exactly."""
+def test_prepared_data_does_not_change_between_versions(tmp_path):
+    """If these change, runs of earlier versions cannot be resumed exactly."""
     lines = "".join(f"line {i}: {i * i} {chr(200 + i % 800)}\n" for i in range(60_000))
     (tmp_path / "book.txt").write_text(lines, "utf-8")  # more than one piece
 
@@ -127,53 +127,53 @@ def test_what_was_prepared_before_there_were_shards_is_pinned(tmp_path):
 
 
 def refusal(tmp_path, input, **more):
-    with pytest.raises(ValueError) as refused:  # noqa: PT011  # each caller checks the words
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # each caller checks the message
         prepared(tmp_path, input, **more)
     left = tmp_path / "data"
     assert not left.exists() or not [path for path in left.iterdir() if path.is_dir()]
     return str(refused.value)
 
 
-def test_a_missing_input_is_named(tmp_path):
-    assert "nowhere: there is no such file or folder" in refusal(tmp_path, tmp_path / "nowhere")
+def test_a_missing_input_is_an_error_that_names_it(tmp_path):
+    assert "nowhere: no such file or folder" in refusal(tmp_path, tmp_path / "nowhere")
 
 
-def test_an_empty_input_is_named(tmp_path):
+def test_an_empty_input_is_an_error_that_names_it(tmp_path):
     (tmp_path / "empty.txt").touch()
 
-    assert "empty.txt: it is empty" in refusal(tmp_path, tmp_path / "empty.txt")
+    assert "empty.txt: is empty" in refusal(tmp_path, tmp_path / "empty.txt")
 
 
-def test_an_input_without_text_is_named(tmp_path):
+def test_an_input_without_text_is_an_error_that_names_it(tmp_path):
     (tmp_path / "blank.jsonl").write_text("\n\n\n")
 
-    assert "blank.jsonl: there is no text in it" in refusal(tmp_path, tmp_path / "blank.jsonl")
+    assert "blank.jsonl: contains no text" in refusal(tmp_path, tmp_path / "blank.jsonl")
 
 
-def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
+def test_a_wrong_column_is_an_error_that_lists_the_columns(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"content": "x", "id": 1}\n')
     parquet.write_table(pyarrow.table({"body": ["x"]}), tmp_path / "b.parquet")
 
     jsonl = refusal(tmp_path, tmp_path / "a.jsonl")
     table = refusal(tmp_path, tmp_path / "b.parquet")
 
-    assert "a.jsonl, line 2: no field 'text', there is content, id; name" in jsonl
-    assert "b.parquet: no column 'text', there is body; name the right one" in table
+    assert "a.jsonl, line 2: no field 'text', found content, id; give" in jsonl
+    assert "b.parquet: no column 'text', found body; give the right one" in table
 
 
-def test_a_line_that_is_not_json_is_named(tmp_path):
+def test_a_line_that_is_not_json_is_an_error_that_names_it(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"text": \n')
 
     assert "a.jsonl, line 2: not JSON" in refusal(tmp_path, tmp_path / "a.jsonl")
 
 
-def test_a_field_that_is_not_text_is_named(tmp_path):
+def test_a_field_that_is_not_text_is_an_error_that_names_it(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
 
     assert "line 1: the field 'text' is not text" in refusal(tmp_path, tmp_path / "a.jsonl")
 
 
-def test_a_byte_that_is_not_utf8_is_named_with_its_line(tmp_path):
+def test_invalid_utf8_is_an_error_that_names_line_and_byte(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"good\nbad \xff\n")
     (tmp_path / "b.jsonl").write_bytes(b'{"text": "\xff"}\n')
 
@@ -189,7 +189,7 @@ def write_packed(path, content):
 
 
 @pytest.mark.parametrize("packing", ["gz", "zst"])
-def test_packed_files_are_read_as_what_is_in_them(tmp_path, packing):
+def test_compressed_files_are_decompressed(tmp_path, packing):
     write_packed(tmp_path / f"a.jsonl.{packing}", b'{"text": "one"}\n{"text": "two"}\n')
     write_packed(tmp_path / f"b.txt.{packing}", "drei: äöü\n".encode())
 
@@ -197,20 +197,20 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path, packing):
 
 
 @pytest.mark.parametrize("packing", ["gz", "zst"])
-def test_a_packed_file_that_was_cut_is_named_with_the_place(tmp_path, packing):
+def test_a_truncated_compressed_file_is_an_error_that_names_the_place(tmp_path, packing):
     lines = b"".join(b'{"text": "%s"}\n' % os.urandom(40).hex().encode() for _ in range(9000))
     path = tmp_path / f"a.jsonl.{packing}"
     write_packed(path, lines)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    assert re.search(r"a\.jsonl\.\w+, after line [\d,]{4,}: it cannot", refusal(tmp_path, path))
+    assert re.search(r"a\.jsonl\.\w+, after line [\d,]{4,}: cannot", refusal(tmp_path, path))
 
 
-def test_a_damaged_group_of_rows_is_named(tmp_path):
+def test_a_damaged_row_group_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "a.parquet"
-    words = [os.urandom(100).hex() for _ in range(4000)]
+    rows = [os.urandom(100).hex() for _ in range(4000)]
     parquet.write_table(
-        pyarrow.table({"text": words}), path, row_group_size=1000, write_page_checksum=True
+        pyarrow.table({"text": rows}), path, row_group_size=1000, write_page_checksum=True
     )
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) * 5 // 8] ^= 1
@@ -218,21 +218,21 @@ def test_a_damaged_group_of_rows_is_named(tmp_path):
 
     answer = refusal(tmp_path, path)
 
-    assert "a.parquet, row group 2: it cannot be read as Parquet" in answer
+    assert "a.parquet, row group 2: cannot be read as Parquet" in answer
     assert "\n" not in answer
 
 
 def test_all_rows_of_all_groups_are_read_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PARQUET_ROWS", 7)
-    words = [f"row {i}" for i in range(100)]
+    rows = [f"row {i}" for i in range(100)]
     parquet.write_table(
-        pyarrow.table({"id": range(100), "text": words}), tmp_path / "a.parquet", row_group_size=30
+        pyarrow.table({"id": range(100), "text": rows}), tmp_path / "a.parquet", row_group_size=30
     )
 
-    assert texts(tmp_path / "a.parquet") == words
+    assert texts(tmp_path / "a.parquet") == rows
 
 
-def test_half_a_surrogate_pair_is_one_strange_character(tmp_path):
+def test_a_lone_surrogate_is_replaced(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a \\ud800 b"}\n')
 
     folder = prepared(tmp_path, tmp_path / "a.jsonl", "bpe:300")
@@ -240,14 +240,14 @@ def test_half_a_surrogate_pair_is_one_strange_character(tmp_path):
     assert "".join(text_of(folder, "train")) == "a \ufffd b"
 
 
-def test_a_line_nested_without_end_is_not_json(tmp_path):
+def test_a_line_nested_too_deeply_is_not_json(tmp_path):
     (tmp_path / "a.jsonl").write_text("[" * 100_000)
 
     assert "a.jsonl, line 1: not JSON" in refusal(tmp_path, tmp_path / "a.jsonl")
 
 
 @given(content=st.text(max_size=60), chunk_bytes=st.integers(1, 9))
-def test_any_text_is_read_whole_however_it_is_cut(tmp_path_factory, content, chunk_bytes):
+def test_any_text_is_read_completely_in_chunks_of_any_size(tmp_path_factory, content, chunk_bytes):
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(content.encode())
 
@@ -276,7 +276,7 @@ def test_any_byte_that_is_not_utf8_is_named_where_a_whole_reading_finds_it(
             list(corpus.read_text(path))
 
 
-def test_a_sample_takes_from_every_file_its_share(tmp_path):
+def test_a_sample_has_a_proportional_share_of_every_file(tmp_path):
     for name, n in (("a", 4000), ("b", 1000)):
         (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name * 90}"}}\n' * n)
     (tmp_path / "c.txt").write_text("c" * 500_000)
@@ -287,23 +287,23 @@ def test_a_sample_takes_from_every_file_its_share(tmp_path):
     assert sample.count("a") > 3 * sample.count("b") > 0
 
 
-def test_a_sample_of_less_than_asked_for_is_all_of_it(tmp_path, books):
+def test_a_sample_larger_than_the_text_is_all_of_it(tmp_path, books):
     whole = [path.read_text() for path in sorted(books.iterdir())]
 
     assert list(corpus.open_input(books, "text").sample(10**9)) == whole
 
 
-def test_a_file_that_only_calls_itself_parquet_is_named(tmp_path):
+def test_a_file_that_is_not_parquet_is_an_error_that_names_it(tmp_path):
     (tmp_path / "a.parquet").write_text("no parquet")
 
     answer = refusal(tmp_path, tmp_path / "a.parquet")
 
-    assert "a.parquet: it cannot be read as Parquet" in answer
+    assert "a.parquet: cannot be read as Parquet" in answer
 
 
 @pytest.mark.parametrize("name", ["gpt5", "bpe", "bpe:", "bpe:ten", "bpe:256", "bpe:-300"])
-def test_an_unknown_tokenizer_is_refused_before_any_work(tmp_path, name):
-    assert f"--tokenizer={name}: it takes bytes" in refusal(tmp_path, "nowhere", tokenizer=name)
+def test_an_unknown_tokenizer_is_an_error_before_any_work(tmp_path, name):
+    assert f"--tokenizer={name}: must be bytes" in refusal(tmp_path, "nowhere", tokenizer=name)
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
@@ -322,7 +322,7 @@ def test_gpt2_without_a_network_says_what_to_do(tmp_path, books, monkeypatch):
     assert "--tokenizer=bpe:4096" in refusal(tmp_path, books, tokenizer="gpt2")
 
 
-def test_the_python_library_is_there_and_holds_no_tests():
+def test_the_corpus_of_the_python_library_has_no_tests():
     library = corpus.python_library()
 
     names = {path.relative_to(library.root).as_posix() for path in library.files}
@@ -331,7 +331,7 @@ def test_the_python_library_is_there_and_holds_no_tests():
     assert library.size_bytes > 5_000_000
 
 
-def test_unchanged_text_is_not_read_again_to_be_known(tmp_path, books, monkeypatch):
+def test_the_digest_of_unchanged_text_is_cached(tmp_path, books, monkeypatch):
     monkeypatch.setattr(prepare, "RACY_NS", 0)
     first = prepared(tmp_path, books)
     monkeypatch.setattr(corpus.Corpus, "sha256", None)
@@ -339,7 +339,7 @@ def test_unchanged_text_is_not_read_again_to_be_known(tmp_path, books, monkeypat
     assert prepared(tmp_path, books) == first
 
 
-def test_changed_text_of_the_same_length_and_date_is_known(tmp_path, monkeypatch):
+def test_changed_text_with_the_same_size_and_mtime_is_detected(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "RACY_NS", 0)
     book = tmp_path / "book.txt"
     book.write_text("one text " * 50)
@@ -350,8 +350,8 @@ def test_changed_text_of_the_same_length_and_date_is_known(tmp_path, monkeypatch
     assert prepared(tmp_path, book) != first
 
 
-def test_text_written_a_moment_ago_is_not_remembered(tmp_path):
-    """The clock of a file system has ticks: within one of them a second change leaves no trace."""
+def test_the_digest_of_text_just_written_is_not_cached(tmp_path):
+    """Within one tick of the file system's clock a second change keeps the mtime."""
     (tmp_path / "book.txt").write_text("one text " * 50)
 
     prepared(tmp_path, tmp_path / "book.txt")
@@ -359,29 +359,29 @@ def test_text_written_a_moment_ago_is_not_remembered(tmp_path):
     assert not list((tmp_path / "data").glob(".*.sha256"))
 
 
-def test_text_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+def test_text_that_is_modified_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     book = tmp_path / "book.txt"
     book.write_text("one text " * 50)
-    learn = prepare.learn
+    learn = prepare.train_tokenizer
 
     def learn_while_another_writes(*arguments):
         book.write_text("two text " * 50)
         return learn(*arguments)
 
-    monkeypatch.setattr(prepare, "learn", learn_while_another_writes)
+    monkeypatch.setattr(prepare, "train_tokenizer", learn_while_another_writes)
 
-    assert "book.txt was written to while it was read" in refusal(tmp_path, book)
+    assert "book.txt was modified while it was read" in refusal(tmp_path, book)
 
 
-def test_the_command_says_how_fast_it_was(tmp_path, books, capsys):
+def test_the_command_prints_its_speed(tmp_path, books, capsys):
     main([f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes"])
 
     assert re.search(
-        r"encoded 0\.0 million .* tokens a second, on \d+ thr", capsys.readouterr().err
+        r"encoded 0\.0 million .* tokens per second, on \d+ thr", capsys.readouterr().err
     )
 
 
-def test_verify_finds_one_wrong_bit(tmp_path, books, capsys):
+def test_verify_detects_one_wrong_bit(tmp_path, books, capsys):
     argv = [f"--data_dir={tmp_path}", f"--input={books}", "--tokenizer=bytes", "--verify=True"]
     assert main(argv) == 0
     (shard,) = tmp_path.glob("books*/val.000.bin")
@@ -389,18 +389,16 @@ def test_verify_finds_one_wrong_bit(tmp_path, books, capsys):
 
     assert main(argv) == 1
 
-    assert "val.000.bin is damaged; delete the folder" in capsys.readouterr().err
+    assert "damaged: val.000.bin: delete the folder" in capsys.readouterr().err
 
 
-def test_the_command_prints_the_folder_and_refuses_in_one_line(tmp_path, books, capsys):
+def test_the_command_prints_the_folder_or_a_one_line_error(tmp_path, books, capsys):
     argv = [f"--data_dir={tmp_path}", "--tokenizer=bytes"]
 
     assert main([*argv, f"--input={books}"]) == 0
     assert f"{tmp_path}/{books.name}-bytes-" in capsys.readouterr().out
     assert main([*argv, "--input=nowhere"]) == 1
-    assert capsys.readouterr().err == (
-        "prepare.py: --input=nowhere: there is no such file or folder\n"
-    )
+    assert capsys.readouterr().err == ("prepare.py: --input=nowhere: no such file or folder\n")
 
 
 def test_two_processes_at_once_prepare_once(tmp_path, books):
@@ -413,7 +411,7 @@ def test_two_processes_at_once_prepare_once(tmp_path, books):
         "--tokenizer=bytes",
     ]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
 
-    assert said[0] == said[1]
+    assert outputs[0] == outputs[1]
     assert [process.returncode for process in both] == [0, 0]

@@ -1,4 +1,4 @@
-"""`--log_system=True`: the machine's figures in events of their own, and no harm from them."""
+"""`--log_system=True` logs `system` events and does not disturb the training."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ def kinds(out_dir):
     return [record.event for record in eventlog.scan(journal)]
 
 
-def test_a_run_with_the_flag_logs_what_its_machine_does_before_it_closes(tmp_path, flags):
+def test_a_run_with_log_system_logs_system_events(tmp_path, flags):
     assert main(flags(tmp_path, log_system=True)) == 0
 
     (journal,) = tmp_path.glob("*.jsonl")
@@ -32,20 +32,20 @@ def test_a_run_with_the_flag_logs_what_its_machine_does_before_it_closes(tmp_pat
     assert "system" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_run_without_the_flag_has_no_such_event(tmp_path, flags):
+def test_a_run_without_log_system_has_no_system_events(tmp_path, flags):
     assert main(flags(tmp_path)) == 0
 
     assert "system" not in kinds(tmp_path)
 
 
-def test_the_losses_are_those_of_the_run_without_it(tmp_path, flags, only_run, losses):
+def test_log_system_changes_no_loss(tmp_path, flags, only_run, losses):
     for name, wanted in (("with", True), ("without", False)):
         assert main(flags(tmp_path / name, log_system=wanted)) == 0
 
     assert losses(only_run(tmp_path / "with")) == losses(only_run(tmp_path / "without"))
 
 
-def test_it_looks_again_and_again_and_once_more_at_the_end(tmp_path):
+def test_it_samples_periodically_and_once_at_the_end(tmp_path):
     looks = []
     with Sampler(lambda event, **fields: looks.append(fields), tmp_path, every_s=0.01):
         while len(looks) < 3:
@@ -56,21 +56,21 @@ def test_it_looks_again_and_again_and_once_more_at_the_end(tmp_path):
     assert len(looks) == n_looks > 3
 
 
-def test_each_figure_that_cannot_be_read_costs_itself_alone(tmp_path, monkeypatch):
+def test_a_value_that_cannot_be_read_is_left_out_alone(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("not in this container")
 
     monkeypatch.setattr(psutil, "cpu_percent", refuse)
     monkeypatch.setattr(system.shutil, "disk_usage", refuse)
 
-    figures = Machine(tmp_path).look()
+    values = Machine(tmp_path).sample()
 
-    assert "cpu_percent" not in figures
-    assert "disk_free_bytes" not in figures
-    assert figures["memory_used_bytes"] > 0
+    assert "cpu_percent" not in values
+    assert "disk_free_bytes" not in values
+    assert values["memory_used_bytes"] > 0
 
 
-def test_a_log_that_raises_ends_the_thread_and_nothing_else(tmp_path):
+def test_an_error_in_the_log_ends_only_the_thread(tmp_path):
     def log(event, **fields):
         raise RuntimeError("no")
 
@@ -80,9 +80,9 @@ def test_a_log_that_raises_ends_the_thread_and_nothing_else(tmp_path):
     assert not sampler._thread.is_alive()
 
 
-def test_a_machine_whose_driver_hangs_does_not_hold_up_the_end(tmp_path, monkeypatch):
+def test_a_hanging_driver_does_not_delay_the_end(tmp_path, monkeypatch):
     freed = threading.Event()
-    monkeypatch.setattr(Machine, "look", lambda self: freed.wait(60) and {})
+    monkeypatch.setattr(Machine, "sample", lambda self: freed.wait(60) and {})
     sampler = Sampler(lambda event, **fields: None, tmp_path, every_s=0.01)
     join = sampler._thread.join
     monkeypatch.setattr(sampler._thread, "join", lambda timeout: join(min(timeout, 0.1)))
@@ -96,7 +96,7 @@ def test_a_machine_whose_driver_hangs_does_not_hold_up_the_end(tmp_path, monkeyp
 
 
 def nvml(monkeypatch, **more):
-    """A stand-in for NVML with one GPU that has no power sensor."""
+    """A fake NVML with one GPU that has no power sensor."""
 
     class NVMLError(Exception):
         pass
@@ -120,28 +120,30 @@ def nvml(monkeypatch, **more):
     monkeypatch.setitem(sys.modules, "pynvml", fake)
 
 
-def test_a_gpu_tells_what_it_has(tmp_path, monkeypatch):
+def test_the_values_of_a_gpu_are_logged_as_far_as_it_has_them(tmp_path, monkeypatch):
     nvml(monkeypatch)
 
-    figures = Machine(tmp_path).look()
+    values = Machine(tmp_path).sample()
 
-    gpu = {key: value for key, value in figures.items() if key.startswith("gpu")}
+    gpu = {key: value for key, value in values.items() if key.startswith("gpu")}
     assert gpu == {"gpu0_percent": 97, "gpu0_memory_used_bytes": 5_000, "gpu0_temperature_c": 61}
 
 
-def test_without_a_driver_the_rest_is_told(tmp_path, monkeypatch):
+def test_without_a_driver_the_other_values_are_logged(tmp_path, monkeypatch):
     def refuse():
         raise OSError("libnvidia-ml.so.1: cannot open shared object file")
 
     nvml(monkeypatch, nvmlInit=refuse)
 
-    figures = Machine(tmp_path).look()
+    values = Machine(tmp_path).sample()
 
-    assert not [key for key in figures if key.startswith("gpu")]
-    assert figures["memory_used_bytes"] > 0
+    assert not [key for key in values if key.startswith("gpu")]
+    assert values["memory_used_bytes"] > 0
 
 
-def test_without_psutil_the_flag_is_refused_before_any_work(tmp_path, flags, monkeypatch, capsys):
+def test_without_psutil_log_system_is_an_error_before_any_work(
+    tmp_path, flags, monkeypatch, capsys
+):
     find_spec = system.importlib.util.find_spec
     monkeypatch.setattr(
         system.importlib.util,

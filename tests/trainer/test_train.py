@@ -1,4 +1,4 @@
-"""Runs, whole ones: the numbers, the endings, and going on as if nothing had been."""
+"""Complete runs: their numbers, how they end, and that they resume exactly."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.checkpoint import checkpoint
+from trainer.checkpoint import read, write
 from trainer.data.dataset import Batches
 from trainer.model import gpt
 from trainer.train import main
@@ -38,14 +38,14 @@ def straight(flags, tmp_path_factory):
     return out_dir, main(flags(out_dir))
 
 
-def do_at_iteration(monkeypatch, iter_num, deed):
-    """Have `deed()` done right after the event of that iteration was logged."""
+def do_at_iteration(monkeypatch, iter_num, action):
+    """Call `action()` right after the event of that iteration was logged."""
     log_iter = TrainingLogger.log_iter
 
     def log_and_do(self, iter, *args, **more):
         log_iter(self, iter, *args, **more)
         if iter == iter_num:
-            deed()
+            action()
 
     monkeypatch.setattr(TrainingLogger, "log_iter", log_and_do)
 
@@ -99,8 +99,8 @@ def test_the_checkpoint_holds_what_the_run_was(straight):
     assert saved["tokenizer"]["name"] == saved["dataset"]["tokenizer"] == "bytes"
 
 
-def test_an_update_of_the_loss_is_the_mean_over_micro_batches(flags, tmp_path, only_run):
-    """Eight rows in one micro-batch or in four: the same loss but for rounding."""
+def test_the_loss_is_the_mean_over_micro_batches(flags, tmp_path, only_run):
+    """Eight rows in one micro-batch or in four: the same loss except for rounding."""
     main(flags(tmp_path / "one", dropout=0, batch_size=8, gradient_accumulation_steps=1))
     main(flags(tmp_path / "four", dropout=0, batch_size=2, gradient_accumulation_steps=4))
 
@@ -116,9 +116,7 @@ def test_training_lowers_the_loss(flags, tmp_path, only_run):
     assert last[2] < first[2] - 1
 
 
-def test_another_rhythm_of_evals_and_lines_changes_no_training_loss(
-    flags, tmp_path, straight, only_run
-):
+def test_other_eval_and_log_intervals_change_no_training_loss(flags, tmp_path, straight, only_run):
     main(flags(tmp_path, eval_interval=5, log_interval=1, eval_iters=1))
 
     assert losses(only_run(tmp_path)) == losses(only_run(straight[0]))
@@ -131,14 +129,14 @@ def only_checkpoints(out_dir):
     return names == ["best.pt", "ckpt.pt"] * 2 and latest.samefile(folder / "ckpt.pt")
 
 
-def test_without_a_log_no_file_is_left_but_the_checkpoints(flags, tmp_path, capsys):
+def test_without_a_log_only_checkpoints_are_written(flags, tmp_path, capsys):
     assert main(flags(tmp_path, save_log_to_json=False)) == 0
 
     assert only_checkpoints(tmp_path)
     assert "sample.py" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_eval_only_evaluates_once_and_steps_never(flags, tmp_path, only_run):
+def test_eval_only_evaluates_once_and_makes_no_step(flags, tmp_path, only_run):
     assert main(flags(tmp_path, eval_only=True)) == 0
 
     run = only_run(tmp_path)
@@ -154,7 +152,7 @@ def test_only_improvements_are_saved_if_asked(flags, tmp_path, only_run, monkeyp
     assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6]
 
 
-def test_the_console_speaks_nanogpts_lines_at_its_own_rhythm(flags, tmp_path, capsys):
+def test_the_console_prints_nanogpts_lines_every_log_interval(flags, tmp_path, capsys):
     main(flags(tmp_path, log_interval=4))
 
     out = capsys.readouterr().out
@@ -174,10 +172,10 @@ def resumed(flags, out_dir, **more):
     return main(flags(out_dir, init_from="resume", **more))
 
 
-def test_a_run_killed_and_resumed_has_the_losses_of_one_that_was_not(
+def test_a_killed_and_resumed_run_has_the_losses_of_an_uninterrupted_one(
     flags, tmp_path, straight, only_run, monkeypatch
 ):
-    """Bit for bit, dropout and all: killed by SIGKILL at 9, it goes on from its checkpoint at 6."""
+    """Bit for bit, with dropout: killed by SIGKILL at 9, it resumes from its checkpoint at 6."""
     child = os.fork()
     if child == 0:
         do_at_iteration(monkeypatch, 9, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -195,7 +193,7 @@ def test_a_run_killed_and_resumed_has_the_losses_of_one_that_was_not(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_between_two_steps_and_it_goes_on_from_there(
+def test_a_signal_stops_it_between_two_steps_and_it_resumes_from_there(
     flags, tmp_path, straight, only_run, monkeypatch, number
 ):
     with monkeypatch.context() as patch:
@@ -206,7 +204,7 @@ def test_a_signal_ends_it_between_two_steps_and_it_goes_on_from_there(
     assert status == 128 + number
     assert run.journal["status"] == "interrupted"
     assert run.journal["reason"] == number.name
-    saved = checkpoint.load(tmp_path / "ckpt.pt")["iter_num"]
+    saved = read.load(tmp_path / "ckpt.pt")["iter_num"]
     assert saved == len(run.training_iterations)
 
     assert resumed(flags, tmp_path) == 0
@@ -239,19 +237,19 @@ def test_a_resumed_run_remembers_its_best_val_loss(flags, tmp_path, monkeypatch)
 
     assert resumed(flags, tmp_path) == 0
 
-    assert checkpoint.load(tmp_path / "best.pt")["iter_num"] == 6
-    assert checkpoint.load(tmp_path / "ckpt.pt")["best_val_loss"] == 2.0
+    assert read.load(tmp_path / "best.pt")["iter_num"] == 6
+    assert read.load(tmp_path / "ckpt.pt")["best_val_loss"] == 2.0
 
 
-def test_auto_starts_from_scratch_and_then_goes_on(flags, tmp_path, capsys):
+def test_auto_starts_from_scratch_and_then_resumes(flags, tmp_path, capsys):
     assert main(flags(tmp_path, init_from="auto", max_iters=6)) == 0
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
     assert main(flags(tmp_path, init_from="auto", max_iters=12)) == 0
 
     out = capsys.readouterr().out
-    assert "going on from" in out
-    assert "not the run it was: max_iters 6 -> 12, lr_decay_iters 6 -> 12" in out
+    assert "resuming from" in out
+    assert "changed since the checkpoint: max_iters 6 -> 12, lr_decay_iters 6 -> 12" in out
 
 
 def refusal(capsys, argv):
@@ -262,35 +260,37 @@ def refusal(capsys, argv):
     return err
 
 
-def test_resume_without_a_checkpoint_is_refused_in_a_line(flags, tmp_path, capsys):
-    assert "there is no checkpoint" in refusal(capsys, flags(tmp_path, init_from="resume"))
+def test_resume_without_a_checkpoint_is_a_one_line_error(flags, tmp_path, capsys):
+    assert "no checkpoint found" in refusal(capsys, flags(tmp_path, init_from="resume"))
     assert not list(tmp_path.glob("*.json*"))
 
 
-def test_another_tokenizer_than_the_checkpoints_is_refused_in_a_line(flags, tmp_path, capsys):
+def test_another_tokenizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, capsys):
     main(flags(tmp_path, max_iters=1))
     capsys.readouterr()
 
     answer = refusal(capsys, flags(tmp_path, init_from="resume", tokenizer="bpe:300"))
 
-    assert "the checkpoint's tokenizer is bytes" in answer
+    assert "the checkpoint has --tokenizer=bytes" in answer
 
 
-def test_another_optimizer_than_the_checkpoints_is_refused_in_a_line(flags, tmp_path, capsys):
+def test_another_optimizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, capsys):
     main(flags(tmp_path, max_iters=1, optimizer="muon"))
     capsys.readouterr()
 
-    assert "optimizer is muon" in refusal(capsys, flags(tmp_path, init_from="auto"))
+    assert "the checkpoint has --optimizer=muon" in refusal(
+        capsys, flags(tmp_path, init_from="auto")
+    )
 
 
-def test_a_missing_input_is_refused_in_a_line(flags, tmp_path, capsys):
+def test_a_missing_input_is_a_one_line_error(flags, tmp_path, capsys):
     assert "no such file" in refusal(capsys, flags(tmp_path, input="nowhere"))
 
 
 # Trouble
 
 
-def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only_run, monkeypatch):
+def test_a_nan_loss_stops_it_before_the_step(flags, tmp_path, only_run, monkeypatch):
     """The NaN is in the log, the checkpoint before it is the last, and it failed."""
     cross_entropy = gpt.F.cross_entropy
 
@@ -324,7 +324,7 @@ def test_a_loss_that_is_no_number_stops_it_before_the_step(flags, tmp_path, only
     assert [row["iter"] for row in run.checkpoints] == [6]
 
 
-def test_an_exception_is_in_the_log_and_is_raised(flags, tmp_path, only_run, monkeypatch):
+def test_an_exception_is_logged_and_raised(flags, tmp_path, only_run, monkeypatch):
     def break_down():
         raise RuntimeError("the cooling failed")
 
@@ -338,10 +338,10 @@ def test_an_exception_is_in_the_log_and_is_raised(flags, tmp_path, only_run, mon
     assert len(run.training_iterations) == 5
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_no_run_and_has_no_event(
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run_and_has_no_event(
     flags, tmp_path, only_run, monkeypatch, capfd
 ):
-    save_full, calls = checkpoint.save_full, []
+    save_full, calls = write.save_full, []
 
     def full_at_first(out_dir, state, **more):
         calls.append(state["iter_num"])
@@ -349,7 +349,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_run_and_has_no_event(
             raise OSError(28, "No space left on device")
         return save_full(out_dir, state, **more)
 
-    monkeypatch.setattr(checkpoint, "save_full", full_at_first)
+    monkeypatch.setattr(write, "save_full", full_at_first)
     assert main(flags(tmp_path)) == 0
 
     run = only_run(tmp_path)
@@ -359,7 +359,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_run_and_has_no_event(
     assert "iteration 6 was not saved: [Errno 28] No space left" in capfd.readouterr().err
 
 
-def test_its_signal_handlers_are_gone_when_it_returns(flags, tmp_path):
+def test_it_restores_the_signal_handlers(flags, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
 
     main(flags(tmp_path, max_iters=0))
@@ -370,8 +370,8 @@ def test_its_signal_handlers_are_gone_when_it_returns(flags, tmp_path):
 # As processes
 
 
-def test_a_second_signal_leaves_at_once(flags, tmp_path):
-    """While the first waits for a step that takes forever."""
+def test_a_second_signal_ends_the_process_at_once(flags, tmp_path):
+    """While the first signal waits for a step that never ends."""
     program = (
         "import sys, time, signal, os\n"
         "from trainer.interrupt import Interrupt\n"
@@ -379,13 +379,13 @@ def test_a_second_signal_leaves_at_once(flags, tmp_path):
         "    print('ready', flush=True)\n"
         "    while True:\n"
         "        time.sleep(0.05)\n"
-        "        if interrupt.received: print('noted', flush=True)\n"
+        "        if interrupt.stop_signal: print('noted', flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)  # the same wish, passed on by a launcher
+    process.send_signal(signal.SIGTERM)  # the same signal, forwarded by a launcher
     assert process.stdout.readline() == "noted\n"
     time.sleep(1.1)
     process.send_signal(signal.SIGTERM)
@@ -395,7 +395,7 @@ def test_a_second_signal_leaves_at_once(flags, tmp_path):
     assert process.returncode == -signal.SIGTERM
 
 
-def test_without_a_log_it_trains_into_a_folder_that_is_not_there_yet(flags, tmp_path):
+def test_without_a_log_it_creates_the_folder(flags, tmp_path):
     out = tmp_path / "not" / "yet"
 
     assert main(flags(out, save_log_to_json=False)) == 0

@@ -1,4 +1,4 @@
-"""The bridge: one rank writes, and nothing it does can stop a training."""
+"""The log: only rank 0 writes it, and nothing in it stops the training."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def test_what_is_logged_is_in_the_run_json(tmp_path):
 
 
 @pytest.mark.parametrize("setting", [{"is_main": False}, {"save_log_to_json": False}])
-def test_other_ranks_and_a_log_switched_off_leave_nothing(tmp_path, setting):
+def test_other_ranks_and_a_disabled_log_write_nothing(tmp_path, setting):
     log_a_little(logger := TrainingLogger(tmp_path / "out", **setting))
 
     assert not (tmp_path / "out").exists()
@@ -50,13 +50,13 @@ def test_without_iterations_evals_and_checkpoints_are_still_logged(tmp_path):
     assert len(run.eval_steps) == len(run.checkpoints) == 1
 
 
-def test_the_name_given_begins_the_file_name(tmp_path):
+def test_the_file_name_starts_with_the_name_of_the_run(tmp_path):
     log_a_little(logger := TrainingLogger(tmp_path, wandb_run_name="my_experiment"))
 
     assert logger.run_path.match("my_experiment_????????_??????.json")
 
 
-def test_a_checkpoint_can_remember_where_the_journal_stood(tmp_path):
+def test_the_position_in_the_journal_counts_the_records_of_the_session(tmp_path):
     log_a_little(first := TrainingLogger(tmp_path))
 
     second = TrainingLogger(tmp_path)
@@ -70,17 +70,17 @@ def test_a_checkpoint_can_remember_where_the_journal_stood(tmp_path):
     assert [row["loss"] for row in run.training_iterations] == [2.0, 1.4]
 
 
-def test_a_journal_that_is_gone_is_said_and_begun_anew(tmp_path, capsys):
+def test_a_missing_journal_is_reported_and_a_new_one_created(tmp_path, capsys):
     logger = TrainingLogger(tmp_path)
 
     logger.open(config={}, metadata={}, from_iter=1, journal="run_gone.jsonl")
     logger.close()
 
-    assert "run_gone.jsonl is gone: the log goes on in a new one" in capsys.readouterr().err
+    assert "run_gone.jsonl is missing: a new journal is created" in capsys.readouterr().err
     assert logger.run_path.exists()
 
 
-def test_a_journal_that_another_one_writes_is_refused_as_a_mistake_not_a_crash(tmp_path):
+def test_a_journal_that_another_process_writes_is_a_value_error(tmp_path):
     first = TrainingLogger(tmp_path)
     first.open(config={}, metadata={})
 
@@ -90,7 +90,7 @@ def test_a_journal_that_another_one_writes_is_refused_as_a_mistake_not_a_crash(t
     first.close()
 
 
-def test_wandb_missing_is_said_at_the_start(tmp_path, monkeypatch):
+def test_a_missing_wandb_is_an_error_at_the_start(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
 
     with pytest.raises(ValueError, match="pip install wandb"):
@@ -98,7 +98,7 @@ def test_wandb_missing_is_said_at_the_start(tmp_path, monkeypatch):
 
 
 class FakeWandb(types.ModuleType):
-    """As much of wandb as the logger calls; `fails` makes every call after init raise."""
+    """The part of wandb that the logger calls; with `fails` every call after init raises."""
 
     def __init__(self, fails=False):
         super().__init__("wandb")
@@ -118,7 +118,7 @@ class FakeWandb(types.ModuleType):
         self.finished.append(exit_code)
 
 
-def test_wandb_is_told_the_same_beside_the_journal(tmp_path, monkeypatch):
+def test_wandb_receives_the_same_values_as_the_journal(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb := FakeWandb())
 
     log_a_little(logger := TrainingLogger(tmp_path, wandb_log=True, wandb_project="p"))
@@ -129,16 +129,16 @@ def test_wandb_is_told_the_same_beside_the_journal(tmp_path, monkeypatch):
     assert wandb.finished == [0]
 
 
-def test_wandb_failing_later_stops_nothing_and_is_said_once(tmp_path, monkeypatch, capsys):
+def test_a_failure_of_wandb_stops_nothing_and_is_reported_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(fails=True))
 
     log_a_little(logger := TrainingLogger(tmp_path, wandb_log=True))
 
     assert len(eventlog.load_run(logger.run_path).training_iterations) == 2
-    assert capsys.readouterr().err.count("wandb failed") == 1
+    assert capsys.readouterr().err.count("W&B failed") == 1
 
 
-def test_the_guides_import_works_in_that_folder(tmp_path):
+def test_the_guides_import_works_in_the_trainers_folder(tmp_path):
     log_a_little(logger := TrainingLogger(tmp_path))
     program = (
         "from training_logger import compare_runs\n"
@@ -153,11 +153,11 @@ def test_the_guides_import_works_in_that_folder(tmp_path):
     assert done.stdout == "1.5000 2.1000 30.00%\n", done.stderr
 
 
-def test_wandb_that_refuses_to_begin_leaves_no_run_and_is_said_in_a_line(tmp_path, monkeypatch):
+def test_if_wandb_cannot_start_no_run_is_created(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb := FakeWandb())
     monkeypatch.setattr(wandb, "init", lambda **settings: 1 / 0, raising=False)
 
-    with pytest.raises(ValueError, match=r"W&B cannot be begun \(ZeroDivisionError.*offline"):
+    with pytest.raises(ValueError, match=r"W&B cannot be started \(ZeroDivisionError.*offline"):
         log_a_little(TrainingLogger(tmp_path, wandb_log=True))
     assert not list(tmp_path.iterdir())
 

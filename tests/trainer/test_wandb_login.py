@@ -1,4 +1,4 @@
-"""Without a login to Weights & Biases that is said before the run begins, in one line."""
+"""A missing login to Weights & Biases is reported before the run starts, in one line."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ needs_wandb = pytest.mark.skipif(not HAS_WANDB, reason="wandb is not installed")
 
 @pytest.fixture
 def nobody(tmp_path, monkeypatch):
-    """A machine on which nobody has logged in; its home folder."""
+    """A machine without a login; its home folder."""
     for name in list(os.environ):
         if name.startswith("WANDB_") or name == "NETRC":
             monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def nobody(tmp_path, monkeypatch):
     return home
 
 
-def test_without_a_login_the_run_does_not_begin_and_one_line_says_what_to_do(
+def test_without_a_login_the_run_does_not_start_and_one_line_says_what_to_do(
     nobody, flags, tmp_path, capsys
 ):
     out = tmp_path / "out"
@@ -44,9 +44,7 @@ def test_without_a_login_the_run_does_not_begin_and_one_line_says_what_to_do(
     assert not out.exists()
 
 
-def test_it_begins_without_w_and_b_if_that_is_not_required(
-    nobody, flags, tmp_path, capsys, only_run
-):
+def test_it_trains_without_wandb_if_that_is_not_required(nobody, flags, tmp_path, capsys, only_run):
     assert main(flags(tmp_path, wandb_log=True, wandb_required=False)) == 0
 
     assert capsys.readouterr().err.count("training without W&B: ") == 1
@@ -54,7 +52,7 @@ def test_it_begins_without_w_and_b_if_that_is_not_required(
 
 
 @pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled", "OFFLINE"])
-def test_a_mode_without_network_needs_no_login(mode, nobody, monkeypatch):
+def test_an_offline_mode_needs_no_login(mode, nobody, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", mode)
 
     assert wandb_login.why_not_ready() == ""
@@ -85,19 +83,19 @@ def test_netrc_is_a_login_if_it_has_the_host(host, base_url, is_login, nobody, m
 
 
 @pytest.mark.parametrize("settings", [{"api_key": KEY}, {"mode": "offline"}])
-def test_what_wandbs_settings_say_counts(settings, nobody, monkeypatch):
-    told = SimpleNamespace(
+def test_wandbs_own_settings_count_as_a_login(settings, nobody, monkeypatch):
+    settings = SimpleNamespace(
         **{"api_key": None, "mode": "online", "base_url": "https://x", **settings}
     )
-    monkeypatch.setattr(wandb_login, "settings_of_wandb", lambda: told)
+    monkeypatch.setattr(wandb_login, "settings_of_wandb", lambda: settings)
 
     assert wandb_login.why_not_ready() == ""
 
 
-def test_a_netrc_that_is_none_is_no_login(nobody):
+def test_an_invalid_netrc_is_not_a_login(nobody):
     (nobody / ".netrc").write_text("machine\nmachine machine {")
 
-    assert "there is no login" in wandb_login.why_not_ready()
+    assert "no login" in wandb_login.why_not_ready()
 
 
 # With the real one
@@ -114,17 +112,17 @@ def train(flags, out, home, **environment):
 
 
 @needs_wandb
-def test_the_real_one_without_a_login_leaves_nothing_but_a_line(flags, tmp_path):
+def test_the_real_wandb_without_a_login_leaves_no_files(flags, tmp_path):
     done = train(flags, tmp_path / "out", tmp_path / "home")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("train.py: --wandb_log=True: there is no login")
+    assert done.stderr.startswith("train.py: --wandb_log=True: no login")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 @needs_wandb
-def test_the_real_one_offline_logs_both(flags, tmp_path, only_run):
+def test_the_real_wandb_offline_logs_to_both(flags, tmp_path, only_run):
     done = train(flags, tmp_path / "out", tmp_path / "home", WANDB_MODE="offline")
 
     assert done.returncode == 0, done.stderr

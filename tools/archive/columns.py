@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 import eventlog
 
-from ..core.history import KINDS, History, Kind, Row, flat_cells, restored
+from ..core.history import KINDS, History, Kind, Row
 
 FLOAT, INT, BIG, TEXT, TRUTH = (
     pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(),
@@ -150,7 +150,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
-    rows = [flat_cells(restored(row)) if _is_nested(row) else row for row in rows]
+    rows = [eventlog.flat_cells(row) if _is_nested(row) else row for row in rows]
     columns: dict[str, pa.Array] = {
         name: pa.repeat(pa.scalar(value, TEXT), len(rows)) for name, value in own.items()
     }
@@ -219,12 +219,12 @@ def _figure(value: Any, kind: pa.DataType) -> float | int | None:
 
 
 def _named(value: Any) -> Any:
-    """JSON has no word for what is not finite: its name, then."""
+    """A value for JSON, which cannot represent non-finite numbers: they become their name."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: Any) -> str | None:
-    """Text that UTF-8 can hold."""
+    """The text, with what UTF-8 cannot represent replaced."""
     if value is None:
         return None
     value = _named(value)

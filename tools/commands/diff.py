@@ -9,7 +9,6 @@ from typing import Any
 import eventlog
 
 from ..core import runs
-from ..core.history import flat
 from ..core.table import in_full, print_json, print_table
 from ..core.text import print
 
@@ -53,7 +52,7 @@ def differences(
     """
     results = []
     for part in parts:
-        a, b = (flat(facts) for facts in _facts(part, ours, theirs))
+        a, b = (eventlog.flatten(facts) for facts in _facts(part, ours, theirs))
         results += [
             Difference(part, name, a.get(name), b.get(name))
             for name in dict.fromkeys([*a, *b])

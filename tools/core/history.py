@@ -5,10 +5,8 @@ A run JSON has a non-finite number beside the row (`"loss": null, "nonfinite":
 `rows` are flat dicts for tables, `points` are named numbers for trackers.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import merge
@@ -71,8 +69,7 @@ class History:
 
     def rows(self, kind: Kind) -> Iterator[Row]:
         """Flat rows by ascending iteration: nested objects as dotted names, NaN as NaN."""
-        rows = self._rows_of(kind)
-        flat_rows = map(flat_cells, map(restored, self.progress(_ascending(rows, kind), len(rows))))
+        flat_rows = iter(self.progress(self.run.rows(kind), len(self._rows_of(kind))))
         return map(self._with_time, flat_rows) if kind == "iterations" and self.times else flat_rows
 
     def _with_time(self, row: Row) -> Row:
@@ -110,11 +107,11 @@ class History:
 
     def settings(self) -> dict[str, Any]:
         """The configuration: dotted names -> scalars; a list is its JSON text."""
-        return flat_cells(restored(self.run.config))
+        return eventlog.flat_cells(self.run.config)
 
     def facts(self) -> dict[str, Any]:
         """The metadata, in the same form."""
-        return flat_cells(restored(self.run.metadata))
+        return eventlog.flat_cells(self.run.metadata)
 
     def about(self) -> dict[str, Any]:
         """Everything but the rows."""
@@ -171,67 +168,6 @@ class _Times:
 
 
 # ---- values
-
-
-def restored(row: Row) -> Row:
-    """A row with its non-finite numbers back in the fields that `nonfinite` names."""
-    named = row.get("nonfinite")
-    if not isinstance(named, dict):
-        return row
-    row = deepcopy({k: v for k, v in row.items() if k != "nonfinite"})
-    for path, name in named.items():
-        with suppress(ValueError, KeyError, IndexError, TypeError):
-            _put(row, path, float(name))
-    return row
-
-
-def _put(inside: Any, path: str, value: float) -> None:
-    """Set the value at `path`, whose keys may contain dots themselves."""
-    if isinstance(inside, dict) and path in inside:
-        inside[path] = value
-        return
-    if isinstance(inside, list):
-        at, _, rest = path.partition(".")
-        if rest:
-            _put(inside[int(at)], rest, value)
-        else:
-            inside[int(at)] = value
-        return
-    key = max(k for k in inside if path.startswith(f"{k}."))
-    _put(inside[key], path[len(key) + 1 :], value)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Row:
-    """Nested objects as dotted names."""
-    row: Row = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            row |= flat(value, f"{prefix}{key}.")
-        else:
-            row[f"{prefix}{key}"] = value
-    return row
-
-
-def flat_cells(values: Mapping[str, Any]) -> Row:
-    """As `flat`, lists as JSON text: every value fits in one cell."""
-    row = flat(values)
-    return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}
-
-
-def _ascending(rows: Any, kind: Kind) -> Iterable[Row]:
-    """Rows that have an iteration number, sorted by it.
-
-    The resumed run of another logger may have an iteration twice: the later row counts. Several
-    checkpoints of an iteration stay if their files differ.
-    """
-    if not isinstance(rows, list):
-        return rows  # type: ignore[no-any-return]
-    numbered = [row for row in rows if type(row.get("iter")) is int]
-    if kind == "checkpoints":
-        latest = {(row["iter"], str(row.get("path"))): row for row in numbered}
-    else:
-        latest = {(row["iter"], ""): row for row in numbered}
-    return sorted(latest.values(), key=lambda row: row["iter"])
 
 
 def _numbers(kind: Kind, row: Row, names: Names) -> dict[str, float]:

@@ -31,7 +31,7 @@ FOLDER = "out"
 ENDS_BYTES = 8 << 10, 1 << 20  # around the arrays: usually, and at most
 LARGE_BYTES = 64 << 20  # a larger file is read as a whole only if it begins like a run
 SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
-_NAMED_MAX = 5  # candidates of an ambiguous name that are candidates
+_NAMED_MAX = 5  # candidates of an ambiguous name that are listed
 
 
 class Refusal(Exception):

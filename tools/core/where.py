@@ -127,6 +127,6 @@ def _tokens(where: str) -> Iterator[tuple[str, str]]:
 
 
 def _short(value: Any) -> Any:
-    """`_plain`, its text up to what an expression may compare."""
+    """`plain`, with text cut to what an expression may compare."""
     value = plain(value)
     return value[:TEXT_BYTES] if isinstance(value, str) else value

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ..core.names import AXES
 from ..core.runs import Refusal
 from ..core.where import select
-from ..live.following import told
+from ..live.following import record_text
 from . import study as study_
 from .request import finite, json_response, whole
 from .site import Site
@@ -81,7 +81,7 @@ def run(site: Site, request: Request) -> Response:
                 "marks": list(known.marks),
                 "axes": [name for name in AXES if following.axis(name)],
                 "tail": [
-                    {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": told(r)}
+                    {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": record_text(r)}
                     for r in list(known.latest)[-EVENTS_MAX:]
                 ],
             }

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..live.curves import Axis, Curve, Rows
-from ..live.following import TABLES, TAKES_MAX, Following, Table
+from ..live.following import SUPERSEDED_MAX, TABLES, Following, Table
 from .request import View, run_ids, table_of
 from .site import Site
 
@@ -27,7 +27,7 @@ def curves(site: Site, request: Request) -> Response:
     """Curves of several runs and metrics, packed: see `_packed`."""
     view = View.of(request)
     positions = run_ids(request)
-    n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * TAKES_MAX))
+    n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
     view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     runs: list[dict[str, Any]] = []
     arrays: list[Array] = []
@@ -69,7 +69,7 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
             series.append({"key": key, "tail": bool(after[table])} | _add(curve, arrays))
     for key in view.keys if view.with_superseded else ():
         table, name = table_of(key)
-        for number, (of, take) in enumerate(known.takes):
+        for number, (of, take) in enumerate(known.superseded):
             if of == table and name in take.figures:
                 curve = _curve(take, name, axis, view, 0)
                 series.append({"key": key, "superseded": number} | _add(curve, arrays))

@@ -76,7 +76,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _serve(arguments: argparse.Namespace) -> int:
     try:
         from ..live.folders import Folders
-        from ..monitor.watchman import Watchman
+        from ..monitor.background import BackgroundGuard
         from . import auth
         from .server import server
         from .site import Site
@@ -101,7 +101,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         _announce(site, _shown_host(host), port, arguments.open)
         guard = Guard(arguments.runs, is_kept=arguments.guard, is_live_only=True)
         hooks = Hooks(arguments.on_alert, arguments.webhook)
-        with contextlib.closing(hooks), Watchman(site.folders, guard, _reporter(hooks)):
+        with contextlib.closing(hooks), BackgroundGuard(site.folders, guard, _reporter(hooks)):
             running.run(sockets=[listening])
     return 0
 

@@ -5,8 +5,8 @@
         print(run.iterations.last_iter, run.status)
 
 What a resumed run logs again supersedes the earlier rows, as in the run JSON; superseded rows are
-kept in `takes`. A journal that was cut or replaced is read anew beside what is known of it, which
-is shown until the new reading has come as far.
+kept in `superseded`. A journal that was cut or replaced is read again, and what was read before is
+shown until that is complete.
 """
 
 import math
@@ -36,7 +36,7 @@ BATCH_RECORDS = 5_000
 CLOCK_RECORDS = 100  # what is read between two looks at the clock: 0.4 ms, where folding is quick
 JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
 BESIDE_S = 1.0  # between two looks for segments
-TAKES_MAX = 50
+SUPERSEDED_MAX = 50
 MARKS_MAX = 5_000
 LATEST_RECORDS = 200
 LINE_MAX = 2_000  # of each of them
@@ -56,7 +56,7 @@ class Known:
     spill: Spill = field(default_factory=Spill)
     fold: eventlog.Fold = field(init=False)
     tables: dict[Table, Rows] = field(init=False)
-    takes: list[tuple[Table, Rows]] = field(default_factory=list)
+    superseded: list[tuple[Table, Rows]] = field(default_factory=list)
     """Rows that were superseded, the earliest first."""
     marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
@@ -93,8 +93,8 @@ class Known:
         rows = self.tables[event].supersede(from_number) if event in self.tables else None
         if rows is not None:
             self.generation = next(_generations)
-            self.takes.append((event, rows))
-            del self.takes[:-TAKES_MAX]
+            self.superseded.append((event, rows))
+            del self.superseded[:-SUPERSEDED_MAX]
 
     def clear(self) -> None:
         raise AssertionError("a journal that is read anew has a new `Known`")
@@ -337,7 +337,7 @@ class Following:
         }
 
 
-def told(record: eventlog.Record) -> str:
+def record_text(record: eventlog.Record) -> str:
     """What a record says, in a line: its number, if it has one, and its text."""
     kind = eventlog.KINDS.get(record.event)
     number = record.fields.get(kind.axis) if kind and kind.axis and kind.text else None

@@ -5,14 +5,11 @@ or is dead. Each report is written beside the journal as an `alert` event, so th
 reported twice, not even by several guards.
 """
 
-import argparse
 import os
 import shutil
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +22,9 @@ import eventlog
 from ..core import runs
 from ..core.runs import Refusal
 from ..core.table import one_line
-from ..core.text import print, printable_json
+from ..core.text import printable_json
 from ..core.times import iso, seconds
-from .hooks import Hooks, say
+from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule, disk
 from .watched import Watched, fields_of
 
@@ -272,124 +269,6 @@ def _about(finding: Finding, *, is_now: bool) -> dict[str, Any]:
     return {
         "rule": finding.rule, "text": finding.text, "iter": finding.iter, "t": at, "now": is_now
     }  # fmt: skip
-
-
-# ---- the command
-
-
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Monitor runs from outside: report hangs, crashes, loss spikes, slowness, full disks."
-    command = commands.add_parser(
-        "guard",
-        help=words,
-        description=words,
-        epilog="Each alert is reported once: a line on stdout, an `alert` event beside the journal "
-        "and the hooks. Without --once it runs until it is stopped. "
-        "With --once it exits with 0 if all is well, 1 if something is wrong.",
-    )
-    command.add_argument("names", nargs="*", default=[runs.FOLDER], metavar="DIR|RUN")
-    command.add_argument("--once", action="store_true", help="check once and exit, for cron")
-    command.add_argument("--every", type=_positive, default=5.0, metavar="S", help="default: 5")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
-    command.add_argument(
-        "--on-alert", metavar="CMD", help="a shell command; it gets the alert on stdin, as JSON"
-    )
-    command.add_argument("--webhook", metavar="URL", help="POST the alert to this address, as JSON")
-    command.add_argument(
-        "--hook-timeout", type=_positive, default=10.0, metavar="S", help="default: 10"
-    )
-    command.add_argument(
-        "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_one_of(RULES)
-    )
-    command.add_argument(
-        "--max-age",
-        type=_positive,
-        default=24.0,
-        metavar="HOURS",
-        help="ignore runs without an event for longer; default: 24",
-    )
-    for flag, (_, scale, words) in _LIMITS.items():
-        default = getattr(Limits(), _LIMITS[flag][0]) / scale
-        command.add_argument(
-            flag, type=_positive, metavar="X", help=f"{words}; default: {default:g}"
-        )
-    command.set_defaults(run=_guard)
-
-
-# flag -> the limit, what it is a multiple of, in words
-_LIMITS: dict[str, tuple[str, float, str]] = {
-    "--stall": ("stall_s", 1.0, "the shortest silence that is a stall, s"),
-    "--start": ("start_s", 1.0, "the silence allowed before the first iterations, s"),
-    "--spike": ("spike_z", 1.0, "robust z-score of a loss that is a spike"),
-    "--slow": ("slow_factor", 1.0, "times as long as before an iteration must take"),
-    "--slow-for": ("slow_s", 1.0, "for how long, s"),
-    "--overdue": ("overdue_factor", 1.0, "times the iterations between two checkpoints"),
-    "--disk-free": ("disk_part", 0.01, "percent of a disk that are little"),
-}
-
-
-def _one_of(names: Sequence[str]) -> str:
-    return f"one of {', '.join(names)}; may be given several times"
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-def _limits(arguments: argparse.Namespace) -> Limits:
-    limits = {}
-    for flag, (name, scale, _) in _LIMITS.items():
-        value = getattr(arguments, flag[2:].replace("-", "_"))
-        if value is not None:
-            limits[name] = value * scale
-    return Limits(**limits)
-
-
-def _guard(arguments: argparse.Namespace) -> int:
-    for name in arguments.names:
-        if not Path(name).is_dir():
-            runs.find([name])  # an empty folder is fine, an unknown name is not
-    guard = Guard(
-        arguments.names,
-        _limits(arguments),
-        rules=[rule for rule in RULES if rule not in arguments.ignore],
-        max_age_s=3600 * arguments.max_age,
-    )
-    hooks = Hooks(arguments.on_alert, arguments.webhook, arguments.hook_timeout)
-
-    def look() -> int:
-        alerts = guard.look(time.time(), late_s=max(LATE_S, 3 * arguments.every))
-        for alert in alerts:
-            print(line(alert, as_json=arguments.json), flush=True)
-            if alert["state"] == "raised":
-                hooks.send(alert)
-        return sum(alert["state"] == "raised" for alert in alerts)
-
-    try:
-        if arguments.once:
-            n_raised = look()
-            return 1 if n_raised or not guard.is_healthy else 0
-        _until_stopped(look, arguments.every)
-        return 0
-    finally:
-        guard.close()
-        hooks.close()
-
-
-def _until_stopped(look: Callable[[], object], every_s: float) -> None:
-    """Look every few seconds, until SIGINT or SIGTERM."""
-    end = threading.Event()
-    before = {n: signal.signal(n, lambda *_: end.set()) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while not end.is_set():
-            look()
-            end.wait(every_s)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def line(alert: Alert, *, as_json: bool = False) -> str:

@@ -142,7 +142,7 @@ def encode(figure: Figure, form: str) -> bytes:
 
 
 def _window_iters(series: Sequence[Series]) -> int:
-    """A twenty-fifth of the longest run, to two digits of which the second is 0 or 5."""
+    """1/25 of the longest run, rounded to two digits of which the second is 0 or 5."""
     spans = [s.iterations["iter"][-1] - s.iterations["iter"][0] for s in series if s.iterations]
     wanted = max(spans, default=0.0) / 25
     if wanted < 2:
@@ -275,7 +275,7 @@ def _best(series: Series) -> str:
 
 
 def labels(runs: Sequence[eventlog.Run]) -> list[str]:
-    """A name for each run, different all others: its own, then its folder, then a number."""
+    """A unique name for each run: its own, with its folder or a number if needed."""
     names = [clean(run.run_name) or "unnamed" for run in runs]
     shared = Counter(names)
     names = [

@@ -100,7 +100,7 @@ def draw_train_and_val(axes: Axes, drawing: Drawing) -> None:
 
 
 def draw_time(axes: Axes, drawing: Drawing) -> None:
-    """How long a step batches, without the first ones of each session."""
+    """A histogram of step times, without the first steps of each session."""
     times = [_steady_times_ms(series) for series in drawing.series]
     every = np.concatenate(times)
     axes.set_xlabel(f"time per iteration, without the first {WARMUP_ITERS} (ms)")

@@ -133,5 +133,5 @@ def _number(of: Callable[[str], float], low: float, high: float) -> Callable[[st
             raise argparse.ArgumentTypeError(f"must be from {low:,} to {high:,}, got {text}")
         return number
 
-    parse.__name__ = "number"  # in the console of argparse: invalid number value
+    parse.__name__ = "number"  # argparse prints: invalid number value
     return parse

@@ -22,7 +22,7 @@ from matplotlib.ticker import (
 
 from ..core.formats import count
 
-FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+FONT = "DejaVu Sans"  # comes with matplotlib: the same plot on every machine
 POINTS_PER_INCH = 72
 TEXT_MAX = 1000
 LEGEND_SIZE = 8.5
@@ -103,7 +103,7 @@ def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
     """`text`, without its middle if it is wider than `width_in` inches."""
     if width_of(text, size, weight) <= width_in:
         return text
-    low, high = 0, len(text)  # of these many characters: fits, does not
+    low, high = 0, len(text)  # characters: `low` fit, `high` do not
     while high - low > 1:
         middle = (low + high) // 2
         fits = width_of(_shorten(text, middle), size, weight) <= width_in

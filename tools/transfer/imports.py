@@ -192,7 +192,9 @@ def _log(session: eventlog.Session, kind: str, fields: dict[str, Any]) -> None:
 
 def _provenance(run: SourceRun, format: str, loss_names: LossNames) -> dict[str, Any]:
     files = [_file(path) for path in run.files]
-    names = f"Meaning(loss={loss_names.loss!r}, val_loss={loss_names.val_loss!r})"  # as ever
+    names = (
+        f"Meaning(loss={loss_names.loss!r}, val_loss={loss_names.val_loss!r})"  # must not change
+    )
     hashes = "\n".join([*sorted(file["sha256"] for file in files), format, names])
     return {
         "format": format,

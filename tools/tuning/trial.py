@@ -140,7 +140,7 @@ class Trial:
             time.sleep(0.01)
         return None
 
-    # ---- what it says
+    # ---- its journal and output
 
     @property
     def journal(self) -> Path | None:

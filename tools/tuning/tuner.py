@@ -138,7 +138,7 @@ class Tuner:
 
     def _check(self, trial: "Trial") -> None:
         """Read what a trial has logged, and end it if it is worse than others or silent."""
-        is_alive = trial.is_alive  # before its journal is read, so that its last events are
+        is_alive = trial.is_alive  # before its journal is read, so that its last events are in it
         self._report(trial, to_the_end=not is_alive)
         if not is_alive:
             self.running.remove(trial)

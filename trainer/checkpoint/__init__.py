@@ -1,7 +1,9 @@
-"""What a run needs to go on.
+"""What a run needs to resume.
 
-Begin with `checkpoint`: whole or sharded, durable. `saver` writes it beside the training,
-`shard_metadata` reads sharded ones without running anything in them, `run_files` knows which
-checkpoints are which run's, `resume` finds what to go on from, `beginning` decides where a run
-begins.
+Writing: `write` (one checkpoint, full or sharded), `saver` (in a thread beside the training).
+Reading: `read`, and `shard_metadata`, which reads torch's metadata without unpickling code.
+Finding: `layout` (the files of one folder), `run_files` (which files belong to which run), `choose`
+(which run to resume), `verify` (its newest intact checkpoint), `journal` (what its journal says),
+`resumed_flags` (which flags the checkpoint
+decides).
 """

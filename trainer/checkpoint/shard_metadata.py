@@ -1,8 +1,8 @@
-"""The metadata of a sharded checkpoint, read without running anything that is in it.
+"""Read the metadata of a sharded checkpoint without running code that it contains.
 
-Torch's distributed checkpoint keeps it as a pickle, `.metadata`, and torch's own reader loads that
-with `pickle.load`: whoever can write into the folder could run a program here. This reader makes
-only the classes below, which hold numbers and names.
+Torch's distributed checkpoint stores it as a pickle, `.metadata`, and torch's reader loads it with
+`pickle.load`: anyone who can write into the folder could run code here. This reader creates only
+objects of the classes below, which hold numbers and names.
 """
 
 import pickle
@@ -21,7 +21,7 @@ DTYPES = {
 
 
 class PathText(str):
-    """Stands for a path in the pickle: where the folder was when it was written."""
+    """Replaces a path in the pickle: the folder in which the checkpoint was written."""
 
     def __new__(cls, *parts: Any) -> "PathText":
         return super().__new__(cls, "/".join(str(part) for part in parts))
@@ -31,10 +31,10 @@ FILLED = (
     dcp.Metadata, dcp.MetadataIndex, dcp.StorageMeta, dcp.TensorStorageMetadata,
     dcp.TensorProperties, dcp.ChunkStorageMetadata, _StorageInfo,
 )  # fmt: skip
-"""Classes whose objects get their fields after they are made."""
+"""Classes whose objects get their fields after they are created."""
 
 ALLOWED: dict[tuple[str, str], Any] = {
-    # BytesStorageMetadata is not among them: torch reads what it describes by a plain unpickling.
+    # Without BytesStorageMetadata: torch unpickles what it describes without any check.
     **{(kind.__module__, kind.__name__): kind for kind in (*FILLED, dcp._MEM_FORMAT_ENCODING)},
     ("torch", "Size"): torch.Size,
     ("torch.serialization", "_get_layout"): _get_layout,
@@ -47,8 +47,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }  # fmt: skip
 
 
-class SafeUnpickler(pickle._Unpickler):  # in Python, since its BUILD is overridden
-    """Makes what is in `ALLOWED`, and refuses everything else.
+class SafeUnpickler(pickle._Unpickler):  # the one in Python: its BUILD can be overridden
+    """Creates objects of the classes in `ALLOWED` only.
 
     Raises:
         pickle.UnpicklingError: at the first name that is not allowed.
@@ -60,32 +60,32 @@ class SafeUnpickler(pickle._Unpickler):  # in Python, since its BUILD is overrid
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in it") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to objects outside of it")
+        raise pickle.UnpicklingError("it refers to objects outside of the file")
 
     def load_build(self) -> None:
-        """As in pickle, but for new objects alone: BUILD could also change a class."""
+        """As in pickle, but only for new objects: BUILD could also change a class."""
         if not isinstance(self.stack[-2], FILLED):  # type: ignore[attr-defined]
-            raise pickle.UnpicklingError("it changes something that is not its own")
+            raise pickle.UnpicklingError("it changes an object that it did not create")
         super().load_build()  # type: ignore[misc]
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
 class SafeReader(FileSystemReader):
-    """Torch's reader of a sharded checkpoint, for a folder that need not be trusted."""
+    """Torch's reader of sharded checkpoints, for a folder that need not be trusted."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._folder = folder
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
-        """What the folder holds.
+        """The names, shapes and places of the folder's tensors.
 
         Raises:
-            ValueError: it is not what this trainer writes; names the file and what is wrong.
+            ValueError: it is not what this trainer writes.
         """
         path = self._folder / NAME
         try:
@@ -93,16 +93,16 @@ class SafeReader(FileSystemReader):
                 metadata = SafeUnpickler(file).load()
         except OSError:
             raise
-        except Exception as error:  # strange bytes make pickle raise whatever comes to hand
+        except Exception as error:  # pickle raises any type of exception on invalid bytes
             raise ValueError(
-                f"{path}: it is not the metadata of a checkpoint ({error}); nothing of it was run"
+                f"{path}: not the metadata of a checkpoint ({error}); no code in it was run"
             ) from None
         if not isinstance(metadata, dcp.Metadata):
-            raise ValueError(f"{path}: it is not the metadata of a checkpoint")
+            raise ValueError(f"{path}: not the metadata of a checkpoint")
         try:
             tensors_in(metadata)
             check_places(metadata)
-        except (ValueError, AttributeError) as error:  # an object without its fields
+        except (ValueError, AttributeError) as error:  # AttributeError: fields are missing
             raise ValueError(f"{path}: {error}") from None
         if not isinstance(metadata.storage_meta, dcp.StorageMeta):
             metadata.storage_meta = dcp.StorageMeta()
@@ -111,35 +111,36 @@ class SafeReader(FileSystemReader):
 
 
 def check_places(metadata: dcp.Metadata) -> None:
-    """Every part lies in a file of the folder itself, and is stored as it is.
+    """Check that every tensor is stored, without a transform, in a file directly in the folder.
 
     Raises:
-        ValueError: one does not.
+        ValueError: one is not.
     """
     places = metadata.storage_data
     if not isinstance(places, dict):
-        raise ValueError("it does not say where the tensors are")
+        raise ValueError("it does not say in which files the tensors are")
     for place in places.values():
         name = place.relative_path
         if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
-            raise ValueError(f"it names a file outside of the folder: {name!r}")
+            raise ValueError(f"a file outside of the folder: {name!r}")
         if place.transform_descriptors:
-            raise ValueError(f"{name} is stored in a form that is not read here")
+            raise ValueError(f"{name} is stored with a transform, which is not supported")
 
 
 def tensors_in(metadata: dcp.Metadata) -> dict[str, dcp.TensorStorageMetadata]:
-    """What is stored under each key.
+    """Key -> the tensor's metadata.
 
     Raises:
-        ValueError: something that is not a tensor.
+        ValueError: something in it is not a tensor.
     """
     stored = getattr(metadata, "state_dict_metadata", None)
     if not isinstance(stored, dict):
-        raise ValueError("it does not say which tensors it holds")
+        raise ValueError("it does not list the tensors")
     for key, value in stored.items():
         if not isinstance(key, str):
-            raise ValueError(f"it holds something under {key!r}, which is not a name")
-        whole = isinstance(value, dcp.TensorStorageMetadata) and isinstance(value.size, torch.Size)
-        if not whole or not isinstance(value.properties.dtype, torch.dtype):
-            raise ValueError(f"it holds something that is not a tensor under {key!r}")
+            raise ValueError(f"the key {key!r} is not a string")
+        is_tensor = isinstance(value, dcp.TensorStorageMetadata)
+        has_shape = is_tensor and isinstance(value.size, torch.Size)
+        if not has_shape or not isinstance(value.properties.dtype, torch.dtype):
+            raise ValueError(f"{key!r} is not a tensor")
     return stored

@@ -1,6 +1,7 @@
-"""Documents to train on: text, JSONL or Parquet files, or the Python library on this machine.
+"""Read documents from text, JSONL or Parquet files, or from Python's standard library.
 
-Nothing here is larger in memory than one row of a JSONL or Parquet file; text files stream.
+At most one row of a JSONL file, or a few rows of a Parquet file, are in memory; text files are
+streamed.
 """
 
 import codecs
@@ -18,28 +19,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-TEST_FOLDERS = {"test", "tests", "idle_test"}  # slim Python installs leave them out
+TEST_FOLDERS = {"test", "tests", "idle_test"}  # some Python installations do not have them
 INSTALLED_FOLDERS = {"site-packages", "dist-packages", "__pycache__"}
 CHUNK_BYTES = 1 << 20
-PARQUET_ROWS = 1024  # read at once; pyarrow's own 65,536 may be more text than memory
+PARQUET_ROWS = 1024  # read at a time; pyarrow's default of 65,536 may not fit into memory
 
-Progress = Callable[[int], object]  # told how many bytes went by
-Document = str | Path  # a text, or the file that is one
+Progress = Callable[[int], object]  # called with a number of bytes that were read
+Document = str | Path  # a text, or a file that is one document
 
-CANNOT_READ = (OSError, EOFError, zlib.error)  # a bad disk; a cut .gz; a damaged one
+READ_ERRORS = (OSError, EOFError, zlib.error)  # disk error; truncated .gz; damaged .gz
 
 
-def silent(amount: int) -> None:
-    """Progress that nobody watches."""
+def no_progress(amount: int) -> None:
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Files in a fixed order, and how to read documents from them."""
+    """Files in a fixed order, and the documents in them."""
 
     name: str
     source: Path  # what the user named
-    root: Path  # what the names of the files are relative to
+    root: Path  # the names of the files are relative to it
     files: tuple[Path, ...]
     text_column: str = "text"
 
@@ -48,7 +49,7 @@ class Corpus:
         return sum(path.stat().st_size for path in self.files)
 
     def sha256(self, progress: Progress) -> str:
-        """One digest over the files' names, lengths and bytes, in order."""
+        """The SHA-256 of the files' names, lengths and bytes, in order."""
         digest = hashlib.sha256()
         for path in self.files:
             name = path.relative_to(self.root).as_posix()
@@ -59,10 +60,10 @@ class Corpus:
                     progress(len(chunk))
         return digest.hexdigest()
 
-    def traces(self) -> list[tuple[str, int, int, int, int]]:
-        """What the file system says of each file: another answer when one was written to.
+    def file_stats(self) -> list[tuple[str, int, int, int, int]]:
+        """(path, inode, size, mtime, ctime) of each file: different after a file was modified.
 
-        The last of them, the time of change, is the kernel's own: no program can set it back.
+        The ctime is set by the kernel: no program can set it back.
         """
         stats = [(path, path.stat()) for path in self.files]
         return [
@@ -70,24 +71,24 @@ class Corpus:
             for path, s in stats
         ]
 
-    def documents(self, progress: Progress = silent) -> Iterator[Document]:
-        """Every document that is not empty, file by file; `chunks` has the text of each.
+    def documents(self, progress: Progress = no_progress) -> Iterator[Document]:
+        """Every document that is not empty, in the order of the files; see `chunks`.
 
         Raises:
-            ValueError: a file cannot be read as what it is; names the file and the place in it.
+            ValueError: a file cannot be read; names the file and the line or row group.
         """
         for path in self.files:
             yield from documents_of(path, self.text_column, progress)
 
     def sample(self, n_characters: int) -> Iterator[str]:
-        """About `n_characters` to learn from: the first documents of each file, by its share.
+        """About `n_characters`: the first documents of each file, in proportion to its size.
 
-        Always the same; and all documents, each whole, where there is no more than that.
+        Deterministic; if the corpus has at most that many, all of it.
         """
         size_bytes = self.size_bytes
         for path in self.files:
             left = n_characters * path.stat().st_size // size_bytes + 1
-            for document in documents_of(path, self.text_column, silent):
+            for document in documents_of(path, self.text_column, no_progress):
                 text = beginning(document, left)
                 left -= len(text)
                 yield text
@@ -96,27 +97,27 @@ class Corpus:
 
 
 def python_library() -> Corpus:
-    """The source of the standard library, about 12 MB: on every machine that can run this.
+    """The source of Python's standard library, about 12 MB.
 
     Raises:
-        ValueError: this Python came without its source.
+        ValueError: this Python was installed without its source.
     """
     root = Path(sysconfig.get_path("stdlib"))
-    left_out = TEST_FOLDERS | INSTALLED_FOLDERS
+    excluded = TEST_FOLDERS | INSTALLED_FOLDERS
     files = []
-    for folder, folders, names in os.walk(root):  # what is installed there is not even looked at
-        folders[:] = set(folders) - left_out
+    for folder, folders, names in os.walk(root):  # excluded folders are not even listed
+        folders[:] = set(folders) - excluded
         files += [Path(folder, name) for name in names if name.endswith(".py")]
     if not files:
-        raise ValueError(f"{root} holds no Python source: give a text file with --input")
+        raise ValueError(f"{root} contains no Python source: give a text file with --input")
     return Corpus(f"python-{sysconfig.get_python_version()}", root, root, tuple(sorted(files)))
 
 
 def open_input(path: Path, text_column: str) -> Corpus:
-    """The file at `path`, or every file below it that is not hidden, in order of name.
+    """The file at `path`, or every file below it that is not hidden, sorted by name.
 
     Raises:
-        ValueError: there is nothing at `path`, or nothing in it.
+        ValueError: `path` does not exist or is empty.
     """
     if path.is_file():
         root, files = path.parent, [path]
@@ -129,15 +130,15 @@ def open_input(path: Path, text_column: str) -> Corpus:
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
         ]
     else:
-        raise ValueError(f"--input={path}: there is no such file or folder")
+        raise ValueError(f"--input={path}: no such file or folder")
     corpus = Corpus(path.resolve().stem or "input", path, root, tuple(files), text_column)
     if corpus.size_bytes == 0:
-        raise ValueError(f"--input={path}: it is empty")
+        raise ValueError(f"--input={path}: is empty")
     return corpus
 
 
 def documents_of(path: Path, column: str, progress: Progress) -> Iterator[Document]:
-    """The documents of one file, whatever its kind; the empty ones are passed over."""
+    """The documents of one file of any kind, without empty ones."""
     kind = Path(path.name.removesuffix(".gz").removesuffix(".zst")).suffix
     if kind in (".jsonl", ".ndjson"):
         yield from filter(None, read_jsonl(path, column, progress))
@@ -150,34 +151,34 @@ def documents_of(path: Path, column: str, progress: Progress) -> Iterator[Docume
 
 
 def chunks(document: Document) -> Iterator[str]:
-    """The text of a document, some of it at a time."""
+    """The text of a document, in chunks."""
     if isinstance(document, Path):
         return read_text(document)
     return (document[i : i + CHUNK_BYTES] for i in range(0, len(document), CHUNK_BYTES))
 
 
 def beginning(document: Document, n_characters: int) -> str:
-    """The document; one that is longer than `n_characters` and not in memory yet is cut there."""
+    """The document; if it is a file, about its first `n_characters`."""
     if isinstance(document, str):
         return document
-    taken: list[str] = []
+    chunks: list[str] = []
     for chunk in read_text(document):
-        taken.append(chunk)
+        chunks.append(chunk)
         n_characters -= len(chunk)
         if n_characters <= 0:
             break
-    return "".join(taken)
+    return "".join(chunks)
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """The text of a UTF-8 file."""
+    """The text of a UTF-8 file, in chunks."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     n_bytes = n_lines = 0
     try:
-        with opened(path, silent) as file:
+        with opened(path, no_progress) as file:
             while True:
                 content = file.read(CHUNK_BYTES)
-                at = n_bytes - len(decoder.getstate()[0])  # a character may lie across a border
+                at = n_bytes - len(decoder.getstate()[0])  # a character may be cut in two
                 yield decoder.decode(content, final=not content)
                 if not content:
                     return
@@ -189,20 +190,20 @@ def read_text(path: Path) -> Iterator[str]:
             f"{path}, line {line}, byte {at + error.start}: not UTF-8 text; convert it, for "
             "example with iconv -f latin1 -t utf-8, or move it away"
         ) from None
-    except CANNOT_READ as error:
-        raise ValueError(f"{path}, after byte {n_bytes:,}: it cannot be read ({error})") from None
+    except READ_ERRORS as error:
+        raise ValueError(f"{path}, after byte {n_bytes:,}: cannot be read ({error})") from None
 
 
 def read_jsonl(path: Path, column: str, progress: Progress) -> Iterator[str]:
-    """The `column` of each line; blank lines are passed over."""
+    """The `column` of each line; blank lines are skipped."""
     number = 0
     try:
         with opened(path, progress) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield text_of_row(line, column, f"{path}, line {number}")
-    except CANNOT_READ as error:
-        raise ValueError(f"{path}, after line {number:,}: it cannot be read ({error})") from None
+    except READ_ERRORS as error:
+        raise ValueError(f"{path}, after line {number:,}: cannot be read ({error})") from None
 
 
 def text_of_row(line: bytes, column: str, place: str) -> str:
@@ -213,9 +214,9 @@ def text_of_row(line: bytes, column: str, place: str) -> str:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not JSON ({getattr(error, 'msg', error)})") from None
     if not isinstance(row, dict) or column not in row:
-        found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        fields = ", ".join(row) if isinstance(row, dict) else type(row).__name__
         raise ValueError(
-            f"{place}: no field {column!r}, there is {found}; name the right one with --text_column"
+            f"{place}: no field {column!r}, found {fields}; give the right one with --text_column"
         )
     if not isinstance(row[column], str):
         raise ValueError(f"{place}: the field {column!r} is not text")
@@ -223,7 +224,7 @@ def text_of_row(line: bytes, column: str, place: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """`text`; half a surrogate pair, which JSON can spell and UTF-8 cannot, becomes U+FFFD."""
+    """`text`, with U+FFFD for lone surrogates, which JSON can contain and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -232,19 +233,19 @@ def well_formed(text: str) -> str:
 
 
 def read_parquet(path: Path, column: str, progress: Progress) -> Iterator[str]:
-    """The `column` of each row, one group of rows after the other; nulls are passed over."""
+    """The `column` of each row, "" for nulls."""
     pyarrow = import_pyarrow(path, "Parquet")
     place = str(path)
     try:
-        # Without its own buffer ahead it would hold all of a group, which may be all of the file.
+        # With pre_buffer pyarrow would load a whole row group, which may be the whole file.
         with pyarrow.parquet.ParquetFile(
             path, pre_buffer=False, buffer_size=CHUNK_BYTES, page_checksum_verification=True
         ) as table:
             names = table.schema_arrow.names
             if column not in names:
                 raise ValueError(
-                    f"{path}: no column {column!r}, there is {', '.join(names)}; "
-                    "name the right one with --text_column"
+                    f"{path}: no column {column!r}, found {', '.join(names)}; "
+                    "give the right one with --text_column"
                 )
             for group in range(table.num_row_groups):
                 place = f"{path}, row group {group}"
@@ -255,15 +256,16 @@ def read_parquet(path: Path, column: str, progress: Progress) -> Iterator[str]:
                         yield text or ""
                 progress(path.stat().st_size // table.num_row_groups)
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())
-        raise ValueError(f"{place}: it cannot be read as Parquet ({words})") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{place}: cannot be read as Parquet ({reason})") from None
 
 
 @contextmanager
 def opened(path: Path, progress: Progress) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked where its name says that they are packed."""
+    """The bytes of a file, decompressed if its name ends in .gz or .zst."""
     with ExitStack() as stack:
-        file: Any = io.BufferedReader(stack.enter_context(Told(path, progress)), CHUNK_BYTES)
+        raw = stack.enter_context(FileWithProgress(path, progress))
+        file: Any = io.BufferedReader(raw, CHUNK_BYTES)
         if path.suffix == ".gz":
             file = stack.enter_context(gzip.GzipFile(fileobj=file))
         elif path.suffix == ".zst":
@@ -272,8 +274,8 @@ def opened(path: Path, progress: Progress) -> Iterator[IO[bytes]]:
         yield stack.enter_context(file)
 
 
-class Told(io.FileIO):
-    """A file that tells how much of it was read."""
+class FileWithProgress(io.FileIO):
+    """A file that reports how many bytes were read."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         super().__init__(path)

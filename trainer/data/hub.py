@@ -1,11 +1,11 @@
-"""Data sets by name: their Parquet files on the Hugging Face hub, at a fixed revision.
+"""Data sets by name: their Parquet files on the Hugging Face hub, at a fixed commit.
 
     fineweb-edu          a sample of ten billion tokens, 28.5 GB; also :100BT, :350BT, :all
     fineweb              the same of FineWeb
     openwebtext          all of it, 24 GB
 
-What was fetched stays in the hub's own cache (`HF_HOME`): called again after a kill, it goes on
-with the file that was cut off. A revision is a commit: the same name is always the same text.
+Files are kept in the hub's cache (`HF_HOME`). After a kill the download continues where it stopped.
+The commit is fixed: the same name is always the same text.
 """
 
 import shutil
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Progress = Callable[[int], object]  # told how many bytes went by
+Progress = Callable[[int], object]  # called with a number of bytes that were read
 
 
 @dataclass(frozen=True)
 class HubSet:
-    """Every Parquet file below `folder` of a data set's repository, at one commit."""
+    """The Parquet files below `folder` of a data set's repository, at one commit."""
 
     name: str
     repo: str
@@ -32,7 +32,7 @@ class HubSet:
 
 
 SAMPLES = {"10BT": "sample/10BT", "100BT": "sample/100BT", "350BT": "sample/350BT", "all": "data"}
-# name -> repository, commit, size -> folder; the first size is what the bare name means
+# name -> repository, commit, size -> folder; a name without a size means the first one
 SETS = {
     "fineweb-edu": (
         "HuggingFaceFW/fineweb-edu", "87f09149ef4734204d70ed1d046ddc9ca3f2b8f9", SAMPLES,
@@ -51,7 +51,7 @@ def find(input: str) -> HubSet | None:
     """The data set that `input` names, such as `fineweb-edu:100BT`; None if it names none.
 
     Raises:
-        ValueError: it has no such size; names those it has.
+        ValueError: the data set has no such size.
     """
     name, _, size = input.partition(":")
     if name not in SETS:
@@ -60,69 +60,71 @@ def find(input: str) -> HubSet | None:
     size = size or next(iter(folders))
     if size not in folders:
         sizes = ", ".join(f"{name}:{known}" for known in folders)
-        raise ValueError(f"--input={input}: there is no such size, there is {sizes}")
+        raise ValueError(f"--input={input}: unknown size; available: {sizes}")
     return HubSet(f"{name}-{size}", repo, revision, folders[size])
 
 
-def list_files(wanted: HubSet) -> list[tuple[str, int]]:
-    """(path in the repository, bytes) of each file, in order of path.
+def list_files(data_set: HubSet) -> list[tuple[str, int]]:
+    """(path in the repository, size in bytes) of each file, sorted by path.
 
     Raises:
-        ValueError: the hub cannot be reached, or huggingface_hub is missing; names the way out.
+        ValueError: the hub cannot be reached, or huggingface_hub is not installed.
     """
-    hub = import_hub(wanted)
+    hub = import_hub(data_set)
     try:
-        # Asked without the retries of what follows: offline it is said at once, not after 25 s.
-        hub.HfApi().dataset_info(wanted.repo, revision=wanted.revision, expand=["sha"], timeout=10)
+        # Unlike list_repo_tree this does not retry: offline it fails at once, not after 25 s.
+        hub.HfApi().dataset_info(
+            data_set.repo, revision=data_set.revision, expand=["sha"], timeout=10
+        )
         tree = hub.HfApi().list_repo_tree(
-            wanted.repo,
-            wanted.folder,
+            data_set.repo,
+            data_set.folder,
             repo_type="dataset",
-            revision=wanted.revision,
+            revision=data_set.revision,
             recursive=True,
         )
-        found = sorted((f.path, f.size) for f in tree if f.path.endswith(".parquet"))
+        files = sorted((f.path, f.size) for f in tree if f.path.endswith(".parquet"))
     except (OSError, hub.errors.HTTPError) as error:
-        raise unreachable(wanted, error) from None
-    if not found:
-        raise ValueError(f"{wanted.address}: there are no Parquet files")
-    return found
+        raise unreachable(data_set, error) from None
+    if not files:
+        raise ValueError(f"{data_set.address}: no Parquet files found")
+    return files
 
 
-def download(wanted: HubSet, files: list[tuple[str, int]], progress: Progress) -> list[Path]:
-    """The `files` on this machine, fetched where they are not, in the same order.
+def download(data_set: HubSet, files: list[tuple[str, int]], progress: Progress) -> list[Path]:
+    """The local paths of `files`, in the same order; those not in the cache are downloaded.
 
     Raises:
         ValueError: the hub cannot be reached, or the disk is too small.
     """
-    hub = import_hub(wanted)
+    hub = import_hub(data_set)
     cache = Path(hub.constants.HF_HUB_CACHE)
     paths = []
     for name, size_bytes in files:
-        told = Told(hub, progress)
+        counter = ByteCounter(hub, progress)
         try:
             path = hub.hf_hub_download(
-                wanted.repo,
+                data_set.repo,
                 name,
                 repo_type="dataset",
-                revision=wanted.revision,
-                tqdm_class=told.bar,
+                revision=data_set.revision,
+                tqdm_class=counter.bar,
             )
         except (OSError, hub.errors.HTTPError) as error:
             free_bytes = shutil.disk_usage(cache if cache.exists() else Path.home()).free
             if free_bytes < size_bytes:
                 raise ValueError(
-                    f"{cache} has {free_bytes:,} bytes left, and {name} needs {size_bytes:,}: "
-                    "make room, or set HF_HOME to a larger disk"
+                    f"{cache}: {free_bytes:,} bytes free, but {name} needs {size_bytes:,}: "
+                    "free some space, or set HF_HOME to a folder on a larger disk"
                 ) from None
-            raise unreachable(wanted, error) from None
-        progress(size_bytes - told.n_bytes)  # all of it, where it was here before
+            raise unreachable(data_set, error) from None
+        progress(size_bytes - counter.n_bytes)  # the whole file if it was in the cache
         paths.append(Path(path))
     return paths
 
 
-class Told:
-    """Takes the place of the hub's progress bar: passes on what it is told, and shows nothing."""
+class ByteCounter:
+    """Replaces the hub's progress bar: counts the bytes and reports them to `progress`."""
 
     def __init__(self, hub: Any, progress: Progress) -> None:
         self._hub = hub
@@ -139,15 +141,15 @@ class Told:
         self._progress(int(n_bytes or 0))
 
 
-def unreachable(wanted: HubSet, error: Exception) -> ValueError:
+def unreachable(data_set: HubSet, error: Exception) -> ValueError:
     why = " ".join(str(error).split())[:200] or type(error).__name__
     return ValueError(
-        f"{wanted.address} could not be fetched ({why}): go online and call again, it goes on "
-        f"where it was; or copy the Parquet files of that folder here and give --input=FOLDER"
+        f"{data_set.address} could not be downloaded ({why}): go online and run the command again "
+        "to continue; or copy the Parquet files of that folder here and give --input=FOLDER"
     )
 
 
-def import_hub(wanted: HubSet) -> Any:
+def import_hub(data_set: HubSet) -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.constants
@@ -155,7 +157,7 @@ def import_hub(wanted: HubSet) -> Any:
         import huggingface_hub.utils
     except ImportError:
         raise ValueError(
-            f"{wanted.name} is on the Hugging Face hub, which needs huggingface_hub: "
+            f"{data_set.name} is on the Hugging Face hub, which needs huggingface_hub: "
             "pip install huggingface_hub; or give its Parquet files with --input=FOLDER"
         ) from None
     return huggingface_hub

@@ -1,6 +1,6 @@
-"""Documents of any length, cut into pieces that fit into memory, for training or for validation.
+"""Cut documents of any length into pieces that fit into memory, for training or validation.
 
-A pure function of the documents: how they are cut shows neither in who encodes them nor when.
+A pure function of the documents: it does not depend on which thread encodes a piece, or when.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,8 @@ from trainer.data import corpus as corpora
 
 VAL_EVERY = 10  # one document in ten is for validation
 PIECE_CHARACTERS = 1 << 20  # long documents are encoded in pieces, cut at the end of a line
-LONGEST_PIECE_CHARACTERS = 1 << 24  # or here, where no line ends
-GROUP_CHARACTERS = 1 << 20  # encoded by one thread without asking for more
+LONGEST_PIECE_CHARACTERS = 1 << 24  # or here, if there is no end of a line
+GROUP_CHARACTERS = 1 << 20  # encoded by one thread at a time
 
 
 class Piece(NamedTuple):
@@ -24,9 +24,9 @@ class Piece(NamedTuple):
 def split_documents(
     corpus: corpora.Corpus, progress: corpora.Progress
 ) -> Iterator[tuple[str, Iterator[str]]]:
-    """(split, its text bit by bit): every tenth document is for validation.
+    """(split, chunks of text) of each document: every tenth document is for validation.
 
-    Fewer than ten documents (one book, say) give the last tenth of each instead.
+    With fewer than ten documents (one book, say) it is the last tenth of each.
     """
     if sum(1 for _ in islice(corpus.documents(), VAL_EVERY)) == VAL_EVERY:
         for index, document in enumerate(corpus.documents(progress), start=1):
@@ -40,7 +40,7 @@ def split_documents(
 
 
 def between(chunks: Iterable[str], start: int, end: int) -> Iterator[str]:
-    """The characters from `start` to `end` of what `chunks` are together."""
+    """The characters from `start` to `end` of the concatenated chunks."""
     at = 0
     for chunk in chunks:
         yield chunk[max(start - at, 0) : max(end - at, 0)]
@@ -48,9 +48,9 @@ def between(chunks: Iterable[str], start: int, end: int) -> Iterator[str]:
 
 
 def pieces(documents: Iterable[tuple[str, Iterator[str]]]) -> Iterator[Piece]:
-    """Every document in pieces that fit into memory; all but giants are one piece."""
+    """Every document in pieces that fit into memory; all but very long ones are one piece."""
     for split, chunks in documents:
-        text = ""  # of the document, what is not given away yet
+        text = ""  # of the document, not yielded yet
         for chunk in chunks:
             text += chunk
             while 0 < (end := piece_end(text)) < len(text):
@@ -61,7 +61,7 @@ def pieces(documents: Iterable[tuple[str, Iterator[str]]]) -> Iterator[Piece]:
 
 
 def piece_end(text: str) -> int:
-    """Where to cut a piece off the front of `text`, or 0: more of it must be seen first."""
+    """The end of the first piece of `text`; 0: more text is needed to decide."""
     line_end = text.find("\n", PIECE_CHARACTERS, LONGEST_PIECE_CHARACTERS) + 1
     if line_end or len(text) < LONGEST_PIECE_CHARACTERS:
         return line_end
@@ -69,7 +69,7 @@ def piece_end(text: str) -> int:
 
 
 def grouped(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Lists of pieces, small ones together, so that handing them to a thread costs nothing."""
+    """Lists of pieces: small ones are grouped, so that the cost per thread task is small."""
     group: list[Piece] = []
     n_characters = 0
     for piece in pieces:

@@ -1,12 +1,11 @@
-"""Groups of pieces in, shards of tokens out: on all cores, and going on where a kill cut it off.
+"""Encode groups of pieces into shards of tokens, on all cores; continue after a kill.
 
-A shard of each split holds what `SHARD_CHARACTERS` of text gave. It is on disk before the ledger
-names it, with its SHA-256; what the ledger names is never made again.
+A shard of each split has the tokens of `SHARD_CHARACTERS` of text. It is durable before the
+manifest lists it with its SHA-256. What the manifest lists is not written again.
 """
 
 import hashlib
 import json
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +19,10 @@ import tiktoken
 from numpy.typing import NDArray
 
 from trainer.data.pieces import Piece
+from trainer.storage.files import sha256_of, sync, write_json
 
 SPLITS = ("train", "val")
-SHARD_CHARACTERS = 1 << 28  # about 140 MB of tokens; the most that a kill costs
+SHARD_CHARACTERS = 1 << 28  # about 140 MB of tokens: the most work that a kill can lose
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,11 +34,11 @@ class Encoded(NamedTuple):
 
 
 def encode(group: list[Piece], tokenizer: tiktoken.Encoding, dtype: np.dtype[Any]) -> Encoded:
-    """The tokens of a group, split by split, with the end of text behind each document."""
+    """The tokens of a group for each split, with an end-of-text token after each document."""
     end_of_text = np.array([tokenizer.eot_token], dtype)
     ids: dict[str, list[NDArray[Any]]] = {split: [] for split in SPLITS}
     for split, text, ends_document in group:
-        # Into an array, not into a list of Python integers, for which threads would queue.
+        # encode_to_numpy creates no Python integers, for which threads would wait for the GIL.
         ids[split].append(tokenizer.encode_to_numpy(text, disallowed_special=()).astype(dtype))
         if ends_document:
             ids[split].append(end_of_text)
@@ -47,21 +47,20 @@ def encode(group: list[Piece], tokenizer: tiktoken.Encoding, dtype: np.dtype[Any
 
 
 class Encoder(threading.local):
-    """`encode` for many threads: each has a tokenizer of its own, which `make` gives it.
+    """`encode` for many threads, each with its own tokenizer, created by `make`.
 
-    The threads of one tokenizer wait for each other in its regular expression. On two cores two
-    took 1.07 s for what one did in 0.98; with a tokenizer each, 0.49 (12 million characters).
+    Threads that share a tokenizer wait for each other in its regular expression.
     """
 
     def __init__(self, make: Callable[[], tiktoken.Encoding], dtype: np.dtype[Any]) -> None:
-        self._tokenizer, self._dtype = make(), dtype  # run once in each thread that encodes
+        self._tokenizer, self._dtype = make(), dtype  # runs once in each thread
 
     def __call__(self, group: list[Piece]) -> Encoded:
         return encode(group, self._tokenizer, self._dtype)
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int) -> Iterator[R]:
-    """`function` of each item, in order, on so many threads; a few items ahead and no more."""
+    """`function` of each item, in order, on `n_threads`, working only a few items ahead."""
     with ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[R]] = deque()
         for item in items:
@@ -73,7 +72,9 @@ def in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int) -> 
 
 
 def write_part(folder: Path, number: int, encoded: Iterator[Encoded]) -> dict[str, Any] | None:
-    """The next `SHARD_CHARACTERS`, one shard of each split, on disk; None: there are no more.
+    """Write the next `SHARD_CHARACTERS`, one shard for each split; None: there is no more text.
+
+    The result is the part's entry in the manifest:
 
     {"n_groups": 256, "n_characters": 268435456, "train": {"file": "train.000.bin",
     "n_tokens": 73000000, "sha256": "..."}, "val": {...}}; a split without tokens has no shard.
@@ -102,40 +103,43 @@ def write_part(folder: Path, number: int, encoded: Iterator[Encoded]) -> dict[st
     return part if part["n_groups"] else None
 
 
-class Ledger:
-    """What is finished in a partial folder: written down after it is on disk, never before."""
+class Manifest:
+    """Which files of a partial folder are finished; each is listed after it is durable."""
 
     def __init__(self, partial: Path, parts: list[dict[str, Any]]) -> None:
-        self._path = partial / "ledger.json"
+        self._path = partial / "manifest.json"
         self._folder = partial / "data"
         self.parts = parts
 
     @classmethod
-    def begin(cls, partial: Path, tokenizer: dict[str, Any]) -> "Ledger":
-        """Nothing is finished but the tokenizer."""
-        ledger = cls(partial, [])
-        ledger._keep_only(set())
-        replace_json(ledger._folder / "tokenizer.json", tokenizer)
-        ledger._save()
-        return ledger
+    def create(cls, partial: Path, tokenizer: dict[str, Any]) -> "Manifest":
+        """A manifest without shards. Removes all files and writes the tokenizer."""
+        manifest = cls(partial, [])
+        manifest._keep_only(set())
+        write_json(manifest._folder / "tokenizer.json", tokenizer)
+        manifest._save()
+        return manifest
 
     @classmethod
-    def open(cls, partial: Path) -> "Ledger | None":
-        """What another process finished, as far as it is still so; None: not even a tokenizer."""
-        ledger = cls(partial, [])
+    def open(cls, partial: Path) -> "Manifest | None":
+        """The manifest of a killed process, up to the first damaged part. Removes other files.
+
+        None: there is no intact manifest or no intact tokenizer.
+        """
+        manifest = cls(partial, [])
         try:
-            saved = json.loads(ledger._path.read_text("utf-8"))
-            if saved["tokenizer"] != sha256_of(ledger._folder / "tokenizer.json"):
+            saved = json.loads(manifest._path.read_text("utf-8"))
+            if saved["tokenizer"] != sha256_of(manifest._folder / "tokenizer.json"):
                 return None
             for part in saved["parts"]:
-                if mistakes(ledger._folder, shards_of(part)):
-                    break  # this one and all behind it are made again
-                ledger.parts.append(part)
-        except (OSError, ValueError, LookupError, TypeError):  # there is none, or it is no ledger
+                if damaged_shards(manifest._folder, shards_of(part)):
+                    break  # it and the parts after it are written again
+                manifest.parts.append(part)
+        except (OSError, ValueError, LookupError, TypeError):  # missing or invalid
             return None
-        files = {shard["file"] for part in ledger.parts for shard in shards_of(part)}
-        ledger._keep_only({"tokenizer.json", *files})
-        return ledger
+        files = {shard["file"] for part in manifest.parts for shard in shards_of(part)}
+        manifest._keep_only({"tokenizer.json", *files})
+        return manifest
 
     def add(self, part: dict[str, Any]) -> None:
         self.parts.append(part)
@@ -148,41 +152,18 @@ class Ledger:
 
     def _save(self) -> None:
         tokenizer = sha256_of(self._folder / "tokenizer.json")
-        replace_json(self._path, {"tokenizer": tokenizer, "parts": self.parts})
+        write_json(self._path, {"tokenizer": tokenizer, "parts": self.parts})
 
 
 def shards_of(part: dict[str, Any]) -> list[dict[str, Any]]:
     return [part[split] for split in SPLITS if split in part]
 
 
-def mistakes(folder: Path, shards: Iterable[dict[str, Any]]) -> list[str]:
-    """The names of the shards whose bytes are not those that were written."""
-    wrong = []
+def damaged_shards(folder: Path, shards: Iterable[dict[str, Any]]) -> list[str]:
+    """The names of the shards that are missing or whose SHA-256 differs."""
+    damaged = []
     for shard in shards:
         path = folder / shard["file"]
         if not path.exists() or sha256_of(path) != shard["sha256"]:
-            wrong.append(shard["file"])
-    return wrong
-
-
-def replace_json(path: Path, content: dict[str, Any]) -> None:
-    """`content` in the place of whatever was at `path`: the one or the other, also after a kill."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(content, indent=1), "utf-8")
-    sync(beside)
-    beside.replace(path)
-    sync(path.parent)
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """A file's bytes, or a folder's names, are on disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            damaged.append(shard["file"])
+    return damaged

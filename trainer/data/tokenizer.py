@@ -1,6 +1,6 @@
-"""Text to token ids and back: a `tiktoken.Encoding`, made here, saved as JSON, rebuilt offline.
+"""Text to token ids and back: a `tiktoken.Encoding`, saved as JSON and restored offline.
 
-Every tokenizer has one special token, `END_OF_TEXT`, which stands behind each document.
+Every tokenizer has one special token, `END_OF_TEXT`, which follows each document.
 """
 
 import base64
@@ -11,17 +11,17 @@ import rustbpe
 import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-SAMPLE_CHARACTERS = 256_000_000  # enough text to learn 64k merges from; more only takes longer
-TEXTS_AT_ONCE = 256  # handed to all cores together, and held in memory meanwhile
+SAMPLE_CHARACTERS = 256_000_000  # enough text for 64k merges; more only takes longer
+TEXTS_AT_ONCE = 256  # encoded together on all cores, and in memory meanwhile
 
 
 def build_tokenizer(name: str, texts: Iterable[str]) -> tiktoken.Encoding:
     """The tokenizer called `name`: `bpe:N`, trained on `texts`, or `bytes`, or `gpt2`.
 
-    `bpe:N` has N ids, the end of text among them; on little text it may find fewer merges.
+    `bpe:N` has N ids, the end of text included; fewer if the text has not that many merges.
 
     Raises:
-        ValueError: there is no such tokenizer, or `gpt2` cannot be fetched here.
+        ValueError: there is no such tokenizer, or `gpt2` cannot be downloaded.
     """
     check_name(name)
     if name == "gpt2":
@@ -36,18 +36,22 @@ def build_tokenizer(name: str, texts: Iterable[str]) -> tiktoken.Encoding:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError, naming what there is, unless `name` is that of a tokenizer."""
+    """Check the name of a tokenizer.
+
+    Raises:
+        ValueError: there is no tokenizer of that name.
+    """
     if name in ("bytes", "gpt2"):
         return
-    # 256 bytes and the end of text come first; 2^20 is far past any vocabulary in use.
+    # At least 256 bytes and the end of text; 2^20 is more than any vocabulary in use.
     if not 257 <= bpe_size(name) <= 2**20:
         raise ValueError(
-            f"--tokenizer={name}: it takes bytes, gpt2 or bpe:N with N from 257, such as bpe:4096"
+            f"--tokenizer={name}: must be bytes, gpt2 or bpe:N with N >= 257, such as bpe:4096"
         )
 
 
 def to_json(tokenizer: tiktoken.Encoding) -> dict[str, Any]:
-    """All that `from_json` needs, in types that JSON and `torch.load(weights_only=True)` know."""
+    """The tokenizer for `from_json`, in types for JSON and `torch.load(weights_only=True)`."""
     return {
         "name": tokenizer.name,
         "pattern": tokenizer._pat_str,
@@ -60,7 +64,7 @@ def to_json(tokenizer: tiktoken.Encoding) -> dict[str, Any]:
 
 
 def from_json(saved: dict[str, Any]) -> tiktoken.Encoding:
-    """The tokenizer that `to_json` described, without a network."""
+    """The tokenizer that `to_json` saved; needs no network."""
     ranks = {base64.b64decode(token): rank for rank, token in enumerate(saved["tokens"])}
     return encoding(saved["name"], saved["pattern"], ranks)
 
@@ -76,13 +80,13 @@ def load_gpt2() -> tiktoken.Encoding:
         return tiktoken.get_encoding("gpt2")
     except OSError as offline:  # requests' errors are OSErrors
         raise ValueError(
-            "--tokenizer=gpt2 is not on this machine and could not be fetched "
+            "--tokenizer=gpt2 is not on this machine and could not be downloaded "
             f"({type(offline).__name__}): go online once, or set TIKTOKEN_CACHE_DIR to a copy of "
             "tiktoken's cache, or train one with --tokenizer=bpe:4096"
         ) from None
 
 
 def bpe_size(name: str) -> int:
-    """N of `bpe:N`, or 0 where the name is not of that form."""
+    """N of `bpe:N`; 0 if the name does not have that form."""
     kind, _, size = name.partition(":")
     return int(size) if kind == "bpe" and size.isascii() and size.isdigit() else 0

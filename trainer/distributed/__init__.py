@@ -1,5 +1,5 @@
-"""Several processes, one training.
+"""Training with several processes.
 
-Begin with `ranks`: devices, sums, who is rank 0. `parallel` has DDP, ZeRO-1 and FSDP behind one
-interface, `rendezvous` lets the ranks of one start find each other.
+Start with `ranks`: devices, sums over ranks, which rank is 0. `parallel` has DDP, ZeRO-1 and FSDP
+behind one interface; `rendezvous` connects the ranks of one start.
 """

@@ -1,15 +1,15 @@
-"""How the ranks share the work: three phases behind one small interface.
+"""How the ranks share the work: three phases behind one interface.
 
-    ddp     every rank has the whole model and the whole optimizer
-    zero1   every rank has the whole model; each keeps the optimizer's state of its own part of it
-    fsdp    every rank keeps its part of all: zero3 (parameters, gradients and state) or zero2
-            (gradients and state; the parameters stay gathered from forward to backward)
+    ddp     every rank has the whole model and the whole optimizer state
+    zero1   every rank has the whole model, and its own part of the optimizer state
+    fsdp    everything is sharded: zero3 (parameters, gradients and state) or zero2 (gradients and
+            state; the parameters stay gathered from forward to backward)
 
-Rajbhandari et al., ZeRO, arXiv:1910.02054. With one rank there is nothing to share, and all three
-are the plain thing. Methods marked "collective" must be called by every rank in the same order.
+Rajbhandari et al., ZeRO, arXiv:1910.02054. With one rank all three do the same. Methods marked
+"collective" must be called by every rank in the same order.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ Tensors = dict[str, Tensor]
 
 
 class Ddp:
-    """The baseline, and the interface of the other two."""
+    """All parameters, gradients and optimizer state on every rank; the base class of the others."""
 
     name = "ddp"
 
@@ -36,7 +36,7 @@ class Ddp:
         self.ranks = ranks
 
     def wrap(self, model: nn.Module, *, compile: bool = False) -> nn.Module:
-        """`model`, whose backward leaves the mean gradient over all ranks. Collective."""
+        """`model`, with the mean gradient over all ranks after backward. Collective."""
         if compile:
             model.compile()  # in place: the weights keep their names
         if self.ranks.world_size == 1:
@@ -45,57 +45,43 @@ class Ddp:
         return DistributedDataParallel(
             model,
             device_ids=[device.index] if device.type == "cuda" else None,
-            gradient_as_bucket_view=True,  # one copy of the gradients less
+            gradient_as_bucket_view=True,  # saves one copy of the gradients
         )
 
     def owned(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The parameters that this rank's optimizer steps, by name; to be asked after `wrap`."""
+        """The parameters that this rank's optimizer updates, by name. Call it after `wrap`."""
         return dict(model.named_parameters())
 
     def gradient_sync(self, network: nn.Module, enabled: bool) -> AbstractContextManager[None]:
-        """Within it, backward exchanges gradients only if `enabled`: at the last micro-step."""
+        """Within it, backward reduces gradients only if `enabled`: in the last micro-step."""
         if enabled or not isinstance(network, DistributedDataParallel):
             return nullcontext()
         return network.no_sync()
 
     def share_of(self, squares: Tensor) -> Tensor:
-        """This rank's share of the squared gradient norm: summed over all ranks it is the whole.
+        """This rank's share of the squared gradient norm, which is the sum over all ranks.
 
         Args:
-            squares: `square_norms` of the gradients that this rank holds.
+            squares: `square_norms` of this rank's gradients.
         """
         return squares.sum() / self.ranks.world_size
 
     def after_step(self) -> None:
-        """Let all ranks have what each has stepped. Collective."""
+        """Send the updated parameters to all ranks. Collective."""
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensors:
-        """Copies of all ranks' tensors, whole, on the CPU of rank 0; elsewhere none. Collective.
+        """Full CPU copies of all ranks' tensors on rank 0; {} on the other ranks. Collective.
 
         Args:
-            tensors: of this rank, by a name that is the same everywhere.
+            tensors: this rank's, by a name that is the same on all ranks.
         """
-        return self._kept(tensors, lambda tensor: tensor)
-
-    def _kept(self, tensors: Mapping[str, Tensor], whole: Callable[[Tensor], Tensor]) -> Tensors:
-        """One copy of a tensor that has two names, as the tied embedding does."""
-        copies: dict[int, Tensor] = {}
-        kept: Tensors = {}
-        for name, tensor in tensors.items():
-            key = id(tensor)
-            if key not in copies:
-                full = whole(tensor.detach())
-                if self.ranks.is_main:
-                    copies[key] = full.to("cpu", copy=True)
-            if self.ranks.is_main:
-                kept[name] = copies[key]
-        return kept
+        return cpu_copies(tensors) if self.ranks.is_main else {}
 
 
 class Zero1(Ddp):
-    """The optimizer's state divided by parameter: each has one owner, who steps it for all.
+    """Every parameter has one owner: the rank that has its optimizer state and updates it.
 
-    The parameters of one owner lie in one buffer, so that a step ends with one broadcast a rank.
+    The parameters of one owner are in one buffer, so each step ends with one broadcast per rank.
     """
 
     name = "zero1"
@@ -106,8 +92,8 @@ class Zero1(Ddp):
         self._owner = divide(sizes, self.ranks.world_size)
         self._buffers = []
         for rank in range(self.ranks.world_size):
-            mine = [parameters[name] for name, owner in self._owner.items() if owner == rank]
-            self._buffers.append(into_one_buffer(mine, self.ranks.device))
+            owned = [parameters[name] for name, owner in self._owner.items() if owner == rank]
+            self._buffers.append(into_one_buffer(owned, self.ranks.device))
         return super().wrap(model, compile=compile)
 
     def owned(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -118,43 +104,43 @@ class Zero1(Ddp):
     def after_step(self) -> None:
         if self.ranks.world_size == 1:
             return
-        begun = [
+        broadcasts = [
             dist.broadcast(buffer, src=rank, async_op=True)
             for rank, buffer in enumerate(self._buffers)
             if buffer.numel()
         ]
-        for work in begun:
-            work.wait()
+        for broadcast in broadcasts:
+            broadcast.wait()
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensors:
-        kept = super().gather(tensors)
-        here = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-        everybodys = self.ranks.gather(here)
-        for rank, theirs in enumerate(everybodys):
-            for name, (shape, dtype) in theirs.items():
-                if rank == 0 or name in everybodys[0]:
+        result = super().gather(tensors)
+        own_shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+        all_shapes = self.ranks.gather(own_shapes)
+        for rank, shapes in enumerate(all_shapes):
+            for name, (shape, dtype) in shapes.items():
+                if rank == 0 or name in all_shapes[0]:
                     continue  # rank 0 has it
                 if self.ranks.is_main:
-                    arriving = torch.empty(shape, dtype=dtype, device=self.ranks.device)
-                    dist.recv(arriving, src=rank)
-                    kept[name] = arriving.cpu()
+                    received = torch.empty(shape, dtype=dtype, device=self.ranks.device)
+                    dist.recv(received, src=rank)
+                    result[name] = received.cpu()
                 elif self.ranks.rank == rank:
                     dist.send(tensors[name].to(self.ranks.device).contiguous(), dst=0)
-        return kept
+        return result
 
 
 class Fsdp(Ddp):
-    """Each block gathers its parameters when it needs them (torch's FSDP2, `fully_shard`).
+    """Everything is sharded; each block gathers its parameters when needed (torch's FSDP2).
 
     Args:
-        stage: zero3 gives a block's parameters back after its forward, zero2 keeps them until
-            its backward: less to send, more to hold.
-        replicas: groups of ranks that each hold all parts: with one a node, parameters travel
-            only within a node and gradients alone between nodes (hybrid sharding).
-        dtype: of the gathered parameters; gradients are summed in float32.
+        stage: zero3 frees the gathered parameters of a block after its forward; zero2 keeps them
+            until its backward, with less communication and more memory.
+        replicas: groups of ranks that each have a full copy (hybrid sharding). With one group per
+            node only gradients are sent between nodes.
+        dtype: of the gathered parameters; gradients are reduced in float32.
 
     Raises:
-        ValueError: the ranks do not divide into that many groups.
+        ValueError: the ranks cannot be divided into that many groups.
     """
 
     name = "fsdp"
@@ -170,8 +156,8 @@ class Fsdp(Ddp):
         super().__init__(ranks)
         if ranks.world_size % replicas:
             raise ValueError(
-                f"--fsdp_replicas={replicas}: {ranks.world_size} ranks do not divide into that "
-                "many groups; give the number of nodes"
+                f"--fsdp_replicas={replicas}: {ranks.world_size} ranks cannot be divided into "
+                "that many groups; give the number of nodes"
             )
         self.stage, self.replicas, self.dtype = stage, replicas, dtype
 
@@ -179,7 +165,7 @@ class Fsdp(Ddp):
         (layers,) = (module for module in model.modules() if isinstance(module, nn.ModuleList))
         if compile:
             for layer in layers:
-                layer.compile()  # the gathering between two blocks stays outside of the graphs
+                layer.compile()  # the all-gathers between blocks stay outside of the graphs
         if self.ranks.world_size == 1:
             return model
         shape: tuple[int, ...] = (self.ranks.world_size,)
@@ -191,7 +177,7 @@ class Fsdp(Ddp):
         policy = MixedPrecisionPolicy()
         if self.dtype != torch.float32:
             policy = MixedPrecisionPolicy(param_dtype=self.dtype, reduce_dtype=torch.float32)
-        for module in (*layers, model):  # the model last: what is in no block, as the embedding
+        for module in (*layers, model):  # the model last: for parameters outside of the blocks
             fully_shard(
                 module,
                 mesh=mesh,
@@ -211,7 +197,12 @@ class Fsdp(Ddp):
         return squares.sum() / self.replicas
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensors:
-        return self._kept(tensors, lambda t: t.full_tensor() if isinstance(t, DTensor) else t)
+        result: Tensors = {}
+        for name, tensor in tensors.items():  # one full tensor at a time on the GPU
+            tensor = tensor.detach()
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            result |= super().gather({name: full})
+        return result
 
 
 Phase = Ddp
@@ -226,43 +217,46 @@ def choose_phase(
     fsdp_replicas: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Phase:
-    """The phase that the flags ask for.
+    """The phase of these flags.
 
     Raises:
-        ValueError: the ranks cannot be divided so.
+        ValueError: the ranks cannot be divided into `fsdp_replicas` groups.
     """
     if use_fsdp:
         return Fsdp(ranks, stage=fsdp_stage, replicas=fsdp_replicas, dtype=dtype)
     return Zero1(ranks) if use_zero1 else Ddp(ranks)
 
 
+def cpu_copies(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
 def local(tensor: Tensor) -> Tensor:
-    """The part that this rank holds; all of it where nothing is sharded."""
+    """This rank's part of a sharded tensor; any other tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def square_norms(gradients: list[Tensor]) -> Tensor:
     """The squared norm of each, (n_gradients,) in float64.
 
-    Row by row, as FSDP divides them, so that it is the same however they are divided: a norm of
-    0.5 million float32 in one go is off by 4e-6 on a CPU, and that much made losses part by 1e-2
-    within 50 iterations. This way it is 3e-9, and no slower.
+    Computed per row, because FSDP shards by rows: the result is then the same in every phase. The
+    rounding error of a norm over the whole tensor would let the losses of phases diverge.
     """
     rows = [torch.linalg.vector_norm(gradient, dim=-1) for gradient in gradients]
     return torch.stack([norms.double().square().sum() for norms in rows])
 
 
 def placed_like(full: Tensor, target: Tensor) -> Tensor:
-    """A whole tensor as `target` is: on its device, in its dtype, and this rank's part of it."""
+    """A full tensor on the device, in the dtype and with the sharding of `target`."""
     full = full.to(target.device, target.dtype)
     if not isinstance(target, DTensor):
         return full.clone()
-    # Every rank has the whole tensor: each takes its part, and nothing is sent.
+    # Every rank has the full tensor: each takes its part without communication.
     return distribute_tensor(full, target.device_mesh, target.placements, src_data_rank=None)
 
 
 def divide(sizes: Mapping[str, int], n_parts: int) -> dict[str, int]:
-    """Name -> part, the parts about equally large: the largest first, to whoever has least."""
+    """Name -> part, with parts of about equal size: the largest first, to the smallest part."""
     loads = [0] * n_parts
     part_of: dict[str, int] = {}
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
@@ -274,7 +268,7 @@ def divide(sizes: Mapping[str, int], n_parts: int) -> dict[str, int]:
 
 @torch.no_grad()
 def into_one_buffer(parameters: list[nn.Parameter], device: torch.device) -> Tensor:
-    """A 1-d tensor that the parameters are views of from now on, their values unchanged."""
+    """Move the parameters into one 1-d tensor, of which they become views."""
     dtype: Any = parameters[0].dtype if parameters else torch.float32
     buffer = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=device)
     end = 0

@@ -1,8 +1,8 @@
-"""The ranks of a run and what they say to each other. The loop does not know how many there are.
+"""The ranks of a run, and their communication.
 
-Without torchrun, or with one rank, there is no process group and every method is the plain thing.
-Methods marked "collective" must be called by every rank, in the same order; a rank that leaves
-one out hangs the others.
+With one rank there is no process group, and every method works without communication. Methods
+marked "collective" must be called by every rank in the same order: if one does not, the others
+hang.
 """
 
 import os
@@ -25,7 +25,7 @@ TEARDOWN_PAUSE_S = 0.05
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process' place among the ranks, and its device."""
+    """This process' rank, the number of ranks, and its device."""
 
     rank: int
     world_size: int
@@ -44,7 +44,7 @@ class Ranks:
 
     @property
     def steps_late(self) -> int:
-        """How many steps the log stays behind: on CUDA one, so that the loop never waits for it."""
+        """How many steps the log is behind: on CUDA one, so that the loop never waits for it."""
         return 1 if self.device.type == "cuda" else 0
 
     def total(self, *values: Tensor | float) -> Tensor:
@@ -57,26 +57,26 @@ class Ranks:
     def _on_device(self, value: Tensor | float) -> Tensor:
         if isinstance(value, Tensor):
             return value.to(self.device, torch.float64)
-        # Filled in by the device itself: to copy a number there, the host would wait for it.
+        # Filled by the device: copying a number to it would make the host wait.
         return torch.full((), value, dtype=torch.float64, device=self.device)
 
     def sum(self, *values: Tensor | float) -> list[float]:
-        """The same as numbers: on CUDA that waits for the GPU. Collective."""
+        """The same as Python numbers, which on CUDA waits for the GPU. Collective."""
         sums: list[float] = self.total(*values).tolist()
         return sums
 
-    def gather(self, mine: T) -> list[T]:
-        """What each rank gives, on every rank, by rank; it must be picklable. Collective."""
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, ordered by rank, on every rank; picklable. Collective."""
         if self.world_size == 1:
-            return [mine]
-        everybodys: list[Any] = [None] * self.world_size
-        dist.all_gather_object(everybodys, mine)
-        return everybodys
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """What `work()` returns on rank 0, on every rank; it must be picklable. Collective.
+        """Call `work()` on rank 0 and return its result, picklable, on every rank. Collective.
 
-        If it raises on rank 0, it raises there, and the other ranks leave without a word.
+        If it raises on rank 0, the other ranks exit with status 1 and print nothing.
         """
         if self.world_size == 1:
             return work()
@@ -94,27 +94,26 @@ class Ranks:
         return outcome[1]  # type: ignore[no-any-return]
 
     def peak_memory(self) -> dict[str, int]:
-        """`memory_bytes`: the most that the GPU has held so far; nothing on a CPU."""
+        """`memory_bytes`: the peak of GPU memory so far; {} on a CPU."""
         if self.device.type != "cuda":
             return {}
         return {"memory_bytes": torch.cuda.max_memory_allocated(self.device)}
 
     def barrier(self) -> None:
-        """Wait here for all ranks. Collective.
+        """Wait for all ranks. Collective.
 
-        torchrun ends the ranks that are left as soon as one leaves with another status than 0:
-        whoever has nothing more to do waits for the one that still writes.
+        torchrun kills all ranks as soon as one exits with a status other than 0, so the others
+        have to wait for rank 0 to finish writing.
         """
         if self.world_size > 1:
             dist.barrier()
 
     def close(self) -> None:
-        """Leave the process group. Not collective: it also follows an error.
+        """Leave the process group. Not collective: it is also called after an error.
 
-        A gloo thread that drops the last tensor of a collective needs the interpreter's lock, and
-        the group's destructor waits for that thread while it holds the lock: without a pause,
-        1 in 4 runs of a dozen iterations hung here for good. Without any of this, gloo aborts
-        now and then at exit.
+        A gloo thread that frees the last tensor of a collective needs the GIL, and the group's
+        destructor waits for that thread while it holds the GIL: without the pause, this call
+        sometimes hangs. Without `destroy_process_group`, gloo sometimes aborts at exit.
         """
         if self.world_size > 1:
             time.sleep(TEARDOWN_PAUSE_S)
@@ -122,10 +121,10 @@ class Ranks:
 
 
 def join_ranks(device: str = "auto", backend: str = "auto") -> Ranks:
-    """This process' place, from the variables that torchrun sets; alone without them.
+    """The rank from torchrun's environment variables; without them a single rank.
 
     Raises:
-        ValueError: the device is not to be had here.
+        ValueError: the device is not available.
     """
     rank = int(os.environ.get("RANK", "0"))
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -149,7 +148,7 @@ def choose_device(device: str, *, local_rank: int) -> torch.device:
     """`auto`: this rank's own GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: the device is unknown or not available.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
@@ -157,16 +156,16 @@ def choose_device(device: str, *, local_rank: int) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"--device={device}: it takes auto, cpu, cuda or cuda:N") from None
+        raise ValueError(f"--device={device}: must be auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and chosen.index is None:
         chosen = torch.device("cuda", local_rank)
     if chosen.type == "cuda" and chosen.index >= n_gpus:
-        raise ValueError(f"--device={device}: torch sees {n_gpus} GPUs here; try --device=cpu")
+        raise ValueError(f"--device={device}: torch finds {n_gpus} GPUs; try --device=cpu")
     return chosen
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto`: bfloat16 where the GPU has it, float16 on an older GPU, float32 on a CPU."""
+    """`auto`: bfloat16 if the GPU supports it, float16 on an older GPU, float32 on a CPU."""
     if name == "auto" and device.type == "cpu":
         name = "float32"
     elif name == "auto":
@@ -176,19 +175,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 class Arriving:
-    """A small tensor on its way from the device to this process, while both go on working."""
+    """A small tensor that is copied from the device to the host asynchronously."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._host, self._event = tensor, None
         if tensor.device.type == "cuda":
-            # Only into pinned memory can a GPU write without anybody waiting for it.
+            # Only copies into pinned memory are asynchronous.
             self._host = torch.empty_like(tensor, device="cpu", pin_memory=True)
             self._host.copy_(tensor, non_blocking=True)
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 
     def values(self) -> list[float]:
-        """The numbers; waits for them if they have not arrived."""
+        """The numbers; waits until they have arrived."""
         if self._event is not None:
             self._event.synchronize()
         values: list[float] = self._host.tolist()
@@ -196,7 +195,7 @@ class Arriving:
 
 
 class Stopwatch:
-    """How long the device worked between two places of the program, by its own clock."""
+    """The time between two points of the program, by the clock of the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._is_cuda = device.type == "cuda"
@@ -211,18 +210,18 @@ class Stopwatch:
         self._stopped = self._now()
 
     def time_ms(self) -> float:
-        """On CUDA it waits until the device has come to `stop`."""
+        """From the start to `stop`; on CUDA, waits until the device has reached it."""
         return self._until(self._stopped)
 
     def lap_ms(self) -> float:
-        """From the beginning to `lap`."""
+        """From the start to `lap`."""
         return self._until(self._lap)
 
-    def _until(self, then: Any) -> float:
+    def _until(self, end: Any) -> float:
         if not self._is_cuda:
-            return float(1000 * (then - self._started))
-        then.synchronize()
-        return float(self._started.elapsed_time(then))
+            return float(1000 * (end - self._started))
+        end.synchronize()
+        return float(self._started.elapsed_time(end))
 
     def _now(self) -> Any:
         if not self._is_cuda:
@@ -233,15 +232,15 @@ class Stopwatch:
 
 
 def micro_steps(gradient_accumulation_steps: int, world_size: int) -> int:
-    """Micro-steps of each rank, so that all ranks together make the number asked for.
+    """Micro-steps of each rank in an iteration.
 
     Raises:
-        ValueError: it does not divide.
+        ValueError: the micro-batches of an iteration cannot be divided evenly among the ranks.
     """
     if gradient_accumulation_steps % world_size:
         nearest = -(-gradient_accumulation_steps // world_size) * world_size
         raise ValueError(
-            f"--gradient_accumulation_steps={gradient_accumulation_steps} cannot be shared by "
-            f"{world_size} ranks: it counts the micro-batches of all ranks; try {nearest}"
+            f"--gradient_accumulation_steps={gradient_accumulation_steps} counts the micro-batches "
+            f"of all ranks and must be a multiple of their number, {world_size}; try {nearest}"
         )
     return gradient_accumulation_steps // world_size

@@ -1,10 +1,9 @@
-"""The ranks of one start find each other, and none of an earlier start.
+"""Connect the ranks of one start with each other, and not with ranks of an earlier start.
 
-torchrun keeps one store for all its restarts, and gloo and NCCL look up each other's addresses
-in it by rank. A rank that is started again may so read the address of the one that died, and
-then connects to nobody: of 3 restarts of 2 ranks on a CPU 1 failed and 2 hung (torch 2.13.0).
-torchrun's count of restarts cannot tell the starts apart: each machine counts for itself.
-So the ranks agree on a name that nobody had before, and keep their words to each other under it.
+torchrun keeps one store across restarts, in which gloo and NCCL look up addresses by rank. A
+restarted rank may read the address of one that has died, and then fails or hangs (torch 2.13.0).
+torchrun's count of restarts does not tell the starts apart, since each machine has its own count.
+So the ranks agree on a unique name and use it as the prefix of all keys.
 """
 
 import time
@@ -14,28 +13,26 @@ from datetime import timedelta
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-TIMEOUT = timedelta(minutes=30)  # torch's own for gloo; until then a machine may still be starting
+TIMEOUT = timedelta(minutes=30)  # torch's default for gloo: a machine may still be starting
 POLL_S = 0.01
 
 
 def meet(rank: int, world_size: int) -> Store:
-    """A store that the ranks of this start share and no earlier one has written to. Collective.
-
-    Where it is, is said by the variables that torchrun sets.
+    """A store that only the ranks of this start use, at the address that torchrun sets. Collective.
 
     Raises:
-        TimeoutError: not all ranks came within `TIMEOUT`; says which did not.
+        TimeoutError: a rank did not connect within `TIMEOUT`; says which.
     """
-    found = rendezvous("env://", rank, world_size, timeout=TIMEOUT)
-    store, rank, world_size = next(iter(found))
+    results = rendezvous("env://", rank, world_size, timeout=TIMEOUT)
+    store, rank, world_size = next(iter(results))
     return PrefixStore(agree(store, rank, world_size), store)
 
 
 def agree(store: Store, rank: int, world_size: int, timeout: timedelta = TIMEOUT) -> str:
-    """A name that rank 0 of this start gave it. Collective.
+    """A unique name for this start, chosen by rank 0. Collective.
 
-    What stands under `hello` may be of a rank that is dead: rank 0 answers whoever it meets there,
-    under the caller's own name, and is done when all have thanked it for this very answer.
+    A key under `hello` may be from a dead rank. Rank 0 answers every id that it finds there, under
+    that id, and returns when all ranks have confirmed this very answer under `thanks`.
     """
     me, give_up = uuid.uuid4().hex, time.monotonic() + timeout.total_seconds()
     if rank != 0:
@@ -55,7 +52,7 @@ def agree(store: Store, rank: int, world_size: int, timeout: timedelta = TIMEOUT
                     answered.add(caller)
                     store.set(f"answer/{caller}", me)
         if missing:
-            _pause(give_up, f"ranks {sorted(missing)} of {world_size} did not come")
+            _pause(give_up, f"ranks {sorted(missing)} of {world_size} did not connect")
     return me
 
 
@@ -66,5 +63,5 @@ def _wait(store: Store, keys: list[str], give_up: float, what: str) -> None:
 
 def _pause(give_up: float, what: str) -> None:
     if time.monotonic() > give_up:
-        raise TimeoutError(f"{what}: is torchrun running on all machines, with the same flags?")
+        raise TimeoutError(f"{what}: check that torchrun runs on all machines with the same flags")
     time.sleep(POLL_S)

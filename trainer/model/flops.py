@@ -1,8 +1,7 @@
-"""How much arithmetic a token costs, how much a device could do, and so the MFU.
+"""FLOPs of a token, peak FLOP/s of a device, and the MFU.
 
-MFU, model FLOPs utilization (PaLM, arXiv:2204.02311, appendix B): the FLOP/s that the model's
-definition asks for, as a share of the device's peak. What an implementation computes twice, or
-does besides, does not count.
+MFU, model FLOPs utilization (PaLM, arXiv:2204.02311, appendix B): the FLOP/s that the definition of
+the model needs, as a share of the device's peak. Recomputation and other work do not count.
 """
 
 import time
@@ -10,8 +9,8 @@ from typing import Literal
 
 import torch
 
-# Dense peaks in TFLOP/s from the vendors' data sheets: of bfloat16 and float16, and of float32
-# matmuls, which run as TF32 where the hardware has it. The first name found in the device's wins.
+# Dense peaks in TFLOP/s from the vendors' data sheets: for bfloat16 and float16, and for float32
+# matmuls, which run in TF32 if the hardware supports it. The first name that matches is used.
 PEAK_TFLOPS: tuple[tuple[str, float, float], ...] = (
     ("B200", 2250, 1100),
     ("H200", 989, 494),
@@ -27,7 +26,7 @@ PEAK_TFLOPS: tuple[tuple[str, float, float], ...] = (
     ("A30", 165, 82),
     ("A40", 150, 75),
     ("A6000", 155, 77),
-    ("V100", 125, 15.7),  # float16 alone has tensor cores here
+    ("V100", 125, 15.7),  # tensor cores for float16 only
     ("T4", 65, 8.1),
     ("L40S", 362, 183),
     ("L40", 181, 90.5),
@@ -44,25 +43,22 @@ PeakSource = Literal["flag", "table", "measured"]
 
 
 def flops_per_token(*, n_params: int, n_layer: int, n_embd: int, block_size: int) -> int:
-    """FLOPs of forward and backward for one token: six a parameter, and attention's matmuls.
+    """FLOPs of forward and backward for one token: six per parameter, and attention's matmuls.
 
-    `n_params` leaves out the position embeddings, which are looked up and not multiplied.
+    `n_params` excludes the position embeddings, which are looked up, not multiplied.
     """
     return 6 * n_params + 12 * n_layer * n_embd * block_size
 
 
 def mfu_percent(flops: float, time_ms: float, peak_flops: float) -> float:
-    """The MFU of one device that did `flops` in `time_ms`: this step's own, not smoothed.
-
-    nanoGPT shows a running mean; a log is for the figure itself, which anyone can smooth later.
-    """
+    """The MFU, in percent, of one device that computed `flops` in `time_ms`; not smoothed."""
     return 100 * flops / (time_ms / 1000) / peak_flops
 
 
 def peak_flops(
     device: torch.device, dtype: torch.dtype, override: float | None = None
 ) -> tuple[float, PeakSource]:
-    """FLOP/s that one device could do in `dtype`, and where the figure is from."""
+    """Peak FLOP/s of one device in `dtype`, and the source of the value."""
     if override is not None:
         return override, "flag"
     if device.type == "cuda":
@@ -73,7 +69,7 @@ def peak_flops(
 
 
 def known_peak_flops(device_name: str, dtype: torch.dtype) -> float | None:
-    """The table's figure, or None for a device that is not in it."""
+    """The value in the table; None if the device is not in it."""
     for name, half_tflops, single_tflops in PEAK_TFLOPS:
         if name in device_name:
             return 1e12 * (single_tflops if dtype == torch.float32 else half_tflops)
@@ -81,15 +77,15 @@ def known_peak_flops(device_name: str, dtype: torch.dtype) -> float | None:
 
 
 def measure_peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
-    """The best rate of a large square matmul, repeated for `seconds`: what this machine can do.
+    """The best rate of a large square matmul, repeated for `seconds`.
 
-    For a CPU no table will do: the peak depends on cores, clock, vector width and neighbours.
+    For CPUs there is no table: the peak depends on cores, clock, vector width and other processes.
     """
     size = 1024 if device.type == "cpu" else 8192  # 12 MB and 400 MB of operands in 32 bits
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
     end = time.perf_counter() + seconds
-    a @ a  # the first call pays for threads and libraries
+    a @ a  # the first call starts threads and loads libraries
     while time.perf_counter() < end or best == float("inf"):
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -1,15 +1,15 @@
-"""LayerNorm and the loss of the head, each one operation: what `--use_triton` computes with.
+"""LayerNorm, and the head with its loss, each as one operation (--use_triton).
 
     y = layer_norm(x, weight, bias)                    # as F.layer_norm
     loss = linear_cross_entropy(x, weight, targets)    # as F.cross_entropy(x @ weight.T, targets)
 
-The second never makes the logits (N, V), the largest tensor of a training step: it takes some rows
-at a time and keeps of them the losses and the gradients, as Liger Kernel does (arXiv:2410.10989).
-Not by Liger itself: it waits for the GPU to count the rows, and its norm cannot be interpreted. Nor
-by PyTorch's F.linear_cross_entropy: its loss of bfloat16 is bfloat16, and autocast passes it by.
+The second never stores the logits (N, V), the largest tensor of a training step: it computes the
+losses and gradients of some rows at a time, as Liger Kernel does (arXiv:2410.10989). Liger itself
+is not used because it waits for the GPU to count the rows, and its norm cannot be interpreted;
+PyTorch's F.linear_cross_entropy because its loss of bfloat16 is bfloat16, and it ignores autocast.
 
-On a GPU both run kernels in Triton; where `why_not` says so they run on PyTorch's operations, with
-the same results. Both are opaque to `torch.compile` and do not break its graph.
+On a GPU both run Triton kernels. If Triton cannot be used (see `why_not`) they use PyTorch's
+operations, with the same results. Both are opaque to `torch.compile` and do not break its graph.
 """
 
 import os
@@ -21,29 +21,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IS_INSTALLED = find_spec("triton") is not None
-IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # triton, too, asks at its import alone
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # triton, too, reads it on import only
 
-# Rows whose logits exist at a time. Each chunk reads and writes the weight's gradient once more: at
-# 2,048 rows that is 6 * 2,048 FLOP for 8 bytes, five times what keeps an H100 from waiting for its
-# memory; the logits take 206 MB for GPT-2 in bfloat16. On one CPU thread 256 and 512 took the least
-# time of 128 to 2,048: 0.81 of what whole logits take, with C = 384 and V = 4,096.
+# Rows whose logits are in memory at a time. Each chunk reads and writes the weight's gradient once:
+# at 2,048 rows that is 6 * 2,048 FLOP for 8 bytes, five times what an H100 needs to be compute
+# bound, and the logits take 206 MB for GPT-2 in bfloat16. On a CPU smaller chunks are faster.
 CHUNK_ROWS = {"cuda": 2048, "cpu": 512}
 
 
 def why_not(device: torch.device) -> str:
-    """Why Triton cannot serve tensors on `device`, in one line; empty if it can."""
+    """Why Triton cannot be used on `device`, in one line; empty if it can."""
     if not IS_INSTALLED:
         return "triton is not installed (pip install triton)"
     if device.type != "cuda" and not IS_INTERPRETED:
-        return f"triton compiles for GPUs, and the device is {device.type}"
+        return f"triton needs a GPU, and the device is {device.type}"
     return ""
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """`x` (..., C) with each row's mean taken off and its deviation brought to one, then scaled.
+    """LayerNorm of `x` (..., C) over its last dimension.
 
-    The statistics are in float32 whatever `x` is. The result has the dtype of `x`; under autocast
-    Triton writes autocast's own, which the matmul behind it would cast to.
+    The statistics are in float32 for any `x`. The result has the dtype of `x`; under autocast
+    Triton writes autocast's dtype, to which the next matmul would cast it.
     """
     if why_not(x.device):
         return F.layer_norm(x, weight.shape, weight, bias, eps)
@@ -56,14 +55,14 @@ def linear_cross_entropy(
 ) -> Tensor:
     """The mean cross-entropy in nats of `x @ weight.T` against `targets`, 0-d, float32.
 
-    The gradients are computed on the way, where there will be a backward; it multiplies them by
-    what it is given. Under autocast the matmuls run in its dtype.
+    If a backward will follow, the gradients are computed together with the loss; backward scales
+    them. Under autocast the matmuls run in its dtype.
 
     Args:
         x: (N, C); float32, bfloat16 or float16.
-        weight: (V, C), of the same dtype, but for autocast.
-        targets: int64 (N,), each below V; where it is `ignore_index` the row does not count. NaN if
-            none counts, as in PyTorch.
+        weight: (V, C), of the same dtype (under autocast of any).
+        targets: int64 (N,), each below V or `ignore_index`: such rows do not count. If no row
+            counts the loss is NaN, as in PyTorch.
     """
     with_gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     loss, *_ = loss_and_gradients(x, weight, targets, ignore_index, matmul_dtype(x), with_gradient)
@@ -71,7 +70,7 @@ def linear_cross_entropy(
 
 
 def matmul_dtype(x: Tensor) -> torch.dtype:
-    """What a matmul would have `x` cast to."""
+    """The dtype to which a matmul would cast `x`."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -80,7 +79,7 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
 def normalize(
     x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The norm of `x` (N, C) in `dtype`, and each row's mean and 1 / deviation."""
+    """The LayerNorm of `x` (N, C) in `dtype`, and the mean and 1 / deviation of each row."""
     from trainer.model import kernels
 
     return kernels.layer_norm_forward(x.contiguous(), weight, bias, eps, dtype)
@@ -90,7 +89,7 @@ def normalize(
 def normalize_backward(
     dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx (N, C), and dweight above dbias (2, C) in float32."""
+    """dx (N, C), and dweight stacked on dbias (2, C) in float32."""
     from trainer.model import kernels
 
     return kernels.layer_norm_backward(dy.contiguous(), x.contiguous(), weight, mean, rstd)
@@ -107,15 +106,17 @@ def loss_and_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The mean loss in float32; dx (N, C), dweight (V, C), and N', which divides both.
 
-    N' is the number of rows that count, at least 1. The gradients are of the sum over the rows: a
-    gradient of a logit is then between -1 and 1, which even float16 holds well, whatever N and the
-    scale of the loss. dx is in `dtype`, the one of the matmuls; dweight is summed in float32.
+    N' is the number of rows that count, at least 1. The gradients are those of the sum over the
+    rows: gradients of logits are then between -1 and 1, for any N and loss scale, which float16 can
+    represent. dx is in `dtype`, the dtype of the matmuls; dweight is summed in float32.
     """
     counts = targets != ignore_index
     known = ~counts | ((targets >= 0) & (targets < len(weight)))
-    torch._assert_async(known.all(), "a target is neither a row of the weight nor ignore_index")
+    torch._assert_async(
+        known.all(), "a target is neither below the vocabulary size nor ignore_index"
+    )
     if why_not(x.device):
-        cross_entropy = cross_entropy_of_pytorch
+        cross_entropy = pytorch_cross_entropy
     else:
         from trainer.model.kernels import cross_entropy
     n_rows = CHUNK_ROWS.get(x.device.type, CHUNK_ROWS["cpu"])
@@ -137,7 +138,7 @@ def loss_and_gradients(
     return losses.sum() / n_counting, dx, dweight, n_counting.clamp(min=1)
 
 
-def cross_entropy_of_pytorch(
+def pytorch_cross_entropy(
     logits: Tensor, targets: Tensor, ignore_index: int, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Losses (N,) in float32 and their gradient (N, V); the logits may be overwritten."""
@@ -153,7 +154,7 @@ def cross_entropy_of_pytorch(
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, in the float32 of `total` where a GPU would round the product first."""
+    """total += a @ b, without rounding the product to the dtype of a and b first."""
     if a.dtype == total.dtype:
         total.addmm_(a, b)
     elif a.is_cuda:
@@ -162,7 +163,7 @@ def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a.float(), b.float())
 
 
-def keep_for_normalize(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save_for_normalize(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, weight, bias, _, _ = inputs
     _, mean, rstd = output
     ctx.save_for_backward(x, weight, mean, rstd)
@@ -176,27 +177,27 @@ def backward_of_normalize(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None,
     return dx, sums[0].to(weight.dtype), dbias, None, None
 
 
-def keep_for_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save_for_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, weight, *_ = inputs
     ctx.save_for_backward(*output[1:])
     ctx.dtypes = x.dtype, weight.dtype
-    ctx.set_materialize_grads(False)  # nobody asks for the gradient of a gradient
+    ctx.set_materialize_grads(False)  # no second derivatives
 
 
 def backward_of_loss(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     dx, dweight, n_counting = ctx.saved_tensors
     x_dtype, weight_dtype = ctx.dtypes
-    # In float32: float16, for whose sake a loss is scaled, may not hold the scale itself.
+    # In float32: the scale itself may overflow float16.
     scale = grad / n_counting
     dx, dweight = (dx.float() * scale).to(x_dtype), (dweight * scale).to(weight_dtype)
     return dx, dweight, None, None, None, None
 
 
-normalize.register_autograd(backward_of_normalize, setup_context=keep_for_normalize)
-loss_and_gradients.register_autograd(backward_of_loss, setup_context=keep_for_loss)
+normalize.register_autograd(backward_of_normalize, setup_context=save_for_normalize)
+loss_and_gradients.register_autograd(backward_of_loss, setup_context=save_for_loss)
 
 
-# What each returns, without computing it: for torch.compile.
+# Shapes and dtypes of the results, for torch.compile.
 
 
 @normalize.register_fake

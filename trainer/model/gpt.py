@@ -1,4 +1,4 @@
-"""GPT: nanoGPT's architecture, initialization and weight names, so that losses can be compared.
+"""GPT with nanoGPT's architecture, initialization and weight names.
 
 Shapes in this file:
     B  batch, sequences in a micro-batch
@@ -19,12 +19,12 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from trainer.model import fused as kernels
 
-IGNORED_TARGET = -1  # a target with this value takes no part in the loss
+IGNORED_TARGET = -1  # targets with this value do not count in the loss
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """What the shape of a GPT is made of; saved in every checkpoint as `model_args`."""
+    """The shape of a GPT; saved in every checkpoint as `model_args`."""
 
     block_size: int = 1024
     vocab_size: int = 50304  # GPT-2's 50257, rounded up to a multiple of 64 for the tensor cores
@@ -32,19 +32,19 @@ class GPTConfig:
     n_head: int = 12
     n_embd: int = 768
     dropout: float = 0.0
-    bias: bool = True  # in Linear and LayerNorm, as GPT-2 has it
+    bias: bool = True  # in Linear and LayerNorm, as in GPT-2
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer and its head, which shares its matrix with the token embedding.
+    """A decoder-only transformer and its head, which is tied to the token embedding.
 
     Args:
-        recompute: activations of a block are computed again in backward instead of kept.
-        fused: each LayerNorm is one kernel, and the loss is taken from parts of the logits.
+        recompute: recompute the activations of a block in backward instead of storing them.
+        fused: use one kernel for each LayerNorm, and compute the loss from chunks of the logits.
     """
 
     tied: ClassVar = {"lm_head.weight": "transformer.wte.weight"}
-    """Names in `state_dict` of what another name holds."""
+    """Tied weights: name in `state_dict` -> name of the same tensor."""
 
     def __init__(self, config: GPTConfig, *, recompute: bool = False, fused: bool = False) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class GPT(nn.Module):
         self.apply(init_weights)
         for name, weight in self.named_parameters():
             if name.endswith("c_proj.weight"):
-                # Each block adds twice to the residual stream; this keeps its variance steady.
+                # Each block adds twice to the residual stream; this keeps its variance constant.
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.n_layer))
 
     def forward(
@@ -71,11 +71,11 @@ class GPT(nn.Module):
 
         Args:
             idx: token ids, int64 (B, T), T at most `block_size`.
-            targets: the ids one token on, int64 (B, T); `IGNORED_TARGET` is left out of the mean.
+            targets: the next token ids, int64 (B, T); `IGNORED_TARGET` does not count.
 
         Returns:
-            Logits (B, T, V), None if `fused`, and a 0-d loss; without targets logits (B, 1, V)
-            of the last position alone, which is all that sampling needs, and None.
+            Logits (B, T, V), or None if `fused`, and the loss (0-d). Without targets: the logits
+            (B, 1, V) of the last position only, as needed for sampling, and None.
         """
         x = self.transformer(idx)  # (B, T, C)
         if targets is None:
@@ -87,7 +87,7 @@ class GPT(nn.Module):
         return logits, loss
 
     def n_params(self, non_embedding: bool = False) -> int:
-        """Parameters; `non_embedding` leaves out the positions, but never the tied token matrix."""
+        """Number of parameters; `non_embedding` excludes the position embedding only."""
         n_all = sum(parameter.numel() for parameter in self.parameters())
         return n_all - self.transformer.wpe.weight.numel() * non_embedding
 
@@ -101,14 +101,14 @@ class GPT(nn.Module):
         top_k: int | None = None,
         n_tokens: int | None = None,
     ) -> Tensor:
-        """`idx` (B, T) with `max_new_tokens` sampled ids behind it, (B, T + max_new_tokens).
+        """`idx` (B, T) followed by `max_new_tokens` sampled ids, (B, T + max_new_tokens).
 
-        Reads torch's global generator; the model should be in eval mode.
+        Uses torch's global random generator; the model should be in eval mode.
 
         Args:
-            temperature: below 1 is surer, above 1 is wilder; must be positive.
-            top_k: sample among the k likeliest ids only.
-            n_tokens: ids from here on are padding of the vocabulary, and are never sampled.
+            temperature: below 1: less random, above 1: more random; must be positive.
+            top_k: sample among the k most likely ids only.
+            n_tokens: ids from this one on pad the vocabulary and are never sampled.
         """
         for _ in range(max_new_tokens):
             context = idx[:, -self.config.block_size :]
@@ -116,13 +116,13 @@ class GPT(nn.Module):
             if top_k is not None:
                 least = logits.topk(min(top_k, logits.size(-1))).values[:, [-1]]  # (B, 1)
                 logits = logits.masked_fill(logits < least, -math.inf)
-            following = torch.multinomial(logits.softmax(dim=-1), num_samples=1)  # (B, 1)
-            idx = torch.cat((idx, following), dim=1)
+            next_id = torch.multinomial(logits.softmax(dim=-1), num_samples=1)  # (B, 1)
+            idx = torch.cat((idx, next_id), dim=1)
         return idx
 
 
 class Transformer(nn.Module):
-    """Embeddings, blocks, a last norm: token ids (B, T) to what is known at each, (B, T, C)."""
+    """Embeddings, blocks and a final norm: token ids (B, T) to features (B, T, C)."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each behind a norm and added to the stream."""
+    """Attention, then an MLP, each after a norm and with a residual connection."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Block(nn.Module):
 
 
 class CausalSelfAttention(nn.Module):
-    """Every position reads from itself and from the positions before it."""
+    """Each position attends to itself and to the positions before it."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Each position alone: four times wider, exact GELU, and back."""
+    """Linear to four times the width, exact GELU, linear back; for each position."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class MLP(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """torch's own; where `fused` is set, in one kernel."""
+    """torch's LayerNorm; in one kernel if `fused` is set."""
 
     fused = False
 
@@ -213,9 +213,9 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Head(nn.Linear):
-    """Logits; given targets, their loss instead, and the logits are never there as a whole.
+    """Logits; with targets the loss instead, without storing all logits at once.
 
-    A module and not a call on its weight: FSDP has a weight gathered while its module runs.
+    The loss is computed in this module because FSDP gathers a weight while its module runs.
     """
 
     def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
@@ -227,7 +227,7 @@ class Head(nn.Linear):
 
 
 def init_weights(module: nn.Module) -> None:
-    """GPT-2's start: normal with deviation 0.02, biases zero; norms keep torch's ones and zeros."""
+    """GPT-2's initialization: normal with deviation 0.02, biases zero; norms as in torch."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:

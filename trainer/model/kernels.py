@@ -1,10 +1,10 @@
 # mypy: disallow-untyped-decorators=False, disallow-untyped-defs=False
 # mypy: disallow-incomplete-defs=False
-"""The Triton kernels behind `fused`, and their launches; imports triton, so import it late.
+"""The Triton kernels of `fused`, and their launches. Imports triton: import this module late.
 
-A kernel is compiled for the GPU its tensors are on, or interpreted on the CPU if TRITON_INTERPRET=1
-was set before triton's import. It reads any of float32, bfloat16, float16 and computes in float32.
-Sums have a fixed order and no atomics: the same input gives the same bits.
+A kernel is compiled for the GPU of its tensors, or interpreted on the CPU if TRITON_INTERPRET=1 was
+set before triton was imported. It reads float32, bfloat16 or float16 and computes in float32. Sums
+have a fixed order without atomics: the same input gives the same bits.
 """
 
 import torch
@@ -12,14 +12,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Elements of a tensor that a program holds at once. At 4,096 the norm's backward took 147 registers
-# a thread on sm_90, which leaves room for one program on a multiprocessor; at 2,048 it takes 79.
+# Elements of a tensor that a program holds at once. At 4,096 the backward of the norm takes 147
+# registers per thread on sm_90, so one program fits on a multiprocessor; at 2,048 it takes 79.
 NORM_TILE = 2048
 LOSS_TILE = 4096
 N_WARPS = 8  # of 32 threads
-N_PROGRAMS_PER_SM = 3  # of a kernel whose programs go through the rows in turn
-N_PROGRAMS_INTERPRETED = 2  # they run one after the other: two, so that tests see a sum of parts
-FUSE_MULTIPLY_ADD = True  # said, or Triton 3.9 warns that 3.10 will change its mind
+N_PROGRAMS_PER_SM = 3  # of a kernel whose programs loop over rows
+N_PROGRAMS_INTERPRETED = 2  # they run one by one; two, to test the sum of partial results
+FUSE_MULTIPLY_ADD = True  # explicit: Triton 3.9 warns that its default will change
 
 
 @triton.jit
@@ -29,8 +29,8 @@ def layer_norm_forward_kernel(
 ):  # fmt: skip
     """y = (x - mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps), for ROWS rows.
 
-    Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450. The variance is the mean of the
-    squares about the mean, not the difference of two large numbers.
+    Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450. The variance is the mean
+    square of x - mean, not the difference of two large numbers.
     """
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     cols = tl.arange(0, BLOCK_C)
@@ -98,8 +98,9 @@ def cross_entropy_kernel(
 ):  # fmt: skip
     """loss = log(sum(exp(z))) - z[target] of one row z; then z becomes softmax(z) - onehot(target).
 
-    The sum is built tile by tile beside the largest logit so far (Milakov and Gimelshein, "Online
-    normalizer calculation for softmax", arXiv:1805.02867). An ignored row has no loss, no gradient.
+    The sum is computed tile by tile, relative to the largest logit so far (Milakov and Gimelshein,
+    "Online normalizer calculation for softmax", arXiv:1805.02867). Ignored rows have zero loss and
+    gradient.
     """
     row = tl.program_id(0).to(tl.int64)
     logits_ptr += row * V
@@ -109,7 +110,7 @@ def cross_entropy_kernel(
 
     largest = float("-inf")
     total = 0.0
-    at_target = 0.0  # summed, not loaded: a slow warp would load what a fast one has overwritten
+    at_target = 0.0  # summed, not loaded: another warp may have overwritten it
     for start in range(0, V, TILE_V):
         z = tl.load(logits_ptr + start + cols, mask=start + cols < V, other=float("-inf"))
         z = z.to(tl.float32)
@@ -132,7 +133,7 @@ def cross_entropy_kernel(
 def layer_norm_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y (N, C) in `dtype`, and what the backward needs: each row's mean and 1 / deviation (N,)."""
+    """y (N, C) in `dtype`, and for backward the mean and 1 / deviation of each row (N,)."""
     N, C = x.shape
     y = torch.empty_like(x, dtype=dtype)
     mean = torch.empty(N, dtype=torch.float32, device=x.device)
@@ -149,11 +150,11 @@ def layer_norm_forward(
 def layer_norm_backward(
     dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx (N, C), and dweight above dbias (2, C) in float32."""
+    """dx (N, C), and dweight stacked on dbias (2, C) in float32."""
     N, C = x.shape
     dx = torch.empty_like(x)
     block_c, n_rows, n_warps = layout(C)
-    n_programs = min(triton.cdiv(N, n_rows), most_programs(x.device))
+    n_programs = min(triton.cdiv(N, n_rows), max_programs(x.device))
     partial = torch.empty(2, n_programs, C, dtype=torch.float32, device=x.device)
     layer_norm_backward_kernel[(n_programs,)](
         dy, x, weight, mean, rstd, dx, partial[0], partial[1], N, C,
@@ -166,7 +167,7 @@ def layer_norm_backward(
 def cross_entropy(
     logits: Tensor, targets: Tensor, ignore_index: int, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Losses (N,) in float32 and their gradient (N, V), which lies where the logits were."""
+    """Losses (N,) in float32 and their gradient (N, V), which overwrites the logits."""
     N, V = logits.shape
     losses = torch.empty(N, dtype=torch.float32, device=logits.device)
     cross_entropy_kernel[(N,)](
@@ -178,12 +179,12 @@ def cross_entropy(
 
 
 def layout(C: int) -> tuple[int, int, int]:
-    """For rows of C channels: channels and rows of a program's tile, powers of two, and warps."""
+    """For rows of C channels: channels and rows of a tile (powers of two), and warps."""
     block_c = triton.next_power_of_2(C)
     return block_c, max(1, NORM_TILE // block_c), min(32, max(N_WARPS, block_c // 256))
 
 
-def most_programs(device: torch.device) -> int:
+def max_programs(device: torch.device) -> int:
     if device.type == "cuda":
         return N_PROGRAMS_PER_SM * torch.cuda.get_device_properties(device).multi_processor_count
     return N_PROGRAMS_INTERPRETED

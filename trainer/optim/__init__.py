@@ -1,5 +1,5 @@
-"""How weights change.
+"""The optimizer.
 
-Begin with `optimizer`: AdamW with decay groups, Muon where asked for, loss scaling. `muon` is
-the latter, `schedule` the learning rate of each iteration.
+Start with `optimizer`: AdamW with weight decay groups, Muon, loss scaling for float16. `muon` has
+Muon itself, `schedule` the learning rate of each iteration.
 """

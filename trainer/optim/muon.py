@@ -1,8 +1,8 @@
-"""Muon: the momentum of each matrix, made orthogonal, is its step.
+"""Muon: the update of each matrix is its orthogonalized momentum.
 
-Jordan et al. 2024, kellerjordan.github.io/posts/muon. Not torch.optim.Muon (2.13), which always
-orthogonalizes in bfloat16: a processor without units for that takes 5 times as long as in float32.
-Its state has the same name and meaning, so that either goes on from the other's checkpoints.
+Jordan et al. 2024, kellerjordan.github.io/posts/muon. torch.optim.Muon (2.13) always orthogonalizes
+in bfloat16, which is 5 times as slow as float32 on CPUs without bfloat16 units. The state has the
+same names and meaning, so checkpoints work with both.
 """
 
 import math
@@ -20,12 +20,12 @@ COEFFICIENTS: Coefficients = [(3.4445, -4.7750, 2.0315)] * 5
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices inside the network; all of them decay.
+    """For matrices, all with weight decay.
 
     Args:
-        lr: of an update whose elements have a root mean square of 0.2, about that of AdamW's
-            (Liu et al. 2025, arXiv:2502.16982), so that one learning rate can serve both.
-        momentum: share of the mean of the gradients that is kept at a step (Nesterov's).
+        lr: the elements of an update have a root mean square of 0.2 lr, about that of AdamW's
+            (Liu et al. 2025, arXiv:2502.16982), so that one learning rate works for both.
+        momentum: decay of the mean of the gradients (Nesterov).
         coefficients: of `orthogonalize`.
     """
 
@@ -47,8 +47,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Collective where parameters are sharded: an update is of the whole matrix."""
-        assert closure is None, "the gradients are there"
+        """Collective if parameters are sharded: an update needs the full matrix."""
+        assert closure is None, "closures are not supported"
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
         update = gradient.lerp(mean, group["momentum"])
         if isinstance(update, DTensor):
             whole = orthogonalize(update.full_tensor(), self.coefficients)
-            # Every rank has made the whole of it: each takes its part, and nothing is sent.
+            # Every rank has the full update: each takes its part without communication.
             update = distribute_tensor(
                 whole, update.device_mesh, update.placements, src_data_rank=None
             )
@@ -76,15 +76,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor, coefficients: Coefficients = COEFFICIENTS) -> Tensor:
-    """`matrix` (m, n) with singular values near 1 where they are not near 0, in its dtype.
+    """`matrix` (m, n) with its singular values brought near 1, in its dtype.
 
-    Each step is a polynomial of them all, x <- a x + b x^3 + c x^5, after the norm has brought them
-    to 1 and below. Five steps bring what is at least 0.002 of the norm to between 0.68 and 1.21.
+    After a division by the norm each step applies x <- a x + b x^3 + c x^5 to the singular values.
+    Five steps bring those of at least 0.002 times the norm to between 0.68 and 1.21.
     """
-    # GPUs have units for bfloat16, and the iteration does not ask for more.
+    # bfloat16 is precise enough for the iteration, and fast on GPUs.
     x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
     is_tall = x.size(0) > x.size(1)
-    x = x.mT if is_tall else x  # x x^T is the smaller way round
+    x = x.mT if is_tall else x  # x x^T is then the smaller product
     x = x / x.norm().clamp(min=1e-20)
     for a, b, c in coefficients:
         square = x @ x.mT

@@ -1,7 +1,6 @@
 """The optimizer: AdamW for all, or Muon for the matrices of the blocks and AdamW for the rest.
 
-Its state is told and taken by parameter name, so that it fits another number of ranks and another
-way of sharing it out.
+Its state is saved and restored by parameter name, whatever the number of ranks and the sharding.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +19,11 @@ class Optimizer:
     """One or two torch optimizers that step together.
 
     Args:
-        parameters: by name; under some phases those that this rank owns.
-        name: `muon` orthogonalizes the momentum of each matrix in the blocks (see `muon`);
-            embeddings, biases and norms stay with AdamW.
-        embedding_learning_rate: of the token embedding, which is the head too; None: that of all.
-        muon_momentum: of Muon alone.
+        parameters: by name; with ZeRO-1 those that this rank owns.
+        name: `muon` is for the matrices in the blocks (see `muon`), with AdamW for embeddings,
+            biases and norms.
+        embedding_learning_rate: of the token embedding, which is also the head; None: the same.
+        muon_momentum: of Muon only.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Optimizer:
         self.parts: list[torch.optim.Optimizer] = []
         self._of_muon = set(for_muon)
         if for_adamw:
-            # Matrices and embeddings decay, biases and norms do not.
+            # Weight decay is for matrices and embeddings, not for biases and norms.
             tokens = [p for n, p in for_adamw.items() if is_token_embedding(n)]
             others = [p for n, p in for_adamw.items() if not is_token_embedding(n)]
             faster = (embedding_learning_rate or learning_rate) / learning_rate
@@ -53,7 +52,7 @@ class Optimizer:
                 {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
                 {"params": tokens, "weight_decay": weight_decay, "faster": faster},
             ]
-            # Fused: one kernel for all parameters, on CUDA and on CPU alike.
+            # Fused: one kernel for all parameters, on CUDA and on the CPU.
             self.parts.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
         if for_muon:
             self.parts.append(
@@ -67,16 +66,15 @@ class Optimizer:
         self.set_learning_rate(learning_rate)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """The token embedding's goes along: it keeps its ratio to that of all."""
+        """Set the learning rate; that of the token embedding keeps its ratio to it."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = learning_rate * group.get("faster", 1.0)
 
     def step(self, finite: Tensor) -> None:
-        """One step, or none at all if `finite` (0-d bool, on the device) says no.
+        """Update the parameters if `finite` (0-d bool, on the device), else change nothing.
 
-        AdamW's kernel reads that on the device. Muon has no such kernel: on CUDA it waits for
-        the answer.
+        AdamW's kernel reads `finite` on the device. With Muon the host reads it, and on CUDA waits.
         """
         for part in self.parts:
             if isinstance(part, torch.optim.AdamW):
@@ -86,7 +84,7 @@ class Optimizer:
             part.step()
 
     def state(self) -> dict[str, Tensor]:
-        """`<parameter>.<kind>` -> tensor, of the parameters here; empty before the first step."""
+        """`<parameter>.<kind>` -> tensor, of this rank's parameters; {} before the first step."""
         return {
             f"{name}.{kind}": value
             for name, parameter in self.parameters.items()
@@ -94,12 +92,12 @@ class Optimizer:
         }
 
     def load_state(self, state: Mapping[str, Tensor], place: Place) -> None:
-        """Take the state of the parameters here out of one that may hold more.
+        """Restore the state of this rank's parameters from `state`, which may contain more.
 
-        A parameter that it does not hold is one that was never stepped, and is so again.
+        A parameter that is not in it has no state, as before its first step.
 
         Args:
-            place: (value, parameter) -> the value as the parameter is placed.
+            place: (value, parameter) -> the value on the device and sharded as the parameter is.
         """
         kinds: dict[str, dict[str, Tensor]] = {}
         for key, value in state.items():
@@ -118,7 +116,7 @@ class Optimizer:
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether Muon is meant for it: a matrix inside a block, not an embedding or the head."""
+    """Whether it is for Muon: a matrix in a block, not an embedding or the head."""
     return parameter.dim() == 2 and ".h." in f".{name}"
 
 
@@ -127,10 +125,10 @@ def is_token_embedding(name: str) -> bool:
 
 
 class LossScale:
-    """Keeps the gradients of float16 from vanishing: doubled now and then, halved on overflow.
+    """Scales the loss so that float16 gradients do not underflow; halved on overflow.
 
-    The rule and the figures of torch.amp.GradScaler, which asks each rank alone whether its
-    gradients are finite; here the ranks have agreed on that before, and nothing is waited for.
+    The rule and constants of torch.amp.GradScaler. GradScaler checks on each rank whether its own
+    gradients are finite; here all ranks already agree on that, and the host does not wait.
     """
 
     GROWTH_STEPS = 2000
@@ -148,14 +146,14 @@ class LossScale:
             torch._foreach_mul_(gradients, 1 / self._scale)
 
     def may_overflow(self) -> bool:
-        """Whether a gradient may be infinite for the scale's sake. Waits for the device.
+        """Whether an infinite gradient may be due to the scale. Waits for the device.
 
-        At a scale below 1, which takes halving it at 1, it is the gradient itself.
+        At a scale below 1 the gradient itself is infinite.
         """
         return self.enabled and self._scale.item() >= 1.0
 
     def update(self, finite: Tensor) -> None:
-        """After a step; `finite` is 0-d bool, the same on all ranks."""
+        """Call it after a step; `finite` (0-d bool) must be the same on all ranks."""
         if not self.enabled:
             return
         good = torch.where(finite, self._good_steps + 1, 0.0)

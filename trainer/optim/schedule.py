@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the iteration: nothing to save, nothing to resume."""
+"""The learning rate as a pure function of the iteration: no state to save or resume."""
 
 import math
 from typing import Literal
@@ -16,15 +16,15 @@ def learning_rate_at(
     schedule: ScheduleName = "cosine",
     cooldown_iters: int = 0,
 ) -> float:
-    """Linear from near 0 to `peak`, down to `floor`, then `floor` for good.
+    """Linear warm-up to `peak`, decay to `floor`, then constant.
 
     Args:
-        iter_num: the iteration about to run, from 0.
-        warmup_iters: iterations below the peak; 0 starts at it.
-        decay_iters: the iteration at which the floor is reached, warm-up included.
-        schedule: `cosine` goes down in half a cosine all the way; `wsd` (warm-up, stable, decay)
-            stays at the peak and goes down in a straight line over the last `cooldown_iters`, so
-            that a run can be made longer without knowing beforehand how long.
+        iter_num: the iteration, from 0.
+        warmup_iters: iterations of the warm-up; 0: start at `peak`.
+        decay_iters: the iteration at which `floor` is reached.
+        schedule: `cosine` decays in half a cosine from the warm-up on; `wsd` (warm-up, stable,
+            decay) stays at `peak` and decays linearly over the last `cooldown_iters`, so that a
+            run can be extended later.
     """
     if iter_num < warmup_iters:
         return peak * (iter_num + 1) / (warmup_iters + 1)

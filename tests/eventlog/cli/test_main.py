@@ -1,4 +1,4 @@
-"""The commands: stdout is data, stderr is words, and the exit code says which it was."""
+"""The commands: stdout is data, stderr is messages, and the exit code says how it went."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 import eventlog
-from eventlog.cli import report
+from eventlog.cli import run_status
 from eventlog.cli.main import main
 from eventlog.format.files import run_path
 
@@ -104,7 +104,9 @@ def test_a_journal_of_a_newer_format_is_refused_and_its_old_run_json_stands(tmp_
 
 
 @pytest.mark.parametrize("command", ["compact", "verify", "cat", "tail", "status"])
-def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, capsys, monkeypatch):
+def test_a_missing_journal_is_one_line_on_stderr_and_exit_code_one(
+    command, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main([command, str(tmp_path / "none.jsonl")]) == 1
 
@@ -116,7 +118,7 @@ def test_a_name_that_is_not_there_is_one_line_and_exit_one(command, tmp_path, ca
     )
 
 
-def test_misuse_exits_with_two(capsys):
+def test_wrong_arguments_exit_with_two(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["compact"])
 
@@ -132,23 +134,23 @@ def test_verify_finds_a_whole_journal_complete_and_writes_nothing(run, capsys):
     assert (sorted(run.journal_path.parent.iterdir()), run.journal_path.read_bytes()) == before
 
 
-def test_verify_says_where_how_much_and_what_it_cost(run, capsys):
+def test_verify_says_where_a_line_is_damaged_and_what_is_lost(run, capsys):
     line = next(b for b in run.journal_path.read_bytes().splitlines() if b'"iter":5,' in b)
     offset = run.journal_path.read_bytes().index(line)
     damage(run.journal_path, line, line.replace(b"loss", b"\x00\xff\x01\x02"))
 
     code = main(["verify", "--json", str(run.journal_path)])
-    told = orjson.loads(capsys.readouterr().out)
+    report = orjson.loads(capsys.readouterr().out)
 
-    kinds = {d["kind"]: d for d in told["defects"]}
-    assert (code, told["exit_code"], told["verdict"]) == (3, 3, "1 event lost")
-    assert (told["lost_events"], told["lost_unknown"]) == (1, 0)
-    assert told["missing_iterations"] == [[5, 5]]
+    kinds = {d["kind"]: d for d in report["defects"]}
+    assert (code, report["exit_code"], report["verdict"]) == (3, 3, "1 event lost")
+    assert (report["lost_events"], report["lost_unknown"]) == (1, 0)
+    assert report["missing_iterations"] == [[5, 5]]
     assert (kinds["damaged"]["offset"], kinds["damaged"]["size_bytes"]) == (offset, len(line))
     assert kinds["gap"]["lost"] == 1
 
 
-def test_verify_takes_a_torn_tail_for_what_it_is(run, capsys):
+def test_verify_names_a_torn_last_line_and_counts_no_loss(run, capsys):
     run.journal_path.write_bytes(run.journal_path.read_bytes()[:-30])
 
     assert main(["verify", str(run.journal_path)]) == 0
@@ -170,7 +172,7 @@ def test_cat_prints_the_verified_lines_byte_for_byte_and_no_others(run, capfdbin
     assert capfdbinary.readouterr().out == b"".join(lines)
 
 
-def test_cat_prints_the_kinds_that_are_asked_for(run, capfdbinary):
+def test_cat_prints_only_the_kinds_of_events_that_are_named(run, capfdbinary):
     assert main(["cat", "--event", "eval", "--event", "close", str(run.journal_path)]) == 0
 
     printed = [orjson.loads(line)["event"] for line in capfdbinary.readouterr().out.splitlines()]
@@ -186,7 +188,7 @@ def test_cat_into_a_pipe_that_closes_early_ends_quietly(run):
     assert done.stderr == ""
 
 
-def test_tail_prints_the_last_events_for_people(run, capsys):
+def test_tail_prints_the_last_events_as_text(run, capsys):
     assert main(["tail", "-n", "3", str(run.journal_path.parent)]) == 0
 
     last = capsys.readouterr().out.splitlines()
@@ -232,17 +234,17 @@ def test_status_of_a_live_run_names_its_writer_and_what_is_durable(tmp_path, cap
     run.log_iter(5, 2.0)
 
     assert main(["status", "--json", str(run.journal_path)]) == 0
-    told = orjson.loads(capsys.readouterr().out)
+    status = orjson.loads(capsys.readouterr().out)
     assert main(["status", str(run.journal_path)]) == 0
-    words = capsys.readouterr().out
+    text = capsys.readouterr().out
     run.close()
 
-    assert told["status"] == "running"
-    assert (told["pid"], told["session"]) == (os.getpid(), run.id)
-    assert (told["iter"], told["max_iters"]) == (5, 100)
-    assert (told["accepted_records"], told["durable_records"]) == (7, 6)
-    assert f"pid {os.getpid()} on " in words
-    assert "7 accepted in this session, at least 6 durable" in words
+    assert status["status"] == "running"
+    assert (status["pid"], status["session"]) == (os.getpid(), run.id)
+    assert (status["iter"], status["max_iters"]) == (5, 100)
+    assert (status["accepted_records"], status["durable_records"]) == (7, 6)
+    assert f"pid {os.getpid()} on " in text
+    assert "7 accepted in this session, at least 6 durable" in text
 
 
 def test_status_of_a_killed_run_says_that_the_process_is_gone(tmp_path, capsys):
@@ -256,16 +258,16 @@ os.kill(os.getpid(), 9)
 
     assert main(["status", "--json", str(tmp_path)]) == 0
 
-    told = orjson.loads(capsys.readouterr().out)
-    assert told["status"] == "interrupted"
-    assert "and the machine was not restarted: killed (SIGKILL" in told["reason"]
+    status = orjson.loads(capsys.readouterr().out)
+    assert status["status"] == "interrupted"
+    assert "and the machine was not restarted: killed (SIGKILL" in status["reason"]
 
 
 def reason_of(path):
     """What `status` says of a run that has no end."""
-    told = report.status(path)
-    assert told["status"] == "interrupted"
-    return told["reason"]
+    status = run_status.status_of(path)
+    assert status["status"] == "interrupted"
+    return status["reason"]
 
 
 def test_status_of_a_run_whose_killed_process_is_not_reaped_says_so(tmp_path):
@@ -318,23 +320,23 @@ os.execvp("sh", ["sh", "-c", "echo; read line"])
     assert "killed" not in reason
 
 
-def test_status_of_a_run_whose_number_another_process_has_says_so(tmp_path):
+def test_status_says_when_another_process_has_the_writers_number(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.close()
     opened = next(eventlog.scan(run.journal_path)).fields
 
-    said = report._what_became_of(opened | {"pid_started": opened["pid_started"] - 1}, "")
+    text = run_status._what_became_of(opened | {"pid_started": opened["pid_started"] - 1}, "")
 
-    assert "its number belongs to another process now" in said
+    assert "its number belongs to another process now" in text
 
 
 def test_status_without_the_boot_in_the_open_event_does_not_say_that_it_was_restarted():
-    assert report._why("no close event", "interrupted", {"host": socket.gethostname()}, "") == (
+    assert run_status._why("no close event", "interrupted", {"host": socket.gethostname()}, "") == (
         "no close event"
     )
 
 
-def test_the_command_starts_without_what_only_training_needs():
+def test_the_command_imports_nothing_that_only_a_training_needs():
     program = "import sys, eventlog.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
@@ -383,13 +385,13 @@ def test_damaged_lines_that_are_whole_in_a_segment_cost_nothing(tmp_path, old, n
 
     codes = [main(["verify", str(journal)]), main(["verify", "--json", str(journal)])]
 
-    words, told = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    text, as_json = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert codes == [0, 0]
-    assert words.startswith(f"{journal}: {orjson.loads(told)['verdict']}\n")
-    assert orjson.loads(told)["verdict"] == "complete"
+    assert text.startswith(f"{journal}: {orjson.loads(as_json)['verdict']}\n")
+    assert orjson.loads(as_json)["verdict"] == "complete"
 
 
-def test_a_damaged_line_whose_record_is_nowhere_is_never_taken_for_another(tmp_path, capsys):
+def test_a_line_damaged_in_its_number_is_a_loss_not_another_record(tmp_path, capsys):
     """The last line, damaged in its number: the number before it is there, and is not it."""
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 1.0)
@@ -410,9 +412,9 @@ def test_many_damaged_lines_of_a_kind_are_one_line_with_the_first_places(tmp_pat
     capsys.readouterr()
 
     assert main(["verify", str(run.journal_path)]) == 3
-    (said,) = [b for b in capsys.readouterr().out.splitlines() if b.startswith("  damaged")]
-    assert "in 15 places" in said
-    assert f"the first at bytes {len(lines[0] + lines[1]):,}, " in said
+    (text,) = [b for b in capsys.readouterr().out.splitlines() if b.startswith("  damaged")]
+    assert "in 15 places" in text
+    assert f"the first at bytes {len(lines[0] + lines[1]):,}, " in text
 
 
 @pytest.fixture

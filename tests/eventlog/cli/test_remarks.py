@@ -1,4 +1,4 @@
-"""What is not in a journal, and that it says so: one line each in verify, status and tail."""
+"""Remarks on records that are not in the journal: one line each in verify, status and tail."""
 
 import orjson
 import pytest
@@ -21,12 +21,12 @@ def journal(tmp_path):
         + line(1, A, "ignored", events=100, why="a forked process logged them")
         + line(2, A, "close", status="completed")
     )
-    said = line(0, B, "ignored", events=20, why="its parent\x1b[31m has ended", annotates=RUN)
-    segment(tmp_path, B, data=said)
+    ignored = line(0, B, "ignored", events=20, why="its parent\x1b[31m has ended", annotates=RUN)
+    segment(tmp_path, B, data=ignored)
     return path
 
 
-def test_what_was_ignored_is_said_and_is_no_loss(journal, capsys):
+def test_ignored_events_are_reported_and_are_no_loss(journal, capsys):
     assert main(["verify", str(journal)]) == COMPLETE
     verify = capsys.readouterr().out
     assert main(["status", str(journal)]) == COMPLETE
@@ -51,10 +51,10 @@ def test_many_remarks_do_not_hide_the_rest(tmp_path, capsys):
 
     main(["verify", str(path)])
 
-    assert "and 20 more of these" in capsys.readouterr().out
+    assert "and 20 more" in capsys.readouterr().out
 
 
-def test_where_a_session_went_on_is_said(tmp_path, capsys):
+def test_verify_says_in_which_file_a_session_went_on(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     part = segment(tmp_path, first_n=2, data=iters(A, 3, 4))
     path.write_bytes(opening() + iters(A, 1, 1) + went_on(A, 2, part))
@@ -64,7 +64,7 @@ def test_where_a_session_went_on_is_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("event", "fields", "words"),
+    ("event", "fields", "text"),
     [
         ("segment", {"file": "x", "folder": "/y", "first_n": 7}, "goes on in /y/x from record 7"),
         ("ignored", {"events": 3, "why": "a fork"}, "ignored    3 events were not logged: a fork"),
@@ -76,8 +76,8 @@ def test_where_a_session_went_on_is_said(tmp_path, capsys):
         ("lost_tail", {}, "session None had None records"),
     ],
 )
-def test_tail_prints_one_line_of_each(event, fields, words):
-    told = Lines().line(record(5, A, event, T, **fields))
+def test_tail_prints_one_line_of_each(event, fields, text):
+    printed = Lines().line(record(5, A, event, T, **fields))
 
-    assert words in told
-    assert "\n" not in told
+    assert text in printed
+    assert "\n" not in printed

@@ -29,18 +29,18 @@ def after(seconds):
     return (START + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
-def told(event, lines=None, second=1, **fields):
+def shown(event, lines=None, second=1, **fields):
     """What the line of an event says behind its time."""
-    said = (lines or Lines()).line(record(1, event=event, t=after(second), **fields))
-    assert said.startswith("2026-11-23 03:2")
-    return said[21:]
+    shown_text = (lines or Lines()).line(record(1, event=event, t=after(second), **fields))
+    assert shown_text.startswith("2026-11-23 03:2")
+    return shown_text[21:]
 
 
 # ---- a line for each kind
 
 
 @pytest.mark.parametrize(
-    ("event", "fields", "said"),
+    ("event", "fields", "shown_text"),
     [
         ("iter", {"iter": 7, "loss": 2.34567}, "iter      7  loss 2.3457"),
         (
@@ -84,8 +84,8 @@ def told(event, lines=None, second=1, **fields):
         ("moon phase", {"phase": "new", "day": 3}, "moon phase phase new  day 3"),
     ],
 )
-def test_an_event_is_one_line(event, fields, said):
-    assert told(event, **fields) == said
+def test_an_event_is_one_line(event, fields, shown_text):
+    assert shown(event, **fields) == shown_text
 
 
 def test_every_line_begins_with_its_time():
@@ -119,15 +119,15 @@ def test_any_event_is_one_line_without_anything_a_terminal_obeys(event, t, field
 
 def test_the_golden_journal_is_shown_from_its_first_line_to_its_last():
     lines = Lines()
-    said = [re.sub(r"^\S+ \S+  ", "", lines.line(one)) for one in scan(GOLDEN)]
+    shown_text = [re.sub(r"^\S+ \S+  ", "", lines.line(one)) for one in scan(GOLDEN)]
 
-    assert [one.split("  ")[0].split()[0] for one in said] == [
+    assert [one.split("  ")[0].split()[0] for one in shown_text] == [
         *("open", "eval", "iter", "iter", "iter", "iter", "eval", "saved", "iter", "nonfinite"),
         *("rewind", "iter", "iter", "note", "open", "iter", "iter", "io_error", "gap", "signal"),
         *("open", "iter", "iter", "iter", "iter", "iter", "eval", "saved", "error", "close"),
     ]
-    assert said[8].startswith("iter 4/9  loss nan  54.0 ms  mfu 34.00%")
-    assert said[-1] == "close    failed: a teapot"
+    assert shown_text[8].startswith("iter 4/9  loss nan  54.0 ms  mfu 34.00%")
+    assert shown_text[-1] == "close    failed: a teapot"
 
 
 # ---- the estimate of the end
@@ -137,7 +137,7 @@ def etas(steps, max_iters=100):
     """What the iterations of (number, second) say of the end."""
     lines = Lines()
     lines.line(record(0, event="open", config={"max_iters": max_iters}))
-    found = [re.search(r"eta (\S+)$", told("iter", lines, s, iter=i, loss=1.0)) for i, s in steps]
+    found = [re.search(r"eta (\S+)$", shown("iter", lines, s, iter=i, loss=1.0)) for i, s in steps]
     return [eta and eta[1] for eta in found]
 
 
@@ -178,16 +178,16 @@ def test_without_an_end_there_is_no_estimate():
 def test_a_session_that_resumes_begins_a_new_estimate():
     lines = Lines()
     lines.line(record(0, event="open", config={"max_iters": 10}))
-    assert told("iter", lines, 0, iter=0, loss=1.0).endswith("loss 1.0000")
-    assert told("iter", lines, 1, iter=1, loss=1.0).endswith("eta 0:09")
+    assert shown("iter", lines, 0, iter=0, loss=1.0).endswith("loss 1.0000")
+    assert shown("iter", lines, 1, iter=1, loss=1.0).endswith("eta 0:09")
 
     lines.line(record(0, B, "open", config={"max_iters": 10}))
-    assert told("iter", lines, 180, iter=2, loss=1.0).endswith("loss 1.0000")
-    assert told("iter", lines, 182, iter=3, loss=1.0).endswith("eta 0:14")
+    assert shown("iter", lines, 180, iter=2, loss=1.0).endswith("loss 1.0000")
+    assert shown("iter", lines, 182, iter=3, loss=1.0).endswith("eta 0:14")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "shown_text"),
     [
         (0, "0:00"),
         (7.4, "0:07"),
@@ -197,8 +197,8 @@ def test_a_session_that_resumes_begins_a_new_estimate():
         (1e6, "277:46:40"),
     ],
 )
-def test_a_duration_is_shown_as_on_a_clock(seconds, said):
-    assert duration(seconds) == said
+def test_a_duration_is_shown_as_on_a_clock(seconds, shown_text):
+    assert duration(seconds) == shown_text
 
 
 # ---- the last lines of a file, and following it
@@ -218,9 +218,9 @@ def followed(tmp_path, monkeypatch):
     return path
 
 
-def short(said):
+def short(shown_text):
     """A line without its time and its estimate."""
-    return [re.sub(r"^\S+ \S+  ", "", one).split("  loss")[0] for one in said]
+    return [re.sub(r"^\S+ \S+  ", "", one).split("  loss")[0] for one in shown_text]
 
 
 @pytest.mark.parametrize("n_lines", [1, 2, 3, 9])

@@ -383,7 +383,7 @@ def test_an_old_file_written_again_is_strict_and_reads_the_same(name):
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"", r"at byte 0 of 0"),
         (b'{"run_name": "a", "training', r"at byte 27 of 27"),
@@ -409,8 +409,8 @@ def test_an_old_file_written_again_is_strict_and_reads_the_same(name):
         (b'{"training_iterations": [], "run_name": 5}', r"run_name has the wrong type"),
     ],
 )
-def test_what_is_no_run_is_refused_by_name_and_place(data, words):
-    with pytest.raises(UnreadableRun, match=rf"^out/run\.json: .*{words}"):
+def test_what_is_no_run_is_refused_by_name_and_place(data, message):
+    with pytest.raises(UnreadableRun, match=rf"^out/run\.json: .*{message}"):
         parse_run(data, HERE)
 
 
@@ -440,10 +440,10 @@ def test_a_run_without_a_name_has_that_of_its_file():
 
 
 def test_a_fold_gives_the_document_that_it_says():
-    told = Fold()
+    folding = Fold()
     for record in scan(GOLDEN / "format_1.jsonl"):
-        told.add(record)
-    document = strict(written(told.run()))
+        folding.add(record)
+    document = strict(written(folding.run()))
 
     kept = strict((GOLDEN / "format_1.json").read_bytes())
     assert {k: document[k] for k in KEYS[:9]} == {k: kept[k] for k in KEYS[:9]}

@@ -21,11 +21,11 @@ A, B, C, D = SESSIONS
 
 def fold(*records):
     """A fold of (session, event, fields) triples, numbered within their sessions."""
-    told, counts = Fold(), dict.fromkeys(SESSIONS, 0)
+    folding, counts = Fold(), dict.fromkeys(SESSIONS, 0)
     for s, event, fields in records:
-        told.add(Record(counts[s], s, T, event, fields))
+        folding.add(Record(counts[s], s, T, event, fields))
         counts[s] += 1
-    return told
+    return folding
 
 
 def it(i, loss=1.0, s=A, **more):
@@ -68,8 +68,8 @@ def test_a_resumed_run_supersedes_them_at_once_before_its_first_iteration():
 
 def test_an_eval_and_a_checkpoint_of_the_very_iteration_one_resumes_from_stay():
     """They were made before its step; later ones go."""
-    told = fold(op(), it(0), ev(1), ck(1), it(1), ev(2), ck(2), it(2), op(B, from_iter=1))
-    run = told.run()
+    folding = fold(op(), it(0), ev(1), ck(1), it(1), ev(2), ck(2), it(2), op(B, from_iter=1))
+    run = folding.run()
 
     assert losses(run) == {0: 1.0}
     assert [row["iter"] for row in run.eval_steps] == [1]
@@ -121,15 +121,15 @@ def model_of(history):
     """The same rule on plain lists: each event is marked live or not, nothing is ever removed."""
     events = []  # [event, iteration, mark, live, path]
 
-    def take_back(kind, i):
+    def supersede(kind, i):
         for event in events:
             if event[0] == kind and event[1] >= i:
                 event[3] = False
 
     def rewind(i):
-        take_back("iter", i)
-        take_back("eval", i + 1)
-        take_back("checkpoint", i + 1)
+        supersede("iter", i)
+        supersede("eval", i + 1)
+        supersede("checkpoint", i + 1)
 
     mark = 0
     for session in history:
@@ -142,11 +142,11 @@ def model_of(history):
                     rewind(number)
                 events.append([event, number, mark, True, None])
             elif event == "eval":
-                take_back("eval", number)
+                supersede("eval", number)
                 events.append([event, number, mark, True, None])
             elif event == "checkpoint":
                 path = f"file{mark % 2}"
-                take_back("checkpoint", number + 1)
+                supersede("checkpoint", number + 1)
                 for other in events:
                     if other[:2] == ["checkpoint", number] and other[4] == path:
                         other[3] = False
@@ -173,10 +173,10 @@ def records_of(history):
 
 @given(histories)
 def test_every_event_is_live_or_superseded_once_however_a_run_was_rewound(history):
-    told = Fold()
+    folding = Fold()
     for one in records_of(history):
-        told.add(one)
-    run = told.run()
+        folding.add(one)
+    run = folding.run()
 
     live = {
         "iter": run.training_iterations,
@@ -198,19 +198,19 @@ def test_every_event_is_live_or_superseded_once_however_a_run_was_rewound(histor
 
 @given(histories)
 def test_the_curve_always_rises_and_holds_each_iteration_once(history):
-    told = Fold()
+    folding = Fold()
     for one in records_of(history):
-        told.add(one)
+        folding.add(one)
 
-        numbers = [row["iter"] for row in told.run().training_iterations]
+        numbers = [row["iter"] for row in folding.run().training_iterations]
         assert numbers == sorted(set(numbers))
 
 
 # ---- purity
 
 
-def document(told, **how):
-    return b"".join(told.run(**how).to_json())
+def document(folding, **how):
+    return b"".join(folding.run(**how).to_json())
 
 
 @given(histories, st.data())
@@ -231,13 +231,13 @@ def test_a_fold_is_a_function_of_the_records_whenever_one_looks_at_it(history, d
 
 
 def test_a_run_does_not_change_when_more_is_folded_in_later():
-    told = fold(op(config={"lr": 1}), it(0), ev(0), ck(0))
-    run = told.run()
+    folding = fold(op(config={"lr": 1}), it(0), ev(0), ck(0))
+    run = folding.run()
     before = b"".join(run.to_json())
 
     for one in ([it(1), it(0)], [ev(1), ck(1)], [op(B, config={"lr": 2}, from_iter=0)]):
         for s, event, fields in one:
-            told.add(Record(0, s, T, event, fields))
+            folding.add(Record(0, s, T, event, fields))
 
     assert b"".join(run.to_json()) == before
 
@@ -245,10 +245,10 @@ def test_a_run_does_not_change_when_more_is_folded_in_later():
 @given(st.sampled_from(["iter", "eval", "checkpoint", "open", "close", "signal"]), json_fields)
 def test_an_event_of_any_fields_is_folded(event, fields):
     """Also those that lack what their kind should have."""
-    told = fold((A, event, fields), (A, event, fields | {"iter": 1}))
+    folding = fold((A, event, fields), (A, event, fields | {"iter": 1}))
 
-    assert json.loads(document(told))["journal"]["events"][event] == 2
-    assert sum(told.kinds.values()) >= 2
+    assert json.loads(document(folding))["journal"]["events"][event] == 2
+    assert sum(folding.kinds.values()) >= 2
 
 
 @given(json_values)
@@ -333,10 +333,10 @@ def test_the_summary_by_hand():
 
 
 def test_the_summary_is_of_the_live_events_only():
-    told = fold(
+    folding = fold(
         it(0, 3.0), ev(1, 0.5), it(1, 2.0), op(B, from_iter=0), it(0, 4.0, B), ev(1, 5.0, B)
     )
-    summary = told.run().summary
+    summary = folding.run().summary
 
     assert (summary["total_iterations"], summary["final_train_loss"]) == (1, 4.0)
     assert (summary["best_val_loss"], summary["total_eval_steps"]) == (5.0, 1)
@@ -357,8 +357,8 @@ def test_what_was_never_measured_is_null():
 
 def test_a_loss_that_is_no_number_is_in_the_curve_and_in_no_figure():
     nan = {"loss": None, "nonfinite": {"loss": "nan"}}
-    told = fold(it(0, 3.0), it(1, **nan), ev(2, 7.0), ev(3, None), it(2, **nan, time_ms=None))
-    run = told.run()
+    folding = fold(it(0, 3.0), it(1, **nan), ev(2, 7.0), ev(3, None), it(2, **nan, time_ms=None))
+    run = folding.run()
 
     assert losses(run) == {0: 3.0, 1: None, 2: None}
     assert run.training_iterations[1]["nonfinite"] == {"loss": "nan"}
@@ -423,10 +423,10 @@ def test_the_status_is_that_of_the_last_session(records, alive, status, reason):
 
 
 def test_the_run_begins_with_its_first_record_and_ends_with_its_last():
-    told = Fold()
+    folding = Fold()
     for second, (s, event) in enumerate([(A, "open"), (A, "iter"), (B, "open"), (B, "note")]):
-        told.add(Record(second, s, f"2026-11-23T03:25:0{second}.000000+00:00", event, {}))
-    run = told.run()
+        folding.add(Record(second, s, f"2026-11-23T03:25:0{second}.000000+00:00", event, {}))
+    run = folding.run()
 
     assert run.start_time == "2026-11-23T03:25:00.000000+00:00"
     assert run.end_time == "2026-11-23T03:25:03.000000+00:00"
@@ -441,13 +441,13 @@ def test_the_run_begins_with_its_first_record_and_ends_with_its_last():
 
 def test_the_latest_settings_count_and_each_change_is_noted():
     first = {"lr": 0.1, "batch_size": 8, "layers": 2}
-    told = fold(
+    folding = fold(
         op(config=first, metadata={"device": "cpu"}, run_name="mine", host="node7", pid=7),
         op(B, config=first | {"lr": 0.2}, metadata={"device": "cpu"}, from_iter=0),
         op(C, config=first | {"lr": 0.2, "new": 1}, metadata={"device": "cuda"}, run_name="other"),
         op(D),
     )
-    run = told.run()
+    run = folding.run()
 
     assert run.config == {"lr": 0.2, "batch_size": 8, "layers": 2, "new": 1}
     assert run.metadata == {"device": "cuda"}
@@ -505,9 +505,9 @@ def test_kinds_are_counted_unknown_ones_too():
 
 
 def test_the_latest_count_of_durable_records_is_kept():
-    told = fold(op(), (A, "note", {"durable": 1}), (A, "note", {"durable": 2}), (A, "note", {}))
+    folding = fold(op(), (A, "note", {"durable": 1}), (A, "note", {"durable": 2}), (A, "note", {}))
 
-    assert told.sessions[A].durable_n == 2
+    assert folding.sessions[A].durable_n == 2
 
 
 # ---- missing iterations

@@ -133,7 +133,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "words"),
+    ("name", "data", "message"),
     [
         ("a.jsonl", b"", "no journal: not one whole record in its 0 bytes. See: eventlog verify"),
         ("a.jsonl", b"hello\n", "no journal: not one whole record in its 6 bytes"),
@@ -143,12 +143,12 @@ def test_a_missing_file_is_named(tmp_path):
     ],
 )
 def test_what_is_no_run_is_refused_with_its_name_the_place_and_the_way_out(
-    name, data, words, tmp_path
+    name, data, message, tmp_path
 ):
     path = tmp_path / name
     path.write_bytes(data)
 
-    with pytest.raises(UnreadableRun, match=f"^{path}: .*{words}"):
+    with pytest.raises(UnreadableRun, match=f"^{path}: .*{message}"):
         load_run(path)
 
 
@@ -436,9 +436,9 @@ def guide(home, monkeypatch, capsys):
 
 
 def test_the_guides_view_of_a_run_works(guide, home):
-    said = guide(VIEW)
+    output = guide(VIEW)
 
-    assert "'final_train_loss': 7.1, 'best_val_loss': 6.5" in said
+    assert "'final_train_loss': 7.1, 'best_val_loss': 6.5" in output
     assert (home / "loss_curve.png").stat().st_size > 5000
 
 
@@ -453,16 +453,16 @@ def test_the_guides_comparison_works_also_for_a_run_without_eval_and_mfu(guide):
 def test_the_guides_comparison_works_for_every_file_there_is(name, guide, home):
     shutil.copy(GOLDEN / name, home / "out" / name)
 
-    said = guide(COMPARE.replace("run_20231031_171523.json", name)).splitlines()
-    assert len(said) == 2
-    assert "best_val=7.1189" in said[1] or name == "format_1.json"
+    output = guide(COMPARE.replace("run_20231031_171523.json", name)).splitlines()
+    assert len(output) == 2
+    assert "best_val=7.1189" in output[1] or name == "format_1.json"
 
 
 def test_the_guides_comparison_works_for_a_journal_as_it_is(guide, home):
     shutil.copy(GOLDEN / "format_1.jsonl", home / "out" / "live.jsonl")
 
-    said = guide(COMPARE.replace("run_20231031_171523.json", "live.jsonl")).splitlines()
-    assert said[1] == "format_1: final_loss=2.0000, best_val=2.6250, mfu=35.50%"
+    output = guide(COMPARE.replace("run_20231031_171523.json", "live.jsonl")).splitlines()
+    assert output[1] == "format_1: final_loss=2.0000, best_val=2.6250, mfu=35.50%"
 
 
 def test_the_guides_extraction_works(guide, home):
@@ -494,9 +494,9 @@ def test_the_guides_code_works_on_a_run_that_diverged(block, guide):
 
 
 def test_the_guides_table_works(guide, home):
-    said = guide(SUMMARY_TABLE)
+    output = guide(SUMMARY_TABLE)
 
-    assert said.count("\n") == 5
+    assert output.count("\n") == 5
     table = [line.split(",")[1:] for line in (home / "run_comparison.csv").read_text().split()]
     assert table[-3:] == [
         ["7.6", "6.5", "69.5", "52.0", "40"],
@@ -530,17 +530,17 @@ def test_the_guides_way_to_tensorboard_works(guide, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "output"),
     [
         ("cat out/run_20231031_162345.json | jq '.summary.final_train_loss'", "7.1"),
         ("cat out/run_20231031_162345.json | jq '.training_iterations | length'", "40"),
         ("cat out/run_20231031_162345.json | jq -c '.summary.total_checkpoints'", "4"),
     ],
 )
-def test_the_guides_jq_lines_work(command, said, home):
+def test_the_guides_jq_lines_work(command, output, home):
     done = subprocess.run(["bash", "-c", command], cwd=home, capture_output=True, text=True)
 
-    assert (done.stdout.strip(), done.stderr) == (said, "")
+    assert (done.stdout.strip(), done.stderr) == (output, "")
 
 
 def test_the_guides_jq_lines_print_the_document_and_its_summary(home):

@@ -53,14 +53,14 @@ def section(title):
     return FORMAT.split(f"# {title}\n")[1].split("\n## ")[0]
 
 
-def words(text):
+def code_names(text):
     return set(re.findall(r"`(\w+)`", text))
 
 
 def test_the_reserved_names_are_those_of_the_code():
     sentence = re.search(r"The names (.*?)\s+are reserved", section("Values"), re.DOTALL)[1]
 
-    assert words(sentence) == RESERVED
+    assert code_names(sentence) == RESERVED
 
 
 def test_the_names_of_segments_are_those_of_the_code():
@@ -83,7 +83,7 @@ def test_the_header_of_a_segment_has_the_fields_that_are_listed():
     listed = re.search(r"is its \*\*header\*\*.*?\. It tells", section("Segments"), re.DOTALL)[0]
 
     assert header_fields(record) == record.fields
-    assert set(record.fields) == words(listed) - {"s", "event", "segment", "n"}
+    assert set(record.fields) == code_names(listed) - {"s", "event", "segment", "n"}
 
 
 def test_the_limits_of_a_reader_are_those_of_the_code():
@@ -169,7 +169,7 @@ def test_the_keys_of_the_run_json_are_in_their_order():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "phrase"),
     [
         (report.COMPLETE, "0 complete"),
         (report.IO_ERROR, "1 a file could not be read"),
@@ -179,11 +179,11 @@ def test_the_keys_of_the_run_json_are_in_their_order():
         (report.EMPTY, "5 not one whole record"),
     ],
 )
-def test_the_exit_codes_are_those_of_the_code(code, words):
+def test_the_exit_codes_are_those_of_the_code(code, phrase):
     codes = FORMAT.split("Exit codes of")[1].split("##")[0]
 
-    assert words in " ".join(codes.split())
-    assert words.startswith(str(code))
+    assert phrase in " ".join(codes.split())
+    assert phrase.startswith(str(code))
 
 
 def test_an_open_event_has_the_fields_that_are_listed(tmp_path):

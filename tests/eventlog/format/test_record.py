@@ -434,16 +434,16 @@ def test_the_time_is_text_of_fixed_width_in_utc(monkeypatch):
     clock = Clock()
     moments = [0, 1, 999_999, 10**9 - 1, 1_795_404_301_123_456_789, 1_795_404_301_000_000_000]
 
-    said = []
+    clock_times = []
     for ns in moments:
         monkeypatch.setattr(record_room.time, "time_ns", lambda ns=ns: ns)
-        said.append(clock.now())
+        clock_times.append(clock.now())
 
-    assert {len(t) for t in said} == {32}
-    assert [datetime.fromisoformat(t) for t in said] == [
+    assert {len(t) for t in clock_times} == {32}
+    assert [datetime.fromisoformat(t) for t in clock_times] == [
         datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000) for ns in moments
     ]
-    assert said[4] == "2026-11-23T03:25:01.123456+00:00"
+    assert clock_times[4] == "2026-11-23T03:25:01.123456+00:00"
 
 
 def test_a_clock_before_1970_or_after_the_year_9999_is_limited_to_that(monkeypatch):
@@ -451,12 +451,12 @@ def test_a_clock_before_1970_or_after_the_year_9999_is_limited_to_that(monkeypat
     end_ns = 253_402_300_800 * 10**9
     moments = [-7 * 10**19, -1, 0, 5000, end_ns - 1, end_ns, 3 * 10**20, 3 * 10**23]
 
-    said = []
+    clock_times = []
     for ns in moments + moments[::-1]:
         monkeypatch.setattr(record_room.time, "time_ns", lambda ns=ns: ns)
-        said.append(clock.now())
+        clock_times.append(clock.now())
 
     first, last = "1970-01-01T00:00:00.00000", "9999-12-31T23:59:59.999999+00:00"
     ends = [*[f"{first}0+00:00"] * 3, f"{first}5+00:00", *[last] * 4]
-    assert said == ends + ends[::-1]
+    assert clock_times == ends + ends[::-1]
     assert clock.us == 0

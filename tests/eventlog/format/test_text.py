@@ -166,6 +166,6 @@ def test_what_the_writer_prints_on_stderr_is_shown(tmp_path):
 def test_json_of_verify_and_status_has_the_names_as_they_are(journal, capsys):
     main(["status", "--json", str(journal)])
 
-    told = orjson.loads(capsys.readouterr().out)
-    assert told["journal"] == str(journal)
-    assert told["host"] == EVIL
+    status = orjson.loads(capsys.readouterr().out)
+    assert status["journal"] == str(journal)
+    assert status["host"] == EVIL

@@ -9,7 +9,7 @@ import pytest
 import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
-from eventlog.cli.report import words as words_of
+from eventlog.cli.report import report_lines as words_of
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from eventlog import blocks
-from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, words
+from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, report_lines
 from eventlog.format import record as record_room
 from eventlog.format.record import MAX_LINE_BYTES, decode, encode
 from eventlog.read import scanner as scan_room
@@ -201,7 +201,7 @@ def test_a_retried_short_write_is_torn_and_costs_nothing():
 
 
 @pytest.mark.parametrize(
-    ("said", "lost"),
+    ("noted", "lost"),
     [
         ({"torn": {"offset": at(A0, A1), "size_bytes": 50, "kept_in": None}}, 0),
         ({"torn": {"offset": at(A0, A1), "size_bytes": 49, "kept_in": None}}, None),
@@ -211,9 +211,9 @@ def test_a_retried_short_write_is_torn_and_costs_nothing():
         (None, None),
     ],
 )
-def test_a_torn_line_before_a_new_session_costs_nothing_if_that_session_met_it(said, lost):
+def test_a_torn_line_before_a_new_session_costs_nothing_if_that_session_met_it(noted, lost):
     """Otherwise it may as well be whole lines that something wrote over."""
-    records, scanner = read(A0 + A1 + A2[:50] + b"\n" + opening(B, found=said) + B1)
+    records, scanner = read(A0 + A1 + A2[:50] + b"\n" + opening(B, found=noted) + B1)
 
     assert names(records) == "a0 a1 b0 b1"
     assert found(scanner) == [("torn", at(A0, A1), 50, lost)]
@@ -835,7 +835,7 @@ def test_the_verdict_is_as_sure_as_the_defects_are(data, code, verdict, tmp_path
     folding.read_on(to_the_end=True)
 
     assert exit_code(folding) == code
-    assert next(words(folding)) == f"{path}: {verdict}"
+    assert next(report_lines(folding)) == f"{path}: {verdict}"
 
 
 def test_every_class_of_defect_has_a_test_here():

@@ -30,10 +30,10 @@ def names(path):
 
 def at(second, s, number=None, prev=None, n=0, **fields):
     """The `open` event of a session that began at a second of a minute."""
-    said = {"session_number": number} if number else {}
-    said |= {"prev": {"s": prev, "n": n}} if prev else {}
+    position = {"session_number": number} if number else {}
+    position |= {"prev": {"s": prev, "n": n}} if prev else {}
     t = f"2026-11-23T03:25:{second:02}.000000+00:00"
-    return line(0, s, "open", t, format=1, run_id=RUN, **said, **fields)
+    return line(0, s, "open", t, format=1, run_id=RUN, **position, **fields)
 
 
 # ---- whose
@@ -324,8 +324,8 @@ def name_of(k):
 
 
 def begun(k, **fields):
-    said = {"format": 1, "run_id": RUN, "session_number": k + 1, **fields}
-    return encode(0, name_of(k), "2026-11-23T03:25:01.123456+00:00", "open", said)
+    position = {"format": 1, "run_id": RUN, "session_number": k + 1, **fields}
+    return encode(0, name_of(k), "2026-11-23T03:25:01.123456+00:00", "open", position)
 
 
 def many_fallbacks(folder, n):

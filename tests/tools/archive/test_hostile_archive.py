@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 import eventlog
+from eventlog.format.files import rank_path
 from tests.tools.conftest import make_run
 from tools.archive import bundle, files, manifest, parts, prune
 from tools.archive.archive import archive, restore
@@ -277,7 +278,7 @@ def test_every_file_of_a_run_is_archived_before_prune_deletes_it(tmp_path, capsy
     with eventlog.open_run(out, run_name="a", save_interval=0) as run:
         run.log("val.table", rows=["x" * 1000] * 2000)  # a kind with a dot, too large for a line
     stem, run_id = run.journal_path.stem, next(eventlog.scan(run.journal_path)).fields["run_id"]
-    rank = eventlog.read.ranks.rank_path(run.journal_path, 3)
+    rank = rank_path(run.journal_path, 3)
     rank.write_bytes(run.journal_path.read_bytes())
     beside = [
         f"{stem}.{'0f' * 16}.aside", f"{stem}.rank3.{'1e' * 16}.aside", f"{stem}.a1b2c3d4.torn",

@@ -9,7 +9,6 @@ from tools.archive import prune
 from tools.cli import main
 from tools.core import rows, runs, where
 from tools.core.names import OTHER_NAMES
-from tools.core.runs import Refusal
 
 
 @pytest.fixture
@@ -149,15 +148,13 @@ def test_prune_deletes_the_files_of_exactly_the_run_it_selected(out):
 
 def test_a_frame_of_runs_has_a_row_per_run_with_its_summary_and_config(out):
     pytest.importorskip("pandas")
-    from tools.transfer.frame import frame
+    from tools.transfer.frame import frame_of_runs
 
-    whole = frame(out, "runs").set_index("run")
-    one = frame(out / "low.json", "runs")
-    loaded = frame([eventlog.load_run(out / "low.json"), out / "high.json"], "runs")
+    whole = frame_of_runs([out]).set_index("run")
+    one = frame_of_runs([out / "low.json"])
+    loaded = frame_of_runs([eventlog.load_run(out / "low.json"), out / "high.json"])
 
     assert sorted(whole["best_val_loss"]) == [3.0, 4.0]
     assert whole["config.max_iters"].tolist() == [2, 2]
     assert one["best_val_loss"].tolist() == [3.0]
     assert loaded["best_val_loss"].tolist() == [3.0, 4.0]
-    with pytest.raises(Refusal, match="unknown kind of rows: 'eval'"):
-        frame(out / "low.json", "eval")

@@ -45,7 +45,7 @@ class Serving:
 
     def get(self, path, **headers):
         """Status, headers and body of an answer; `path` is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.putrequest("GET", path, skip_host="host" in headers)
             for name, value in headers.items():

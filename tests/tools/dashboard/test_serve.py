@@ -520,7 +520,7 @@ def test_a_config_of_100_mb_is_refused_by_name(tmp_path):
         (row,) = until(server.rows).values()
 
     assert row["status"] == "unreadable"
-    assert "no run" in row["error"]
+    assert "not a run" in row["error"]
 
 
 def test_a_journal_that_is_rewritten_all_the_time_breaks_nothing(tmp_path):

@@ -13,7 +13,7 @@ import eventlog
 from tests.strategies import SESSIONS, T, histories, journals, line
 from tests.tools.conftest import GOLDEN
 from tools.live.curves import Axis
-from tools.live.following import Following, told
+from tools.live.following import Following, record_text
 
 
 def follow_to_the_end(run):
@@ -134,9 +134,9 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
     assert following.status == "completed"
     assert following.iterations.iters.values.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert following.known.generation > generation
-    ((table, taken),) = following.known.takes
+    ((table, removed),) = following.known.superseded
     assert table == "iter"
-    assert taken.iters.values.tolist() == [5, 6, 7]
+    assert removed.iters.values.tolist() == [5, 6, 7]
 
 
 def test_a_replaced_journal_is_read_again_and_the_old_one_shown_until_then(tmp_path):
@@ -205,7 +205,7 @@ def test_the_text_of_a_record_names_what_is_not_finite():
     fields = {"iter": 7, "loss": None, "lr": None, "nonfinite": {"loss": "nan"}}
     record = eventlog.Record(1, SESSIONS[0], "", "iter", fields)
 
-    assert told(record) == "7  loss nan"
+    assert record_text(record) == "7  loss nan"
 
 
 def test_tokens_follow_the_sessions_that_change_them(tmp_path):

@@ -17,10 +17,10 @@ from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
 from tools.monitor import guard as guard_
+from tools.monitor.background import BackgroundGuard
 from tools.monitor.guard import Guard
 from tools.monitor.hooks import Hooks
 from tools.monitor.rules import Limits
-from tools.monitor.watchman import Watchman
 
 QUICK = Limits(stall_s=1.0, crash_s=0.2, start_s=2.0)
 
@@ -60,23 +60,23 @@ def live(tmp_path):
 
 def look_until(guard, n_alerts, within_s=30.0):
     """Look as a guard does until it has said so much; all that it said."""
-    said, until = [], time.monotonic() + within_s
-    while len(said) < n_alerts and time.monotonic() < until:
-        said += guard.look(time.time())
+    new_alerts, until = [], time.monotonic() + within_s
+    while len(new_alerts) < n_alerts and time.monotonic() < until:
+        new_alerts += guard.look(time.time())
         time.sleep(0.05)
-    return said
+    return new_alerts
 
 
-def told(alerts):
+def states(alerts):
     return [(alert["rule"], alert["state"]) for alert in alerts]
 
 
 def pass_time(guard, seconds, step_s=10.0, *, after_s=0.0):
     """Look every ten seconds for so long, by the clock of a story."""
-    begin, said = time.time() + after_s, []
+    begin, new_alerts = time.time() + after_s, []
     for n in range(int(seconds / step_s) + 1):
-        said += guard.look(begin + n * step_s)
-    return said
+        new_alerts += guard.look(begin + n * step_s)
+    return new_alerts
 
 
 def alerts_of(journal):
@@ -95,8 +95,8 @@ def test_a_stopped_process_is_a_stall_and_over_when_it_goes_on(writer, tmp_path)
     writer.send_signal(signal.SIGCONT)
     went_on = look_until(guard, 1)
 
-    assert told(stopped) == [("stall", "raised")]
-    assert told(went_on) == [("stall", "over")]
+    assert states(stopped) == [("stall", "raised")]
+    assert states(went_on) == [("stall", "over")]
 
 
 def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writer, tmp_path):
@@ -104,12 +104,13 @@ def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writ
     guard.look(time.time())
 
     writer.kill()
-    said = look_until(guard, 1) + look_until(guard, 1, within_s=1)
+    new_alerts = look_until(guard, 1) + look_until(guard, 1, within_s=1)
 
-    assert told(said) == [("crash", "raised")]
+    assert states(new_alerts) == [("crash", "raised")]
     (snapshot,) = (tmp_path / "out").glob("*.json")
     run = eventlog.load_run(snapshot)
-    assert [(alert["rule"], alert["state"]) for alert in run.journal["alerts"]] == told(said)
+    kept = [(alert["rule"], alert["state"]) for alert in run.journal["alerts"]]
+    assert kept == states(new_alerts)
     assert run.status == "interrupted"
 
 
@@ -122,10 +123,10 @@ def test_a_crash_is_over_when_the_run_is_resumed(writer, tmp_path):
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     with eventlog.open_run(journal=journal, from_iter=5, save_interval=0) as run:
         run.log_iter(5, 1.0)
-        said = look_until(guard, 1)
+        new_alerts = look_until(guard, 1)
 
-    assert told(said) == [("crash", "over")]
-    assert "resumed" in said[0]["text"]
+    assert states(new_alerts) == [("crash", "over")]
+    assert "resumed" in new_alerts[0]["text"]
 
 
 def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_path):
@@ -137,9 +138,9 @@ def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_p
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     with eventlog.open_run(journal=journal, from_iter=5, save_interval=0) as run:
         run.log_iter(5, 1.0)
-        said = guard.look(time.time())
+        new_alerts = guard.look(time.time())
 
-    assert told(said) == [("crash", "raised"), ("crash", "over")]
+    assert states(new_alerts) == [("crash", "raised"), ("crash", "over")]
 
 
 def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tmp_path):
@@ -147,8 +148,8 @@ def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tm
     guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
     heard = []
     with Folders([str(tmp_path / "out")]) as folders:
-        watchman = Watchman(folders, guard, heard.append, every_s=0.05)
-        with watchman:
+        background = BackgroundGuard(folders, guard, heard.append, every_s=0.05)
+        with background:
             look_until_row(folders, "it", lambda row: row["last_iter"])
             writer.kill()
             row = look_until_row(folders, "it", lambda row: row["alerts"])
@@ -156,7 +157,7 @@ def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tm
 
     assert [(alert["rule"], alert["now"]) for alert in row["alerts"]] == [("crash", True)]
     assert ended["alerts"] == []
-    assert told(heard) == [("crash", "raised")]
+    assert states(heard) == [("crash", "raised")]
     assert alerts_of(next((tmp_path / "out").glob("it_*.jsonl"))) == []
 
 
@@ -175,7 +176,7 @@ def test_a_guard_that_fails_is_reported_once_and_the_page_goes_on(tmp_path, caps
     guard = Guard([str(tmp_path)], is_kept=False)
     monkeypatch.setattr(guard, "look", lambda now: 1 / 0)
 
-    with Folders([str(tmp_path)]) as folders, Watchman(folders, guard, every_s=0.01):
+    with Folders([str(tmp_path)]) as folders, BackgroundGuard(folders, guard, every_s=0.01):
         time.sleep(0.2)
 
     assert capsys.readouterr().err.count("ZeroDivisionError") == 1
@@ -206,9 +207,9 @@ def test_a_nan_and_a_spike_are_reported_once_with_their_iteration(live, tmp_path
 
     for i in range(30, 60):
         live.log_iter(i, {40: float("nan"), 41: float("nan"), 50: 50.0}.get(i, 2.7), 10.0)
-    said = guard.look(time.time()) + guard.look(time.time())
+    new_alerts = guard.look(time.time()) + guard.look(time.time())
 
-    assert [(a["rule"], a["iter"]) for a in said] == [("nonfinite", 40), ("spike", 50)]
+    assert [(a["rule"], a["iter"]) for a in new_alerts] == [("nonfinite", 40), ("spike", 50)]
 
 
 def test_another_guard_and_a_later_one_report_nothing_again(live, tmp_path):
@@ -217,7 +218,7 @@ def test_another_guard_and_a_later_one_report_nothing_again(live, tmp_path):
 
     later = pass_time(Guard([str(tmp_path / "out")]), 100, after_s=100)
 
-    assert told(first) == [("nonfinite", "raised"), ("stall", "raised")]
+    assert states(first) == [("nonfinite", "raised"), ("stall", "raised")]
     assert later == []
 
 
@@ -235,7 +236,7 @@ def test_a_long_journal_is_read_from_near_its_end(live, tmp_path, monkeypatch):
     monkeypatch.setattr("tools.monitor.watched.TAIL_BYTES", 2_000)
     live.log_iter(30, float("nan"))
 
-    assert told(Guard([str(tmp_path / "out")]).look(time.time())) == [("nonfinite", "raised")]
+    assert states(Guard([str(tmp_path / "out")]).look(time.time())) == [("nonfinite", "raised")]
 
 
 def test_an_alert_changes_neither_status_nor_curve_nor_summary(live, tmp_path):
@@ -260,10 +261,10 @@ def test_runs_that_ended_long_ago_and_files_that_are_none_are_left_alone(zoo, ca
 
 
 def test_a_folder_of_everything_broken_is_watched_all_the_same(zoo):
-    said = pass_time(Guard([str(zoo)], Limits(start_s=60)), 100)
+    new_alerts = pass_time(Guard([str(zoo)], Limits(start_s=60)), 100)
 
-    assert ("live", "stall") in {(alert["run"], alert["rule"]) for alert in said}
-    assert {alert["rule"] for alert in said} <= {"stall", "crash"}
+    assert ("live", "stall") in {(alert["run"], alert["rule"]) for alert in new_alerts}
+    assert {alert["rule"] for alert in new_alerts} <= {"stall", "crash"}
 
 
 def test_an_alert_that_cannot_be_written_is_still_reported(live, tmp_path, monkeypatch, capsys):
@@ -274,9 +275,9 @@ def test_an_alert_that_cannot_be_written_is_still_reported(live, tmp_path, monke
     live.log_iter(30, float("nan"))
     guard = Guard([str(tmp_path / "out")])
 
-    said = guard.look(time.time()) + guard.look(time.time())
+    new_alerts = guard.look(time.time()) + guard.look(time.time())
 
-    assert told(said) == [("nonfinite", "raised")]
+    assert states(new_alerts) == [("nonfinite", "raised")]
     assert "was not written" in capsys.readouterr().err
 
 
@@ -295,9 +296,9 @@ def test_a_full_disk_is_reported_once_for_all_runs_on_it_and_over_once(live, tmp
     freed = pass_time(guard, 200)
     other.close()
 
-    assert told(full) == [("disk", "raised")]
+    assert states(full) == [("disk", "raised")]
     assert "1 GB of 1 TB free" in full[0]["text"]
-    assert told(freed) == [("disk", "over")]
+    assert states(freed) == [("disk", "over")]
 
 
 def test_a_full_disk_is_not_reported_again_when_the_run_with_the_alert_ends(
@@ -316,8 +317,8 @@ def test_a_full_disk_is_not_reported_again_when_the_run_with_the_alert_ends(
     freed = pass_time(guard, 100, after_s=110)
     other.close()
 
-    assert told(first) == [("disk", "raised")]
-    assert (still_full, told(freed)) == ([], [("disk", "over")])
+    assert states(first) == [("disk", "raised")]
+    assert (still_full, states(freed)) == ([], [("disk", "over")])
 
 
 def test_a_disk_without_a_live_run_is_not_checked(tmp_path, monkeypatch):
@@ -360,20 +361,20 @@ def test_an_ignored_rule_reports_nothing(live, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--webhook", "ftp://x"], "must begin with http"),
         (["no/such/folder"], "no such run"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_line(tmp_path, capsys, flags, words, monkeypatch):
+def test_what_cannot_be_is_refused_in_a_line(tmp_path, capsys, flags, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
 
     assert main(["guard", "--once", *flags]) in (1, 2)
 
     err = capsys.readouterr().err
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
 
 
@@ -418,17 +419,17 @@ def test_hooks_are_run_for_what_is_raised_and_not_for_what_is_over(writer, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message"),
     [("exit 3", "exit status 3"), ("no-such-command", "exit status 127"),
      ("sleep 60 & sleep 60", "ended after 0.3 s")],
 )  # fmt: skip
-def test_a_command_that_fails_or_hangs_is_reported_and_ended(command, words, capfd):
+def test_a_command_that_fails_or_hangs_is_reported_and_ended(command, message, capfd):
     hooks = Hooks(command, timeout_s=0.3)
 
     hooks.send(ALERT)
     hooks.close()
 
-    assert words in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_nothing_that_a_command_began_outlives_its_time(tmp_path):

@@ -45,9 +45,9 @@ def train(texts, tmp_path, tmp_path_factory):
 
     def begin(name="run", **flags):
         data = tmp_path_factory.getbasetemp() / "data"
-        given = SMALL | {"input": texts, "data_dir": data, "wandb_run_name": name}
-        given |= {"out_dir": tmp_path / "out" / name} | flags
-        words = [f"--{key}={value}" for key, value in given.items()]
+        config = SMALL | {"input": texts, "data_dir": data, "wandb_run_name": name}
+        config |= {"out_dir": tmp_path / "out" / name} | flags
+        words = [f"--{key}={value}" for key, value in config.items()]
         process = subprocess.Popen(
             [sys.executable, "trainer/train.py", *words], cwd=ROOT, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -69,28 +69,28 @@ class Guard:
         self.process = subprocess.Popen(
             [*command, *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-        self.said = []
+        self.alerts = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
     def _read(self):
         for line in self.process.stdout:
-            self.said.append((time.monotonic(), orjson.loads(line)))
+            self.alerts.append((time.monotonic(), orjson.loads(line)))
 
     def wait(self, within_s):
         """The first alert."""
         end = time.monotonic() + within_s
-        while not self.said and time.monotonic() < end:
+        while not self.alerts and time.monotonic() < end:
             time.sleep(0.05)
-        assert self.said, f"nothing within {within_s} s"
-        return self.said[0]
+        assert self.alerts, f"nothing within {within_s} s"
+        return self.alerts[0]
 
     def end(self):
         self.process.terminate()
         self._reading.join(20)
         self.process.wait()
         self.process.stdout.close()
-        return [(alert["rule"], alert["state"]) for _, alert in self.said]
+        return [(alert["rule"], alert["state"]) for _, alert in self.alerts]
 
 
 @pytest.fixture
@@ -125,77 +125,77 @@ def wait_for_iterations(folder, n):
 def test_a_stopped_trainer_is_a_stall(train, guard, tmp_path):
     trainer = train()
     wait_for_iterations(tmp_path / "out/run", 100)
-    watchman = guard("--stall", "5")
+    process = guard("--stall", "5")
     time.sleep(4)
 
     trainer.send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
-    named, alert = watchman.wait(60)
+    named, alert = process.wait(60)
     time.sleep(8)
 
     print(f"stall named after {named - stopped:.1f} s: {alert['text']}")
-    assert watchman.end() == [("stall", "raised")]
+    assert process.end() == [("stall", "raised")]
 
 
 def test_a_killed_trainer_is_a_crash(train, guard, tmp_path):
     trainer = train()
     wait_for_iterations(tmp_path / "out/run", 100)
-    watchman = guard()
+    process = guard()
     time.sleep(4)
 
     trainer.kill()
     killed = time.monotonic()
-    named, alert = watchman.wait(60)
+    named, alert = process.wait(60)
     time.sleep(3)
 
     print(f"crash named after {named - killed:.1f} s: {alert['text']}")
-    assert watchman.end() == [("crash", "raised")]
+    assert process.end() == [("crash", "raised")]
 
 
 def test_a_trainer_fed_nan_is_named_once(train, guard):
-    watchman = guard()
+    process = guard()
 
     train(learning_rate=1e25, warmup_iters=100, grad_clip=0, max_iters=300).wait()
-    _, alert = watchman.wait(60)
+    _, alert = process.wait(60)
     time.sleep(2)
 
     print(f"nonfinite: {alert['text']}")
-    assert watchman.end() == [("nonfinite", "raised")]
+    assert process.end() == [("nonfinite", "raised")]
 
 
 def test_a_jump_of_the_loss_is_a_spike(train, guard):
-    watchman = guard()
+    process = guard()
     train(learning_rate=20, warmup_iters=4000, lr_decay_iters=100_000, grad_clip=0)
 
-    _, alert = watchman.wait(240)
+    _, alert = process.wait(240)
 
     print(f"spike: {alert['text']}")
     assert alert["rule"] == "spike"
-    assert watchman.end()[:1] == [("spike", "raised")]
+    assert process.end()[:1] == [("spike", "raised")]
 
 
 def test_a_slowed_trainer_is_slow(train, guard, tmp_path):
     trainer = train(eval_interval=100_000)
     wait_for_iterations(tmp_path / "out/run", 50)
-    watchman = guard("--slow-for", "6")
+    process = guard("--slow-for", "6")
     time.sleep(25)
 
     began = time.monotonic()
-    while not watchman.said and time.monotonic() < began + 90:
+    while not process.alerts and time.monotonic() < began + 90:
         trainer.send_signal(signal.SIGSTOP)
         time.sleep(0.4)
         trainer.send_signal(signal.SIGCONT)
         time.sleep(0.05)
-    named, alert = watchman.wait(1)
+    named, alert = process.wait(1)
 
     print(f"slow named after {named - began:.1f} s: {alert['text']}")
-    assert watchman.end()[:1] == [("slow", "raised")]
+    assert process.end()[:1] == [("slow", "raised")]
 
 
 def test_twenty_healthy_trainings_raise_no_alarm(train, guard, tmp_path):
     """Two at a time: evals, checkpoints, warm-up, and each third pair's first one resumed."""
     names = [f"healthy{n}" for n in range(20)]
-    watchman = guard(folders=names)
+    process = guard(folders=names)
     for n in range(0, 20, 2):
         flags = [
             {"max_iters": 400, "eval_interval": 25 + 25 * (k % 4), "seed": k} for k in (n, n + 1)
@@ -210,4 +210,4 @@ def test_twenty_healthy_trainings_raise_no_alarm(train, guard, tmp_path):
     time.sleep(3)
 
     assert len(list(tmp_path.glob("out/*/*.json"))) == 20
-    assert watchman.end() == []
+    assert process.end() == []

@@ -1,4 +1,4 @@
-"""The rules of the watchman: what is healthy is never wrong, what is wrong is named."""
+"""The rules of the guard: what is healthy is never wrong, what is wrong is named."""
 
 import math
 import random
@@ -24,13 +24,13 @@ gaps = st.lists(st.floats(0, 1e5), max_size=20)
 
 def watch(events, every_s=5.0, limits=LIMITS):
     """What a guard that looks `every_s` seconds says of a run, while somebody writes it."""
-    vitals, said, looked = Vitals(limits), [], BEGIN
+    vitals, findings, looked = Vitals(limits), [], BEGIN
     for t, record in events:
         while looked + every_s < t:
             looked += every_s
-            said += vitals.standing(looked, is_alive=True).values()
-        said += vitals.add(record)
-    return said
+            findings += vitals.standing(looked, is_alive=True).values()
+        findings += vitals.add(record)
+    return findings
 
 
 # ---- healthy
@@ -107,9 +107,9 @@ def test_a_longer_pause_never_shortens_the_deadline(steps, evals, saves, longer)
      (False, True, 600, False)],
 )  # fmt: skip
 def test_dead_is_who_let_go_of_the_lock_without_a_close(is_alive, is_closed, quiet_s, dead):
-    told = rules.crash(quiet_s, is_alive=is_alive, is_closed=is_closed, after_s=5)
+    problem = rules.crash(quiet_s, is_alive=is_alive, is_closed=is_closed, after_s=5)
 
-    assert (told is not None) == dead
+    assert (problem is not None) == dead
 
 
 def test_a_run_that_hangs_is_named_when_its_silence_is_longer_than_its_evals_explain():
@@ -151,22 +151,22 @@ def loss_at(wanted, value):
 
 
 def test_a_spike_is_named_once_with_its_figures():
-    said = watch(changed(loss_at({700, 701, 705}, 30.0)))
+    findings = watch(changed(loss_at({700, 701, 705}, 30.0)))
 
-    (finding,) = said
+    (finding,) = findings
     assert (finding.rule, finding.iter, finding.figures["loss"]) == ("spike", 700, 30.0)
 
 
 def test_a_second_spike_long_after_the_first_is_a_second_one():
-    said = watch(changed(loss_at({400, 900}, 30.0)))
+    findings = watch(changed(loss_at({400, 900}, 30.0)))
 
-    assert [(f.rule, f.iter) for f in said] == [("spike", 400), ("spike", 900)]
+    assert [(f.rule, f.iter) for f in findings] == [("spike", 400), ("spike", 900)]
 
 
 def test_nan_after_nan_is_named_once_and_again_after_finite_ones():
-    said = watch(changed(loss_at({*range(500, 520), 900}, math.nan)))
+    findings = watch(changed(loss_at({*range(500, 520), 900}, math.nan)))
 
-    assert [(f.rule, f.iter) for f in said] == [("nonfinite", 500), ("nonfinite", 900)]
+    assert [(f.rule, f.iter) for f in findings] == [("nonfinite", 500), ("nonfinite", 900)]
 
 
 def test_steps_that_float16_leaves_out_are_healthy_until_there_are_many_in_a_row():
@@ -176,9 +176,9 @@ def test_steps_that_float16_leaves_out_are_healthy_until_there_are_many_in_a_row
             return {}
         return {"skipped": True, "nonfinite": {"grad_norm": "inf"}}
 
-    said = watch(changed(left_out))
+    findings = watch(changed(left_out))
 
-    assert [(f.rule, f.iter) for f in said] == [("nonfinite", 1007)]
+    assert [(f.rule, f.iter) for f in findings] == [("nonfinite", 1007)]
 
 
 def test_a_run_that_is_three_times_slower_is_reported_within_minutes():
@@ -188,10 +188,10 @@ def test_a_run_that_is_three_times_slower_is_reported_within_minutes():
             late += 1.0 if record.event == "iter" and record.fields["iter"] > 800 else 0.0
             yield t + late, at(record, t + late)
 
-    said = watch(slowed())
+    findings = watch(slowed())
 
-    assert {f.rule for f in said} == {"slow"}
-    assert 800 < said[0].iter < 800 + 120 / 1.5
+    assert {f.rule for f in findings} == {"slow"}
+    assert 800 < findings[0].iter < 800 + 120 / 1.5
 
 
 def at(record, t):
@@ -204,10 +204,10 @@ def test_a_checkpoint_that_does_not_come_is_overdue_by_the_runs_own_rhythm():
             if record.event != "checkpoint" or record.fields["iter"] <= 400:
                 yield t, record
 
-    said = watch(no_more(records(Shape(save_every=100), 2)))
+    findings = watch(no_more(records(Shape(save_every=100), 2)))
 
-    assert {f.rule for f in said} == {"checkpoint_overdue"}
-    assert said[0].iter == pytest.approx(700, abs=15)
+    assert {f.rule for f in findings} == {"checkpoint_overdue"}
+    assert findings[0].iter == pytest.approx(700, abs=15)
 
 
 def test_who_saves_only_what_is_better_has_no_rhythm():
@@ -293,6 +293,6 @@ def test_a_windows_median_is_that_of_its_latest_figures(values):
 def test_the_limits_are_what_decides(stall_s, quiet_s):
     limits = replace(LIMITS, stall_s=stall_s)
 
-    told = rules.stall(quiet_s, rules.deadline_s({"iter": [0.01] * 9}, limits))
+    problem = rules.stall(quiet_s, rules.deadline_s({"iter": [0.01] * 9}, limits))
 
-    assert (told is not None) == (quiet_s > stall_s)
+    assert (problem is not None) == (quiet_s > stall_s)

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import eventlog
 from tools.cli import main
 from tools.transfer.export import export
-from tools.transfer.frame import frame
 from tools.transfer.targets import files
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
@@ -227,7 +226,8 @@ def test_tensorboard_has_the_configuration_as_hyperparameters(logged, tmp_path):
 
 
 def test_a_frame_has_non_finite_numbers_as_numbers(logged):
-    iterations, evals = frame(logged.path), frame(logged.path, "evals")
+    run = eventlog.load_run(logged.path)
+    iterations, evals = run.frame("iterations"), run.frame("evals")
 
     same(dict(zip(iterations["iter"], iterations["loss"], strict=True)),
          {i: row["loss"] for i, row in logged.iterations.items()})  # fmt: skip

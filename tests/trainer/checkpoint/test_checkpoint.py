@@ -1,4 +1,4 @@
-"""A checkpoint: whole or not there, plain to load, and every figure comes back."""
+"""One checkpoint: complete or absent, loadable by torch, restored bit for bit."""
 
 import errno
 import os
@@ -8,11 +8,15 @@ import signal
 import pytest
 import torch
 
-from trainer.checkpoint import checkpoint, resume
-from trainer.checkpoint.checkpoint import candidates, save_full, save_sharded
+from trainer.checkpoint import layout, read, verify, write
+from trainer.checkpoint.layout import checkpoints_in
+from trainer.checkpoint.resumed_flags import changes
 from trainer.checkpoint.run_files import RunFiles
+from trainer.checkpoint.write import save_full, save_sharded
 from trainer.model.gpt import GPT, GPTConfig
 from trainer.optim.optimizer import Optimizer
+from trainer.storage import files
+from trainer.storage.files import sha256_of
 
 CONFIG = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=16)
 SAVES = pytest.mark.parametrize("save", [save_full, save_sharded])
@@ -34,14 +38,14 @@ def state_at(iter_num, model=None, optimizer=None):
         "tied": GPT.tied if model else {},
         "iter_num": iter_num,
         "journal": None,
-        **dict.fromkeys(checkpoint.REQUIRED - {"iter_num"}),
+        **dict.fromkeys(verify.REQUIRED - {"iter_num"}),
     }
 
 
 def newest(folder):
-    """The path of the checkpoint to go on from in a folder of no known run, and the remarks."""
-    found = resume.newest(RunFiles(folder, "", tuple(candidates(folder))))
-    return found.path, found.remarks
+    """The checkpoint to resume from in a folder without a known run, and the warnings."""
+    found = verify.newest_intact(RunFiles(folder, "", tuple(checkpoints_in(folder))))
+    return found.path, found.warnings
 
 
 def step(model, optimizer, seed):
@@ -55,14 +59,14 @@ def step(model, optimizer, seed):
 
 @SAVES
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_model_and_optimizer_go_on_bit_for_bit(save, name, tmp_path):
+def test_model_and_optimizer_resume_bit_for_bit(save, name, tmp_path):
     model, optimizer = model_and_optimizer(name)
     for seed in range(3):
         step(model, optimizer, seed)
     path = save(tmp_path, state_at(3, model, optimizer), is_best=False).path
     expected = [step(model, optimizer, seed) for seed in range(3, 8)]
 
-    saved = checkpoint.load(path)
+    saved = read.load(path)
     model, optimizer = model_and_optimizer(name)
     model.load_state_dict(saved["model"])
     optimizer.load_state(saved["optimizer"], lambda value, parameter: value)
@@ -77,13 +81,13 @@ def test_plain_torch_load_reads_a_full_one(tmp_path):
     saved = torch.load(path, weights_only=True)
     assert saved["iter_num"] == 7
     assert path.stat().st_size == size_bytes
-    assert checkpoint.sha256_of(path) == sha256
+    assert sha256_of(path) == sha256
     assert model.load_state_dict(saved["model"]).missing_keys == []
 
 
 @SAVES
-def test_killed_at_any_rename_or_write_the_one_before_stands(save, tmp_path):
-    """A child dies at its N-th call that changes a name or syncs, for every N there is."""
+def test_killed_at_any_rename_or_write_the_previous_one_is_intact(save, tmp_path):
+    """A child dies at its N-th call that changes a name or syncs, for every N."""
     deaths = 0
     for n in range(1, 100):
         out_dir = tmp_path / str(n)
@@ -96,9 +100,9 @@ def test_killed_at_any_rename_or_write_the_one_before_stands(save, tmp_path):
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-        path, remarks = newest(out_dir)
-        whole = checkpoint.load(path)
-        assert remarks == []
+        path, warnings = newest(out_dir)
+        whole = read.load(path)
+        assert warnings == []
         assert whole["model"]["w"].tolist() == [whole["iter_num"]] * 4
         if status == 0:
             assert whole["iter_num"] == 2
@@ -109,7 +113,7 @@ def test_killed_at_any_rename_or_write_the_one_before_stands(save, tmp_path):
 
 
 def die_at_call(n):
-    """SIGKILL this process at its n-th call of those that a save consists of."""
+    """Send SIGKILL to this process at the n-th system call of a save."""
     calls = [0]
 
     def mortal(function):
@@ -126,7 +130,7 @@ def die_at_call(n):
 
 
 @SAVES
-def test_a_disk_that_refuses_leaves_the_one_before(save, tmp_path, monkeypatch):
+def test_after_a_failed_write_the_previous_one_is_intact(save, tmp_path, monkeypatch):
     save(tmp_path, state_at(1), is_best=False)
 
     def full(state, file):
@@ -137,34 +141,34 @@ def test_a_disk_that_refuses_leaves_the_one_before(save, tmp_path, monkeypatch):
         save(tmp_path, state_at(2), is_best=False)
     monkeypatch.undo()
 
-    path, remarks = newest(tmp_path)
-    assert (checkpoint.load(path)["iter_num"], remarks) == (1, [])
+    path, warnings = newest(tmp_path)
+    assert (read.load(path)["iter_num"], warnings) == (1, [])
 
 
 @SAVES
 @pytest.mark.parametrize("keep", [1, 2, 3])
-def test_the_best_one_outlives_later_ones_and_so_many_of_the_latest(save, keep, tmp_path):
+def test_the_best_and_the_latest_ones_are_kept(save, keep, tmp_path):
     for iter_num, is_best in ((1, True), (2, True), (3, False), (4, False), (5, False)):
         save(tmp_path, state_at(iter_num), is_best=is_best, keep=keep)
 
-    there = {checkpoint.load(path)["iter_num"] for path in checkpoint.candidates(tmp_path)}
-    assert checkpoint.load(checkpoint.find(tmp_path, "best"))["iter_num"] == 2
-    assert checkpoint.load(checkpoint.find(tmp_path, "latest"))["iter_num"] == 5
+    there = {read.load(path)["iter_num"] for path in checkpoints_in(tmp_path)}
+    assert read.load(layout.find(tmp_path, "best"))["iter_num"] == 2
+    assert read.load(layout.find(tmp_path, "latest"))["iter_num"] == 5
     assert there == {2, *range(6 - keep, 6)}
 
 
 @SAVES
-def test_a_later_take_of_an_iteration_counts_as_the_newest(save, tmp_path):
-    """A run that went back saves lower numbers after higher ones."""
+def test_a_later_save_of_an_iteration_counts_as_the_newest(save, tmp_path):
+    """After a rewind a run saves lower numbers after higher ones."""
     for iter_num in (5, 9, 5, 7):
         save(tmp_path, state_at(iter_num), is_best=False, keep=2)
 
-    assert checkpoint.load(newest(tmp_path)[0])["iter_num"] == 7
+    assert read.load(newest(tmp_path)[0])["iter_num"] == 7
 
 
 @pytest.mark.parametrize("name", ["meta.pt", ".metadata", "__0_0.distcp", "manifest.json"])
 @pytest.mark.parametrize("harm", ["cut", "damage", "remove"])
-def test_a_folder_of_which_a_file_is_not_whole_is_passed_over_by_name(name, harm, tmp_path):
+def test_a_folder_with_a_damaged_file_is_skipped_with_a_warning(name, harm, tmp_path):
     save_sharded(tmp_path, state_at(1), is_best=False, keep=2)
     folder = save_sharded(tmp_path, state_at(2), is_best=False, keep=2).path
     file = folder / name
@@ -178,50 +182,50 @@ def test_a_folder_of_which_a_file_is_not_whole_is_passed_over_by_name(name, harm
         case "remove":
             file.unlink()
 
-    path, remarks = newest(tmp_path)
+    path, warnings = newest(tmp_path)
 
     if name == "manifest.json" and harm == "damage":
         return  # found by its event's digest alone: tests/trainer/test_agreement.py
-    assert checkpoint.load(path)["iter_num"] == 1
-    assert remarks
-    assert str(folder) in remarks[0]
+    assert read.load(path)["iter_num"] == 1
+    assert warnings
+    assert str(folder) in warnings[0]
 
 
-def test_a_missing_one_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match=r"ckpt\.pt: there is no checkpoint.*--init_from=scratch"):
-        checkpoint.load(tmp_path / "ckpt.pt")
+def test_a_missing_checkpoint_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match=r"ckpt\.pt: no checkpoint found.*--init_from=scratch"):
+        read.load(tmp_path / "ckpt.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04" + b"\0" * 99])
-def test_a_file_that_is_none_is_named(tmp_path, content):
+def test_a_file_that_is_not_a_checkpoint_is_an_error_that_names_it(tmp_path, content):
     (tmp_path / "ckpt.pt").write_bytes(content)
 
-    with pytest.raises(ValueError, match=r"ckpt\.pt: it cannot be read as a checkpoint"):
-        checkpoint.load(tmp_path / "ckpt.pt")
+    with pytest.raises(ValueError, match=r"ckpt\.pt: cannot be read as a checkpoint"):
+        read.load(tmp_path / "ckpt.pt")
 
 
-def test_somebody_elses_checkpoint_is_not_mistaken_for_one(tmp_path):
+def test_a_checkpoint_of_another_program_is_an_error(tmp_path):
     torch.save({"model": {}}, tmp_path / "ckpt.pt")
 
     with pytest.raises(ValueError, match="not a checkpoint of this trainer"):
-        checkpoint.load(tmp_path / "ckpt.pt")
+        read.load(tmp_path / "ckpt.pt")
 
 
-def test_what_makes_a_resumed_run_another_one_is_said():
+def test_changes_that_affect_the_training_are_listed():
     saved = {"config": {"learning_rate": 1e-3, "log_interval": 10}, "dataset": {"sha256": "a" * 64}}
     now = {"learning_rate": 5e-4, "log_interval": 99}
 
-    said = resume.changes(saved, now, {"sha256": "b" * 64})
+    text = changes(saved, now, {"sha256": "b" * 64})
 
-    assert said == "learning_rate 0.001 -> 0.0005, text aaaaaaaa -> bbbbbbbb"
+    assert text == "learning_rate 0.001 -> 0.0005, text aaaaaaaa -> bbbbbbbb"
 
 
-def test_a_flag_that_the_checkpoint_is_older_than_is_no_change():
+def test_a_flag_newer_than_the_checkpoint_is_not_a_change():
     saved = {"config": {"learning_rate": 1e-3}, "dataset": {"sha256": "a" * 64}}
 
-    said = resume.changes(saved, {"learning_rate": 1e-3, "new": 3}, {"sha256": "a" * 64})
+    text = changes(saved, {"learning_rate": 1e-3, "new": 3}, {"sha256": "a" * 64})
 
-    assert said == ""
+    assert text == ""
 
 
 @pytest.mark.parametrize("number", ["EPERM", "ENOTSUP", "EMLINK", "ENOSYS", "EACCES"])
@@ -233,14 +237,14 @@ def test_without_hard_links_the_best_is_a_copy_and_the_save_succeeds(number, tmp
     for iter_num, is_best in ((1, True), (2, True), (3, False)):
         save_full(tmp_path, state_at(iter_num), is_best=is_best, keep=2)
 
-    there = {name: checkpoint.load(tmp_path / name)["iter_num"] for name in os.listdir(tmp_path)}
+    there = {name: read.load(tmp_path / name)["iter_num"] for name in os.listdir(tmp_path)}
     assert there == {
         "ckpt.pt": 3, "best.pt": 2, "ckpt.00000002.pt": 2, "ckpt.00000003.pt": 3,
     }  # fmt: skip
     assert newest(tmp_path) == (tmp_path / "ckpt.pt", [])
 
 
-def test_killed_while_it_copies_the_best_the_one_before_stands(tmp_path, monkeypatch):
+def test_killed_while_copying_the_best_the_previous_one_is_intact(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *args: os.symlink("", "/"))  # raises
     save_full(tmp_path, state_at(1), is_best=True)
     child = os.fork()
@@ -251,31 +255,33 @@ def test_killed_while_it_copies_the_best_the_one_before_stands(tmp_path, monkeyp
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
-    assert checkpoint.load(tmp_path / "best.pt")["iter_num"] == 1
-    assert checkpoint.load(tmp_path / "ckpt.pt")["iter_num"] == 2
+    assert read.load(tmp_path / "best.pt")["iter_num"] == 1
+    assert read.load(tmp_path / "ckpt.pt")["iter_num"] == 2
 
 
-def test_a_best_that_cannot_be_kept_is_no_failed_save(tmp_path, monkeypatch):
+def test_a_failed_copy_of_the_best_is_not_a_failed_save(tmp_path, monkeypatch):
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(shutil, "copyfile", full)
 
-    with pytest.raises(checkpoint.NotBest, match="is saved, but not under its other names") as said:
+    with pytest.raises(
+        write.LinkFailed, match="is saved, but its other names could not be set"
+    ) as error:
         save_full(tmp_path, state_at(1), is_best=True)
 
-    assert checkpoint.load(said.value.saved.path)["iter_num"] == 1
+    assert read.load(error.value.saved.path)["iter_num"] == 1
 
 
-def test_a_folder_whose_names_cannot_be_synced_takes_checkpoints(tmp_path, monkeypatch):
-    sync = checkpoint.sync
+def test_checkpoints_can_be_saved_where_folders_cannot_be_synced(tmp_path, monkeypatch):
+    sync = files.sync
 
     def refuse_folders(path):
         if path.is_dir():
             raise OSError(22, "Invalid argument")
         sync(path)
 
-    monkeypatch.setattr(checkpoint, "sync", refuse_folders)
+    monkeypatch.setattr(files, "sync", refuse_folders)
 
     assert save_sharded(tmp_path, state_at(1), is_best=True).path.is_dir()

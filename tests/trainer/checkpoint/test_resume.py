@@ -1,4 +1,4 @@
-"""Going on: with the shape that was asked for or not at all, and never backwards."""
+"""Resuming: with the shape of the checkpoint, and without losing iterations."""
 
 import os
 import signal
@@ -8,11 +8,12 @@ import pytest
 
 import eventlog
 from trainer import train
-from trainer.checkpoint import checkpoint
+from trainer.checkpoint import read
 from trainer.checkpoint.run_files import runs_in
+from trainer.console import display_path
 from trainer.data.dataset import Batches
 from trainer.train import main
-from trainer.training_logger import TrainingLogger, shown
+from trainer.training_logger import TrainingLogger
 
 
 def refusal(capsys, argv):
@@ -25,7 +26,7 @@ def refusal(capsys, argv):
 
 
 def without(argv, *names):
-    """A command line without those flags."""
+    """The command line without those flags."""
     return [word for word in argv if word.partition("=")[0].removeprefix("--") not in names]
 
 
@@ -47,14 +48,14 @@ def run(flags, tmp_path):
         ("bias", True, False),
     ],
 )  # fmt: skip
-def test_another_shape_than_the_checkpoints_is_refused_by_name(
+def test_another_shape_than_the_checkpoints_is_an_error_that_names_the_flag(
     flag, value, found, run, flags, capsys
 ):
     before = run.journal.read_bytes()
 
     answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=20, **{flag: value}))
 
-    assert f"--{flag}={value} was asked for, the checkpoint's {flag} is {found}" in answer
+    assert f"the checkpoint has --{flag}={found}, but --{flag}={value} was given" in answer
     assert f"give --{flag}={found}" in answer
     assert run.journal.read_bytes() == before
 
@@ -68,16 +69,16 @@ def test_every_flag_that_differs_is_named_at_once(run, flags, capsys):
 
 
 @pytest.mark.parametrize("preset", ["small", "gpt2"])
-def test_a_preset_of_another_shape_is_refused(preset, run, flags, capsys):
+def test_a_preset_of_another_shape_is_an_error(preset, run, flags, capsys):
     shape = ("n_layer", "n_head", "n_embd", "block_size", "bias")
     argv = flags(run.out_dir, init_from="resume", max_iters=20, preset=preset)
 
     answer = refusal(capsys, without(argv, *shape))
 
-    assert all(f"the checkpoint's {name} is " in answer for name in shape[:-1])
+    assert all(answer.count(f" --{name}=") == 3 for name in shape[:-1])  # has, given, to give
 
 
-def test_what_was_not_asked_for_is_the_checkpoints(run, flags, only_run):
+def test_flags_that_are_not_given_have_the_checkpoints_values(run, flags, only_run):
     argv = flags(run.out_dir, init_from="resume", max_iters=20)
 
     assert main(without(argv, "n_layer", "n_head", "n_embd", "block_size", "bias")) == 0
@@ -91,7 +92,7 @@ def test_what_was_not_asked_for_is_the_checkpoints(run, flags, only_run):
     ]
 
 
-def test_the_preset_of_the_run_asks_for_nothing_new(run, flags):
+def test_the_preset_of_the_run_is_accepted(run, flags):
     argv = flags(run.out_dir, init_from="resume", max_iters=20, preset="tiny")
 
     assert main(without(argv, "n_layer", "n_embd")) == 0
@@ -105,38 +106,40 @@ def rows(run):
 
 
 @pytest.mark.parametrize("init_from", ["auto", "resume"])
-def test_a_run_that_is_complete_stays_as_it_is(init_from, run, flags, capsys):
+def test_a_complete_run_is_not_changed(init_from, run, flags, capsys):
     before = run.journal.read_bytes()
     capsys.readouterr()
 
     assert main(flags(run.out_dir, init_from=init_from)) == 0
 
     out = capsys.readouterr().out
-    assert "the run has made iteration 12, its last one: nothing is left to do" in out
+    assert "the run already has iteration 12, the last one: nothing to do" in out
     assert "done in" not in out
     assert run.journal.read_bytes() == before
 
 
 @pytest.mark.parametrize("max_iters", [0, 5, 11])
-def test_fewer_iterations_than_it_has_are_refused_and_take_none_away(max_iters, run, flags, capsys):
+def test_a_smaller_max_iters_is_an_error_and_removes_no_iterations(max_iters, run, flags, capsys):
     before = run.journal.read_bytes()
 
     answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=max_iters))
 
-    assert f"has made iteration 12, and --max_iters={max_iters} is below that" in answer
+    assert f"already has iteration 12, but --max_iters={max_iters} was given" in answer
     assert run.journal.read_bytes() == before
 
 
-def test_without_max_iters_it_goes_to_where_it_was_to_go(run, flags, capsys):
+def test_without_max_iters_it_keeps_the_checkpoints_max_iters(run, flags, capsys):
     argv = without(flags(run.out_dir, init_from="resume"), "max_iters")
 
     assert main(argv) == 0
 
-    assert "nothing is left to do" in capsys.readouterr().out
+    assert "nothing to do" in capsys.readouterr().out
     assert rows(run) == list(range(13))
 
 
-def test_killed_after_the_last_iteration_it_is_completed_without_another(flags, tmp_path, capsys):
+def test_killed_after_the_last_iteration_it_is_completed_without_another_one(
+    flags, tmp_path, capsys
+):
     child = os.fork()
     if child == 0:
         try:
@@ -175,7 +178,7 @@ def test_an_interrupted_run_still_makes_its_last_iteration(flags, tmp_path, monk
     assert (logged.status, logged.journal["superseded"]["iterations"]) == ("completed", 0)
 
 
-def test_evaluating_a_run_takes_no_iteration_out_of_it(run, flags):
+def test_eval_only_removes_no_iterations(run, flags):
     assert main(flags(run.out_dir, init_from="resume", eval_only=True)) == 0
 
     logged = eventlog.load_run(run.journal)
@@ -183,22 +186,22 @@ def test_evaluating_a_run_takes_no_iteration_out_of_it(run, flags):
     assert (logged.status, logged.journal["superseded"]["iterations"]) == ("completed", 0)
 
 
-def test_a_run_whose_iterations_are_not_logged_stays_as_it_is_too(flags, tmp_path, capsys):
+def test_a_complete_run_without_logged_iterations_is_not_changed(flags, tmp_path, capsys):
     main(flags(tmp_path, log_iterations=False))
     (run,) = runs_in(tmp_path)
     before = run.journal.read_bytes()
 
     assert main(flags(tmp_path, log_iterations=False, init_from="auto")) == 0
 
-    assert "nothing is left to do" in capsys.readouterr().out
+    assert "nothing to do" in capsys.readouterr().out
     assert run.journal.read_bytes() == before
 
 
 # What the journal lost
 
 
-def test_a_tail_that_was_lost_before_a_resume_is_in_the_journal(run, flags):
-    position = checkpoint.load(run.checkpoints[0])["journal"]
+def test_lost_records_are_logged_on_resume(run, flags):
+    position = read.load(run.checkpoints[0])["journal"]
     lines = run.journal.read_bytes().splitlines(keepends=True)
     run.journal.write_bytes(b"".join(lines[: position["records"] - 3]))
 
@@ -215,7 +218,7 @@ def test_a_tail_that_was_lost_before_a_resume_is_in_the_journal(run, flags):
     }
 
 
-def test_a_tail_that_was_not_lost_is_not_in_the_journal(run, flags):
+def test_without_lost_records_nothing_is_logged_on_resume(run, flags):
     assert main(flags(run.out_dir, init_from="resume", max_iters=15)) == 0
 
     assert "lost_tail" not in {record.event for record in eventlog.scan(run.journal)}
@@ -224,9 +227,7 @@ def test_a_tail_that_was_not_lost_is_not_in_the_journal(run, flags):
 # What a log that lost events costs
 
 
-def test_a_log_that_lost_events_is_in_the_last_line_and_in_the_status(
-    flags, tmp_path, monkeypatch, capsys
-):
+def test_lost_events_are_in_the_last_line_and_the_exit_status(flags, tmp_path, monkeypatch, capsys):
     close = TrainingLogger.close
 
     def lose_two(self, *args, **more):
@@ -242,11 +243,13 @@ def test_a_log_that_lost_events_is_in_the_last_line_and_in_the_status(
 
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("done in ")
-    assert "2 events could not be logged, the log is not complete (see: eventlog verify " in last
+    assert "2 events could not be logged: the log is incomplete (see: eventlog verify " in last
     assert runs_in(tmp_path)[0].checkpoints
 
 
-def test_a_stopped_run_says_it_too_and_keeps_its_own_status(flags, tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_reports_lost_events_and_keeps_its_exit_status(
+    flags, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(TrainingLogger, "lost_events", 3)
 
     def stop(run, interrupt):
@@ -262,8 +265,8 @@ def test_a_stopped_run_says_it_too_and_keeps_its_own_status(flags, tmp_path, mon
 # How paths are shown
 
 
-def test_a_path_in_the_working_folder_is_shown_as_one_would_type_it(tmp_path, monkeypatch):
+def test_a_path_in_the_working_directory_is_shown_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert shown(tmp_path / "out" / "a.jsonl") == "out/a.jsonl"
-    assert shown(tmp_path.parent / "a.jsonl") == str(tmp_path.parent / "a.jsonl")
+    assert display_path(tmp_path / "out" / "a.jsonl") == "out/a.jsonl"
+    assert display_path(tmp_path.parent / "a.jsonl") == str(tmp_path.parent / "a.jsonl")

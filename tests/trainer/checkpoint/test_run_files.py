@@ -1,4 +1,4 @@
-"""Checkpoints belong to a run: none replaces, removes or is mistaken for another run's."""
+"""Checkpoints belong to a run: no run replaces, removes or resumes those of another."""
 
 import os
 import shutil
@@ -11,9 +11,10 @@ import torch
 
 import eventlog
 from trainer import sample
-from trainer.checkpoint import checkpoint, resume, run_files
+from trainer.checkpoint import layout, read, run_files, verify
 from trainer.checkpoint.run_files import RunFiles, runs_in
 from trainer.data.dataset import Batches
+from trainer.storage.files import sha256_of
 from trainer.train import main
 
 FORMATS = pytest.mark.parametrize("format", ["full", "sharded"])
@@ -26,7 +27,7 @@ def run_called(out_dir, name):
 
 
 def iteration(path):
-    return checkpoint.load(checkpoint.pointed(path))["iter_num"]
+    return read.load(layout.link_target(path))["iter_num"]
 
 
 def n_records(run):
@@ -51,7 +52,7 @@ def two(flags, tmp_path):
 
 
 def stop_at(iter_num, monkeypatch):
-    """Have the training stopped by SIGTERM in that iteration."""
+    """Stop the training by SIGTERM in that iteration."""
     train_batch = Batches.train
 
     def batch_and_stop(self, iter, micro_step):
@@ -70,17 +71,17 @@ def test_a_second_run_in_the_folder_replaces_nothing_of_the_first(format, flags,
     shared = {"checkpoint_format": format, "keep_checkpoints": 2, "eval_interval": 2}
     main(flags(tmp_path, wandb_run_name="a", max_iters=6, **shared))
     first = run_called(tmp_path, "a")
-    before = {path: checkpoint.load(path)["iter_num"] for path in first.checkpoints}
+    before = {path: read.load(path)["iter_num"] for path in first.checkpoints}
 
     main(flags(tmp_path, wandb_run_name="b", max_iters=4, **shared))
 
     assert len(before) >= 2
-    assert {path: checkpoint.load(path)["iter_num"] for path in first.checkpoints} == before
+    assert {path: read.load(path)["iter_num"] for path in first.checkpoints} == before
     assert iteration(tmp_path / NAMES[format]) == 4
 
 
 @FORMATS
-def test_the_names_in_the_folder_are_links_to_the_run_that_saved_last(format, flags, tmp_path):
+def test_the_links_in_out_dir_point_to_the_run_that_saved_last(format, flags, tmp_path):
     out = tmp_path / "out"
     main(flags(out, checkpoint_format=format))
 
@@ -93,16 +94,16 @@ def test_the_names_in_the_folder_are_links_to_the_run_that_saved_last(format, fl
 
 
 @FORMATS
-def test_the_path_in_the_event_stays_that_runs_own(format, flags, two, only_run):
+def test_the_path_in_the_event_stays_valid_after_another_run_saves(format, flags, two, only_run):
     main(flags(two, wandb_run_name="c", max_iters=3, eval_interval=3, checkpoint_format=format))
 
     for name, iter_num in (("a", 6), ("b", 12), ("c", 3)):
         run = eventlog.load_run(run_called(two, name).journal)
         last = run.checkpoints[-1]
-        assert checkpoint.load(Path(last["path"]))["iter_num"] == last["iter"] == iter_num
+        assert read.load(Path(last["path"]))["iter_num"] == last["iter"] == iter_num
 
 
-def test_two_runs_at_once_keep_their_checkpoints_apart(flags, tmp_path, only_run, losses):
+def test_two_runs_at_once_have_separate_checkpoints(flags, tmp_path, only_run, losses):
     shared = {"eval_interval": 1, "keep_checkpoints": 3, "max_iters": 20}
     children = {}
     for name, seed in (("a", 1), ("b", 2)):
@@ -119,21 +120,21 @@ def test_two_runs_at_once_keep_their_checkpoints_apart(flags, tmp_path, only_run
 
     for name, seed in (("a", 1), ("b", 2)):
         run = run_called(tmp_path, name)
-        states = [checkpoint.load(path) for path in run.checkpoints]
+        states = [read.load(path) for path in run.checkpoints]
         assert {state["config"]["seed"] for state in states} == {seed}
-        assert len(checkpoint.kept(run.folder, ".pt")) == 3
-        assert resume.newest(run).remarks == []
+        assert len(layout.numbered(run.folder, ".pt")) == 3
+        assert verify.newest_intact(run).warnings == []
 
 
-def test_runs_without_a_log_keep_their_checkpoints_apart_too(flags, tmp_path):
+def test_runs_without_a_log_have_separate_checkpoints(flags, tmp_path):
     for seed in (1, 2):
         main(flags(tmp_path, save_log_to_json=False, seed=seed, max_iters=3, eval_interval=3))
 
-    seeds = [checkpoint.load(run.checkpoints[0])["config"]["seed"] for run in runs_in(tmp_path)]
+    seeds = [read.load(run.checkpoints[0])["config"]["seed"] for run in runs_in(tmp_path)]
     assert sorted(seeds) == [1, 2]
 
 
-def test_another_out_dir_that_lies_in_the_folder_is_no_run_of_it(flags, tmp_path):
+def test_an_out_dir_inside_an_out_dir_is_not_a_run(flags, tmp_path):
     main(flags(tmp_path / "nested", max_iters=2))
     main(flags(tmp_path, max_iters=3, eval_interval=3))
 
@@ -162,7 +163,7 @@ def no_links(no_symlinks, monkeypatch):
 
 @FORMATS
 @pytest.mark.parametrize("without", ["no_symlinks", "no_links"])
-def test_without_links_there_are_two_runs_all_the_same(
+def test_without_links_two_runs_still_have_separate_checkpoints(
     without, format, flags, tmp_path, request, capfd
 ):
     request.getfixturevalue(without)
@@ -175,26 +176,26 @@ def test_without_links_there_are_two_runs_all_the_same(
 
     assert "not saved" not in capfd.readouterr().err
     assert iteration(tmp_path / NAMES[format]) == 7
-    assert iteration(checkpoint.find(run_called(tmp_path, "b").folder, "latest")) == 12
-    assert iteration(checkpoint.find(run_called(tmp_path, "a").folder, "best")) in (6, 7)
+    assert iteration(layout.find(run_called(tmp_path, "b").folder, "latest")) == 12
+    assert iteration(layout.find(run_called(tmp_path, "a").folder, "best")) in (6, 7)
 
 
 # Going on
 
 
 @pytest.mark.parametrize("init_from", ["auto", "resume"])
-def test_the_run_that_is_named_goes_on_and_the_other_stays_as_it_is(init_from, flags, two):
+def test_the_named_run_resumes_and_the_other_does_not_change(init_from, flags, two):
     before = n_records(run_called(two, "b"))
 
     assert main(flags(two, wandb_run_name="a", max_iters=8, init_from=init_from)) == 0
 
     assert n_records(run_called(two, "b")) == before
-    assert checkpoint.load(two / "ckpt.pt")["iter_num"] == 8
+    assert read.load(two / "ckpt.pt")["iter_num"] == 8
     assert len(eventlog.load_run(run_called(two, "a").journal).journal["sessions"]) == 2
 
 
 @pytest.mark.parametrize("init_from", ["auto", "resume"])
-def test_of_several_runs_none_is_guessed_and_all_are_listed(init_from, flags, two, capsys):
+def test_with_several_runs_the_error_lists_all(init_from, flags, two, capsys):
     before = {path: path.read_bytes() for path in two.rglob("*") if path.is_file()}
 
     answer = refusal(capsys, flags(two, init_from=init_from, max_iters=20))
@@ -205,7 +206,7 @@ def test_of_several_runs_none_is_guessed_and_all_are_listed(init_from, flags, tw
     assert before == {path: path.read_bytes() for path in two.rglob("*") if path.is_file()}
 
 
-def test_auto_takes_the_only_one_that_was_interrupted(flags, two, monkeypatch, capsys):
+def test_auto_resumes_the_only_interrupted_run(flags, two, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stop_at(3, patch)
         main(flags(two, wandb_run_name="c"))
@@ -215,7 +216,7 @@ def test_auto_takes_the_only_one_that_was_interrupted(flags, two, monkeypatch, c
     assert eventlog.load_run(run_called(two, "c").journal).status == "completed"
 
 
-def test_of_two_that_were_interrupted_auto_takes_none(flags, tmp_path, monkeypatch, capsys):
+def test_auto_refuses_to_choose_between_two_interrupted_runs(flags, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stop_at(3, patch)
         for name in "cd":
@@ -223,20 +224,20 @@ def test_of_two_that_were_interrupted_auto_takes_none(flags, tmp_path, monkeypat
 
     answer = refusal(capsys, flags(tmp_path, init_from="auto"))
 
-    assert "several runs to go on with" in answer
+    assert "several runs can be resumed" in answer
 
 
-def test_auto_starts_a_run_whose_name_is_not_there_yet_and_resume_refuses(flags, two, capsys):
-    assert "no run there is called 'c'" in refusal(
-        capsys, flags(two, init_from="resume", wandb_run_name="c")
-    )
+def test_for_an_unknown_name_auto_starts_a_run_and_resume_fails(flags, two, capsys):
+    assert "no run named 'c'" in refusal(capsys, flags(two, init_from="resume", wandb_run_name="c"))
 
     assert main(flags(two, init_from="auto", wandb_run_name="c", max_iters=2)) == 0
 
     assert eventlog.load_run(next(iter(two.glob("c_*.jsonl")))).status == "completed"
 
 
-def test_two_runs_of_one_name_are_told_apart_by_the_names_of_their_files(flags, tmp_path, capsys):
+def test_two_runs_of_one_name_are_distinguished_by_the_names_of_their_files(
+    flags, tmp_path, capsys
+):
     for max_iters in (3, 4):
         main(flags(tmp_path, wandb_run_name="a", max_iters=max_iters, eval_interval=1))
     runs = runs_in(tmp_path)
@@ -250,7 +251,7 @@ def test_two_runs_of_one_name_are_told_apart_by_the_names_of_their_files(flags, 
 
 
 @pytest.mark.parametrize("what", ["stem", "journal", "checkpoint", "best"])
-def test_resume_from_takes_a_run_by_any_of_its_files(what, flags, two):
+def test_resume_from_accepts_any_file_of_a_run(what, flags, two):
     run = run_called(two, "a")
     by = {
         "stem": run.stem, "journal": run.journal, "checkpoint": run.folder / "ckpt.pt",
@@ -273,7 +274,7 @@ def test_resume_from_an_earlier_checkpoint_goes_back_to_it(flags, tmp_path, only
     assert iteration(tmp_path / "ckpt.pt") == 20
 
 
-def test_resume_from_another_folder_begins_a_run_of_its_own(flags, tmp_path, only_run):
+def test_resume_from_another_folder_starts_a_new_run(flags, tmp_path, only_run):
     main(flags(tmp_path / "one", max_iters=6))
     before = {p: p.read_bytes() for p in (tmp_path / "one").rglob("*") if p.is_file()}
 
@@ -283,19 +284,19 @@ def test_resume_from_another_folder_begins_a_run_of_its_own(flags, tmp_path, onl
     assert before == {p: p.read_bytes() for p in (tmp_path / "one").rglob("*") if p.is_file()}
 
 
-def test_a_name_and_a_run_that_do_not_agree_are_refused(flags, two, capsys):
+def test_contradicting_name_and_resume_from_are_an_error(flags, two, capsys):
     stem = run_called(two, "a").stem
 
     answer = refusal(capsys, flags(two, resume_from=stem, wandb_run_name="b"))
 
-    assert f"--resume_from={stem} is {stem}, but --wandb_run_name=b" in answer
+    assert f"--resume_from={stem} is the run {stem}, but --wandb_run_name=b" in answer
 
 
 # Foreign
 
 
 @pytest.mark.parametrize("how", ["copied over the link", "copied into the run's folder"])
-def test_a_checkpoint_of_another_run_is_refused(how, flags, tmp_path, capsys):
+def test_a_checkpoint_of_another_run_is_an_error(how, flags, tmp_path, capsys):
     main(flags(tmp_path / "one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6, seed=2, wandb_run_name="two"))
     (run,) = runs_in(tmp_path / "two")
@@ -305,11 +306,11 @@ def test_a_checkpoint_of_another_run_is_refused(how, flags, tmp_path, capsys):
 
     answer = refusal(capsys, flags(tmp_path / "two", init_from="auto", max_iters=9))
 
-    assert f"it is of the run {runs_in(tmp_path / 'one')[0].stem}, not of {run.stem}" in answer
+    assert f"belongs to the run {runs_in(tmp_path / 'one')[0].stem}, not to {run.stem}" in answer
     assert run.journal.read_bytes() == before
 
 
-def test_the_journal_of_another_run_under_its_name_is_refused(flags, tmp_path, capsys):
+def test_the_journal_of_another_run_is_an_error(flags, tmp_path, capsys):
     main(flags(tmp_path / "one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6))
     (one,), (two,) = runs_in(tmp_path / "one"), runs_in(tmp_path / "two")
@@ -318,35 +319,33 @@ def test_the_journal_of_another_run_under_its_name_is_refused(flags, tmp_path, c
 
     answer = refusal(capsys, flags(tmp_path / "two", init_from="resume", max_iters=9))
 
-    assert f"{two.journal} is of" in answer
+    assert f"but {two.journal} to that with id" in answer
     assert two.journal.read_bytes() == before
 
 
-def test_what_is_no_journal_under_its_name_is_refused_and_stays_as_it_is(flags, tmp_path, capsys):
+def test_a_file_that_is_not_a_journal_is_an_error_and_is_not_changed(flags, tmp_path, capsys):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     run.journal.write_text('{"text": "of a data set"}\n' * 9)
 
     answer = refusal(capsys, flags(tmp_path, init_from="resume", max_iters=9))
 
-    assert "it is not a journal" in answer
+    assert "not a journal" in answer
     assert run.journal.read_text() == '{"text": "of a data set"}\n' * 9
 
 
 @pytest.mark.parametrize("content", [{"format": 99}, {"model": {}}])
-def test_a_checkpoint_of_another_format_is_refused(content, flags, tmp_path, capsys):
+def test_a_checkpoint_of_another_format_is_an_error(content, flags, tmp_path, capsys):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     torch.save(content, run.folder / "ckpt.pt")
 
     answer = refusal(capsys, flags(tmp_path, init_from="resume", max_iters=9))
 
-    assert "it is not a checkpoint of this trainer" in answer
+    assert "not a checkpoint of this trainer" in answer
 
 
-def test_a_checkpoint_whose_journal_is_not_there_is_refused_beside_that_of_another(
-    flags, tmp_path, capsys
-):
+def test_a_checkpoint_without_its_journal_among_other_journals_is_an_error(flags, tmp_path, capsys):
     main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6, save_log_to_json=False))
     main(flags(tmp_path / "three", wandb_run_name="three", max_iters=1))
@@ -358,11 +357,11 @@ def test_a_checkpoint_whose_journal_is_not_there_is_refused_beside_that_of_anoth
 
     answer = refusal(capsys, flags(three, init_from="auto", max_iters=9))
 
-    assert "whose journal is not there" in answer
+    assert "whose journal is missing" in answer
     assert main(flags(three, resume_from=three / "ckpt.pt", max_iters=9)) == 0
 
 
-def test_a_stray_checkpoint_is_not_taken_for_the_only_interrupted_run(flags, tmp_path, capsys):
+def test_a_stray_checkpoint_does_not_count_as_the_only_interrupted_run(flags, tmp_path, capsys):
     main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     state = torch.load(tmp_path / "one" / "ckpt.pt", weights_only=True)
     main(flags(tmp_path / "two", wandb_run_name="two", max_iters=6))
@@ -371,7 +370,7 @@ def test_a_stray_checkpoint_is_not_taken_for_the_only_interrupted_run(flags, tmp
 
     answer = refusal(capsys, flags(tmp_path / "two", init_from="auto", max_iters=9))
 
-    assert "whose journal is not there" in answer
+    assert "whose journal is missing" in answer
 
 
 # Of before runs had folders
@@ -379,7 +378,7 @@ def test_a_stray_checkpoint_is_not_taken_for_the_only_interrupted_run(flags, tmp
 
 @pytest.fixture
 def old(flags, tmp_path):
-    """A folder as earlier versions left it: checkpoints beside the journal, without an identity."""
+    """A folder of an earlier version: checkpoints beside the journal, without a run id."""
     main(flags(tmp_path, eval_interval=3, keep_checkpoints=2))
     (run,) = runs_in(tmp_path)
     for name in ("ckpt.pt", "best.pt"):
@@ -387,15 +386,15 @@ def old(flags, tmp_path):
     for path in run.folder.iterdir():
         state = torch.load(path, weights_only=True)
         del state["run"]
-        time.sleep(0.01)  # which is the newest is told by their times
-        digest = checkpoint.sha256_of(path)
+        time.sleep(0.01)  # their times say which is the newest
+        digest = sha256_of(path)
         shutil.copy2(path, tmp_path / path.name)
-        assert checkpoint.sha256_of(tmp_path / path.name) == digest
+        assert sha256_of(tmp_path / path.name) == digest
     shutil.rmtree(run.folder)
     return tmp_path
 
 
-def test_the_old_layout_goes_on_and_its_best_is_kept(old, flags, only_run):
+def test_a_run_in_the_old_layout_resumes_and_keeps_its_best(old, flags, only_run):
     best = iteration(old / "best.pt")
 
     assert main(flags(old, init_from="auto", max_iters=15, eval_interval=3)) == 0
@@ -410,16 +409,16 @@ def test_the_old_layout_goes_on_and_its_best_is_kept(old, flags, only_run):
 
 def test_a_new_run_beside_the_old_layout_removes_none_of_its_checkpoints(old, flags):
     (before,) = runs_in(old)
-    there = sorted({checkpoint.load(path)["iter_num"] for path in before.checkpoints})
+    there = sorted({read.load(path)["iter_num"] for path in before.checkpoints})
 
     main(flags(old, wandb_run_name="new", max_iters=3, eval_interval=3))
 
     (after,) = (run for run in runs_in(old) if run.stem == before.stem)
-    assert sorted({checkpoint.load(path)["iter_num"] for path in after.checkpoints}) == there
+    assert sorted({read.load(path)["iter_num"] for path in after.checkpoints}) == there
     assert main(flags(old, resume_from=before.stem, max_iters=15)) == 0
 
 
-def test_another_programs_file_under_that_name_is_kept(flags, tmp_path, capsys):
+def test_a_file_of_another_program_is_kept(flags, tmp_path, capsys):
     (tmp_path / "ckpt.pt").write_bytes(b"of some other program")
 
     main(flags(tmp_path, max_iters=2, eval_interval=2))
@@ -432,8 +431,8 @@ def test_another_programs_file_under_that_name_is_kept(flags, tmp_path, capsys):
 # Started again by torchrun
 
 
-def test_a_restart_goes_on_with_the_run_its_launch_went_on_with(flags, two, monkeypatch):
-    """Although the journal was begun by an earlier launch."""
+def test_a_restart_resumes_the_run_of_its_launch(flags, two, monkeypatch):
+    """Even if an earlier launch has created the journal."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "launch")
 
     def train_and_die():
@@ -471,9 +470,7 @@ def test_a_restart_goes_on_with_the_run_its_launch_went_on_with(flags, two, monk
     assert len(eventlog.load_run(run_called(two, "a").journal).journal["sessions"]) == 3
 
 
-def test_a_run_that_keeps_no_log_does_not_go_on_in_one_that_is_being_trained(
-    flags, tmp_path, capsys
-):
+def test_without_a_log_a_running_run_is_not_resumed(flags, tmp_path, capsys):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     with eventlog.open_run(journal=run.journal):
@@ -488,33 +485,31 @@ def test_a_run_that_keeps_no_log_does_not_go_on_in_one_that_is_being_trained(
 
 
 @pytest.mark.parametrize("which", ["latest", "best"])
-def test_sample_takes_the_run_that_is_named_or_the_latest(which, two):
+def test_sample_uses_the_named_run_or_the_latest(which, two):
     a, b = run_called(two, "a"), run_called(two, "b")
 
     assert sample.find(two, "a", which).parent == a.folder
     assert sample.find(two, b.stem, which).parent == b.folder
     assert sample.find(two, None, which).resolve().parent == b.folder.resolve()
-    with pytest.raises(ValueError, match=f"no run is called so.*{a.stem}"):
+    with pytest.raises(ValueError, match=f"no such run.*{a.stem}"):
         sample.find(two, "c", which)
 
 
-def test_a_link_that_cannot_be_made_costs_no_checkpoint(
-    flags, tmp_path, monkeypatch, capfd, only_run
-):
+def test_a_failed_link_costs_no_checkpoint(flags, tmp_path, monkeypatch, capfd, only_run):
     def refuse(files, path, *, is_best):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_files, "publish", refuse)
+    monkeypatch.setattr(run_files, "update_links", refuse)
 
     assert main(flags(tmp_path)) == 0
 
     (run,) = runs_in(tmp_path)
     assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6, 12]
-    assert "is saved, but nothing in" in capfd.readouterr().err
+    assert "is saved, but the links in" in capfd.readouterr().err
     assert isinstance(run, RunFiles)
 
 
-def test_a_run_whose_folder_is_moved_saves_where_its_log_goes_on(flags, tmp_path, monkeypatch):
+def test_a_run_whose_folder_is_moved_saves_beside_its_journal(flags, tmp_path, monkeypatch):
     train_batch = Batches.train
 
     def move_and_go_on(self, iter, micro_step):

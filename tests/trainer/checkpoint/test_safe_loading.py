@@ -1,4 +1,4 @@
-"""What lies in a folder is data: loading it runs none of it."""
+"""Loading a checkpoint or data runs no code in it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch
 from torch.distributed.checkpoint import metadata as dcp
 
 from trainer import sample
-from trainer.checkpoint import checkpoint
+from trainer.checkpoint import layout, read, write
 from trainer.checkpoint.run_files import runs_in
 from trainer.checkpoint.shard_metadata import SafeReader
 from trainer.data.dataset import Dataset
@@ -36,13 +36,13 @@ def out(flags, tmp_path):
 
 def latest(out):
     (run,) = runs_in(out)
-    return checkpoint.find(run.folder, "latest")
+    return layout.find(run.folder, "latest")
 
 
 def sealed_again(folder):
-    """As one who can write into the folder would leave it: every digest fits."""
+    """Update the digests, as an attacker who can write into the folder would."""
     (folder / "manifest.json").unlink()
-    checkpoint.seal(folder)
+    write.seal(folder)
 
 
 def replace_metadata(folder, data):
@@ -65,7 +65,7 @@ def harmful(folder, proof):
     yield "builtins", f"cbuiltins\nexec\n(S'{program}'\ntR.".encode()
 
 
-def test_a_malicious_metadata_runs_nothing_and_is_refused_by_name(out, flags, tmp_path, capsys):
+def test_malicious_metadata_runs_no_code_and_is_an_error(out, flags, tmp_path, capsys):
     proof, folder = tmp_path / "proof", latest(out)
     whole = (folder / ".metadata").read_bytes()
     for what, data in harmful(folder, proof):
@@ -76,17 +76,17 @@ def test_a_malicious_metadata_runs_nothing_and_is_refused_by_name(out, flags, tm
 
         assert main(flags(out, resume_from=folder, max_iters=20)) == 1, what
 
-        assert f"{folder / '.metadata'}: it is not the metadata of a checkpoint" in (
+        assert f"{folder / '.metadata'}: not the metadata of a checkpoint" in (
             capsys.readouterr().err
         )
         with pytest.raises(ValueError, match="metadata"):
-            checkpoint.load(folder)
+            read.load(folder)
         assert not proof.exists(), what
     replace_metadata(folder, whole)
-    assert checkpoint.load(folder)["iter_num"] == 12
+    assert read.load(folder)["iter_num"] == 12
 
 
-def test_the_test_above_would_have_created_the_file(out, tmp_path):
+def test_unpickling_the_malicious_metadata_would_run_its_code(out, tmp_path):
     proof = tmp_path / "proof"
     for what, data in harmful(latest(out), proof):
         pickle.loads(data)
@@ -95,17 +95,17 @@ def test_the_test_above_would_have_created_the_file(out, tmp_path):
         proof.unlink()
 
 
-def test_sample_runs_nothing_either(out, tmp_path, capsys):
+def test_sample_runs_no_code_of_malicious_metadata(out, tmp_path, capsys):
     folder = latest(out)
     replace_metadata(folder, pickle.dumps(Harm(tmp_path / "proof")))
 
     assert sample.main([f"--out_dir={out}", "--device=cpu"]) == 1
 
-    assert "it is not the metadata of a checkpoint" in capsys.readouterr().err
+    assert "not the metadata of a checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "proof").exists()
 
 
-def test_an_entry_that_torch_would_unpickle_as_bytes_is_refused(out, tmp_path):
+def test_an_entry_that_torch_would_unpickle_is_an_error(out, tmp_path):
     """Torch loads what is stored as bytes with weights_only=False."""
     folder = latest(out)
     whole = pickle.loads((folder / ".metadata").read_bytes())
@@ -116,7 +116,7 @@ def test_an_entry_that_torch_would_unpickle_as_bytes_is_refused(out, tmp_path):
     replace_metadata(folder, pickle.dumps(whole))
 
     with pytest.raises(ValueError, match="BytesStorageMetadata"):
-        checkpoint.load(folder)
+        read.load(folder)
     assert not (tmp_path / "proof").exists()
 
 
@@ -130,44 +130,44 @@ def test_a_file_outside_of_the_folder_is_not_read(out, tmp_path):
     replace_metadata(folder, pickle.dumps(whole))
 
     with pytest.raises(ValueError, match="a file outside of the folder"):
-        checkpoint.load(folder)
+        read.load(folder)
 
 
-def test_a_class_is_not_changed_by_what_is_loaded(out):
+def test_loading_cannot_change_a_class(out):
     """BUILD with a slot state would set attributes of the class itself."""
     folder = latest(out)
     data = b"ctorch.distributed.checkpoint.metadata\nStorageMeta\n(N}S'save_id'\nS'x'\nstb."
     replace_metadata(folder, data)
 
-    with pytest.raises(ValueError, match="not its own"):
+    with pytest.raises(ValueError, match="an object that it did not create"):
         SafeReader(folder).read_metadata()
     assert dcp.StorageMeta.save_id is None
 
 
 @pytest.mark.parametrize("part", ["ckpt.pt", "meta.pt", "__0_0.distcp"])
-def test_pickles_in_the_other_files_of_a_checkpoint_run_nothing(part, flags, tmp_path):
+def test_pickles_in_the_other_files_of_a_checkpoint_run_no_code(part, flags, tmp_path):
     format = "full" if part == "ckpt.pt" else "sharded"
     main(flags(tmp_path / "out", checkpoint_format=format))
     (run,) = runs_in(tmp_path / "out")
-    path = checkpoint.find(run.folder, "latest")
+    path = layout.find(run.folder, "latest")
     file = path if part == "ckpt.pt" else path / part
     torch.save({"format": 2, "model": Harm(tmp_path / "proof")}, file)
     if path.is_dir():
         sealed_again(path)
 
     with pytest.raises((ValueError, BaseException)):
-        checkpoint.load(path)
+        read.load(path)
     assert not (tmp_path / "proof").exists()
 
 
 @pytest.mark.parametrize("file", ["../../elsewhere", "/etc/passwd", "a/b"])
-def test_a_checkpoint_does_not_lead_to_a_journal_elsewhere(file, flags, tmp_path):
+def test_a_checkpoint_cannot_name_a_journal_elsewhere(file, flags, tmp_path):
     main(flags(tmp_path / "out"))
     (run,) = runs_in(tmp_path / "out")
     state = torch.load(run.folder / "ckpt.pt", weights_only=True)
-    for told in ({"journal": {**state["journal"], "file": f"{file}.jsonl"}, "run": None},
+    for fields in ({"journal": {**state["journal"], "file": f"{file}.jsonl"}, "run": None},
                  {"run": {"stem": file, "run_id": None}}):  # fmt: skip
-        torch.save(state | told, tmp_path / "out" / "loose.pt")
+        torch.save(state | fields, tmp_path / "out" / "loose.pt")
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
 
         assert main(flags(tmp_path / "new", resume_from=tmp_path / "out" / "loose.pt")) == 0
@@ -177,12 +177,12 @@ def test_a_checkpoint_does_not_lead_to_a_journal_elsewhere(file, flags, tmp_path
 
 
 @pytest.mark.parametrize("entry", [{"../x": {"size_bytes": 1, "sha256": "0"}}, {"meta.pt": 3}, []])
-def test_a_manifest_of_another_form_is_refused(entry, out):
+def test_an_invalid_manifest_is_an_error(entry, out):
     folder = latest(out)
     (folder / "manifest.json").write_text(json.dumps(entry))
 
-    with pytest.raises(ValueError, match="not the list of the folder's files"):
-        checkpoint.check_manifest(folder)
+    with pytest.raises(ValueError, match="not a list of the folder's files"):
+        read.check_manifest(folder)
 
 
 def test_prepared_data_is_read_without_pickle(flags, tmp_path):

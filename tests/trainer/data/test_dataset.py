@@ -1,4 +1,4 @@
-"""A batch is a function of (seed, iteration, global row), and of nothing else."""
+"""A batch is a function of (seed, iteration, global row) only."""
 
 import json
 import os
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def counting(n, *cuts, dtype=np.uint16):
-    """0, 1, 2, ... in as many shards as there are cuts, and one."""
+    """0, 1, 2, ..., cut into len(cuts) + 1 shards."""
     return Tokens(np.split(np.arange(n, dtype=dtype), sorted(cuts)))
 
 
@@ -32,7 +32,7 @@ def batches(seed=1, rank=0, world_size=1, batch_size=4, block_size=8, dataset=DA
 
 
 def global_rows(world_size, iter_num, seed, n_micro_batches=12):
-    """All rows of an iteration, put together from what each rank reads."""
+    """All rows of an iteration, from the batches of all ranks."""
     rows = {}
     for rank in range(world_size):
         mine = batches(seed=seed, rank=rank, world_size=world_size)
@@ -51,7 +51,7 @@ def test_any_world_size_sees_the_same_global_rows(world_size, iter_num, seed):
 
 
 @given(iter_num=st.integers(0, 10**9), micro_step=st.integers(0, 50))
-def test_y_is_x_moved_one_token_on(iter_num, micro_step):
+def test_y_is_x_shifted_by_one_token(iter_num, micro_step):
     x, y = batches().train(iter_num, micro_step)
 
     assert x.shape == y.shape == (4, 8)
@@ -59,14 +59,14 @@ def test_y_is_x_moved_one_token_on(iter_num, micro_step):
     assert torch.equal(x + 1, y)  # the tokens count upwards
 
 
-def test_asking_in_another_order_changes_nothing():
+def test_batches_do_not_depend_on_the_order_of_calls():
     forwards = [batches().train(i, 0)[0].tolist() for i in range(20)]
     backwards = [batches().train(i, 0)[0].tolist() for i in reversed(range(20))]
 
     assert forwards == backwards[::-1]
 
 
-def test_other_iterations_other_micro_steps_and_other_seeds_give_other_rows():
+def test_iterations_micro_steps_and_seeds_have_different_rows():
     seen = [
         batches(seed=s).train(i, m)[0].tolist()
         for s in range(3)
@@ -86,15 +86,15 @@ def test_evaluation_is_the_same_for_every_seed_rank_and_world_size(seed, index):
     assert torch.equal(reference, other)
 
 
-def test_evaluation_draws_from_a_stream_of_its_own():
-    """Even where the run has evaluation's own seed."""
+def test_evaluation_uses_its_own_random_stream():
+    """Even if the run has the seed of the evaluation."""
     mine = batches(seed=0)
 
     assert not torch.equal(mine.eval("train", 0)[0], mine.train(0, 0)[0])
 
 
 @given(n_starts=st.integers(1, 40))
-def test_every_start_can_be_drawn_the_last_one_too(n_starts):
+def test_every_start_can_be_drawn_including_the_last(n_starts):
     block_size = len(DATASET.val) - n_starts
     mine = batches(block_size=block_size, batch_size=400)
 
@@ -103,8 +103,8 @@ def test_every_start_can_be_drawn_the_last_one_too(n_starts):
     assert first_tokens == set(range(n_starts))
 
 
-def test_the_numbers_behind_it_are_pinned():
-    """If these change, no run of before can be resumed exactly."""
+def test_the_random_numbers_do_not_change():
+    """If these change, runs of earlier versions cannot be resumed exactly."""
     numbers = draw(1337, Stream.TRAIN_ROWS, 42, 3)
 
     assert numbers.tolist() == [
@@ -114,7 +114,7 @@ def test_the_numbers_behind_it_are_pinned():
     ]
 
 
-def test_dropout_has_its_own_seed_at_each_micro_batch_whoever_computes_it():
+def test_dropout_has_its_own_seed_for_each_micro_batch_on_any_rank():
     alone = [batches().dropout_seed(5, m) for m in range(4)]
     shared = [batches(rank=m % 2, world_size=2).dropout_seed(5, m // 2) for m in range(4)]
 
@@ -128,7 +128,7 @@ def test_dropout_has_its_own_seed_at_each_micro_batch_whoever_computes_it():
     block_size=st.integers(1, 4000),
 )
 def test_any_cut_into_shards_gives_the_same_batches(cuts, iter_num, block_size):
-    """Windows across one border, or across many; shards of one token, and empty ones."""
+    """Windows that span two or more shards; shards of one token, and empty ones."""
     sharded = dataset(counting(5000, *cuts), counting(900, *(cut for cut in cuts if cut <= 900)))
 
     mine = batches(dataset=sharded, block_size=block_size)
@@ -139,15 +139,15 @@ def test_any_cut_into_shards_gives_the_same_batches(cuts, iter_num, block_size):
         assert torch.equal(mine.eval("val", iter_num)[1], whole.eval("val", iter_num)[1])
 
 
-def test_the_batches_of_before_there_were_shards_are_pinned():
-    """If these change, no run of before can be resumed exactly."""
+def test_batches_are_those_of_the_version_without_shards():
+    """If these change, runs of earlier versions cannot be resumed exactly."""
     x, _ = batches(seed=1337).train(42, 1)
 
     assert x[:, 0].tolist() == [3809, 1096, 433, 1841]
 
 
 def write_folder(folder, n_train=100, n_val=100, dtype="uint16"):
-    """A folder as it was before there were shards."""
+    """A folder of the version without shards."""
     meta = {"name": "x", "dtype": dtype, "n_train_tokens": n_train, "n_val_tokens": n_val}
     (folder / "meta.json").write_text(json.dumps(meta))
     (folder / "tokenizer.json").write_text("{}")
@@ -156,7 +156,7 @@ def write_folder(folder, n_train=100, n_val=100, dtype="uint16"):
 
 
 def write_sparse_folder(folder, dtype, lengths):
-    """Shards of `lengths` tokens with nothing in them, which take no room on the disk."""
+    """Sparse shards of `lengths` tokens, which take no space on the disk."""
     listed = []
     for number, n in enumerate(lengths):
         name = f"train.{number:03}.bin"
@@ -180,7 +180,7 @@ def write_tokens(path, at, tokens):
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32"])
 @pytest.mark.parametrize("lengths", [[2**31 + 1000], [2**31 - 7, 2**20, 3, 2**31]])
-def test_more_tokens_than_fit_into_32_bits_are_reached_to_the_last(tmp_path, dtype, lengths):
+def test_more_than_2_to_the_32_tokens_are_all_readable(tmp_path, dtype, lengths):
     write_sparse_folder(tmp_path, dtype, lengths)
     last = tmp_path / f"train.{len(lengths) - 1:03}.bin"
     write_tokens(last, lengths[-1] - 5, np.arange(1, 6, dtype=dtype))
@@ -192,7 +192,7 @@ def test_more_tokens_than_fit_into_32_bits_are_reached_to_the_last(tmp_path, dty
 
 
 def test_rows_are_drawn_from_both_sides_of_the_32nd_bit():
-    """2^32 tokens, of which the second half is 7: about every second row lies in it."""
+    """2^32 tokens, of which the second half is 7: about every second row is in it."""
     lower, upper = np.zeros(2**20, np.uint16), np.full(2**20, 7, np.uint16)
     halves = dataset(Tokens([lower] * 2048 + [upper] * 2048), counting(900))
 
@@ -202,7 +202,7 @@ def test_rows_are_drawn_from_both_sides_of_the_32nd_bit():
     assert 150 < (x[:, 0] == 7).sum() < 250
 
 
-def test_a_window_across_the_border_of_two_files_reads_on(tmp_path):
+def test_a_window_may_span_two_files(tmp_path):
     write_sparse_folder(tmp_path, "uint32", [50, 60])
     write_tokens(tmp_path / "train.000.bin", 48, np.array([70_001, 70_002], "<u4"))
     write_tokens(tmp_path / "train.001.bin", 0, np.array([70_003, 70_004], "<u4"))
@@ -212,7 +212,7 @@ def test_a_window_across_the_border_of_two_files_reads_on(tmp_path):
     assert tokens.window(47, 6).tolist() == [0, 70_001, 70_002, 70_003, 70_004, 0]
 
 
-def test_a_folder_of_before_there_were_shards_opens(tmp_path):
+def test_a_folder_of_the_version_without_shards_opens(tmp_path):
     write_folder(tmp_path, dtype="uint32")
 
     opened = Dataset.open(tmp_path, block_size=8)
@@ -220,35 +220,37 @@ def test_a_folder_of_before_there_were_shards_opens(tmp_path):
     assert opened.train.window(90, 10).tolist() == list(range(90, 100))
 
 
-def test_the_list_of_shards_stays_out_of_what_is_logged(tmp_path):
+def test_the_list_of_shards_is_not_logged(tmp_path):
     write_sparse_folder(tmp_path, "uint16", [100] * 50)
 
     assert "shards" not in Dataset.open(tmp_path, block_size=8).meta
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
     write_sparse_folder(tmp_path, "uint16", [100, 100])
     (tmp_path / "train.001.bin").unlink()
 
-    with pytest.raises(ValueError, match=r"train\.001\.bin is 0 bytes, but was written with 200"):
+    with pytest.raises(ValueError, match=r"train\.001\.bin: expected 200 bytes, found 0"):
         Dataset.open(tmp_path, block_size=8)
 
 
-def test_a_split_too_short_for_one_row_is_refused_by_name(tmp_path):
+def test_a_split_too_short_for_one_row_is_an_error_that_names_it(tmp_path):
     write_folder(tmp_path, n_val=64)
 
-    with pytest.raises(ValueError, match=r": val has 64 tokens, but block_size=64 needs 65"):
+    with pytest.raises(
+        ValueError, match=r": val has 64 tokens, but --block_size=64 needs at least 65"
+    ):
         Dataset.open(tmp_path, block_size=64)
 
 
-def test_a_file_that_was_cut_is_refused_by_name(tmp_path):
+def test_a_truncated_file_is_an_error_that_names_it(tmp_path):
     write_folder(tmp_path)
     (tmp_path / "train.bin").write_bytes(b"\0" * 120)
 
-    with pytest.raises(ValueError, match=r"train\.bin is 120 bytes, but was written with 200"):
+    with pytest.raises(ValueError, match=r"train\.bin: expected 200 bytes, found 120"):
         Dataset.open(tmp_path, block_size=8)
 
 
-def test_a_folder_without_data_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="holds no prepared data"):
+def test_a_folder_without_data_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ValueError, match="no prepared data"):
         Dataset.open(tmp_path, block_size=8)

@@ -1,4 +1,4 @@
-"""Data sets by name, from a hub on this machine that serves what the real one serves."""
+"""Data sets by name, from a local server with the API of the hub."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ DOCUMENTS = [f"page {i}: " + "text of the web " * 40 for i in range(60)]
 
 
 class Hub(ThreadingHTTPServer):
-    """`files`: path in the repository -> bytes; `stall_at`: a file that never comes to its end."""
+    """`files`: path in the repository -> bytes; `stall_at`: a file that is sent only in part."""
 
     daemon_threads = True
 
@@ -71,13 +71,13 @@ class Answer(BaseHTTPRequestHandler):
         if name is not None and name == self.server.stall_at:
             self.wfile.write(content[: len(content) // 2])
             self.server.stalled.set()
-            # Whoever asked is killed while it waits: there is nobody to send the rest to.
+            # The client is killed while it waits for the rest.
             self.server.ended.wait(60)
             self.close_connection = True
             return
         self.wfile.write(content)
 
-    def log_message(self, *words):
+    def log_message(self, *args):
         pass
 
 
@@ -102,7 +102,7 @@ def server(tmp_path):
 
 
 def command(tmp_path, server, *more, **env):
-    """`prepare.py --input=fineweb-edu`, as a process of its own."""
+    """`prepare.py --input=fineweb-edu`, in another process."""
     return subprocess.Popen(
         [
             sys.executable, "-W", "error", "-m", "trainer.prepare", f"--data_dir={tmp_path}/data",
@@ -130,7 +130,7 @@ def gets(server):
     return [p.rpartition("/")[2] for verb, p in server.asked if verb == "GET" and "/resolve/" in p]
 
 
-def test_a_data_set_is_fetched_by_name_and_found_again_without_a_network(tmp_path, server):
+def test_a_data_set_is_downloaded_by_name_and_reused_without_a_network(tmp_path, server):
     status, out, err = ended(command(tmp_path, server))
     assert status == 0, err
     server.asked.clear()
@@ -145,7 +145,7 @@ def test_a_data_set_is_fetched_by_name_and_found_again_without_a_network(tmp_pat
     assert server.asked == []
 
 
-def test_killed_while_it_fetches_it_keeps_the_files_that_are_complete(tmp_path, server):
+def test_a_killed_download_keeps_the_complete_files(tmp_path, server):
     server.stall_at = "sample/10BT/001_00000.parquet"
     process = command(tmp_path, server)
     assert server.stalled.wait(60)
@@ -160,32 +160,32 @@ def test_killed_while_it_fetches_it_keeps_the_files_that_are_complete(tmp_path, 
     assert gets(server) == ["001_00000.parquet", "002_00000.parquet"]
 
 
-def test_without_a_network_one_line_names_the_way_of_files(tmp_path, server):
+def test_without_a_network_one_line_suggests_local_files(tmp_path, server):
     status, out, err = ended(command(tmp_path, server, HF_HUB_OFFLINE="1"))
 
     assert (status, out) == (1, "")
     assert re.fullmatch(r"prepare\.py: hub:HuggingFaceFW/fineweb-edu@\w+/sample/10BT could not be "
-                        r"fetched \(.*\): go online .* --input=FOLDER\n", err)  # fmt: skip
+                        r"downloaded \(.*\): go online .* --input=FOLDER\n", err)  # fmt: skip
     assert not [path for path in (tmp_path / "data").iterdir() if path.is_dir()]
 
 
-def test_a_hub_that_nobody_answers_for_is_one_line_too(tmp_path, server):
+def test_an_unreachable_hub_is_a_one_line_error(tmp_path, server):
     process = command(tmp_path, server, HF_ENDPOINT="http://127.0.0.1:9")
 
     status, _, err = ended(process)
 
     assert status == 1
     assert err.count("\n") == 1
-    assert "could not be fetched" in err
+    assert "could not be downloaded" in err
 
 
-def test_a_revision_that_is_gone_is_one_line_too(tmp_path, server):
+def test_a_missing_revision_is_a_one_line_error(tmp_path, server):
     server.files.clear()
 
     status, _, err = ended(command(tmp_path, server))
 
     assert status == 1
-    assert err.endswith("/sample/10BT: there are no Parquet files\n")
+    assert err.endswith("/sample/10BT: no Parquet files found\n")
 
 
 def test_every_name_is_pinned_to_a_commit():
@@ -193,16 +193,16 @@ def test_every_name_is_pinned_to_a_commit():
         assert re.fullmatch("[0-9a-f]{40}", revision)
 
 
-def test_sizes_have_names_and_a_wrong_one_is_answered_with_the_right_ones():
+def test_an_unknown_size_lists_the_available_ones():
     assert hub.find("fineweb-edu") == hub.find("fineweb-edu:10BT")
     assert hub.find("fineweb:350BT").folder == "sample/350BT"
     assert hub.find("openwebtext").folder == "plain_text"
     assert hub.find("books/") is None
-    with pytest.raises(ValueError, match="no such size, there is fineweb:10BT, fineweb:100BT"):
+    with pytest.raises(ValueError, match="unknown size; available: fineweb:10BT, fineweb:100BT"):
         hub.find("fineweb:10")
 
 
-def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
+def test_an_existing_folder_has_precedence_over_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fineweb").mkdir()
     (tmp_path / "fineweb" / "a.txt").write_text("my own")

@@ -1,4 +1,4 @@
-"""Shards: the same bytes on any number of cores, and after any number of kills."""
+"""Shards: the same bytes with any number of threads, and after any number of kills."""
 
 import errno
 import json
@@ -22,8 +22,8 @@ from trainer.data.tokenizer import build_tokenizer
 SHARD_CHARACTERS = 7_000  # six parts, from the books' 37,000
 
 
-def write_shards(data_dir, input, *, report=lambda words: None, n_threads=2):
-    """By bytes: a child cannot learn a BPE where its parent has done so, fork copies no threads."""
+def write_shards(data_dir, input, *, report=lambda line: None, n_threads=2):
+    """With the tokenizer `bytes`: BPE training uses threads, which a fork does not copy."""
     return prepare.prepare(
         data_dir,
         input=str(input),
@@ -47,17 +47,17 @@ def tokens_in(folder):
 def small(monkeypatch):
     monkeypatch.setattr(shards, "SHARD_CHARACTERS", SHARD_CHARACTERS)
     monkeypatch.setattr(pieces, "GROUP_CHARACTERS", 1_000)
-    monkeypatch.setattr(prepare, "RACY_NS", 0)  # the books may have been written just now
+    monkeypatch.setattr(prepare, "RACY_NS", 0)  # the books were written just now
 
 
 @pytest.fixture
 def whole(tmp_path, books):
-    """What an uninterrupted process writes, on one core."""
+    """The files of an uninterrupted process, with one thread."""
     return contents(write_shards(tmp_path / "whole", books, n_threads=1))
 
 
 def in_a_child(action):
-    """The exit status of a process of its own; it may be killed."""
+    """The exit status of a forked process; it may be killed."""
     child = os.fork()
     if child == 0:
         action()
@@ -66,18 +66,21 @@ def in_a_child(action):
 
 
 def killed_at_sync(number, data_dir, books):
-    """Prepares, and dies just before the `number`-th wait for the disk; False: it got through."""
+    """Prepare, and die just before the `number`-th sync; False: there were fewer."""
 
     def act():
         left = [number]
 
-        def sync_or_die(path, sync=shards.sync):
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            sync(path)
+        def or_die(sync):
+            def call(descriptor):
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+                sync(descriptor)
 
-        shards.sync = prepare.sync = sync_or_die
+            return call
+
+        os.fsync, os.fdatasync = or_die(os.fsync), or_die(os.fdatasync)
         write_shards(data_dir, books)
 
     return in_a_child(act) == -signal.SIGKILL
@@ -92,10 +95,8 @@ def test_there_are_several_shards_and_each_has_its_length_and_checksum(whole):
     }
 
 
-def test_killed_before_any_wait_for_the_disk_it_goes_on_to_the_same_bytes(
-    tmp_path, books, monkeypatch
-):
-    """Every moment at which a file or a folder becomes durable, and the rename at the end."""
+def test_killed_before_any_sync_it_continues_to_the_same_bytes(tmp_path, books, monkeypatch):
+    """At every sync of a file or a folder, and at the rename at the end."""
     monkeypatch.setattr(shards, "SHARD_CHARACTERS", 20_000)  # two parts
     whole = contents(write_shards(tmp_path / "whole", books, n_threads=1))
     number = 0
@@ -111,8 +112,8 @@ def test_killed_before_any_wait_for_the_disk_it_goes_on_to_the_same_bytes(
     assert number == 20
 
 
-def test_killed_again_and_again_it_comes_to_the_end(tmp_path, books, whole):
-    """Each process lives for eight waits: one shard of each split, and the ledger."""
+def test_killed_repeatedly_it_still_finishes(tmp_path, books, whole):
+    """Each process makes eight syncs: one shard of each split, and the manifest."""
     n_kills = 0
     while killed_at_sync(8, tmp_path / "data", books):
         n_kills += 1
@@ -122,7 +123,7 @@ def test_killed_again_and_again_it_comes_to_the_end(tmp_path, books, whole):
     assert n_kills > 3
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path, books, whole):
+def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path, books, whole):
     kill_at_random_moments(tmp_path, books, whole, n_rounds=8)
 
 
@@ -144,32 +145,32 @@ def kill_at_random_moments(tmp_path, books, whole, n_rounds):
 
 
 @pytest.mark.slow  # pytest -n 0 -m slow tests/trainer/data/test_shards.py
-def test_killed_at_any_moment_in_the_long_form(tmp_path, books, whole):
+def test_killed_at_any_moment_with_many_rounds(tmp_path, books, whole):
     kill_at_random_moments(tmp_path, books, whole, n_rounds=300)
 
 
 def half_done(data_dir, books):
-    """A partial folder as a killed process left it, and its ledger."""
+    """A partial folder left by a killed process, and its manifest."""
     assert killed_at_sync(22, data_dir, books)
     (partial,) = data_dir.glob(".books*.partial")
-    return partial, json.loads((partial / "ledger.json").read_text())
+    return partial, json.loads((partial / "manifest.json").read_text())
 
 
-def test_what_is_finished_is_not_made_again(tmp_path, books):
-    partial, ledger = half_done(tmp_path, books)
+def test_finished_shards_are_not_written_again(tmp_path, books):
+    partial, manifest = half_done(tmp_path, books)
     before = {path.name: path.stat().st_ino for path in (partial / "data").glob("*.bin")}
-    finished = [part["train"]["file"] for part in ledger["parts"]]
-    said = []
+    finished = [part["train"]["file"] for part in manifest["parts"]]
+    reports = []
 
-    folder = write_shards(tmp_path, books, report=said.append)
+    folder = write_shards(tmp_path, books, report=reports.append)
 
     assert len(finished) >= 2
-    assert said[0] == f"going on after {len(finished)} finished parts"
+    assert reports[0] == f"continuing after {len(finished)} finished parts"
     assert all((folder / name).stat().st_ino == before[name] for name in finished)
 
 
-def test_what_the_ledger_does_not_know_is_not_kept(tmp_path, books, whole):
-    """Such as a shard half written, or one of a version that cut them otherwise."""
+def test_files_that_the_manifest_does_not_list_are_removed(tmp_path, books, whole):
+    """Such as a shard that is half written, or one of another version."""
     partial, _ = half_done(tmp_path, books)
     (partial / "data" / "val.099.bin").write_bytes(b"of another version")
 
@@ -184,23 +185,23 @@ def damaged(path):
 
 @pytest.mark.parametrize("name", ["train.000.bin", "train.001.bin", "tokenizer.json"])
 @pytest.mark.parametrize("harm", [damaged, Path.unlink, lambda path: os.truncate(path, 9)])
-def test_what_was_finished_and_is_damaged_is_made_again(tmp_path, books, whole, name, harm):
+def test_damaged_files_are_written_again(tmp_path, books, whole, name, harm):
     partial, _ = half_done(tmp_path, books)
     harm(partial / "data" / name)
 
     assert contents(write_shards(tmp_path, books)) == whole
 
 
-@pytest.mark.parametrize("ledger", ["", "{", "[]", "{}", '{"tokenizer": 1, "parts": 2}'])
-def test_a_ledger_that_cannot_be_read_means_from_the_beginning(tmp_path, books, whole, ledger):
+@pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"tokenizer": 1, "parts": 2}'])
+def test_an_invalid_manifest_starts_from_the_beginning(tmp_path, books, whole, manifest):
     partial, _ = half_done(tmp_path, books)
-    (partial / "ledger.json").write_text(ledger)
+    (partial / "manifest.json").write_text(manifest)
     (partial / "data" / "stray.bin").write_bytes(b"of another version")
 
     assert contents(write_shards(tmp_path, books)) == whole
 
 
-def test_a_full_disk_keeps_what_is_finished(tmp_path, books, whole, monkeypatch, capsys):
+def test_after_a_full_disk_finished_shards_are_kept(tmp_path, books, whole, monkeypatch, capsys):
     def full(path, sync=shards.sync):
         if path.name == "train.003.bin":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
@@ -214,7 +215,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, books, whole, monkeypatch,
 
     assert prepare.main(argv) == 0
 
-    assert "going on after 3 finished parts" in capsys.readouterr().err
+    assert "continuing after 3 finished parts" in capsys.readouterr().err
     (folder,) = tmp_path.glob("books*")
     assert contents(folder) == whole
 
@@ -242,7 +243,7 @@ def test_threads_give_the_same_bytes_as_one(tmp_path, books, whole):
     assert contents(write_shards(tmp_path, books, n_threads=4)) == whole
 
 
-def test_results_come_in_order_and_the_input_is_read_little_ahead():
+def test_results_are_in_order_and_the_input_is_read_only_a_little_ahead():
     read, ahead = [], []
 
     def items():
@@ -265,8 +266,8 @@ def test_results_come_in_order_and_the_input_is_read_little_ahead():
 
 @given(text=st.text(alphabet="ab \n", max_size=400), chunk=st.integers(1, 50))
 @example(text="a" * 12 + "\n", chunk=50)  # the document ends where a piece might
-def test_any_document_is_cut_into_the_same_pieces_however_it_is_read(text, chunk):
-    """Its pieces are the text; each ends a line, or is of the longest allowed; the last says so."""
+def test_pieces_do_not_depend_on_how_a_document_is_read(text, chunk):
+    """Its pieces add up to the text; each ends with a line or has the maximum length."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "PIECE_CHARACTERS", 10)
         patch.setattr(pieces, "LONGEST_PIECE_CHARACTERS", 40)
@@ -281,7 +282,7 @@ def test_any_document_is_cut_into_the_same_pieces_however_it_is_read(text, chunk
         assert len(piece.text) == 40 or (piece.text.endswith("\n") and 10 < len(piece.text) <= 40)
 
 
-def test_each_thread_encodes_with_a_tokenizer_of_its_own():
+def test_each_thread_has_its_own_tokenizer():
     made, together = [], threading.Barrier(2, timeout=30)
 
     def make():

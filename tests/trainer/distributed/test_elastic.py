@@ -1,4 +1,4 @@
-"""Killed, stopped, started again: one journal, one curve, and the losses of a run that was not.
+"""Killed, stopped, restarted: one journal, one curve, and the losses of an uninterrupted run.
 
 The quick form kills forked ranks; the long one, real ones under torchrun, KILLS times each way:
 
@@ -21,7 +21,7 @@ import pytest
 import eventlog
 from trainer import interrupt
 from trainer import setup as room
-from trainer.checkpoint import checkpoint
+from trainer.checkpoint import layout, read, write
 from trainer.checkpoint.run_files import runs_in
 from trainer.data.dataset import Batches
 from trainer.train import main
@@ -31,16 +31,16 @@ KILLS = int(os.environ.get("KILLS", "10"))
 PATIENCE_S = 60.0
 
 
-def do_at(iter_num, deed):
-    """In this process: have `deed()` done when the batch of that iteration is asked for."""
+def do_at(iter_num, action):
+    """In this process: call `action()` when the batch of that iteration is read."""
     train_batch = Batches.train
 
-    def batch_and_deed(self, iter, micro_step):
+    def batch_and_act(self, iter, micro_step):
         if iter == iter_num and micro_step == 0:
-            deed()
+            action()
         return train_batch(self, iter, micro_step)
 
-    Batches.train = batch_and_deed
+    Batches.train = batch_and_act
 
 
 def send(number):
@@ -48,7 +48,7 @@ def send(number):
 
 
 def in_child(work):
-    """Have `work()` done by a forked process, whose status is what it returns; its id."""
+    """Call `work()` in a forked process, which exits with its result; the process id."""
     child = os.fork()
     if child:
         return child
@@ -73,7 +73,7 @@ def wait_for(condition, what):
 
 
 def living(needle):
-    """The processes whose command line holds `needle`, this one left out."""
+    """The other processes whose command line contains `needle`."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -110,7 +110,7 @@ def straight(flags, tmp_path_factory, train_in_ranks):
 
 
 @pytest.mark.parametrize(("victim", "format"), [(0, "full"), (1, "sharded")])
-def test_a_rank_killed_at_random_costs_the_iterations_since_the_checkpoint_and_no_more(
+def test_a_killed_rank_costs_only_the_iterations_since_the_checkpoint(
     victim, format, straight, flags, tmp_path, only_run, train_in_ranks, losses, capfd
 ):
     at = random.randint(8, 11)
@@ -132,7 +132,7 @@ def test_a_rank_killed_at_random_costs_the_iterations_since_the_checkpoint_and_n
     assert second["from_iter"] == 6
     assert run.journal["superseded"]["iterations"] == first["last_iter"] - 6 + 1
     assert run.journal["missing_iterations"] == []
-    assert "passed over" not in capfd.readouterr().err
+    assert "skipped" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_rank_killed_at_random_costs_the_iterations_since_the_checkpoint_and_n
         pytest.param(signal.SIGINT, "sharded", marks=pytest.mark.slow),
     ],
 )
-def test_a_stop_at_random_repeats_nothing(
+def test_a_stop_at_any_iteration_repeats_nothing(
     number, format, straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
     at = random.randint(0, 11)
@@ -159,7 +159,7 @@ def test_a_stop_at_random_repeats_nothing(
     assert [s["last_iter"] for s in run.journal["sessions"]] == [at, 12]
 
 
-def test_a_wish_to_save_on_one_rank_is_heard_by_all_and_changes_no_loss(
+def test_a_save_signal_to_one_rank_saves_on_all_and_changes_no_loss(
     straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
     def wish(rank):
@@ -174,7 +174,7 @@ def test_a_wish_to_save_on_one_rank_is_heard_by_all_and_changes_no_loss(
     assert run.journal["events"]["signal"] == 1
 
 
-def test_a_wish_to_save_during_an_eval_is_heard_after_it(
+def test_a_save_signal_during_an_eval_saves_after_it(
     flags, tmp_path, only_run, monkeypatch, losses
 ):
     eval_batch, calls = Batches.eval, []
@@ -191,17 +191,15 @@ def test_a_wish_to_save_during_an_eval_is_heard_after_it(
     assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6, 7, 12]
 
 
-def test_two_saves_of_one_iteration_by_a_slow_rank_0_are_two_whole_checkpoints(
-    flags, tmp_path, train_in_ranks
-):
-    """A wish to save, answered before iteration 6, and the eval's own save right after it."""
+def test_two_saves_of_one_iteration_are_two_intact_checkpoints(flags, tmp_path, train_in_ranks):
+    """A requested save before iteration 6, and the save of the evaluation right after it."""
 
     def wish_and_seal_slowly(rank):
         if rank == 1:
             do_at(5, send(signal.SIGUSR1))
         else:
-            seal = checkpoint.seal
-            checkpoint.seal = lambda folder: (time.sleep(1), seal(folder))[1]
+            seal = write.seal
+            write.seal = lambda folder: (time.sleep(1), seal(folder))[1]
 
     argv = flags(
         tmp_path, checkpoint_format="sharded", keep_checkpoints=5, max_iters=6, eval_iters=1
@@ -210,10 +208,10 @@ def test_two_saves_of_one_iteration_by_a_slow_rank_0_are_two_whole_checkpoints(
 
     assert saved_iters(tmp_path) == [6, 6]
     (run,) = runs_in(tmp_path)
-    assert len(checkpoint.kept(run.folder, "")) == 2
-    for folder in checkpoint.kept(run.folder, ""):
-        checkpoint.check_manifest(folder)
-        assert checkpoint.load(folder)["iter_num"] == 6
+    assert len(layout.numbered(run.folder, "")) == 2
+    for folder in layout.numbered(run.folder, ""):
+        read.check_manifest(folder)
+        assert read.load(folder)["iter_num"] == 6
 
 
 # Started again by its launcher
@@ -230,7 +228,7 @@ def launch(flags_, folder, prepare, name="launch"):
     return status_of(in_child(train))
 
 
-def test_killed_before_its_first_checkpoint_it_goes_on_in_its_own_journal(
+def test_killed_before_its_first_checkpoint_it_continues_in_its_own_journal(
     straight, flags, tmp_path, losses
 ):
     """And not from the checkpoint that an older run has left in the folder."""
@@ -249,7 +247,7 @@ def test_killed_before_its_first_checkpoint_it_goes_on_in_its_own_journal(
     assert run.config["seed"] == 1337
 
 
-def test_what_cannot_be_read_does_not_stop_a_restart_that_has_saved_nothing_yet(flags, tmp_path):
+def test_an_unreadable_checkpoint_does_not_stop_a_restart_that_has_saved_nothing(flags, tmp_path):
     (tmp_path / "ckpt.pt").write_bytes(b"of some other program")
 
     assert launch(flags, tmp_path, lambda: do_at(4, send(signal.SIGKILL))) == -signal.SIGKILL
@@ -267,7 +265,7 @@ def test_another_launch_from_scratch_is_another_run(flags, tmp_path):
 # Left alone by its launcher
 
 
-def test_the_ranks_of_a_killed_launcher_save_and_leave(
+def test_the_ranks_of_a_killed_launcher_save_and_exit(
     straight, flags, tmp_path, only_run, train_in_ranks, losses
 ):
     pids = tmp_path / "pids"
@@ -305,7 +303,7 @@ def contents(out_dir):
     return {path: path.read_bytes() for path in files if path.suffix not in (".json", ".tmp")}
 
 
-def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
+def test_a_second_launch_of_a_running_run_fails_and_names_the_process(
     flags, tmp_path, capfd, only_run
 ):
     out = tmp_path / "out"
@@ -333,7 +331,7 @@ def test_a_launch_beside_one_that_still_writes_is_refused_and_told_who_that_is(
     assert only_run(out).journal["status"] == "completed"
 
 
-def test_a_checkpoint_that_an_orphan_saved_meanwhile_leaves_no_hole_in_the_curve(
+def test_a_checkpoint_saved_by_an_orphan_meanwhile_leaves_no_gap_in_the_curve(
     flags, tmp_path, only_run, monkeypatch, losses
 ):
     """The orphan reached 9 while the new launch, which had found 6, prepared its data."""
@@ -367,7 +365,7 @@ def test_a_checkpoint_that_an_orphan_saved_meanwhile_leaves_no_hole_in_the_curve
     assert [s.get("from_iter") for s in run.journal["sessions"]] == [None, 6, 6]
 
 
-def test_a_rank_whose_launcher_died_before_it_could_ask_leaves(monkeypatch):
+def test_a_rank_whose_launcher_died_early_exits(monkeypatch):
     received = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: type("C", (), {"prctl": lambda *a: 0}))
     monkeypatch.setattr(os, "kill", lambda pid, number: received.append(number))
@@ -383,7 +381,7 @@ def test_a_rank_whose_launcher_died_before_it_could_ask_leaves(monkeypatch):
     assert received == [signal.SIGTERM]
 
 
-def test_a_launcher_whose_threads_die_one_by_one_is_one_signal(tmp_path):
+def test_a_launcher_whose_threads_die_one_by_one_counts_as_one_signal(tmp_path):
     """Each tells: a second one, seconds later, must not end the rank while it saves."""
     program = (
         "import ctypes, os, platform, threading, time\n"
@@ -392,7 +390,7 @@ def test_a_launcher_whose_threads_die_one_by_one_is_one_signal(tmp_path):
         "    end_with_launcher()\n"
         "    with Interrupt() as interrupt:\n"
         "        print('ready', flush=True)\n"
-        "        while not interrupt.received: time.sleep(0.01)\n"
+        "        while not interrupt.stop_signal: time.sleep(0.01)\n"
         "        time.sleep(3)\n"
         "    print('saved', flush=True)\n"
         "    os._exit(0)\n"
@@ -417,11 +415,11 @@ def test_a_launcher_runs_the_same_interpreter():
     sleeper.wait()
 
 
-def test_a_stop_that_could_not_save_does_not_say_it_did(flags, tmp_path, monkeypatch, capfd):
+def test_a_stop_without_a_save_says_so(flags, tmp_path, monkeypatch, capfd):
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_full", full)
+    monkeypatch.setattr(write, "save_full", full)
     monkeypatch.setattr(Batches, "train", Batches.train)
     do_at(3, send(signal.SIGTERM))
     assert main(flags(tmp_path)) == 143
@@ -434,7 +432,7 @@ def test_a_stop_that_could_not_save_does_not_say_it_did(flags, tmp_path, monkeyp
 
 
 def torchrun(out_dir, argv, *more, **environment):
-    """Two ranks under a torchrun whose process group is its own, their words in a file."""
+    """Two ranks under a torchrun whose process group is its own, their output in a file."""
     log = (out_dir.parent / f"{out_dir.name}.log").open("ab")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *more,
@@ -480,7 +478,7 @@ def ranks_of(launcher):
     return [pid for _, pid in sorted(found.items())]
 
 
-def test_torchrun_starts_a_killed_rank_again_and_a_sigterm_to_it_ends_the_run_well(
+def test_torchrun_restarts_a_killed_rank_and_a_sigterm_to_torchrun_stops_the_run_cleanly(
     flags, tmp_path, only_run, train_in_ranks, losses
 ):
     """Two real ranks; the log says who stopped it, and there is one curve."""
@@ -512,7 +510,7 @@ def test_torchrun_starts_a_killed_rank_again_and_a_sigterm_to_it_ends_the_run_we
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_killed_rank_again_in_the_same_run_also_before_a_checkpoint(
+def test_torchrun_restarts_a_killed_rank_in_the_same_run_even_before_a_checkpoint(
     flags, tmp_path, only_run, train_in_ranks, losses
 ):
     """Once before the first checkpoint, and once after it."""
@@ -543,7 +541,7 @@ def test_torchrun_starts_a_killed_rank_again_in_the_same_run_also_before_a_check
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", [True, False])
-def test_a_wish_to_save_sent_to_torchrun_too(ignored, flags, tmp_path, only_run):
+def test_a_save_signal_to_torchrun_stops_or_is_ignored(ignored, flags, tmp_path, only_run):
     """As Slurm does. torchrun dies of it unless it was started with the signal ignored."""
     out = tmp_path / "out"
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN if ignored else signal.SIG_DFL)
@@ -583,7 +581,7 @@ ENDINGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["full", "sharded"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_ended_again_and_again_it_has_the_losses_of_a_run_that_was_not(
+def test_a_run_interrupted_repeatedly_has_the_losses_of_an_uninterrupted_one(
     ending, format, flags, tmp_path, only_run, train_in_ranks, losses, capsys
 ):
     """One run, ended KILLS times at random iterations, and started again by hand each time."""
@@ -621,7 +619,7 @@ def test_ended_again_and_again_it_has_the_losses_of_a_run_that_was_not(
     assert all(0 <= now <= most for now, most in zip(repeated, n_repeated, strict=True))
     assert run.journal["superseded"]["iterations"] == sum(repeated)
     assert run.journal["missing_iterations"] == []
-    assert "passed over" not in (tmp_path / "out.log").read_text()
+    assert "skipped" not in (tmp_path / "out.log").read_text()
     if ending != "kill -9 a rank":
         assert sum(repeated) == 0
     with capsys.disabled():

@@ -30,7 +30,7 @@ def free_port():
 
 
 def by_address(port):
-    """Every agent is told its number: no node may be lost."""
+    """Every agent has a fixed number: no node may be lost."""
     return lambda node: [
         "--nnodes=2", f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}",
     ]  # fmt: skip
@@ -82,7 +82,7 @@ def test_two_nodes_have_one_journal_and_the_losses_of_one_process(agree, flags, 
     assert_same_losses(run, only_run(tmp_path / "one"))
 
 
-def test_two_nodes_of_two_shard_within_and_replicate_between(flags, tmp_path, only_run):
+def test_two_nodes_of_two_ranks_use_hybrid_sharding(flags, tmp_path, only_run):
     shared = {"gradient_accumulation_steps": 4, "n_layer": 2}
     main(flags(tmp_path / "one", **shared))
     argv = flags(tmp_path / "two", **shared, use_fsdp=True, fsdp_replicas=2)
@@ -99,7 +99,7 @@ LONG = {"max_iters": 120, "eval_interval": 20, "eval_iters": 2}
 
 
 @pytest.mark.parametrize("agree", [by_address, by_rendezvous])
-def test_a_rank_killed_on_the_other_node_is_started_again_in_the_same_run(
+def test_a_rank_killed_on_the_other_node_is_restarted_in_the_same_run(
     agree, flags, tmp_path, only_run
 ):
     """Also on the node where nothing died, and which does not count a restart."""
@@ -118,7 +118,7 @@ def test_a_rank_killed_on_the_other_node_is_started_again_in_the_same_run(
     assert_same_losses(run, only_run(tmp_path / "one"))
 
 
-def test_a_node_that_is_lost_and_given_back_repeats_nothing(flags, tmp_path, only_run):
+def test_a_lost_and_replaced_node_repeats_nothing(flags, tmp_path, only_run):
     """Its rank tells the others before it goes: all save, and wait for a node in its place.
 
     torchrun (torch 2.13) tells a node that comes later where the store is only if it makes one

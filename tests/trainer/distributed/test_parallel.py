@@ -33,7 +33,7 @@ def test_any_number_of_ranks_has_the_losses_of_one(
         assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
 
 
-def test_a_run_of_two_ranks_goes_on_with_one(flags, tmp_path, only_run, train_in_ranks):
+def test_a_run_of_two_ranks_resumes_with_one(flags, tmp_path, only_run, train_in_ranks):
     main(flags(tmp_path / "one"))
     train_in_ranks(2, flags(tmp_path / "two", max_iters=6, lr_decay_iters=12))
 
@@ -44,7 +44,7 @@ def test_a_run_of_two_ranks_goes_on_with_one(flags, tmp_path, only_run, train_in
         assert row["loss"] == pytest.approx(other["loss"], abs=1e-5)
 
 
-def test_only_rank_0_leaves_files(flags, tmp_path, train_in_ranks):
+def test_only_rank_0_writes_files(flags, tmp_path, train_in_ranks):
     train_in_ranks(2, flags(tmp_path))
 
     folder, *files = sorted(path.suffix for path in tmp_path.iterdir())
@@ -52,7 +52,7 @@ def test_only_rank_0_leaves_files(flags, tmp_path, train_in_ranks):
 
 
 def signal_at_iteration(iter_num):
-    """Have this process send itself SIGTERM before the votes of that iteration."""
+    """Send SIGTERM to this process during that iteration."""
     train_batch = Batches.train
 
     def batch_and_signal(self, iter, micro_step):
@@ -78,8 +78,8 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_iteration(
     assert [row["iter"] for row in run.checkpoints] == [5]
 
 
-def test_no_rank_leaves_before_the_log_is_closed(flags, tmp_path, train_in_ranks):
-    """torchrun ends the rank that still saves as soon as another one leaves with 143."""
+def test_no_rank_exits_before_the_log_is_closed(flags, tmp_path, train_in_ranks):
+    """torchrun kills a rank that is still saving as soon as another one exits with 143."""
 
     def stop_and_look_back(rank):
         if rank == 1:
@@ -132,29 +132,29 @@ def test_a_rank_that_dies_leaves_a_log_that_says_it_failed(
     assert only_run(tmp_path).journal["status"] == "failed"
 
 
-def test_what_is_wrong_on_rank_0_ends_all_ranks(flags, tmp_path, train_in_ranks):
+def test_an_error_on_rank_0_ends_all_ranks(flags, tmp_path, train_in_ranks):
     assert train_in_ranks(2, flags(tmp_path, input="nowhere")) == [1, 1]
     assert train_in_ranks(2, flags(tmp_path, gradient_accumulation_steps=3)) == [1, 1]
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can():
+def test_an_indivisible_batch_is_an_error_that_suggests_a_divisible_one():
     assert micro_steps(40, 8) == 5
-    with pytest.raises(ValueError, match=r"cannot be shared by 3 ranks.*try 42"):
+    with pytest.raises(ValueError, match=r"must be a multiple of their number, 3; try 42"):
         micro_steps(40, 3)
 
 
-def test_alone_a_sum_is_the_value_and_work_is_done_here():
+def test_with_one_rank_collectives_are_local():
     assert ALONE.sum(torch.tensor(1.5), 2.0) == [1.5, 2.0]
     assert ALONE.on_main(lambda: "done") == "done"
 
 
-def test_a_device_that_is_not_there_is_refused_by_name():
-    with pytest.raises(ValueError, match="--device=gpu: it takes auto, cpu, cuda or cuda:N"):
+def test_an_unavailable_device_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="--device=gpu: must be auto, cpu, cuda or cuda:N"):
         choose_device("gpu", local_rank=0)
-    with pytest.raises(ValueError, match="--device=cuda:99: torch sees"):
+    with pytest.raises(ValueError, match="--device=cuda:99: torch finds"):
         choose_device("cuda:99", local_rank=0)
 
 
-def test_a_cpu_computes_in_float32_unless_told_otherwise():
+def test_a_cpu_computes_in_float32_by_default():
     assert choose_dtype("auto", torch.device("cpu")) == torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16

@@ -85,7 +85,7 @@ def test_every_phase_has_the_losses_of_one_process(phase, world_size, straight, 
 
 
 @pytest.mark.parametrize("more", [{"fsdp_replicas": 2}, {"activation_checkpointing": True}])
-def test_fsdp_over_groups_of_ranks_or_with_activations_computed_twice_has_them_too(
+def test_fsdp_with_replicas_or_recomputed_activations_has_the_losses_of_one_process(
     more, straight, flags, tmp_path, only_run, train_in_ranks
 ):
     n = 4 if "fsdp_replicas" in more else 2
@@ -120,7 +120,7 @@ def test_fsdp_over_groups_of_ranks_or_with_activations_computed_twice_has_them_t
     ),
     ids=lambda one: one if isinstance(one, str) else f"{one[1]}-on-{one[0]}",
 )
-def test_a_run_goes_on_in_another_phase_at_another_world_size(
+def test_a_run_resumes_in_another_phase_at_another_world_size(
     first, then, format, straight, in_ranks, flags, tmp_path, only_run, train_in_ranks
 ):
     half, _ = in_ranks(*first, **FIRST_HALF, checkpoint_format=format)
@@ -152,7 +152,7 @@ def test_in_its_own_phase_a_resumed_run_has_the_losses_bit_for_bit(
 
 
 def bytes_held(rank, folder):
-    """Have a rank write down at its end what it holds of parameters and optimizer state."""
+    """Let a rank write at its end how many bytes of parameters and optimizer state it has."""
     set_up = room.set_up
 
     def set_up_and_note(config, ranks):
@@ -180,7 +180,7 @@ def local_bytes(tensor):
     return local.numel() * local.element_size()
 
 
-def test_zero1_divides_the_state_and_fsdp_the_parameters_too(in_ranks):
+def test_zero1_shards_the_optimizer_state_and_fsdp_the_parameters_too(in_ranks):
     held = {phase: in_ranks(2, phase)[1] for phase in PHASES}
 
     whole = held["ddp"][0]
@@ -201,7 +201,7 @@ def straight_with_muon(flags, tmp_path_factory):
 
 
 @pytest.mark.parametrize("phase", [pytest.param("ddp", marks=pytest.mark.slow), "zero1", "zero3"])
-def test_muon_trains_in_every_phase_and_goes_on_in_another(
+def test_muon_trains_in_every_phase_and_resumes_in_another(
     phase, straight_with_muon, flags, tmp_path, only_run, train_in_ranks
 ):
     shared = {**SHARED, "optimizer": "muon"}
@@ -227,10 +227,10 @@ def test_fsdp_in_bfloat16_tracks_float32(straight, flags, tmp_path, only_run, tr
     assert last["loss"] != other["loss"]
 
 
-def test_what_cannot_go_together_is_refused_in_a_line(flags, tmp_path, capfd, train_in_ranks):
+def test_contradicting_phases_are_a_one_line_error(flags, tmp_path, capfd, train_in_ranks):
     with pytest.raises(ValueError, match="--use_zero1=True and --use_fsdp=True: choose one"):
         TrainConfig(use_zero1=True, use_fsdp=True)
-    with pytest.raises(ValueError, match="--fsdp_replicas=2 needs --use_fsdp=True"):
+    with pytest.raises(ValueError, match="--fsdp_replicas=2 requires --use_fsdp=True"):
         TrainConfig(fsdp_replicas=2)
 
     argv = flags(tmp_path, use_fsdp=True, fsdp_replicas=3)
@@ -238,12 +238,12 @@ def test_what_cannot_go_together_is_refused_in_a_line(flags, tmp_path, capfd, tr
 
     refusals = [line for line in capfd.readouterr().err.splitlines() if "fsdp_replicas" in line]
     assert refusals == [
-        "train.py: --fsdp_replicas=3: 2 ranks do not divide into that many groups; give the "
+        "train.py: --fsdp_replicas=3: 2 ranks cannot be divided into that many groups; give the "
         "number of nodes"
     ]
 
 
-def test_the_parts_of_a_division_are_about_equal_and_hold_each_name_once():
+def test_parts_have_about_equal_size_and_contain_each_name_once():
     sizes = {f"p{i}": (i * 7919) % 1000 + 1 for i in range(100)}
 
     part_of = divide(sizes, 7)
@@ -253,8 +253,8 @@ def test_the_parts_of_a_division_are_about_equal_and_hold_each_name_once():
     assert max(loads) - min(loads) <= max(sizes.values())
 
 
-def test_a_phase_is_the_plain_thing_without_ranks(straight, flags, tmp_path, only_run):
-    """No process group is needed for one process, whatever the flags say."""
+def test_with_one_rank_every_phase_has_the_same_losses(straight, flags, tmp_path, only_run):
+    """One process needs no process group, with any flags."""
     assert "WORLD_SIZE" not in os.environ
     assert main(flags(tmp_path, **SHARED, use_fsdp=True)) == 0
 
@@ -262,14 +262,14 @@ def test_a_phase_is_the_plain_thing_without_ranks(straight, flags, tmp_path, onl
     assert_same_losses(only_run(tmp_path), only_run(straight), tolerance=0)
 
 
-def test_without_a_gpu_use_triton_says_so_in_a_line_and_trains_the_same(
+def test_without_a_gpu_use_triton_prints_a_line_and_trains_the_same(
     straight, flags, tmp_path, only_run, capsys
 ):
     assert main(flags(tmp_path, **SHARED, use_triton=True)) == 0
 
-    said = [line for line in capsys.readouterr().out.splitlines() if "--use_triton" in line]
-    assert len(said) == 1
-    assert said[0].endswith("; going on without")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "--use_triton" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("; training without it")
     run = only_run(tmp_path)
     assert run.metadata["use_triton"] is False
     assert run.config["use_triton"] is True

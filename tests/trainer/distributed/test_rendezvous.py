@@ -1,4 +1,4 @@
-"""Ranks that start again in a store where the dead have left their words."""
+"""Ranks that restart with a store that has keys of dead ranks."""
 
 from datetime import timedelta
 from threading import Thread
@@ -12,7 +12,7 @@ SOON = timedelta(milliseconds=50)
 
 
 def names(store, world_size):
-    """What each rank of one start takes the name for, all started at once."""
+    """The name that each rank of one start agrees on; all start at once."""
     found = [""] * world_size
 
     def join(rank):
@@ -27,7 +27,7 @@ def names(store, world_size):
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
-def test_all_ranks_of_a_start_have_one_name_that_no_start_before_had(world_size):
+def test_all_ranks_of_a_start_agree_on_a_unique_name(world_size):
     store, before = dist.HashStore(), set()
     for n_ranks in (world_size, world_size, 2, world_size):
         found = set(names(store, n_ranks))
@@ -38,8 +38,8 @@ def test_all_ranks_of_a_start_have_one_name_that_no_start_before_had(world_size)
 
 
 @pytest.mark.parametrize("dead", [[0], [1], [1, 2], [0, 2]])
-def test_ranks_that_died_on_the_way_into_an_earlier_start_are_not_waited_for(dead):
-    """Those that did come gave up, each with its words left behind."""
+def test_dead_ranks_of_an_earlier_start_are_not_waited_for(dead):
+    """The ranks that connected gave up, and left their keys in the store."""
     store = dist.HashStore()
     for rank in {0, 1, 2} - set(dead):
         with pytest.raises(TimeoutError):
@@ -48,6 +48,6 @@ def test_ranks_that_died_on_the_way_into_an_earlier_start_are_not_waited_for(dea
     assert len(set(names(store, 3))) == 1
 
 
-def test_who_did_not_come_is_named():
-    with pytest.raises(TimeoutError, match=r"ranks \[1, 2\] of 3 did not come"):
+def test_missing_ranks_are_named():
+    with pytest.raises(TimeoutError, match=r"ranks \[1, 2\] of 3 did not connect"):
         agree(dist.HashStore(), 0, 3, SOON)

@@ -1,4 +1,4 @@
-"""A process in which Triton's kernels are interpreted, and what it is asked to do there.
+"""A process in which Triton's kernels are interpreted, and the functions that run in it.
 
 Triton decides at its import whether it compiles or interprets, for good: the tests' own process and
 what else runs in it stay clear of that.
@@ -28,7 +28,7 @@ TINY = GPTConfig(block_size=4, vocab_size=48, n_layer=2, n_head=2, n_embd=8)
 
 @contextmanager
 def interpreter() -> Iterator[Callable]:
-    """`call(function, *args, **more)`: what a function of a module returns in that process."""
+    """`call(function, *args, **more)`: the result of a module's function in that process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         with patch.dict(os.environ, TRITON_INTERPRET="1"):  # the process inherits it at its start
@@ -37,7 +37,7 @@ def interpreter() -> Iterator[Callable]:
 
 
 def differentiate(function, inputs, dy=None, *, device="cpu", autocast=None):
-    """The value, and the gradient of each input where it is scaled by `dy`; None where it has none.
+    """The value, and the gradient of each input, scaled by `dy`; None for inputs without gradient.
 
     Under `autocast`, a dtype, where there is one.
     """
@@ -61,7 +61,7 @@ def why_not(device):
 
 
 def loss_in_chunks(n_rows, x, weight, targets):
-    """`linear_cross_entropy`, that many rows at a time."""
+    """`linear_cross_entropy` with `n_rows` rows per chunk."""
     before = dict(fused.CHUNK_ROWS)
     fused.CHUNK_ROWS.update(dict.fromkeys(before, int(n_rows)))
     try:
@@ -71,7 +71,7 @@ def loss_in_chunks(n_rows, x, weight, targets):
 
 
 def largest_allocation_bytes(function, inputs):
-    """The most memory that PyTorch took at once for one tensor, forward and backward."""
+    """The size of the largest tensor that PyTorch allocates, in forward and backward."""
     leaves = [leaf(x, "cpu") for x in inputs]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function(*leaves).backward()
@@ -114,7 +114,7 @@ def train_step_here(x, y, model, compiled=False):
 
 
 def reset(model):
-    """The same weights whatever the model is made of, none of them one or zero."""
+    """Set the same weights, none of them one or zero, in any kind of model."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -152,7 +152,7 @@ def whole(tensor):
 
 
 def check_operators():
-    """PyTorch's own check of a custom operator: its schema, its fake twin, its traces."""
+    """PyTorch's check of a custom operator: its schema, its fake implementation, its traces."""
     x, weight = torch.randn(5, 6), torch.randn(6)
     _, mean, rstd = fused.normalize(x, weight, weight, 1e-5, torch.bfloat16)
     head, targets = torch.randn(7, 6), torch.tensor([0, -1, 6, 3, 2])
@@ -165,7 +165,7 @@ def check_operators():
 
 
 def compile_kernels(compute_capability):
-    """The names of the kernels that Triton turned into machine code for such a GPU, without one."""
+    """The names of the kernels that Triton compiles for such a GPU, without one."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -201,7 +201,7 @@ def compile_kernels(compute_capability):
 
 
 def loss_without_gradient(x, weight, targets):
-    """The loss under `no_grad`, and the most memory that PyTorch took at once for one tensor."""
+    """The loss under `no_grad`, and the size of the largest tensor that PyTorch allocates."""
     weight = weight.requires_grad_()
     with (
         torch.no_grad(),

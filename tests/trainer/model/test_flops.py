@@ -1,4 +1,4 @@
-"""FLOPs, peaks and the MFU made of them."""
+"""FLOPs, peaks and the MFU."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from trainer.model.flops import flops_per_token, known_peak_flops, measure_peak_
 from trainer.model.flops import peak_flops as find_peak_flops
 
 
-def test_a_token_of_gpt2_costs_what_palms_formula_says():
+def test_the_flops_of_a_gpt2_token_follow_palms_formula():
     flops = flops_per_token(n_params=123_653_376, n_layer=12, n_embd=768, block_size=1024)
 
     assert flops == 6 * 123_653_376 + 12 * 12 * 12 * 64 * 1024
@@ -33,15 +33,15 @@ def test_a_device_at_its_peak_has_an_mfu_of_100_percent():
         ("AMD Instinct MI300X", torch.bfloat16, 1307e12),
     ],
 )
-def test_known_devices_are_told_apart_by_name(name, dtype, peak):
+def test_known_devices_are_recognized_by_name(name, dtype, peak):
     assert known_peak_flops(name, dtype) == peak
 
 
-def test_an_unknown_device_is_not_guessed_at():
+def test_an_unknown_device_has_no_known_peak():
     assert known_peak_flops("NVIDIA GeForce GTX 1060", torch.float32) is None
 
 
-def test_the_flag_is_believed_before_anything_else():
+def test_the_flag_overrides_table_and_measurement():
     assert find_peak_flops(torch.device("cpu"), torch.float32, 5e12) == (5e12, "flag")
 
 

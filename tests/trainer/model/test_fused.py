@@ -1,4 +1,4 @@
-"""LayerNorm and the loss as one operation each: PyTorch's own figures, in less memory.
+"""LayerNorm and the loss as one operation each: the values of PyTorch, in less memory.
 
 Each promise is kept three times: on PyTorch's operations, which is what runs without a GPU; by
 Triton's kernels interpreted on the CPU; and by the kernels on a GPU, where there is one.
@@ -45,7 +45,7 @@ def backend(request):
 
 @pytest.fixture
 def on_backend(backend, request):
-    """`on_backend(function, *args)`: what it returns where the operations run in that way."""
+    """`on_backend(function, *args)`: the result of a function on that backend."""
     if backend == "interpreter":
         return request.getfixturevalue("interpreted")
     return lambda function, *args, **more: function(*args, **more)
@@ -57,7 +57,7 @@ def device(backend):
 
 
 def close(got, expected, *, scale=0.0, noise=0.0):
-    """Within eight steps of the largest value, or of `scale` if it is larger: 4.5 were seen.
+    """Within eight units in the last place of the largest value, or of `scale` if that is larger.
 
     The steps are those of the value's own dtype; `noise` is a magnitude that was computed with, and
     rounded, in float32.
@@ -69,7 +69,7 @@ def close(got, expected, *, scale=0.0, noise=0.0):
 
 
 def exactly(function, inputs, dy=None):
-    """PyTorch's own value and gradients, computed in float64 from the same inputs."""
+    """The value and gradients of PyTorch, computed in float64 from the same inputs."""
     double = [x.double() if x is not None and x.is_floating_point() else x for x in inputs]
     return differentiate(function, double, dy if dy is None else dy.double())
 
@@ -101,7 +101,7 @@ def loss_inputs(N, C, V, dtype=torch.float32, *, ignored=0.3, spread=1.0, seed=0
 
 
 def noise_of(x, weight, dy):
-    """The size of what a norm computes with: large where a row hardly deviates from its mean."""
+    """The size of the numbers in a norm: large if a row has a small deviation."""
     rstd = (x.double().var(dim=-1, correction=0) + 1e-5).rsqrt().max().item()
     steep = max(1.0, rstd) * max(1.0, rstd * x.abs().max().item())
     return steep * max(1.0, weight.abs().max().item()) * max(1.0, dy.abs().max().item())
@@ -135,7 +135,7 @@ def check_loss(got, inputs):
 @pytest.mark.parametrize("dtype", EPS, ids=str)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("shape", [(3, 5, 48), (1, 384), (9, 1), (130, 33), (2, 2500)], ids=str)
-def test_a_layer_norm_and_its_gradients_are_pytorchs(on_backend, device, shape, bias, dtype):
+def test_a_layer_norm_and_its_gradients_equal_pytorchs(on_backend, device, shape, bias, dtype):
     inputs, dy = norm_inputs(shape, dtype, bias=bias)
 
     got = on_backend(differentiate, fused.layer_norm, inputs, dy, device=device)
@@ -152,7 +152,7 @@ def test_the_statistics_of_a_half_precision_norm_are_in_float32(on_backend, devi
     check_norm(got, inputs, dy)
 
 
-def test_a_norm_of_a_transposed_tensor_reads_the_right_numbers(on_backend, device):
+def test_a_norm_of_a_transposed_tensor_is_correct(on_backend, device):
     inputs, dy = norm_inputs((7, 48), torch.float32)
     inputs[0], dy = inputs[0].T.contiguous().T, dy.T.contiguous().T
 
@@ -165,7 +165,7 @@ def test_a_norm_of_a_transposed_tensor_reads_the_right_numbers(on_backend, devic
 @pytest.mark.parametrize(
     ("N", "C", "V"), [(7, 48, 100), (1, 33, 257), (9, 16, 4096), (5, 8, 4099), (3, 1, 2)], ids=str
 )
-def test_a_loss_and_its_gradients_are_pytorchs(on_backend, device, N, C, V, dtype):
+def test_a_loss_and_its_gradients_equal_pytorchs(on_backend, device, N, C, V, dtype):
     inputs = loss_inputs(N, C, V, dtype)
 
     got = on_backend(differentiate, fused.linear_cross_entropy, inputs, device=device)
@@ -174,7 +174,7 @@ def test_a_loss_and_its_gradients_are_pytorchs(on_backend, device, N, C, V, dtyp
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 4, 8, 100])
-def test_the_rows_of_a_chunk_do_not_change_the_loss(on_backend, device, n_rows):
+def test_the_size_of_a_chunk_does_not_change_the_loss(on_backend, device, n_rows):
     inputs = [torch.tensor(n_rows), *loss_inputs(8, 16, 50)]
 
     loss, grads = on_backend(differentiate, interpreter.loss_in_chunks, inputs, device=device)
@@ -205,7 +205,7 @@ def test_large_logits_do_not_overflow(on_backend, device, dtype):
 
 
 @pytest.mark.parametrize("column", [0, 4095, 4096, 8192, 8196])
-def test_the_largest_logit_may_stand_in_any_tile(on_backend, device, column):
+def test_the_largest_logit_may_be_in_any_tile(on_backend, device, column):
     inputs = loss_inputs(2, 8, 8197, ignored=0.0)
     inputs[1][column] = 2 * inputs[0].sum(dim=0)
 
@@ -214,7 +214,7 @@ def test_the_largest_logit_may_stand_in_any_tile(on_backend, device, column):
     check_loss(got, inputs)
 
 
-def test_a_scaled_loss_keeps_the_gradients_that_float16_would_lose(on_backend, device):
+def test_a_scaled_loss_keeps_gradients_that_would_underflow_in_float16(on_backend, device):
     """The softmax of 5,000 equal logits, over as many rows, is below the least float16."""
     N, V = 6, 5000
     x, weight, targets = loss_inputs(N, 8, V, torch.float16, ignored=0.0, spread=0.01)
@@ -294,7 +294,7 @@ def test_without_a_backward_the_loss_is_the_same_and_no_gradient_is_made(on_back
     assert n_bytes < inputs[1].nbytes * 7 / 16 + 1000
 
 
-def test_the_logits_are_never_there_as_a_whole(on_backend):
+def test_the_logits_are_never_stored_as_a_whole(on_backend):
     N, C, V = 64, 4, 1000
     inputs = [torch.tensor(8), *loss_inputs(N, C, V)]
 
@@ -308,13 +308,13 @@ def test_the_logits_are_never_there_as_a_whole(on_backend):
 sizes = st.integers(1, 70)
 
 
-@pytest.mark.parametrize("backend", BACKENDS[1:], indirect=True)  # PyTorch's needs no proof
+@pytest.mark.parametrize("backend", BACKENDS[1:], indirect=True)  # nothing to test
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n_rows=st.integers(1, 40), C=sizes, bias=st.booleans(), dtype=st.sampled_from(list(EPS)),
     spread=st.sampled_from([1e-2, 1.0, 30.0]), seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_any_layer_norm_is_pytorchs(on_backend, device, n_rows, C, bias, dtype, spread, seed):
+def test_any_layer_norm_equals_pytorchs(on_backend, device, n_rows, C, bias, dtype, spread, seed):
     inputs, dy = norm_inputs((n_rows, C), dtype, bias=bias, spread=spread, seed=seed)
 
     got = on_backend(differentiate, fused.layer_norm, inputs, dy, device=device)
@@ -328,7 +328,7 @@ def test_any_layer_norm_is_pytorchs(on_backend, device, n_rows, C, bias, dtype, 
     ignored=st.sampled_from([0.0, 0.3, 1.1]), spread=st.sampled_from([1e-2, 1.0, 5.0]),
     seed=st.integers(0, 2**32),
 )  # fmt: skip
-def test_any_loss_is_pytorchs(on_backend, device, N, C, V, dtype, ignored, spread, seed):
+def test_any_loss_equals_pytorchs(on_backend, device, N, C, V, dtype, ignored, spread, seed):
     inputs = loss_inputs(N, C, V, dtype, ignored=ignored, spread=spread, seed=seed)
 
     got = on_backend(differentiate, fused.linear_cross_entropy, inputs, device=device)
@@ -345,7 +345,7 @@ def batch():
 @pytest.mark.parametrize(
     "how", [{}, {"recompute": True}, {"wrap": "ddp"}, {"wrap": "fsdp"}], ids=str
 )
-def test_a_fused_model_has_the_loss_and_the_gradients_of_the_plain_one(on_backend, how):
+def test_a_fused_model_has_the_loss_and_gradients_of_the_plain_model(on_backend, how):
     x, y = batch()
 
     outcome = on_backend(train_step, x, y, fused=True, **how)
@@ -381,7 +381,7 @@ def test_a_checkpoint_of_either_model_loads_into_the_other():
     assert torch.allclose(plain.eval()(x)[0], quick.eval()(x)[0], atol=1e-6)
 
 
-def test_a_fused_model_writes_what_the_plain_one_writes():
+def test_a_fused_model_generates_the_same_text_as_the_plain_model():
     torch.manual_seed(0)
     plain, quick = GPT(interpreter.TINY).eval(), GPT(interpreter.TINY, fused=True).eval()
     quick.load_state_dict(plain.state_dict())
@@ -396,14 +396,16 @@ def test_a_fused_model_writes_what_the_plain_one_writes():
 
 
 @needs_triton
-def test_pytorch_takes_the_kernels_for_proper_operators(interpreted):
+def test_the_kernels_pass_pytorchs_check_of_custom_operators(interpreted):
     interpreted(interpreter.check_operators)
 
 
 @needs_triton
 @pytest.mark.parametrize("compute_capability", [pytest.param(80, marks=pytest.mark.slow), 90])
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(compute_capability, tmp_path, monkeypatch):
-    """In a process of their own: this one has no interpreter, and no compiler is left in it."""
+def test_the_kernels_compile_for_a_gpu_that_is_not_installed(
+    compute_capability, tmp_path, monkeypatch
+):
+    """In another process, without the interpreter."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -412,10 +414,10 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(compute_capability, tmp_
     assert len(names) == 3
 
 
-def test_why_triton_cannot_serve_is_said_in_a_line(monkeypatch):
+def test_the_reason_why_triton_cannot_be_used_is_one_line(monkeypatch):
     monkeypatch.setattr(fused, "IS_INTERPRETED", False)
     monkeypatch.setattr(fused, "IS_INSTALLED", True)
-    assert interpreter.why_not("cpu") == "triton compiles for GPUs, and the device is cpu"
+    assert interpreter.why_not("cpu") == "triton needs a GPU, and the device is cpu"
     assert interpreter.why_not("cuda") == ""
 
     monkeypatch.setattr(fused, "IS_INSTALLED", False)
@@ -423,5 +425,5 @@ def test_why_triton_cannot_serve_is_said_in_a_line(monkeypatch):
 
 
 @needs_triton
-def test_the_interpreter_serves_the_cpu_where_it_was_asked_for(interpreted):
+def test_the_interpreter_is_used_on_the_cpu_if_asked_for(interpreted):
     assert interpreted(interpreter.why_not, "cpu") == ""

@@ -1,4 +1,4 @@
-"""The architecture and the initialization are nanoGPT's, seen from outside."""
+"""The architecture and the initialization are those of nanoGPT."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_the_gpt2_family_has_the_published_number_of_parameters(shape, n_params)
     assert model.n_params(non_embedding=True) == n_params - 1024 * shape["n_embd"]
 
 
-def test_an_untrained_model_knows_nothing_so_its_loss_is_the_logarithm_of_the_vocabulary():
+def test_the_loss_of_an_untrained_model_is_the_logarithm_of_the_vocabulary_size():
     torch.manual_seed(0)
     model = GPT(SMALL)
     x = torch.randint(64, (8, 16))
@@ -41,7 +41,7 @@ def test_an_untrained_model_knows_nothing_so_its_loss_is_the_logarithm_of_the_vo
 
 @given(position=st.integers(1, 15), seed=st.integers(0, 2**32))
 def test_changing_a_token_changes_no_logit_before_it(position, seed):
-    """And does change the one at its own place: the future is hidden, the present is not."""
+    """It does change the logit at its own position."""
     torch.manual_seed(seed)
     model = GPT(SMALL).eval()
     x = torch.randint(64, (1, 16))
@@ -69,7 +69,7 @@ def test_projections_back_into_the_stream_start_smaller_by_the_root_of_twice_the
     assert mlp.c_proj.weight.std().item() == pytest.approx(0.02 / 16**0.5, rel=0.02)
 
 
-def test_the_weights_bear_nanogpts_names():
+def test_the_weights_have_nanogpts_names():
     names = set(GPT(SMALL).state_dict())
 
     assert {
@@ -79,7 +79,7 @@ def test_the_weights_bear_nanogpts_names():
     } <= names  # fmt: skip
 
 
-def test_an_ignored_target_takes_no_part_in_the_loss():
+def test_an_ignored_target_does_not_count_in_the_loss():
     torch.manual_seed(0)
     model = GPT(SMALL).eval()
     x = torch.randint(64, (1, 16))
@@ -100,7 +100,7 @@ def test_without_targets_only_the_last_position_is_computed():
     assert torch.allclose(logits[:, 0], model(x, x)[0][:, -1], atol=1e-5)
 
 
-def test_sampling_never_gives_an_id_that_only_pads_the_vocabulary():
+def test_sampling_never_gives_a_padding_id_of_the_vocabulary():
     torch.manual_seed(0)
     model = GPT(SMALL).eval()
 

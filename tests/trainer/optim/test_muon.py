@@ -1,4 +1,4 @@
-"""Muon: what an update is, that it is PyTorch's, and that it is made in float32 on a CPU."""
+"""Muon: its update equals PyTorch's, and is computed in float32 on a CPU."""
 
 import math
 
@@ -18,7 +18,7 @@ CONFIG = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=16)
 
 @settings(max_examples=60, deadline=None)
 @given(m=st.integers(1, 48), n=st.integers(1, 48), seed=st.integers(0, 999), data=st.data())
-def test_singular_values_come_near_one_whatever_the_shape_and_the_scale(m, n, seed, data):
+def test_singular_values_come_near_one_for_any_shape_and_scale(m, n, seed, data):
     scale = data.draw(st.sampled_from([1e-12, 1e-6, 1.0, 1e6]))
     matrix = random_matrix(m, n, seed) * scale
     values = torch.linalg.svdvals(matrix)
@@ -31,7 +31,7 @@ def test_singular_values_come_near_one_whatever_the_shape_and_the_scale(m, n, se
     assert (along < 1.21).all()
 
 
-def test_directions_stay_as_they_were():
+def test_singular_vectors_do_not_change():
     matrix = random_matrix(8, 20, seed=1)
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
 
@@ -40,12 +40,12 @@ def test_directions_stay_as_they_were():
     assert (inside - inside.diagonal().diag()).abs().max() < 1e-5
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_a_zero_matrix_stays_zero():
     assert orthogonalize(torch.zeros(3, 5)).equal(torch.zeros(3, 5))
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16)])
-def test_it_steps_as_pytorchs_does_up_to_bfloat16(shape):
+def test_its_steps_equal_those_of_pytorchs_muon_up_to_bfloat16(shape):
     ours, theirs = (torch.nn.Parameter(random_matrix(*shape, seed=0)) for _ in range(2))
     settings = {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}
     muons = [
@@ -65,7 +65,7 @@ def test_it_steps_as_pytorchs_does_up_to_bfloat16(shape):
     assert muons[0].state[ours]["momentum_buffer"].equal(muons[1].state[theirs]["momentum_buffer"])
 
 
-def test_an_update_is_as_large_as_adamws():
+def test_an_update_has_the_size_of_adamws():
     parameter = torch.nn.Parameter(torch.zeros(32, 96))
     parameter.grad = random_matrix(32, 96, seed=0)
 
@@ -86,7 +86,7 @@ def test_on_a_cpu_nothing_is_bfloat16():
     assert seen.dtypes == {torch.float32}
 
 
-def test_it_goes_on_from_the_state_of_pytorchs():
+def test_it_resumes_from_the_state_of_pytorchs_muon():
     weight, gradients = random_matrix(6, 9, seed=0), [random_matrix(6, 9, s) for s in range(4)]
     theirs = torch.nn.Parameter(weight.clone())
     before = torch.optim.Muon([theirs], lr=0.1)
@@ -109,7 +109,7 @@ def test_it_goes_on_from_the_state_of_pytorchs():
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("share_of_peak", [1.0, 0.1])
-def test_the_token_embedding_has_a_learning_rate_of_its_own(name, share_of_peak):
+def test_the_token_embedding_has_its_own_learning_rate(name, share_of_peak):
     model = GPT(CONFIG)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimizer = Optimizer(
@@ -135,7 +135,7 @@ def random_matrix(m, n, seed):
 
 
 class Dtypes(TorchDispatchMode):
-    """Those of all that torch computes meanwhile."""
+    """The dtypes of all operations of torch while it is entered."""
 
     def __init__(self):
         super().__init__()

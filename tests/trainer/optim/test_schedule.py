@@ -1,4 +1,4 @@
-"""The learning rate: up in a line, down along a cosine."""
+"""The learning rate: linear warm-up, cosine decay."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +8,11 @@ from trainer.optim.schedule import learning_rate_at
 SHAPE = {"peak": 6e-4, "floor": 6e-5, "warmup_iters": 100, "decay_iters": 1000}
 
 
-def test_the_first_iteration_already_learns():
+def test_the_first_iteration_has_a_learning_rate_above_zero():
     assert 0 < learning_rate_at(0, **SHAPE) < 1e-5
 
 
-def test_the_peak_is_reached_where_the_warm_up_ends():
+def test_the_peak_is_reached_at_the_end_of_the_warm_up():
     assert learning_rate_at(100, **SHAPE) == 6e-4
 
 

@@ -100,14 +100,17 @@ function fittedExtent(lines, from, to, isLog) {
 function fullExtent(lines, from, to, isLog) {
   let low = Infinity;
   let high = -Infinity;
-  const include = (v) => {
-    if (!isDrawable(v, isLog)) return;
-    if (v < low) low = v;
-    if (v > high) high = v;
-  };
   for (const line of lines) {
-    for (let i = find(line, from); i < line.n && line.x[i] <= to; i += 1) include(line.y[i]);
-    for (const x of [from, to]) include(valueAt(line, x)); // a line that crosses the edge
+    const { x, y, n } = line;
+    for (let i = find(line, from); i < n && x[i] <= to; i += 1) {
+      if (y[i] < low && isDrawable(y[i], isLog)) low = y[i];
+      if (y[i] > high && isDrawable(y[i], isLog)) high = y[i];
+    }
+    for (const v of [valueAt(line, from), valueAt(line, to)]) {
+      if (!isDrawable(v, isLog)) continue; // NaN where the line does not cross this edge
+      low = Math.min(low, v);
+      high = Math.max(high, v);
+    }
   }
   return low <= high ? [low, high] : null;
 }

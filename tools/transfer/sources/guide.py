@@ -6,7 +6,6 @@ from pathlib import Path
 
 import eventlog
 
-from ...core.history import restored
 from ...core.runs import Refusal
 from .reading import read_all, whole
 from .source_run import Event, LossNames, SourceRun
@@ -29,7 +28,8 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     if run.journal:
         raise Refusal(f"{path}: is a run JSON of this program already; all commands can read it")
     imported = SourceRun(run.run_name, [path], started=run.start_time, ended=run.end_time)
-    imported.config, imported.metadata = restored(run.config), dict(restored(run.metadata))
+    imported.config = eventlog.restore_nonfinite(run.config)
+    imported.metadata = dict(eventlog.restore_nonfinite(run.metadata))
     imported.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _KEYS}
     imported.events = list(_events(run, imported.left_out))
     if run.end_time:
@@ -44,7 +44,7 @@ def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
     kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
     events = []
     for order, (kind, rows) in enumerate(kinds.items()):
-        for row in map(restored, rows):
+        for row in map(eventlog.restore_nonfinite, rows):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
                 events.append((row["iter"], order, kind, row))
             else:

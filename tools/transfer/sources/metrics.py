@@ -14,16 +14,8 @@ FIELDS = {
 }  # fmt: skip
 STEPS = ("iter", "trainer/global_step", "train/global_step", "global_step", "step")
 _EVAL_PREFIXES = (
-    "val/",
-    "val_",
-    "eval/",
-    "eval_",
-    "valid_",
-    "valid/",
-    "validation",
-    "test/",
-    "test_",
-)
+    "val/", "val_", "eval/", "eval_", "valid_", "valid/", "validation", "test/", "test_",
+)  # fmt: skip
 
 
 class Metrics:

@@ -1,6 +1,6 @@
 """A guard beside the page, whose alerts are shown in the table of runs.
 
-    with Folders(["out"]) as folders, Watchman(folders, Guard(["out"], is_live_only=True)):
+    with Folders(["out"]) as folders, BackgroundGuard(folders, Guard(["out"], is_live_only=True)):
         folders.rows()[0]["alerts"]     # [{"rule": "stall", "text": "no event for 5 min, ...
 
 It works in a thread of its own; an error is reported once, and the page goes on.
@@ -17,7 +17,7 @@ from .hooks import say
 EVERY_S = 5.0
 
 
-class Watchman:
+class BackgroundGuard:
     """Checks the runs while it is entered; `heard` is called with each alert once."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Watchman:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
-    def __enter__(self) -> "Watchman":
+    def __enter__(self) -> "BackgroundGuard":
         self._thread.start()
         return self
 

@@ -1,0 +1,127 @@
+"""Names on a command line -> the journals that they mean."""
+
+import errno
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from eventlog.blocks import check_is_file
+from eventlog.cli.report import COMPLETE, IO_ERROR, LOSS
+from eventlog.format.files import (
+    JOURNAL_SUFFIX,
+    RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
+    SEGMENT_SUFFIX,
+    journal_path,
+    parse_segment_name,
+    run_path,
+)
+from eventlog.format.text import print_lines
+from eventlog.read.candidates import orphans
+from eventlog.read.evidence import known_from
+from eventlog.read.identify import may_be_journal
+
+
+class Journals(NamedTuple):
+    """The journals that names mean, and the exit code for those that could not be read."""
+
+    paths: list[Path]
+    code: int
+
+
+def find_journals(names: Sequence[str]) -> Journals:
+    """The journals that folders, globs and files mean; a run JSON means its journal.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    paths: list[Path] = []
+    code = COMPLETE
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            in_folder = _journals_in(path)
+            paths += in_folder.paths
+            code = max(code, in_folder.code)
+        elif os.path.lexists(path):
+            beside = journal_path(path)
+            paths.append(beside if path.suffix == RUN_JSON_SUFFIX and beside.exists() else path)
+        elif matches := sorted(glob.glob(name, recursive=True)):
+            paths += find_journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
+        else:
+            paths += _in_segments_alone(path)
+    if not paths and code == COMPLETE:
+        raise FileNotFoundError(f"{' '.join(names)}: no journal (*{JOURNAL_SUFFIX}) found")
+    return Journals(list(dict.fromkeys(paths)), code)
+
+
+def _in_segments_alone(path: Path) -> list[Path]:
+    """The segments of a journal that does not exist any more; they are named on stderr.
+
+    Raises:
+        FileNotFoundError: there are none; the message says where they were looked for.
+    """
+    from eventlog.tracker.location import state_folder  # what only writers need
+
+    missing = f"{path}: no such journal, folder or glob"
+    if path.suffix not in (JOURNAL_SUFFIX, RUN_JSON_SUFFIX):
+        raise FileNotFoundError(missing)
+    state = state_folder()
+    segments = orphans(path.stem, [path.parent, *([state] if state else [])])
+    if not segments:
+        raise FileNotFoundError(f"{missing}; nor is there a segment of it in {state}")
+    for segment in segments:
+        say(f"{path}: is gone; its events are in {segment}")
+    return segments
+
+
+def _journals_in(folder: Path) -> Journals:
+    """The journals in a folder; other files with a journal's name are named on stderr."""
+    names = sorted(os.listdir(folder))
+    paths, code = [], COMPLETE
+    for path in (folder / name for name in names if name.endswith(JOURNAL_SUFFIX)):
+        try:
+            check_is_file(path)
+            if may_be_journal(path) or known_from(run_path(path)).sessions:
+                paths.append(path)
+            else:
+                say(f"{path}: skipped, it holds no record of a journal")
+        except OSError as error:
+            is_no_file = error.errno == errno.EINVAL  # a folder, a FIFO
+            say(f"{path}: {'skipped, it ' if is_no_file else ''}{error.strerror or error}")
+            code = code if is_no_file else max(code, IO_ERROR)
+    for name in _without_journal(names):
+        say(f"{folder / name}: is a segment of a journal that is not here")
+        code = max(code, LOSS)
+    return Journals(paths, code)
+
+
+def _without_journal(names: list[str]) -> list[str]:
+    """The names of segments in a folder without their journal or the journal of their rank."""
+    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX)
+    stems = {name.removesuffix(suffix) for name in names for suffix in suffixes}
+
+    def stems_of(segment: str) -> list[str]:
+        """The stems of the journals that a file may be a segment of, by its name."""
+        parts = segment.split(".")
+        heads = (".".join(parts[:k]) for k in range(1, len(parts)))
+        return [stem for stem in heads if parse_segment_name(segment, stem)]
+
+    segments = [name for name in names if name.endswith(SEGMENT_SUFFIX)]
+    return [name for name in segments if (own := stems_of(name)) and not stems & {*own}]
+
+
+def newest_journal(name: str) -> Path:
+    """The journal that a name means; of several, the one that was written to last."""
+    paths = find_journals([name]).paths
+    if not paths:
+        raise FileNotFoundError(f"{name}: no journal (*{JOURNAL_SUFFIX}) found")
+    return max(paths, key=lambda path: path.stat().st_mtime if path.exists() else 0.0)
+
+
+def say(text: str) -> None:
+    """Print a message to stderr."""
+    print_lines(text, file=sys.stderr, flush=True)

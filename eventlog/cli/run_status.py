@@ -1,0 +1,128 @@
+"""What `eventlog status` says of a run: its writer, how far it is, how much of it is durable."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eventlog.cli.report import n_ignored, remark_lines
+from eventlog.fold.load import Folding
+from eventlog.format.files import run_path
+from eventlog.read.alive import is_not_reaped, process_lives, this_boot
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    """The status of the run in a journal, for programs."""
+    folding = Folding(path)
+    alive = folding.read()
+    run = folding.run(alive=alive)
+    session = next(reversed(folding.fold.sessions.values()), None)
+    opened = session.opened if session else {}
+    last = run.training_iterations[-1] if len(run.training_iterations) else {}
+    if not last and len(run.metrics):
+        last = {"iter": run.metrics[-1]["step"], "loss": run.metrics[-1].get("loss")}
+    return {
+        "journal": str(path),
+        "status": run.status,
+        "reason": _why(
+            run.journal["reason"], run.status, opened, session.started if session else ""
+        ),
+        "session": session.s if session else None,
+        "host": opened.get("host"),
+        "pid": opened.get("pid"),
+        "since": session.started if session else None,
+        "last_event": run.end_time or folding.fold.last,
+        "iter": last.get("iter"),
+        "max_iters": run.config.get("max_iters"),
+        "loss": last.get("loss"),
+        "best_val_loss": run.summary["best_val_loss"],
+        "accepted_records": session.n_records if session else 0,
+        "durable_records": _n_durable(folding),
+        "ignored_events": n_ignored(folding),
+        "remarks": remark_lines(folding),
+        "sessions": len(folding.fold.sessions),
+        "superseded": run.journal["superseded"],
+        "defects": len(run.journal["defects"]),
+        "run_json": str(run_path(path)) if run_path(path).exists() else None,
+    }
+
+
+def _n_durable(folding: Folding) -> int:
+    """How many records of the latest session are known to be durable.
+
+    All of them, if its `close` says that all before it are: the writer waited for that.
+    """
+    session = next(reversed(folding.fold.sessions.values()), None)
+    if session is None:
+        return 0
+    closed_n = folding.reader.closed.get(session.s)
+    is_all = closed_n is not None and closed_n <= session.durable_n
+    return session.n_records if is_all else session.durable_n
+
+
+def _why(reason: str | None, status: str, opened: dict[str, Any], t: str) -> str | None:
+    """Why a run has no close event, with what this machine knows of its process."""
+    if status != "interrupted" or reason is None or "no close event" not in reason:
+        return reason
+    if opened.get("host") != socket.gethostname():
+        if opened.get("has_lock") is False:
+            return f"{reason}, or it runs on {opened.get('host')}: from here nobody can tell"
+        return reason
+    if this_boot() is None or opened.get("boot_id") is None:
+        return reason
+    if opened["boot_id"] != this_boot():
+        return f"{reason}; the machine was restarted since"
+    if process_lives(opened, t):  # so it was not killed
+        reason = reason.partition(": the process was killed")[0]
+    return f"{reason}; {_what_became_of(opened, t)}"
+
+
+def _what_became_of(opened: dict[str, Any], t: str) -> str:
+    """The state of a process that ran on this machine since it was started."""
+    pid = opened.get("pid")
+    lives = process_lives(opened, t)
+    if lives:
+        return (
+            f"its process {pid} lives and does not hold the lock of this file: it runs another "
+            f"program now, left the run without closing it, or writes the file that this is a "
+            f"copy of"
+        )
+    is_there = os.path.exists(f"/proc/{pid}")
+    if lives is None and is_there:
+        return "a process of its number runs here and does not hold the journal's lock"
+    where = "its number belongs to another process now" if is_there else "the process is gone"
+    if is_there and is_not_reaped(opened):
+        where = f"its process {pid} has ended, its parent has not asked yet how (a zombie),"
+    return (
+        f"{where} and the machine was not restarted: killed (SIGKILL, out of memory), "
+        f"crashed, or left without closing the run"
+    )
+
+
+def status_lines(status: dict[str, Any]) -> Iterator[str]:
+    """The status as text."""
+    yield status["journal"]
+    state = status["status"] + (f": {status['reason']}" if status["reason"] else "")
+    yield f"  state      {state}"
+    writer = f"pid {status['pid']} on {status['host']} since {_when(status['since'])}"
+    yield f"  writer     {writer}, session {status['session']} ({status['sessions']} in all)"
+    if status["iter"] is not None:
+        of = f" of {status['max_iters']:,}" if isinstance(status["max_iters"], int) else ""
+        loss = f", loss {status['loss']:.4f}" if isinstance(status["loss"], float | int) else ""
+        best_loss = status["best_val_loss"]
+        best = "" if best_loss is None else f", best val {best_loss:.4f}"
+        last = _when(status["last_event"])
+        yield f"  iteration  {status['iter']:,}{of}{loss}{best}, last event {last}"
+    accepted, durable = status["accepted_records"], status["durable_records"]
+    known = f"all {durable:,}" if 0 < accepted <= durable else f"at least {durable:,}"
+    yield f"  records    {accepted:,} accepted in this session, {known} durable"
+    for line in status["remarks"]:
+        yield f"  {line}"
+    if status["defects"]:
+        yield f"  defects    {status['defects']:,}; see: eventlog verify {status['journal']}"
+    yield f"  run JSON   {status['run_json'] or 'none yet; eventlog compact ' + status['journal']}"
+
+
+def _when(t: str | None) -> str:
+    return f"{t[:10]} {t[11:19]} UTC" if t else "an unknown time"

@@ -1,0 +1,138 @@
+"""Rows of a run's tables as flat rows: one value a column, for data frames, exports and SQL.
+
+A run JSON names a number that is not finite beside its row (`"loss": null, "nonfinite": {"loss":
+"nan"}`), keeps objects inside rows, and leaves the times of iterations in the journal.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from eventlog.format.events import KINDS, Kind
+from eventlog.read.reader import scan
+
+Row = dict[str, Any]
+
+TABLES = {
+    "iterations": "training_iterations",
+    "evals": "eval_steps",
+    "metrics": "metrics",
+    "checkpoints": "checkpoints",
+}
+"""The tables that a run JSON has, and its keys for them."""
+SYSTEM = "system"
+"""The table that only the journal has."""
+
+
+def check_table(name: str) -> None:
+    """Raises ValueError for an unknown table."""
+    known = [*TABLES, SYSTEM]
+    if name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known tables: {', '.join(known)}"
+        raise ValueError(f"unknown table: {name!r}. {hint}")
+
+
+def axis_of(table: str) -> str:
+    """The column that a table is ordered by."""
+    return _kind_of(table).axis or "iter"
+
+
+def _kind_of(table: str) -> Kind:
+    """The kind of event that a table has a row of."""
+    return next(kind for kind in KINDS.values() if kind.rule == table)
+
+
+def flat_rows(rows: Iterable[Row], table: str) -> Iterator[Row]:
+    """The rows of one table, flat, in the order of its axis."""
+    return map(flat_cells, _ascending(rows, table))
+
+
+def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
+    """The rows that have a number on the axis, in its order.
+
+    A run that an older logger resumed has some of them twice: the later one counts. Checkpoints
+    of one iteration stay, if their files differ.
+    """
+    if not isinstance(rows, list):  # folded by this package: they are in order
+        return rows
+    axis = axis_of(table)
+    numbered = (row for row in rows if type(row.get(axis)) is int)
+    file = "path" if table == "checkpoints" else ""
+    latest = {(row[axis], str(row.get(file))): row for row in numbered}
+    return sorted(latest.values(), key=lambda row: row[axis])
+
+
+def logged_times(journal: Path, table: str) -> dict[int, str]:
+    """When each row was logged, by its number on the axis; the latest time of one counts."""
+    event, axis = _kind_of(table).name, axis_of(table)
+    return {
+        i: record.t
+        for record in scan(journal)
+        if record.event == event and type(i := record.fields.get(axis)) is int
+    }
+
+
+def system_rows(journal: Path) -> Iterator[Row]:
+    """A row for each sample of the machine: the last iteration before it, its time, the values."""
+    progress = {_kind_of(table).name: axis_of(table) for table in ("iterations", "metrics")}
+    position = 0
+    for record in scan(journal):
+        if record.event in progress:
+            i = record.fields.get(progress[record.event])
+            position = i if type(i) is int else position
+        elif record.event == SYSTEM:
+            yield flat_cells({"iter": position, "timestamp": record.t} | record.fields)
+
+
+def restore_nonfinite(row: Row) -> Row:
+    """A row with NaN and infinities where its `nonfinite` names them; an equal row otherwise."""
+    named = row.get("nonfinite")
+    if not isinstance(named, dict):
+        return row
+    row = deepcopy({k: v for k, v in row.items() if k != "nonfinite"})
+    for path, name in named.items():
+        with suppress(ValueError, KeyError, IndexError, TypeError):
+            _put(row, path, float(name))
+    return row
+
+
+def _put(inside: Any, path: str, value: float) -> None:
+    """Set what `path` names; a key may have dots in it itself."""
+    if isinstance(inside, dict) and path in inside:
+        inside[path] = value
+        return
+    if isinstance(inside, list):
+        at, _, rest = path.partition(".")
+        if rest:
+            _put(inside[int(at)], rest, value)
+        else:
+            inside[int(at)] = value
+        return
+    key = max(k for k in inside if path.startswith(f"{k}."))
+    _put(inside[key], path[len(key) + 1 :], value)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Row:
+    """Nested objects as dotted names."""
+    row: Row = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            row |= flatten(value, f"{prefix}{key}.")
+        else:
+            row[f"{prefix}{key}"] = value
+    return row
+
+
+def flat_cells(row: Row) -> Row:
+    """A row of which every value fits in one cell.
+
+    Objects are dotted names, lists are JSON text, NaN and infinities are numbers.
+    """
+    row = flatten(restore_nonfinite(row))
+    return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}

@@ -1,0 +1,79 @@
+"""What a notebook asks of runs: figures, and a data frame with a row for each of them.
+
+The tools do both. Where they are installed they register two functions under the entry point group
+`eventlog`, so that eventlog imports neither them nor matplotlib. `Run.frame` and `Run.plot` are for
+one run that is loaded.
+"""
+
+import importlib
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+Source = Any  # a Run, or what names runs: a file, a folder, a glob, the beginning of a run's name
+
+
+def plot(runs: Source | Iterable[Source], kind: str | None = None, **options: Any) -> "Figure":
+    """A matplotlib Figure of one run or of several, as `runs plot` draws it; a notebook shows it.
+
+    Each of `runs` is what `load_run` returns, or the file or name of a run. `kind` is `loss`,
+    `analysis` (loss, step times in ms, MFU in percent), `eval` or `compare`; None: an analysis of
+    one run, a comparison of several. Options are those of `runs plot`: `x` (`iter`, `tokens`,
+    `time`), `smooth_iters`, `log_x`, `log_y`, `superseded`, `title`, `width_in`, `height_in`,
+    `dpi` and `theme` (`light`, `dark`).
+
+    Raises:
+        ImportError: the tools or matplotlib are not installed; says what to install.
+        Exception: there is nothing to draw, or a run lacks what `x` needs; says which.
+        EventlogError, OSError: a run cannot be read.
+    """
+    return _extension("plot")(_listed(runs), kind, **options)  # type: ignore[no-any-return]
+
+
+def frame(runs: Source | Iterable[Source]) -> "DataFrame":
+    """A pandas frame with a row for each run: what `runs ls` shows, its config as `config.NAME`.
+
+    `runs` are files, folders, globs or names of runs, or what `load_run` returns. `avg_time_ms` is
+    in milliseconds, `avg_mfu` in percent, losses in nats. The rows of one run are
+    `load_run(...).frame("iterations")`.
+
+    Raises:
+        ImportError: the tools or pandas are not installed; says what to install.
+        EventlogError, OSError: a folder or file cannot be read.
+    """
+    need_pandas()
+    return _extension("frame")(_listed(runs))
+
+
+def need_pandas() -> Any:
+    """pandas. Raises ImportError, which says how to install it."""
+    try:
+        return importlib.import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"a data frame needs {error.name}: pip install pandas") from error
+
+
+def _listed(runs: Source | Iterable[Source]) -> list[Source]:
+    is_one = isinstance(runs, str | os.PathLike) or not isinstance(runs, Iterable)
+    return [runs] if is_one else [*runs]
+
+
+def _extension(name: str) -> Any:
+    """The function that an installed package registered as `name`.
+
+    Raises:
+        ImportError: none did, or a library that it needs is missing; says what to install.
+    """
+    from importlib.metadata import entry_points  # 20 ms that a training need not wait
+
+    install = "pip install 'runjournal[tools]'"
+    for point in entry_points(group="eventlog", name=name):
+        try:
+            return point.load()
+        except ModuleNotFoundError as error:
+            raise ImportError(f"eventlog.{name} needs {error.name}: {install}") from error
+    raise ImportError(f"eventlog.{name} needs the tools of runjournal: {install}")
