@@ -152,7 +152,7 @@ def _check(durability: Any, sync_interval_s: Any, rank: int | None, journal: Any
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: must be one of {get_args(Durability)}")
     if rank is not None and journal is None:
-        raise ValueError(f"rank={rank}: needs `journal`, the journal of the run")
+        raise ValueError(f"rank={rank}: needs the journal of the run: pass `journal`")
     try:
         is_text = issubclass(type(sync_interval_s), str | bytes | bytearray)
         if not is_text and 0 < float(sync_interval_s) <= threading.TIMEOUT_MAX:
