@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from tools.dashboard import auth
 from tools.dashboard.server import server as server_of
 from tools.dashboard.site import Site
 from tools.live.folders import Folders
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 @dataclass
@@ -105,3 +108,14 @@ def serving(*arguments):
         finally:
             process.stdout.close()
             process.stderr.close()
+
+
+def until(condition, timeout_s=20):
+    """The first true answer of `condition`."""
+    give_up = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found or time.monotonic() > give_up:
+            assert found
+            return found
+        time.sleep(0.05)
