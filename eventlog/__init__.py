@@ -20,6 +20,9 @@ atomically.
 *The API of other trackers.* `init`, `run.log({...})`, `finish`: numbers by any name, a row a step,
 in the run's `metrics`. In a W&B script only the import changes.
 
+*Notebooks.* `load_run(...).frame("iterations")` is a pandas frame, `load_run(...).plot()` a figure;
+`frame` and `plot` are for several runs. pandas and the tools are imported when they are called.
+
 *Annotations.* `annotate` adds a note or a tag to any run, live or ended, in a segment of its own
 beside the journal.
 

@@ -67,7 +67,7 @@ def _why(reason: str | None, status: str, opened: dict[str, Any], t: str) -> str
         return reason
     if opened.get("host") != socket.gethostname():
         if opened.get("has_lock") is False:
-            return f"{reason}, or it runs on {opened.get('host')}: from here nobody can tell"
+            return f"{reason}, or it runs on {opened.get('host')}: this machine cannot tell"
         return reason
     if this_boot() is None or opened.get("boot_id") is None:
         return reason
@@ -85,15 +85,15 @@ def _what_became_of(opened: dict[str, Any], t: str) -> str:
     if lives:
         return (
             f"its process {pid} lives and does not hold the lock of this file: it runs another "
-            f"program now, left the run without closing it, or writes the file that this is a "
-            f"copy of"
+            f"program now, left the run without closing it, or this file is a copy of the one that "
+            f"it writes"
         )
     is_there = os.path.exists(f"/proc/{pid}")
     if lives is None and is_there:
-        return "a process of its number runs here and does not hold the journal's lock"
-    where = "its number belongs to another process now" if is_there else "the process is gone"
+        return "a process with its number runs here and does not hold the journal's lock"
+    where = "another process has its number now" if is_there else "the process is gone"
     if is_there and is_not_reaped(opened):
-        where = f"its process {pid} has ended, its parent has not asked yet how (a zombie),"
+        where = f"its process {pid} has ended, a zombie whose exit status its parent has not read,"
     return (
         f"{where} and the machine was not restarted: killed (SIGKILL, out of memory), "
         f"crashed, or left without closing the run"

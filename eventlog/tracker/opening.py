@@ -92,7 +92,7 @@ def open_run(
         disk.make_folder(out_dir)
         path, name = new_journal(out_dir, file_name(run_name), disk)
         identity = {"run_id": run_id or secrets.token_hex(16), "run_name": name}
-    created = _Created()
+    created: list[Any] = []
     try:
         fallback = fallback or state_folder()
         fallback = None if fallback is None else Path(os.path.abspath(fallback))
@@ -107,24 +107,24 @@ def open_run(
         opening |= {"durability": durability}
         if fallback is not None:
             opening |= {"fallback": str(fallback)}
-        created.journal = Journal(
+        opened = Journal(
             path,
             opening,
             durability=durability,
             sync_interval_s=sync_interval_s,
             fallback=fallback,
             disk=disk,
-            on_created=created.set_journal,
+            on_created=created.append,
         )
         return Session(
-            created.journal,
+            opened,
             run_name=opening["run_name"],
             save_interval=save_interval,
             disk=disk,
-            on_created=created.set_session,
+            on_created=created.append,
         )
     except BaseException as error:  # the caller gets no session, so nobody else closes the files
-        created.close(error)
+        _close(created, error_text(error))
         if journal is None:
             remove_if_empty(path, disk)
         raise
@@ -138,24 +138,13 @@ def _opening(identity: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return mask_event("open", {k: v for k, v in opening.items() if v is not None})
 
 
-class _Created:
-    """What `open_run` has opened so far, to be closed if an exception comes."""
-
-    journal: Journal | None = None
-    session: Session | None = None
-
-    def set_journal(self, journal: Journal) -> None:
-        self.journal = journal
-
-    def set_session(self, session: Session) -> None:
-        self.session = session
-
-    def close(self, error: BaseException) -> None:
-        reason = error_text(error)
-        if self.session is not None:
-            self.session.close("failed", reason)
-        elif self.journal is not None:
-            self.journal.close({"status": "failed", "reason": reason})
+def _close(created: list[Any], reason: str) -> None:
+    """Close what `open_run` has created: a journal and a session, a journal, or nothing."""
+    match created:
+        case [_, session]:
+            session.close("failed", reason)
+        case [journal]:
+            journal.close({"status": "failed", "reason": reason})
 
 
 def _check(durability: Any, sync_interval_s: Any, rank: int | None, journal: Any) -> None:
@@ -163,7 +152,7 @@ def _check(durability: Any, sync_interval_s: Any, rank: int | None, journal: Any
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: must be one of {get_args(Durability)}")
     if rank is not None and journal is None:
-        raise ValueError(f"rank={rank}: needs `journal`, the journal of the run")
+        raise ValueError(f"rank={rank}: needs the journal of the run: pass `journal`")
     try:
         is_text = issubclass(type(sync_interval_s), str | bytes | bytearray)
         if not is_text and 0 < float(sync_interval_s) <= threading.TIMEOUT_MAX:

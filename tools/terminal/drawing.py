@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -15,12 +16,25 @@ from .braille import Line, frame_around
 from .chart import MARKS, STYLES, Drawing
 from .view import METRICS, View
 
+BUSY_S = 0.1  # how long the screen waits for a run that is being read
+
+
+@contextmanager
+def run_at(folders: Folders, id: str) -> Iterator[Following | None]:
+    """The run, locked; None where it is gone, or while a large part of it is being read."""
+    with ExitStack() as stack:
+        try:
+            run = stack.enter_context(folders.at(id, BUSY_S))
+        except TimeoutError:
+            run = None
+        yield run
+
 
 def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
     """All metrics of some runs, the usual ones first."""
     metrics = dict.fromkeys(METRICS)
     for id in ids:
-        with folders.at(id) as run:
+        with run_at(folders, id) as run:
             for name in TABLES if run else ():
                 metrics |= dict.fromkeys(run.known.tables[name].figures) if run else {}
     return list(metrics)
@@ -38,7 +52,7 @@ def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, fl
     """The left and right edge of what the view shows of some runs."""
     lows, highs = [], []
     for id in ids:
-        with folders.at(id) as run:
+        with run_at(folders, id) as run:
             axis = run.axis(view.axis) if run else None
             if run is None or axis is None:
                 continue
@@ -67,7 +81,7 @@ def drawing(
     marks: list[tuple[float, str]] = []
     for number, id in enumerate(ids):
         style = STYLES[number]
-        with folders.at(id) as run:
+        with run_at(folders, id) as run:
             axis = run.axis(view.axis) if run else None
             rows = table_of(run, metric) if run else None
             if run is None or axis is None or rows is None:

@@ -9,6 +9,7 @@ from ..core.table import one_line
 from ..live.folders import Folders
 from .braille import Cell
 from .chart import STYLES, Rows
+from .drawing import run_at
 from .summary import eta_s, progress
 
 GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}
@@ -79,7 +80,7 @@ class Listing(Rows):
         return [(text, f"{style} reverse") for text, style in cells] if is_cursor else cells
 
     def _eta_s(self, row: Row) -> float | None:
-        with self._folders.at(row["id"]) as run:
+        with run_at(self._folders, row["id"]) as run:
             return eta_s(run, row.get("max_iters")) if run else None
 
 

@@ -21,7 +21,7 @@ from ..core.times import seconds
 from ..core.where import select
 from ..live.folders import Folders
 from .chart import AXIS_WIDTH, Chart
-from .drawing import drawing, metrics_of, x_range
+from .drawing import drawing, metrics_of, run_at, x_range
 from .listing import Listing
 from .summary import summary
 from .view import METRICS, View
@@ -192,7 +192,7 @@ class Watch(App[None]):
             return ""
         if row.get("error"):
             return one_line(f"{row['run']}: {row['error']}")
-        with self.folders.at(row["id"]) as run:
+        with run_at(self.folders, row["id"]) as run:
             lines = summary(row, run)
         return "\n".join(one_line(line)[: self.size.width] for line in lines)
 

@@ -283,7 +283,7 @@ os.kill(os.getpid(), 9)
     as_zombie = reason_of(path)
     killed.wait()
 
-    assert f"its process {killed.pid} has ended, its parent has not asked yet how" in as_zombie
+    assert f"its process {killed.pid} has ended, a zombie whose exit status" in as_zombie
     assert "killed (SIGKILL" in as_zombie
     assert "the process is gone" in reason_of(path)
 
@@ -327,7 +327,7 @@ def test_status_says_when_another_process_has_the_writers_number(tmp_path):
 
     text = run_status._what_became_of(opened | {"pid_started": opened["pid_started"] - 1}, "")
 
-    assert "its number belongs to another process now" in text
+    assert "another process has its number now" in text
 
 
 def test_status_without_the_boot_in_the_open_event_does_not_say_that_it_was_restarted():

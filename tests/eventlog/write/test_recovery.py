@@ -307,7 +307,7 @@ def test_whether_a_process_on_another_machine_is_alive_is_unknown(tmp_path, caps
     assert process_lives(here(host="elsewhere")) is None
     main(["status", str(path)])
     out = capsys.readouterr().out
-    assert "or it runs on elsewhere: from here nobody can tell" in out
+    assert "or it runs on elsewhere: this machine cannot tell" in out
 
 
 def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monkeypatch):

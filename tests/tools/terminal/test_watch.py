@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -148,6 +150,31 @@ def test_broken_files_are_listed_at_any_size_and_every_key_works(zoo):
 
     assert len(files) == len(set(files)) > 10
     assert code in (None, 0)
+
+
+def test_a_run_that_is_being_read_is_listed_and_the_screen_does_not_wait_for_it(tmp_path):
+    async def story():
+        make_run(tmp_path, "busy")
+        async with watching(tmp_path) as (app, pilot):
+            (row,) = app.listing.rows
+            with ThreadPoolExecutor() as pool:  # a lock that another thread holds, as the reader
+                held = pool.submit(hold, app.folders, row["id"], release := threading.Event())
+                await until(pilot, held.running)
+                begun = time.monotonic()
+                await pilot.press("space")
+                took_s = time.monotonic() - begun
+                release.set()
+            return seen(app), took_s
+
+    lines, took_s = asyncio.run(story())
+
+    assert "busy" in lines[1]
+    assert took_s < 4
+
+
+def hold(folders, id, release):
+    with folders.at(id):
+        release.wait(30)
 
 
 def test_an_unreadable_file_says_why(zoo):
