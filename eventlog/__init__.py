@@ -85,6 +85,7 @@ from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
+from eventlog.tracker.compatibility import add_plots_of_wandb
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
@@ -161,6 +162,9 @@ __all__ = [
     "short_run_id",
     "without_journal",
 ]
+
+
+add_plots_of_wandb(plot)
 
 
 def __getattr__(name: str) -> Any:

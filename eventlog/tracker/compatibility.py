@@ -24,6 +24,9 @@ UNSUPPORTED = frozenset((
     "teardown", "termerror", "termlog", "termwarn", "unwatch", "use_artifact", "use_model", "watch",
 ))  # fmt: skip
 
+PLOTS = ("bar", "confusion_matrix", "histogram", "line", "line_series", "pr_curve", "roc_curve",
+         "scatter")  # fmt: skip
+
 
 class Placeholder(str):
     """The text for a thing that is not logged. It can be called, and has any attribute."""
@@ -70,6 +73,12 @@ def attribute(name: str, owner: str = "eventlog") -> Any:
     else:
         raise AttributeError(f"{owner} has no attribute {name!r}")
     return Placeholder(name)
+
+
+def add_plots_of_wandb(plot: Any) -> None:
+    """Give `eventlog.plot` the functions of `wandb.plot`: a script that calls them goes on."""
+    for name in PLOTS:
+        setattr(plot, name, lambda *args, **kwargs: attribute("plot"))
 
 
 def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
