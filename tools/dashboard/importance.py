@@ -45,6 +45,7 @@ def importances(
 
     from ..tuning import importance
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
     distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
     for values, result in points:

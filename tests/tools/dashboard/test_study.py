@@ -6,6 +6,8 @@ import pytest
 
 import eventlog
 from tests.tools.dashboard.pages import SCRIPT, serving_here, until
+from tools.dashboard.importance import importances
+from tools.dashboard.parameters import Parameter
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,16 @@ def test_importances_are_those_of_optuna(studies):
     assert [p["kind"] for p in answer["parameters"]] == ["log", "linear", "categorical"]
     assert [trial["trial"] for trial in answer["trials"]] == list(range(9))
     assert answer["best"] == answer["trials"][0]["id"]
+
+
+def test_computing_importances_prints_nothing(capfd):
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    points = tuple(((("lr", 0.1 * k),), 0.5 + k) for k in range(5))
+
+    importances((Parameter("lr", "linear", 0.0, 0.4),), points, False)
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_too_few_runs_have_no_importances_but_a_reason(studies):
