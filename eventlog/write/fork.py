@@ -42,12 +42,24 @@ if hasattr(os, "register_at_fork"):
 
 
 def call_in_children(call: Callable[[T], None]) -> "weakref.WeakSet[T]":
-    """A set of objects; every forked child calls `call` with each of them."""
+    """A set of objects; every forked child calls `call` with each of them.
+
+    An exception keeps no object from its call, and a call that raised is repeated: a signal handler
+    may raise in it. Python prints the last exception.
+    """
     objects: weakref.WeakSet[T] = weakref.WeakSet()
 
     def after_fork() -> None:
+        errors = []
         for item in list(objects):
-            call(item)
+            for _ in range(2):
+                try:
+                    call(item)
+                    break
+                except BaseException as error:
+                    errors.append(error)
+        if errors:
+            raise errors[-1]
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)

@@ -681,6 +681,34 @@ print("done")
     assert done.stdout == "done\n", done.stderr
 
 
+def test_an_exception_while_a_forked_child_gives_up_one_run_leaves_none_of_them_open(tmp_path):
+    code = """
+from eventlog.write.journal import Journal
+from eventlog.write.sync_thread import SyncThread
+run.finish()
+runs = [eventlog.open_run("forked", run_name=f"run{k}", save_interval=0) for k in range(3)]
+end, calls = SyncThread.end_in_child, []
+def raises_at_first(thread):
+    calls.append(thread)
+    if len(calls) == 1: raise TimeoutError
+    end(thread)
+SyncThread.end_in_child = raises_at_first
+for s in runs: s.log_iter(0, 1.0)
+if child := os.fork(): os.waitpid(child, 0)
+else:
+    sys.unraisablehook = print
+    for s in runs: s.log_iter(1, 1.0)
+    os._exit(0)
+for s in runs:
+    s.log_iter(2, 1.0)
+    s.close()
+    print([row["iter"] for row in eventlog.load_run(s.journal_path).training_iterations])
+"""
+    done = run_of(code, tmp_path)
+
+    assert done.stdout == "[0, 2]\n" * 3, done.stderr
+
+
 def test_a_child_forked_by_a_signal_handler_writes_nothing(tmp_path):
     code = """
 import signal, time

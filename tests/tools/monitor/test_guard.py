@@ -146,6 +146,7 @@ def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_p
 def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tmp_path):
     make_run(tmp_path / "out", "ended")
     guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
+    guard.look(time.time())  # it has seen the run live, however late the thread begins
     heard = []
     with Folders([str(tmp_path / "out")]) as folders:
         background = BackgroundGuard(folders, guard, heard.append, every_s=0.05)
