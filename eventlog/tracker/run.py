@@ -24,7 +24,7 @@ from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
 from eventlog.tracker.values import flat, is_plain, is_true
-from eventlog.write.fork import call_in_children, free_in_child
+from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
@@ -66,8 +66,7 @@ class ActiveRun:
         self._name = name or (session.run_name if session else "")
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
-        self._lock = threading.RLock()
-        _WITH_LOCK.add(self)
+        self._lock = free_after_fork(threading.RLock())
         self.is_finished = False
         if session is not None:
             exit_code.watch()
@@ -281,11 +280,3 @@ def _last_values(past: Run) -> dict[str, Any]:
     names = past.journal.get("metrics", {}).get("names", {})
     summary: dict[str, Any] = past.journal.get("summary", {})
     return {name: fields["last"] for name, fields in names.items()} | summary
-
-
-def _free_lock(run: ActiveRun) -> None:
-    """A thread of the parent may hold the lock, and the child does not have that thread."""
-    free_in_child(run._lock)
-
-
-_WITH_LOCK = call_in_children(_free_lock)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,25 +13,56 @@ OPENING = threading.RLock()
 """Held while a file is opened or closed: a fork between that and the moment we know of it would
 hand the descriptor, and the lock on the file, to the child."""
 
-FORK_PATIENCE_S = 1.0  # a fork waits no longer, if a file system hangs while a file is opened
+OPENING_PATIENCE_S = 1.0  # a fork waits no longer, if a file system hangs while a file is opened
+LOCK_PATIENCE_S = 0.1  # and no longer for all other locks: a fork must not wait for a disk
 
 T = TypeVar("T")
 
+_LOCKS: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+class _Forks(threading.local):
+    """For each fork that this thread has begun, the locks that it did not own before."""
+
+    def __init__(self) -> None:
+        self.locks: list[list[Any]] = []
+
+
+_forks = _Forks()
+
+
+def free_after_fork(lock: T) -> T:
+    """The RLock `lock`, which from now on is free in forked children, whoever holds it here.
+
+    The thread that forks takes it first. A fork between the moments at which another thread gets
+    it and notes that it owns it would leave a lock that cannot be freed for those that wait for
+    it: the forking thread itself, if a signal handler of its forks during its wait.
+    """
+    _LOCKS.add(lock)
+    return lock
+
 
 def _before_fork() -> None:
-    """Wait for a file that is being opened. The lock of an append is not taken: nothing is
-    appended in the child, and a fork must not wait for a disk."""
-    OPENING.acquire(timeout=FORK_PATIENCE_S)
+    locks = [lock for lock in (OPENING, *_LOCKS) if not lock._is_owned()]
+    _forks.locks.append(locks)
+    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    for lock in locks:
+        if lock is OPENING:
+            lock.acquire(timeout=OPENING_PATIENCE_S)
+        else:
+            lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
 
 
 def _after_fork_in_parent() -> None:
-    if OPENING._is_owned():  # type: ignore[attr-defined]
-        OPENING.release()
+    for lock in _forks.locks.pop() if _forks.locks else ():
+        if lock._is_owned():
+            lock.release()
 
 
 def _after_fork_in_child() -> None:
     _after_fork_in_parent()
-    free_in_child(OPENING)
+    for lock in (OPENING, *_LOCKS):
+        _free_in_child(lock)
 
 
 if hasattr(os, "register_at_fork"):
@@ -66,11 +98,11 @@ def call_in_children(call: Callable[[T], None]) -> "weakref.WeakSet[T]":
     return objects
 
 
-def free_in_child(lock: Any) -> None:
+def _free_in_child(lock: Any) -> None:
     """Free, in a forked child, an RLock whose owner is a thread that the child does not have.
 
-    The lock itself, not a new one in its place: a thread that forks in a signal handler while it
-    waits for the lock goes on to wait for the one it knows.
+    The lock itself where possible, not a new one in its place: a thread that forks in a signal
+    handler while it waits for the lock goes on to wait for the one it knows.
     """
     if lock._is_owned():
         return

@@ -25,7 +25,7 @@ from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import Appender
 from eventlog.write.aside import Aside, fitted
-from eventlog.write.fork import OPENING, call_in_children, free_in_child, give_up_descriptors
+from eventlog.write.fork import OPENING, call_in_children, free_after_fork, give_up_descriptors
 from eventlog.write.ignored import Child, Counter
 from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.lock import take_lock
@@ -91,7 +91,7 @@ class Journal:
         self._disk = disk
         self._durability = durability
         self._clock = Clock()
-        self._lock = threading.RLock()
+        self._lock = free_after_fork(threading.RLock())
         self._messages: deque[str] = deque()
         self._closed = self._is_released = False
         self._counter = Counter()
@@ -437,7 +437,6 @@ class Journal:
 
     def _give_up_in_child(self) -> None:
         """In a forked child: give up the files, so that the lock ends with its owner."""
-        free_in_child(self._lock)
         self._closed = True
         appender, descriptors = self._appender, self._descriptors
         if appender is not None:

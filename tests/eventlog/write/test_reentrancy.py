@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import eventlog
+from eventlog.write import fork
 from tests.durability import reentrancy
 
 
@@ -742,6 +744,24 @@ print(len(children) > 10, len(left), [d["kind"] for d in logged_run.journal["def
     done = run_of(code, tmp_path)
 
     assert done.stdout == "True 0 [] True\n", done.stderr
+
+
+def test_no_other_thread_gets_the_lock_of_a_run_while_a_thread_forks(tmp_path):
+    """It may get it, and not have noted yet that it has: the child could not free that lock."""
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        locks = [run._lock, run.session._journal._lock]
+        with ThreadPoolExecutor() as pool:
+            fork._before_fork()
+            during = list(pool.map(lambda lock: lock.acquire(timeout=0.2), locks))
+            fork._after_fork_in_parent()
+            after = list(pool.map(take_and_free, locks))
+
+    assert (during, after) == ([False, False], [True, True])
+
+
+def take_and_free(lock):
+    with lock:
+        return True
 
 
 LOCKS = {
