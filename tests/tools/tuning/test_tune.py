@@ -438,7 +438,7 @@ def test_a_study_whose_command_had_a_credential_asks_for_it_again(tmp_path, caps
     (folder / "study.jsonl").touch()
     config = {
         "space": {"lr": "1e-4..1e-2"},
-        "command": "python t.py --hf_token=abc {args} {out_dir}",
+        "command": "python t.py --hf_token=opensesame {args} {out_dir}",
     }
     with eventlog.open_run(folder, journal=folder / "study.jsonl", config=config, save_interval=0):
         pass
@@ -446,4 +446,4 @@ def test_a_study_whose_command_had_a_credential_asks_for_it_again(tmp_path, caps
     assert main(["tune", str(folder)]) == 2
 
     assert "--command: give it again" in capsys.readouterr().err
-    assert b"abc" not in (folder / "study.jsonl").read_bytes()
+    assert b"opensesame" not in (folder / "study.jsonl").read_bytes()
