@@ -115,6 +115,19 @@ def read_chunks(
         os.close(fd)
 
 
+def read_head(path: Path, size_bytes: int) -> bytes:
+    """The first `size_bytes` of a regular file, or all of it.
+
+    Raises:
+        OSError: as `read_chunks`.
+    """
+    fd = open_to_read(path)
+    try:
+        return read_at(fd, 0, size_bytes)
+    finally:
+        os.close(fd)
+
+
 def read_all(path: Path) -> bytes:
     """A whole regular file.
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventlog.blocks import read_chunks
+from eventlog.blocks import read_chunks, read_head
 from eventlog.format.record import ANNOTATES, Record
 from eventlog.read.batch import Batch, singly
 from eventlog.read.candidates import Candidate
@@ -41,6 +41,9 @@ class Aside(NamedTuple):
     s: str
     n: int
     file: str
+
+
+HEAD_BYTES = 256  # enough for the session and the time of the first record: another file has others
 
 
 class Reader:
@@ -74,6 +77,7 @@ class Reader:
         self.closed: dict[str, int] = {}
         """The number of the `close` event of each session that has one."""
         self._identity: tuple[int, int] | None = None  # of the file that is read
+        self._head = b""  # the first bytes of the journal, as they were read
         self._ended = False
         self.is_misordered = False
         """Whether records came too late for the order of events: then `restart` and read again."""
@@ -87,7 +91,8 @@ class Reader:
     def is_outdated(self) -> bool:
         """Whether what was read may not be in the journal any more: then `restart`.
 
-        A torn tail is cut when the run is resumed, and a last line without LF may go on.
+        A torn tail is cut when the run is resumed, and a last line without LF may go on. Somebody
+        may have written another journal into the same file.
         """
         now = os.stat(self.path)
         return (
@@ -95,6 +100,7 @@ class Reader:
             or self.is_misordered
             or now.st_size < self.end
             or self._identity not in (None, (now.st_dev, now.st_ino))
+            or read_head(self.path, len(self._head)) != self._head
         )
 
     @property
@@ -237,7 +243,10 @@ class Reader:
         def note_hole(offset: int, size_bytes: int) -> None:
             scanner.note_hole(offset - start, size_bytes)
 
+        is_first = scanner is self.journal and not scanner.size_bytes
         for chunk in read_chunks(path, start + scanner.size_bytes, note_hole):
+            if is_first:
+                self._head, is_first = bytes(chunk[:HEAD_BYTES]), False
             for item in scanner.feed_on(chunk):
                 self._note(item, path.parent, file)
                 yield item

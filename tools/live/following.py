@@ -41,7 +41,6 @@ MARKS_MAX = 5_000
 LATEST_RECORDS = 200
 LINE_MAX = 2_000  # of each of them
 TEXT_MAX = 500
-_HEAD_BYTES = 256  # enough for the first record's session and time: another file has others
 _MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
 
 _generations = count(int(time.time() * 1000))  # of a server that was started again: others
@@ -131,7 +130,6 @@ class Following:
         self._reading: Iterator[eventlog.Record] | None = None
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
-        self._head = b""
         self._look_beside_at = 0.0
         self._whole: eventlog.Run | None = None
 
@@ -209,7 +207,7 @@ class Following:
         if seen == self._seen and not self._has_new_segments():
             return was_alive != alive
         self._seen = seen
-        if reader is None or reader.is_outdated or not self._is_same():
+        if reader is None or reader.is_outdated:
             self._begin_again()
             reader = self._reader
         assert reader is not None
@@ -235,17 +233,10 @@ class Following:
         return self._reader.is_behind
 
     def _begin_again(self) -> None:
-        with open(self.path, "rb") as file:
-            self._head = file.read(_HEAD_BYTES)
         self._reader = eventlog.Reader(self.path)
         self._coming = Known() if self.known.n_records else None
         if self._coming is None:
             self.known = Known()
-
-    def _is_same(self) -> bool:
-        """Whether the file still begins as it did: it may have been replaced by another."""
-        with open(self.path, "rb") as file:
-            return file.read(len(self._head)) == self._head
 
     def _ends_with_lf(self, size_bytes: int) -> bool:
         with open(self.path, "rb") as file:

@@ -387,3 +387,21 @@ def test_four_times_the_sessions_take_about_four_times_the_steps_to_read(tmp_pat
         steps.append(lines_run(lambda folding=folding: (folding.read(), folding.defects())))
 
     assert steps[1] < 5 * steps[0]
+
+
+def test_a_reader_notices_another_journal_that_was_written_into_the_same_file(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(line(0, event="open", run_id="r", run_name="short"))
+    reader = Reader(path)
+    assert not reader.is_outdated
+    list(reader.read_on(to_the_end=False))
+    assert not reader.is_outdated
+
+    with path.open("r+b") as file:  # not smaller, and no new file
+        file.write(
+            line(0, event="open", run_id="q", run_name="another") + line(1, iter=0, loss=1.0)
+        )
+
+    assert reader.is_outdated
+    reader.restart()
+    assert [record.event for record in reader.read_on(to_the_end=False)] == ["open", "iter"]
