@@ -18,8 +18,6 @@ LOCK_PATIENCE_S = 0.1  # and no longer for all other locks: a fork must not wait
 
 T = TypeVar("T")
 
-_LOCKS: "weakref.WeakSet[Any]" = weakref.WeakSet()
-
 
 class _Forks(threading.local):
     """For each fork that this thread has begun, the locks that it did not own before."""
@@ -43,7 +41,7 @@ def free_after_fork(lock: T) -> T:
 
 
 def _before_fork() -> None:
-    locks = [lock for lock in (OPENING, *_LOCKS) if not lock._is_owned()]
+    locks = [lock for lock in list(_LOCKS) if not lock._is_owned()]
     _forks.locks.append(locks)
     give_up_at = time.monotonic() + LOCK_PATIENCE_S
     for lock in locks:
@@ -53,23 +51,17 @@ def _before_fork() -> None:
             lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
 
 
-def _after_fork_in_parent() -> None:
+def _release() -> None:
     for lock in _forks.locks.pop() if _forks.locks else ():
         if lock._is_owned():
             lock.release()
 
 
-def _after_fork_in_child() -> None:
-    _after_fork_in_parent()
-    for lock in (OPENING, *_LOCKS):
-        _free_in_child(lock)
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
+        after_in_parent=_release,
+        after_in_child=_release,
     )
 
 
@@ -113,6 +105,10 @@ def _free_in_child(lock: Any) -> None:
             lock.release()
         else:
             lock._at_fork_reinit()
+
+
+_LOCKS = call_in_children(_free_in_child)
+_LOCKS.add(OPENING)
 
 
 def give_up_descriptors(descriptors: Sequence[int]) -> None:

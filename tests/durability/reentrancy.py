@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import eventlog
@@ -126,29 +127,33 @@ def handlers_that_raise(log: Log, n: int) -> int:
 
 def exceptions_of_other_threads(log: Log, n: int) -> int:
     """Another thread sets an exception in this one."""
-    is_over = threading.Event()
+    begin: SimpleQueue[None] = SimpleQueue()  # as the list: no exception leaves it half changed
+    is_over: list[bool] = []
     me = ctypes.c_ulong(threading.get_ident())
 
     def shoot() -> None:
-        while not is_over.wait(2 * EVERY_S):
+        begin.get()
+        while not is_over:
+            time.sleep(2 * EVERY_S)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(TimeoutError))
 
     shooter = threading.Thread(target=shoot)
     shooter.start()
     count, steps = 0, iter(range(n))
-    while not is_over.is_set():
+    while True:
         try:
-            for _ in steps:
-                log.append()
-            is_over.set()
-        except TimeoutError:
+            try:
+                begin.put(None)
+                for _ in steps:
+                    log.append()
+                is_over.append(True)
+                shooter.join()
+                time.sleep(10 * EVERY_S)  # the last one that was set comes now
+                return count
+            except TimeoutError:
+                count += 1
+        except TimeoutError:  # came while the one before was counted
             count += 1
-    while shooter.is_alive():
-        try:
-            shooter.join()
-        except TimeoutError:
-            count += 1
-    return count
 
 
 def garbage_collection(log: Log, n: int) -> int:

@@ -124,6 +124,7 @@ def stepwise() -> Iterator[Steps]:
                     patch.setattr(module, name, getattr(steps, name))
             if hasattr(module, "say"):
                 patch.setattr(module, "say", _nothing)
+        patch.setattr(journal, "free_after_fork", lambda lock: lock)  # it is no lock of threads
         patch.setattr(sync_thread, "SimpleQueue", lambda: _Queue(steps))
         patch.setattr(sync_thread.SyncThread, "_is_woken", lambda thread, timeout_s: False)
         patch.setattr(

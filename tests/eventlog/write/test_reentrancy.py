@@ -753,7 +753,7 @@ def test_no_other_thread_gets_the_lock_of_a_run_while_a_thread_forks(tmp_path):
         with ThreadPoolExecutor() as pool:
             fork._before_fork()
             during = list(pool.map(lambda lock: lock.acquire(timeout=0.2), locks))
-            fork._after_fork_in_parent()
+            fork._release()
             after = list(pool.map(take_and_free, locks))
 
     assert (during, after) == ([False, False], [True, True])
