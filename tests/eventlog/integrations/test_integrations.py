@@ -112,7 +112,7 @@ def kill_and_go_on(name, folder, seed):
     assert code == -signal.SIGKILL
     assert len(first) >= kill_after
     assert logged[: len(first)] == [(step, values) for step, values in first]
-    assert len(logged) - len(first) in (0, 1)  # the last one may be on disk and not yet told
+    assert len(logged) - len(first) in (0, 1)  # the last one may be on disk and not yet printed
 
     code, second = run_example(name, folder, folder / "second")
     run = eventlog.load_run(journal.with_suffix(".json"))

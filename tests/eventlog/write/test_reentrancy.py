@@ -49,6 +49,13 @@ def run_of(code, tmp_path, *arguments, timeout_s=60):
     )
 
 
+def output_with_stderr(fd, code, tmp_path):
+    """What a program prints whose stderr is `fd`; it hangs where it waits for a reader of that."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=fd, timeout=30)
+    return done.stdout
+
+
 def only_run(tmp_path):
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     return eventlog.load_run(journal)
@@ -293,15 +300,9 @@ run = eventlog.open_run("out", save_interval=0)
 os.close(run._journal._appender.fd)  # it has something to say of that
 run.log_iter(0, 1.0); run.close(); print("done")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=write,
-        timeout=30,
-    )
+    done = output_with_stderr(write, code, tmp_path)
 
-    assert done.stdout == b"done\n"
+    assert done == b"done\n"
     os.close(read), os.close(write)
 
 
@@ -874,13 +875,7 @@ class Long(dict):
     def items(self): raise ValueError("x" * 200_000)
 run.log(Long(a=1)); run.finish(); print("done")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=write,
-        timeout=30,
-    )
+    done = output_with_stderr(write, code, tmp_path)
 
-    assert done.stdout == b"done\n"
+    assert done == b"done\n"
     os.close(read), os.close(write)
