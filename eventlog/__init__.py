@@ -72,14 +72,13 @@ from eventlog.format.files import (
     parse_segment_name,
     short_run_id,
 )
-from eventlog.format.record import FORMAT, Record
-from eventlog.format.segment import header_fields
+from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive
+from eventlog.read.candidates import find_ranks
 from eventlog.read.defects import Defect
-from eventlog.read.ranks import find_ranks
 from eventlog.read.reader import Reader, scan
 from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck

@@ -16,7 +16,7 @@ import eventlog
 from .archive import archive, prune, query
 from .commands import compare, diff, ls, note, ranks, show
 from .core.runs import Refusal
-from .core.text import print
+from .core.table import print
 from .dashboard import serve
 from .monitor import command as guard
 from .plot import plot

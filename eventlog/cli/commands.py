@@ -28,7 +28,7 @@ from eventlog.format.record import printable_line
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.read.evidence import known_from
 from eventlog.read.reader import Reader
-from eventlog.write.recovery import recover
+from eventlog.write.repair import recover
 
 PROGRESS_FROM = 4  # files; fewer are done before a bar can be read
 

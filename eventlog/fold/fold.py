@@ -15,10 +15,9 @@ from typing import Any, Protocol
 import orjson
 
 from eventlog.fold.document import Row, Run
-from eventlog.fold.iterations import Iterations
 from eventlog.fold.metrics import Metrics, step_of
-from eventlog.fold.remarks import Remarks
 from eventlog.fold.summary import summarize
+from eventlog.fold.tables import Iterations, Remarks
 from eventlog.format.events import KINDS, FoldRule
 from eventlog.format.json_rows import encode_row
 from eventlog.format.record import ANNOTATES, Record

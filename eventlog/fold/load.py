@@ -10,10 +10,10 @@ from typing import Any
 from eventlog.blocks import check_is_file, read_all
 from eventlog.disk import is_locked
 from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
-from eventlog.fold.column import Column
 from eventlog.fold.document import Run, parse_run
 from eventlog.fold.fold import Fold, RowSink
-from eventlog.fold.summary import number, summarize
+from eventlog.fold.summary import summarize
+from eventlog.fold.tables import Column, number
 from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX, journal_path
 from eventlog.format.record import FORMAT
 from eventlog.read.alive import process_lives, writes_without_lock

@@ -11,7 +11,7 @@ from bisect import bisect_left
 import orjson
 
 from eventlog.fold.document import Row, Rows
-from eventlog.fold.step_rows import StepRows
+from eventlog.fold.tables import StepRows
 from eventlog.format.json_rows import encode_row
 from eventlog.read.batch import Batch
 

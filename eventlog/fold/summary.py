@@ -4,7 +4,7 @@ import math
 from array import array
 from typing import Any
 
-from eventlog.fold.column import Column
+from eventlog.fold.tables import Column, number
 
 
 def summarize(
@@ -32,13 +32,3 @@ def summarize(
         "total_eval_steps": len(val_losses),
         "total_checkpoints": n_checkpoints,
     }
-
-
-def number(value: Any) -> float:
-    """A figure as a float; NaN where there is none."""
-    if type(value) is float:
-        return value
-    try:
-        return float(value) if type(value) is int else math.nan
-    except OverflowError:  # an integer of three hundred digits
-        return math.nan

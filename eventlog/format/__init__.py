@@ -1,7 +1,6 @@
 """What writer and reader share: the grammar of a journal.
 
 Begin with `record`: an event to a line with its checksum, and back. `events` has every kind of
-event, `event_text` what each says in one line, `files` every file name and suffix, `segment` the
-header of segments, `json_rows` rows as the run JSON prints them, `text` makes what others wrote
-safe for a terminal. FORMAT.md, one folder up, is the specification.
+event, `files` every file name and suffix, `json_rows` rows as the run JSON prints them, `text`
+makes what others wrote safe for a terminal. FORMAT.md, one folder up, is the specification.
 """

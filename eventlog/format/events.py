@@ -4,11 +4,11 @@ To add a kind, add an entry to `_ALL` and its row to the table in FORMAT.md (a t
 two). It needs a fold rule only if it changes the run JSON; without one it is kept and counted.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from eventlog.format import event_text
 from eventlog.format.record import ANNOTATES, Record
 
 MFU_UNKNOWN = -100.0
@@ -102,6 +102,74 @@ def describe(record: Record, *, longest: int | None = None) -> str:
     )
 
 
+def open_text(record: Record) -> str:
+    f = record.fields
+    resumed = "" if f.get("from_iter") is None else f", from iteration {f['from_iter']}"
+    found = _dict(f.get("found"))
+    torn = f", after a torn tail ({', '.join(found)})" if found else ""
+    name, pid, host = f.get("run_name"), f.get("pid"), f.get("host")
+    return f"{name}, pid {pid} on {host}, session {record.s}{resumed}{torn}"
+
+
+def iter_text(record: Record) -> str:
+    f = record.fields
+    parts = [f"loss {_number(f, 'loss', '.4f')}"]
+    if f.get("time_ms") is not None:
+        parts.append(f"{_number(f, 'time_ms', '.1f')} ms")
+    if f.get("tokens_per_s") is not None:
+        parts.append(f"{_number(f, 'tokens_per_s', ',.0f')} tokens/s")
+    mfu = f.get("mfu")
+    if isinstance(mfu, int | float) and mfu > 0:
+        parts.append(f"mfu {mfu:.2f}%")
+    return "  ".join(parts)
+
+
+def eval_text(record: Record) -> str:
+    train, val = (_number(record.fields, name, ".4f") for name in ("train_loss", "val_loss"))
+    return f"train {train}  val {val}"
+
+
+def checkpoint_text(record: Record) -> str:
+    size_bytes = record.fields.get("size_bytes")
+    size = f"  {size_bytes / 1e6:,.1f} MB" if type(size_bytes) is int else ""
+    return f"{record.fields.get('path')}{size}"
+
+
+def close_text(record: Record) -> str:
+    status, reason = record.fields.get("status"), record.fields.get("reason")
+    return f"{status}: {reason}" if reason else str(status)
+
+
+def segment_text(record: Record) -> str:
+    f = record.fields
+    path = os.path.join(str(f.get("folder") or ""), str(f.get("file")))
+    return f"session {record.s} goes on in {path} from record {f.get('first_n')}"
+
+
+def ignored_text(record: Record) -> str:
+    return f"{record.fields.get('events')} events were not logged: {record.fields.get('why')}"
+
+
+def lost_tail_text(record: Record) -> str:
+    f = record.fields
+    return (
+        f"session {f.get('session')} had {f.get('records')} records when its checkpoint was "
+        f"written, {f.get('found')} were found"
+    )
+
+
+def _number(fields: dict[str, Any], name: str, form: str) -> str:
+    """A number, or the name of what it was instead: nan, inf; `-` if there is none."""
+    value = fields.get(name)
+    if isinstance(value, int | float):
+        return format(value, form)
+    return str(_dict(fields.get("nonfinite")).get(name, "-"))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 # ---- the kinds
 
 _UNKNOWN = Kind("", "a kind that this program does not know")
@@ -120,7 +188,7 @@ _ALL = [
         rule="session",
         is_durable_at_once=True,
         is_mark=True,
-        text=event_text.open_text,
+        text=open_text,
     ),
     Kind(
         "iter",
@@ -133,7 +201,7 @@ _ALL = [
         is_drawn=True,
         finite=("loss", "grad_norm"),
         label="iter",
-        text=event_text.iter_text,
+        text=iter_text,
     ),
     Kind(
         "eval",
@@ -146,7 +214,7 @@ _ALL = [
         is_drawn=True,
         finite=("train_loss", "val_loss"),
         label="eval",
-        text=event_text.eval_text,
+        text=eval_text,
     ),
     Kind(
         "checkpoint",
@@ -158,7 +226,7 @@ _ALL = [
         is_durable_at_once=True,
         is_mark=True,
         label="saved",
-        text=event_text.checkpoint_text,
+        text=checkpoint_text,
     ),
     Kind(
         "close",
@@ -167,7 +235,7 @@ _ALL = [
         rule="status",
         is_durable_at_once=True,
         is_mark=True,
-        text=event_text.close_text,
+        text=close_text,
     ),
     Kind(
         "rewind",
@@ -206,7 +274,7 @@ _ALL = [
         "the session goes on in a segment: `file` (its name), `folder` (absolute), `number`, "
         "`first_n` (the first record in it)",
         label="segment   ",
-        text=event_text.segment_text,
+        text=segment_text,
     ),
     Kind(
         "gap",
@@ -219,7 +287,7 @@ _ALL = [
         "events that a forked child logged and that are not in the journal: `events` (how "
         "many), `why`",
         label="ignored   ",
-        text=event_text.ignored_text,
+        text=ignored_text,
     ),
     Kind(
         "lost_tail",
@@ -227,7 +295,7 @@ _ALL = [
         "it had, as the checkpoint says), `found` (how many of them are there)",
         is_durable_at_once=True,
         label="lost      ",
-        text=event_text.lost_tail_text,
+        text=lost_tail_text,
     ),
     Kind(
         "metrics",

@@ -342,3 +342,28 @@ def text_of(value: Any) -> str:
                 raise
             text = f"<{type(value).__name__}: {type(error).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def encode_header(
+    *, run_id: str, journal: str, session: str, number: int, first_n: int, s: str, t: str
+) -> bytes:
+    """The first line of a segment, LF included. `s`: a session name of the header's own."""
+    return encode(
+        0,
+        s,
+        t,
+        "segment",
+        {
+            "run_id": run_id,
+            "journal": journal,
+            "session": session,
+            "number": number,
+            "first_n": first_n,
+        },
+    )
+
+
+def header_fields(record: Record) -> dict[str, Any] | None:
+    """The fields of a segment's header; None: `record` is another record."""
+    is_header = record.event == "segment" and record.n == 0 and "session" in record.fields
+    return record.fields if is_header else None

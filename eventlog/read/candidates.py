@@ -1,4 +1,4 @@
-"""Files that have the name of a segment, and whose they are.
+"""Files beside a journal: those with the name of a segment, and the journals of ranks.
 
 A fallback folder is shared by all runs of a user, and many of them begin in the same second: a
 name alone does not say whose a segment is. Nor is everything a file that has such a name.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import check_is_file, read_chunks
-from eventlog.format.files import SEGMENT_SUFFIX, parse_segment_name, short_run_id
+from eventlog.format.files import SEGMENT_SUFFIX, parse_rank_name, parse_segment_name, short_run_id
 from eventlog.format.record import MAX_LINE_BYTES, Record
 from eventlog.read.scanner import Scanner
 
@@ -128,3 +128,23 @@ def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
                     key = ("annotates" in c.first.fields, c.first.t, c.number, c.path)
                     first[c.run] = min(key, first.get(c.run, key))
     return [path for *_, path in sorted(first.values())]
+
+
+def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
+    """The journals of the ranks of the run in `path` (journal or run JSON), by rank.
+
+        out/run_20261123_032501.jsonl           the run's journal
+        out/run_20261123_032501.rank3.journal   that of rank 3, in the same format
+
+    Each is for `load_run`: `metadata` has `rank`, `world_size` and the `session` of the run.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    path = Path(path)
+    journals = {}
+    for name in os.listdir(path.parent):
+        parsed = parse_rank_name(name)
+        if parsed is not None and parsed[0] == path.stem:
+            journals[parsed[1]] = path.with_name(name)
+    return dict(sorted(journals.items()))

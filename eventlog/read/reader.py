@@ -19,7 +19,7 @@ from eventlog.format.record import ANNOTATES, Record
 from eventlog.read.batch import Batch, singly
 from eventlog.read.candidates import Candidate
 from eventlog.read.defects import Defect
-from eventlog.read.plan import Plan
+from eventlog.read.order import Plan
 from eventlog.read.scanner import Scanner
 from eventlog.read.segments import Segments
 from eventlog.read.sequence import SequenceCheck

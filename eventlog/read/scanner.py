@@ -33,8 +33,8 @@ from eventlog.format.record import (
     Record,
     decode,
     encode,
+    header_fields,
 )
-from eventlog.format.segment import header_fields
 from eventlog.read.batch import MARKS, Batch, Shape, batch_after, singly
 from eventlog.read.defects import Defect
 from eventlog.read.sequence import SequenceCheck, Verdict

@@ -18,8 +18,7 @@ from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
-from eventlog.format.record import ANNOTATES, Clock, encode
-from eventlog.format.segment import encode_header
+from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.write.messages import say

@@ -19,7 +19,6 @@ from eventlog.errors import EventlogError
 from eventlog.fold.load import PathLike
 from eventlog.format.record import is_a, text_of
 from eventlog.interruption import is_interruption
-from eventlog.tracker.arguments import as_durability, as_folder, as_interval, as_text, shown
 from eventlog.tracker.compatibility import attribute
 from eventlog.tracker.location import state_folder
 from eventlog.tracker.opening import open_run
@@ -36,7 +35,7 @@ from eventlog.tracker.resume import (
 )
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import as_dict
+from eventlog.tracker.values import as_dict, as_durability, as_folder, as_interval, as_text, shown
 from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 

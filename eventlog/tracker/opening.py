@@ -14,7 +14,6 @@ from eventlog.fold.load import PathLike
 from eventlog.format.files import rank_path
 from eventlog.format.record import FORMAT
 from eventlog.interruption import is_interruption
-from eventlog.tracker.arguments import shown
 from eventlog.tracker.location import (
     file_name,
     identity_of,
@@ -23,7 +22,7 @@ from eventlog.tracker.location import (
     state_folder,
 )
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import as_dict
+from eventlog.tracker.values import as_dict, shown
 from eventlog.write.journal import Durability, Journal
 from eventlog.write.messages import error_text, say
 from eventlog.write.provenance import origin

@@ -18,12 +18,11 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
-from eventlog.tracker.arguments import as_step, as_tags
 from eventlog.tracker.compatibility import attribute
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
-from eventlog.tracker.values import flat, is_plain, is_true
+from eventlog.tracker.values import as_step, as_tags, flat, is_plain, is_true
 from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say_once
 

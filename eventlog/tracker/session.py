@@ -25,7 +25,7 @@ from eventlog.format.files import run_path
 from eventlog.format.record import ANNOTATES, text_of, unique
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker.annotation import Annotator
-from eventlog.write.ignored import WHY
+from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
 from eventlog.write.messages import error_text, say
 

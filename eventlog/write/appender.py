@@ -20,8 +20,7 @@ from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
 from eventlog.write.reserve import Reserve
-from eventlog.write.segments import Move, Segments
-from eventlog.write.session_files import SessionFiles, read_range
+from eventlog.write.segments import Move, Segments, SessionFiles, read_range
 from eventlog.write.sync import Goal
 from eventlog.write.waiting import Unsynced
 

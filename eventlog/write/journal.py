@@ -25,8 +25,14 @@ from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import Appender
 from eventlog.write.aside import Aside, fitted
-from eventlog.write.fork import OPENING, call_in_children, free_after_fork, give_up_descriptors
-from eventlog.write.ignored import Child, Counter
+from eventlog.write.fork import (
+    OPENING,
+    Child,
+    Counter,
+    call_in_children,
+    free_after_fork,
+    give_up_descriptors,
+)
 from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.lock import take_lock
 from eventlog.write.messages import error_text, say
@@ -34,8 +40,7 @@ from eventlog.write.own_events import OwnEvents
 from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
-from eventlog.write.sync import sync
-from eventlog.write.sync_thread import SyncThread
+from eventlog.write.sync import SyncThread, sync
 
 CLOSE_PATIENCE_S = 30.0
 SAY_AFTER_S = 3.0  # a wait for the disk that takes longer is reported

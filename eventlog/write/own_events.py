@@ -7,7 +7,7 @@ from typing import Any
 from eventlog.format.record import Clock, encode_fields, seal
 from eventlog.write.appender import Appender
 from eventlog.write.aside import fitted
-from eventlog.write.ignored import WHY, Counter
+from eventlog.write.fork import WHY, Counter
 
 
 class OwnEvents:

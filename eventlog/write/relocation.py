@@ -15,7 +15,7 @@ from eventlog.disk import Disk, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.appender import Appender
-from eventlog.write.session_files import COPY_BYTES
+from eventlog.write.segments import COPY_BYTES
 
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Errors for a path at which nothing is; any other one is a failure of the disk."""

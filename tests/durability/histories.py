@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import eventlog
 from eventlog.fold.load import Folding
 from eventlog.format.files import segment_name
-from eventlog.format.record import encode
-from eventlog.format.segment import encode_header
+from eventlog.format.record import encode, encode_header
 from tests import corrupt
 from tests.durability.second_reader import read_run
 

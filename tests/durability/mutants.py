@@ -253,7 +253,7 @@ MUTANTS = [
     Mutant("a gap is one too large", "read/sequence.py", "lost=n - end", "lost=n - end + 1", SCAN),
     Mutant(
         "a repeated iteration does not replace the first",
-        "fold/iterations.py",
+        "fold/tables.py",
         "return bool(self.numbers) and i > self.numbers[-1]",
         "return bool(self.numbers) and i >= self.numbers[-1]",
         FOLD,
@@ -288,8 +288,8 @@ MUTANTS = [
     ),
     Mutant(
         "descending steps move all rows each time",
-        "fold/step_rows.py",
-        "if len(self._steps[k]) >= 2 * _BLOCK:",
+        "fold/tables.py",
+        "if len(self._steps[k]) >= 2 * ROW_BLOCK:",
         "if len(self._steps[k]) < 0:",
         METRICS,
     ),

@@ -22,10 +22,9 @@ import pytest
 import eventlog
 from eventlog.format import record
 from eventlog.format.files import segment_name
-from eventlog.format.record import decode, encode
-from eventlog.format.segment import encode_header
+from eventlog.format.record import decode, encode, encode_header
 from eventlog.tracker import location, opening, session
-from eventlog.write import appender, journal, line_writer, lock, reserve, sync_thread
+from eventlog.write import appender, journal, line_writer, lock, reserve, sync
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
@@ -102,7 +101,7 @@ class _Thread:
         self._steps.work = self._round
 
 
-def _do_last_round(thread: sync_thread.SyncThread) -> None:
+def _do_last_round(thread: sync.SyncThread) -> None:
     """A wait for the thread's end does its last round."""
     thread._run()
 
@@ -118,17 +117,17 @@ def stepwise() -> Iterator[Steps]:
     """Within it a writer has no thread of its own, and every run makes the same calls."""
     steps = Steps()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (journal, appender, line_writer, lock, sync_thread):
+        for module in (journal, appender, line_writer, lock, sync):
             for name in ("threading", "time"):
                 if hasattr(module, name):
                     patch.setattr(module, name, getattr(steps, name))
             if hasattr(module, "say"):
                 patch.setattr(module, "say", _nothing)
         patch.setattr(journal, "free_after_fork", lambda lock: lock)  # it is no lock of threads
-        patch.setattr(sync_thread, "SimpleQueue", lambda: _Queue(steps))
-        patch.setattr(sync_thread.SyncThread, "_is_woken", lambda thread, timeout_s: False)
+        patch.setattr(sync, "SimpleQueue", lambda: _Queue(steps))
+        patch.setattr(sync.SyncThread, "_is_woken", lambda thread, timeout_s: False)
         patch.setattr(
-            sync_thread.SyncThread, "wait_for_end", lambda thread, timeout_s: _do_last_round(thread)
+            sync.SyncThread, "wait_for_end", lambda thread, timeout_s: _do_last_round(thread)
         )
         patch.setattr(record, "time", steps.wall_time)
         patch.setattr(reserve, "RESERVE_BYTES", RESERVE_BYTES)

@@ -26,11 +26,10 @@ from typing import Any
 import eventlog
 
 from ..core import runs
-from ..core.digest import sha256_of
+from ..core.files import sha256_of
 from ..core.library import need
 from ..core.runs import Refusal
-from ..core.table import print_json, with_progress
-from ..core.text import print, printable
+from ..core.table import print, print_json, printable, with_progress
 from . import bundle
 from .files import group, only_its_own
 

@@ -17,7 +17,7 @@ from typing import Literal
 import eventlog
 
 from ..core import runs
-from ..core.digest import sha256_of
+from ..core.files import sha256_of
 from ..core.history import Row
 from ..core.runs import Refusal
 from ..core.table import with_progress

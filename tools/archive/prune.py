@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core import runs
-from ..core.digest import sha256_of
+from ..core.files import lock, sha256_of
 from ..core.library import need
-from ..core.lock import lock
 from ..core.options import whole
 from ..core.runs import Found, Refusal
-from ..core.table import print_json, print_table, with_progress
-from ..core.text import print
+from ..core.table import print, print_json, print_table, with_progress
 from .files import elsewhere, group, only_its_own
 
 if TYPE_CHECKING:

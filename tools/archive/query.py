@@ -26,8 +26,7 @@ from rich.table import Table
 from ..core import runs
 from ..core.library import need
 from ..core.runs import Refusal
-from ..core.table import csv_text, one_line, print_rich
-from ..core.text import print, printable_json
+from ..core.table import csv_text, one_line, print, print_rich, printable_json
 from .tables import TABLES, Source, create_views, quote, sources_of
 
 if TYPE_CHECKING:

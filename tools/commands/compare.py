@@ -10,8 +10,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core import runs
 from ..core.options import number, whole
-from ..core.table import print_csv, print_json, print_table, with_progress
-from ..core.text import print
+from ..core.table import print, print_csv, print_json, print_table, with_progress
 from .agreement import agreement, loss_of
 
 Row = dict[str, Any]

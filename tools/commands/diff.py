@@ -9,8 +9,7 @@ from typing import Any
 import eventlog
 
 from ..core import runs
-from ..core.table import in_full, print_json, print_table
-from ..core.text import print
+from ..core.table import in_full, print, print_json, print_table
 
 PARTS = ("config", "environment", "results")
 _OPENED = ("host", "user", "platform", "git_commit", "command", "cwd", "versions")

@@ -10,8 +10,7 @@ from ..core import runs
 from ..core.formats import age
 from ..core.options import whole
 from ..core.rows import Row
-from ..core.table import print_csv, print_json, print_table, with_progress
-from ..core.text import print
+from ..core.table import print, print_csv, print_json, print_table, with_progress
 from ..core.where import select
 
 COLUMNS = {

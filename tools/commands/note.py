@@ -12,7 +12,7 @@ from pathlib import Path
 import eventlog
 
 from ..core import runs
-from ..core.text import print, printable
+from ..core.table import print, printable
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -15,10 +15,9 @@ from typing import Any
 import eventlog
 
 from ..core import runs
+from ..core.formats import seconds
 from ..core.runs import Refusal
-from ..core.table import cell, one_line, print_json, print_table
-from ..core.text import print
-from ..core.times import seconds
+from ..core.table import cell, one_line, print, print_json, print_table
 
 # A straggler takes this much longer than the others, and is the slowest most of the time.
 SLOWER = 1.2

@@ -12,9 +12,8 @@ from rich.table import Table
 import eventlog
 
 from ..core import freeform, runs
-from ..core.table import in_full, one_line, print_json, print_rich
-from ..core.text import print
-from ..core.times import to_the_second
+from ..core.formats import to_the_second
+from ..core.table import in_full, one_line, print, print_json, print_rich
 from .agreement import loss_of
 from .diff import origin
 

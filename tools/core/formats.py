@@ -1,9 +1,11 @@
-"""Numbers, sizes and durations as text: the only place of `tools` where they are formatted.
+"""Numbers, sizes, durations and times as text: the only place of `tools` that formats them.
 
 The page has the same formats in its JavaScript; a test compares the two.
 """
 
 import math
+from datetime import UTC, datetime
+from typing import Any
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -85,3 +87,26 @@ def age(seconds: float) -> str:
     """A duration in its largest unit: 12s, 5m, 3h, 8d."""
     seconds = max(0.0, seconds)
     return f"{int(seconds)}s" if seconds < MINUTE_S else duration(seconds).split()[0]
+
+
+def seconds(time: Any) -> float | None:
+    """An ISO 8601 time in seconds since 1970, None if it is none; without offset it is local."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def iso(seconds: Any, timespec: str = "microseconds") -> str | None:
+    """Seconds since 1970 as ISO 8601 in UTC; None if that is no time."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def to_the_second(time: Any) -> str:
+    """An ISO 8601 time for people: `2026-11-23 03:25:01 UTC`; without UTC if it has no offset."""
+    text = str(time or "")
+    utc = " UTC" if text.endswith("+00:00") else ""
+    return text[:19].replace("T", " ") + utc

@@ -6,9 +6,16 @@ from typing import Any
 
 import eventlog
 
-from .names import LOSSES, VAL_LOSSES
-
 Row = dict[str, Any]
+
+LOSSES = (
+    "train/iter_loss", "loss", "train_loss_step", "train/loss_step", "Loss/train", "train/loss",
+    "train_loss", "loss/train", "training_loss", "train/loss_epoch", "train_loss_epoch",
+)  # fmt: skip
+VAL_LOSSES = (
+    "val/loss", "val_loss", "Loss/val", "eval/loss", "eval_loss", "loss/val", "valid_loss",
+    "validation_loss", "val_loss_epoch", "val/loss_epoch", "Loss/validation", "Loss/test",
+)  # fmt: skip
 
 
 def losses(names: Iterable[str]) -> tuple[str | None, str | None]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import eventlog
 
 from . import runs
-from .times import seconds
+from .formats import seconds
 
 Row = dict[str, Any]
 Kind = Literal["iterations", "evals", "checkpoints"]

@@ -9,14 +9,37 @@ A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.version
 import difflib
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from . import freeform
-from .names import own_name
+from .formats import seconds
 from .runs import Found, Refusal
-from .times import seconds
+
+AxisName = Literal["iter", "tokens", "time"]
+AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+"""What a chart may have on its x axis."""
+
+OTHER_NAMES = {
+    "run": ("run_name", "name"),
+    "iterations": ("total_iterations", "total_iters", "n_iterations", "iters"),
+    "best_val_loss": ("best val", "best_loss"),
+    "final_loss": ("final_train_loss", "final loss", "final_training_loss"),
+    "avg_time_ms": ("ms/iter", "ms_per_iter", "time_ms", "avg_ms"),
+    "avg_mfu": ("mfu", "MFU", "MFU %"),
+    "started": ("start_time",),
+    "ended": ("end_time",),
+    "age_s": ("age",),
+}
+
+_OWN = {other: own for own, others in OTHER_NAMES.items() for other in others}
+
+
+def own_name(name: str) -> str:
+    """The name of a field in a row, for any of its names."""
+    return _OWN.get(name, name)
+
 
 Row = dict[str, Any]
 

@@ -1,4 +1,8 @@
-"""Print rows as a table, markdown, CSV or JSON lines."""
+"""Print text, and rows as a table, markdown, CSV or JSON lines.
+
+Names, notes, paths and errors come from files that anybody may have written, and may contain
+escape sequences: `print` of this module and all else here make control characters visible.
+"""
 
 import csv
 import math
@@ -13,8 +17,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from eventlog import print_lines as print
+from eventlog import printable, printable_json
+
 from .formats import figure
-from .text import printable, printable_json
+
+__all__ = [
+    "cell", "csv_text", "in_full", "one_line", "print", "print_csv", "print_json", "print_rich",
+    "print_table", "printable", "printable_json", "with_progress",
+]  # fmt: skip
+
 
 Row = Mapping[str, Any]
 T = TypeVar("T")

@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .names import own_name
-from .rows import FIELDS, Row, check_field, plain, value
+from .rows import FIELDS, Row, check_field, own_name, plain, value
 from .runs import Refusal
 
 _KEYWORDS = frozenset((

@@ -6,13 +6,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.names import AXES
+from ..core.rows import AXES
 from ..core.runs import Refusal
 from ..core.where import select
 from ..live.following import record_text
 from . import study as study_
-from .request import finite, json_response, whole
-from .site import Site
+from .request import Site, finite, json_response, whole
 
 TEXT_MAX = 500  # characters of a filter, or of a group's name
 FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn

@@ -12,8 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ..live.curves import Axis, Rows
 from ..live.following import TABLES, Following, Table
-from .request import View, run_ids, table_of
-from .site import Site
+from .request import Site, View, run_ids, table_of
 
 ROWS_AT_ONCE = 20_000
 

@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from ..live.curves import Axis, Curve, Rows
 from ..live.following import SUPERSEDED_MAX, TABLES, Following, Table
-from .request import View, run_ids, table_of
-from .site import Site
+from .request import Site, View, run_ids, table_of
 
 TAIL_ROWS = 5_000  # a page that misses more rows gets the whole curve
 TAIL_VALUES = 120_000  # the same, for all metrics of a run

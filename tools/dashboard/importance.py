@@ -43,7 +43,7 @@ def importances(
     """
     import optuna
 
-    from ..tuning import importance
+    from ..tuning import study as tuning
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
     distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
@@ -57,7 +57,7 @@ def importances(
                 distributions={name: distributions[name] for name in params},
             )
         )
-    return importance.importances(study)
+    return tuning.importances(study)
 
 
 def _distribution(parameter: Parameter) -> Any:

@@ -18,8 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..live.folders import Folders
 from ..live.following import TABLES
-from .request import as_json, run_ids, whole
-from .site import Site
+from .request import Site, as_json, run_ids, whole
 
 LISTENERS_MAX = 256
 RETRY = "retry: 1000\n\n"

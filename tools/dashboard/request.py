@@ -1,14 +1,18 @@
-"""Parameters of a request, and answers as JSON."""
+"""Requests: the site they are for, their parameters, and their answers as JSON."""
 
 import math
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.names import AXES, AxisName
+from ..core.rows import AXES, AxisName
+from ..live.folders import Folders
 from ..live.following import TABLES, Table
 
 RUNS_MAX = 64  # in one request
@@ -80,3 +84,22 @@ def as_json(value: Any) -> bytes:
 
 def json_response(value: Any) -> Response:
     return Response(as_json(value), media_type="application/json")
+
+
+FILTERS_AT_ONCE = 2
+
+
+@dataclass
+class Site:
+    """The folders of a server, who may read them, and what the server is busy with."""
+
+    folders: Folders
+    hosts: frozenset[str]
+    """Host names that a request may be for; IP addresses always may be."""
+    token: str | None = None
+    cookie: str = "runs"
+    is_ending: Callable[[], bool] = field(default=lambda: False)
+    n_listeners: int = field(default=0, init=False)
+    filtering: threading.Semaphore = field(
+        default_factory=partial(threading.Semaphore, FILTERS_AT_ONCE)
+    )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from ..core import runs
 from ..core.options import whole
-from ..core.text import print
+from ..core.table import print
 from ..monitor.guard import Alert, Guard, line
 from ..monitor.hooks import Hooks
 
 if TYPE_CHECKING:
-    from .site import Site
+    from .request import Site
 
 HOST, PORT = "127.0.0.1", 8642
 _PORTS_TRIED = 20
@@ -78,8 +78,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         from ..live.folders import Folders
         from ..monitor.background import BackgroundGuard
         from . import auth
+        from .request import Site
         from .server import server
-        from .site import Site
     except ImportError as error:
         raise runs.Refusal(
             f"runs serve: {error.name} is not installed. Run: pip install 'runjournal[tools]'"

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from . import answers, csv_file, curves, live
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
-from .site import Site
+from .request import Site
 
 PAGE = Path(__file__).parent / "page"
 MEDIA_TYPES = {

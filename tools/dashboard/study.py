@@ -19,7 +19,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import LARGE_BYTES, STUDY
-from ..tuning.metric import Metric
+from ..tuning.study import Metric
 from .importance import Point, importances_or_why
 from .parameters import Parameter, as_number, parameters_of
 

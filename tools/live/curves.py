@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..core.axis import Scale
-from ..core.names import AxisName
-from ..core.times import seconds
+from ..core.formats import seconds
+from ..core.rows import AxisName
 from .pyramid import Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]

@@ -23,8 +23,8 @@ import eventlog
 
 from ..core import runs
 from ..core.axis import token_knots
-from ..core.names import AxisName
-from ..core.times import iso, seconds
+from ..core.formats import iso, seconds
+from ..core.rows import AxisName
 from .curves import Axis, Rows
 from .pyramid import Spill
 

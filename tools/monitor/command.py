@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core import runs
-from ..core.text import print
+from ..core.table import print
 from .guard import LATE_S, Guard, line
 from .hooks import Hooks
 from .rules import RULES, Limits

@@ -20,10 +20,9 @@ import orjson
 import eventlog
 
 from ..core import runs
+from ..core.formats import iso, seconds
 from ..core.runs import Refusal
-from ..core.table import one_line
-from ..core.text import printable_json
-from ..core.times import iso, seconds
+from ..core.table import one_line, printable_json
 from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule, disk
 from .watched import Watched, fields_of

@@ -22,7 +22,7 @@ import orjson
 import eventlog
 
 from ..core.runs import Refusal
-from ..core.text import print, printable
+from ..core.table import print, printable
 
 TRIES = 3
 WAITING_MAX = 100  # alerts whose hooks are still to run; more are left out

@@ -17,7 +17,7 @@ from typing import Any
 
 import eventlog
 
-from ..core.times import seconds
+from ..core.formats import seconds
 from .rules import (
     BASE_MIN,
     RECENT,

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 import eventlog
 
 from ..core.formats import count
-from ..core.names import AxisName
+from ..core.rows import AxisName
 from ..core.runs import Refusal, one
 from .panel import KINDS, Drawing
 from .series import Series

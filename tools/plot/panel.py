@@ -13,7 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..core.formats import count
-from ..core.names import AxisName
+from ..core.rows import AxisName
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, thin
 from .theme import DASHES, MARKERS, Theme, columns, set_log

@@ -9,8 +9,8 @@ from pathlib import Path
 import eventlog
 
 from ..core import runs
-from ..core.names import AXES
-from ..core.text import print
+from ..core.rows import AXES
+from ..core.table import print
 
 KINDS = ("loss", "analysis", "eval", "compare")
 FORMS = ("png", "svg", "pdf")

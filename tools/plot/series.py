@@ -12,7 +12,7 @@ import eventlog
 
 from ..core import freeform, runs
 from ..core.axis import Scale, token_knots
-from ..core.names import AxisName
+from ..core.rows import AxisName
 
 Column = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ..core.formats import duration, short
-from ..core.names import AxisName
-from ..core.text import printable
+from ..core.rows import AxisName
+from ..core.table import printable
 from .braille import Cell, Frame, Line, draw
 
 AXIS_WIDTH = 7

@@ -14,17 +14,16 @@ from textual.containers import Grid, Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from ..core.formats import seconds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.table import one_line
-from ..core.times import seconds
 from ..core.where import select
 from ..live.folders import Folders
 from .chart import AXIS_WIDTH, Chart
-from .drawing import drawing, metrics_of, run_at, x_range
+from .drawing import METRICS, View, drawing, metrics_of, run_at, x_range
 from .listing import Listing
 from .summary import summary
-from .view import METRICS, View
 
 POLL_S = 0.5
 SHOWN_MAX = 6  # runs in one chart; more cannot be told apart

@@ -4,9 +4,8 @@ import time
 
 import numpy as np
 
-from ..core.formats import duration, short
+from ..core.formats import duration, seconds, short
 from ..core.rows import Row
-from ..core.times import seconds
 from ..live.following import Following
 from .drawing import table_of
 

@@ -18,9 +18,8 @@ from rich.progress import track
 import eventlog
 
 from ..core import runs
-from ..core.digest import sha256_of
-from ..core.table import print_json, print_table
-from ..core.text import print
+from ..core.files import sha256_of
+from ..core.table import print, print_json, print_table
 from .sources.source_run import USUAL, LossNames, SourceRun
 
 FORMATS = ("tensorboard", "wandb", "hf", "lightning", "nanogpt", "guide")

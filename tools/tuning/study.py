@@ -31,9 +31,27 @@ from optuna.trial import TrialState
 import eventlog
 
 from ..core.runs import STUDY, Refusal
-from .importance import importances
-from .metric import Metric
 from .space import Parameter, Point, Space
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A field of evaluations to optimize: `best_FIELD` is its best value, `FIELD` its last."""
+
+    name: str = "best_val_loss"
+    maximize: bool = False
+
+    @property
+    def field(self) -> str:
+        return self.name.removeprefix("best_")
+
+    def of(self, values: list[float]) -> float | None:
+        """The metric of a trial from its evaluations in order; None if none is finite."""
+        if not self.name.startswith("best_"):
+            return values[-1] if values and math.isfinite(values[-1]) else None
+        finite = [value for value in values if math.isfinite(value)]
+        return (max if self.maximize else min)(finite, default=None)
+
 
 State = Literal["running", "complete", "pruned", "failed"]
 SAMPLERS = ("tpe", "random", "grid")
@@ -347,3 +365,19 @@ def check_same(folder: Path, before: dict[str, Any], plan: Plan) -> None:
             f"--sampler: the study in {folder} has {before.get('sampler')}, got {now['sampler']}; "
             "choose another folder"
         )
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """PED-ANOVA's importances of a study's parameters: shares of 1, the greatest first.
+
+    Raises:
+        ValueError, RuntimeError, ArithmeticError: they cannot be told from these trials.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evaluator is experimental
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    if not all(math.isfinite(share) for share in shares.values()):
+        raise ArithmeticError("a share is not finite")
+    return shares

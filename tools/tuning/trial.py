@@ -25,7 +25,7 @@ import psutil
 
 import eventlog
 
-from ..core.lock import lock
+from ..core.files import lock
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]

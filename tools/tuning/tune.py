@@ -21,11 +21,10 @@ from ..core.formats import age
 from ..core.library import need
 from ..core.options import number, whole
 from ..core.runs import Refusal
-from ..core.table import cell, print_json, print_table
-from ..core.text import print, printable
+from ..core.table import cell, print, print_json, print_table, printable
 from . import slots, space
 from . import template as templates
-from .metric import Metric
+from .study import Metric
 from .template import Template, program, trainer
 from .tuner import Limits, Tuner
 

@@ -19,9 +19,8 @@ import orjson
 
 import eventlog
 
-from ..core.table import cell, one_line
-from ..core.text import print
-from ..core.times import seconds
+from ..core.formats import seconds
+from ..core.table import cell, one_line, print
 from . import slots, space
 from .template import Template, program
 

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog import MFU_UNKNOWN, Fold
-from eventlog.fold.column import Column
 from eventlog.fold.summary import summarize
+from eventlog.fold.tables import Column
 from eventlog.format.record import Record
 from tests.strategies import SESSIONS, T, any_floats, histories, json_fields, json_values
 

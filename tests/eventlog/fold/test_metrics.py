@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventlog.fold import fold, metrics, step_rows
+from eventlog.fold import fold, metrics, tables
 from eventlog.fold.fold import Fold
 from eventlog.fold.metrics import Metrics
-from eventlog.fold.step_rows import StepRows
+from eventlog.fold.tables import StepRows
 from tests.strategies import record
 
 FEW, MANY = 400, 1600
@@ -198,7 +198,7 @@ def count_lines():
 def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
     rows, model = StepRows(), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_rows, "_BLOCK", 3)
+        patch.setattr(tables, "ROW_BLOCK", 3)
         for k, (is_cut, step) in enumerate(operations):
             if is_cut and step > 0:
                 removed = rows.cut(step)
@@ -218,7 +218,7 @@ def test_a_block_never_grows_beyond_twice_its_size_by_insertions():
     for step in range(10_000, 0, -1):
         rows.put(step, b"")
 
-    assert max(map(len, rows._rows)) <= 2 * step_rows._BLOCK
+    assert max(map(len, rows._rows)) <= 2 * tables.ROW_BLOCK
 
 
 # ---- merging

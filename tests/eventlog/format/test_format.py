@@ -14,8 +14,15 @@ from eventlog.fold.document import KEYS
 from eventlog.format import files
 from eventlog.format.events import KINDS
 from eventlog.format.files import parse_segment_name, segment_name
-from eventlog.format.record import MAX_LINE_BYTES, RESERVED, TRAILER_BYTES, decode, encode
-from eventlog.format.segment import encode_header, header_fields
+from eventlog.format.record import (
+    MAX_LINE_BYTES,
+    RESERVED,
+    TRAILER_BYTES,
+    decode,
+    encode,
+    encode_header,
+    header_fields,
+)
 from eventlog.read.defects import DEFECTS
 from eventlog.read.scanner import _MAX_STARTS
 from tests.strategies import T

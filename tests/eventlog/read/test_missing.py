@@ -13,7 +13,7 @@ from eventlog.cli.report import report_lines as words_of
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name
-from eventlog.format.segment import encode_header
+from eventlog.format.record import encode_header
 from tests.strategies import SESSIONS, T, line
 
 A, B, C, D = SESSIONS

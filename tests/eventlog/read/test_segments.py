@@ -12,8 +12,7 @@ from eventlog.cli.report import COMPLETE, exit_code
 from eventlog.disk import Disk
 from eventlog.fold.load import Folding
 from eventlog.format.files import short_run_id
-from eventlog.format.record import decode, encode
-from eventlog.format.segment import header_fields
+from eventlog.format.record import decode, encode, header_fields
 from eventlog.read.order import SessionStart, in_order
 from eventlog.read.reader import Reader, scan
 from tests.eventlog.read.test_missing import RUN, iters, opening, segment

@@ -24,7 +24,7 @@ from eventlog.read.reader import Reader
 from eventlog.write import line_writer
 from eventlog.write.journal import Journal
 from eventlog.write.reserve import RESERVE_BYTES
-from eventlog.write.sync_thread import SyncThread
+from eventlog.write.sync import SyncThread
 from tests.disks import RecordingDisk, RefusingDisk
 from tests.steps import lines_run
 

@@ -687,7 +687,7 @@ print("done")
 def test_an_exception_while_a_forked_child_gives_up_one_run_leaves_none_of_them_open(tmp_path):
     code = """
 from eventlog.write.journal import Journal
-from eventlog.write.sync_thread import SyncThread
+from eventlog.write.sync import SyncThread
 run.finish()
 runs = [eventlog.open_run("forked", run_name=f"run{k}", save_interval=0) for k in range(3)]
 end, calls = SyncThread.end_in_child, []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.core import formats
-from tools.core.times import iso, seconds, to_the_second
+from tools.core.formats import iso, seconds, to_the_second
 from tools.dashboard import server
 
 

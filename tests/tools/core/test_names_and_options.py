@@ -8,7 +8,7 @@ from tests.tools.conftest import make_run
 from tools.archive import prune
 from tools.cli import main
 from tools.core import rows, runs, where
-from tools.core.names import OTHER_NAMES
+from tools.core.rows import OTHER_NAMES
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
 from tools.dashboard import auth
+from tools.dashboard.request import Site
 from tools.dashboard.server import server as server_of
-from tools.dashboard.site import Site
 from tools.live.folders import Folders
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -17,8 +17,8 @@ import eventlog
 from tests.tools.conftest import make_run
 from tools.cli import main
 from tools.live.folders import Folders
+from tools.terminal.drawing import View
 from tools.terminal.screen import Watch
-from tools.terminal.view import View
 
 ROOT = Path(__file__).parents[3]
 

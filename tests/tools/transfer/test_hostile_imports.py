@@ -13,9 +13,8 @@ import pytest
 
 import eventlog
 from tools.cli import main
-from tools.transfer.sources.metrics import Metrics
-from tools.transfer.sources.plain_yaml import plain_yaml
-from tools.transfer.sources.source_run import USUAL
+from tools.transfer.sources.reading import plain_yaml
+from tools.transfer.sources.source_run import USUAL, Metrics
 
 LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)

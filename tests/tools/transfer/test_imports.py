@@ -184,7 +184,7 @@ def float32(value):
 
 
 def eventlog_time(text):
-    from tools.core.times import seconds
+    from tools.core.formats import seconds
 
     return seconds(text)
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.runs import Refusal
-from .metrics import Metrics
 from .reading import number, read_all, whole
-from .source_run import LossNames, SourceRun
+from .source_run import LossNames, Metrics, SourceRun
 
 FILE = "trainer_state.json"
 SETTINGS = (

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.runs import Refusal
-from .metrics import Metrics
-from .plain_yaml import plain_yaml
-from .reading import read_all, read_lines, whole
-from .source_run import LossNames, SourceRun
+from .reading import plain_yaml, read_all, read_lines, whole
+from .source_run import LossNames, Metrics, SourceRun
 
 FILE, SETTINGS = "metrics.csv", "hparams.yaml"
 SETTINGS_MAX = 1 << 20  # bytes of settings

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...core.formats import iso
 from ...core.library import need
-from ...core.times import iso
-from .metrics import Metrics
-from .source_run import LossNames, SourceRun
+from .source_run import LossNames, Metrics, SourceRun
 
 MARK = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum

@@ -16,9 +16,8 @@ from typing import Any
 
 from ...core.library import need
 from ...core.runs import Refusal
-from .metrics import STEPS, Metrics
 from .reading import number, whole
-from .source_run import LossNames, SourceRun
+from .source_run import STEPS, LossNames, Metrics, SourceRun
 
 SUFFIX = ".wandb"
 _OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))

@@ -18,9 +18,9 @@ from typing import Any
 
 import orjson
 
+from ...core.formats import seconds
 from ...core.history import History
 from ...core.library import need
-from ...core.times import seconds
 from .outcome import Outcome, State
 
 EXPERIMENT = "runjournal"

@@ -16,9 +16,9 @@ from typing import Any
 
 import orjson
 
+from ...core.formats import seconds
 from ...core.history import History, Names
 from ...core.library import need
-from ...core.times import seconds
 from .files import grow, run_folder
 from .outcome import Outcome
 

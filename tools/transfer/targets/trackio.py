@@ -13,10 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...core.formats import iso
 from ...core.history import History, Point
 from ...core.library import need
 from ...core.runs import Refusal
-from ...core.times import iso
 from .outcome import Outcome, State
 
 PROJECT = "runjournal"

@@ -22,10 +22,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...core.formats import seconds
 from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
-from ...core.times import seconds
 from ..sources.wandb import records
 from .outcome import Outcome, State
 

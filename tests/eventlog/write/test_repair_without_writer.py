@@ -12,7 +12,7 @@ from eventlog.errors import JournalLocked, NewerFormat, NotAJournal
 from eventlog.format.record import encode
 from eventlog.read.alive import is_alive, process_lives, start_of, this_boot
 from eventlog.read.identify import check_is_journal
-from eventlog.write.recovery import recover
+from eventlog.write.repair import recover
 from tests.eventlog.read.test_missing import iters, opening
 from tests.strategies import SESSIONS, T, line
 

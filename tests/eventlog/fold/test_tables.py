@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventlog.fold import column
-from eventlog.fold.column import Column
+from eventlog.fold import tables
+from eventlog.fold.tables import Column
 
 floats = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from(
     [1e308, -1e308, 1.7e308, 5e-324, 0.0, -100.0, 1e16, 1.0, -1e16]
@@ -24,7 +24,7 @@ moves = st.lists(
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(column, "BLOCK", 4)
+    monkeypatch.setattr(tables, "SUM_BLOCK", 4)
 
 
 def exact_mean(values, floor):
