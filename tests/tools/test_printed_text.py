@@ -201,7 +201,7 @@ def test_every_module_that_prints_uses_the_print_that_shows_control_characters(p
     imported = [
         name.name
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module == "core.text"
+        if isinstance(node, ast.ImportFrom) and node.module == "core.table"
         for name in node.names
     ]
 

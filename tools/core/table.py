@@ -4,6 +4,7 @@ Names, notes, paths and errors come from files that anybody may have written, an
 escape sequences: `print` of this module and all else here make control characters visible.
 """
 
+import builtins
 import csv
 import math
 import re
@@ -80,7 +81,7 @@ def print_rich(what: Any, *, is_wide: bool = False) -> None:
     with console.capture() as captured:
         console.print(what)
     lines = (_without_foreign(line.rstrip()) for line in captured.get().split("\n"))
-    print("\n".join(lines).strip("\n"))
+    builtins.print("\n".join(lines).strip("\n"))
 
 
 def _without_foreign(line: str) -> str:
@@ -99,7 +100,7 @@ def print_json(rows: Iterable[Row]) -> None:
     """Print one strict JSON object per line; an unknown number is null."""
     for row in rows:
         encoded = orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
-        print(printable_json(encoded.decode()))
+        builtins.print(printable_json(encoded.decode()))
 
 
 def print_csv(rows: Iterable[Row], columns: Iterable[str]) -> None:
