@@ -126,33 +126,33 @@ def handlers_that_raise(log: Log, n: int) -> int:
 
 
 def exceptions_of_other_threads(log: Log, n: int) -> int:
-    """Another thread sets an exception in this one."""
-    begin: SimpleQueue[None] = SimpleQueue()  # as the list: no exception leaves it half changed
-    is_over: list[bool] = []
+    """Another thread sets an exception in this one, and the next one once that was counted."""
+    may_shoot: SimpleQueue[None] = SimpleQueue()
+    is_over: list[bool] = []  # as the queue: no exception leaves it half changed
     me = ctypes.c_ulong(threading.get_ident())
 
     def shoot() -> None:
-        begin.get()
-        while not is_over:
+        while True:
+            may_shoot.get()
+            if is_over:
+                return
             time.sleep(2 * EVERY_S)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(TimeoutError))
 
-    shooter = threading.Thread(target=shoot)
+    shooter = threading.Thread(target=shoot, daemon=True)
     shooter.start()
     count, steps = 0, iter(range(n))
     while True:
         try:
-            try:
-                begin.put(None)
-                for _ in steps:
-                    log.append()
-                is_over.append(True)
-                shooter.join()
-                time.sleep(10 * EVERY_S)  # the last one that was set comes now
-                return count
-            except TimeoutError:
-                count += 1
-        except TimeoutError:  # came while the one before was counted
+            may_shoot.put(None)
+            for _ in steps:
+                log.append()
+            is_over.append(True)
+            may_shoot.put(None)
+            shooter.join()
+            time.sleep(10 * EVERY_S)  # the last one that was set comes now
+            return count
+        except TimeoutError:
             count += 1
 
 
