@@ -305,14 +305,16 @@ class OpenRow:
         """Add values; returns what they replace by other values, as a row without its step."""
         named = values.get("nonfinite")
         marks = named if isinstance(named, dict) else {}
-        replaced, replaced_marks = Row(), Row()
+        replaced, replaced_marks, forgotten = Row(), Row(), Row()
+        for name in values:
+            forgotten |= self._forget(name)
         for name, value in values.items():
             if name == "nonfinite" and value is marks:
                 if self._marks() is None:
                     self.values["nonfinite"] = {}
                 continue
-            old_marks = self._forget(name)
             old = self.values.get(name, _MISSING)
+            old_marks = _marks_of(name, old, forgotten)
             self.values[name] = value
             is_same = _is_same(old, value) and old_marks == _marks_of(name, value, marks)
             if old is not _MISSING and not is_same:

@@ -355,7 +355,8 @@ class Metrics:
         for name in fields.keys() & before.keys() - {"nonfinite"}:
             gone = {path: m for path, m in marks.items() if path not in stay}
             same = json_of(before[name]) == json_of(fields[name])
-            same = same and of_name(gone, name) == of_name(new, name)
+            old_marks = marks_of(name, before[name], gone)
+            same = same and old_marks == marks_of(name, fields[name], new)
             n_superseded += 0 if same else n_values({"step": 0, name: before[name]})
         return n_superseded
 
@@ -364,8 +365,9 @@ def json_of(value):
     return json.dumps(value, sort_keys=True)
 
 
-def of_name(marks, name):
-    return {path: mark for path, mark in marks.items() if is_of(path, [name])}
+def marks_of(name, value, marks):
+    is_nested = type(value) in (dict, list)
+    return {p: m for p, m in marks.items() if p == name or (is_nested and p.startswith(name + "."))}
 
 
 def marks_without(row, names):
