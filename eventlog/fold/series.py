@@ -28,7 +28,7 @@ PREFIXES = {
     "checkpoints": "checkpoint/",
     "system": "system/",
 }
-"""What the names of the series of each table begin with. Of equal names the first table's counts."""
+"""What the names of each table's series begin with. Of equal names the first table's counts."""
 
 _HIGHER = ("acc", "accuracy", "f1", "auc", "bleu", "rouge", "reward", "return", "map", "iou",
            "precision", "recall", "score", "top1", "top5", "mfu", "tokens_per_s")  # fmt: skip

@@ -1,7 +1,6 @@
 """Each column of each table has one name, a summary that is true, and its values."""
 
 import math
-from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ NAN = math.nan
 
 @pytest.fixture
 def run(tmp_path):
-    """Iterations, evaluations, samples of the machine, metrics of all sorts, one resumed session."""
+    """Iterations, evaluations, samples of the machine, metrics, and a resumed session."""
     with eventlog.open_run(tmp_path, save_interval=0) as log:
         for i in range(4):
             log.log_iter(i, [4.0, 3.0, NAN, 3.5][i], time_ms=10.0, lr=0.1)
@@ -71,7 +70,7 @@ def test_points_are_the_values_by_step_nan_and_text_included(run):
 
 
 def test_an_unknown_series_is_an_error_that_names_the_nearest(run):
-    with pytest.raises(ValueError, match="unknown series: 'val/ac'. Did you mean 'val/acc'?"):
+    with pytest.raises(ValueError, match=r"unknown series: 'val/ac'\. Did you mean 'val/acc'\?"):
         next(run.points("val/ac"))
 
 
@@ -114,5 +113,3 @@ def test_summaries_of_a_run_json_are_those_of_its_rows(tmp_path_factory, rows):
             assert a == b or (a != a and b != b)
     counted = sum(one.count for one in run.series().values())
     assert counted == sum(one.count for one in of_rows)
-    with suppress(KeyError):
-        assert run.journal["superseded"]["metrics"] > 0
