@@ -59,6 +59,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.losses import LOSSES, VAL_LOSSES
 from eventlog.fold.series import Series
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
@@ -103,11 +104,13 @@ __all__ = [
     "FORMAT",
     "JOURNAL_SUFFIX",
     "KINDS",
+    "LOSSES",
     "MFU_UNKNOWN",
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
     "TORN_SUFFIX",
+    "VAL_LOSSES",
     "ActiveRun",
     "Annotator",
     "Defect",

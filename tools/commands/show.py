@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 import eventlog
 
-from ..core import freeform, runs
+from ..core import runs
 from ..core.formats import to_the_second
 from ..core.table import in_full, one_line, print, print_json, print_rich
 from .agreement import loss_of
@@ -102,14 +102,22 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
 
 
 def _curves(run: eventlog.Run) -> Pairs:
-    run = freeform.with_curves(run)
-    steps = [(row.get("iter"), loss_of(row)) for row in run.training_iterations]
-    evals = [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps]
+    curves: dict[str, list[tuple[Any, float | None]]] = {
+        "train": [(row.get("iter"), loss_of(row)) for row in run.training_iterations],
+        "val": [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps],
+    }
+    if not any(curves.values()):  # metrics: under their own names
+        losses = (one for one in run.losses() if one is not None)
+        curves = {one.name: _numbers(run.points(one.name)) for one in losses}
     return [
         (name, f"{sparkline([v for _, v in points])}  {_extremes(points)}")
-        for name, points in (("train", steps), ("val", evals))
+        for name, points in curves.items()
         if points
     ]
+
+
+def _numbers(points: Iterable[tuple[int, Any]]) -> list[tuple[Any, float | None]]:
+    return [(step, value if type(value) in (int, float) else None) for step, value in points]
 
 
 def sparkline(values: Sequence[float | None], n_columns: int = SPARK_COLUMNS) -> str:

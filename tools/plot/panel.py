@@ -279,7 +279,8 @@ def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
 
 
 def _finish_loss(axes: Axes, drawing: Drawing, label: str) -> None:
-    _finish(axes, drawing, f"{label} (nats per token)")
+    in_nats = not any(series.logs_metrics_alone for series in drawing.series)
+    _finish(axes, drawing, f"{label} (nats per token)" if in_nats else label)
     ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
     if drawing.log_y and len(ys) and ys.max() > 0:
         low = ys.min()

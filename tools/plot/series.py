@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 import eventlog
 
-from ..core import freeform, runs
+from ..core import runs
 from ..core.axis import Scale, token_knots
+from ..core.formats import seconds
 from ..core.rows import AxisName
 
+Rows = Sequence[dict[str, Any]]
 Column = NDArray[np.float64]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
@@ -49,13 +51,21 @@ class Series:
     """The curves of a run: `iterations`, `evals`, what resumes superseded of both, `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
-        self.run = run = freeform.with_curves(_with_superseded(run))
-        self.iterations = read_columns(run.training_iterations, ITERATION_KEYS)
+        self.run = run = _with_superseded(run)
+        self.logs_metrics_alone = not len(run.training_iterations) and not len(run.eval_steps)
+        if self.logs_metrics_alone:
+            loss, val_loss = run.losses()
+            rows, superseded = _of_metric(run, loss, "loss")
+            evals, superseded_evals = _of_metric(run, val_loss, "val_loss")
+        else:
+            rows, superseded = run.training_iterations, run.journal.get("superseded_iterations")
+            evals, superseded_evals = run.eval_steps, run.journal.get("superseded_evals")
+        self.iterations = read_columns(rows, ITERATION_KEYS)
         mfu = self.iterations["mfu"]
         mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
-        self.evals = read_columns(run.eval_steps, EVAL_KEYS)
-        self.superseded = _batches(run.journal.get("superseded_iterations"), ITERATION_KEYS)
-        self.superseded_evals = _batches(run.journal.get("superseded_evals"), EVAL_KEYS)
+        self.evals = read_columns(evals, EVAL_KEYS)
+        self.superseded = _batches(superseded, ITERATION_KEYS)
+        self.superseded_evals = _batches(superseded_evals, EVAL_KEYS)
         self.resumes = _resumes(run, self.superseded)
 
     @property
@@ -88,6 +98,12 @@ class Series:
     def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)
+        logged_s = _logged_s(self.run) if not known.any() else {}
+        if len(logged_s) > 1:
+            steps = np.array(sorted(logged_s), float)
+            times = np.maximum.accumulate([logged_s[int(step)] for step in steps])
+            per_step = np.diff(times) / np.diff(steps)
+            return Scale(steps, np.append(per_step, per_step[-1]))
         if not known.any():
             raise runs.Refusal(
                 f"{self.run.path or self.run.run_name}: no iteration has a time_ms. Use: --x iter"
@@ -142,6 +158,50 @@ def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp
     """The first and last of `points` in each column; `points` are ordered by column."""
     new = np.flatnonzero(np.diff(column[points])) + 1
     return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
+
+
+def _of_metric(run: eventlog.Run, one: eventlog.Series | None, own: str) -> tuple[Rows, Rows]:
+    """A metric as rows that have it as `own`, and those of its values that were superseded."""
+    if one is None:
+        return [], []
+    superseded = run.journal.get("superseded_metrics") or ()
+    return (
+        [{"iter": step, own: value} for step, value in run.points(one.name)],
+        [
+            {
+                "iter": row["step"],
+                own: row[one.column],
+                "nonfinite": {own: _nonfinite(row, one.column)},
+            }
+            for row in superseded
+            if one.column in row and type(row.get("step")) is int
+        ],
+    )
+
+
+def _logged_s(run: eventlog.Run) -> dict[int, float]:
+    """When each step was logged, in seconds since the first, without the time between sessions.
+
+    Empty if the journal is not there.
+    """
+    if run.path is None or not len(run.metrics):
+        return {}
+    logged: dict[int, float] = {}
+    session, before_s, began_s, last_s = "", 0.0, 0.0, 0.0
+    try:
+        for record in eventlog.scan(runs.journal_of(run.path)):
+            step, now_s = record.fields.get("step"), seconds(record.t)
+            if now_s is None:
+                continue
+            if record.s != session:
+                before_s += last_s - began_s
+                session, began_s = record.s, now_s
+            last_s = now_s
+            if record.event == "metrics" and type(step) is int:
+                logged[step] = before_s + now_s - began_s
+    except OSError:
+        return {}
+    return logged
 
 
 def _with_superseded(run: eventlog.Run) -> eventlog.Run:

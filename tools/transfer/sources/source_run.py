@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eventlog import LOSSES, VAL_LOSSES
+
 from ...core.formats import iso
-from ...core.freeform import LOSSES, VAL_LOSSES
 
 Event = tuple[str, dict[str, Any]]
 """Kind and fields, as `Session.log` takes them."""
