@@ -173,7 +173,7 @@ def _best(arguments: argparse.Namespace) -> int:
     best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
         print(
-            f"{' '.join(paths)}: none of {len(rows):,} runs has a number as {name}",
+            f"{' '.join(paths)}: none of {len(rows):,} runs has a {arguments.metric}",
             file=sys.stderr,
         )
         return 1

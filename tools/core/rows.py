@@ -166,18 +166,22 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     if is_field(name) or not rows or any(value(row, name) is not None for row in rows):
         return name
     if flag == "--metric" or "/" in name:
-        raise series.unknown(flag, name, series.names_in(row["path"] for row in rows))
+        raise series.unknown(
+            flag, name, series.names_in(row["path"] for row in rows if row["path"])
+        )
     fields = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
         fields |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
     if name in fields:
         return name  # null in every run
-    fields |= dict.fromkeys(series.names_in(row["path"] for row in rows if "path" in row))
     fields = dict(
         islice(fields.items(), series.NEAR_MAX)
     )  # similar names among millions take minutes
     bare = {key.partition(".")[2] or key: key for key in reversed(fields)}
     near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*fields, *bare], 3, 0.5)]
+    if not near:
+        logged = series.names_in(row["path"] for row in rows if row.get("path"))
+        near = difflib.get_close_matches(name, logged, 3, 0.5)
     hint = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else "See: runs ls --json"
     raise Refusal(f"{flag}: unknown field {name!r}. {hint}")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Series:
         """
         if x == "iter" or not len(iters):
             return iters
-        return (self._tokens() if x == "tokens" else self._seconds()).place(iters)
+        return (self._tokens() if x == "tokens" else self._seconds).place(iters)
 
     def _tokens(self) -> Scale:
         knots = token_knots(self.run)
@@ -95,6 +96,7 @@ class Series:
             )
         return Scale.of(knots)
 
+    @cached_property
     def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)

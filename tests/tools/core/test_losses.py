@@ -66,9 +66,8 @@ def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert cli.main(["show", str(free)]) == 0
     printed = capsys.readouterr().out
 
-    assert "metrics" in printed
-    assert "1.5 at 4, min 1.5, max 6" in printed
-    assert "on the way" in printed
+    assert "5 values, last 1.5 at 4, min 1.5 at 4, max 6 at 0, 1 not finite" in printed
+    assert "1 value, last on the way at 4" in printed
     assert "1 not finite, the first at 2" in printed
     assert "superseded    3 values of metrics" in printed
 
