@@ -43,6 +43,11 @@ def told(run, kind="iterations"):
     return {row["iter"]: row for row in History(run).rows(kind)}
 
 
+def metrics(run):
+    """The `metrics` rows by step."""
+    return {row["step"]: eventlog.restore_nonfinite(row) for row in run.metrics}
+
+
 def equal(rows, key, expected):
     """Whether `key` of the rows is exactly `expected`, by iteration, bit for bit."""
     found = {i: row[key] for i, row in rows.items() if row.get(key) is not None}
@@ -61,13 +66,13 @@ def test_hf_trainer_state_is_imported_value_by_value(tmp_path):
     run = imported(GOLDEN / "hf" / "trainer_state.json", tmp_path)
 
     log = json.loads((GOLDEN / "hf" / "trainer_state.json").read_text())["log_history"]
-    rows, evals = told(run), told(run, "evals")
+    rows, evals, others = told(run), told(run, "evals"), metrics(run)
     assert len(rows) == 20
-    for ours, theirs in {"loss": "loss", "lr": "learning_rate", "grad_norm": "grad_norm"}.items():
-        assert equal(rows, ours, {e["step"]: e[theirs] for e in log if theirs in e})
+    for name in ("loss", "grad_norm"):
+        assert equal(rows, name, {e["step"]: e[name] for e in log if name in e})
     assert equal(evals, "val_loss", {e["step"]: e["eval_loss"] for e in log if "eval_loss" in e})
-    assert evals[5]["eval_runtime"] == log[5]["eval_runtime"]
-    assert rows[20]["train_runtime"] == log[-1]["train_runtime"]
+    for name in {name for e in log for name in e} - {"loss", "grad_norm", "eval_loss", "step"}:
+        assert equal(others, name, {e["step"]: e[name] for e in log if name in e})
     assert run.config["max_steps"] == 20
     assert run.status == "completed"
 
@@ -92,12 +97,11 @@ def test_lightning_metrics_are_imported_value_by_value(tmp_path):
     def column(name):
         return {int(row["step"]): float(row[name]) for row in lines if row[name]}
 
-    rows, evals = told(run), told(run, "evals")
     assert len(column("train_loss_step")) == 12
-    assert equal(rows, "loss", column("train_loss_step"))
-    assert equal(rows, "nan_metric", column("nan_metric"))
-    assert equal(evals, "val_loss", column("val_loss"))
-    assert equal(rows, "train_loss_epoch", column("train_loss_epoch"))
+    assert equal(told(run), "loss", column("train_loss_step"))
+    assert equal(told(run, "evals"), "val_loss", column("val_loss"))
+    for name in ("nan_metric", "train_loss_epoch", "epoch"):
+        assert equal(metrics(run), name, column(name))
     assert run.config == {"lr": 0.02} or "0.02" in run.metadata["hparams.yaml"]
 
 
@@ -149,13 +153,13 @@ def test_tensorboard_files_are_imported_value_by_value_and_the_later_value_wins(
     losses = {i: float32(loss(i)) for i in range(10)}
     losses |= {i: float32(loss(i, take=2)) for i in (10, 11, 12)}
     assert equal(rows, "loss", losses)
-    assert equal(rows, "mfu", {0: -100.0, 1: -100.0} | {i: float32(other(i)) for i in range(2, 10)}
-                 | dict.fromkeys((10, 11, 12), -100.0))  # fmt: skip
+    assert equal(metrics(run), "MFU", {i: float32(other(i)) for i in range(2, 10)})
     assert equal(evals, "val_loss", {i: float32(other(i)) for i in (0, 5)})
-    assert rows[12]["double"] == 0.1
+    assert metrics(run)[12]["double"] == 0.1
+    assert metrics(run)[12]["words/text_summary"] == "no number"
     assert rows[3]["timestamp"] == "2023-11-14T22:13:23.250000+00:00"
     assert eventlog_time(rows[12]["timestamp"]) == started + 212
-    assert any("not scalars" in words for words in run.metadata["imported"]["left_out"])
+    assert run.metadata["imported"]["left_out"] == ["5 values that a restart superseded"]
 
 
 def test_wandb_offline_files_are_imported_value_by_value(tmp_path):
@@ -169,6 +173,7 @@ def test_wandb_offline_files_are_imported_value_by_value(tmp_path):
     assert equal(rows, "time_ms", {10 * i: other(i) for i in range(12)})
     assert equal(evals, "train_loss", {10 * i: other(i + 1) for i in (0, 5, 10)})
     assert equal(evals, "val_loss", {10 * i: other(i + 2) for i in (0, 5, 10)})
+    assert metrics(run)[70]["words"] == "no number"
     assert [eventlog_time(row["timestamp"]) for row in rows.values()] == [
         started + i for i in range(12)
     ]
@@ -295,14 +300,15 @@ def test_a_number_that_may_have_been_cut_is_not_imported(tmp_path, capsys):
     assert "line 3 is not a row" in capsys.readouterr().err
 
 
-def test_a_step_that_was_logged_again_has_its_later_value(tmp_path):
+def test_a_step_that_was_logged_again_has_its_later_value(tmp_path, capsys):
     rows = [(0, 5.0), (1, 4.0), (2, 3.0), (3, 2.0), (1, 4.5), (2, 3.5)]
     lines = [f"{step},{loss}" for step, loss in rows]
     (tmp_path / "metrics.csv").write_text("\n".join(["step,loss", *lines, ""]))
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
-    assert equal(told(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5})
+    assert equal(told(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5, 3: 2.0})
+    assert "2 values of 'loss': superseded" in capsys.readouterr().err
 
 
 def test_a_damaged_event_file_is_imported_without_the_damaged_record_which_is_named(
@@ -341,8 +347,6 @@ def test_a_cut_wandb_file_is_imported_up_to_its_last_complete_record(tmp_path, c
         ("empty.json", b"", "unknown format"),
         ("noise.bin", bytes(range(256)), "unknown format"),
         ("trainer_state.json", b'{"log_history": [', "not JSON"),
-        ("trainer_state.json", b'{"log_history": []}', "nothing to import"),
-        ("metrics.csv", b"step,loss\n", "nothing to import"),
         ("x.json", b'{"training_iterations": [', "not a run JSON"),
     ],
 )
@@ -352,9 +356,27 @@ def test_a_bad_source_is_one_line_and_nothing_is_written(name, data, words, tmp_
     assert main(["import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
 
     out, err = capsys.readouterr()
-    assert out == ""
+    assert out.endswith("\n0 imported, 0 without data, 1 refused\n")
     assert words in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("trainer_state.json", b'{"log_history": []}'),
+        ("metrics.csv", b"step,loss\n"),
+    ],
+)
+def test_a_run_without_data_is_named_and_no_failure(name, data, tmp_path, capsys):
+    (tmp_path / name).write_bytes(data)
+
+    assert main(["import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 0
+
+    out, err = capsys.readouterr()
+    assert "nothing to import" in err
+    assert out.endswith("\n0 imported, 1 without data, 0 refused\n")
     assert not (tmp_path / "out").exists()
 
 
