@@ -406,3 +406,185 @@ def test_imported_times_are_those_of_the_source(tmp_path):
     assert run.eval_steps[0]["timestamp"] == "2023-10-31T16:24:01.000001"
     assert run.metadata["imported"]["started"] == "2023-10-31T16:23:45.123456"
     assert load(run.path).run.eval_steps[0]["timestamp"] == "2023-10-31T16:24:01.000001"
+
+
+# ---- folders, resumed and grown runs
+
+
+def csv_of(folder, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.csv").write_text(text)
+    return folder / "metrics.csv"
+
+
+def test_every_run_of_a_folder_is_tried_and_counted(tmp_path, capsys):
+    logs = tmp_path / "logs"
+    csv_of(logs / "version_0", "step,loss\n")  # has no data
+    csv_of(logs / "version_1", "step,loss\n0,1.5\n")
+    csv_of(logs / "version_2", "step,loss\n0\n")  # has no whole row
+    csv_of(logs / "version_3", "step,loss\n0,2.5\n")
+
+    assert main(["import", str(logs), "--out", str(tmp_path / "out")]) == 1
+
+    out, _ = capsys.readouterr()
+    assert out.endswith("\n2 imported, 1 without data, 1 refused\n")
+    assert "line 2 is not a row" in out
+
+
+def test_json_has_a_row_for_each_run_of_a_folder(tmp_path, capsys):
+    csv_of(tmp_path / "logs" / "version_0", "step,loss\n")
+    csv_of(tmp_path / "logs" / "version_1", "step,loss\n0,1.5\n")
+
+    assert main(["import", str(tmp_path / "logs"), "--out", str(tmp_path / "out"), "--json"]) == 0
+
+    out, err = capsys.readouterr()
+    rows = [orjson.loads(line) for line in out.splitlines()]
+    assert [row["state"] for row in rows] == ["no data", "new"]
+    assert [row["why"] for row in rows] == ["has nothing to import as lightning", None]
+    assert err.endswith("\n1 imported, 1 without data, 0 refused\n")
+
+
+def test_a_run_that_has_grown_is_completed_in_the_same_journal(tmp_path, capsys):
+    before = "step,loss,acc,val_loss\n0,3.5,1,\n1,2.5,2,9.0\n"
+    csv_of(tmp_path, before)
+    imported(tmp_path / "metrics.csv", tmp_path / "out")
+    capsys.readouterr()
+    csv_of(tmp_path, before + "1,,,8.0\n2,1.5,3,7.0\n")
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out", "--json")
+
+    row = orjson.loads(capsys.readouterr().out)
+    assert row["state"] == "grown"
+    assert equal(told(run), "loss", {0: 3.5, 1: 2.5, 2: 1.5})
+    assert equal(told(run, "evals"), "val_loss", {1: 8.0, 2: 7.0})
+    assert equal(metrics(run), "acc", {0: 1.0, 1: 2.0, 2: 3.0})
+
+
+def test_rows_behind_the_last_step_supersede_nothing(tmp_path):
+    before = "step,loss,acc\n0,3.5,1\n1,2.5,2\n"
+    csv_of(tmp_path, before)
+    imported(tmp_path / "metrics.csv", tmp_path / "out")
+    csv_of(tmp_path, before + "2,1.5,3\n")
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert equal(metrics(run), "acc", {0: 1.0, 1: 2.0, 2: 3.0})
+    assert run.journal["superseded"] == {"iterations": 0, "evals": 0, "checkpoints": 0}
+
+
+def test_another_run_in_the_same_file_is_another_run(tmp_path):
+    csv_of(tmp_path, "step,loss\n0,3.5\n")
+    imported(tmp_path / "metrics.csv", tmp_path / "out")
+    csv_of(tmp_path, "step,loss\n0,7.5\n")
+
+    assert main(["import", str(tmp_path / "metrics.csv"), "--out", str(tmp_path / "out")]) == 0
+
+    runs = map(eventlog.load_run, (tmp_path / "out").glob("*.json"))
+    assert sorted(run.training_iterations[0]["loss"] for run in runs) == [3.5, 7.5]
+
+
+def test_a_loss_that_is_text_somewhere_stays_under_its_own_name(tmp_path):
+    csv_of(tmp_path, "step,loss\n0,3.5\n1,diverged\n")
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert {i: row["loss"] for i, row in metrics(run).items()} == {0: 3.5, 1: "diverged"}
+
+
+def test_every_value_at_a_step_is_in_the_journal(tmp_path):
+    csv_of(tmp_path, "step,loss,lr,acc\n0,3.5,0.5,1\n0,2.5,,2\n")
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert told(run)[0] | {"loss": 2.5, "lr": 0.5} == told(run)[0]
+    assert metrics(run)[0]["acc"] == 2.0
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    values = [r.fields.get("acc", r.fields.get("loss")) for r in eventlog.scan(journal)]
+    assert {3.5, 2.5, 1.0, 2.0} <= set(values)
+
+
+def test_of_several_checkpoints_the_last_one_is_read(tmp_path):
+    for step in (5, 10):
+        folder = tmp_path / "run" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        entries = [{"step": i, "loss": i / 2} for i in range(1, step + 1)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": entries}))
+
+    run = imported(tmp_path / "run", tmp_path / "out")
+
+    assert len(told(run)) == 10
+
+
+def test_a_trainer_that_stopped_early_has_completed(tmp_path):
+    control = {"TrainerControl": {"args": {"should_training_stop": True}}}
+    state = {"log_history": [{"step": 1, "loss": 1.0}], "global_step": 1, "max_steps": 9}
+    state |= {"stateful_callbacks": control, "best_metric": 0.5}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+
+    run = imported(tmp_path / "trainer_state.json", tmp_path / "out")
+
+    assert run.status == "completed"
+    assert run.journal["summary"] == {"best_metric": 0.5}
+
+
+def wandb_run(folder, rows, **more):
+    """Log rows with W&B itself, offline."""
+    wandb = pytest.importorskip("wandb", reason="pip install wandb")
+    quiet = wandb.Settings(
+        console="off", disable_code=True, disable_git=True, silent=True,
+        x_disable_meta=True, x_disable_stats=True, x_save_requirements=False,
+    )  # fmt: skip
+    run = wandb.init(project="p", mode="offline", dir=str(folder), settings=quiet, **more)
+    for row in rows:
+        run.log(row)
+    run.summary.update({"best": 0.25})
+    run.finish()
+
+
+def test_a_step_column_of_wandb_is_a_value_and_no_axis(tmp_path):
+    rows = [{"loss": epoch * 100 + i, "step": i} for epoch in range(3) for i in range(10)]
+    wandb_run(tmp_path, rows)
+
+    run = imported(tmp_path / "wandb", tmp_path / "out")
+
+    assert equal(told(run), "loss", {i: float(row["loss"]) for i, row in enumerate(rows)})
+    assert equal(metrics(run), "step_", {i: row["step"] for i, row in enumerate(rows)})
+    assert run.metadata["imported"]["renamed"] == {"step": "step_"}
+    assert run.journal["summary"]["best"] == 0.25
+
+
+def test_nested_metrics_of_wandb_have_dotted_names(tmp_path):
+    wandb_run(tmp_path, [{"train": {"loss": 1 / (i + 1), "acc": i}, "w": "NaN"} for i in range(3)])
+
+    run = imported(tmp_path / "wandb", tmp_path / "out")
+
+    assert equal(metrics(run), "train.loss", {i: 1 / (i + 1) for i in range(3)})
+    assert equal(metrics(run), "train.acc", {i: i for i in range(3)})
+    assert metrics(run)[0]["w"] == "NaN"
+
+
+def test_the_files_of_a_resumed_run_of_wandb_are_one_run(tmp_path):
+    wandb_run(tmp_path, [{"loss": 9.0 - i} for i in range(3)], id="resumed1")
+    wandb_run(tmp_path, [{"loss": 6.0 - i} for i in range(3)], id="resumed1", resume="allow")
+
+    run = imported(tmp_path / "wandb", tmp_path / "out")
+
+    assert equal(told(run), "loss", {i: 9.0 - i for i in range(6)})
+
+
+def test_images_and_histograms_of_tensorboard_are_counted_as_left_out(tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="pip install tensorboard")
+    import torch
+    from torch.utils.tensorboard import SummaryWriter
+
+    for first in (0, 2):  # two event files of one run
+        writer = SummaryWriter(str(tmp_path / "run"), filename_suffix=str(first))
+        for i in (first, first + 1):
+            writer.add_scalar("a/b", i / 2, i)
+            writer.add_histogram("weights", torch.arange(4.0), i)
+        writer.close()
+
+    run = imported(tmp_path / "run", tmp_path / "out")
+
+    assert equal(metrics(run), "a/b", {i: i / 2 for i in range(4)})
+    assert "left out: 4 values of 'weights': not scalars" in capsys.readouterr().err
