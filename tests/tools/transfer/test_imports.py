@@ -588,3 +588,11 @@ def test_images_and_histograms_of_tensorboard_are_counted_as_left_out(tmp_path, 
 
     assert equal(metrics(run), "a/b", {i: i / 2 for i in range(4)})
     assert "left out: 4 values of 'weights': not scalars" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_logged_again_leaves_the_other_values_of_its_step(tmp_path):
+    csv_of(tmp_path, "step,loss,acc,lr\n0,3.5,1,0.5\n0,2.5,,0.25\n")
+
+    run = imported(tmp_path / "metrics.csv", tmp_path / "out")
+
+    assert (told(run)[0]["loss"], told(run)[0]["lr"], metrics(run)[0]["acc"]) == (2.5, 0.25, 1.0)

@@ -122,16 +122,13 @@ class Metrics:
     ) -> Iterator[Event]:
         """The events by step: losses as `iter` and `eval`, all other values as `metrics`."""
         for step in sorted(self._steps):
-            rows: dict[str, Values] = {"eval": {}, "iter": {}}  # as they are after each layer
-            for layer in self._steps[step]:
-                new: dict[str, Values] = {"eval": {}, "iter": {}, "metrics": {}}
-                for name, value in layer.items():
-                    new[tables.get(name, ("metrics",))[0]][name] = value
-                for kind, values in new.items():
-                    if values:
-                        if kind in rows:
-                            values = rows[kind] = rows[kind] | values
-                        yield kind, _row(kind, step, values, fields)
+            for kind in ("eval", "iter", "metrics"):  # an `iter` supersedes earlier metrics
+                row: Values = {}
+                for layer in self._steps[step]:
+                    new = {n: v for n, v in layer.items() if _kind(n, tables) == kind}
+                    row = new if kind == "metrics" else row | new
+                    if new:
+                        yield kind, _row(kind, step, row, fields)
 
     def _tables(self, loss_names: LossNames) -> dict[Name, tuple[str, str]]:
         """Kind and field of the metrics that have one in `iter` or `eval`.
@@ -160,6 +157,10 @@ class Metrics:
     def _is_within(self, name: Name, other: Name) -> bool:
         """Whether `other` has a value at each step of `name`."""
         return self._by_name[name] <= self._by_name[other]
+
+
+def _kind(name: Name, tables: Mapping[Name, tuple[str, str]]) -> str:
+    return tables[name][0] if name in tables else "metrics"
 
 
 def _first(candidates: Iterable[str], names: Mapping[Name, Name]) -> Name | None:
