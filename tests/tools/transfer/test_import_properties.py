@@ -106,7 +106,7 @@ def test_every_cell_of_a_lightning_csv_is_in_the_run(rows):
     with TemporaryDirectory() as folder:
         path = Path(folder, "metrics.csv")
         with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows({"step": step} | row for step, row in rows)
 
@@ -162,7 +162,7 @@ def test_every_scalar_and_text_of_tensorboard_is_in_the_run(rows):
 @given(
     st.lists(
         nested(
-            NAMES.filter(lambda name: not name.startswith("_")),
+            NAMES.filter(lambda name: name != "iter" and not name.startswith("_")),  # a counter
             st.floats() | st.integers(-(2**53), 2**53) | WORDS | st.booleans(),
         ),
         min_size=1,

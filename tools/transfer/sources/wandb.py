@@ -140,15 +140,14 @@ def _metrics(rows: list[Values], run: SourceRun) -> Metrics:
 
 
 def _counter(rows: list[Values]) -> Name:
-    """The name of the step: that of a counter that all rows have, and that loses none of them."""
+    """The name of the step: that of a counter beside the values of each row, if none is lost."""
     for name in COUNTERS:
         values: dict[tuple[int, Name], str] = {}
         steps = [whole(row.get(name)) for row in rows]
+        others = [{k: v for k, v in row.items() if k != name and not _is_own(k)} for row in rows]
         if None not in steps and all(
-            values.setdefault((step, key), repr(value)) == repr(value)
-            for step, row in zip(steps, rows, strict=True)
-            for key, value in row.items()
-            if not _is_own(key)
+            row and all(values.setdefault((step, k), repr(v)) == repr(v) for k, v in row.items())
+            for step, row in zip(steps, others, strict=True)
         ):
             return name
     return "_step"
