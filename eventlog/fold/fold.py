@@ -84,8 +84,8 @@ class Fold:
     More can be added at any time; `run()` is the run of those that were added so far.
 
     Args:
-        with_rows: False keeps only the numbers of iterations, if they are merely counted or a sink
-            has the rows: `run()` then has none of them, and no figures of them in its summary.
+        with_rows: False keeps only the numbers of the iterations, for callers that count them or
+            have a sink: `run()` then has no iterations, and its summary no values of them.
         sink: gets the rows as they come and as they are superseded.
     """
 
@@ -273,9 +273,9 @@ class Fold:
     # ---- superseding
 
     def _rewind(self, to_iter: Any) -> None:
-        """Supersede all that a run standing before iteration `to_iter` has not done yet.
+        """Supersede iteration `to_iter` and all that follows.
 
-        An eval and a checkpoint of that very iteration came before its step: they stay.
+        An eval and a checkpoint of iteration `to_iter` are made before its step: they stay.
         """
         if type(to_iter) is int:
             self._superseded["iterations"] += self._iterations.cut(to_iter)
@@ -313,7 +313,7 @@ class Fold:
         journal: dict[str, Any] | None = None,
         with_superseded: bool = False,
     ) -> Run:
-        """The run as it stands.
+        """The run as folded so far.
 
         `alive`: whether somebody is writing the journal now. `with_superseded`: the superseded
         rows are in `journal`, too, in the order in which they were: `superseded_iterations`, ...
@@ -340,7 +340,7 @@ class Fold:
                 "tags": self.remarks.tags(),
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),
-                **({"metrics": self._metrics.figures()} if len(self._metrics) else {}),
+                **({"metrics": self._metrics.summary()} if len(self._metrics) else {}),
                 **({"summary": self._own_summary.copy()} if self._own_summary else {}),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
@@ -374,7 +374,7 @@ class Fold:
         return self._iterations.missing()
 
     def summary(self) -> dict[str, Any]:
-        """The guide's eight figures. NaN is left out of all of them."""
+        """The guide's eight values. NaN is left out of all of them."""
         return summarize(
             self._iterations.numbers,
             self._iterations.losses,

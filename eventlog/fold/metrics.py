@@ -2,7 +2,8 @@
 
 Several events of a step make one row, in which the latest value of a name counts. The first event
 of a session supersedes the rows of its step and of later ones that other sessions logged; within a
-session an earlier step adds to the row of that step. Time does not grow with the rows.
+session an earlier step adds to the row of that step. The time for an event does not grow with the
+number of rows.
 """
 
 import math
@@ -16,10 +17,10 @@ from eventlog.format.json_rows import encode_row
 from eventlog.read.batch import Batch
 
 _MISSING = object()
-_LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
+_LARGE = 32  # values in a row; smaller rows are parsed and encoded again in the time of an event
 
 NAMES_MAX = 1000
-"""So many names have figures: a run may use a new name in every step."""
+"""At most this many names have a summary: a run may use a new name in every step."""
 
 
 def step_of(fields: Row) -> int | None:
@@ -41,7 +42,7 @@ class Metrics:
         self._changed: set[int] = set()  # those of them that are newer than what is stored
         self._latest: int | None = None  # the step of the latest event
         self._sessions: set[str] = set()
-        self._figures: dict[str, Row] = {}
+        self._summaries: dict[str, Row] = {}
         self._is_stale = False
         self._was_stale = False
 
@@ -58,8 +59,8 @@ class Metrics:
         if session not in self._sessions:
             self._sessions.add(session)
             self.supersede(step)
-        own = "step" if type(fields.get("step")) is int else "iter"
-        values = {k: v for k, v in fields.items() if k != own}
+        axis = "step" if type(fields.get("step")) is int else "iter"
+        values = {k: v for k, v in fields.items() if k != axis}
         goes_on = self._stored.goes_on(step)
         if self._was_stale and not goes_on and len(self._stored):
             self._is_stale = self._is_stale or step < self._stored.last_step
@@ -116,20 +117,20 @@ class Metrics:
         return self._stored.goes_on(step)
 
     def add_batch(self, batch: Batch) -> None:
-        """Add what the session that logged the latest row has logged of later steps."""
+        """Add later steps, logged by the session that logged the latest row."""
         self._leave()
         self._latest = None
         self._stored.extend(batch.steps, batch.rows().split(b"\n"))
         for name in batch.shape.names[1:]:
-            figures = self._figures.get(name)
-            if figures is None:
+            summary = self._summaries.get(name)
+            if summary is None:
                 continue  # one name too many
             values = batch.column(name)
-            figures["last"], figures["step"] = values[-1], batch.steps[-1]
+            summary["last"], summary["step"] = values[-1], batch.steps[-1]
             if type(values[-1]) in (int, float):
                 latest_first = values[::-1]
-                figures["min"] = min([*latest_first, figures.get("min", values[0])])
-                figures["max"] = max([*latest_first, figures.get("max", values[0])])
+                summary["min"] = min([*latest_first, summary.get("min", values[0])])
+                summary["max"] = max([*latest_first, summary.get("max", values[0])])
 
     def supersede(self, from_step: int) -> None:
         """Remove the rows of `from_step` and later."""
@@ -143,14 +144,14 @@ class Metrics:
             self._changed.discard(step)
         self._is_stale = True
 
-    def figures(self) -> Row:
+    def summary(self) -> Row:
         """`rows`, `last_step`, and of each name the `last` value, its `step`, `min` and `max`."""
         self._store()
         if self._is_stale:
-            self._figures, self._is_stale, self._was_stale = {}, False, True
+            self._summaries, self._is_stale, self._was_stale = {}, False, True
             for step, row in self._stored.items():
                 self._measure(step, {k: v for k, v in orjson.loads(row).items() if k != "step"})
-        names = {name: dict(figures) for name, figures in self._figures.items()}
+        names = {name: dict(summary) for name, summary in self._summaries.items()}
         return {"rows": len(self._stored), "last_step": self._stored.last_step, "names": names}
 
     def _measure(self, step: int, values: Row) -> None:
@@ -159,23 +160,23 @@ class Metrics:
         for name, value in values.items():
             if name == "nonfinite" and value is nonfinite:
                 continue
-            figures = self._figures.get(name)
-            if figures is None:
-                if len(self._figures) >= NAMES_MAX:
+            summary = self._summaries.get(name)
+            if summary is None:
+                if len(self._summaries) >= NAMES_MAX:
                     continue
-                figures = self._figures[name] = {"last": None, "step": step}
-            if step >= figures["step"]:
-                figures["last"], figures["step"] = value, step
-                figures.pop("nonfinite", None)
+                summary = self._summaries[name] = {"last": None, "step": step}
+            if step >= summary["step"]:
+                summary["last"], summary["step"] = value, step
+                summary.pop("nonfinite", None)
                 if name in nonfinite:
-                    figures["nonfinite"] = {"last": nonfinite[name]}
+                    summary["nonfinite"] = {"last": nonfinite[name]}
             if type(value) in (int, float) and math.isfinite(value):
-                figures["min"] = min(value, figures.get("min", value))
-                figures["max"] = max(value, figures.get("max", value))
+                summary["min"] = min(value, summary.get("min", value))
+                summary["max"] = max(value, summary.get("max", value))
 
 
 class OpenRow:
-    """A row that grows: merging an event takes time by the event's size, not by the row's."""
+    """A row that grows: the time to merge an event depends on its own size, not on the row's."""
 
     __slots__ = ("_nested", "is_returned_to", "values")
 

@@ -47,7 +47,7 @@ _BOM = b"\xef\xbb\xbf"
 _NUL_RUN = b"\0" * 8  # fewer are damage; a power loss leaves whole sectors of zeros
 MAX_DEFECTS = 10_000  # so that a file that is not a journal does not fill the memory
 _LEAST_LINES = 8  # fewer are faster one by one
-_MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
+_MAX_STARTS = 16  # starts tried for each end of a record in a damaged line, to keep time linear
 _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
 
 

@@ -151,7 +151,7 @@ def test_alerts_are_printed_and_sent_without_control_characters(out, tmp_path):
     journal = eventlog.open_run(out, run_name=f"bad{EVIL}", save_interval=0)
     journal.log_iter(0, 1.0, 1.0)
     journal.close("failed", EVIL)
-    alerts = Guard([str(out)]).look(time.time())
+    alerts = Guard([str(out)]).check(time.time())
     sent = tmp_path / "sent"
     hooks = Hooks(command=f'cat >> {sent}; echo "$EVENTLOG_ALERT_TEXT" >> {sent}')
 

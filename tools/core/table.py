@@ -114,7 +114,7 @@ def print_csv(rows: Iterable[Row], columns: Iterable[str]) -> None:
 def with_progress(items: Sequence[T], label: str, *, at_least: int = 2) -> Iterator[T]:
     """Yield `items` behind a progress bar on stderr, if that is a terminal.
 
-    There is no bar for fewer items than `at_least`: they take no time.
+    There is no bar for fewer items than `at_least`.
     """
     console = Console(stderr=True)
     yield from track(

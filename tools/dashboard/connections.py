@@ -68,7 +68,7 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         self._since = time.monotonic()
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:  # no route reads a body
+        if self.conn.their_state is h11.SEND_BODY:  # no route expects a body
             self.transport.close()
 
     @property

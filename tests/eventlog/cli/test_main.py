@@ -76,7 +76,8 @@ def test_a_file_that_is_no_journal_is_named_and_no_run_json_is_made_of_it(tmp_pa
     code = main(["compact", str(path)])
 
     assert code == 5
-    assert f"{path}: no journal: not one whole record in its 5,000 bytes" in capsys.readouterr().err
+    message = f"{path}: not a journal: not one whole record in its 5,000 bytes"
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -289,7 +289,7 @@ def test_following_a_file_that_became_shorter_reports_it_and_begins_again(follow
 
     followed.write_bytes(line(0, B, "open", run_name="r"))
 
-    assert next(following) == f"{followed}: is shorter than before; from its beginning"
+    assert next(following) == f"{followed}: became shorter; reading from its beginning"
     assert short([next(following)]) == [f"open     r, pid None on None, session {B}"]
 
 

@@ -135,8 +135,8 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.jsonl", b"", "no journal: not one whole record in its 0 bytes. See: eventlog verify"),
-        ("a.jsonl", b"hello\n", "no journal: not one whole record in its 6 bytes"),
+        ("a.jsonl", b"", "not one whole record in its 0 bytes. See: eventlog verify"),
+        ("a.jsonl", b"hello\n", "not a journal: not one whole record in its 6 bytes"),
         ("a.jsonl", b'{"text": "a data set"}\n', "not one whole record in its 23 bytes"),
         ("a.json", b'{"training_iter', "at byte 15 of 15.* eventlog compact .*a.jsonl"),
         ("a.json", b'{"rows": 1}', "valid JSON, but not a run"),

@@ -265,17 +265,17 @@ def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_a
     assert list(row.items()) == list(({"step": 5} | merged_at_once(events)).items())
 
 
-def figures_of(rows):
+def summary_of(rows):
     """By name: the last value, its step, the least and the greatest."""
-    figures = {}
+    summary = {}
     for row in rows:
         for name, value in row.items() - {("step", row["step"])}:
-            known = figures.setdefault(name, {})
+            known = summary.setdefault(name, {})
             known |= {"last": value, "step": row["step"]}
             if value is not None:
                 known["min"] = min(value, known.get("min", value))
                 known["max"] = max(value, known.get("max", value))
-    return figures
+    return summary
 
 
 @given(
@@ -285,17 +285,17 @@ def figures_of(rows):
     ),
     st.sets(st.integers(0, 20)),
 )
-def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
+def test_the_summary_does_not_depend_on_when_it_is_read(events, looks):
     watched, left_alone = Metrics(), Metrics()
     for k, (step, name, value) in enumerate(events):
         for table in (watched, left_alone):
             table.add("s", step, {"step": step, name: value})
         if k in looks:
-            watched.figures()
+            watched.summary()
 
     if events:
-        assert orjson.dumps(watched.figures()) == orjson.dumps(left_alone.figures())
-        assert left_alone.figures()["names"] == figures_of(left_alone.rows())
+        assert orjson.dumps(watched.summary()) == orjson.dumps(left_alone.summary())
+        assert left_alone.summary()["names"] == summary_of(left_alone.rows())
         assert watched.rows().encoded == left_alone.rows().encoded
 
 

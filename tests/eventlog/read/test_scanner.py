@@ -822,8 +822,8 @@ def test_every_defect_is_reported_with_its_place_and_its_cost():
         (A0 + A2 + bytes(512), LOSS, "1 event lost, and 1 damaged place of unknown cost"),
         (A0 + A1 + line(1, A, iter=9), CONFLICT, "needs a person"),
         (A0 + B0 + A1, CONFLICT, "needs a person"),
-        (b"no journal\n", EMPTY, "no journal: not one whole record"),
-        (b"", EMPTY, "no journal: not one whole record"),
+        (b"no journal\n", EMPTY, "not a journal: not one whole record"),
+        (b"", EMPTY, "not a journal: not one whole record"),
     ],
 )
 def test_the_verdict_is_as_sure_as_the_defects_are(data, code, verdict, tmp_path):

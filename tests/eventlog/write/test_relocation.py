@@ -356,7 +356,7 @@ def test_events_without_a_place_are_counted_and_reported(tmp_path, capsys):
     run.close()
 
     assert run.lost > 490
-    assert capsys.readouterr().err.count("no folder takes a segment") == 1
+    assert capsys.readouterr().err.count("no segment could be created") == 1
 
 
 def test_a_journal_restored_when_there_is_space_again_is_not_counted_as_lost(tmp_path):

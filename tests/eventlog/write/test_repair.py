@@ -51,7 +51,7 @@ def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{path}: no journal: not one whole record in its {len(data):,} bytes" in err
+    assert f"{path}: not a journal: not one whole record in its {len(data):,} bytes" in err
     assert state(tmp_path) == before
 
 

@@ -53,7 +53,7 @@ def test_the_straggler_is_named(main_run, capsys):
 
     words = table(capsys, main_run.journal_path.parent)
 
-    assert "straggler: rank 2: a step takes it 9.0000 ms, the others 2.0" in words
+    assert "straggler: rank 2: 9.0000 ms per step, the others 2.0" in words
     assert "slowest in 100% of the steps" in words
     assert "no rank died" in words
 

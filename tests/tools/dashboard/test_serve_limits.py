@@ -201,7 +201,7 @@ def test_a_folder_that_is_given_as_a_symlink_is_served(out, tmp_path):
     (tmp_path / "link").symlink_to(out)
     for name in (tmp_path / "link", tmp_path / "link" / "low.json", tmp_path / "link" / "lo*"):
         found = Folders([str(name)])
-        found.look()
+        found.refresh()
 
         assert [row["status"] for row in found.rows()] == ["completed"]
 

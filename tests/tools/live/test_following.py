@@ -197,7 +197,7 @@ def test_a_journal_with_new_names_in_every_event_does_not_fill_the_memory(tmp_pa
     following = follow_to_the_end(Following(path))
 
     assert len(following.iterations) == 2_000
-    assert len(following.iterations.figures) <= 300
+    assert len(following.iterations.columns) <= 300
     assert len(following.iterations.nonfinite) <= 300
 
 

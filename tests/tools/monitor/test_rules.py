@@ -18,7 +18,7 @@ from tools.monitor.vitals import Vitals
 
 LIMITS = Limits()
 GB = 10**9
-figures = st.floats(0.01, 1e6)
+values = st.floats(0.01, 1e6)
 gaps = st.lists(st.floats(0, 1e5), max_size=20)
 
 
@@ -154,7 +154,7 @@ def test_a_spike_is_named_once_with_its_figures():
     findings = watch(changed(loss_at({700, 701, 705}, 30.0)))
 
     (finding,) = findings
-    assert (finding.rule, finding.iter, finding.figures["loss"]) == ("spike", 700, 30.0)
+    assert (finding.rule, finding.iter, finding.values["loss"]) == ("spike", 700, 30.0)
 
 
 def test_a_second_spike_long_after_the_first_is_a_second_one():

@@ -1,11 +1,11 @@
 """trackio: a run in the project `runjournal`, in trackio's own database.
 
-In the folder OUT, or where TRACKIO_DIR says; `TRACKIO_DIR=OUT trackio show` shows it. Numbers
-are float64; times, NaN and infinities are preserved. Configuration and metadata are the config.
+The database is in the folder OUT, or in TRACKIO_DIR; `TRACKIO_DIR=OUT trackio show` shows it.
+Numbers are float64; times, NaN and infinities are preserved. Configuration and metadata are the
+config.
 
-trackio is asked what it has of the run before anything is added, and each row has an id that
-trackio accepts once. When a resumed run superseded points, the run is deleted there and written
-again.
+What trackio has of the run is read before anything is added, and trackio accepts the id of each row
+only once. When a resumed run superseded points, the run is deleted there and written again.
 """
 
 import os
@@ -21,7 +21,7 @@ from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000
-RESERVED = frozenset(("step", "timestamp"))  # names of trackio's own
+RESERVED = frozenset(("step", "timestamp"))  # names that trackio uses itself
 
 
 class Log(NamedTuple):
