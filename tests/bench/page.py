@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--only", choices=("grid", "table", "long"))
     parser.add_argument("--folder", help="where the long run is made, and left (2 GB)")
-    parser.add_argument("--picture", help="a PNG of the long run at full zoom-out")
+    parser.add_argument("--screenshot", help="a PNG of the long run at full zoom-out")
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -64,8 +64,8 @@ def main() -> None:
                 print(f"table: {table(page, arguments.runs)}", flush=True)
         if arguments.only in (None, "long"):
             with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
-                told = long(page, arguments.points, arguments.folder, arguments.picture)
-                print(f"long: {told}", flush=True)
+                result = long(page, arguments.points, arguments.folder, arguments.screenshot)
+                print(f"long: {result}", flush=True)
         browser.close()
 
 
@@ -158,10 +158,10 @@ def table(page: Page, n_runs: int) -> str:
                     page.evaluate(
                         """() => new Promise((done) => {
                           const rows = () => document.querySelectorAll(".wide tr[data-id]");
-                          const look = () => rows().length >= 50
+                          const check = () => rows().length >= 50
                             ? requestAnimationFrame(() => setTimeout(() => done(performance.now())))
-                            : setTimeout(look, 5);
-                          look();
+                            : setTimeout(check, 5);
+                          check();
                         })"""
                     )
                 )
@@ -175,7 +175,7 @@ def table(page: Page, n_runs: int) -> str:
     )
 
 
-def long(page: Page, n_points: int, folder: str | None, picture: str | None) -> str:
+def long(page: Page, n_points: int, folder: str | None, screenshot: str | None) -> str:
     """One long run: the first reading, the first view once it has been read, the zoom."""
     with ExitStack() as stack:
         where = Path(folder or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -193,8 +193,8 @@ def long(page: Page, n_points: int, folder: str | None, picture: str | None) -> 
         first_ms = [first_view(page, server, row["id"]) for _ in range(5)]
         page.evaluate(OBSERVE)
         assert has_spike(page), "the spike is not drawn"
-        if picture:
-            page.screenshot(path=picture)
+        if screenshot:
+            page.screenshot(path=screenshot)
         zoomed = list(zooms(page, server, n_points))
         peak_mb = peak_bytes(server) / 1e6
         now_mb = server.memory_bytes / 1e6
@@ -214,10 +214,10 @@ def first_view(page: Page, server: Serving, id: str) -> float:
     page.goto(f"{server.address}#picks={id}", wait_until="commit")
     ms: float = page.evaluate(
         """() => new Promise((done) => {
-          const look = () => document.querySelector(".panel[data-key=loss][data-points]")
+          const check = () => document.querySelector(".panel[data-key=loss][data-points]")
             ? requestAnimationFrame(() => setTimeout(() => done(performance.now())))
-            : setTimeout(look, 5);
-          look();
+            : setTimeout(check, 5);
+          check();
         })"""
     )
     return ms
@@ -295,9 +295,9 @@ def write_long(journal: Path, n_points: int) -> None:
 
 def all_rows(server: Serving, n: int) -> list[dict[str, Any]]:
     while True:
-        told = server.json("/api/runs")
-        if told["complete"] and len(told["runs"]) == n:
-            return list(told["runs"])
+        result = server.json("/api/runs")
+        if result["complete"] and len(result["runs"]) == n:
+            return list(result["runs"])
         time.sleep(0.05)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ()
 VARIANTS = {
