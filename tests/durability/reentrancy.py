@@ -259,12 +259,12 @@ def main() -> int:
     all_clean = True
     for way, outcome, took_s in outcomes(arguments.n):
         all_clean = all_clean and outcome is not None and outcome.is_clean
-        words = (
+        text = (
             "HANGS"
             if outcome is None
             else ", ".join(f"{name} {value:,}" for name, value in outcome._asdict().items())
         )
-        print(f"{way:28} {words}, {took_s:.0f} s", flush=True)
+        print(f"{way:28} {text}, {took_s:.0f} s", flush=True)
     return 0 if all_clean else 1
 
 

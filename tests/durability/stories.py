@@ -165,9 +165,9 @@ class Promised(NamedTuple):
     """Ends of lines that a session met, and where: they are not thrown away."""
     journal: str
     """The name of the journal."""
-    said_lost: frozenset[tuple[str, int]] = frozenset()
+    stated_lost: frozenset[tuple[str, int]] = frozenset()
     """Records that no disk took by the end: the journal says so."""
-    taken: frozenset[tuple[str, int]] = frozenset()
+    cut_off: frozenset[tuple[str, int]] = frozenset()
     """Records that somebody else cut off: nobody can promise them."""
     is_disturbed: bool = False
     """Somebody did something to the journal, and the writer has not looked yet."""

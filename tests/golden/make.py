@@ -95,7 +95,7 @@ def guide_run() -> dict[str, object]:
         ),
         {"iter": 100, "loss": 6.9127, "time_ms": 4100.0, "mfu": 33.0},
     ]
-    told = {
+    fields = {
         "run_name": "run_20231031_162345",
         "start_time": "2023-10-31T16:23:45.123456",
         "config": {
@@ -145,7 +145,7 @@ def guide_run() -> dict[str, object]:
             "total_checkpoints": 2,
         },
     }
-    return told | ended
+    return fields | ended
 
 
 def make_old_runs(folder: Path) -> None:

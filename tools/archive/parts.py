@@ -71,11 +71,11 @@ def _merge(
 
 
 def _has_any(store: Store, part: Part, run_ids: Iterable[str]) -> bool:
-    wanted = pa.array(run_ids, pa.string())
-    if not len(wanted):
+    ids = pa.array(run_ids, pa.string())
+    if not len(ids):
         return False
     table = read_parquet(store, part, ["run_id"])
-    return bool(pc.any(pc.is_in(table["run_id"], wanted)).as_py())
+    return bool(pc.any(pc.is_in(table["run_id"], ids)).as_py())
 
 
 def _write_parts(store: Store, kind: Kind, month: str, table: pa.Table) -> Iterator[Part]:

@@ -22,9 +22,9 @@ LOG_S = 60.0
 def connection_limit() -> int:
     """How many connections are accepted: at most half of the files the process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CONNECTIONS_MAX
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    n_files = 4 * CONNECTIONS_MAX
+    if soft < n_files:
+        soft = n_files if hard == resource.RLIM_INFINITY else min(n_files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(CONNECTIONS_MAX, soft // 2))
 

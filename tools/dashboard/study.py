@@ -37,16 +37,16 @@ def members(rows: Sequence[Row], by: str, of: str) -> list[Row]:
     readable = [row for row in rows if row["status"] != "unreadable"]
     if not by:
         return readable
-    wanted: Any = of
+    expected: Any = of
     with contextlib.suppress(orjson.JSONDecodeError):
-        wanted = orjson.loads(of)
+        expected = orjson.loads(of)
     values = [(row, rows_.value(row, by)) for row in readable]
-    return [row for row, value in values if value == of or _is_equal(value, wanted)]
+    return [row for row, value in values if value == of or _is_equal(value, expected)]
 
 
-def _is_equal(value: Any, wanted: Any) -> bool:
+def _is_equal(value: Any, expected: Any) -> bool:
     """Whether two JSON values are equal; in Python True equals 1."""
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    return isinstance(value, bool) == isinstance(expected, bool) and bool(value == expected)
 
 
 def study(rows: Sequence[Row], name: str = "", objective: Metric | None = None) -> dict[str, Any]:

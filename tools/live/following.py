@@ -145,8 +145,8 @@ class Following:
             changed = self._read_journal(budget_s)
         except (eventlog.EventlogError, OSError) as error:
             self._reading, self._seen = None, ()
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error, self.is_alive = self._without_path(words), False
+            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error, self.is_alive = self._without_path(text), False
             changed = False
         return changed or was != (self.error, self.is_alive)
 
@@ -258,8 +258,8 @@ class Following:
                 )
             run = eventlog.load_run(self.path)
         except (eventlog.EventlogError, OSError) as error:
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error = self._without_path(words)
+            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error = self._without_path(text)
             return True
         self.error, self.known = "", _known_of(run)
         run.training_iterations, run.eval_steps = [], []  # they are in the tables

@@ -200,12 +200,12 @@ def nonfinite(event: str, fields: Mapping[str, Any]) -> list[str]:
     """
     named = fields.get("nonfinite")
     bad = {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
-    wanted = finite_fields(event)
+    names = finite_fields(event)
     if event == "nonfinite":
-        wanted = tuple(bad) or ("loss",)
+        names = tuple(bad) or ("loss",)
     elif fields.get("skipped") and "loss" not in bad:
-        wanted = ()
-    return [f"{key} {bad.get(key, 'nan')}" for key in wanted if key in bad or event == "nonfinite"]
+        names = ()
+    return [f"{key} {bad.get(key, 'nan')}" for key in names if key in bad or event == "nonfinite"]
 
 
 class Window:

@@ -144,11 +144,11 @@ def encode(figure: Figure, form: str) -> bytes:
 def _window_iters(series: Sequence[Series]) -> int:
     """1/25 of the longest run, rounded to two digits of which the second is 0 or 5."""
     spans = [s.iterations["iter"][-1] - s.iterations["iter"][0] for s in series if s.iterations]
-    wanted = max(spans, default=0.0) / 25
-    if wanted < 2:
+    width = max(spans, default=0.0) / 25
+    if width < 2:
         return 0
-    step = 5 * 10 ** max(0, int(np.log10(wanted)) - 1) if wanted >= 10 else 1
-    return int(round(wanted / step) * step)
+    step = 5 * 10 ** max(0, int(np.log10(width)) - 1) if width >= 10 else 1
+    return int(round(width / step) * step)
 
 
 def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:

@@ -514,7 +514,7 @@ def test_the_latest_count_of_durable_records_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("taken", "missing"),
+    ("logged", "missing"),
     [
         ([], []),
         ([5], []),
@@ -528,6 +528,6 @@ def test_the_latest_count_of_durable_records_is_kept():
         ([3, 4, 5], []),
     ],
 )
-def test_a_run_that_logs_each_iteration_names_those_that_are_missing(taken, missing):
+def test_a_run_that_logs_each_iteration_names_those_that_are_missing(logged, missing):
     """One that logs every tenth by intention has no hole."""
-    assert fold(*map(it, taken)).run().journal["missing_iterations"] == missing
+    assert fold(*map(it, logged)).run().journal["missing_iterations"] == missing

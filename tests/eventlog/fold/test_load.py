@@ -199,9 +199,9 @@ def test_a_torn_tail_that_was_cut_while_one_read_leaves_no_trace(tmp_path):
 def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
     make_run(tmp_path, "a")
 
-    (figures,) = compare_runs([tmp_path / "a.json"])["runs"]
-    assert figures == {
-        "run_name": figures["run_name"],
+    (row,) = compare_runs([tmp_path / "a.json"])["runs"]
+    assert row == {
+        "run_name": row["run_name"],
         "final_loss": 7.1,
         "best_val_loss": 6.5,
         "avg_mfu": 52.0,
@@ -209,16 +209,16 @@ def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
         "avg_time_ms": 69.5,
         "status": "completed",
     }
-    assert figures["run_name"].startswith("a_")
+    assert row["run_name"].startswith("a_")
 
 
 def test_a_figure_that_a_run_does_not_have_is_nan(tmp_path):
     make_run(tmp_path, "bare", evals=False, mfu=False, iterations=0)
 
-    (figures,) = compare_runs([tmp_path / "bare.json"])["runs"]
+    (row,) = compare_runs([tmp_path / "bare.json"])["runs"]
     for key in ("final_loss", "best_val_loss", "avg_mfu", "avg_time_ms"):
-        assert math.isnan(figures[key]), key
-    assert figures["total_iters"] == 0
+        assert math.isnan(row[key]), key
+    assert row["total_iters"] == 0
 
 
 def test_a_figure_that_is_no_number_is_nan(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
-from eventlog.cli.report import report_lines as words_of
+from eventlog.cli.report import report_lines as texts_of
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name
@@ -204,7 +204,7 @@ def test_a_tail_that_the_checkpoint_knew_of_is_lost(tmp_path):
 
     assert [(d.kind, d.session, d.first_n, d.lost) for d in folding.defects()] == [("gap", A, 6, 4)]
     assert exit_code(folding) == LOSS
-    assert any("10 records" in words for words in words_of(folding))
+    assert any("10 records" in message for message in texts_of(folding))
 
 
 def test_a_tail_that_turned_up_after_all_is_not_lost(tmp_path):
@@ -288,7 +288,7 @@ def test_a_large_event_with_its_content_is_complete(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("happens", "kind", "words"),
+    ("happens", "kind", "message"),
     [
         (lambda kept: kept.unlink(), "missing_aside", "No such file"),
         (lambda kept: kept.write_bytes(b"[]"), "damaged_aside", "SHA-256"),
@@ -298,7 +298,7 @@ def test_a_large_event_with_its_content_is_complete(tmp_path, name):
         (lambda kept: (kept.unlink(), kept.symlink_to("none")), "missing_aside", "No such file"),
     ],
 )
-def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, words):
+def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, message):
     path = tmp_path / "run.jsonl"
     happens(aside(path))
 
@@ -307,7 +307,7 @@ def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, word
     assert exit_code(folding) == LOSS
     (defect,) = folding.defects(with_content=True)
     assert (defect.kind, defect.lost) == (kind, 1)
-    assert words in defect.detail
+    assert message in defect.detail
 
 
 @pytest.mark.parametrize("part", ["config", "metadata"])
@@ -352,8 +352,8 @@ def test_a_journal_that_was_cut_has_fewer_records_than_its_run_json(tmp_path, ca
 
     assert main(["verify", "--json", str(path)]) == LOSS
 
-    told = orjson.loads(capsys.readouterr().out)
-    assert [(d["kind"], d["lost"]) for d in told["defects"]] == [("fewer_records", 4)]
+    report = orjson.loads(capsys.readouterr().out)
+    assert [(d["kind"], d["lost"]) for d in report["defects"]] == [("fewer_records", 4)]
 
 
 def test_what_the_numbering_counts_is_not_counted_again(tmp_path):

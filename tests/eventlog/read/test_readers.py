@@ -179,8 +179,8 @@ def test_duckdb_reads_all_of_a_long_run_if_it_looks_at_all_of_it(long_run):
     source = f"read_json('{long_run}', sample_size=-1)"
     duckdb.sql(f"create or replace table long as select * from {source}")
 
-    figures = duckdb.sql("select sum(loss), sum(val_loss), max(mfu) from long").fetchall()
-    assert figures == [(sum(i / 8 for i in range(21_000)), 2.5, 31.5)]
+    sums = duckdb.sql("select sum(loss), sum(val_loss), max(mfu) from long").fetchall()
+    assert sums == [(sum(i / 8 for i in range(21_000)), 2.5, 31.5)]
     named = duckdb.sql("select nonfinite.loss from long where event = 'iter' and loss is null")
     assert named.fetchall() == [("nan",)]
     assert duckdb.sql("select config.wd.a, status from long where s != 'a1a1a1a1'").fetchall() == [

@@ -244,9 +244,9 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     assert {fields["step"]: row(fields) for fields in loaded(run).metrics} == {
         step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
-    figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
-    assert figures["rows"] == len(expected)
-    for name, told_of in figures["names"].items():
+    metrics = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
+    assert metrics["rows"] == len(expected)
+    for name, told_of in metrics["names"].items():
         numbers = [
             data[name]
             for data in expected.values()

@@ -306,7 +306,7 @@ def test_after_a_failed_sync_the_session_goes_on_in_a_segment_and_all_of_it_is_d
     journal.append("iter", {"iter": 2})
 
     assert journal.sync()
-    asked = disk.calls.count("sync run.jsonl")
+    n_syncs = disk.calls.count("sync run.jsonl")
     journal.append("iter", {"iter": 3})
     assert journal.sync()
     journal.close({})
@@ -314,7 +314,7 @@ def test_after_a_failed_sync_the_session_goes_on_in_a_segment_and_all_of_it_is_d
     (segment,) = tmp_path.glob("*.segment")
     records, defects = records_of(journal.path)
     alone = Scanner().feed(segment.read_bytes())
-    assert disk.calls.count("sync run.jsonl") == asked  # never again on that file
+    assert disk.calls.count("sync run.jsonl") == n_syncs  # never again on that file
     assert "sync folder" in disk.calls[disk.calls.index(f"create {segment.name}") :]
     assert {1, 2, 3} <= {r.fields.get("iter") for r in alone}  # what was not durable, and on
     assert iterations(journal.path) == [0, 1, 2, 3]
@@ -349,12 +349,12 @@ def test_if_no_disk_can_be_synced_events_are_still_written_and_it_is_reported(tm
     journal.append("iter", {"iter": 0})
     assert not journal.sync(timeout_s=5)
     broken = False
-    asked = [call for call in disk.calls if call.startswith("sync run")]
+    syncs = [call for call in disk.calls if call.startswith("sync run")]
     journal.append("iter", {"iter": 1}, urgent=True)
     assert not journal.sync(timeout_s=0.2)
     journal.close({})
 
-    assert [call for call in disk.calls if call.startswith("sync run")] == asked
+    assert [call for call in disk.calls if call.startswith("sync run")] == syncs
     assert journal.durable_n == 1
     assert iterations(journal.path) == [0, 1]
     assert "a power loss may cost those since record 1" in capsys.readouterr().err

@@ -36,8 +36,8 @@ def make_trial(folder, group, number, params, val_loss, config=None):
 
 
 def study(server, of, by="metadata.group", **more):
-    words = urlencode({"by": by, "of": of} | more)
-    return server.json(f"/api/study?{words}")
+    query = urlencode({"by": by, "of": of} | more)
+    return server.json(f"/api/study?{query}")
 
 
 def test_importances_are_those_of_optuna(studies):

@@ -138,9 +138,9 @@ def changed(change, shape=Shape(), seed=3):  # noqa: B008 (frozen)
         yield t, record._replace(fields=record.fields | change(record))
 
 
-def loss_at(wanted, value):
+def loss_at(target, value):
     def change(record):
-        is_there = record.event == "iter" and record.fields["iter"] in wanted
+        is_there = record.event == "iter" and record.fields["iter"] in target
         if not is_there:
             return {}
         if math.isnan(value):

@@ -32,11 +32,11 @@ def limited():
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 
 
-def imported(path, tmp_path, *words):
+def imported(path, tmp_path, *args):
     """Exit code and stderr of the real command, in 3 GB and 60 s."""
     command = [sys.executable, "-m", "tools.cli", "import", str(path), "--out", str(tmp_path / "o")]
     done = subprocess.run(
-        [*command, *words], capture_output=True, text=True, timeout=60, preexec_fn=limited
+        [*command, *args], capture_output=True, text=True, timeout=60, preexec_fn=limited
     )
     return done.returncode, done.stderr
 
@@ -68,8 +68,8 @@ def test_an_unreadable_file_is_one_line_and_exit_code_one(what, tmp_path, capsys
     path = tmp_path / name
     path.write_bytes(data)
 
-    for words in (["--from", format], []):
-        assert main(["import", str(path), "--out", str(tmp_path / "out"), *words]) == 1
+    for args in (["--from", format], []):
+        assert main(["import", str(path), "--out", str(tmp_path / "out"), *args]) == 1
 
         err = capsys.readouterr().err
         assert err.count("\n") == 1

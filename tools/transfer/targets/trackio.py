@@ -42,15 +42,15 @@ class Log(NamedTuple):
 def export(history: History, out: Path) -> Outcome:
     storage = _storage(out)
     name, run_id = history.run.run_name, history.id
-    wanted = {log.id: log for log in map(_log, history.points())}
+    expected = {log.id: log for log in map(_log, history.points())}
     present = {_row(row).id for row in storage.get_logs(PROJECT, name, run_id=run_id)}
     config = {"config": history.settings(), "metadata": history.facts()}
     state: State = "continued" if present else "new"
-    if not present <= wanted.keys():
+    if not present <= expected.keys():
         if not storage.delete_run(PROJECT, name, run_id=run_id):
             raise Refusal(f"{out}: trackio could not delete its run {name}; try again")
         state, present = "replaced", set()
-    missing = [log for id, log in wanted.items() if id not in present]
+    missing = [log for id, log in expected.items() if id not in present]
     for at in range(0, len(missing), BATCH):
         batch = missing[at : at + BATCH]
         storage.bulk_log(
