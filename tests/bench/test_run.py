@@ -26,7 +26,7 @@ def test_the_curve_of_growth_has_a_table_and_a_plot(tmp_path):
     assert growth.as_table(curve).count("\n") == 1 + len(QUICK.growth)
 
 
-def test_a_row_that_is_measured_again_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+def test_a_row_that_is_measured_again_replaces_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "RESULTS_JSON", tmp_path / "speed.json")
     monkeypatch.setattr(table, "RESULTS_MD", tmp_path / "RESULTS.md")
     table.RESULTS_MD.write_text(f"before\n{table.BEGIN}old\n{table.END}after\n")

@@ -120,7 +120,7 @@ def test_what_is_not_unreadable_is_read_to_the_byte(tmp_path, unreadable):
     assert holes == [(512, 512), (4608, 512)]
 
 
-def test_an_error_that_is_not_the_disks_is_no_hole(tmp_path, monkeypatch):
+def test_an_error_other_than_the_disks_is_not_a_hole(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"x")
 

@@ -253,7 +253,7 @@ def test_the_end_of_the_run_is_known_also_where_its_open_is_far_before(followed)
     assert "iter 2998/9000  loss" in next(tail.tail(followed, n_lines=1))
 
 
-def test_following_shows_what_is_appended_and_nothing_twice(followed):
+def test_following_shows_each_appended_event_once(followed):
     following = tail.tail(followed, n_lines=1, follow=True)
     assert short([next(following)]) == ["iter      1"]
 

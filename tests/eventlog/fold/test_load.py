@@ -75,7 +75,7 @@ def test_a_live_journal_is_read_as_it_is_now(tmp_path):
     assert closed.end_time == list(eventlog.scan(run.journal_path))[-1].t
 
 
-def test_a_line_that_a_live_writer_has_not_ended_is_no_torn_one(tmp_path):
+def test_an_unfinished_line_of_a_live_writer_is_not_torn(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     with open(run.journal_path, "ab") as file:
         file.write(b'{"n":1,"s":"')
@@ -98,7 +98,7 @@ def test_every_run_has_a_summary_also_one_that_crashed_before_it_was_written(nam
     assert run.summary["avg_mfu"] == pytest.approx(32.5101, abs=1e-3)
 
 
-def test_a_summary_that_a_file_brings_is_kept(tmp_path):
+def test_the_summary_of_a_file_is_kept(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(
         '{"training_iterations": [], "summary": {"avg_mfu": 3.5, "best_val_loss": null}}'
@@ -142,7 +142,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("a.json", b'{"rows": 1}', "valid JSON, but not a run"),
     ],
 )
-def test_what_is_no_run_is_refused_with_its_name_the_place_and_the_way_out(
+def test_a_file_that_is_not_a_run_is_refused_with_its_name_the_place_and_what_to_do(
     name, data, message, tmp_path
 ):
     path = tmp_path / name
@@ -196,7 +196,7 @@ def test_a_torn_tail_that_was_cut_while_one_read_leaves_no_trace(tmp_path):
 # ---- compare_runs
 
 
-def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
+def test_runs_are_compared_by_the_values_of_the_guide(tmp_path):
     make_run(tmp_path, "a")
 
     (row,) = compare_runs([tmp_path / "a.json"])["runs"]
@@ -212,7 +212,7 @@ def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
     assert row["run_name"].startswith("a_")
 
 
-def test_a_figure_that_a_run_does_not_have_is_nan(tmp_path):
+def test_a_value_that_a_run_lacks_is_nan(tmp_path):
     make_run(tmp_path, "bare", evals=False, mfu=False, iterations=0)
 
     (row,) = compare_runs([tmp_path / "bare.json"])["runs"]
@@ -221,7 +221,7 @@ def test_a_figure_that_a_run_does_not_have_is_nan(tmp_path):
     assert row["total_iters"] == 0
 
 
-def test_a_figure_that_is_no_number_is_nan(tmp_path):
+def test_a_value_that_is_not_a_number_is_nan(tmp_path):
     path = tmp_path / "run.json"
     path.write_text('{"training_iterations": [], "summary": {"best_val_loss": "good"}}')
 

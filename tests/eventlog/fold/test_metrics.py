@@ -254,7 +254,7 @@ events_of_a_row = st.lists(
 
 
 @given(events_of_a_row, st.sets(st.integers(0, 12)))
-def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_after):
+def test_merging_into_a_row_equals_merging_into_all_of_its_fields(events, left_after):
     table = Metrics()
     for k, values in enumerate(events):
         table.add("s", 5, values | {"step": 5})

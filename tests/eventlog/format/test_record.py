@@ -327,7 +327,7 @@ def test_a_none_is_null_and_is_not_marked_as_not_finite():
     assert decode(encode(0, S, T, "iter", {"loss": None})[:-1]).fields == {"loss": None}
 
 
-def test_names_a_caller_gave_under_nonfinite_are_kept_beside_ours():
+def test_a_callers_own_names_under_nonfinite_are_kept_with_ours():
     fields = {"nonfinite": {"grad": "inf"}, "loss": math.nan}
 
     kept = decode(encode(0, S, T, "iter", fields)[:-1]).fields
@@ -403,7 +403,7 @@ def test_no_bytes_under_a_true_checksum_make_decode_raise(inside):
         b'{"n":' + b"[" * 5000,
     ],
 )
-def test_a_sealed_line_without_a_true_identity_is_no_record(body):
+def test_a_line_with_a_valid_checksum_and_an_invalid_identity_is_not_a_record(body):
     assert decode(body + b',"crc":"%08x"}' % zlib.crc32(body)) is None
 
 

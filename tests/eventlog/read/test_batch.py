@@ -122,7 +122,7 @@ def checksummed(body):
 
 @pytest.mark.parametrize("value", [3, True, None, 10**400, "x", [1], {"a": 1}], ids=repr)
 @pytest.mark.parametrize("name", ["loss", "time_ms", "mfu"])
-def test_what_all_lines_have_instead_of_a_figure_is_read_as_itself(name, value):
+def test_a_value_that_is_not_a_number_in_all_lines_is_read_unchanged(name, value):
     values = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5} | {name: value}
     lines = [line(k + 1, iter=k, **values) for k in range(30)]
 
@@ -255,7 +255,7 @@ PHASES = st.lists(
 @example(  # a least figure that is written in two ways
     [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]], False
 )
-def test_whatever_metrics_were_logged_they_read_the_same(sessions, has_few_names):
+def test_metrics_are_read_the_same_in_batches_and_one_by_one(sessions, has_few_names):
     lines = []
     for s, phases in zip(SESSIONS, sessions, strict=False):
         lines.append(line(0, s, event="open", run_id="r"))
@@ -298,7 +298,7 @@ def test_metrics_are_read_at_once():
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_metrics_that_go_on_behind_some_that_bore_no_number_are_counted_whole(is_known):
+def test_metrics_after_some_without_a_number_are_counted_completely(is_known):
     name = "loss" if is_known else "acc"  # a shape that was met before, and one that was not
     lines = [line(n, event="metrics", step=n, loss=1.0) for n in range(1, 31)]
     lines += [line(0, SESSIONS[1], event="open", run_id="r")]

@@ -160,7 +160,7 @@ def test_a_fallback_folder_of_another_user_is_named_by_verify_and_by_status(run)
     assert "went on in another file" in reason
 
 
-def test_a_segment_is_missed_by_the_numbers_of_the_one_behind_it(tmp_path):
+def test_a_missing_segment_is_found_by_the_numbers_of_the_next_one(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 3))
     segment(tmp_path, number=1, first_n=8, data=iters(A, 8, 9))
@@ -171,7 +171,7 @@ def test_a_segment_is_missed_by_the_numbers_of_the_one_behind_it(tmp_path):
     assert exit_code(folding) == LOSS
 
 
-def test_a_session_of_which_nothing_is_left_is_missed_by_its_number(tmp_path):
+def test_a_session_without_any_records_left_is_reported_by_its_number(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 3) + opening(B, number=3, prev=(A, 3)))
 
@@ -330,7 +330,7 @@ def test_a_line_cannot_send_verify_to_a_file_of_another_folder(tmp_path):
     assert "no file name" in defect.detail
 
 
-def test_the_same_content_in_many_steps_is_looked_for_too(tmp_path):
+def test_the_file_of_a_content_that_many_steps_share_is_checked_as_well(tmp_path):
     """Many events that differ in their numbers alone are read at once."""
     path = tmp_path / "run.jsonl"
     held = {"file": "run.ab.aside", "size_bytes": 2, "sha256": "ab"}
@@ -435,7 +435,9 @@ def test_a_run_json_has_the_defects_of_its_journals_files(run):
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_fallback_that_is_no_folder_may_hold_what_a_session_without_an_end_wrote(tmp_path, ends):
+def test_a_session_without_an_end_may_have_events_in_a_fallback_that_is_not_a_folder(
+    tmp_path, ends
+):
     """Nothing in the journal says that it went on there: it could not be written any more."""
     path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
     fallback.write_text("a file of somebody")

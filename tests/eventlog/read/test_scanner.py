@@ -98,7 +98,7 @@ def test_nothing_is_a_journal_without_records_and_without_defects(data):
     assert (records, found(scanner)) == ([], [])
 
 
-def test_blank_lines_are_no_defect():
+def test_blank_lines_are_not_a_defect():
     records, scanner = read(A0 + b"\n" + A1 + b"  \t\n\n" + A2)
 
     assert names(records) == "a0 a1 a2"
@@ -226,7 +226,7 @@ def test_a_line_feed_after_a_cut_line_means_that_writing_went_on():
     assert found(scanner) == [("torn", at(A0, A1), 50, None)]
 
 
-def test_a_torn_tail_is_no_excuse_for_the_damage_before_it():
+def test_damage_before_a_torn_tail_still_counts_as_loss():
     damage = b"#" * 100 + b"\n"
 
     _, scanner = read(A0 + damage + A1[:50])
@@ -296,7 +296,7 @@ def test_a_line_with_a_name_changed_is_edited_not_foreign(name):
     assert found(scanner) == [("edited", at(A0, A1), len(A2) - 1, None)]
 
 
-def test_a_line_with_a_figure_changed_by_hand_is_edited_and_left_out():
+def test_a_line_with_a_number_changed_by_hand_is_edited_and_left_out():
     edited = A1.replace(b"1.5", b"0.5")
 
     records, scanner = read(A0 + edited + A2)
@@ -502,14 +502,14 @@ def test_a_session_without_its_open_event_is_read():
 # ---- what editors and transfers do
 
 
-def test_a_byte_order_mark_is_no_loss():
+def test_a_byte_order_mark_does_not_count_as_loss():
     records, scanner = read(b"\xef\xbb\xbf" + A0 + A1)
 
     assert names(records) == "a0 a1"
     assert found(scanner) == [("bom", 0, 3, 0)]
 
 
-def test_line_ends_of_another_system_are_no_loss():
+def test_line_ends_of_another_system_do_not_count_as_loss():
     records, scanner = read((A0 + A1 + A2).replace(b"\n", b"\r\n"))
 
     assert names(records) == "a0 a1 a2"
@@ -718,7 +718,7 @@ def test_the_work_grows_with_the_file_and_no_faster(hostile, monkeypatch):
     assert hashed <= 4.2 * bytes_hashed(monkeypatch, small)
 
 
-def test_a_session_read_backwards_is_kept_in_one_stretch():
+def test_a_session_read_backwards_is_one_range():
     """A stretch for each number, or one that grows at its front, would take quadratic time."""
     numbers = Numbers()
 
@@ -746,7 +746,7 @@ def test_a_file_without_a_line_feed_is_read_in_bounded_memory(byte):
     assert len(scanner.defects) <= 1
 
 
-def test_a_file_that_is_no_journal_at_all_fills_no_memory_with_its_defects():
+def test_the_defects_of_a_file_that_is_not_a_journal_do_not_fill_the_memory():
     data = b'#\n{"a":1}\n' * 2 * MAX_DEFECTS
 
     _, scanner = read(data)

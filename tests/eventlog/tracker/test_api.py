@@ -193,7 +193,7 @@ def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
     assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
 
 
-def test_never_refuses_a_taken_id_but_not_a_taken_name():
+def test_never_refuses_an_existing_id_but_not_an_existing_name():
     begin(name="mine").finish()
 
     run = begin(name="mine", resume="never")
@@ -401,7 +401,7 @@ def test_resume_must_never_and_auto():
         assert latest.id == "j"
 
 
-def test_an_id_that_is_taken_overwrites_no_run(capsys):
+def test_a_new_run_with_an_existing_id_overwrites_no_run(capsys):
     with begin(id="i") as first:
         first.log({"loss": 1.0})
     with begin(id="i") as second:

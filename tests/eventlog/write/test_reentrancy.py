@@ -339,7 +339,7 @@ def test_a_warning_inside_an_append_that_goes_to_the_journal_does_not_hang(tmp_p
 # ---- exceptions from outside
 
 
-def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_taken_for_a_disk_error(
+def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_mistaken_for_a_disk_error(
     tmp_path, capsys
 ):
     class Slow:

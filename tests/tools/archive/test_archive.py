@@ -458,7 +458,7 @@ def test_a_live_run_is_skipped_until_the_next_time(out, kept, capsys):
     assert archive([out], str(kept)).states == {"unchanged": 3, "new": 1}
 
 
-def test_files_that_are_no_runs_are_named_and_the_rest_archived(zoo, tmp_path, capsys):
+def test_files_that_are_not_runs_are_named_and_the_rest_archived(zoo, tmp_path, capsys):
     code = main(["archive", "--json", str(zoo), "--to", str(tmp_path / "kept")])
 
     result = orjson.loads(capsys.readouterr().out)
@@ -569,7 +569,7 @@ def test_of_two_archivers_of_an_object_storage_one_wins_and_the_other_is_refused
     assert archive([out], url).states == {"new": 2, "unchanged": 1}
 
 
-def test_of_two_archivers_that_switch_at_the_same_time_neither_takes_files_from_the_other(
+def test_of_two_archivers_that_switch_at_the_same_time_neither_removes_files_of_the_other(
     out, monkeypatch
 ):
     url = "memory://at-once"

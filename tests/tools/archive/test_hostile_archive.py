@@ -239,7 +239,7 @@ def test_a_bundle_that_expands_to_gigabytes_is_refused_after_a_bounded_part(kept
         file_digest(packed.content, "sha256")
 
 
-def test_a_header_of_gigabytes_takes_no_memory():
+def test_a_header_of_gigabytes_uses_no_memory():
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 200 << 20
     data = zstandard.compress(header.tobuf(tarfile.PAX_FORMAT) + bytes(200 << 20))

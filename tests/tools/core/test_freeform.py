@@ -43,7 +43,7 @@ def test_the_ends_of_its_run_json_are_enough_for_a_list(free):
     assert not runs.glance_at(free).is_whole
 
 
-def test_a_run_with_iterations_keeps_its_own_figures(tmp_path):
+def test_a_run_with_iterations_keeps_its_own_summary(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 3.0)
         run.log("metrics", step=0, loss=9.0)

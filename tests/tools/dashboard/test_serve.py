@@ -203,7 +203,7 @@ def test_a_server_on_other_addresses_requires_its_token(folder):
         assert server.get("/", authorization=f"Bearer {token}", host="evil.example")[0] == 421
 
 
-def test_an_empty_token_lets_nobody_in(folder):
+def test_an_empty_token_is_refused(folder):
     with serving(folder, "--host", "0.0.0.0", "--token", "") as server:
         assert server.get("/api/runs")[0] == 401
 

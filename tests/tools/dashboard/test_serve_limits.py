@@ -60,7 +60,7 @@ def fetch(port, path="/api/runs", timeout_s=10):
     return answer
 
 
-def test_1200_half_open_connections_lock_nobody_out_and_the_log_stays_small(served):
+def test_1200_half_open_connections_do_not_block_others_and_the_log_stays_small(served):
     server, port, log = served
     with contextlib.ExitStack() as held:
         for at in range(1_200):
@@ -197,7 +197,7 @@ def test_a_trial_folder_that_is_a_symlink_out_of_the_study_is_not_served(tmp_pat
     assert b"a link out of the folders" in body
 
 
-def test_a_folder_that_is_given_as_a_symlink_is_served(out, tmp_path):
+def test_a_folder_named_by_a_symlink_is_served(out, tmp_path):
     (tmp_path / "link").symlink_to(out)
     for name in (tmp_path / "link", tmp_path / "link" / "low.json", tmp_path / "link" / "lo*"):
         found = Folders([str(name)])

@@ -129,7 +129,7 @@ def test_a_study_is_ranked_by_its_own_objective(tmp_path):
     assert found["metrics"] == ["best_accuracy", *by_loss["metrics"][1:]]
 
 
-def test_a_trial_has_the_state_that_runs_tune_gave_it(tmp_path):
+def test_a_trial_has_the_state_that_runs_tune_tagged_it_with(tmp_path):
     for state, status in (("pruned", "interrupted"), ("failed", "failed"), (None, "completed")):
         run = eventlog.open_run(tmp_path, run_name=str(state), save_interval=0)
         run.close(status)

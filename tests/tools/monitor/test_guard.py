@@ -129,7 +129,7 @@ def test_a_crash_is_over_when_the_run_is_resumed(writer, tmp_path):
     assert "resumed" in new_alerts[0]["text"]
 
 
-def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_path):
+def test_a_process_that_was_replaced_between_two_checks_crashed(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
     guard.check(time.time())
     writer.kill()
@@ -399,7 +399,7 @@ def test_a_command_gets_the_alert_as_json_and_in_variables(tmp_path):
     assert (tmp_path / "text").read_text() == ALERT["text"]
 
 
-def test_hooks_are_run_for_what_is_raised_and_not_for_what_is_over(writer, tmp_path):
+def test_hooks_are_run_for_raised_alerts_and_not_when_they_are_over(writer, tmp_path):
     guard = ["guard", "--every", "0.1", "--stall", "1", "--on-alert"]
     hook = f"echo $EVENTLOG_ALERT_RULE $EVENTLOG_ALERT_STATE >> {tmp_path}/hooked"
     process = subprocess.Popen(
@@ -509,7 +509,7 @@ def test_a_webhook_gets_the_alert_and_is_tried_again_after_a_server_error(serve)
     assert server.got == [("application/json", ALERT)] * 2
 
 
-def test_a_webhook_that_does_not_want_it_is_not_asked_again(serve, capsys):
+def test_a_webhook_that_refuses_an_alert_is_not_called_again(serve, capsys):
     server, url = serve(404, 200)
     hooks = Hooks(url=url)
 

@@ -195,7 +195,7 @@ def test_a_comparison_names_the_settings_that_differ_and_the_best_losses():
     assert "a, best 8.3500" in found
 
 
-def test_no_two_of_28_runs_look_alike():
+def test_28_runs_have_different_styles():
     for theme in THEMES:
         figure = draw([make_run(str(i), 3) for i in range(28)], "loss", theme=theme)
 
