@@ -203,9 +203,9 @@ def _nonfinite(row: dict[str, Any], key: str) -> str:
 def _number(value: Any) -> float:
     """A finite number that can be drawn; NaN if the value is not one."""
     try:
-        value = float(value) if type(value) in (float, int) else math.nan
+        number = float(value) if type(value) in (float, int) else math.nan
     except OverflowError:  # an integer of three hundred digits
         return math.nan
-    if not math.isfinite(value) or abs(value) < 1 / DRAWN_MAX:
-        return math.nan if not math.isfinite(value) else 0.0
-    return max(-DRAWN_MAX, min(DRAWN_MAX, value))
+    if not math.isfinite(number) or abs(number) < 1 / DRAWN_MAX:
+        return math.nan if not math.isfinite(number) else 0.0
+    return max(-DRAWN_MAX, min(DRAWN_MAX, number))

@@ -175,7 +175,7 @@ def look_until_row(folders, name, is_so, within_s=30.0):
 
 def test_a_guard_that_fails_is_reported_once_and_the_page_goes_on(tmp_path, capsys, monkeypatch):
     guard = Guard([str(tmp_path)], is_kept=False)
-    monkeypatch.setattr(guard, "look", lambda now: 1 / 0)
+    monkeypatch.setattr(guard, "check", lambda now: 1 / 0)
 
     with Folders([str(tmp_path)]) as folders, BackgroundGuard(folders, guard, every_s=0.01):
         time.sleep(0.2)
