@@ -230,7 +230,7 @@ def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (["--unarchived"], "give --older-than"),
         (["--older-than", "30d"], "give --archive URL"),
