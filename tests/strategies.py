@@ -49,7 +49,7 @@ class Written(NamedTuple):
 
 
 def journal(*sessions: list[tuple[str, dict[str, Any]]]) -> Written:
-    """A journal of whole sessions; each gets an `open` event of its own before the given ones."""
+    """A journal of whole sessions; each begins with an `open` event, followed by its events."""
     data, events = b"", []
     for s, events_of_session in zip(SESSIONS, sessions, strict=False):
         opening = ("open", {"format": 1, "run_id": "r", "run_name": "run"})
@@ -111,7 +111,7 @@ class Step(NamedTuple):
 
 
 def _session(first: bool) -> st.SearchStrategy[list[Step]]:
-    """What one session does: it opens, takes iterations, may go back and take them again."""
+    """The steps of one session: open, log iterations, perhaps rewind and log them again."""
     opens = st.none() if first else st.none() | st.integers(0, 12)
     steps = st.lists(
         st.builds(

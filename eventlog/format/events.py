@@ -39,7 +39,7 @@ class Kind:
     is_durable_at_once: bool = False
     """Whether it is synced at once and not within the interval."""
     may_be_dropped: bool = False
-    """Whether it is dropped, oldest first, where no disk takes events for too long."""
+    """Whether it is dropped, oldest first, if no disk accepts events for too long."""
     is_mark: bool = False
     """Whether it is marked on the time line of a run that is followed."""
     is_drawn: bool = False

@@ -93,13 +93,13 @@ def run_nanogpt(
     """nanoGPT, unchanged, on the tokens of our prepared data."""
     give_data(checkout / "data" / DATASET, ROOT / "data")
     arguments = [f"--{name}={value}" for name, value in ({"compile": False} | flags).items()]
-    words = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "train.py", "config/train_shakespeare_char.py", f"--dataset={DATASET}",
          "--log_interval=1", f"--out_dir={folder / 'nanogpt'}", *arguments],
         cwd=checkout, env=env, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", words, re.M)
-    evals = re.findall(r"^step (\d+): train loss ([\d.]+), val loss ([\d.]+)", words, re.M)
+    steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", output, re.M)
+    evals = re.findall(r"^step (\d+): train loss ([\d.]+), val loss ([\d.]+)", output, re.M)
     return Curve(
         {int(i): float(loss) for i, loss, _ in steps},
         {int(i): (float(train), float(val)) for i, train, val in evals},
@@ -160,7 +160,7 @@ def tokens_beside_nanogpt(checkout: Path, plan: Plan, workdir: Path) -> Row:
         "nanoGPT eager and compiled",
         "3.5x of eager",
         f"{ours / pace['nanoGPT eager']:.2f}x of eager, {ours / theirs:.2f}x of its best; "
-        + ", ".join(f"{name} {figure:,.0f}" for name, figure in pace.items()),
+        + ", ".join(f"{name} {value:,.0f}" for name, value in pace.items()),
         ours / pace["nanoGPT eager"] >= 3.5,
     )
 

@@ -3,7 +3,7 @@
     python -m tests.bench.page [--points 10000000] [--runs 1000] [--only grid|table|long]
 
 Needs Chromium and playwright. Prints lines for RESULTS.md; what is measured is checked, too.
-Times are taken in the browser, with the drawing done in software.
+Times are measured in the browser, which renders in software.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 class Cpu:
-    """What the page's thread takes of a core from now on, whatever else the machine does."""
+    """The CPU time of the page's thread from now on."""
 
     def __init__(self, page: Page) -> None:
         self._session = page.context.new_cdp_session(page)
@@ -87,7 +87,7 @@ def load() -> str:
 
 
 def grid(page: Page) -> str:
-    """Ten live runs of 24 figures: a point more in each, 40 times."""
+    """Ten live runs of 24 metrics: one more point in each, 40 times."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runs = [
@@ -123,7 +123,7 @@ def grid(page: Page) -> str:
         drawn, framed = (sorted(row[k] for row in took) for k in (0, 1))
     return (
         f"{N_PANELS} panels x {N_RUNS} runs x {N_POINTS} points, {len(took)} updates: "
-        f"{cpu_ms / len(took):.0f} ms of the page's thread each, all told; until drawn "
+        f"{cpu_ms / len(took):.0f} ms of the page's thread each in total; until drawn "
         f"p50 {drawn[len(took) // 2]:.0f} ms, p90 {drawn[len(took) * 9 // 10]:.0f} ms, "
         f"min {drawn[0]:.0f} ms; until the next frame p50 {framed[len(took) // 2]:.0f} ms, "
         f"min {framed[0]:.0f} ms ({load()})"
@@ -266,7 +266,7 @@ def zooms(page: Page, server: Serving, n_points: int) -> Iterator[float]:
 
 
 def write_long(journal: Path, n_points: int) -> None:
-    """A journal of iterations with seven figures, one of them a spike of one iteration."""
+    """A journal of iterations with seven metrics, one of which has a spike of one iteration."""
     rng = random.Random(7)
     noise = [rng.gauss(0, 0.05) for _ in range(9_973)]
     spike = int(n_points * SPIKE_AT)

@@ -110,7 +110,7 @@ def documents_of(text: corpus.Corpus) -> list[str]:
 
 
 def turn(name: str, partial: Path, input: Path | None) -> Took:
-    """What one contestant takes, in this process."""
+    """The time that one way of encoding needs, in this process."""
     text = text_of(input)
     learned = json.loads((partial / "data" / "tokenizer.json").read_text())
     encoding = tokenizer.from_json(learned)

@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -76,7 +76,7 @@ class Examination:
 
     story: Story
     seen: set[bytes] = field(default_factory=set)
-    """Digests of the states that were looked at, in this story and in those before it."""
+    """Digests of the states that were checked, in this story and in those before it."""
     n_recoveries: int = 0
     """Different contents of the journal and its segments, each recovered and written on."""
     n_moments: int = 0
@@ -182,7 +182,7 @@ class Examination:
         for s, end in last.items():
             holes = {(s, n) for n in range(end)} - found.records.keys()
             if not holes <= found.missing:
-                raise Violation(f"records of {s} are missing and nobody says so")
+                raise Violation(f"records of {s} are missing and not reported")
 
     def _check_lines(self, state: State, promised: Promised) -> None:
         """For other programs that read the file: each record is on a line of its own."""
@@ -215,7 +215,7 @@ class Examination:
         versions = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
         least = max([promised.n_weights - 1, *versions])
         if least >= 0 and data not in self.story.weights[least:]:
-            raise Violation("a checkpoint that was told of is not complete")
+            raise Violation("a checkpoint that has an event is not complete")
         if data is not None and data not in self.story.weights:
             raise Violation("the checkpoint is neither the old nor the new one")
 

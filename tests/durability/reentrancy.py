@@ -248,7 +248,7 @@ def outcomes(n: int) -> Iterator[tuple[str, Outcome | None, float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--n", type=int, default=1_000_000, help="appends of each way")
-    parser.add_argument("--only", choices=WAYS, help="one way, in this process: figures alone")
+    parser.add_argument("--only", choices=WAYS, help="one way, in this process")
     arguments = parser.parse_args()
     if arguments.only:
         with tempfile.TemporaryDirectory() as folder:

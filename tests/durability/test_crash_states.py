@@ -211,7 +211,7 @@ def without_folder_sync(of):
 
 
 def without_sync(of):
-    """Files whose name ends so are never synced, and it looks as if they were."""
+    """Syncs of files whose names end so do nothing and report success."""
 
     def wrong(patch):
         sync_data = TracingDisk.sync_data

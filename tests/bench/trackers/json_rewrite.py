@@ -1,4 +1,4 @@
-"""The common home-made logger: the whole run as one JSON document, written anew every 100 steps."""
+"""The common home-made logger: the whole run as one JSON document, rewritten every 100 steps."""
 
 import json
 from collections.abc import Iterator

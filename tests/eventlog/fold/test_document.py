@@ -25,7 +25,7 @@ def written(run):
 
 
 def strict(data):
-    """`data` as JSON, read by two parsers, neither of which takes NaN."""
+    """`data` as JSON, read by two parsers that both refuse NaN."""
 
     def refuse(name):
         raise ValueError(f"{name} is not JSON")

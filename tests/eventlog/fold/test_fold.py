@@ -1,4 +1,4 @@
-"""Records to run: one curve, whatever was rewound, and figures one can check by hand."""
+"""Records to run: one curve after any rewinds, and a summary that can be checked by hand."""
 
 import copy
 import json

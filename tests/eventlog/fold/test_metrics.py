@@ -1,4 +1,4 @@
-"""The fold takes time for the events it is given, however many there were before."""
+"""Metrics are folded in time that depends on the new events, not on those before them."""
 
 import random
 

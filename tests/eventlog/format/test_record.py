@@ -33,7 +33,7 @@ S = SESSIONS[0]
 
 
 def strict_json(encoded):
-    """The object of a line, read by two parsers, neither of which takes NaN."""
+    """The object of a line, read by two parsers that both refuse NaN."""
 
     def refuse(name):
         raise ValueError(f"{name} is not JSON")
@@ -335,7 +335,7 @@ def test_a_callers_own_names_under_nonfinite_are_kept_with_ours():
     assert kept == {"nonfinite": {"grad": "inf", "loss": "nan"}, "loss": None}
 
 
-# ---- names that are taken
+# ---- reserved and repeated names
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
@@ -418,13 +418,13 @@ def test_a_checksum_in_capitals_is_not_the_one_that_was_written():
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_a_line_of_the_greatest_size_is_encoded_and_one_byte_more_is_refused(over):
-    room = MAX_LINE_BYTES - len(encode(0, S, T, "note", {"text": ""}))
+    n_free = MAX_LINE_BYTES - len(encode(0, S, T, "note", {"text": ""}))
 
     if over:
         with pytest.raises(RecordTooLarge, match=r"a 'note' event of 1,048,577 bytes .* 1,048,576"):
-            encode(0, S, T, "note", {"text": "x" * (room + over)})
+            encode(0, S, T, "note", {"text": "x" * (n_free + over)})
     else:
-        assert len(encode(0, S, T, "note", {"text": "x" * room})) == MAX_LINE_BYTES
+        assert len(encode(0, S, T, "note", {"text": "x" * n_free})) == MAX_LINE_BYTES
 
 
 # ---- time

@@ -1,4 +1,4 @@
-"""A rank's journal: like any other, beside its run's, and never taken for a run."""
+"""A rank's journal: like any other, beside its run's, and never listed as a run."""
 
 import pytest
 

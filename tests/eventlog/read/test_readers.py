@@ -147,7 +147,7 @@ def test_jq_reads_it(printed):
     ]
 
 
-# ---- a long run: what comes late in it is outside of what readers look at to guess the types
+# ---- a long run: readers guess the types from its first lines
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_pandas_reads_all_of_a_long_run(long_run):
 
 
 def test_duckdb_reads_a_long_run_completely_with_full_type_sampling(long_run):
-    """By default it looks at 20,480 lines and refuses `select *` where a field comes later."""
+    """By default it samples 20,480 lines and refuses `select *` if a field appears later."""
     source = f"read_json('{long_run}', sample_size=-1)"
     duckdb.sql(f"create or replace table long as select * from {source}")
 
@@ -200,7 +200,7 @@ def test_duckdb_reads_the_numbers_of_a_long_run_without_full_sampling(long_run):
 
 
 def test_polars_reads_a_long_run_completely_with_full_type_sampling(long_run):
-    """By default it looks at 100 lines and leaves out the fields that come later."""
+    """By default it samples 100 lines and leaves out the fields that appear later."""
     frame = pl.scan_ndjson(long_run, infer_schema_length=None).collect()
 
     assert frame["loss"].sum() == sum(i / 8 for i in range(21_000))

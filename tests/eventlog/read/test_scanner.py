@@ -542,7 +542,7 @@ def every_byte_journal():
 
 
 def check_damage(whole, damaged, most_lost):
-    """What was read is true and in order, and what was lost is told."""
+    """What was read is correct and in order, and the loss is reported."""
     records, scanner = read(damaged)
     right = {(r.s, r.n): (place, r[:5]) for place, r in enumerate(whole)}
     places, values = zip(*(right[r.s, r.n] for r in records), strict=True) if records else ((), ())
@@ -557,7 +557,7 @@ def check_damage(whole, damaged, most_lost):
 
 @pytest.mark.parametrize("source", ["every kind of value", "golden"])
 def test_any_single_byte_damaged_costs_one_event_at_most_and_no_wrong_value(source):
-    """Every byte, four ways: a flipped bit, 0x00, 0xFF, a line feed; and the loss is told."""
+    """Every byte, four ways: a flipped bit, 0x00, 0xFF, a line feed. The loss is reported."""
     data = GOLDEN.read_bytes() if source == "golden" else every_byte_journal().data
     data = data[: data.rfind(b"\n") + 1]
     whole = read(data)[0]
@@ -600,7 +600,7 @@ def test_overwritten_bytes_never_cost_more_than_is_reported(data):
 
 @given(st.data())
 def test_after_any_accidents_nothing_raises_and_every_record_is_one_that_was_written(data):
-    """Also stretches that were cut out, put in, or stand there twice."""
+    """Also ranges of bytes that were removed, inserted or repeated."""
     whole = data.draw(journals)
     damaged = data.draw(damages(whole.data, in_place=False))
 
@@ -719,7 +719,7 @@ def test_the_work_grows_with_the_file_and_no_faster(hostile, monkeypatch):
 
 
 def test_a_session_read_backwards_is_one_range():
-    """A stretch for each number, or one that grows at its front, would take quadratic time."""
+    """A range for each number, or one that grows at its front, would take quadratic time."""
     numbers = Numbers()
 
     for n in reversed(range(50_000)):
@@ -775,7 +775,7 @@ def test_what_is_counted_beyond_the_limit_is_as_unsure_as_its_worst(monkeypatch)
     assert [(d.kind, d.count, d.lost) for d in scanner.defects] == [("glued", 2, None)]
 
 
-# ---- words
+# ---- texts
 
 
 def test_every_defect_is_reported_with_its_place_and_its_cost():
@@ -845,8 +845,8 @@ def test_every_class_of_defect_has_a_test_here():
 
 
 def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
-    room = MAX_LINE_BYTES - len(encode(1, A, T, "note", {"text": ""}))
-    large = encode(1, A, T, "note", {"text": "x" * room})
+    n_free = MAX_LINE_BYTES - len(encode(1, A, T, "note", {"text": ""}))
+    large = encode(1, A, T, "note", {"text": "x" * n_free})
     assert decode(large[:-1]) is not None
 
     records, scanner = read(A0[:-1] + b"#" + large[:-1] + b"#" + A2)
@@ -855,7 +855,7 @@ def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
 
 
 def test_records_lost_at_a_sessions_end_are_counted_by_the_next_sessions_prev():
-    """`prev` of an `open` event: without it nobody could know how far the session went."""
+    """`prev` of an `open` event: without it the end of the session before is unknown."""
     opened = line(0, B, "open", prev={"s": A, "n": 3})
     scanner = Scanner()
     scanner.feed(line(0) + line(1) + line(2)[:-9] + b"\0" * 9 + b"\n" + opened)

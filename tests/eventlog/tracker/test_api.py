@@ -220,7 +220,7 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     for what, step, data in story:
         if what == "log":
             run.log(data, step=step)
-            if is_new:  # a session's first word on a step that was taken takes it again
+            if is_new:  # the first event of a session supersedes the earlier rows from its step on
                 expected = {i: row for i, row in expected.items() if i < step}
             is_new = False
             expected[step] = expected.get(step, {}) | data

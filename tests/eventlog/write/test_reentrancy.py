@@ -107,7 +107,7 @@ class Items(dict):
     ],
 )
 def test_a_value_that_waits_for_a_thread_which_logs_into_the_run_does_not_hang(tmp_path, call):
-    """A value becomes bytes before the lock of the append is taken."""
+    """A value becomes bytes before the lock of the append is acquired."""
     done = run_of(f"{WAITS_FOR_A_THREAD}\n{call}\nrun.finish(); print('done')", tmp_path)
 
     assert done.stdout == "done\n", done.stderr

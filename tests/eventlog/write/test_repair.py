@@ -321,7 +321,7 @@ def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monke
     assert path.read_bytes() == data
 
 
-# ---- a run JSON that nobody folds any more
+# ---- a run JSON without a compactor
 
 
 def test_a_run_json_with_status_running_is_read_from_the_journal_if_there_is_no_writer(tmp_path):

@@ -267,7 +267,7 @@ def test_repair_rebuilds_everything_but_the_bundles(kept, data):
 
     report = repair(str(kept))
 
-    assert report.states == {"taken": 3, "failed": 0}
+    assert report.states == {"added": 3, "failed": 0}
     assert damage(kept) == []
     assert everything(kept) == before
     assert {p: p.read_bytes() for p in kept.glob("journals/*/*")} == bundles
@@ -579,7 +579,7 @@ def test_of_two_archivers_that_switch_at_the_same_time_neither_removes_files_of_
     write = Bucket.write
 
     def write_late(store, name, content):
-        if name == manifest.NAME:  # it has seen that nobody was there; now somebody is
+        if name == manifest.NAME:  # it found no other archiver; now there is one
             monkeypatch.setattr(Bucket, "write", write)
             archive([out / "gamma.jsonl"], url)
         return write(store, name, content)

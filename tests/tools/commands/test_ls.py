@@ -1,4 +1,4 @@
-"""`runs ls` and `runs best`: which runs, in which order, and what is said of each."""
+"""`runs ls` and `runs best`: which runs, in which order, with which columns."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""What people type: any usual name of a figure, numbers that cannot be, folders with two things."""
+"""Input from users: several names of a field, invalid numbers, folders with ambiguous contents."""
 
 import orjson
 import pytest

@@ -261,7 +261,7 @@ def test_a_symlink_out_of_the_folders_is_not_followed(tmp_path):
     with serving_here(out) as server:
         rows = until(lambda: len(server.rows()) == 4 and server.rows())
         link = rows["link.jsonl"]["id"]
-        for _ in range(20):  # whoever asks for a run has it read, a little later
+        for _ in range(20):  # a requested run is read in the background
             body = server.get(f"/api/curves?runs={link}&keys=loss")[2]
             time.sleep(0.05)
         states = {name: (row["status"], row["error"]) for name, row in server.rows().items()}
