@@ -61,7 +61,7 @@ class Compactor:
         if os.getpid() != self._pid:
             return
         _LIVE.discard(self)
-        was_open = self._let_go()  # if not, the compactor may have ended before the last events
+        was_open = self._close_pipe()  # if not, the compactor may have ended before the last events
         has_ended = self._has_ended(SAY_AFTER_S)
         who = f"the compactor (process {self._process.pid})" if self._process else "the compactor"
         if not has_ended:
@@ -83,11 +83,11 @@ class Compactor:
             return not self._thread.is_alive()
         return True
 
-    def let_go_in_child(self) -> None:
+    def close_in_child(self) -> None:
         """A forked data loader must not keep the pipe open after the writer died."""
-        self._let_go()
+        self._close_pipe()
 
-    def _let_go(self) -> bool:
+    def _close_pipe(self) -> bool:
         """Close the pipe; False: the program closed it, and its descriptor may be another file."""
         until = self._until
         if until is None:
@@ -151,4 +151,4 @@ def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
     )
 
 
-_LIVE = call_in_children(Compactor.let_go_in_child)
+_LIVE = call_in_children(Compactor.close_in_child)

@@ -146,7 +146,7 @@ class Fold:
         """Fold many events in, as if one by one."""
         session = self.sessions.get(batch.s)
         rows = self._metrics if batch.event == "metrics" else self._iterations
-        if session is None or self._sink is not None or not rows.goes_on(batch.steps[0]):
+        if session is None or self._sink is not None or not rows.ends_before(batch.steps[0]):
             for record in batch.records():
                 self.add(record)
             return
@@ -164,7 +164,7 @@ class Fold:
         i = self._number(record, fields)
         if i is None:
             return
-        if len(self._iterations) and not self._iterations.goes_on(i):
+        if len(self._iterations) and not self._iterations.ends_before(i):
             self._rewind(i)
         self._iterations.add(fields, record.line)
         if self._sink is not None:

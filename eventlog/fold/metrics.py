@@ -61,10 +61,10 @@ class Metrics:
             self.supersede(step)
         axis = "step" if type(fields.get("step")) is int else "iter"
         values = {k: v for k, v in fields.items() if k != axis}
-        goes_on = self._stored.goes_on(step)
-        if self._was_stale and not goes_on and len(self._stored):
+        is_later = self._stored.ends_before(step)
+        if self._was_stale and not is_later and len(self._stored):
             self._is_stale = self._is_stale or step < self._stored.last_step
-        row = None if goes_on else self._opened(step)
+        row = None if is_later else self._opened(step)
         if step != self._latest:
             self._leave()
             self._latest = step
@@ -112,9 +112,9 @@ class Metrics:
         for step in [*self._changed]:
             self._store_one(step)
 
-    def goes_on(self, step: int) -> bool:
+    def ends_before(self, step: int) -> bool:
         """Whether there are rows, all of them before `step`."""
-        return self._stored.goes_on(step)
+        return self._stored.ends_before(step)
 
     def add_batch(self, batch: Batch) -> None:
         """Add later steps, logged by the session that logged the latest row."""

@@ -48,7 +48,7 @@ class StepRows:
         """The greatest step; there must be a row."""
         return self._steps[-1][-1]
 
-    def goes_on(self, step: int) -> bool:
+    def ends_before(self, step: int) -> bool:
         """Whether there are rows, all of them before `step`."""
         return bool(self._steps) and step > self._steps[-1][-1]
 
@@ -208,7 +208,7 @@ class Iterations:
         """The rows as they are now; what is added later is not in them."""
         return self._rows.copy()
 
-    def goes_on(self, i: int) -> bool:
+    def ends_before(self, i: int) -> bool:
         """Whether there are iterations, all of them before `i`."""
         return bool(self.numbers) and i > self.numbers[-1]
 

@@ -257,7 +257,7 @@ class Plan:
         known = (*self._segments.by_session, *self.alone, *self._annotators)
         self._unplanned = dict.fromkeys(known)
 
-    def look_again_at(self, sessions: Iterable[str]) -> None:
+    def reconsider(self, sessions: Iterable[str]) -> None:
         """More segments of these sessions were found."""
         self._unplanned |= dict.fromkeys(sessions)
 

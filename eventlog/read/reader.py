@@ -332,7 +332,7 @@ class Reader:
 
     def _add_folder(self, folder: Path) -> None:
         new = self._segments.add_folder(folder)
-        self._plan.look_again_at(new)
+        self._plan.reconsider(new)
         if not new.isdisjoint(self._sessions):  # they were read without these
             self.is_misordered = True
 

@@ -1,4 +1,4 @@
-"""Ten thousand runs of a thousand iterations: archived, asked, verified, given back.
+"""Ten thousand runs of a thousand iterations: archived, queried, verified, restored.
 
     python -m tests.bench.archive [--runs 10000] [--iterations 1000] [--folder /tmp]
 

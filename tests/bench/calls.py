@@ -1,4 +1,4 @@
-"""What one call costs the loop that logs."""
+"""The cost of one log call for the training loop."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""python -m tests.bench.nanogpt --nanogpt=PATH: this trainer beside nanoGPT, on the same tokens.
+"""python -m tests.bench.nanogpt --nanogpt=PATH: this trainer and nanoGPT on the same tokens.
 
 PATH is a checkout of github.com/karpathy/nanoGPT; nothing in it is changed but for a data set that
 is put into its data folder. Both train the same model with the same hyper-parameters on the

@@ -1,4 +1,4 @@
-"""The page of `runs serve` beside those of TensorBoard and trackio, on the same data.
+"""The page of `runs serve` compared with those of TensorBoard and trackio, on the same data.
 
     python -m tests.bench.page_peers --python PEERS/bin/python [--points 200000]
 

@@ -1,4 +1,4 @@
-"""What it costs to load a run, to import the package, to start the command."""
+"""The cost of loading a run, importing the package and starting the command."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""What it costs to recover a journal, to verify it, and to fold on in it."""
+"""The cost of recovering a journal, of verifying it, and of folding new events."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The benchmark runs, and checks what it measures; of times nothing is promised here."""
+"""The benchmark runs, and checks what it measures; times are not tested."""
 
 import pytest
 

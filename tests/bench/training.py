@@ -1,4 +1,4 @@
-"""What logging costs a training, and the training itself beside nanoGPT."""
+"""The cost of logging for a training, and the training itself compared with nanoGPT."""
 
 import statistics
 from collections.abc import Callable

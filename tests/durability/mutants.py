@@ -304,7 +304,7 @@ MUTANTS = [
     Mutant(
         "the lock of an append is not re-entrant",
         "write/journal.py",
-        "self._lock = threading.RLock()\n        self._messages: ",
+        "self._lock = free_after_fork(threading.RLock())\n        self._messages: ",
         "self._lock = threading.Condition(threading.Lock())\n        self._messages: ",
         REENTRANCY,
     ),

@@ -1,4 +1,4 @@
-"""Recovery run on every state that a power loss may leave, and the promises checked on each."""
+"""Runs recovery on every state that a power loss may leave, and checks the promises on each."""
 
 import random
 from collections.abc import Callable

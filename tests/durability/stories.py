@@ -1,4 +1,4 @@
-"""A run step by step, each step at its own time, and what was promised so far.
+"""A run that tests drive step by step, and what was promised after each step.
 
 The writer is the real one; only its thread, its clock and its random names are replaced,
 so that the same story makes the same calls each time: `stepwise`.

@@ -1,4 +1,4 @@
-"""A run lived in every order, against a plain list: what was logged, and what of it must be there.
+"""Random sequences of appends and failures, compared with a plain list of what must be there.
 
 The disk refuses, is full, tells lies about syncs; the process dies, the machine dies, the
 run is continued, goes back, is compacted. After each step the journal says what the list

@@ -1,4 +1,4 @@
-"""`verify` says "complete" only where nothing that was acknowledged is missing."""
+"""`verify` says "complete" only if no acknowledged event is missing."""
 
 import errno
 import os

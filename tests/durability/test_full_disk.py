@@ -1,4 +1,4 @@
-"""The disk is full, for real: training goes on, and nothing is missing once there is space."""
+"""A disk that is really full: training goes on, and no event is missing once there is space."""
 
 import os
 import subprocess

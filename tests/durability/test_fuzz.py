@@ -1,4 +1,4 @@
-"""Millions of broken journals: the reader never raises, and gives nothing that was not written.
+"""Millions of damaged journals: the reader never raises, and returns only what was written.
 
 A loop of our own, not Hypothesis: each input is a stretch of true journals after a few
 accidents, and the work that it makes is counted in bytes that go through the checksum.

@@ -1,4 +1,4 @@
-"""`zoo`: a folder with everything a folder of runs has after a year, the broken ones too."""
+"""`zoo`: a folder with all kinds of runs, broken ones included."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`runs` shows what others wrote; a terminal that shows it obeys none of it."""
+"""`runs` prints text from other sources without control characters that a terminal would obey."""
 
 import ast
 import contextlib

@@ -1,4 +1,4 @@
-"""Every command over a folder with everything in it: an answer, and a line for what is broken."""
+"""Every command on a folder with all kinds of runs: its result, and a line for each broken file."""
 
 import shlex
 

@@ -49,7 +49,7 @@ def _with_unit(value: float, digits: int, units: Units = COUNTS) -> str:
     return f"{value / scale:.{digits}g}{unit}"
 
 
-def figure(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
     """A number in a table: about six digits, as many decimals as its magnitude needs."""
     if 0 < abs(value) < 0.001:
         return f"{value:{sign}.4g}"

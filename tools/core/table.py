@@ -21,7 +21,7 @@ from rich.table import Table
 from eventlog import print_lines as print
 from eventlog import printable, printable_json
 
-from .formats import figure
+from .formats import number
 
 __all__ = [
     "cell", "csv_text", "in_full", "one_line", "print", "print_csv", "print_json", "print_rich",
@@ -131,7 +131,7 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, float):
-        return figure(value)
+        return number(value)
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))
@@ -154,7 +154,7 @@ def csv_text(text: str) -> str:
 
 
 def _difference(value: float | None) -> str:
-    return "" if value is None else figure(value, "+")
+    return "" if value is None else number(value, "+")
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A journal as lines for people: one an event, whatever the event holds."""
+"""A journal as text: one line per event, for any event."""
 
 import math
 import re

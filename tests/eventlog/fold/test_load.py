@@ -1,4 +1,4 @@
-"""One door for journals and run JSONs, and the training logging guide's own code on what comes out.
+"""`load_run` reads journals and run JSONs, and the guide's own code works on its results.
 
 The blocks below are the guide's, letter by letter: the files they open bear the names it uses.
 """

@@ -210,7 +210,7 @@ def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
             assert rows.get(step) == model.get(step)
             assert [*rows.items()] == sorted(model.items())
             assert len(rows) == len(model)
-            assert rows.goes_on(step) == (bool(model) and step > max(model))
+            assert rows.ends_before(step) == (bool(model) and step > max(model))
 
 
 def test_a_block_never_grows_beyond_twice_its_size_by_insertions():

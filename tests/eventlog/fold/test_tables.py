@@ -1,4 +1,4 @@
-"""A mean that is kept while a run grows is the mean of what is there."""
+"""The mean that is updated while a run grows equals the mean of its values."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
+"""FORMAT.md is the specification: its examples, kinds and tables agree with the code."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""One event, one line: what goes in comes out, and a damaged line never passes for a whole one."""
+"""One event, one line: events are read as they were written, and damaged lines are detected."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What others wrote is shown by a terminal, not obeyed."""
+"""Control characters in text from other sources are printed visibly and have no effect."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Many iterations at once are what they are one by one."""
+"""Iterations that are read in batches equal those that are read one by one."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""`verify` never says "complete" when something that was acknowledged is not there any more."""
+"""`verify` never says "complete" if an acknowledged event is missing."""
 
 import os
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Somebody else's file beside a journal: skipped, named, and the rest is read. Nothing hangs."""
+"""Other programs' files beside a journal are skipped and named, the rest is read, nothing hangs."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a reader finds in a journal: the records, each defect with its place, and what it cost.
+"""The results of scanning a journal: its records, and each defect with its place and its cost.
 
 Each case says what was read AND which defect stands where AND what was lost, after the
 manner of leveldb's log_test. `lost` is 0, a number, or None where nobody can know.

@@ -1,4 +1,4 @@
-"""Which segments are a run's, and where sessions belong that stand in segments alone."""
+"""Which segments belong to a run, and the order of sessions that are in segments alone."""
 
 import errno
 import itertools

@@ -1,4 +1,4 @@
-"""The writer: what it promises to the loop that logs, and to the next writer."""
+"""The writer: its promises to the training loop and to the next writer."""
 
 import contextlib
 import ctypes

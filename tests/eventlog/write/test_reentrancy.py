@@ -1,4 +1,4 @@
-"""Appends from wherever Python runs a program's code: none hangs, is lost or written twice."""
+"""Appends from signal handlers, destructors, forks and threads: none hangs, is lost or repeated."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""What is repaired: a journal of ours without a writer, and nothing else."""
+"""Only a journal of eventlog without a writer is repaired, and no other file is changed."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""`runs archive`: bytes come back as they were; damage is named; a kill costs a batch at most."""
+"""`runs archive`: restored bytes are equal, damage is named, a kill costs at most one batch."""
 
 import errno
 import os

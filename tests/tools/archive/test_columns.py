@@ -1,4 +1,4 @@
-"""Runs as columns: every value as it was, whatever other runs have in a column of that name."""
+"""Runs as columns: values stay equal, also if other runs have other types in the same column."""
 
 import math
 

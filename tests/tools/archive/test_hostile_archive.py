@@ -1,4 +1,4 @@
-"""An archive that somebody made up: nothing outside it is touched, and the rest of it works."""
+"""A crafted archive: no file outside of it is changed or read, and the rest of it works."""
 
 import io
 import os

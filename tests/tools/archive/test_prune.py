@@ -1,4 +1,4 @@
-"""`runs prune`: nothing goes that is live, wanted, or not in the archive byte for byte."""
+"""`runs prune` deletes no run that is live, to be kept, or different from the archive."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`runs show`: all there is to say of one run; of a broken one, what is wrong with it."""
+"""`runs show`: everything about one run, and what is wrong with a broken one."""
 
 import math
 

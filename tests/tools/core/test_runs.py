@@ -1,4 +1,4 @@
-"""Names -> runs: each way to name one, and what is in the file as it is now."""
+"""Names -> runs: each way to name one, and its current content."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Following journals: what is shown while they grow is what the run JSON will say."""
+"""Following journals: the curves of a growing journal agree with its run JSON."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`runs guard`: what is wrong is said once, whoever looks; and it harms nothing."""
+"""`runs guard`: each problem is reported once, also by several guards; runs are unaffected."""
 
 import os
 import signal

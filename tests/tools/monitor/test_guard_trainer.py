@@ -1,4 +1,4 @@
-"""`runs guard` over the real trainer, as processes: what is done to it is named, once, in time.
+"""`runs guard` on real trainers: each fault is reported once and in time.
 
 pytest -m slow tests/tools/monitor/test_guard_trainer.py      # two to six minutes
 """

@@ -1,4 +1,4 @@
-"""The rules of the guard: what is healthy is never wrong, what is wrong is named."""
+"""The rules of the guard: healthy runs raise nothing, each problem is reported."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""`runs plot`: what happened in a run is seen in its picture, whatever the run."""
+"""`runs plot`: everything that happened in a run is visible in its plot, for any run."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""`runs export`: read back by each system's own reader it is what was logged, once."""
+"""`runs export`: each system's own reader returns what was logged, once."""
 
 import csv
 import json

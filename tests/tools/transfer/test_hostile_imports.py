@@ -1,4 +1,4 @@
-"""Files that are made to break an importer: one line, exit code 1, bounded time and memory."""
+"""Files crafted to break an importer: one line, exit code 1, bounded time and memory."""
 
 import json
 import os
