@@ -73,7 +73,7 @@ export class Axis {
     if (value === null || value === undefined) return null;
     if (!this.isCategorical) return this.scale ? clamp(this.scale.px(value)) : 0.5;
     if (!this.places.has(value)) return null;
-    // Spread a little by trial: lines through one point cannot be told apart.
+    // Spread a little by trial: lines through one point could not be distinguished.
     const offset = trial === null || this.n < 2 ? 0 : 0.22 * Math.sin(2.4 * trial);
     return (this.places.get(value) + 0.5 + offset) / this.places.size;
   }
