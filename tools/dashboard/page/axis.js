@@ -100,9 +100,9 @@ export class Axis {
     this.name.setAttribute("y", isLower ? 28 : 13);
     this.name.textContent = shorten(label, Math.max(6, Math.floor(width / CHARACTER)));
     this.line.replaceChildren(...this.strokes(colours));
-    const nCharacters = Math.max(5, Math.floor((width - 14) / CHARACTER));
+    const nMax = Math.max(5, Math.floor((width - 14) / CHARACTER));
     const text = ([share, text]) =>
-      svgText("text", shorten(text, nCharacters), { x: 7, y: this.y(share) + 4, class: "axis-label" });
+      svgText("text", shorten(text, nMax), { x: 7, y: this.y(share) + 4, class: "axis-label" });
     this.labels.replaceChildren(...this.marks().map(text));
     this.grab.setAttribute("y", TOP - OVERHANG);
     this.grab.setAttribute("height", LENGTH + 2 * OVERHANG);
