@@ -18,7 +18,7 @@ from eventlog import blocks
 from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, report_lines
 from eventlog.format import record as record_room
 from eventlog.format.record import MAX_LINE_BYTES, decode, encode
-from eventlog.read import scanner as scan_room
+from eventlog.read import scanner as scanner_module
 from eventlog.read.defects import DEFECTS, Defect
 from eventlog.read.scanner import MAX_DEFECTS, Scanner, scan_file
 from eventlog.read.sequence import Numbers
@@ -637,7 +637,7 @@ def test_a_journal_fed_in_pieces_of_any_size_reads_the_same(data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_room, "MAX_LINE_BYTES", limit)
+        patch.setattr(scanner_module, "MAX_LINE_BYTES", limit)
         at_once, one = read(whole)
         pieces, in_pieces = Scanner(), []
         for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
@@ -692,7 +692,7 @@ def bytes_hashed(monkeypatch, data):
 
     with monkeypatch.context() as patch:
         patch.setattr(record_room, "crc32", counting)
-        patch.setattr(scan_room, "crc32", counting)
+        patch.setattr(scanner_module, "crc32", counting)
         read(data)
     return hashed
 
@@ -757,7 +757,7 @@ def test_the_defects_of_a_file_that_is_not_a_journal_do_not_fill_the_memory():
 
 
 def test_damage_beyond_the_limit_of_defects_is_still_damage_of_unknown_cost(monkeypatch):
-    monkeypatch.setattr(scan_room, "MAX_DEFECTS", 2)
+    monkeypatch.setattr(scanner_module, "MAX_DEFECTS", 2)
     three = A0 + b"#\n" + A1 + b"#\n" + A2 + b"#\n" + A3 + b"#" * 100 + b"\n" + B0
 
     _, scanner = read(three)
@@ -769,7 +769,7 @@ def test_damage_beyond_the_limit_of_defects_is_still_damage_of_unknown_cost(monk
 
 
 def test_what_is_counted_beyond_the_limit_is_as_unsure_as_its_worst(monkeypatch):
-    monkeypatch.setattr(scan_room, "MAX_DEFECTS", 0)
+    monkeypatch.setattr(scanner_module, "MAX_DEFECTS", 0)
 
     _, scanner = read(b'{"a": 1}' + A0 + b"#" * 100 + B0)
     assert [(d.kind, d.count, d.lost) for d in scanner.defects] == [("glued", 2, None)]
