@@ -245,7 +245,7 @@ class Plan:
         self._segments = segments
         self._sessions = sessions  # those that were read, which the reader adds to
         self._annotators: dict[str, str] = {}  # with their time; and sessions without a record
-        self._unplanned: dict[str, None] = {}  # not known yet to be one of these
+        self._unplanned: dict[str, None] = {}  # which of these they are is not known yet
         self._order: list[str] = []  # of all sessions, if some are in segments alone
         self._places: dict[str, int] = {}  # of the sessions in the order
         self._order_size = -1  # of the journal, when the order was made
