@@ -56,23 +56,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 # flag -> the limit, its unit, the text of --help
 _LIMITS: dict[str, tuple[str, float, str]] = {
     "--stall": ("stall_s", 1.0, "seconds without an event that are a stall, at least"),
-    "--start": (
-        "start_s",
-        1.0,
-        "seconds without an event allowed before the first iterations",
-    ),
+    "--start": ("start_s", 1.0, "seconds without an event allowed before the first iterations"),
     "--spike": ("spike_z", 1.0, "robust z-score above which a loss is a spike"),
-    "--slow": (
-        "slow_factor",
-        1.0,
-        "an iteration is slow at this many times its usual duration",
-    ),
+    "--slow": ("slow_factor", 1.0, "an iteration is slow at this many times its usual duration"),
     "--slow-for": ("slow_s", 1.0, "seconds for which iterations must be slow"),
-    "--overdue": (
-        "overdue_factor",
-        1.0,
-        "multiple of the usual iterations between checkpoints",
-    ),
+    "--overdue": ("overdue_factor", 1.0, "multiple of the usual iterations between checkpoints"),
     "--disk-free": ("disk_part", 0.01, "percentage of a disk below which free space is reported"),
 }
 
