@@ -63,9 +63,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("--loss", metavar="NAME", help="name of the training loss in the source")
     command.add_argument("--val-loss", metavar="NAME", help="its validation loss")
-    command.add_argument(
-        "--json", action="store_true", help="one JSON object per line, of each run"
-    )
+    command.add_argument("--json", action="store_true", help="one JSON object per run")
     command.set_defaults(run=_import)
 
 

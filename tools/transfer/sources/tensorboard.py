@@ -113,7 +113,7 @@ def _value(value: Any) -> float | int | str | None:
     except (TypeError, ValueError):  # of a type that numpy does not have, or too short
         return None
     is_scalar = array.size == 1 and array.dtype.kind in "fiu"
-    return array.item() if is_scalar else None  # type: ignore[no-any-return]
+    return array.item() if is_scalar else None
 
 
 def _read_settings(value: Any, run: SourceRun) -> bool:

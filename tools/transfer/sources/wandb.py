@@ -63,7 +63,8 @@ def _read_file(file: Path, run: SourceRun, summary: Values, others: Counter[str]
     rows: list[Values] = []
     for kind, record in records(file, run.unreadable):
         if kind == "history":
-            rows.append({"_step": record.step.num} | values(record.item))
+            row: Values = {"_step": record.step.num}
+            rows.append(row | values(record.item))
         elif kind == "run":
             _read_run(record, run)
         elif kind == "config":
@@ -142,7 +143,7 @@ def _metrics(rows: list[Values], run: SourceRun) -> Metrics:
 def _counter(rows: list[Values]) -> Name:
     """The name of the step: that of a counter beside the values of each row, if none is lost."""
     for name in COUNTERS:
-        values: dict[tuple[int, Name], str] = {}
+        values: dict[tuple[int | None, Name], str] = {}
         steps = [whole(row.get(name)) for row in rows]
         others = [{k: v for k, v in row.items() if k != name and not _is_own(k)} for row in rows]
         if None not in steps and all(
