@@ -84,7 +84,7 @@ from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
-from eventlog.tracker.compatibility import add_plots_of_wandb
+from eventlog.tracker.media import add_charts
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
@@ -163,7 +163,7 @@ __all__ = [
 ]
 
 
-add_plots_of_wandb(plot)
+add_charts(plot)
 
 
 def __getattr__(name: str) -> Any:

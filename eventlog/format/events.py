@@ -316,6 +316,14 @@ _ALL = [
         "results that the run states itself: `summary` (an object)",
         rule="summary",
     ),
+    Kind(
+        "define",
+        "how a metric is to be read: `name` (`*` in it stands for any text), and any of "
+        "`step_metric` (the metric that is its axis), `step_sync`, `hidden`, `summary` (a list of "
+        "`min`, `max`, `mean`, `best`, `last`, `first`, `copy`, `none`), `goal` (`minimize`, "
+        "`maximize`), `overwrite` (true: what was defined before no longer counts), `unit`, "
+        "`description`",
+    ),
     Kind("log", "a line of the program's own log: `level`, `logger`, `text`"),
     Kind(
         "system",

@@ -174,13 +174,31 @@ def test_logging_any_value_never_raises_and_the_run_can_be_read(calls):
             run.log(data, step=step, commit=commit)
 
         logged_run = loaded(run)
-    n_good = sum(isinstance(data, dict) for data, _, _ in calls)
-    assert logged_run.journal["events"].get("metrics", 0) == n_good
-    assert run.errors == len(calls) - n_good
+    good = [step for data, step, _ in calls if isinstance(data, dict)]
+    assert logged_run.journal["events"].get("metrics", 0) == len(good)
+    assert run.errors == len(calls) - sum(map(is_step, good))
     assert logged_run.journal["defects"] == []
     steps = [row["step"] for row in logged_run.metrics]
     assert steps == sorted(set(steps))
     b"".join(logged_run.to_json()).decode()
+
+
+def is_step(value):
+    is_number = type(value) is int or (type(value) is float and value.is_integer())
+    return value is None or (is_number and -(2**63) <= value < 2**63 - 1)
+
+
+@pytest.mark.parametrize("step", ["7", 0.5, math.nan, 2**63, [1], print])
+def test_a_step_that_is_none_is_counted_reported_once_and_its_values_are_logged(step, capsys):
+    with begin(quiet=True) as run:
+        run.log({"a": 1}, step=step)
+        run.log({"a": 2}, step=step)
+        run.rewind(step)
+
+    assert run.errors == 3
+    assert [row["a"] for row in rows(run)] in ([1, 2], [2])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step" in line
 
 
 def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
@@ -483,7 +501,8 @@ def test_defaults_come_from_environment_variables(monkeypatch, tmp_path):
     for name, value in settings.items():
         monkeypatch.setenv(f"EVENTLOG_{name}", value)
     monkeypatch.setenv("WANDB_JOB_TYPE", "eval")
-    monkeypatch.setenv("WANDB_MODE", "disabled")  # W&B beside us may be: that is not ours
+    monkeypatch.setenv("EVENTLOG_MODE", "offline")
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # ours counts
 
     with eventlog.init(save_interval=0) as first:
         pass
