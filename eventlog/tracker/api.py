@@ -12,7 +12,7 @@ disk; each call is a line in the journal when it returns, with the guarantees of
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -296,11 +296,19 @@ def module_attribute(name: str) -> Any:
     if name in ("config", "summary"):
         return getattr(run, name) if run is not None else _set_before(name)
     if name in OF_THE_RUN:
-        if run is None:
-            say_once(f"{name}: there is no run, does nothing; call eventlog.init() first")
-        return getattr(run or ActiveRun(None, id="", name=""), name)
+        return getattr(run, name) if run is not None else _without_run(name)
     own = {"join": finish, "teardown": finish, "wandb": sys.modules["eventlog"]}
     return own[name] if name in own else attribute(name)
+
+
+def _without_run(name: str) -> Callable[..., Any]:
+    """The method of a run, for when there is none: it returns what that of a disabled run does."""
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        say_once(f"{name}: there is no run, does nothing; call eventlog.init() first")
+        return getattr(ActiveRun(None, id="", name=""), name)(*args, **kwargs)
+
+    return method
 
 
 _before: dict[str, dict[str, Any]] = {}
@@ -318,6 +326,7 @@ def _set_before(name: str) -> JournaledDict:
         run = _active()
         if run is not None:
             getattr(run, name).update(new)
+            values.clear()
         else:
             say_once(f"{name}: set before init(), is part of the next run")
 

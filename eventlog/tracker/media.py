@@ -136,7 +136,7 @@ def _media_class(name: str) -> type[Media]:
 MEDIA: dict[str, type[Media]] = {"Media": Media, "WBValue": Media, "Table": Table} | {
     name: _media_class(name)
     for name in (
-        "Audio", "Bokeh", "BoundingBoxes2D", "Classes", "CustomChart", "EvalTable", "Graph",
+        "Audio", "BatchableMedia", "Bokeh", "BoundingBoxes2D", "Classes", "CustomChart", "EvalTable", "Graph",
         "Histogram", "Html", "Image", "ImageMask", "JoinedTable", "Molecule", "Node", "Object3D",
         "PartitionedTable", "Plotly", "Video", "WBTraceTree",
     )

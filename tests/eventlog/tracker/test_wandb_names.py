@@ -39,7 +39,8 @@ def loaded(run):
 
 
 def events(run, kind):
-    return [r.fields for r in eventlog.scan(run.journal_path) if r.event == kind]
+    fields = [r.fields for r in eventlog.scan(run.journal_path) if r.event == kind]
+    return [{k: v for k, v in one.items() if k != "durable"} for one in fields]
 
 
 # ---- the names of W&B
@@ -51,7 +52,7 @@ OF_PYTHON = {"__builtins__", "__cached__", "__file__", "__loader__", "__name__",
 def test_every_name_of_the_module_wandb_exists_or_is_refused_with_a_reason():
     wandb = pytest.importorskip("wandb")
     names = {name for name in dir(wandb) if name == "__version__" or not name.startswith("_")}
-    names |= set(wandb.__all__)
+    names = (names | set(wandb.__all__)) - {"annotations"}  # of `from __future__`
 
     missing = {name for name in names if not hasattr(eventlog, name) and name not in REFUSED}
     needless = {name for name in REFUSED if hasattr(eventlog, name)}
@@ -278,7 +279,7 @@ def test_lines_that_wandb_would_capture_are_lines_of_the_programs_log():
 
 @pytest.mark.parametrize("name", ["sweep", "agent", "controller"])
 def test_a_sweep_is_refused_with_what_to_use_instead(name):
-    with pytest.raises(eventlog.errors.UnsupportedError, match="no server.*runs tune"):
+    with pytest.raises(eventlog.errors.UnsupportedError, match=r"no server.*runs tune"):
         getattr(eventlog, name)({"method": "grid"})
 
 
@@ -336,10 +337,8 @@ def test_a_run_says_once_where_it_logs(capsys):
         run.log({"a": 1})
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        line
-        == f"eventlog: logging to {run.journal_path}; follow with: tail -f '{run.journal_path}'"
-    )
+    path = run.journal_path
+    assert line == f"eventlog: logging to {path}; follow with: tail -f '{path}'"
 
 
 def test_a_resumed_run_says_from_which_step(capsys):
