@@ -136,9 +136,9 @@ def _media_class(name: str) -> type[Media]:
 MEDIA: dict[str, type[Media]] = {"Media": Media, "WBValue": Media, "Table": Table} | {
     name: _media_class(name)
     for name in (
-        "Audio", "BatchableMedia", "Bokeh", "BoundingBoxes2D", "Classes", "CustomChart", "EvalTable", "Graph",
-        "Histogram", "Html", "Image", "ImageMask", "JoinedTable", "Molecule", "Node", "Object3D",
-        "PartitionedTable", "Plotly", "Video", "WBTraceTree",
+        "Audio", "BatchableMedia", "Bokeh", "BoundingBoxes2D", "Classes", "CustomChart",
+        "EvalTable", "Graph", "Histogram", "Html", "Image", "ImageMask", "JoinedTable", "Molecule",
+        "Node", "Object3D", "PartitionedTable", "Plotly", "Video", "WBTraceTree",
     )
 }  # fmt: skip
 """The classes of `wandb.data_types`, by name."""

@@ -15,7 +15,6 @@ from eventlog.errors import EventlogError, UsageError
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import PathLike, load_run
-from eventlog.fold.metrics import NAMES_MAX
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
 from eventlog.interruption import ignoring, is_interruption
@@ -23,7 +22,7 @@ from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import RESERVED_IN_ROWS, is_plain, shown
+from eventlog.tracker.values import RESERVED_IN_ROWS, plain, shown
 from eventlog.write.messages import say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
@@ -217,21 +216,18 @@ def copy_rows(past: Run, session: Session) -> None:
 def last_summary(journal: Path | None, past: Run) -> dict[str, Any]:
     """The summary of a run as its last session left it: what was logged or set last, by name.
 
-    The journal is read again only where the run's figures do not tell it.
+    The journal is read again only where the run JSON does not tell it.
     """
-    figures = past.journal.get("metrics", {}).get("names", {})
+    names = past.journal.get("metrics", {}).get("names", {})
     set_or_removed = past.journal.get("events", {}).keys() & {"summary", "rewind"}
     superseded = past.journal.get("superseded", {}).get("metrics")
-    if journal is None or not (set_or_removed or superseded or len(figures) >= NAMES_MAX):
-        rows = {name: restore_nonfinite(fields).get("last") for name, fields in figures.items()}
-        return {name: value for name, value in rows.items() if is_plain(value)}
+    if journal is None or not (set_or_removed or superseded):
+        return plain({name: restore_nonfinite(one).get("last") for name, one in names.items()})
     summary: dict[str, Any] = {}
     for record in scan(journal):
         if record.event == "metrics":
-            values = restore_nonfinite(record.fields)
-            summary |= {
-                k: v for k, v in values.items() if k not in RESERVED_IN_ROWS and is_plain(v)
-            }
+            values = plain(restore_nonfinite(record.fields))
+            summary |= {name: values[name] for name in values if name not in RESERVED_IN_ROWS}
         elif record.event == "summary":
             values = _dict(restore_nonfinite(record.fields).get("summary"))
             summary = {

@@ -23,7 +23,7 @@ from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
-from eventlog.tracker.values import as_step, as_tags, flat, is_plain, is_true
+from eventlog.tracker.values import as_step, as_tags, flat, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say_once
@@ -148,7 +148,7 @@ class ActiveRun(WandbRun):
             self.step = max(self.step, at)
             if is_true(commit) if commit is not None else own_step is None:
                 self.step = max(self.step, at + 1)
-            self.summary.update_unlogged({k: v for k, v in values.items() if is_plain(v)})
+            self.summary.update_unlogged(plain(values))
         if self.session is not None:
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:
