@@ -18,7 +18,8 @@ repeats iterations. `load_run` does both, for a journal or a run JSON; `compact`
 atomically.
 
 *The API of other trackers.* `init`, `run.log({...})`, `finish`: numbers by any name, a row a step,
-in the run's `metrics`. In a W&B script only the import changes.
+in the run's `metrics`. In a W&B script only the import changes: names that are not listed here,
+such as `Table`, `login` or `CommError`, are in `tracker.compatibility`.
 
 *Notebooks.* `load_run(...).frame("iterations")` is a pandas frame, `load_run(...).plot()` a figure;
 `frame` and `plot` are for several runs. pandas and the tools are imported when they are called.

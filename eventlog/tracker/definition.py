@@ -1,6 +1,6 @@
 """What `define_metric` says about a metric: its axis, unit, summary and direction."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from eventlog.format.record import is_a, text_of
@@ -32,7 +32,7 @@ class Metric:
         """
         if not self.name:
             raise ValueError("name: must be the name of a metric or a glob such as 'val/*'")
-        fields = {key: value for key, value in asdict(self).items() if value is not None}
+        fields = {key: value for key, value in vars(self).items() if value is not None}
         for key in fields.keys() & {"step_sync", "hidden", "overwrite"}:
             if not is_a(fields[key], bool):
                 raise ValueError(f"{key}={shown(fields[key])}: must be True or False")

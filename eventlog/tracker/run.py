@@ -85,7 +85,7 @@ class ActiveRun(WandbRun):
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = name
+        self._name = text_of(name)
         say_once("run.name: the files keep the name that was passed to init")
 
     @property
@@ -143,12 +143,14 @@ class ActiveRun(WandbRun):
         if self.session is not None and self.session.is_forked:
             self.session.log("metrics")  # ignored and counted; this lock may be held for ever
             return
-        with self._lock:
+        summary = plain(values)
+        is_committed = is_true(commit) if commit is not None else own_step is None
+        with self._lock:  # no code of the values runs while it is held
             at = self.step if own_step is None else own_step
             self.step = max(self.step, at)
-            if is_true(commit) if commit is not None else own_step is None:
+            if is_committed:
                 self.step = max(self.step, at + 1)
-            self.summary.update_unlogged(plain(values))
+            self.summary.update_unlogged(summary)
         if self.session is not None:
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:

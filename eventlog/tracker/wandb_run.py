@@ -164,7 +164,9 @@ class WandbRun:
     ) -> IO[str] | None:
         """A file of `root`, or else of `run.dir`, opened to be read; None if it is not there."""
         with ignoring(OSError, ValueError, TypeError):
-            return open(Path(self.dir if root is None else root) / name, encoding="utf-8")
+            if root is None and self.session is not None:
+                root = self.dir
+            return open(Path(root or self._folder or ".") / name, encoding="utf-8")
         notice_once(f"restore: {text_of(name)}: is not in the run's folder; None is returned")
         return None
 
