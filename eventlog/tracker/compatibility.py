@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from eventlog import errors
+from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.media import MEDIA, AlertLevel, Artifact, box3d, chart
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.wandb_run import Settings, does_nothing
@@ -111,7 +112,7 @@ def _module_names() -> dict[str, Any]:
     names |= {name: kind for name, kind in MEDIA.items() if name not in ("Media", "WBValue")}
     names |= {
         "AlertLevel": AlertLevel, "Api": Api, "Artifact": Artifact, "Settings": Settings,
-        "Config": dict, "box3d": box3d, "data_types": data_types, "env": _Variables(),
+        "Config": JournaledDict, "box3d": box3d, "data_types": data_types, "env": _Variables(),
         "apis": Namespace(PublicApi=Api, public=Namespace(Api=Api)), "wandb_run": run_module,
         "util": Namespace(generate_id=generate_id), "plot_table": chart("plot_table"),
         "login": login, "setup": setup, "require": require,

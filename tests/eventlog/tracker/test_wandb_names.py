@@ -195,6 +195,7 @@ def test_the_classes_of_wandb_are_classes_that_isinstance_accepts():
 
     assert isinstance(run, eventlog.sdk.wandb_run.Run)
     assert isinstance(run, eventlog.wandb_run.Run)
+    assert isinstance(run.config, eventlog.Config)
     for name in [
         "Table",
         "Image",
