@@ -26,7 +26,7 @@ from eventlog.tracker.session import Session, at_end_of_child
 from eventlog.tracker.values import as_step, as_tags, flat, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
-from eventlog.write.messages import error_text, say_once
+from eventlog.write.messages import error_text, say, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
@@ -66,6 +66,7 @@ class ActiveRun(WandbRun):
         self.summary = JournaledDict(dict(summary or {}), self._log_summary)
         self._definitions: dict[str, dict[str, Any]] = {}
         self._errors = 0
+        self._latest = _Latest()
         self._name = name or (session.run_name if session else "")
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
@@ -151,10 +152,20 @@ class ActiveRun(WandbRun):
             if is_committed:
                 self.step = max(self.step, at + 1)
             self.summary.update_unlogged(summary)
+            replaces = self._latest.replaces(at, summary)
         if self.session is not None:
+            if replaces:
+                self._say_that_values_are_replaced(at)
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:
             self._errors += 1  # no disk took the run
+
+    def _say_that_values_are_replaced(self, step: int) -> None:
+        say(
+            f"{self.journal_path}: step {step} was logged again, or after a later one. A value "
+            f"replaces the one that its name has at that step; what was replaced stays in the "
+            f"journal and is counted as superseded"
+        )
 
     def _step(self, step: Any) -> int | None:
         """A step that was passed; None, counted as an error, if it is none."""
@@ -329,3 +340,29 @@ class ActiveRun(WandbRun):
         where = "disabled" if self.session is None else str(self.session.journal_path)
         state = "finished" if self.is_finished else f"at step {self.step}"
         return f"<eventlog run {self.name!r}, id {self.id!r}, {state}: {where}>"
+
+
+class _Latest:
+    """The latest step that was logged, and its values, to notice the first that are replaced."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._values: dict[str, Any] = {}
+        self._is_own = False  # whether `_values` is no caller's
+        self._is_noticed = False
+
+    def replaces(self, step: int, values: dict[str, Any]) -> bool:
+        """Whether this is the first event that goes back, or logs a name of its step again."""
+        if self._is_noticed:
+            return False
+        if self._step is None or step > self._step:
+            self._step, self._values, self._is_own = step, values, False
+            return False
+        known = self._values
+        if step == self._step and not any(known.get(k, v) != v for k, v in values.items()):
+            if not self._is_own:  # once: many names may be logged one by one
+                self._values, self._is_own = dict(known), True
+            self._values |= values
+            return False
+        self._is_noticed, self._values = True, {}
+        return True
