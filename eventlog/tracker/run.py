@@ -359,10 +359,14 @@ class _Latest:
             self._step, self._values, self._is_own = step, values, False
             return False
         known = self._values
-        if step == self._step and not any(known.get(k, v) != v for k, v in values.items()):
+        if step == self._step and not any(_differ(known.get(k, v), v) for k, v in values.items()):
             if not self._is_own:  # once: many names may be logged one by one
                 self._values, self._is_own = dict(known), True
             self._values |= values
             return False
         self._is_noticed, self._values = True, {}
         return True
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return bool(a != b) and not (a != a and b != b)  # NaN is logged again
