@@ -86,7 +86,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         rows = compare_series.compared(found, patterns, x, limit)
         _print_series(rows, arguments.format, at=bool(x))
     else:
-        rows = [_at(f, x, limit) if x else _figures(f) for f in found]
+        rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
         _differ(rows, AT_FIGURES if x else FIGURES)
         _print(rows, arguments.format, AT_COLUMNS if x else COLUMNS)
     for broken in (f for f in found if f.run is None and patterns):
@@ -141,7 +141,7 @@ def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
 # ---- side by side
 
 
-def _figures(found: runs.Found) -> Row:
+def _metrics_of(found: runs.Found) -> Row:
     """The fields of `eventlog.compare_runs`; None where unknown."""
     row = rows_.row(found)
     return {
@@ -170,14 +170,14 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
         return at
     if not len(found.run.training_iterations) and not len(found.run.eval_steps):
         return at | _losses_at(found, x, limit)
-    iterations = [r for r in found.run.training_iterations if _is_figure(r.get("iter"))]
-    evals = [r for r in found.run.eval_steps if _is_figure(r.get("iter"))]
+    iterations = [r for r in found.run.training_iterations if _is_number(r.get("iter"))]
+    evals = [r for r in found.run.eval_steps if _is_number(r.get("iter"))]
     done = _reached(found.run, iterations, x, limit, after=1)
     judged = _reached(found.run, evals, x, limit, after=0)
     if done:
         at |= {"iter": done[-1]["iter"], "loss": loss_of(done[-1])}
     if judged:
-        known = [r["val_loss"] for r in judged if _is_figure(r.get("val_loss"))]
+        known = [r["val_loss"] for r in judged if _is_number(r.get("val_loss"))]
         at |= {"val_loss": judged[-1].get("val_loss"), "best_val_loss": min(known, default=None)}
     return at
 
@@ -204,16 +204,16 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
     return [row for row, is_in in zip(rows, within, strict=True) if is_in]
 
 
-def _differ(rows: Sequence[Row], figures: Iterable[str]) -> None:
+def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
     """Add to each row its differences to the first row."""
     for row in rows:
-        for name in figures:
+        for name in names:
             a, b = rows[0][name], row[name]
-            known = row is not rows[0] and _is_figure(a) and _is_figure(b)
+            known = row is not rows[0] and _is_number(a) and _is_number(b)
             row[f"{name}_diff"] = b - a if known else None
 
 
-def _is_figure(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 

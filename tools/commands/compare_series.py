@@ -95,7 +95,7 @@ def reached(
 ) -> list[bool]:
     """Which of `steps` the run had reached at `limit`.
 
-    `after` is 1 for an iteration, which takes time and tokens, and 0 for what is logged before it.
+    `after` is 1 for an iteration, which adds time and tokens, and 0 for what is logged before it.
 
     Raises:
         Refusal: the run lacks what `x` needs.

@@ -169,7 +169,7 @@ def _best(arguments: argparse.Namespace) -> int:
     if not _is_of_runs(rows, name):
         rows = listed(paths, condition, [name, f"{name}:min", f"{name}:max"])
         name, goal = _best_of_series(rows, name, goal)
-    measured = [row for row in rows if _is_figure(row, name)]
+    measured = [row for row in rows if _has_number(row, name)]
     best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
         print(
@@ -213,6 +213,6 @@ def _best_of_series(
     return asked.name + (asked.suffix or f":{'max' if goal == 'maximize' else 'min'}"), goal
 
 
-def _is_figure(row: Row, name: str) -> bool:
+def _has_number(row: Row, name: str) -> bool:
     value = rows_.value(row, name)
     return isinstance(value, int | float) and math.isfinite(value)
