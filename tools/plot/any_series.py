@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..core import series as series_
-from ..core.formats import figure as number_text
+from ..core.formats import number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, read_columns, thin
@@ -190,9 +190,9 @@ def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], view: View, li
         values = f"{n:,} value{'' if n == 1 else 's'}"
         how = "" if limits != (None, None) else "; --all-values draws all"
         names = ", ".join(dict.fromkeys(c.name for c in curves))
-        drawing.notes.append(f"{values} outside the axis, up to {number_text(furthest)}")
+        drawing.notes.append(f"{values} outside the axis, up to {number(furthest)}")
         drawing.messages.append(
-            f"{names[:200]}: {values} outside the axis, up to {number_text(furthest)}{how}"
+            f"{names[:200]}: {values} outside the axis, up to {number(furthest)}{how}"
         )
 
 
