@@ -61,7 +61,7 @@ from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES
-from eventlog.fold.series import Series
+from eventlog.fold.series import Series, column_of
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -135,6 +135,7 @@ __all__ = [
     "__version__",
     "annotate",
     "atomic_write",
+    "column_of",
     "command_parser",
     "compact",
     "compare_runs",

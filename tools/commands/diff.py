@@ -13,6 +13,9 @@ from ..core.table import in_full, print, print_json, print_table
 
 PARTS = ("config", "environment", "results")
 _OPENED = ("host", "user", "platform", "git_commit", "command", "cwd", "versions")
+_IN_SUMMARY = {
+    ("iterations", "loss"), ("iterations", "time_ms"), ("iterations", "mfu"), ("evals", "val_loss"),
+}  # fmt: skip
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 
@@ -119,7 +122,8 @@ def _of_series(named: Sequence[Mapping[str, eventlog.Series]], at: int) -> Mappi
     """The last and the best value of each series of run `at` that both runs have."""
     values = {}
     for name, one in named[at].items():
-        if all(name in of_run for of_run in named):
+        in_summary = (one.table, one.column) in _IN_SUMMARY
+        if not in_summary and all(name in of_run for of_run in named):
             values[f"{name}:last"] = series.exact(one.last)
             values |= {} if one.goal is None else {f"{name}:best": one.best}
     return values

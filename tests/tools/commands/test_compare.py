@@ -302,6 +302,7 @@ def test_a_series_that_ends_in_nan_says_so(tmp_path, capsys):
 
 def test_a_series_that_no_run_has_is_an_error_with_names_like_it(tmp_path, capsys):
     path = metrics_run(tmp_path, "a", {"val/acc": [0.5]})
+    capsys.readouterr()
 
     assert main(["compare", "--metric", "val/aac", str(path)]) == 2
 
