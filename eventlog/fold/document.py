@@ -173,7 +173,7 @@ class Run:
         flat_rows.check_table(table)
         if table == flat_rows.SYSTEM:
             return flat_rows.system_rows(self._journal_path())
-        return flat_rows.flat_rows(getattr(self, flat_rows.TABLES[table]), table)
+        return flat_rows.flat_rows(getattr(self, flat_rows.kind_of(table).key), table)
 
     def frame(self, table: str = "iterations") -> "DataFrame":
         """The rows of a table (see `rows`) as a pandas frame.

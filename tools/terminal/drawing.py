@@ -15,7 +15,7 @@ from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
 from .braille import Line, frame_around
-from .chart import MARKS, STYLES, Drawing
+from .chart import STYLES, Drawing
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tu
         inside = places[(places >= left) & (places <= right)]
         yield from ((x, "eval") for x in np.unique(inside).tolist())
     for mark in run.known.marks:
-        if mark["kind"] in MARKS and (mark["kind"] != "open" or mark["iter"] > 0):
+        if mark["kind"] != "open" or mark["iter"] > 0:
             x = _mark_place(run, axis, mark["iter"], mark["t"])
             if left <= x <= right:
                 yield x, mark["kind"]

@@ -126,7 +126,7 @@ def test_the_specification_lists_no_kind_that_the_code_does_not_have():
 def test_no_module_has_a_list_of_kinds_of_its_own():
     """Two kinds in one tuple, list or set: what they have in common belongs to `events`."""
     lists = {}
-    for folder in ("eventlog", "tools/live", "tools/monitor"):
+    for folder in ("eventlog", "tools", "trainer"):
         for path in (Path(eventlog.__file__).parents[1] / folder).rglob("*.py"):
             if path.name != "events.py":
                 lists |= {f"{path.name}:{line}": kinds for line, kinds in lists_of_kinds(path)}

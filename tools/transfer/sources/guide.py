@@ -6,6 +6,7 @@ from pathlib import Path
 
 import eventlog
 
+from ...core.history import EVENTS
 from ...core.runs import Refusal
 from .reading import read_all, whole
 from .source_run import Event, LossNames, SourceRun
@@ -14,6 +15,8 @@ _KEYS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
      "checkpoints", "metadata", "summary", "journal")
 )  # fmt: skip
+
+_ORDER = {"evals": 0, "iterations": 2}  # of the rows of one iteration
 
 
 def fits(path: Path) -> bool:
@@ -41,12 +44,12 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
 
 def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
     """In order of time: an evaluation and a checkpoint come before their iteration."""
-    kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
+    kinds = sorted(EVENTS.values(), key=lambda kind: _ORDER.get(kind.rule, 1))
     events = []
-    for order, (kind, rows) in enumerate(kinds.items()):
-        for row in map(eventlog.restore_nonfinite, rows):
+    for order, kind in enumerate(kinds):
+        for row in map(eventlog.restore_nonfinite, getattr(run, kind.key)):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
-                events.append((row["iter"], order, kind, row))
+                events.append((row["iter"], order, kind.name, row))
             else:
                 left_out.append(f"a row without an iteration number: {str(row)[:80]}")
     events.sort(key=lambda item: item[:2])
