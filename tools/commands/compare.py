@@ -147,7 +147,9 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
     from ..plot.series import Series
 
     try:
-        at = Series(run).place(np.array([row["iter"] + after for row in rows], float), x)  # type: ignore[arg-type]
+        iters = np.array([row["iter"] + after for row in rows], float)
+        series = Series(run)
+        at = series.training_seconds(iters) if x == "time" else series.place(iters, "tokens")
     except runs.Refusal:
         lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
         raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None

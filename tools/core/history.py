@@ -21,7 +21,9 @@ from .formats import seconds
 Row = dict[str, Any]
 Kind = str
 """A table whose rows are in the run JSON, by iteration."""
-EVENTS = {kind.rule: kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"}
+EVENTS = {
+    str(kind.rule): kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"
+}
 """The kind of event that each of them has a row of."""
 KINDS: tuple[Kind, ...] = tuple(EVENTS)
 

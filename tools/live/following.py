@@ -22,7 +22,7 @@ from typing import Any, TypeGuard
 import eventlog
 
 from ..core import runs
-from ..core.axis import token_knots
+from ..core.axis import clock_of_steps, token_knots
 from ..core.formats import iso, seconds
 from ..core.rows import AxisName
 from .curves import Axis, Rows
@@ -86,7 +86,9 @@ class Known:
 
     def add(self, record: eventlog.Record, number: int) -> None:
         if record.event in self.tables:
-            self.tables[record.event].add(number, record.t, record.fields)
+            source_t = record.fields.get("timestamp")  # of an imported run
+            t = source_t if isinstance(source_t, str) else record.t
+            self.tables[record.event].add(number, t, record.fields)
 
     def supersede(self, event: str, from_number: int) -> None:
         rows = self.tables[event].supersede(from_number) if event in self.tables else None
@@ -353,13 +355,11 @@ def _is_figure(value: Any) -> TypeGuard[float]:
 def _known_of(run: eventlog.Run) -> Known:
     """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
     known = Known()
-    clock = seconds(run.start_time) or 0.0
-    for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
-        if not _is_iter(row.get("iter")):
-            continue
-        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
-        time_ms = row.get("time_ms")
-        clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
+    rows = [row for row in run.training_iterations if _is_iter(row.get("iter"))]
+    rows.sort(key=lambda row: row["iter"])
+    clock = clock_of_steps(row.get("time_ms") for row in rows) + (seconds(run.start_time) or 0.0)
+    for row, at in zip(rows, clock.tolist(), strict=True):
+        known.tables["iter"].add(row["iter"], row.get("timestamp") or iso(at) or "", row)
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
         if _is_iter(row.get("iter")):
             at = str(row.get("timestamp") or run.start_time or "")
