@@ -231,7 +231,8 @@ def merged_at_once(events):
         marks = {
             path: name
             for path, name in row.get("nonfinite", {}).items()
-            if not any(path == name or path.startswith(f"{name}.") for name in values)
+            if path not in values
+            and not any(path.startswith(f"{name}.") and path not in row for name in values)
         }
         had = "nonfinite" in row
         row |= values
@@ -265,17 +266,26 @@ def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_a
     assert list(row.items()) == list(({"step": 5} | merged_at_once(events)).items())
 
 
-def figures_of(rows):
-    """By name: the last value, its step, the least and the greatest."""
-    figures = {}
+def summaries_of(rows):
+    """By name: how many, the last value, its step, the least and the greatest and their steps."""
+    summaries = {}
     for row in rows:
         for name, value in row.items() - {("step", row["step"])}:
-            known = figures.setdefault(name, {})
-            known |= {"last": value, "step": row["step"]}
+            known = summaries.setdefault(name, {"count": 0, "last": None, "step": None})
             if value is not None:
-                known["min"] = min(value, known.get("min", value))
-                known["max"] = max(value, known.get("max", value))
-    return figures
+                known |= {"last": value, "step": row["step"], "count": known["count"] + 1}
+                if "min" not in known or value < known["min"]:
+                    known |= {"min": value, "min_step": row["step"]}
+                if "max" not in known or value > known["max"]:
+                    known |= {"max": value, "max_step": row["step"]}
+    return summaries
+
+
+def without_superseded(summary):
+    return {
+        name: {k: v for k, v in of_name.items() if k != "superseded"}
+        for name, of_name in summary["names"].items()
+    }
 
 
 @given(
@@ -285,17 +295,17 @@ def figures_of(rows):
     ),
     st.sets(st.integers(0, 20)),
 )
-def test_the_figures_do_not_depend_on_when_one_looks_at_them(events, looks):
+def test_the_summary_does_not_depend_on_when_one_looks_at_it(events, looks):
     watched, left_alone = Metrics(), Metrics()
     for k, (step, name, value) in enumerate(events):
         for table in (watched, left_alone):
             table.add("s", step, {"step": step, name: value})
         if k in looks:
-            watched.figures()
+            watched.summary()
 
     if events:
-        assert orjson.dumps(watched.figures()) == orjson.dumps(left_alone.figures())
-        assert left_alone.figures()["names"] == figures_of(left_alone.rows())
+        assert orjson.dumps(watched.summary()) == orjson.dumps(left_alone.summary())
+        assert without_superseded(left_alone.summary()) == summaries_of(left_alone.rows())
         assert watched.rows().encoded == left_alone.rows().encoded
 
 
