@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import eventlog
 
-from .formats import seconds
+from .formats import is_finite, is_number, seconds
 
 Floats = NDArray[np.float64]
 Knots = Sequence[tuple[float, float]]
@@ -62,7 +62,7 @@ def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
             knots[-1] = (start, knots[-1][1])
             knots.append((0, changed[0]))
     knots.reverse()
-    is_known = all(type(n) in (int, float) and n > 0 and math.isfinite(n) for _, n in knots)
+    is_known = all(is_finite(n) and n > 0 for _, n in knots)
     return knots if is_known else []
 
 
@@ -85,6 +85,5 @@ def clock(times: Sequence[Any], after: float = -np.inf) -> Floats:
 def clock_of_steps(times_ms: Iterable[Any]) -> Floats:
     """What all steps before each took, in seconds: for a run JSON without a journal, which has no
     times of iterations."""
-    is_time = (int, float)
-    steps_s = [t / 1000 if type(t) in is_time and 0 < t < 1e9 else 0.0 for t in times_ms]
+    steps_s = [t / 1000 if is_number(t) and 0 < t < 1e9 else 0.0 for t in times_ms]
     return np.append(0.0, np.cumsum(steps_s))[: len(steps_s)]

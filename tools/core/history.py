@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import eventlog
 
 from . import runs
-from .formats import seconds
+from .formats import is_number, seconds
 
 Row = dict[str, Any]
 Kind = str
@@ -180,7 +180,7 @@ def _numbers(kind: Kind, row: Row, names: Names) -> dict[str, float]:
     values: dict[str, float] = {}
     prefix = "" if kind == "iterations" else f"{EVENTS[kind].name}/"
     for key, value in row.items():
-        if key == "iter" or type(value) not in (float, int):
+        if key == "iter" or not is_number(value):
             continue
         if key == "mfu" and value == eventlog.MFU_UNKNOWN:
             continue

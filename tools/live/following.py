@@ -23,7 +23,7 @@ import eventlog
 
 from ..core import runs
 from ..core.axis import clock_of_steps, token_knots
-from ..core.formats import iso, seconds
+from ..core.formats import is_number, iso, seconds
 from ..core.rows import AxisName
 from .curves import Axis, Rows
 from .pyramid import Spill
@@ -109,7 +109,7 @@ class Known:
     def _note_tokens(self, fields: dict[str, Any]) -> None:
         metadata = fields.get("metadata")
         per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
-        if _is_figure(per_iter) and per_iter > 0:
+        if is_number(per_iter) and per_iter > 0:
             at = fields.get("from_iter")
             at = at if type(at) is int and self.knots else 0
             self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
@@ -352,10 +352,6 @@ def _mean(rows: Rows, key: str) -> float | None:
 
 def _is_iter(value: Any) -> TypeGuard[int]:
     return type(value) is int and -(1 << 63) <= value < 1 << 63
-
-
-def _is_figure(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float)
 
 
 def _known_of(run: eventlog.Run) -> Known:

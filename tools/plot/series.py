@@ -149,8 +149,9 @@ def _interpolated(iters: Column, known: Column, at: Column) -> Column:
     known, at = known[is_known], at[is_known]
     span = known[-1] - known[0]
     per_iter = (at[-1] - at[0]) / span if span else 0.0
-    placed: Column = np.interp(iters, known, at)
-    return placed + np.maximum(0, iters - known[-1]) * per_iter
+    beyond = np.maximum(0, iters - known[-1])
+    placed: Column = np.interp(iters, known, at) + beyond * per_iter
+    return placed
 
 
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:

@@ -16,11 +16,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventlog import JOURNAL_SUFFIX
 from trainer.checkpoint import layout, read
 from trainer.checkpoint.layout import State, checkpoints_in, newest_first
 from trainer.storage.files import link_or_copy, replace_by, sync_folder
 
-JOURNAL_SUFFIX = ".jsonl"
 STEM = re.compile(r"(?P<name>.+)_\d{8}_\d{6}(_\d+)?", re.DOTALL)
 """The pattern of the names of a run's files."""
 
