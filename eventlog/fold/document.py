@@ -188,7 +188,7 @@ class Run:
             OSError: the journal, which alone has `system`, is not there or not readable.
         """
         found: list[Series] = []
-        for table in flat_rows.TABLES:
+        for table in flat_rows.tables():
             stored = self._summaries() if table == METRICS else None
             if stored is not None:
                 found += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]

@@ -20,9 +20,14 @@ SYSTEM = "system"
 """The table that only the journal has."""
 
 
+def tables() -> list[str]:
+    """The tables that a run JSON has."""
+    return [kind.rule for kind in KINDS.values() if kind.key]
+
+
 def check_table(name: str) -> None:
     """Raises ValueError for an unknown table."""
-    known = [*(kind.rule for kind in KINDS.values() if kind.key), SYSTEM]
+    known = [*tables(), SYSTEM]
     if name not in known:
         from difflib import get_close_matches
 
