@@ -196,7 +196,10 @@ class Run:
                 found += run_series.of_rows(table, self.rows(table))
         if any(pattern.startswith("system/") for pattern in patterns):
             found += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
-        named = run_series.by_name(found, self.journal.get("definitions") or {})
+        definitions = self.journal.get("definitions") or {}
+        of_metrics = self.journal.get(METRICS)  # also where the rows themselves were not read
+        n_rows = of_metrics.get("rows") if isinstance(of_metrics, dict) else None
+        named = run_series.by_name(found, definitions, n_rows or len(self.metrics))
         return run_series.select(named, patterns) if patterns else named
 
     def _summaries(self) -> Row | None:
@@ -210,26 +213,35 @@ class Run:
         )
         return names if is_whole else None
 
-    def points(self, name: str) -> Iterator[tuple[int, Any]]:
-        """The values of a series with their numbers on its axis, in order; NaN is a float.
+    def points(self, name: str, x: str | None = None) -> Iterator[tuple[Any, Any]]:
+        """The values of a series with their places on its axis, in order; NaN is a float.
+
+        `x` None: the axis is the step, or the iteration. Otherwise it is another series of the same
+        table (such as its `step_metric`), by its latest value at each step; values before its first
+        one are left out.
 
         Raises:
             ValueError: the run has no such series; names the nearest.
             OSError: as `rows`.
         """
-        found = self.series(name)
-        if not found:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, self.series(), 1)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
-        one = next(iter(found.values()))
-        axis = flat_rows.axis_of(one.table)
+        one = self._one_series(name)
+        axis = flat_rows.axis_of(one.table) if x is None else self._one_series(x).column
+        place = None
         for row in self.rows(one.table):
+            place = row.get(axis, place)
             value = row.get(one.column)
-            if value is not None:
-                yield row[axis], value
+            if value is not None and place is not None:
+                yield place, value
+
+    def _one_series(self, name: str) -> Series:
+        found = self.series(name)
+        if found:
+            return next(iter(found.values()))
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.series(), 1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
 
     def frame(self, table: str = "iterations") -> "DataFrame":
         """The rows of a table (see `rows`) as a pandas frame.
