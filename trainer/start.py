@@ -7,9 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventlog import JOURNAL_SUFFIX
 from trainer.checkpoint import choose, journal, read, resumed_flags, verify
-from trainer.checkpoint.journal import LostTail
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, LostTail
 from trainer.checkpoint.layout import State
 from trainer.checkpoint.run_files import RunFiles, files_of
 from trainer.config import TrainConfig

@@ -8,8 +8,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from eventlog import JOURNAL_SUFFIX, RUN_JSON_SUFFIX
 from trainer.checkpoint import journal, read
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, RUN_JSON_SUFFIX
 from trainer.checkpoint.layout import LATEST
 from trainer.checkpoint.run_files import STEM, RunFiles, describe, runs_in
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog import JOURNAL_SUFFIX, EventlogError, is_locked, load_run, scan
+from eventlog import JOURNAL_SUFFIX as JOURNAL_SUFFIX  # for the other modules of the trainer
+from eventlog import RUN_JSON_SUFFIX as RUN_JSON_SUFFIX
+from eventlog import EventlogError, is_locked, load_run, scan
 
 
 class LostTail(NamedTuple):

@@ -16,8 +16,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventlog import JOURNAL_SUFFIX
 from trainer.checkpoint import layout, read
+from trainer.checkpoint.journal import JOURNAL_SUFFIX
 from trainer.checkpoint.layout import State, checkpoints_in, newest_first
 from trainer.storage.files import link_or_copy, replace_by, sync_folder
 
