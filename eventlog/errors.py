@@ -22,7 +22,7 @@ class JournalLocked(EventlogError):
 
 
 class JournalClosed(EventlogError):
-    """The journal was closed and takes no more events."""
+    """The journal was closed; no more events can be appended."""
 
 
 class NotAJournal(EventlogError):

@@ -1,4 +1,4 @@
-"""Rows of a run's tables as flat rows: one value a column, for data frames, exports and SQL.
+"""Rows of a run's tables as flat rows: one value per column, for data frames, exports and SQL.
 
 A run JSON names a number that is not finite beside its row (`"loss": null, "nonfinite": {"loss":
 "nan"}`), keeps objects inside rows, and leaves the times of iterations in the journal.
@@ -54,8 +54,8 @@ def flat_rows(rows: Iterable[Row], table: str) -> Iterator[Row]:
 def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
     """The rows that have a number on the axis, in its order.
 
-    A run that an older logger resumed has some of them twice: the later one counts. Checkpoints
-    of one iteration stay, if their files differ.
+    If an older logger resumed the run, some numbers occur twice, and the later row counts.
+    Checkpoints of one iteration are all kept if their files differ.
     """
     if not isinstance(rows, list):  # folded by this package: they are in order
         return rows

@@ -41,7 +41,7 @@ class Kind:
     is_durable_at_once: bool = False
     """Whether it is synced at once and not within the interval."""
     may_be_dropped: bool = False
-    """Whether it is dropped, oldest first, where no disk takes events for too long."""
+    """Whether it is dropped, oldest first, if no disk accepts events for too long."""
     is_mark: bool = False
     """Whether it is marked on the time line of a run that is followed."""
     is_drawn: bool = False
@@ -51,9 +51,9 @@ class Kind:
     finite: tuple[str, ...] = ()
     """Fields that are finite numbers in a healthy run."""
     label: str = ""
-    """What its line begins with, where that is not its name."""
+    """What its line begins with, if that is not its name."""
     text: Callable[[Record], str] | None = None
-    """What it says, in one line; without it, all of its fields."""
+    """Makes its text of one line; without it, the text is all of its fields."""
 
     @property
     def line_in_specification(self) -> str:
@@ -71,7 +71,7 @@ def _yes(value: bool) -> str:
 
 
 def one_line(record: Record, n_iters: int | None = None) -> str:
-    """What a record says, in one line that begins with its kind.
+    """The text of a record: one line that begins with its kind.
 
     `n_iters`: how many iterations the run is to have, if that is known.
     """
@@ -85,9 +85,9 @@ def one_line(record: Record, n_iters: int | None = None) -> str:
 
 
 def describe(record: Record, *, longest: int | None = None) -> str:
-    """What a record says, in one line without its kind and its number on the axis.
+    """The text of a record in one line, without its kind and its number on the axis.
 
-    `longest`: so many characters of each value at most, where the kind has no text of its own.
+    `longest`: the most characters of each value, if the kind has no text of its own.
     """
     kind = KINDS.get(record.event, _UNKNOWN)
     if kind.text is not None:
@@ -161,7 +161,7 @@ def lost_tail_text(record: Record) -> str:
 
 
 def _number(fields: dict[str, Any], name: str, form: str) -> str:
-    """A number, or the name of what it was instead: nan, inf; `-` if there is none."""
+    """A formatted number; `nan` or `inf` if it was not finite; `-` if it is missing."""
     value = fields.get(name)
     if isinstance(value, int | float):
         return format(value, form)

@@ -22,7 +22,7 @@ from eventlog.disk import fitting
 JOURNAL_SUFFIX = ".jsonl"
 RUN_JSON_SUFFIX = ".json"
 BEFORE_LOSS_SUFFIX = ".before-loss"
-RANK_SUFFIX = ".journal"  # another than a journal's: who lists runs must not list ranks
+RANK_SUFFIX = ".journal"  # not that of a journal, so that ranks are not listed as runs
 SEGMENT_SUFFIX = ".segment"
 TORN_SUFFIX = ".torn"
 ASIDE_SUFFIX = ".aside"
@@ -49,12 +49,12 @@ def journal_path(run_json: Path) -> Path:
 
 
 def rank_path(journal: Path, rank: int) -> Path:
-    """The journal of a rank of the run whose journal, or run JSON, that is."""
+    """The journal of a rank; `journal`: the run's journal or run JSON."""
     return journal.with_suffix(f".rank{rank}{RANK_SUFFIX}")
 
 
 def parse_rank_name(name: str) -> tuple[str, int] | None:
-    """The stem of the run's journal and the rank, of the name of a rank's journal."""
+    """The run's stem and the rank, if `name` is that of a rank's journal."""
     match = _RANK_NAME.fullmatch(name)
     return (match["stem"], int(match["rank"])) if match is not None else None
 
@@ -73,7 +73,7 @@ def aside_name(stem: str, sha256: str) -> str:
 
 
 class SegmentName(NamedTuple):
-    """What the file name of a segment says."""
+    """The parts of a segment's file name."""
 
     number: int
     s: str
@@ -83,7 +83,7 @@ class SegmentName(NamedTuple):
 
 
 def short_run_id(run_id: str) -> str:
-    """The part of a run id that stands in file names."""
+    """The part of a run id that file names have."""
     return _NOT_IN_A_RUN_ID.sub("_", run_id)[:RUN_ID_LENGTH].ljust(RUN_ID_LENGTH, "_")
 
 
@@ -93,7 +93,7 @@ def segment_name(stem: str, run_id: str, s: str, number: int) -> str:
 
 
 def parse_segment_name(name: str, stem: str) -> SegmentName | None:
-    """What a file name says, if it is that of a segment of a journal called `stem`."""
+    """The parts of a file name, if it is that of a segment of the journal `stem`."""
     if not name.startswith(f"{stem}."):
         return None
     match = _SEGMENT_END.fullmatch(name, len(stem) + 1)
@@ -103,7 +103,7 @@ def parse_segment_name(name: str, stem: str) -> SegmentName | None:
 
 
 def parse_orphan(path: Path) -> tuple[str, str] | None:
-    """The stem of the journal and the run, of a segment that is read in place of its journal."""
+    """The journal's stem and the run, if `path` is a segment, to be read without its journal."""
     stem = path.name.rsplit(".", 4)[0]
     named = parse_segment_name(path.name, stem)
     return (stem, named.run) if named is not None and named.run else None

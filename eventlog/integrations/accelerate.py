@@ -3,7 +3,7 @@
     accelerator = Accelerator(log_with=JournalTracker("mine", dir="out", resume="allow"))
     accelerator.init_trackers("project", config)
 
-What is logged at a step again, after `load_state`, replaces what was logged at it before.
+A step that is logged again after `load_state` replaces what was logged at it before.
 """
 
 from typing import Any

@@ -73,7 +73,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     x, limit = next(((x, n) for x, n in limits.items() if n is not None), ("", 0.0))
     read = runs.load_at if x else runs.glance_at
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
-    rows = [_at(f, x, limit) if x else _figures(f) for f in found]
+    rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
     columns = AT_COLUMNS if x else COLUMNS
     _differ(rows, AT_FIGURES if x else FIGURES)
     if arguments.format == "json":
@@ -95,7 +95,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 # ---- side by side
 
 
-def _figures(found: runs.Found) -> Row:
+def _metrics_of(found: runs.Found) -> Row:
     """The fields of `eventlog.compare_runs`; None where unknown."""
     row = rows_.row(found)
     return {
@@ -136,7 +136,7 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
 def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after: int) -> list[Row]:
     """The rows of the run as it was at `limit`.
 
-    `after` is 1 for an iteration, which takes time and tokens, and 0 for an eval before it.
+    `after` is 1 for an iteration, which adds time and tokens, and 0 for an eval before it.
     """
     if x == "iter":
         return [row for row in rows if row["iter"] <= limit]
@@ -156,10 +156,10 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
     return [row for row, place in zip(rows, at, strict=True) if place <= limit * (1 + 1e-12)]
 
 
-def _differ(rows: Sequence[Row], figures: Iterable[str]) -> None:
+def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
     """Add to each row its differences to the first row."""
     for row in rows:
-        for name in figures:
+        for name in names:
             a, b = rows[0][name], row[name]
             known = row is not rows[0] and is_finite(a) and is_finite(b)
             row[f"{name}_diff"] = b - a if known else None

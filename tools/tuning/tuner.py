@@ -1,6 +1,6 @@
 """The tuner: runs trials in its slots until the study is done.
 
-Optuna runs in this process; each trial is a process of its own that knows nothing of it. The tuner
+Optuna runs in this process; each trial is a separate process that does not know of it. The tuner
 reads the journal of a trial as it grows, and ends a trial that is worse than others. A tuner that
 was killed continues when it is started again: it adopts running trials, continues those that died,
 and does not repeat those that are finished.

@@ -143,7 +143,7 @@ def test_exceptions_that_end_a_program_pass_through_a_callback(error):
         on_log()
 
 
-def test_an_error_of_a_frameworks_c_code_is_not_taken_for_an_interruption():
+def test_an_error_of_a_frameworks_c_code_is_not_mistaken_for_an_interruption():
     file = Path(eventlog.__file__).with_name("integrations") / "framework.py"
     code = compile("decimal.Decimal('x')", str(file), "exec")
     with pytest.raises(decimal.InvalidOperation) as caught:

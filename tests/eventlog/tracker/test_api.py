@@ -204,7 +204,7 @@ def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
     assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
 
 
-def test_never_refuses_a_taken_id_but_not_a_taken_name():
+def test_never_refuses_an_existing_id_but_not_an_existing_name():
     begin(name="mine").finish()
 
     run = begin(name="mine", resume="never")
@@ -231,7 +231,7 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     for what, step, data in story:
         if what == "log":
             run.log(data, step=step)
-            if is_new:  # a session's first word on a step that was taken takes it again
+            if is_new:  # the first event of a session supersedes the earlier rows from its step on
                 expected = {i: row for i, row in expected.items() if i < step}
             is_new = False
             expected[step] = expected.get(step, {}) | data
@@ -255,9 +255,9 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     assert {fields["step"]: row(fields) for fields in loaded(run).metrics} == {
         step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
-    figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
-    assert figures["rows"] == len(expected)
-    for name, told_of in figures["names"].items():
+    metrics = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
+    assert metrics["rows"] == len(expected)
+    for name, told_of in metrics["names"].items():
         numbers = [
             data[name]
             for data in expected.values()
@@ -412,7 +412,7 @@ def test_resume_must_never_and_auto():
         assert latest.id == "j"
 
 
-def test_an_id_that_is_taken_overwrites_no_run(capsys):
+def test_a_new_run_with_an_existing_id_overwrites_no_run(capsys):
     with begin(id="i") as first:
         first.log({"loss": 1.0})
     with begin(id="i") as second:

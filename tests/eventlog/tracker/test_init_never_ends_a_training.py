@@ -58,7 +58,7 @@ def test_if_the_folder_cannot_be_written_the_run_is_in_the_fallback(tmp_path, fo
     assert str(run.journal_path) in capsys.readouterr().err
 
 
-def test_without_a_fallback_the_users_state_folder_takes_the_run(tmp_path):
+def test_without_a_fallback_the_run_is_written_to_the_users_state_folder(tmp_path):
     with eventlog.init(dir="/proc/nowhere", save_interval=0) as run:
         run.log({"loss": 1.0})
 
