@@ -120,6 +120,7 @@ class Fold:
             "checkpoints": [],
         }
         self._own_summary: Row = {}
+        self._definitions: dict[str, Row] = {}
         self.remarks = Remarks()
 
     @property
@@ -239,6 +240,14 @@ class Fold:
             else:
                 self._own_summary[name] = value
 
+    def _fold_definition(self, record: Record, fields: Row, session: SessionFold) -> None:
+        """What is defined later counts more, field by field."""
+        name = fields.get("name")
+        if isinstance(name, str) and name:
+            known = {} if fields.get("overwrite") is True else self._definitions.get(name, {})
+            new = {k: v for k, v in fields.items() if k not in ("name", "overwrite")}
+            self._definitions[name] = known | new
+
     def _fold_open(self, record: Record, fields: Row, session: SessionFold) -> None:
         session.opened = fields
         if isinstance(fields.get("started"), str) and len(self.sessions) == 1:
@@ -355,6 +364,7 @@ class Fold:
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),
                 **({"metrics": self._metrics.summary()} if len(self._metrics) else {}),
+                **({"definitions": self._definitions.copy()} if self._definitions else {}),
                 **({"summary": self._own_summary.copy()} if self._own_summary else {}),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
@@ -412,5 +422,6 @@ _FOLDED: dict[FoldRule, _Rule] = {
     "status": Fold._fold_close,
     "rewind": Fold._fold_rewind,
     "reason": Fold._fold_reason,
+    "definitions": Fold._fold_definition,
 }
 _RULES = {kind.name: _FOLDED[kind.rule] for kind in KINDS.values() if kind.rule in _FOLDED}

@@ -17,7 +17,7 @@ MFU_UNKNOWN = -100.0
 FoldRule = Literal[
     "iterations", "evals", "checkpoints", "metrics", "system",  # a row of that table
     "config", "summary", "session", "status", "rewind", "reason", "remarks",
-    "counted",
+    "definitions", "counted",
 ]  # fmt: skip
 """What a fold does with an event. `system` rows are in no run JSON; `counted`: nothing else."""
 
@@ -321,6 +321,15 @@ _ALL = [
         "summary",
         "results that the run states itself: `summary` (an object)",
         rule="summary",
+    ),
+    Kind(
+        "define",
+        "how a metric is to be read: `name` (`*` in it stands for any text), and any of "
+        "`step_metric` (the metric that is its axis), `step_sync`, `hidden`, `summary` (a list of "
+        "`min`, `max`, `mean`, `best`, `last`, `first`, `copy`, `none`), `goal` (`minimize`, "
+        "`maximize`), `overwrite` (true: what was defined before no longer counts), `unit`, "
+        "`description`",
+        rule="definitions",
     ),
     Kind("log", "a line of the program's own log: `level`, `logger`, `text`"),
     Kind(

@@ -8,6 +8,7 @@
     <stem>.<s>.<k>.segment           the same, in older runs
     <stem>.<s>.torn                  what session s cut off the end of the journal
     <stem>.<h>.aside                 the content of an event too large for a line; <h>: its hash
+    <stem>.files/                    files of the program itself: `run.dir` of a run of `init`
     .<name>.<random>.tmp             what `disk.atomic_write` makes before it replaces <name>
 
 There are no lock files: the lock is one on the journal itself.
@@ -26,6 +27,7 @@ RANK_SUFFIX = ".journal"  # not that of a journal, so that ranks are not listed 
 SEGMENT_SUFFIX = ".segment"
 TORN_SUFFIX = ".torn"
 ASIDE_SUFFIX = ".aside"
+FILES_SUFFIX = ".files"
 
 RUN_ID_LENGTH = 8  # of the run id, in a file name
 HASH_LENGTH = 32  # of the SHA-256, in a file name
@@ -62,6 +64,11 @@ def parse_rank_name(name: str) -> tuple[str, int] | None:
 def torn_path(journal: Path, s: str) -> Path:
     """Where session `s` keeps what it cuts off the end of a journal."""
     return journal.with_name(f"{journal.stem}.{s}{TORN_SUFFIX}")
+
+
+def files_folder(journal: Path) -> Path:
+    """The folder for files that the program itself writes."""
+    return journal.with_suffix(FILES_SUFFIX)
 
 
 def aside_name(stem: str, sha256: str) -> str:

@@ -150,3 +150,14 @@ def test_an_error_of_a_frameworks_c_code_is_not_mistaken_for_an_interruption():
         exec(code, {"decimal": decimal})
 
     assert not eventlog.is_interruption(caught.value)
+
+
+def test_variables_of_wandb_do_not_turn_off_the_run_of_a_callback(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    with eventlog.init(dir=tmp_path, save_interval=0, **_guarded.defaults()) as run:
+        assert not run.disabled
+
+    monkeypatch.setenv("EVENTLOG_MODE", "disabled")
+    with eventlog.init(dir=tmp_path, save_interval=0, **_guarded.defaults()) as run:
+        assert run.disabled
