@@ -109,7 +109,9 @@ def reached(
     from ..plot.series import Series
 
     try:
-        at = Series(run).place(np.array(steps, float) + after, x)  # type: ignore[arg-type]
+        places = np.array(steps, float) + after
+        of = Series(run)
+        at = of.training_seconds(places) if x == "time" else of.place(places, "tokens")
     except runs.Refusal:
         lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
         raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None

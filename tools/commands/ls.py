@@ -1,7 +1,6 @@
 """`runs ls` lists runs, `runs best` finds the best one."""
 
 import argparse
-import math
 import shlex
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any
 
 from ..core import rows as rows_
 from ..core import runs, series, where
-from ..core.formats import age
+from ..core.formats import age, is_finite
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print, print_csv, print_json, print_table, with_progress
@@ -169,7 +168,7 @@ def _best(arguments: argparse.Namespace) -> int:
     if not _is_of_runs(rows, name):
         rows = listed(paths, condition, [name, f"{name}:min", f"{name}:max"])
         name, goal = _best_of_series(rows, name, goal)
-    measured = [row for row in rows if _has_number(row, name)]
+    measured = [row for row in rows if is_finite(rows_.value(row, name))]
     best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
         print(
@@ -211,8 +210,3 @@ def _best_of_series(
             f"--metric={more} (more) or --metric={less} (less)"
         )
     return asked.name + (asked.suffix or f":{'max' if goal == 'maximize' else 'min'}"), goal
-
-
-def _has_number(row: Row, name: str) -> bool:
-    value = rows_.value(row, name)
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -92,7 +92,7 @@ def draw(
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
-        x: iterations, tokens seen, or training time (of the steps alone).
+        x: iterations, tokens seen, or seconds by the clock since the first event.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
         metrics, right: series by name or wildcard, in place of a `kind`; `right`: on an axis of
@@ -159,7 +159,7 @@ def _drawable(series: Sequence[Series], x: AxisName) -> tuple[list[Series], list
     messages: list[str] = []
     for run in series:
         try:
-            run.place(np.zeros(1), x)
+            run.check_axis(x)
             drawable.append(run)
         except Refusal as refusal:
             messages.append(f"{refusal} (left out)")
@@ -214,14 +214,11 @@ def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
         s.place(np.array(at, float), "time") for s, at in zip(series, lasts, strict=True) if len(at)
     ]
     longest_s = max((float(end[0]) for end in ends), default=0.0)
-    label = "training time, steps alone"
-    if all(s.logs_metrics_alone for s in series):
-        label = "time since the first step, without the time between sessions"
     units = ((48 * 3600, 86400.0, "days"), (2 * 3600, 3600.0, "h"), (120, 60.0, "min"))
     for above_s, unit_s, name in units:
         if longest_s > above_s:
-            return f"{label} ({name})", unit_s
-    return f"{label} (s)", 1.0
+            return f"wall time ({name})", unit_s
+    return "wall time (s)", 1.0
 
 
 def _share_x(figure: Figure, drawing: Drawing) -> None:

@@ -1,5 +1,6 @@
-"""A run as columns of numbers for plots, by iteration, tokens or training time."""
+"""A run as columns of numbers for plots, by iteration, tokens or time."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core import runs
-from ..core.axis import Scale, token_knots
+from ..core.axis import Scale, clock, clock_of_steps, token_knots
 from ..core.formats import seconds
+from ..core.history import load
 from ..core.rows import AxisName
 
 Rows = Sequence[dict[str, Any]]
@@ -76,16 +78,68 @@ class Series:
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
     def place(self, iters: Column, x: AxisName) -> Column:
-        """Where on the x axis `iters` begin: the iteration, tokens seen or seconds of training.
-
-        Seconds are those of the steps alone; iterations without a row are interpolated.
+        """Where on the x axis iterations are: see `core.axis`.
 
         Raises:
-            Refusal: the run has no tokens_per_iter or no time_ms.
+            Refusal: the run has no tokens_per_iter or no times.
         """
         if x == "iter" or not len(iters):
             return iters
-        return (self._tokens() if x == "tokens" else self._seconds).place(iters)
+        if x == "tokens":
+            return self._tokens().place(iters)
+        if self.logs_metrics_alone and self._logged_s:
+            steps, (wall_s, _) = self._logged_s
+            return _interpolated(iters, steps, wall_s)
+        return _interpolated(iters, self.iterations["iter"], self._clock)
+
+    def check_axis(self, x: AxisName) -> None:
+        """Raises Refusal if the run lacks what an x axis needs."""
+        if len(self.iterations) or not len(self.evals):
+            self.place(np.zeros(1), x)
+        self.place_evals(x)
+
+    def place_evals(self, x: AxisName) -> Column:
+        """Where on the x axis the evaluations are. Raises as `place`."""
+        iters = self.evals["iter"]
+        times = {row.get("iter"): row.get("timestamp") for row in self.run.eval_steps}
+        started = seconds(self.run.start_time)
+        is_timed = started is not None and times and None not in times.values()
+        if x != "time" or started is None or not is_timed:
+            return self.place(iters, x)
+        return clock([times[i] for i in iters]) - started
+
+    def training_seconds(self, iters: Column) -> Column:
+        """The time of all steps before each of `iters`, without evaluations and breaks.
+
+        Iterations without a row are interpolated.
+
+        Raises:
+            Refusal: no iteration has a time_ms.
+        """
+        if self.logs_metrics_alone and self._logged_s and len(iters):
+            steps, (_, session_s) = self._logged_s
+            return _interpolated(iters, steps, session_s)
+        return self._seconds().place(iters) if len(iters) else iters
+
+    @cached_property
+    def _clock(self) -> Column:
+        """When each of the iterations was logged, in seconds since the first event."""
+        run, iters = self.run, self.iterations["iter"]
+        started = seconds(run.start_time)
+        times: dict[int, Any] = {}
+        if run.path is not None:
+            with contextlib.suppress(eventlog.EventlogError, OSError):
+                times = dict(load(run.path).times)
+        times |= {
+            row["iter"]: row["timestamp"]
+            for row in run.training_iterations
+            if row.keys() >= {"iter", "timestamp"}
+        }
+        if started is not None and any(i in times for i in iters):
+            return clock([times.get(i) for i in iters]) - started
+        if np.isfinite(self.iterations["time_ms"]).any():
+            return clock_of_steps(self.iterations["time_ms"].tolist())
+        raise runs.Refusal(f"{run.path or run.run_name}: no iteration has a time. Use: --x iter")
 
     def _tokens(self) -> Scale:
         knots = token_knots(self.run)
@@ -97,15 +151,18 @@ class Series:
         return Scale.of(knots)
 
     @cached_property
+    def _logged_s(self) -> tuple[Column, tuple[Column, Column]] | None:
+        """The steps of the metrics, and when they were logged (see `_logged`); None: unknown."""
+        logged = _logged(self.run)
+        if not logged:
+            return None
+        steps = sorted(logged)
+        wall_s, session_s = np.maximum.accumulate([logged[step] for step in steps]).T
+        return np.array(steps, float), (wall_s, session_s)
+
     def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)
-        logged_s = _logged_s(self.run) if not known.any() else {}
-        if len(logged_s) > 1:
-            steps = np.array(sorted(logged_s), float)
-            times = np.maximum.accumulate([logged_s[int(step)] for step in steps])
-            per_step = np.diff(times) / np.diff(steps)
-            return Scale(steps, np.append(per_step, per_step[-1]))
         if not known.any():
             raise runs.Refusal(
                 f"{self.run.path or self.run.run_name}: no iteration has a time_ms. Use: --x iter"
@@ -116,6 +173,17 @@ class Series:
             np.append(self.iterations["iter"], after),
             np.append(times_s, times_s[-1000:].mean()),
         )
+
+
+def _interpolated(iters: Column, known: Column, at: Column) -> Column:
+    """`at` at `iters`, in a line through `at` at `known`, which goes on beyond the last."""
+    is_known = np.isfinite(at)
+    known, at = known[is_known], at[is_known]
+    span = known[-1] - known[0]
+    per_iter = (at[-1] - at[0]) / span if span else 0.0
+    beyond = np.maximum(0, iters - known[-1])
+    placed: Column = np.interp(iters, known, at) + beyond * per_iter
+    return placed
 
 
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
@@ -181,27 +249,27 @@ def _of_metric(run: eventlog.Run, one: eventlog.Series | None, own: str) -> tupl
     )
 
 
-def _logged_s(run: eventlog.Run) -> dict[int, float]:
-    """When each step was logged, in seconds since the first, without the time between sessions.
-
-    Empty if the journal is not there.
+def _logged(run: eventlog.Run) -> dict[int, tuple[float, float]]:
+    """When each step of `metrics` was logged: in seconds since the first event, and without the
+    time between sessions. Empty if the journal is not there.
     """
     if run.path is None or not len(run.metrics):
         return {}
-    logged: dict[int, float] = {}
-    session, before_s, began_s, last_s = "", 0.0, 0.0, 0.0
+    logged: dict[int, tuple[float, float]] = {}
+    first_s, session, before_s, began_s, last_s = None, "", 0.0, 0.0, 0.0
     try:
         for record in eventlog.scan(runs.journal_of(run.path)):
             step, now_s = record.fields.get("step"), seconds(record.t)
             if now_s is None:
                 continue
+            first_s = now_s if first_s is None else first_s
             if record.s != session:
                 before_s += last_s - began_s
                 session, began_s = record.s, now_s
             last_s = now_s
             if record.event == "metrics" and type(step) is int:
-                logged[step] = before_s + now_s - began_s
-    except OSError:
+                logged[step] = now_s - first_s, before_s + now_s - began_s
+    except (eventlog.EventlogError, OSError):
         return {}
     return logged
 

@@ -19,13 +19,14 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import psutil
 
 import eventlog
 
 from ..core.files import lock
+from ..core.formats import is_number
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
@@ -146,7 +147,10 @@ class Trial:
     def journal(self) -> Path | None:
         """The journal of the latest start; None if there is none yet."""
         try:
-            paths = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("*.jsonl")]
+            paths = [
+                (path.stat().st_mtime_ns, path)
+                for path in self.folder.glob(f"*{eventlog.JOURNAL_SUFFIX}")
+            ]
         except OSError:
             return None
         return max(paths)[1] if paths else None
@@ -214,8 +218,4 @@ def _value(record: eventlog.Record, field: str) -> float | None:
         column = field if record.event == "eval" and field in fields else None
     if column is None:
         return None
-    return float(fields[column]) if _is_number(fields[column]) else math.nan
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return float(fields[column]) if is_number(fields[column]) else math.nan

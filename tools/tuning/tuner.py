@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 import eventlog
 
-from ..core.formats import seconds
+from ..core.formats import is_number, seconds
 from ..core.table import cell, one_line, print
 from . import slots, space
 from .template import Template, program
@@ -249,13 +249,9 @@ def _duration_s(trial: "Trial", run: eventlog.Run | None) -> float:
 def _values(run: eventlog.Run, field: str) -> list[float]:
     """The numbers of a field of evaluations, else of the series of that name, in order."""
     values = [row.get(field) for row in run.eval_steps]
-    if not any(map(_is_number, values)) and run.series(field):
+    if not any(map(is_number, values)) and run.series(field):
         values = [value for _, value in run.points(field)]
-    return [float(value) for value in values if _is_number(value)]
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return [float(value) for value in values if is_number(value)]
 
 
 def _params_text(params: space.Point) -> str:

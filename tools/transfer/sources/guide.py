@@ -6,6 +6,7 @@ from pathlib import Path
 
 import eventlog
 
+from ...core.history import EVENTS
 from ...core.runs import Refusal
 from .reading import read_all, whole
 from .source import Event, LossNames, Source, SourceRun
@@ -14,6 +15,8 @@ _KEYS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
      "checkpoints", "metadata", "summary", "journal")
 )  # fmt: skip
+
+_ORDER = {"evals": 0, "iterations": 2}  # of the rows of one iteration
 
 
 def find(path: Path) -> list[Source]:
@@ -46,16 +49,16 @@ def read(source: Source, loss_names: LossNames) -> SourceRun:
 
 def _events(run: eventlog.Run, unreadable: list[str]) -> Iterator[Event]:
     """In order of time: an evaluation and a checkpoint come before their iteration."""
-    kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
+    kinds = sorted(EVENTS.values(), key=lambda kind: _ORDER.get(kind.rule, 1))
     events = []
-    for order, (kind, rows) in enumerate(kinds.items()):
+    for order, kind in enumerate(kinds):
         n_without = 0
-        for row in map(eventlog.restore_nonfinite, rows):
+        for row in map(eventlog.restore_nonfinite, getattr(run, kind.key)):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
-                events.append((row["iter"], order, kind, row))
+                events.append((row["iter"], order, kind.name, row))
             else:
                 n_without += 1
         if n_without:
-            unreadable.append(f"{n_without:,} rows of {kind!r} without an iteration number")
+            unreadable.append(f"{n_without:,} rows of {kind.name!r} without an iteration number")
     events.sort(key=lambda item: item[:2])
     return ((kind, row) for _, _, kind, row in events)
