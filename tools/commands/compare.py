@@ -185,16 +185,14 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
 def _losses_at(found: runs.Found, x: str, limit: float) -> Row:
     """The losses at `limit` of a run that logged metrics alone."""
     assert found.run is not None
-    loss, val_loss = (one and one.name for one in found.run.losses())
-    rows = {
-        row["series"]: row
-        for row in compare_series.compared([found], filter(None, (loss, val_loss)), x, limit)
-    }
+    loss, val_loss = found.run.losses()
     at: Row = {}
-    if loss:
-        at |= {"iter": rows[loss]["step"], "loss": rows[loss]["value"]}
-    if val_loss:
-        at |= {"val_loss": rows[val_loss]["value"], "best_val_loss": rows[val_loss]["best"]}
+    if loss is not None:
+        (row,) = compare_series.compared([found], [f"+{loss.name}"], x, limit)
+        at |= {"iter": row["step"], "loss": row["value"]}
+    if val_loss is not None:
+        (row,) = compare_series.compared([found], [f"+{val_loss.name}"], x, limit)
+        at |= {"val_loss": row["value"], "best_val_loss": row["best"]}
     return at
 
 

@@ -165,6 +165,8 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     """
     if is_field(name) or not rows or any(value(row, name) is not None for row in rows):
         return name
+    if any(name in row.get("series", {}) for row in rows):
+        return name  # no run has gone on to the step of NAME@STEP
     if flag == "--metric" or "/" in name:
         raise series.unknown(
             flag, name, series.names_in(row["path"] for row in rows if row["path"])

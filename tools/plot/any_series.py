@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
 
 from ..core import series as series_
 from ..core.formats import number
@@ -221,11 +222,11 @@ def _medians(values: Column) -> Column:
     return medians
 
 
-def _mark(axes: Axes, curve: Curve, where: Sequence[int], marker: str, height: float) -> None:
+def _mark(axes: Axes, curve: Curve, where: ArrayLike, marker: str, height: float) -> None:
     """Mark places of a curve at an edge of the panel."""
-    if not len(where):
-        return
     at = np.array(where, np.intp)
+    if not len(at):
+        return
     at = at[thin(curve.x[at], np.zeros(len(at)), MARKS_MAX)]
     style: dict[str, Any] = {"ls": "none", "marker": marker, "ms": 7, "mew": 1.6, "zorder": 6}
     axes.plot(

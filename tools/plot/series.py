@@ -61,8 +61,8 @@ class Series:
             rows, superseded = _of_metric(run, loss, "loss")
             evals, superseded_evals = _of_metric(run, val_loss, "val_loss")
         else:
-            rows, superseded = run.training_iterations, run.journal.get("superseded_iterations")
-            evals, superseded_evals = run.eval_steps, run.journal.get("superseded_evals")
+            rows, superseded = run.training_iterations, run.journal.get("superseded_iterations", [])
+            evals, superseded_evals = run.eval_steps, run.journal.get("superseded_evals", [])
         self.iterations = read_columns(rows, ITERATION_KEYS)
         mfu = self.iterations["mfu"]
         mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON

@@ -256,6 +256,10 @@ def test_sort_and_columns_take_any_series(metrics, capsys):
     assert last == ["nan", "0.5", "nan", "0.5"]
 
 
+def test_a_step_that_no_run_has_reached_has_no_value(metrics, capsys):
+    assert len(listed(capsys, metrics, "--columns", "val/acc@99", "--sort", "val/acc@99")) == 3
+
+
 def test_series_of_the_trainers_tables_are_columns_too(out, capsys):
     columns = "loss:min,eval/val_loss:count,iterations/loss"
 
