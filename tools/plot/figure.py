@@ -25,7 +25,7 @@ from ..core.formats import count
 from ..core.rows import AxisName
 from ..core.runs import Refusal, one
 from .any_series import View, draw_any
-from .panel import KINDS, Drawing
+from .panel import KINDS, Drawing, Panel
 from .series import Series
 from .theme import (
     DASHES,
@@ -116,7 +116,7 @@ def draw(
     if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
         raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
     kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
-    panels = (partial(draw_any, view=view),) if is_any else KINDS[kind_]
+    panels: Sequence[Panel] = [partial(draw_any, view=view)] if is_any else KINDS[kind_]
     if smooth_iters is None:
         smooth_iters = 0 if is_any else _window_iters(series)
     width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
