@@ -17,7 +17,8 @@ from typing import Any
 
 from eventlog.errors import EventlogError
 from eventlog.fold.load import PathLike
-from eventlog.format.record import is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import text_of
 from eventlog.interruption import is_interruption
 from eventlog.tracker.compatibility import attribute
 from eventlog.tracker.location import state_folder

@@ -138,12 +138,14 @@ class ActiveRun:
         if self.session is not None and self.session.is_forked:
             self.session.log("metrics")  # ignored and counted; this lock may be held for ever
             return
-        with self._lock:
+        plain = {k: v for k, v in values.items() if is_plain(v)}
+        is_committed = is_true(commit) if commit is not None else own_step is None
+        with self._lock:  # no code of the values runs while it is held
             at = self.step if own_step is None else own_step
             self.step = max(self.step, at)
-            if is_true(commit) if commit is not None else own_step is None:
+            if is_committed:
                 self.step = max(self.step, at + 1)
-            self.summary.update_unlogged({k: v for k, v in values.items() if is_plain(v)})
+            self.summary.update_unlogged(plain)
         if self.session is not None:
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:
