@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AnySet
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,8 +59,11 @@ def number(value: Any) -> Any:
         return float(value)
     if issubclass(kind, int):
         return int(value)
-    if _is_array(kind):
+    if _has_item(kind):
         return _element(value, kind)
+    if _is_array(kind):
+        is_one = math.prod(value.shape) == 1 and not _is_distributed(value, kind)
+        return number(_array(value, kind)) if is_one else value
     return _real(value) if isinstance(value, numbers.Number) else value
 
 
@@ -179,18 +183,21 @@ def without_addresses(text: str, value: Any) -> str:
 
 def _element(value: Any, kind: Any) -> Any:
     """The only element of a tensor or an array; `value` itself if it has none or several."""
-    if math.prod(value.shape) != 1 or _is_distributed(value, kind):
+    if value.ndim and math.prod(value.shape) != 1:
         return value
-    if not hasattr(kind, "item"):
-        return number(value.numpy())
-    if hasattr(kind, "filled"):  # a masked array, whose only element may be masked
-        return _array(value, kind)
     element = value.item()
     if type(element) is float:
         return element
     if type(element) is int:
         return _array(value, kind) if _is_of_times(value) else element
     return _real(element) if type(element) is kind else element
+
+
+@lru_cache(maxsize=256)
+def _has_item(kind: Any) -> bool:
+    """Whether `item` of an array's type is its only element, and reading it is local."""
+    is_other = hasattr(kind, "filled") or hasattr(kind, "full_tensor")  # masked or distributed
+    return _is_array(kind) and hasattr(kind, "item") and hasattr(kind, "ndim") and not is_other
 
 
 def _array(value: Any, kind: Any) -> Any:
