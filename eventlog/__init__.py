@@ -59,6 +59,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.series import Series
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -124,6 +125,7 @@ __all__ = [
     "Run",
     "Scanner",
     "SequenceCheck",
+    "Series",
     "Session",
     "UnreadableRun",
     "__version__",

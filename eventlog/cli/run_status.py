@@ -121,7 +121,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  {line}"
     if status["defects"]:
         yield f"  defects    {status['defects']:,}; see: eventlog verify {status['journal']}"
-    yield f"  run JSON   {status['run_json'] or 'none yet; eventlog compact ' + status['journal']}"
+    compact = f"none yet. If no compactor writes it: eventlog compact {status['journal']}"
+    yield f"  run JSON   {status['run_json'] or compact}"
 
 
 def _when(t: str | None) -> str:

@@ -91,8 +91,8 @@ def _keep_before_loss(folding: Folding, disk: Disk) -> None:
         copy = name_before_loss(path)
         atomic_write(copy, partial(_write_all, read_chunks(path)), disk=disk)
         say(
-            f"{path}: its journal has lost {n_lost:,} records that it was made from; "
-            f"the old run JSON is kept as {copy}"
+            f"{path}: its journal has lost {n_lost:,} record{'s' * (n_lost != 1)} that it was made "
+            f"from; the old run JSON is kept as {copy}"
         )
 
 

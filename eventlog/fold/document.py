@@ -20,6 +20,8 @@ import orjson
 
 from eventlog.errors import UnreadableRun
 from eventlog.fold import flat_rows
+from eventlog.fold import series as run_series
+from eventlog.fold.series import Series
 from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
 from eventlog.format.json_rows import encode_row
 from eventlog.notebook import need_pandas, plot
@@ -174,6 +176,72 @@ class Run:
         if table == flat_rows.SYSTEM:
             return flat_rows.system_rows(self._journal_path())
         return flat_rows.flat_rows(getattr(self, flat_rows.TABLES[table]), table)
+
+    def series(self, *patterns: str) -> dict[str, Series]:
+        """The series of the run by name, each with its summary; see `fold/series.py`.
+
+        `patterns` are names of series, `TABLE/COLUMN`, or have wildcards (`train/*`); without any:
+        all of the run JSON. `system` has no summary in a run JSON: its series are read from the
+        journal where a pattern begins with `system/`.
+
+        Raises:
+            OSError: the journal, which alone has `system`, is not there or not readable.
+        """
+        found: list[Series] = []
+        for table in flat_rows.TABLES:
+            stored = self._summaries() if table == METRICS else None
+            if stored is not None:
+                found += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]
+            else:
+                found += run_series.of_rows(table, self.rows(table))
+        if any(pattern.startswith("system/") for pattern in patterns):
+            found += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
+        definitions = self.journal.get("definitions") or {}
+        of_metrics = self.journal.get(METRICS)  # also where the rows themselves were not read
+        n_rows = of_metrics.get("rows") if isinstance(of_metrics, dict) else None
+        named = run_series.by_name(found, definitions, n_rows or len(self.metrics))
+        return run_series.select(named, patterns) if patterns else named
+
+    def _summaries(self) -> Row | None:
+        """The summaries of `metrics`; None where the run JSON has none, or an earlier version's."""
+        of_metrics = self.journal.get(METRICS)
+        names = of_metrics.get("names") if isinstance(of_metrics, dict) else None
+        if not isinstance(names, dict):
+            return None
+        is_whole = all(
+            isinstance(of_name, dict) and "count" in of_name for of_name in names.values()
+        )
+        return names if is_whole else None
+
+    def points(self, name: str, x: str | None = None) -> Iterator[tuple[Any, Any]]:
+        """The values of a series with their places on its axis, in order; NaN is a float.
+
+        `x` None: the axis is the step, or the iteration. Otherwise it is another series of the same
+        table (such as its `step_metric`), by its latest value at each step; values before its first
+        one are left out.
+
+        Raises:
+            ValueError: the run has no such series; names the nearest.
+            OSError: as `rows`.
+        """
+        one = self._one_series(name)
+        axis = flat_rows.axis_of(one.table) if x is None else self._one_series(x).column
+        place = None
+        for row in self.rows(one.table):
+            place = row.get(axis, place)
+            value = row.get(one.column)
+            if value is not None and place is not None:
+                yield place, value
+
+    def _one_series(self, name: str) -> Series:
+        found = self.series(name)
+        if found:
+            return next(iter(found.values()))
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.series(), 1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
 
     def frame(self, table: str = "iterations") -> "DataFrame":
         """The rows of a table (see `rows`) as a pandas frame.

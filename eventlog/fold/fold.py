@@ -8,7 +8,7 @@ and no longer in the run.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,15 +31,25 @@ class RowSink(Protocol):
     """Gets the rows of a run as a fold makes them, and which of them are superseded.
 
     A row is identified by its kind of event and its number: the iteration, or the step of
-    `metrics`. The numbers of one kind ascend, except for `metrics`, where an event of an earlier
-    step adds to that row. A checkpoint replaces one with the same iteration and path.
+    `metrics`. The numbers of one kind ascend, except for `metrics`, where an event adds its values
+    to the row of its step. A checkpoint replaces one with the same iteration and path.
     """
 
     def add(self, record: Record, number: int) -> None:
         """An event that makes a row. Of `system`, `number` is the latest iteration so far."""
 
-    def supersede(self, event: str, from_number: int) -> None:
-        """All rows of a kind from a number on, which may be none, are superseded."""
+    def supersede(
+        self,
+        event: str,
+        from_number: int,
+        before: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
+        """All rows of a kind from a number on, which may be none, are superseded.
+
+        Of `metrics`, with `names`: only the values of these, and only in rows with numbers less
+        than `before`, if that is not None.
+        """
 
     def clear(self) -> None:
         """The journal is read again from its beginning: forget all rows."""
@@ -103,7 +113,7 @@ class Fold:
         self._iterations = Iterations(with_rows=with_rows)
         self._evals: list[Row] = []
         self._checkpoints: dict[int, dict[Any, Row]] = {}  # by iteration, ascending, and by path
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._metrics_superseded if sink is not None else None)
         self._superseded: dict[str, list[bytes]] = {
             "iterations": [],
             "evals": [],
@@ -114,9 +124,9 @@ class Fold:
 
     @property
     def superseded(self) -> dict[str, int]:
-        """How many rows were superseded, by table."""
+        """How many rows were superseded, by table; of `metrics`, how many values."""
         counts = {table: len(rows) for table, rows in self._superseded.items()}
-        n_metrics = len(self._metrics.superseded)
+        n_metrics = self._metrics.n_superseded
         return counts | ({"metrics": n_metrics} if n_metrics else {})
 
     # ---- adding
@@ -203,8 +213,6 @@ class Fold:
         if step is None:
             self.kinds["metrics without a number"] += 1
             return
-        if self._sink is not None and not self._metrics.has_session(session.s):
-            self._sink.supersede("metrics", step)
         self._metrics.add(session.s, step, fields)
         if self._sink is not None:
             self._sink.add(record, step)
@@ -244,7 +252,8 @@ class Fold:
                         k: [known.get(k), v] for k, v in values.items() if known.get(k) != v
                     }
                 setattr(self, key, values.copy())  # what is set later changes it in place
-        self._rewind(fields.get("from_iter"))
+        if session.n_records == 1:  # else a damaged journal has the session's first line later on
+            self._rewind(fields.get("from_iter"))
 
     def _fold_close(self, record: Record, fields: Row, session: SessionFold) -> None:
         session.status = str(fields.get("status", "completed"))
@@ -281,9 +290,14 @@ class Fold:
             self._metrics.supersede(to_iter)
             if self._sink is not None:
                 self._sink.supersede("iter", to_iter)
-                self._sink.supersede("metrics", to_iter)
             self._supersede_evals(to_iter + 1)
             self._supersede_checkpoints(to_iter + 1)
+
+    def _metrics_superseded(
+        self, from_step: int, before: int | None, names: Collection[str] | None
+    ) -> None:
+        if self._sink is not None:
+            self._sink.supersede("metrics", from_step, before, names)
 
     def _supersede_evals(self, from_iter: int) -> None:
         at = len(self._evals)
@@ -339,7 +353,7 @@ class Fold:
                 "tags": self.remarks.tags(),
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),
-                **({"metrics": self._metrics.figures()} if len(self._metrics) else {}),
+                **({"metrics": self._metrics.summary()} if len(self._metrics) else {}),
                 **({"summary": self._own_summary.copy()} if self._own_summary else {}),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),

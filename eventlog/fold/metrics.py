@@ -1,12 +1,16 @@
-"""Numbers that a run logs under names of its own: one row a step.
+"""What a run logs under names of its own: one row a step, and a summary of each name.
 
-Several events of a step make one row, in which the latest value of a name counts. The first event
-of a session supersedes the rows of its step and of later ones that other sessions logged; within a
-session an earlier step adds to the row of that step. Time does not grow with the rows.
+Several events of a step make one row, in which the latest value of a name counts. What a session
+logs of a name at a step supersedes what earlier sessions logged of that name from that step on;
+names that it does not log stay as they are. Within a session a value supersedes the one that its
+name has at that step. Time does not grow with the rows.
 """
 
 import math
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 import orjson
 
@@ -18,8 +22,8 @@ from eventlog.read.batch import Batch
 _MISSING = object()
 _LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
 
-NAMES_MAX = 1000
-"""So many names have figures: a run may use a new name in every step."""
+Superseded = Callable[[int, int | None, Collection[str] | None], None]
+"""Called with the first step, the step before which (None: no end) and the names (None: all)."""
 
 
 def step_of(fields: Row) -> int | None:
@@ -32,18 +36,28 @@ def step_of(fields: Row) -> int | None:
 
 
 class Metrics:
-    """The rows so far, ascending by `step`, and what was `superseded`."""
+    """The rows so far, ascending by `step`, and what was `superseded`.
 
-    def __init__(self) -> None:
+    Args:
+        on_supersede: called before values of earlier sessions are superseded.
+    """
+
+    def __init__(self, on_supersede: Superseded | None = None) -> None:
         self.superseded: list[bytes] = []
+        """Rows of superseded values, in the order in which they were superseded."""
+        self._on_supersede = on_supersede
         self._stored = StepRows()
         self._open: dict[int, OpenRow] = {}  # rows that are not encoded each time they grow
         self._changed: set[int] = set()  # those of them that are newer than what is stored
         self._latest: int | None = None  # the step of the latest event
-        self._sessions: set[str] = set()
-        self._figures: dict[str, Row] = {}
+        self._session: str | None = None  # that of the latest event
+        self._is_first = True  # whether no other session has logged before it
+        self._own_from: dict[str, int] = {}  # from which step on a name's values are its own
+        self._summaries: dict[str, Row] = {}
         self._is_stale = False
         self._was_stale = False
+        self._n_superseded: Counter[str] = Counter()  # values by name, of the first rows
+        self._n_counted = 0  # that are counted there
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -55,15 +69,17 @@ class Metrics:
 
     def add(self, session: str, step: int, fields: Row) -> None:
         """Add the fields of an event of `step`, logged by `session`."""
-        if session not in self._sessions:
-            self._sessions.add(session)
-            self.supersede(step)
         own = "step" if type(fields.get("step")) is int else "iter"
         values = {k: v for k, v in fields.items() if k != own}
         goes_on = self._stored.goes_on(step)
+        row = None if goes_on else self._opened(step)
+        if session != self._session:
+            self._is_first = self._session is None
+            self._session, self._own_from = session, {}
+        if not self._is_first:
+            self._supersede_earlier(step, values)
         if self._was_stale and not goes_on and len(self._stored):
             self._is_stale = self._is_stale or step < self._stored.last_step
-        row = None if goes_on else self._opened(step)
         if step != self._latest:
             self._leave()
             self._latest = step
@@ -71,14 +87,10 @@ class Metrics:
             self._stored.put(step, encode_row({"step": step} | values))
         else:
             self._is_stale = self._is_stale or not row.values.keys().isdisjoint(values)
-            row.merge(values)
+            self._keep(step, row.merge(values))
             self._changed.add(step)
         if not self._is_stale:
             self._measure(step, values)
-
-    def has_session(self, session: str) -> bool:
-        """Whether a session has logged metrics: its first event supersedes those of others."""
-        return session in self._sessions
 
     def _opened(self, step: int) -> "OpenRow | None":
         row = self._open.get(step)
@@ -120,19 +132,28 @@ class Metrics:
         self._leave()
         self._latest = None
         self._stored.extend(batch.steps, batch.rows().split(b"\n"))
+        steps = batch.steps
         for name in batch.shape.names[1:]:
-            figures = self._figures.get(name)
-            if figures is None:
-                continue  # one name too many
+            if not self._is_first:
+                self._own_from.setdefault(name, steps[0])
             values = batch.column(name)
-            figures["last"], figures["step"] = values[-1], batch.steps[-1]
+            summary = self._summary_of(name)
+            if values[-1] is None:
+                continue  # a name has the same type in all rows of a batch
+            summary["count"] += len(values)
+            summary["last"], summary["step"] = values[-1], steps[-1]
+            summary.pop("nonfinite", None)
             if type(values[-1]) in (int, float):
-                latest_first = values[::-1]
-                figures["min"] = min([*latest_first, figures.get("min", values[0])])
-                figures["max"] = max([*latest_first, figures.get("max", values[0])])
+                for value in (min(values), max(values)):
+                    at = values.index(value)
+                    _note_extremes(summary, steps[at], values[at])
+
+    # ---- superseding
 
     def supersede(self, from_step: int) -> None:
         """Remove the rows of `from_step` and later."""
+        if self._on_supersede is not None:
+            self._on_supersede(from_step, None, None)
         if not len(self._stored) or from_step > self._stored.last_step:
             return
         removed = self._stored.cut(from_step)
@@ -143,35 +164,129 @@ class Metrics:
             self._changed.discard(step)
         self._is_stale = True
 
-    def figures(self) -> Row:
-        """`rows`, `last_step`, and of each name the `last` value, its `step`, `min` and `max`."""
+    def _supersede_earlier(self, step: int, values: Row) -> None:
+        """Supersede what earlier sessions logged of these names from `step` on."""
+        names: dict[int | None, list[str]] = {}  # by the step from which on values are our own
+        for name in values:
+            before = self._own_from.get(name)
+            if before is None or step < before:
+                self._own_from[name] = step
+                names.setdefault(before, []).append(name)
+        for before, of_before in names.items():
+            if self._on_supersede is not None:
+                self._on_supersede(step, before, of_before)
+            self._supersede_names(step, before, of_before)
+
+    def _supersede_names(self, from_step: int, before: int | None, names: list[str]) -> None:
+        keys = [encode_row(name) + b": " for name in names]
+        for step, stored in self._stored.between(from_step, before):
+            row = self._open.get(step)
+            if row is None:
+                if not any(key in stored for key in keys):
+                    continue
+                row = OpenRow(orjson.loads(stored))
+            removed = row.remove(names)
+            if not removed:
+                continue
+            self._keep(step, removed)
+            self._is_stale = True
+            if len(row.values) == 1 and step != from_step:  # which gets new values at once
+                self._stored.remove(step)
+                self._open.pop(step, None)
+                self._changed.discard(step)
+            elif step in self._open:
+                self._changed.add(step)
+            else:
+                self._stored.put(step, encode_row(row.values))
+
+    @property
+    def n_superseded(self) -> int:
+        """How many values were superseded."""
+        self._count_superseded()
+        return self._n_superseded.total()
+
+    def _count_superseded(self) -> None:
+        for encoded in self.superseded[self._n_counted :]:
+            row = orjson.loads(encoded)
+            self._n_superseded.update(name for name, _, _ in _cells(row) if name != "step")
+        self._n_counted = len(self.superseded)
+
+    def _keep(self, step: int, superseded: Row) -> None:
+        if superseded:
+            self.superseded.append(encode_row({"step": step} | superseded))
+
+    # ---- summaries
+
+    def summary(self) -> Row:
+        """`rows`, `last_step`, and of each of its `names`:
+
+        how often it was logged (`count`), the `last` value and its `step`, `min` and `max` of the
+        finite numbers and the first steps that have them, how many were not finite, and how many
+        values were superseded.
+        """
         self._store()
         if self._is_stale:
-            self._figures, self._is_stale, self._was_stale = {}, False, True
+            self._summaries, self._is_stale, self._was_stale = {}, False, True
             for step, row in self._stored.items():
                 self._measure(step, {k: v for k, v in orjson.loads(row).items() if k != "step"})
-        names = {name: dict(figures) for name, figures in self._figures.items()}
+        self._count_superseded()
+        names = {}
+        for name, summary in self._summaries.items():
+            n_superseded = self._n_superseded[name]
+            names[name] = summary | ({"superseded": n_superseded} if n_superseded else {})
         return {"rows": len(self._stored), "last_step": self._stored.last_step, "names": names}
 
+    def _summary_of(self, name: str) -> Row:
+        summary = self._summaries.get(name)
+        if summary is None:
+            summary = self._summaries[name] = {"count": 0, "last": None, "step": None}
+        return summary
+
     def _measure(self, step: int, values: Row) -> None:
-        named = values.get("nonfinite")
-        nonfinite = named if isinstance(named, dict) else {}
-        for name, value in values.items():
-            if name == "nonfinite" and value is nonfinite:
+        for name, value, mark in _cells(values):
+            summary = self._summary_of(name)
+            if value is None and mark is None:
                 continue
-            figures = self._figures.get(name)
-            if figures is None:
-                if len(self._figures) >= NAMES_MAX:
-                    continue
-                figures = self._figures[name] = {"last": None, "step": step}
-            if step >= figures["step"]:
-                figures["last"], figures["step"] = value, step
-                figures.pop("nonfinite", None)
-                if name in nonfinite:
-                    figures["nonfinite"] = {"last": nonfinite[name]}
+            summary["count"] += 1
+            if summary["step"] is None or step >= summary["step"]:
+                summary["last"], summary["step"] = value, step
+                summary.pop("nonfinite", None)
+                if mark is not None:
+                    summary["nonfinite"] = {"last": mark}
+            if mark is not None:
+                summary["n_nonfinite"] = summary.get("n_nonfinite", 0) + 1
             if type(value) in (int, float) and math.isfinite(value):
-                figures["min"] = min(value, figures.get("min", value))
-                figures["max"] = max(value, figures.get("max", value))
+                _note_extremes(summary, step, value)
+
+
+def _note_extremes(summary: Row, step: int, value: float) -> None:
+    """Of equal values that of the first step counts."""
+    if "min" not in summary or (value, step) < (summary["min"], summary["min_step"]):
+        summary["min"], summary["min_step"] = value, step
+    if "max" not in summary or (-value, step) < (-summary["max"], summary["max_step"]):
+        summary["max"], summary["max_step"] = value, step
+
+
+def _cells(values: Row) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and mark (None: it has none) of all values; nested ones by dotted names."""
+    named = values.get("nonfinite")
+    marks = named if isinstance(named, dict) else {}
+    for name, value in values.items():
+        if name == "nonfinite" and value is marks:
+            continue
+        if type(value) is dict:
+            for path, inner in _flat(name, value):
+                yield path, inner, marks.get(path)
+        else:
+            yield name, value, marks.get(name)
+
+
+def _flat(prefix: str, values: Row) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if type(value) is dict:
+            yield from _flat(f"{prefix}.{key}", value)
+        else:
+            yield f"{prefix}.{key}", value
 
 
 class OpenRow:
@@ -183,50 +298,96 @@ class OpenRow:
         self.values = values
         self.is_returned_to = is_returned_to
         """Whether other steps were logged in between."""
-        self._nested: list[str] = []  # paths in `nonfinite` with a dot in them, sorted
+        self._nested: list[str] = []  # paths in `nonfinite` that are no names, sorted
         self._own_nonfinite()
 
-    def merge(self, values: Row) -> None:
-        """Add values; a name that is logged again loses its mark in `nonfinite`."""
-        known, new = self.values.get("nonfinite"), values.get("nonfinite")
-        self.values |= values
-        if not isinstance(known, dict):
-            if "nonfinite" in values:
-                self._own_nonfinite()
-            return
+    def merge(self, values: Row) -> Row:
+        """Add values; returns what they replace by other values, as a row without its step."""
+        named = values.get("nonfinite")
+        marks = named if isinstance(named, dict) else {}
+        replaced, replaced_marks, forgotten = Row(), Row(), Row()
         for name in values:
-            self._forget(known, name)
-        if isinstance(new, dict):
-            known |= new
-            for path in new:
-                self._note_nested(path)
-        if known:
-            self.values["nonfinite"] = known
-        else:
-            del self.values["nonfinite"]
+            forgotten |= self._forget(name)
+        for name, value in values.items():
+            if name == "nonfinite" and value is marks:
+                if self._marks() is None:
+                    self.values["nonfinite"] = {}
+                continue
+            old = self.values.get(name, _MISSING)
+            old_marks = _marks_of(name, old, forgotten)
+            self.values[name] = value
+            is_same = _is_same(old, value) and old_marks == _marks_of(name, value, marks)
+            if old is not _MISSING and not is_same:
+                replaced[name] = old
+                replaced_marks |= old_marks
+        self._add_marks(marks)
+        return replaced | ({"nonfinite": replaced_marks} if replaced_marks else {})
+
+    def remove(self, names: Iterable[str]) -> Row:
+        """Remove names; returns what they had, as a row without its step."""
+        removed, marks = Row(), Row()
+        for name in names:
+            if name not in self.values or (name == "nonfinite" and self._marks() is not None):
+                continue
+            marks |= self._forget(name)
+            removed[name] = self.values.pop(name)
+        self._add_marks({})
+        return removed | ({"nonfinite": marks} if marks else {})
+
+    def _marks(self) -> Row | None:
+        marks = self.values.get("nonfinite")
+        return marks if isinstance(marks, dict) else None
 
     def _own_nonfinite(self) -> None:
         """Copy the event's `nonfinite`, as it will grow."""
-        marks = self.values.get("nonfinite")
-        if isinstance(marks, dict):
+        marks = self._marks()
+        if marks is not None:
             self.values["nonfinite"] = dict(marks)
-            self._nested = sorted(path for path in marks if "." in path)
+            self._nested = sorted(path for path in marks if self._is_nested(path))
 
-    def _forget(self, nonfinite: Row, name: str) -> None:
-        """Remove the marks of `name`, and of what is nested in it."""
-        nested = self._nested
-        if nonfinite.pop(name, _MISSING) is not _MISSING and "." in name:
-            del nested[bisect_left(nested, name)]
-        if nested:
+    def _is_nested(self, path: str) -> bool:
+        """Whether a mark is that of a value within another one; a name may have dots, too."""
+        return "." in path and path not in self.values
+
+    def _forget(self, name: str) -> Row:
+        """Remove the marks of a name and of what is nested in it, and return them."""
+        marks, forgotten = self._marks(), Row()
+        if marks:
+            if name in marks:
+                forgotten[name] = marks.pop(name)
+                at = bisect_left(self._nested, name)
+                if self._nested[at : at + 1] == [name]:  # it is also the path of another value
+                    del self._nested[at]
             inside = f"{name}."
-            at = end = bisect_left(nested, inside)
-            while end < len(nested) and nested[end].startswith(inside):
-                nonfinite.pop(nested[end])
+            at = end = bisect_left(self._nested, inside)
+            while end < len(self._nested) and self._nested[end].startswith(inside):
+                forgotten[self._nested[end]] = marks.pop(self._nested[end])
                 end += 1
-            del nested[at:end]
+            del self._nested[at:end]
+        return forgotten
 
-    def _note_nested(self, path: str) -> None:
-        if "." in path:
+    def _add_marks(self, new: Row) -> None:
+        """Add marks; a row without any has no `nonfinite`."""
+        marks = self._marks()
+        if marks is None:
+            return
+        marks |= new
+        for path in new:
             at = bisect_left(self._nested, path)
-            if self._nested[at : at + 1] != [path]:
+            if self._is_nested(path) and self._nested[at : at + 1] != [path]:
                 self._nested.insert(at, path)
+        if not marks:
+            del self.values["nonfinite"]
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    if type(old) in (dict, list):
+        return encode_row(old) == encode_row(new)
+    return type(old) is type(new) and bool(old == new)
+
+
+def _marks_of(name: str, value: Any, marks: Row) -> Row:
+    """The marks of one name among those of an event."""
+    if type(value) not in (dict, list):
+        return {name: marks[name]} if name in marks else {}
+    return {path: mark for path, mark in marks.items() if path.startswith(f"{name}.")}

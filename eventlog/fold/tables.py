@@ -101,6 +101,29 @@ class StepRows:
         self._n_rows -= sum(map(len, removed))
         return [*chain.from_iterable(reversed(removed))]
 
+    def between(self, from_step: int, before: int | None) -> list[tuple[int, bytes]]:
+        """The rows from `from_step` on; those of `before` and later are not among them."""
+        if not self._steps or from_step > self._steps[-1][-1]:
+            return []
+        found: list[tuple[int, bytes]] = []
+        first, at, _ = self._place(from_step)
+        for k in range(first, len(self._steps)):
+            steps = self._steps[k]
+            end = len(steps) if before is None else bisect_left(steps, before)
+            found += zip(steps[at:end], self._rows[k][at:end], strict=True)
+            if end < len(steps):
+                break
+            at = 0
+        return found
+
+    def remove(self, step: int) -> None:
+        """Remove the row of `step`; there must be one."""
+        k, at, _ = self._place(step)
+        del self._steps[k][at], self._rows[k][at]
+        if not self._steps[k]:
+            del self._steps[k], self._rows[k]
+        self._n_rows -= 1
+
     def rows(self) -> list[bytes]:
         """All rows."""
         return [*chain.from_iterable(self._rows)]

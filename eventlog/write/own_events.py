@@ -31,6 +31,17 @@ class OwnEvents:
         """Log what became of the files: where the session goes on, what was cut or dropped."""
         appender = self._appender
         appender.has_news = False
+        if appender.is_closed:
+            appender.moves.clear()  # nothing follows the `close` event; segments are found by name
+        else:
+            self._report_changes()
+        while self._notes and appender.note_in_journal(self._notes[0]):
+            self._notes.popleft()
+        if self._notes:
+            appender.link_in_folder()
+
+    def _report_changes(self) -> None:
+        appender = self._appender
         while appender.moves:
             move = appender.moves.popleft()
             fields = {
@@ -51,10 +62,6 @@ class OwnEvents:
             dropped, appender.dropped = appender.dropped, 0
             self.lost += dropped
             self.append("gap", {"dropped": dropped, "why": "the disk refused for too long"})
-        while self._notes and appender.note_in_journal(self._notes[0]):
-            self._notes.popleft()
-        if self._notes:
-            appender.link_in_folder()
 
     def sync_failed(self, error: OSError) -> None:
         """A sync failed: what is not durable goes on in a segment, and that is logged."""

@@ -238,12 +238,13 @@ def fold(records):
     arrays = {"iterations": [], "evals": [], "checkpoints": [], "metrics": []}
     superseded = dict.fromkeys(arrays, 0)
     run = {"config": {}, "metadata": {}, "tags": [], "notes": []}
-    statuses, have_metrics, remarks = {}, set(), []
+    statuses, metrics, remarks = {}, Metrics(), []
     run_id = run_id_in(records)
 
     def supersede(name, is_superseded):
         live = [row for row in arrays[name] if not is_superseded(row)]
-        superseded[name] += len(arrays[name]) - len(live)
+        removed = [row for row in arrays[name] if is_superseded(row)]
+        superseded[name] += sum(map(n_values, removed)) if name == "metrics" else len(removed)
         arrays[name] = live
 
     def rewind(to):
@@ -270,10 +271,7 @@ def fold(records):
             supersede("checkpoints", lambda old: old["iter"] > i)
             arrays["checkpoints"].append(row)
         elif event == "metrics":
-            if record["s"] not in have_metrics:
-                supersede("metrics", lambda old: old["step"] >= i)
-            have_metrics.add(record["s"])
-            add_metrics(arrays["metrics"], i, fields)
+            superseded["metrics"] += metrics.add(arrays["metrics"], i, fields, record["s"])
 
     for record in records:
         event, fields = record["event"], record["fields"]
@@ -282,11 +280,12 @@ def fold(records):
             remarks += [record] if is_ours else []
         if "annotates" in fields and record["s"] not in statuses:
             continue
+        is_first = record["s"] not in statuses
         statuses.setdefault(record["s"], "interrupted")
         number = number_in(event, fields)
         if number is not None:
             take(event, number, record)
-        elif event in ("rewind", "open"):
+        elif event == "rewind" or (event == "open" and is_first):
             rewind(fields.get("to_iter" if event == "rewind" else "from_iter"))
         if event == "open":
             for key in ("config", "metadata"):
@@ -313,21 +312,84 @@ def number_in(event, fields):
     return next((n for n in numbers if type(n) is int and -(2**63) <= n < 2**63), None)
 
 
-def add_metrics(rows, step, fields):
-    own = "step" if type(fields.get("step")) is int else "iter"
-    fields = {name: value for name, value in fields.items() if name != own}
-    row = next((row for row in rows if row["step"] == step), None)
-    if row is None:
-        rows.append({"step": step} | fields)
-        rows.sort(key=lambda row: row["step"])
-        return
-    before = row.get("nonfinite", {})
-    stay = {path: mark for path, mark in before.items() if not is_of(path, fields)}
-    row |= fields
-    if "nonfinite" in row:
-        row["nonfinite"] = stay | fields.get("nonfinite", {})
-        if not row["nonfinite"]:
-            del row["nonfinite"]
+class Metrics:
+    """Which turn of a session logged each value: by (step, name)."""
+
+    def __init__(self):
+        self.session, self.turn, self.owners = None, 0, {}
+
+    def add(self, rows, step, fields, session):
+        """Add an event to the rows; how many values it supersedes."""
+        if session != self.session:
+            self.session, self.turn = session, self.turn + 1
+        own = "step" if type(fields.get("step")) is int else "iter"
+        fields = {name: value for name, value in fields.items() if name != own}
+        n_superseded = 0
+        for name in fields:
+            for row in [row for row in rows if row["step"] >= step and name in row]:
+                is_earlier = self.owners[row["step"], name] != self.turn
+                if is_earlier and not (name == "nonfinite" and type(row[name]) is dict):
+                    n_superseded += n_values({"step": 0, name: row[name]})
+                    row["nonfinite"] = marks_without(row, [name])
+                    del row[name]
+                    if not row["nonfinite"]:
+                        del row["nonfinite"]
+        rows[:] = [row for row in rows if len(row) > 1]
+        if step not in [row["step"] for row in rows]:
+            rows.append({"step": step})
+            rows.sort(key=lambda row: row["step"])
+        (row,) = [row for row in rows if row["step"] == step]
+        n_superseded += self.merge(row, fields)
+        self.owners |= {(step, name): self.turn for name in fields}
+        return n_superseded
+
+    def merge(self, row, fields):
+        before, marks = dict(row), row.get("nonfinite", {})
+        stay, new = marks_without(row, fields), fields.get("nonfinite", {})
+        row |= fields
+        if "nonfinite" in row:
+            row["nonfinite"] = stay | new
+            if not row["nonfinite"]:
+                del row["nonfinite"]
+        n_superseded = 0
+        for name in fields.keys() & before.keys() - {"nonfinite"}:
+            gone = {path: m for path, m in marks.items() if path not in stay}
+            same = json_of(before[name]) == json_of(fields[name])
+            old_marks = marks_of(name, before[name], gone)
+            same = same and old_marks == marks_of(name, fields[name], new)
+            n_superseded += 0 if same else n_values({"step": 0, name: before[name]})
+        return n_superseded
+
+
+def json_of(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def marks_of(name, value, marks):
+    is_nested = type(value) in (dict, list)
+    return {p: m for p, m in marks.items() if p == name or (is_nested and p.startswith(name + "."))}
+
+
+def marks_without(row, names):
+    return {
+        path: mark
+        for path, mark in row.get("nonfinite", {}).items()
+        if path not in names and (path in row or not is_of(path, names))
+    }
+
+
+def n_values(row):
+    """How many values a row has; an object has as many as it has inside."""
+    values = [
+        value
+        for name, value in row.items()
+        if name != "step" and not (name == "nonfinite" and type(value) is dict)
+    ]
+    return sum(map(n_leaves, values))
+
+
+def n_leaves(value):
+    return sum(map(n_leaves, value.values())) if type(value) is dict else 1
 
 
 def is_of(path, names):

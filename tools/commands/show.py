@@ -83,7 +83,9 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
     journal = run.journal
     reason = f": {journal['reason']}" if journal.get("reason") else ""
     superseded = ", ".join(
-        f"{n:,} {what}" for what, n in (journal.get("superseded") or {}).items() if n
+        f"{n:,} {'values of metrics' if what == 'metrics' else what}"
+        for what, n in (journal.get("superseded") or {}).items()
+        if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
     pairs = [

@@ -5,7 +5,7 @@ A run JSON has a non-finite number beside the row (`"loss": null, "nonfinite":
 `rows` are flat dicts for tables, `points` are named numbers for trackers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -160,7 +160,13 @@ class _Times:
         if record.event == "iter":
             self.by_iter[number] = record.t
 
-    def supersede(self, event: str, from_number: int) -> None:
+    def supersede(
+        self,
+        event: str,
+        from_number: int,
+        before: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
         pass
 
     def clear(self) -> None:

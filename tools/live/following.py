@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -88,7 +88,13 @@ class Known:
         if record.event in self.tables:
             self.tables[record.event].add(number, record.t, record.fields)
 
-    def supersede(self, event: str, from_number: int) -> None:
+    def supersede(
+        self,
+        event: str,
+        from_number: int,
+        before: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
         rows = self.tables[event].supersede(from_number) if event in self.tables else None
         if rows is not None:
             self.generation = next(_generations)

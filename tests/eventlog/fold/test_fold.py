@@ -52,6 +52,13 @@ def losses(run):
 # ---- one curve
 
 
+def test_a_first_line_of_a_session_that_a_damaged_journal_has_later_on_rewinds_nothing():
+    folding = fold(op(), it(0), it(1), it(1, 2.0, B), it(2, 3.0, B), op(B, from_iter=1))
+
+    assert [row["loss"] for row in folding.run().training_iterations][1:] == [2.0, 3.0]
+    assert folding.superseded["iterations"] == 1
+
+
 def test_a_resumed_run_supersedes_the_iterations_it_repeats():
     first = [op(), *(it(i, 1.0) for i in range(5))]
     run = fold(*first, op(B, from_iter=3), it(3, 2.0, B), it(4, 2.0, B)).run()

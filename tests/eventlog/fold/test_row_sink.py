@@ -20,15 +20,21 @@ class Rows:
         row = self.rows.setdefault(record.event, {}).setdefault(number, {})
         row |= {k: v for k, v in record.fields.items() if k != "durable"}
 
-    def supersede(self, event, from_number):
-        rows = self.rows.get(event, {})
-        self.rows[event] = {i: row for i, row in rows.items() if i < from_number}
+    def supersede(self, event, from_number, before=None, names=None):
+        kept = {}
+        for i, row in self.rows.get(event, {}).items():
+            if i >= from_number and (before is None or i < before):
+                row = {k: v for k, v in row.items() if names is not None and k not in names}
+            if row.keys() - {"step"} or not names:
+                kept |= {i: row} if row else {}
+        self.rows[event] = kept
 
     def clear(self):
         self.rows = {}
 
 
 def assert_has_the_rows_of(sink, run):
+    assert [row for _, row in sorted(sink.rows.get("metrics", {}).items())] == run.metrics
     for event, name in TABLES.items():
         numbers = [row.get("iter", row.get("step")) for row in getattr(run, name)]
         assert sorted(sink.rows.get(event, {})) == numbers
@@ -47,7 +53,7 @@ def records_of(history, metrics):
             yield record(n, s, event, **fields, **({"loss": n / 7} if event == "iter" else {}))
             n += 1
             if metrics and n % 2:
-                yield record(n, s, "metrics", step=number, a=n)
+                yield record(n, s, "metrics", step=number, **{"abc"[n // 2 % 3]: n})
                 n += 1
 
 

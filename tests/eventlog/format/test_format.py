@@ -9,7 +9,6 @@ import pytest
 
 import eventlog
 from eventlog.cli import report
-from eventlog.fold import metrics
 from eventlog.fold.document import KEYS
 from eventlog.format import files
 from eventlog.format.events import KINDS
@@ -95,7 +94,6 @@ def test_the_header_of_a_segment_has_the_fields_that_are_listed():
 
 def test_the_limits_of_a_reader_are_those_of_the_code():
     assert f"the {_MAX_STARTS} nearest starts" in " ".join(FORMAT.split())
-    assert f"the first {metrics.NAMES_MAX:,} `names`" in " ".join(FORMAT.split())
 
 
 @pytest.mark.parametrize("kind", ["iter", "eval", "checkpoint"])

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventlog.fold import metrics
 from eventlog.fold.fold import Fold
 from eventlog.format.json_rows import encode_row
 from eventlog.format.record import Record, decode, encode
@@ -251,11 +250,11 @@ PHASES = st.lists(
 )
 
 
-@given(st.lists(PHASES, min_size=1, max_size=3), st.booleans())
+@given(st.lists(PHASES, min_size=1, max_size=3))
 @example(  # a least figure that is written in two ways
-    [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]], False
+    [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]]
 )
-def test_whatever_metrics_were_logged_they_read_the_same(sessions, has_few_names):
+def test_whatever_metrics_were_logged_they_read_the_same(sessions):
     lines = []
     for s, phases in zip(SESSIONS, sessions, strict=False):
         lines.append(line(0, s, event="open", run_id="r"))
@@ -270,7 +269,6 @@ def test_whatever_metrics_were_logged_they_read_the_same(sessions, has_few_names
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan_room, "_LEAST_LINES", 1)
-        patch.setattr(metrics, "NAMES_MAX", 1 if has_few_names else 1000)
         assert_the_same(b"".join(lines))
 
 

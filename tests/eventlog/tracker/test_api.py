@@ -129,7 +129,18 @@ def test_a_number_that_is_not_finite_is_listed_until_it_is_logged_again():
         {"step": 1, "a": None, "nonfinite": {"a": "inf"}},
     ]
     names = loaded(run).journal["metrics"]["names"]
-    assert names["a"] == {"last": None, "step": 1, "nonfinite": {"last": "inf"}, "min": 1, "max": 1}
+    assert names["a"] == {
+        "count": 2,
+        "last": None,
+        "step": 1,
+        "nonfinite": {"last": "inf"},
+        "n_nonfinite": 1,
+        "min": 1,
+        "min_step": 0,
+        "max": 1,
+        "max_step": 0,
+        "superseded": 1,
+    }
 
 
 def test_reserved_names_get_a_suffix_and_no_value_is_lost():

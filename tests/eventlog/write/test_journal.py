@@ -824,6 +824,33 @@ def test_if_the_sync_thread_has_ended_sync_and_close_do_its_work(tmp_path, monke
     assert "waits for the disk" not in capfd.readouterr().err
 
 
+def test_a_sync_that_fails_after_the_close_event_is_no_error_and_loses_nothing(
+    tmp_path, monkeypatch, capfd
+):
+    class FailsAfterTheEnd(eventlog.disk.Disk):
+        is_slow = False
+
+        def sync_data(self, fd):
+            if self.is_slow:
+                wait_for(lambda: run._journal._closed)
+                self.is_slow = False
+                raise OSError(errno.EIO, "lost pages")
+            super().sync_data(fd)
+
+    monkeypatch.setattr("eventlog.write.journal.CLOSE_PATIENCE_S", 2.0)
+    disk = FailsAfterTheEnd()
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    disk.is_slow = True
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert run.errors == 0
+    assert "came into the thread that syncs" not in capfd.readouterr().err
+    loaded = eventlog.load_run(run.journal_path)
+    assert (loaded.status, len(loaded.training_iterations)) == ("completed", 1)
+    assert [s["file"] for s in loaded.journal["segments"]]
+
+
 def wait_for(is_so):
     give_up = time.monotonic() + 10
     while not is_so():

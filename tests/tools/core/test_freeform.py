@@ -66,7 +66,7 @@ def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert "1.5 at 4, min 1.5, max 6" in said
     assert "on the way" in said
     assert "1 not finite, the first at 2" in said
-    assert "superseded    2 metrics" in said
+    assert "superseded    3 values of metrics" in said
 
 
 def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
