@@ -63,7 +63,8 @@ def number(value: Any) -> Any:
         return _element(value, kind)
     if _is_array(kind):
         is_one = math.prod(value.shape) == 1 and not _is_distributed(value, kind)
-        return number(_array(value, kind)) if is_one else value
+        element = _array(value, kind) if is_one else value
+        return number(element) if type(element) is not kind else value
     return _real(value) if isinstance(value, numbers.Number) else value
 
 

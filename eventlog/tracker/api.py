@@ -73,7 +73,8 @@ def init(
 
     Args:
         project, group, job_type: part of the run's metadata.
-        config: a mapping, a namespace or a dataclass.
+        config: a mapping, a namespace, a dataclass or another object with fields, such as a
+            config of OmegaConf or pydantic; or the path of a JSON or YAML file.
         id: the run's identity, by which it is resumed; random by default.
         resume: `allow`: resume the run of this `id`, or else the latest of this `name`, if there
             is one; `must`: resume it or refuse; without `id` and `name` the latest in `dir`.
