@@ -110,13 +110,11 @@ def mapping(value: Any) -> dict[Any, Any] | None:
     if is_a(value, Mapping) or (
         is_convertible and hasattr(kind, "keys") and hasattr(kind, "__getitem__")
     ):
-        keys = iter(value)
-        if not is_a(value, dict):
-            keys = itertools.islice(keys, _MAX_ITEMS + 1)
-        names = list(keys)
-        if not is_a(value, dict):
-            _check_size(len(names))
-        return dict(zip(names, _items(value, names, value.__getitem__), strict=True))
+        end = None if is_a(value, dict) else _MAX_ITEMS + 1
+        keys = list(itertools.islice(iter(value), end))
+        if end is not None:
+            _check_size(len(keys))
+        return dict(zip(keys, _items(value, keys, value.__getitem__), strict=True))
     names = _field_names(value, kind)
     if names is not None:
         return dict(zip(names, _items(value, names, lambda n: getattr(value, n)), strict=True))
@@ -204,6 +202,8 @@ def _has_item(kind: Any) -> bool:
 def _array(value: Any, kind: Any) -> Any:
     if _is_distributed(value, kind):
         return f"<{kind.__name__} of shape {tuple(value.shape)}, not gathered from all ranks>"
+    if hasattr(kind, "full_tensor"):
+        return simplified(value.to_local())
     if not hasattr(kind, "tolist"):
         return simplified(value.numpy()) if hasattr(kind, "numpy") else value
     size = math.prod(value.shape)
