@@ -54,7 +54,7 @@ def number(value: Any) -> Any:
     Raises:
         Exception: whatever reading the value raises.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if issubclass(kind, float):
         return float(value)
     if issubclass(kind, int):
