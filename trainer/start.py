@@ -51,7 +51,7 @@ class Start:
 def find_start(config: TrainConfig, ranks: Ranks) -> Start:
     """The checkpoint to resume from, if any. Collective.
 
-    A process that torchrun has restarted resumes the run of its launch, whatever `init_from` says.
+    A process that torchrun has restarted resumes the run of its launch, whatever `init_from` is.
 
     Raises:
         ValueError: there is no intact checkpoint to resume from, or several runs could be meant.

@@ -55,14 +55,14 @@ _TYPES = (
         ("training_iterations", "eval_steps", "checkpoints", METRICS), "a list of objects"
     )
 )
-_LINES_AT_ONCE = 64  # a line may be the 800 rows of a text
+_LINES_AT_ONCE = 64  # texts of `Rows` in one piece of the document; each may have 800 rows
 
 
 class Rows(Sequence[Row]):
-    """Rows as JSON text of the run JSON (`encode_row`), a line each, many lines in one text.
+    """Rows encoded as in the run JSON (`encode_row`): one line per row, many lines in one text.
 
-    A row is parsed when it is accessed. This takes a sixth of the memory of dicts, and writing the
-    run JSON needs no encoding.
+    A row is parsed when it is accessed. This needs less memory than dicts, and the run JSON is
+    written without encoding rows again.
     """
 
     def __init__(self, encoded: Iterable[bytes] = ()) -> None:
@@ -90,7 +90,7 @@ class Rows(Sequence[Row]):
         return lines[n_left:]
 
     def copy(self) -> "Rows":
-        """A copy: what is added to one later is not in the other."""
+        """A copy that later changes of either do not share."""
         same = Rows()
         same._texts, same._ends = self._texts.copy(), self._ends[:]
         return same
@@ -161,7 +161,7 @@ class Run:
         return "completed" if self.end_time else "unknown"
 
     def rows(self, table: str) -> Iterator[Row]:
-        """The rows of a table, one value a column, in the order of its axis.
+        """The rows of a table, one value per column, in the order of its axis.
 
         `iterations`, `evals`, `checkpoints` and `system` are ordered by `iter`, `metrics` by
         `step`. Objects within a row are dotted names, lists are JSON text, NaN and infinities are
@@ -376,7 +376,7 @@ def _type_name(value: Any) -> str:
 
 
 def _named_nonfinite(value: Any) -> Any:
-    """Old bare NaN as this format says it: null, and its name beside it."""
+    """A bare NaN of an older logger as this format writes it: null, and its name beside it."""
     if isinstance(value, list):
         return [_named_nonfinite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Rows of a run's tables as flat rows: one value a column, for data frames, exports and SQL.
+"""Rows of a run's tables as flat rows: one value per column, for data frames, exports and SQL.
 
 A run JSON names a number that is not finite beside its row (`"loss": null, "nonfinite": {"loss":
 "nan"}`), keeps objects inside rows, and leaves the times of iterations in the journal.
@@ -44,7 +44,7 @@ def axis_of(table: str) -> str:
 
 
 def _kind_of(table: str) -> Kind:
-    """The kind of event that a table has a row of."""
+    """The kind of event that makes the rows of a table."""
     return next(kind for kind in KINDS.values() if kind.rule == table)
 
 
@@ -56,8 +56,8 @@ def flat_rows(rows: Iterable[Row], table: str) -> Iterator[Row]:
 def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
     """The rows that have a number on the axis, in its order.
 
-    A run that an older logger resumed has some of them twice: the later one counts. Checkpoints
-    of one iteration stay, if their files differ.
+    If an older logger resumed the run, some numbers occur twice, and the later row counts.
+    Checkpoints of one iteration are all kept if their files differ.
     """
     if not isinstance(rows, list):  # folded by this package: they are in order
         return rows
@@ -69,7 +69,7 @@ def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
 
 
 def logged_times(journal: Path, table: str) -> dict[int, str]:
-    """When each row was logged, by its number on the axis; the latest time of one counts."""
+    """When each row was logged (the latest time, if several times), by its number on the axis."""
     event, axis = _kind_of(table).name, axis_of(table)
     return {
         i: record.t

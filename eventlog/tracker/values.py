@@ -7,6 +7,7 @@ would be worse than not logging.
 
 import operator
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import GeneratorType, ModuleType
 from typing import Any, get_args
@@ -127,9 +128,13 @@ def _nested(value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value can be shown in the summary."""
-    return type(value) in _SIMPLE or is_a(value, int | float | str)
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a summary shows: numbers and texts."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and (type(value) in _SIMPLE or is_a(value, int | float | str))
+    }
 
 
 def is_true(value: Any) -> bool:

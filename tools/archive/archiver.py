@@ -267,7 +267,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
             path = folder / packed.name
-            bundle.need_room(packed, folder)
+            bundle.check_space(packed, folder)
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))

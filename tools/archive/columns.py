@@ -46,8 +46,8 @@ RUNS = {
 }  # fmt: skip
 """The columns of the table of runs: fields of the summary, and objects as JSON text."""
 
-EXACT = 1 << 53  # up to here a float64 holds every integer
-CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time: 480 bytes each
+EXACT = 1 << 53  # up to this limit, a float64 represents every integer
+CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
 MAX_COLUMNS = 256  # more names than that are data, not columns
 MAX_NAME = 100
 

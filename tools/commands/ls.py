@@ -110,7 +110,7 @@ def _shown(row: Row, key: str) -> object:
 
 def _best(arguments: argparse.Namespace) -> int:
     rows = listed(arguments.paths, arguments.where)
-    measured = [row for row in rows if _is_figure(row, arguments.metric.removeprefix("-"))]
+    measured = [row for row in rows if _has_number(row, arguments.metric.removeprefix("-"))]
     best = rows_.sort(measured or rows, arguments.metric)[:1]
     if not measured:
         print(
@@ -128,6 +128,6 @@ def _best(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_figure(row: Row, name: str) -> bool:
+def _has_number(row: Row, name: str) -> bool:
     value = rows_.value(row, name)
     return isinstance(value, int | float) and math.isfinite(value)

@@ -16,18 +16,18 @@ Knots = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Scale:
-    """Iterations as what they take: from `starts[k]` on a step takes `per_step[k]`."""
+    """An x axis in tokens or seconds: from iteration `starts[k]` on a step adds `per_step[k]`."""
 
     starts: Floats
     per_step: Floats
 
     @classmethod
     def of(cls, knots: Knots) -> "Scale":
-        """A scale of pairs (first iteration, what a step takes from there on), ascending."""
+        """A scale of pairs (first iteration, what a step adds from there on), ascending."""
         return cls(np.array([i for i, _ in knots], float), np.array([n for _, n in knots], float))
 
     def place(self, iters: Floats) -> Floats:
-        """What all steps before each of `iters` take."""
+        """The sum over all steps before each of `iters`."""
         at = np.clip(np.searchsorted(self.starts, iters, side="right") - 1, 0, None)
         placed: Floats = self._before[at] + (iters - self.starts[at]) * self.per_step[at]
         return placed
@@ -44,9 +44,9 @@ class Scale:
 
 
 def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
-    """From which iteration on a step takes how many tokens: a session may change that.
+    """Pairs (first iteration, tokens per step from there on): each session may change the number.
 
-    Empty if the run does not say so.
+    Empty if the run has no tokens_per_iter.
     """
     knots: list[tuple[float, Any]] = [(0, run.metadata.get("tokens_per_iter"))]
     for session in reversed(run.journal.get("sessions") or []):

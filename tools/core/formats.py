@@ -49,7 +49,7 @@ def _with_unit(value: float, digits: int, units: Units = COUNTS) -> str:
     return f"{value / scale:.{digits}g}{unit}"
 
 
-def figure(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
     """A number in a table: about six digits, as many decimals as its magnitude needs."""
     if 0 < abs(value) < 0.001:
         return f"{value:{sign}.4g}"
@@ -63,7 +63,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - where it is not known."""
+    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - if unknown."""
     if not math.isfinite(seconds):
         return "-"
     if seconds < 0:
@@ -90,7 +90,7 @@ def age(seconds: float) -> str:
 
 
 def seconds(time: Any) -> float | None:
-    """An ISO 8601 time in seconds since 1970, None if it is none; without offset it is local."""
+    """An ISO 8601 time in seconds since 1970; None: not a time. Without an offset it is local."""
     try:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, TypeError, OverflowError, OSError):
@@ -98,7 +98,7 @@ def seconds(time: Any) -> float | None:
 
 
 def iso(seconds: Any, timespec: str = "microseconds") -> str | None:
-    """Seconds since 1970 as ISO 8601 in UTC; None if that is no time."""
+    """Seconds since 1970 as ISO 8601 in UTC; None if that is not a time."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
     except (ValueError, TypeError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""Curves of runs as the page draws them: thinned to the width of a chart, in a binary answer."""
+"""Curves of runs as the page draws them: thinned to a chart's width, in a binary response."""
 
 import struct
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from ..live.curves import Axis, Curve, Rows
 from ..live.following import SUPERSEDED_MAX, TABLES, Following, Table
 from .request import Site, View, run_ids, table_of
 
-TAIL_ROWS = 5_000  # a page that misses more rows gets the whole curve
+TAIL_ROWS = 5_000  # a page that lacks more rows than this gets the whole curve
 TAIL_VALUES = 120_000  # the same, for all metrics of a run
 BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 metrics at full width
 NONFINITE_MAX = 1_000
@@ -52,7 +52,7 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     head: dict[str, Any] = {
         "generation": known.generation,
         "rows": rows,
-        "metrics": {name: list(known.tables[name].figures) for name in TABLES},
+        "metrics": {name: list(known.tables[name].columns) for name in TABLES},
         "reading": following.progress if following.is_reading else None,
         "error": following.error,
     }
@@ -63,13 +63,13 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     series: list[dict[str, Any]] = []
     for key in view.keys:
         table, name = table_of(key)
-        if name in known.tables[table].figures:
+        if name in known.tables[table].columns:
             curve = _curve(known.tables[table], name, axis, view, after[table])
             series.append({"key": key, "tail": bool(after[table])} | _add(curve, arrays))
     for key in view.keys if view.with_superseded else ():
         table, name = table_of(key)
         for number, (of, take) in enumerate(known.superseded):
-            if of == table and name in take.figures:
+            if of == table and name in take.columns:
                 curve = _curve(take, name, axis, view, 0)
                 series.append({"key": key, "superseded": number} | _add(curve, arrays))
     return head | {"series": series}

@@ -21,20 +21,20 @@ from .pyramid import Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]
 
-FIGURES_MAX = 300  # columns: a run may use new names in every event
+COLUMNS_MAX = 300  # a run may use new names in every event
 RANGES_MAX = 10_000  # of rows that are not finite; then the last one is extended
 ROWS_MAX = 1 << 32  # rows are counted in 32 bits
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What a chart's x is: `iter`, `tokens` seen before it, or `time` since the run began."""
+    """The x axis of a chart: `iter`, `tokens` seen before it, or `time` since the run began."""
 
     name: AxisName = "iter"
     started: float = 0.0
     """For `time`: what is 0, in seconds since 1970."""
     knots: tuple[tuple[float, float], ...] = ()
-    """For `tokens`: from which iteration on a step takes how many; ascending."""
+    """For `tokens`: pairs (first iteration, tokens per step from there on), ascending."""
 
     def place(self, rows: "Rows", at: Ints) -> Floats:
         """Where on the axis the rows `at` are."""
@@ -49,7 +49,7 @@ class Axis:
             return np.searchsorted(rows.times.values, edges + self.started)
         if self.name == "tokens":
             edges = Scale.of(self.knots).iters(edges)
-        # an edge beyond what 64 bits can say is beyond every row
+        # an edge beyond 64 bits is beyond every row
         iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
         found: Ints = np.searchsorted(rows.iters.values, iters)
         return found
@@ -77,7 +77,7 @@ class Rows:
         self._spill = spill
         self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
         self.iters, self.times = Growing("i8"), Growing("f8")
-        self.figures: dict[str, Column] = {}
+        self.columns: dict[str, Column] = {}
         self.nonfinite: dict[str, list[Range]] = {}
 
     def __len__(self) -> int:
@@ -90,9 +90,9 @@ class Rows:
             return self._waiting[-1][0]
         return int(self.iters.values[-1]) if len(self.iters) else None
 
-    def add(self, i: int, t: str, figures: Mapping[str, Any]) -> None:
+    def add(self, i: int, t: str, values: Mapping[str, Any]) -> None:
         """Add a row; it is visible after `settle`. Values that are not numbers are left out."""
-        self._waiting.append((i, t, figures))
+        self._waiting.append((i, t, values))
 
     def settle(self) -> None:
         """Make the added rows visible."""
@@ -106,31 +106,31 @@ class Rows:
         iters = np.array([i for i, _, _ in waiting], np.int64)
         self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
         times = np.fmax.accumulate(np.append(last_t, _seconds([t for _, t, _ in waiting])))[1:]
-        self.times.append(times)  # if the clock was set back, time stands still
-        added = [figures for _, _, figures in waiting]
-        for key in [*self.figures, *_new_keys(added, self.figures)]:
-            self._enter(key, first, [figures.get(key) for figures in added])
-        for at, figures in enumerate(added):
-            if "nonfinite" in figures:
-                self._note_nonfinite(first + at, figures["nonfinite"])
-        assert all(len(column) == first + n for column in self.figures.values())
+        self.times.append(times)  # ascending: if the clock was set back, the last time is repeated
+        added = [values for _, _, values in waiting]
+        for key in [*self.columns, *_new_keys(added, self.columns)]:
+            self._enter(key, first, [values.get(key) for values in added])
+        for at, values in enumerate(added):
+            if "nonfinite" in values:
+                self._note_nonfinite(first + at, values["nonfinite"])
+        assert all(len(column) == first + n for column in self.columns.values())
 
     def _enter(self, key: str, first: int, values: list[Any]) -> None:
-        figures = _figures(values)
+        floats = _floats(values)
         if key == "mfu":
-            figures[figures <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
-        column = self.figures.get(key)
+            floats[floats <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
+        column = self.columns.get(key)
         if column is None:
-            if not np.isfinite(figures).any():
+            if not np.isfinite(floats).any():
                 return  # text, or no number so far
-            column = self.figures[key] = Column(self._spill)
+            column = self.columns[key] = Column(self._spill)
             for at in range(0, first, 1 << 16):  # missing in the rows before
                 column.append(np.full(min(1 << 16, first - at), np.nan))
-        column.append(figures)
+        column.append(floats)
 
     def _note_nonfinite(self, row: int, named: Any) -> None:
         for key, name in named.items() if isinstance(named, dict) else ():
-            if key not in self.nonfinite and len(self.nonfinite) >= FIGURES_MAX:
+            if key not in self.nonfinite and len(self.nonfinite) >= COLUMNS_MAX:
                 continue
             ranges = self.nonfinite.setdefault(key, [])
             if ranges and ranges[-1][1] == row - 1 and ranges[-1][2] == str(name)[:4]:
@@ -150,10 +150,10 @@ class Rows:
         removed = Rows(self._spill)
         removed.iters.append(self.iters.values[at:])
         removed.times.append(self.times.values[at:])
-        for key, column in self.figures.items():
-            removed.figures[key] = Column(self._spill)
+        for key, column in self.columns.items():
+            removed.columns[key] = Column(self._spill)
             for begin in range(at, end, 1 << 16):
-                removed.figures[key].append(column.read(begin, min(begin + (1 << 16), end)))
+                removed.columns[key].append(column.read(begin, min(begin + (1 << 16), end)))
             column.truncate(at)
         for key, ranges in self.nonfinite.items():
             cut = bisect_right(ranges, at, key=lambda s: s[1])
@@ -177,10 +177,10 @@ class Rows:
     ) -> Curve:
         """A column from `begin` to `end` on `axis`, and one row more on either side.
 
-        All rows if there are at most two a bucket, else the lowest and highest of each bucket.
+        All rows if there are at most two per bucket, else the lowest and highest of each bucket.
         `after_row`: all rows from this one on, and no others.
         """
-        column = self.figures.get(key)
+        column = self.columns.get(key)
         if column is None or not len(self):
             empty = np.empty(0)
             return Curve(empty, empty, empty, empty, np.empty(0, np.int64))
@@ -258,23 +258,23 @@ class Rows:
 def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
     """Keys that have no column yet, in the order of the rows."""
     new: dict[str, None] = {}
-    for keys in {tuple(figures) for figures in rows}:
+    for keys in {tuple(row) for row in rows}:
         new |= dict.fromkeys(k for k in keys if k not in known)
     skipped = ("iter", "nonfinite", "timestamp", "durable")
-    return [k for k in new if k not in skipped][: max(0, FIGURES_MAX - len(known))]
+    return [k for k in new if k not in skipped][: max(0, COLUMNS_MAX - len(known))]
 
 
-def _figures(values: list[Any]) -> Floats:
+def _floats(values: list[Any]) -> Floats:
     """Values as floats; NaN for what is not a number."""
     if {*map(type, values)} <= {float, int, type(None)}:
         try:
             return np.array(values, np.float64)
         except OverflowError:  # an integer of three hundred digits
             pass
-    return np.array([_figure(value) for value in values])
+    return np.array([_float(value) for value in values])
 
 
-def _figure(value: Any) -> float:
+def _float(value: Any) -> float:
     try:
         return float(value) if type(value) in (float, int) else np.nan
     except OverflowError:
@@ -282,7 +282,7 @@ def _figure(value: Any) -> float:
 
 
 def _seconds(times: list[str]) -> Floats:
-    """Seconds since 1970; NaN where a time is none."""
+    """Seconds since 1970; NaN where a text is not a time."""
     try:  # of format 1: fixed width, UTC
         return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
     except ValueError:

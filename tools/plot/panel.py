@@ -23,7 +23,7 @@ WARMUP_ITERS = 5
 LABELS_IN = 0.42
 """Height of the tick labels and the label of an x axis."""
 N_MARKED = 60
-"""Up to so many evaluations each has a marker."""
+"""Up to this many evaluations, each has a marker."""
 
 
 @dataclass
@@ -44,9 +44,9 @@ class Drawing:
     x_unit: float
     """How many iterations, tokens or seconds are 1 on the x axis."""
     keys: dict[str, Line2D] = field(default_factory=dict)
-    """What a common legend has to say besides the names of runs."""
+    """Entries of a common legend besides the names of runs."""
     n_rows: int = 0
-    """Of the longest legend below a panel."""
+    """The number of rows of the longest legend below a panel."""
 
     @property
     def is_single(self) -> bool:

@@ -17,7 +17,7 @@ from ..core.rows import AxisName
 Column = NDArray[np.float64]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
-ITERS_MAX = 2.0**53  # a float counts no further
+ITERS_MAX = 2.0**53  # up to this limit, a float represents every integer
 DRAWN_MAX = 1e100  # beyond it, and below 1 / it, the margins of a log axis overflow
 EVAL_KEYS = ("iter", "train_loss", "val_loss")
 
@@ -46,7 +46,7 @@ class Resume:
 
 
 class Series:
-    """The curves of a run: `iterations`, `evals`, what resumes superseded of both, `resumes`."""
+    """The curves of a run: `iterations`, `evals`, superseded rows of both, and `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
         self.run = run = freeform.with_curves(_with_superseded(run))
@@ -105,13 +105,13 @@ def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns
     table_rows: list[tuple[float, ...]] = []
     nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
     for row in rows:
-        figures = tuple(_number(row.get(key)) for key in keys)
-        if not abs(figures[0]) < ITERS_MAX:
+        values = tuple(_number(row.get(key)) for key in keys)
+        if not abs(values[0]) < ITERS_MAX:
             continue
-        for key, figure in zip(keys[1:], figures[1:], strict=True):
-            if math.isnan(figure) and (name := _nonfinite(row, key)):
+        for key, value in zip(keys[1:], values[1:], strict=True):
+            if math.isnan(value) and (name := _nonfinite(row, key)):
                 nonfinite[key][len(table_rows)] = name
-        table_rows.append(figures)
+        table_rows.append(values)
     table = np.array(table_rows, float).reshape(len(table_rows), len(keys))
     if (np.diff(table[:, 0]) < 0).any():  # an older logger, resumed
         order = np.argsort(table[:, 0], kind="stable")
@@ -175,7 +175,7 @@ def _batches(rows: Any, keys: Sequence[str]) -> list[Columns]:
 
 
 def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
-    """Where sessions after the first began, and where a session went back by itself."""
+    """Where sessions after the first began, and where a session went back."""
     resumes: list[Resume] = []
     last: int | None = None
     for i, session in enumerate(run.journal.get("sessions") or []):
@@ -201,11 +201,11 @@ def _nonfinite(row: dict[str, Any], key: str) -> str:
 
 
 def _number(value: Any) -> float:
-    """A finite number that can be drawn; NaN if there is none."""
+    """A finite number that can be drawn; NaN if the value is not one."""
     try:
-        figure = float(value) if type(value) in (float, int) else math.nan
+        number = float(value) if type(value) in (float, int) else math.nan
     except OverflowError:  # an integer of three hundred digits
         return math.nan
-    if not math.isfinite(figure) or abs(figure) < 1 / DRAWN_MAX:
-        return math.nan if not math.isfinite(figure) else 0.0
-    return max(-DRAWN_MAX, min(DRAWN_MAX, figure))
+    if not math.isfinite(number) or abs(number) < 1 / DRAWN_MAX:
+        return math.nan if not math.isfinite(number) else 0.0
+    return max(-DRAWN_MAX, min(DRAWN_MAX, number))

@@ -105,14 +105,14 @@ class Chart(Rows):
         left, right = (
             _axis_label(x, drawing.axis) for x in (drawing.frame.left, drawing.frame.right)
         )
-        room = max(len(left) + 1 + len(right), n_columns)
+        row_width = max(len(left) + 1 + len(right), n_columns)
         indent: Cell = (" " * AXIS_WIDTH, "")
-        ends = f"{left}{right:>{room - len(left)}}"
+        ends = f"{left}{right:>{row_width - len(left)}}"
         return [title, *rows, [indent, *_mark_row(drawing, n_columns)], [indent, (ends, "")]]
 
 
 def _put_letters(rows: list[list[Cell]], drawing: Drawing) -> None:
-    """Put each run's letter at the end of its line, so that it can be told without colour."""
+    """Put each run's letter at the end of its line, so that lines differ without colours, too."""
     if len(drawing.ends) < 2 or drawing.frame is None:
         return
     height, width = len(rows), len(rows[0])

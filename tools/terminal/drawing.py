@@ -1,4 +1,4 @@
-"""What the screen shows of runs: the view, and the lines, marks and range of each chart."""
+"""The content of the screen: the view, and the lines, marks and range of each chart."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class View:
         self.smoothing = _after(self.smoothing, SMOOTHINGS)
 
     def next_axis(self) -> None:
-        """The next axis, all of it: a part of one means nothing on another."""
+        """Change to the next axis and show all of it: a part of one is meaningless on another."""
         self.axis = _after(self.axis, AXES)
         self.show_all()
 
@@ -86,7 +86,7 @@ BUSY_S = 0.1  # how long the screen waits for a run that is being read
 
 @contextmanager
 def run_at(folders: Folders, id: str) -> Iterator[Following | None]:
-    """The run, locked; None where it is gone, or while a large part of it is being read."""
+    """The run, locked; None if it is gone, or while a large part of it is being read."""
     with ExitStack() as stack:
         try:
             run = stack.enter_context(folders.at(id, BUSY_S))
@@ -101,20 +101,20 @@ def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
     for id in ids:
         with run_at(folders, id) as run:
             for name in TABLES if run else ():
-                metrics |= dict.fromkeys(run.known.tables[name].figures) if run else {}
+                metrics |= dict.fromkeys(run.known.tables[name].columns) if run else {}
     return list(metrics)
 
 
 def table_of(run: Following, metric: str) -> Rows | None:
     """The table that has the metric; `iter` first."""
     for name in TABLES:
-        if metric in run.known.tables[name].figures:
+        if metric in run.known.tables[name].columns:
             return run.known.tables[name]
     return None
 
 
 def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, float]:
-    """The left and right edge of what the view shows of some runs."""
+    """The left and right edge of the view of some runs."""
     lows, highs = [], []
     for id in ids:
         with run_at(folders, id) as run:

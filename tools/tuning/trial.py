@@ -87,7 +87,7 @@ class Trial:
         self.began = self.last_event_at = time.monotonic()
 
     def adopt(self) -> bool:
-        """Adopt the process that an earlier tuner started; whether it is still running."""
+        """Adopt the process that an earlier tuner started; returns whether it is still running."""
         self.last_event_at = time.monotonic()
         return self.is_alive
 

@@ -1,7 +1,6 @@
 """Which run in a folder to resume.
 
-It is never guessed: if the run asked for is missing, or several could be meant, an error lists what
-there is.
+If the requested run is missing or several runs match, an error lists the runs of the folder.
 """
 
 import os
@@ -111,7 +110,7 @@ def full_name(path: Path) -> str | None:
 
 
 def check_journal_is_there(run: RunFiles) -> None:
-    """Refuse checkpoints of the old layout whose journal is missing among journals of other runs.
+    """Refuse checkpoints of the old layout that have no journal in a folder with other journals.
 
     Raises:
         ValueError: names both runs.

@@ -1,4 +1,4 @@
-"""What the journal of a run says about it: its status, its last iteration, its checkpoints."""
+"""What can be read from a run's journal: its status, its last iteration, its checkpoints."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +86,7 @@ def history_before(journal: Path, session: str, n_records: int) -> History:
 def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:
     """The name of the journal in `out_dir` to which the processes of this launch have written.
 
-    In any of its sessions: the launch may have resumed a run of an earlier one.
+    All sessions of each journal are searched: the launch may have resumed a run of an earlier one.
 
     Args:
         launch: the value of `launch` in the metadata of its sessions.

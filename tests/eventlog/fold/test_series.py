@@ -153,3 +153,31 @@ def test_summaries_of_a_run_json_are_those_of_its_rows(tmp_path_factory, rows):
             assert a == b or (a != a and b != b)
     counted = sum(one.count for one in run.series().values())
     assert counted == sum(one.count for one in of_rows)
+
+
+def test_what_a_run_defines_of_its_metrics_is_in_its_series(tmp_path):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.define_metric("epoch")
+        run.define_metric("val/*", step_metric="epoch", goal="maximize", unit="%")
+        run.define_metric("val/loss", goal="minimize")
+        run.log({"epoch": 0, "val/top": 1.0, "val/loss": 2.0})
+        run.log({"epoch": 1, "val/top": 3.0, "val/loss": 1.0})
+    named = eventlog.load_run(run.journal_path).series()
+
+    assert (named["val/top"].goal, named["val/top"].best) == ("maximize", 3.0)
+    assert (named["val/top"].definition["unit"], named["val/top"].step_metric) == ("%", "epoch")
+    assert (named["val/loss"].goal, named["val/loss"].best_step) == ("minimize", 1)
+    assert named["epoch"].step_metric is None
+
+
+def test_a_definition_adds_to_an_earlier_one_or_replaces_it(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("define", name="a", unit="s", goal="minimize")
+        run.log("define", name="a", unit="ms")
+        run.log("define", name="b", unit="s", goal="minimize")
+        run.log("define", name="b", unit="ms", overwrite=True)
+
+    assert eventlog.load_run(run.journal_path).journal["definitions"] == {
+        "a": {"unit": "ms", "goal": "minimize"},
+        "b": {"unit": "ms"},
+    }

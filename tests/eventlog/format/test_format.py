@@ -1,4 +1,4 @@
-"""FORMAT.md is the specification: its examples, kinds and tables are what the code does."""
+"""FORMAT.md is the specification: its examples, kinds and tables agree with the code."""
 
 import ast
 import re
@@ -121,7 +121,7 @@ def test_the_specification_lists_no_kind_that_the_code_does_not_have():
     assert len(TABLE_OF_KINDS) == len(KINDS)
 
 
-def test_no_module_has_a_list_of_kinds_of_its_own():
+def test_no_module_has_its_own_list_of_kinds():
     """Two kinds in one tuple, list or set: what they have in common belongs to `events`."""
     lists = {}
     for folder in ("eventlog", "tools/live", "tools/monitor"):

@@ -1,4 +1,4 @@
-"""One smoothed curve for picture, terminal and page."""
+"""One smoothed curve for plot, terminal and page."""
 
 import json
 import math

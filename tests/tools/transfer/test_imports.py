@@ -38,7 +38,7 @@ def imported(source, out, *flags):
     return eventlog.load_run(path)
 
 
-def told(run, kind="iterations"):
+def logged(run, kind="iterations"):
     """Rows as they were logged, a NaN in its place, without what was not logged."""
     return {row["iter"]: row for row in History(run).rows(kind)}
 
@@ -61,7 +61,7 @@ def test_hf_trainer_state_is_imported_value_by_value(tmp_path):
     run = imported(GOLDEN / "hf" / "trainer_state.json", tmp_path)
 
     log = json.loads((GOLDEN / "hf" / "trainer_state.json").read_text())["log_history"]
-    rows, evals = told(run), told(run, "evals")
+    rows, evals = logged(run), logged(run, "evals")
     assert len(rows) == 20
     for ours, theirs in {"loss": "loss", "lr": "learning_rate", "grad_norm": "grad_norm"}.items():
         assert equal(rows, ours, {e["step"]: e[theirs] for e in log if theirs in e})
@@ -79,7 +79,7 @@ def test_a_trainer_state_with_nan_tokens_keeps_them(tmp_path):
 
     run = imported(tmp_path / "trainer_state.json", tmp_path / "out")
 
-    assert equal(told(run), "loss", {1: math.nan, 2: math.inf})
+    assert equal(logged(run), "loss", {1: math.nan, 2: math.inf})
     assert run.status == "interrupted"
 
 
@@ -92,7 +92,7 @@ def test_lightning_metrics_are_imported_value_by_value(tmp_path):
     def column(name):
         return {int(row["step"]): float(row[name]) for row in lines if row[name]}
 
-    rows, evals = told(run), told(run, "evals")
+    rows, evals = logged(run), logged(run, "evals")
     assert len(column("train_loss_step")) == 12
     assert equal(rows, "loss", column("train_loss_step"))
     assert equal(rows, "nan_metric", column("nan_metric"))
@@ -109,9 +109,9 @@ def test_nanogpt_console_output_is_imported_line_by_line(tmp_path):
     steps = re.findall(r"^step (\d+): train loss (.*), val loss (.*)$", text, re.MULTILINE)
     assert [(len(lines), len(steps))] == [(13, 3)]
     for k, key in enumerate(("loss", "time_ms", "mfu"), 1):
-        assert equal(told(run), key, {int(line[0]): float(line[k]) for line in lines})
+        assert equal(logged(run), key, {int(line[0]): float(line[k]) for line in lines})
     for k, key in enumerate(("train_loss", "val_loss"), 1):
-        assert equal(told(run, "evals"), key, {int(step[0]): float(step[k]) for step in steps})
+        assert equal(logged(run, "evals"), key, {int(step[0]): float(step[k]) for step in steps})
     assert [c["path"] for c in run.checkpoints] == ["out-tiny/ckpt.pt"] * 2
     assert run.config | {"eval_iters": 2, "n_embd": 16, "device": "cpu"} == run.config
     assert run.metadata["tokens_per_iter"] == 128
@@ -123,7 +123,7 @@ def test_the_guides_logger_is_imported_in_both_schemas(name, tmp_path):
 
     document = json.loads((GUIDE / f"{name}.json").read_text())
     iterations = document["training_iterations"]
-    rows, evals, checkpoints = told(run), told(run, "evals"), told(run, "checkpoints")
+    rows, evals, checkpoints = logged(run), logged(run, "evals"), logged(run, "checkpoints")
     mfus = {r["iter"]: r["mfu"] for r in iterations}
     mfus = {i: m["mfu_percent"] if isinstance(m, dict) else m for i, m in mfus.items()}
     assert equal(rows, "loss", {r["iter"]: r["loss"] for r in iterations})
@@ -145,7 +145,7 @@ def test_tensorboard_files_are_imported_value_by_value_and_the_later_value_wins(
 
     run = imported(GOLDEN / "tensorboard", tmp_path)
 
-    rows, evals = told(run), told(run, "evals")
+    rows, evals = logged(run), logged(run, "evals")
     losses = {i: float32(loss(i)) for i in range(10)}
     losses |= {i: float32(loss(i, take=2)) for i in (10, 11, 12)}
     assert equal(rows, "loss", losses)
@@ -155,7 +155,7 @@ def test_tensorboard_files_are_imported_value_by_value_and_the_later_value_wins(
     assert rows[12]["double"] == 0.1
     assert rows[3]["timestamp"] == "2023-11-14T22:13:23.250000+00:00"
     assert eventlog_time(rows[12]["timestamp"]) == started + 212
-    assert any("not scalars" in words for words in run.metadata["imported"]["left_out"])
+    assert any("not scalars" in line for line in run.metadata["imported"]["left_out"])
 
 
 def test_wandb_offline_files_are_imported_value_by_value(tmp_path):
@@ -164,7 +164,7 @@ def test_wandb_offline_files_are_imported_value_by_value(tmp_path):
 
     run = imported(GOLDEN / "wandb.wandb", tmp_path)
 
-    rows, evals = told(run), told(run, "evals")
+    rows, evals = logged(run), logged(run, "evals")
     assert equal(rows, "loss", {10 * i: loss(i) for i in range(12)})
     assert equal(rows, "time_ms", {10 * i: other(i) for i in range(12)})
     assert equal(evals, "train_loss", {10 * i: other(i + 1) for i in (0, 5, 10)})
@@ -199,10 +199,10 @@ def test_the_source_is_named_by_file_size_hash_and_format(tmp_path):
 
     import hashlib
 
-    told = run.metadata["imported"]
-    assert told["format"] == "nanogpt"
-    assert told["importer"].startswith("runjournal ")
-    assert told["files"] == [
+    source_files = run.metadata["imported"]
+    assert source_files["format"] == "nanogpt"
+    assert source_files["importer"].startswith("runjournal ")
+    assert source_files["files"] == [
         {
             "file": str(source.resolve()),
             "size_bytes": source.stat().st_size,
@@ -251,7 +251,7 @@ def test_an_import_killed_at_any_moment_is_continued_and_nothing_is_imported_twi
     run = imported(source, out)
 
     assert n_killed > 3
-    assert equal(told(run), "loss", {i: i / 8 for i in range(8000)})
+    assert equal(logged(run), "loss", {i: i / 8 for i in range(8000)})
     assert run.journal["superseded"] == {"iterations": 0, "evals": 0, "checkpoints": 0}
     assert run.journal["events"]["iter"] == 8000
 
@@ -282,7 +282,7 @@ def test_a_cut_csv_is_imported_up_to_its_last_complete_line(tmp_path, capsys):
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
-    assert list(told(run)) == [1]
+    assert list(logged(run)) == [1]
     assert "line 3 is not a row" in capsys.readouterr().err
 
 
@@ -291,7 +291,7 @@ def test_a_number_that_may_have_been_cut_is_not_imported(tmp_path, capsys):
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
-    assert equal(told(run), "loss", {0: 3.5})
+    assert equal(logged(run), "loss", {0: 3.5})
     assert "line 3 is not a row" in capsys.readouterr().err
 
 
@@ -302,7 +302,7 @@ def test_a_step_that_was_logged_again_has_its_later_value(tmp_path):
 
     run = imported(tmp_path / "metrics.csv", tmp_path / "out")
 
-    assert equal(told(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5})
+    assert equal(logged(run), "loss", {0: 5.0, 1: 4.5, 2: 3.5})
 
 
 def test_a_damaged_event_file_is_imported_without_the_damaged_record_which_is_named(
@@ -317,10 +317,10 @@ def test_a_damaged_event_file_is_imported_without_the_damaged_record_which_is_na
     run = imported(tmp_path / source.name, tmp_path / "out")
 
     err = capsys.readouterr().err
-    assert list(told(run)) == list(range(1, 12))
+    assert list(logged(run)) == list(range(1, 12))
     assert "a damaged record of" in err
     assert "torn or damaged" in err
-    assert list(told(run, "evals")) == [0, 5]
+    assert list(logged(run, "evals")) == [0, 5]
 
 
 def test_a_cut_wandb_file_is_imported_up_to_its_last_complete_record(tmp_path, capsys):
@@ -336,7 +336,7 @@ def test_a_cut_wandb_file_is_imported_up_to_its_last_complete_record(tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "words"),
+    ("name", "data", "message"),
     [
         ("empty.json", b"", "unknown format"),
         ("noise.bin", bytes(range(256)), "unknown format"),
@@ -346,14 +346,14 @@ def test_a_cut_wandb_file_is_imported_up_to_its_last_complete_record(tmp_path, c
         ("x.json", b'{"training_iterations": [', "not a run JSON"),
     ],
 )
-def test_a_bad_source_is_one_line_and_nothing_is_written(name, data, words, tmp_path, capsys):
+def test_a_bad_source_is_one_line_and_nothing_is_written(name, data, message, tmp_path, capsys):
     (tmp_path / name).write_bytes(data)
 
     assert main(["import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -374,8 +374,8 @@ def test_the_metric_named_with_loss_is_the_loss(tmp_path):
         tmp_path / "metrics.csv", tmp_path / "out", "--loss=my/nll", "--val-loss=my/holdout"
     )
 
-    assert equal(told(run), "loss", {0: 3.5, 1: 2.5})
-    assert equal(told(run, "evals"), "val_loss", {1: 2.75})
+    assert equal(logged(run), "loss", {0: 3.5, 1: 2.5})
+    assert equal(logged(run, "evals"), "val_loss", {1: 2.75})
 
 
 def test_imported_times_are_those_of_the_source(tmp_path):

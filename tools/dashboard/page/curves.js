@@ -57,7 +57,7 @@ class Series {
   }
 }
 
-// An answer to /api/curves: the length of its JSON, the JSON, then the arrays it speaks of.
+// A response to /api/curves: the length of its JSON, the JSON, then the arrays that it describes.
 function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -121,7 +121,7 @@ export class Curves {
     );
   }
 
-  // One request at a time; what changes meanwhile is asked for by the next one.
+  // One request at a time; changes in the meantime are requested by the next one.
   async fetchStale() {
     this.isStale = true;
     if (this.isBusy) return;

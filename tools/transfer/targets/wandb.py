@@ -47,8 +47,8 @@ class Step(NamedTuple):
 
         W&B stores -0.0 as 0.0, so here they are equal.
         """
-        figures = sorted((name, value + 0.0) for name, value in self.values.items())
-        return repr((self.iter, float(self.time_s), figures))
+        pairs = sorted((name, value + 0.0) for name, value in self.values.items())
+        return repr((self.iter, float(self.time_s), pairs))
 
 
 def export(history: History, out: Path) -> Outcome:
