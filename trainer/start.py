@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.checkpoint import choose, journal, read, resumed_flags, verify
-from trainer.checkpoint.journal import LostTail
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, LostTail
 from trainer.checkpoint.layout import State
-from trainer.checkpoint.run_files import JOURNAL_SUFFIX, RunFiles, files_of
+from trainer.checkpoint.run_files import RunFiles, files_of
 from trainer.config import TrainConfig
 from trainer.console import display_path
 from trainer.distributed.ranks import Ranks

@@ -175,7 +175,7 @@ class Run:
         flat_rows.check_table(table)
         if table == flat_rows.SYSTEM:
             return flat_rows.system_rows(self._journal_path())
-        return flat_rows.flat_rows(getattr(self, flat_rows.TABLES[table]), table)
+        return flat_rows.flat_rows(getattr(self, flat_rows.kind_of(table).key), table)
 
     def series(self, *patterns: str) -> dict[str, Series]:
         """The series of the run by name, each with its summary; see `fold/series.py`.
@@ -188,7 +188,7 @@ class Run:
             OSError: the journal, which alone has `system`, is not there or not readable.
         """
         found: list[Series] = []
-        for table in flat_rows.TABLES:
+        for table in flat_rows.tables():
             stored = self._summaries() if table == METRICS else None
             if stored is not None:
                 found += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]

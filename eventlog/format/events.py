@@ -34,6 +34,8 @@ class Kind:
     rule: FoldRule = "counted"
     axis: Axis | None = None
     """The field by which its rows are ordered."""
+    key: str = ""
+    """The key of its rows in the run JSON, and the attribute of a `Run`."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """What its row in the run JSON begins with, and what stands there for a missing field."""
     is_durable_at_once: bool = False
@@ -196,6 +198,7 @@ _ALL = [
         "`mfu` (percent, −100.0: unknown), then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
         rule="iterations",
         axis="iter",
+        key="training_iterations",
         row={"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN},
         may_be_dropped=True,
         is_drawn=True,
@@ -209,6 +212,7 @@ _ALL = [
         "token), `lr`, `time_ms`",
         rule="evals",
         axis="iter",
+        key="eval_steps",
         row={"iter": None, "train_loss": None, "val_loss": None, "lr": None, "timestamp": None},
         is_durable_at_once=True,
         is_drawn=True,
@@ -222,6 +226,7 @@ _ALL = [
         "`time_ms`",
         rule="checkpoints",
         axis="iter",
+        key="checkpoints",
         row={"iter": None, "val_loss": None, "path": None, "timestamp": None},
         is_durable_at_once=True,
         is_mark=True,
@@ -303,6 +308,7 @@ _ALL = [
         "and text",
         rule="metrics",
         axis="step",
+        key="metrics",
         row={"step": None},
         may_be_dropped=True,
     ),

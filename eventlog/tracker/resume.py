@@ -15,6 +15,7 @@ from eventlog.errors import EventlogError, UsageError
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import PathLike, load_run
+from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.foreign import is_a
 from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
@@ -184,10 +185,9 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
         "forked_from": {"run_name": run.run_name, "file": str(path), "step": last}
     }
     run.journal = {}  # tags and notes are the other run's
-    run.training_iterations = _until(run.training_iterations, "iter", last, folders)
-    run.eval_steps = _until(run.eval_steps, "iter", last, folders)
-    run.checkpoints = _until(run.checkpoints, "iter", last, folders)
-    run.metrics = _until(run.metrics, "step", last, folders)
+    for kind in KINDS.values():
+        if kind.key and kind.axis:
+            setattr(run, kind.key, _until(getattr(run, kind.key), kind.axis, last, folders))
     return run
 
 
@@ -205,14 +205,9 @@ def _until(
 
 def copy_rows(past: Run, session: Session) -> None:
     """Log the history of a forked run into the new one."""
-    for kind, rows in (
-        ("iter", past.training_iterations),
-        ("eval", past.eval_steps),
-        ("checkpoint", past.checkpoints),
-        ("metrics", past.metrics),
-    ):
-        for row in rows:
-            session.log(kind, **row)
+    for kind in KINDS.values():
+        for row in getattr(past, kind.key) if kind.key else ():
+            session.log(kind.name, **row)
 
 
 def last_summary(journal: Path | None, past: Run) -> dict[str, Any]:

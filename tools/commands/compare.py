@@ -1,7 +1,6 @@
 """`runs compare`: the metrics of several runs side by side, and whether their losses are equal."""
 
 import argparse
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import runs
+from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
 from .agreement import agreement, loss_of
@@ -121,14 +121,14 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
     if found.run is None:
         return at
-    iterations = [r for r in found.run.training_iterations if _is_number(r.get("iter"))]
-    evals = [r for r in found.run.eval_steps if _is_number(r.get("iter"))]
+    iterations = [r for r in found.run.training_iterations if is_finite(r.get("iter"))]
+    evals = [r for r in found.run.eval_steps if is_finite(r.get("iter"))]
     done = _reached(found.run, iterations, x, limit, after=1)
     judged = _reached(found.run, evals, x, limit, after=0)
     if done:
         at |= {"iter": done[-1]["iter"], "loss": loss_of(done[-1])}
     if judged:
-        known = [r["val_loss"] for r in judged if _is_number(r.get("val_loss"))]
+        known = [r["val_loss"] for r in judged if is_finite(r.get("val_loss"))]
         at |= {"val_loss": judged[-1].get("val_loss"), "best_val_loss": min(known, default=None)}
     return at
 
@@ -147,7 +147,9 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
     from ..plot.series import Series
 
     try:
-        at = Series(run).place(np.array([row["iter"] + after for row in rows], float), x)  # type: ignore[arg-type]
+        iters = np.array([row["iter"] + after for row in rows], float)
+        series = Series(run)
+        at = series.training_seconds(iters) if x == "time" else series.place(iters, "tokens")
     except runs.Refusal:
         lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
         raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None
@@ -159,12 +161,8 @@ def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
     for row in rows:
         for name in names:
             a, b = rows[0][name], row[name]
-            known = row is not rows[0] and _is_number(a) and _is_number(b)
+            known = row is not rows[0] and is_finite(a) and is_finite(b)
             row[f"{name}_diff"] = b - a if known else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 # ---- the same losses or not

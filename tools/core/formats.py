@@ -5,7 +5,7 @@ The page has the same formats in its JavaScript; a test compares the two.
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -87,6 +87,15 @@ def age(seconds: float) -> str:
     """A duration in its largest unit: 12s, 5m, 3h, 8d."""
     seconds = max(0.0, seconds)
     return f"{int(seconds)}s" if seconds < MINUTE_S else duration(seconds).split()[0]
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a JSON document is a number, perhaps NaN; true and false are none."""
+    return type(value) in (int, float)
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    return is_number(value) and abs(value) < math.inf
 
 
 def seconds(time: Any) -> float | None:

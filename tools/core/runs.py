@@ -24,7 +24,7 @@ import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
-STUDY = "study.jsonl"
+STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
 FOLDER = "out"
 """The folder in which a name without a folder is looked up."""
 

@@ -27,6 +27,7 @@ def curves(site: Site, request: Request) -> Response:
     view = View.of(request)
     positions = run_ids(request)
     n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
+    n_curves *= 2 if view.smoothing else 1  # with four means a bucket
     view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     runs: list[dict[str, Any]] = []
     arrays: list[Array] = []
@@ -100,18 +101,20 @@ def _curve(rows: Rows, name: str, axis: Axis, view: View, after_row: int) -> Cur
         n_buckets=view.n_buckets,
         is_log=view.is_log,
         after_row=after_row,
+        smoothing=view.smoothing,
     )
 
 
 def _add(curve: Curve, arrays: list[Array]) -> dict[str, Any]:
     """Add a curve's arrays to those of the answer. Returns their lengths."""
-    is_thinned = bool((curve.counts != 1).any())
+    has_means = curve.is_thinned or len(curve.means) != len(curve.x)
     arrays += [curve.x, curve.y]
-    if is_thinned:  # else the means are the points
+    if has_means:  # else they are the points
         arrays += [curve.mean_x, curve.means, curve.counts.astype(np.float64)]
     return {
         "n": len(curve.x),
-        "means": len(curve.means) if is_thinned else 0,
+        "means": len(curve.means) if has_means else 0,
+        "thinned": curve.is_thinned,
         "nonfinite": curve.nonfinite[:NONFINITE_MAX],
     }
 

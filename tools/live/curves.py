@@ -7,22 +7,23 @@ curve = rows.curve("loss", Axis("iter"), n_buckets=600)
 curve.x, curve.y                        # points to draw, with the extremes of all rows
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ..core.axis import Scale
-from ..core.formats import seconds
+from ..core.axis import Scale, clock
 from ..core.rows import AxisName
-from .pyramid import Column, Floats, Growing, Ints, Spill
+from .pyramid import BASE_ROWS, Buckets, Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]
 
 COLUMNS_MAX = 300  # a run may use new names in every event
 RANGES_MAX = 10_000  # of rows that are not finite; then the last one is extended
+BESIDE_BUCKETS = 512  # on either side of a line, of what its smoothed line needs
 ROWS_MAX = 1 << 32  # rows are counted in 32 bits
 
 
@@ -57,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a line, and means for a smoothed one."""
+    """The points of a line, and means for a smoothed one, which begin before and end after it."""
 
     x: Floats
     y: Floats
@@ -65,9 +66,11 @@ class Curve:
     mean_x: Floats
     means: Floats
     counts: Ints
-    """How many values each mean has; all 1 if every row is drawn."""
+    """How many values each mean has."""
     nonfinite: list[tuple[float, str]] = field(default_factory=list)
     """Where a value is not finite, and its name."""
+    is_thinned: bool = False
+    """Whether the line has the extremes of buckets, and not every row."""
 
 
 class Rows:
@@ -105,8 +108,7 @@ class Rows:
         last_t = self.times.values[-1] if first else -np.inf
         iters = np.array([i for i, _, _ in waiting], np.int64)
         self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
-        times = np.fmax.accumulate(np.append(last_t, _seconds([t for _, t, _ in waiting])))[1:]
-        self.times.append(times)  # ascending: if the clock was set back, the last time is repeated
+        self.times.append(clock([t for _, t, _ in waiting], last_t))
         added = [values for _, _, values in waiting]
         for key in [*self.columns, *_new_keys(added, self.columns)]:
             self._enter(key, first, [values.get(key) for values in added])
@@ -174,11 +176,19 @@ class Rows:
         n_buckets: int = 600,
         is_log: bool = False,
         after_row: int = 0,
+        smoothing: float = 0,
     ) -> Curve:
         """A column from `begin` to `end` on `axis`, and one row more on either side.
 
         All rows if there are at most two per bucket, else the lowest and highest of each bucket.
-        `after_row`: all rows from this one on, and no others.
+
+        Args:
+            after_row: all rows from this one on, and no others.
+            smoothing: the width with which `core.smoothing.smooth` is to smooth the means. They
+                then include all that a window in the line reaches. The smoothed line is that of
+                all rows: exactly where every row is drawn and the width is at most 800 values,
+                else with the ends of its windows off by at most an eighth of a bucket, and those
+                outside the line by at most a thousandth of the width.
         """
         column = self.columns.get(key)
         if column is None or not len(self):
@@ -189,20 +199,38 @@ class Rows:
         edges = self._edges(axis, begin, end, n_buckets, is_log)
         first, last = int(edges[0]), int(edges[-1])
         if last - first <= 2 * n_buckets:
-            return self._whole(key, column, axis, first, last)
+            curve = self._whole(key, column, axis, first, last)
+            if not smoothing:
+                return curve
+            means = column.extremes(_widened(column, np.arange(first, last + 1), smoothing))
+            return self._with_means(curve, axis, means, first, last)
         buckets = column.extremes(edges)
+        means = (
+            column.extremes(_widened(column, _quartered(edges), smoothing))
+            if smoothing
+            else buckets
+        )
         rows, values = buckets.points()
         breaks = self._breaks(key, first, last)
         rows = np.append(rows, [a for a, _, _ in breaks]).astype(np.int64)
         values = np.append(values, np.full(len(breaks), np.nan))
         order = np.argsort(rows, kind="stable")
-        return Curve(
-            axis.place(self, rows[order]),
-            values[order],
-            axis.place(self, buckets.middles),
-            buckets.means,
-            buckets.counts,
-            self._named(axis, breaks),
+        x, named = axis.place(self, rows[order]), self._named(axis, breaks)
+        empty = np.empty(0)
+        curve = Curve(x, values[order], empty, empty, np.empty(0, np.int64), named, True)
+        return self._with_means(curve, axis, means)
+
+    def _with_means(
+        self, curve: Curve, axis: Axis, means: Buckets, first: int = 0, last: int = 0
+    ) -> Curve:
+        """The curve with these means, but from row `first` to `last` with those that it has."""
+        at, end = np.searchsorted(means.middles, [first, last])
+        mean_x = axis.place(self, means.middles)
+        return replace(
+            curve,
+            mean_x=np.concatenate([mean_x[:at], curve.mean_x, mean_x[end:]]),
+            means=np.concatenate([means.means[:at], curve.means, means.means[end:]]),
+            counts=np.concatenate([means.counts[:at], curve.counts, means.counts[end:]]),
         )
 
     def _edges(
@@ -232,13 +260,9 @@ class Rows:
         is_break = np.zeros(len(values), bool)
         for a, b, _ in breaks:
             is_break[max(a, first) - first : b + 1 - first] = True
-        known = np.isfinite(values)
-        shown = np.flatnonzero(known | is_break)
-        x = axis.place(self, shown + first)
-        y = values[shown]
-        finite = known[shown]
-        ones = np.ones(int(finite.sum()), np.int64)
-        return Curve(x, y, x[finite], y[finite], ones, self._named(axis, breaks))
+        shown = np.flatnonzero(np.isfinite(values) | is_break)
+        x, y = axis.place(self, shown + first), values[shown]
+        return Curve(x, y, x, y, np.ones(len(x), np.int64), self._named(axis, breaks))
 
     def _breaks(self, key: str, first: int, last: int) -> list[Range]:
         ranges = self.nonfinite.get(key, [])
@@ -253,6 +277,27 @@ class Rows:
     def _named(self, axis: Axis, breaks: list[Range]) -> list[tuple[float, str]]:
         x = axis.place(self, np.array([a for a, _, _ in breaks], np.int64))
         return [(float(x), name) for x, (_, _, name) in zip(x, breaks, strict=True)]
+
+
+def _quartered(edges: Ints) -> Ints:
+    """Edges of buckets a fourth as wide."""
+    at = np.arange(4 * (len(edges) - 1) + 1) / 4
+    return np.interp(at, np.arange(len(edges)), edges).astype(np.int64)
+
+
+def _widened(column: Column, edges: Ints, smoothing: float) -> Ints:
+    """`edges`, and before and after them those of what windows of that width reach."""
+    reach = math.ceil(smoothing / 2) + 1  # values; rows without one do not count
+    first, last = int(edges[0]), int(edges[-1])
+    before = after = reach + 2 * BASE_ROWS
+    while first > before and column.n_values(first - before, first) < reach:
+        before *= 2
+    while last + after < len(column) and column.n_values(last, last + after) < reach:
+        after *= 2
+    left = np.linspace(max(0, first - before), first, BESIDE_BUCKETS + 1)
+    right = np.linspace(last, min(len(column), last + after), BESIDE_BUCKETS + 1)
+    widened: Ints = np.unique(np.concatenate([left, edges, right]).astype(np.int64))
+    return widened
 
 
 def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
@@ -279,11 +324,3 @@ def _float(value: Any) -> float:
         return float(value) if type(value) in (float, int) else np.nan
     except OverflowError:
         return np.nan
-
-
-def _seconds(times: list[str]) -> Floats:
-    """Seconds since 1970; NaN where a text is not a time."""
-    try:  # of format 1: fixed width, UTC
-        return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
-    except ValueError:
-        return np.array([seconds(t) for t in times], np.float64)

@@ -22,8 +22,8 @@ from typing import Any, TypeGuard
 import eventlog
 
 from ..core import runs
-from ..core.axis import token_knots
-from ..core.formats import iso, seconds
+from ..core.axis import clock_of_steps, token_knots
+from ..core.formats import is_number, iso, seconds
 from ..core.rows import AxisName
 from .curves import Axis, Rows
 from .pyramid import Spill
@@ -86,7 +86,9 @@ class Known:
 
     def add(self, record: eventlog.Record, number: int) -> None:
         if record.event in self.tables:
-            self.tables[record.event].add(number, record.t, record.fields)
+            source_t = record.fields.get("timestamp")  # of an imported run
+            t = source_t if isinstance(source_t, str) else record.t
+            self.tables[record.event].add(number, t, record.fields)
 
     def supersede(
         self,
@@ -107,7 +109,7 @@ class Known:
     def _note_tokens(self, fields: dict[str, Any]) -> None:
         metadata = fields.get("metadata")
         per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
-        if _is_number(per_iter) and per_iter > 0:
+        if is_number(per_iter) and per_iter > 0:
             at = fields.get("from_iter")
             at = at if type(at) is int and self.knots else 0
             self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
@@ -352,20 +354,14 @@ def _is_iter(value: Any) -> TypeGuard[int]:
     return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float)
-
-
 def _known_of(run: eventlog.Run) -> Known:
     """The curves of a run JSON. Its iterations have no times: these are the sums of step times."""
     known = Known()
-    clock = seconds(run.start_time) or 0.0
-    for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
-        if not _is_iter(row.get("iter")):
-            continue
-        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
-        time_ms = row.get("time_ms")
-        clock += time_ms / 1000 if _is_number(time_ms) and 0 < time_ms < 1e9 else 0.0
+    rows = [row for row in run.training_iterations if _is_iter(row.get("iter"))]
+    rows.sort(key=lambda row: row["iter"])
+    clock = clock_of_steps(row.get("time_ms") for row in rows) + (seconds(run.start_time) or 0.0)
+    for row, at in zip(rows, clock.tolist(), strict=True):
+        known.tables["iter"].add(row["iter"], row.get("timestamp") or iso(at) or "", row)
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
         if _is_iter(row.get("iter")):
             at = str(row.get("timestamp") or run.start_time or "")

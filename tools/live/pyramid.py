@@ -228,6 +228,13 @@ class Column:
             middles[known].astype(np.int64),
         )
 
+    def n_values(self, first: int, last: int) -> int:
+        """How many finite values rows `first` to `last` (without it) have at least: the rows of
+        the first and the last block do not count if they are not all of it."""
+        self._build()
+        counts = self._levels[0].counts.values
+        return int(counts[-(-first // BASE_ROWS) : last // BASE_ROWS].sum())
+
     def total(self) -> tuple[float, int]:
         """The sum and the number of all finite values."""
         self._build()

@@ -82,7 +82,7 @@ def draw(
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
-        x: iterations, tokens seen, or training time (of the steps alone).
+        x: iterations, tokens seen, or seconds by the clock since the first event.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
 
@@ -162,8 +162,8 @@ def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
     units = ((48 * 3600, 86400.0, "days"), (2 * 3600, 3600.0, "h"), (120, 60.0, "min"))
     for above_s, unit_s, name in units:
         if longest_s > above_s:
-            return f"training time, steps alone ({name})", unit_s
-    return "training time, steps alone (s)", 1.0
+            return f"wall time ({name})", unit_s
+    return "wall time (s)", 1.0
 
 
 def _share_x(figure: Figure, drawing: Drawing) -> None:

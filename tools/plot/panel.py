@@ -63,6 +63,9 @@ class Drawing:
     def place(self, i: int, iters: Column) -> Column:
         return self.series[i].place(iters, self.x) / self.x_unit
 
+    def place_evals(self, i: int) -> Column:
+        return self.series[i].place_evals(self.x) / self.x_unit
+
 
 def draw_loss(axes: Axes, drawing: Drawing) -> None:
     """Training loss, the raw line behind the smoothed one; of one run also validation loss."""
@@ -178,7 +181,7 @@ def _draw_evals(
     rows = drawing.series[i].evals
     if not np.isfinite(rows[key]).any() and not rows.nonfinite[key]:
         return
-    x, paint = drawing.place(i, rows["iter"]), drawing.colour(colour)
+    x, paint = drawing.place_evals(i), drawing.colour(colour)
     style: dict[str, Any] = {"color": paint, "ls": DASHES[i % len(DASHES)], "zorder": 4}
     style |= {"lw": 0.9 if hollow and not drawing.is_single else 1.7}
     if len(rows) <= N_MARKED:

@@ -19,7 +19,8 @@ from .braille import Cell, Frame, Line, draw
 AXIS_WIDTH = 7
 # Of the runs of a chart, in the order in which they were picked.
 STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
-# The letter and the style of each event, on the x axis; later ones hide earlier ones.
+# The letter and the style of each event, on the x axis; later ones hide earlier ones. Any other
+# has its first letter.
 MARKS = {
     "eval": ("e", "cyan"), "note": ("n", "white"), "checkpoint": ("c", "green"),
     "open": ("r", "bright_blue"), "resume": ("r", "bright_blue"), "close": ("|", "white"),
@@ -138,12 +139,12 @@ def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
     """The x axis, with a letter for each event."""
     assert drawing.frame is not None
     row: list[Cell] = [("─", "")] * n_columns
-    order = list(MARKS)
-    marks = sorted(drawing.marks, key=lambda mark: order.index(mark[1]))
+    order = {kind: at for at, kind in enumerate(MARKS)}
+    marks = sorted(drawing.marks, key=lambda mark: order.get(mark[1], -1))
     columns = drawing.frame.columns(np.array([x for x, _ in marks], float), n_columns)
     for column, (_, kind) in zip(columns.tolist(), marks, strict=True):
         if 0 <= column < n_columns:
-            row[column] = MARKS[kind]
+            row[column] = MARKS.get(kind, (kind[0], "white"))
     return row
 
 

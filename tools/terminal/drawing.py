@@ -15,7 +15,7 @@ from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
 from .braille import Line, frame_around
-from .chart import MARKS, STYLES, Drawing
+from .chart import STYLES, Drawing
 
 T = TypeVar("T")
 
@@ -151,15 +151,19 @@ def drawing(
             rows = table_of(run, metric) if run else None
             if run is None or axis is None or rows is None:
                 continue
-            curve = rows.curve(metric, axis, begin=left, end=right, n_buckets=n_buckets)
+            is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
+            curve = rows.curve(
+                metric, axis, begin=left, end=right, n_buckets=n_buckets,
+                smoothing=view.smoothing if is_smoothed else 0,
+            )  # fmt: skip
             marks += _marks(run, axis, left, right) if number == 0 else []
             marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
-        is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
         if is_smoothed:
             means = smooth(curve.means, view.smoothing, curve.counts)
-            line = Line(curve.mean_x, means, style)
+            inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
+            line = Line(curve.mean_x[inside], means[inside], style)
             smoothed.append(line)
         visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
         if len(visible):
@@ -183,7 +187,7 @@ def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tu
         inside = places[(places >= left) & (places <= right)]
         yield from ((x, "eval") for x in np.unique(inside).tolist())
     for mark in run.known.marks:
-        if mark["kind"] in MARKS and (mark["kind"] != "open" or mark["iter"] > 0):
+        if mark["kind"] != "open" or mark["iter"] > 0:
             x = _mark_place(run, axis, mark["iter"], mark["t"])
             if left <= x <= right:
                 yield x, mark["kind"]

@@ -54,8 +54,6 @@ class Metric:
 
 
 State = Literal["running", "complete", "pruned", "failed"]
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("median", "hyperband", "none")
 N_STARTUP_TRIALS = 4
 """Complete trials before the median pruner prunes."""
 

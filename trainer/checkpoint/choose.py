@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainer.checkpoint import journal, read
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, RUN_JSON_SUFFIX
 from trainer.checkpoint.layout import LATEST
-from trainer.checkpoint.run_files import JOURNAL_SUFFIX, STEM, RunFiles, describe, runs_in
+from trainer.checkpoint.run_files import STEM, RunFiles, describe, runs_in
 
 HOW_TO_CHOOSE = (
     "choose one with --resume_from=RUN (a name from this list) or --wandb_run_name=NAME, "
@@ -63,7 +64,7 @@ def find_by_file(
         ValueError: there is no such run, or --wandb_run_name names another one.
     """
     path = Path(resume_from)
-    stem = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(".json")
+    stem = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(RUN_JSON_SUFFIX)
     is_in_out_dir = path.parent == Path() or path.parent.resolve() == out_dir.resolve()
     run = next((run for run in runs if is_in_out_dir and run.stem == stem), None)
     if run is None and path.exists():

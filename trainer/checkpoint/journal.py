@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from eventlog import JOURNAL_SUFFIX as JOURNAL_SUFFIX  # for the other modules of the trainer
+from eventlog import RUN_JSON_SUFFIX as RUN_JSON_SUFFIX
 from eventlog import EventlogError, is_locked, load_run, scan
 
 
@@ -93,7 +95,8 @@ def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:
     """
     if not launch:
         return None
-    for path in sorted(out_dir.glob("*.jsonl"), key=lambda path: -path.stat().st_mtime_ns):
+    paths = out_dir.glob(f"*{JOURNAL_SUFFIX}")
+    for path in sorted(paths, key=lambda path: -path.stat().st_mtime_ns):
         # The bytes are searched first: journals of other launches need not be parsed.
         if contains(path, launch.encode()) and any(
             record.event == "open" and (record.fields.get("metadata") or {}).get("launch") == launch

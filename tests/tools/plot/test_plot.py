@@ -77,13 +77,13 @@ def test_an_iteration_is_placed_where_its_tokens_and_seconds_begin(journal):
 
     assert series.place(iters, "iter").tolist() == iters.tolist()
     assert series.place(iters, "tokens").tolist() == [0, 40, 50, 70, 130]
-    assert series.place(iters, "time") == pytest.approx([0, 0.4, 0.5, 0.7, 1.3])
+    assert series.training_seconds(iters) == pytest.approx([0, 0.4, 0.5, 0.7, 1.3])
 
 
 def test_time_counts_the_iterations_that_were_not_logged():
     series = Series(make_run(rows=[row(i, time_ms=100.0) for i in range(0, 100, 10)]))
 
-    assert series.place(np.array([90.0]), "time") == pytest.approx([9.0])
+    assert series.training_seconds(np.array([90.0])) == pytest.approx([9.0])
 
 
 def test_a_resume_is_found_with_the_iterations_it_logged_again(journal):

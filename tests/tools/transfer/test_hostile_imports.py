@@ -13,8 +13,9 @@ import pytest
 
 import eventlog
 from tools.cli import main
+from tools.transfer.sources.metrics import Metrics
 from tools.transfer.sources.reading import plain_yaml
-from tools.transfer.sources.source_run import USUAL, Metrics
+from tools.transfer.sources.source import USUAL, SourceRun
 
 LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
@@ -56,7 +57,6 @@ ODD = {
     "binary log": ("log.txt", os.urandom(100_000), "nanogpt"),
     "binary events": ("a.tfevents.1", os.urandom(10_000), "tensorboard"),
     "exabytes": ("a.tfevents.1", struct.pack("<QI", 1 << 62, 0) + bytes(99), "tensorboard"),
-    "empty events": ("a.tfevents.1", b"", "tensorboard"),
 }  # fmt: skip
 
 
@@ -159,13 +159,14 @@ def test_a_small_tensor_of_a_huge_shape_is_not_expanded(tmp_path, capsys):
 
 def test_descending_steps_take_linear_time():
     metrics = Metrics()
-    begun = time.monotonic()
+    begun = time.process_time()
     for step in range(100_000, 0, -1):
         metrics.add(step, {"loss": 1.0, "lr": 0.5})
 
-    assert time.monotonic() - begun < 5
-    assert metrics.n_superseded == 2 * 99_999
-    assert [event[1]["iter"] for event in metrics.events(USUAL)] == [1]
+    run = SourceRun("x", [])
+    metrics.into(run, USUAL)
+    assert time.process_time() - begun < 5
+    assert [event[1]["iter"] for event in run.events] == [*range(1, 100_001)]
 
 
 def test_a_trainer_state_with_descending_steps_is_imported_in_seconds(tmp_path):

@@ -31,18 +31,16 @@ class Points {
   }
 }
 
-// A curve. Where it is thinned, `points` are the extremes and `means` the means of its buckets.
+// A curve. Where it is thinned, `points` are the extremes and `means` the means of its buckets;
+// for a smoothed line, they also have what is before and after it.
 class Series {
   constructor(sizes, arrays) {
     this.points = new Points(arrays[0], arrays[1]);
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
+    this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
-  }
-
-  get isThinned() {
-    return this.counts !== null;
   }
 
   append(sizes, [x, y]) {
