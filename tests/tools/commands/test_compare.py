@@ -282,13 +282,14 @@ def test_a_series_at_a_step_has_its_latest_value_and_the_best_until_then(tmp_pat
     assert (second["value_diff"], second["is_best"]) == (pytest.approx(0.3), False)
 
 
-def test_a_series_at_a_time_leaves_out_the_time_between_sessions(tmp_path, capsys):
+def test_a_series_at_a_time_is_as_it_was_so_long_after_the_start(tmp_path, capsys):
     path = metrics_run(tmp_path, "a", {"val/acc": [0.5, 0.1, 0.9]})
 
     (late,) = rows(capsys, "--metric", "val/acc", "--at-time", "1e6", path)
     (early,) = rows(capsys, "--metric", "val/acc", "--at-time", "0", path)
 
-    assert (late["step"], early["step"]) == (2, 0)
+    assert (late["step"], late["value"]) == (2, 0.9)
+    assert (early["step"], early["value"]) == (None, None)
 
 
 def test_a_series_that_ends_in_nan_says_so(tmp_path, capsys):
