@@ -305,6 +305,7 @@ _ALL = [
         axis="step",
         row={"step": None},
         may_be_dropped=True,
+        is_drawn=True,
     ),
     Kind(
         "config",
