@@ -18,7 +18,8 @@ repeats iterations. `load_run` does both, for a journal or a run JSON; `compact`
 atomically.
 
 *The API of other trackers.* `init`, `run.log({...})`, `finish`: numbers by any name, a row a step,
-in the run's `metrics`. In a W&B script only the import changes.
+in the run's `metrics`. In a W&B script only the import changes: names that are not listed here,
+such as `Table`, `login` or `CommError`, are in `tracker.compatibility`.
 
 *Notebooks.* `load_run(...).frame("iterations")` is a pandas frame, `load_run(...).plot()` a figure;
 `frame` and `plot` are for several runs. pandas and the tools are imported when they are called.
@@ -59,6 +60,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
@@ -77,7 +79,7 @@ from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.notebook import frame, plot
-from eventlog.read.alive import is_alive
+from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_ranks
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Reader, scan
@@ -85,7 +87,7 @@ from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
-from eventlog.tracker.compatibility import add_plots_of_wandb
+from eventlog.tracker.media import add_charts
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
@@ -107,6 +109,7 @@ __all__ = [
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
+    "SERIES_PREFIXES",
     "TORN_SUFFIX",
     "ActiveRun",
     "Annotator",
@@ -157,6 +160,7 @@ __all__ = [
     "print_lines",
     "printable",
     "printable_json",
+    "process_lives",
     "restore_nonfinite",
     "say",
     "scan",
@@ -165,7 +169,7 @@ __all__ = [
 ]
 
 
-add_plots_of_wandb(plot)
+add_charts(plot)
 
 
 def __getattr__(name: str) -> Any:

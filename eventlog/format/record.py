@@ -1,4 +1,4 @@
-"""One event <-> one line. Knows the grammar of FORMAT.md and nothing of files.
+"""One event <-> one line: the grammar of FORMAT.md, without any files.
 
     {"n":17,"s":"a1b2c3d4","t":"2026-11-23T03:25:01.123456+00:00","event":"iter","iter":16,...,"crc":"9f3a1c02"}
 
@@ -41,7 +41,7 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _DECIMAL_BITS = (
     2000  # a longer integer becomes hexadecimal: Python refuses, or takes quadratic time
 )
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # ours says more
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # converted below
 
 
 class Record(NamedTuple):
@@ -81,7 +81,7 @@ def encode(
 
 
 def encode_fields(fields: dict[str, Any]) -> bytes:
-    """The fields of an event as one JSON object. Runs code of other people (`__repr__`, `item`).
+    """The fields of an event as one JSON object. Runs code of the values (`__repr__`, `item`).
 
     Every value is accepted: tensors and numpy scalars become numbers, a non-finite float becomes
     null and its name goes to `nonfinite`, what JSON has no type for becomes text. A field with a
@@ -103,7 +103,7 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
 
 
 def seal(n: int, s: str, t: str, event: str, encoded: bytes, durable: int | None = None) -> bytes:
-    """The line of an event whose fields are encoded. Runs no code of other people.
+    """The line of an event whose fields are encoded. Runs no code of the values.
 
     `durable`, written now and then: how many records of this session, from its first, are known to
     survive power loss.

@@ -110,9 +110,13 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     return []
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value can be shown in the summary."""
-    return type(value) in _SIMPLE or is_a(value, int | float | str)
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a summary shows: numbers and texts."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and (type(value) in _SIMPLE or is_a(value, int | float | str))
+    }
 
 
 def is_true(value: Any) -> bool:

@@ -304,8 +304,8 @@ MUTANTS = [
     Mutant(
         "the lock of an append is not re-entrant",
         "write/journal.py",
-        "self._lock = threading.RLock()\n        self._messages: ",
-        "self._lock = threading.Condition(threading.Lock())\n        self._messages: ",
+        "free_after_fork(threading.RLock())\n        self._messages: ",
+        "threading.Condition(threading.Lock())\n        self._messages: ",
         REENTRANCY,
     ),
     Mutant(
@@ -398,6 +398,34 @@ MUTANTS = [
         "    for path in goal.asides:\n",
         "    for path in ():\n",
         ASIDES,
+    ),
+    Mutant(
+        "metrics of earlier sessions stay where a later one logs them again",
+        "fold/metrics.py",
+        "        if not self._is_first:\n            self._supersede_earlier",
+        "        if False:\n            self._supersede_earlier",
+        METRICS,
+    ),
+    Mutant(
+        "a metric that is logged twice at a step is not counted as superseded",
+        "fold/metrics.py",
+        "            self._keep(step, row.merge(values))\n",
+        "            row.merge(values)\n",
+        METRICS,
+    ),
+    Mutant(
+        "the first line of a session rewinds it where damage has put it later",
+        "fold/fold.py",
+        "        if session.n_records == 1:",
+        "        if True:",
+        FOLD,
+    ),
+    Mutant(
+        "a sync that fails after the close event is an error",
+        "write/own_events.py",
+        "        if appender.is_closed:\n            appender.moves.clear()",
+        "        if False:\n            appender.moves.clear()",
+        JOURNAL,
     ),
     Mutant(
         "a program that exits with a code completes its run",

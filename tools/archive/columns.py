@@ -19,17 +19,19 @@ import pyarrow.compute as pc
 
 import eventlog
 
-from ..core.history import KINDS, History, Kind, Row
+from ..core.history import EVENTS, KINDS, History, Kind, Row
 
 FLOAT, INT, BIG, TEXT, TRUTH = (
     pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(),
 )  # fmt: skip
 TYPES = {str(kind): kind for kind in (FLOAT, INT, BIG, TEXT, TRUTH)}
 
+_FIXED = {"iter": INT, "path": TEXT, "timestamp": TEXT} | dict.fromkeys(
+    ("loss", "time_ms", "mfu", "train_loss", "val_loss", "lr"), FLOAT
+)
 FIXED: dict[Kind, dict[str, pa.DataType]] = {
-    "iterations": {"iter": INT, "loss": FLOAT, "time_ms": FLOAT, "mfu": FLOAT},
-    "evals": {"iter": INT, "train_loss": FLOAT, "val_loss": FLOAT, "lr": FLOAT, "timestamp": TEXT},
-    "checkpoints": {"iter": INT, "val_loss": FLOAT, "path": TEXT, "timestamp": TEXT},
+    kind: {name: _FIXED[name] for name in event.row if name in _FIXED}
+    for kind, event in EVENTS.items()
 }
 """The columns that every run has."""
 
@@ -46,8 +48,8 @@ RUNS = {
 }  # fmt: skip
 """The columns of the table of runs: fields of the summary, and objects as JSON text."""
 
-EXACT = 1 << 53  # up to here a float64 holds every integer
-CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time: 480 bytes each
+EXACT = 1 << 53  # up to this limit, a float64 represents every integer
+CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
 MAX_COLUMNS = 256  # more names than that are data, not columns
 MAX_NAME = 100
 
@@ -91,15 +93,13 @@ def month_of(run: eventlog.Run) -> str:
 
 
 def tables_of(run: eventlog.Run, kinds: Iterable[Kind] = KINDS) -> dict[Kind, pa.Table]:
-    """The iterations, evals and checkpoints of a run, with its name and id in each row."""
+    """The rows of a run, with its name and id in each row."""
     own = {"run": _text(run.run_name) or "", "run_id": id_of(run)}
-    rows: dict[Kind, Iterable[Row]] = {
-        "iterations": run.training_iterations,
-        "evals": run.eval_steps,
-        "checkpoints": run.checkpoints,
-    }
     return {
-        kind: unite(kind, (_table(chunk, kind, own) for chunk in _chunks(rows[kind])))
+        kind: unite(
+            kind,
+            (_table(chunk, kind, own) for chunk in _chunks(getattr(run, EVENTS[kind].key))),
+        )
         for kind in kinds
     }
 

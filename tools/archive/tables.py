@@ -101,7 +101,7 @@ def _empty(table: str) -> str:
 
     fixed = {kind: columns.OWN | columns.FIXED[kind] for kind in KINDS}
     kinds = {columns.FLOAT: "double", columns.INT: "bigint", columns.TEXT: "varchar"}
-    types = columns.RUNS if table == "runs" else fixed[table] | {"month": columns.TEXT}  # type: ignore[index]
+    types = columns.RUNS if table == "runs" else fixed[table] | {"month": columns.TEXT}
     listed = ", ".join(f"null::{kinds[kind]} as {name}" for name, kind in types.items())
     return f"select {listed} where false"
 

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import eventlog
 
 from . import runs
-from .formats import seconds
+from .formats import is_number, seconds
 
 Row = dict[str, Any]
-Kind = Literal["iterations", "evals", "checkpoints"]
-KINDS: tuple[Kind, ...] = ("iterations", "evals", "checkpoints")
+Kind = str
+"""A table whose rows are in the run JSON, by iteration."""
+EVENTS = {
+    str(kind.rule): kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"
+}
+"""The kind of event that each of them has a row of."""
+KINDS: tuple[Kind, ...] = tuple(EVENTS)
 
 Names = Mapping[tuple[Kind, str], str]
 NAMES: Names = {
@@ -29,8 +34,6 @@ NAMES: Names = {
     ("iterations", "loss"): "train/iter_loss",
 }
 """The names that the trainer itself logs to W&B (nanoGPT's)."""
-
-_PREFIXES = {"iterations": "", "evals": "eval/", "checkpoints": "checkpoint/"}
 
 Progress = Callable[[Iterable[Row], int], Iterable[Row]]
 
@@ -65,7 +68,7 @@ class History:
 
     @property
     def n_rows(self) -> int:
-        return sum(len(self._rows_of(kind)) for kind in KINDS)
+        return sum(map(len, map(self._rows_of, KINDS)))
 
     def rows(self, kind: Kind) -> Iterator[Row]:
         """Flat rows by ascending iteration: nested objects as dotted names, NaN as NaN."""
@@ -83,27 +86,24 @@ class History:
         An unknown MFU is left out; of several checkpoints at an iteration the last one counts. A
         row without a time has the time of the row before it.
         """
-        checkpoints = {row["iter"]: row for row in self.rows("checkpoints")}.values()
-        streams: list[Iterator[tuple[int, int, Kind, Row]]] = [
-            ((row["iter"], 0, "evals", row) for row in self.rows("evals")),
-            ((row["iter"], 1, "iterations", row) for row in self.rows("iterations")),
-            ((row["iter"], 2, "checkpoints", row) for row in checkpoints),
-        ]
+        evals_first = sorted(KINDS, key=lambda kind: kind != "evals")
         time_s = seconds(self.run.start_time) or 0.0
-        for i, _, kind, row in merge(*streams, key=lambda item: item[:2]):
+        # Of rows with the same key, `merge` yields those of the stream before first.
+        for i, kind, row in merge(*map(self._numbered, evals_first), key=lambda item: item[0]):
             own_s = seconds(row.get("timestamp"))
             time_s = time_s if own_s is None else own_s
             values = _numbers(kind, row, names)
             if values:
                 yield Point(kind, i, time_s, values)
 
+    def _numbered(self, kind: Kind) -> Iterator[tuple[int, Kind, Row]]:
+        rows: Iterable[Row] = self.rows(kind)
+        if kind == "checkpoints":
+            rows = {row["iter"]: row for row in rows}.values()
+        return ((row["iter"], kind, row) for row in rows)
+
     def _rows_of(self, kind: Kind) -> Any:
-        run = self.run
-        return {
-            "iterations": run.training_iterations,
-            "evals": run.eval_steps,
-            "checkpoints": run.checkpoints,
-        }[kind]
+        return getattr(self.run, EVENTS[kind].key)
 
     def settings(self) -> dict[str, Any]:
         """The configuration: dotted names -> scalars; a list is its JSON text."""
@@ -178,11 +178,12 @@ class _Times:
 
 def _numbers(kind: Kind, row: Row, names: Names) -> dict[str, float]:
     values: dict[str, float] = {}
+    prefix = "" if kind == "iterations" else f"{EVENTS[kind].name}/"
     for key, value in row.items():
-        if key == "iter" or type(value) not in (float, int):
+        if key == "iter" or not is_number(value):
             continue
         if key == "mfu" and value == eventlog.MFU_UNKNOWN:
             continue
-        name = names.get((kind, key), _PREFIXES[kind] + key)
+        name = names.get((kind, key), prefix + key)
         values[name] = float(value)
     return values

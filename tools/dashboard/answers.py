@@ -65,7 +65,7 @@ def run(site: Site, request: Request) -> Response:
         known = following.known
         run = following.run()
         journal = run.journal
-        series = {one.name: one for one in summaries.summaries(following, run)}
+        series = summaries.summaries(following, run)
         usual, others = usual_first(series)
         return json_response(
             {

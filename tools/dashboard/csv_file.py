@@ -87,9 +87,9 @@ def _text(
 
 def _cells(rows: Rows, name: str | None, begin: int, end: int) -> list[str]:
     """The values of a column as text; empty where there is none, `nan` or `inf` where one is."""
-    if name is None or name not in rows.figures:
+    if name is None or name not in rows.columns:
         return [""] * (end - begin)
-    values = rows.figures[name].read(begin, end).tolist()
+    values = rows.columns[name].read(begin, end).tolist()
     cells = [repr(value) if math.isfinite(value) else "" for value in values]
     for first, last, mark in rows.nonfinite_between(name, begin, end):
         cells[first - begin : last + 1 - begin] = [mark] * (last + 1 - first)

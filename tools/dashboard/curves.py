@@ -1,4 +1,4 @@
-"""Curves of runs as the page draws them: thinned to the width of a chart, in a binary answer."""
+"""Curves of runs as the page draws them: thinned to a chart's width, in a binary response."""
 
 import struct
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from ..live.following import SUPERSEDED_MAX, Following, Known, Table
 from ..live.usual import usual_first
 from .request import Site, View, run_ids
 
-TAIL_ROWS = 5_000  # a page that misses more rows gets the whole curve
+TAIL_ROWS = 5_000  # a page that lacks more rows than this gets the whole curve
 TAIL_VALUES = 120_000  # the same, for all metrics of a run
 BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 metrics at full width
 NONFINITE_MAX = 1_000
@@ -29,6 +29,7 @@ def curves(site: Site, request: Request) -> Response:
     view = View.of(request)
     positions = run_ids(request)
     n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
+    n_curves *= 2 if view.smoothing else 1  # with four means a bucket
     view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     runs: list[dict[str, Any]] = []
     arrays: list[Array] = []
@@ -74,7 +75,7 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
             about = {"key": key, "table": table}
             series.append(about | {"tail": bool(after)} | _add(curve, arrays))
             for number, (of, take) in enumerate(known.superseded if view.with_superseded else ()):
-                if of == table and name in take.figures:
+                if of == table and name in take.columns:
                     curve = _curve(take, name, axis, view, 0)
                     series.append(about | {"superseded": number} | _add(curve, arrays))
     return head | {"series": series}
@@ -103,18 +104,20 @@ def _curve(rows: Rows, name: str, axis: Axis, view: View, after_row: int) -> Cur
         n_buckets=view.n_buckets,
         is_log=view.is_log,
         after_row=after_row,
+        smoothing=view.smoothing,
     )
 
 
 def _add(curve: Curve, arrays: list[Array]) -> dict[str, Any]:
     """Add a curve's arrays to those of the answer. Returns their lengths."""
-    is_thinned = bool((curve.counts != 1).any())
+    has_means = curve.is_thinned or len(curve.means) != len(curve.x)
     arrays += [curve.x, curve.y]
-    if is_thinned:  # else the means are the points
+    if has_means:  # else they are the points
         arrays += [curve.mean_x, curve.means, curve.counts.astype(np.float64)]
     return {
         "n": len(curve.x),
-        "means": len(curve.means) if is_thinned else 0,
+        "means": len(curve.means) if has_means else 0,
+        "thinned": curve.is_thinned,
         "nonfinite": curve.nonfinite[:NONFINITE_MAX],
     }
 

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventlog.fold.flat_rows import flatten
+import eventlog
 
-from .curves import ROWS_MAX, Axis, Curve, Range, Rows, _figures, _seconds
+from ..core.axis import seconds_of
+from .curves import ROWS_MAX, Axis, Curve, Range, Rows, _floats
 from .pyramid import Column, Ints, Spill
 
 SHAPES_MAX = 4_096  # sets of names whose groups are remembered
@@ -39,7 +40,7 @@ class Group(Rows):
 
     def __init__(self, spill: Spill, names: Iterable[str]) -> None:
         super().__init__(spill)
-        self.figures = {name: Column(spill) for name in names}
+        self.columns = {name: Column(spill) for name in names}
         self._by_time: Group | None = None  # the rows ordered by time, where that differs
         self._history: list[tuple[int, int]] = []  # how many rows so many events of the table made
 
@@ -61,7 +62,7 @@ class Group(Rows):
             self._extend(iters, waiting)
             self._note_length(n_added)
             return None
-        coming = Group(self._spill, self.figures)
+        coming = Group(self._spill, self.columns)
         coming._extend(iters, waiting)
         at = int(np.searchsorted(self.iters.values, lowest))
         known = self._copy(np.arange(at, len(self)))
@@ -70,7 +71,7 @@ class Group(Rows):
         order: Ints = np.argsort(both, kind="stable")
         is_last = np.append(np.diff(both[order]) > 0, True)
         self._append_of(known, coming, order[is_last])
-        replaced = Group(self._spill, self.figures)
+        replaced = Group(self._spill, self.columns)
         replaced._append_of(known, coming, order[~is_last])
         self._note_length(n_added)
         return replaced
@@ -89,7 +90,7 @@ class Group(Rows):
         removed = self._copy(np.arange(begin, end))
         rest = self._copy(np.arange(end, len(self)))
         self._truncate(begin)
-        self._append_of(rest, Group(self._spill, self.figures), np.arange(len(rest)))
+        self._append_of(rest, Group(self._spill, self.columns), np.arange(len(rest)))
         return removed
 
     def part(self, names: Collection[str]) -> "Group":
@@ -98,7 +99,7 @@ class Group(Rows):
         part.iters.append(self.iters.values)
         part.times.append(self.times.values)
         for name in names:
-            part.figures[name] = self.figures.pop(name)
+            part.columns[name] = self.columns.pop(name)
             if name in self.nonfinite:
                 part.nonfinite[name] = self.nonfinite.pop(name)
         part._history = [*self._history]
@@ -126,18 +127,18 @@ class Group(Rows):
     def _extend(self, iters: Ints, waiting: list[tuple[int, str, Mapping[str, Any]]]) -> None:
         first = len(self)
         self.iters.append(iters)
-        self.times.append(_seconds([t for _, t, _ in waiting]))
-        added = [figures for _, _, figures in waiting]
-        for key, column in self.figures.items():
-            column.append(_figures([figures.get(key) for figures in added]))
-        for at, figures in enumerate(added):
-            if "nonfinite" in figures:
-                self._note_nonfinite(first + at, figures["nonfinite"])
+        self.times.append(seconds_of([t for _, t, _ in waiting]))
+        added = [values for _, _, values in waiting]
+        for key, column in self.columns.items():
+            column.append(_floats([values.get(key) for values in added]))
+        for at, values in enumerate(added):
+            if "nonfinite" in values:
+                self._note_nonfinite(first + at, values["nonfinite"])
 
     def _copy(self, at: Ints) -> "Group":
         """The rows `at`, in their order."""
-        copy = Group(self._spill, self.figures)
-        copy._append_of(self, Group(self._spill, self.figures), at)
+        copy = Group(self._spill, self.columns)
+        copy._append_of(self, Group(self._spill, self.columns), at)
         return copy
 
     def _append_of(self, one: "Group", other: "Group", at: Ints) -> None:
@@ -145,8 +146,8 @@ class Group(Rows):
         first = len(self)
         self.iters.append(np.concatenate([one.iters.values, other.iters.values])[at])
         self.times.append(np.concatenate([one.times.values, other.times.values])[at])
-        for key, column in self.figures.items():
-            both = [group.figures[key].read(0, len(group)) for group in (one, other)]
+        for key, column in self.columns.items():
+            both = [group.columns[key].read(0, len(group)) for group in (one, other)]
             column.append(np.concatenate(both)[at])
             if key in one.nonfinite or key in other.nonfinite:
                 marks = np.concatenate([group._codes(key) for group in (one, other)])[at]
@@ -160,7 +161,7 @@ class Group(Rows):
         return codes
 
     def _truncate(self, at: int) -> None:
-        for column in self.figures.values():
+        for column in self.columns.values():
             column.truncate(at)
         for key, ranges in self.nonfinite.items():
             self.nonfinite[key] = [(a, min(b, at - 1), name) for a, b, name in ranges if a < at]
@@ -203,7 +204,7 @@ class Groups:
         types = tuple(map(type, fields.values()))
         if dict in types:
             marks = fields.get("nonfinite")
-            fields = flatten(
+            fields = eventlog.flatten(
                 {k: v for k, v in fields.items() if k != "nonfinite" or v is not marks}
             )
             fields |= {"nonfinite": marks} if isinstance(marks, dict) else {}
@@ -257,7 +258,7 @@ class Groups:
 
     def _part(self, group: Group, names: list[str]) -> Group:
         """The group that has these names alone."""
-        if len(names) == len(group.figures):
+        if len(names) == len(group.columns):
             return group
         self._settle(group)
         part = group.part(names)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import eventlog
-from eventlog.fold.series import PREFIXES, Series, by_name, of_summary
+from eventlog import Series
 
 from .curves import Rows
 from .following import Following
@@ -15,20 +15,22 @@ from .following import Following
 NAMED_MAX = 5  # names of series that end in NaN
 
 
-def summaries(following: Following, run: eventlog.Run) -> list[Series]:
-    """All series of `following.run()`, as `Run.series` has them."""
-    known, found = following.known, []
-    for table, prefix in PREFIXES.items():
+def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
+    """All series of `following.run()`, by the names that `Run.series` has for them."""
+    found = run.series()
+    for table, prefix in eventlog.SERIES_PREFIXES.items():
         if table == "metrics":
-            names = (run.journal.get("metrics") or {}).get("names") or {}
-            found += [of_summary(name, summary) for name, summary in names.items()]
-        for column, rows in known.columns(table).items() if table != "metrics" else ():
-            found.append(_summary(prefix + column, table, column, rows))
-    return list(by_name(found, run.journal.get("definitions") or {}).values())
+            continue
+        for column, rows in following.known.columns(table).items():
+            known = found.get(prefix + column)
+            if known is None or known.table != table:
+                name = prefix + column if known is None else f"{table}/{column}"
+                found.setdefault(name, _summary(name, table, column, rows))
+    return found
 
 
 def _summary(name: str, table: str, column: str, rows: Rows) -> Series:
-    values = rows.figures[column]
+    values = rows.columns[column]
     n_nonfinite = sum(b - a + 1 for a, b, _ in rows.nonfinite.get(column, ()))
     whole = values.extremes(np.array([0, len(rows)]))
     if not len(whole.lows):
@@ -64,13 +66,14 @@ def _ending(following: Following | None, run: eventlog.Run) -> Iterator[str]:
     metrics = run.journal.get("metrics")
     names = metrics.get("names") if isinstance(metrics, dict) else None
     for name, summary in names.items() if isinstance(names, dict) else ():
-        if isinstance(summary, dict) and of_summary(name, summary).ends_nonfinite:
+        # a last value that is null was not finite: a null that is none is not counted
+        if isinstance(summary, dict) and summary.get("count") and summary.get("last") is None:
             yield name
-    for table, prefix in PREFIXES.items() if following else ():
-        if table in ("iterations", "evals"):
+    if following is not None:
+        for table in ("iterations", "evals"):
             for column, rows in following.known.columns(table).items():
                 if rows.last_mark(column):
-                    yield prefix + column
+                    yield eventlog.SERIES_PREFIXES[table] + column
 
 
 def as_json(series: Series) -> dict[str, Any]:

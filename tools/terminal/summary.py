@@ -1,4 +1,4 @@
-"""How far a run is, as text: its share, its remaining time, its latest values and event."""
+"""The progress of a run as text: share done, remaining time, latest values and event."""
 
 import time
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _latest_values(run: Following) -> Iterator[tuple[str, str]]:
         found = run.known.find(name)
         if found is not None:
             _, rows, column = found
-            value = rows.last_mark(column) or rows.figures[column].last()
+            value = rows.last_mark(column) or rows.columns[column].last()
             if value is not None:
                 yield name, value if isinstance(value, str) else short(value)
 

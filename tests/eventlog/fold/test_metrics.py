@@ -210,7 +210,7 @@ def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
             assert rows.get(step) == model.get(step)
             assert [*rows.items()] == sorted(model.items())
             assert len(rows) == len(model)
-            assert rows.goes_on(step) == (bool(model) and step > max(model))
+            assert rows.ends_before(step) == (bool(model) and step > max(model))
 
 
 def test_a_block_never_grows_beyond_twice_its_size_by_insertions():
@@ -255,7 +255,7 @@ events_of_a_row = st.lists(
 
 
 @given(events_of_a_row, st.sets(st.integers(0, 12)))
-def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_after):
+def test_merging_into_a_row_equals_merging_into_all_of_its_fields(events, left_after):
     table = Metrics()
     for k, values in enumerate(events):
         table.add("s", 5, values | {"step": 5})
@@ -295,7 +295,7 @@ def without_superseded(summary):
     ),
     st.sets(st.integers(0, 20)),
 )
-def test_the_summary_does_not_depend_on_when_one_looks_at_it(events, looks):
+def test_the_summary_does_not_depend_on_when_it_is_read(events, looks):
     watched, left_alone = Metrics(), Metrics()
     for k, (step, name, value) in enumerate(events):
         for table in (watched, left_alone):
@@ -307,6 +307,102 @@ def test_the_summary_does_not_depend_on_when_one_looks_at_it(events, looks):
         assert orjson.dumps(watched.summary()) == orjson.dumps(left_alone.summary())
         assert without_superseded(left_alone.summary()) == summaries_of(left_alone.rows())
         assert watched.rows().encoded == left_alone.rows().encoded
+
+
+def logged(table, session, *events):
+    for step, values in events:
+        table.add(session, step, {"step": step} | values)
+
+
+def test_a_later_session_supersedes_what_it_logs_again_and_no_other_name():
+    table = Metrics()
+    logged(table, "a", *[(step, {"loss": step, "acc": -step}) for step in range(5)])
+    logged(table, "b", (2, {"loss": 20}), (3, {"loss": 30}))
+
+    assert [*table.rows()] == [
+        {"step": 0, "loss": 0, "acc": 0},
+        {"step": 1, "loss": 1, "acc": -1},
+        {"step": 2, "acc": -2, "loss": 20},
+        {"step": 3, "acc": -3, "loss": 30},
+        {"step": 4, "acc": -4},
+    ]
+    assert table.n_superseded == 3
+    assert table.summary()["names"]["loss"]["superseded"] == 3
+
+
+def test_a_metric_is_added_to_old_steps_of_a_finished_run_in_any_order():
+    table = Metrics()
+    logged(table, "a", *[(step, {"loss": step}) for step in range(100)])
+    steps = random.Random(1).sample(range(0, 100, 10), 10)
+    logged(table, "b", *[(step, {"test/acc": step / 100}) for step in steps])
+
+    rows = [*table.rows()]
+    assert [row["loss"] for row in rows] == [*range(100)]
+    assert [row["test/acc"] for row in rows if "test/acc" in row] == [k / 10 for k in range(10)]
+    assert table.n_superseded == 0
+
+
+def test_epochs_that_each_count_from_zero_keep_the_last_and_count_the_others():
+    table = Metrics()
+    for epoch in range(3):
+        logged(table, "a", *[(step, {"loss": epoch * 10 + step}) for step in range(4)])
+
+    assert [row["loss"] for row in table.rows()] == [20, 21, 22, 23]
+    assert table.n_superseded == 8
+    assert [orjson.loads(row) for row in table.superseded[:2]] == [
+        {"step": 0, "loss": 0},
+        {"step": 1, "loss": 1},
+    ]
+
+
+def test_an_equal_value_that_is_logged_again_supersedes_nothing():
+    table = Metrics()
+    logged(table, "a", (0, {"epoch": 1, "loss": 2.0}), (0, {"epoch": 1, "acc": 0.5}))
+
+    assert [*table.rows()] == [{"step": 0, "epoch": 1, "loss": 2.0, "acc": 0.5}]
+    assert table.n_superseded == 0
+
+
+def test_the_mark_of_a_name_with_a_dot_stays_when_a_name_that_it_begins_with_is_logged():
+    table = Metrics()
+    logged(table, "a", (1, {"train.loss": None, "nonfinite": {"train.loss": "nan"}}))
+    logged(table, "a", (1, {"train": 1.0}))
+
+    (row,) = table.rows()
+    assert row["nonfinite"] == {"train.loss": "nan"}
+
+
+history_of_sessions = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c"]),
+        st.integers(0, 6),
+        st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(0, 3), min_size=1),
+    ),
+    max_size=25,
+)
+
+
+@given(history_of_sessions, st.sets(st.integers(0, 24)))
+def test_every_value_ever_logged_is_in_the_run_equal_to_one_that_is_or_counted(events, looks):
+    """Against a model: each cell with the turn of the session that logged it."""
+    table, cells, turn, last, n_superseded = Metrics(), {}, 0, None, 0
+    for k, (session, step, values) in enumerate(events):
+        turn, last = turn + (session != last), session
+        for name, value in values.items():
+            for at in [at for at, n in cells if n == name and at >= step]:
+                if cells[at, name][1] != turn:
+                    del cells[at, name]
+                    n_superseded += 1
+            n_superseded += cells.get((step, name), (value,))[0] != value
+            cells[step, name] = value, turn
+        table.add(session, step, {"step": step} | values)
+        if k in looks:
+            table.summary()
+
+    found = {(r["step"], n): v for r in table.rows() for n, v in r.items() if n != "step"}
+    assert found == {key: value for key, (value, _) in cells.items()}
+    assert table.n_superseded == n_superseded
+    assert all(len(row) > 1 for row in table.rows())
 
 
 def test_an_event_is_not_changed_by_those_that_are_merged_with_it():

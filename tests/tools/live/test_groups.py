@@ -133,5 +133,5 @@ def test_twenty_thousand_names_of_few_values_take_little_memory():
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
 
-    assert np.isfinite(groups.by_name[names[-1]].figures[names[-1]].last())
+    assert np.isfinite(groups.by_name[names[-1]].columns[names[-1]].last())
     assert used < 20 << 20

@@ -74,10 +74,10 @@ def read(to, out):
     command = [sys.executable, "-W", "ignore", "-c", READERS[to], str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    found = {(name, i): float(value) for name, i, value, _ in told["points"]}
-    assert len(found) == len(told["points"])  # no point twice
-    return found, told
+    result = json.loads(done.stdout.splitlines()[-1])
+    found = {(name, i): float(value) for name, i, value, _ in result["points"]}
+    assert len(found) == len(result["points"])  # no point twice
+    return found, result
 
 
 def expected(logged, to):
@@ -118,11 +118,11 @@ def test_every_value_is_exported_with_its_step_and_the_configuration(to, tmp_pat
 
     export(logged.path, to, tmp_path / "out")
 
-    found, told = read(to, tmp_path / "out")
+    found, result = read(to, tmp_path / "out")
     same(checkpoint_free(found), expected(logged, to))
     assert {found["checkpoint/val_loss", 0], found["checkpoint/size_bytes", 0]} == {2.5, 7.0}
-    assert float(told["config"]["lr"]) == 6e-4
-    assert told["status"] in ("FINISHED", "", 0)
+    assert float(result["config"]["lr"]) == 6e-4
+    assert result["status"] in ("FINISHED", "", 0)
 
 
 def test_a_run_that_grows_and_rewinds_is_archived_as_it_is_now(to, tmp_path):

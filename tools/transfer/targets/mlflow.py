@@ -4,7 +4,7 @@ Written to `sqlite:///OUT/mlflow.db`, or to MLFLOW_TRACKING_URI if it is set. Nu
 times milliseconds; NaN is preserved; MLflow's databases store infinities as the largest float64.
 Configuration is MLflow's params, metadata its tags.
 
-MLflow is asked what it has of the run before anything is added, so that nothing is added twice.
+What MLflow has of the run is read before anything is added, so that nothing is added twice.
 MLflow cannot remove points: when a resumed run superseded some, the MLflow run is marked as deleted
 (`mlflow gc` removes it) and replaced by a new one.
 """
@@ -25,7 +25,7 @@ from .outcome import Outcome, State
 
 EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"
-BATCH = 1000  # what MLflow takes in one call
+BATCH = 1000  # the most metrics that MLflow accepts in one call
 PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
 
 Metric = tuple[str, int, int, float, bool]
@@ -138,7 +138,7 @@ def _log(client: Any, run_id: str, missing: list[Metric], history: History) -> N
 
 
 def _end(client: Any, mlflow_run: Any, history: History) -> bool:
-    """Set the final status, after all points; whether it has changed."""
+    """Set the final status, after all points; returns whether it has changed."""
     statuses = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
     status = statuses.get(history.run.status, "RUNNING")
     ended_s = seconds(history.run.end_time)

@@ -1,7 +1,7 @@
 """Weights & Biases: an offline run, written by W&B itself and checked before it is renamed.
 
 OUT/wandb/offline-run-<start>-<id> is complete or does not exist: W&B writes it into a temporary
-folder, its reader (`wandb leet inspect`) must find every point in it, and then it is renamed. W&B
+folder, every point must be found in it, and then it is renamed. W&B
 cannot continue an offline run, so a run that has grown is written again and replaces the earlier
 one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
 val/loss). Numbers are float64; times, NaN and infinities are preserved; metadata is in the config,
@@ -26,7 +26,7 @@ from ...core.formats import seconds
 from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
-from ..sources.wandb import records
+from ..sources.wandb_file import parsed, records, values
 from .outcome import Outcome, State
 
 PROJECT = "runjournal"
@@ -47,8 +47,8 @@ class Step(NamedTuple):
 
         W&B stores -0.0 as 0.0, so here they are equal.
         """
-        figures = sorted((name, value + 0.0) for name, value in self.values.items())
-        return repr((self.iter, float(self.time_s), figures))
+        pairs = sorted((name, value + 0.0) for name, value in self.values.items())
+        return repr((self.iter, float(self.time_s), pairs))
 
 
 def export(history: History, out: Path) -> Outcome:
@@ -116,14 +116,14 @@ def _read_back(place: Path) -> Iterator[Any]:
     """What W&B reads from its file: configuration, steps, exit code if it is complete."""
     for kind, record in records(next(place.glob("*.wandb"))):
         if kind == "run":
-            config = record.get("config", {}).get("update", {})
+            config = {item.key: parsed(item.value_json) for item in record.config.update}
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
         elif kind == "history":
-            item = record["item"]
-            values = {k: float(v) for k, v in item.items() if k not in NOT_VALUES}
-            yield Step(item["_step"], item["_timestamp"], values).key
+            item = values(record.item)
+            points = {str(k): float(v) for k, v in item.items() if k not in NOT_VALUES}
+            yield Step(item["_step"], item["_timestamp"], points).key
         elif kind == "exit":
-            yield record.get("exit_code", 0)
+            yield record.exit_code
 
 
 def _plain(config: dict[str, Any]) -> str:
