@@ -20,7 +20,7 @@ from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Iterations, Remarks
 from eventlog.format.events import KINDS, FoldRule
 from eventlog.format.json_rows import encode_row
-from eventlog.format.record import ANNOTATES, Record
+from eventlog.format.record import ANNOTATES, Record, with_nonfinite
 from eventlog.read.batch import Batch
 
 _EVAL, _CHECKPOINT = KINDS["eval"].row, KINDS["checkpoint"].row
@@ -226,15 +226,14 @@ class Fold:
             self._sink.add(record, max(0, self.position))
 
     def _fold_config(self, record: Record, fields: Row, session: SessionFold) -> None:
-        if isinstance(fields.get("config"), dict):
-            self.config |= fields["config"]
+        config = with_nonfinite(fields, "config")
+        if isinstance(config, dict):
+            self.config |= config
 
     def _fold_summary(self, record: Record, fields: Row, session: SessionFold) -> None:
         """What the run itself states: null removes a name, NaN is the text `nan`."""
-        values, named = fields.get("summary"), fields.get("nonfinite")
-        nonfinite = named if isinstance(named, dict) else {}
+        values = with_nonfinite(fields, "summary")
         for name, value in values.items() if isinstance(values, dict) else ():
-            value = nonfinite.get(f"summary.{name}", value)
             if value is None:
                 self._own_summary.pop(name, None)
             else:
@@ -255,7 +254,7 @@ class Fold:
         self.remarks.run_id = self.remarks.run_id or fields.get("run_id")
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
-            values = fields.get(key)
+            values = with_nonfinite(fields, key)
             if isinstance(values, dict) and values:  # else those of the session before
                 if known:  # a resumed run: the latest values count, what changed is noted
                     session.changed |= {

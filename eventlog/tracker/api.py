@@ -85,8 +85,9 @@ def init(
 
     Args:
         project, entity, group, job_type: part of the run's metadata.
-        config: a mapping, a namespace or a dataclass. What was set in `eventlog.config` before
-            `init` is part of the run's config, too.
+        config: a mapping, a namespace, a dataclass or another object with fields, such as a
+            config of OmegaConf or pydantic; or the path of a JSON or YAML file. What
+            was set in `eventlog.config` before `init` is part of the run's config, too.
         config_exclude_keys, config_include_keys: names in `config` to leave out or to keep alone.
         id: the run's identity, by which it is resumed; random by default.
         resume: `allow`: resume the run of this `id`, or else the latest of this `name`, if there

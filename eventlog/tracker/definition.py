@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from eventlog.format.record import is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import text_of
 from eventlog.tracker.values import shown
 
 SUMMARIES = ("min", "max", "mean", "best", "last", "first", "copy", "none")

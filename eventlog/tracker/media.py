@@ -12,7 +12,8 @@ from enum import Enum
 from importlib import import_module
 from typing import Any
 
-from eventlog.format.record import is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import text_of
 from eventlog.interruption import ignoring
 from eventlog.tracker.notices import notice_once
 

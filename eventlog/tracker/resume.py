@@ -17,7 +17,8 @@ from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import PathLike, load_run
 from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
-from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
@@ -55,9 +56,10 @@ def restored_config(
     values: dict[str, Any] = {}
     for record in scan(journal):
         if record.event == "open":
-            values = restored(_dict(record.fields.get("config")), folders) or values
+            config = restored(_dict(record.fields.get("config")), folders)
+            values = _dict(with_nonfinite(record.fields | {"config": config}, "config")) or values
         elif record.event == "config":
-            values = values | _dict(restored(record.fields, folders).get("config"))
+            values = values | _dict(with_nonfinite(restored(record.fields, folders), "config"))
     return values
 
 

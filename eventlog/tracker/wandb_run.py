@@ -14,7 +14,8 @@ from typing import IO, Any
 
 from eventlog.disk import DISK
 from eventlog.format.files import files_folder
-from eventlog.format.record import is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import text_of
 from eventlog.interruption import ignoring
 from eventlog.tracker.media import Artifact
 from eventlog.tracker.notices import notice_once

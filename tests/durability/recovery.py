@@ -176,10 +176,12 @@ class Examination:
             fields = {k: v for k, v in record.fields.items() if k != "durable"}
             if logged is not None and logged != (record.event, fields):
                 raise Violation(f"record {n} of {s} is not what was logged")
-            # Who overwrote the journal may have left the session's first line behind others.
-            if n < last.get(s, -1) and not promised.is_disturbed:
+            # Who cut or overwrote the journal may have left other lines of the session before its
+            # first one, which is then written again.
+            is_harmed = promised.is_disturbed or (n == 0 and any(name == s for name, _ in cut_off))
+            if n < last.get(s, -1) and not is_harmed:
                 raise Violation(f"record {n} of {s} comes after one of a higher number")
-            last[s] = n
+            last[s] = max(n, last.get(s, -1))
         for s, end in last.items():
             holes = {(s, n) for n in range(end)} - found.records.keys()
             if not holes <= found.missing:

@@ -25,12 +25,18 @@ Progress = Callable[[Sequence[Event]], Iterator[Event]]
 
 _BEGIN_BYTES = 1 << 20  # an `open` event is one line, and a line is no longer
 _HEAD_BYTES = 200  # of a line, within which it says its kind
-_EVENTS = ("iter", "eval", "checkpoint", "metrics")
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "iter": {"iter": None, "loss": None, "time_ms": None, "mfu": eventlog.MFU_UNKNOWN},
-    "eval": {"iter": None, "train_loss": None, "val_loss": None, "lr": None},
-    "checkpoint": {"iter": None, "val_loss": None, "path": ""},
+_EVENTS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.key)
+_DEFAULTS = {
+    name: {field: "" if field == "path" else v for field, v in kind.row.items()}
+    for name, kind in eventlog.KINDS.items()
+    if name in _EVENTS and kind.axis == "iter"
 }
+for _fields in _DEFAULTS.values():
+    _fields.pop("timestamp", None)  # a record has its time
+_BEFORE_STEP = frozenset(
+    kind.name for kind in eventlog.KINDS.values() if kind.rule in ("evals", "checkpoints")
+)
+_REALS = frozenset(name for name, kind in eventlog.KINDS.items() if "loss" in " ".join(kind.finite))
 """What comes first in an event, as in one that a trainer logs."""
 
 
@@ -52,7 +58,7 @@ class Journals:
         self._out = out
         self._by_source: dict[str, Path] = {}
         self._by_fingerprint: dict[str, Path] = {}
-        for path in sorted(filter(Path.is_file, out.glob("*.jsonl"))):
+        for path in sorted(filter(Path.is_file, out.glob(f"*{eventlog.JOURNAL_SUFFIX}"))):
             for imported in _imports_into(path):
                 self._note(path, imported)
 
@@ -74,7 +80,7 @@ class Journals:
         journal = self._by_fingerprint.get(fingerprint) or self._by_source.get(source)
         logged = _Logged(journal) if journal else _Logged()
         if journal and (fingerprint in logged.whole or logged.has_all_of(events)):
-            if not journal.with_suffix(".json").exists():
+            if not journal.with_suffix(eventlog.RUN_JSON_SUFFIX).exists():
                 eventlog.compact(journal)
             return Written(journal, "known", len(logged.events))
         if journal and not logged.is_same_run(events) and fingerprint not in logged.fingerprints:
@@ -154,7 +160,7 @@ class _Logged:
         if n == len(self.events) and not (is_by_step and self._is_passed_by(events[n:])):
             return n, None
         from_step = min(map(_step, changed if is_by_step else [*self.events, *events]))
-        if any(_step(e) == from_step for e in self.events[n:] if e[0] in ("eval", "checkpoint")):
+        if any(_step(e) == from_step for e in self.events[n:] if e[0] in _BEFORE_STEP):
             from_step -= 1  # those of the step that a run goes back to stay
         return sum(_step(event) < from_step for event in events), from_step
 
@@ -174,7 +180,7 @@ def _step(event: Event) -> int:
 
 def _real(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     """Whole numbers of the usual fields as floats, as a trainer's are."""
-    if kind not in ("iter", "eval"):
+    if kind not in _REALS:
         return row
     reals = _DEFAULTS[kind].keys() - {"iter"}
     return {

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import eventlog
+
 from ...core.formats import iso
 from ...core.freeform import LOSSES, VAL_LOSSES
 from .source import Event, LossNames, SourceRun
@@ -122,7 +124,7 @@ class Metrics:
     ) -> Iterator[Event]:
         """The events by step: losses as `iter` and `eval`, all other values as `metrics`."""
         for step in sorted(self._steps):
-            for kind in ("eval", "iter", "metrics"):  # an `iter` supersedes earlier metrics
+            for kind in _ORDER:
                 row: Values = {}
                 for layer in self._steps[step]:
                     new = {n: v for n, v in layer.items() if _kind(n, tables) == kind}
@@ -159,6 +161,14 @@ class Metrics:
         return self._by_name[name] <= self._by_name[other]
 
 
+_ORDER = [
+    kind.name
+    for rule in ("evals", "iterations", "metrics")  # an iteration supersedes earlier metrics
+    for kind in eventlog.KINDS.values()
+    if kind.rule == rule
+]
+
+
 def _kind(name: Name, tables: Mapping[Name, tuple[str, str]]) -> str:
     return tables[name][0] if name in tables else "metrics"
 
@@ -171,11 +181,13 @@ def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and repr(a) == repr(b)  # NaN is NaN, and 0.0 is not -0.0
 
 
+_MAIN = (("iter", "loss"), ("eval", "val_loss"))
+
+
 def _row(kind: str, step: int, values: Values, fields: Mapping[Name, str]) -> dict[str, Any]:
     """The fields of an event, with the time of its loss, else of its first value."""
     row = {fields[name]: value for name, (value, _) in values.items()}
-    main = {"iter": "loss", "eval": "val_loss"}.get(kind)
-    times_s = [time_s for name, (_, time_s) in values.items() if fields[name] == main]
+    times_s = [time_s for n, (_, time_s) in values.items() if (kind, fields[n]) in _MAIN]
     times_s += [time_s for _, time_s in values.values()]
     time = None if times_s[0] is None else iso(times_s[0])
     more = {} if time is None else {"timestamp": time}
