@@ -60,7 +60,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
-from eventlog.fold.losses import LOSSES, VAL_LOSSES
+from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series, column_of
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
@@ -169,6 +169,7 @@ __all__ = [
     "say",
     "scan",
     "short_run_id",
+    "usual_losses",
     "without_journal",
 ]
 

@@ -22,7 +22,7 @@ def losses(named: Mapping[str, Series]) -> tuple[Series | None, Series | None]:
     """
     loss = _column(named, "iterations", "loss")
     val_loss = _column(named, "evals", "val_loss")
-    usual_loss, usual_val_loss = _usual(name for name, one in named.items() if one.is_numeric)
+    usual_loss, usual_val_loss = usual_losses(name for name, one in named.items() if one.is_numeric)
     return (
         loss or (named[usual_loss] if usual_loss else None),
         val_loss or (named[usual_val_loss] if usual_val_loss else None),
@@ -34,7 +34,8 @@ def _column(named: Mapping[str, Series], table: str, column: str) -> Series | No
     return next(found, None)
 
 
-def _usual(names: Iterable[str]) -> tuple[str | None, str | None]:
+def usual_losses(names: Iterable[str]) -> tuple[str | None, str | None]:
+    """The names of the training and the validation loss among those of metrics; None: none."""
     usual = {name.replace(".", "/"): name for name in names}  # a dict's inner names have dots
     val_loss = next((usual[name] for name in VAL_LOSSES if name in usual), None)
     losses = (usual[name] for name in LOSSES if name in usual and usual[name] != val_loss)
