@@ -58,24 +58,11 @@ IF_KNOWN = ("avg_time_ms", "avg_mfu")
 _PARTS = ("config", "metadata")
 
 
-def row(found: Found, now: float | None = None, names: Iterable[str] = ()) -> Row:
+def row(found: Found, now: float | None = None) -> Row:
     """A run as one row; an unreadable file is a row with its `error`.
 
-    Args:
-        now: the time that `age_s` refers to, in seconds since 1970.
-        names: what else may be asked of it; of those that name series, the row has `series`.
+    `now`: the time that `age_s` refers to, in seconds since 1970.
     """
-    source = series.Source(found)
-    values = {label: v for name in names for label, v in source.values(name).items()}
-    fields = _fields(found, now)
-    if values:
-        fields["series"] = values
-        named = {label: text for label, v in values.items() if (text := series.exact(v)) is not v}
-        fields |= {"nonfinite": fields.get("nonfinite", {}) | named} if named else {}
-    return fields
-
-
-def _fields(found: Found, now: float | None) -> Row:
     path = str(found.path)
     if found.run is None:
         broken: Row = dict.fromkeys(FIELDS)
@@ -107,6 +94,17 @@ def _fields(found: Found, now: float | None) -> Row:
         "metadata": run.metadata,
         **_of_metrics(run),
     }
+
+
+def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:
+    """A row with what `names` ask of the series of its run, as `series`."""
+    source = series.Source(found)
+    values = {label: v for name in names for label, v in source.values(name).items()}
+    if not values:
+        return fields
+    named = {label: text for label, v in values.items() if (text := series.exact(v)) is not v}
+    nonfinite = fields.get("nonfinite", {}) | named
+    return fields | {"series": values} | ({"nonfinite": nonfinite} if nonfinite else {})
 
 
 def _of_metrics(run: eventlog.Run) -> Row:

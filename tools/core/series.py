@@ -29,6 +29,7 @@ from .runs import Found, Refusal
 Goal = Literal["minimize", "maximize"]
 STATS = ("last", "first", "min", "max", "best", "mean", "count")
 NEAR_MAX = 2_000  # names that are searched for similar ones
+_FILES_MAX = 50  # that are read for such names
 _ASKED = re.compile(rf"(?s)(?P<name>.+?)(?::(?P<stat>{'|'.join(STATS)})|@(?P<step>-?\d{{1,18}}))")
 _WILD = frozenset("*?[")
 
@@ -185,9 +186,9 @@ def unknown(flag: str, name: str, known: Iterable[str]) -> Refusal:
 
 
 def names_in(paths: Iterable[str | Path]) -> list[str]:
-    """The names of the series of some runs, at most `NEAR_MAX`, for an error message."""
+    """The names of the series of the first runs, for an error message."""
     names: dict[str, None] = {}
-    for path in paths:
+    for path in islice(paths, _FILES_MAX):
         found = runs.load_at(Path(path))
         if found.run is not None:
             names |= dict.fromkeys(found.run.series())

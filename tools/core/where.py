@@ -86,7 +86,8 @@ def names(where: str) -> list[str]:
     return [
         _unquoted(token) if kind == "quoted" else token
         for kind, token in tokens
-        if kind in ("series", "name", "quoted") and token.lower() not in _KEYWORDS
+        if (kind in ("series", "name") and token.lower() not in _KEYWORDS)
+        or (kind == "quoted" and not token[1:-1].isidentifier())  # "completed" is text
     ]
 
 
