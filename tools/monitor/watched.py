@@ -84,13 +84,17 @@ class Watched:
         """What is wrong with the run as of now, apart from the disk."""
         since = max(min(self.vitals.t, now), self.grew_at or 0.0, awake_since)
         opened = self.vitals.opened
-        is_gone = not self.is_alive and opened is not None
+        is_gone = (
+            not self.is_alive
+            and opened is not None
+            and eventlog.process_lives(opened.fields, opened.t) is False
+        )
         return self.vitals.standing(
             now,
             is_alive=self.is_alive,
             quiet_since=since,
             was_alive=self.was_alive,
-            is_gone=is_gone and eventlog.process_lives(opened.fields, opened.t) is False,
+            is_gone=is_gone,
         )
 
     # ---- alerts so far
