@@ -55,6 +55,8 @@ class Curve:
     x: Column
     y: Column
     nonfinite: dict[int, str]
+    stride: float
+    """The usual number of steps between two values."""
 
 
 def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
@@ -128,6 +130,7 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
                     i, one.name, str(one.definition.get("unit") or ""),
                     drawing.colour(paint), DASHES[dash % len(DASHES)],
                     drawing.place(i, columns["iter"]), columns["y"], columns.nonfinite["y"],
+                    float(np.median(np.diff(columns["iter"]))) if len(columns) > 1 else 1.0,
                 ),
                 drawing, view,
             )  # fmt: skip
@@ -149,8 +152,8 @@ def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
 def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
     """The curve, with the smoothed one over it if there is smoothing; crosses where not finite."""
     style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
-    width = drawing.width(curve.run_at)
-    if width and len(curve.y) > width:
+    width = round(drawing.window_iters / (curve.stride or 1.0))
+    if 2 < width < len(curve.y):
         draw_line(axes, drawing, curve.x, curve.y, color=curve.colour, lw=0.7, alpha=0.35)
         at, means = smoothed(drawing, curve.y, width)
         draw_line(axes, drawing, curve.x[at], means, **style, zorder=3)

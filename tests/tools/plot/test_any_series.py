@@ -69,6 +69,17 @@ def test_the_fast_fall_at_the_beginning_of_a_training_is_no_outlier():
     assert draw([run], metrics=["loss"]).axes[0].get_ylim()[1] > 11
 
 
+def test_a_series_of_few_values_is_not_smoothed_as_if_it_had_one_a_step():
+    rows = [{"step": i, "x": i % 2} | ({"rare": i} if i % 10 == 0 else {}) for i in range(100)]
+    run = eventlog.Run("m", metrics=rows)
+
+    figure = draw([run], metrics=["x", "rare"], smooth_iters=20)
+
+    raw, smoothed, rare = drawn(figure.axes[0])
+    assert (raw.max(), smoothed.max() < 0.8) == (1, True)
+    assert rare.tolist() == list(range(0, 100, 10))
+
+
 def test_what_is_not_finite_is_a_cross_and_in_the_legend():
     run = metrics_run(x=[1.0, math.nan, 2.0, math.inf])
 
