@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
+from tests.tools.transfer.readers import export_peer, need, values_in
 from tools.cli import main
-from tools.transfer.export import export
+from tools.transfer.export import TARGETS, export
 from tools.transfer.targets import files
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
@@ -234,6 +235,72 @@ def test_a_frame_has_non_finite_numbers_as_numbers(logged):
     assert list(iterations.columns[:4]) == ["iter", "loss", "time_ms", "mfu"]
     assert "timestamp" in iterations
     assert list(evals["iter"]) == [0, 50, 100]
+
+
+# ---- every target
+
+
+def log_metrics(folder):
+    """A run of metrics: names that targets have for themselves, words, NaN, old steps."""
+    run = eventlog.open_run(folder, run_name="run", save_interval=0)
+    names = (
+        "train/loss",
+        "val.acc",
+        "odd (name) é",
+        "timestamp",
+        "_step",
+        "_step_",
+        "a:b",
+        "a/../b",
+    )
+    for step in range(6):
+        run.log("metrics", step=step, **{name: loss(step) + k for k, name in enumerate(names)})
+    run.log("metrics", step=2, late=2.5, note="a word", flag=True)
+    run.log("metrics", step=1, note='another, "quoted"\nword', **{"train/loss": -1.0})
+    return run
+
+
+def grow(run):
+    """A new step, an old step that gets a value, and one whose value is replaced."""
+    run.log("metrics", step=6, **{"train/loss": 0.5})
+    run.log("metrics", step=0, late=7.5)
+    run.log("metrics", step=2, late=-2.5, note="other")
+
+
+def series_of(path, to):
+    """Its numbers and words by series and step, as the target can have them."""
+    run = eventlog.load_run(path)
+    points = {(name, i): v for name in run.series() for i, v in run.points(name)}
+    numbers = {k: float(v) for k, v in points.items() if type(v) in (int, float)}
+    words = {k: v if isinstance(v, str) else "true" for k, v in points.items() if k not in numbers}
+    if to == "tensorboard":
+        numbers = {k: float32(v) for k, v in numbers.items()}
+    if to == "mlflow":  # its databases have no infinities; its tags have the last words
+        largest = sys.float_info.max
+        numbers = {k: v if v != v else max(-largest, min(v, largest)) for k, v in numbers.items()}
+        words = {name: value for (name, _), value in sorted(words.items())}
+    if to in ("mlflow", "wandb"):  # they have no sign of zero
+        numbers = {k: v + 0.0 for k, v in numbers.items()}
+    return numbers, words
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_every_target_has_every_series_under_its_name_and_nothing_twice(to, tmp_path):
+    need(to)
+    run = log_metrics(tmp_path / "runs")
+    states = []
+    for change in (lambda run: None, lambda run: None, grow):
+        change(run)
+        states.append(export_peer(run.journal_path, to, tmp_path / "out")["state"])
+
+        numbers, words = values_in(to, tmp_path / "out")
+        expected, expected_words = series_of(run.journal_path, to)
+        same(numbers, expected)
+        assert words == expected_words
+    run.close()
+
+    assert states[:2] == ["new", "unchanged"]
+    assert states[2] in ("continued", "replaced")
 
 
 # ---- again and again

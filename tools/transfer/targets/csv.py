@@ -10,7 +10,6 @@ at all.
 """
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ...core.history import SERIES, TABLES, WIDE_MAX, History, number, text
 from .files import columns_of, replace, run_folder, too_wide
 from .outcome import Outcome, worst
 
+LINES_AT_ONCE = 1000
 SERIES_COLUMNS = ("run", "name", "step", "value", "text", "time")
 
 
@@ -50,19 +50,26 @@ def _series(history: History) -> Iterator[list[Any]]:
 
 
 def _lines(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")  # so that text with either is quoted
     writer.writerow(map(_cell, columns))
     for row in rows:
         writer.writerow(map(_cell, row))
-        if text.tell() > 1 << 16:
-            yield _bytes(text.getvalue())
-            text.seek(text.truncate(0))
-    yield _bytes(text.getvalue())
+        if len(lines) >= LINES_AT_ONCE:
+            yield lines.taken()
+    yield lines.taken()
 
 
-def _bytes(lines: str) -> bytes:
-    return lines.encode("utf-8", "backslashreplace")
+class _Lines(list[str]):
+    """Lines of CSV, which end in a line feed alone."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
+
+    def taken(self) -> bytes:
+        text = "".join(self)
+        self.clear()
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _cell(value: Any) -> Any:

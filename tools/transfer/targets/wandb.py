@@ -4,14 +4,17 @@ OUT/wandb/offline-run-<start>-<id> is complete or does not exist: W&B writes it 
 folder, its reader (`wandb leet inspect`) must find every point in it, and then it is renamed. W&B
 cannot continue an offline run, so a run that has grown is written again and replaces the earlier
 one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
-val/loss). Numbers are float64; times, NaN and infinities are preserved; metadata is in the config,
-under `metadata`.
+val/loss), all other series have their own; those that W&B has for itself (`_step`, ...) get a `_`
+at their end. Numbers are float64; times, NaN and infinities are preserved; words are values. Of
+several samples of the machine at one step the last one counts. Metadata is in the config, under
+`metadata`.
 
 With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own settings.
 """
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,28 +30,30 @@ from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
 from ..sources.wandb import records
+from .names import unreserved
 from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"
 NOT_VALUES = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+RESERVED = NOT_VALUES | {""}
 
 
 class Step(NamedTuple):
     """One row of W&B's."""
 
-    iter: int
+    step: int
     time_s: float
-    values: dict[str, float]
+    values: dict[str, float | str]
 
     @property
     def key(self) -> str:
         """The same for equal rows; made from text, because a NaN does not equal itself.
 
-        W&B stores -0.0 as 0.0, so here they are equal.
+        W&B stores -0.0 as 0.0, so here they are equal. Its reader has NaN and infinities as words.
         """
-        figures = sorted((name, value + 0.0) for name, value in self.values.items())
-        return repr((self.iter, float(self.time_s), figures))
+        values = sorted((name, _as_read(value)) for name, value in self.values.items())
+        return repr((self.step, float(self.time_s), values))
 
 
 def export(history: History, out: Path) -> Outcome:
@@ -81,12 +86,24 @@ def _started(history: History) -> str:
 
 def _steps(history: History) -> Iterator[Step]:
     """W&B has one row per step: an evaluation and the iteration after it share it."""
-    for i, points in groupby(history.points(), key=lambda point: point.iter):
-        values: dict[str, float] = {}
+    for step, points in groupby(history.points(), key=lambda point: point.step):
+        if step < 0:
+            raise Refusal(f"{history.run.run_name}: has step {step}; W&B takes none below 0")
+        values: dict[str, float | str] = {}
         for point in points:
-            values |= point.values
+            named = (point.values | point.words).items()
+            values |= {unreserved(name, RESERVED): value for name, value in named}
             time_s = point.time_s
-        yield Step(i, time_s, values)
+        yield Step(step, time_s, values)
+
+
+def _as_read(value: float | str) -> float | str:
+    """A value as W&B's reader gives it: `NaN`, `Infinity`, `-Infinity` are words."""
+    if isinstance(value, str):
+        return value
+    if math.isfinite(value):
+        return float(value) + 0.0
+    return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
 
 
 def _exit_code(history: History) -> int:
@@ -106,7 +123,7 @@ def _write(wandb: Any, history: History, config: dict[str, Any], aside: Path) ->
         name=history.run.run_name, mode="offline", dir=str(aside), settings=settings,
     )  # fmt: skip
     for step in _steps(history):
-        run.log(step.values | {"_timestamp": step.time_s}, step=step.iter)
+        run.log(step.values | {"_timestamp": step.time_s}, step=step.step)
     run.finish(exit_code=_exit_code(history))
     (written,) = (aside / "wandb").glob("offline-run-*")
     return Path(written)
@@ -120,7 +137,7 @@ def _read_back(place: Path) -> Iterator[Any]:
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
         elif kind == "history":
             item = record["item"]
-            values = {k: float(v) for k, v in item.items() if k not in NOT_VALUES}
+            values = {k: v for k, v in item.items() if k not in NOT_VALUES}
             yield Step(item["_step"], item["_timestamp"], values).key
         elif kind == "exit":
             yield record.get("exit_code", 0)
