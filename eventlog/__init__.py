@@ -18,7 +18,8 @@ repeats iterations. `load_run` does both, for a journal or a run JSON; `compact`
 atomically.
 
 *The API of other trackers.* `init`, `run.log({...})`, `finish`: numbers by any name, a row a step,
-in the run's `metrics`. In a W&B script only the import changes.
+in the run's `metrics`. In a W&B script only the import changes: names that are not listed here,
+such as `Table`, `login` or `CommError`, are in `tracker.compatibility`.
 
 *Notebooks.* `load_run(...).frame("iterations")` is a pandas frame, `load_run(...).plot()` a figure;
 `frame` and `plot` are for several runs. pandas and the tools are imported when they are called.
@@ -85,7 +86,7 @@ from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
-from eventlog.tracker.compatibility import add_plots_of_wandb
+from eventlog.tracker.media import add_charts
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
@@ -165,7 +166,7 @@ __all__ = [
 ]
 
 
-add_plots_of_wandb(plot)
+add_charts(plot)
 
 
 def __getattr__(name: str) -> Any:

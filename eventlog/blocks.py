@@ -37,7 +37,7 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     Raises:
         OSError: it is missing, unreadable, or not a regular file (EINVAL).
     """
-    check_is_file(path)  # before it is opened, which a FIFO's writer or a device would notice
+    check_is_file(path)  # before opening it: that would be noticed by a device or a FIFO's writer
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_mode(os.fstat(fd).st_mode, path)
@@ -59,7 +59,7 @@ def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
 
 
 def read_at(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None = None) -> bytes:
-    """`size_bytes` from `offset` on, fewer at the end of the file; zeros for what is unreadable.
+    """Read `size_bytes` from `offset` on: fewer at the end of the file, zeros where unreadable.
 
     Around an unreadable place, smaller and smaller parts are read, down to a sector.
     """
@@ -93,11 +93,11 @@ def _read_once(fd: int, offset: int, size_bytes: int, note_hole: NoteHole | None
 def read_chunks(
     path: str | os.PathLike[str], offset: int = 0, note_hole: NoteHole | None = None
 ) -> Generator[bytes, None, None]:
-    """The bytes of a file from `offset` to the end it has when this begins, in pieces.
+    """The bytes of a file, in pieces, from `offset` to the end that it has at the first read.
 
-    Not beyond that end, however late the pieces are read: what is there may by then have been cut
-    and written again, and not continue what was read before it. Holes are noted before the piece
-    that contains them is returned.
+    Bytes that are added later are left out: the file may have been cut and written again by then,
+    so that they do not continue what was read before. Holes are noted before the piece that
+    contains them is returned.
 
     Raises:
         OSError: the file is missing, unreadable, or not a regular file.

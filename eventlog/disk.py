@@ -23,7 +23,7 @@ from eventlog.blocks import open_to_read
 
 try:
     import fcntl
-except ImportError:  # without flock the user must see to it that a journal has one writer
+except ImportError:  # without flock the user must make sure that a journal has one writer
     fcntl = None  # type: ignore[assignment]
 
 

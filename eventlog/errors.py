@@ -6,10 +6,14 @@
     ├── NotAJournal       the file holds something else; nothing was changed
     ├── NewerFormat       the file was written by a later, incompatible format
     ├── RecordTooLarge    one event does not fit in a line (MAX_LINE_BYTES)
-    └── UnreadableRun     neither a journal nor a run JSON; says where reading stopped
+    ├── UnreadableRun     neither a journal nor a run JSON; says where reading stopped
+    ├── UsageError        `init` cannot resume the run that was asked for
+    │   └── UnsupportedError  a function of W&B that needs its server
+    └── CommError         a request to W&B's server: there is none
+        └── AuthenticationError
 
 They are raised when a journal is opened or read, never by `Session.log_*`: logging must not end
-a training.
+a training. `Error` and the last four have the names that scripts for W&B catch.
 """
 
 
@@ -22,7 +26,7 @@ class JournalLocked(EventlogError):
 
 
 class JournalClosed(EventlogError):
-    """The journal was closed and takes no more events."""
+    """The journal was closed; no more events can be appended."""
 
 
 class NotAJournal(EventlogError):
@@ -39,3 +43,27 @@ class RecordTooLarge(EventlogError):
 
 class UnreadableRun(EventlogError):
     """The file is neither a journal nor a run JSON."""
+
+
+class UsageError(EventlogError):
+    """`init` cannot resume the run that was asked for."""
+
+
+class UnsupportedError(UsageError):
+    """A function of W&B that needs its server."""
+
+
+class CommError(EventlogError):
+    """A request to W&B's server: there is none."""
+
+
+class AuthenticationError(CommError):
+    """Never raised: nothing asks for credentials."""
+
+
+class WandbCoreNotAvailableError(EventlogError):
+    """Never raised: there is no such process."""
+
+
+Error = EventlogError
+"""The base class by W&B's name."""

@@ -1,7 +1,7 @@
 """Exceptions raised from outside while our code runs: by a signal handler or another thread.
 
 A watchdog may raise TimeoutError, which is an OSError, between any two bytecodes. It must reach the
-training loop and not be taken for an error of the disk or of a value's `__repr__`.
+training loop and not be mistaken for an error of the disk or of a value's `__repr__`.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""What a notebook asks of runs: figures, and a data frame with a row for each of them.
+"""For notebooks: plots of runs, and a data frame with one row per run.
 
-The tools do both. Where they are installed they register two functions under the entry point group
-`eventlog`, so that eventlog imports neither them nor matplotlib. `Run.frame` and `Run.plot` are for
-one run that is loaded.
+Both are made by the tools. These register two functions under the entry point group `eventlog`, so
+that eventlog imports neither the tools nor matplotlib. `Run.frame` and `Run.plot` are for one
+loaded run.
 """
 
 import importlib
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Source = Any  # a Run, or what names runs: a file, a folder, a glob, the beginning of a run's name
+Source = Any  # a Run; or a file, a folder, a glob, the beginning of a run's name
 
 
 def plot(runs: Source | Iterable[Source], kind: str | None = None, **options: Any) -> "Figure":
@@ -68,7 +68,7 @@ def _extension(name: str) -> Any:
     Raises:
         ImportError: none did, or a library that it needs is missing; says what to install.
     """
-    from importlib.metadata import entry_points  # 20 ms that a training need not wait
+    from importlib.metadata import entry_points  # takes 20 ms, which a training does not need
 
     install = "pip install 'runjournal[tools]'"
     for point in entry_points(group="eventlog", name=name):

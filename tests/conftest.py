@@ -10,7 +10,7 @@ from hypothesis import settings
 # Several tests run at once: threads of one would spin where another's work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples each time: who changes nothing sees the same. `deep` looks for new ones.
+# The same examples each time, so that unchanged code has the same result. `deep` finds new ones.
 settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile("deep", max_examples=5_000, deadline=None, print_blob=True)

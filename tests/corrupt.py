@@ -1,4 +1,4 @@
-"""What happens to bytes on a disk: each function takes a journal and gives back a worse one."""
+"""Damage as it happens on disks: each function returns a damaged copy of a journal's bytes."""
 
 
 def cut_tail(data: bytes, n_bytes: int) -> bytes:
@@ -27,20 +27,20 @@ def overwrite(data: bytes, at: int, junk: bytes) -> bytes:
 
 
 def insert(data: bytes, at: int, junk: bytes) -> bytes:
-    """Bytes that nobody wrote, in between."""
+    """Foreign bytes in the middle."""
     return data[:at] + junk + data[at:]
 
 
 def append_junk(data: bytes, junk: bytes) -> bytes:
-    """Bytes that nobody wrote, at the end."""
+    """Foreign bytes at the end."""
     return data + junk
 
 
 def delete(data: bytes, at: int, n_bytes: int) -> bytes:
-    """A stretch is gone, and what followed stands in its place."""
+    """A range of bytes is removed."""
     return data[:at] + data[at + n_bytes :]
 
 
 def repeat_block(data: bytes, at: int, n_bytes: int, to: int) -> bytes:
-    """A stretch stands in a second place too."""
+    """A range of bytes is repeated in a second place."""
     return insert(data, to, data[at : at + n_bytes])

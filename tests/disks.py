@@ -1,4 +1,4 @@
-"""Disks for tests: one that writes down what was asked of it, one that refuses."""
+"""Disks for tests: one that records its calls, one that refuses them."""
 
 import os
 from collections.abc import Callable

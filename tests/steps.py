@@ -4,7 +4,7 @@ import sys
 
 
 def lines_run(call):
-    """How many lines of Python `call` takes."""
+    """How many lines of Python `call` executes."""
     n_lines = 0
 
     def trace(frame, event, argument):

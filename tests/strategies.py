@@ -49,11 +49,11 @@ class Written(NamedTuple):
 
 
 def journal(*sessions: list[tuple[str, dict[str, Any]]]) -> Written:
-    """A journal of whole sessions; each gets an `open` event of its own before the given ones."""
+    """A journal of whole sessions; each begins with an `open` event, followed by its events."""
     data, events = b"", []
-    for s, given in zip(SESSIONS, sessions, strict=False):
+    for s, events_of_session in zip(SESSIONS, sessions, strict=False):
         opening = ("open", {"format": 1, "run_id": "r", "run_name": "run"})
-        for n, (event, fields) in enumerate([opening, *given]):
+        for n, (event, fields) in enumerate([opening, *events_of_session]):
             data += line(n, s, event, **fields)
             events.append((s, n, event, fields))
     return Written(data, events)
@@ -111,7 +111,7 @@ class Step(NamedTuple):
 
 
 def _session(first: bool) -> st.SearchStrategy[list[Step]]:
-    """What one session does: it opens, takes iterations, may go back and take them again."""
+    """The steps of one session: open, log iterations, perhaps rewind and log them again."""
     opens = st.none() if first else st.none() | st.integers(0, 12)
     steps = st.lists(
         st.builds(
@@ -122,11 +122,11 @@ def _session(first: bool) -> st.SearchStrategy[list[Step]]:
         max_size=12,
     )
     return st.tuples(opens, steps).map(
-        lambda told: [Step("open", -1 if told[0] is None else told[0]), *told[1]]
+        lambda pair: [Step("open", -1 if pair[0] is None else pair[0]), *pair[1]]
     )
 
 
 histories = st.tuples(_session(True), st.lists(_session(False), max_size=4)).map(
-    lambda told: [told[0], *told[1]]
+    lambda pair: [pair[0], *pair[1]]
 )
 """Sessions of steps; an `open` of number -1 says nothing about where it begins."""

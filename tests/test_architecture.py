@@ -229,7 +229,7 @@ def test_modules_form_no_ring():
     assert left == {}
 
 
-def test_what_is_on_top_is_imported_by_nothing_but_what_is_on_top():
+def test_the_top_modules_are_imported_by_top_modules_only():
     importers = {
         (name, found)
         for name, path in MODULES.items()
@@ -241,7 +241,7 @@ def test_what_is_on_top_is_imported_by_nothing_but_what_is_on_top():
 
 
 @pytest.mark.parametrize("path", files("trainer"))
-def test_no_module_at_the_trainers_root_bears_a_name_that_python_or_a_package_has(path):
+def test_no_module_at_the_trainers_root_has_the_name_of_a_python_module_or_package(path):
     """`python trainer/train.py` puts trainer/ first on the path: its names would win."""
     inside = path.relative_to(ROOT / "trainer").parts
 
@@ -281,7 +281,7 @@ def test_only_disk_changes_files():
                 assert node.attr not in {"write_bytes", "write_text"}, f"{path}:{node.lineno}"
 
 
-def test_nothing_stands_at_the_root_but_what_is_listed_here():
+def test_the_root_has_only_the_files_listed_here():
     folders = {"eventlog", "trainer", "tools", "tests", "docs"}
     texts = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"}
     settings = {"pyproject.toml", "justfile"}

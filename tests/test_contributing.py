@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md, the change log, the workflow and the justfile name is there."""
+"""Everything that CONTRIBUTING.md, the change log, the workflow and the justfile name exists."""
 
 import re
 from pathlib import Path

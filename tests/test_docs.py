@@ -1,4 +1,4 @@
-"""The documents stay true: their commands print what is shown, their links lead somewhere."""
+"""The documents are correct: their commands print what is shown, and their links exist."""
 
 import fcntl
 import glob

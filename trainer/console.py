@@ -51,8 +51,8 @@ class SteadyStream:
     def _is_ready(self) -> bool:
         """Whether a line can be written without blocking.
 
-        A pipe is ready when it has room for 4,096 bytes. After a wait of `TIMEOUT_S` in vain, the
-        next calls do not wait until it is ready again.
+        A pipe is ready when it has space for 4,096 bytes. If it is not ready within `TIMEOUT_S`,
+        the next calls do not wait for it until it is ready again.
         """
         try:
             poll = select.poll()

@@ -66,8 +66,8 @@ def parse(
         if is_main:
             print(f"{prog}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    given = [argument[2:].partition("=")[0] for argument in arguments if argument[:2] == "--"]
-    explicit = {name.replace("-", "_") for name in given} | preset.keys()
+    names = [argument[2:].partition("=")[0] for argument in arguments if argument[:2] == "--"]
+    explicit = {name.replace("-", "_") for name in names} | preset.keys()
     object.__setattr__(config, "explicit", frozenset(explicit))  # it is frozen
     return config
 

@@ -4,8 +4,8 @@
 
 The folder's name ends in a digest of the text and of how it was prepared, so a folder is reused
 only if it is exactly what a run needs. It gets that name when all of it is durable. A killed
-process leaves `.NAME.partial` with its finished shards: the next one checks them and continues,
-with the same bytes as result.
+process leaves `.NAME.partial` with its finished shards: the next one checks them and continues; the
+resulting bytes are the same.
 
     documents -> pieces -> groups of pieces -> [threads encode] -> shards
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from trainer.checkpoint import resumed_flags
-from trainer.checkpoint.journal import check_not_running
-from trainer.checkpoint.run_files import JOURNAL_SUFFIX, RunFiles, files_of
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, check_not_running
+from trainer.checkpoint.run_files import RunFiles, files_of
 from trainer.checkpoint.saver import Saver
 from trainer.config import TrainConfig
 from trainer.console import display_path

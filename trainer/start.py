@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.checkpoint import choose, journal, read, resumed_flags, verify
-from trainer.checkpoint.journal import LostTail
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, LostTail
 from trainer.checkpoint.layout import State
-from trainer.checkpoint.run_files import JOURNAL_SUFFIX, RunFiles, files_of
+from trainer.checkpoint.run_files import RunFiles, files_of
 from trainer.config import TrainConfig
 from trainer.console import display_path
 from trainer.distributed.ranks import Ranks
@@ -51,7 +51,7 @@ class Start:
 def find_start(config: TrainConfig, ranks: Ranks) -> Start:
     """The checkpoint to resume from, if any. Collective.
 
-    A process that torchrun has restarted resumes the run of its launch, whatever `init_from` says.
+    A process that torchrun has restarted resumes the run of its launch, whatever `init_from` is.
 
     Raises:
         ValueError: there is no intact checkpoint to resume from, or several runs could be meant.

@@ -50,7 +50,7 @@ class Step:
 class StepLog:
     """Logs steps in order, and acts on their values.
 
-    All ranks see the same sums, so all ranks act alike.
+    All ranks have the same sums, so all ranks act in the same way.
     """
 
     def __init__(self, run: Run) -> None:
@@ -64,7 +64,7 @@ class StepLog:
         """Add a step, and log those that have arrived.
 
         Raises:
-            Stopped, NonFinite: as said by the values of a step.
+            Stopped, NonFinite: the values of a step require it.
         """
         self._pending.append(step)
         while len(self._pending) > self._run.ranks.steps_late:
@@ -72,20 +72,20 @@ class StepLog:
                 break
 
     def flush(self) -> bool:
-        """Wait for all pending steps and log them; whether the run was rewound because of one."""
+        """Wait for all pending steps and log them; returns whether one made the run rewind."""
         is_rewound = False
         while self._pending:
             is_rewound = self._process(self._pending.popleft()) or is_rewound
         return is_rewound
 
     def _process(self, step: Step) -> bool:
-        """Log a step and act on its values; whether the run was rewound."""
+        """Log a step and act on its values; returns whether the run was rewound."""
         run = self._run
         loss_total, square, *signals = step.total.values()
         loss = loss_total / run.config.gradient_accumulation_steps
         grad_norm = math.sqrt(square) if square >= 0 else math.nan
         is_finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        # float16 overflows now and then: the step is skipped and the loss scale halved
+        # float16 sometimes overflows: then the step is skipped and the loss scale halved
         is_overflow = not is_finite and math.isfinite(loss) and run.loss_scale.may_overflow()
         run.log_saved()
         self._log(step, loss, grad_norm, is_skipped=not is_finite)
@@ -137,7 +137,7 @@ class StepLog:
         self._run.save()
 
     def _handle_nonfinite(self, step: Step, loss: float, grad_norm: float) -> bool:
-        """Log where the NaN or infinity is, and act by the policy; whether the run was rewound.
+        """Log where the NaN or infinity is, act by the policy; returns whether the run was rewound.
 
         Raises:
             NonFinite: the run has to stop.

@@ -5,7 +5,7 @@ from trainer.run import Run
 
 
 def completed_line(run: Run, seconds: float) -> str:
-    """How the run went, where its log is, and which command to type next."""
+    """Duration and best loss of the run, the path of its log, and the next command to run."""
     result = f"done in {duration(seconds)}, best val loss {run.best_val_loss:.4f}"
     sample = f"python trainer/sample.py --out_dir={run.saver.files.out_dir}"
     if run.logger.run_path is None:

@@ -3,8 +3,8 @@
     with Sampler(logger.log, Path("out")):
         train()
 
-A thread takes a sample every ten seconds, which takes a millisecond. Values that cannot be read are
-left out: nothing here raises into the training or blocks it.
+A thread takes a sample every ten seconds. Values that cannot be read are left out: nothing here
+raises into the training or blocks it.
 """
 
 import importlib.util

@@ -64,7 +64,7 @@ def _in_segments_alone(path: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there are none; the message says where they were looked for.
     """
-    from eventlog.tracker.location import state_folder  # what only writers need
+    from eventlog.tracker.location import state_folder  # not imported by readers otherwise
 
     missing = f"{path}: no such journal, folder or glob"
     if path.suffix not in (JOURNAL_SUFFIX, RUN_JSON_SUFFIX):

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `eventlog cat ... | head` has seen enough
+    except BrokenPipeError:  # in `eventlog cat ... | head`, head has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -49,13 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_compact(add("compact", commands.compact, text))
     text = "After a crash: cut an incomplete last line, save its bytes, then compact."
     _add_recover(add("recover", commands.compact, text))
-    text = "Say whether a journal is complete, what is wrong with it and what is lost."
+    text = "Check whether a journal is complete, what is wrong with it and what is lost."
     _add_paths_and_json(add("verify", commands.verify, text))
     text = "Print the intact lines only, for jq, pandas or DuckDB."
     _add_cat(add("cat", commands.cat, text))
     text = "Print the last events as text; with -f also new ones, until Ctrl-C."
     _add_tail(add("tail", commands.tail, text))
-    text = "Say who writes a journal, how far the run is and what is durable."
+    text = "Show who writes a journal, how far the run is and what is durable."
     _add_paths_and_json(add("status", commands.status, text))
     return parser
 
@@ -88,7 +88,7 @@ def _add_recover(command: argparse.ArgumentParser) -> None:
 
 def _add_cat(command: argparse.ArgumentParser) -> None:
     _add_paths(command)
-    text = "only events of this kind; may be given several times"
+    text = "only events of this kind; can be repeated"
     command.add_argument("--event", action="append", metavar="KIND", help=text)
 
 

@@ -17,7 +17,7 @@ MAX_ALIKE = 5  # defects of a kind in a file; more are one line
 VERDICTS = {
     COMPLETE: "complete",
     CONFLICT: "needs a person",
-    EMPTY: "no journal: not one whole record",
+    EMPTY: "not a journal: not one whole record",
 }
 
 
@@ -35,7 +35,7 @@ def exit_code(folding: Folding, *, with_content: bool = True) -> int:
 
 
 def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
-    """Everything `verify` knows, for programs."""
+    """The report as a dict, as `verify --json` prints it."""
     reader, fold = folding.reader, folding.fold
     defects = folding.defects(with_content=with_content)
     code = exit_code(folding, with_content=with_content)
@@ -83,7 +83,7 @@ def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str
 
 
 def remark_lines(folding: Folding) -> list[str]:
-    """What sessions say of records that are in other files, were not logged or are lost."""
+    """Lines about records that are in other files, were not logged or are lost."""
     remarks = [record for record in folding.reader.remarks if record.event != "ignored"]
     lines = [printable(one_line(record)) for record in remarks[:MAX_REMARKS]]
     ignored = n_ignored(folding)
@@ -112,7 +112,7 @@ def _n_unknown(defects: list[Defect]) -> int:
 
 
 def _defect_lines(defects: list[Defect]) -> Iterator[str]:
-    """A line for each defect, or one for all of a kind if a file has many of it."""
+    """A line for each defect; more than MAX_ALIKE of one kind in a file share a line."""
     groups: dict[tuple[str, str], list[Defect]] = {}
     for defect in defects:
         groups.setdefault((defect.kind, defect.file), []).append(defect)

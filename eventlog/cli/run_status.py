@@ -1,4 +1,4 @@
-"""What `eventlog status` says of a run: its writer, how far it is, how much of it is durable."""
+"""What `eventlog status` shows: a run's writer, its progress, and how much of it is durable."""
 
 import os
 import socket
@@ -51,7 +51,8 @@ def status_of(path: Path) -> dict[str, Any]:
 def _n_durable(folding: Folding) -> int:
     """How many records of the latest session are known to be durable.
 
-    All of them, if its `close` says that all before it are: the writer waited for that.
+    All of them if its `close` event says that all before it are: the writer then waited for the
+    last sync.
     """
     session = next(reversed(folding.fold.sessions.values()), None)
     if session is None:
@@ -79,7 +80,7 @@ def _why(reason: str | None, status: str, opened: dict[str, Any], t: str) -> str
 
 
 def _what_became_of(opened: dict[str, Any], t: str) -> str:
-    """The state of a process that ran on this machine since it was started."""
+    """What happened to a process that began after this machine's latest boot."""
     pid = opened.get("pid")
     lives = process_lives(opened, t)
     if lives:

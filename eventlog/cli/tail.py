@@ -1,4 +1,4 @@
-"""A journal as lines for people: one an event, as it happens."""
+"""A journal as text: one line per event, as it is appended."""
 
 import os
 import time
@@ -14,12 +14,12 @@ from eventlog.read.ends import last_open
 from eventlog.read.reader import Reader
 
 POLL_S = 0.2
-_ETA_WINDOW = 50  # iterations whose wall time, evals and saves included, the estimate rests on
-_LINE_BYTES = 1024  # generous length of one line, for finding the last n of them
+_ETA_WINDOW = 50  # iterations; the estimate uses their wall time, with evals and saves
+_LINE_BYTES = 1024  # more than most lines have; used to find the last n of them
 
 
 class Lines:
-    """Turns records into lines; remembers what an estimate of the end needs."""
+    """Turns records into lines; remembers what is needed to estimate the remaining time."""
 
     def __init__(self) -> None:
         self._max_iters: int | None = None
@@ -34,14 +34,14 @@ class Lines:
         return printable(f"{record.t[:10]} {record.t[11:19]}  {text}" + f"  eta {eta}" * bool(eta))
 
     def learn(self, record: Record) -> None:
-        """Take from an `open` event what later lines need, without a line of its own."""
+        """Remember what later lines need from an `open` event that is not printed."""
         config = record.fields.get("config")
         max_iters = config.get("max_iters") if isinstance(config, dict) else None
         self._max_iters = max_iters if type(max_iters) is int else None
         self._recent.clear()
 
     def _eta(self, record: Record) -> str:
-        """How long the run will still take, by its latest iterations; empty if nobody can say."""
+        """The remaining time, estimated from the latest iterations; empty if unknown."""
         i = record.fields.get("iter")
         try:
             now = datetime.fromisoformat(record.t).timestamp()
@@ -75,8 +75,8 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
         if reader.is_outdated:
             is_shorter = os.stat(path).st_size < reader.end
             reader.restart()
-            what = "is shorter than before" if is_shorter else "is not the file it was"
-            yield printable(f"{path}: {what}; from its beginning")
+            what = "became shorter" if is_shorter else "was replaced by another file"
+            yield printable(f"{path}: {what}; reading from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
 
 

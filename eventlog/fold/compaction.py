@@ -30,24 +30,24 @@ SHARE_OF_A_CORE = 0.02  # what folding may use of one core over a long run
 SHARE_FOR_READING = 0.012  # of that; what it leaves, and the rest, is for writing
 POLL_S = 0.2
 READ_BYTES = 2 << 20  # 12,000 iterations, 27 ms
-GROWTH = 1.1  # of the cost of writing the run JSON, from one time to the next
+GROWTH = 1.1  # by which writing the run JSON is expected to cost more the next time
 LOCK_OUTLIVES_S = 5.0  # the kernel closes a dying writer's files one by one: pipe first, lock later
 
 
 def compact(journal: PathLike, *, disk: Disk = DISK) -> Run:
-    """Write the run JSON of `journal` as it is now; the run.
+    """Write the run JSON of `journal` as it is now; returns the run.
 
     Raises:
         UnreadableRun: not one whole record; no JSON is written.
-        NewerFormat: the journal was written by a later format; the old JSON stands.
-        OSError: it cannot be read, or the disk refused; the old JSON stands.
+        NewerFormat: the journal was written by a later format; the old JSON is kept.
+        OSError: it cannot be read, or the disk refused; the old JSON is kept.
     """
     return write_run(Folding(Path(journal)), disk=disk)
 
 
 def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = DISK) -> Run:
-    """Read on in a journal and write its run JSON; as `compact`."""
-    if folding.path.suffix == RANK_SUFFIX:  # its run JSON would pass for a run
+    """Read what is new in a journal and write its run JSON; returns and raises as `compact`."""
+    if folding.path.suffix == RANK_SUFFIX:  # its run JSON would be listed as one more run
         raise EventlogError(
             f"{folding.path}: is a rank's journal and has no run JSON; see: runs ranks"
         )
@@ -62,7 +62,7 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
         if not _moved_on(folding, was_alive=alive):
             break
     if not alive:
-        own = folding.fold.sessions  # and no annotator's, who writes without a lock
+        own = folding.fold.sessions  # without annotations, which are written without a lock
         release(folding.path, folding.reader.segments_of(own), disk=disk)
     return run
 
@@ -119,10 +119,10 @@ def _write_all(pieces: Iterable[bytes], file: IO[bytes]) -> None:
 
 
 def _moved_on(folding: Folding, *, was_alive: bool) -> bool:
-    """Whether what was written is out of date.
+    """Whether the run JSON just written is out of date already.
 
-    A writer has resumed the journal after it was read to its end, or a note came; or the writer
-    has ended, and our file may have replaced the final one of its follower.
+    So it is if the journal was resumed or annotated after it was read to its end; or if the writer
+    has ended, because our file may have replaced the final one of its follower.
     """
     is_alive = folding.is_alive()
     return is_alive != was_alive or (not is_alive and folding.reader.is_behind)
@@ -132,8 +132,8 @@ def follow(journal: Path, *, every: int, until: IO[bytes], disk: Disk = DISK) ->
     """Compact `journal` every `every` iterations until `until` ends; then once more.
 
     `until` is a pipe whose other end only the writer holds: however the writer dies, the
-    kernel closes it. Reading costs more the more is written, and writing the more there is of
-    the history. Both are done when CPU time for them has been saved up, so that all of them
+    kernel closes it. The cost of reading grows with the new records, the cost of writing with the
+    whole history. Each is done once enough CPU time has been saved up for it, so that both
     together stay within SHARE_OF_A_CORE; only the last fold does not wait.
     """
     file = _Followed(journal)
@@ -150,7 +150,7 @@ def _follow(file: "_Followed", journal: Path, every: int, until: IO[bytes], disk
     while not _ended(until, wait_s):
         if (path := file.path()) != folding.path:
             folding, folded = Folding(path), -1
-        with contextlib.suppress(OSError):  # a full disk may have room the next time
+        with contextlib.suppress(OSError):  # a full disk may have space the next time
             with reading.spending(), all_of_it.spending():
                 folding.read_on(to_the_end=False, most_bytes=READ_BYTES)
             due = max(folding.fold.position, 0) // every
@@ -207,7 +207,7 @@ def _is_same(fd: int, path: Path) -> bool:
 
 
 class _Budget:
-    """CPU time that a share of a core amounts to, and how much of it was used."""
+    """The CPU time that a share of a core allows, and how much of it was used."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -221,7 +221,7 @@ class _Budget:
 
     @contextlib.contextmanager
     def spending(self) -> Iterator[None]:
-        """Count what this thread does within."""
+        """Count the CPU time that this thread uses in the block."""
         begun_s = time.thread_time()
         try:
             yield

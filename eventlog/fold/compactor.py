@@ -15,7 +15,7 @@ from eventlog.write.fork import call_in_children
 from eventlog.write.messages import say
 
 PATIENCE_S = 60.0
-SAY_AFTER_S = 3.0  # of a wait, that there is one
+SAY_AFTER_S = 3.0  # a longer wait is reported
 _NEVER_CLOSED: list[IO[bytes]] = []
 
 
@@ -53,7 +53,7 @@ class Compactor:
     def finish(self, journal: Path) -> None:
         """Wait for its last fold; if that failed, fold here.
 
-        `journal`: where it is by now; it may have been moved.
+        `journal`: its present path; it may have been moved.
 
         Raises:
             OSError: the run JSON could not be written.
@@ -61,7 +61,7 @@ class Compactor:
         if os.getpid() != self._pid:
             return
         _LIVE.discard(self)
-        was_open = self._let_go()  # else it saw a closed pipe earlier, and ended before us
+        was_open = self._close_pipe()  # if not, the compactor may have ended before the last events
         has_ended = self._has_ended(SAY_AFTER_S)
         who = f"the compactor (process {self._process.pid})" if self._process else "the compactor"
         if not has_ended:
@@ -83,12 +83,12 @@ class Compactor:
             return not self._thread.is_alive()
         return True
 
-    def let_go_in_child(self) -> None:
+    def close_in_child(self) -> None:
         """A forked data loader must not keep the pipe open after the writer died."""
-        self._let_go()
+        self._close_pipe()
 
-    def _let_go(self) -> bool:
-        """Close the pipe, unless its descriptor is a file of the program by now; whether it was."""
+    def _close_pipe(self) -> bool:
+        """Close the pipe; False: the program closed it, and its descriptor may be another file."""
         until = self._until
         if until is None:
             return False
@@ -121,14 +121,14 @@ def _start_thread(journal: Path, every: int) -> tuple[threading.Thread, IO[bytes
 def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
     """A process of its own that runs `follow`, and ends when the returned pipe closes.
 
-    In its own session: neither Ctrl-C nor a killed process group takes it along, and it
+    It runs in its own session: neither Ctrl-C nor a signal to the process group ends it, and it
     outlives its parent by one fold.
 
     Raises:
         OSError: no such process could be started.
     """
-    # -P and PYTHONPATH: neither a user's `json.py` in the working folder nor a trainer that
-    # found eventlog through sys.path alone shall keep the compactor from starting.
+    # -P: a `json.py` in the working folder must not be imported. PYTHONPATH: the trainer may have
+    # found eventlog through sys.path alone.
     command = [
         sys.executable,
         "-P",
@@ -151,4 +151,4 @@ def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
     )
 
 
-_LIVE = call_in_children(Compactor.let_go_in_child)
+_LIVE = call_in_children(Compactor.close_in_child)

@@ -55,14 +55,14 @@ _TYPES = (
         ("training_iterations", "eval_steps", "checkpoints", METRICS), "a list of objects"
     )
 )
-_LINES_AT_ONCE = 64  # a line may be the 800 rows of a text
+_LINES_AT_ONCE = 64  # texts of `Rows` in one piece of the document; each may have 800 rows
 
 
 class Rows(Sequence[Row]):
-    """Rows as JSON text of the run JSON (`encode_row`), a line each, many lines in one text.
+    """Rows encoded as in the run JSON (`encode_row`): one line per row, many lines in one text.
 
-    A row is parsed when it is accessed. This takes a sixth of the memory of dicts, and writing the
-    run JSON needs no encoding.
+    A row is parsed when it is accessed. This needs less memory than dicts, and the run JSON is
+    written without encoding rows again.
     """
 
     def __init__(self, encoded: Iterable[bytes] = ()) -> None:
@@ -90,7 +90,7 @@ class Rows(Sequence[Row]):
         return lines[n_left:]
 
     def copy(self) -> "Rows":
-        """A copy: what is added to one later is not in the other."""
+        """A copy that later changes of either do not share."""
         same = Rows()
         same._texts, same._ends = self._texts.copy(), self._ends[:]
         return same
@@ -161,7 +161,7 @@ class Run:
         return "completed" if self.end_time else "unknown"
 
     def rows(self, table: str) -> Iterator[Row]:
-        """The rows of a table, one value a column, in the order of its axis.
+        """The rows of a table, one value per column, in the order of its axis.
 
         `iterations`, `evals`, `checkpoints` and `system` are ordered by `iter`, `metrics` by
         `step`. Objects within a row are dotted names, lists are JSON text, NaN and infinities are
@@ -175,7 +175,7 @@ class Run:
         flat_rows.check_table(table)
         if table == flat_rows.SYSTEM:
             return flat_rows.system_rows(self._journal_path())
-        return flat_rows.flat_rows(getattr(self, flat_rows.TABLES[table]), table)
+        return flat_rows.flat_rows(getattr(self, flat_rows.kind_of(table).key), table)
 
     def series(self, *patterns: str) -> dict[str, Series]:
         """The series of the run by name, each with its summary; see `fold/series.py`.
@@ -188,7 +188,7 @@ class Run:
             OSError: the journal, which alone has `system`, is not there or not readable.
         """
         found: list[Series] = []
-        for table in flat_rows.TABLES:
+        for table in flat_rows.tables():
             stored = self._summaries() if table == METRICS else None
             if stored is not None:
                 found += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]
@@ -196,7 +196,10 @@ class Run:
                 found += run_series.of_rows(table, self.rows(table))
         if any(pattern.startswith("system/") for pattern in patterns):
             found += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
-        named = run_series.by_name(found, self.journal.get("definitions") or {})
+        definitions = self.journal.get("definitions") or {}
+        of_metrics = self.journal.get(METRICS)  # also where the rows themselves were not read
+        n_rows = of_metrics.get("rows") if isinstance(of_metrics, dict) else None
+        named = run_series.by_name(found, definitions, n_rows or len(self.metrics))
         return run_series.select(named, patterns) if patterns else named
 
     def _summaries(self) -> Row | None:
@@ -210,26 +213,35 @@ class Run:
         )
         return names if is_whole else None
 
-    def points(self, name: str) -> Iterator[tuple[int, Any]]:
-        """The values of a series with their numbers on its axis, in order; NaN is a float.
+    def points(self, name: str, x: str | None = None) -> Iterator[tuple[Any, Any]]:
+        """The values of a series with their places on its axis, in order; NaN is a float.
+
+        `x` None: the axis is the step, or the iteration. Otherwise it is another series of the same
+        table (such as its `step_metric`), by its latest value at each step; values before its first
+        one are left out.
 
         Raises:
             ValueError: the run has no such series; names the nearest.
             OSError: as `rows`.
         """
-        found = self.series(name)
-        if not found:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, self.series(), 1)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
-        one = next(iter(found.values()))
-        axis = flat_rows.axis_of(one.table)
+        one = self._one_series(name)
+        axis = flat_rows.axis_of(one.table) if x is None else self._one_series(x).column
+        place = None
         for row in self.rows(one.table):
+            place = row.get(axis, place)
             value = row.get(one.column)
-            if value is not None:
-                yield row[axis], value
+            if value is not None and place is not None:
+                yield place, value
+
+    def _one_series(self, name: str) -> Series:
+        found = self.series(name)
+        if found:
+            return next(iter(found.values()))
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.series(), 1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
 
     def frame(self, table: str = "iterations") -> "DataFrame":
         """The rows of a table (see `rows`) as a pandas frame.
@@ -364,7 +376,7 @@ def _type_name(value: Any) -> str:
 
 
 def _named_nonfinite(value: Any) -> Any:
-    """Old bare NaN as this format says it: null, and its name beside it."""
+    """A bare NaN of an older logger as this format writes it: null, and its name beside it."""
     if isinstance(value, list):
         return [_named_nonfinite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Rows of a run's tables as flat rows: one value a column, for data frames, exports and SQL.
+"""Rows of a run's tables as flat rows: one value per column, for data frames, exports and SQL.
 
 A run JSON names a number that is not finite beside its row (`"loss": null, "nonfinite": {"loss":
 "nan"}`), keeps objects inside rows, and leaves the times of iterations in the journal.
@@ -16,20 +16,18 @@ from eventlog.read.reader import scan
 
 Row = dict[str, Any]
 
-TABLES = {
-    "iterations": "training_iterations",
-    "evals": "eval_steps",
-    "metrics": "metrics",
-    "checkpoints": "checkpoints",
-}
-"""The tables that a run JSON has, and its keys for them."""
 SYSTEM = "system"
 """The table that only the journal has."""
 
 
+def tables() -> list[str]:
+    """The tables that a run JSON has."""
+    return [kind.rule for kind in KINDS.values() if kind.key]
+
+
 def check_table(name: str) -> None:
     """Raises ValueError for an unknown table."""
-    known = [*TABLES, SYSTEM]
+    known = [*tables(), SYSTEM]
     if name not in known:
         from difflib import get_close_matches
 
@@ -40,10 +38,10 @@ def check_table(name: str) -> None:
 
 def axis_of(table: str) -> str:
     """The column that a table is ordered by."""
-    return _kind_of(table).axis or "iter"
+    return kind_of(table).axis or "iter"
 
 
-def _kind_of(table: str) -> Kind:
+def kind_of(table: str) -> Kind:
     """The kind of event that a table has a row of."""
     return next(kind for kind in KINDS.values() if kind.rule == table)
 
@@ -56,8 +54,8 @@ def flat_rows(rows: Iterable[Row], table: str) -> Iterator[Row]:
 def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
     """The rows that have a number on the axis, in its order.
 
-    A run that an older logger resumed has some of them twice: the later one counts. Checkpoints
-    of one iteration stay, if their files differ.
+    If an older logger resumed the run, some numbers occur twice, and the later row counts.
+    Checkpoints of one iteration are all kept if their files differ.
     """
     if not isinstance(rows, list):  # folded by this package: they are in order
         return rows
@@ -70,7 +68,7 @@ def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
 
 def logged_times(journal: Path, table: str) -> dict[int, str]:
     """When each row was logged, by its number on the axis; the latest time of one counts."""
-    event, axis = _kind_of(table).name, axis_of(table)
+    event, axis = kind_of(table).name, axis_of(table)
     return {
         i: record.t
         for record in scan(journal)
@@ -80,7 +78,7 @@ def logged_times(journal: Path, table: str) -> dict[int, str]:
 
 def system_rows(journal: Path) -> Iterator[Row]:
     """A row for each sample of the machine: the last iteration before it, its time, the values."""
-    progress = {_kind_of(table).name: axis_of(table) for table in ("iterations", "metrics")}
+    progress = {kind_of(table).name: axis_of(table) for table in ("iterations", "metrics")}
     position = 0
     for record in scan(journal):
         if record.event in progress:

@@ -20,7 +20,7 @@ from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Iterations, Remarks
 from eventlog.format.events import KINDS, FoldRule
 from eventlog.format.json_rows import encode_row
-from eventlog.format.record import ANNOTATES, Record
+from eventlog.format.record import ANNOTATES, Record, with_nonfinite
 from eventlog.read.batch import Batch
 
 _EVAL, _CHECKPOINT = KINDS["eval"].row, KINDS["checkpoint"].row
@@ -94,8 +94,8 @@ class Fold:
     More can be added at any time; `run()` is the run of those that were added so far.
 
     Args:
-        with_rows: False keeps only the numbers of iterations, if they are merely counted or a sink
-            has the rows: `run()` then has none of them, and no figures of them in its summary.
+        with_rows: False keeps only the numbers of the iterations, for callers that count them or
+            have a sink: `run()` then has no iterations, and its summary no values of them.
         sink: gets the rows as they come and as they are superseded.
     """
 
@@ -120,6 +120,7 @@ class Fold:
             "checkpoints": [],
         }
         self._own_summary: Row = {}
+        self._definitions: dict[str, Row] = {}
         self.remarks = Remarks()
 
     @property
@@ -156,7 +157,7 @@ class Fold:
         """Fold many events in, as if one by one."""
         session = self.sessions.get(batch.s)
         rows = self._metrics if batch.event == "metrics" else self._iterations
-        if session is None or self._sink is not None or not rows.goes_on(batch.steps[0]):
+        if session is None or self._sink is not None or not rows.ends_before(batch.steps[0]):
             for record in batch.records():
                 self.add(record)
             return
@@ -174,7 +175,7 @@ class Fold:
         i = self._number(record, fields)
         if i is None:
             return
-        if len(self._iterations) and not self._iterations.goes_on(i):
+        if len(self._iterations) and not self._iterations.ends_before(i):
             self._rewind(i)
         self._iterations.add(fields, record.line)
         if self._sink is not None:
@@ -225,19 +226,26 @@ class Fold:
             self._sink.add(record, max(0, self.position))
 
     def _fold_config(self, record: Record, fields: Row, session: SessionFold) -> None:
-        if isinstance(fields.get("config"), dict):
-            self.config |= fields["config"]
+        config = with_nonfinite(fields, "config")
+        if isinstance(config, dict):
+            self.config |= config
 
     def _fold_summary(self, record: Record, fields: Row, session: SessionFold) -> None:
         """What the run itself states: null removes a name, NaN is the text `nan`."""
-        values, named = fields.get("summary"), fields.get("nonfinite")
-        nonfinite = named if isinstance(named, dict) else {}
+        values = with_nonfinite(fields, "summary")
         for name, value in values.items() if isinstance(values, dict) else ():
-            value = nonfinite.get(f"summary.{name}", value)
             if value is None:
                 self._own_summary.pop(name, None)
             else:
                 self._own_summary[name] = value
+
+    def _fold_definition(self, record: Record, fields: Row, session: SessionFold) -> None:
+        """What is defined later counts more, field by field."""
+        name = fields.get("name")
+        if isinstance(name, str) and name:
+            known = {} if fields.get("overwrite") is True else self._definitions.get(name, {})
+            new = {k: v for k, v in fields.items() if k not in ("name", "overwrite")}
+            self._definitions[name] = known | new
 
     def _fold_open(self, record: Record, fields: Row, session: SessionFold) -> None:
         session.opened = fields
@@ -246,7 +254,7 @@ class Fold:
         self.remarks.run_id = self.remarks.run_id or fields.get("run_id")
         self.name = self.name or str(fields.get("run_name") or "")
         for key, known in (("config", self.config), ("metadata", self.metadata)):
-            values = fields.get(key)
+            values = with_nonfinite(fields, key)
             if isinstance(values, dict) and values:  # else those of the session before
                 if known:  # a resumed run: the latest values count, what changed is noted
                     session.changed |= {
@@ -282,9 +290,9 @@ class Fold:
     # ---- superseding
 
     def _rewind(self, to_iter: Any) -> None:
-        """Supersede all that a run standing before iteration `to_iter` has not done yet.
+        """Supersede iteration `to_iter` and all that follows.
 
-        An eval and a checkpoint of that very iteration came before its step: they stay.
+        An eval and a checkpoint of iteration `to_iter` are made before its step: they stay.
         """
         if type(to_iter) is int:
             self._superseded["iterations"] += self._iterations.cut(to_iter)
@@ -327,7 +335,7 @@ class Fold:
         journal: dict[str, Any] | None = None,
         with_superseded: bool = False,
     ) -> Run:
-        """The run as it stands.
+        """The run as folded so far.
 
         `alive`: whether somebody is writing the journal now. `with_superseded`: the superseded
         rows are in `journal`, too, in the order in which they were: `superseded_iterations`, ...
@@ -355,6 +363,7 @@ class Fold:
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),
                 **({"metrics": self._metrics.summary()} if len(self._metrics) else {}),
+                **({"definitions": self._definitions.copy()} if self._definitions else {}),
                 **({"summary": self._own_summary.copy()} if self._own_summary else {}),
                 "sessions": [s.to_dict() for s in self.sessions.values()],
                 **(self._superseded_rows() if with_superseded else {}),
@@ -388,7 +397,7 @@ class Fold:
         return self._iterations.missing()
 
     def summary(self) -> dict[str, Any]:
-        """The guide's eight figures. NaN is left out of all of them."""
+        """The guide's eight values. NaN is left out of all of them."""
         return summarize(
             self._iterations.numbers,
             self._iterations.losses,
@@ -412,5 +421,6 @@ _FOLDED: dict[FoldRule, _Rule] = {
     "status": Fold._fold_close,
     "rewind": Fold._fold_rewind,
     "reason": Fold._fold_reason,
+    "definitions": Fold._fold_definition,
 }
 _RULES = {kind.name: _FOLDED[kind.rule] for kind in KINDS.values() if kind.rule in _FOLDED}

@@ -23,7 +23,7 @@ from eventlog.read.evidence import Known, aside_defects, fewer_records
 from eventlog.read.reader import Reader
 
 SUMMARY = summarize([], [], Column(), Column(), [], 0).keys()
-"""The names of the figures in a summary."""
+"""The keys of a summary."""
 
 PathLike = str | os.PathLike[str]
 
@@ -33,7 +33,7 @@ class Folding:
 
     Args:
         with_rows, sink: as those of `Fold`.
-        known: how many records there were at some time, to find out whether all are still here.
+        known: how many records there were earlier, to find out whether all are still here.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Folding:
         self._sink = sink
         self.fold = self._new_fold()
         self.n_written = -1
-        """How many records the run JSON was made from that was written last; negative: none was."""
+        """How many records the latest run JSON was made from; negative: none was written."""
         self._known = known or Known()
         self._evidence: dict[bool, list[Defect]] = {}
 
@@ -86,7 +86,7 @@ class Folding:
 
         Args:
             to_the_end: no writer is alive, so a last line without LF is complete.
-            most_bytes: stop after about so many; the next call goes on.
+            most_bytes: stop after about this many bytes; the next call goes on.
         """
         if self.reader.is_outdated:
             self._forget()
@@ -137,7 +137,7 @@ class Folding:
             )
         if not sequence.n_records:
             raise UnreadableRun(
-                f"{self.path}: no journal: not one whole record in its "
+                f"{self.path}: not a journal: not one whole record in its "
                 f"{journal.size_bytes:,} bytes. See: eventlog verify {self.path}"
             )
         run = self.fold.run(
@@ -198,7 +198,7 @@ def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | N
 
 
 def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
-    """The run of its journal, if no writer is alive: the compactor did not write its end."""
+    """The run as read from its journal, if no writer is alive: its JSON lacks the end."""
     assert run.path is not None
     journal = journal_path(run.path)
     try:
@@ -213,7 +213,7 @@ def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
 
 
 def without_journal(run: Run) -> Run:
-    """A run JSON whose status is `running` but that has no journal beside it: `unknown` then.
+    """The run, with status `unknown` if it says `running` and has no journal beside it.
 
     The journal was moved or deleted alone; this file will not be updated again.
     """
@@ -231,8 +231,8 @@ def without_journal(run: Run) -> Run:
 def _recomputed(run: Run) -> dict[str, Any]:
     """The summary of a file of another logger: computed from its rows, completed from its own.
 
-    Its own figures count where the file has no rows to compute them from, except for a best loss
-    without evals: some loggers wrote a placeholder there.
+    The file's own values are kept where it has no rows to compute them from, except for a best
+    loss without evals: some loggers wrote a placeholder there.
     """
     own = {k: v for k, v in run.summary.items() if v is not None and k != "nonfinite"}
     computed = summary_of(run)
@@ -261,25 +261,25 @@ def summary_of(run: Run) -> dict[str, Any]:
 def compare_runs(paths: Iterable[PathLike]) -> dict[str, list[dict[str, Any]]]:
     """`{"runs": [...]}`, a dict per run: run_name, final_loss, best_val_loss, avg_mfu, ...
 
-    A figure that a run does not have is NaN, so that it can be formatted like the others.
+    A value that a run lacks is NaN, so that it can be formatted like the others.
 
     Raises:
         UnreadableRun, OSError: as `load_run`.
     """
-    return {"runs": [_figures(load_run(path)) for path in paths]}
+    return {"runs": [_compared(load_run(path)) for path in paths]}
 
 
-def _figures(run: Run) -> dict[str, Any]:
-    def figure(key: str) -> Any:
-        value = run.summary.get(key)
-        return value if type(value) in (float, int) else math.nan
+def _compared(run: Run) -> dict[str, Any]:
+    def value(key: str) -> Any:
+        stored = run.summary.get(key)
+        return stored if type(stored) in (float, int) else math.nan
 
     return {
         "run_name": run.run_name,
-        "final_loss": figure("final_train_loss"),
-        "best_val_loss": figure("best_val_loss"),
-        "avg_mfu": figure("avg_mfu"),
-        "total_iters": figure("total_iterations"),
-        "avg_time_ms": figure("avg_time_ms"),
+        "final_loss": value("final_train_loss"),
+        "best_val_loss": value("best_val_loss"),
+        "avg_mfu": value("avg_mfu"),
+        "total_iters": value("total_iterations"),
+        "avg_time_ms": value("avg_time_ms"),
         "status": run.status,
     }

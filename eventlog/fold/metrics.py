@@ -3,7 +3,7 @@
 Several events of a step make one row, in which the latest value of a name counts. What a session
 logs of a name at a step supersedes what earlier sessions logged of that name from that step on;
 names that it does not log stay as they are. Within a session a value supersedes the one that its
-name has at that step. Time does not grow with the rows.
+name has at that step. The time for an event does not grow with the number of rows.
 """
 
 import math
@@ -20,7 +20,7 @@ from eventlog.format.json_rows import encode_row
 from eventlog.read.batch import Batch
 
 _MISSING = object()
-_LARGE = 32  # values of a row; to parse and encode fewer anew takes no longer than an event or two
+_LARGE = 32  # values in a row; smaller rows are parsed and encoded again in the time of an event
 
 Superseded = Callable[[int, int | None, Collection[str] | None], None]
 """Called with the first step, the step before which (None: no end) and the names (None: all)."""
@@ -71,14 +71,14 @@ class Metrics:
         """Add the fields of an event of `step`, logged by `session`."""
         own = "step" if type(fields.get("step")) is int else "iter"
         values = {k: v for k, v in fields.items() if k != own}
-        goes_on = self._stored.goes_on(step)
-        row = None if goes_on else self._opened(step)
+        is_later = self._stored.ends_before(step)
+        row = None if is_later else self._opened(step)
         if session != self._session:
             self._is_first = self._session is None
             self._session, self._own_from = session, {}
         if not self._is_first:
             self._supersede_earlier(step, values)
-        if self._was_stale and not goes_on and len(self._stored):
+        if self._was_stale and not is_later and len(self._stored):
             self._is_stale = self._is_stale or step < self._stored.last_step
         if step != self._latest:
             self._leave()
@@ -123,12 +123,12 @@ class Metrics:
         for step in [*self._changed]:
             self._store_one(step)
 
-    def goes_on(self, step: int) -> bool:
+    def ends_before(self, step: int) -> bool:
         """Whether there are rows, all of them before `step`."""
-        return self._stored.goes_on(step)
+        return self._stored.ends_before(step)
 
     def add_batch(self, batch: Batch) -> None:
-        """Add what the session that logged the latest row has logged of later steps."""
+        """Add later steps, logged by the session that logged the latest row."""
         self._leave()
         self._latest = None
         self._stored.extend(batch.steps, batch.rows().split(b"\n"))
@@ -290,7 +290,7 @@ def _flat(prefix: str, values: Row) -> Iterator[tuple[str, Any]]:
 
 
 class OpenRow:
-    """A row that grows: merging an event takes time by the event's size, not by the row's."""
+    """A row that grows: the time to merge an event depends on its own size, not on the row's."""
 
     __slots__ = ("_nested", "is_returned_to", "values")
 

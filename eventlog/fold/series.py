@@ -34,6 +34,8 @@ _HIGHER = ("acc", "accuracy", "f1", "auc", "bleu", "rouge", "reward", "return", 
            "precision", "recall", "score", "top1", "top5", "mfu", "tokens_per_s")  # fmt: skip
 _LOWER = ("loss", "perplexity", "ppl", "error", "err", "wer", "cer", "mse", "mae", "rmse", "nll",
           "bpb", "time_ms")  # fmt: skip
+COUNTERS = ("iter", "iteration", "global_step", "trainer/global_step", "train/global_step")
+"""Names under which programs log their own number of the step, the most usual first."""
 _NO_VALUE = ("iter", "step", "timestamp", "path", "sha256", "file")
 _WILD = frozenset("*?[")
 
@@ -58,6 +60,9 @@ class Series:
     n_superseded: int = 0
     definition: Mapping[str, Any] = field(default_factory=dict)
     """`unit`, `goal`, `description`, `step_metric`, `hidden`, as the run defined them."""
+    step_metric: str | None = None
+    """The series that is its x axis: as defined, else a counter that the program logs in every row
+    of metrics (`COUNTERS`); None: the step."""
 
     @property
     def goal(self) -> Goal | None:
@@ -155,17 +160,39 @@ class _Summary:
             self.max, self.max_step = value, step
 
 
-def by_name(series: Iterable[Series], definitions: Mapping[str, Any]) -> dict[str, Series]:
-    """All by name, with their definitions; in the order of the tables."""
+def by_name(
+    series: Iterable[Series], definitions: Mapping[str, Any], n_metric_rows: int
+) -> dict[str, Series]:
+    """All by name, with their definitions and axes; in the order of the tables.
+
+    `n_metric_rows`: how many rows `metrics` has.
+    """
     order = [*PREFIXES]
+    series = sorted(series, key=lambda one: order.index(one.table))
+    counter = _counter_of(series, n_metric_rows)
     named: dict[str, Series] = {}
-    for one in sorted(series, key=lambda one: order.index(one.table)):
+    for one in series:
         defined = definition_of(one.name, definitions)
-        one = replace(one, definition=defined) if defined else one
+        axis = defined.get("step_metric") or (counter if one.table == "metrics" else None)
+        if defined or axis:
+            axis = axis if axis != one.name else None
+            one = replace(one, definition=defined, step_metric=axis)
         if one.name in named:
             one = replace(one, name=f"{one.table}/{one.column}")
         named.setdefault(one.name, one)
     return named
+
+
+def _counter_of(series: Iterable[Series], n_rows: int) -> str | None:
+    """The counter that a program logs in every row of metrics, unless it is the step itself."""
+    of_metrics = {one.column: one for one in series if one.table == "metrics"}
+    for name in COUNTERS:
+        one = of_metrics.get(name)
+        if one is None or one.count != n_rows or type(one.last) is not int or one.n_nonfinite:
+            continue
+        is_step = (one.min, one.max) == (one.min_step, one.max_step)
+        return None if is_step or one.last != one.max else name
+    return None
 
 
 def definition_of(name: str, definitions: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,11 +15,11 @@ def summarize(
     val_losses: list[Any],
     n_checkpoints: int,
 ) -> dict[str, Any]:
-    """The summary of a run given as columns; a missing or non-finite figure is NaN there.
+    """The summary of a run from its columns, in which a missing or non-finite value is NaN.
 
     `final_train_loss` is the last finite loss, `avg_time_ms` the plain mean over all
     iterations, `avg_mfu` the mean where MFU is known (above the floor of 0 of its column),
-    `best_val_loss` the true minimum. A figure without any value is None.
+    `best_val_loss` the true minimum. Each is None if its column has no such value.
     """
     known_val = [v for v in map(number, val_losses) if math.isfinite(v)]
     return {

@@ -48,7 +48,7 @@ class StepRows:
         """The greatest step; there must be a row."""
         return self._steps[-1][-1]
 
-    def goes_on(self, step: int) -> bool:
+    def ends_before(self, step: int) -> bool:
         """Whether there are rows, all of them before `step`."""
         return bool(self._steps) and step > self._steps[-1][-1]
 
@@ -169,7 +169,7 @@ class Column:
         del self._counts[at // SUM_BLOCK :]
 
     def mean(self) -> float | None:
-        """The exact mean, rounded once; None of nothing. The same however the values came."""
+        """The exact mean, rounded once, however the values were added; None if there are none."""
         n_whole = len(self.values) // SUM_BLOCK
         for k in range(len(self._sums), n_whole):
             counting = self._counting(k * SUM_BLOCK, (k + 1) * SUM_BLOCK)
@@ -190,7 +190,7 @@ class Column:
 
 
 def _exact_sum(values: list[float]) -> list[float]:
-    """A few floats whose exact sum is that of `values`: what `fsum` rounds away is the next."""
+    """A few floats with the exact sum of `values`: each is what `fsum` rounded away before."""
     parts: list[float] = []
     try:
         while rest := math.fsum([*values, *(-part for part in parts)]):
@@ -231,7 +231,7 @@ class Iterations:
         """The rows as they are now; what is added later is not in them."""
         return self._rows.copy()
 
-    def goes_on(self, i: int) -> bool:
+    def ends_before(self, i: int) -> bool:
         """Whether there are iterations, all of them before `i`."""
         return bool(self.numbers) and i > self.numbers[-1]
 
@@ -242,7 +242,7 @@ class Iterations:
             return
         at = line.find(MARKS["iter"])
         if at >= 0 and self._is_usual(tuple(fields)) and type(fields["mfu"]) in (float, int):
-            # The line's own bytes: encoding the fields again takes a third of the time of the fold.
+            # The line's own bytes: encoding the fields again would be slow.
             row = spaced(b"{%b}" % line[at + _FIELDS_AT : -TRAILER_BYTES])
         else:
             fields = {**_DEFAULTS, **fields}
@@ -302,18 +302,18 @@ class Iterations:
 
 
 class Remarks:
-    """Those of the run, by time: when each was read makes no difference."""
+    """Notes, tags and alerts of a run, ordered by their time and not by when they were read."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
-        """The run's; annotations of other runs are left out."""
+        """The id of the run; annotations of other runs are left out."""
         self._records: list[Record] = []
 
     def add(self, record: Record) -> None:
         self._records.append(record)
 
     def of_kind(self, event: str) -> list[Row]:
-        """What events of one kind say: `t`, `text`, and what else they have."""
+        """The events of one kind: `t`, `text` and their other fields."""
         hidden = (ANNOTATES, "durable")
         return [
             {"t": record.t} | {k: v for k, v in record.fields.items() if k not in hidden}
@@ -340,7 +340,7 @@ class Remarks:
 
 
 def number(value: Any) -> float:
-    """A figure as a float; NaN where there is none."""
+    """A value as a float; NaN if it is not a number."""
     if type(value) is float:
         return value
     try:

@@ -17,7 +17,7 @@ MFU_UNKNOWN = -100.0
 FoldRule = Literal[
     "iterations", "evals", "checkpoints", "metrics", "system",  # a row of that table
     "config", "summary", "session", "status", "rewind", "reason", "remarks",
-    "counted",
+    "definitions", "counted",
 ]  # fmt: skip
 """What a fold does with an event. `system` rows are in no run JSON; `counted`: nothing else."""
 
@@ -34,12 +34,14 @@ class Kind:
     rule: FoldRule = "counted"
     axis: Axis | None = None
     """The field by which its rows are ordered."""
+    key: str = ""
+    """The key of its rows in the run JSON, and the attribute of a `Run`."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """What its row in the run JSON begins with, and what stands there for a missing field."""
     is_durable_at_once: bool = False
     """Whether it is synced at once and not within the interval."""
     may_be_dropped: bool = False
-    """Whether it is dropped, oldest first, where no disk takes events for too long."""
+    """Whether it is dropped, oldest first, if no disk accepts events for too long."""
     is_mark: bool = False
     """Whether it is marked on the time line of a run that is followed."""
     is_drawn: bool = False
@@ -49,9 +51,9 @@ class Kind:
     finite: tuple[str, ...] = ()
     """Fields that are finite numbers in a healthy run."""
     label: str = ""
-    """What its line begins with, where that is not its name."""
+    """What its line begins with, if that is not its name."""
     text: Callable[[Record], str] | None = None
-    """What it says, in one line; without it, all of its fields."""
+    """Makes its text of one line; without it, the text is all of its fields."""
 
     @property
     def line_in_specification(self) -> str:
@@ -69,7 +71,7 @@ def _yes(value: bool) -> str:
 
 
 def one_line(record: Record, n_iters: int | None = None) -> str:
-    """What a record says, in one line that begins with its kind.
+    """The text of a record: one line that begins with its kind.
 
     `n_iters`: how many iterations the run is to have, if that is known.
     """
@@ -83,9 +85,9 @@ def one_line(record: Record, n_iters: int | None = None) -> str:
 
 
 def describe(record: Record, *, longest: int | None = None) -> str:
-    """What a record says, in one line without its kind and its number on the axis.
+    """The text of a record in one line, without its kind and its number on the axis.
 
-    `longest`: so many characters of each value at most, where the kind has no text of its own.
+    `longest`: the most characters of each value, if the kind has no text of its own.
     """
     kind = KINDS.get(record.event, _UNKNOWN)
     if kind.text is not None:
@@ -159,7 +161,7 @@ def lost_tail_text(record: Record) -> str:
 
 
 def _number(fields: dict[str, Any], name: str, form: str) -> str:
-    """A number, or the name of what it was instead: nan, inf; `-` if there is none."""
+    """A formatted number; `nan` or `inf` if it was not finite; `-` if it is missing."""
     value = fields.get(name)
     if isinstance(value, int | float):
         return format(value, form)
@@ -196,6 +198,7 @@ _ALL = [
         "`mfu` (percent, −100.0: unknown), then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
         rule="iterations",
         axis="iter",
+        key="training_iterations",
         row={"iter": None, "loss": None, "time_ms": None, "mfu": MFU_UNKNOWN},
         may_be_dropped=True,
         is_drawn=True,
@@ -209,6 +212,7 @@ _ALL = [
         "token), `lr`, `time_ms`",
         rule="evals",
         axis="iter",
+        key="eval_steps",
         row={"iter": None, "train_loss": None, "val_loss": None, "lr": None, "timestamp": None},
         is_durable_at_once=True,
         is_drawn=True,
@@ -222,6 +226,7 @@ _ALL = [
         "`time_ms`",
         rule="checkpoints",
         axis="iter",
+        key="checkpoints",
         row={"iter": None, "val_loss": None, "path": None, "timestamp": None},
         is_durable_at_once=True,
         is_mark=True,
@@ -303,6 +308,7 @@ _ALL = [
         "and text",
         rule="metrics",
         axis="step",
+        key="metrics",
         row={"step": None},
         may_be_dropped=True,
     ),
@@ -315,6 +321,15 @@ _ALL = [
         "summary",
         "results that the run states itself: `summary` (an object)",
         rule="summary",
+    ),
+    Kind(
+        "define",
+        "how a metric is to be read: `name` (`*` in it stands for any text), and any of "
+        "`step_metric` (the metric that is its axis), `step_sync`, `hidden`, `summary` (a list of "
+        "`min`, `max`, `mean`, `best`, `last`, `first`, `copy`, `none`), `goal` (`minimize`, "
+        "`maximize`), `overwrite` (true: what was defined before no longer counts), `unit`, "
+        "`description`",
+        rule="definitions",
     ),
     Kind("log", "a line of the program's own log: `level`, `logger`, `text`"),
     Kind(

@@ -8,6 +8,7 @@
     <stem>.<s>.<k>.segment           the same, in older runs
     <stem>.<s>.torn                  what session s cut off the end of the journal
     <stem>.<h>.aside                 the content of an event too large for a line; <h>: its hash
+    <stem>.files/                    files of the program itself: `run.dir` of a run of `init`
     .<name>.<random>.tmp             what `disk.atomic_write` makes before it replaces <name>
 
 There are no lock files: the lock is one on the journal itself.
@@ -22,10 +23,11 @@ from eventlog.disk import fitting
 JOURNAL_SUFFIX = ".jsonl"
 RUN_JSON_SUFFIX = ".json"
 BEFORE_LOSS_SUFFIX = ".before-loss"
-RANK_SUFFIX = ".journal"  # another than a journal's: who lists runs must not list ranks
+RANK_SUFFIX = ".journal"  # not that of a journal, so that ranks are not listed as runs
 SEGMENT_SUFFIX = ".segment"
 TORN_SUFFIX = ".torn"
 ASIDE_SUFFIX = ".aside"
+FILES_SUFFIX = ".files"
 
 RUN_ID_LENGTH = 8  # of the run id, in a file name
 HASH_LENGTH = 32  # of the SHA-256, in a file name
@@ -49,12 +51,12 @@ def journal_path(run_json: Path) -> Path:
 
 
 def rank_path(journal: Path, rank: int) -> Path:
-    """The journal of a rank of the run whose journal, or run JSON, that is."""
+    """The journal of a rank; `journal`: the run's journal or run JSON."""
     return journal.with_suffix(f".rank{rank}{RANK_SUFFIX}")
 
 
 def parse_rank_name(name: str) -> tuple[str, int] | None:
-    """The stem of the run's journal and the rank, of the name of a rank's journal."""
+    """The run's stem and the rank, if `name` is that of a rank's journal."""
     match = _RANK_NAME.fullmatch(name)
     return (match["stem"], int(match["rank"])) if match is not None else None
 
@@ -62,6 +64,11 @@ def parse_rank_name(name: str) -> tuple[str, int] | None:
 def torn_path(journal: Path, s: str) -> Path:
     """Where session `s` keeps what it cuts off the end of a journal."""
     return journal.with_name(f"{journal.stem}.{s}{TORN_SUFFIX}")
+
+
+def files_folder(journal: Path) -> Path:
+    """The folder for files that the program itself writes."""
+    return journal.with_suffix(FILES_SUFFIX)
 
 
 def aside_name(stem: str, sha256: str) -> str:
@@ -73,7 +80,7 @@ def aside_name(stem: str, sha256: str) -> str:
 
 
 class SegmentName(NamedTuple):
-    """What the file name of a segment says."""
+    """The parts of a segment's file name."""
 
     number: int
     s: str
@@ -83,7 +90,7 @@ class SegmentName(NamedTuple):
 
 
 def short_run_id(run_id: str) -> str:
-    """The part of a run id that stands in file names."""
+    """The part of a run id that file names have."""
     return _NOT_IN_A_RUN_ID.sub("_", run_id)[:RUN_ID_LENGTH].ljust(RUN_ID_LENGTH, "_")
 
 
@@ -93,7 +100,7 @@ def segment_name(stem: str, run_id: str, s: str, number: int) -> str:
 
 
 def parse_segment_name(name: str, stem: str) -> SegmentName | None:
-    """What a file name says, if it is that of a segment of a journal called `stem`."""
+    """The parts of a file name, if it is that of a segment of the journal `stem`."""
     if not name.startswith(f"{stem}."):
         return None
     match = _SEGMENT_END.fullmatch(name, len(stem) + 1)
@@ -103,7 +110,7 @@ def parse_segment_name(name: str, stem: str) -> SegmentName | None:
 
 
 def parse_orphan(path: Path) -> tuple[str, str] | None:
-    """The stem of the journal and the run, of a segment that is read in place of its journal."""
+    """The journal's stem and the run, if `path` is a segment, to be read without its journal."""
     stem = path.name.rsplit(".", 4)[0]
     named = parse_segment_name(path.name, stem)
     return (stem, named.run) if named is not None and named.run else None

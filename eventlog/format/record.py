@@ -1,4 +1,4 @@
-"""One event <-> one line. Knows the grammar of FORMAT.md and nothing of files.
+"""One event <-> one line: the grammar of FORMAT.md, without any files.
 
     {"n":17,"s":"a1b2c3d4","t":"2026-11-23T03:25:01.123456+00:00","event":"iter","iter":16,...,"crc":"9f3a1c02"}
 
@@ -10,8 +10,6 @@ import math
 import time
 from binascii import crc32
 from collections.abc import Container
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
@@ -22,6 +20,7 @@ from uuid import UUID
 import orjson
 
 from eventlog.errors import RecordTooLarge
+from eventlog.format.foreign import number, simplified, without_addresses
 from eventlog.format.text import printable_json
 from eventlog.interruption import is_interruption
 
@@ -36,12 +35,12 @@ RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
 _new_tuple = tuple.__new__
 _MAX_DEPTH = 100  # a value nested deeper becomes its repr
-_MAX_ELEMENTS = 1024  # an array with more becomes a note of its type and shape
+_MAX_OBJECTS = 100_000  # in one event, of types that are not JSON's
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _DECIMAL_BITS = (
     2000  # a longer integer becomes hexadecimal: Python refuses, or takes quadratic time
 )
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # ours says more
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # converted below
 
 
 class Record(NamedTuple):
@@ -81,7 +80,7 @@ def encode(
 
 
 def encode_fields(fields: dict[str, Any]) -> bytes:
-    """The fields of an event as one JSON object. Runs code of other people (`__repr__`, `item`).
+    """The fields of an event as one JSON object. Runs code of the values (`__repr__`, `item`).
 
     Every value is accepted: tensors and numpy scalars become numbers, a non-finite float becomes
     null and its name goes to `nonfinite`, what JSON has no type for becomes text. A field with a
@@ -103,7 +102,7 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
 
 
 def seal(n: int, s: str, t: str, event: str, encoded: bytes, durable: int | None = None) -> bytes:
-    """The line of an event whose fields are encoded. Runs no code of other people.
+    """The line of an event whose fields are encoded. Runs no code of the values.
 
     `durable`, written now and then: how many records of this session, from its first, are known to
     survive power loss.
@@ -199,42 +198,23 @@ class _Interrupted(Exception):
 def _scalar(value: Any) -> Any:
     """orjson's `default`: a number of another library (numpy, torch), else TypeError."""
     try:
-        return _number(value)
+        simple = number(value)
+        if simple is not value:
+            return simple
     except BaseException as error:
         if is_interruption(error):
             raise _Interrupted(error) from None
         raise
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, int):
-        return int(value)
-    item = getattr(value, "item", None)
-    if item is not None and getattr(value, "ndim", None) == 0:
-        return item()
     raise TypeError
-
-
-def _item(value: Any) -> Any:
-    """The number in a scalar of another library; `value` itself if there is none."""
-    try:
-        if getattr(value, "ndim", None) == 0:
-            return value.item()
-    except Exception as error:
-        if is_interruption(error):
-            raise
-    return value
 
 
 def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with JSON's types only, non-finite floats named under `nonfinite`."""
-    nonfinite: dict[str, str] = {}
-    plain = {k: _plain(v, k, nonfinite, ()) for k, v in _named(fields, RESERVED).items()}
-    if nonfinite:
+    walk = _Walk()
+    plain = {k: walk.plain(v, k, ()) for k, v in _named(fields, RESERVED).items()}
+    if walk.nonfinite:
         known = plain.get("nonfinite")
-        plain["nonfinite"] = (known if isinstance(known, dict) else {}) | nonfinite
+        plain["nonfinite"] = (known if isinstance(known, dict) else {}) | walk.nonfinite
     return plain
 
 
@@ -262,27 +242,78 @@ def unique(name: str, tried: dict[str, int], *used: Container[str]) -> str:
     return free
 
 
-def _plain(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, ...]) -> Any:
-    """One value; `around` has the ids of the containers around it."""
-    try:
-        if value is None or value is True or value is False:
-            return value
-        if isinstance(value, Enum):
-            value = value.value
-        if isinstance(value, str):
-            return text_of(value)
-        if isinstance(value, int):
-            return _plain_int(int(value))
-        if isinstance(value, float):
-            if math.isfinite(value):
-                return float(value)
-            nonfinite[path] = "nan" if value != value else "inf" if value > 0 else "-inf"
-            return None
-        return _plain_object(value, path, nonfinite, around)
-    except Exception as error:  # __repr__ or .item() may raise anything
-        if is_interruption(error):
-            raise
-        return f"<{type(value).__name__}: {type(error).__name__}>"
+def with_nonfinite(fields: dict[str, Any], key: str) -> Any:
+    """A nested field, with the text `nan`, `inf` or `-inf` for each number that is not finite."""
+    marks = fields.get("nonfinite")
+    if not isinstance(marks, dict) or not any(path.startswith(f"{key}.") for path in marks):
+        return fields.get(key)
+    names: dict[str, Any] = marks
+
+    def named(value: Any, path: str) -> Any:
+        if value is None:
+            return names.get(path)
+        if isinstance(value, dict):
+            return {k: named(v, f"{path}.{k}") for k, v in value.items()}
+        if isinstance(value, list):
+            return [named(v, f"{path}.{i}") for i, v in enumerate(value)]
+        return value
+
+    return named(fields.get(key), key)
+
+
+class _Walk:
+    """Makes the values of one event plain. `around`: the ids of the containers around a value."""
+
+    def __init__(self) -> None:
+        self.nonfinite: dict[str, str] = {}
+        """The non-finite floats so far, by path."""
+        self._n_objects = 0
+
+    def plain(self, value: Any, path: str, around: tuple[int, ...]) -> Any:
+        try:
+            if value is None or value is True or value is False:
+                return value
+            if isinstance(value, Enum):
+                value = value.value
+            if isinstance(value, str):
+                return text_of(value)
+            if isinstance(value, int):
+                return _plain_int(int(value))
+            if isinstance(value, float):
+                if math.isfinite(value):
+                    return float(value)
+                self.nonfinite[path] = "nan" if value != value else "inf" if value > 0 else "-inf"
+                return None
+            return self._object(value, path, around)
+        except Exception as error:  # __repr__ or .item() may raise anything
+            if is_interruption(error):
+                raise
+            return f"<{type(value).__name__}: {type(error).__name__}>"
+
+    def _object(self, value: Any, path: str, around: tuple[int, ...]) -> Any:
+        if isinstance(value, datetime | date | time_of_day):
+            return value.isoformat()
+        if isinstance(value, UUID):
+            return str(value)
+        if id(value) in around:
+            return f"<{type(value).__name__} inside itself>"
+        within = (*around, id(value))
+        if len(within) <= _MAX_DEPTH:
+            kind = type(value)
+            if kind is dict:
+                items = _named(value).items()
+                return {k: self.plain(v, f"{path}.{k}", within) for k, v in items}
+            if isinstance(value, list | tuple):
+                return [self.plain(v, f"{path}.{i}", within) for i, v in enumerate(value)]
+            self._n_objects += 1
+            if self._n_objects > _MAX_OBJECTS:  # each may make new ones without end
+                return f"<{kind.__name__}>"
+            simple = simplified(value)
+            if simple is not value:
+                return self.plain(simple, path, within)
+        if hasattr(type(value), "__fspath__"):
+            return self.plain(value.__fspath__(), path, within)
+        return text_of(without_addresses(repr(value), value))
 
 
 def _plain_int(value: int) -> int | str:
@@ -291,52 +322,16 @@ def _plain_int(value: int) -> int | str:
     return str(value) if value.bit_length() <= _DECIMAL_BITS else hex(value)
 
 
-def _plain_object(value: Any, path: str, nonfinite: dict[str, str], around: tuple[int, ...]) -> Any:
-    if isinstance(value, datetime | date | time_of_day):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if id(value) in around:
-        return f"<{type(value).__name__} inside itself>"
-    within = (*around, id(value))
-    if len(within) <= _MAX_DEPTH:
-        if isinstance(value, dict):
-            return {
-                k: _plain(v, f"{path}.{k}", nonfinite, within) for k, v in _named(value).items()
-            }
-        if isinstance(value, list | tuple | set | frozenset):
-            return [_plain(v, f"{path}.{i}", nonfinite, within) for i, v in enumerate(value)]
-        if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array
-            if math.prod(value.shape) > _MAX_ELEMENTS:
-                return f"<{type(value).__name__} of shape {tuple(value.shape)}>"
-            return _plain(value.tolist(), path, nonfinite, within)
-        if (item := _item(value)) is not value:
-            return _plain(item, path, nonfinite, within)
-        if is_dataclass(value) and not isinstance(value, type):
-            attributes = {f.name: getattr(value, f.name, None) for f in dataclass_fields(value)}
-            return _plain(attributes, path, nonfinite, within)
-    if hasattr(value, "__fspath__"):
-        return _plain(value.__fspath__(), path, nonfinite, within)
-    return text_of(repr(value))
-
-
-def is_a(value: Any, kinds: Any) -> bool:
-    """`isinstance`; False for a value whose `__class__` raises, such as a dead weak reference."""
-    try:
-        return isinstance(value, kinds)
-    except Exception as error:
-        if is_interruption(error):
-            raise
-        return False
-
-
 def text_of(value: Any) -> str:
-    """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped."""
+    """Text that UTF-8 can hold: lone surrogates, as in undecodable file names, are escaped.
+
+    Of objects other than texts and errors it has no memory addresses.
+    """
     if issubclass(type(value), str):
         text = str.__str__(value)
     else:
         try:
-            text = str(value)
+            text = without_addresses(str(value), value)
         except Exception as error:
             if is_interruption(error):
                 raise

@@ -1,6 +1,7 @@
 """Callbacks whose errors do not end the training of the framework that calls them."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -8,6 +9,13 @@ from eventlog import is_interruption, say
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def defaults() -> dict[str, Any]:
+    """Arguments of `eventlog.init`. W&B beside the callback may be turned off by WANDB_MODE or
+    WANDB_DISABLED: they do not turn off this run, EVENTLOG_MODE does."""
+    return {"reinit": "create_new", "mode": os.environ.get("EVENTLOG_MODE") or "offline"}
+
 
 _reported: set[tuple[str, type[Exception]]] = set()
 

@@ -3,7 +3,7 @@
     accelerator = Accelerator(log_with=JournalTracker("mine", dir="out", resume="allow"))
     accelerator.init_trackers("project", config)
 
-What is logged at a step again, after `load_state`, replaces what was logged at it before.
+A step that is logged again after `load_state` replaces what was logged at it before.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 import eventlog
-from eventlog.integrations._guarded import guarded
+from eventlog.integrations._guarded import defaults, guarded
 
 
 class JournalTracker(GeneralTracker):
@@ -24,7 +24,7 @@ class JournalTracker(GeneralTracker):
     def __init__(self, run_name: str = "accelerate", **settings: Any) -> None:
         super().__init__()
         self.run: eventlog.ActiveRun | None = None
-        self._settings: dict[str, Any] = {"name": run_name, "reinit": "create_new"} | settings
+        self._settings: dict[str, Any] = defaults() | {"name": run_name} | settings
 
     @on_main_process
     def start(self) -> None:

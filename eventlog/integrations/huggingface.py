@@ -16,7 +16,7 @@ from transformers import (
 )
 
 import eventlog
-from eventlog.integrations._guarded import guarded
+from eventlog.integrations._guarded import defaults, guarded
 
 
 class JournalCallback(TrainerCallback):
@@ -38,7 +38,7 @@ class JournalCallback(TrainerCallback):
             self.run.finish()
         folder = _folder(args)
         settings = {"dir": folder, "name": args.run_name or folder.name, "config": _config(args)}
-        settings |= {"reinit": "create_new"} | self._settings
+        settings |= defaults() | self._settings
         if state.global_step:  # resumed from a checkpoint: later steps are done again
             settings = {"resume": "allow"} | settings
         self.run = eventlog.init(**settings)

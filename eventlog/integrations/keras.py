@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 import eventlog
-from eventlog.integrations._guarded import guarded
+from eventlog.integrations._guarded import defaults, guarded
 
 
 class JournalCallback(keras.callbacks.Callback):
@@ -24,7 +24,7 @@ class JournalCallback(keras.callbacks.Callback):
         super().__init__()
         self.run: eventlog.ActiveRun | None = None
         self._every = every
-        self._settings: dict[str, Any] = {"name": name, "reinit": "create_new"} | settings
+        self._settings: dict[str, Any] = defaults() | {"name": name} | settings
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin the run here: other callbacks have restored the model by now."""

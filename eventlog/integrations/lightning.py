@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 import eventlog
-from eventlog.integrations._guarded import guarded
+from eventlog.integrations._guarded import defaults, guarded
 
 
 class JournalLogger(Logger):
@@ -25,8 +25,7 @@ class JournalLogger(Logger):
 
     def __init__(self, dir: str | Path = "out", name: str = "lightning", **settings: Any) -> None:
         super().__init__()
-        defaults = {"dir": dir, "name": name, "reinit": "create_new"}
-        self._settings: dict[str, Any] = defaults | settings
+        self._settings: dict[str, Any] = defaults() | {"dir": dir, "name": name} | settings
         self._run: eventlog.ActiveRun | None = None
 
     @property

@@ -230,7 +230,7 @@ def _command(argv: Sequence[Any], masking: Masking, *, with_p: bool) -> list[Any
             continue
         if flag and not arg.startswith("-"):
             masked.append(_flag_value(arg, flag, how, masking))
-            if not flag.endswith("s"):  # --api-keys takes several
+            if not flag.endswith("s"):  # --api-keys may have several values
                 flag = ""
             continue
         flag = ""

@@ -62,7 +62,7 @@ def process_lives(opened: Mapping[str, Any], t: str = "") -> bool | None:
 
 
 def _began_before(began: int, t: str) -> bool | None:
-    """Whether a process that began so many clock ticks after boot existed at time `t`."""
+    """Whether a process that began `began` clock ticks after boot existed at time `t`."""
     try:
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])
         opened_s = datetime.fromisoformat(t).timestamp()

@@ -3,8 +3,7 @@
 Those of one session that follow each other differ only in their digits. So the first is read as a
 record, and every byte of the others is checked, but as columns: the checksums; the heads, which
 are predictable; the rows, which without digits must equal the first one's; and the digits, which
-are parsed as one list of numbers. Anything unusual is refused here and read line by line. This
-takes a quarter of the time of single records.
+are parsed as one list of numbers. Anything unusual is refused here and read line by line.
 """
 
 import re

@@ -1,7 +1,8 @@
 """Files beside a journal: those with the name of a segment, and the journals of ranks.
 
 A fallback folder is shared by all runs of a user, and many of them begin in the same second: a
-name alone does not say whose a segment is. Nor is everything a file that has such a name.
+name alone does not show which run a segment belongs to. A folder or a FIFO may have such a name,
+too.
 """
 
 import contextlib
@@ -69,7 +70,7 @@ class Candidate:
         fields = self.first.fields if self.first is not None else {}
         return run_id is not None and run_id in (fields.get("run_id"), fields.get("annotates"))
 
-    def look(self) -> None:
+    def read_first_records(self) -> None:
         """Read its first records, if that was not done yet."""
         if self.first is not None:
             return
@@ -115,7 +116,7 @@ def by_session(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 
 
 def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
-    """The runs whose journal `stem` is gone: of each the segment to begin reading with.
+    """For each run whose journal `stem` is gone, the segment to begin reading with.
 
     That is its first one that is not an annotation.
     """
@@ -123,7 +124,7 @@ def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         with contextlib.suppress(OSError, ValueError):
             for c in list_segments(stem, folder, is_beside=False):
-                c.look()
+                c.read_first_records()
                 if c.first is not None and c.run:
                     key = ("annotates" in c.first.fields, c.first.t, c.number, c.path)
                     first[c.run] = min(key, first.get(c.run, key))

@@ -1,6 +1,6 @@
-"""What is missing and leaves no gap in the journal itself.
+"""Losses that leave no gap in the journal itself.
 
-The files with the content of large events, and records that the run JSON was made from.
+Files with the content of large events, and records that the run JSON was made from.
 """
 
 import glob
@@ -36,7 +36,7 @@ class Known:
 
 
 def known_from(run_json: Path) -> Known:
-    """What the run JSON, and those kept before a loss, say of their journal."""
+    """The numbers of records in the run JSON, and in those kept before a loss."""
     known = stated_by(run_json)
     for path in kept_before_loss(run_json):
         for s, n in stated_by(path).sessions.items():
@@ -61,7 +61,7 @@ def name_before_loss(run_json: Path) -> Path:
 
 
 def n_not_here(known: Known, sequence: SequenceCheck, others: set[str]) -> int:
-    """How many records that a run JSON was made of are in no file any more."""
+    """How many of the records that a run JSON was made from are in no file any more."""
     return sum(
         max(0, n - sequence.n_below(s, n + known.gaps.get(s, 0)))
         for s, n in known.sessions.items()
@@ -70,7 +70,7 @@ def n_not_here(known: Known, sequence: SequenceCheck, others: set[str]) -> int:
 
 
 def stated_by(run_json: Path) -> Known:
-    """What one run JSON says; nothing, where it says nothing or is not there."""
+    """The numbers of records in one run JSON; zeros if it has none or does not exist."""
     journal = _journal_part(run_json)
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
         return Known()
@@ -159,7 +159,7 @@ def _what_is_wrong(aside: Aside, folders: list[Path], with_content: bool) -> tup
     """The kind of defect and the detail; None: a folder of the run has the file as it was."""
     name = aside.name
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
-        return "damaged_aside", f"{name!r} is no file name"
+        return "damaged_aside", f"{name!r} is not a file name"
     missing = damaged = ""
     for folder in dict.fromkeys([aside.folder, *folders]):
         try:

@@ -35,7 +35,8 @@ def check_is_journal(path: Path) -> None:
     if not _holds_records(path):
         size = path.stat().st_size
         raise NotAJournal(
-            f"{path}: no journal: not one whole record in its {size:,} bytes. Nothing was changed"
+            f"{path}: not a journal: not one whole record in its {size:,} bytes. Nothing was "
+            f"changed"
         )
     for opened in (first_open(path), last_open(path)):
         number = opened.fields.get("format", FORMAT) if opened is not None else FORMAT

@@ -19,7 +19,7 @@ from eventlog.read.scanner import Items, Scanner
 from eventlog.read.segments import Segments
 from eventlog.read.sequence import SequenceCheck
 
-_FEW = 3  # so many sessions are searched for one by one, which may stop early
+_FEW = 3  # up to this many sessions are searched for one by one, which may stop early
 _BLOCK = 64  # sessions that a search skips in one step
 
 
@@ -238,31 +238,31 @@ class Plan:
 
     def __init__(self, path: Path, segments: Segments, sessions: Mapping[str, None]) -> None:
         self.alone: dict[str, SessionStart] = {}
-        """The sessions that stand in segments alone."""
+        """The sessions that are in segments alone."""
         self.in_journal: set[str] = set()
         """Sessions with segments that have records in the journal too."""
         self._path = path
         self._segments = segments
         self._sessions = sessions  # those that were read, which the reader adds to
         self._annotators: dict[str, str] = {}  # with their time; and sessions without a record
-        self._unplanned: dict[str, None] = {}  # of which is not known yet which of these they are
-        self._order: list[str] = []  # of all sessions, where some stand in segments alone
+        self._unplanned: dict[str, None] = {}  # which of these they are is not known yet
+        self._order: list[str] = []  # of all sessions, if some are in segments alone
         self._places: dict[str, int] = {}  # of the sessions in the order
         self._order_size = -1  # of the journal, when the order was made
-        self._n_passed = 0  # so many of the order were read, or stand in the journal
+        self._n_passed = 0  # how many of the order were read, or are in the journal
 
     def renew(self) -> None:
-        """The segments were looked for again: look at all sessions that have some."""
+        """Consider all sessions with segments again: the segments were searched for again."""
         self._n_passed = 0
         known = (*self._segments.by_session, *self.alone, *self._annotators)
         self._unplanned = dict.fromkeys(known)
 
-    def look_again_at(self, sessions: Iterable[str]) -> None:
+    def reconsider(self, sessions: Iterable[str]) -> None:
         """More segments of these sessions were found."""
         self._unplanned |= dict.fromkeys(sessions)
 
     def update(self, new: str | None = None) -> None:
-        """Find out which sessions stand in segments alone, and the order of all sessions.
+        """Find out which sessions are in segments alone, and the order of all sessions.
 
         Where there are none the order is that of the journal, and `_order` is empty. `new` is a
         session of the journal that is about to be read.
@@ -285,7 +285,7 @@ class Plan:
         return os.stat(self._path).st_size != self._order_size
 
     def _sort(self, sessions: list[str], new: str | None) -> bool:
-        """Find out which of these stand in segments alone; whether that is news."""
+        """Find out which of these are in segments alone; returns whether that has changed."""
         firsts = {s: self._segments.first_record(s) for s in sessions if s not in self.in_journal}
         doubtful = [s for s, first in firsts.items() if s not in self.alone and _is_own(first)]
         self.in_journal.update(s for s in doubtful if s in self._sessions)  # read from there

@@ -2,8 +2,8 @@
 
 A segment is where a session went on after its file failed; it stands beside the journal or in
 the session's `fallback` folder. What it has of a session comes before the next session of the
-journal. Which segments are the run's: `segments.py`. When sessions are read that stand in
-segments alone: `plan.py`.
+journal. `segments` decides which segments are the run's, `order` when sessions are read that are
+in segments alone.
 """
 
 import heapq
@@ -43,7 +43,7 @@ class Aside(NamedTuple):
     file: str
 
 
-HEAD_BYTES = 256  # enough for the session and the time of the first record: another file has others
+HEAD_BYTES = 256  # has the session and the time of the first record, which no other file shares
 
 
 class Reader:
@@ -193,7 +193,7 @@ class Reader:
             elif self._latest in self._plan.alone:
                 self.is_misordered = True  # `s` goes on in the journal, and comes before that one
             self._latest = s
-            # The file that failed may have holes that only the segment fills: by number, then.
+            # The file that failed may have holes that only the segment fills: merge by number.
             segments = self._read_segments(s, to_the_end)
             whole = chain([first], group)  # noqa: B031 (the first is put back, not read twice)
             yield from self._by_number(s, [whole, *segments]) if segments else whole
@@ -201,7 +201,7 @@ class Reader:
         while left := self._left(to_the_end):  # a record may name a folder with more segments
             for s in left:
                 for record in self._give_segments(s, to_the_end):
-                    # In a folder that was named too late, by the session itself.
+                    # The session itself named the folder, after its records were read.
                     self.is_misordered = self.is_misordered or s in done
                     yield record
         self.is_misordered = self.is_misordered or not self._plan.was_kept
@@ -332,7 +332,7 @@ class Reader:
 
     def _add_folder(self, folder: Path) -> None:
         new = self._segments.add_folder(folder)
-        self._plan.look_again_at(new)
+        self._plan.reconsider(new)
         if not new.isdisjoint(self._sessions):  # they were read without these
             self.is_misordered = True
 

@@ -47,7 +47,7 @@ _BOM = b"\xef\xbb\xbf"
 _NUL_RUN = b"\0" * 8  # fewer are damage; a power loss leaves whole sectors of zeros
 MAX_DEFECTS = 10_000  # so that a file that is not a journal does not fill the memory
 _LEAST_LINES = 8  # fewer are faster one by one
-_MAX_STARTS = 16  # so many starts are tried for each end of a record in a bad line: linear time
+_MAX_STARTS = 16  # starts tried for each end of a record in a damaged line, to keep time linear
 _LEAST_BYTES = len(encode(0, "", "", "", {}))  # no record is shorter, LF included
 
 
@@ -331,7 +331,7 @@ class Scanner:
             or (record and last and last.s == record.s and last.n < record.n)
             or (record and not last and self._is_numbered_by_header(record))
             or (record and last and _follows(record, last))
-            or (record and len(damage) == 1 and _met(record, damage[0]))
+            or (record and len(damage) == 1 and _noted_torn_tail(record, damage[0]))
         ):
             for defect in damage:
                 defect.lost = 0
@@ -368,7 +368,7 @@ def _follows(record: Record, last: Record) -> bool:
     return isinstance(prev, dict) and prev.get("s") == last.s and type(prev.get("n")) is int
 
 
-def _met(record: Record, damage: Defect) -> bool:
+def _noted_torn_tail(record: Record, damage: Defect) -> bool:
     """Whether the session of this `open` event noted a torn tail at this very place."""
     tail = record.fields.get("found") if record.event == "open" else None
     torn = tail.get("torn") if isinstance(tail, dict) else None

@@ -27,10 +27,11 @@ class _Expected(NamedTuple):
 
 
 class Segments:
-    """Those of the journal `path`, or those of the run whose journal is gone, of a segment `path`.
+    """The segments of the journal `path`. If `path` is a segment of a run whose journal is gone:
+    those of that run.
 
     Args:
-        folders: where to look, the journal's own first; `add_folder` adds to it.
+        folders: the folders to search, the journal's own first; `add_folder` adds to it.
         sessions: those whose records were read, which the reader adds to.
     """
 
@@ -39,7 +40,7 @@ class Segments:
         self.folders = folders
         self.run_id: str | None = None
         self.by_session: dict[str, list[Candidate]] = {}
-        """What is called like a segment, by session; see `ours`."""
+        """Files that are named like segments, by session; see `ours`."""
         self._stem, self._only_run = parse_orphan(path) or (path.stem, "")
         self._sessions = sessions
         self._candidates: dict[Path, Candidate] = {}
@@ -50,7 +51,7 @@ class Segments:
     # ---- finding
 
     def find(self) -> None:
-        """Look for files that are called like segments."""
+        """Find files that are named like segments."""
         if self.run_id is None:
             with contextlib.suppress(OSError):
                 opened = first_open(self.path)
@@ -68,7 +69,7 @@ class Segments:
         self.by_session = by_session(self._candidates.values())
 
     def add_folder(self, folder: Path) -> set[str]:
-        """Look into one more folder; the sessions of what is new."""
+        """Search one more folder; returns the sessions of which segments were found in it."""
         if folder in self.folders:
             return set()
         self.folders[folder] = None
@@ -90,14 +91,14 @@ class Segments:
             if self._only_run and candidate.run != self._only_run:
                 continue
             candidate = known.get(candidate.path, candidate)
-            candidate.look()
+            candidate.read_first_records()
             if self._is_new_file(candidate):
                 self._candidates[candidate.path] = candidate
                 new.append(candidate)
         return new
 
     def _is_new_file(self, candidate: Candidate) -> bool:
-        """False: it is a link to a segment that was found, or that one, or the file itself."""
+        """False: it is a segment that was found already, a link to one, or the file at `path`."""
         if self._only_run and candidate.path.name == self.path.name:
             return False
         try:
@@ -195,7 +196,7 @@ class Segments:
         ]
 
     def other_files(self) -> list[Defect]:
-        """What has a segment's name and is a directory, a FIFO, another run's, ..."""
+        """What is named like a segment and is a directory, a FIFO, another run's segment, ..."""
         other = []
         for c in self._candidates.values():
             is_near = c.is_beside or c.s in self._sessions
@@ -210,8 +211,8 @@ class Segments:
 
 
 def _cost_without(s: str, closed: Mapping[str, int]) -> int | None:
-    """What the lack of a segment of session `s` costs beyond the gaps; None: unknown.
+    """How many events a missing segment of session `s` costs beyond the gaps; None: unknown.
 
-    Nothing, where the session's end is here: then each record that is missing has a number.
+    0 if the end of the session was read: then the numbers show every missing record.
     """
     return 0 if s in closed else None

@@ -10,17 +10,23 @@ disk; each call is a line in the journal when it returns, with the guarantees of
 `init` may refuse to resume a run; after it nothing raises.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from eventlog.errors import EventlogError
+from eventlog.fold.document import Run
 from eventlog.fold.load import PathLike
-from eventlog.format.record import is_a, text_of
-from eventlog.interruption import is_interruption
-from eventlog.tracker.compatibility import attribute
+from eventlog.format.record import text_of
+from eventlog.interruption import ignoring, is_interruption
+from eventlog.tracker.arguments import Arguments, report_unsupported
+from eventlog.tracker.compatibility import OF_THE_RUN, attribute
+from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.location import state_folder
+from eventlog.tracker.notices import notice
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.resume import (
     Fork,
@@ -29,13 +35,14 @@ from eventlog.tracker.resume import (
     copy_rows,
     find_journal,
     journal_to_resume,
+    last_summary,
     next_step,
     opening_event,
     read_past,
 )
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import as_dict, as_durability, as_folder, as_interval, as_text, shown
+from eventlog.tracker.values import as_durability, as_folder, as_interval, as_text
 from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 
@@ -45,8 +52,11 @@ _current: ActiveRun | None = None
 def init(
     project: str | None = None,
     *,
+    entity: str | None = None,
     name: str | None = None,
     config: Any = None,
+    config_exclude_keys: Sequence[str] | None = None,
+    config_include_keys: Sequence[str] | None = None,
     tags: Sequence[str] | None = None,
     group: str | None = None,
     job_type: str | None = None,
@@ -62,22 +72,29 @@ def init(
     reinit: Any = None,
     durability: Durability = "interval",
     save_interval: int = 100,
-    **unknown: Any,
+    settings: Any = None,
+    quiet: bool | None = None,
+    **unsupported: Any,
 ) -> ActiveRun:
     """Begin or resume a run in `dir`; it is `eventlog.run` until it is finished.
 
-    Defaults come from EVENTLOG_PROJECT, _NAME, _TAGS (separated by commas), _GROUP, _JOB_TYPE,
-    _NOTES, _RUN_ID, _RESUME, _MODE and _DIR; all but the last three also from W&B's variables of
-    that name. Arguments that only W&B knows are ignored and reported once on stderr.
+    Defaults come from `settings`, then from EVENTLOG_PROJECT, _ENTITY, _NAME, _TAGS (separated by
+    commas), _GROUP, _JOB_TYPE, _NOTES, _RUN_ID, _RESUME, _MODE and _DIR, then from W&B's variables
+    of these names (WANDB_RUN_GROUP; WANDB_DISABLED=true is mode `disabled`). Arguments that only
+    W&B knows do nothing, which is reported once on stderr.
 
     Args:
-        project, group, job_type: part of the run's metadata.
-        config: a mapping, a namespace or a dataclass.
+        project, entity, group, job_type: part of the run's metadata.
+        config: a mapping, a namespace, a dataclass or another object with fields, such as a
+            config of OmegaConf or pydantic; or the path of a JSON or YAML file. What
+            was set in `eventlog.config` before `init` is part of the run's config, too.
+        config_exclude_keys, config_include_keys: names in `config` to leave out or to keep alone.
         id: the run's identity, by which it is resumed; random by default.
         resume: `allow`: resume the run of this `id`, or else the latest of this `name`, if there
             is one; `must`: resume it or refuse; without `id` and `name` the latest in `dir`.
-            `never`: refuse if there is a run of this `id`. `auto` or True: resume the latest of
-            this `name`, unless it completed. A resumed run keeps its config, updated by `config`.
+            `never`: refuse if there is a run of this `id`. `auto` or True: as `allow`, but without
+            an `id` a run that completed is not resumed, and without a name the latest in `dir` is.
+            A resumed run keeps its config, updated by `config`.
         rewind_to: the step at which to resume: what was logged at it and at later ones is
             superseded (it stays in the journal). Implies `must`.
         resume_from: `ID?_step=N`, as in W&B: rewind_to N + 1.
@@ -91,74 +108,109 @@ def init(
             `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
             returns it.
         durability, save_interval: as in `open_run`.
+        settings: a `Settings` or a dict with W&B's names (`run_id`, `run_name`, `mode`, ...).
+        quiet: do not say on stderr where the run logs; EVENTLOG_SILENT=true does the same.
 
     Any other argument of the wrong type is replaced by its text or its default, which is reported
     once on stderr.
 
     Raises:
-        EventlogError: `must` finds no run, `never` finds one, or the run is being written.
+        UsageError: `must` finds no run, or `never` finds one.
+        EventlogError: the run to resume is being written, or the one to fork does not exist.
         ValueError: an impossible `resume`, `rewind_to`, `resume_from` or `fork_from`.
     """
-    if unknown:
-        say_once(f"init: {', '.join(sorted(unknown))}: not supported, ignored")
-    previous = _active()
-    if previous is not None and as_text(reinit) in ("False", "return_previous"):
+    arguments = Arguments(locals().copy(), settings)
+    report_unsupported("", unsupported)
+    previous, reinit = _active(), arguments.text("reinit")
+    if previous is not None and reinit in ("False", "return_previous"):
         return previous
-    if previous is not None and as_text(reinit) != "create_new":
+    if previous is not None and reinit != "create_new":
         previous.finish()
-    settings = as_dict(config)
-    id, name = as_text(id), as_text(name)
-    if _is_disabled(as_text(mode) or _variable("MODE", None)):
-        off = ActiveRun(None, id=id or "disabled", name=name or "disabled", config=settings)
-        return _made_current(off)
-    folder = as_folder("dir", _variable("DIR", None) if _is_empty(dir) else dir, "out")
+    if arguments.is_disabled():
+        return _disabled(arguments)
+    folder = as_folder("dir", arguments.value("dir"), "out")
     assert folder is not None
-    fallback = None if _is_empty(fallback) else as_folder("fallback", fallback, None)
-    id, name = (as_text(value) for value in (id or _variable("RUN_ID"), name or _variable("NAME")))
+    id = arguments.text("id")
     if resume_from is not None:
         id, last = at_step(resume_from)
-        resume, rewind_to = "must", rewind_to if last is None else last + 1
-    resume = _resume(_variable("RESUME", None) if resume is None else resume, rewind_to)
-    journal, id = _journal_and_id(folder, id, name, resume)
+        rewind_to = rewind_to if last is None else last + 1
+    which = arguments.resume(rewind_to)
+    name = arguments.text("name")
+    journal, id = _journal_and_id(folder, id, name, which if resume_from is None else "must")
     past = read_past(journal, fork_from, folder)
     about = {
-        "project": as_text(project) or _variable("PROJECT"),
-        "group": as_text(group) or _variable("GROUP", "WANDB_RUN_GROUP"),
-        "job_type": as_text(job_type) or _variable("JOB_TYPE"),
+        "config": past.config | _before.get("config", {}) | arguments.config(),
+        "metadata": past.metadata | arguments.metadata(),
     }
     session = _open(
         folder,
         journal,
         rewind_to,
-        fallback,
+        None if as_text(fallback) is None else as_folder("fallback", fallback, None),
         run_name=name,
         run_id=id,
-        config=past.config | settings,
-        metadata=past.metadata | {k: v for k, v in about.items() if v is not None},
         durability=as_durability(durability),
         save_interval=as_interval(save_interval, 100),
+        **about,
     )
     try:
-        if journal is None and session is not None:
-            copy_rows(past, session)
-        opened = opening_event(session.journal_path) if session is not None else None
-        run = ActiveRun(
-            session,
-            id=str(opened.fields.get("run_id")) if opened else id or "",
-            name=name,
-            config=past.config | settings,
-            past=past,
-            step=next_step(past) if rewind_to is None else rewind_to,
-            resumed=journal is not None,
-            about=about,
-            is_disabled=False,
-        )
-        tags = _variable("TAGS") if tags is None else tags
-        run.annotate(tags, as_text(notes) or _variable("NOTES"))
+        step = next_step(past) if rewind_to is None else rewind_to
+        run = _run(session, journal, past, id=id, name=name, step=step, **about)
+        run.annotate(arguments.value("tags"), arguments.text("notes"))
+        run.summary.update(_before.get("summary", {}))
+        if not arguments.is_quiet():
+            _say_where(run)
         return _made_current(run)
     except BaseException as error:  # the caller gets no run, so nobody else would end it
         _end(session, error)
         raise
+
+
+def _run(
+    session: Session | None, journal: Path | None, past: Run, *, id: str | None, **about: Any
+) -> ActiveRun:
+    """The run of a session; `journal`: the one that it resumes, `past`: what it begins with."""
+    if journal is None and session is not None:
+        copy_rows(past, session)
+    opened = opening_event(session.journal_path) if session is not None else None
+    return ActiveRun(
+        session,
+        id=str(opened.fields.get("run_id")) if opened else id or "",
+        past=past,
+        summary=last_summary(journal, past),
+        resumed=journal is not None,
+        start_time=_seconds(opened.t) if opened else None,
+        is_disabled=False,
+        **about,
+    )
+
+
+def _disabled(arguments: Arguments) -> ActiveRun:
+    """The run of mode `disabled`, which logs nothing."""
+    return _made_current(
+        ActiveRun(
+            None,
+            id=arguments.text("id") or "disabled",
+            name=arguments.text("name") or "disabled",
+            config=_before.get("config", {}) | arguments.config(),
+            summary=_before.get("summary"),
+            metadata=arguments.metadata(),
+        )
+    )
+
+
+def _say_where(run: ActiveRun) -> None:
+    if run.session is not None:
+        path = run.session.journal_path
+        resumed = f" from step {run.step}" if run.resumed else ""
+        notice(f"logging to {path}{resumed}; follow with: tail -f {shlex.quote(str(path))}")
+
+
+def _seconds(t: str) -> float | None:
+    """The time of a record in seconds since 1970."""
+    with ignoring(ValueError):
+        return datetime.fromisoformat(t).timestamp()
+    return None
 
 
 def _journal_and_id(
@@ -234,16 +286,52 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
 
 
 def module_attribute(name: str) -> Any:
-    """`eventlog.run`, and `.config`, `.summary` and `.alert` of that run; names of W&B.
+    """`eventlog.run`, its `config`, `summary` and methods; other names of W&B.
 
     Raises:
         AttributeError: an unknown name.
     """
+    run = _active()
     if name == "run":
-        return _active()
-    if name in ("config", "summary", "alert"):
-        return getattr(_active() or ActiveRun(None, id="", name=""), name)
-    return attribute(name)
+        return run
+    if name in ("config", "summary"):
+        return getattr(run, name) if run is not None else _set_before(name)
+    if name in OF_THE_RUN:
+        return getattr(run, name) if run is not None else _without_run(name)
+    own = {"join": finish, "teardown": finish, "wandb": sys.modules["eventlog"]}
+    return own[name] if name in own else attribute(name)
+
+
+def _without_run(name: str) -> Callable[..., Any]:
+    """The method of a run, for when there is none: it returns what that of a disabled run does."""
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        say_once(f"{name}: there is no run, does nothing; call eventlog.init() first")
+        return getattr(ActiveRun(None, id="", name=""), name)(*args, **kwargs)
+
+    return method
+
+
+_before: dict[str, dict[str, Any]] = {}
+"""What was set in `eventlog.config` and `eventlog.summary` while there was no run."""
+
+
+def _set_before(name: str) -> JournaledDict:
+    """The `config` or `summary` of the next run.
+
+    A program may hold it and set values later: an active run gets them.
+    """
+    values = _before.setdefault(name, {})
+
+    def keep(new: dict[str, Any]) -> None:
+        run = _active()
+        if run is not None:
+            getattr(run, name).update(new)
+            values.clear()
+        else:
+            say_once(f"{name}: set before init(), is part of the next run")
+
+    return JournaledDict(values, keep)
 
 
 def _active() -> ActiveRun | None:
@@ -253,39 +341,8 @@ def _active() -> ActiveRun | None:
 def _made_current(run: ActiveRun) -> ActiveRun:
     """Make a run `eventlog.run`, unless that one goes on."""
     global _current
+    for values in _before.values():
+        values.clear()  # not `_before` itself: a program may hold what `_set_before` returns
     if _active() is None:
         _current = run
     return run
-
-
-def _variable(name: str, wandb_name: str | None = "") -> str | None:
-    """The environment variable EVENTLOG_`name`, or else W&B's (None: W&B's does not count)."""
-    value = os.environ.get(f"EVENTLOG_{name}")
-    if value or wandb_name is None:
-        return value or None
-    return os.environ.get(wandb_name or f"WANDB_{name}") or None
-
-
-def _is_disabled(mode: str | None) -> bool:
-    if mode not in (None, "offline", "disabled"):
-        say_once(f"mode={mode!r}: works as 'offline': nothing is sent")
-    return mode == "disabled"
-
-
-def _is_empty(path: Any) -> bool:
-    return path is None or (is_a(path, str) and not text_of(path))
-
-
-def _resume(resume: Any, rewind_to: int | None) -> Resume | None:
-    if rewind_to is not None:
-        if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
-            raise ValueError(f"rewind_to={shown(rewind_to)}: must be the number of a step")
-        return "must"
-    text = "" if resume is None else text_of(resume)
-    if text in ("", "False", "false"):
-        return None
-    if text in ("True", "auto", "true"):
-        return "auto"
-    if text not in ("allow", "must", "never"):
-        raise ValueError(f"resume={shown(resume)}: must be 'allow', 'must', 'never' or 'auto'")
-    return text  # type: ignore[return-value]

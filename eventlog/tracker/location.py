@@ -24,8 +24,7 @@ def file_name(run_name: str | None) -> str:
 
 
 def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:
-    """Claim a journal that neither a journal nor a run JSON has the name of; its path, and the
-    name of the run."""
+    """Create a journal whose stem no journal and no run JSON has; its path and the run's name."""
     short = name.encode("utf-8", "backslashreplace")[:NAME_MAX_BYTES].decode("utf-8", "ignore")
     stem = f"{short}_{datetime.now():%Y%m%d_%H%M%S}"
     for attempt in range(1, 10_000):
@@ -40,11 +39,11 @@ def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:
                 remove_if_empty(path, disk)
                 raise
             return path, name + path.stem[len(short) :]
-    raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it are taken")
+    raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it exist already")
 
 
 def remove_if_empty(journal: Path, disk: Disk) -> None:
-    """Free a name that was claimed if no event was written under it."""
+    """Remove a journal that `new_journal` created, if no event was written to it."""
     with contextlib.suppress(OSError):
         if journal.stat().st_size == 0:
             disk.unlink(journal)

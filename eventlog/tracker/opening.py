@@ -52,8 +52,8 @@ def open_run(
     """Begin a run in `out_dir`, or a new session of the run of `journal`.
 
     A new run's journal is `<run_name>_YYYYmmdd_HHMMSS.jsonl` (`run_...` without a name),
-    its run JSON has the same stem. A name that is taken gets a suffix; nothing is overwritten. A
-    name too long for a file is shortened in the stem, not in the run.
+    its run JSON has the same stem. If that name exists, a suffix is added; nothing is overwritten.
+    A name too long for a file is shortened in the stem, not in the run.
 
     Args:
         run_id: the new run's identity; by default 32 random hex digits.
@@ -175,4 +175,4 @@ def _metadata_from_environment() -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         say(f"{METADATA_VARIABLE}: must be a JSON object ({error}); ignored")
         return {}
-    return metadata if isinstance(metadata, dict) else {"told": metadata}
+    return metadata if isinstance(metadata, dict) else {"value": metadata}

@@ -11,17 +11,20 @@ from typing import Any, Literal
 import orjson
 
 from eventlog.blocks import open_to_read, read_all
-from eventlog.errors import EventlogError
+from eventlog.errors import EventlogError, UsageError
 from eventlog.fold.document import Run
+from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import PathLike, load_run
+from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
-from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, is_a, text_of
+from eventlog.format.foreign import is_a
+from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import shown
+from eventlog.tracker.values import RESERVED_IN_ROWS, plain, shown
 from eventlog.write.messages import say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
@@ -53,9 +56,10 @@ def restored_config(
     values: dict[str, Any] = {}
     for record in scan(journal):
         if record.event == "open":
-            values = restored(_dict(record.fields.get("config")), folders) or values
+            config = restored(_dict(record.fields.get("config")), folders)
+            values = _dict(with_nonfinite(record.fields | {"config": config}, "config")) or values
         elif record.event == "config":
-            values = values | _dict(restored(record.fields, folders).get("config"))
+            values = values | _dict(with_nonfinite(restored(record.fields, folders), "config"))
     return values
 
 
@@ -105,7 +109,7 @@ def journal_to_resume(
     """The journal of the run to resume; None: begin a new run.
 
     Raises:
-        EventlogError: `must` finds no run, or `never` finds one.
+        UsageError: `must` finds no run, or `never` finds one.
     """
     if resume is None:
         return None
@@ -117,11 +121,11 @@ def journal_to_resume(
         journal = find_journal(folder, name=name) if resume != "never" else None
     run = f"run {id}" if id is not None else f"run named {name}" if name else "run"
     if resume == "must" and journal is None:
-        raise EventlogError(f"{folder}: has no {run} to resume; resume='allow' begins one")
+        raise UsageError(f"{folder}: has no {run} to resume; resume='allow' begins one")
     if resume == "never" and journal is not None:
-        raise EventlogError(f"{journal}: is {run} already; resume='allow' resumes it")
-    if resume == "auto" and journal is not None and load_run(journal).status == "completed":
-        return None
+        raise UsageError(f"{journal}: is {run} already; resume='allow' resumes it")
+    if resume == "auto" and id is None and journal is not None:  # an id is one run
+        return None if load_run(journal).status == "completed" else journal
     return journal
 
 
@@ -181,10 +185,9 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
         "forked_from": {"run_name": run.run_name, "file": str(path), "step": last}
     }
     run.journal = {}  # tags and notes are the other run's
-    run.training_iterations = _until(run.training_iterations, "iter", last, folders)
-    run.eval_steps = _until(run.eval_steps, "iter", last, folders)
-    run.checkpoints = _until(run.checkpoints, "iter", last, folders)
-    run.metrics = _until(run.metrics, "step", last, folders)
+    for kind in KINDS.values():
+        if kind.key and kind.axis:
+            setattr(run, kind.key, _until(getattr(run, kind.key), kind.axis, last, folders))
     return run
 
 
@@ -202,14 +205,32 @@ def _until(
 
 def copy_rows(past: Run, session: Session) -> None:
     """Log the history of a forked run into the new one."""
-    for kind, rows in (
-        ("iter", past.training_iterations),
-        ("eval", past.eval_steps),
-        ("checkpoint", past.checkpoints),
-        ("metrics", past.metrics),
-    ):
-        for row in rows:
-            session.log(kind, **row)
+    for kind in KINDS.values():
+        for row in getattr(past, kind.key) if kind.key else ():
+            session.log(kind.name, **row)
+
+
+def last_summary(journal: Path | None, past: Run) -> dict[str, Any]:
+    """The summary of a run as its last session left it: what was logged or set last, by name.
+
+    The journal is read again only where the run JSON does not tell it.
+    """
+    names = past.journal.get("metrics", {}).get("names", {})
+    set_or_removed = past.journal.get("events", {}).keys() & {"summary", "rewind"}
+    superseded = past.journal.get("superseded", {}).get("metrics")
+    if journal is None or not (set_or_removed or superseded):
+        return plain({name: restore_nonfinite(one).get("last") for name, one in names.items()})
+    summary: dict[str, Any] = {}
+    for record in scan(journal):
+        if record.event == "metrics":
+            values = plain(restore_nonfinite(record.fields))
+            summary |= {name: values[name] for name in values if name not in RESERVED_IN_ROWS}
+        elif record.event == "summary":
+            values = _dict(restore_nonfinite(record.fields).get("summary"))
+            summary = {
+                k: v for k, v in (summary | values).items() if v is not None or k not in values
+            }
+    return summary
 
 
 def next_step(past: Run) -> int:

@@ -7,6 +7,7 @@ training loop: what cannot be logged is counted in `errors` and reported once on
 import atexit
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,18 +19,19 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
-from eventlog.tracker.compatibility import attribute
+from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
-from eventlog.tracker.values import as_step, as_tags, flat, is_plain, is_true
+from eventlog.tracker.values import as_step, as_tags, flat, is_true, plain
+from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
-from eventlog.write.messages import error_text, say_once
+from eventlog.write.messages import error_text, say, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
 
-class ActiveRun:
+class ActiveRun(WandbRun):
     """A run being logged, made by `init`. A context manager that finishes it.
 
     `step` is the one at which the next `log` without a step logs: in a resumed run, the one after
@@ -43,25 +45,28 @@ class ActiveRun:
         id: str,
         name: str | None,
         config: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         past: Run | None = None,
+        summary: Mapping[str, Any] | None = None,
         step: int = 0,
         resumed: bool = False,
-        about: Mapping[str, Any] | None = None,
+        start_time: float | None = None,
         is_disabled: bool | None = None,
     ) -> None:
         past = past or Run()
         self.session = session
         """The session below it, for `log_eval`, `sync` and others; None: nothing is logged."""
         self.id = id
-        self.step = step
+        self.step = self.starting_step = step
         self.resumed = resumed
         self.disabled = session is None if is_disabled is None else is_disabled
-        self.project, self.group, self.job_type = map(
-            (about or {}).get, ("project", "group", "job_type")
-        )
+        self.metadata = dict(metadata or {})
+        self.start_time = time.time() if start_time is None else start_time
         self.config = JournaledDict(dict(config or {}), self._log_config)
-        self.summary = JournaledDict(_last_values(past), self._log_summary)
+        self.summary = JournaledDict(dict(summary or {}), self._log_summary)
+        self._definitions: dict[str, dict[str, Any]] = {}
         self._errors = 0
+        self._latest = _Latest()
         self._name = name or (session.run_name if session else "")
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
@@ -81,7 +86,7 @@ class ActiveRun:
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = name
+        self._name = text_of(name)
         say_once("run.name: the files keep the name that was passed to init")
 
     @property
@@ -93,8 +98,9 @@ class ActiveRun:
         return self.session.run_path if self.session else None
 
     @property
-    def dir(self) -> str:
-        return str(self.session.journal_path.parent) if self.session else ""
+    def config_static(self) -> dict[str, Any]:
+        """A copy of the config: what is set in it is not logged."""
+        return self.config.as_dict()
 
     @property
     def errors(self) -> int:
@@ -134,20 +140,80 @@ class ActiveRun:
 
     def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         values = flat(data)
-        own_step = None if step is None else as_step(step)
+        own_step = None if step is None else self._step(step)
         if self.session is not None and self.session.is_forked:
             self.session.log("metrics")  # ignored and counted; this lock may be held for ever
             return
-        with self._lock:
+        summary = plain(values)
+        is_committed = is_true(commit) if commit is not None else own_step is None
+        with self._lock:  # no code of the values runs while it is held
             at = self.step if own_step is None else own_step
             self.step = max(self.step, at)
-            if is_true(commit) if commit is not None else own_step is None:
+            if is_committed:
                 self.step = max(self.step, at + 1)
-            self.summary.update_unlogged({k: v for k, v in values.items() if is_plain(v)})
+            self.summary.update_unlogged(summary)
+            replaces = self._latest.replaces(at, summary)
         if self.session is not None:
+            if replaces:
+                self._say_that_values_are_replaced(at)
             self.session.log("metrics", step=at, **values)
         elif not self.disabled:
             self._errors += 1  # no disk took the run
+
+    def _say_that_values_are_replaced(self, step: int) -> None:
+        say(
+            f"{self.journal_path}: step {step} was logged again, or after a later one. A value "
+            f"replaces the one that its name has at that step; what was replaced stays in the "
+            f"journal and is counted as superseded"
+        )
+
+    def _step(self, step: Any) -> int | None:
+        """A step that was passed; None, counted as an error, if it is none."""
+        number = as_step(step)
+        self._errors += number is None
+        return number
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: Any = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | Sequence[str] | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        **unknown: Any,
+    ) -> Metric:
+        """State how a metric, or all whose name matches a glob (`val/*`), is to be read.
+
+        Args:
+            step_metric: the metric that is its axis, in place of the step.
+            step_sync: whether a row without `step_metric` gets its last value.
+            hidden: whether plots leave it out unless it is named.
+            summary: some of `min`, `max`, `mean`, `best`, `last`, `first`, `copy`, `none`.
+            goal: `minimize` or `maximize`: whether lower or higher is better.
+            overwrite: whether what was defined before no longer counts.
+        """
+        defined = metric(
+            name, step_metric, step_sync=step_sync, hidden=hidden, summary=summary, goal=goal,
+            overwrite=overwrite, unit=unit, description=description,
+        )  # fmt: skip
+        self._quietly("define_metric", lambda: self._define(defined))
+        return defined
+
+    def _define(self, defined: Metric) -> None:
+        fields = defined.fields()
+        if self._definitions.get(defined.name) != fields:
+            self._definitions[defined.name] = fields
+            if self.session is not None:
+                self.session.log("define", **fields)
+
+    def write_logs(self, text: Any) -> None:
+        """Log text as a line of the program's own log."""
+        if self.session is not None:
+            self.session.log("log", text=text_of(text))
 
     def log_checkpoint(self, step: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """Log a checkpoint that is complete at `path`, of the model after `step`."""
@@ -160,7 +226,7 @@ class ActiveRun:
 
     def rewind(self, step: int) -> None:
         """Go back to `step`: what was logged at it and at later ones is superseded."""
-        first = as_step(step)
+        first = self._step(step)
         if first is not None:
             self.step = first
             if self.session is not None:
@@ -270,12 +336,37 @@ class ActiveRun:
         is_logging = any(frame.f_code is Session._log.__code__ for frame, _ in frames)
         return is_logging and came_from_elsewhere(error)
 
-    def __getattr__(self, name: str) -> Any:
-        return attribute(name, "the run")
+    def __repr__(self) -> str:
+        where = "disabled" if self.session is None else str(self.session.journal_path)
+        state = "finished" if self.is_finished else f"at step {self.step}"
+        return f"<eventlog run {self.name!r}, id {self.id!r}, {state}: {where}>"
 
 
-def _last_values(past: Run) -> dict[str, Any]:
-    """The summary of a resumed run: the last value of each name, and values that were set."""
-    names = past.journal.get("metrics", {}).get("names", {})
-    summary: dict[str, Any] = past.journal.get("summary", {})
-    return {name: fields["last"] for name, fields in names.items()} | summary
+class _Latest:
+    """The latest step that was logged, and its values, to notice the first that are replaced."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._values: dict[str, Any] = {}
+        self._is_own = False  # whether `_values` is no caller's
+        self._is_noticed = False
+
+    def replaces(self, step: int, values: dict[str, Any]) -> bool:
+        """Whether this is the first event that goes back, or logs a name of its step again."""
+        if self._is_noticed:
+            return False
+        if self._step is None or step > self._step:
+            self._step, self._values, self._is_own = step, values, False
+            return False
+        known = self._values
+        if step == self._step and not any(_differ(known.get(k, v), v) for k, v in values.items()):
+            if not self._is_own:  # once: many names may be logged one by one
+                self._values, self._is_own = dict(known), True
+            self._values |= values
+            return False
+        self._is_noticed, self._values = True, {}
+        return True
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return bool(a != b) and not (a != a and b != b)  # NaN is logged again

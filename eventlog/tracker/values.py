@@ -7,13 +7,15 @@ would be worse than not logging.
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import GeneratorType
+from types import GeneratorType, ModuleType
 from typing import Any, get_args
 
-from eventlog.format.record import ANNOTATES, RESERVED, is_a, text_of, unique
+from eventlog.format.foreign import Unreadable, is_a, mapping, number
+from eventlog.format.record import ANNOTATES, RESERVED, text_of, unique
 from eventlog.interruption import ignoring, is_interruption
+from eventlog.tracker.config_file import read_config
 from eventlog.write.journal import Durability
 from eventlog.write.messages import error_text, say_once
 
@@ -24,31 +26,47 @@ _OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items(
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A mapping, a namespace or a dataclass as a dict by text.
+    """A mapping, a namespace or an object with fields as a dict by text.
 
-    A value that cannot be read (`???` in an OmegaConf config) becomes a text with the error.
+    The path of a JSON or YAML file stands for what is in it. A value that cannot be read becomes
+    a text with the error.
     """
     if config is None:
         return {}
-    values: dict[str, Any] = {}
     try:
-        if not is_a(config, Mapping):
-            config = vars(config) if hasattr(config, "__dict__") else {"config": config}
-        names = list(config)
+        fields = mapping(read_config(config))
+        if fields is None:
+            fields = _attributes(config)
     except Exception as error:
         if is_interruption(error):
             raise
         return _unreadable(config, error)
+    values: dict[str, Any] = {}
     tried: dict[str, int] = {}
-    for key in names:
+    for key, value in fields.items():
         name = unique(text_of(key), tried, values)
-        try:
-            values[name] = config[key]
-        except Exception as error:
-            if is_interruption(error):
-                raise
-            values[name] = f"<{error_text(error)}>"
+        values[name] = text_of(value) if type(value) is Unreadable else value
     return values
+
+
+def _attributes(config: Any) -> dict[str, Any]:
+    """The attributes of an object; those of its classes, too, which are often the defaults."""
+    if is_a(config, tuple) and hasattr(type(config), "_asdict"):
+        return dict(config._asdict())
+    if not hasattr(config, "__dict__"):
+        return {"config": config}
+    classes = config.__mro__ if isinstance(config, type) else type(config).__mro__
+    defaults = {k: v for c in reversed(classes[:-1]) for k, v in vars(c).items() if _is_value(k, v)}
+    own = {} if isinstance(config, type) else vars(config)
+    if is_a(config, ModuleType):
+        own = {k: v for k, v in own.items() if _is_value(k, v)}
+    return defaults | own
+
+
+def _is_value(name: str, value: Any) -> bool:
+    """Whether an attribute of a class or a module is a setting, and not code."""
+    is_code = callable(value) or isinstance(value, ModuleType) or hasattr(type(value), "__get__")
+    return not name.startswith("_") and not is_code
 
 
 def pairs_as_dict(config: Any) -> dict[str, Any]:
@@ -70,49 +88,53 @@ def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
     return {"config": f"<{type(config).__name__}: {error_text(error)}>"}
 
 
-def flat(data: Mapping[Any, Any]) -> dict[str, Any]:
+def flat(data: Any) -> dict[str, Any]:
     """Values by dotted names, none of them reserved; tensors of one number as numbers."""
     values: dict[str, Any] = {}
     tried: dict[str, int] = {}
 
-    def put(items: Iterable[tuple[Any, Any]], prefix: str, depth: int) -> None:
-        for key, value in items:
+    def put(items: dict[Any, Any], prefix: str, around: tuple[int, ...]) -> None:
+        for key, value in items.items():
             name = f"{prefix}{key if type(key) is str else text_of(key)}"
-            if type(value) not in _SIMPLE and depth < FLAT_DEPTH:
-                nested = _items(value)
+            if type(value) not in _SIMPLE:
+                value = _number(value)
+            if type(value) not in _SIMPLE and len(around) < FLAT_DEPTH and id(value) not in around:
+                nested = _nested(value)
                 if nested:
-                    put(nested, f"{name}.", depth + 1)
+                    put(nested, f"{name}.", (*around, id(value)))
                     continue
             if name in RESERVED_IN_ROWS or name in values:
                 name = unique(name, tried, RESERVED_IN_ROWS, values)
-            values[name] = _number(value)
+            values[name] = value
 
-    if not is_a(data, Mapping):
+    fields = data if type(data) is dict else mapping(data)
+    if fields is None:
         raise TypeError(f"expected a dict, got a {type(data).__name__}")
-    put(data.items(), "", 0)
+    put(fields, "", (id(data),))
     return values
 
 
 def _number(value: Any) -> Any:
     """A tensor's or array's only number, read once: each read may wait for a GPU."""
-    if type(value) not in _SIMPLE:
-        with ignoring(Exception):  # the rules for a record's fields then apply
-            if getattr(value, "ndim", None) == 0:
-                return value.item()
+    with ignoring(Exception):  # the rules for a record's fields then apply
+        return number(value)
     return value
 
 
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    """The items of a dict of any kind; none of anything else, or if it refuses."""
+def _nested(value: Any) -> dict[Any, Any] | None:
+    """The items of a dict or a config of any kind; none of anything else, or if it refuses."""
     with ignoring(Exception):
-        if is_a(value, Mapping):
-            return list(value.items())
-    return []
+        return mapping(value)
+    return None
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value can be shown in the summary."""
-    return type(value) in _SIMPLE or is_a(value, int | float | str)
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a summary shows: numbers and texts."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and (type(value) in _SIMPLE or is_a(value, int | float | str))
+    }
 
 
 def is_true(value: Any) -> bool:

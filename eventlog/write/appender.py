@@ -44,7 +44,7 @@ class Appender(LineWriter):
     ) -> None:
         """`torn`: the file ends inside a line, so the next write begins with LF.
 
-        `warn` takes messages for a person; `folders` are those for segments.
+        `warn` is called with messages for a person; `folders` are those for segments.
         """
         super().__init__(
             fd, path, s=s, clock=clock, disk=disk, warn=warn, torn=torn, may_reserve=may_reserve
@@ -61,7 +61,7 @@ class Appender(LineWriter):
         self.cut_to: tuple[int, int] | None = None
         """The sizes before and after somebody cut the file, until it is logged."""
         self.lost = 0
-        """Records that no disk has taken and none will."""
+        """Records that are lost: no disk accepted them."""
         self.is_unreachable = False
         """Whether no reader will find what was written."""
         self.sync_failed = False
@@ -86,7 +86,7 @@ class Appender(LineWriter):
     def goal(self) -> Goal | None:
         """What to sync next; None: nothing, or no file that can be synced."""
         if self.sync_failed and time.monotonic() >= self._segment_again_at:
-            self.sync_failed = not self.to_segment()  # perhaps a disk has room by now
+            self.sync_failed = not self.to_segment()  # perhaps a disk has space by now
             self._segment_again_at = time.monotonic() + WARN_EVERY_S
         if self.sync_failed or (self.accepted_n <= self.durable_n and not self._has_note):
             return None
@@ -107,7 +107,7 @@ class Appender(LineWriter):
         self._unsynced.forget_before(self.durable_n)
 
     def missed(self, error: OSError) -> bool:
-        """A sync failed: go on in a segment; False if no folder takes one."""
+        """A sync failed: go on in a segment; False if none could be created."""
         moved = self.to_segment()
         self.sync_failed = not moved
         self._segment_again_at = time.monotonic() + WARN_EVERY_S
@@ -133,10 +133,10 @@ class Appender(LineWriter):
         """Write this session to a file of its own from its first record on.
 
         Raises:
-            OSError: no folder takes one.
+            OSError: no segment could be created.
         """
         if not self.to_segment():
-            raise OSError(f"{self.path}: no folder takes a segment of it")
+            raise OSError(f"{self.path}: no segment of it could be created in any folder")
         self.moves.clear()  # other machines may write the journal: nothing is changed in it
         self.has_news = False
         self.files.fd_for_notes = -1
@@ -149,9 +149,9 @@ class Appender(LineWriter):
         """
         now, segments = time.monotonic(), self._segments
         if segments.is_creating or (now < segments.retry_at and not self.is_ending):
-            return False  # a signal handler interrupted it; or no folder took one just now
+            return False  # a signal handler interrupted it; or none could be created just now
         if first is None and self._is_rewritten and self.owns_descriptor():
-            first = self.lines_of_session()  # no sync has made durable again what was before
+            first = self.lines_of_session()  # the rewritten beginning is not durable yet
         segments.is_creating = True
         segments.retry_at = now + RETRY_AFTER_S
         try:
@@ -197,7 +197,7 @@ class Appender(LineWriter):
         return True
 
     def _leave_full_file(self) -> bool:
-        """Write what the file does not take into a segment, and go on there."""
+        """Write what the file does not accept into a segment, and go on there."""
         refusing = self.path
         moved = self.to_segment()
         if moved:
@@ -215,7 +215,7 @@ class Appender(LineWriter):
             return error.errno != errno.EBADF  # the disk fails; the descriptor is open
 
     def use(self, fd: int, size_bytes: int | None = None) -> None:
-        """Write to `fd`, of the same content, from now on; does not close the descriptor so far."""
+        """Write to `fd`, which has the same content, from now on; the old one stays open."""
         self.files.replace(self.fd, fd, is_journal=self.path == self.journal)
         if size_bytes is not None:
             self.end = (self.end[0], size_bytes)
@@ -257,7 +257,7 @@ class Appender(LineWriter):
     # ---- the end
 
     def write_end(self) -> bool:
-        """Write what waits, if need be into a segment; False: no file takes it."""
+        """Write what waits, if need be into a segment; False: no file accepts it."""
         self.write_waiting()
         return not len(self._waiting) or self._leave_full_file()
 
@@ -267,7 +267,7 @@ class Appender(LineWriter):
         return self.files.write_note(line)
 
     def link_in_folder(self) -> bool:
-        """Make a link to the segment beside the journal: a full disk still takes that."""
+        """Make a link to the segment beside the journal, which is possible on a full disk."""
         link = self.journal.with_name(self.path.name)
         try:
             if link != self.path and not os.path.lexists(link):

@@ -37,9 +37,9 @@ _forks = _Forks()
 
 
 def free_after_fork(lock: T) -> T:
-    """The RLock `lock`, which from now on is free in forked children, whoever holds it here.
+    """The RLock `lock`, which from now on is free in forked children, even if it is held here.
 
-    The thread that forks takes it first. A fork between the moments at which another thread gets
+    The thread that forks acquires it first. A fork between the moments at which another thread gets
     it and notes that it owns it would leave a lock that cannot be freed for those that wait for
     it: the forking thread itself, if a signal handler of its forks during its wait.
     """
@@ -119,7 +119,7 @@ _LOCKS.add(OPENING)
 
 
 def give_up_descriptors(descriptors: Sequence[int]) -> None:
-    """Close files in a forked child, but keep their descriptor numbers taken.
+    """Close files in a forked child, but keep their descriptor numbers in use.
 
     An append that the fork interrupted may still write to one of them. Each number becomes
     /dev/null; it is closed only if the process can open no file at all.

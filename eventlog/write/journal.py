@@ -55,8 +55,8 @@ class Journal:
     """One writer's session in one journal file.
 
     Safe to append to from several threads, from signal handlers and destructors: the fields
-    of an event become bytes before the lock is taken, the lock is re-entrant, and an append
-    that finds another one of its own thread unfinished finishes it first. A forked child holds
+    of an event become bytes before the lock is acquired, the lock is re-entrant, and an append
+    that interrupted another one of its own thread finishes that first. A forked child holds
     nothing: its appends are ignored and counted.
     """
 
@@ -213,7 +213,7 @@ class Journal:
 
     @property
     def lost(self) -> int:
-        """Records that no disk has taken and none will."""
+        """Records that are lost: no disk accepted them."""
         return self._own_events.lost + self._writer.lost
 
     @property
@@ -301,7 +301,7 @@ class Journal:
         return self.durable_n >= target
 
     def _is_decided(self, target: int) -> bool:
-        """Whether so many records are durable, or never will be."""
+        """Whether `target` records are durable, or never will be."""
         return self.durable_n >= target or self._writer.cannot_sync or self._closed
 
     @property
@@ -431,7 +431,7 @@ class Journal:
                 )
 
     def _release(self) -> None:
-        # A fork now would keep the lock, or close what is another file by then.
+        # A fork meanwhile would keep the lock, or close a descriptor that is another file by then.
         with OPENING:
             self._writer.close()
             _LIVE.discard(self)

@@ -85,13 +85,13 @@ class LineWriter:
 
     @property
     def n_waiting(self) -> int:
-        """Records in memory that no disk has taken."""
+        """Records in memory that no disk has accepted."""
         return len(self._waiting)
 
     # ---- writing
 
     def append(self, event: str, encoded: bytes, asides: tuple[Aside, ...] = ()) -> bytes:
-        """Write the next record, or keep it until the disk takes it; its line.
+        """Write the next record, or keep it until the disk accepts it; returns its line.
 
         `encoded`: its fields; `asides`: what of them does not fit in the line.
         """
@@ -185,7 +185,7 @@ class LineWriter:
             self.write_waiting()
 
     def write_waiting(self) -> None:
-        """Write what waits, in order, as far as the disk takes it."""
+        """Write what waits, in order, as far as the disk accepts it."""
         if self._reserve.is_full and not self._reserve.take(self.fd, self.end[1]):
             self._refused(None)
             return
@@ -250,7 +250,7 @@ class LineWriter:
         self._unsynced.shrink(UNSYNCED_MAX_BYTES)
 
     def _accept_part(self, n_bytes: int) -> None:
-        """So many bytes of a line are written."""
+        """Only the first `n_bytes` of a line are written."""
         if n_bytes:
             self._torn = True
             self.end = (self.end[0], self.end[1] + n_bytes)

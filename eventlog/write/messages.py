@@ -7,13 +7,13 @@ from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
 from eventlog.interruption import ignoring, is_interruption
 
-MESSAGE_MAX = 900  # characters: a pipe that takes anything takes this much at once
+MESSAGE_MAX = 900  # characters: a pipe that is ready accepts this much at once
 
 _said: set[str] = set()
 
 
 def say(message: str) -> None:
-    """Print a message on stderr; nothing if nobody can take it.
+    """Print a message on stderr, unless that would block or fail.
 
     Writing to a full pipe that nobody reads would block the training.
     """
@@ -39,5 +39,5 @@ def say_once(message: str) -> None:
 
 
 def error_text(error: BaseException) -> str:
-    """The class and the text of an error, whatever its class does when it is asked for it."""
+    """The class and the text of an error, also if its `__str__` raises."""
     return f"{type(error).__name__}: {text_of(error)}"

@@ -23,7 +23,7 @@ class OwnEvents:
         self._has_warned_of_children = False
 
     def append(self, event: str, fields: dict[str, Any]) -> bytes:
-        """Append an event; its line."""
+        """Append an event; returns its line."""
         appender = self._appender
         return appender.append(event, *fitted(appender.journal.stem, event, encode_fields(fields)))
 
@@ -50,7 +50,7 @@ class OwnEvents:
                 "number": move.number,
                 "first_n": move.first_n,
             }
-            # The same line in the journal tells who has only that file that it is not complete.
+            # The same line goes into the journal, so that its readers know that it is not complete.
             self._notes.append(appender.append("segment", encode_fields(fields)))
         if appender.cut_to is not None:
             (before, after), appender.cut_to = appender.cut_to, None
@@ -88,7 +88,7 @@ class OwnEvents:
                 )
 
     def end(self, encoded: bytes) -> None:
-        """Append the `close` event, and give up what no disk takes."""
+        """Append the `close` event, and give up what no disk accepts."""
         appender = self._appender
         appender.append("close", encoded)
         if not appender.write_end():
@@ -98,7 +98,7 @@ class OwnEvents:
             appender.lost = appender.accepted_n
 
     def _give_up(self) -> None:
-        """No disk takes what waits: write how much that is into the space reserved for it."""
+        """No disk accepts what waits: write how much that is into the space reserved for it."""
         appender = self._appender
         close = appender.waiting_line()
         dropped = appender.give_up() - 1 + appender.dropped  # all but the `close` event

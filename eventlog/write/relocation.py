@@ -2,7 +2,7 @@
 
 People move and delete folders; `rsync`, `git checkout` and `sed -i` replace files; programs close
 all descriptors. No events are lost: what the file held is still readable by its descriptor, and
-is written again where readers look for it.
+is written again where readers find it.
 """
 
 import errno
@@ -22,7 +22,7 @@ _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
 
 class Place(Enum):
-    """What became of a file."""
+    """What happened to a file."""
 
     HERE = "at its path"
     MOVED = "at another path"
@@ -133,7 +133,7 @@ def _reopen(appender: Appender) -> None:
             appender.disk.close(fd)
     appender.files.forget(appender.fd)
     moved = appender.to_segment()
-    where = f"going on in {appender.path}" if moved else "no folder takes a segment"
+    where = f"going on in {appender.path}" if moved else "no segment could be created"
     appender.warn(f"{path}: this program closed its descriptor; {where}")
 
 
@@ -150,7 +150,7 @@ def _follow(appender: Appender) -> None:
 
 
 def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
-    """The path of an open file; None: this system does not tell."""
+    """The path of an open file; None: this system does not show it."""
     try:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError as error:
@@ -199,7 +199,7 @@ def _restore(appender: Appender) -> None:
 
 
 def _go_on_beside(appender: Appender, event: str) -> None:
-    """Go on in a segment with the whole session: its lines are not where readers look."""
+    """Go on in a segment with the whole session: readers no longer find its lines."""
     path = appender.path
     with ignoring(OSError):
         if appender.to_segment(appender.lines_of_session()):
@@ -209,7 +209,7 @@ def _go_on_beside(appender: Appender, event: str) -> None:
             return
     if not appender.is_unreachable:
         appender.is_unreachable = True
-        appender.warn(f"{path}: {event}, and no folder takes a segment")
+        appender.warn(f"{path}: {event}, and no segment could be created")
 
 
 def _hold_lock(appender: Appender, path: Path) -> None:

@@ -71,7 +71,7 @@ def _save(copy: Path, tail: bytes, disk: Disk) -> None:
 
 
 def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
-    """Repair the tail of a journal that nobody writes; the damage found, None: none.
+    """Repair the tail of a journal that has no writer; returns the damage, None if there is none.
 
     Opening it for writing does the same; this is for a journal that will only be read. Space
     that a killed session reserved is given back. On a network file system nothing is cut, since

@@ -1,4 +1,4 @@
-"""Space reserved behind a file's end, so that a disk filled by others still takes its next lines.
+"""Space reserved behind a file's end, so that its next lines fit on a disk that others filled.
 
 The writer gives it back at the end; `release` does so after the writer was killed.
 """
@@ -32,7 +32,7 @@ class Reserve:
         self.ask_at: float = 0
         """The size of the file at which `take` has to be called again."""
         self.is_full = False
-        """Whether the disk has no space: the file takes no more lines but its last ones."""
+        """Whether the disk has no space: only the last lines of the file may still be written."""
 
     def take(self, fd: int, size_bytes: int) -> bool:
         """Reserve space behind a file of `size_bytes`; False: the disk is full."""

@@ -13,7 +13,7 @@ from eventlog.format.record import Clock, decode, encode_header
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.sessions import new_session_name
 
-MAX_SEGMENTS = 100  # of one session: a disk that fails this often takes no more
+MAX_SEGMENTS = 100  # of one session: a disk that fails this often is not tried again
 
 
 class Move(NamedTuple):
@@ -36,10 +36,10 @@ class Segments:
         self, folders: Sequence[Path], *, s: str, run_id: str, clock: Clock, disk: Disk
     ) -> None:
         self.number = 0
-        """The next one's."""
+        """The number of the next segment."""
         self.is_creating = False
         self.retry_at = 0.0
-        """The time before which no folder is asked again."""
+        """The time before which no folder is tried again."""
         self._folders = deque(folders)
         self._s, self._run_id, self._clock, self._disk = s, run_id, clock, disk
 
@@ -49,7 +49,7 @@ class Segments:
 
     def next_folders(self) -> list[Path]:
         folders = list(self._folders)
-        self._folders.rotate(-1)  # the next time the other disk is asked first
+        self._folders.rotate(-1)  # the next time the other disk is tried first
         return folders
 
     def create(

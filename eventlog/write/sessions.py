@@ -15,7 +15,7 @@ from eventlog.read.ends import last_open, last_record
 
 
 def new_session_name() -> str:
-    """Eight random hex digits, the first a letter, so that no reader takes one for a number."""
+    """Eight random hex digits, the first a letter, so that it is never read as a number."""
     return secrets.choice("abcdef") + secrets.token_hex(4)[1:]
 
 

@@ -1,7 +1,7 @@
-"""Records in memory: those that the disk has not taken, and those that are not durable.
+"""Records in memory: those that the disk has not accepted, and those that are not durable.
 
-In the order of their numbers. None of this is locked; a signal handler may run after each call,
-so a check and the call that depends on it come in pairs.
+They are in the order of their numbers. None of this is locked; a signal handler may run after each
+call, so a check and the call that depends on it come in pairs.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ that are written before it. A plain tuple is faster to make than a named one."""
 
 
 class Waiting:
-    """Records that the disk has not taken.
+    """Records that the disk has not accepted.
 
     Those that may be dropped have a queue of their own, so that the oldest is found in one step.
     """

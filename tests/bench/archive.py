@@ -1,4 +1,4 @@
-"""Ten thousand runs of a thousand iterations: archived, asked, verified, given back.
+"""Ten thousand runs of a thousand iterations: archived, queried, verified, restored.
 
     python -m tests.bench.archive [--runs 10000] [--iterations 1000] [--folder /tmp]
 
@@ -76,9 +76,9 @@ def measure(folder: Path, n_runs: int, n_iterations: int) -> Iterable[str]:
     yield _row("archive again, nothing changed", again)
 
     for place in (archive, archive, out):
-        asked = runs("query", "--json", BEST, place)
-        assert orjson.loads(asked.out) == {"run": best[1], "best_val_loss": best[0]}
-        yield _row(f"query for the best run, {place.name}", asked)
+        options = runs("query", "--json", BEST, place)
+        assert orjson.loads(options.out) == {"run": best[1], "best_val_loss": best[0]}
+        yield _row(f"query for the best run, {place.name}", options)
     late = runs("query", "--csv", LATE.format(n_iterations * 9 // 10), archive)
     assert late.out.count("\n") == n_runs + 1
     yield _row("query for the late mean loss of every run", late)

@@ -1,4 +1,4 @@
-"""What one call costs the loop that logs."""
+"""The cost of one log call for the training loop."""
 
 import os
 import statistics
@@ -11,18 +11,18 @@ from pathlib import Path
 import orjson
 
 import eventlog
-from tests.bench.rivals import __main__ as rivals
-from tests.bench.rivals import harness, missing_packages
 from tests.bench.table import FULL, Plan, Row
+from tests.bench.trackers import __main__ as trackers
+from tests.bench.trackers import harness, missing_packages
 
 PACE_S = 0.001
 
 
-def hot(plan: Plan, room: Path) -> Row:
+def hot(plan: Plan, workdir: Path) -> Row:
     """Call after call: `log_iter` with four numbers, and a bare write of the same event."""
     with (
-        bare_writes(room / "bare") as bare,
-        eventlog.open_run(room / "out", save_interval=0) as run,
+        bare_writes(workdir / "bare") as bare,
+        eventlog.open_run(workdir / "out", save_interval=0) as run,
     ):
         ours = logs_into(run)
         means, p99s = [], []
@@ -43,16 +43,18 @@ def hot(plan: Plan, room: Path) -> Row:
     )
 
 
-def beside_peers(plan: Plan, room: Path) -> Row:
-    """The same call and those of W&B offline and trackio, as the rivals' bench measures them."""
+def beside_peers(plan: Plan, workdir: Path) -> Row:
+    """The same call and those of W&B offline and trackio, as tests/bench/trackers measures them."""
     names = ("eventlog", "wandb", "trackio")
-    contestants = rivals.rivals()
+    all_trackers = trackers.trackers()
     for name in names:
-        if missing := missing_packages(contestants[name]):
+        if missing := missing_packages(all_trackers[name]):
             raise ModuleNotFoundError(", ".join(missing))
-    found = rivals.run(list(names), ["cost"], harness.FULL if plan is FULL else harness.TINY, room)
-    ours, wandb, trackio = (found[name]["cost"]["hot"]["p50_us"] for name in names)
-    versions = ", ".join(f"{name} {rivals.version(name)}" for name in names[1:])
+    results = trackers.run(
+        list(names), ["cost"], harness.FULL if plan is FULL else harness.TINY, workdir
+    )
+    ours, wandb, trackio = (results[name]["cost"]["hot"]["p50_us"] for name in names)
+    versions = ", ".join(f"{name} {trackers.version(name)}" for name in names[1:])
     return Row(
         "one `log_iter`, median",
         f"`run.log` of W&B offline, of trackio ({versions})",
@@ -63,12 +65,12 @@ def beside_peers(plan: Plan, room: Path) -> Row:
     )
 
 
-def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
+def beside_a_checkpoint(plan: Plan, workdir: Path) -> Row:
     """One call a millisecond, the sync thread on; checkpoints synced beside it, and none.
 
-    And a bare write of the same event, paced alike: what the machine takes to wake up for it.
+    And a bare write of the same event at the same pace, as the cost of waking up.
     """
-    with bare_writes(room / "bare") as bare:
+    with bare_writes(workdir / "bare") as bare:
         bare_us = _paced_us(bare, plan.seconds)
     took_us: dict[bool, list[float]] = {False: [], True: []}
     n_checkpoints = 0
@@ -79,11 +81,11 @@ def beside_a_checkpoint(plan: Plan, room: Path) -> Row:
             nonlocal n_checkpoints
             data = os.urandom(plan.checkpoint_bytes)
             while not stop.is_set():
-                eventlog.atomic_write(room / "ckpt.pt", lambda file: file.write(data))
+                eventlog.atomic_write(workdir / "ckpt.pt", lambda file: file.write(data))
                 n_checkpoints += 1
 
         beside = threading.Thread(target=checkpoints)
-        with eventlog.open_run(room / str(is_beside), save_interval=0) as run:
+        with eventlog.open_run(workdir / str(is_beside), save_interval=0) as run:
             if is_beside:
                 beside.start()
             took_us[is_beside] = _paced_us(logs_into(run), plan.seconds)

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: nothing of the others is in its memory or its caches."""
+"""A measurement in a separate process, which shares no memory and no caches with the others."""
 
 import json
 import subprocess
@@ -12,16 +12,16 @@ _PRELUDE = """
 import json, re, sys, time
 from pathlib import Path
 arguments = sys.argv[1:]
-def tell(**figures):
-    # Of this program alone: ru_maxrss would be that of what it was forked from, if that is more.
+def report(**results):
+    # Of this program alone: ru_maxrss may be that of the process which it was forked from.
     status = Path("/proc/self/status").read_text()
-    figures["peak_mb"] = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
-    print(json.dumps(figures))
+    results["peak_mb"] = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
+    print(json.dumps(results))
 """
 
 
 def run(program: str, *arguments: object) -> dict[str, Any]:
-    """What `program` tells with `tell(...)`; `peak_mb`, the most memory it held, is added."""
+    """The results that `program` passes to `report(...)`, and its peak memory, `peak_mb`."""
     done = subprocess.run(
         [sys.executable, "-c", _PRELUDE + program, *map(str, arguments)],
         cwd=ROOT,
@@ -30,5 +30,5 @@ def run(program: str, *arguments: object) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"a measurement failed:\n{done.stderr}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result

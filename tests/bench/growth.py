@@ -1,4 +1,4 @@
-"""How cost grows with a run's length: append, fold, load, memory, as a table and a picture."""
+"""How cost grows with a run's length: append, fold, load, memory, as a table and a plot."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.bench import child
 from tests.bench.table import FOLDER, RESULTS_MD, Plan
 
-FIGURES = FOLDER / "growth.json"
-PICTURE = FOLDER / "growth.png"
+RESULTS_JSON = FOLDER / "growth.json"
+PLOT = FOLDER / "growth.png"
 BEGIN, END = "<!-- growth: begin -->\n", "<!-- growth: end -->\n"
 COLUMNS = {
     "append_us": "append, µs an event",
@@ -26,7 +26,7 @@ with eventlog.open_run(arguments[0], save_interval=0) as run:
     for i in range(n):
         run.log_iter(i, 2.83 + i * 1e-9, 52.1, 31.2, lr=6e-4)
     seconds = time.perf_counter() - begun
-tell(seconds=seconds, path=str(run.journal_path))
+report(seconds=seconds, path=str(run.journal_path))
 """
 _FOLD = """
 import eventlog
@@ -44,23 +44,23 @@ with eventlog.open_run(journal=path, from_iter=int(arguments[1]), save_interval=
     folding.read_on(to_the_end=False)
     write_run(folding)
     more = time.perf_counter() - begun
-tell(seconds=seconds, more=more, rows=run.summary["total_iterations"])
+report(seconds=seconds, more=more, rows=run.summary["total_iterations"])
 """
 _LOAD = """
 import eventlog
 begun = time.perf_counter()
 run = eventlog.load_run(Path(arguments[0]).with_suffix(".json"))
-tell(seconds=time.perf_counter() - begun, rows=len(run.training_iterations))
+report(seconds=time.perf_counter() - begun, rows=len(run.training_iterations))
 """
 
 Curve = dict[int, dict[str, float]]
 
 
-def measure(plan: Plan, room: Path) -> Curve:
-    """The figures of COLUMNS by iterations of the run."""
+def measure(plan: Plan, workdir: Path) -> Curve:
+    """The values of COLUMNS by iterations of the run."""
     curve: Curve = {}
     for n in plan.growth:
-        appended = child.run(_APPEND, room / str(n), n)
+        appended = child.run(_APPEND, workdir / str(n), n)
         folded = child.run(_FOLD, appended["path"], n)
         loaded = child.run(_LOAD, appended["path"])
         assert (folded["rows"], loaded["rows"]) == (n, n + 100)
@@ -80,21 +80,22 @@ def as_table(curve: Curve) -> str:
         "| iterations | " + " | ".join(COLUMNS.values()) + " |",
         "| --- |" + " --- |" * len(COLUMNS),
     ]
-    for n, figures in curve.items():
-        lines.append(f"| {n:,} | " + " | ".join(f"{figures[key]:.3g}" for key in COLUMNS) + " |")
+    for n, costs in curve.items():
+        lines.append(f"| {n:,} | " + " | ".join(f"{costs[key]:.3g}" for key in COLUMNS) + " |")
     return "\n".join(lines)
 
 
 def save(curve: Curve, stamp: str) -> None:
-    """Write the figures, the picture, and the table in RESULTS.md."""
-    FIGURES.write_text(json.dumps({"run": stamp, "curve": curve}, indent=1) + "\n")
-    draw(curve, PICTURE)
+    """Write the JSON file, the plot, and the table in RESULTS.md."""
+    RESULTS_JSON.write_text(json.dumps({"run": stamp, "curve": curve}, indent=1) + "\n")
+    draw(curve, PLOT)
     text = RESULTS_MD.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     section = (
-        "### As a run grows\n\n`python -m tests.bench.run --only growth`; processes of their own.\n"
-        f"{stamp}\n\n{as_table(curve)}\n\n![the same as curves]({PICTURE.name})\n\n"
+        "### As a run grows\n\n"
+        "`python -m tests.bench.run --only growth`, each in its own process.\n"
+        f"{stamp}\n\n{as_table(curve)}\n\n![the same as curves]({PLOT.name})\n\n"
     )
     RESULTS_MD.write_text(head + BEGIN + section + END + tail)
 
@@ -111,20 +112,20 @@ def draw(curve: Curve, path: Path) -> None:
         "100 iterations more, ms": {"fold and write": "fold_on_ms"},
         "peak memory, MB": {"recover": "fold_peak_mb", "load": "load_peak_mb"},
     }
-    looks = {
+    styles = {
         "append": ("#0072b2", "o"), "recover": ("#d55e00", "s"), "load": ("#009e73", "^"),
         "fold and write": ("#d55e00", "D"),
     }  # fmt: skip
     for axes, (title, keys) in zip(panels, lines.items(), strict=True):
         for name, key in keys.items():
-            colour, mark = looks[name]
-            figures = [curve[n][key] for n in curve]
-            axes.plot(list(curve), figures, color=colour, marker=mark, label=name)
+            colour, mark = styles[name]
+            costs = [curve[n][key] for n in curve]
+            axes.plot(list(curve), costs, color=colour, marker=mark, label=name)
         axes.set(title=title, xlabel="iterations of the run", xscale="log", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, which="major", alpha=0.3)
-        axes.set_ylim(top=2 * axes.get_ylim()[1])  # room for the names above the lines
+        axes.set_ylim(top=2 * axes.get_ylim()[1])  # space for the names above the lines
         axes.legend(frameon=False, loc="upper center", ncols=len(keys), columnspacing=1.2)
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""python -m tests.bench.nanogpt --nanogpt=PATH: this trainer beside nanoGPT, on the same tokens.
+"""python -m tests.bench.nanogpt --nanogpt=PATH: this trainer and nanoGPT on the same tokens.
 
 PATH is a checkout of github.com/karpathy/nanoGPT; nothing in it is changed but for a data set that
 is put into its data folder. Both train the same model with the same hyper-parameters on the
@@ -71,19 +71,19 @@ def main() -> int:
         help="batches of an eval: nanoGPT draws others each time, ours are fixed",
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    asked = parser.parse_args()
-    flags = SIZES[asked.size] | RECIPE
+    options = parser.parse_args()
+    flags = SIZES[options.size] | RECIPE
     flags |= {
-        "eval_iters": asked.eval_iters,
-        "max_iters": asked.iters,
-        "lr_decay_iters": asked.iters,
-        "eval_interval": asked.iters,
+        "eval_iters": options.eval_iters,
+        "max_iters": options.iters,
+        "lr_decay_iters": options.iters,
+        "eval_interval": options.iters,
     }
-    env = os.environ | {"OMP_NUM_THREADS": str(asked.threads)}
+    env = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     with tempfile.TemporaryDirectory() as folder:
-        theirs = run_nanogpt(asked.nanogpt, flags, Path(folder), env)
+        theirs = run_nanogpt(options.nanogpt, flags, Path(folder), env)
         ours = [run_ours(flags, seed, Path(folder), env) for seed in SEEDS]
-    print(report(theirs, ours, asked.iters, flags["batch_size"] * flags["block_size"]))
+    print(report(theirs, ours, options.iters, flags["batch_size"] * flags["block_size"]))
     return 0
 
 
@@ -93,13 +93,13 @@ def run_nanogpt(
     """nanoGPT, unchanged, on the tokens of our prepared data."""
     give_data(checkout / "data" / DATASET, ROOT / "data")
     arguments = [f"--{name}={value}" for name, value in ({"compile": False} | flags).items()]
-    words = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "train.py", "config/train_shakespeare_char.py", f"--dataset={DATASET}",
          "--log_interval=1", f"--out_dir={folder / 'nanogpt'}", *arguments],
         cwd=checkout, env=env, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", words, re.M)
-    evals = re.findall(r"^step (\d+): train loss ([\d.]+), val loss ([\d.]+)", words, re.M)
+    steps = re.findall(r"^iter (\d+): loss ([\d.]+), time ([\d.]+)ms", output, re.M)
+    evals = re.findall(r"^step (\d+): train loss ([\d.]+), val loss ([\d.]+)", output, re.M)
     return Curve(
         {int(i): float(loss) for i, loss, _ in steps},
         {int(i): (float(train), float(val)) for i, train, val in evals},
@@ -137,7 +137,7 @@ def give_data(folder: Path, data_dir: Path) -> None:
     (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": meta["vocab_size"]}))
 
 
-def tokens_beside_nanogpt(checkout: Path, plan: Plan, room: Path) -> Row:
+def tokens_beside_nanogpt(checkout: Path, plan: Plan, workdir: Path) -> Row:
     """Tokens a second at 12.2 M parameters, each as it comes and compiled; losses compared."""
     size = SIZES["12.2M"] if plan is FULL else SIZES["1.3M"]
     iters = min(plan.train_iters, WARMUP_ITERS + 30)
@@ -147,8 +147,8 @@ def tokens_beside_nanogpt(checkout: Path, plan: Plan, room: Path) -> Row:
     for is_compiled in (False, True):
         name = "compiled" if is_compiled else "eager"
         compiled = {"compile": is_compiled}
-        rows[f"nanoGPT {name}"] = run_nanogpt(checkout, flags | compiled, room / f"n{name}", env)
-        rows[f"ours {name}"] = run_ours(flags | compiled, SEEDS[0], room / f"o{name}", env)
+        rows[f"nanoGPT {name}"] = run_nanogpt(checkout, flags | compiled, workdir / f"n{name}", env)
+        rows[f"ours {name}"] = run_ours(flags | compiled, SEEDS[0], workdir / f"o{name}", env)
     n_tokens = size["batch_size"] * size["block_size"]
     pace = {n: 1000 * n_tokens / statistics.median(c.times_ms) for n, c in rows.items()}
     ends = {n: statistics.fmean(list(c.losses.values())[-5:]) for n, c in rows.items()}
@@ -160,12 +160,12 @@ def tokens_beside_nanogpt(checkout: Path, plan: Plan, room: Path) -> Row:
         "nanoGPT eager and compiled",
         "3.5x of eager",
         f"{ours / pace['nanoGPT eager']:.2f}x of eager, {ours / theirs:.2f}x of its best; "
-        + ", ".join(f"{name} {figure:,.0f}" for name, figure in pace.items()),
+        + ", ".join(f"{name} {value:,.0f}" for name, value in pace.items()),
         ours / pace["nanoGPT eager"] >= 3.5,
     )
 
 
-def time_to_its_loss(checkout: Path, plan: Plan, room: Path) -> Row:
+def time_to_its_loss(checkout: Path, plan: Plan, workdir: Path) -> Row:
     """Time of the steps until the validation loss is there that nanoGPT has after its last."""
     size = SIZES["12.2M"] if plan is FULL else SIZES["1.3M"]
     iters = 300 if plan is FULL else 12
@@ -174,11 +174,11 @@ def time_to_its_loss(checkout: Path, plan: Plan, room: Path) -> Row:
     theirs = run_nanogpt(
         checkout,
         shared | {"max_iters": iters, "lr_decay_iters": iters, "eval_interval": iters},
-        room / "nanogpt",
+        workdir / "nanogpt",
         env,
     )
     goal = theirs.evals[iters][1]
-    ours = run_ours(shared | LOOKED_AT, SEEDS[0], room / "ours", env)
+    ours = run_ours(shared | LOOKED_AT, SEEDS[0], workdir / "ours", env)
     reached = [i for i, (_, val_loss) in sorted(ours.evals.items()) if val_loss <= goal]
     work = f"time to the validation loss that nanoGPT has after {iters} iterations ({goal:.3f})"
     if not reached:

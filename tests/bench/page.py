@@ -3,7 +3,7 @@
     python -m tests.bench.page [--points 10000000] [--runs 1000] [--only grid|table|long]
 
 Needs Chromium and playwright. Prints lines for RESULTS.md; what is measured is checked, too.
-Times are taken in the browser, with the drawing done in software.
+Times are measured in the browser, which renders in software.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--only", choices=("grid", "table", "long"))
     parser.add_argument("--folder", help="where the long run is made, and left (2 GB)")
-    parser.add_argument("--picture", help="a PNG of the long run at full zoom-out")
+    parser.add_argument("--screenshot", help="a PNG of the long run at full zoom-out")
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -64,13 +64,13 @@ def main() -> None:
                 print(f"table: {table(page, arguments.runs)}", flush=True)
         if arguments.only in (None, "long"):
             with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
-                told = long(page, arguments.points, arguments.folder, arguments.picture)
-                print(f"long: {told}", flush=True)
+                result = long(page, arguments.points, arguments.folder, arguments.screenshot)
+                print(f"long: {result}", flush=True)
         browser.close()
 
 
 class Cpu:
-    """What the page's thread takes of a core from now on, whatever else the machine does."""
+    """The CPU time of the page's thread from now on."""
 
     def __init__(self, page: Page) -> None:
         self._session = page.context.new_cdp_session(page)
@@ -87,7 +87,7 @@ def load() -> str:
 
 
 def grid(page: Page) -> str:
-    """Ten live runs of 24 figures: a point more in each, 40 times."""
+    """Ten live runs of 24 metrics: one more point in each, 40 times."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runs = [
@@ -123,7 +123,7 @@ def grid(page: Page) -> str:
         drawn, framed = (sorted(row[k] for row in took) for k in (0, 1))
     return (
         f"{N_PANELS} panels x {N_RUNS} runs x {N_POINTS} points, {len(took)} updates: "
-        f"{cpu_ms / len(took):.0f} ms of the page's thread each, all told; until drawn "
+        f"{cpu_ms / len(took):.0f} ms of the page's thread each in total; until drawn "
         f"p50 {drawn[len(took) // 2]:.0f} ms, p90 {drawn[len(took) * 9 // 10]:.0f} ms, "
         f"min {drawn[0]:.0f} ms; until the next frame p50 {framed[len(took) // 2]:.0f} ms, "
         f"min {framed[0]:.0f} ms ({load()})"
@@ -158,10 +158,10 @@ def table(page: Page, n_runs: int) -> str:
                     page.evaluate(
                         """() => new Promise((done) => {
                           const rows = () => document.querySelectorAll(".wide tr[data-id]");
-                          const look = () => rows().length >= 50
+                          const check = () => rows().length >= 50
                             ? requestAnimationFrame(() => setTimeout(() => done(performance.now())))
-                            : setTimeout(look, 5);
-                          look();
+                            : setTimeout(check, 5);
+                          check();
                         })"""
                     )
                 )
@@ -175,7 +175,7 @@ def table(page: Page, n_runs: int) -> str:
     )
 
 
-def long(page: Page, n_points: int, folder: str | None, picture: str | None) -> str:
+def long(page: Page, n_points: int, folder: str | None, screenshot: str | None) -> str:
     """One long run: the first reading, the first view once it has been read, the zoom."""
     with ExitStack() as stack:
         where = Path(folder or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -193,8 +193,8 @@ def long(page: Page, n_points: int, folder: str | None, picture: str | None) -> 
         first_ms = [first_view(page, server, row["id"]) for _ in range(5)]
         page.evaluate(OBSERVE)
         assert has_spike(page), "the spike is not drawn"
-        if picture:
-            page.screenshot(path=picture)
+        if screenshot:
+            page.screenshot(path=screenshot)
         zoomed = list(zooms(page, server, n_points))
         peak_mb = peak_bytes(server) / 1e6
         now_mb = server.memory_bytes / 1e6
@@ -214,10 +214,10 @@ def first_view(page: Page, server: Serving, id: str) -> float:
     page.goto(f"{server.address}#picks={id}", wait_until="commit")
     ms: float = page.evaluate(
         """() => new Promise((done) => {
-          const look = () => document.querySelector(".panel[data-key=loss][data-points]")
+          const check = () => document.querySelector(".panel[data-key=loss][data-points]")
             ? requestAnimationFrame(() => setTimeout(() => done(performance.now())))
-            : setTimeout(look, 5);
-          look();
+            : setTimeout(check, 5);
+          check();
         })"""
     )
     return ms
@@ -266,7 +266,7 @@ def zooms(page: Page, server: Serving, n_points: int) -> Iterator[float]:
 
 
 def write_long(journal: Path, n_points: int) -> None:
-    """A journal of iterations with seven figures, one of them a spike of one iteration."""
+    """A journal of iterations with seven metrics, one of which has a spike of one iteration."""
     rng = random.Random(7)
     noise = [rng.gauss(0, 0.05) for _ in range(9_973)]
     spike = int(n_points * SPIKE_AT)
@@ -295,9 +295,9 @@ def write_long(journal: Path, n_points: int) -> None:
 
 def all_rows(server: Serving, n: int) -> list[dict[str, Any]]:
     while True:
-        told = server.json("/api/runs")
-        if told["complete"] and len(told["runs"]) == n:
-            return list(told["runs"])
+        result = server.json("/api/runs")
+        if result["complete"] and len(result["runs"]) == n:
+            return list(result["runs"])
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""The page of `runs serve` beside those of TensorBoard and trackio, on the same data.
+"""The page of `runs serve` compared with those of TensorBoard and trackio, on the same data.
 
     python -m tests.bench.page_peers --python PEERS/bin/python [--points 200000]
 
@@ -28,17 +28,17 @@ from tests.bench.page import CHROMIUM, Cpu, load
 
 PORT = 8870
 SPIKE = 99.0
-STILL_S = 3.0  # a picture that stands so long is the last
+STILL_S = 3.0  # a page that does not change for this long is complete
 PATIENCE_S = 120.0
-SHAPES = {"grid": (10, 24, 500), "long": (1, 1, None)}  # runs, figures, points
+SHAPES = {"grid": (10, 24, 500), "long": (1, 1, None)}  # runs, metrics, points
 
-# Runs in the peers' environment: kind of peer, folder, runs, figures, points.
+# Runs in the peers' environment: kind of peer, folder, runs, metrics, points.
 WRITER = """
 import math, random, sys, time
 peer, folder, n_runs, n_figures, n_points = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 rng, now, spike = random.Random(1), time.time(), int(n_points * 0.6543)
 
-def figures(i):
+def values_at(i):
     loss = 99.0 if n_figures == 1 and i == spike else 3 + 8 / (1 + i / 20) + rng.gauss(0, 0.1)
     return {"all/loss": loss} | {f"all/figure_{f}": rng.gauss(f, 1) for f in range(n_figures - 1)}
 
@@ -49,7 +49,7 @@ for k in range(n_runs):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
         writer = EventFileWriter(f"{folder}/r{k}", max_queue_size=1000, flush_secs=60)
         for i in range(n_points):
-            values = [Summary.Value(tag=t, simple_value=v) for t, v in figures(i).items()]
+            values = [Summary.Value(tag=t, simple_value=v) for t, v in values_at(i).items()]
             writer.add_event(Event(step=i, wall_time=now + i, summary=Summary(value=values)))
         writer.close()
     else:
@@ -60,7 +60,7 @@ for k in range(n_runs):
             trackio.finish()
         for at in range(0, n_points, 20_000):
             steps = list(range(at, min(at + 20_000, n_points)))
-            SQLiteStorage.bulk_log("p", f"r{k}", [figures(i) for i in steps], steps=steps)
+            SQLiteStorage.bulk_log("p", f"r{k}", [values_at(i) for i in steps], steps=steps)
 """
 TRACKIO = "import trackio, time; trackio.show(project='p', open_browser=False, block_thread=False)"
 
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="of the peers' environment")
     parser.add_argument("--points", type=int, default=200_000)
-    parser.add_argument("--pictures", type=Path, help="a folder for what each page showed")
+    parser.add_argument("--screenshots", type=Path, help="a folder for what each page showed")
     arguments = parser.parse_args()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -80,13 +80,13 @@ def main() -> None:
                 size = (n_runs, n_figures, n_points or arguments.points)
                 write(peer, arguments.python, where, *size)
                 with serving(peer, arguments.python, where) as (address, pid):
-                    told, has_spike = look(
-                        browser, peer, address, arguments.pictures, f"{peer}-{shape}"
+                    result, has_spike = open_page(
+                        browser, peer, address, arguments.screenshots, f"{peer}-{shape}"
                     )
                     memory_mb = memory_bytes(pid) / 1e6
                 if shape == "long":
-                    told += f", the spike is {'there' if has_spike else 'not there'}"
-                print(f"{shape} {size} {peer}: {told}, server {memory_mb:.0f} MB ({load()})")
+                    result += f", the spike is {'there' if has_spike else 'not there'}"
+                print(f"{shape} {size} {peer}: {result}, server {memory_mb:.0f} MB ({load()})")
                 sys.stdout.flush()
         browser.close()
 
@@ -148,8 +148,8 @@ def serving(peer: str, python: str, where: Path) -> Iterator[tuple[str, int]]:
         process.wait()
 
 
-def look(
-    browser: Browser, peer: str, address: str, pictures: Path | None, name: str
+def open_page(
+    browser: Browser, peer: str, address: str, screenshots: Path | None, name: str
 ) -> tuple[str, bool]:
     """The second visit: the server has read, the browser starts afresh."""
     with browser.new_page(viewport={"width": 1600, "height": 2700}) as page:
@@ -163,9 +163,9 @@ def look(
         page.goto(address, wait_until="commit")
         last = b""
         while time.perf_counter() - changed < STILL_S and time.perf_counter() - begun < PATIENCE_S:
-            picture = page.screenshot()
-            if picture != last:
-                last, changed = picture, time.perf_counter()
+            screenshot = page.screenshot()
+            if screenshot != last:
+                last, changed = screenshot, time.perf_counter()
             page.wait_for_timeout(250)
         cpu_ms = cpu.ms
         size_bytes, has_spike = weigh(answers)
@@ -175,11 +175,11 @@ def look(
                    .lines.some((line) => line.points.y.includes(spike))""",
                 SPIKE,
             )
-        if pictures:
-            pictures.mkdir(exist_ok=True)
-            (pictures / f"{name}.png").write_bytes(last)
+        if screenshots:
+            screenshots.mkdir(exist_ok=True)
+            (screenshots / f"{name}.png").write_bytes(last)
     return (
-        f"last picture after {changed - begun:.1f} s, {cpu_ms / 1000:.1f} s of the page's thread, "
+        f"last change after {changed - begun:.1f} s, {cpu_ms / 1000:.1f} s of the page's thread, "
         f"{size_bytes / 1e6:.1f} MB over the wire"
     ), has_spike
 

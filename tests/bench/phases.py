@@ -1,4 +1,4 @@
-"""python -m tests.bench.phases: what each phase costs and changes, on this machine.
+"""python -m tests.bench.phases: time, memory and loss of each phase, on this machine.
 
 50 iterations of a small GPT in every phase over 1 and 2 ranks on the CPU: the largest difference
 of a loss from one process', and the bytes that the fullest rank holds.

@@ -37,7 +37,7 @@ _TURN = """
 from tests.bench import prepare
 name, partial, input = arguments
 took = prepare.turn(name, Path(partial), Path(input) if input else None)
-tell(seconds=took.seconds, cpu_s=took.cpu_s)
+report(seconds=took.seconds, cpu_s=took.cpu_s)
 """
 
 
@@ -86,9 +86,9 @@ def pace(folder: Path, input: Path | None, n_runs: int) -> Paces:
     took = dict.fromkeys(CONTESTANTS, Took(float("inf"), float("inf")))
     for _ in range(n_runs):
         for name in CONTESTANTS:
-            told = child.run(_TURN, name, partial, input or "")
+            result = child.run(_TURN, name, partial, input or "")
             took[name] = Took(
-                min(took[name].seconds, told["seconds"]), min(took[name].cpu_s, told["cpu_s"])
+                min(took[name].seconds, result["seconds"]), min(took[name].cpu_s, result["cpu_s"])
             )
 
     from trainer.data.dataset import Dataset  # torch, a second that the turns need not pay
@@ -110,7 +110,7 @@ def documents_of(text: corpus.Corpus) -> list[str]:
 
 
 def turn(name: str, partial: Path, input: Path | None) -> Took:
-    """What one contestant takes, in this process."""
+    """The time that one way of encoding needs, in this process."""
     text = text_of(input)
     learned = json.loads((partial / "data" / "tokenizer.json").read_text())
     encoding = tokenizer.from_json(learned)
@@ -121,7 +121,7 @@ def turn(name: str, partial: Path, input: Path | None) -> Took:
         source = prepare.Source(text.name, "", lambda: text)
         prepare.write_dataset(partial, text, source, "bpe:4096", lambda words: None, n_threads)
 
-    contestants: dict[str, Callable[[], object]] = dict(
+    all_trackers: dict[str, Callable[[], object]] = dict(
         zip(
             CONTESTANTS,
             [
@@ -134,7 +134,7 @@ def turn(name: str, partial: Path, input: Path | None) -> Took:
         )
     )
     begun, cpu_begun = time.perf_counter(), time.process_time()
-    contestants[name]()
+    all_trackers[name]()
     return Took(time.perf_counter() - begun, time.process_time() - cpu_begun)
 
 
@@ -154,7 +154,7 @@ def peak(folder: Path, megabytes: int) -> str:
     words = [b"".join([b"w%d" % i, b" "]).decode() for i in range(50_000)]
     chance = np.random.default_rng(0)
     with path.open("w") as file:
-        while file.tell() < megabytes * 1_000_000:
+        while file.report() < megabytes * 1_000_000:
             page = "".join(words[i] for i in chance.zipf(1.3, 1000) % len(words))
             file.write(json.dumps({"text": page}) + "\n")
     command = [sys.executable, "-c", PEAK, str(folder / "data"), str(path), "bpe:1024"]

@@ -1,4 +1,4 @@
-"""What it costs to load a run, to import the package, to start the command."""
+"""The cost of loading a run, importing the package and starting the command."""
 
 import os
 import statistics
@@ -17,29 +17,29 @@ import orjson
 data = Path(arguments[0])
 begun = time.perf_counter()
 run = orjson.loads(data.read_bytes())
-tell(seconds=time.perf_counter() - begun, rows=len(run["training_iterations"]))
+report(seconds=time.perf_counter() - begun, rows=len(run["training_iterations"]))
 """
 _LOAD_RUN = """
 import eventlog
 begun = time.perf_counter()
 run = eventlog.load_run(arguments[0])
 seconds = time.perf_counter() - begun
-tell(seconds=seconds, rows=len(run.training_iterations))
+report(seconds=seconds, rows=len(run.training_iterations))
 """
 
 
-def load(plan: Plan, room: Path) -> Row:
+def load(plan: Plan, workdir: Path) -> Row:
     """`load_run` of a run JSON, beside parsing its bytes."""
     n = plan.load_events
-    path = eventlog.compact(journal_of(room, n)).path
+    path = eventlog.compact(journal_of(workdir, n)).path
     assert path is not None
     path = path.with_suffix(".json")
     best_s = {_LOADS: float("inf"), _LOAD_RUN: float("inf")}
     for _ in range(plan.rounds):
         for program in best_s:
-            told = child.run(program, path)
-            assert told["rows"] == n
-            best_s[program] = min(best_s[program], told["seconds"])
+            result = child.run(program, path)
+            assert result["rows"] == n
+            best_s[program] = min(best_s[program], result["seconds"])
     ratio = best_s[_LOAD_RUN] / best_s[_LOADS]
     return Row(
         f"`load_run` of a run JSON of {n:,} iterations",
@@ -50,17 +50,17 @@ def load(plan: Plan, room: Path) -> Row:
     )
 
 
-def start_of_import(plan: Plan, room: Path) -> Row:
+def start_of_import(plan: Plan, workdir: Path) -> Row:
     """`import eventlog`, beside an interpreter that imports nothing."""
-    over_ms = _over_ms(["-c", "import eventlog"], 3 * plan.rounds, room)
+    over_ms = _over_ms(["-c", "import eventlog"], 3 * plan.rounds, workdir)
     return Row(
         "`import eventlog`", "python itself", "60 ms over", f"{over_ms:.0f} ms over", over_ms <= 60
     )
 
 
-def start_of_command(plan: Plan, room: Path) -> Row:
+def start_of_command(plan: Plan, workdir: Path) -> Row:
     """`eventlog --help`, beside an interpreter that does nothing."""
-    over_ms = _over_ms(["-m", "eventlog", "--help"], 3 * plan.rounds, room)
+    over_ms = _over_ms(["-m", "eventlog", "--help"], 3 * plan.rounds, workdir)
     return Row(
         "`eventlog --help`",
         "python itself",
@@ -70,10 +70,10 @@ def start_of_command(plan: Plan, room: Path) -> Row:
     )
 
 
-def _over_ms(command: list[str], n: int, room: Path) -> float:
+def _over_ms(command: list[str], n: int, workdir: Path) -> float:
     """Median of the difference to `python -c pass`, in turns; compiled before, as installed."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    env["PYTHONPYCACHEPREFIX"] = str(room / "pyc")
+    env["PYTHONPYCACHEPREFIX"] = str(workdir / "pyc")
     _seconds(command, env)
     over = [_seconds(command, env) - _seconds(["-c", "pass"], env) for _ in range(n)]
     return 1000 * statistics.median(over)

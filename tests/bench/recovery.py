@@ -1,4 +1,4 @@
-"""What it costs to recover a journal, to verify it, and to fold on in it."""
+"""The cost of recovering a journal, of verifying it, and of folding new events."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import orjson
 begun = time.perf_counter()
 with open(arguments[0], "rb") as file:
     n = len([orjson.loads(line) for line in file])
-tell(seconds=time.perf_counter() - begun, events=n)
+report(seconds=time.perf_counter() - begun, events=n)
 """
 _RECOVER = """
 import eventlog
 begun = time.perf_counter()
 run = eventlog.compact(arguments[0])
-tell(seconds=time.perf_counter() - begun, events=run.summary["total_iterations"] + 1)
+report(seconds=time.perf_counter() - begun, events=run.summary["total_iterations"] + 1)
 """
 _READ = """
 begun = time.perf_counter()
@@ -27,26 +27,26 @@ with open(arguments[0], "rb", buffering=0) as file:
     n = 0
     while chunk := file.read(1 << 16):
         n += chunk.count(b"\\n")
-tell(seconds=time.perf_counter() - begun, events=n)
+report(seconds=time.perf_counter() - begun, events=n)
 """
 _READ_LINES = """
 begun = time.perf_counter()
 with open(arguments[0], "rb") as file:
     n = sum(1 for line in file)
-tell(seconds=time.perf_counter() - begun, events=n)
+report(seconds=time.perf_counter() - begun, events=n)
 """
 _VERIFY = """
 import contextlib, io
 from eventlog.cli.main import main
-said = io.StringIO()
+output = io.StringIO()
 begun = time.perf_counter()
-with contextlib.redirect_stdout(said):
+with contextlib.redirect_stdout(output):
     status = main(["verify", "--json", arguments[0]])
 seconds = time.perf_counter() - begun
-told = json.loads(said.getvalue())
-told = told[0] if isinstance(told, list) else told
-assert status == 0, told
-tell(seconds=seconds, events=told["records"])
+result = json.loads(output.getvalue())
+result = result[0] if isinstance(result, list) else result
+assert status == 0, result
+report(seconds=seconds, events=result["records"])
 """
 _FOLD_ON = """
 import fcntl
@@ -71,7 +71,7 @@ for k in range(int(arguments[2])):
     took.append(time.perf_counter() - begun)
     cpu.append(time.process_time() - cpu_begun)
 assert run.summary["total_iterations"] == n + (k + 1) * more
-tell(seconds=min(took), cpu_s=min(cpu), events=n)
+report(seconds=min(took), cpu_s=min(cpu), events=n)
 """
 
 
@@ -88,15 +88,15 @@ def journal_of(folder: Path, n_events: int) -> Path:
     return path
 
 
-def recover(plan: Plan, room: Path) -> Row:
+def recover(plan: Plan, workdir: Path) -> Row:
     """Verify every byte, fold, write the run JSON; beside parsing the lines and no more."""
-    path = journal_of(room, plan.events)
+    path = journal_of(workdir, plan.events)
     parse_s, ours = float("inf"), {"seconds": float("inf")}
     for _ in range(min(plan.rounds, 3)):
         parsed, recovered = child.run(_PARSE, path), child.run(_RECOVER, path)
         assert (parsed["events"], recovered["events"]) == (plan.events + 1, plan.events + 1)
         parse_s = min(parse_s, parsed["seconds"])
-        ours = min(ours, recovered, key=lambda told: told["seconds"])
+        ours = min(ours, recovered, key=lambda result: result["seconds"])
     document = orjson.loads(path.with_suffix(".json").read_bytes())
     assert document["training_iterations"][-1]["iter"] == plan.events - 1
     ratio, peak_mb = ours["seconds"] / parse_s, ours["peak_mb"]
@@ -109,15 +109,15 @@ def recover(plan: Plan, room: Path) -> Row:
     )
 
 
-def verify(plan: Plan, room: Path) -> Row:
+def verify(plan: Plan, workdir: Path) -> Row:
     """`eventlog verify`, every byte; beside reading the file, as bytes and as lines."""
-    path = journal_of(room, plan.events)
+    path = journal_of(workdir, plan.events)
     best = {"read": float("inf"), "lines": float("inf"), "verify": float("inf")}
     for _ in range(min(plan.rounds, 3)):
         for name, program in (("read", _READ), ("lines", _READ_LINES), ("verify", _VERIFY)):
-            told = child.run(program, path)
-            assert told["events"] == plan.events + 1, (name, told)
-            best[name] = min(best[name], told["seconds"])
+            result = child.run(program, path)
+            assert result["events"] == plan.events + 1, (name, result)
+            best[name] = min(best[name], result["seconds"])
     ratio = best["verify"] / best["read"]
     return Row(
         "`eventlog verify` of the same",
@@ -129,24 +129,25 @@ def verify(plan: Plan, room: Path) -> Row:
     )
 
 
-def fold_a_little_more(plan: Plan, room: Path) -> Row:
+def fold_a_little_more(plan: Plan, workdir: Path) -> Row:
     """100 iterations more are folded and the run JSON written, in a long run and a short one."""
     short, long = min(1000, plan.events), plan.events
-    told = {
-        n: child.run(_FOLD_ON, journal_of(room, n), n, min(plan.rounds, 5)) for n in (short, long)
+    result = {
+        n: child.run(_FOLD_ON, journal_of(workdir, n), n, min(plan.rounds, 5))
+        for n in (short, long)
     }
-    seconds = told[long]["seconds"]
+    seconds = result[long]["seconds"]
     return Row(
         f"fold and write a run of {long:,} iterations after 100 more",
         f"the same after {short:,}",
         "0.3 s, cost grows with what is new",
-        f"{seconds:.2f} s ({told[long]['cpu_s']:.2f} s of a core), after {short:,}: "
-        f"{told[short]['seconds'] * 1000:.0f} ms",
+        f"{seconds:.2f} s ({result[long]['cpu_s']:.2f} s of a core), after {short:,}: "
+        f"{result[short]['seconds'] * 1000:.0f} ms",
         seconds <= 0.3,
     )
 
 
-def share_of_a_core(plan: Plan, room: Path) -> Row:
+def share_of_a_core(plan: Plan, workdir: Path) -> Row:
     """Ten iterations a second, folded every 100: the processor time of the compactor process."""
     program = """
 import os, resource, eventlog
@@ -160,14 +161,14 @@ with eventlog.open_run(arguments[0], save_interval=100) as run:
 took = time.monotonic() - begun
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 assert len(eventlog.load_run(run.run_path).training_iterations) == i
-tell(share=(used.ru_utime + used.ru_stime) / took, used=used.ru_utime + used.ru_stime)
+report(share=(used.ru_utime + used.ru_stime) / took, used=used.ru_utime + used.ru_stime)
 """
     seconds = plan.seconds * 3
-    told = child.run(program, room / "out", seconds)
+    result = child.run(program, workdir / "out", seconds)
     return Row(
         f"the compactor over a run of {seconds:.0f} s, ten iterations a second",
         "one core",
         "2 %",
-        f"{told['share'] * 100:.2f} % ({told['used']:.2f} s, its start included)",
-        told["share"] <= 0.02,
+        f"{result['share'] * 100:.2f} % ({result['used']:.2f} s, its start included)",
+        result["share"] <= 0.02,
     )

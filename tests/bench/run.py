@@ -1,9 +1,9 @@
-"""python -m tests.bench.run: what the journal, its reading and the training cost, beside the peers.
+"""python -m tests.bench.run: the cost of the journal, of reading it and of the training.
 
-Each row is a ratio of two figures taken in turns on this machine, and checks what it measured.
-Without --quick the table in RESULTS.md is written. Rows whose peer is not installed are left
-out with a word: `pip install -e '.[test,peers]'`, and `--nanogpt=PATH` for a checkout of
-github.com/karpathy/nanoGPT.
+Each row is the ratio of two measurements that alternate on this machine, and checks what it
+measured. Without --quick the table in RESULTS.md is written. Rows that need a library which is not
+installed are left out with a message: `pip install -e '.[test,peers]'`, and `--nanogpt=PATH` for a
+checkout of github.com/karpathy/nanoGPT.
 """
 
 import argparse
@@ -34,13 +34,13 @@ ROWS: dict[str, Measurement] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0: every row that was asked for was measured, whatever it is."""
-    asked = _parser().parse_args(arguments)
-    plan = QUICK if asked.quick else FULL
+    """Exit status 0: every requested row was measured, whatever its result."""
+    options = _parser().parse_args(arguments)
+    plan = QUICK if options.quick else FULL
     measurements = dict(ROWS)
-    if asked.nanogpt is not None:
-        measurements |= training.beside_nanogpt(asked.nanogpt)
-    names = asked.only.split(",") if asked.only else [*measurements, "growth"]
+    if options.nanogpt is not None:
+        measurements |= training.beside_nanogpt(options.nanogpt)
+    names = options.only.split(",") if options.only else [*measurements, "growth"]
     unknown = [name for name in names if name not in (*measurements, "growth")]
     if unknown:
         say(f"no such row: {', '.join(unknown)}; there are {', '.join([*measurements, 'growth'])}")
@@ -49,28 +49,28 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         if name == "growth":
             continue
-        with tempfile.TemporaryDirectory(dir=asked.room, prefix="bench-") as room:
+        with tempfile.TemporaryDirectory(dir=options.workdir, prefix="bench-") as workdir:
             try:
-                rows[name] = measurements[name](plan, Path(room))
+                rows[name] = measurements[name](plan, Path(workdir))
             except ModuleNotFoundError as missing:
                 say(f"{name}: left out: {missing}")
                 continue
-        print(f"{name}: {rows[name].measured} (reach {rows[name].reach})", flush=True)
-    if not asked.quick and rows:
+        print(f"{name}: {rows[name].measured} (target {rows[name].target})", flush=True)
+    if not options.quick and rows:
         table.save(rows, table.machine())
     if "growth" in names:
-        with tempfile.TemporaryDirectory(dir=asked.room, prefix="bench-") as room:
-            curve = growth.measure(plan, Path(room))
+        with tempfile.TemporaryDirectory(dir=options.workdir, prefix="bench-") as workdir:
+            curve = growth.measure(plan, Path(workdir))
         print(growth.as_table(curve))
-        if not asked.quick:
+        if not options.quick:
             growth.save(curve, table.machine())
-    if not asked.quick:
+    if not options.quick:
         say(f"written: {table.RESULTS_MD}")
     return 0
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAME,NAME", help="these rows")
     parser.add_argument("--quick", action="store_true", help="small, and changes nothing")
     parser.add_argument("--nanogpt", type=Path, metavar="PATH", help="a checkout of nanoGPT")
-    parser.add_argument("--room", metavar="DIR", help="where the files are made; here a disk")
+    parser.add_argument("--workdir", metavar="DIR", help="where the files are made; here a disk")
     return parser
 
 

@@ -14,7 +14,7 @@ import orjson
 
 FOLDER = Path(__file__).parent
 RESULTS_MD = FOLDER / "RESULTS.md"
-FIGURES = FOLDER / "speed.json"
+RESULTS_JSON = FOLDER / "speed.json"
 BEGIN, END = "<!-- speed: begin -->\n", "<!-- speed: end -->\n"
 
 
@@ -44,11 +44,11 @@ QUICK = Plan(2_000, 1, 200, 0.3, 1 << 16, 1_000, 4, (200, 400))
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: always a ratio of two that were taken in turns, in one run on one machine."""
+    """One result: the ratio of two measurements that alternated in one run on one machine."""
 
     work: str
     against: str
-    reach: str
+    target: str
     measured: str
     reached: bool
 
@@ -58,8 +58,8 @@ def machine() -> str:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=FOLDER, capture_output=True, text=True
     ).stdout.strip()
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line]
+    result = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in result.splitlines() if "model name" in line]
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}, {names[0] if names else '?'} × "
@@ -69,30 +69,32 @@ def machine() -> str:
 
 
 def save(rows: Mapping[str, Row], stamp: str) -> None:
-    """Write the rows beside those of earlier runs, and the table anew."""
-    figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    figures |= {name: asdict(row) | {"run": stamp} for name, row in rows.items()}
-    FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    """Write the rows beside those of earlier runs, and update the table."""
+    results: dict[str, Any] = json.loads(RESULTS_JSON.read_text()) if RESULTS_JSON.exists() else {}
+    results |= {name: asdict(row) | {"run": stamp} for name, row in rows.items()}
+    RESULTS_JSON.write_text(
+        json.dumps(results, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    )
     text = RESULTS_MD.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    RESULTS_MD.write_text(head + BEGIN + section(figures) + END + tail)
+    RESULTS_MD.write_text(head + BEGIN + section(results) + END + tail)
 
 
-def section(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def section(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The table as Markdown, and when and where its rows were measured."""
     lines = [
         "## Speed",
         "",
-        "`python -m tests.bench.run` makes this table; `--only NAME` measures some rows anew.",
+        "`python -m tests.bench.run` makes this table; `--only NAME` measures some rows again.",
         "",
-        "| row | work | against | reach | measured | |",
+        "| row | work | compared with | target | measured | |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     runs: dict[str, list[str]] = {}
-    for name, row in figures.items():
+    for name, row in results.items():
         runs.setdefault(row["run"], []).append(name)
-        cells = (name, row["work"], row["against"], row["reach"], row["measured"])
+        cells = (name, row["work"], row["against"], row["target"], row["measured"])
         lines.append(f"| {' | '.join(cells)} | {'reached' if row['reached'] else 'missed'} |")
     lines += ["", *(f"- {run}: {', '.join(names)}" for run, names in runs.items()), ""]
     return "\n".join(lines) + "\n"

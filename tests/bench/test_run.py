@@ -1,4 +1,4 @@
-"""The benchmark runs, and checks what it measures; of times nothing is promised here."""
+"""The benchmark runs, and checks what it measures; times are not tested."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_a_row_is_measured_and_its_result_checked(name, tmp_path):
     assert row.measured
 
 
-def test_the_curve_of_growth_has_a_table_and_a_picture(tmp_path):
+def test_the_curve_of_growth_has_a_table_and_a_plot(tmp_path):
     curve = growth.measure(QUICK, tmp_path)
 
     growth.draw(curve, tmp_path / "growth.png")
@@ -26,8 +26,8 @@ def test_the_curve_of_growth_has_a_table_and_a_picture(tmp_path):
     assert growth.as_table(curve).count("\n") == 1 + len(QUICK.growth)
 
 
-def test_a_row_that_is_measured_again_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "FIGURES", tmp_path / "speed.json")
+def test_a_row_that_is_measured_again_replaces_the_old_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "RESULTS_JSON", tmp_path / "speed.json")
     monkeypatch.setattr(table, "RESULTS_MD", tmp_path / "RESULTS.md")
     table.RESULTS_MD.write_text(f"before\n{table.BEGIN}old\n{table.END}after\n")
     slow, fast = (Row("a call", "a write", "2x", f"{n}x", n <= 2) for n in (9, 1))

@@ -1,4 +1,4 @@
-"""What logging costs a training, and the training itself beside nanoGPT."""
+"""The cost of logging for a training, and the training itself compared with nanoGPT."""
 
 import statistics
 from collections.abc import Callable
@@ -30,11 +30,11 @@ TrainingLogger.log_iter = timed
 with contextlib.redirect_stdout(Seen()):
     assert train.main(arguments) == 0
 skip = min(10, len(seen) // 2)  # the first ones
-tell(steps_s=seen[-1] - seen[skip], logging_s=sum(spent[skip + 1:]))
+report(steps_s=seen[-1] - seen[skip], logging_s=sum(spent[skip + 1:]))
 """
 
 
-def logging_on_and_off(plan: Plan, room: Path) -> Row:
+def logging_on_and_off(plan: Plan, workdir: Path) -> Row:
     """The preset `tiny` with the journal and the compactor, and without both, in turns."""
     flags = [
         f"--max_iters={plan.train_iters}", "--eval_interval=1000000", "--eval_iters=1",
@@ -42,15 +42,15 @@ def logging_on_and_off(plan: Plan, room: Path) -> Row:
     ]  # fmt: skip
     ratios, shares = [], []
     for k in range(plan.rounds):
-        told = {}
+        result = {}
         for is_on in (True, False) if k % 2 else (False, True):
-            out = room / f"{k}{is_on}"
-            told[is_on] = child.run(
+            out = workdir / f"{k}{is_on}"
+            result[is_on] = child.run(
                 _TRAIN, *flags, f"--save_log_to_json={is_on}", f"--out_dir={out}"
             )
-        ratios.append(told[False]["steps_s"] / told[True]["steps_s"])
-        shares.append(1 - told[True]["logging_s"] / told[True]["steps_s"])
-        (path,) = (room / f"{k}True").glob("*.json")
+        ratios.append(result[False]["steps_s"] / result[True]["steps_s"])
+        shares.append(1 - result[True]["logging_s"] / result[True]["steps_s"])
+        (path,) = (workdir / f"{k}True").glob("*.json")
         assert len(eventlog.load_run(path).training_iterations) == plan.train_iters + 1
     ratio, share = statistics.median(ratios), statistics.median(shares)
     return Row(
@@ -63,15 +63,15 @@ def logging_on_and_off(plan: Plan, room: Path) -> Row:
     )
 
 
-def prepare_text(plan: Plan, room: Path) -> Row:
+def prepare_text(plan: Plan, workdir: Path) -> Row:
     """All of `prepare` but the learning of a tokenizer, on two cores; its own bench says more."""
     if plan is FULL:
-        took = prepare.pace(room, None, plan.rounds).took
+        took = prepare.pace(workdir, None, plan.rounds).took
     else:
-        (room / "text").mkdir()
+        (workdir / "text").mkdir()
         for k in range(12):
-            (room / "text" / f"{k}.txt").write_text(f"def f(): return {k}\n" * 40)
-        took = prepare.pace(room, room / "text", plan.rounds).took
+            (workdir / "text" / f"{k}.txt").write_text(f"def f(): return {k}\n" * 40)
+        took = prepare.pace(workdir, workdir / "text", plan.rounds).took
     ours_s = took["prepare, 2 threads"].seconds
     ratio = took["tiktoken alone"].seconds / ours_s
     return Row(

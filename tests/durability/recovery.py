@@ -1,4 +1,4 @@
-"""Recovery run on every state that a power loss may leave, and the promises checked on each."""
+"""Runs recovery on every state that a power loss may leave, and checks the promises on each."""
 
 import random
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class Examination:
 
     story: Story
     seen: set[bytes] = field(default_factory=set)
-    """Digests of the states that were looked at, in this story and in those before it."""
+    """Digests of the states that were checked, in this story and in those before it."""
     n_recoveries: int = 0
     """Different contents of the journal and its segments, each recovered and written on."""
     n_moments: int = 0
@@ -138,7 +138,7 @@ class Examination:
             return  # somebody deleted the journal, and it may be half written again
         # Where somebody took away the `open` event of a session that went on in a segment, the
         # clock alone says where it belongs, and that may have been set.
-        has_no_place = found.problem == NOT_LAST and any(n == 0 for _, n in promised.taken)
+        has_no_place = found.problem == NOT_LAST and any(n == 0 for _, n in promised.cut_off)
         if found.problem and not has_no_place:
             raise Violation(found.problem)
         if (journal, promised, process_only) not in self._checked:
@@ -154,19 +154,19 @@ class Examination:
     # ---- the promises
 
     def _check_records(self, found: Found, promised: Promised, process_only: bool) -> None:
-        taken = promised.taken
+        cut_off = promised.cut_off
         for s, n_records in promised.durable:
             for n in range(n_records):
-                if (s, n) not in found.records and (s, n) not in taken:
+                if (s, n) not in found.records and (s, n) not in cut_off:
                     raise Violation(f"record {n} of {s} is lost, although it was durable")
         if process_only:
             for s, n_records in promised.accepted:
                 for n in range(n_records):
-                    if (s, n) not in found.records and (s, n) not in taken:
+                    if (s, n) not in found.records and (s, n) not in cut_off:
                         raise Violation(f"record {n} of {s} is lost, although it was accepted")
-        if not promised.said_lost <= found.missing:
+        if not promised.stated_lost <= found.missing:
             raise Violation("records were lost at the end, and the journal does not say so")
-        if not promised.kept - taken <= found.records.keys():
+        if not promised.kept - cut_off <= found.records.keys():
             raise Violation("a record that one power loss had left is lost later")
         last: dict[str, int] = {}
         for (s, n), record in found.records.items():
@@ -176,14 +176,16 @@ class Examination:
             fields = {k: v for k, v in record.fields.items() if k != "durable"}
             if logged is not None and logged != (record.event, fields):
                 raise Violation(f"record {n} of {s} is not what was logged")
-            # Who overwrote the journal may have left the session's first line behind others.
-            if n < last.get(s, -1) and not promised.is_disturbed:
+            # Who cut or overwrote the journal may have left other lines of the session before its
+            # first one, which is then written again.
+            is_harmed = promised.is_disturbed or (n == 0 and any(name == s for name, _ in cut_off))
+            if n < last.get(s, -1) and not is_harmed:
                 raise Violation(f"record {n} of {s} comes after one of a higher number")
-            last[s] = n
+            last[s] = max(n, last.get(s, -1))
         for s, end in last.items():
             holes = {(s, n) for n in range(end)} - found.records.keys()
             if not holes <= found.missing:
-                raise Violation(f"records of {s} are missing and nobody says so")
+                raise Violation(f"records of {s} are missing and not reported")
 
     def _check_lines(self, state: State, promised: Promised) -> None:
         """For other programs that read the file: each record is on a line of its own."""
@@ -195,7 +197,7 @@ class Examination:
         }
         for s, n_records in promised.accepted:
             for n in range(n_records):
-                if (s, n) not in promised.taken and lines.isdisjoint(self._lines.get((s, n), ())):
+                if (s, n) not in promised.cut_off and lines.isdisjoint(self._lines.get((s, n), ())):
                     raise Violation(f"record {n} of {s} does not stand in a line of its own")
 
     def _check_document(self, state: State, promised: Promised, found: Found) -> None:
@@ -208,7 +210,7 @@ class Examination:
         if data not in self.story.documents[least:]:
             raise Violation("the run JSON is neither the old nor the new one")
         of = self.story.documented[self.story.documents.index(data, least)]
-        if promised.opened and not of - promised.taken <= found.records.keys():
+        if promised.opened and not of - promised.cut_off <= found.records.keys():
             raise Violation("the run JSON has survived, but the journal it was made of has not")
 
     def _check_weights(self, state: State, promised: Promised, found: Found) -> None:
@@ -216,7 +218,7 @@ class Examination:
         versions = [r.fields["version"] for r in found.records.values() if r.event == "checkpoint"]
         least = max([promised.n_weights - 1, *versions])
         if least >= 0 and data not in self.story.weights[least:]:
-            raise Violation("a checkpoint that was told of is not complete")
+            raise Violation("a checkpoint that has an event is not complete")
         if data is not None and data not in self.story.weights:
             raise Violation("the checkpoint is neither the old nor the new one")
 

@@ -248,7 +248,7 @@ def outcomes(n: int) -> Iterator[tuple[str, Outcome | None, float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--n", type=int, default=1_000_000, help="appends of each way")
-    parser.add_argument("--only", choices=WAYS, help="one way, in this process: figures alone")
+    parser.add_argument("--only", choices=WAYS, help="one way, in this process")
     arguments = parser.parse_args()
     if arguments.only:
         with tempfile.TemporaryDirectory() as folder:
@@ -259,12 +259,12 @@ def main() -> int:
     all_clean = True
     for way, outcome, took_s in outcomes(arguments.n):
         all_clean = all_clean and outcome is not None and outcome.is_clean
-        words = (
+        text = (
             "HANGS"
             if outcome is None
             else ", ".join(f"{name} {value:,}" for name, value in outcome._asdict().items())
         )
-        print(f"{way:28} {words}, {took_s:.0f} s", flush=True)
+        print(f"{way:28} {text}, {took_s:.0f} s", flush=True)
     return 0 if all_clean else 1
 
 

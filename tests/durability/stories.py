@@ -1,4 +1,4 @@
-"""A run step by step, each step at its own time, and what was promised so far.
+"""A run that tests drive step by step, and what was promised after each step.
 
 The writer is the real one; only its thread, its clock and its random names are replaced,
 so that the same story makes the same calls each time: `stepwise`.
@@ -165,12 +165,12 @@ class Promised(NamedTuple):
     """Ends of lines that a session met, and where: they are not thrown away."""
     journal: str
     """The name of the journal."""
-    said_lost: frozenset[tuple[str, int]] = frozenset()
+    stated_lost: frozenset[tuple[str, int]] = frozenset()
     """Records that no disk took by the end: the journal says so."""
-    taken: frozenset[tuple[str, int]] = frozenset()
-    """Records that somebody else cut off: nobody can promise them."""
+    cut_off: frozenset[tuple[str, int]] = frozenset()
+    """Records that another program cut off: they may be lost."""
     is_disturbed: bool = False
-    """Somebody did something to the journal, and the writer has not looked yet."""
+    """Another program changed the journal, and the writer has not checked it yet."""
 
 
 class Story:
@@ -371,7 +371,7 @@ class Story:
             self.others[f"fallback/{name}"] = data
 
     def disturb(self, how: str, *, amount: float = 0.5, meanwhile: int = 1) -> None:
-        """Somebody deletes, replaces, cuts or moves the journal; then the writer looks.
+        """Another program deletes, replaces, cuts or moves the journal; then the writer checks it.
 
         `amount`: how much is left of it. `meanwhile`: iterations before the writer looks, which
         it does every second. Until it has looked, and has synced what it wrote again, nothing
@@ -471,7 +471,7 @@ class Story:
         n, errors = self._session.records, self._session.errors
         self.logged[self._session.id, n] = (event, fields)
         self._session.log(event, **fields)
-        assert self._session.errors == errors, f"a {event!r} event was not taken"
+        assert self._session.errors == errors, f"a {event!r} event was not logged"
 
     def _end(self) -> None:
         self._sync_failed = self._session._journal._appender.cannot_sync

@@ -1,4 +1,4 @@
-"""A run lived in every order, against a plain list: what was logged, and what of it must be there.
+"""Random sequences of appends and failures, compared with a plain list of what must be there.
 
 The disk refuses, is full, tells lies about syncs; the process dies, the machine dies, the
 run is continued, goes back, is compacted. After each step the journal says what the list
@@ -250,7 +250,7 @@ class Agreement(RuleBasedStateMachine):
 
 
 def curve(records: list[eventlog.Record]) -> tuple[list[Any], list[Any]]:
-    """Time moves on: who takes iteration i takes back i and all that came after it."""
+    """Logging iteration i supersedes the earlier iteration i and all later ones."""
     iterations: list[Any] = []
     evals: list[Any] = []
     for r in records:
@@ -287,7 +287,7 @@ class TestAgreement(Agreement.TestCase):
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_million_random_steps_agree_with_a_plain_list(shard):
-    """AGREEMENT_STEPS in all; each shard takes its part."""
+    """AGREEMENT_STEPS in all, divided among the shards."""
     Agreement.n_steps = 0
     while Agreement.n_steps < LONG_STEPS // SHARDS:
         run_state_machine_as_test(

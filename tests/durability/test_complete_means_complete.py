@@ -1,4 +1,4 @@
-"""`verify` says "complete" only where nothing that was acknowledged is missing."""
+"""`verify` says "complete" only if no acknowledged event is missing."""
 
 import errno
 import os
@@ -175,8 +175,8 @@ def contents_of(root):
     return {path.name: path.read_bytes() for path in root.rglob("*.aside")}
 
 
-def wrong_words(root, n, seed):
-    """Of `n` runs, each harmed in ten ways: where "complete" was said and something is missing."""
+def wrongly_complete(root, n, seed):
+    """Of `n` damaged runs: those that were reported complete although something is missing."""
     rng = random.Random(seed)
     wrong, missing = [], 0
     for _ in range(n):
@@ -202,7 +202,7 @@ def wrong_words(root, n, seed):
 
 
 def test_verify_never_reports_complete_if_something_acknowledged_is_missing(tmp_path):
-    wrong, missing = wrong_words(tmp_path, 8, SEED)
+    wrong, missing = wrongly_complete(tmp_path, 8, SEED)
 
     assert missing > 25
     assert wrong == []
@@ -226,7 +226,7 @@ def test_a_missing_file_is_reported_also_without_a_run_json(tmp_path):
 
 @pytest.mark.slow
 def test_verify_never_reports_complete_for_ten_thousand_damaged_runs(tmp_path):
-    wrong, missing = wrong_words(tmp_path, 1000, SEED + 1)
+    wrong, missing = wrongly_complete(tmp_path, 1000, SEED + 1)
 
     assert missing > 4000
     assert wrong == []

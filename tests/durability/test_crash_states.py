@@ -1,4 +1,4 @@
-"""Whatever a power loss leaves of the disk: every promise holds, and the run goes on.
+"""In every state that a power loss may leave, all promises hold and the run can be resumed.
 
 The calls of whole stories are recorded, every state that a crash may leave between two
 calls is built, and recovery is run on it. That the search finds what is wrong is shown by
@@ -211,7 +211,7 @@ def without_folder_sync(of):
 
 
 def without_sync(of):
-    """Files whose name ends so are never synced, and it looks as if they were."""
+    """Syncs of files whose names end so do nothing and report success."""
 
     def wrong(patch):
         sync_data = TracingDisk.sync_data

@@ -1,4 +1,4 @@
-"""A sync that fails, for real: what was reported durable stays true, and nobody asks again.
+"""Real syncs that fail: durable events stay durable, and no sync is repeated on the same file.
 
 The file system lies in a sparse image on a tmpfs. When that runs full, the disk has no
 room for blocks that the file system believes it has: fdatasync fails. XFS then marks the

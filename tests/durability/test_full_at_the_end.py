@@ -80,7 +80,7 @@ def test_a_run_that_went_on_in_the_fallback_is_incomplete_without_it(tmp_path):
     assert "killed" not in status["reason"]
 
 
-def test_events_that_no_disk_takes_are_counted_and_reported(tmp_path):
+def test_events_that_no_disk_accepts_are_counted_and_reported(tmp_path):
     with tmpfs(tmp_path, 8 * MIB) as disk:
         errors, lost, records, journal, stderr = run_on_a_full_disk(
             disk.path, disk.path / "fallback"

@@ -1,4 +1,4 @@
-"""The disk is full, for real: training goes on, and nothing is missing once there is space."""
+"""A disk that is really full: training goes on, and no event is missing once there is space."""
 
 import os
 import subprocess
@@ -143,7 +143,7 @@ def test_a_full_disk_at_compaction_leaves_the_old_run_json_and_no_temporary_file
 
 
 def test_the_compactor_outlives_a_disk_too_full_for_it_and_folds_what_is_killed_later(tmp_path):
-    """There is room for lines, not for a second run JSON beside the first."""
+    """There is space for lines, but not for a second run JSON beside the first."""
     with tmpfs(tmp_path, 4 * MIB) as disk:
         out = disk.path / "out"
         with Writer(out, tmp_path / "report", rate=500, save_interval=20) as writer:

@@ -1,4 +1,4 @@
-"""Millions of broken journals: the reader never raises, and gives nothing that was not written.
+"""Millions of damaged journals: the reader never raises, and returns only what was written.
 
 A loop of our own, not Hypothesis: each input is a stretch of true journals after a few
 accidents, and the work that it makes is counted in bytes that go through the checksum.
@@ -132,13 +132,13 @@ def fuzz(n_inputs: int, seed: str, patch: pytest.MonkeyPatch) -> int:
 
 
 def read(data: bytes, rng: random.Random, written: set[bytes]) -> int:
-    """Scan `data` in two pieces, fold what is found, and look at every answer."""
+    """Scan `data` in two pieces, fold the records, and check every result."""
     scanner, fold = eventlog.Scanner(in_batches=rng.random() < 0.5), eventlog.Fold()
     cut = rng.randrange(len(data) + 1)
     items = scanner.feed_on(data[:cut]) + scanner.feed_on(data[cut:]) + scanner.finish()
     records = list(singly(iter(items)))
     for record in records:
-        assert record.line in written, "a record that nobody wrote"
+        assert record.line in written, "a record that was never written"
         assert data[record.offset : record.offset + record.size_bytes] == record.line
     for item in items:
         if isinstance(item, Batch):

@@ -220,11 +220,11 @@ def test_records_reported_as_durable_survive_many_power_losses(tmp_path, kind, c
         losses.append(loss)
 
     with capsys.disabled():
-        print(f"\n{figures(kind, losses)}")
+        print(f"\n{summary(kind, losses)}")
     assert sum(loss.durable for loss in losses) > 50 * TRIALS  # else it would prove nothing
 
 
-def figures(kind, losses):
+def summary(kind, losses):
     """The numbers of a series of trials as text."""
     random_cuts = [loss for loss in losses if loss.moment == "any"]
     seconds = sorted(loss.seconds for loss in random_cuts)

@@ -34,7 +34,7 @@ def test_two_readers_agree_on_random_histories():
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_two_readers_agree_on_a_hundred_thousand_random_histories(shard):
-    """HISTORIES in all; each shard takes its part."""
+    """HISTORIES in all, divided among the shards."""
     assert histories.run(LONG // SHARDS, seed=2 + shard) == []
 
 

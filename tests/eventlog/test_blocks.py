@@ -120,7 +120,7 @@ def test_what_is_not_unreadable_is_read_to_the_byte(tmp_path, unreadable):
     assert holes == [(512, 512), (4608, 512)]
 
 
-def test_an_error_that_is_not_the_disks_is_no_hole(tmp_path, monkeypatch):
+def test_an_error_other_than_the_disks_is_not_a_hole(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"x")
 
@@ -153,7 +153,7 @@ def test_a_mark_is_found_wherever_the_pieces_of_a_file_end(tmp_path, monkeypatch
 
 
 def test_a_journal_that_is_cut_under_its_reader_does_not_end_the_process(tmp_path):
-    """As `tail -f` and a resume look for the last `open` event, somebody truncates the file."""
+    """While `tail -f` or a resume searches for the last `open` event, the file is truncated."""
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 20_000))
     program = f"""

@@ -63,7 +63,7 @@ def test_tab_completes_commands_options_choices_and_files(bash, keys, completed)
 
 
 @pytest.mark.parametrize(("name", "main"), COMMANDS)
-def test_both_commands_say_their_version(name, main, capsys):
+def test_both_commands_print_their_version(name, main, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
 

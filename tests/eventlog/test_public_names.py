@@ -1,4 +1,4 @@
-"""What `import eventlog` gives: the public objects, not the modules that have them; quickly."""
+"""`import eventlog` provides the public objects and not their modules, and is fast."""
 
 import subprocess
 import sys

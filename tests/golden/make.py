@@ -1,4 +1,4 @@
-"""Makes the golden files anew, in a folder given. The kept ones are never replaced by these."""
+"""Makes the golden files again, in another folder. The committed ones are never replaced."""
 
 import json
 import math
@@ -85,7 +85,7 @@ def checkpoint(i: int, val_loss: float) -> dict[str, object]:
 
 
 def guide_run() -> dict[str, object]:
-    """The example of the training logging guide, the real figures it shows."""
+    """The example of the training logging guide, with its real numbers."""
     iterations = [
         {"iter": 0, "loss": 11.0049, "time_ms": 19130.8, "mfu": -100.0},
         {"iter": 1, "loss": 10.9733, "time_ms": 3978.64, "mfu": -100.0},
@@ -95,7 +95,7 @@ def guide_run() -> dict[str, object]:
         ),
         {"iter": 100, "loss": 6.9127, "time_ms": 4100.0, "mfu": 33.0},
     ]
-    told = {
+    fields = {
         "run_name": "run_20231031_162345",
         "start_time": "2023-10-31T16:23:45.123456",
         "config": {
@@ -145,7 +145,7 @@ def guide_run() -> dict[str, object]:
             "total_checkpoints": 2,
         },
     }
-    return told | ended
+    return fields | ended
 
 
 def make_old_runs(folder: Path) -> None:

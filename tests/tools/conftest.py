@@ -1,4 +1,4 @@
-"""`zoo`: a folder with everything a folder of runs has after a year, the broken ones too."""
+"""`zoo`: a folder with all kinds of runs, broken ones included."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def make_run(folder, name, val_losses=(5.0, 4.0), *, mfu=30.0, **config):
 
 
 def make_zoo(folder):
-    """The zoo, but for its live run; each animal's file bears the name of what it is."""
+    """The zoo without its live run; each file is named for what is special about it."""
     folder.mkdir(parents=True, exist_ok=True)
     make_run(folder, "finished", (5.0, 4.0, 3.5), learning_rate=1e-3)
     make_run(folder, "worse", (5.0, 4.75), learning_rate=3e-4)

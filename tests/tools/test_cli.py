@@ -84,9 +84,9 @@ def test_a_closed_pipe_ends_the_command_quietly(zoo):
 
 
 def test_a_terminal_without_unicode_is_supported(zoo):
-    for words in (["ls", zoo], ["show", zoo / "live.jsonl"]):
+    for args in (["ls", zoo], ["show", zoo / "live.jsonl"]):
         done = subprocess.run(
-            [sys.executable, "-m", "tools.cli", *words],
+            [sys.executable, "-m", "tools.cli", *args],
             env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,
             check=False,
@@ -117,9 +117,9 @@ EVERY_COMMAND = [
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
 def test_every_command_handles_every_kind_of_file(zoo, capsys, command):
     for path in (p for p in sorted(zoo.iterdir()) if p.suffix in (".json", ".jsonl")):
-        words = [w.format(guide=zoo / "guide.json", last=path) for w in command]
+        args = [w.format(guide=zoo / "guide.json", last=path) for w in command]
 
-        code = main(words if "{last}" in command else [*words, str(path)])
+        code = main(args if "{last}" in command else [*args, str(path)])
 
         out, err = capsys.readouterr()
         assert code in (0, 1, 2)

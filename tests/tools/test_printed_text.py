@@ -1,4 +1,4 @@
-"""`runs` shows what others wrote; a terminal that shows it obeys none of it."""
+"""`runs` prints text from other sources without control characters that a terminal would obey."""
 
 import ast
 import contextlib
@@ -106,21 +106,21 @@ def arguments(out):
 
 
 def test_no_command_prints_control_characters(out, capfd):
-    for words in arguments(out):
+    for args in arguments(out):
         with contextlib.suppress(SystemExit):  # argparse: misuse
-            main([str(word) for word in words])
+            main([str(arg) for arg in args])
         captured = capfd.readouterr()
         shown = captured.out + captured.err
-        assert [c for c in OBEYED if c in shown] == [], f"{words}: {shown!r}"
+        assert [c for c in OBEYED if c in shown] == [], f"{args}: {shown!r}"
         assert "Traceback" not in shown, shown
 
 
-def on_a_terminal(words, folder):
+def on_a_terminal(args, folder):
     """What a command prints where a terminal looks."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
     with subprocess.Popen(
-        [sys.executable, "-m", "tools.cli", *map(str, words)],
+        [sys.executable, "-m", "tools.cli", *map(str, args)],
         stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd=folder,
     ):  # fmt: skip
         os.close(theirs)
@@ -139,11 +139,11 @@ def on_a_terminal(words, folder):
 
 def test_a_terminal_gets_no_control_characters_but_our_colours(out):
     a, b = sorted(out.glob("[ab]*.jsonl"))[:2]
-    for words in (["ls", out], ["show", a], ["diff", a, b], ["compare", a, b]):
-        shown = on_a_terminal(words, out.parent)
+    for args in (["ls", out], ["show", a], ["diff", a, b], ["compare", a, b]):
+        shown = on_a_terminal(args, out.parent)
 
         assert "owned" in shown
-        assert [c for c in ON_A_TERMINAL if c in shown] == [], f"{words}: {shown!r}"
+        assert [c for c in ON_A_TERMINAL if c in shown] == [], f"{args}: {shown!r}"
         assert "[red]" in shown
 
 
@@ -151,7 +151,7 @@ def test_alerts_are_printed_and_sent_without_control_characters(out, tmp_path):
     journal = eventlog.open_run(out, run_name=f"bad{EVIL}", save_interval=0)
     journal.log_iter(0, 1.0, 1.0)
     journal.close("failed", EVIL)
-    alerts = Guard([str(out)]).look(time.time())
+    alerts = Guard([str(out)]).check(time.time())
     sent = tmp_path / "sent"
     hooks = Hooks(command=f'cat >> {sent}; echo "$EVENTLOG_ALERT_TEXT" >> {sent}')
 

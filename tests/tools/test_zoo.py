@@ -1,4 +1,4 @@
-"""Every command over a folder with everything in it: an answer, and a line for what is broken."""
+"""Every command on a folder with all kinds of runs: its result, and a line for each broken file."""
 
 import shlex
 
@@ -43,19 +43,19 @@ def add_big(zoo, size_bytes):
 
 
 def ask(command, zoo, out, capsys):
-    words = [word.format(zoo=zoo, out=out) for word in shlex.split(command)]
-    code = main(words)
+    args = [arg.format(zoo=zoo, out=out) for arg in shlex.split(command)]
+    code = main(args)
     return code, *capsys.readouterr()
 
 
 def check(command, zoo, out, capsys):
     """What must hold of every answer: exit code, words, one line for each file on stderr."""
-    code, told, err = ask(command, zoo, out, capsys)
+    code, output, err = ask(command, zoo, out, capsys)
 
-    wanted_code, wanted = ANSWERS[command]
-    assert code in ((0, 1) if wanted_code is None else (wanted_code,)), told + err
-    assert wanted in told, told + err
-    assert "Traceback" not in told + err
+    expected_code, expected = ANSWERS[command]
+    assert code in ((0, 1) if expected_code is None else (expected_code,)), output + err
+    assert expected in output, output + err
+    assert "Traceback" not in output + err
     if command in SAYS_BROKEN:
         about = [line for line in err.splitlines() if "live" not in line]
         assert sorted(stem for stem in BROKEN if any(f"/{stem}.js" in x for x in about)) == sorted(

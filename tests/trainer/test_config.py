@@ -47,7 +47,7 @@ def test_a_preset_sets_defaults_and_a_flag_overrides_them(argv):
     assert (config.n_layer, config.n_embd, config.preset) == (3, 384, "small")
 
 
-def test_explicit_flags_are_those_given_and_those_of_a_given_preset():
+def test_explicit_flags_are_those_of_the_command_line_and_of_its_preset():
     assert read("--n-layer", "3", "--seed=1").explicit == {"n_layer", "seed"}
     assert read("--preset=small").explicit == {"preset", *PRESETS["small"]}
 

@@ -77,12 +77,12 @@ def test_dropped_lines_are_counted_when_the_reader_reads_again(monkeypatch):
     for _ in range(200):
         stream.write(line)
         stream.flush()
-    taken = os.read(read_end, 1 << 20)
+    output = os.read(read_end, 1 << 20)
 
     stream.write("at the end\n")
     stream.flush()
 
-    n_dropped = 200 - taken.count(b"\n")
+    n_dropped = 200 - output.count(b"\n")
     lines = os.read(read_end, 1 << 20).decode().splitlines()
     assert n_dropped > 100
     assert lines[-2:] == [f"({n_dropped:,} lines dropped: nobody read stdout)", "at the end"]

@@ -129,8 +129,8 @@ def test_a_resumed_run_has_one_curve_per_rank(flags, tmp_path):
 
 
 def test_rank_journals_change_no_loss(flags, tmp_path, only_run, losses):
-    for name, wanted in (("with", True), ("without", False)):
-        assert main(flags(tmp_path / name, log_ranks=wanted)) == 0
+    for name, expected in (("with", True), ("without", False)):
+        assert main(flags(tmp_path / name, log_ranks=expected)) == 0
 
     assert losses(only_run(tmp_path / "with")) == losses(only_run(tmp_path / "without"))
     assert list(rank_logs(tmp_path / "with")) == [0]

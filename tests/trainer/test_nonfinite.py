@@ -251,7 +251,7 @@ def undo_faults(monkeypatch):
 
 @pytest.mark.usefixtures("undo_faults")
 @pytest.mark.parametrize("save_log_to_json", [True, False])
-def test_without_a_checkpoint_of_its_own_it_stops_and_says_so(
+def test_without_a_checkpoint_of_this_run_it_stops_and_says_so(
     save_log_to_json, flags, tmp_path, capfd
 ):
     """The checkpoint in the folder belongs to another run."""

@@ -39,8 +39,8 @@ def test_a_run_without_log_system_has_no_system_events(tmp_path, flags):
 
 
 def test_log_system_changes_no_loss(tmp_path, flags, only_run, losses):
-    for name, wanted in (("with", True), ("without", False)):
-        assert main(flags(tmp_path / name, log_system=wanted)) == 0
+    for name, expected in (("with", True), ("without", False)):
+        assert main(flags(tmp_path / name, log_system=expected)) == 0
 
     assert losses(only_run(tmp_path / "with")) == losses(only_run(tmp_path / "without"))
 

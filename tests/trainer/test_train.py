@@ -144,7 +144,9 @@ def test_eval_only_evaluates_once_and_makes_no_step(flags, tmp_path, only_run):
     assert len(run.training_iterations) == 0
 
 
-def test_only_improvements_are_saved_if_asked(flags, tmp_path, only_run, monkeypatch):
+def test_only_improvements_are_saved_without_always_save_checkpoint(
+    flags, tmp_path, only_run, monkeypatch
+):
     vals = iter([3.0, 2.0, 2.5])
     monkeypatch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(vals)))
     main(flags(tmp_path, always_save_checkpoint=False))

@@ -7,8 +7,8 @@
 
 The archive has the files of each run, compressed, and the rows of all runs in one Parquet data
 set that any engine reads. `manifest.py` describes the layout. A run that is being written is
-skipped until the next time. A run that has grown replaces what was archived of it; a run whose
-journal no longer begins with what was archived does not.
+skipped until the next time. A run that has grown replaces its archived copy; a run whose journal no
+longer begins with its archived content is refused.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def _archive(arguments: argparse.Namespace) -> int:
 
 @dataclass
 class Report:
-    """How many runs were added, and which were not."""
+    """How many runs were added, and which ones were left out."""
 
     states: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -232,7 +232,7 @@ def repair(url: str) -> Report:
 
     with Archiver.open(url, repair=True) as archiver:
         archiver.commit()
-        states = Counter(taken=len(archiver.catalog.entries), failed=len(archiver.left_out))
+        states = Counter(added=len(archiver.catalog.entries), failed=len(archiver.left_out))
         return Report(states, archiver.left_out)
 
 
@@ -243,7 +243,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([{"archive": arguments.to, **report.states, "left_out": report.left_out}])
     else:
-        print(f"{arguments.to}: {report.states['taken']:,} runs rebuilt from their bundles")
+        print(f"{arguments.to}: {report.states['added']:,} runs rebuilt from their bundles")
     return 1 if report.left_out else 0
 
 
@@ -273,7 +273,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     with archive.store.read(entry.bundle.name) as stream:
         for packed in bundle.unpack(stream):
             original, path, digest = originals[packed.name], out / packed.name, sha256()
-            bundle.need_room(packed, out)
+            bundle.check_space(packed, out)
             eventlog.atomic_write(path, partial(copyfileobj, packed.content), digest=digest)
             if digest.hexdigest() != original.sha256:
                 raise Damaged(f"{entry.bundle.name}: {packed.name} in it was damaged meanwhile")

@@ -203,7 +203,7 @@ class Archiver:
             Refusal: it does not continue the archived run; replacing that would lose data.
         """
         archived = {f.name: f for f in old.files}
-        known = next((name for name in archived if name.endswith(".jsonl")), None)
+        known = next((name for name in archived if name.endswith(eventlog.JOURNAL_SUFFIX)), None)
         journal = runs.journal_of(path)
         became: bundle.Growth = "same"
         if known is not None:
@@ -277,7 +277,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
             path = folder / packed.name
-            bundle.need_room(packed, folder)
+            bundle.check_space(packed, folder)
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))
@@ -290,7 +290,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
 
 def _extent(files: Iterable[Original]) -> tuple[int, int]:
     """How much of a run the files have: bytes of the journal, then the latest time."""
-    journals = [f.size_bytes for f in files if f.name.endswith(".jsonl")]
+    journals = [f.size_bytes for f in files if f.name.endswith(eventlog.JOURNAL_SUFFIX)]
     return sum(journals), max(f.mtime_ns for f in files)
 
 

@@ -109,11 +109,11 @@ def unpack(stream: IO[bytes]) -> Iterator[Packed]:
         files.check_file_names(names)
 
 
-def need_room(packed: Packed, folder: Path) -> None:
+def check_space(packed: Packed, folder: Path) -> None:
     """Check that the disk of `folder` has space for the file.
 
     Raises:
-        Refusal: it has not.
+        Refusal: it does not.
     """
     free = shutil.disk_usage(folder).free
     if packed.size_bytes > free:

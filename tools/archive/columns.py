@@ -31,11 +31,14 @@ FLOAT, INT, BIG, TEXT, TRUTH, TIME = (
 )  # fmt: skip
 TYPES = {str(kind): kind for kind in (FLOAT, INT, BIG, TEXT, TRUTH, TIME)}
 
-FIXED: dict[str, dict[str, pa.DataType]] = {table: {} for table in STORED} | {
-    "iterations": {"iter": INT, "loss": FLOAT, "time_ms": FLOAT, "mfu": FLOAT},
-    "evals": {"iter": INT, "train_loss": FLOAT, "val_loss": FLOAT, "lr": FLOAT, "timestamp": TEXT},
-    "checkpoints": {"iter": INT, "val_loss": FLOAT, "path": TEXT, "timestamp": TEXT},
-    "metrics": {"step": INT},
+_FIXED = {"iter": INT, "step": INT, "path": TEXT, "timestamp": TEXT} | dict.fromkeys(
+    ("loss", "time_ms", "mfu", "train_loss", "val_loss", "lr"), FLOAT
+)
+FIXED: dict[str, dict[str, pa.DataType]] = {
+    str(kind.rule): {name: _FIXED[name] for name in kind.row if name in _FIXED}
+    for kind in eventlog.KINDS.values()
+    if kind.rule in STORED
+} | {
     "system": {"iter": INT, "timestamp": TEXT},
     # `value`: of a number, the nearest float64; `text`: of all else, and of integers beyond 2^53;
     # `time`: in UTC
@@ -57,8 +60,8 @@ RUNS = {
 }  # fmt: skip
 """The columns of the table of runs: fields of the summary, and objects as JSON text."""
 
-EXACT = 1 << 53  # up to here a float64 holds every integer
-CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time: 480 bytes each
+EXACT = 1 << 53  # up to this limit, a float64 represents every integer
+CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
 MAX_COLUMNS = 256  # of a run in a table; more names than that are data, not columns
 MAX_NAME = 100
 

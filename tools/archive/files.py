@@ -17,6 +17,7 @@ import eventlog
 from eventlog import (
     ASIDE_SUFFIX,
     RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     TORN_SUFFIX,
     parse_segment_name,
@@ -34,7 +35,7 @@ NAME_BYTES = 255  # what file systems allow
 
 _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _RANK = re.compile(r"(?P<stem>.+)\.rank\d+", re.DOTALL)
-_BEFORE_LOSS = re.compile(r"(?P<stem>.+)\.json(\.\d+)?", re.DOTALL)
+_BEFORE_LOSS = re.compile(rf"(?P<stem>.+){re.escape(RUN_JSON_SUFFIX)}(\.\d+)?", re.DOTALL)
 _RANK_END = re.compile(r"rank\d+\.")
 _TORN_END = re.compile(r"[^.]+")
 _ASIDE_END = re.compile(

@@ -13,7 +13,7 @@ from .catalog import INDEX, Catalog, read_parquet
 from .manifest import Manifest, Part
 from .store import Store, Stored
 
-PART_ROWS = 1_000_000  # 30 MB: a part with so many rows is not rewritten any more
+PART_ROWS = 1_000_000  # 30 MB: a part with this many rows is not rewritten any more
 GROUP_ROWS = 1 << 16  # a reader of one run must read at least one group: 1 MB
 
 
@@ -26,7 +26,7 @@ class Piece:
 
 
 def merged(catalog: Catalog, batch: Sequence[Piece]) -> Manifest:
-    """Write the Parquet files of the archive with `batch` in it; the manifest that names them."""
+    """Write the Parquet files of the archive with `batch` added; returns the new manifest."""
     old, store = catalog.manifest, catalog.store
     types: dict[str, dict[str, str]] = {}
     parts: list[Part] = []
@@ -71,11 +71,11 @@ def _merge(
 
 
 def _has_any(store: Store, part: Part, run_ids: Iterable[str]) -> bool:
-    wanted = pa.array(run_ids, pa.string())
-    if not len(wanted):
+    ids = pa.array(run_ids, pa.string())
+    if not len(ids):
         return False
     table = read_parquet(store, part, ["run_id"])
-    return bool(pc.any(pc.is_in(table["run_id"], wanted)).as_py())
+    return bool(pc.any(pc.is_in(table["run_id"], ids)).as_py())
 
 
 def _write_parts(store: Store, kind: str, month: str, table: pa.Table) -> Iterator[Part]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..core import runs
 from ..core.files import lock, sha256_of
+from ..core.formats import is_number
 from ..core.library import need
 from ..core.options import whole
 from ..core.runs import Found, Refusal
@@ -199,7 +200,7 @@ def _best(candidates: Iterable[Candidate], n_best: int) -> set[int]:
         (loss, id(candidate))
         for candidate in candidates
         if candidate.found.run is not None
-        and type(loss := candidate.found.run.summary.get("best_val_loss")) in (int, float)
+        and is_number(loss := candidate.found.run.summary.get("best_val_loss"))
     ]
     return {which for _, which in sorted(known)[:n_best]}
 

@@ -1,7 +1,6 @@
 """`runs compare`: the metrics of several runs side by side, and whether their losses are equal."""
 
 import argparse
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import runs
+from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
 from .agreement import agreement, loss_of
@@ -73,7 +73,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     x, limit = next(((x, n) for x, n in limits.items() if n is not None), ("", 0.0))
     read = runs.load_at if x else runs.glance_at
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
-    rows = [_at(f, x, limit) if x else _figures(f) for f in found]
+    rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
     columns = AT_COLUMNS if x else COLUMNS
     _differ(rows, AT_FIGURES if x else FIGURES)
     if arguments.format == "json":
@@ -95,7 +95,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 # ---- side by side
 
 
-def _figures(found: runs.Found) -> Row:
+def _metrics_of(found: runs.Found) -> Row:
     """The fields of `eventlog.compare_runs`; None where unknown."""
     row = rows_.row(found)
     return {
@@ -121,14 +121,14 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
     if found.run is None:
         return at
-    iterations = [r for r in found.run.training_iterations if _is_figure(r.get("iter"))]
-    evals = [r for r in found.run.eval_steps if _is_figure(r.get("iter"))]
+    iterations = [r for r in found.run.training_iterations if is_finite(r.get("iter"))]
+    evals = [r for r in found.run.eval_steps if is_finite(r.get("iter"))]
     done = _reached(found.run, iterations, x, limit, after=1)
     judged = _reached(found.run, evals, x, limit, after=0)
     if done:
         at |= {"iter": done[-1]["iter"], "loss": loss_of(done[-1])}
     if judged:
-        known = [r["val_loss"] for r in judged if _is_figure(r.get("val_loss"))]
+        known = [r["val_loss"] for r in judged if is_finite(r.get("val_loss"))]
         at |= {"val_loss": judged[-1].get("val_loss"), "best_val_loss": min(known, default=None)}
     return at
 
@@ -136,7 +136,7 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
 def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after: int) -> list[Row]:
     """The rows of the run as it was at `limit`.
 
-    `after` is 1 for an iteration, which takes time and tokens, and 0 for an eval before it.
+    `after` is 1 for an iteration, which adds time and tokens, and 0 for an eval before it.
     """
     if x == "iter":
         return [row for row in rows if row["iter"] <= limit]
@@ -147,24 +147,22 @@ def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after:
     from ..plot.series import Series
 
     try:
-        at = Series(run).place(np.array([row["iter"] + after for row in rows], float), x)  # type: ignore[arg-type]
+        iters = np.array([row["iter"] + after for row in rows], float)
+        series = Series(run)
+        at = series.training_seconds(iters) if x == "time" else series.place(iters, "tokens")
     except runs.Refusal:
         lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
         raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None
     return [row for row, place in zip(rows, at, strict=True) if place <= limit * (1 + 1e-12)]
 
 
-def _differ(rows: Sequence[Row], figures: Iterable[str]) -> None:
+def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
     """Add to each row its differences to the first row."""
     for row in rows:
-        for name in figures:
+        for name in names:
             a, b = rows[0][name], row[name]
-            known = row is not rows[0] and _is_figure(a) and _is_figure(b)
+            known = row is not rows[0] and is_finite(a) and is_finite(b)
             row[f"{name}_diff"] = b - a if known else None
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 # ---- the same losses or not

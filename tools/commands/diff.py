@@ -35,7 +35,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("runs", nargs=2, metavar="RUN")
     command.add_argument(
-        "--only", choices=PARTS, action="append", help="only this part; may be repeated"
+        "--only", choices=PARTS, action="append", help="only this part; can be repeated"
     )
     command.add_argument("--json", action="store_true", help="one JSON object per difference")
     command.set_defaults(run=_diff)

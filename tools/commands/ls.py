@@ -1,13 +1,12 @@
 """`runs ls` lists runs, `runs best` finds the best one."""
 
 import argparse
-import math
 import sys
 import time
 
 from ..core import rows as rows_
 from ..core import runs
-from ..core.formats import age
+from ..core.formats import age, is_finite
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print, print_csv, print_json, print_table, with_progress
@@ -110,7 +109,8 @@ def _shown(row: Row, key: str) -> object:
 
 def _best(arguments: argparse.Namespace) -> int:
     rows = listed(arguments.paths, arguments.where)
-    measured = [row for row in rows if _is_figure(row, arguments.metric.removeprefix("-"))]
+    name = arguments.metric.removeprefix("-")
+    measured = [row for row in rows if is_finite(rows_.value(row, name))]
     best = rows_.sort(measured or rows, arguments.metric)[:1]
     if not measured:
         print(
@@ -123,11 +123,6 @@ def _best(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         print_json(best)
     else:
-        columns = COLUMNS | {arguments.metric.removeprefix("-"): arguments.metric} | COLUMNS
+        columns = COLUMNS | {name: arguments.metric} | COLUMNS
         print_table([{k: _shown(row, k) for k in columns} for row in best], columns)
     return 0
-
-
-def _is_figure(row: Row, name: str) -> bool:
-    value = rows_.value(row, name)
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -19,11 +19,11 @@ from ..core.formats import seconds
 from ..core.runs import Refusal
 from ..core.table import cell, one_line, print, print_json, print_table
 
-# A straggler takes this much longer than the others, and is the slowest most of the time.
+# A straggler is this much slower than the others, and the slowest most of the time.
 SLOWER = 1.2
 MOSTLY = 2 / 3
 ALIVE_S = 3.0
-"""A rank logs every 2 s that it is alive, so it may have lived this much longer."""
+"""A rank logs every 2 s that it is alive: it may have run for this much longer."""
 
 COLUMNS = {
     "rank": "rank", "status": "status", "last_iter": "last iter", "last_seen": "last seen (UTC)",
@@ -119,7 +119,7 @@ def straggler(ranks: Sequence[Rank]) -> Rank | None:
 
 
 def first_to_die(ranks: Sequence[Rank]) -> list[Rank]:
-    """The rank that failed or died first; several where it cannot be decided.
+    """The rank that failed or died first; several if that cannot be determined.
 
     The others fail because of it: they log an error, or hang and are killed later.
     """
@@ -132,7 +132,7 @@ def first_to_die(ranks: Sequence[Rank]) -> list[Rank]:
     near = [r for r in silent if (seconds(r.last_seen) or 0.0) - began_s < ALIVE_S]
     if not near:
         return [began]
-    # Of those that fell silent then, the one that got least far: the others finished their part.
+    # Of the ranks whose events ended then, the one with the fewest iterations: others got further.
     least = min(-1 if rank.last_iter is None else rank.last_iter for rank in near)
     return [r for r in near if (-1 if r.last_iter is None else r.last_iter) == least]
 
@@ -173,7 +173,7 @@ def _straggler_line(ranks: Sequence[Rank], slow: Rank | None) -> str:
         return "no straggler"
     others = median(rank.own_ms or 0.0 for rank in ranks if rank is not slow)
     return (
-        f"straggler: rank {slow.rank}: a step takes it {cell(slow.own_ms)} ms, the others "
+        f"straggler: rank {slow.rank}: {cell(slow.own_ms)} ms per step, the others "
         f"{cell(others)} ms; it is the slowest in {_share(slow.slowest)} of the steps"
     )
 

@@ -150,14 +150,14 @@ def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any] | None) -> Pairs:
-    """The last, least and greatest value of each metric that the run logged."""
+    """The last, minimum and maximum of each metric that the run logged."""
     pairs = []
-    for name, figures in ((metrics or {}).get("names") or {}).items():
-        last = (figures.get("nonfinite") or figures).get("last")
+    for name, summary in ((metrics or {}).get("names") or {}).items():
+        last = (summary.get("nonfinite") or summary).get("last")
         text = f"{last:.6g}" if isinstance(last, float) else in_full(last)
-        text += f" at {figures.get('step')}"
-        if "min" in figures and figures["min"] != figures["max"]:
-            text += f", min {figures['min']:.6g}, max {figures['max']:.6g}"
+        text += f" at {summary.get('step')}"
+        if "min" in summary and summary["min"] != summary["max"]:
+            text += f", min {summary['min']:.6g}, max {summary['max']:.6g}"
         pairs.append((str(name), one_line(text)))
     return pairs
 

@@ -1,7 +1,11 @@
-"""The x axis of charts: iterations, the tokens seen before them, or time."""
+"""The x axis of charts: iterations, the tokens seen before them, or time.
+
+Time is that of the clock when a row was logged, in seconds since the first event of the run; it
+includes evaluations, checkpoints and the time between two sessions.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,24 +14,26 @@ from numpy.typing import NDArray
 
 import eventlog
 
+from .formats import is_finite, is_number, seconds
+
 Floats = NDArray[np.float64]
 Knots = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Iterations as what they take: from `starts[k]` on a step takes `per_step[k]`."""
+    """An x axis in tokens or seconds: from iteration `starts[k]` on a step adds `per_step[k]`."""
 
     starts: Floats
     per_step: Floats
 
     @classmethod
     def of(cls, knots: Knots) -> "Scale":
-        """A scale of pairs (first iteration, what a step takes from there on), ascending."""
+        """A scale of pairs (first iteration, what a step adds from there on), ascending."""
         return cls(np.array([i for i, _ in knots], float), np.array([n for _, n in knots], float))
 
     def place(self, iters: Floats) -> Floats:
-        """What all steps before each of `iters` take."""
+        """The sum over all steps before each of `iters`."""
         at = np.clip(np.searchsorted(self.starts, iters, side="right") - 1, 0, None)
         placed: Floats = self._before[at] + (iters - self.starts[at]) * self.per_step[at]
         return placed
@@ -44,9 +50,9 @@ class Scale:
 
 
 def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
-    """From which iteration on a step takes how many tokens: a session may change that.
+    """Pairs (first iteration, tokens per step from there on): each session may change the number.
 
-    Empty if the run does not say so.
+    Empty if the run has no tokens_per_iter.
     """
     knots: list[tuple[float, Any]] = [(0, run.metadata.get("tokens_per_iter"))]
     for session in reversed(run.journal.get("sessions") or []):
@@ -56,5 +62,28 @@ def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
             knots[-1] = (start, knots[-1][1])
             knots.append((0, changed[0]))
     knots.reverse()
-    is_known = all(type(n) in (int, float) and n > 0 and math.isfinite(n) for _, n in knots)
+    is_known = all(is_finite(n) and n > 0 for _, n in knots)
     return knots if is_known else []
+
+
+# ---- time
+
+
+def clock(times: Sequence[Any], after: float = -np.inf) -> Floats:
+    """ISO 8601 times in seconds since 1970, none before `after` or the one before it.
+
+    If the clock was set back, time stands still; it does where a time is none, too.
+    """
+    try:  # of format 1: fixed width, UTC
+        at = np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
+    except (ValueError, TypeError):
+        at = np.array([seconds(t) for t in times], np.float64)
+    ascending: Floats = np.fmax.accumulate(np.append(after, at))[1:]
+    return ascending
+
+
+def clock_of_steps(times_ms: Iterable[Any]) -> Floats:
+    """What all steps before each took, in seconds: for a run JSON without a journal, which has no
+    times of iterations."""
+    steps_s = [t / 1000 if is_number(t) and 0 < t < 1e9 else 0.0 for t in times_ms]
+    return np.append(0.0, np.cumsum(steps_s))[: len(steps_s)]

@@ -20,10 +20,10 @@ def sha256_of(path: Path) -> str:
 
 
 def lock(fd: int) -> bool | None:
-    """Lock what `fd` is open on; False if another process has it, None if it cannot be locked.
+    """Lock the file or folder of `fd`; False if another process holds it, None if impossible.
 
-    The kernel releases the lock when its descriptors are closed or die. (filelock locks files of
-    its own by path; here a journal, a folder and a file that a child inherits are locked.)
+    The kernel releases the lock when the last descriptor is closed. (filelock locks by path and
+    with separate files; here a journal, a folder and a file that a child inherits are locked.)
     """
     if fcntl is None:
         return None
@@ -31,6 +31,6 @@ def lock(fd: int) -> bool | None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # NFS: folders have no locks there (EBADF), or nothing has (ENOLCK)
+    except OSError:  # on NFS folders cannot be locked (EBADF), or nothing can (ENOLCK)
         return None
     return True

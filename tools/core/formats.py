@@ -5,7 +5,7 @@ The page has the same formats in its JavaScript; a test compares the two.
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -49,7 +49,7 @@ def _with_unit(value: float, digits: int, units: Units = COUNTS) -> str:
     return f"{value / scale:.{digits}g}{unit}"
 
 
-def figure(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
     """A number in a table: about six digits, as many decimals as its magnitude needs."""
     if 0 < abs(value) < 0.001:
         return f"{value:{sign}.4g}"
@@ -63,7 +63,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - where it is not known."""
+    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - if unknown."""
     if not math.isfinite(seconds):
         return "-"
     if seconds < 0:
@@ -89,8 +89,17 @@ def age(seconds: float) -> str:
     return f"{int(seconds)}s" if seconds < MINUTE_S else duration(seconds).split()[0]
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a JSON document is a number, perhaps NaN; true and false are none."""
+    return type(value) in (int, float)
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    return is_number(value) and abs(value) < math.inf
+
+
 def seconds(time: Any) -> float | None:
-    """An ISO 8601 time in seconds since 1970, None if it is none; without offset it is local."""
+    """An ISO 8601 time in seconds since 1970; None: not a time. Without an offset it is local."""
     try:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, TypeError, OverflowError, OSError):
@@ -98,7 +107,7 @@ def seconds(time: Any) -> float | None:
 
 
 def iso(seconds: Any, timespec: str = "microseconds") -> str | None:
-    """Seconds since 1970 as ISO 8601 in UTC; None if that is no time."""
+    """Seconds since 1970 as ISO 8601 in UTC; None if that is not a time."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
     except (ValueError, TypeError, OverflowError, OSError):

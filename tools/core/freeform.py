@@ -19,7 +19,7 @@ VAL_LOSSES = (
 
 
 def losses(names: Iterable[str]) -> tuple[str | None, str | None]:
-    """The names of the training and the validation loss among `names`; None where there is none."""
+    """The names of the training and the validation loss among `names`; None if missing."""
     usual = {name.replace(".", "/"): name for name in names}  # a dict's inner names have dots
     val_loss = next((usual[name] for name in VAL_LOSSES if name in usual), None)
     usual_losses = [usual[name] for name in LOSSES if name in usual and usual[name] != val_loss]

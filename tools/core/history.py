@@ -24,9 +24,9 @@ from .formats import seconds
 Row = dict[str, Any]
 
 TABLES: dict[str, str] = {
-    kind.rule: kind.axis or "iter"
+    str(kind.rule): kind.axis or "iter"
     for kind in eventlog.KINDS.values()
-    if kind.row or kind.rule == "system"
+    if kind.key or kind.rule == "system"
 }
 """The tables of a run (`Run.rows`), each with the column that it is ordered by."""
 SERIES = "series"
@@ -44,12 +44,7 @@ NAMES: Names = {
 }
 """The names that the trainer itself logs to W&B (nanoGPT's), by table and column."""
 
-_KEYS = {
-    "iterations": "training_iterations",
-    "evals": "eval_steps",
-    "checkpoints": "checkpoints",
-    "metrics": "metrics",
-}
+_KEYS = {str(kind.rule): kind.key for kind in eventlog.KINDS.values() if kind.key}
 _ORDER = ("evals", "iterations", "checkpoints", "metrics", "system")  # at one step
 
 Progress = Callable[[Iterable[Row], int], Iterable[Row]]

@@ -12,7 +12,7 @@ from .runs import Refusal
 
 
 def whole(flag: str, at_least: int = 0) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number."""
+    """The type of a flag whose value is a whole number."""
 
     def read(text: str) -> int:
         try:
@@ -27,7 +27,7 @@ def whole(flag: str, at_least: int = 0) -> Callable[[str], int]:
 
 
 def number(flag: str, at_least: float = 0.0, *, is_more: bool = False) -> Callable[[str], float]:
-    """The type of a flag that takes a number; `is_more`: `at_least` itself is too small."""
+    """The type of a flag whose value is a number; `is_more`: `at_least` itself is too small."""
 
     def read(text: str) -> float:
         try:

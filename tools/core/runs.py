@@ -24,18 +24,18 @@ import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
-STUDY = "study.jsonl"
+STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
 FOLDER = "out"
-"""Where a name without a folder is looked up."""
+"""The folder in which a name without a folder is looked up."""
 
-ENDS_BYTES = 8 << 10, 1 << 20  # around the arrays: usually, and at most
+ENDS_BYTES = 8 << 10, 1 << 20  # read at each end of a run JSON: at first, and at most
 LARGE_BYTES = 64 << 20  # a larger file is read as a whole only if it begins like a run
 SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
 _NAMED_MAX = 5  # candidates of an ambiguous name that are listed
 
 
 class Refusal(Exception):
-    """A command cannot do what was asked; `str()` is one line: the reason, and what to do."""
+    """A command is refused; `str()` is one line: the reason, and what to do."""
 
 
 @dataclass
@@ -154,8 +154,7 @@ def _in_study(folder: Path) -> list[Path]:
 def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
     """Whether the run JSON of an ended run has all of its journal, by size and not by time.
 
-    The files of a copied folder have times in any order. To read ten thousand journals takes
-    three minutes, to read the ends of their run JSONs a second.
+    The files of a copied folder have times in any order. Reading every journal would be slow.
     """
     try:
         run = _read_ends(snapshot)

@@ -1,4 +1,4 @@
-"""The smoothed curve of a chart: one definition for picture and terminal.
+"""The smoothed curve of a chart: one definition for plots and the terminal.
 
 The page has the same one in `dashboard/page/smooth.js`; a test compares every number of both.
 """
@@ -13,8 +13,8 @@ Ints = NDArray[np.int64]
 def smooth(values: Floats, width: float, counts: Ints | None = None) -> Floats:
     """The weighted mean of about `width` logged values around each of `values`.
 
-    Near the start the window is as wide to the right as there are values to the left, so that the
-    mean of a steep start is not late. A value that is not finite has no weight and no mean.
+    Near the start the window extends only as far to the right as to the left, so that the mean
+    follows a steep start. A value that is not finite has no weight and no mean.
 
     Args:
         values: one per point of the curve.
@@ -40,8 +40,8 @@ def smooth(values: Floats, width: float, counts: Ints | None = None) -> Floats:
 def bucket_means(values: Floats, n_buckets: int) -> tuple[Ints, Floats, Ints]:
     """A long curve as at most `2 * n_buckets` means, narrow ones at its start for a log axis.
 
-    Returns where each mean is (an index of `values`), the means, and of how many values each is;
-    a mean of values that are all not finite is NaN.
+    Returns where each mean is (an index of `values`), the means, and the number of values of each;
+    the mean is NaN if none of them is finite.
     """
     n = len(values)
     if n <= 2 * n_buckets:
@@ -57,9 +57,9 @@ def bucket_means(values: Floats, n_buckets: int) -> tuple[Ints, Floats, Ints]:
 
 
 def _sums(values: Floats, begin: Ints, end: Ints) -> Floats:
-    """The sum of `values[begin:end]` for each pair, of pieces whose lengths are powers of two.
+    """The sum of `values[begin:end]` for each pair, added up from pieces of 2^k values.
 
-    Differences of running sums would be quicker, but lose every digit behind one huge value.
+    Differences of running sums would be faster, but lose all digits after one huge value.
     """
     sums, at, lengths = np.zeros(len(begin)), begin.copy(), end - begin
     pieces, length = values, 1

@@ -21,7 +21,7 @@ from rich.table import Table
 from eventlog import print_lines as print
 from eventlog import printable, printable_json
 
-from .formats import figure
+from .formats import number
 
 __all__ = [
     "cell", "csv_text", "in_full", "one_line", "print", "print_csv", "print_json", "print_rich",
@@ -114,7 +114,7 @@ def print_csv(rows: Iterable[Row], columns: Iterable[str]) -> None:
 def with_progress(items: Sequence[T], label: str, *, at_least: int = 2) -> Iterator[T]:
     """Yield `items` behind a progress bar on stderr, if that is a terminal.
 
-    There is no bar for fewer items than `at_least`: they take no time.
+    There is no bar for fewer items than `at_least`.
     """
     console = Console(stderr=True)
     yield from track(
@@ -131,7 +131,7 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, float):
-        return figure(value)
+        return number(value)
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))
@@ -154,7 +154,7 @@ def csv_text(text: str) -> str:
 
 
 def _difference(value: float | None) -> str:
-    return "" if value is None else figure(value, "+")
+    return "" if value is None else number(value, "+")
 
 
 def one_line(text: str) -> str:

@@ -22,7 +22,7 @@ _FUNCTIONS = frozenset((
     "instr", "substr", "replace",
 ))  # fmt: skip
 WHERE_MAX = 10_000  # characters of an expression
-WHERE_S = 10.0  # that it may take
+WHERE_S = 10.0  # time limit of an expression
 TEXT_BYTES = 16 << 10  # of a field's text that an expression sees
 
 _TOKEN = re.compile(
@@ -38,7 +38,7 @@ _TOKEN = re.compile(
 
 
 def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list[Row]:
-    """The rows for which an expression is true. Of a text it sees the first `TEXT_BYTES`.
+    """The rows for which an expression is true. It sees the first `TEXT_BYTES` of each text.
 
     Raises:
         Refusal: the expression is malformed, too long or takes longer than `limit_s`, or names a
@@ -69,7 +69,7 @@ def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list
 
 
 def _bound(base: sqlite3.Connection, until: float) -> None:
-    """Limit what an expression may cost: a nested `replace` makes gigabytes of 500 characters."""
+    """Limit the cost of an expression: a nested `replace` can make gigabytes of 500 characters."""
     base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(TEXT_BYTES * 4, WHERE_MAX * 8))
     base.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)
     base.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
@@ -107,7 +107,7 @@ def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterat
 
 
 def _quoted(token: str, rows: Sequence[Row], names: dict[str, str]) -> str:
-    """What stands in double quotes: a field, if at least one row has it, else text."""
+    """A token in double quotes: a field if at least one row has it, else text."""
     if own_name(token) in FIELDS or any(value(row, token) is not None for row in rows):
         return names.setdefault(token, f"field_{len(names)}")
     return "'" + token.replace("'", "''") + "'"

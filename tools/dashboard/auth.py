@@ -25,7 +25,7 @@ HEADERS = {
     "cache-control": "no-store",
     "x-frame-options": "DENY",
 }
-SEND_S = 30.0  # a client that reads nothing for so long is disconnected
+SEND_S = 30.0  # a client that reads nothing for this long is disconnected
 COOKIE_S = 30 * 86_400
 
 
@@ -73,7 +73,7 @@ class Auth:
     def _check_token(self, request: Request, token: str) -> Response | None:
         in_address = request.query_params.get("token", "")
         if request.url.path == "/" and _is_same(in_address, token):
-            # into a cookie, out of the address, which is copied, stored and seen by others
+            # moved to a cookie: an address is copied, stored and seen by others
             answer = RedirectResponse("/", 303)
             answer.set_cookie(self._cookie, token, httponly=True, samesite="lax", max_age=COOKIE_S)
             return answer

@@ -22,9 +22,9 @@ LOG_S = 60.0
 def connection_limit() -> int:
     """How many connections are accepted: at most half of the files the process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CONNECTIONS_MAX
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    n_files = 4 * CONNECTIONS_MAX
+    if soft < n_files:
+        soft = n_files if hard == resource.RLIM_INFINITY else min(n_files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(CONNECTIONS_MAX, soft // 2))
 
@@ -68,7 +68,7 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         self._since = time.monotonic()
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:  # no route reads a body
+        if self.conn.their_state is h11.SEND_BODY:  # no route expects a body
             self.transport.close()
 
     @property

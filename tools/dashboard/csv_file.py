@@ -49,7 +49,7 @@ def _table_lines(
             begin, end = _rows_in_view(rows, axis, view)
             begin = max(row, begin)
             row = min(begin + ROWS_AT_ONCE, end)
-            if begin >= row or not any(name in rows.figures for name in names):
+            if begin >= row or not any(name in rows.columns for name in names):
                 return
             text = _text(following, rows, names, begin, row)
         yield text
@@ -70,7 +70,7 @@ def _text(
     """The rows from `begin` to `end` that have a value."""
     seconds = rows.times.floats_at(np.arange(begin, end)) - following.started
     iters = rows.iters.values[begin:end].tolist()
-    columns = [rows.figures[n].read(begin, end) if n in rows.figures else None for n in names]
+    columns = [rows.columns[n].read(begin, end) if n in rows.columns else None for n in names]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     run = _cell(following.run().run_name)

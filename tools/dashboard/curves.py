@@ -1,4 +1,4 @@
-"""Curves of runs as the page draws them: thinned to the width of a chart, in a binary answer."""
+"""Curves of runs as the page draws them: thinned to a chart's width, in a binary response."""
 
 import struct
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from ..live.curves import Axis, Curve, Rows
 from ..live.following import SUPERSEDED_MAX, TABLES, Following, Table
 from .request import Site, View, run_ids, table_of
 
-TAIL_ROWS = 5_000  # a page that misses more rows gets the whole curve
+TAIL_ROWS = 5_000  # a page that lacks more rows than this gets the whole curve
 TAIL_VALUES = 120_000  # the same, for all metrics of a run
 BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 metrics at full width
 NONFINITE_MAX = 1_000
@@ -27,6 +27,7 @@ def curves(site: Site, request: Request) -> Response:
     view = View.of(request)
     positions = run_ids(request)
     n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
+    n_curves *= 2 if view.smoothing else 1  # with four means a bucket
     view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     runs: list[dict[str, Any]] = []
     arrays: list[Array] = []
@@ -52,7 +53,7 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     head: dict[str, Any] = {
         "generation": known.generation,
         "rows": rows,
-        "metrics": {name: list(known.tables[name].figures) for name in TABLES},
+        "metrics": {name: list(known.tables[name].columns) for name in TABLES},
         "reading": following.progress if following.is_reading else None,
         "error": following.error,
     }
@@ -63,13 +64,13 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     series: list[dict[str, Any]] = []
     for key in view.keys:
         table, name = table_of(key)
-        if name in known.tables[table].figures:
+        if name in known.tables[table].columns:
             curve = _curve(known.tables[table], name, axis, view, after[table])
             series.append({"key": key, "tail": bool(after[table])} | _add(curve, arrays))
     for key in view.keys if view.with_superseded else ():
         table, name = table_of(key)
         for number, (of, take) in enumerate(known.superseded):
-            if of == table and name in take.figures:
+            if of == table and name in take.columns:
                 curve = _curve(take, name, axis, view, 0)
                 series.append({"key": key, "superseded": number} | _add(curve, arrays))
     return head | {"series": series}
@@ -100,18 +101,20 @@ def _curve(rows: Rows, name: str, axis: Axis, view: View, after_row: int) -> Cur
         n_buckets=view.n_buckets,
         is_log=view.is_log,
         after_row=after_row,
+        smoothing=view.smoothing,
     )
 
 
 def _add(curve: Curve, arrays: list[Array]) -> dict[str, Any]:
     """Add a curve's arrays to those of the answer. Returns their lengths."""
-    is_thinned = bool((curve.counts != 1).any())
+    has_means = curve.is_thinned or len(curve.means) != len(curve.x)
     arrays += [curve.x, curve.y]
-    if is_thinned:  # else the means are the points
+    if has_means:  # else they are the points
         arrays += [curve.mean_x, curve.means, curve.counts.astype(np.float64)]
     return {
         "n": len(curve.x),
-        "means": len(curve.means) if is_thinned else 0,
+        "means": len(curve.means) if has_means else 0,
+        "thinned": curve.is_thinned,
         "nonfinite": curve.nonfinite[:NONFINITE_MAX],
     }
 

@@ -1,7 +1,7 @@
 """Server-sent events: changed rows of the table, and how many rows the followed runs have.
 
-A page that reads slowly gets fewer events, never a backlog: all that is kept for it is the
-version of the table that it has.
+A page that reads slowly gets fewer events, not a backlog: the server remembers only which version
+of the table it has.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from .request import Site, as_json, run_ids, whole
 LISTENERS_MAX = 256
 RETRY = "retry: 1000\n\n"
 HEARTBEAT = ": heartbeat\n\n"
-HEARTBEAT_S = 15.0  # after so long without an event
+HEARTBEAT_S = 15.0  # after this long without an event
 ROWS_S = 1.0  # between two events with rows of the table
 POLL_S = 0.25
 STATE_WAIT_S = 0.05  # for a run that is being read

@@ -33,7 +33,7 @@ class Parameter:
         return self.low < self.high or len(self.choices) > 1
 
     def value_of(self, row: Row) -> float | str | None:
-        """A run's value on this axis; None where it has no place there."""
+        """A run's value on this axis; None if it has no place there."""
         value = setting(row, self.name)
         if value is None:
             return None
@@ -92,13 +92,13 @@ def _is_even_by_log(numbers: Sequence[float]) -> bool:
 
 
 def _is_identifier(parameter: Parameter, values: Sequence[Any]) -> bool:
-    """Whether nearly every run has a text of its own, as for its folder: that is no choice."""
+    """Whether nearly every run has a different text, such as its folder: that is not a choice."""
     n = len(parameter.choices)
     return n > CHOICES_MAX or (n > 2 and n == len(values))
 
 
 def as_number(value: Any) -> float | None:
-    """A value on an axis of numbers; None for one that has no place there, as true and false."""
+    """A value as a number on an axis; None if it is not one; true and false are not."""
     if type(value) not in (int, float) or not abs(value) < NUMBER_MAX:
         return None
     return float(value)

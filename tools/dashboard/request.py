@@ -18,6 +18,7 @@ from ..live.following import TABLES, Table
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
 BUCKETS_MAX = 4_000
+SMOOTHING_MAX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class View:
     n_buckets: int
     is_log: bool
     with_superseded: bool
+    smoothing: int
 
     @classmethod
     def of(cls, request: Request) -> "View":
@@ -44,6 +46,7 @@ class View:
             min(BUCKETS_MAX, max(10, whole(request, "px", 600))),
             params.get("log") == "1",
             params.get("superseded") == "1",
+            min(SMOOTHING_MAX, whole(request, "smooth", 0)),
         )
 
 

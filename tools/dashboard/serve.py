@@ -48,14 +48,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--token",
         metavar="TOKEN",
-        help="what a browser must present; default: a random one when --host needs it",
+        help="the secret that a browser must send; default: a random one when --host needs it",
     )
     command.add_argument(
         "--name",
         action="append",
         default=[],
         metavar="HOST",
-        help="a further host name of this server; may be given several times",
+        help="another host name of this server; can be repeated",
     )
     command.add_argument(
         "--guard",
@@ -131,7 +131,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
     """A socket that listens on `port`, or on the first free one from the default on.
 
     Raises:
-        Refusal: the port is taken, not a port number, or the host is not an address of this machine
+        Refusal: the port is in use, not a port number, or the host is not of this machine
     """
     tried = [port] if port is not None else [*range(PORT, PORT + _PORTS_TRIED), 0]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

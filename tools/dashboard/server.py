@@ -1,7 +1,7 @@
 """The page's server: its routes, its files, and the limits it runs under.
 
-It only reads. A run is asked for by an id that the server handed out, never by a path; the files
-of the page are those of one folder, listed at the start. `auth` decides who is answered.
+It only reads. A request names a run by an id that the server issued, never by a path; the files of
+the page are those of one folder, listed at the start. `auth` decides which requests are answered.
 """
 
 import contextlib

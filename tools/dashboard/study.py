@@ -29,28 +29,28 @@ METRICS = (
 """Results that every row has; a study may have another objective."""
 RUNS_MAX = 1_000  # the newest
 PARAMETERS_MAX = 20  # axes
-FAR = 3.0  # times the distance of most results from the best: the axis does not reach further
+FAR = 3.0  # the axis ends at this multiple of the distance of most results from the best
 
 
 def members(rows: Sequence[Row], by: str, of: str) -> list[Row]:
-    """The runs whose field `by` is `of`, as text or as JSON; all where `by` is empty."""
+    """The runs whose field `by` is `of`, as text or as JSON; all if `by` is empty."""
     readable = [row for row in rows if row["status"] != "unreadable"]
     if not by:
         return readable
-    wanted: Any = of
+    expected: Any = of
     with contextlib.suppress(orjson.JSONDecodeError):
-        wanted = orjson.loads(of)
+        expected = orjson.loads(of)
     values = [(row, rows_.value(row, by)) for row in readable]
-    return [row for row, value in values if value == of or _is_equal(value, wanted)]
+    return [row for row, value in values if value == of or _is_equal(value, expected)]
 
 
-def _is_equal(value: Any, wanted: Any) -> bool:
+def _is_equal(value: Any, expected: Any) -> bool:
     """Whether two JSON values are equal; in Python True equals 1."""
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    return isinstance(value, bool) == isinstance(expected, bool) and bool(value == expected)
 
 
 def study(rows: Sequence[Row], name: str = "", objective: Metric | None = None) -> dict[str, Any]:
-    """What the page shows of a group, as JSON. The best trial comes first.
+    """The JSON of a group for the page. The best trial comes first.
 
     Args:
         name: the metric to rank by; an unknown one means the objective
@@ -152,7 +152,7 @@ def _limits(trials: Sequence[dict[str, Any]], maximize: bool) -> dict[str, float
 def objective_of(rows: Sequence[Row], is_served: Callable[[Path], bool]) -> Metric | None:
     """The objective of a study of `runs tune`.
 
-    None where the runs are no such study, or its journal is not in a folder that is served.
+    None if the runs are not such a study, or its journal is not in a folder that is served.
     """
     paths = {Path(row["path"]).parent.parent / STUDY for row in rows if row["metadata"]}
     if len(paths) != 1:
@@ -172,7 +172,7 @@ def objective_of(rows: Sequence[Row], is_served: Callable[[Path], bool]) -> Metr
 
 
 def _result(row: Row, metric: Metric) -> float | None:
-    """What a run reached; None where it is not known, or its file is too large to read for it."""
+    """A run's value of the metric; None if unknown, or if its file is too large to read for it."""
     if metric.name in row:
         return as_number(row[metric.name])
     try:

@@ -1,5 +1,5 @@
 """Runs as they grow, for the terminal, the page and the guard.
 
-Begin with `following`: one journal, read on. `folders` has all runs of some folders, `curves`
-and `pyramid` their points at any zoom.
+Begin with `following`: one journal, read as it grows. `folders` has all runs of some folders,
+`curves` and `pyramid` their points at any zoom.
 """

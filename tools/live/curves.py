@@ -7,34 +7,35 @@ curve = rows.curve("loss", Axis("iter"), n_buckets=600)
 curve.x, curve.y                        # points to draw, with the extremes of all rows
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ..core.axis import Scale
-from ..core.formats import seconds
+from ..core.axis import Scale, clock
 from ..core.rows import AxisName
-from .pyramid import Column, Floats, Growing, Ints, Spill
+from .pyramid import BASE_ROWS, Buckets, Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]
 
-FIGURES_MAX = 300  # columns: a run may use new names in every event
+COLUMNS_MAX = 300  # a run may use new names in every event
 RANGES_MAX = 10_000  # of rows that are not finite; then the last one is extended
+BESIDE_BUCKETS = 512  # on either side of a line, of what its smoothed line needs
 ROWS_MAX = 1 << 32  # rows are counted in 32 bits
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What a chart's x is: `iter`, `tokens` seen before it, or `time` since the run began."""
+    """The x axis of a chart: `iter`, `tokens` seen before it, or `time` since the run began."""
 
     name: AxisName = "iter"
     started: float = 0.0
     """For `time`: what is 0, in seconds since 1970."""
     knots: tuple[tuple[float, float], ...] = ()
-    """For `tokens`: from which iteration on a step takes how many; ascending."""
+    """For `tokens`: pairs (first iteration, tokens per step from there on), ascending."""
 
     def place(self, rows: "Rows", at: Ints) -> Floats:
         """Where on the axis the rows `at` are."""
@@ -49,7 +50,7 @@ class Axis:
             return np.searchsorted(rows.times.values, edges + self.started)
         if self.name == "tokens":
             edges = Scale.of(self.knots).iters(edges)
-        # an edge beyond what 64 bits can say is beyond every row
+        # an edge beyond 64 bits is beyond every row
         iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
         found: Ints = np.searchsorted(rows.iters.values, iters)
         return found
@@ -57,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a line, and means for a smoothed one."""
+    """The points of a line, and means for a smoothed one, which begin before and end after it."""
 
     x: Floats
     y: Floats
@@ -65,9 +66,11 @@ class Curve:
     mean_x: Floats
     means: Floats
     counts: Ints
-    """How many values each mean has; all 1 if every row is drawn."""
+    """How many values each mean has."""
     nonfinite: list[tuple[float, str]] = field(default_factory=list)
     """Where a value is not finite, and its name."""
+    is_thinned: bool = False
+    """Whether the line has the extremes of buckets, and not every row."""
 
 
 class Rows:
@@ -77,7 +80,7 @@ class Rows:
         self._spill = spill
         self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
         self.iters, self.times = Growing("i8"), Growing("f8")
-        self.figures: dict[str, Column] = {}
+        self.columns: dict[str, Column] = {}
         self.nonfinite: dict[str, list[Range]] = {}
 
     def __len__(self) -> int:
@@ -90,9 +93,9 @@ class Rows:
             return self._waiting[-1][0]
         return int(self.iters.values[-1]) if len(self.iters) else None
 
-    def add(self, i: int, t: str, figures: Mapping[str, Any]) -> None:
+    def add(self, i: int, t: str, values: Mapping[str, Any]) -> None:
         """Add a row; it is visible after `settle`. Values that are not numbers are left out."""
-        self._waiting.append((i, t, figures))
+        self._waiting.append((i, t, values))
 
     def settle(self) -> None:
         """Make the added rows visible."""
@@ -105,32 +108,31 @@ class Rows:
         last_t = self.times.values[-1] if first else -np.inf
         iters = np.array([i for i, _, _ in waiting], np.int64)
         self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
-        times = np.fmax.accumulate(np.append(last_t, _seconds([t for _, t, _ in waiting])))[1:]
-        self.times.append(times)  # if the clock was set back, time stands still
-        added = [figures for _, _, figures in waiting]
-        for key in [*self.figures, *_new_keys(added, self.figures)]:
-            self._enter(key, first, [figures.get(key) for figures in added])
-        for at, figures in enumerate(added):
-            if "nonfinite" in figures:
-                self._note_nonfinite(first + at, figures["nonfinite"])
-        assert all(len(column) == first + n for column in self.figures.values())
+        self.times.append(clock([t for _, t, _ in waiting], last_t))
+        added = [values for _, _, values in waiting]
+        for key in [*self.columns, *_new_keys(added, self.columns)]:
+            self._enter(key, first, [values.get(key) for values in added])
+        for at, values in enumerate(added):
+            if "nonfinite" in values:
+                self._note_nonfinite(first + at, values["nonfinite"])
+        assert all(len(column) == first + n for column in self.columns.values())
 
     def _enter(self, key: str, first: int, values: list[Any]) -> None:
-        figures = _figures(values)
+        floats = _floats(values)
         if key == "mfu":
-            figures[figures <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
-        column = self.figures.get(key)
+            floats[floats <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
+        column = self.columns.get(key)
         if column is None:
-            if not np.isfinite(figures).any():
+            if not np.isfinite(floats).any():
                 return  # text, or no number so far
-            column = self.figures[key] = Column(self._spill)
+            column = self.columns[key] = Column(self._spill)
             for at in range(0, first, 1 << 16):  # missing in the rows before
                 column.append(np.full(min(1 << 16, first - at), np.nan))
-        column.append(figures)
+        column.append(floats)
 
     def _note_nonfinite(self, row: int, named: Any) -> None:
         for key, name in named.items() if isinstance(named, dict) else ():
-            if key not in self.nonfinite and len(self.nonfinite) >= FIGURES_MAX:
+            if key not in self.nonfinite and len(self.nonfinite) >= COLUMNS_MAX:
                 continue
             ranges = self.nonfinite.setdefault(key, [])
             if ranges and ranges[-1][1] == row - 1 and ranges[-1][2] == str(name)[:4]:
@@ -150,10 +152,10 @@ class Rows:
         removed = Rows(self._spill)
         removed.iters.append(self.iters.values[at:])
         removed.times.append(self.times.values[at:])
-        for key, column in self.figures.items():
-            removed.figures[key] = Column(self._spill)
+        for key, column in self.columns.items():
+            removed.columns[key] = Column(self._spill)
             for begin in range(at, end, 1 << 16):
-                removed.figures[key].append(column.read(begin, min(begin + (1 << 16), end)))
+                removed.columns[key].append(column.read(begin, min(begin + (1 << 16), end)))
             column.truncate(at)
         for key, ranges in self.nonfinite.items():
             cut = bisect_right(ranges, at, key=lambda s: s[1])
@@ -174,13 +176,21 @@ class Rows:
         n_buckets: int = 600,
         is_log: bool = False,
         after_row: int = 0,
+        smoothing: float = 0,
     ) -> Curve:
         """A column from `begin` to `end` on `axis`, and one row more on either side.
 
-        All rows if there are at most two a bucket, else the lowest and highest of each bucket.
-        `after_row`: all rows from this one on, and no others.
+        All rows if there are at most two per bucket, else the lowest and highest of each bucket.
+
+        Args:
+            after_row: all rows from this one on, and no others.
+            smoothing: the width with which `core.smoothing.smooth` is to smooth the means. They
+                then include all that a window in the line reaches. The smoothed line is that of
+                all rows: exactly where every row is drawn and the width is at most 800 values,
+                else with the ends of its windows off by at most an eighth of a bucket, and those
+                outside the line by at most a thousandth of the width.
         """
-        column = self.figures.get(key)
+        column = self.columns.get(key)
         if column is None or not len(self):
             empty = np.empty(0)
             return Curve(empty, empty, empty, empty, np.empty(0, np.int64))
@@ -189,20 +199,38 @@ class Rows:
         edges = self._edges(axis, begin, end, n_buckets, is_log)
         first, last = int(edges[0]), int(edges[-1])
         if last - first <= 2 * n_buckets:
-            return self._whole(key, column, axis, first, last)
+            curve = self._whole(key, column, axis, first, last)
+            if not smoothing:
+                return curve
+            means = column.extremes(_widened(column, np.arange(first, last + 1), smoothing))
+            return self._with_means(curve, axis, means, first, last)
         buckets = column.extremes(edges)
+        means = (
+            column.extremes(_widened(column, _quartered(edges), smoothing))
+            if smoothing
+            else buckets
+        )
         rows, values = buckets.points()
         breaks = self._breaks(key, first, last)
         rows = np.append(rows, [a for a, _, _ in breaks]).astype(np.int64)
         values = np.append(values, np.full(len(breaks), np.nan))
         order = np.argsort(rows, kind="stable")
-        return Curve(
-            axis.place(self, rows[order]),
-            values[order],
-            axis.place(self, buckets.middles),
-            buckets.means,
-            buckets.counts,
-            self._named(axis, breaks),
+        x, named = axis.place(self, rows[order]), self._named(axis, breaks)
+        empty = np.empty(0)
+        curve = Curve(x, values[order], empty, empty, np.empty(0, np.int64), named, True)
+        return self._with_means(curve, axis, means)
+
+    def _with_means(
+        self, curve: Curve, axis: Axis, means: Buckets, first: int = 0, last: int = 0
+    ) -> Curve:
+        """The curve with these means, but from row `first` to `last` with those that it has."""
+        at, end = np.searchsorted(means.middles, [first, last])
+        mean_x = axis.place(self, means.middles)
+        return replace(
+            curve,
+            mean_x=np.concatenate([mean_x[:at], curve.mean_x, mean_x[end:]]),
+            means=np.concatenate([means.means[:at], curve.means, means.means[end:]]),
+            counts=np.concatenate([means.counts[:at], curve.counts, means.counts[end:]]),
         )
 
     def _edges(
@@ -232,13 +260,9 @@ class Rows:
         is_break = np.zeros(len(values), bool)
         for a, b, _ in breaks:
             is_break[max(a, first) - first : b + 1 - first] = True
-        known = np.isfinite(values)
-        shown = np.flatnonzero(known | is_break)
-        x = axis.place(self, shown + first)
-        y = values[shown]
-        finite = known[shown]
-        ones = np.ones(int(finite.sum()), np.int64)
-        return Curve(x, y, x[finite], y[finite], ones, self._named(axis, breaks))
+        shown = np.flatnonzero(np.isfinite(values) | is_break)
+        x, y = axis.place(self, shown + first), values[shown]
+        return Curve(x, y, x, y, np.ones(len(x), np.int64), self._named(axis, breaks))
 
     def _breaks(self, key: str, first: int, last: int) -> list[Range]:
         ranges = self.nonfinite.get(key, [])
@@ -255,35 +279,48 @@ class Rows:
         return [(float(x), name) for x, (_, _, name) in zip(x, breaks, strict=True)]
 
 
+def _quartered(edges: Ints) -> Ints:
+    """Edges of buckets a fourth as wide."""
+    at = np.arange(4 * (len(edges) - 1) + 1) / 4
+    return np.interp(at, np.arange(len(edges)), edges).astype(np.int64)
+
+
+def _widened(column: Column, edges: Ints, smoothing: float) -> Ints:
+    """`edges`, and before and after them those of what windows of that width reach."""
+    reach = math.ceil(smoothing / 2) + 1  # values; rows without one do not count
+    first, last = int(edges[0]), int(edges[-1])
+    before = after = reach + 2 * BASE_ROWS
+    while first > before and column.n_values(first - before, first) < reach:
+        before *= 2
+    while last + after < len(column) and column.n_values(last, last + after) < reach:
+        after *= 2
+    left = np.linspace(max(0, first - before), first, BESIDE_BUCKETS + 1)
+    right = np.linspace(last, min(len(column), last + after), BESIDE_BUCKETS + 1)
+    widened: Ints = np.unique(np.concatenate([left, edges, right]).astype(np.int64))
+    return widened
+
+
 def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
     """Keys that have no column yet, in the order of the rows."""
     new: dict[str, None] = {}
-    for keys in {tuple(figures) for figures in rows}:
+    for keys in {tuple(row) for row in rows}:
         new |= dict.fromkeys(k for k in keys if k not in known)
     skipped = ("iter", "nonfinite", "timestamp", "durable")
-    return [k for k in new if k not in skipped][: max(0, FIGURES_MAX - len(known))]
+    return [k for k in new if k not in skipped][: max(0, COLUMNS_MAX - len(known))]
 
 
-def _figures(values: list[Any]) -> Floats:
+def _floats(values: list[Any]) -> Floats:
     """Values as floats; NaN for what is not a number."""
     if {*map(type, values)} <= {float, int, type(None)}:
         try:
             return np.array(values, np.float64)
         except OverflowError:  # an integer of three hundred digits
             pass
-    return np.array([_figure(value) for value in values])
+    return np.array([_float(value) for value in values])
 
 
-def _figure(value: Any) -> float:
+def _float(value: Any) -> float:
     try:
         return float(value) if type(value) in (float, int) else np.nan
     except OverflowError:
         return np.nan
-
-
-def _seconds(times: list[str]) -> Floats:
-    """Seconds since 1970; NaN where a time is none."""
-    try:  # of format 1: fixed width, UTC
-        return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
-    except ValueError:
-        return np.array([seconds(t) for t in times], np.float64)

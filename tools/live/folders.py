@@ -1,4 +1,4 @@
-"""All runs of some folders as they are now: rows for a table, curves of those looked at.
+"""All runs of some folders as they are now: rows for a table, curves of those requested.
 
     folders = Folders(["out"])
     with folders:                           # a thread reads on
@@ -28,11 +28,11 @@ from ..core import runs
 from .following import Following
 
 HELD_S = 5.0  # how long a request waits for a run that is being read
-LOOK_S = 1.0  # between two looks at the folders
-READ_S = 0.2  # between two looks at the journals that are followed
+REFRESH_S = 1.0  # between two checks of the folders
+READ_S = 0.2  # between two checks of the journals that are followed
 SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
-WANTED_S = 60.0  # a run that was requested stays in memory for so long
+REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
 CONFIG_MAX = 500  # entries of a config that a row has
 TEXT_MAX = 500  # characters of each
 
@@ -57,7 +57,7 @@ class Entry:
 
 
 class Folders:
-    """The runs that names mean, followed by a thread while it is entered."""
+    """The runs that `names` match, followed by a thread while it is entered."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -71,7 +71,7 @@ class Folders:
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
         self._roots: list[str] = []  # the folders that were named, links resolved
-        self._reals: dict[Path, str] = {}  # folder -> its real path, as of the latest look
+        self._reals: dict[Path, str] = {}  # folder -> its real path, as of the latest refresh
         self._end = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -105,7 +105,7 @@ class Folders:
         Raises:
             TimeoutError: it is still being read.
         """
-        entry, following = self._wanted(id)
+        entry, following = self._requested(id)
         if entry is None or following is None:
             yield None
             return
@@ -116,12 +116,12 @@ class Folders:
         finally:
             entry.lock.release()
 
-    def _wanted(self, id: str) -> tuple[Entry | None, Following | None]:
+    def _requested(self, id: str) -> tuple[Entry | None, Following | None]:
         with self.lock:
             entry = self._entries.get(id)
             if entry is None:
                 return None, None
-            entry.wanted_until = time.monotonic() + WANTED_S
+            entry.wanted_until = time.monotonic() + REQUESTED_S
             if entry.following is None and not self._why_not(entry.path):
                 entry.following = Following(entry.path)
                 self._wake.set()
@@ -140,16 +140,16 @@ class Folders:
     # ---- the thread
 
     def _follow(self) -> None:
-        looked = -LOOK_S
+        refreshed_at = -REFRESH_S
         while not self._end.is_set():
-            if time.monotonic() - looked >= LOOK_S:
-                self.look()
-                looked = time.monotonic()
+            if time.monotonic() - refreshed_at >= REFRESH_S:
+                self.refresh()
+                refreshed_at = time.monotonic()
             if not self.read_on():
                 self._wake.wait(READ_S)
                 self._wake.clear()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Find the runs, and read the run JSONs of those that ended."""
         paths, problems = self._find()
         self._reals = {}
@@ -163,7 +163,7 @@ class Folders:
         for id, path in paths.items():
             if self._end.is_set():
                 return
-            self._look_at(id, path, now)
+            self._refresh_one(id, path, now)
         self.is_complete = True
         self._forget_idle()
 
@@ -187,7 +187,7 @@ class Folders:
         stem = path.with_suffix("")
         return hashlib.blake2s(os.fsencode(stem), digest_size=6).hexdigest()
 
-    def _look_at(self, id: str, path: Path, now: float) -> None:
+    def _refresh_one(self, id: str, path: Path, now: float) -> None:
         entry = self._entries.get(id)
         if entry is None:
             journal = runs.journal_of(path)
@@ -195,7 +195,7 @@ class Folders:
             with self.lock:
                 self._entries[id] = entry
                 self._gone.pop(id, None)
-        why = self._why_not(path, in_look=True)
+        why = self._why_not(path, in_refresh=True)
         if why:
             with self.lock:
                 entry.following = None
@@ -229,9 +229,9 @@ class Folders:
         inside = (real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots)
         return real in self._roots or any(inside)
 
-    def _why_not(self, path: Path, *, in_look: bool = False) -> str:
+    def _why_not(self, path: Path, *, in_refresh: bool = False) -> str:
         """Why a run is not shown: a link out of the folders. Empty: it is shown."""
-        folder = self._reals.get(path.parent) if in_look else None
+        folder = self._reals.get(path.parent) if in_refresh else None
         if folder is None:  # a trial's folder may be a link
             folder = self._reals[path.parent] = os.path.realpath(path.parent)
         if not self._is_inside(folder):
@@ -242,7 +242,7 @@ class Folders:
         return ""
 
     def read_on(self) -> bool:
-        """Read a little of each run that is followed; whether there is more to read."""
+        """Read a little of each run that is followed; returns whether there is more to read."""
         more = False
         for entry in list(self._entries.values()):
             following = entry.following

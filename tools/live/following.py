@@ -1,12 +1,12 @@
-"""Runs as they grow: each journal is read once, and on from where it was left.
+"""Runs as they grow: each journal is read once, and then only what was appended.
 
     run = Following(Path("out/run_20261123_032501.jsonl"))
     while run.read_on():                    # True: something is new
         print(run.iterations.last_iter, run.status)
 
-What a resumed run logs again supersedes the earlier rows, as in the run JSON; superseded rows are
-kept in `superseded`. A journal that was cut or replaced is read again, and what was read before is
-shown until that is complete.
+Rows that a resumed run logs again supersede the earlier ones, as in the run JSON; these are kept in
+`superseded`. A journal that was cut or replaced is read again; until that is complete, the earlier
+content is shown.
 """
 
 import math
@@ -22,8 +22,8 @@ from typing import Any, TypeGuard
 import eventlog
 
 from ..core import runs
-from ..core.axis import token_knots
-from ..core.formats import iso, seconds
+from ..core.axis import clock_of_steps, token_knots
+from ..core.formats import is_number, iso, seconds
 from ..core.rows import AxisName
 from .curves import Axis, Rows
 from .pyramid import Spill
@@ -33,9 +33,9 @@ Table = str
 TABLES = tuple(kind.name for kind in eventlog.KINDS.values() if kind.is_drawn)
 
 BATCH_RECORDS = 5_000
-CLOCK_RECORDS = 100  # what is read between two looks at the clock: 0.4 ms, where folding is quick
+CLOCK_RECORDS = 100  # records between two checks of the clock: 0.4 ms where folding is fast
 JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
-BESIDE_S = 1.0  # between two looks for segments
+BESIDE_S = 1.0  # between two searches for segments
 SUPERSEDED_MAX = 50
 MARKS_MAX = 5_000
 LATEST_RECORDS = 200
@@ -43,12 +43,12 @@ LINE_MAX = 2_000  # of each of them
 TEXT_MAX = 500
 _MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
 
-_generations = count(int(time.time() * 1000))  # of a server that was started again: others
+_generations = count(int(time.time() * 1000))  # a restarted server must not repeat any
 
 
 @dataclass
 class Known:
-    """What has been read of a run: its curves, and all else in `fold`, whose row sink it is."""
+    """What has been read of a run: its curves, as the row sink of `fold`, which has the rest."""
 
     generation: int = field(default_factory=lambda: next(_generations))
     """Changes when rows were removed."""
@@ -62,7 +62,7 @@ class Known:
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
     n_records: int = 0
     knots: list[tuple[float, float]] = field(default_factory=list)
-    """From which iteration on a step takes how many tokens."""
+    """Pairs (first iteration, tokens per step from there on)."""
 
     def __post_init__(self) -> None:
         self.tables = {name: Rows(self.spill) for name in TABLES}
@@ -86,7 +86,9 @@ class Known:
 
     def add(self, record: eventlog.Record, number: int) -> None:
         if record.event in self.tables:
-            self.tables[record.event].add(number, record.t, record.fields)
+            source_t = record.fields.get("timestamp")  # of an imported run
+            t = source_t if isinstance(source_t, str) else record.t
+            self.tables[record.event].add(number, t, record.fields)
 
     def supersede(
         self,
@@ -107,7 +109,7 @@ class Known:
     def _note_tokens(self, fields: dict[str, Any]) -> None:
         metadata = fields.get("metadata")
         per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
-        if _is_figure(per_iter) and per_iter > 0:
+        if is_number(per_iter) and per_iter > 0:
             at = fields.get("from_iter")
             at = at if type(at) is int and self.knots else 0
             self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
@@ -123,7 +125,7 @@ class Known:
 
 
 class Following:
-    """One run file, read as far as it is; `read_on` reads what it has more."""
+    """One run file that is followed; `read_on` reads what is new in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -142,7 +144,7 @@ class Following:
     # ---- reading
 
     def read_on(self, budget_s: float = 0.05) -> bool:
-        """Read for about `budget_s`; whether anything changed, or is still to be read."""
+        """Read for about `budget_s`; returns whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
             runs.check_is_regular_file(self.path)
@@ -151,14 +153,14 @@ class Following:
             changed = self._read_journal(budget_s)
         except (eventlog.EventlogError, OSError) as error:
             self._reading, self._seen = None, ()
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error, self.is_alive = self._without_path(words), False
+            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error, self.is_alive = self._without_path(text), False
             changed = False
         return changed or was != (self.error, self.is_alive)
 
     @property
     def is_reading(self) -> bool:
-        """Whether there is more to read of what is known to be there."""
+        """Whether a part of the file that is known to be there has not been read yet."""
         return self._reading is not None
 
     @property
@@ -172,7 +174,7 @@ class Following:
             return 1.0
 
     def _read_journal(self, budget_s: float) -> bool:
-        if self._reading is None and not self._look():
+        if self._reading is None and not self._begin_reading():
             self.error = self._why_not()
             return False
         known = self._coming or self.known
@@ -202,10 +204,10 @@ class Following:
                 f"has a session of format {sequence.newer_format!r}, this program reads up to "
                 f"{eventlog.FORMAT}. Use a newer eventlog"
             )
-        return "" if self.known.n_records else "no journal: not one whole record in it"
+        return "" if self.known.n_records else "not a journal: not one whole record in it"
 
-    def _look(self) -> bool:
-        """Begin to read what is new; whether anything is."""
+    def _begin_reading(self) -> bool:
+        """Begin to read what is new; returns whether there is anything."""
         stat = os.stat(self.path)
         alive = eventlog.is_locked(self.path)
         reader, was_alive, self.is_alive = self._reader, self.is_alive, alive
@@ -250,7 +252,7 @@ class Following:
             return file.read(1) == b"\n"
 
     def _read_json(self) -> bool:
-        """A run JSON, whole, if it changed: older loggers left no journal beside theirs."""
+        """Read a run JSON as a whole if it changed: older loggers wrote no journal."""
         try:
             stat = os.stat(self.path)
             seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
@@ -264,17 +266,17 @@ class Following:
                 )
             run = eventlog.load_run(self.path)
         except (eventlog.EventlogError, OSError) as error:
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error = self._without_path(words)
+            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self.error = self._without_path(text)
             return True
         self.error, self.known = "", _known_of(run)
         run.training_iterations, run.eval_steps = [], []  # they are in the tables
         self._whole = run
         return True
 
-    def _without_path(self, words: str) -> str:
-        """An error without the name that stands beside it, and as UTF-8."""
-        return words.removeprefix(f"{self.path}: ").encode("utf-8", "replace").decode()
+    def _without_path(self, text: str) -> str:
+        """An error without the path, which is shown beside it, and as UTF-8."""
+        return text.removeprefix(f"{self.path}: ").encode("utf-8", "replace").decode()
 
     # ---- the run
 
@@ -292,12 +294,12 @@ class Following:
 
     @property
     def started(self) -> float:
-        """When the run began, in seconds since 1970; NaN if nobody knows."""
+        """When the run began, in seconds since 1970; NaN if unknown."""
         started = seconds(self._whole.start_time if self._whole else self.known.fold.started)
         return math.nan if started is None else started
 
     def axis(self, name: AxisName) -> Axis | None:
-        """The x axis `name` of this run; None where the run does not say what it takes."""
+        """The x axis `name` of this run; None if the run lacks what that needs."""
         knots = self.known.knots
         if name == "tokens" and not knots:
             return None
@@ -320,13 +322,13 @@ class Following:
         )
         run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")
         run.path = self.path
-        run.summary |= self._figures_of_iterations()
+        run.summary |= self._iterations_summary()
         return run
 
-    def _figures_of_iterations(self) -> dict[str, Any]:
+    def _iterations_summary(self) -> dict[str, Any]:
         """The part of the summary that a fold without rows does not have."""
         rows = self.iterations
-        loss = rows.figures.get("loss")
+        loss = rows.columns.get("loss")
         return {
             "final_train_loss": loss.last() if loss else None,
             "avg_time_ms": _mean(rows, "time_ms"),
@@ -335,7 +337,7 @@ class Following:
 
 
 def record_text(record: eventlog.Record) -> str:
-    """What a record says, in a line: its number, if it has one, and its text."""
+    """The text of a record in one line, after its number on the axis if it has one."""
     kind = eventlog.KINDS.get(record.event)
     number = record.fields.get(kind.axis) if kind and kind.axis and kind.text else None
     text = eventlog.describe(record, longest=TEXT_MAX)
@@ -343,7 +345,7 @@ def record_text(record: eventlog.Record) -> str:
 
 
 def _mean(rows: Rows, key: str) -> float | None:
-    column = rows.figures.get(key)
+    column = rows.columns.get(key)
     total, n = column.total() if column else (0.0, 0)
     return total / n if n else None
 
@@ -352,20 +354,14 @@ def _is_iter(value: Any) -> TypeGuard[int]:
     return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
-def _is_figure(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float)
-
-
 def _known_of(run: eventlog.Run) -> Known:
-    """The curves of a run JSON. Its iterations bear no time: it is that of the steps, added up."""
+    """The curves of a run JSON. Its iterations have no times: these are the sums of step times."""
     known = Known()
-    clock = seconds(run.start_time) or 0.0
-    for row in sorted(run.training_iterations, key=lambda row: _sortable(row.get("iter"))):
-        if not _is_iter(row.get("iter")):
-            continue
-        known.tables["iter"].add(row["iter"], iso(clock) or "", row)
-        time_ms = row.get("time_ms")
-        clock += time_ms / 1000 if _is_figure(time_ms) and 0 < time_ms < 1e9 else 0.0
+    rows = [row for row in run.training_iterations if _is_iter(row.get("iter"))]
+    rows.sort(key=lambda row: row["iter"])
+    clock = clock_of_steps(row.get("time_ms") for row in rows) + (seconds(run.start_time) or 0.0)
+    for row, at in zip(rows, clock.tolist(), strict=True):
+        known.tables["iter"].add(row["iter"], row.get("timestamp") or iso(at) or "", row)
     for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
         if _is_iter(row.get("iter")):
             at = str(row.get("timestamp") or run.start_time or "")

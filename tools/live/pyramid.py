@@ -26,7 +26,7 @@ BASE_ROWS = 32
 STEP = 8
 N_LEVELS = 5  # 32, 256, 2,048, 16,384, 131,072 rows
 SIZES = [BASE_ROWS * STEP**level for level in range(N_LEVELS)]
-FINENESS = 4  # a bucket is made of at least so many entries: its edges are that exact
+FINENESS = 4  # a bucket is made of at least this many entries, which limits the error of its edges
 _NEVER = 1 << 62
 BLOCK_ROWS = 1 << 16  # rows kept in memory; a multiple of every size up to 16,384
 
@@ -81,7 +81,7 @@ class Spill:
         self._end = 0
 
     def put(self, block: Floats) -> int:
-        """Write a block; where it begins, for `get`."""
+        """Write a block; returns where it begins, for `get`."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="runs-")  # noqa: SIM115 (it lives on)
             weakref.finalize(self, self._file.close)
@@ -94,14 +94,14 @@ class Spill:
         return at
 
     def get(self, at: int, first: int, last: int) -> Floats:
-        """Rows `first` to `last` (without it) of the block that begins `at`."""
+        """Rows `first` to `last` (exclusive) of the block that begins at `at`."""
         assert self._file is not None
         return np.frombuffer(os.pread(self._file.fileno(), 8 * (last - first), at + 8 * first))
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """Ranges of rows in summary. A range without a finite value is left out."""
+    """Summaries of ranges of rows. A range without a finite value is left out."""
 
     low_rows: Ints
     lows: Floats
@@ -144,7 +144,7 @@ class _Level:
 
 
 class Column:
-    """Values by row. What is not finite takes no part in extremes and means."""
+    """Values by row. Values that are not finite are ignored in extremes and means."""
 
     def __init__(self, spill: Spill) -> None:
         self._spill = spill
@@ -159,10 +159,10 @@ class Column:
     def append(self, values: Floats) -> None:
         """Add rows at the end."""
         while len(values):
-            room = BLOCK_ROWS - len(self._tail)
+            free = BLOCK_ROWS - len(self._tail)
             self._changed_from = min(self._changed_from, len(self))
-            self._tail.append(values[:room])
-            values = values[room:]
+            self._tail.append(values[:free])
+            values = values[free:]
             if len(self._tail) == BLOCK_ROWS:
                 self._build()
                 self._spilled.append(self._spill.put(self._tail.floats))
@@ -181,7 +181,7 @@ class Column:
         self._build()
 
     def read(self, first: int, last: int) -> Floats:
-        """Rows `first` to `last` (without it)."""
+        """Rows `first` to `last` (exclusive)."""
         pieces = []
         for at in range(first // BLOCK_ROWS, len(self._spilled)):
             begin = at * BLOCK_ROWS
@@ -228,8 +228,15 @@ class Column:
             middles[known].astype(np.int64),
         )
 
+    def n_values(self, first: int, last: int) -> int:
+        """How many finite values rows `first` to `last` (without it) have at least: the rows of
+        the first and the last block do not count if they are not all of it."""
+        self._build()
+        counts = self._levels[0].counts.values
+        return int(counts[-(-first // BASE_ROWS) : last // BASE_ROWS].sum())
+
     def total(self) -> tuple[float, int]:
-        """The sum of all finite values, and how many they are."""
+        """The sum and the number of all finite values."""
         self._build()
         top = self._levels[-1]
         return float(top.sums.values.sum()), int(top.counts.values.sum())
@@ -258,7 +265,7 @@ class Column:
         return [*_reduced(entries, starts[:-1][filled], np.diff(starts)[filled]), middles]
 
     def _build(self) -> None:
-        """Make the levels anew from the first row on that changed."""
+        """Update the levels from the first changed row on."""
         if self._changed_from == _NEVER:
             return
         at, self._changed_from = self._changed_from // BASE_ROWS, _NEVER

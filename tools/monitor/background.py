@@ -18,16 +18,16 @@ EVERY_S = 5.0
 
 
 class BackgroundGuard:
-    """Checks the runs while it is entered; `heard` is called with each alert once."""
+    """Checks the runs while it is entered; `on_alert` is called with each alert once."""
 
     def __init__(
         self,
         folders: Folders,
         guard: Guard,
-        heard: Callable[[Alert], None] | None = None,
+        on_alert: Callable[[Alert], None] | None = None,
         every_s: float = EVERY_S,
     ) -> None:
-        self._folders, self._guard, self._heard = folders, guard, heard
+        self._folders, self._guard, self._on_alert = folders, guard, on_alert
         self._every_s = every_s
         self._reported: set[str] = set()
         self._end = threading.Event()
@@ -45,16 +45,16 @@ class BackgroundGuard:
     def _watch(self) -> None:
         while not self._end.is_set():
             try:
-                self.look(time.time())
+                self.check(time.time())
             except Exception as error:  # the page works without it
                 self._report_once(f"runs serve: the guard failed: {type(error).__name__}: {error}")
             self._end.wait(self._every_s)
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Check once, as of `now` (seconds since 1970)."""
-        for alert in self._guard.look(now):
-            if self._heard is not None:
-                self._heard(alert)
+        for alert in self._guard.check(now):
+            if self._on_alert is not None:
+                self._on_alert(alert)
         self._folders.warn(self._guard.warnings())
 
     def _report_once(self, line: str) -> None:

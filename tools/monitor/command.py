@@ -15,11 +15,11 @@ from .rules import RULES, Limits
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    words = "Monitor runs from outside: report hangs, crashes, loss spikes, slowness, full disks."
+    text = "Monitor runs from outside: report hangs, crashes, loss spikes, slowness, full disks."
     command = commands.add_parser(
         "guard",
-        help=words,
-        description=words,
+        help=text,
+        description=text,
         epilog="Each alert is reported once: a line on stdout, an `alert` event beside the journal "
         "and the hooks. Without --once it runs until it is stopped. "
         "With --once it exits with 0 if all is well, 1 if something is wrong.",
@@ -45,28 +45,28 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="HOURS",
         help="ignore runs without an event for longer; default: 24",
     )
-    for flag, (_, scale, words) in _LIMITS.items():
+    for flag, (_, scale, text) in _LIMITS.items():
         default = getattr(Limits(), _LIMITS[flag][0]) / scale
         command.add_argument(
-            flag, type=_positive, metavar="X", help=f"{words}; default: {default:g}"
+            flag, type=_positive, metavar="X", help=f"{text}; default: {default:g}"
         )
     command.set_defaults(run=_guard)
 
 
-# flag -> the limit, what it is a multiple of, in words
+# flag -> the limit, its unit, the text of --help
 _LIMITS: dict[str, tuple[str, float, str]] = {
-    "--stall": ("stall_s", 1.0, "the shortest silence that is a stall, s"),
-    "--start": ("start_s", 1.0, "the silence allowed before the first iterations, s"),
-    "--spike": ("spike_z", 1.0, "robust z-score of a loss that is a spike"),
-    "--slow": ("slow_factor", 1.0, "times as long as before an iteration must take"),
-    "--slow-for": ("slow_s", 1.0, "for how long, s"),
-    "--overdue": ("overdue_factor", 1.0, "times the iterations between two checkpoints"),
-    "--disk-free": ("disk_part", 0.01, "percent of a disk that are little"),
+    "--stall": ("stall_s", 1.0, "seconds without an event that are a stall, at least"),
+    "--start": ("start_s", 1.0, "seconds without an event allowed before the first iterations"),
+    "--spike": ("spike_z", 1.0, "robust z-score above which a loss is a spike"),
+    "--slow": ("slow_factor", 1.0, "an iteration is slow at this many times its usual duration"),
+    "--slow-for": ("slow_s", 1.0, "seconds for which iterations must be slow"),
+    "--overdue": ("overdue_factor", 1.0, "multiple of the usual iterations between checkpoints"),
+    "--disk-free": ("disk_part", 0.01, "percentage of a disk below which free space is reported"),
 }
 
 
 def _one_of(names: Sequence[str]) -> str:
-    return f"one of {', '.join(names)}; may be given several times"
+    return f"one of {', '.join(names)}; can be repeated"
 
 
 def _positive(text: str) -> float:
@@ -97,8 +97,8 @@ def _guard(arguments: argparse.Namespace) -> int:
     )
     hooks = Hooks(arguments.on_alert, arguments.webhook, arguments.hook_timeout)
 
-    def look() -> int:
-        alerts = guard.look(time.time(), late_s=max(LATE_S, 3 * arguments.every))
+    def check() -> int:
+        alerts = guard.check(time.time(), late_s=max(LATE_S, 3 * arguments.every))
         for alert in alerts:
             print(line(alert, as_json=arguments.json), flush=True)
             if alert["state"] == "raised":
@@ -107,22 +107,22 @@ def _guard(arguments: argparse.Namespace) -> int:
 
     try:
         if arguments.once:
-            n_raised = look()
+            n_raised = check()
             return 1 if n_raised or not guard.is_healthy else 0
-        _until_stopped(look, arguments.every)
+        _until_stopped(check, arguments.every)
         return 0
     finally:
         guard.close()
         hooks.close()
 
 
-def _until_stopped(look: Callable[[], object], every_s: float) -> None:
-    """Look every few seconds, until SIGINT or SIGTERM."""
+def _until_stopped(check: Callable[[], object], every_s: float) -> None:
+    """Call `check` every few seconds, until SIGINT or SIGTERM."""
     end = threading.Event()
     before = {n: signal.signal(n, lambda *_: end.set()) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         while not end.is_set():
-            look()
+            check()
             end.wait(every_s)
     finally:
         for number, handler in before.items():

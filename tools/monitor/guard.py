@@ -27,8 +27,8 @@ from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule, disk
 from .watched import Watched, fields_of
 
-LOOK_S = 15.0  # between two looks for new runs
-DISK_S = 60.0  # between two looks at the file systems
+FIND_S = 15.0  # between two searches for new runs
+DISK_S = 60.0  # between two checks of the file systems
 DISK_SAMPLES = 60
 LATE_S = 30.0  # after a longer pause the machine was asleep, and the runs too
 
@@ -40,13 +40,13 @@ class FileSystem:
     """A file system that runs write to."""
 
     history: deque[tuple[float, int]]
-    looked_at: float = 0.0
+    measured_at: float = 0.0
     text: str | None = None
     is_raised: bool = False
 
 
 class Guard:
-    """Monitors runs: each call of `look` returns the new alerts."""
+    """Monitors runs: each call of `check` returns the new alerts."""
 
     def __init__(
         self,
@@ -69,32 +69,32 @@ class Guard:
         self._is_kept, self._is_live_only = is_kept, is_live_only
         self.watched: dict[Path, Watched] = {}
         self._file_systems: dict[int, FileSystem] = {}
-        self._looked_for_runs = 0.0
-        self._looked_at = 0.0
+        self._runs_found_at = 0.0
+        self._checked_at = 0.0
         self._awake_since = 0.0
         self._reported: set[str] = set()
 
-    def look(self, now: float, *, late_s: float = LATE_S) -> list[Alert]:
+    def check(self, now: float, *, late_s: float = LATE_S) -> list[Alert]:
         """The new alerts as of `now`, in seconds since 1970.
 
         If the last call was more than `late_s` ago, the machine is assumed to have been asleep.
         """
-        if self._looked_at and now - self._looked_at > late_s:
+        if self._checked_at and now - self._checked_at > late_s:
             self._awake_since = now
-        self._looked_at = now
-        if now - self._looked_for_runs >= LOOK_S or now < self._looked_for_runs:
-            self._looked_for_runs = now
+        self._checked_at = now
+        if now - self._runs_found_at >= FIND_S or now < self._runs_found_at:
+            self._runs_found_at = now
             self._find(now)
         alerts: list[Alert] = []
         for watched in list(self.watched.values()):
             try:
-                alerts += self._look_at(watched, now)
+                alerts += self._check_run(watched, now)
             except FileNotFoundError:
                 self.watched.pop(watched.path)
             except (eventlog.EventlogError, OSError) as error:
                 self._report_once(str(error))
         if "disk" in self.rules:
-            alerts += self._look_at_disks(now)
+            alerts += self._check_disks(now)
         return alerts
 
     @property
@@ -107,7 +107,7 @@ class Guard:
         )
 
     def warnings(self) -> dict[Path, list[Alert]]:
-        """By run: what happened to it and what is wrong now, as of the latest look."""
+        """By run: what happened to it and what is wrong now, as of the latest check."""
         return {
             watched.path: [
                 *(_about(finding, is_now=False) for finding in watched.happened),
@@ -123,7 +123,7 @@ class Guard:
     def close(self) -> None:
         """Update the run JSONs of runs that have no writer."""
         for watched in self.watched.values():
-            watched.let_go()
+            watched.close()
 
     def _find(self, now: float) -> None:
         for name in self.names:
@@ -138,7 +138,7 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
-            runs.check_is_regular_file(path)  # else its lock is waited for, in a FIFO
+            runs.check_is_regular_file(path)  # opening a FIFO for its lock would block
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
             if self._is_live_only:
                 return is_recent and eventlog.is_locked(path)
@@ -149,19 +149,19 @@ class Guard:
             self._report_once(str(error))  # another program's file: go on with the others
             return False
 
-    def _look_at(self, watched: Watched, now: float) -> list[Alert]:
-        before, was_first = watched.vitals, watched.is_first_look
+    def _check_run(self, watched: Watched, now: float) -> list[Alert]:
+        before, was_first = watched.vitals, watched.is_first_check
         session, status = before.session, before.status
         found = watched.read_on(now)
         standing = watched.standing(now, self._awake_since)
         if "stall" in standing or "crash" in standing:  # it may go on in a segment
             found += watched.read_on(now, anyway=True)
             standing = watched.standing(now, self._awake_since)
-        watched.is_first_look = False
+        watched.is_first_check = False
         vitals = watched.vitals
         if session and not status and vitals.session != session:  # nobody saw it dead
-            words = "the process was gone without a close event"
-            found.append(Finding("crash", words, {}, now, session, 0, vitals.iter))
+            text = "the process was gone without a close event"
+            found.append(Finding("crash", text, {}, now, session, 0, vitals.iter))
         if vitals.status == "completed":  # its earlier problems do not matter any more
             found = [finding for finding in found if finding.rule == "crash"]
         watched.wrong = standing
@@ -171,11 +171,11 @@ class Guard:
             is_live = finding.rule in standing and watched.is_alive
             is_old = not is_live and now - finding.t > self.max_age_s
             if finding.rule in self.rules and not is_old and watched.is_new(finding):
-                alerts.append(_tell(watched, finding, "raised"))
+                alerts.append(_alert(watched, finding, "raised"))
         if not (was_first and vitals.status):
             alerts += self._over(watched, standing)
         if not watched.is_alive:
-            watched.let_go()
+            watched.close()
         return alerts
 
     def _over(self, watched: Watched, standing: dict[Rule, Finding]) -> list[Alert]:
@@ -186,20 +186,20 @@ class Guard:
             is_over = rule not in standing or session != vitals.session
             if state != "raised" or rule not in STANDING or rule == "disk" or not is_over:
                 continue
-            words = _OVER[rule]
+            text = _OVER[rule]
             if session != vitals.session:
-                words = "the run was resumed"
+                text = "the run was resumed"
             elif vitals.status:
-                words = f"the run has ended: {vitals.status}"
+                text = f"the run has ended: {vitals.status}"
             elif "crash" in standing:
-                words = "the process is gone"
-            finding = replace(vitals.finding(rule, words), session=session)
-            alerts.append(_tell(watched, finding, "over"))
+                text = "the process is gone"
+            finding = replace(vitals.finding(rule, text), session=session)
+            alerts.append(_alert(watched, finding, "over"))
         return alerts
 
     # ---- disks
 
-    def _look_at_disks(self, now: float) -> list[Alert]:
+    def _check_disks(self, now: float) -> list[Alert]:
         by_device: dict[int, list[Watched]] = {}
         for watched in self.watched.values():
             if watched.is_alive and not watched.vitals.status:
@@ -208,10 +208,10 @@ class Guard:
         alerts = []
         for device, there in by_device.items():
             known = self._file_systems.setdefault(device, FileSystem(deque(maxlen=DISK_SAMPLES)))
-            if now - known.looked_at >= DISK_S or now < known.looked_at:
-                known.looked_at = now
+            if now - known.measured_at >= DISK_S or now < known.measured_at:
+                known.measured_at = now
                 self._measure(known, there, now)
-            alerts += self._tell_of_disk(known, there)
+            alerts += self._disk_alerts(known, there)
         return alerts
 
     def _measure(self, known: FileSystem, there: list[Watched], now: float) -> None:
@@ -223,7 +223,7 @@ class Guard:
         needed = sum(watched.vitals.checkpoint_bytes for watched in there)
         known.text = disk(usage.total, usage.free, needed, known.history, self.limits)
 
-    def _tell_of_disk(self, known: FileSystem, there: list[Watched]) -> list[Alert]:
+    def _disk_alerts(self, known: FileSystem, there: list[Watched]) -> list[Alert]:
         """One alert for a file system, beside the first of its runs."""
         if known.text is not None:
             for watched in there:
@@ -231,11 +231,11 @@ class Guard:
         known.is_raised |= any(watched.is_raised("disk") for watched in there)
         if known.text is not None and not known.is_raised:
             known.is_raised = True
-            return [_tell(there[0], there[0].vitals.finding("disk", known.text), "raised")]
+            return [_alert(there[0], there[0].vitals.finding("disk", known.text), "raised")]
         if known.text is None and known.is_raised:
             known.is_raised = False
-            said = [watched for watched in there if watched.is_raised("disk")] or there[:1]
-            return [_tell(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in said]
+            reported = [watched for watched in there if watched.is_raised("disk")] or there[:1]
+            return [_alert(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in reported]
         return []
 
     def _report_once(self, line: str) -> None:
@@ -253,7 +253,7 @@ _OVER: dict[Rule, str] = {
 }
 
 
-def _tell(watched: Watched, finding: Finding, state: str) -> Alert:
+def _alert(watched: Watched, finding: Finding, state: str) -> Alert:
     now = iso(time.time(), "seconds")
     name, path = (  # JSON needs UTF-8
         os.fsencode(text).decode("utf-8", "replace") for text in (watched.name, watched.path)
@@ -276,5 +276,5 @@ def line(alert: Alert, *, as_json: bool = False) -> str:
         return printable_json(orjson.dumps(alert).decode())
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds(alert["t"])))
     over = " over" if alert["state"] == "over" else ""
-    told = f"{at}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
-    return one_line(told)
+    text = f"{at}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
+    return one_line(text)

@@ -134,7 +134,7 @@ def say(line: str) -> None:
 
 
 def _without_path(url: str) -> str:
-    """An address without what makes it a secret of whoever may post there."""
+    """An address without its path and query, which may hold a secret token."""
     return str(eventlog.mask({"webhook": url})["webhook"])
 
 

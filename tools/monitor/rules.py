@@ -1,7 +1,7 @@
-"""What may be wrong with a run, by what its journal says.
+"""What may be wrong with a run, as its journal shows it.
 
-Each rule is a pure function of figures and of the time it is given; none reads a clock or a
-file. `Vitals` (vitals.py) keeps the figures.
+Each rule is a pure function of the values and the time that are passed to it; none reads a clock
+or a file. `Vitals` (vitals.py) keeps the values.
 """
 
 from bisect import bisect_left, insort
@@ -22,39 +22,39 @@ Rule = Literal[
 ]
 RULES: tuple[Rule, ...] = get_args(Rule)
 STANDING: tuple[Rule, ...] = ("stall", "crash", "slow", "checkpoint_overdue", "disk")
-"""What is so for a while and then over; the others happen at one record."""
+"""Rules whose problem lasts for a while and then is over; the others are about one record."""
 
 WINDOW = 128  # losses that a spike is measured by
 WINDOW_MIN = 32
-RHYTHM_MIN = 5  # intervals before one is called a rhythm
-RECENT = 6  # stretches that are compared with those before them
+RHYTHM_MIN = 5  # intervals from which the usual one is known
+RECENT = 6  # batches of iterations that are compared with those before them
 BASE_MIN = 12
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
-_SCALE_MIN = 0.005  # of the median: losses that hardly differ make no spike of a hair
+_SCALE_MIN = 0.005  # of the median: among nearly equal losses a tiny rise is not a spike
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on something is wrong."""
+    """The limits beyond which something is wrong."""
 
     stall_s: float = 60.0
     """The shortest silence that is a stall."""
     stall_factor: float = 10.0
-    """Of the median interval between two iterations."""
+    """A multiple of the median interval between two iterations."""
     pause_factor: float = 4.0
-    """Of what evaluations and checkpoints take."""
+    """A multiple of the time that evaluations and checkpoints take."""
     start_s: float = 1800.0
-    """The silence allowed while nothing is known of the rhythm: compilation is slow."""
+    """The silence allowed while the usual interval is unknown: compilation is slow."""
     crash_s: float = 5.0
-    """After the lock is gone: what the process wrote last must have been seen."""
+    """Seconds after the lock is gone, so that the last events of the process have been read."""
     spike_z: float = 12.0
     spike_part: float = 0.2
-    """Of the median of the losses before it, at least."""
+    """At least this multiple of the median of the losses before it."""
     slow_factor: float = 2.0
     slow_s: float = 60.0
-    """How long, at least."""
+    """For at least this long."""
     overdue_factor: float = 3.0
-    """Of the longest of the latest intervals between checkpoints, in iterations."""
+    """A multiple of the longest of the latest intervals between checkpoints, in iterations."""
     disk_part: float = 0.05
     disk_bytes: float = 10 * 2.0**30
     """Free space is little if it is below both."""
@@ -63,11 +63,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with a run: which rule says so, in a line, and by which figures."""
+    """Something wrong with a run: the rule, a line of text, and the measured values."""
 
     rule: Rule
     text: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     t: float = 0.0
     """When, in seconds since 1970."""
     session: str = ""
@@ -80,7 +80,7 @@ class Finding:
 
 
 def deadline_s(gaps: Mapping[str, Sequence[float]], limits: Limits) -> float:
-    """How long a healthy run may be silent, by the intervals (s) that ended with each event."""
+    """How long a healthy run may be silent; `gaps`: by event, the intervals (s) before it."""
     steps = gaps.get("iter", ())
     evals = gaps.get("eval", ())
     if len(steps) >= RHYTHM_MIN:
@@ -97,7 +97,7 @@ def stall(quiet_s: float, allowed_s: float) -> str | None:
     """No event for longer than allowed."""
     if quiet_s <= allowed_s:
         return None
-    return f"no event for {duration(quiet_s)}, {duration(allowed_s)} would be long"
+    return f"no event for {duration(quiet_s)}, expected one within {duration(allowed_s)}"
 
 
 def crash(quiet_s: float, *, is_alive: bool, is_closed: bool, after_s: float) -> str | None:
@@ -108,7 +108,7 @@ def crash(quiet_s: float, *, is_alive: bool, is_closed: bool, after_s: float) ->
 
 
 def spike(losses: "Window", loss: float, limits: Limits) -> dict[str, float] | None:
-    """A loss far above those before it: robust z-score and relative size, by their median."""
+    """A loss far above those before it: its robust z-score and its ratio to their median."""
     if len(losses) < WINDOW_MIN or not isfinite(loss):
         return None
     middle = losses.median
@@ -126,7 +126,8 @@ def slow(
 ) -> dict[str, float] | None:
     """Iterations that take much longer than those before, all of `recent` (s an iteration).
 
-    Once it stands, it is over only half-way back: a figure at the limit does not flicker.
+    Once raised (`stands`), it is over only half-way back to normal, so that a value at the limit
+    does not raise it again and again.
     """
     if len(recent) < RECENT or len(before) < BASE_MIN:
         return None
@@ -135,7 +136,7 @@ def slow(
     if usual <= 0 or now < factor * usual:
         return None
     unusual = sorted(before)[int(0.9 * (len(before) - 1))]
-    if not stands and sorted(recent)[1] <= unusual:  # one of them may be a lucky one
+    if not stands and sorted(recent)[1] <= unusual:  # one of them may be fast by chance
         return None
     return {"time_ms": 1000 * now, "usual_ms": 1000 * usual}
 
@@ -192,22 +193,23 @@ def finite_fields(event: str) -> tuple[str, ...]:
 
 
 def nonfinite(event: str, fields: Mapping[str, Any]) -> list[str]:
-    """Which figures of a record are no numbers and should be: losses, and the gradient's norm.
+    """Which values of a record should be finite and are not: losses, and the gradient's norm.
 
-    A step that was left out (`skipped`) for its gradient alone is none: float16 does that.
+    A step that was skipped because of its gradient alone (`skipped`) does not count: with float16
+    that is usual.
     """
     named = fields.get("nonfinite")
     bad = {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
-    wanted = finite_fields(event)
+    names = finite_fields(event)
     if event == "nonfinite":
-        wanted = tuple(bad) or ("loss",)
+        names = tuple(bad) or ("loss",)
     elif fields.get("skipped") and "loss" not in bad:
-        wanted = ()
-    return [f"{key} {bad.get(key, 'nan')}" for key in wanted if key in bad or event == "nonfinite"]
+        names = ()
+    return [f"{key} {bad.get(key, 'nan')}" for key in names if key in bad or event == "nonfinite"]
 
 
 class Window:
-    """The latest figures, with their median at hand: 1 µs a figure."""
+    """The latest values, kept sorted, so that their median is fast."""
 
     def __init__(self, size: int = WINDOW) -> None:
         self._size = size

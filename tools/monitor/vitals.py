@@ -1,4 +1,4 @@
-"""What is known of a run's health: the numbers that the rules look at.
+"""What is known of a run's health: the numbers that the rules check.
 
     vitals = Vitals(Limits())
     for record in eventlog.scan("out/run_20261123_032501.jsonl"):
@@ -81,7 +81,7 @@ class Vitals:
         self._losses.clear()
 
     def add(self, record: eventlog.Record) -> list[Finding]:
-        """Add a record; what is wrong with it."""
+        """Add a record; returns what is wrong with it."""
         event, fields = record.event, record.fields
         kind = eventlog.KINDS.get(event)
         if "annotates" in fields or (kind is not None and not kind.is_progress):
@@ -150,7 +150,7 @@ class Vitals:
 
     @property
     def _has_rhythm(self) -> bool:
-        """Whether the next event can be late: a run that logs only evals must have some first."""
+        """Whether the usual interval is known: a run that logs only evals must have some first."""
         is_sparse = self.config.get("log_iterations") is False
         return not is_sparse or len(self._gaps["eval"]) >= 3
 
@@ -208,7 +208,7 @@ class Vitals:
             self.checkpoint_bytes = size_bytes
 
     def _add_nonfinite(self, record: eventlog.Record) -> list[Finding]:
-        """Of NaN after NaN the first is a finding; the next one after CALM_STEPS finite steps."""
+        """The first NaN is a finding; another one only after CALM_STEPS finite steps."""
         bad = nonfinite(record.event, record.fields)
         is_step = bool(finite_fields(record.event))
         if is_step and record.fields.get("skipped"):
@@ -247,28 +247,28 @@ class Vitals:
     # ---- findings
 
     def _slow(self) -> tuple[str, dict[str, Any]] | None:
-        figures = slow(self._recent, self._usual, self.limits, stands=self._is_slow)
-        self._is_slow = figures is not None
-        if figures is None:
+        values = slow(self._recent, self._usual, self.limits, stands=self._is_slow)
+        self._is_slow = values is not None
+        if values is None:
             return None
-        times = figures["time_ms"] / figures["usual_ms"]
-        text = f"{figures['time_ms']:.4g} ms an iteration, {figures['usual_ms']:.4g} ms before"
-        return f"{text}: {times:.1f} times as long", figures
+        times = values["time_ms"] / values["usual_ms"]
+        text = f"{values['time_ms']:.4g} ms an iteration, {values['usual_ms']:.4g} ms before"
+        return f"{text}: {times:.1f} times as long", values
 
     def _overdue(self) -> tuple[str, dict[str, Any]] | None:
         if self.iter is None or self.config.get("always_save_checkpoint") is False:
-            return None  # it saves when it improves, which has no rhythm
-        figures = overdue(tuple(self._checkpoints), self.iter, self.limits)
-        if figures is None:
+            return None  # it saves when the loss improves, at no regular interval
+        values = overdue(tuple(self._checkpoints), self.iter, self.limits)
+        if values is None:
             return None
-        since = self.iter - figures["since_iter"]
+        since = self.iter - values["since_iter"]
         text = f"the last checkpoint is {since:,} iterations old"
-        return f"{text}, there was one every {figures['usual_iters']:,}", figures
+        return f"{text}, there was one every {values['usual_iters']:,}", values
 
     def finding(self, rule: Rule, problem: str | tuple[str, dict[str, Any]]) -> Finding:
         """A finding as of the latest record; `problem` is a text, or a text and its numbers."""
-        text, figures = (problem, {}) if isinstance(problem, str) else problem
-        return Finding(rule, text, figures, self.t, self.session, self.record, self.iter)
+        text, values = (problem, {}) if isinstance(problem, str) else problem
+        return Finding(rule, text, values, self.t, self.session, self.record, self.iter)
 
 
 def _ms(fields: Mapping[str, Any], key: str) -> float:

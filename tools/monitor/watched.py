@@ -30,7 +30,7 @@ class Watched:
         self.vitals = Vitals(limits)
         self.is_alive = False
         self.was_alive = False
-        self.is_first_look = True
+        self.is_first_check = True
         self.grew_at: float | None = None
         self._limits = limits
         self._reader: eventlog.Reader | None = None
@@ -43,11 +43,11 @@ class Watched:
         return self.path.stem
 
     def read_on(self, now: float, *, anyway: bool = False) -> list[Finding]:
-        """Read what is new in the journal; what is wrong with these records.
+        """Read what is new in the journal; returns what is wrong with these records.
 
         `anyway`: also if the journal did not grow, as its session may be in a segment.
         """
-        # The lock first: what a process wrote before it released it is read then.
+        # The lock is checked first: then all that its process wrote is read.
         self.is_alive = eventlog.is_locked(self.path)
         stat = os.stat(self.path)
         seen = (stat.st_ino, stat.st_size)
@@ -68,7 +68,7 @@ class Watched:
         findings = []
         for record in self._reader.read_on(to_the_end=False):
             findings += self.vitals.add(record)
-        if (self.vitals.session, self.vitals.record) != before and not self.is_first_look:
+        if (self.vitals.session, self.vitals.record) != before and not self.is_first_check:
             self.grew_at = now
         return findings
 
@@ -101,7 +101,7 @@ class Watched:
             path = self.path.with_name(name)
             if parse_segment_name(name, self.path.stem) is None or not path.is_file():
                 continue  # opening a FIFO would block
-            with contextlib.suppress(OSError, eventlog.EventlogError):  # another program's
+            with contextlib.suppress(OSError, eventlog.EventlogError):  # another program's file
                 for record in eventlog.scan(path):
                     if header_fields(record) is not None:
                         continue
@@ -133,11 +133,11 @@ class Watched:
                 self._annotator = eventlog.Annotator(self.path)
             self._annotator.log("alert", **fields)
             if not self.is_alive:  # no compactor folds it
-                self.let_go()
+                self.close()
         except (eventlog.EventlogError, OSError) as error:
             say(f"{self.path}: the alert was not written: {error}")
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         annotator, self._annotator = self._annotator, None
         if annotator is not None:
             annotator.close()
@@ -145,4 +145,4 @@ class Watched:
 
 def fields_of(finding: Finding, state: str) -> dict[str, Any]:
     about = {"session": finding.session, "record": finding.record, "iter": finding.iter}
-    return {"rule": finding.rule, "state": state, "text": finding.text} | about | finding.figures
+    return {"rule": finding.rule, "state": state, "text": finding.text} | about | finding.values

@@ -49,7 +49,7 @@ FORMS: dict[str, dict[str, Any]] = {  # metadata without time and version: the s
 TITLE_SIZE, FACTS_SIZE = 12, 8.5
 PANEL_IN, HEAD_IN, MARGIN_IN, NAME_IN = 4.5, 0.58, 0.12, 3.2
 N_NAMED = 40
-"""So many runs are named in the legend."""
+"""At most this many runs are named in the legend."""
 N_DIFFERENT = 6
 NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
 """Flags that say where a run is stored, not how it trains."""
@@ -82,7 +82,7 @@ def draw(
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
-        x: iterations, tokens seen, or training time (of the steps alone).
+        x: iterations, tokens seen, or seconds by the clock since the first event.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
 
@@ -144,11 +144,11 @@ def encode(figure: Figure, form: str) -> bytes:
 def _window_iters(series: Sequence[Series]) -> int:
     """1/25 of the longest run, rounded to two digits of which the second is 0 or 5."""
     spans = [s.iterations["iter"][-1] - s.iterations["iter"][0] for s in series if s.iterations]
-    wanted = max(spans, default=0.0) / 25
-    if wanted < 2:
+    width = max(spans, default=0.0) / 25
+    if width < 2:
         return 0
-    step = 5 * 10 ** max(0, int(np.log10(wanted)) - 1) if wanted >= 10 else 1
-    return int(round(wanted / step) * step)
+    step = 5 * 10 ** max(0, int(np.log10(width)) - 1) if width >= 10 else 1
+    return int(round(width / step) * step)
 
 
 def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
@@ -162,8 +162,8 @@ def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
     units = ((48 * 3600, 86400.0, "days"), (2 * 3600, 3600.0, "h"), (120, 60.0, "min"))
     for above_s, unit_s, name in units:
         if longest_s > above_s:
-            return f"training time, steps alone ({name})", unit_s
-    return "training time, steps alone (s)", 1.0
+            return f"wall time ({name})", unit_s
+    return "wall time (s)", 1.0
 
 
 def _share_x(figure: Figure, drawing: Drawing) -> None:
@@ -177,9 +177,9 @@ def _share_x(figure: Figure, drawing: Drawing) -> None:
 def write_head(figure: Figure, theme: Theme, title: str, facts: list[str]) -> None:
     """Write the title, and the facts below it."""
     width_in, height_in = figure.get_size_inches()
-    room_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
-    headline = fit(clean(title), room_in, TITLE_SIZE, "bold")
-    below = fit(clean(" · ".join(facts)), room_in, FACTS_SIZE)
+    text_width_in, x = width_in - 2 * MARGIN_IN, MARGIN_IN / width_in
+    headline = fit(clean(title), text_width_in, TITLE_SIZE, "bold")
+    below = fit(clean(" · ".join(facts)), text_width_in, FACTS_SIZE)
     figure.text(
         x, 1 - 0.13 / height_in, headline, size=TITLE_SIZE, weight="bold", va="top", color=theme.ink
     )
@@ -189,9 +189,9 @@ def write_head(figure: Figure, theme: Theme, title: str, facts: list[str]) -> No
 
 
 def lay_out(figure: Figure) -> None:
-    """Lay out the figure once and for all.
+    """Lay out the figure once.
 
-    Otherwise matplotlib makes new ticks at each drawing and moves everything slightly.
+    Otherwise matplotlib makes new ticks each time it draws and moves everything slightly.
 
     Raises:
         Refusal: the figure is too small for its text.
@@ -217,7 +217,7 @@ def _title(drawing: Drawing, kind: str) -> str:
 
 
 def _facts(run: eventlog.Run) -> list[str]:
-    """Facts that one needs to judge the plot of a run."""
+    """Facts about a run that are needed to interpret its plot."""
     known = run.metadata
     phase = known.get("phase") or ", ".join(k for k in known if k.startswith("use_") and known[k])
     device = known.get("device")

@@ -23,7 +23,7 @@ WARMUP_ITERS = 5
 LABELS_IN = 0.42
 """Height of the tick labels and the label of an x axis."""
 N_MARKED = 60
-"""Up to so many evaluations each has a marker."""
+"""Up to this many evaluations, each has a marker."""
 
 
 @dataclass
@@ -44,9 +44,9 @@ class Drawing:
     x_unit: float
     """How many iterations, tokens or seconds are 1 on the x axis."""
     keys: dict[str, Line2D] = field(default_factory=dict)
-    """What a common legend has to say besides the names of runs."""
+    """Entries of a common legend besides the names of runs."""
     n_rows: int = 0
-    """Of the longest legend below a panel."""
+    """The number of rows of the longest legend below a panel."""
 
     @property
     def is_single(self) -> bool:
@@ -62,6 +62,9 @@ class Drawing:
 
     def place(self, i: int, iters: Column) -> Column:
         return self.series[i].place(iters, self.x) / self.x_unit
+
+    def place_evals(self, i: int) -> Column:
+        return self.series[i].place_evals(self.x) / self.x_unit
 
 
 def draw_loss(axes: Axes, drawing: Drawing) -> None:
@@ -178,7 +181,7 @@ def _draw_evals(
     rows = drawing.series[i].evals
     if not np.isfinite(rows[key]).any() and not rows.nonfinite[key]:
         return
-    x, paint = drawing.place(i, rows["iter"]), drawing.colour(colour)
+    x, paint = drawing.place_evals(i), drawing.colour(colour)
     style: dict[str, Any] = {"color": paint, "ls": DASHES[i % len(DASHES)], "zorder": 4}
     style |= {"lw": 0.9 if hollow and not drawing.is_single else 1.7}
     if len(rows) <= N_MARKED:

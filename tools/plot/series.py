@@ -1,8 +1,10 @@
-"""A run as columns of numbers for plots, by iteration, tokens or training time."""
+"""A run as columns of numbers for plots, by iteration, tokens or time."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,15 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core import freeform, runs
-from ..core.axis import Scale, token_knots
+from ..core.axis import Scale, clock, clock_of_steps, token_knots
+from ..core.formats import seconds
+from ..core.history import load
 from ..core.rows import AxisName
 
 Column = NDArray[np.float64]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
-ITERS_MAX = 2.0**53  # a float counts no further
+ITERS_MAX = 2.0**53  # up to this limit, a float represents every integer
 DRAWN_MAX = 1e100  # beyond it, and below 1 / it, the margins of a log axis overflow
 EVAL_KEYS = ("iter", "train_loss", "val_loss")
 
@@ -46,7 +50,7 @@ class Resume:
 
 
 class Series:
-    """The curves of a run: `iterations`, `evals`, what resumes superseded of both, `resumes`."""
+    """The curves of a run: `iterations`, `evals`, superseded rows of both, and `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
         self.run = run = freeform.with_curves(_with_superseded(run))
@@ -65,16 +69,55 @@ class Series:
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
     def place(self, iters: Column, x: AxisName) -> Column:
-        """Where on the x axis `iters` begin: the iteration, tokens seen or seconds of training.
-
-        Seconds are those of the steps alone; iterations without a row are interpolated.
+        """Where on the x axis iterations are: see `core.axis`.
 
         Raises:
-            Refusal: the run has no tokens_per_iter or no time_ms.
+            Refusal: the run has no tokens_per_iter or no times.
         """
         if x == "iter" or not len(iters):
             return iters
-        return (self._tokens() if x == "tokens" else self._seconds()).place(iters)
+        if x == "tokens":
+            return self._tokens().place(iters)
+        return _interpolated(iters, self.iterations["iter"], self._clock)
+
+    def place_evals(self, x: AxisName) -> Column:
+        """Where on the x axis the evaluations are. Raises as `place`."""
+        iters = self.evals["iter"]
+        times = {row.get("iter"): row.get("timestamp") for row in self.run.eval_steps}
+        started = seconds(self.run.start_time)
+        if x != "time" or started is None or None in times.values():
+            return self.place(iters, x)
+        return clock([times[i] for i in iters]) - started
+
+    def training_seconds(self, iters: Column) -> Column:
+        """The time of all steps before each of `iters`, without evaluations and breaks.
+
+        Iterations without a row are interpolated.
+
+        Raises:
+            Refusal: no iteration has a time_ms.
+        """
+        return self._seconds().place(iters) if len(iters) else iters
+
+    @cached_property
+    def _clock(self) -> Column:
+        """When each of the iterations was logged, in seconds since the first event."""
+        run, iters = self.run, self.iterations["iter"]
+        started = seconds(run.start_time)
+        times: dict[int, Any] = {}
+        if run.path is not None:
+            with contextlib.suppress(eventlog.EventlogError, OSError):
+                times = dict(load(run.path).times)
+        times |= {
+            row["iter"]: row["timestamp"]
+            for row in run.training_iterations
+            if row.keys() >= {"iter", "timestamp"}
+        }
+        if started is not None and any(i in times for i in iters):
+            return clock([times.get(i) for i in iters]) - started
+        if np.isfinite(self.iterations["time_ms"]).any():
+            return clock_of_steps(self.iterations["time_ms"].tolist())
+        raise runs.Refusal(f"{run.path or run.run_name}: no iteration has a time. Use: --x iter")
 
     def _tokens(self) -> Scale:
         knots = token_knots(self.run)
@@ -100,18 +143,29 @@ class Series:
         )
 
 
+def _interpolated(iters: Column, known: Column, at: Column) -> Column:
+    """`at` at `iters`, in a line through `at` at `known`, which goes on beyond the last."""
+    is_known = np.isfinite(at)
+    known, at = known[is_known], at[is_known]
+    span = known[-1] - known[0]
+    per_iter = (at[-1] - at[0]) / span if span else 0.0
+    beyond = np.maximum(0, iters - known[-1])
+    placed: Column = np.interp(iters, known, at) + beyond * per_iter
+    return placed
+
+
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
     """`keys` of `rows`, the first of them the iteration; rows without one are left out."""
     table_rows: list[tuple[float, ...]] = []
     nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
     for row in rows:
-        figures = tuple(_number(row.get(key)) for key in keys)
-        if not abs(figures[0]) < ITERS_MAX:
+        values = tuple(_number(row.get(key)) for key in keys)
+        if not abs(values[0]) < ITERS_MAX:
             continue
-        for key, figure in zip(keys[1:], figures[1:], strict=True):
-            if math.isnan(figure) and (name := _nonfinite(row, key)):
+        for key, value in zip(keys[1:], values[1:], strict=True):
+            if math.isnan(value) and (name := _nonfinite(row, key)):
                 nonfinite[key][len(table_rows)] = name
-        table_rows.append(figures)
+        table_rows.append(values)
     table = np.array(table_rows, float).reshape(len(table_rows), len(keys))
     if (np.diff(table[:, 0]) < 0).any():  # an older logger, resumed
         order = np.argsort(table[:, 0], kind="stable")
@@ -175,7 +229,7 @@ def _batches(rows: Any, keys: Sequence[str]) -> list[Columns]:
 
 
 def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
-    """Where sessions after the first began, and where a session went back by itself."""
+    """Where sessions after the first began, and where a session went back."""
     resumes: list[Resume] = []
     last: int | None = None
     for i, session in enumerate(run.journal.get("sessions") or []):
@@ -201,11 +255,11 @@ def _nonfinite(row: dict[str, Any], key: str) -> str:
 
 
 def _number(value: Any) -> float:
-    """A finite number that can be drawn; NaN if there is none."""
+    """A finite number that can be drawn; NaN if the value is not one."""
     try:
-        figure = float(value) if type(value) in (float, int) else math.nan
+        number = float(value) if type(value) in (float, int) else math.nan
     except OverflowError:  # an integer of three hundred digits
         return math.nan
-    if not math.isfinite(figure) or abs(figure) < 1 / DRAWN_MAX:
-        return math.nan if not math.isfinite(figure) else 0.0
-    return max(-DRAWN_MAX, min(DRAWN_MAX, figure))
+    if not math.isfinite(number) or abs(number) < 1 / DRAWN_MAX:
+        return math.nan if not math.isfinite(number) else 0.0
+    return max(-DRAWN_MAX, min(DRAWN_MAX, number))

@@ -111,10 +111,10 @@ def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
     return _shorten(text, low)
 
 
-def columns(names: Sequence[str], room_in: float) -> int:
+def columns(names: Sequence[str], width_in: float) -> int:
     """How many entries of a legend fit side by side."""
     widest_in = max(width_of(name, LEGEND_SIZE) for name in names) + _HANDLE_IN
-    return max(1, min(len(names), int(room_in / widest_in)))
+    return max(1, min(len(names), int(width_in / widest_in)))
 
 
 def width_of(text: str, size: float, weight: str = "normal") -> float:
@@ -129,7 +129,7 @@ def set_log(
 ) -> None:
     """Make an axis logarithmic from `low` to `high`, with readable ticks.
 
-    `straight_to`: the axis is linear from here down to 0; without it `low` must be positive.
+    `straight_to`: the axis is linear from this value down to 0; without it `low` must be positive.
     """
     set_scale = axes.set_xscale if name == "x" else axes.set_yscale
     axis = axes.xaxis if name == "x" else axes.yaxis

@@ -60,7 +60,7 @@ class Frame:
 def frame_around(
     lines: Sequence[Line], left: float, right: float, *, is_log: bool = False
 ) -> Frame | None:
-    """The frame from `left` to `right` that holds all lines; None where there is no value."""
+    """The frame from `left` to `right` that contains all lines; None if there is no value."""
     values = [line.y[(line.x >= left) & (line.x <= right) & np.isfinite(line.y)] for line in lines]
     finite = np.concatenate([*values, np.empty(0)])
     if is_log:

@@ -19,7 +19,8 @@ from .braille import Cell, Frame, Line, draw
 AXIS_WIDTH = 7
 # Of the runs of a chart, in the order in which they were picked.
 STYLES = ("bright_cyan", "bright_yellow", "bright_magenta", "bright_green", "bright_red", "white")
-# The letter and the style of each event, on the x axis; later ones hide earlier ones.
+# The letter and the style of each event, on the x axis; later ones hide earlier ones. Any other
+# has its first letter.
 MARKS = {
     "eval": ("e", "cyan"), "note": ("n", "white"), "checkpoint": ("c", "green"),
     "open": ("r", "bright_blue"), "resume": ("r", "bright_blue"), "close": ("|", "white"),
@@ -105,14 +106,14 @@ class Chart(Rows):
         left, right = (
             _axis_label(x, drawing.axis) for x in (drawing.frame.left, drawing.frame.right)
         )
-        room = max(len(left) + 1 + len(right), n_columns)
+        row_width = max(len(left) + 1 + len(right), n_columns)
         indent: Cell = (" " * AXIS_WIDTH, "")
-        ends = f"{left}{right:>{room - len(left)}}"
+        ends = f"{left}{right:>{row_width - len(left)}}"
         return [title, *rows, [indent, *_mark_row(drawing, n_columns)], [indent, (ends, "")]]
 
 
 def _put_letters(rows: list[list[Cell]], drawing: Drawing) -> None:
-    """Put each run's letter at the end of its line, so that it can be told without colour."""
+    """Put each run's letter at the end of its line, so that lines differ without colours, too."""
     if len(drawing.ends) < 2 or drawing.frame is None:
         return
     height, width = len(rows), len(rows[0])
@@ -138,12 +139,12 @@ def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
     """The x axis, with a letter for each event."""
     assert drawing.frame is not None
     row: list[Cell] = [("─", "")] * n_columns
-    order = list(MARKS)
-    marks = sorted(drawing.marks, key=lambda mark: order.index(mark[1]))
+    order = {kind: at for at, kind in enumerate(MARKS)}
+    marks = sorted(drawing.marks, key=lambda mark: order.get(mark[1], -1))
     columns = drawing.frame.columns(np.array([x for x, _ in marks], float), n_columns)
     for column, (_, kind) in zip(columns.tolist(), marks, strict=True):
         if 0 <= column < n_columns:
-            row[column] = MARKS[kind]
+            row[column] = MARKS.get(kind, (kind[0], "white"))
     return row
 
 

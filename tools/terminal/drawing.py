@@ -1,4 +1,4 @@
-"""What the screen shows of runs: the view, and the lines, marks and range of each chart."""
+"""The content of the screen: the view, and the lines, marks and range of each chart."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from ..live.curves import Axis, Rows
 from ..live.folders import Folders
 from ..live.following import TABLES, Following
 from .braille import Line, frame_around
-from .chart import MARKS, STYLES, Drawing
+from .chart import STYLES, Drawing
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class View:
         self.smoothing = _after(self.smoothing, SMOOTHINGS)
 
     def next_axis(self) -> None:
-        """The next axis, all of it: a part of one means nothing on another."""
+        """Change to the next axis and show all of it: a part of one is meaningless on another."""
         self.axis = _after(self.axis, AXES)
         self.show_all()
 
@@ -86,7 +86,7 @@ BUSY_S = 0.1  # how long the screen waits for a run that is being read
 
 @contextmanager
 def run_at(folders: Folders, id: str) -> Iterator[Following | None]:
-    """The run, locked; None where it is gone, or while a large part of it is being read."""
+    """The run, locked; None if it is gone, or while a large part of it is being read."""
     with ExitStack() as stack:
         try:
             run = stack.enter_context(folders.at(id, BUSY_S))
@@ -101,20 +101,20 @@ def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
     for id in ids:
         with run_at(folders, id) as run:
             for name in TABLES if run else ():
-                metrics |= dict.fromkeys(run.known.tables[name].figures) if run else {}
+                metrics |= dict.fromkeys(run.known.tables[name].columns) if run else {}
     return list(metrics)
 
 
 def table_of(run: Following, metric: str) -> Rows | None:
     """The table that has the metric; `iter` first."""
     for name in TABLES:
-        if metric in run.known.tables[name].figures:
+        if metric in run.known.tables[name].columns:
             return run.known.tables[name]
     return None
 
 
 def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, float]:
-    """The left and right edge of what the view shows of some runs."""
+    """The left and right edge of the view of some runs."""
     lows, highs = [], []
     for id in ids:
         with run_at(folders, id) as run:
@@ -151,15 +151,19 @@ def drawing(
             rows = table_of(run, metric) if run else None
             if run is None or axis is None or rows is None:
                 continue
-            curve = rows.curve(metric, axis, begin=left, end=right, n_buckets=n_buckets)
+            is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
+            curve = rows.curve(
+                metric, axis, begin=left, end=right, n_buckets=n_buckets,
+                smoothing=view.smoothing if is_smoothed else 0,
+            )  # fmt: skip
             marks += _marks(run, axis, left, right) if number == 0 else []
             marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
-        is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
         if is_smoothed:
             means = smooth(curve.means, view.smoothing, curve.counts)
-            line = Line(curve.mean_x, means, style)
+            inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
+            line = Line(curve.mean_x[inside], means[inside], style)
             smoothed.append(line)
         visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
         if len(visible):
@@ -183,7 +187,7 @@ def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tu
         inside = places[(places >= left) & (places <= right)]
         yield from ((x, "eval") for x in np.unique(inside).tolist())
     for mark in run.known.marks:
-        if mark["kind"] in MARKS and (mark["kind"] != "open" or mark["iter"] > 0):
+        if mark["kind"] != "open" or mark["iter"] > 0:
             x = _mark_place(run, axis, mark["iter"], mark["t"])
             if left <= x <= right:
                 yield x, mark["kind"]

@@ -66,16 +66,16 @@ class Listing(Rows):
         suffix = f" {progress(row)}"
         if row.get("live") and (left_s := self._eta_s(row)) is not None:
             suffix += f" {duration(left_s)}"
-        room = max(0, width - 3 - len(suffix))
+        n_left = max(0, width - 3 - len(suffix))
         name = _unstamped(row)
         if self._names[name] > 1:
             name = one_line(str(row["run"]))
-        if len(name) > room:  # runs of one day differ at their ends
-            name = f"{name[: room // 3]}…{name[len(name) - (room - room // 3 - 1) :]}"
+        if len(name) > n_left:  # runs of one day differ at their ends
+            name = f"{name[: n_left // 3]}…{name[len(name) - (n_left - n_left // 3 - 1) :]}"
         cells = [
             (letter, style),
             (f"{glyph} ", _status_style(row)),
-            (f"{name:<{room}}{suffix}", ""),
+            (f"{name:<{n_left}}{suffix}", ""),
         ]
         return [(text, f"{style} reverse") for text, style in cells] if is_cursor else cells
 

@@ -26,7 +26,7 @@ from .listing import Listing
 from .summary import summary
 
 POLL_S = 0.5
-SHOWN_MAX = 6  # runs in one chart; more cannot be told apart
+SHOWN_MAX = 6  # runs in one chart; more cannot be distinguished
 SEARCHED = ("run", "status", "tags", "file")
 HELP = """\
 Runs     up, down, page up, page down    choose a run
@@ -134,7 +134,7 @@ class Watch(App[None]):
         if not self._is_mounted:
             return
         if not self._has_chosen and self.listing.rows:
-            self.listing.cursor = 0  # the newest, until somebody chooses another
+            self.listing.cursor = 0  # the newest, until the user chooses another
         self._show_charts(self._shown())
         self.listing.changed()
         self.query_one("#head", Static).update(self._head())

@@ -1,4 +1,4 @@
-"""How far a run is, as text: its share, its remaining time, its latest values and event."""
+"""The progress of a run as text: share done, remaining time, latest values and event."""
 
 import time
 
@@ -47,7 +47,7 @@ def summary(row: Row, run: Following | None) -> tuple[str, str]:
         parts.append(f"eta {duration(left_s)}")
     for metric, name in VALUES:
         rows = table_of(run, metric)
-        value = rows.figures[metric].last() if rows else None
+        value = rows.columns[metric].last() if rows else None
         parts += [f"{name} {short(value)}"] if value is not None else []
     reason = run.run().journal.get("reason") if not row.get("live") else None
     return "  ".join(parts), str(reason or _latest_event(run))

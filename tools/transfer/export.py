@@ -67,7 +67,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def export(
     run: "Path | str | eventlog.Run", to: str, out: Path, progress: Progress | None = None
 ) -> Outcome:
-    """Export a run to the target `to` in `out`: what it has of the run then equals the run.
+    """Export a run to the target `to` in `out`, which then has all of the run and nothing else.
 
     Raises:
         tools.core.runs.Refusal: a library is missing, or the target refuses.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..core.runs import Refusal
 
-LIMIT_S = 20  # for nvidia-smi: a driver may take long to start
+LIMIT_S = 20  # time limit of nvidia-smi: a driver may start slowly
 
 
 @dataclass(frozen=True)

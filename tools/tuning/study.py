@@ -54,8 +54,6 @@ class Metric:
 
 
 State = Literal["running", "complete", "pruned", "failed"]
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("median", "hyperband", "none")
 N_STARTUP_TRIALS = 4
 """Complete trials before the median pruner prunes."""
 
@@ -215,7 +213,7 @@ class Study:
         self._note("start", trial=number, slot=slot, command=command)
 
     def report(self, number: int, iter_num: int, value: float) -> bool:
-        """Enter an evaluation; whether the trial is to be pruned because of it."""
+        """Add an evaluation; returns whether the trial is to be pruned because of it."""
         trial, result = self._trials[number], self.results[number]
         result.values[iter_num] = value
         with _quiet():
@@ -258,7 +256,7 @@ class Study:
         self._remember(event, fields)
 
     def _remember(self, event: str, fields: dict[str, Any]) -> bool:
-        """Enter an event of the journal; whether it is a result."""
+        """Add an event of the journal; returns whether it is a result."""
         number = fields.get("trial")
         if event == "trial" and number == len(self.results):
             self.results[number] = Result(number, fields["params"])
@@ -308,7 +306,7 @@ class Study:
         return optuna.samplers.RandomSampler(seed=seed)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
-        # Iteration 0 is before the first step: its value says nothing.
+        # Iteration 0 is before the first step: its value does not depend on the parameters.
         if self.plan.pruner == "median":
             return optuna.pruners.MedianPruner(N_STARTUP_TRIALS, n_warmup_steps=1)
         if self.plan.pruner == "hyperband" and self._first_complete is not None:
@@ -371,7 +369,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
     """PED-ANOVA's importances of a study's parameters: shares of 1, the greatest first.
 
     Raises:
-        ValueError, RuntimeError, ArithmeticError: they cannot be told from these trials.
+        ValueError, RuntimeError, ArithmeticError: these trials do not determine them.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():

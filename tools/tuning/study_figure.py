@@ -66,7 +66,7 @@ def _draw_history(axes: Axes, study: Study, theme: Theme) -> None:
     axes.set_xlabel("trial")
     axes.set_ylabel(study.plan.metric.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # Above the axes: inside, the legend's markers would look like trials.
+    # Above the axes: inside, the legend's markers could be mistaken for trials.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
@@ -132,7 +132,7 @@ def _height(parameter: Parameter, result: Result) -> float:
     """Where a trial's value is on its axis, from 0 to 1."""
     value = result.params[parameter.name]
     if parameter.choices:
-        # Spread: lines through one point could not be told apart.
+        # Spread: lines through one point could not be distinguished.
         at = (parameter.choices.index(value) + 0.5) / len(parameter.choices)
         return at + 0.15 * math.sin(2.4 * result.number) / len(parameter.choices)
     low, high, number = parameter.low, parameter.high, float(value)
@@ -171,8 +171,8 @@ def _draw_slice(axes: Axes, study: Study, parameter: Parameter, theme: Theme) ->
         set_log(axes, "x", parameter.low, parameter.high)
         axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
     else:
-        room = 0.04 * (parameter.high - parameter.low)
-        axes.set_xlim(parameter.low - room, parameter.high + room)
+        margin = 0.04 * (parameter.high - parameter.low)
+        axes.set_xlim(parameter.low - margin, parameter.high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=parameter.is_whole))
         axes.xaxis.set_major_formatter(FuncFormatter(count))
 
@@ -193,8 +193,8 @@ def _dots(
             [x for x, _ in near], [y for _, y in near], s=22, facecolors=face,
             edgecolors=theme.runs[0], linewidths=1, label=state if near else None, zorder=3,
         )  # fmt: skip
-        room = 0.02 * (high - low)
-        for marker, edge in (("^", high - room), ("v", low + room)):
+        margin = 0.02 * (high - low)
+        for marker, edge in (("^", high - margin), ("v", low + margin)):
             xs = [x for x, y in far if (y > high) == (marker == "^")]
             axes.scatter(xs, [edge] * len(xs), s=22, marker=marker, facecolors=face,
                          edgecolors=theme.runs[0], linewidths=1, zorder=3)  # fmt: skip

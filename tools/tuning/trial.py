@@ -19,13 +19,14 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Literal
 
 import psutil
 
 import eventlog
 
 from ..core.files import lock
+from ..core.formats import is_number
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
@@ -87,7 +88,7 @@ class Trial:
         self.began = self.last_event_at = time.monotonic()
 
     def adopt(self) -> bool:
-        """Adopt the process that an earlier tuner started; whether it is still running."""
+        """Adopt the process that an earlier tuner started; returns whether it is still running."""
         self.last_event_at = time.monotonic()
         return self.is_alive
 
@@ -146,7 +147,10 @@ class Trial:
     def journal(self) -> Path | None:
         """The journal of the latest start; None if there is none yet."""
         try:
-            paths = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("*.jsonl")]
+            paths = [
+                (path.stat().st_mtime_ns, path)
+                for path in self.folder.glob(f"*{eventlog.JOURNAL_SUFFIX}")
+            ]
         except OSError:
             return None
         return max(paths)[1] if paths else None
@@ -169,7 +173,7 @@ class Trial:
                 self.iter = i
             if record.event == "eval" and type(i) is int and field in record.fields:
                 known = i in self.values
-                self.values[i] = float(value) if _is_number(value) else math.nan
+                self.values[i] = float(value) if is_number(value) else math.nan
                 if not known:
                     new[i] = self.values[i]
             self.last_event_at = time.monotonic()
@@ -200,7 +204,3 @@ class Trial:
         printed = [line.strip() for line in lines if any(c.isalnum() for c in line)]
         errors = [line for line in printed if _ERROR.search(line) and "ChildFailed" not in line]
         return (errors or printed or [""])[-1][:LINE_MAX]
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -55,7 +55,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--command", metavar="TEMPLATE", help="see below; default: this project's trainer"
     )
     command.add_argument(
-        "--args", metavar="WORDS", help='arguments of every trial: --args="--preset=small"'
+        "--args", metavar="ARGS", help='arguments of every trial: --args="--preset=small"'
     )
     command.add_argument(
         "--trials",

@@ -1,6 +1,6 @@
 """The tuner: runs trials in its slots until the study is done.
 
-Optuna runs in this process; each trial is a process of its own that knows nothing of it. The tuner
+Optuna runs in this process; each trial is a separate process that does not know of it. The tuner
 reads the journal of a trial as it grows, and ends a trial that is worse than others. A tuner that
 was killed continues when it is started again: it adopts running trials, continues those that died,
 and does not repeat those that are finished.
@@ -19,7 +19,7 @@ import orjson
 
 import eventlog
 
-from ..core.formats import seconds
+from ..core.formats import is_number, seconds
 from ..core.table import cell, one_line, print
 from . import slots, space
 from .template import Template, program
@@ -162,7 +162,7 @@ class Tuner:
         status = None if run is None else run.status
         metric = self.study.plan.metric
         evals = [] if run is None else run.eval_steps
-        value = metric.of([float(e[metric.field]) for e in evals if _is_figure(e, metric.field)])
+        value = metric.of([float(e[metric.field]) for e in evals if is_number(e.get(metric.field))])
         is_whole = status == "completed" or (
             trial.ending is None and trial.exit_code == 0 and status != "failed"
         )
@@ -245,11 +245,6 @@ def _duration_s(trial: "Trial", run: eventlog.Run | None) -> float:
         if begin_s is not None and end_s is not None:
             return round(end_s - begin_s, 3)
     return round(time.monotonic() - trial.began, 3)
-
-
-def _is_figure(fields: dict[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _params_text(params: space.Point) -> str:

@@ -1,7 +1,6 @@
 """Which run in a folder to resume.
 
-It is never guessed: if the run asked for is missing, or several could be meant, an error lists what
-there is.
+If the requested run is missing or several runs match, an error lists the runs of the folder.
 """
 
 import os
@@ -9,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainer.checkpoint import journal, read
+from trainer.checkpoint.journal import JOURNAL_SUFFIX, RUN_JSON_SUFFIX
 from trainer.checkpoint.layout import LATEST
-from trainer.checkpoint.run_files import JOURNAL_SUFFIX, STEM, RunFiles, describe, runs_in
+from trainer.checkpoint.run_files import STEM, RunFiles, describe, runs_in
 
 HOW_TO_CHOOSE = (
     "choose one with --resume_from=RUN (a name from this list) or --wandb_run_name=NAME, "
@@ -64,7 +64,7 @@ def find_by_file(
         ValueError: there is no such run, or --wandb_run_name names another one.
     """
     path = Path(resume_from)
-    stem = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(".json")
+    stem = path.name.removesuffix(JOURNAL_SUFFIX).removesuffix(RUN_JSON_SUFFIX)
     is_in_out_dir = path.parent == Path() or path.parent.resolve() == out_dir.resolve()
     run = next((run for run in runs if is_in_out_dir and run.stem == stem), None)
     if run is None and path.exists():
@@ -111,7 +111,7 @@ def full_name(path: Path) -> str | None:
 
 
 def check_journal_is_there(run: RunFiles) -> None:
-    """Refuse checkpoints of the old layout whose journal is missing among journals of other runs.
+    """Refuse checkpoints of the old layout that have no journal in a folder with other journals.
 
     Raises:
         ValueError: names both runs.

@@ -1,8 +1,10 @@
-"""What the journal of a run says about it: its status, its last iteration, its checkpoints."""
+"""What can be read from a run's journal: its status, its last iteration, its checkpoints."""
 
 from pathlib import Path
 from typing import NamedTuple
 
+from eventlog import JOURNAL_SUFFIX as JOURNAL_SUFFIX  # for the other modules of the trainer
+from eventlog import RUN_JSON_SUFFIX as RUN_JSON_SUFFIX
 from eventlog import EventlogError, is_locked, load_run, scan
 
 
@@ -86,14 +88,15 @@ def history_before(journal: Path, session: str, n_records: int) -> History:
 def journal_of_launch(out_dir: Path, launch: str | None) -> str | None:
     """The name of the journal in `out_dir` to which the processes of this launch have written.
 
-    In any of its sessions: the launch may have resumed a run of an earlier one.
+    All sessions of each journal are searched: the launch may have resumed a run of an earlier one.
 
     Args:
         launch: the value of `launch` in the metadata of its sessions.
     """
     if not launch:
         return None
-    for path in sorted(out_dir.glob("*.jsonl"), key=lambda path: -path.stat().st_mtime_ns):
+    paths = out_dir.glob(f"*{JOURNAL_SUFFIX}")
+    for path in sorted(paths, key=lambda path: -path.stat().st_mtime_ns):
         # The bytes are searched first: journals of other launches need not be parsed.
         if contains(path, launch.encode()) and any(
             record.event == "open" and (record.fields.get("metadata") or {}).get("launch") == launch

@@ -41,10 +41,10 @@ def flags_from_checkpoint(
     checked = {*explicit, *ALWAYS_CHECKED, *(SHAPE if is_new_shape else ())}
     wrong = [name for name in values if name in checked and config[name] != values[name]]
     if wrong:
-        asked = " ".join(f"--{name}={config[name]}" for name in wrong)
+        given_flags = " ".join(f"--{name}={config[name]}" for name in wrong)
         expected = " ".join(f"--{name}={values[name]}" for name in wrong)
         raise ValueError(
-            f"{path}: the checkpoint has {expected}, but {asked} was given: to resume, give "
+            f"{path}: the checkpoint has {expected}, but {given_flags} was given: to resume, give "
             f"{expected}, or start a new run with --init_from=scratch"
         )
     for name in ("max_iters", "wandb_run_name"):

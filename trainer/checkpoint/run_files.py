@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.checkpoint import layout, read
+from trainer.checkpoint.journal import JOURNAL_SUFFIX
 from trainer.checkpoint.layout import State, checkpoints_in, newest_first
 from trainer.storage.files import link_or_copy, replace_by, sync_folder
 
-JOURNAL_SUFFIX = ".jsonl"
 STEM = re.compile(r"(?P<name>.+)_\d{8}_\d{6}(_\d+)?", re.DOTALL)
 """The pattern of the names of a run's files."""
 

@@ -39,7 +39,7 @@ class Outcome:
 class Saver:
     """Saves the checkpoints of one run.
 
-    `files` says where: until it is set they are written into `out_dir` itself.
+    They are written to the folder in `files`; until that is set, to `out_dir` itself.
 
     Args:
         keep: how many of the latest checkpoints are kept.

@@ -39,7 +39,7 @@ class Corpus:
     """Files in a fixed order, and the documents in them."""
 
     name: str
-    source: Path  # what the user named
+    source: Path  # the path that the user gave
     root: Path  # the names of the files are relative to it
     files: tuple[Path, ...]
     text_column: str = "text"

@@ -11,7 +11,7 @@ import rustbpe
 import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-SAMPLE_CHARACTERS = 256_000_000  # enough text for 64k merges; more only takes longer
+SAMPLE_CHARACTERS = 256_000_000  # enough text for 64k merges; more would only be slower
 TEXTS_AT_ONCE = 256  # encoded together on all cores, and in memory meanwhile
 
 

@@ -251,7 +251,7 @@ def placed_like(full: Tensor, target: Tensor) -> Tensor:
     full = full.to(target.device, target.dtype)
     if not isinstance(target, DTensor):
         return full.clone()
-    # Every rank has the full tensor: each takes its part without communication.
+    # Every rank has the full tensor and selects its part without communication.
     return distribute_tensor(full, target.device_mesh, target.placements, src_data_rank=None)
 
 

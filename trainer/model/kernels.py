@@ -61,7 +61,7 @@ def layer_norm_backward_kernel(
         dx = rstd * (g - mean(g) - x̂ * mean(g * x̂))
         dweight = sum over rows of dy * x̂, dbias = sum over rows of dy
 
-    Each program takes every `num_programs`-th group of rows and leaves one row of partial sums.
+    Each program handles every `num_programs`-th group of rows and writes one row of partial sums.
     """
     program = tl.program_id(0)
     cols = tl.arange(0, BLOCK_C)

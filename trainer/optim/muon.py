@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
         update = gradient.lerp(mean, group["momentum"])
         if isinstance(update, DTensor):
             whole = orthogonalize(update.full_tensor(), self.coefficients)
-            # Every rank has the full update: each takes its part without communication.
+            # Every rank has the full update and selects its part without communication.
             update = distribute_tensor(
                 whole, update.device_mesh, update.placements, src_data_rank=None
             )

@@ -48,7 +48,7 @@ def start(*command):
 # ---- compact, verify
 
 
-def test_compact_takes_a_journal_a_folder_a_glob_or_the_run_json_itself(run, capsys):
+def test_compact_accepts_a_journal_a_folder_a_glob_or_the_run_json_itself(run, capsys):
     folder = run.journal_path.parent
     for named in (run.journal_path, folder, folder / "*.jsonl", folder / "run_*", run.run_path):
         assert main(["compact", str(named)]) == 0
@@ -69,14 +69,15 @@ def test_compact_recovers_what_it_can_and_says_what_it_could_not(run, capsys):
     assert len(eventlog.load_run(run.run_path).training_iterations) == 19
 
 
-def test_a_file_that_is_no_journal_is_named_and_no_run_json_is_made_of_it(tmp_path, capsys):
+def test_a_file_that_is_not_a_journal_is_named_and_gets_no_run_json(tmp_path, capsys):
     path = tmp_path / "noise.jsonl"
     path.write_bytes(os.urandom(5000))
 
     code = main(["compact", str(path)])
 
     assert code == 5
-    assert f"{path}: no journal: not one whole record in its 5,000 bytes" in capsys.readouterr().err
+    message = f"{path}: not a journal: not one whole record in its 5,000 bytes"
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -320,7 +321,7 @@ os.execvp("sh", ["sh", "-c", "echo; read line"])
     assert "killed" not in reason
 
 
-def test_status_says_when_another_process_has_the_writers_number(tmp_path):
+def test_status_reports_that_another_process_has_the_writers_pid(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.close()
     opened = next(eventlog.scan(run.journal_path)).fields

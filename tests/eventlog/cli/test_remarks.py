@@ -26,7 +26,7 @@ def journal(tmp_path):
     return path
 
 
-def test_ignored_events_are_reported_and_are_no_loss(journal, capsys):
+def test_ignored_events_are_reported_and_do_not_count_as_loss(journal, capsys):
     assert main(["verify", str(journal)]) == COMPLETE
     verify = capsys.readouterr().out
     assert main(["status", str(journal)]) == COMPLETE

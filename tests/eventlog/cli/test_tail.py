@@ -1,4 +1,4 @@
-"""A journal as lines for people: one an event, whatever the event holds."""
+"""A journal as text: one line per event, for any event."""
 
 import math
 import re
@@ -253,7 +253,7 @@ def test_the_end_of_the_run_is_known_also_where_its_open_is_far_before(followed)
     assert "iter 2998/9000  loss" in next(tail.tail(followed, n_lines=1))
 
 
-def test_following_shows_what_is_appended_and_nothing_twice(followed):
+def test_following_shows_each_appended_event_once(followed):
     following = tail.tail(followed, n_lines=1, follow=True)
     assert short([next(following)]) == ["iter      1"]
 
@@ -289,7 +289,7 @@ def test_following_a_file_that_became_shorter_reports_it_and_begins_again(follow
 
     followed.write_bytes(line(0, B, "open", run_name="r"))
 
-    assert next(following) == f"{followed}: is shorter than before; from its beginning"
+    assert next(following) == f"{followed}: became shorter; reading from its beginning"
     assert short([next(following)]) == [f"open     r, pid None on None, session {B}"]
 
 

@@ -1,4 +1,4 @@
-"""The compactor: the run JSON is always a whole one, and nobody has to run anything."""
+"""The compactor: the run JSON is always complete, and no command is needed."""
 
 import errno
 import fcntl
@@ -345,15 +345,15 @@ def test_a_fold_while_the_run_ends_does_not_leave_it_running(tmp_path):
 def test_the_compactor_keeps_to_its_share_of_a_core_however_fast_events_come(tmp_path, monkeypatch):
     """Reading included: 15,000 events a second for eight seconds."""
     lines = [line(n, iter=n, loss=1.5, time_ms=50.25, mfu=3.5) for n in range(1, 15_000 * 8)]
-    room = import_module("eventlog.fold.compaction")
+    compaction = import_module("eventlog.fold.compaction")
     used = []
 
-    def ended(pipe, timeout_s, ended=room._ended):
+    def ended(pipe, timeout_s, ended=compaction._ended):
         is_over = ended(pipe, timeout_s)
         used[:] = [time.thread_time()]
         return is_over
 
-    monkeypatch.setattr(room, "_ended", ended)
+    monkeypatch.setattr(compaction, "_ended", ended)
     path = tmp_path / "run.jsonl"
     with open(path, "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)

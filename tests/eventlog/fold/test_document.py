@@ -25,7 +25,7 @@ def written(run):
 
 
 def strict(data):
-    """`data` as JSON, read by two parsers, neither of which takes NaN."""
+    """`data` as JSON, read by two parsers that both refuse NaN."""
 
     def refuse(name):
         raise ValueError(f"{name} is not JSON")
@@ -179,7 +179,7 @@ def test_a_row_is_the_json_of_its_dict_whatever_its_keys(row):
     assert b"\n" not in encoded
 
 
-def test_a_row_of_figures_is_spaced_as_the_guide_does():
+def test_a_row_of_numbers_is_spaced_as_in_the_guide():
     assert encode_row({"iter": 0, "loss": 11.0049, "mfu": -100.0}) == (
         b'{"iter": 0, "loss": 11.0049, "mfu": -100.0}'
     )
@@ -279,7 +279,7 @@ def test_the_golden_journal_still_makes_its_run_json_byte_for_byte():
     assert written(run) == (GOLDEN / "format_1.json").read_bytes()
 
 
-def test_the_golden_run_json_is_what_one_gets_by_hand():
+def test_the_golden_run_json_equals_one_made_by_hand():
     """Three sessions: the second took 4 and 5 again, the third 5 and on; 6 was not a number."""
     run = strict((GOLDEN / "format_1.json").read_bytes())
 
@@ -409,7 +409,7 @@ def test_an_old_file_written_again_is_strict_and_reads_the_same(name):
         (b'{"training_iterations": [], "run_name": 5}', r"run_name has the wrong type"),
     ],
 )
-def test_what_is_no_run_is_refused_by_name_and_place(data, message):
+def test_a_file_that_is_not_a_run_is_refused_with_its_name_and_the_place(data, message):
     with pytest.raises(UnreadableRun, match=rf"^out/run\.json: .*{message}"):
         parse_run(data, HERE)
 

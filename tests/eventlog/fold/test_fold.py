@@ -1,4 +1,4 @@
-"""Records to run: one curve, whatever was rewound, and figures one can check by hand."""
+"""Records to run: one curve after any rewinds, and a summary that can be checked by hand."""
 
 import copy
 import json
@@ -221,7 +221,7 @@ def document(folding, **how):
 
 
 @given(histories, st.data())
-def test_a_fold_is_a_function_of_the_records_whenever_one_looks_at_it(history, data):
+def test_a_fold_does_not_depend_on_when_its_run_is_read(history, data):
     records = records_of(history)
     kept = copy.deepcopy(records)
     looked_at, alone = Fold(), Fold()
@@ -362,7 +362,7 @@ def test_what_was_never_measured_is_null():
     }
 
 
-def test_a_loss_that_is_no_number_is_in_the_curve_and_in_no_figure():
+def test_a_loss_that_is_not_a_number_is_in_the_curve_and_not_in_the_summary():
     nan = {"loss": None, "nonfinite": {"loss": "nan"}}
     folding = fold(it(0, 3.0), it(1, **nan), ev(2, 7.0), ev(3, None), it(2, **nan, time_ms=None))
     run = folding.run()
@@ -378,7 +378,7 @@ def test_a_loss_that_is_no_number_is_in_the_curve_and_in_no_figure():
 
 @given(st.lists(st.tuples(any_floats, any_floats, any_floats, any_floats), max_size=8))
 @example([(0.0, sys.float_info.max, sys.float_info.max, 0.0)] * 3)
-def test_the_figures_are_those_of_exact_arithmetic(rows):
+def test_the_summary_equals_exact_arithmetic(rows):
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
     times_ms, mfus = Column(columns[1]), Column(columns[2], floor=0.0)
     got = summarize(list(range(len(rows))), list(columns[0]), times_ms, mfus, list(columns[3]), 0)
@@ -521,7 +521,7 @@ def test_the_latest_count_of_durable_records_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("taken", "missing"),
+    ("logged", "missing"),
     [
         ([], []),
         ([5], []),
@@ -535,6 +535,6 @@ def test_the_latest_count_of_durable_records_is_kept():
         ([3, 4, 5], []),
     ],
 )
-def test_a_run_that_logs_each_iteration_names_those_that_are_missing(taken, missing):
+def test_a_run_that_logs_each_iteration_names_those_that_are_missing(logged, missing):
     """One that logs every tenth by intention has no hole."""
-    assert fold(*map(it, taken)).run().journal["missing_iterations"] == missing
+    assert fold(*map(it, logged)).run().journal["missing_iterations"] == missing

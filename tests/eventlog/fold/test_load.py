@@ -1,4 +1,4 @@
-"""One door for journals and run JSONs, and the training logging guide's own code on what comes out.
+"""`load_run` reads journals and run JSONs, and the guide's own code works on its results.
 
 The blocks below are the guide's, letter by letter: the files they open bear the names it uses.
 """
@@ -75,7 +75,7 @@ def test_a_live_journal_is_read_as_it_is_now(tmp_path):
     assert closed.end_time == list(eventlog.scan(run.journal_path))[-1].t
 
 
-def test_a_line_that_a_live_writer_has_not_ended_is_no_torn_one(tmp_path):
+def test_an_unfinished_line_of_a_live_writer_is_not_torn(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     with open(run.journal_path, "ab") as file:
         file.write(b'{"n":1,"s":"')
@@ -98,7 +98,7 @@ def test_every_run_has_a_summary_also_one_that_crashed_before_it_was_written(nam
     assert run.summary["avg_mfu"] == pytest.approx(32.5101, abs=1e-3)
 
 
-def test_a_summary_that_a_file_brings_is_kept(tmp_path):
+def test_the_summary_of_a_file_is_kept(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(
         '{"training_iterations": [], "summary": {"avg_mfu": 3.5, "best_val_loss": null}}'
@@ -135,14 +135,14 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.jsonl", b"", "no journal: not one whole record in its 0 bytes. See: eventlog verify"),
-        ("a.jsonl", b"hello\n", "no journal: not one whole record in its 6 bytes"),
+        ("a.jsonl", b"", "not one whole record in its 0 bytes. See: eventlog verify"),
+        ("a.jsonl", b"hello\n", "not a journal: not one whole record in its 6 bytes"),
         ("a.jsonl", b'{"text": "a data set"}\n', "not one whole record in its 23 bytes"),
         ("a.json", b'{"training_iter', "at byte 15 of 15.* eventlog compact .*a.jsonl"),
         ("a.json", b'{"rows": 1}', "valid JSON, but not a run"),
     ],
 )
-def test_what_is_no_run_is_refused_with_its_name_the_place_and_the_way_out(
+def test_a_file_that_is_not_a_run_is_refused_with_its_name_the_place_and_what_to_do(
     name, data, message, tmp_path
 ):
     path = tmp_path / name
@@ -196,12 +196,12 @@ def test_a_torn_tail_that_was_cut_while_one_read_leaves_no_trace(tmp_path):
 # ---- compare_runs
 
 
-def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
+def test_runs_are_compared_by_the_values_of_the_guide(tmp_path):
     make_run(tmp_path, "a")
 
-    (figures,) = compare_runs([tmp_path / "a.json"])["runs"]
-    assert figures == {
-        "run_name": figures["run_name"],
+    (row,) = compare_runs([tmp_path / "a.json"])["runs"]
+    assert row == {
+        "run_name": row["run_name"],
         "final_loss": 7.1,
         "best_val_loss": 6.5,
         "avg_mfu": 52.0,
@@ -209,19 +209,19 @@ def test_runs_are_compared_by_the_figures_of_the_guide(tmp_path):
         "avg_time_ms": 69.5,
         "status": "completed",
     }
-    assert figures["run_name"].startswith("a_")
+    assert row["run_name"].startswith("a_")
 
 
-def test_a_figure_that_a_run_does_not_have_is_nan(tmp_path):
+def test_a_value_that_a_run_lacks_is_nan(tmp_path):
     make_run(tmp_path, "bare", evals=False, mfu=False, iterations=0)
 
-    (figures,) = compare_runs([tmp_path / "bare.json"])["runs"]
+    (row,) = compare_runs([tmp_path / "bare.json"])["runs"]
     for key in ("final_loss", "best_val_loss", "avg_mfu", "avg_time_ms"):
-        assert math.isnan(figures[key]), key
-    assert figures["total_iters"] == 0
+        assert math.isnan(row[key]), key
+    assert row["total_iters"] == 0
 
 
-def test_a_figure_that_is_no_number_is_nan(tmp_path):
+def test_a_value_that_is_not_a_number_is_nan(tmp_path):
     path = tmp_path / "run.json"
     path.write_text('{"training_iterations": [], "summary": {"best_val_loss": "good"}}')
 

@@ -210,7 +210,7 @@ def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
             assert rows.get(step) == model.get(step)
             assert [*rows.items()] == sorted(model.items())
             assert len(rows) == len(model)
-            assert rows.goes_on(step) == (bool(model) and step > max(model))
+            assert rows.ends_before(step) == (bool(model) and step > max(model))
 
 
 def test_a_block_never_grows_beyond_twice_its_size_by_insertions():
@@ -255,7 +255,7 @@ events_of_a_row = st.lists(
 
 
 @given(events_of_a_row, st.sets(st.integers(0, 12)))
-def test_a_row_is_merged_as_if_all_of_it_were_looked_at_each_time(events, left_after):
+def test_merging_into_a_row_equals_merging_into_all_of_its_fields(events, left_after):
     table = Metrics()
     for k, values in enumerate(events):
         table.add("s", 5, values | {"step": 5})
@@ -295,7 +295,7 @@ def without_superseded(summary):
     ),
     st.sets(st.integers(0, 20)),
 )
-def test_the_summary_does_not_depend_on_when_one_looks_at_it(events, looks):
+def test_the_summary_does_not_depend_on_when_it_is_read(events, looks):
     watched, left_alone = Metrics(), Metrics()
     for k, (step, name, value) in enumerate(events):
         for table in (watched, left_alone):

@@ -85,9 +85,49 @@ def test_the_goal_of_a_usual_name_is_known(name, goal):
 def test_what_was_defined_counts_more_and_a_name_more_than_a_pattern():
     one = series.Series("val/loss", "metrics", "val/loss", min=1.0, max=2.0)
     definitions = {"val/*": {"goal": "minimize", "unit": "%"}, "val/loss": {"goal": "maximize"}}
-    (defined,) = series.by_name([one], definitions).values()
+    (defined,) = series.by_name([one], definitions, 1).values()
 
     assert (defined.goal, defined.best, defined.definition.get("unit")) == ("maximize", 2.0, None)
+
+
+def test_a_counter_that_a_program_logs_in_every_row_is_the_axis(tmp_path):
+    """As nanoGPT logs its evaluations: at steps 0, 1, 2, with its own number of the iteration."""
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        for i in (0, 250, 500):
+            run.log({"iter": i, "train/loss": 4.0 - i / 250, "val/loss": 4.5 - i / 250})
+    loaded = eventlog.load_run(run.journal_path)
+
+    one = loaded.series()["val/loss"]
+    assert one.step_metric == "iter"
+    assert [*loaded.points("val/loss", one.step_metric)] == [(0, 4.5), (250, 3.5), (500, 2.5)]
+    assert [*loaded.points("val/loss")] == [(0, 4.5), (1, 3.5), (2, 2.5)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"iter": 0, "loss": 1.0}, {"iter": 1, "loss": 2.0}],  # it is the step
+        [{"iter": 0, "loss": 1.0}, {"loss": 2.0}],  # it is not in every row
+        [{"iter": 9, "loss": 1.0}, {"iter": 2, "loss": 2.0}],  # it goes back
+        [{"iter": "a", "loss": 1.0}, {"iter": "b", "loss": 2.0}],
+    ],
+)
+def test_another_column_of_that_name_is_not_the_axis(tmp_path, rows):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        for row in rows:
+            run.log(row)
+
+    assert eventlog.load_run(run.journal_path).series()["loss"].step_metric is None
+
+
+def test_an_axis_that_is_logged_in_other_rows_counts_from_its_latest_value(tmp_path):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log({"loss": 9.0}, step=0)
+        run.log({"epoch": 1}, step=1)
+        run.log({"loss": 1.0}, step=2)
+        run.log({"epoch": 2, "loss": 0.5}, step=3)
+
+    assert [*eventlog.load_run(run.journal_path).points("loss", "epoch")] == [(1, 1.0), (2, 0.5)]
 
 
 values = st.one_of(st.integers(-5, 5), st.floats(), st.sampled_from(["a", "b"]), st.none())
@@ -113,3 +153,31 @@ def test_summaries_of_a_run_json_are_those_of_its_rows(tmp_path_factory, rows):
             assert a == b or (a != a and b != b)
     counted = sum(one.count for one in run.series().values())
     assert counted == sum(one.count for one in of_rows)
+
+
+def test_what_a_run_defines_of_its_metrics_is_in_its_series(tmp_path):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.define_metric("epoch")
+        run.define_metric("val/*", step_metric="epoch", goal="maximize", unit="%")
+        run.define_metric("val/loss", goal="minimize")
+        run.log({"epoch": 0, "val/top": 1.0, "val/loss": 2.0})
+        run.log({"epoch": 1, "val/top": 3.0, "val/loss": 1.0})
+    named = eventlog.load_run(run.journal_path).series()
+
+    assert (named["val/top"].goal, named["val/top"].best) == ("maximize", 3.0)
+    assert (named["val/top"].definition["unit"], named["val/top"].step_metric) == ("%", "epoch")
+    assert (named["val/loss"].goal, named["val/loss"].best_step) == ("minimize", 1)
+    assert named["epoch"].step_metric is None
+
+
+def test_a_definition_adds_to_an_earlier_one_or_replaces_it(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("define", name="a", unit="s", goal="minimize")
+        run.log("define", name="a", unit="ms")
+        run.log("define", name="b", unit="s", goal="minimize")
+        run.log("define", name="b", unit="ms", overwrite=True)
+
+    assert eventlog.load_run(run.journal_path).journal["definitions"] == {
+        "a": {"unit": "ms", "goal": "minimize"},
+        "b": {"unit": "ms"},
+    }

@@ -1,4 +1,4 @@
-"""A mean that is kept while a run grows is the mean of what is there."""
+"""The mean that is updated while a run grows equals the mean of its values."""
 
 import math
 from fractions import Fraction
@@ -58,7 +58,7 @@ def test_after_any_growth_and_cuts_the_mean_is_that_of_what_is_left(moves, floor
         assert mean == pytest.approx(expected, rel=1e-15, abs=5e-324)
 
 
-def test_what_was_added_up_is_not_looked_at_again():
+def test_sums_of_complete_blocks_are_not_computed_again():
     kept = Column([1.0] * 9)
     kept.mean()
     kept.values[0] = 100.0  # behind its back: the first block's sum is known

@@ -1,4 +1,4 @@
-"""One event, one line: what goes in comes out, and a damaged line never passes for a whole one."""
+"""One event, one line: events are read as they were written, and damaged lines are detected."""
 
 import json
 import math
@@ -33,7 +33,7 @@ S = SESSIONS[0]
 
 
 def strict_json(encoded):
-    """The object of a line, read by two parsers, neither of which takes NaN."""
+    """The object of a line, read by two parsers that both refuse NaN."""
 
     def refuse(name):
         raise ValueError(f"{name} is not JSON")
@@ -161,7 +161,8 @@ Point = namedtuple("Point", "x y")
         (np.str_("a"), "a"),
         (np.array(1.5), 1.5),
         (np.array([1, 2]), [1, 2]),
-        (np.array([[1.5]]), [[1.5]]),
+        (np.array([[1.5]]), 1.5),
+        (np.array([[1.5, 2.5]]), [[1.5, 2.5]]),
         (np.zeros((100, 100)), "<ndarray of shape (100, 100)>"),
         (np.datetime64("2026-01-01T00:00:00"), "2026-01-01T00:00:00"),
         (pd.Timestamp("2026-01-01T00:00:00"), "2026-01-01T00:00:00"),
@@ -194,8 +195,8 @@ Point = namedtuple("Point", "x y")
         (Point(1, torch.tensor(2)), [1, 2]),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (Decimal("1.5"), "Decimal('1.5')"),
-        (Fraction(1, 2), "Fraction(1, 2)"),
+        (Decimal("1.5"), 1.5),
+        (Fraction(1, 2), 0.5),
         (1 + 2j, "(1+2j)"),
         (torch.tensor(1j), "1j"),
         (Refuses(), "<Refuses: RuntimeError>"),
@@ -327,7 +328,7 @@ def test_a_none_is_null_and_is_not_marked_as_not_finite():
     assert decode(encode(0, S, T, "iter", {"loss": None})[:-1]).fields == {"loss": None}
 
 
-def test_names_a_caller_gave_under_nonfinite_are_kept_beside_ours():
+def test_a_callers_own_names_under_nonfinite_are_kept_with_ours():
     fields = {"nonfinite": {"grad": "inf"}, "loss": math.nan}
 
     kept = decode(encode(0, S, T, "iter", fields)[:-1]).fields
@@ -335,7 +336,7 @@ def test_names_a_caller_gave_under_nonfinite_are_kept_beside_ours():
     assert kept == {"nonfinite": {"grad": "inf", "loss": "nan"}, "loss": None}
 
 
-# ---- names that are taken
+# ---- reserved and repeated names
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
@@ -403,7 +404,7 @@ def test_no_bytes_under_a_true_checksum_make_decode_raise(inside):
         b'{"n":' + b"[" * 5000,
     ],
 )
-def test_a_sealed_line_without_a_true_identity_is_no_record(body):
+def test_a_line_with_a_valid_checksum_and_an_invalid_identity_is_not_a_record(body):
     assert decode(body + b',"crc":"%08x"}' % zlib.crc32(body)) is None
 
 
@@ -418,13 +419,13 @@ def test_a_checksum_in_capitals_is_not_the_one_that_was_written():
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_a_line_of_the_greatest_size_is_encoded_and_one_byte_more_is_refused(over):
-    room = MAX_LINE_BYTES - len(encode(0, S, T, "note", {"text": ""}))
+    n_free = MAX_LINE_BYTES - len(encode(0, S, T, "note", {"text": ""}))
 
     if over:
         with pytest.raises(RecordTooLarge, match=r"a 'note' event of 1,048,577 bytes .* 1,048,576"):
-            encode(0, S, T, "note", {"text": "x" * (room + over)})
+            encode(0, S, T, "note", {"text": "x" * (n_free + over)})
     else:
-        assert len(encode(0, S, T, "note", {"text": "x" * room})) == MAX_LINE_BYTES
+        assert len(encode(0, S, T, "note", {"text": "x" * n_free})) == MAX_LINE_BYTES
 
 
 # ---- time

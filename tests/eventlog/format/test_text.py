@@ -1,4 +1,4 @@
-"""What others wrote is shown by a terminal, not obeyed."""
+"""Control characters in text from other sources are printed visibly and have no effect."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def test_lines_of_a_message_stay_lines(capsys):
 
 
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
-def test_json_means_the_same_and_is_safe_to_look_at(value):
+def test_printable_json_has_the_same_value_and_no_control_characters(value):
     text = json.dumps(value, ensure_ascii=False)
 
     shown = printable_json(text)
@@ -107,7 +107,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("state", ["whole", "torn", "damaged", "live", "not there"])
-def test_no_command_prints_what_a_terminal_obeys(journal, capsys, command, state):
+def test_no_command_prints_control_characters_of_a_file(journal, capsys, command, state):
     data = journal.read_bytes()
     if state == "torn":
         journal.write_bytes(data[:-20])
@@ -140,7 +140,7 @@ def test_what_cat_prints_is_a_journal_with_the_same_events(journal, capfdbinary,
     assert [r[:5] for r in eventlog.scan(copy)] == [r[:5] for r in eventlog.scan(journal)]
 
 
-def test_who_holds_a_journal_is_named_without_what_a_terminal_obeys(journal):
+def test_the_name_of_a_journals_writer_is_printed_without_control_characters(journal):
     with (
         eventlog.open_run(journal=journal, save_interval=0),
         pytest.raises(eventlog.JournalLocked) as refused,

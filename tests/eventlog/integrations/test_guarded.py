@@ -143,10 +143,21 @@ def test_exceptions_that_end_a_program_pass_through_a_callback(error):
         on_log()
 
 
-def test_an_error_of_a_frameworks_c_code_is_not_taken_for_an_interruption():
+def test_an_error_of_a_frameworks_c_code_is_not_mistaken_for_an_interruption():
     file = Path(eventlog.__file__).with_name("integrations") / "framework.py"
     code = compile("decimal.Decimal('x')", str(file), "exec")
     with pytest.raises(decimal.InvalidOperation) as caught:
         exec(code, {"decimal": decimal})
 
     assert not eventlog.is_interruption(caught.value)
+
+
+def test_variables_of_wandb_do_not_turn_off_the_run_of_a_callback(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    with eventlog.init(dir=tmp_path, save_interval=0, **_guarded.defaults()) as run:
+        assert not run.disabled
+
+    monkeypatch.setenv("EVENTLOG_MODE", "disabled")
+    with eventlog.init(dir=tmp_path, save_interval=0, **_guarded.defaults()) as run:
+        assert run.disabled

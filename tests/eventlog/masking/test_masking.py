@@ -326,10 +326,10 @@ def test_arrays_of_numbers_are_not_searched():
 
 
 def test_a_row_of_numbers_is_not_searched(monkeypatch):
-    def asked():
+    def read_settings():
         raise AssertionError("the settings were read")
 
-    monkeypatch.setattr(Masking, "from_environment", asked)
+    monkeypatch.setattr(Masking, "from_environment", read_settings)
     fields = {"iter": 1, "loss": 2.5, "time_ms": 12.5, "mfu": 30.0}
 
     assert mask_event("iter", fields) is fields

@@ -1,4 +1,4 @@
-"""Many iterations at once are what they are one by one."""
+"""Iterations that are read in batches equal those that are read one by one."""
 
 import zlib
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eventlog.fold.fold import Fold
 from eventlog.format.json_rows import encode_row
 from eventlog.format.record import Record, decode, encode
-from eventlog.read import scanner as scan_room
+from eventlog.read import scanner as scanner_module
 from eventlog.read.batch import LEADS, Batch, batch_after
 from eventlog.read.scanner import Scanner
 from tests.strategies import SESSIONS, T, damages, journals, line
@@ -76,7 +76,7 @@ def test_whatever_was_written_and_happened_to_it_it_reads_the_same(data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_room, "_LEAST_LINES", 1)
+        patch.setattr(scanner_module, "_LEAST_LINES", 1)
         assert_the_same(whole, cuts)
 
 
@@ -121,9 +121,9 @@ def checksummed(body):
 
 @pytest.mark.parametrize("value", [3, True, None, 10**400, "x", [1], {"a": 1}], ids=repr)
 @pytest.mark.parametrize("name", ["loss", "time_ms", "mfu"])
-def test_what_all_lines_have_instead_of_a_figure_is_read_as_itself(name, value):
-    figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5} | {name: value}
-    lines = [line(k + 1, iter=k, **figures) for k in range(30)]
+def test_a_value_that_is_not_a_number_in_all_lines_is_read_unchanged(name, value):
+    values = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5} | {name: value}
+    lines = [line(k + 1, iter=k, **values) for k in range(30)]
 
     assert_the_same(b"".join([*a_journal(0), *lines]))
 
@@ -140,8 +140,8 @@ MORE = st.dictionaries(AWKWARD, VALUES | st.lists(VALUES, max_size=3), max_size=
 @example({"flops": 3.2e18})
 @example({"flops": -3.2e18, "lr": 1e-9, "top5": 1, "e-3": 2.0, "3e4": 5.0})
 def test_other_fields_that_all_lines_have_are_in_the_run(more):
-    figures = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
-    lines = [encode(k + 1, SESSIONS[0], T, "iter", {"iter": k} | figures | more) for k in range(30)]
+    values = {"loss": 3.5, "time_ms": 50.0, "mfu": 31.5}
+    lines = [encode(k + 1, SESSIONS[0], T, "iter", {"iter": k} | values | more) for k in range(30)]
 
     items = assert_the_same(b"".join([*a_journal(0), *lines]))
 
@@ -187,9 +187,9 @@ ELSEWHERE = {
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
 @pytest.mark.parametrize("k", [40, 60], ids=["between", "last"])
 def test_a_number_in_the_wrong_place_is_damage(elsewhere, k):
-    figures = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5, "top5": 0.5}
+    values = {"loss": 3.25, "time_ms": 50.0, "ph": "w", "k": None, "mfu": 31.5, "top5": 0.5}
     for order in (["loss", "time_ms", "mfu", "ph", "k", "top5"], ["loss", "time_ms", "mfu"]):
-        lines = [line(n, iter=n, **{name: figures[name] for name in order}) for n in range(1, 61)]
+        lines = [line(n, iter=n, **{name: values[name] for name in order}) for n in range(1, 61)]
         body = lines[k - 1].rpartition(b',"crc"')[0]
         lines[k - 1] = checksummed(body.replace(*ELSEWHERE[elsewhere]))
         assert_the_same(b"".join([*a_journal(0), *lines]))
@@ -203,8 +203,8 @@ def test_a_session_of_another_name_than_we_give_is_read(session):
 
 
 def test_an_unescaped_quote_in_all_times_but_the_first_is_damage():
-    said = [line(n, iter=n, loss=3.5, time_ms=50.0, mfu=31.5) for n in range(1, 40)]
-    first, *others = (row.rpartition(b',"crc"')[0] for row in said)
+    text = [line(n, iter=n, loss=3.5, time_ms=50.0, mfu=31.5) for n in range(1, 40)]
+    first, *others = (row.rpartition(b',"crc"')[0] for row in text)
     lines = [checksummed(first.replace(b"T03", b'\\"03'))]
     lines += [checksummed(body.replace(b"T03", b'"03')) for body in others]
 
@@ -254,21 +254,21 @@ PHASES = st.lists(
 @example(  # a least figure that is written in two ways
     [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]]
 )
-def test_whatever_metrics_were_logged_they_read_the_same(sessions):
+def test_metrics_are_read_the_same_in_batches_and_one_by_one(sessions):
     lines = []
     for s, phases in zip(SESSIONS, sessions, strict=False):
         lines.append(line(0, s, event="open", run_id="r"))
         n = step = 0
-        for logged, names, said in phases:
+        for logged, names, text in phases:
             for event, further, one, other in logged:
                 n, step = n + 1, step + further
-                values = {"top1": one, "top5": other, "loss": one, "said": said}
+                values = {"top1": one, "top5": other, "loss": one, "said": text}
                 fields = {"step" if event == "metrics" else "iter": step, "to_iter": step}
                 fields |= {name: values[name] for name in names}
                 lines.append(encode(n, s, T, event, fields, n - 1 if n % 7 == 0 else None))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_room, "_LEAST_LINES", 1)
+        patch.setattr(scanner_module, "_LEAST_LINES", 1)
         assert_the_same(b"".join(lines))
 
 
@@ -296,7 +296,7 @@ def test_metrics_are_read_at_once():
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-def test_metrics_that_go_on_behind_some_that_bore_no_number_are_counted_whole(is_known):
+def test_metrics_after_some_without_a_number_are_counted_completely(is_known):
     name = "loss" if is_known else "acc"  # a shape that was met before, and one that was not
     lines = [line(n, event="metrics", step=n, loss=1.0) for n in range(1, 31)]
     lines += [line(0, SESSIONS[1], event="open", run_id="r")]
@@ -389,14 +389,14 @@ def stretch_of(records):
     fields = [record.fields for record in records if record and record.event == "iter"]
     if len(fields) < len(records):
         return None
-    figures = tuple([row.get(name) for row in fields] for name in LEADS["iter"])
-    return {(record.s, tuple(record.fields)) for record in records}, [r.n for r in records], figures
+    values = tuple([row.get(name) for row in fields] for name in LEADS["iter"])
+    return {(record.s, tuple(record.fields)) for record in records}, [r.n for r in records], values
 
 
 def columns(batch):
-    figures = [*batch.steps], *map(batch.column, LEADS["iter"][1:])
+    values = [*batch.steps], *map(batch.column, LEADS["iter"][1:])
     numbers = [*range(batch.n, batch.n + len(batch))]
-    return {(batch.s, tuple(batch.last.fields))}, numbers, figures
+    return {(batch.s, tuple(batch.last.fields))}, numbers, values
 
 
 def test_what_a_scrap_between_a_stretch_and_another_session_cost_is_known():

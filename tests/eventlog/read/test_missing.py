@@ -1,4 +1,4 @@
-"""`verify` never says "complete" when something that was acknowledged is not there any more."""
+"""`verify` never says "complete" if an acknowledged event is missing."""
 
 import os
 from hashlib import sha256
@@ -9,7 +9,7 @@ import pytest
 import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
-from eventlog.cli.report import report_lines as words_of
+from eventlog.cli.report import report_lines as texts_of
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name
@@ -160,7 +160,7 @@ def test_a_fallback_folder_of_another_user_is_named_by_verify_and_by_status(run)
     assert "went on in another file" in reason
 
 
-def test_a_segment_is_missed_by_the_numbers_of_the_one_behind_it(tmp_path):
+def test_a_missing_segment_is_found_by_the_numbers_of_the_next_one(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 3))
     segment(tmp_path, number=1, first_n=8, data=iters(A, 8, 9))
@@ -171,7 +171,7 @@ def test_a_segment_is_missed_by_the_numbers_of_the_one_behind_it(tmp_path):
     assert exit_code(folding) == LOSS
 
 
-def test_a_session_of_which_nothing_is_left_is_missed_by_its_number(tmp_path):
+def test_a_session_without_any_records_left_is_reported_by_its_number(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 3) + opening(B, number=3, prev=(A, 3)))
 
@@ -204,7 +204,7 @@ def test_a_tail_that_the_checkpoint_knew_of_is_lost(tmp_path):
 
     assert [(d.kind, d.session, d.first_n, d.lost) for d in folding.defects()] == [("gap", A, 6, 4)]
     assert exit_code(folding) == LOSS
-    assert any("10 records" in words for words in words_of(folding))
+    assert any("10 records" in message for message in texts_of(folding))
 
 
 def test_a_tail_that_turned_up_after_all_is_not_lost(tmp_path):
@@ -288,7 +288,7 @@ def test_a_large_event_with_its_content_is_complete(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("happens", "kind", "words"),
+    ("happens", "kind", "message"),
     [
         (lambda kept: kept.unlink(), "missing_aside", "No such file"),
         (lambda kept: kept.write_bytes(b"[]"), "damaged_aside", "SHA-256"),
@@ -298,7 +298,7 @@ def test_a_large_event_with_its_content_is_complete(tmp_path, name):
         (lambda kept: (kept.unlink(), kept.symlink_to("none")), "missing_aside", "No such file"),
     ],
 )
-def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, words):
+def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, message):
     path = tmp_path / "run.jsonl"
     happens(aside(path))
 
@@ -307,7 +307,7 @@ def test_a_large_event_without_its_content_is_lost(tmp_path, happens, kind, word
     assert exit_code(folding) == LOSS
     (defect,) = folding.defects(with_content=True)
     assert (defect.kind, defect.lost) == (kind, 1)
-    assert words in defect.detail
+    assert message in defect.detail
 
 
 @pytest.mark.parametrize("part", ["config", "metadata"])
@@ -330,7 +330,7 @@ def test_a_line_cannot_send_verify_to_a_file_of_another_folder(tmp_path):
     assert "no file name" in defect.detail
 
 
-def test_the_same_content_in_many_steps_is_looked_for_too(tmp_path):
+def test_the_file_of_a_content_that_many_steps_share_is_checked_as_well(tmp_path):
     """Many events that differ in their numbers alone are read at once."""
     path = tmp_path / "run.jsonl"
     held = {"file": "run.ab.aside", "size_bytes": 2, "sha256": "ab"}
@@ -352,8 +352,8 @@ def test_a_journal_that_was_cut_has_fewer_records_than_its_run_json(tmp_path, ca
 
     assert main(["verify", "--json", str(path)]) == LOSS
 
-    told = orjson.loads(capsys.readouterr().out)
-    assert [(d["kind"], d["lost"]) for d in told["defects"]] == [("fewer_records", 4)]
+    report = orjson.loads(capsys.readouterr().out)
+    assert [(d["kind"], d["lost"]) for d in report["defects"]] == [("fewer_records", 4)]
 
 
 def test_what_the_numbering_counts_is_not_counted_again(tmp_path):
@@ -435,7 +435,9 @@ def test_a_run_json_has_the_defects_of_its_journals_files(run):
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_fallback_that_is_no_folder_may_hold_what_a_session_without_an_end_wrote(tmp_path, ends):
+def test_a_session_without_an_end_may_have_events_in_a_fallback_that_is_not_a_folder(
+    tmp_path, ends
+):
     """Nothing in the journal says that it went on there: it could not be written any more."""
     path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
     fallback.write_text("a file of somebody")

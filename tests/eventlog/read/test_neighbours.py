@@ -1,4 +1,4 @@
-"""Somebody else's file beside a journal: skipped, named, and the rest is read. Nothing hangs."""
+"""Other programs' files beside a journal are skipped and named, the rest is read, nothing hangs."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def test_a_segments_name_on_something_else_costs_nothing_and_is_named(journal, k
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "socket"])
-def test_what_is_certainly_no_segment_is_no_loss(journal, kind):
+def test_a_file_that_is_certainly_not_a_segment_does_not_count_as_loss(journal, kind):
     KINDS[kind](journal.with_name(f"run.{B}.0.segment"))
 
     folding = Folding(journal)

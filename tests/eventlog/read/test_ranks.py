@@ -1,4 +1,4 @@
-"""A rank's journal: like any other, beside its run's, and never taken for a run."""
+"""A rank's journal: like any other, beside its run's, and never listed as a run."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_ranks_of_a_run_with_a_longer_name_are_not_found(tmp_path, run):
     assert eventlog.find_ranks(other) == {}
 
 
-def test_a_rank_bears_the_name_of_its_run_and_has_its_own_figures(run):
+def test_a_rank_has_the_name_of_its_run_and_its_own_metrics(run):
     log = eventlog.load_run(log_as(run, 2).journal_path)
 
     assert log.run_name == run.run_name

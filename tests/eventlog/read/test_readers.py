@@ -147,7 +147,7 @@ def test_jq_reads_it(printed):
     ]
 
 
-# ---- a long run: what comes late in it is outside of what readers look at to guess the types
+# ---- a long run: readers guess the types from its first lines
 
 
 @pytest.fixture(scope="module")
@@ -174,13 +174,13 @@ def test_pandas_reads_all_of_a_long_run(long_run):
     assert frame["status"].dropna().tolist() == ["completed"]
 
 
-def test_duckdb_reads_all_of_a_long_run_if_it_looks_at_all_of_it(long_run):
-    """By default it looks at 20,480 lines and refuses `select *` where a field comes later."""
+def test_duckdb_reads_a_long_run_completely_with_full_type_sampling(long_run):
+    """By default it samples 20,480 lines and refuses `select *` if a field appears later."""
     source = f"read_json('{long_run}', sample_size=-1)"
     duckdb.sql(f"create or replace table long as select * from {source}")
 
-    figures = duckdb.sql("select sum(loss), sum(val_loss), max(mfu) from long").fetchall()
-    assert figures == [(sum(i / 8 for i in range(21_000)), 2.5, 31.5)]
+    sums = duckdb.sql("select sum(loss), sum(val_loss), max(mfu) from long").fetchall()
+    assert sums == [(sum(i / 8 for i in range(21_000)), 2.5, 31.5)]
     named = duckdb.sql("select nonfinite.loss from long where event = 'iter' and loss is null")
     assert named.fetchall() == [("nan",)]
     assert duckdb.sql("select config.wd.a, status from long where s != 'a1a1a1a1'").fetchall() == [
@@ -189,7 +189,7 @@ def test_duckdb_reads_all_of_a_long_run_if_it_looks_at_all_of_it(long_run):
     ]
 
 
-def test_duckdb_reads_the_figures_of_a_long_run_in_any_case(long_run):
+def test_duckdb_reads_the_numbers_of_a_long_run_without_full_sampling(long_run):
     """As long as one says which: fields that it did not see in time do not disturb those."""
     read = f"select iter, loss, s, crc from read_json('{long_run}') where event = 'iter'"
 
@@ -199,8 +199,8 @@ def test_duckdb_reads_the_figures_of_a_long_run_in_any_case(long_run):
     assert {len(row[3]) for row in rows} == {8}
 
 
-def test_polars_reads_all_of_a_long_run_if_it_looks_at_all_of_it(long_run):
-    """By default it looks at 100 lines and leaves out the fields that come later."""
+def test_polars_reads_a_long_run_completely_with_full_type_sampling(long_run):
+    """By default it samples 100 lines and leaves out the fields that appear later."""
     frame = pl.scan_ndjson(long_run, infer_schema_length=None).collect()
 
     assert frame["loss"].sum() == sum(i / 8 for i in range(21_000))
@@ -210,7 +210,7 @@ def test_polars_reads_all_of_a_long_run_if_it_looks_at_all_of_it(long_run):
 
 
 @pytest.mark.parametrize("fields", [{}, {"infer_schema_length": None}])
-def test_polars_reads_the_figures_of_a_long_run_in_any_case(long_run, fields):
+def test_polars_reads_the_numbers_of_a_long_run_without_full_sampling(long_run, fields):
     frame = pl.scan_ndjson(long_run, **fields).filter(pl.col("event") == "iter").collect()
 
     assert frame.schema["loss"] == pl.Float64

@@ -1,4 +1,4 @@
-"""What a reader finds in a journal: the records, each defect with its place, and what it cost.
+"""The results of scanning a journal: its records, and each defect with its place and its cost.
 
 Each case says what was read AND which defect stands where AND what was lost, after the
 manner of leveldb's log_test. `lost` is 0, a number, or None where nobody can know.
@@ -18,7 +18,7 @@ from eventlog import blocks
 from eventlog.cli.report import COMPLETE, CONFLICT, EMPTY, LOSS, exit_code, report_lines
 from eventlog.format import record as record_room
 from eventlog.format.record import MAX_LINE_BYTES, decode, encode
-from eventlog.read import scanner as scan_room
+from eventlog.read import scanner as scanner_module
 from eventlog.read.defects import DEFECTS, Defect
 from eventlog.read.scanner import MAX_DEFECTS, Scanner, scan_file
 from eventlog.read.sequence import Numbers
@@ -98,7 +98,7 @@ def test_nothing_is_a_journal_without_records_and_without_defects(data):
     assert (records, found(scanner)) == ([], [])
 
 
-def test_blank_lines_are_no_defect():
+def test_blank_lines_are_not_a_defect():
     records, scanner = read(A0 + b"\n" + A1 + b"  \t\n\n" + A2)
 
     assert names(records) == "a0 a1 a2"
@@ -226,7 +226,7 @@ def test_a_line_feed_after_a_cut_line_means_that_writing_went_on():
     assert found(scanner) == [("torn", at(A0, A1), 50, None)]
 
 
-def test_a_torn_tail_is_no_excuse_for_the_damage_before_it():
+def test_damage_before_a_torn_tail_still_counts_as_loss():
     damage = b"#" * 100 + b"\n"
 
     _, scanner = read(A0 + damage + A1[:50])
@@ -296,7 +296,7 @@ def test_a_line_with_a_name_changed_is_edited_not_foreign(name):
     assert found(scanner) == [("edited", at(A0, A1), len(A2) - 1, None)]
 
 
-def test_a_line_with_a_figure_changed_by_hand_is_edited_and_left_out():
+def test_a_line_with_a_number_changed_by_hand_is_edited_and_left_out():
     edited = A1.replace(b"1.5", b"0.5")
 
     records, scanner = read(A0 + edited + A2)
@@ -502,14 +502,14 @@ def test_a_session_without_its_open_event_is_read():
 # ---- what editors and transfers do
 
 
-def test_a_byte_order_mark_is_no_loss():
+def test_a_byte_order_mark_does_not_count_as_loss():
     records, scanner = read(b"\xef\xbb\xbf" + A0 + A1)
 
     assert names(records) == "a0 a1"
     assert found(scanner) == [("bom", 0, 3, 0)]
 
 
-def test_line_ends_of_another_system_are_no_loss():
+def test_line_ends_of_another_system_do_not_count_as_loss():
     records, scanner = read((A0 + A1 + A2).replace(b"\n", b"\r\n"))
 
     assert names(records) == "a0 a1 a2"
@@ -542,7 +542,7 @@ def every_byte_journal():
 
 
 def check_damage(whole, damaged, most_lost):
-    """What was read is true and in order, and what was lost is told."""
+    """What was read is correct and in order, and the loss is reported."""
     records, scanner = read(damaged)
     right = {(r.s, r.n): (place, r[:5]) for place, r in enumerate(whole)}
     places, values = zip(*(right[r.s, r.n] for r in records), strict=True) if records else ((), ())
@@ -557,7 +557,7 @@ def check_damage(whole, damaged, most_lost):
 
 @pytest.mark.parametrize("source", ["every kind of value", "golden"])
 def test_any_single_byte_damaged_costs_one_event_at_most_and_no_wrong_value(source):
-    """Every byte, four ways: a flipped bit, 0x00, 0xFF, a line feed; and the loss is told."""
+    """Every byte, four ways: a flipped bit, 0x00, 0xFF, a line feed. The loss is reported."""
     data = GOLDEN.read_bytes() if source == "golden" else every_byte_journal().data
     data = data[: data.rfind(b"\n") + 1]
     whole = read(data)[0]
@@ -600,7 +600,7 @@ def test_overwritten_bytes_never_cost_more_than_is_reported(data):
 
 @given(st.data())
 def test_after_any_accidents_nothing_raises_and_every_record_is_one_that_was_written(data):
-    """Also stretches that were cut out, put in, or stand there twice."""
+    """Also ranges of bytes that were removed, inserted or repeated."""
     whole = data.draw(journals)
     damaged = data.draw(damages(whole.data, in_place=False))
 
@@ -637,7 +637,7 @@ def test_a_journal_fed_in_pieces_of_any_size_reads_the_same(data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_room, "MAX_LINE_BYTES", limit)
+        patch.setattr(scanner_module, "MAX_LINE_BYTES", limit)
         at_once, one = read(whole)
         pieces, in_pieces = Scanner(), []
         for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
@@ -692,7 +692,7 @@ def bytes_hashed(monkeypatch, data):
 
     with monkeypatch.context() as patch:
         patch.setattr(record_room, "crc32", counting)
-        patch.setattr(scan_room, "crc32", counting)
+        patch.setattr(scanner_module, "crc32", counting)
         read(data)
     return hashed
 
@@ -718,8 +718,8 @@ def test_the_work_grows_with_the_file_and_no_faster(hostile, monkeypatch):
     assert hashed <= 4.2 * bytes_hashed(monkeypatch, small)
 
 
-def test_a_session_read_backwards_is_kept_in_one_stretch():
-    """A stretch for each number, or one that grows at its front, would take quadratic time."""
+def test_a_session_read_backwards_is_one_range():
+    """A range for each number, or one that grows at its front, would take quadratic time."""
     numbers = Numbers()
 
     for n in reversed(range(50_000)):
@@ -746,7 +746,7 @@ def test_a_file_without_a_line_feed_is_read_in_bounded_memory(byte):
     assert len(scanner.defects) <= 1
 
 
-def test_a_file_that_is_no_journal_at_all_fills_no_memory_with_its_defects():
+def test_the_defects_of_a_file_that_is_not_a_journal_do_not_fill_the_memory():
     data = b'#\n{"a":1}\n' * 2 * MAX_DEFECTS
 
     _, scanner = read(data)
@@ -757,7 +757,7 @@ def test_a_file_that_is_no_journal_at_all_fills_no_memory_with_its_defects():
 
 
 def test_damage_beyond_the_limit_of_defects_is_still_damage_of_unknown_cost(monkeypatch):
-    monkeypatch.setattr(scan_room, "MAX_DEFECTS", 2)
+    monkeypatch.setattr(scanner_module, "MAX_DEFECTS", 2)
     three = A0 + b"#\n" + A1 + b"#\n" + A2 + b"#\n" + A3 + b"#" * 100 + b"\n" + B0
 
     _, scanner = read(three)
@@ -769,13 +769,13 @@ def test_damage_beyond_the_limit_of_defects_is_still_damage_of_unknown_cost(monk
 
 
 def test_what_is_counted_beyond_the_limit_is_as_unsure_as_its_worst(monkeypatch):
-    monkeypatch.setattr(scan_room, "MAX_DEFECTS", 0)
+    monkeypatch.setattr(scanner_module, "MAX_DEFECTS", 0)
 
     _, scanner = read(b'{"a": 1}' + A0 + b"#" * 100 + B0)
     assert [(d.kind, d.count, d.lost) for d in scanner.defects] == [("glued", 2, None)]
 
 
-# ---- words
+# ---- texts
 
 
 def test_every_defect_is_reported_with_its_place_and_its_cost():
@@ -822,8 +822,8 @@ def test_every_defect_is_reported_with_its_place_and_its_cost():
         (A0 + A2 + bytes(512), LOSS, "1 event lost, and 1 damaged place of unknown cost"),
         (A0 + A1 + line(1, A, iter=9), CONFLICT, "needs a person"),
         (A0 + B0 + A1, CONFLICT, "needs a person"),
-        (b"no journal\n", EMPTY, "no journal: not one whole record"),
-        (b"", EMPTY, "no journal: not one whole record"),
+        (b"no journal\n", EMPTY, "not a journal: not one whole record"),
+        (b"", EMPTY, "not a journal: not one whole record"),
     ],
 )
 def test_the_verdict_is_as_sure_as_the_defects_are(data, code, verdict, tmp_path):
@@ -845,8 +845,8 @@ def test_every_class_of_defect_has_a_test_here():
 
 
 def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
-    room = MAX_LINE_BYTES - len(encode(1, A, T, "note", {"text": ""}))
-    large = encode(1, A, T, "note", {"text": "x" * room})
+    n_free = MAX_LINE_BYTES - len(encode(1, A, T, "note", {"text": ""}))
+    large = encode(1, A, T, "note", {"text": "x" * n_free})
     assert decode(large[:-1]) is not None
 
     records, scanner = read(A0[:-1] + b"#" + large[:-1] + b"#" + A2)
@@ -855,7 +855,7 @@ def test_a_record_of_the_greatest_size_is_read_from_a_damaged_neighbourhood():
 
 
 def test_records_lost_at_a_sessions_end_are_counted_by_the_next_sessions_prev():
-    """`prev` of an `open` event: without it nobody could know how far the session went."""
+    """`prev` of an `open` event: without it the end of the session before is unknown."""
     opened = line(0, B, "open", prev={"s": A, "n": 3})
     scanner = Scanner()
     scanner.feed(line(0) + line(1) + line(2)[:-9] + b"\0" * 9 + b"\n" + opened)

@@ -1,4 +1,4 @@
-"""Which segments are a run's, and where sessions belong that stand in segments alone."""
+"""Which segments belong to a run, and the order of sessions that are in segments alone."""
 
 import errno
 import itertools
@@ -133,7 +133,7 @@ def test_the_first_line_of_a_segment_has_its_run_session_and_first_record(tmp_pa
     assert (first.s, first.n) == (opened.s, 2)
 
 
-def test_the_header_is_no_event_of_the_run(tmp_path):
+def test_the_header_is_not_an_event_of_the_run(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 2))
     segment(tmp_path, first_n=3, data=iters(A, 3, 4))

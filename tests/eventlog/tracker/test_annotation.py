@@ -123,7 +123,7 @@ def test_line_and_file_name_are_durable_when_annotate_returns(tmp_path):
 @pytest.mark.parametrize("operation", ["open", "write", "sync", "sync_dir"])
 def test_a_note_that_the_disk_refuses_leaves_nothing_and_the_next_is_written(tmp_path, operation):
     run = ended_run(tmp_path)
-    disk = RefusingDisk(lambda asked, n: errno.EIO if (asked, n) == (operation, 1) else None)
+    disk = RefusingDisk(lambda call, n: errno.EIO if (call, n) == (operation, 1) else None)
     annotator = eventlog.Annotator(run.journal_path, disk=disk)
 
     with pytest.raises(OSError, match="Input/output error"):
@@ -138,7 +138,7 @@ def test_a_note_that_the_disk_refuses_leaves_nothing_and_the_next_is_written(tmp
 
 def test_a_half_written_line_is_removed_and_earlier_notes_stay(tmp_path):
     run = ended_run(tmp_path)
-    disk = RefusingDisk(lambda asked, n: 0.5 if (asked, n) == ("write", 2) else None)
+    disk = RefusingDisk(lambda call, n: 0.5 if (call, n) == ("write", 2) else None)
     with eventlog.Annotator(run.journal_path, disk=disk) as annotator:
         annotator.log("note", text="first")
         with pytest.raises(OSError, match="only a part"):

@@ -185,13 +185,31 @@ def test_logging_any_value_never_raises_and_the_run_can_be_read(calls):
             run.log(data, step=step, commit=commit)
 
         logged_run = loaded(run)
-    n_good = sum(isinstance(data, dict) for data, _, _ in calls)
-    assert logged_run.journal["events"].get("metrics", 0) == n_good
-    assert run.errors == len(calls) - n_good
+    good = [step for data, step, _ in calls if isinstance(data, dict)]
+    assert logged_run.journal["events"].get("metrics", 0) == len(good)
+    assert run.errors == len(calls) - sum(map(is_step, good))
     assert logged_run.journal["defects"] == []
     steps = [row["step"] for row in logged_run.metrics]
     assert steps == sorted(set(steps))
     b"".join(logged_run.to_json()).decode()
+
+
+def is_step(value):
+    is_number = type(value) is int or (type(value) is float and value.is_integer())
+    return value is None or (is_number and -(2**63) <= value < 2**63 - 1)
+
+
+@pytest.mark.parametrize("step", ["7", 0.5, math.nan, 2**63, [1], print])
+def test_a_step_that_is_none_is_counted_reported_once_and_its_values_are_logged(step, capsys):
+    with begin(quiet=True) as run:
+        run.log({"a": 1}, step=step)
+        run.log({"a": 2}, step=step)
+        run.rewind(step)
+
+    assert run.errors == 3
+    assert [row["a"] for row in rows(run)] in ([1, 2], [2])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step" in line
 
 
 def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
@@ -204,7 +222,7 @@ def test_a_log_at_an_earlier_step_does_not_decrease_the_runs_step():
     assert rows(run)[-1] == {"step": 10, "a": 1, "c": 3}
 
 
-def test_never_refuses_a_taken_id_but_not_a_taken_name():
+def test_never_refuses_an_existing_id_but_not_an_existing_name():
     begin(name="mine").finish()
 
     run = begin(name="mine", resume="never")
@@ -227,22 +245,26 @@ history = st.lists(
 
 @given(history)
 def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
-    run, expected, is_new = begin(), {}, True
+    run, cells, session = begin(), {}, 0  # of each step and name: the value, and who logged it
     for what, step, data in story:
         if what == "log":
             run.log(data, step=step)
-            if is_new:  # a session's first word on a step that was taken takes it again
-                expected = {i: row for i, row in expected.items() if i < step}
-            is_new = False
-            expected[step] = expected.get(step, {}) | data
+            for name, value in data.items():  # it supersedes what earlier sessions have from there
+                for at in [at for at, other in cells if other == name and at >= step]:
+                    if cells[at, name][1] != session:
+                        del cells[at, name]
+                cells[step, name] = value, session
         else:
             if what == "rewind":
                 run.rewind(step)
             else:
                 run.finish()
-                run, is_new = begin(id=run.id, rewind_to=step), True
-            expected = {i: row for i, row in expected.items() if i < step}
+                run, session = begin(id=run.id, rewind_to=step), session + 1
+            cells = {(at, name): cell for (at, name), cell in cells.items() if at < step}
     run.finish()
+    expected = {}
+    for (step, name), (value, _) in cells.items():
+        expected.setdefault(step, {})[name] = value
 
     def plain(value):
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
@@ -255,9 +277,9 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     assert {fields["step"]: row(fields) for fields in loaded(run).metrics} == {
         step: {k: plain(v) for k, v in data.items()} for step, data in sorted(expected.items())
     }
-    figures = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
-    assert figures["rows"] == len(expected)
-    for name, told_of in figures["names"].items():
+    metrics = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
+    assert metrics["rows"] == len(expected)
+    for name, told_of in metrics["names"].items():
         numbers = [
             data[name]
             for data in expected.values()
@@ -412,7 +434,7 @@ def test_resume_must_never_and_auto():
         assert latest.id == "j"
 
 
-def test_an_id_that_is_taken_overwrites_no_run(capsys):
+def test_a_new_run_with_an_existing_id_overwrites_no_run(capsys):
     with begin(id="i") as first:
         first.log({"loss": 1.0})
     with begin(id="i") as second:
@@ -494,7 +516,8 @@ def test_defaults_come_from_environment_variables(monkeypatch, tmp_path):
     for name, value in settings.items():
         monkeypatch.setenv(f"EVENTLOG_{name}", value)
     monkeypatch.setenv("WANDB_JOB_TYPE", "eval")
-    monkeypatch.setenv("WANDB_MODE", "disabled")  # W&B beside us may be: that is not ours
+    monkeypatch.setenv("EVENTLOG_MODE", "offline")
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # ours counts
 
     with eventlog.init(save_interval=0) as first:
         pass
@@ -715,3 +738,44 @@ def test_a_forked_child_logs_nothing_and_does_not_end_the_run():
 
     assert [row["a"] for row in rows(run)] == [1, 3]
     assert loaded(run).status == "completed"
+
+
+def test_it_says_once_that_values_are_replaced(capsys):
+    with begin() as run:
+        for _ in range(3):
+            for step in range(5):
+                run.log({"loss": float(run.step + step)}, step=step)
+
+    assert capsys.readouterr().err.count("was logged again, or after a later one") == 1
+    assert loaded(run).journal["superseded"]["metrics"] > 0
+
+
+def test_it_says_so_of_a_second_value_at_a_step(capsys):
+    with begin() as run:
+        run.log({"loss": 1.0}, step=1)
+        run.log({"loss": 2.0}, step=1)
+
+    assert "step 1 was logged again" in capsys.readouterr().err
+
+
+def test_it_says_nothing_where_names_of_one_step_are_logged_one_by_one(capsys):
+    with begin() as run:
+        for step in range(3):
+            for name in "abc":
+                run.log({name: step, "epoch": 1}, step=step)
+
+    assert "logged again" not in capsys.readouterr().err
+    assert "metrics" not in loaded(run).journal["superseded"]
+
+
+def test_a_metric_of_a_later_session_leaves_all_others_as_they_are(tmp_path):
+    with begin(name="m") as run:
+        for step in range(100):
+            run.log({"loss": step}, step=step)
+    with begin(id=run.id, resume="must") as again:
+        for step in (70, 10, 40, 0):
+            again.log({"test/acc": step / 100}, step=step)
+
+    series = loaded(again).series()
+    assert (series["loss"].count, series["loss"].n_superseded) == (100, 0)
+    assert [*loaded(again).points("test/acc")] == [(0, 0.0), (10, 0.1), (40, 0.4), (70, 0.7)]

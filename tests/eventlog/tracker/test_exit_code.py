@@ -1,5 +1,6 @@
 """How an unfinished run records the end of its program."""
 
+import os
 import subprocess
 import sys
 
@@ -52,6 +53,7 @@ def test_exit_code_and_message_of_the_program_do_not_change(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
+        env=os.environ | {"EVENTLOG_SILENT": "true"},
     )
 
     assert done.returncode == 1

@@ -58,7 +58,7 @@ def test_if_the_folder_cannot_be_written_the_run_is_in_the_fallback(tmp_path, fo
     assert str(run.journal_path) in capsys.readouterr().err
 
 
-def test_without_a_fallback_the_users_state_folder_takes_the_run(tmp_path):
+def test_without_a_fallback_the_run_is_written_to_the_users_state_folder(tmp_path):
     with eventlog.init(dir="/proc/nowhere", save_interval=0) as run:
         run.log({"loss": 1.0})
 
@@ -376,7 +376,7 @@ STRANGE = [
 ]
 SETTINGS = (
     "project name config tags group job_type notes id mode dir fallback reinit durability "
-    "save_interval another"
+    "save_interval settings entity config_exclude_keys config_include_keys quiet another"
 )
 
 
@@ -414,9 +414,10 @@ def test_a_setting_that_is_replaced_is_reported_on_stderr(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("eventlog.write.messages._said", set())
 
-    eventlog.init(**{"save_interval": 0, setting: Strange()}).finish()
+    eventlog.init(**{"save_interval": 0, "quiet": True, setting: Strange()}).finish()
 
-    (line,) = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()  # a slow compactor is reported as well
+    (line,) = [line for line in lines if line.startswith("eventlog: init:")]
     assert f"{setting}=<Strange: ValueError>" in line
     assert "used instead" in line
 
@@ -607,7 +608,7 @@ def test_a_value_of_any_class_does_not_affect_the_others(tmp_path, value):
     loaded = eventlog.load_run(run.journal_path)
     assert {row["b"] for row in loaded.metrics} >= {1, 3}
     assert "t" in loaded.journal["tags"]
-    assert run.errors == 0
+    assert run.errors == (0 if type(value) is int else 1)  # of the step alone
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))

@@ -163,7 +163,7 @@ def test_any_value_is_logged_and_none_raises(tmp_path, value):
         json.loads(line, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
 
 
-def test_a_value_too_large_for_a_line_is_complete_in_a_file_of_its_own(tmp_path):
+def test_a_value_too_large_for_a_line_is_complete_in_a_separate_file(tmp_path):
     text = "x" * 3_000_000
     with eventlog.open_run(tmp_path, config={"corpus": text, "lr": 0.5}) as run:
         run.log("note", iter=3, text=text)

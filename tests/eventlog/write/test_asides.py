@@ -1,4 +1,4 @@
-"""Events too large for a line are files by content hash, written by the journal's own queue."""
+"""Events too large for a line are stored in files named by their hash, before their line."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The writer: what it promises to the loop that logs, and to the next writer."""
+"""The writer: its promises to the training loop and to the next writer."""
 
 import contextlib
 import ctypes
@@ -256,7 +256,7 @@ def test_when_waiting_lines_exceed_memory_only_iterations_are_dropped_and_counte
 
 
 @pytest.mark.parametrize("event", ["eval", "iter"])
-def test_an_append_takes_constant_time_however_many_lines_wait(tmp_path, monkeypatch, event):
+def test_the_time_of_an_append_does_not_depend_on_how_many_lines_wait(tmp_path, monkeypatch, event):
     monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 5000)
     full = False
     disk = RefusingDisk(lambda op, n: errno.ENOSPC if op in ("write", "create") and full else None)
@@ -306,7 +306,7 @@ def test_after_a_failed_sync_the_session_goes_on_in_a_segment_and_all_of_it_is_d
     journal.append("iter", {"iter": 2})
 
     assert journal.sync()
-    asked = disk.calls.count("sync run.jsonl")
+    n_syncs = disk.calls.count("sync run.jsonl")
     journal.append("iter", {"iter": 3})
     assert journal.sync()
     journal.close({})
@@ -314,7 +314,7 @@ def test_after_a_failed_sync_the_session_goes_on_in_a_segment_and_all_of_it_is_d
     (segment,) = tmp_path.glob("*.segment")
     records, defects = records_of(journal.path)
     alone = Scanner().feed(segment.read_bytes())
-    assert disk.calls.count("sync run.jsonl") == asked  # never again on that file
+    assert disk.calls.count("sync run.jsonl") == n_syncs  # never again on that file
     assert "sync folder" in disk.calls[disk.calls.index(f"create {segment.name}") :]
     assert {1, 2, 3} <= {r.fields.get("iter") for r in alone}  # what was not durable, and on
     assert iterations(journal.path) == [0, 1, 2, 3]
@@ -349,12 +349,12 @@ def test_if_no_disk_can_be_synced_events_are_still_written_and_it_is_reported(tm
     journal.append("iter", {"iter": 0})
     assert not journal.sync(timeout_s=5)
     broken = False
-    asked = [call for call in disk.calls if call.startswith("sync run")]
+    syncs = [call for call in disk.calls if call.startswith("sync run")]
     journal.append("iter", {"iter": 1}, urgent=True)
     assert not journal.sync(timeout_s=0.2)
     journal.close({})
 
-    assert [call for call in disk.calls if call.startswith("sync run")] == asked
+    assert [call for call in disk.calls if call.startswith("sync run")] == syncs
     assert journal.durable_n == 1
     assert iterations(journal.path) == [0, 1]
     assert "a power loss may cost those since record 1" in capsys.readouterr().err
@@ -409,7 +409,7 @@ def test_lines_that_a_full_disk_refuses_for_too_long_go_to_the_fallback(tmp_path
     ("durability", "before_urgent", "after_urgent"),
     [("every", 3, 4), ("interval", 3, 4), ("checkpoint", 1, 4), ("never", 1, 1)],
 )
-def test_the_policy_says_when_events_become_durable(
+def test_the_policy_determines_when_events_become_durable(
     tmp_path, durability, before_urgent, after_urgent
 ):
     journal = opened(tmp_path / "run.jsonl", durability=durability, sync_interval_s=0.05)
@@ -426,7 +426,7 @@ def test_the_policy_says_when_events_become_durable(
     journal.close({})
 
 
-def test_space_is_reserved_ahead_and_given_back(tmp_path):
+def test_space_is_reserved_ahead_and_released(tmp_path):
     journal = opened(tmp_path / "run.jsonl")
     reserved = os.stat(journal.path)
     journal.append("iter", {"iter": 0})
@@ -440,7 +440,7 @@ def test_space_is_reserved_ahead_and_given_back(tmp_path):
     assert iterations(journal.path) == [0]
 
 
-def test_on_a_network_file_system_each_later_session_has_a_file_of_its_own(tmp_path):
+def test_on_a_network_file_system_each_later_session_has_a_separate_file(tmp_path):
     """Nothing is appended to, or cut from, a file that another machine may be writing."""
 
     class NetworkDisk(RecordingDisk):

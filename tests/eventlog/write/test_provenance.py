@@ -17,9 +17,9 @@ from eventlog.write import provenance
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
 
 
-def git(folder, *words):
+def git(folder, *args):
     done = subprocess.run(
-        ["git", *IDENTITY, "-C", folder, *words], capture_output=True, text=True, check=True
+        ["git", *IDENTITY, "-C", folder, *args], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
 

@@ -1,4 +1,4 @@
-"""Appends from wherever Python runs a program's code: none hangs, is lost or written twice."""
+"""Appends from signal handlers, destructors, forks and threads: none hangs, is lost or repeated."""
 
 import ctypes
 import gc
@@ -107,7 +107,7 @@ class Items(dict):
     ],
 )
 def test_a_value_that_waits_for_a_thread_which_logs_into_the_run_does_not_hang(tmp_path, call):
-    """A value becomes bytes before the lock of the append is taken."""
+    """A value becomes bytes before the lock of the append is acquired."""
     done = run_of(f"{WAITS_FOR_A_THREAD}\n{call}\nrun.finish(); print('done')", tmp_path)
 
     assert done.stdout == "done\n", done.stderr
@@ -339,7 +339,7 @@ def test_a_warning_inside_an_append_that_goes_to_the_journal_does_not_hang(tmp_p
 # ---- exceptions from outside
 
 
-def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_taken_for_a_disk_error(
+def test_an_exception_of_a_watchdog_reaches_the_loop_and_is_not_mistaken_for_a_disk_error(
     tmp_path, capsys
 ):
     class Slow:

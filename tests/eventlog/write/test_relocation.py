@@ -239,7 +239,7 @@ print(len(eventlog.load_run(run.journal_path).training_iterations))
 
 
 @pytest.mark.parametrize("call", ["fstat", "stat"])
-def test_a_failing_disk_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
+def test_a_failing_disk_is_not_mistaken_for_a_closed_descriptor_or_a_deleted_file(
     run, monkeypatch, capsys, call
 ):
     appender = run._journal._appender
@@ -259,7 +259,7 @@ def test_a_failing_disk_is_not_taken_for_a_closed_descriptor_or_a_deleted_file(
     assert capsys.readouterr().err == ""
 
 
-def test_a_descriptor_number_taken_over_by_another_file_is_given_up(tmp_path):
+def test_a_descriptor_number_that_belongs_to_another_file_is_not_used_again(tmp_path):
     """Even if the same number is used again, by `dup2`."""
     run = eventlog.open_run(tmp_path / "out", save_interval=0)
     mine = tmp_path / "mine"
@@ -356,7 +356,7 @@ def test_events_without_a_place_are_counted_and_reported(tmp_path, capsys):
     run.close()
 
     assert run.lost > 490
-    assert capsys.readouterr().err.count("no folder takes a segment") == 1
+    assert capsys.readouterr().err.count("no segment could be created") == 1
 
 
 def test_a_journal_restored_when_there_is_space_again_is_not_counted_as_lost(tmp_path):
@@ -422,7 +422,7 @@ os.kill(os.getpid(), 9)
     assert orjson.loads(run_json.read_bytes())["summary"]["total_iterations"] == 100
 
 
-def test_lines_that_a_writer_repeats_in_a_segment_are_no_defect(run, capsys):
+def test_lines_that_a_writer_repeats_in_a_segment_are_not_a_defect(run, capsys):
     replaced_by_rename(run.journal_path)
     go_on(run)
     capsys.readouterr()

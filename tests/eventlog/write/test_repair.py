@@ -1,4 +1,4 @@
-"""What is repaired: a journal of ours without a writer, and nothing else."""
+"""Only a journal of eventlog without a writer is repaired, and no other file is changed."""
 
 import os
 import socket
@@ -51,7 +51,7 @@ def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{path}: no journal: not one whole record in its {len(data):,} bytes" in err
+    assert f"{path}: not a journal: not one whole record in its {len(data):,} bytes" in err
     assert state(tmp_path) == before
 
 
@@ -193,7 +193,7 @@ def reserved(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["compact", "recover"])
-def test_the_reserved_space_of_a_killed_session_is_given_back(reserved, command):
+def test_the_reserved_space_of_a_killed_session_is_released(reserved, command):
     data = reserved.read_bytes()
 
     assert main([command, str(reserved)]) == 0
@@ -203,7 +203,7 @@ def test_the_reserved_space_of_a_killed_session_is_given_back(reserved, command)
     assert reserved.stat().st_mtime_ns == 1_000_000_007
 
 
-def test_the_reserved_space_of_a_live_session_is_not_given_back(tmp_path):
+def test_the_reserved_space_of_a_live_session_is_not_released(tmp_path):
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.log_iter(0, 1.0)
     before = blocks_of(run.journal_path)
@@ -214,13 +214,13 @@ def test_the_reserved_space_of_a_live_session_is_not_given_back(tmp_path):
     run.close()
 
 
-def test_reserved_space_is_not_given_back_on_a_network_file_system(reserved):
+def test_reserved_space_is_not_released_on_a_network_file_system(reserved):
     eventlog.compact(reserved, disk=NetworkDisk())
 
     assert blocks_of(reserved) >= 4 << 20
 
 
-def test_giving_space_back_does_not_look_like_a_writer(reserved, monkeypatch):
+def test_releasing_space_does_not_count_as_a_writer(reserved, monkeypatch):
     seen = []
     monkeypatch.setattr(Disk, "release_reserved", lambda self, fd: seen.append(is_locked(reserved)))
 
@@ -321,7 +321,7 @@ def test_a_torn_line_of_a_live_session_without_a_lock_is_not_cut(tmp_path, monke
     assert path.read_bytes() == data
 
 
-# ---- a run JSON that nobody folds any more
+# ---- a run JSON without a compactor
 
 
 def test_a_run_json_with_status_running_is_read_from_the_journal_if_there_is_no_writer(tmp_path):

@@ -1,4 +1,4 @@
-"""`runs archive`: bytes come back as they were; damage is named; a kill costs a batch at most."""
+"""`runs archive`: restored bytes are equal, damage is named, a kill costs at most one batch."""
 
 import errno
 import os
@@ -38,8 +38,8 @@ def stored(folder):
 
 
 def ask(sql, *places):
-    with answer(sql, map(str, places)) as told:
-        return list(told.rows)
+    with answer(sql, map(str, places)) as result:
+        return list(result.rows)
 
 
 @pytest.fixture
@@ -143,11 +143,11 @@ def test_any_one_damaged_byte_is_found_and_its_file_named(kept, data):
 
     flipped(path, at, by)
     try:
-        told = damage(kept)
+        result = damage(kept)
     finally:
         flipped(path, at, by)
 
-    assert [words for words in told if name in words] != []
+    assert [line for line in result if name in line] != []
 
 
 @pytest.mark.slow
@@ -156,9 +156,9 @@ def test_every_one_damaged_byte_is_found_and_its_file_named(kept):
     for name in sorted(stored(kept)):
         for at in range((kept / name).stat().st_size):
             flipped(kept / name, at, 1)
-            told = damage(kept)
+            result = damage(kept)
             flipped(kept / name, at, 1)
-            assert [words for words in told if name in words] != [], f"{name} at {at}"
+            assert [line for line in result if name in line] != [], f"{name} at {at}"
 
 
 def damage(kept):
@@ -187,10 +187,10 @@ def test_a_file_that_is_missing_longer_or_cut_is_named(kept, change, capsys):
 def test_a_damaged_manifest_is_one_line_and_exit_one(out, kept, capsys):
     flipped(kept / "manifest.json", 30, 1)
 
-    for words in ([out], ["--verify"], ["--restore", "beta", "--out", "back"]):
-        assert main(["archive", "--to", str(kept), *map(str, words)]) == 1
-        told, err = capsys.readouterr()
-        assert (told, err.count("\n")) == ("", 1)
+    for args in ([out], ["--verify"], ["--restore", "beta", "--out", "back"]):
+        assert main(["archive", "--to", str(kept), *map(str, args)]) == 1
+        result, err = capsys.readouterr()
+        assert (result, err.count("\n")) == ("", 1)
         assert "manifest.json: damaged" in err
 
 
@@ -220,9 +220,9 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_checked(kept):
     (flipped_one,) = kept.glob("journals/*/gamma-*")
     flipped(flipped_one, 40, 1)
 
-    told = damage(kept)
+    result = damage(kept)
 
-    assert [name for name in ("alpha-", "gamma-") if any(name in words for words in told)] == [
+    assert [name for name in ("alpha-", "gamma-") if any(name in line for line in result)] == [
         "alpha-", "gamma-",
     ]  # fmt: skip
 
@@ -233,16 +233,16 @@ def test_a_file_that_is_replaced_during_verify_is_not_damage(out, kept, monkeypa
     need = manifest.need
 
     def need_then_archive(store):
-        told = need(store)
+        result = need(store)
         monkeypatch.setattr(manifest, "need", need)
         archive([out], str(kept))
-        return told
+        return result
 
     monkeypatch.setattr(manifest, "need", need_then_archive)
 
-    told = list(verify(str(kept)))
+    result = list(verify(str(kept)))
 
-    assert [words for words in told if "bundles cannot be checked" not in words] == []
+    assert [line for line in result if "bundles cannot be checked" not in line] == []
 
 
 # ---- repair
@@ -267,7 +267,7 @@ def test_repair_rebuilds_everything_but_the_bundles(kept, data):
 
     report = repair(str(kept))
 
-    assert report.states == {"taken": 3, "failed": 0}
+    assert report.states == {"added": 3, "failed": 0}
     assert damage(kept) == []
     assert everything(kept) == before
     assert {p: p.read_bytes() for p in kept.glob("journals/*/*")} == bundles
@@ -291,8 +291,8 @@ def test_a_bundle_that_cannot_be_recovered_is_named_and_stays(kept, capsys):
 
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
-    told, err = capsys.readouterr()
-    assert "2 runs rebuilt" in told
+    result, err = capsys.readouterr()
+    assert "2 runs rebuilt" in result
     assert path.name in err
     assert err.count("\n") == 1
     assert path.exists()
@@ -378,8 +378,8 @@ def test_a_run_that_has_grown_replaces_what_was_archived_of_it(out, kept, tmp_pa
     report = archive([out], str(kept))
 
     assert report.states == {"grown": 1, "unchanged": 2}
-    told = ask("select iter, loss from iterations where run like 'gamma%' order by iter", kept)
-    assert told == [(0, 6.0), (1, 5.0), (2, 0.25), (3, 0.125)]
+    result = ask("select iter, loss from iterations where run like 'gamma%' order by iter", kept)
+    assert result == [(0, 6.0), (1, 5.0), (2, 0.25), (3, 0.125)]
     restore("gamma", str(kept), tmp_path / "back")
     assert (tmp_path / "back" / "gamma.jsonl").read_bytes() == run.journal_path.read_bytes()
     assert damage(kept) == []
@@ -458,16 +458,16 @@ def test_a_live_run_is_skipped_until_the_next_time(out, kept, capsys):
     assert archive([out], str(kept)).states == {"unchanged": 3, "new": 1}
 
 
-def test_files_that_are_no_runs_are_named_and_the_rest_archived(zoo, tmp_path, capsys):
+def test_files_that_are_not_runs_are_named_and_the_rest_archived(zoo, tmp_path, capsys):
     code = main(["archive", "--json", str(zoo), "--to", str(tmp_path / "kept")])
 
-    told = orjson.loads(capsys.readouterr().out)
+    result = orjson.loads(capsys.readouterr().out)
     assert code == 1
-    assert {Path(path).stem for path in told["left_out"]} == {
+    assert {Path(path).stem for path in result["left_out"]} == {
         "live", "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
         "large_journal",
     }  # fmt: skip
-    assert told["new"] == 9
+    assert result["new"] == 9
     assert damage(tmp_path / "kept") == []
 
 
@@ -510,8 +510,10 @@ def kill_archiving(out, kept, n_kills, seed):
             assert n_rows == 3 * n_runs
     archive([out], str(kept))
     assert damage(kept) == []
-    told = Catalog.open(str(kept))
-    named = {f.name for f in told.manifest.files} | {e.bundle.name for e in told.entries.values()}
+    result = Catalog.open(str(kept))
+    named = {f.name for f in result.manifest.files} | {
+        e.bundle.name for e in result.entries.values()
+    }
     assert stored(kept) == named | {"manifest.json"}
     return n_died
 
@@ -567,7 +569,7 @@ def test_of_two_archivers_of_an_object_storage_one_wins_and_the_other_is_refused
     assert archive([out], url).states == {"new": 2, "unchanged": 1}
 
 
-def test_of_two_archivers_that_switch_at_the_same_time_neither_takes_files_from_the_other(
+def test_of_two_archivers_that_switch_at_the_same_time_neither_removes_files_of_the_other(
     out, monkeypatch
 ):
     url = "memory://at-once"
@@ -577,7 +579,7 @@ def test_of_two_archivers_that_switch_at_the_same_time_neither_takes_files_from_
     write = Bucket.write
 
     def write_late(store, name, content):
-        if name == manifest.NAME:  # it has seen that nobody was there; now somebody is
+        if name == manifest.NAME:  # it found no other archiver; now there is one
             monkeypatch.setattr(Bucket, "write", write)
             archive([out / "gamma.jsonl"], url)
         return write(store, name, content)
@@ -621,11 +623,11 @@ def test_a_run_that_shrinks_while_it_is_packed_does_not_stop_the_others(out, kep
     stat = os.fstat
 
     def longer(fd):
-        told = stat(fd)
+        result = stat(fd)
         if os.readlink(f"/proc/self/fd/{fd}").endswith("beta.jsonl"):
-            return os.stat_result((*told[:6], told.st_size + 9, *told[7:]), {
-                name: getattr(told, name) for name in ("st_mtime_ns",)})  # fmt: skip
-        return told
+            return os.stat_result((*result[:6], result.st_size + 9, *result[7:]), {
+                name: getattr(result, name) for name in ("st_mtime_ns",)})  # fmt: skip
+        return result
 
     monkeypatch.setattr(bundle.os, "fstat", longer)
 
@@ -726,9 +728,9 @@ def test_a_column_that_gets_a_wider_type_has_it_in_every_part(tmp_path, monkeypa
 
     parts = list((tmp_path / "kept").glob("iterations/*/*.parquet"))
     assert [pq.read_schema(part).field("x").type for part in parts] == [pa.string()] * 3
-    told = ask("select x from iterations order by run", tmp_path / "kept")
-    assert [float(x) for (x,) in told] == [3.0, 0.5, float(2**60 + 1)]
-    assert told[2] == (str(2**60 + 1),)
+    result = ask("select x from iterations order by run", tmp_path / "kept")
+    assert [float(x) for (x,) in result] == [3.0, 0.5, float(2**60 + 1)]
+    assert result[2] == (str(2**60 + 1),)
     assert damage(tmp_path / "kept") == []
 
 
@@ -748,7 +750,7 @@ def test_runs_with_the_same_name_are_distinguished_by_id(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["--to", "x"],
         ["out", "--to", "x", "--verify"],
@@ -756,15 +758,15 @@ def test_runs_with_the_same_name_are_distinguished_by_id(tmp_path, capsys):
         ["out", "--to", "x", "--out", "y"],
     ],
 )
-def test_misuse_is_one_line(words, capsys):
-    assert main(["archive", *words]) == 2
+def test_misuse_is_one_line(args, capsys):
+    assert main(["archive", *args]) == 2
 
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["--verify"], ["--restore", "r", "--out", "o"]])
-def test_a_missing_archive_is_reported(words, tmp_path, capsys):
-    assert main(["archive", "--to", str(tmp_path / "none"), *words]) == 1
+@pytest.mark.parametrize("args", [["--verify"], ["--restore", "r", "--out", "o"]])
+def test_a_missing_archive_is_reported(args, tmp_path, capsys):
+    assert main(["archive", "--to", str(tmp_path / "none"), *args]) == 1
 
     assert "not an archive: it has no manifest.json" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
@@ -783,7 +785,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("args", "code", "message"),
     [
         (["ls", "{out}"], 0, ""),
         (["prune", "{out}", "--older-than", "1d", "--unarchived"], 0, "0 of 3 runs"),
@@ -791,12 +793,12 @@ sys.exit(cli.main(sys.argv[1:]))
         (["query", "select 1", "{out}"], 2, "pip install duckdb"),
     ],
 )
-def test_only_commands_that_need_a_missing_library_fail(out, words, code, said):
-    command = [sys.executable, "-c", _WITHOUT, *(word.format(out=out) for word in words)]
+def test_only_commands_that_need_a_missing_library_fail(out, args, code, message):
+    command = [sys.executable, "-c", _WITHOUT, *(word.format(out=out) for word in args)]
 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert done.stderr.count("\n") <= 1
 
 

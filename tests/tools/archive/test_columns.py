@@ -1,4 +1,4 @@
-"""Runs as columns: every value as it was, whatever other runs have in a column of that name."""
+"""Runs as columns: values stay equal, also if other runs have other types in the same column."""
 
 import math
 
@@ -23,12 +23,12 @@ def values(table, name):
     return table[name].to_pylist()
 
 
-def is_same(told, value):
+def is_same(stored, value):
     if value is None or isinstance(value, bool | str):
-        return told == value
+        return stored == value
     if isinstance(value, float) and math.isnan(value):
-        return math.isnan(told)
-    return told == value  # int, float and Decimal compare by value in Python
+        return math.isnan(stored)
+    return stored == value  # int, float and Decimal compare by value in Python
 
 
 @given(st.lists(st.none() | strategies.numbers | strategies.any_floats, max_size=8))
@@ -37,19 +37,20 @@ def test_any_numbers_of_a_field_keep_their_values_or_are_text_of_them(given_valu
 
     table = columns.tables_of(history_of(rows))["iterations"]
 
-    told = values(table, "x") if "x" in table.column_names else [None] * len(rows)
+    stored = values(table, "x") if "x" in table.column_names else [None] * len(rows)
     numbers = [v if not isinstance(v, str) else float(v) if "." in v or "n" in v or "e" in v
-               else int(v) for v in told]  # fmt: skip
+               else int(v) for v in stored]  # fmt: skip
     assert all(map(is_same, numbers, given_values))
 
 
 @given(st.lists(st.lists(PLAIN, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_runs_with_any_types_can_be_combined_in_any_order(runs_of_values):
     tables = [
-        columns.tables_of(history_of([{"iter": i, "x": v} for i, v in enumerate(told)]))[
-            "iterations"
-        ]
-        for told in runs_of_values
+        columns.tables_of(history)["iterations"]
+        for history in (
+            history_of([{"iter": i, "x": v} for i, v in enumerate(values)])
+            for values in runs_of_values
+        )
     ]
 
     one = columns.unite("iterations", tables)

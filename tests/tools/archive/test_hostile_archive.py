@@ -1,4 +1,4 @@
-"""An archive that somebody made up: nothing outside it is touched, and the rest of it works."""
+"""A crafted archive: no file outside of it is changed or read, and the rest of it works."""
 
 import io
 import os
@@ -45,15 +45,15 @@ def rewritten(kept, change_rows=None, change_manifest=None):
     """The archive with another index and manifest, both with checksums that are right."""
     store = open_store(str(kept))
     catalog = Catalog(store, manifest.need(store))
-    told = catalog.manifest
+    contents = catalog.manifest
     if change_rows:
         rows = catalog.index.to_pylist()
         change_rows(rows)
         table = pa.Table.from_pylist(rows, INDEX)
-        told = replace(told, runs=parts.write_parquet(store, told.runs.name, table))
+        contents = replace(contents, runs=parts.write_parquet(store, contents.runs.name, table))
     if change_manifest:
-        told = change_manifest(told)
-    store.write(manifest.NAME, lambda file: file.write(told.to_bytes()))
+        contents = change_manifest(contents)
+    store.write(manifest.NAME, lambda file: file.write(contents.to_bytes()))
 
 
 def tar_of(*members, size_bytes=None):
@@ -106,12 +106,12 @@ def test_a_bundles_name_that_leads_out_deletes_and_reads_nothing(
     kept, tmp_path, capsys, name, verb
 ):
     rewritten(kept, lambda rows: rows[0].update(bundle=name))
-    words = {
+    args = {
         "--replace": [str(tmp_path / "out"), "--replace"],
         "--restore": ["--restore", "alpha", "--out", str(tmp_path / "back")],
     }.get(verb, [verb])
 
-    code = main(["archive", "--to", str(kept), *words])
+    code = main(["archive", "--to", str(kept), *args])
 
     assert precious(tmp_path)
     assert code == (0 if verb == "--repair" else 2 if verb == "--restore" else 1)
@@ -139,9 +139,9 @@ def test_a_file_name_in_the_index_that_leads_out_is_named_and_the_rest_restored(
 def test_a_month_or_a_part_in_the_manifest_that_leads_out_writes_nothing(
     kept, tmp_path, capsys, month
 ):
-    def change(told):
-        part = replace(told.parts[0], month=month, name="../victim-00000000.parquet")
-        return replace(told, parts=(part, *told.parts[1:]))
+    def change(contents):
+        part = replace(contents.parts[0], month=month, name="../victim-00000000.parquet")
+        return replace(contents, parts=(part, *contents.parts[1:]))
 
     rewritten(kept, change_manifest=change)
 
@@ -215,8 +215,8 @@ def test_one_bad_bundle_is_named_and_the_others_are_repaired(kept, tmp_path, cap
 
     assert main(["archive", "--to", str(kept), "--repair"]) == 1
 
-    told, err = capsys.readouterr()
-    assert "2 runs rebuilt" in told
+    output, err = capsys.readouterr()
+    assert "2 runs rebuilt" in output
     assert bad.name in err
     assert err.count("\n") == 1
     assert precious(tmp_path)
@@ -239,7 +239,7 @@ def test_a_bundle_that_expands_to_gigabytes_is_refused_after_a_bounded_part(kept
         file_digest(packed.content, "sha256")
 
 
-def test_a_header_of_gigabytes_takes_no_memory():
+def test_a_header_of_gigabytes_uses_no_memory():
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 200 << 20
     data = zstandard.compress(header.tobuf(tarfile.PAX_FORMAT) + bytes(200 << 20))
@@ -254,10 +254,10 @@ def test_a_header_of_gigabytes_takes_no_memory():
 
 def test_an_index_that_claims_billions_of_rows_is_not_read(kept, capsys):
     store = open_store(str(kept))
-    told = manifest.need(store)
+    contents = manifest.need(store)
     table = pa.table({"run": pa.repeat(pa.scalar("x"), 20_000_000)})
-    stored = parts.write_parquet(store, told.runs.name, table)
-    rewritten_manifest = replace(told, runs=stored)
+    stored = parts.write_parquet(store, contents.runs.name, table)
+    rewritten_manifest = replace(contents, runs=stored)
     store.write(manifest.NAME, lambda file: file.write(rewritten_manifest.to_bytes()))
 
     assert main(["archive", "--to", str(kept), "--verify"]) == 1

@@ -1,4 +1,4 @@
-"""`runs prune`: nothing goes that is live, wanted, or not in the archive byte for byte."""
+"""`runs prune` deletes no run that is live, to be kept, or different from the archive."""
 
 import os
 import shutil
@@ -47,9 +47,9 @@ def bytes_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def pruned(capsys, *words):
+def pruned(capsys, *args):
     """The exit code, and of each run its verdict and why."""
-    code = main(["prune", "--json", *map(str, words)])
+    code = main(["prune", "--json", *map(str, args)])
     rows = map(orjson.loads, capsys.readouterr().out.splitlines())
     return code, {row["run"]: (row["verdict"], row["why"]) for row in rows}
 
@@ -57,10 +57,10 @@ def pruned(capsys, *words):
 def test_without_yes_it_prints_what_would_be_deleted_and_deletes_nothing(out, kept, capsys):
     before = bytes_of(out)
 
-    code, told = pruned(capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept)
+    code, verdicts = pruned(capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept)
 
     assert code == 0
-    assert told == {
+    assert verdicts == {
         "ancient": ("would be deleted", "archived, compared"),
         "better": ("stays", "one of the 1 best"),
         "old": ("would be deleted", "archived, compared"),
@@ -72,12 +72,15 @@ def test_without_yes_it_prints_what_would_be_deleted_and_deletes_nothing(out, ke
 def test_with_yes_the_printed_runs_are_deleted_and_can_be_restored(out, kept, capsys):
     before = bytes_of(out)
 
-    code, told = pruned(
+    code, verdicts = pruned(
         capsys, out, "--older-than", "30d", "--keep-best", 1, "--archive", kept, "--yes"
     )
 
     assert code == 0
-    assert {run for run, (verdict, _) in told.items() if verdict == "deleted"} == {"ancient", "old"}
+    assert {run for run, (verdict, _) in verdicts.items() if verdict == "deleted"} == {
+        "ancient",
+        "old",
+    }
     assert {name.partition(".")[0] for name in bytes_of(out)} == {"better", "young"}
     for name in ("ancient", "old"):
         restore(name, kept, out)
@@ -89,9 +92,12 @@ def test_keep_best_needs_no_age_and_a_run_without_evals_is_never_the_best(out, c
         run.log_iter(0, 0.0, 50.0)
     run.journal_path.rename(out / "no_evals.jsonl")
 
-    _, told = pruned(capsys, out, "--keep-best", 2, "--unarchived")
+    _, verdicts = pruned(capsys, out, "--keep-best", 2, "--unarchived")
 
-    assert {run for run, (verdict, _) in told.items() if verdict == "stays"} == {"better", "old"}
+    assert {run for run, (verdict, _) in verdicts.items() if verdict == "stays"} == {
+        "better",
+        "old",
+    }
 
 
 def test_a_live_run_is_never_deleted(out, capsys):
@@ -100,9 +106,9 @@ def test_a_live_run_is_never_deleted(out, capsys):
         eventlog.compact(run.journal_path)
         age(out, run.journal_path.stem, 400)
 
-        _, told = pruned(capsys, out, "--older-than", "1d", "--unarchived", "--yes")
+        _, verdicts = pruned(capsys, out, "--older-than", "1d", "--unarchived", "--yes")
 
-        assert told[run.journal_path.stem] == ("stays", "live")
+        assert verdicts[run.journal_path.stem] == ("stays", "live")
         assert run.journal_path.exists()
         assert run.run_path.exists()
 
@@ -137,13 +143,13 @@ def test_an_unarchived_run_stays_without_the_flag(out, kept, capsys):
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_a_run_that_differs_from_the_archive_in_one_byte_stays(out, kept, capsys, suffix):
     path = out / f"old{suffix}"
-    told = path.stat()
-    path.write_bytes(corrupt.flip_bit(path.read_bytes(), told.st_size - 3))
-    os.utime(path, ns=(told.st_mtime_ns, told.st_mtime_ns))  # the archive sees no change
+    stat = path.stat()
+    path.write_bytes(corrupt.flip_bit(path.read_bytes(), stat.st_size - 3))
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))  # the archive sees no change
 
-    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+    _, verdicts = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
 
-    assert told["old"][0] == "stays"
+    assert verdicts["old"][0] == "stays"
     assert path.exists()
 
 
@@ -151,20 +157,20 @@ def test_a_run_with_a_file_that_the_archive_does_not_have_stays(out, kept, capsy
     (out / "old.a1b2c3d4.torn").write_bytes(b'{"n":')
     age(out, "old", 45)
 
-    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+    _, verdicts = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
 
-    assert told["old"] == ("stays", "old.a1b2c3d4.torn differs from what is archived")
+    assert verdicts["old"] == ("stays", "old.a1b2c3d4.torn differs from what is archived")
 
 
 def test_a_run_whose_bundle_is_damaged_stays(out, kept, tmp_path, capsys):
     (path,) = (tmp_path / "kept").glob("journals/*/old-*")
     path.write_bytes(corrupt.flip_bit(path.read_bytes(), path.stat().st_size // 2))
 
-    _, told = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+    _, verdicts = pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
 
-    assert told["old"][0] == "stays"
-    assert "the archive is damaged" in told["old"][1]
-    assert told["ancient"][0] == "deleted"
+    assert verdicts["old"][0] == "stays"
+    assert "the archive is damaged" in verdicts["old"][1]
+    assert verdicts["ancient"][0] == "deleted"
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
@@ -174,9 +180,9 @@ def test_links_are_neither_followed_nor_deleted(out, tmp_path, capsys, suffix):
     (out / f"ancient{suffix}").symlink_to(target)
     before = bytes_of(out)
 
-    _, told = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
+    _, verdicts = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
 
-    assert told["ancient"] == ("stays", "has files that are links")
+    assert verdicts["ancient"] == ("stays", "has files that are links")
     assert before["ancient.json"] == (out / "ancient.json").read_bytes()
     assert target.exists()
 
@@ -189,9 +195,9 @@ def test_a_run_with_a_segment_elsewhere_stays(out, tmp_path, capsys):
     (tmp_path / name).write_bytes(lines[1])
     run.journal_path.write_bytes(lines[0] + lines[2])
 
-    _, told = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
+    _, verdicts = pruned(capsys, out, "--keep-best", 1, "--unarchived", "--yes")
 
-    assert told[run.journal_path.stem] == ("stays", f"has a segment in another folder: {name}")
+    assert verdicts[run.journal_path.stem] == ("stays", f"has a segment in another folder: {name}")
 
 
 def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
@@ -199,32 +205,32 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
     shutil.copytree(zoo, zoo / "below")
     before = {path.name for path in zoo.iterdir()}
 
-    _, told = pruned(capsys, zoo, "--older-than", "0s", "--unarchived", "--yes")
+    _, verdicts = pruned(capsys, zoo, "--older-than", "0s", "--unarchived", "--yes")
 
-    gone = {run for run, (verdict, _) in told.items() if verdict == "deleted"}
-    assert {run for run, (_, why) in told.items() if why == "cannot be read"} == {
+    deleted = {run for run, (verdict, _) in verdicts.items() if verdict == "deleted"}
+    assert {run for run, (_, why) in verdicts.items() if why == "cannot be read"} == {
         "empty", "empty_journal", "binary", "binary_journal", "no_run", "half", "large",
         "large_journal",
     }  # fmt: skip
-    assert told["live"] == ("stays", "live")
+    assert verdicts["live"] == ("stays", "live")
     assert before - {path.name for path in zoo.iterdir()} == {
-        name for name in before if name.split(".")[0] in gone
+        name for name in before if name.split(".")[0] in deleted
     }
     assert {path.name for path in (zoo / "below").iterdir()} == before - {"below"}
 
 
 def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
-    gone = []
-    monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: gone.append(name))
+    deleted = []
+    monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: deleted.append(name))
 
     for candidate in prune.select_candidates(out):
         prune.delete(candidate)
 
-    assert [name for name in gone if name.startswith("old")] == ["old.json", "old.jsonl"]
+    assert [name for name in deleted if name.startswith("old")] == ["old.json", "old.jsonl"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (["--unarchived"], "give --older-than"),
         (["--older-than", "30d"], "give --archive URL"),
@@ -237,20 +243,20 @@ def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatc
         (["--older-than", "30d", "--archive", "nowhere"], "not an archive"),
     ],
 )
-def test_misuse_is_one_line_and_nothing_is_deleted(out, words, said, capsys):
+def test_misuse_is_one_line_and_nothing_is_deleted(out, args, message, capsys):
     before = bytes_of(out)
 
-    assert main(["prune", str(out), "--yes", *words]) in (1, 2)
+    assert main(["prune", str(out), "--yes", *args]) in (1, 2)
 
-    told, err = capsys.readouterr()
-    assert said in err
-    assert (told, err.count("\n")) == ("", 1)
+    output, err = capsys.readouterr()
+    assert message in err
+    assert (output, err.count("\n")) == ("", 1)
     assert bytes_of(out) == before
 
 
 def test_a_table_shows_what_would_be_deleted_and_its_size(out, kept, capsys):
     assert main(["prune", str(out), "--older-than", "30d", "--archive", kept]) == 0
 
-    told, err = capsys.readouterr()
-    assert told.count("would be deleted") == 3
+    output, err = capsys.readouterr()
+    assert output.count("would be deleted") == 3
     assert err.startswith("3 of 4 runs would be deleted, 0.0 MB; --yes deletes them")

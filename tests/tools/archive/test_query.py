@@ -45,8 +45,8 @@ def kept(out):
 
 
 def ask(sql, *places):
-    with answer(sql, map(str, places)) as told:
-        return list(told.rows)
+    with answer(sql, map(str, places)) as result:
+        return list(result.rows)
 
 
 def same(one, other):
@@ -95,9 +95,11 @@ def test_a_run_that_has_grown_is_queried_as_it_is_in_the_folder(out, kept, tmp_p
     with eventlog.open_run(journal=tmp_path / "alpha.jsonl", from_iter=2, save_interval=0) as run:
         run.log_iter(2, 0.25, 50.0)
 
-    told = ask("select loss from iterations where run like 'alpha%' order by iter", tmp_path, kept)
+    result = ask(
+        "select loss from iterations where run like 'alpha%' order by iter", tmp_path, kept
+    )
 
-    assert told == [(6.0,), (5.0,), (0.25,)]
+    assert result == [(6.0,), (5.0,), (0.25,)]
 
 
 def test_a_live_run_is_queried_as_it_is_now(tmp_path):
@@ -113,10 +115,10 @@ def test_a_folder_above_the_archive_named_like_a_partition_is_not_a_column(out, 
     for place in places:
         archive([out / "alpha.jsonl"], str(place))
 
-        told = ask("select distinct run, month from iterations", place)
+        result = ask("select distinct run, month from iterations", place)
 
-        assert told == ask("select run, month from runs", place)
-        assert told == ask("select run, month from runs", out / "alpha.jsonl")
+        assert result == ask("select run, month from runs", place)
+        assert result == ask("select run, month from runs", out / "alpha.jsonl")
 
 
 def test_an_archive_that_changed_during_a_query_is_reported(out, tmp_path):
@@ -172,8 +174,8 @@ def test_a_table_shows_nan_and_a_dash_for_missing_values(kept, capsys):
 def test_a_table_of_too_many_rows_is_cut_with_a_note(kept, capsys):
     assert main(["query", "select * from range(10_001)", str(kept)]) == 0
 
-    told, err = capsys.readouterr()
-    assert told.splitlines()[-1].strip() == "9999"
+    result, err = capsys.readouterr()
+    assert result.splitlines()[-1].strip() == "9999"
     assert err == "the first 10,000 rows; --csv and --json print all\n"
 
 
@@ -194,14 +196,14 @@ def test_every_row_of_a_select_is_a_line_of_json(kept, capsys, sql, line):
 
     lines = capsys.readouterr().out.splitlines()
     assert lines == (lines if line is None else [line])
-    assert all(isinstance(json.loads(told), dict) for told in lines)
+    assert all(isinstance(json.loads(result), dict) for result in lines)
 
 
 def test_an_unreadable_run_in_a_folder_is_reported_and_the_others_are_queried(zoo, capsys):
     assert main(["query", "--csv", "select count(*) as n from runs", str(zoo)]) == 1
 
-    told, err = capsys.readouterr()
-    assert told == "n\n10\n"
+    result, err = capsys.readouterr()
+    assert result == "n\n10\n"
     assert "empty_journal.jsonl" in err
     assert err.count("\n") == 8
 
@@ -266,8 +268,8 @@ def test_what_is_not_a_select_of_these_tables_is_refused_in_one_line(
 
     assert main(["query", sql, str(kept)]) == 2
 
-    told, err = capsys.readouterr()
-    assert told == ""
+    result, err = capsys.readouterr()
+    assert result == ""
     assert err.startswith("runs query: ")
     assert err.count("\n") == 1
     assert os.listdir(tmp_path) == []
@@ -317,10 +319,10 @@ def test_clickhouse_gives_the_same_answer_from_the_same_files(kept, name):
     }  # fmt: skip
     sql = NUMBERS[name].format(**tables, isnan="isNaN")
 
-    told = chdb.query(f"{sql} settings use_hive_partitioning = 1, "
+    result = chdb.query(f"{sql} settings use_hive_partitioning = 1, "
                       "schema_inference_mode = 'union'", "JSONCompactEachRow").bytes()  # fmt: skip
 
-    assert theirs(map(orjson.loads, told.splitlines())) == ours(name, kept)
+    assert theirs(map(orjson.loads, result.splitlines())) == ours(name, kept)
 
 
 @pytest.fixture(scope="module")

@@ -34,13 +34,13 @@ def rows(capsys, *arguments, code=0):
 def test_the_values_are_those_of_compare_runs_with_differences_to_the_first(tmp_path, capsys):
     paths = [make_run(tmp_path, "a", [5.0, 4.0]), make_run(tmp_path, "b", [5.0, 3.5], mfu=33.0)]
 
-    told = rows(capsys, *paths)
+    compared = rows(capsys, *paths)
 
-    for row, figures in zip(told, eventlog.compare_runs(paths)["runs"], strict=True):
-        assert figures.items() <= row.items()
-    assert told[0]["final_loss_diff"] is None
-    assert (told[1]["final_loss_diff"], told[1]["best_val_loss_diff"]) == (-0.5, -0.5)
-    assert told[1]["avg_mfu_diff"] == 3.0
+    for row, expected in zip(compared, eventlog.compare_runs(paths)["runs"], strict=True):
+        assert expected.items() <= row.items()
+    assert compared[0]["final_loss_diff"] is None
+    assert (compared[1]["final_loss_diff"], compared[1]["best_val_loss_diff"]) == (-0.5, -0.5)
+    assert compared[1]["avg_mfu_diff"] == 3.0
 
 
 def test_markdown_is_a_table_with_the_guides_columns(tmp_path, capsys):
@@ -68,10 +68,10 @@ def test_csv_has_a_line_per_run_with_full_values(tmp_path, capsys):
 
 
 def test_a_broken_file_is_a_row_and_exit_one(zoo, capsys):
-    told = rows(capsys, zoo / "guide.json", zoo / "binary.json", code=1)
+    compared = rows(capsys, zoo / "guide.json", zoo / "binary.json", code=1)
 
-    assert told[1]["status"].startswith("unreadable: ")
-    assert told[1]["final_loss"] is None
+    assert compared[1]["status"].startswith("unreadable: ")
+    assert compared[1]["final_loss"] is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_exact_says_how_many_iterations_are_equal(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
+    ("ours", "theirs", "message"),
     [
         ([3.0, 2.0], [3.0, 2.0 + 1e-12], "at iteration 1: loss 2.0 and 2.000000000001, after 1"),
         ([3.0, 2.0], [3.0], "at iteration 1: loss 2.0 and missing, after 1 equal"),
@@ -127,13 +127,13 @@ def test_exact_says_how_many_iterations_are_equal(tmp_path, capsys):
     ],
 )
 def test_exact_exits_with_one_and_the_first_iteration_that_differs(
-    tmp_path, capsys, ours, theirs, words
+    tmp_path, capsys, ours, theirs, message
 ):
     a, b = logged(tmp_path, "a", ours), logged(tmp_path, "b", theirs)
 
     assert main(["compare", "--exact", str(a), str(b)]) == 1
 
-    assert words in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 def test_runs_without_iterations_are_not_equal(tmp_path, capsys):
@@ -157,9 +157,9 @@ def test_a_run_json_and_its_journal_are_exactly_equal(tmp_path, capsys):
     a = logged(tmp_path, "a", [3.0, math.inf, 2.0])
     eventlog.compact(a)
 
-    (told,) = rows(capsys, "--exact", a, a.with_suffix(".json"))
+    (compared,) = rows(capsys, "--exact", a, a.with_suffix(".json"))
 
-    assert (told["n_equal"], told["differs_at"]) == (3, None)
+    assert (compared["n_equal"], compared["differs_at"]) == (3, None)
 
 
 def test_one_run_alone_is_misuse(tmp_path, capsys):

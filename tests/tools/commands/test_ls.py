@@ -1,4 +1,4 @@
-"""`runs ls` and `runs best`: which runs, in which order, and what is said of each."""
+"""`runs ls` and `runs best`: which runs, in which order, with which columns."""
 
 import contextlib
 import csv
@@ -63,7 +63,7 @@ def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
 
 
 @pytest.mark.parametrize(
-    ("where", "words"),
+    ("where", "message"),
     [
         ("best_val < 7", "--where: unknown field 'best_val'. Did you mean best_val_loss?\n"),
         ("lerning_rate < 7", "Did you mean config.learning_rate?\n"),
@@ -74,11 +74,11 @@ def test_where_lists_the_runs_it_is_true_for(out, capsys, where, expected):
         ("run in (select run from runs)", "unknown field 'select'"),
     ],
 )
-def test_a_malformed_expression_is_one_line_with_the_reason(out, capsys, where, words):
+def test_a_malformed_expression_is_one_line_with_the_reason(out, capsys, where, message):
     assert main(["ls", "--where", where, str(out)]) == 2
 
     printed = capsys.readouterr()
-    assert words in printed.err
+    assert message in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
 

@@ -29,8 +29,8 @@ def log_rank(run, rank, own_ms, *, n=10, status="completed", reason=None, sessio
     if child:
         os.waitpid(child, 0)
         return
-    told = {"rank": rank, "world_size": 2, "session": session}
-    log = eventlog.open_run(journal=run.journal_path, rank=rank, metadata=told, **opening)
+    metadata = {"rank": rank, "world_size": 2, "session": session}
+    log = eventlog.open_run(journal=run.journal_path, rank=rank, metadata=metadata, **opening)
     for i in range(opening.get("from_iter") or 0, n):
         log.log("iter", iter=i, time_ms=20.0, own_ms=own_ms if i else 500.0)
     if child == 0:
@@ -51,11 +51,11 @@ def test_the_straggler_is_named(main_run, capsys):
     for rank, own_ms in enumerate((FAST, FAST, SLOW)):
         log_rank(main_run, rank, own_ms)
 
-    words = table(capsys, main_run.journal_path.parent)
+    output = table(capsys, main_run.journal_path.parent)
 
-    assert "straggler: rank 2: a step takes it 9.0000 ms, the others 2.0" in words
-    assert "slowest in 100% of the steps" in words
-    assert "no rank died" in words
+    assert "straggler: rank 2: 9.0000 ms per step, the others 2.0" in output
+    assert "slowest in 100% of the steps" in output
+    assert "no rank died" in output
 
 
 @pytest.mark.parametrize("own_ms", [(3.0, 3.0, 3.0), (3.0, 3.1, 3.0)])
@@ -82,10 +82,10 @@ def test_the_rank_that_fell_silent_first_is_named(main_run, capsys, monkeypatch)
     time.sleep(0.002)
     log_rank(main_run, 0, FAST, n=7, status=None)
 
-    words = table(capsys, main_run.journal_path.parent)
+    output = table(capsys, main_run.journal_path.parent)
 
-    assert "first to die: rank 1, after iteration 6, last seen" in words
-    assert "without a close event" in words
+    assert "first to die: rank 1, after iteration 6, last seen" in output
+    assert "without a close event" in output
 
 
 def test_of_ranks_silent_at_the_same_time_the_one_that_got_least_far_died_first(main_run):

@@ -1,4 +1,4 @@
-"""`runs show`: all there is to say of one run; of a broken one, what is wrong with it."""
+"""`runs show`: everything about one run, and what is wrong with a broken one."""
 
 import math
 
@@ -33,14 +33,14 @@ def test_a_run_is_shown_with_everything_but_its_rows(tmp_path, capsys):
 
     out = shown(capsys, journal)
 
-    for words in (
+    for text in (
         "status        completed", "tags          bad", "superseded    1 iterations",
         "learning_rate  0.0001", "best_val_loss      4.5", "from iteration 1",
         "learning_rate 0.0003 -> 0.0001", r"diverged\x1b[31m  (ann)",
         "min 6.0000 at 0, max 6.0000 at 0, last 6.0000, 1 not finite, the first at 1",
         "git_commit", "versions",
     ):  # fmt: skip
-        assert words in out
+        assert text in out
 
 
 def test_defects_are_shown_with_their_position_and_cost(tmp_path, capsys):

@@ -30,22 +30,26 @@ def free(tmp_path):
 
 def test_a_row_has_its_last_loss_and_its_best_validation_loss(free):
     for found in (runs.glance_at(free), runs.load_at(free)):
-        told = row(found)
+        fields = row(found)
 
-        assert (told["iterations"], told["final_loss"], told["best_val_loss"]) == (5, 1.5, 4.0)
+        assert (fields["iterations"], fields["final_loss"], fields["best_val_loss"]) == (
+            5,
+            1.5,
+            4.0,
+        )
 
 
 def test_the_ends_of_its_run_json_are_enough_for_a_list(free):
     assert not runs.glance_at(free).is_whole
 
 
-def test_a_run_with_iterations_keeps_its_own_figures(tmp_path):
+def test_a_run_with_iterations_keeps_its_own_summary(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 3.0)
         run.log("metrics", step=0, loss=9.0)
 
-    told = row(runs.load_at(run.journal_path))
-    assert (told["iterations"], told["final_loss"]) == (1, 3.0)
+    fields = row(runs.load_at(run.journal_path))
+    assert (fields["iterations"], fields["final_loss"]) == (1, 3.0)
 
 
 def test_its_curves_are_drawn_with_what_was_superseded(free):
@@ -60,19 +64,19 @@ def test_its_curves_are_drawn_with_what_was_superseded(free):
 
 def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert cli.main(["show", str(free)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
 
-    assert "metrics" in said
-    assert "1.5 at 4, min 1.5, max 6" in said
-    assert "on the way" in said
-    assert "1 not finite, the first at 2" in said
-    assert "superseded    3 values of metrics" in said
+    assert "metrics" in output
+    assert "1.5 at 4, min 1.5, max 6" in output
+    assert "on the way" in output
+    assert "1 not finite, the first at 2" in output
+    assert "superseded    3 values of metrics" in output
 
 
 def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
     assert cli.main(["ls", "--json", str(free)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["final_loss"] == 1.5
+    fields = json.loads(capsys.readouterr().out)
+    assert fields["final_loss"] == 1.5
 
     assert cli.main(["plot", str(free), "--out", str(tmp_path / "p.svg")]) == 0
     assert (tmp_path / "p.svg").stat().st_size > 1000
@@ -106,10 +110,10 @@ def test_any_logged_run_can_be_listed_and_plotted(values, step):
     )
     run = fold.run()
 
-    told = row(runs.Found(Path("x.json"), run))
+    fields = row(runs.Found(Path("x.json"), run))
     curves = freeform.with_curves(run)
 
-    assert told["final_loss"] == plain.get("loss")
+    assert fields["final_loss"] == plain.get("loss")
     assert [r["loss"] for r in curves.training_iterations] == [
         plain[name] for name in ("loss",) if name in plain
     ]

@@ -1,4 +1,4 @@
-"""What people type: any usual name of a figure, numbers that cannot be, folders with two things."""
+"""Input from users: several names of a field, invalid numbers, folders with ambiguous contents."""
 
 import orjson
 import pytest
@@ -20,8 +20,8 @@ def out(tmp_path):
     return folder
 
 
-def listed(capsys, *words):
-    assert main([*map(str, words), "--json"]) == 0
+def listed(capsys, *args):
+    assert main([*map(str, args), "--json"]) == 0
     found = map(orjson.loads, capsys.readouterr().out.splitlines())
     return [row["path"].rpartition("/")[2] for row in found]
 
@@ -30,7 +30,7 @@ def listed(capsys, *words):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["ls", "--limit", "-1"], ["ls", "--limit=-1"], ["ls", "--limit", "2.5"],
         ["ls", "--limit", "9" * 5_000], ["compare", "--at-iter", "-1", "x"],
@@ -44,11 +44,11 @@ def listed(capsys, *words):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_an_invalid_number_is_refused_in_one_line(words, capsys):
-    assert main(words) == 2
+def test_an_invalid_number_is_refused_in_one_line(args, capsys):
+    assert main(args) == 2
 
-    told, err = capsys.readouterr()
-    assert (told, err.count("\n")) == ("", 1)
+    output, err = capsys.readouterr()
+    assert (output, err.count("\n")) == ("", 1)
     assert "must be a " in err
     assert ", got '" in err
 
@@ -111,9 +111,9 @@ def test_a_run_without_evals_is_not_the_best_nor_is_nanogpts_first_loss(out, cap
 
 
 def test_a_study_is_not_made_in_a_folder_that_has_runs(out, capsys):
-    words = ["tune", str(out), "--param", "lr=log 1e-4..1e-2"]
+    args = ["tune", str(out), "--param", "lr=log 1e-4..1e-2"]
 
-    assert main(words) == 2
+    assert main(args) == 2
 
     assert "has 2 runs (" in capsys.readouterr().err
     assert not (out / "study.jsonl").exists()

@@ -1,4 +1,4 @@
-"""Names -> runs: each way to name one, and what is in the file as it is now."""
+"""Names -> runs: each way to name one, and its current content."""
 
 import os
 import shutil
@@ -90,7 +90,7 @@ def test_a_copied_folder_is_read_by_its_run_jsons_though_its_journals_are_later(
 
 
 def test_a_run_json_that_says_running_is_replaced_by_its_journal(here):
-    """The machine went down: nobody was left to fold the journal again."""
+    """The machine went down: no compactor was left to fold the journal again."""
     with eventlog.open_run(save_interval=0, run_name="lost") as run:
         run.log_iter(0, 1.0)
         eventlog.compact(run.journal_path)

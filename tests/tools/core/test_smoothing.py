@@ -1,9 +1,10 @@
-"""One smoothed curve for picture, terminal and page."""
+"""One smoothed curve for plot, terminal and page."""
 
 import json
 import math
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import eventlog
 from tools.core.smoothing import bucket_means, smooth
 from tools.dashboard import server
+from tools.live.curves import Axis
+from tools.live.following import Following
+from tools.plot.figure import draw
+from tools.terminal import drawing as terminal
+from tools.terminal.drawing import View
 
 values = st.integers(1, 400).flatmap(
     lambda n: arrays(float, n, elements=st.floats(-1e6, 1e6) | st.just(math.nan))
@@ -85,3 +92,75 @@ def test_the_page_computes_the_same_numbers(tmp_path):
     for (width, has_counts), numbers in zip(cases, json.loads(printed), strict=True):
         ours = smooth(y, width, counts if has_counts else None)
         assert numbers == [None if math.isnan(v) else v for v in ours]
+
+
+WIDTHS = 20, 200
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """The journal of a run of 3,000 iterations with a loss that is noisy, and `nan` at one."""
+    loss = np.random.default_rng(2).normal(size=3_000).cumsum() + 100
+    with eventlog.open_run(tmp_path_factory.mktemp("noisy"), save_interval=0) as run:
+        for i, value in enumerate(loss):
+            run.log_iter(i, math.nan if i == 700 else value, time_ms=10.0)
+    return run.journal_path
+
+
+def followed(journal):
+    following = Following(journal)
+    while following.read_on() or following.is_reading:
+        pass
+    return following
+
+
+def of_picture(journal, width):
+    (axes,) = draw([journal], "loss", smooth_iters=width, width_in=20, dpi=200).axes
+    (line,) = [line for line in axes.get_lines() if str(line.get_label()).startswith("smoothed")]
+    return dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def of_terminal(journal, width, left, right, n_buckets):
+    class Folders:
+        @contextmanager
+        def at(self, id, wait_s):
+            yield followed(journal)
+
+    view = View(smoothing=width)
+    drawing = terminal.drawing(Folders(), ["a"], "loss", view, (left, right), n_buckets)
+    return dict(zip(drawing.lines[1].x, drawing.lines[1].y, strict=True))
+
+
+def of_page(journal, width, left, right, n_buckets):
+    following = followed(journal)
+    curve = following.iterations.curve(
+        "loss", Axis("iter"), begin=left, end=right, n_buckets=n_buckets, smoothing=width
+    )  # that the page computes the same from these means is tested above
+    return dict(zip(curve.mean_x, smooth(curve.means, width, curve.counts), strict=True))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("left", "right"), [(0, 2_999), (600, 900)], ids=["whole", "zoomed"])
+def test_picture_terminal_and_page_draw_the_same_curve_at_every_zoom(noisy, width, left, right):
+    picture = of_picture(noisy, width)
+    for curve in (
+        of_terminal(noisy, width, left, right, 1_600),
+        of_page(noisy, width, left, right, 1_600),
+    ):
+        shown = [x for x in range(left, right + 1) if x in curve]
+        assert len(shown) == right - left + 1
+        assert [curve[x] for x in shown] == pytest.approx(
+            [picture[x] for x in shown], rel=1e-9, nan_ok=True
+        )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_curve_of_a_thinned_line_is_near_that_of_all_rows(noisy, width):
+    exact = {x: y for x, y in of_picture(noisy, width).items() if not math.isnan(y)}
+    spread = np.std(list(exact.values()))
+
+    curve = of_page(noisy, width, 0, 2_999, 100)
+
+    assert len(curve) < 500
+    expected = np.interp(list(curve), list(exact), list(exact.values()))
+    assert np.abs(np.array(list(curve.values())) - expected).max() < 0.1 * spread

@@ -1,4 +1,4 @@
-"""The files of the page: what `page.html` loads is there, and is all that there is."""
+"""The files of the page are exactly those that `page.html` loads."""
 
 import re
 

@@ -76,8 +76,8 @@ class OpenPage:
 
     def wait_for_iters(self, *iters):
         """Until each run that is drawn has just these iterations, in this order."""
-        wanted = sorted(map(list, iters))
-        self.wait(lambda: sorted([x for x, _ in p] for p in self.points().values()) == wanted)
+        expected = sorted(map(list, iters))
+        self.wait(lambda: sorted([x for x, _ in p] for p in self.points().values()) == expected)
 
 
 @pytest.fixture

@@ -31,12 +31,12 @@ def unpack(body):
     return runs
 
 
-def curves(server, id, keys="loss", **words):
+def curves(server, id, keys="loss", **options):
     """The series of one run by key, once its journal has been read."""
 
     def read():
-        asked = "".join(f"&{k}={v}" for k, v in words.items())
-        _, _, body = server.get(f"/api/curves?runs={id}&keys={keys}{asked}")
+        query = "".join(f"&{k}={v}" for k, v in options.items())
+        _, _, body = server.get(f"/api/curves?runs={id}&keys={keys}{query}")
         (run,) = unpack(body)
         return None if run["reading"] is not None or not any(run["rows"].values()) else run
 
@@ -203,7 +203,7 @@ def test_a_server_on_other_addresses_requires_its_token(folder):
         assert server.get("/", authorization=f"Bearer {token}", host="evil.example")[0] == 421
 
 
-def test_an_empty_token_lets_nobody_in(folder):
+def test_an_empty_token_is_refused(folder):
     with serving(folder, "--host", "0.0.0.0", "--token", "") as server:
         assert server.get("/api/runs")[0] == 401
 
@@ -214,18 +214,18 @@ def test_by_default_only_the_loopback_address_is_listened_on(server):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["no/such/folder"], "no/such/folder"),
         (["--port", "99999"], "cannot listen on 127.0.0.1 port 99999"),
         (["--host", "256.1.1.1"], "cannot listen on 256.1.1.1 port"),
     ],
 )
-def test_an_error_at_the_start_is_one_line(arguments, words, capsys):
+def test_an_error_at_the_start_is_one_line(arguments, message, capsys):
     assert main(["serve", *arguments]) in (1, 2)
 
     err = capsys.readouterr().err
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
 
 
@@ -261,7 +261,7 @@ def test_a_symlink_out_of_the_folders_is_not_followed(tmp_path):
     with serving_here(out) as server:
         rows = until(lambda: len(server.rows()) == 4 and server.rows())
         link = rows["link.jsonl"]["id"]
-        for _ in range(20):  # whoever asks for a run has it read, a little later
+        for _ in range(20):  # a requested run is read in the background
             body = server.get(f"/api/curves?runs={link}&keys=loss")[2]
             time.sleep(0.05)
         states = {name: (row["status"], row["error"]) for name, row in server.rows().items()}
@@ -312,8 +312,8 @@ def test_the_size_of_an_answer_is_limited(tmp_path):
         (row,) = until(lambda: server.rows().values())
         curves(server, row["id"])
         keys = "%0A".join(f"f{k}" for k in range(100))
-        asked = f"/api/curves?runs={','.join([row['id']] * 64)}&keys={keys}&px=4000"
-        size_bytes = len(server.get(asked)[2])
+        path = f"/api/curves?runs={','.join([row['id']] * 64)}&keys={keys}&px=4000"
+        size_bytes = len(server.get(path)[2])
 
     assert size_bytes < 100e6  # 205 MB if each had its 2,000 rows
 

@@ -50,7 +50,7 @@ def served(out, tmp_path):
         server.communicate()
 
 
-def asked(port, path="/api/runs", timeout_s=10):
+def fetch(port, path="/api/runs", timeout_s=10):
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as client:
         request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
         client.sendall(request.encode())
@@ -60,7 +60,7 @@ def asked(port, path="/api/runs", timeout_s=10):
     return answer
 
 
-def test_1200_half_open_connections_lock_nobody_out_and_the_log_stays_small(served):
+def test_1200_half_open_connections_do_not_block_others_and_the_log_stays_small(served):
     server, port, log = served
     with contextlib.ExitStack() as held:
         for at in range(1_200):
@@ -68,7 +68,7 @@ def test_1200_half_open_connections_lock_nobody_out_and_the_log_stays_small(serv
             if at % 2:
                 client.send(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx")  # and no end
         begun = time.monotonic()
-        answers = [asked(port) for _ in range(5)]
+        answers = [fetch(port) for _ in range(5)]
         took_s = time.monotonic() - begun
         time.sleep(1.5)  # a loop that cannot accept says so once a second
 
@@ -107,7 +107,7 @@ def test_headers_and_bodies_of_megabytes_are_refused(served):
                 while client.recv(1 << 16):
                     pass
 
-    assert asked(port).startswith(b"HTTP/1.1 200")
+    assert fetch(port).startswith(b"HTTP/1.1 200")
     assert psutil.Process(server.pid).memory_info().rss < 400 << 20
 
 
@@ -132,7 +132,7 @@ def test_log_lines_that_clients_cause_are_limited():
 def test_a_nested_replace_costs_neither_memory_nor_time(served):
     server, port, _ = served
     process = psutil.Process(server.pid)
-    asked(port)
+    fetch(port)
     before = process.memory_info().rss
     peak = [before]
     done = threading.Event()
@@ -145,7 +145,7 @@ def test_a_nested_replace_costs_neither_memory_nor_time(served):
     watching.start()
     bomb = BOMB  # 8 to the power of 15 characters
     begun = time.monotonic()
-    answers = [asked(port, f"/api/where?q=length({bomb})%3E1", 30) for _ in range(3)]
+    answers = [fetch(port, f"/api/where?q=length({bomb})%3E1", 30) for _ in range(3)]
     done.set()
     watching.join()
 
@@ -197,11 +197,11 @@ def test_a_trial_folder_that_is_a_symlink_out_of_the_study_is_not_served(tmp_pat
     assert b"a link out of the folders" in body
 
 
-def test_a_folder_that_is_given_as_a_symlink_is_served(out, tmp_path):
+def test_a_folder_named_by_a_symlink_is_served(out, tmp_path):
     (tmp_path / "link").symlink_to(out)
     for name in (tmp_path / "link", tmp_path / "link" / "low.json", tmp_path / "link" / "lo*"):
         found = Folders([str(name)])
-        found.look()
+        found.refresh()
 
         assert [row["status"] for row in found.rows()] == ["completed"]
 
@@ -256,22 +256,22 @@ def hostile(out):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["ls", "--json"], ["best", "--json"], ["guard", "--once"],
         ["query", "select run from runs"], ["compare", "--json"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda args: args[0],
 )  # fmt: skip
-def test_files_that_are_not_runs_break_no_command(hostile, words):
-    command = [sys.executable, "-m", "tools.cli", words[0]]
-    names = [*words[1:], str(hostile)]
+def test_files_that_are_not_runs_break_no_command(hostile, args):
+    command = [sys.executable, "-m", "tools.cli", args[0]]
+    names = [*args[1:], str(hostile)]
 
     done = subprocess.run([*command, *names], capture_output=True, text=True, timeout=60)
 
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1)
-    assert "low" in done.stdout or words[0] == "guard"
+    assert "low" in done.stdout or args[0] == "guard"
 
 
 def test_files_that_are_not_runs_are_named_by_ls_and_left_out_of_an_archive(
@@ -281,8 +281,8 @@ def test_files_that_are_not_runs_are_named_by_ls_and_left_out_of_an_archive(
     assert "fifo" in capsys.readouterr().out
     assert main(["archive", str(hostile), "--to", str(tmp_path / "kept")]) == 1
 
-    told, err = capsys.readouterr()
-    assert "1 new" in told
+    output, err = capsys.readouterr()
+    assert "1 new" in output
     assert "fifo.jsonl: not a run" in err
 
 
@@ -317,9 +317,9 @@ def test_a_file_without_read_permission_leaves_the_other_runs_readable():
         done = _as_somebody_else(Path(name))
 
     assert "Traceback" not in done.stderr
-    told = done.stdout.splitlines()
-    assert {"ls 0", "best 0", "archive 1", "kept: 1 new, 2 failed"} <= set(told)
-    assert any(line.startswith("guard ") for line in told)
+    output = done.stdout.splitlines()
+    assert {"ls 0", "best 0", "archive 1", "kept: 1 new, 2 failed"} <= set(output)
+    assert any(line.startswith("guard ") for line in output)
     assert "low.a1b2c3d4.9.segment: cannot be read" in done.stderr
 
 
@@ -344,9 +344,9 @@ import concurrent.futures, dis  # what is imported when it is needed
 import eventlog.command_line, eventlog.masking.masking
 os.setegid(65534); os.seteuid(65534)
 os.chdir({str(place)!r})
-for words in (["ls", "--csv"], ["best", "--path"], ["guard", "--once"], ["compare", "--json"],
+for args in (["ls", "--csv"], ["best", "--path"], ["guard", "--once"], ["compare", "--json"],
               ["archive", "--to", "kept"]):
-    print(words[0], main([*words, "out"]), flush=True)
+    print(args[0], main([*args, "out"]), flush=True)
 """
 
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

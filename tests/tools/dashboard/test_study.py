@@ -36,8 +36,8 @@ def make_trial(folder, group, number, params, val_loss, config=None):
 
 
 def study(server, of, by="metadata.group", **more):
-    words = urlencode({"by": by, "of": of} | more)
-    return server.json(f"/api/study?{words}")
+    query = urlencode({"by": by, "of": of} | more)
+    return server.json(f"/api/study?{query}")
 
 
 def test_importances_are_those_of_optuna(studies):
@@ -129,7 +129,7 @@ def test_a_study_is_ranked_by_its_own_objective(tmp_path):
     assert found["metrics"] == ["best_accuracy", *by_loss["metrics"][1:]]
 
 
-def test_a_trial_has_the_state_that_runs_tune_gave_it(tmp_path):
+def test_a_trial_has_the_state_that_runs_tune_tagged_it_with(tmp_path):
     for state, status in (("pruned", "interrupted"), ("failed", "failed"), (None, "completed")):
         run = eventlog.open_run(tmp_path, run_name=str(state), save_interval=0)
         run.close(status)

@@ -1,4 +1,4 @@
-"""Makes the golden files of other loggers anew, each by that logger itself, in a folder given.
+"""Makes the golden files of other loggers again, with these loggers, in another folder.
 
     python tests/tools/golden/make.py tensorboard FOLDER    (torch, tensorboard)
     python tests/tools/golden/make.py wandb FOLDER          (wandb)

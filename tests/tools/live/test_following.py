@@ -1,4 +1,4 @@
-"""Following journals: what is shown while they grow is what the run JSON will say."""
+"""Following journals: the curves of a growing journal agree with its run JSON."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def curve(rows, key):
     return list(zip(found.x.tolist(), found.y.tolist(), strict=True))
 
 
-def wanted(rows, key):
+def expected(rows, key):
     return [(float(r["iter"]), float(r[key])) for r in rows if isinstance(r.get(key), int | float)]
 
 
@@ -36,8 +36,8 @@ def assert_shows_what_load_run_says(following, path):
     assert following.iterations.iters.values.tolist() == [
         row["iter"] for row in run.training_iterations
     ]
-    assert curve(following.iterations, "loss") == wanted(run.training_iterations, "loss")
-    assert curve(following.evals, "val_loss") == wanted(run.eval_steps, "val_loss")
+    assert curve(following.iterations, "loss") == expected(run.training_iterations, "loss")
+    assert curve(following.evals, "val_loss") == expected(run.eval_steps, "val_loss")
     shown = following.run()
     assert shown.summary == pytest.approx(run.summary)
     assert (shown.status, shown.run_name, shown.config) == (run.status, run.run_name, run.config)
@@ -182,7 +182,7 @@ def test_what_is_not_finite_is_kept_apart_and_breaks_the_line(tmp_path):
 
     assert found.nonfinite == [(1.0, "nan"), (3.0, "inf")]
     assert np.isnan(found.y).tolist() == [False, True, True, True, False]
-    assert found.means.tolist() == [1.0, 2.0]
+    assert np.isnan(found.means).tolist() == [False, True, True, True, False]
 
 
 def test_a_journal_with_new_names_in_every_event_does_not_fill_the_memory(tmp_path):
@@ -197,7 +197,7 @@ def test_a_journal_with_new_names_in_every_event_does_not_fill_the_memory(tmp_pa
     following = follow_to_the_end(Following(path))
 
     assert len(following.iterations) == 2_000
-    assert len(following.iterations.figures) <= 300
+    assert len(following.iterations.columns) <= 300
     assert len(following.iterations.nonfinite) <= 300
 
 

@@ -1,4 +1,4 @@
-"""Runs in which nothing is wrong, and nothing is smooth: what a rule must not take for trouble."""
+"""Healthy runs with noise, for which no rule may raise an alert."""
 
 import math
 import random

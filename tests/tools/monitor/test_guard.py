@@ -1,4 +1,4 @@
-"""`runs guard`: what is wrong is said once, whoever looks; and it harms nothing."""
+"""`runs guard`: each problem is reported once, also by several guards; runs are unaffected."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def look_until(guard, n_alerts, within_s=30.0):
     """Look as a guard does until it has said so much; all that it said."""
     new_alerts, until = [], time.monotonic() + within_s
     while len(new_alerts) < n_alerts and time.monotonic() < until:
-        new_alerts += guard.look(time.time())
+        new_alerts += guard.check(time.time())
         time.sleep(0.05)
     return new_alerts
 
@@ -75,7 +75,7 @@ def pass_time(guard, seconds, step_s=10.0, *, after_s=0.0):
     """Look every ten seconds for so long, by the clock of a story."""
     begin, new_alerts = time.time() + after_s, []
     for n in range(int(seconds / step_s) + 1):
-        new_alerts += guard.look(begin + n * step_s)
+        new_alerts += guard.check(begin + n * step_s)
     return new_alerts
 
 
@@ -88,7 +88,7 @@ def alerts_of(journal):
 
 def test_a_stopped_process_is_a_stall_and_over_when_it_goes_on(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
-    guard.look(time.time())
+    guard.check(time.time())
 
     writer.send_signal(signal.SIGSTOP)
     stopped = look_until(guard, 1) + look_until(guard, 1, within_s=2)
@@ -101,7 +101,7 @@ def test_a_stopped_process_is_a_stall_and_over_when_it_goes_on(writer, tmp_path)
 
 def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
-    guard.look(time.time())
+    guard.check(time.time())
 
     writer.kill()
     new_alerts = look_until(guard, 1) + look_until(guard, 1, within_s=1)
@@ -116,7 +116,7 @@ def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writ
 
 def test_a_crash_is_over_when_the_run_is_resumed(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
-    guard.look(time.time())
+    guard.check(time.time())
     writer.kill()
     look_until(guard, 1)
 
@@ -129,16 +129,16 @@ def test_a_crash_is_over_when_the_run_is_resumed(writer, tmp_path):
     assert "resumed" in new_alerts[0]["text"]
 
 
-def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_path):
+def test_a_process_that_was_replaced_between_two_checks_crashed(writer, tmp_path):
     guard = Guard([str(tmp_path / "out")], QUICK)
-    guard.look(time.time())
+    guard.check(time.time())
     writer.kill()
     writer.wait()
 
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     with eventlog.open_run(journal=journal, from_iter=5, save_interval=0) as run:
         run.log_iter(5, 1.0)
-        new_alerts = guard.look(time.time())
+        new_alerts = guard.check(time.time())
 
     assert states(new_alerts) == [("crash", "raised"), ("crash", "over")]
 
@@ -146,10 +146,10 @@ def test_a_process_that_was_replaced_between_two_looks_was_a_crash(writer, tmp_p
 def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tmp_path):
     make_run(tmp_path / "out", "ended")
     guard = Guard([str(tmp_path / "out")], QUICK, is_kept=False, is_live_only=True)
-    guard.look(time.time())  # it has seen the run live, however late the thread begins
-    heard = []
+    guard.check(time.time())  # it has seen the run live, however late the thread begins
+    alerts = []
     with Folders([str(tmp_path / "out")]) as folders:
-        background = BackgroundGuard(folders, guard, heard.append, every_s=0.05)
+        background = BackgroundGuard(folders, guard, alerts.append, every_s=0.05)
         with background:
             look_until_row(folders, "it", lambda row: row["last_iter"])
             writer.kill()
@@ -158,7 +158,7 @@ def test_beside_the_page_alerts_are_in_the_row_and_nothing_is_written(writer, tm
 
     assert [(alert["rule"], alert["now"]) for alert in row["alerts"]] == [("crash", True)]
     assert ended["alerts"] == []
-    assert states(heard) == [("crash", "raised")]
+    assert states(alerts) == [("crash", "raised")]
     assert alerts_of(next((tmp_path / "out").glob("it_*.jsonl"))) == []
 
 
@@ -175,7 +175,7 @@ def look_until_row(folders, name, is_so, within_s=30.0):
 
 def test_a_guard_that_fails_is_reported_once_and_the_page_goes_on(tmp_path, capsys, monkeypatch):
     guard = Guard([str(tmp_path)], is_kept=False)
-    monkeypatch.setattr(guard, "look", lambda now: 1 / 0)
+    monkeypatch.setattr(guard, "check", lambda now: 1 / 0)
 
     with Folders([str(tmp_path)]) as folders, BackgroundGuard(folders, guard, every_s=0.01):
         time.sleep(0.2)
@@ -204,11 +204,11 @@ def test_the_command_ends_well_on_sigterm(writer, tmp_path):
 
 def test_a_nan_and_a_spike_are_reported_once_with_their_iteration(live, tmp_path):
     guard = Guard([str(tmp_path / "out")])
-    guard.look(time.time())
+    guard.check(time.time())
 
     for i in range(30, 60):
         live.log_iter(i, {40: float("nan"), 41: float("nan"), 50: 50.0}.get(i, 2.7), 10.0)
-    new_alerts = guard.look(time.time()) + guard.look(time.time())
+    new_alerts = guard.check(time.time()) + guard.check(time.time())
 
     assert [(a["rule"], a["iter"]) for a in new_alerts] == [("nonfinite", 40), ("spike", 50)]
 
@@ -225,10 +225,10 @@ def test_another_guard_and_a_later_one_report_nothing_again(live, tmp_path):
 
 def test_a_guard_that_slept_with_its_machine_calls_nothing_a_stall(live, tmp_path):
     guard = Guard([str(tmp_path / "out")])
-    guard.look(time.time())
+    guard.check(time.time())
 
-    woken = guard.look(time.time() + 8 * 3600)
-    soon = guard.look(time.time() + 8 * 3600 + 10)
+    woken = guard.check(time.time() + 8 * 3600)
+    soon = guard.check(time.time() + 8 * 3600 + 10)
 
     assert woken + soon == []
 
@@ -237,14 +237,14 @@ def test_a_long_journal_is_read_from_near_its_end(live, tmp_path, monkeypatch):
     monkeypatch.setattr("tools.monitor.watched.TAIL_BYTES", 2_000)
     live.log_iter(30, float("nan"))
 
-    assert states(Guard([str(tmp_path / "out")]).look(time.time())) == [("nonfinite", "raised")]
+    assert states(Guard([str(tmp_path / "out")]).check(time.time())) == [("nonfinite", "raised")]
 
 
 def test_an_alert_changes_neither_status_nor_curve_nor_summary(live, tmp_path):
     live.log_iter(30, float("nan"))
     before = eventlog.load_run(live.journal_path)
 
-    Guard([str(tmp_path / "out")]).look(time.time())
+    Guard([str(tmp_path / "out")]).check(time.time())
 
     after = eventlog.load_run(live.journal_path)
     unchanged = ("status", "summary", "training_iterations", "end_time", "config")
@@ -258,7 +258,7 @@ def test_runs_that_ended_long_ago_and_files_that_are_none_are_left_alone(zoo, ca
         if path.name != "live.jsonl":
             os.utime(path, (1e9, 1e9))
 
-    assert Guard([str(zoo)]).look(time.time()) == []
+    assert Guard([str(zoo)]).check(time.time()) == []
 
 
 def test_a_folder_of_everything_broken_is_watched_all_the_same(zoo):
@@ -276,7 +276,7 @@ def test_an_alert_that_cannot_be_written_is_still_reported(live, tmp_path, monke
     live.log_iter(30, float("nan"))
     guard = Guard([str(tmp_path / "out")])
 
-    new_alerts = guard.look(time.time()) + guard.look(time.time())
+    new_alerts = guard.check(time.time()) + guard.check(time.time())
 
     assert states(new_alerts) == [("nonfinite", "raised")]
     assert "was not written" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_a_full_disk_is_not_reported_again_when_the_run_with_the_alert_ends(
     usage = SimpleNamespace(total=10**12, free=10**9)
     monkeypatch.setattr(guard_.shutil, "disk_usage", lambda path: usage)
     guard = Guard([str(tmp_path / "out")], Limits(stall_s=1e6))
-    first = guard.look(time.time())
+    first = guard.check(time.time())
     other = eventlog.open_run(tmp_path / "out", run_name="other", save_interval=0)
     other.log_iter(0, 1.0)
     live.close()
@@ -399,7 +399,7 @@ def test_a_command_gets_the_alert_as_json_and_in_variables(tmp_path):
     assert (tmp_path / "text").read_text() == ALERT["text"]
 
 
-def test_hooks_are_run_for_what_is_raised_and_not_for_what_is_over(writer, tmp_path):
+def test_hooks_are_run_for_raised_alerts_and_not_when_they_are_over(writer, tmp_path):
     guard = ["guard", "--every", "0.1", "--stall", "1", "--on-alert"]
     hook = f"echo $EVENTLOG_ALERT_RULE $EVENTLOG_ALERT_STATE >> {tmp_path}/hooked"
     process = subprocess.Popen(
@@ -509,7 +509,7 @@ def test_a_webhook_gets_the_alert_and_is_tried_again_after_a_server_error(serve)
     assert server.got == [("application/json", ALERT)] * 2
 
 
-def test_a_webhook_that_does_not_want_it_is_not_asked_again(serve, capsys):
+def test_a_webhook_that_refuses_an_alert_is_not_called_again(serve, capsys):
     server, url = serve(404, 200)
     hooks = Hooks(url=url)
 

@@ -1,4 +1,4 @@
-"""`runs guard` over the real trainer, as processes: what is done to it is named, once, in time.
+"""`runs guard` on real trainers: each fault is reported once and in time.
 
 pytest -m slow tests/tools/monitor/test_guard_trainer.py      # two to six minutes
 """
@@ -47,9 +47,9 @@ def train(texts, tmp_path, tmp_path_factory):
         data = tmp_path_factory.getbasetemp() / "data"
         config = SMALL | {"input": texts, "data_dir": data, "wandb_run_name": name}
         config |= {"out_dir": tmp_path / "out" / name} | flags
-        words = [f"--{key}={value}" for key, value in config.items()]
+        args = [f"--{key}={value}" for key, value in config.items()]
         process = subprocess.Popen(
-            [sys.executable, "trainer/train.py", *words], cwd=ROOT, stdout=subprocess.DEVNULL,
+            [sys.executable, "trainer/train.py", *args], cwd=ROOT, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         begun.append(process)
@@ -64,10 +64,10 @@ def train(texts, tmp_path, tmp_path_factory):
 class Guard:
     """`runs guard` as a process; what it said, and when."""
 
-    def __init__(self, *words):
+    def __init__(self, *args):
         command = [sys.executable, "-m", "tools.cli", "guard", "--json", "--every", "0.5"]
         self.process = subprocess.Popen(
-            [*command, *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*command, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         self.alerts = []
         self._reading = threading.Thread(target=self._read, daemon=True)
@@ -97,11 +97,11 @@ class Guard:
 def guard(tmp_path):
     guards = []
 
-    def begin(*words, folders=("run",)):
+    def begin(*args, folders=("run",)):
         paths = [tmp_path / "out" / name for name in folders]
         for path in paths:
             path.mkdir(parents=True, exist_ok=True)
-        guards.append(Guard(*words, *paths))
+        guards.append(Guard(*args, *paths))
         return guards[-1]
 
     yield begin

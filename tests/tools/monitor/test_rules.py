@@ -1,4 +1,4 @@
-"""The rules of the guard: what is healthy is never wrong, what is wrong is named."""
+"""The rules of the guard: healthy runs raise nothing, each problem is reported."""
 
 import math
 import random
@@ -18,7 +18,7 @@ from tools.monitor.vitals import Vitals
 
 LIMITS = Limits()
 GB = 10**9
-figures = st.floats(0.01, 1e6)
+values = st.floats(0.01, 1e6)
 gaps = st.lists(st.floats(0, 1e5), max_size=20)
 
 
@@ -106,7 +106,9 @@ def test_a_longer_pause_never_shortens_the_deadline(steps, evals, saves, longer)
     [(False, False, 6, True), (False, False, 4, False), (True, False, 600, False),
      (False, True, 600, False)],
 )  # fmt: skip
-def test_dead_is_who_let_go_of_the_lock_without_a_close(is_alive, is_closed, quiet_s, dead):
+def test_a_process_that_released_the_lock_without_a_close_event_crashed(
+    is_alive, is_closed, quiet_s, dead
+):
     problem = rules.crash(quiet_s, is_alive=is_alive, is_closed=is_closed, after_s=5)
 
     assert (problem is not None) == dead
@@ -138,9 +140,9 @@ def changed(change, shape=Shape(), seed=3):  # noqa: B008 (frozen)
         yield t, record._replace(fields=record.fields | change(record))
 
 
-def loss_at(wanted, value):
+def loss_at(target, value):
     def change(record):
-        is_there = record.event == "iter" and record.fields["iter"] in wanted
+        is_there = record.event == "iter" and record.fields["iter"] in target
         if not is_there:
             return {}
         if math.isnan(value):
@@ -150,11 +152,11 @@ def loss_at(wanted, value):
     return change
 
 
-def test_a_spike_is_named_once_with_its_figures():
+def test_a_spike_is_reported_once_with_its_values():
     findings = watch(changed(loss_at({700, 701, 705}, 30.0)))
 
     (finding,) = findings
-    assert (finding.rule, finding.iter, finding.figures["loss"]) == ("spike", 700, 30.0)
+    assert (finding.rule, finding.iter, finding.values["loss"]) == ("spike", 700, 30.0)
 
 
 def test_a_second_spike_long_after_the_first_is_a_second_one():
@@ -198,7 +200,7 @@ def at(record, t):
     return record._replace(t=datetime.fromtimestamp(t, UTC).isoformat(timespec="microseconds"))
 
 
-def test_a_checkpoint_that_does_not_come_is_overdue_by_the_runs_own_rhythm():
+def test_a_missing_checkpoint_is_overdue_after_the_runs_usual_interval():
     def no_more(events):
         for t, record in events:
             if record.event != "checkpoint" or record.fields["iter"] <= 400:
@@ -210,7 +212,7 @@ def test_a_checkpoint_that_does_not_come_is_overdue_by_the_runs_own_rhythm():
     assert findings[0].iter == pytest.approx(700, abs=15)
 
 
-def test_who_saves_only_what_is_better_has_no_rhythm():
+def test_a_run_that_saves_only_better_checkpoints_is_never_overdue():
     events = [
         (t, record._replace(fields=record.fields | {"config": {"always_save_checkpoint": False}}))
         if record.event == "open"
@@ -222,7 +224,7 @@ def test_who_saves_only_what_is_better_has_no_rhythm():
     assert watch(events) == []
 
 
-def test_a_failed_run_is_named_unless_it_failed_of_the_nan_that_was_named():
+def test_a_failed_run_is_reported_unless_its_nan_was_reported_before():
     def failing(record):
         is_close = record.event == "close"
         return {"status": "failed", "reason": "out of memory"} if is_close else {}
@@ -281,7 +283,7 @@ def test_no_journal_makes_a_rule_raise(journal, now, is_alive):
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=300))
-def test_a_windows_median_is_that_of_its_latest_figures(values):
+def test_the_median_of_a_window_is_that_of_its_latest_values(values):
     window = Window(50)
     for value in values:
         window.add(value)

@@ -1,4 +1,4 @@
-"""`runs plot`: what happened in a run is seen in its picture, whatever the run."""
+"""`runs plot`: everything that happened in a run is visible in its plot, for any run."""
 
 import hashlib
 import math
@@ -40,8 +40,8 @@ def line(axes, label):
     return next(line for line in axes.get_lines() if str(line.get_label()).startswith(label))
 
 
-def words(figure):
-    """Every word on a picture but the numbers of its axes."""
+def texts(figure):
+    """Every text of a plot except the numbers of its axes."""
     found = [text.get_text() for text in figure.texts]
     for axes in figure.axes:
         found += [text.get_text() for text in axes.texts]
@@ -77,13 +77,13 @@ def test_an_iteration_is_placed_where_its_tokens_and_seconds_begin(journal):
 
     assert series.place(iters, "iter").tolist() == iters.tolist()
     assert series.place(iters, "tokens").tolist() == [0, 40, 50, 70, 130]
-    assert series.place(iters, "time") == pytest.approx([0, 0.4, 0.5, 0.7, 1.3])
+    assert series.training_seconds(iters) == pytest.approx([0, 0.4, 0.5, 0.7, 1.3])
 
 
 def test_time_counts_the_iterations_that_were_not_logged():
     series = Series(make_run(rows=[row(i, time_ms=100.0) for i in range(0, 100, 10)]))
 
-    assert series.place(np.array([90.0]), "time") == pytest.approx([9.0])
+    assert series.training_seconds(np.array([90.0])) == pytest.approx([9.0])
 
 
 def test_a_resume_is_found_with_the_iterations_it_logged_again(journal):
@@ -161,15 +161,15 @@ def test_a_value_between_two_gaps_is_a_dot():
 def test_a_rewind_is_marked_and_superseded_rows_are_drawn_on_request(journal):
     plain, both = draw([journal], "loss"), draw([journal], "loss", superseded=True)
 
-    assert "rewound: 5 to 7 logged again" in words(plain)
-    assert "superseded" not in words(plain)
+    assert "rewound: 5 to 7 logged again" in texts(plain)
+    assert "superseded" not in texts(plain)
     assert list(line(both.axes[0], "superseded").get_ydata()) == [3.0, 2.0, 1.0]
 
 
 def test_among_several_runs_a_resume_is_a_marker_on_its_curve(journal):
     figure = draw([journal, make_run()], "loss", smooth_iters=0)
 
-    assert "rewound" in words(figure)
+    assert "rewound" in texts(figure)
     (sign,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "<"]
     assert (list(sign.get_xdata()), list(sign.get_ydata())) == ([5], [3.0])
 
@@ -179,8 +179,8 @@ def test_axes_have_units_and_the_head_names_the_model_and_device():
 
     figure = draw([make_run("baseline", metadata=metadata)], "analysis")
 
-    assert "baseline" in words(figure)
-    assert "124M parameters · bfloat16 · 8 × cuda · unknown" in words(figure)
+    assert "baseline" in texts(figure)
+    assert "124M parameters · bfloat16 · 8 × cuda · unknown" in texts(figure)
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "loss (nats per token)", "share of iterations (%)", "model FLOPs utilization (%)",
     ]  # fmt: skip
@@ -189,13 +189,13 @@ def test_axes_have_units_and_the_head_names_the_model_and_device():
 def test_a_comparison_names_the_settings_that_differ_and_the_best_losses():
     runs = [make_run("a", config={"lr": 1, "seed": 1}), make_run("b", config={"lr": 2, "seed": 1})]
 
-    found = words(draw(runs))
+    found = texts(draw(runs))
 
     assert "different: lr · smoothed over 4 iterations" in found
     assert "a, best 8.3500" in found
 
 
-def test_no_two_of_28_runs_look_alike():
+def test_28_runs_have_different_styles():
     for theme in THEMES:
         figure = draw([make_run(str(i), 3) for i in range(28)], "loss", theme=theme)
 
@@ -238,10 +238,10 @@ def test_any_name_is_shown_as_text_within_the_plot(name):
         encode(figure, "png")
 
         right = figure.bbox.width
-        texts = [*figure.texts, *(t for legend in figure.legends for t in legend.get_texts())]
-        assert all(t.get_window_extent().x1 <= right for t in texts)
+        all_texts = [*figure.texts, *(t for legend in figure.legends for t in legend.get_texts())]
+        assert all(t.get_window_extent().x1 <= right for t in all_texts)
         if name in HOSTILE[:2]:
-            assert any(found.startswith(name) for found in words(figure))
+            assert any(found.startswith(name) for found in texts(figure))
 
 
 @given(st.text(max_size=60), st.floats(0.3, 4.0))
@@ -297,7 +297,7 @@ def test_any_run_can_be_plotted(name):
 def test_a_panel_without_values_says_so():
     run = make_run(rows=[row(i, mfu=-100.0, time_ms=None) for i in range(30)])
 
-    found = words(draw([run], "analysis"))
+    found = texts(draw([run], "analysis"))
 
     assert "MFU is unknown" in found
     assert "no step times after the first 5 iterations" in found
@@ -357,7 +357,7 @@ def test_an_unreadable_run_is_reported_and_the_others_are_drawn(zoo, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--out", "x.jpg"], "--out x.jpg: must end in .png, .svg or .pdf"),
         (["--x", "tokens"], "its metadata has no tokens_per_iter. Use: --x iter"),
@@ -369,7 +369,7 @@ def test_an_unreadable_run_is_reported_and_the_others_are_drawn(zoo, tmp_path, c
     ],
 )
 def test_a_plot_that_cannot_be_drawn_is_one_line_and_no_file(
-    flags, told, zoo_of_the_dead, tmp_path, monkeypatch, capsys
+    flags, message, zoo_of_the_dead, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
 
@@ -377,7 +377,7 @@ def test_a_plot_that_cannot_be_drawn_is_one_line_and_no_file(
 
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert told in stderr
+    assert message in stderr
     assert stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

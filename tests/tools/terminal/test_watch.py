@@ -196,9 +196,9 @@ def test_runs_are_filtered_by_name_and_by_settings(tmp_path):
         make_run(tmp_path, "deep", learning_rate=0.001)
         async with watching(tmp_path) as (app, pilot):
             found = []
-            for words in ("dee", "config.learning_rate > 0.005", "no_such_field = 1"):
+            for where in ("dee", "config.learning_rate > 0.005", "no_such_field = 1"):
                 await pilot.press("slash")
-                app.query_one("#ask").value = words
+                app.query_one("#ask").value = where
                 await pilot.press("enter")
                 await pilot.pause()
                 found.append((names(app), seen(app)[0]))
@@ -293,9 +293,9 @@ class Terminal:
                    "env", "-u", "COLUMNS", "-u", "LINES", *variables,
                    sys.executable, "-m", "tools.cli", *map(str, command))  # fmt: skip
 
-    def _tmux(self, *words):
+    def _tmux(self, *texts):
         done = subprocess.run(
-            ["tmux", "-S", self._socket, *words], cwd=ROOT, capture_output=True, text=True,
+            ["tmux", "-S", self._socket, *texts], cwd=ROOT, capture_output=True, text=True,
             env=os.environ | {"LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
         )  # fmt: skip
         return done.stdout
@@ -309,13 +309,13 @@ class Terminal:
     def screen(self, *flags):
         return self._tmux("capture-pane", "-p", *flags)
 
-    def until(self, *words, within_s=40):
+    def until(self, *texts, within_s=40):
         """The screen as soon as all `words` are on it."""
         end = time.monotonic() + within_s
-        while not all(word in self.screen() for word in words) and time.monotonic() < end:
+        while not all(text in self.screen() for text in texts) and time.monotonic() < end:
             time.sleep(0.1)
         shown = self.screen()
-        assert all(word in shown for word in words), f"{words} did not come:\n{shown}"
+        assert all(text in shown for text in texts), f"{texts} did not come:\n{shown}"
         return shown
 
     @property

@@ -1,4 +1,4 @@
-"""`runs export`: read back by each system's own reader it is what was logged, once."""
+"""`runs export`: each system's own reader returns what was logged, once."""
 
 import csv
 import json
@@ -219,11 +219,11 @@ def test_tensorboard_has_the_configuration_as_hyperparameters(logged, tmp_path):
     (folder,) = (p.parent for p in (tmp_path / "out").glob("*/events.*"))
     reader = EventAccumulator(str(folder)).Reload()
     content = reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = HParamsPluginData.FromString(content).session_start_info.hparams
-    assert told["lr"].number_value == 6e-4
-    assert told["net.n_layer"].number_value == 2
-    assert told["net.act"].string_value == "gelu"
-    assert told["metadata.world_size"].number_value == 2
+    hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["lr"].number_value == 6e-4
+    assert hparams["net.n_layer"].number_value == 2
+    assert hparams["net.act"].string_value == "gelu"
+    assert hparams["metadata.world_size"].number_value == 2
 
 
 def test_a_frame_has_non_finite_numbers_as_numbers(logged):
@@ -446,7 +446,7 @@ class Exporter:
     def __enter__(self):
         return self
 
-    def __exit__(self, *told):
+    def __exit__(self, *error):
         self.server.stdin.close()
         self.server.stdout.close()
         self.server.wait()

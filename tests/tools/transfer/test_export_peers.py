@@ -49,11 +49,11 @@ def test_every_value_is_exported_with_its_step_and_the_configuration(to, tmp_pat
 
     export_peer(logged.path, to, tmp_path / "out")
 
-    found, told = read_peer(to, tmp_path / "out")
+    found, printed = read_peer(to, tmp_path / "out")
     same(checkpoint_free(found), expected(logged, to))
     assert {found["checkpoint/val_loss", 0], found["checkpoint/size_bytes", 0]} == {2.5, 7.0}
-    assert float(told["config"]["lr"]) == 6e-4
-    assert told["status"] in ("FINISHED", "", 0)
+    assert float(printed["config"]["lr"]) == 6e-4
+    assert printed["status"] in ("FINISHED", "", 0)
 
 
 def test_a_run_that_grows_and_rewinds_is_archived_as_it_is_now(to, tmp_path):

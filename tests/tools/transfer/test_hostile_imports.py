@@ -1,4 +1,4 @@
-"""Files that are made to break an importer: one line, exit code 1, bounded time and memory."""
+"""Files crafted to break an importer: one line, exit code 1, bounded time and memory."""
 
 import json
 import os
@@ -13,8 +13,9 @@ import pytest
 
 import eventlog
 from tools.cli import main
+from tools.transfer.sources.metrics import Metrics
 from tools.transfer.sources.reading import plain_yaml
-from tools.transfer.sources.source_run import USUAL, Metrics
+from tools.transfer.sources.source import USUAL, SourceRun
 
 LAUGHS = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
@@ -32,11 +33,11 @@ def limited():
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 
 
-def imported(path, tmp_path, *words):
+def imported(path, tmp_path, *args):
     """Exit code and stderr of the real command, in 3 GB and 60 s."""
     command = [sys.executable, "-m", "tools.cli", "import", str(path), "--out", str(tmp_path / "o")]
     done = subprocess.run(
-        [*command, *words], capture_output=True, text=True, timeout=60, preexec_fn=limited
+        [*command, *args], capture_output=True, text=True, timeout=60, preexec_fn=limited
     )
     return done.returncode, done.stderr
 
@@ -56,7 +57,6 @@ ODD = {
     "binary log": ("log.txt", os.urandom(100_000), "nanogpt"),
     "binary events": ("a.tfevents.1", os.urandom(10_000), "tensorboard"),
     "exabytes": ("a.tfevents.1", struct.pack("<QI", 1 << 62, 0) + bytes(99), "tensorboard"),
-    "empty events": ("a.tfevents.1", b"", "tensorboard"),
 }  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def test_an_unreadable_file_is_one_line_and_exit_code_one(what, tmp_path, capsys
     path = tmp_path / name
     path.write_bytes(data)
 
-    for words in (["--from", format], []):
-        assert main(["import", str(path), "--out", str(tmp_path / "out"), *words]) == 1
+    for args in (["--from", format], []):
+        assert main(["import", str(path), "--out", str(tmp_path / "out"), *args]) == 1
 
         err = capsys.readouterr().err
         assert err.count("\n") == 1
@@ -127,7 +127,7 @@ def test_odd_names_and_numbers_do_not_affect_the_others(tmp_path, capsys):
         assert losses == ([2.5, 2.25] if source == path else [1.5])
 
 
-def test_a_tensor_that_stands_for_terabytes_is_not_expanded(tmp_path, capsys):
+def test_a_small_tensor_of_a_huge_shape_is_not_expanded(tmp_path, capsys):
     pytest.importorskip("tensorboard")
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -159,13 +159,14 @@ def test_a_tensor_that_stands_for_terabytes_is_not_expanded(tmp_path, capsys):
 
 def test_descending_steps_take_linear_time():
     metrics = Metrics()
-    begun = time.monotonic()
+    begun = time.process_time()
     for step in range(100_000, 0, -1):
         metrics.add(step, {"loss": 1.0, "lr": 0.5})
 
-    assert time.monotonic() - begun < 5
-    assert metrics.n_superseded == 2 * 99_999
-    assert [event[1]["iter"] for event in metrics.events(USUAL)] == [1]
+    run = SourceRun("x", [])
+    metrics.into(run, USUAL)
+    assert time.process_time() - begun < 5
+    assert [event[1]["iter"] for event in run.events] == [*range(1, 100_001)]
 
 
 def test_a_trainer_state_with_descending_steps_is_imported_in_seconds(tmp_path):

@@ -10,10 +10,10 @@ from tools.tuning import space
 numbers = st.one_of(
     st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: x + 0.0)
 )
-words = st.from_regex(r"[a-zA-Z][a-zA-Z_-]{0,8}", fullmatch=True).filter(
-    lambda word: word.lower() not in ("true", "false", "nan", "inf", "infinity")
+text = st.from_regex(r"[a-zA-Z][a-zA-Z_-]{0,8}", fullmatch=True).filter(
+    lambda name: name.lower() not in ("true", "false", "nan", "inf", "infinity")
 )
-choices = st.lists(st.one_of(numbers, words), min_size=2, max_size=5, unique=True).map(
+choices = st.lists(st.one_of(numbers, text), min_size=2, max_size=5, unique=True).map(
     lambda values: "|".join(map(space.as_argument, values))
 )
 pairs = st.tuples(numbers, numbers).filter(lambda ends: ends[0] < ends[1])
@@ -28,7 +28,7 @@ names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n no
 
 
 @pytest.mark.parametrize(
-    ("words", "values"),
+    ("text", "values"),
     [
         ("2|4|6", (2, 4, 6)),
         ("adamw|muon", ("adamw", "muon")),
@@ -45,12 +45,12 @@ names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda n: n no
         ({"choices": [True, "x"]}, (True, "x")),
     ],
 )
-def test_a_parameter_has_the_values_that_are_written(words, values):
-    assert space.parameter("p", words, "p").values == values
+def test_a_parameter_has_the_values_that_are_written(text, values):
+    assert space.parameter("p", text, "p").values == values
 
 
 @pytest.mark.parametrize(
-    "words",
+    "text",
     [
         "", "3", "1..", "..2", "2..1", "1..1", "log 0..1", "log -1..1", "1|1", "1|1.0", "a|",
         "x..y", "nan..1", "0..inf", "0..1 step 2", "0..10 step 4", "1..5 step 0", "log 1..4 step 1",
@@ -59,9 +59,9 @@ def test_a_parameter_has_the_values_that_are_written(words, values):
         {"choices": [1, 2], "low": 0}, [float("nan"), 1.0], {"low": True, "high": 2},
     ],
 )  # fmt: skip
-def test_a_bad_range_is_refused_in_one_line_that_names_the_parameter(words):
+def test_a_bad_range_is_refused_in_one_line_that_names_the_parameter(text):
     with pytest.raises(Refusal) as refusal:
-        space.parameter("dropout", words, "--param dropout")
+        space.parameter("dropout", text, "--param dropout")
 
     assert str(refusal.value).startswith("--param dropout: ")
     assert "\n" not in str(refusal.value)
@@ -100,17 +100,17 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path, text):
 
 @given(st.dictionaries(names, st.one_of(choices, ranges), min_size=1, max_size=4))
 def test_any_space_survives_being_written_as_text(texts):
-    found = space.read(None, [f"{name}={words}" for name, words in texts.items()])
+    found = space.read(None, [f"{name}={text}" for name, text in texts.items()])
 
-    again = space.read(None, [f"{name}={words}" for name, words in found.as_text().items()])
+    again = space.read(None, [f"{name}={text}" for name, text in found.as_text().items()])
 
     assert again == found
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_range_or_is_refused(words):
+def test_any_text_is_a_range_or_is_refused(text):
     try:
-        found = space.parameter("p", words, "p")
+        found = space.parameter("p", text, "p")
     except Refusal:
         return
     assert found.choices or found.low < found.high

@@ -52,8 +52,8 @@ def fake(tmp_path):
     """The template of the command."""
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    words = [sys.executable, str(script), "{args}", "--out_dir={out_dir}"]
-    return shlex.join(words)
+    args = [sys.executable, str(script), "{args}", "--out_dir={out_dir}"]
+    return shlex.join(args)
 
 
 @pytest.fixture(autouse=True)
@@ -187,11 +187,11 @@ def test_a_study_that_is_stopped_stops_its_trials_and_can_be_continued(tmp_path,
     wait_until(lambda: list(folder.glob("trial_0000/*.jsonl")))
 
     tuner.terminate()
-    words, _ = tuner.communicate()
+    output, _ = tuner.communicate()
 
     (run,) = map(eventlog.load_run, folder.glob("trial_0000/*.jsonl"))
     assert run.status == "interrupted"
-    assert "to continue: runs tune" in words
+    assert "to continue: runs tune" in output
     assert tune(folder, "--command", fake) == 0
     assert finished(folder) == {0, 1}
 
@@ -269,10 +269,10 @@ def test_the_figure_of_a_study_has_a_line_for_each_trial(tmp_path, fake):
 def test_the_projects_own_trainer_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    words = shlex.split(trainer())
+    args = shlex.split(trainer())
 
-    assert Path(words[2]).name == "train.py"
-    assert Path(words[2]).is_file()
+    assert Path(args[2]).name == "train.py"
+    assert Path(args[2]).is_file()
 
 
 def test_each_point_of_a_grid_is_tried_once(tmp_path, fake, capsys):
@@ -286,7 +286,7 @@ def test_each_point_of_a_grid_is_tried_once(tmp_path, fake, capsys):
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("script", "message"),
     [
         ("echo some words; echo 'ValueError: no such data' >&2; exit 3",
          "exit status 3: ValueError: no such data"),
@@ -299,18 +299,20 @@ def test_each_point_of_a_grid_is_tried_once(tmp_path, fake, capsys):
     ],
     ids=["crashes", "is not there", "is killed", "does nothing", "hangs", "will not end"],
 )  # fmt: skip
-def test_a_study_with_a_failing_command_ends_and_names_the_reason(tmp_path, capsys, script, words):
+def test_a_study_with_a_failing_command_ends_and_names_the_reason(
+    tmp_path, capsys, script, message
+):
     folder = tmp_path / "study"
     template = shlex.join(["sh", "-c", script, "{lr}", "{out_dir}"])
     patience = ("--silence", 0.3, "--grace", 0.2, "--failures", 2)
 
     code = tune(folder, "--param", LR, "--command", template, *patience)
 
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert code == 1
     assert len(finished(folder)) == 2
-    assert f"trial 1 failed: {words}" in told
-    assert "2 trials in a row failed" in told
+    assert f"trial 1 failed: {message}" in errors
+    assert "2 trials in a row failed" in errors
 
 
 def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
@@ -323,7 +325,7 @@ def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         ((), "no parameters"),
         (("--param", "lr=2..1"), "--param lr: 2..1"),
@@ -337,13 +339,13 @@ def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
         (("--param", LR, "--jobs", "0"), "--jobs: must be"),
     ],
 )
-def test_invalid_flags_are_refused_before_a_trial_starts(tmp_path, capsys, flags, words):
+def test_invalid_flags_are_refused_before_a_trial_starts(tmp_path, capsys, flags, message):
     code = tune(tmp_path / "study", *flags)
 
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert code == 2
-    assert words in told
-    assert told.count("\n") == 1
+    assert message in errors
+    assert errors.count("\n") == 1
     assert not (tmp_path / "study").exists()
 
 
@@ -375,9 +377,9 @@ def test_a_second_tuner_of_the_same_study_is_refused(tmp_path, capsys):
 def test_a_command_template_is_filled_with_the_parameters():
     template = Template("go {args} --w={width} to {out_dir}/{{x}}", ["lr", "width"], ["--n={n}"])
 
-    words = template.fill({"lr": 0.5, "width": 3}, out_dir="o", study="s", trial=1)
+    args = template.fill({"lr": 0.5, "width": 3}, out_dir="o", study="s", trial=1)
 
-    assert words == ["go", "--lr=0.5", "--w=3", "to", "o/{x}", "--n={n}"]
+    assert args == ["go", "--lr=0.5", "--w=3", "to", "o/{x}", "--n={n}"]
 
 
 def test_cores_and_gpus_are_divided_among_jobs(monkeypatch):

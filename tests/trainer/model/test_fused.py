@@ -425,5 +425,5 @@ def test_the_reason_why_triton_cannot_be_used_is_one_line(monkeypatch):
 
 
 @needs_triton
-def test_the_interpreter_is_used_on_the_cpu_if_asked_for(interpreted):
+def test_the_interpreter_is_used_on_the_cpu_on_request(interpreted):
     assert interpreted(interpreter.why_not, "cpu") == ""

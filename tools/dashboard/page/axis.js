@@ -73,7 +73,7 @@ export class Axis {
     if (value === null || value === undefined) return null;
     if (!this.isCategorical) return this.scale ? clamp(this.scale.px(value)) : 0.5;
     if (!this.places.has(value)) return null;
-    // Spread a little by trial: lines through one point cannot be told apart.
+    // Spread a little by trial: lines through one point could not be distinguished.
     const offset = trial === null || this.n < 2 ? 0 : 0.22 * Math.sin(2.4 * trial);
     return (this.places.get(value) + 0.5 + offset) / this.places.size;
   }
@@ -100,9 +100,9 @@ export class Axis {
     this.name.setAttribute("y", isLower ? 28 : 13);
     this.name.textContent = shorten(label, Math.max(6, Math.floor(width / CHARACTER)));
     this.line.replaceChildren(...this.strokes(colours));
-    const room = Math.max(5, Math.floor((width - 14) / CHARACTER));
+    const nMax = Math.max(5, Math.floor((width - 14) / CHARACTER));
     const text = ([share, text]) =>
-      svgText("text", shorten(text, room), { x: 7, y: this.y(share) + 4, class: "axis-label" });
+      svgText("text", shorten(text, nMax), { x: 7, y: this.y(share) + 4, class: "axis-label" });
     this.labels.replaceChildren(...this.marks().map(text));
     this.grab.setAttribute("y", TOP - OVERHANG);
     this.grab.setAttribute("height", LENGTH + 2 * OVERHANG);

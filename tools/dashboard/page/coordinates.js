@@ -7,7 +7,7 @@ import { dashOf, rankColour, sign, trialText } from "./trial.js";
 
 const LEFT = 26;
 const RIGHT = 62;
-const SPACING_MIN = 92; // px between two axes; with less room the drawing scrolls
+const SPACING_MIN = 92; // px between two axes; with less space the drawing scrolls
 const SPACING_TIGHT = 130; // below it the names of axes alternate between two rows
 const NEAR = 14; // px from a line at which it is pointed at
 const RAMP_STEPS = 40;

@@ -31,18 +31,16 @@ class Points {
   }
 }
 
-// A curve. Where it is thinned, `points` are the extremes and `means` the means of its buckets.
+// A curve. Where it is thinned, `points` are the extremes and `means` the means of its buckets;
+// for a smoothed line, they also have what is before and after it.
 class Series {
   constructor(sizes, arrays) {
     this.points = new Points(arrays[0], arrays[1]);
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
+    this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
-  }
-
-  get isThinned() {
-    return this.counts !== null;
   }
 
   append(sizes, [x, y]) {
@@ -57,7 +55,7 @@ class Series {
   }
 }
 
-// An answer to /api/curves: the length of its JSON, the JSON, then the arrays it speaks of.
+// A response to /api/curves: the length of its JSON, the JSON, then the arrays that it describes.
 function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -121,7 +119,7 @@ export class Curves {
     );
   }
 
-  // One request at a time; what changes meanwhile is asked for by the next one.
+  // One request at a time; changes in the meantime are requested by the next one.
   async fetchStale() {
     this.isStale = true;
     if (this.isBusy) return;

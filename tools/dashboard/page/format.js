@@ -59,7 +59,7 @@ export function full(value, key = "") {
   return decimals(value, size < 1000 ? 4 : 1);
 }
 
-// Numbers under each other: the same number of decimals in each, as many as the largest needs.
+// Numbers in a column: all with the same number of decimals, as many as the largest needs.
 export function aligned(values, key = "") {
   const size = Math.max(...values.map(Math.abs).filter(Number.isFinite));
   const isPlain = size >= 0.001 && size < 10_000 && !key.endsWith("bytes");
@@ -68,7 +68,7 @@ export function aligned(values, key = "") {
   return values.map((v) => (Number.isFinite(v) ? decimals(v, digits) : short(v, key)));
 }
 
-// Labels of ticks: as many digits as tell each from its neighbours.
+// Labels of ticks: as many digits as distinguish each from its neighbours.
 export function tickLabels(values, key, isTime) {
   if (isTime) return values.map((v) => (v === 0 ? "0" : duration(v)));
   const labels = values.map((v) => short(v, key));

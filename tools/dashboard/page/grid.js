@@ -104,6 +104,7 @@ export class Grid {
       from: from === null ? null : from - margin,
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
+      smooth: state.smooth,
     });
   }
 

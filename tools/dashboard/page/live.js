@@ -31,7 +31,7 @@ export class LiveEvents {
     this.source = source;
     source.addEventListener("open", () => this.onConnection(true));
     source.addEventListener("error", () => {
-      // The browser would reconnect by itself, but with the version in the address of long ago.
+      // The browser would reconnect by itself, but with the outdated version in the address.
       source.close();
       if (this.source !== source) return;
       this.onConnection(false);

@@ -1,4 +1,4 @@
-// The page: its views, and what each of them is told when the runs or the address change.
+// The page: its views, and how each is updated when the runs or the address change.
 
 import { fetchJson } from "./api.js";
 import { Compare } from "./compare.js";
@@ -85,7 +85,7 @@ function showBanner() {
   banner.classList.toggle("lost", Boolean(lostSince));
 }
 
-// ---- what the server says
+// ---- messages of the server
 
 function updateRuns(news) {
   const before = runs.picked().join();
@@ -122,7 +122,7 @@ async function reload() {
   show();
 }
 
-// ---- what the reader does
+// ---- actions of the user
 
 let frame = 0;
 onChange((changes) => {

@@ -68,7 +68,7 @@ export class Runs {
     change({ picks: isPicked ? others : [...picks, id].slice(-PICKS_MAX) });
   }
 
-  // While nobody has picked any: the live runs, then the newest. Runs that are drawn stay.
+  // Until the user picks some: the live runs, then the newest. Runs that are drawn stay.
   choose() {
     const rows = this.rows().filter((row) => row.status !== "unreadable");
     rows.sort((a, b) => Number(b.live) - Number(a.live) || (a.started < b.started ? 1 : -1));
@@ -92,7 +92,7 @@ export class Runs {
     return isTaken ? run : name;
   }
 
-  // Whether several runs have this name, so that only their times tell them apart.
+  // Whether several runs have this name, so that only their times distinguish them.
   isAmbiguous(name) {
     if (!this.counts) {
       this.counts = new Map();

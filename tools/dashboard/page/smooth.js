@@ -11,7 +11,7 @@ export function smooth(values, width, counts = null) {
   const windows = windowsOf(weights, width / 4);
   const totals = sumsOf(weights, windows);
   for (let pass = 0; pass < 2; pass += 1) {
-    // a spike becomes a hill, not a plateau
+    // twice, so that a spike becomes a hill and not a plateau
     const sums = sumsOf(
       means.map((mean, k) => mean * weights[k]),
       windows,
@@ -43,7 +43,7 @@ function windowsOf(weights, most) {
 }
 
 // The sum of the values in each window, of pieces whose lengths are powers of two: differences of
-// running sums would be quicker, but lose every digit behind one huge value.
+// running sums would be faster, but lose all digits after one huge value.
 function sumsOf(values, windows) {
   const sums = new Float64Array(windows.length);
   const at = windows.map(([begin]) => begin);

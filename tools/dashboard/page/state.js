@@ -49,7 +49,7 @@ export function notify(changes) {
   for (const listener of LISTENERS) listener(changes);
 }
 
-// The whole range again: what is zoomed to on one axis means nothing on another.
+// The whole range again: a zoomed range of one axis is meaningless on another.
 export const WHOLE_RANGE = { from: null, to: null };
 
 function toHash() {

@@ -4,6 +4,8 @@ import { notify } from "./state.js";
 
 const STORED = "runs-theme";
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const themeRules = [...document.styleSheets].find((sheet) => sheet.href?.endsWith("/theme.css"));
+const darkRule = [...themeRules.cssRules].find((rule) => rule instanceof CSSMediaRule);
 
 /** @returns {"light" | "dark"} */
 export function theme() {
@@ -11,9 +13,14 @@ export function theme() {
   return /** @type {"light" | "dark"} */ (chosen || (prefersDark.matches ? "dark" : "light"));
 }
 
+function choose(name) {
+  document.documentElement.dataset.theme = name;
+  darkRule.media.mediaText = name === "dark" ? "all" : "not all";
+}
+
 export function toggleTheme() {
   const name = theme() === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = name;
+  choose(name);
   try {
     localStorage.setItem(STORED, name);
   } catch {
@@ -24,7 +31,7 @@ export function toggleTheme() {
 
 try {
   const stored = localStorage.getItem(STORED);
-  if (stored === "light" || stored === "dark") document.documentElement.dataset.theme = stored;
+  if (stored === "light" || stored === "dark") choose(stored);
 } catch {
   // as above
 }

@@ -94,11 +94,10 @@ function sign(mark, x, y = 12) {
 
 function legend(marks) {
   const kinds = [...new Set(marks.map((mark) => mark.kind))];
-  const known = kinds.filter((kind) => Object.hasOwn(SIGNS, kind));
   const size = { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" };
   const item = (kind) =>
     el("li", {}, svg("svg", size, sign({ kind }, 7, 7)), kind === "open" ? "start" : kind);
-  return el("ul", { class: "legend" }, ...known.map(item));
+  return el("ul", { class: "legend" }, ...kinds.map(item));
 }
 
 function summary(sessions, marks) {

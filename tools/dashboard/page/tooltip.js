@@ -21,7 +21,7 @@ export function drawTooltip(ctx, { head, rows, more }, px, chartWidth, colours) 
   const widest = (key) => Math.max(...rows.map((row) => widthOf(row[key])));
   const columns = { value: widest("value"), range: widest("range"), name: widest("name") };
   const inner = () => 16 + columns.value + padded(columns.range) + padded(columns.name);
-  // The box must fit beside the cursor, or it hides what it is about: then without the ranges.
+  // The box must fit beside the cursor and not cover it; if it does not fit, without the ranges.
   if (inner() + 30 > Math.max(chartWidth - px, px - LEFT)) columns.range = 0;
   const width = Math.max(inner(), widthOf(head), widthOf(more)) + 16;
   const height = (rows.length + (head ? 1 : 0) + (more ? 1 : 0)) * LINE + 9;

@@ -1,10 +1,10 @@
-// How a trial of a study looks: its colour, its dash, its sign and its values as text.
+// The appearance of a trial of a study: its colour, its dash, its sign and its values as text.
 
 import { svg } from "./dom.js";
 import { short } from "./format.js";
 import { ownValue } from "./metrics.js";
 
-// viridis, which colour-blind readers can tell apart, too
+// viridis, whose colours colour-blind readers can distinguish, too
 const RAMP = "#440154 #472d7b #3b528b #2c728e #21918c #28ae80 #5ec962 #addc30 #fde725".split(" ");
 const DASHES = { pruned: "6 4", running: "2 3", failed: "1 5", interrupted: "1 5" };
 const DISC = "M-3 0 A3 3 0 1 0 3 0 A3 3 0 1 0 -3 0 Z";

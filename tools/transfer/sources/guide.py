@@ -6,24 +6,32 @@ from pathlib import Path
 
 import eventlog
 
+from ...core.history import EVENTS
 from ...core.runs import Refusal
 from .reading import read_all, whole
-from .source_run import Event, LossNames, SourceRun
+from .source import Event, LossNames, Source, SourceRun
 
 _KEYS = frozenset(
     ("run_name", "start_time", "end_time", "config", "training_iterations", "eval_steps",
      "checkpoints", "metadata", "summary", "journal")
 )  # fmt: skip
 
-
-def fits(path: Path) -> bool:
-    if not path.is_file() or path.suffix != ".json":
-        return False
-    with open(path, "rb") as file:
-        return b'"training_iterations"' in file.read(1 << 20)
+_ORDER = {"evals": 0, "iterations": 2}  # of the rows of one iteration
 
 
-def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
+def find(path: Path) -> list[Source]:
+    """The runs in a file or folder."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return [Source([file], file.stem, file) for file in filter(Path.is_file, files) if _fits(file)]
+
+
+def _fits(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return file.suffix == ".json" and b'"training_iterations"' in opened.read(1 << 20)
+
+
+def read(source: Source, loss_names: LossNames) -> SourceRun:
+    (path,) = source.files
     run = eventlog.load_run(path)
     if run.journal:
         raise Refusal(f"{path}: is a run JSON of this program already; all commands can read it")
@@ -31,23 +39,26 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
     imported.config = eventlog.restore_nonfinite(run.config)
     imported.metadata = dict(eventlog.restore_nonfinite(run.metadata))
     imported.metadata |= {k: v for k, v in json.loads(read_all(path)).items() if k not in _KEYS}
-    imported.events = list(_events(run, imported.left_out))
+    imported.events = list(_events(run, imported.unreadable))
     if run.end_time:
         imported.reason = None
     else:
         imported.status, imported.reason = "interrupted", "the log has no end_time"
-    return iter([imported])
+    return imported
 
 
-def _events(run: eventlog.Run, left_out: list[str]) -> Iterator[Event]:
+def _events(run: eventlog.Run, unreadable: list[str]) -> Iterator[Event]:
     """In order of time: an evaluation and a checkpoint come before their iteration."""
-    kinds = {"eval": run.eval_steps, "checkpoint": run.checkpoints, "iter": run.training_iterations}
+    kinds = sorted(EVENTS.values(), key=lambda kind: _ORDER.get(kind.rule, 1))
     events = []
-    for order, (kind, rows) in enumerate(kinds.items()):
-        for row in map(eventlog.restore_nonfinite, rows):
+    for order, kind in enumerate(kinds):
+        n_without = 0
+        for row in map(eventlog.restore_nonfinite, getattr(run, kind.key)):
             if whole(row.get("iter")) is not None and type(row["iter"]) is int:
-                events.append((row["iter"], order, kind, row))
+                events.append((row["iter"], order, kind.name, row))
             else:
-                left_out.append(f"a row without an iteration number: {str(row)[:80]}")
+                n_without += 1
+        if n_without:
+            unreadable.append(f"{n_without:,} rows of {kind.name!r} without an iteration number")
     events.sort(key=lambda item: item[:2])
     return ((kind, row) for _, _, kind, row in events)

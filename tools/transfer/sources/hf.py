@@ -1,31 +1,50 @@
 """Hugging Face Trainer: `trainer_state.json`, or a folder that has one (a checkpoint's).
 
-`loss` is the training loss, `eval_loss` the validation loss; the step is the one that the
-Trainer counts (1 after the first). The rest of the state becomes metadata.
+Every entry of its `log_history` is imported at the step that the Trainer counts (1 after the
+first). The rest of the state becomes metadata. Of several checkpoints the last one is read: it has
+the history of the earlier ones.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...core.runs import Refusal
-from .reading import number, read_all, whole
-from .source_run import LossNames, Metrics, SourceRun
+from .metrics import Metrics, flat
+from .reading import read_all, whole
+from .source import LossNames, Source, SourceRun
 
-FILE = "trainer_state.json"
+FILE, CHECKPOINT = "trainer_state.json", "checkpoint-"
 SETTINGS = (
     "max_steps", "num_train_epochs", "train_batch_size",
     "logging_steps", "eval_steps", "save_steps",
 )  # fmt: skip
+RESULTS = ("best_metric", "best_global_step", "best_model_checkpoint")
 
 
-def fits(path: Path) -> bool:
-    return path.name == FILE if path.is_file() else (path / FILE).exists()
+def find(path: Path) -> list[Source]:
+    """The runs in a file or folder."""
+    files = path.rglob(FILE) if path.is_dir() else [path] if path.name == FILE else []
+    latest: dict[Path, Path] = {}
+    for file in sorted(filter(Path.is_file, files), key=_position):
+        latest[_folder(file)] = file
+    return [Source([file], folder.name or "trainer", file) for folder, file in latest.items()]
 
 
-def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
-    file = path / FILE if path.is_dir() else path
+def _folder(file: Path) -> Path:
+    """The folder of the run: that of its checkpoints."""
+    folder = file.resolve().parent
+    return folder.parent if folder.name.startswith(CHECKPOINT) else folder
+
+
+def _position(file: Path) -> tuple[float, str]:
+    """Checkpoints by their step; the state that was saved at the end comes last."""
+    number = file.resolve().parent.name.removeprefix(CHECKPOINT)
+    return float(number) if number.isdecimal() else float("inf"), str(file)
+
+
+def read(source: Source, loss_names: LossNames) -> SourceRun:
+    (file,) = source.files
     try:
         state = json.loads(read_all(file))
     except (ValueError, RecursionError) as error:
@@ -34,35 +53,39 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
         ) from None
     if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
         raise Refusal(f"{file}: not the state of a Trainer: it has no log_history")
-    run = SourceRun(_name(file), [file])
+    run = SourceRun(source.name, [file], key=str(_folder(file)))
     metrics = Metrics()
+    n_without_step = 0
     for entry in state.pop("log_history"):
         step = whole(entry.get("step")) if isinstance(entry, dict) else None
         if step is None:
-            run.left_out.append(f"an entry of log_history without a step: {str(entry)[:80]}")
-            continue
-        values = {k: number(v) for k, v in entry.items() if k != "step"}
-        if "eval_loss" in values:
-            values.pop("epoch", None)  # the training's entry of this step has it
-        metrics.add(step, {k: v for k, v in values.items() if v is not None})
-        run.left_out += [
-            f"step {step}: {k!r} is not a number" for k, v in values.items() if v is None
-        ]
-    run.events = list(metrics.events(loss_names))
+            n_without_step += 1
+        else:
+            metrics.add(step, flat({k: v for k, v in entry.items() if k != "step"}))
+    if n_without_step:
+        run.unreadable.append(f"{n_without_step:,} entries of log_history without a step")
+    metrics.into(run, loss_names)
     run.config = {k: state[k] for k in SETTINGS if k in state}
+    run.summary = {k: state[k] for k in RESULTS if state.get(k) is not None}
     run.metadata["trainer_state"] = {k: v for k, v in state.items() if k not in SETTINGS}
     _set_status(state, run)
-    return iter([run])
+    return run
 
 
 def _set_status(state: dict[str, Any], run: SourceRun) -> None:
     step, max_steps = state.get("global_step"), state.get("max_steps")
-    if isinstance(step, int) and isinstance(max_steps, int) and step < max_steps:
-        run.status, run.reason = "interrupted", f"ended at step {step:,} of {max_steps:,}"
-    else:
+    if not (isinstance(step, int) and isinstance(max_steps, int) and step < max_steps):
         run.reason = None
+    elif _was_stopped(state):
+        run.reason = f"the Trainer was stopped at step {step:,} of {max_steps:,}"
+    else:
+        run.status, run.reason = "interrupted", f"ended at step {step:,} of {max_steps:,}"
 
 
-def _name(file: Path) -> str:
-    parts = [part for part in file.resolve().parts[:-1] if not part.startswith("checkpoint-")]
-    return parts[-1] or "trainer"
+def _was_stopped(state: dict[str, Any]) -> bool:
+    """Whether a callback had it stop, such as early stopping."""
+    try:
+        control = state["stateful_callbacks"]["TrainerControl"]
+        return control["args"]["should_training_stop"] is True
+    except (KeyError, TypeError):
+        return False

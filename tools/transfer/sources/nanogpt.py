@@ -7,12 +7,11 @@ printed, and there are no times. Flags that were overridden become the configura
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .reading import read_lines
-from .source_run import Event, LossNames, SourceRun
+from .source import Event, LossNames, Source, SourceRun
 
 LITERAL_MAX = 1_000  # characters of a setting that is read as a Python value
 _N = r"(-?(?:\d+\.\d+|nan|inf))"
@@ -26,15 +25,22 @@ FACTS = {
 }
 
 
-def fits(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    lines = map(str.strip, read_lines(path))
+def find(path: Path) -> list[Source]:
+    """The runs in a file, or in the text files of a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir():
+        files = [file for file in files if file.suffix in (".txt", ".log", ".out")]
+    return [Source([file], file.stem, file) for file in filter(Path.is_file, files) if _fits(file)]
+
+
+def _fits(file: Path) -> bool:
+    lines = map(str.strip, read_lines(file))
     return any(ITER.match(line) or STEP.match(line) for line in lines)
 
 
-def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
-    run = SourceRun(path.stem, [path])
+def read(source: Source, loss_names: LossNames) -> SourceRun:
+    (path,) = source.files
+    run = SourceRun(source.name, [path])
     n_garbled, last = 0, ("", "")
     for line in map(str.strip, read_lines(path)):
         event = _event(line, last)
@@ -45,9 +51,9 @@ def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
         elif not _read_fact(line, run) and re.search(r"\b(iter|step) \d+: ", line):
             n_garbled += 1
     if n_garbled:
-        run.left_out.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
+        run.unreadable.append(f"{path}: {n_garbled:,} lines that are only in part nanoGPT's")
     run.reason = "the console output does not say how it ended"
-    return iter([run])
+    return run
 
 
 def _event(line: str, last: tuple[str, str]) -> Event | None:

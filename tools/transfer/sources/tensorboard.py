@@ -1,8 +1,9 @@
-"""TensorBoard: a folder of event files is a run; in a folder of such folders each is one.
+"""TensorBoard: all event files in a folder are a run; in a folder of such folders each is one.
 
-Every scalar is imported with its step and wall time, HParams become the configuration. Points that
-a restarted run superseded are left out, as TensorBoard does not show them. A damaged record is
-skipped and reported, where TensorBoard stops reading.
+Every scalar and text is imported with its step and wall time, HParams become the configuration.
+Points that a restarted run superseded are left out, as TensorBoard does not show them, and so is
+what plugins hold (images, histograms, ...). A damaged record is skipped and reported, where
+TensorBoard stops reading.
 """
 
 import math
@@ -15,57 +16,55 @@ from typing import Any
 
 from ...core.formats import iso
 from ...core.library import need
-from .source_run import LossNames, Metrics, SourceRun
+from .metrics import Metrics
+from .source import LossNames, Source, SourceRun
 
 MARK = "tfevents"
 FRAME_BYTES = 8 + 4 + 4  # length, its checksum, the data's checksum
 
 
-def fits(path: Path) -> bool:
-    return MARK in path.name if path.is_file() else bool(next(path.rglob(f"*{MARK}*"), None))
+def find(path: Path) -> list[Source]:
+    """The runs in a file or folder."""
+    files = [path] if path.is_file() and MARK in path.name else sorted(path.rglob(f"*{MARK}*"))
+    runs: dict[Path, list[Path]] = {}
+    for file in filter(Path.is_file, files):
+        runs.setdefault(file.parent, []).append(file)
+    return [Source(files, _name(folder, path), folder) for folder, files in runs.items()]
 
 
-def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
-    need("tensorboard.compat.proto.event_pb2", "tensorboard")
-    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob(f"*{MARK}*")))
-    for folder in dict.fromkeys(file.parent for file in files):
-        yield _run(folder, [file for file in files if file.parent == folder], path, loss_names)
-
-
-def _run(folder: Path, files: list[Path], path: Path, loss_names: LossNames) -> SourceRun:
-    name = folder.resolve().name
+def _name(folder: Path, path: Path) -> str:
     if path.is_dir() and folder != path:
-        name = "_".join((path.resolve().name, *folder.relative_to(path).parts))
-    run = SourceRun(name, files)
+        return "_".join((path.resolve().name, *folder.relative_to(path).parts))
+    return folder.resolve().name
+
+
+def read(source: Source, loss_names: LossNames) -> SourceRun:
+    need("tensorboard.compat.proto.event_pb2", "tensorboard")
+    run = SourceRun(source.name, source.files, key=str(source.place.resolve()))
     metrics, others = Metrics(), Counter[str]()
-    times = []
-    for file in files:
-        for event in _events(file, run.left_out):
+    times, n_purged = [], 0
+    for file in source.files:
+        for event in _events(file, run.unreadable):
             times.append(event.wall_time)
             if event.HasField("session_log") and event.session_log.status == 1:
-                metrics.purge(event.step)  # START: TensorBoard drops everything from this step on
+                n_purged += metrics.purge(event.step)  # START: as TensorBoard does
             for value in event.summary.value:
-                number = _scalar(value)
-                if number is not None:
-                    metrics.add(event.step, {value.tag: number}, event.wall_time)
-                elif not _take_settings(value, run):
+                found = _value(value)
+                if found is not None:
+                    metrics.add(event.step, {value.tag: found}, event.wall_time)
+                elif not _read_settings(value, run):
                     others[value.metadata.plugin_data.plugin_name or value.tag] += 1
-    run.events = list(metrics.events(loss_names))
+    metrics.into(run, loss_names)
     if times:
         run.started, run.ended = iso(min(times)), iso(max(times))
-    if metrics.n_superseded:
-        run.left_out.append(f"{metrics.n_superseded:,} points that were logged again later")
+    if n_purged:
+        run.left_out.append(f"{n_purged:,} values that a restart superseded")
     run.left_out += [f"{n:,} values of {kind!r}: not scalars" for kind, n in others.items()]
-    if metrics.is_without_loss(loss_names):
-        run.left_out.append(
-            "which tag is the training loss is unknown; name it with --loss: "
-            + ", ".join(sorted(metrics.names()))
-        )
     return run
 
 
-def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
-    """The intact events of a file; damaged ones are added to `left_out`."""
+def _events(file: Path, unreadable: list[str]) -> Iterator[Any]:
+    """The intact events of a file; damaged ones are added to `unreadable`."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -89,32 +88,36 @@ def _events(file: Path, left_out: list[str]) -> Iterator[Any]:
                 raise DecodeError
             yield Event.FromString(body)
         except DecodeError:
-            left_out.append(f"{file}: a damaged record of {length:,} bytes at byte {at:,}")
+            unreadable.append(f"{file}: a damaged record of {length:,} bytes at byte {at:,}")
         at += FRAME_BYTES + length
     if at < len(data):
-        left_out.append(f"{file}: {len(data) - at:,} bytes from byte {at:,} on, torn or damaged")
+        unreadable.append(f"{file}: {len(data) - at:,} bytes from byte {at:,} on, torn or damaged")
 
 
-def _scalar(value: Any) -> float | None:
+def _value(value: Any) -> float | int | str | None:
+    """A scalar or a text; None of anything else."""
     if value.HasField("simple_value"):
         return float(value.simple_value)
     plugin = value.metadata.plugin_data.plugin_name
-    if value.HasField("tensor") and plugin in ("", "scalars") and not value.tensor.string_val:
-        from tensorboard.util.tensor_util import make_ndarray
+    if not value.HasField("tensor") or plugin not in ("", "scalars", "text"):
+        return None
+    # One number may stand for any shape, which would become an array of terabytes.
+    if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
+        return None
+    if value.tensor.string_val:
+        return bytes(value.tensor.string_val[0]).decode(errors="backslashreplace")
+    from tensorboard.util.tensor_util import make_ndarray
 
-        # One number may stand for any shape, which would become an array of terabytes.
-        if math.prod(dim.size for dim in value.tensor.tensor_shape.dim) != 1:
-            return None
-        try:
-            array = make_ndarray(value.tensor)
-        except (TypeError, ValueError):  # of a type that numpy does not have, or too short
-            return None
-        return float(array.item()) if array.size == 1 and array.dtype.kind in "fiu" else None
-    return None
+    try:
+        array = make_ndarray(value.tensor)
+    except (TypeError, ValueError):  # of a type that numpy does not have, or too short
+        return None
+    is_scalar = array.size == 1 and array.dtype.kind in "fiu"
+    return array.item() if is_scalar else None
 
 
-def _take_settings(value: Any, run: SourceRun) -> bool:
-    """Whether the value belongs to HParams; takes the configuration and status from it."""
+def _read_settings(value: Any, run: SourceRun) -> bool:
+    """Whether the value belongs to HParams; the configuration and status are read from it."""
     if value.metadata.plugin_data.plugin_name != "hparams":
         return False
     from google.protobuf.message import DecodeError

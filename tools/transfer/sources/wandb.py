@@ -1,118 +1,154 @@
 """Weights & Biases: a `.wandb` file, a run's folder, or a `wandb` folder of such folders.
 
-It is read by W&B itself (`wandb leet inspect`, of wandb 0.28 and newer), which skips damaged parts
-and reports them. Every number of the history is imported with its time; the step is the one that
-the program logged (`iter`, `trainer/global_step`, ...), else W&B's.
+Every value of the history is imported with its time; nested ones by dotted names. The step is
+W&B's own (`_step`), or a counter that the program logged in every row (`iter`,
+`trainer/global_step`, ...) where nothing is lost by it. The summary is imported as the run's own.
+Several files of one run, which was resumed, are one run.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.library import need
-from ...core.runs import Refusal
-from .reading import number, whole
-from .source_run import STEPS, LossNames, Metrics, SourceRun
+from .metrics import Metrics, Name, dotted, field_names
+from .reading import whole
+from .source import LossNames, Source, SourceRun
+from .wandb_file import Values, parsed, records, values
 
 SUFFIX = ".wandb"
-_OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+COUNTERS = ("iter", "trainer/global_step", "train/global_step", "global_step")
+NOT_METRICS = {
+    "stats": "measurements of the machine", "output": "lines of output",
+    "output_raw": "lines of output", "artifact": "artifacts", "alert": "alerts",
+}  # fmt: skip
 
 
-def fits(path: Path) -> bool:
-    return path.suffix == SUFFIX if path.is_file() else bool(next(path.rglob(f"*{SUFFIX}"), None))
+def find(path: Path) -> list[Source]:
+    """The runs in a file or folder: files of the same run in the same `wandb` folder are one."""
+    files = path.rglob(f"*{SUFFIX}") if path.is_dir() else [path]
+    runs: dict[Path, list[Path]] = {}
+    for file in sorted(file for file in files if file.is_file() and file.suffix == SUFFIX):
+        runs.setdefault(file.resolve().parent.parent / file.name, []).append(file)
+    return [Source(files, files[0].stem, place) for place, files in runs.items()]
 
 
-def read(path: Path, loss_names: LossNames) -> Iterator[SourceRun]:
-    need("wandb")
-    files = [path] if path.is_file() else sorted(path.rglob(f"*{SUFFIX}"))
-    for file in filter(Path.is_file, files):
-        yield _run(file, loss_names)
-
-
-def _run(file: Path, loss_names: LossNames) -> SourceRun:
-    run = SourceRun(file.stem, [file], status="interrupted", reason="the W&B file has no end")
-    rows: list[dict[str, Any]] = []
-    for kind, record in records(file, run.left_out):
-        if kind == "run":
-            run.name = record.get("display_name") or run.name
-            settings = record.get("config", {}).get("update", {})
-            run.config |= {k: v for k, v in settings.items() if k not in _OWN}
-            run.started = record.get("start_time")
-            run.metadata["wandb"] = {k: v for k, v in record.items() if k not in _NOT_METADATA}
-        elif kind == "config":
-            run.config |= {k: v for k, v in record.get("update", {}).items() if k not in _OWN}
-        elif kind == "history":
-            rows.append(record["item"])
-        elif kind == "exit":
-            code = record.get("exit_code", 0)
-            run.status = "failed" if code else "completed"
-            run.reason = f"exit code {code}" if code else None
-    metrics = _metrics(rows, run.left_out)
-    run.events = list(metrics.events(loss_names))
+def read(source: Source, loss_names: LossNames) -> SourceRun:
+    run = SourceRun(source.name, source.files)
+    rows: list[Values] = []
+    summary: Values = {}
+    others = Counter[str]()
+    for file in sorted(source.files):
+        rows += _continued(rows, _read_file(file, run, summary, others), file, run)
+    run.left_out += [f"{n:,} {what}" for what, n in others.items()]
+    _metrics(rows, run).into(run, loss_names)
+    kept = {n: v for n, v in summary.items() if not _is_own(n) and v is not None}
+    run.summary = {field: kept[name] for name, field in field_names(kept).items()}
+    if len(kept) < len(summary):
+        n = len(summary) - len(kept)
+        run.left_out.append(f"{n:,} values of the summary: null or W&B's own")
     if run.events and "timestamp" in run.events[-1][1]:
         run.ended = run.events[-1][1]["timestamp"]
-    if metrics.is_without_loss(loss_names):
-        run.left_out.append(
-            "which metric is the training loss is unknown; name it with --loss: "
-            + ", ".join(sorted(metrics.names()))
-        )
     return run
 
 
-_NOT_METADATA = frozenset(("config", "telemetry", "summary"))
+def _is_own(name: Name) -> bool:
+    return (name if isinstance(name, str) else name[0]) in OWN
 
 
-def _metrics(rows: list[dict[str, Any]], left_out: list[str]) -> Metrics:
-    step_name = next((name for name in STEPS if any(name in row for row in rows)), None)
-    metrics, others = Metrics(), Counter[str]()
+def _read_file(file: Path, run: SourceRun, summary: Values, others: Counter[str]) -> list[Values]:
+    """The rows of the history; all else is put into `run` and `summary`, or counted."""
+    run.status, run.reason = "interrupted", f"the W&B file {file.name} has no end"
+    rows: list[Values] = []
+    for kind, record in records(file, run.unreadable):
+        if kind == "history":
+            row: Values = {"_step": record.step.num}
+            rows.append(row | values(record.item))
+        elif kind == "run":
+            _read_run(record, run)
+        elif kind == "config":
+            run.config |= _settings(record.update)
+        elif kind == "summary":
+            summary |= values(record.update)
+            for name in values(record.remove):
+                summary.pop(name, None)
+        elif kind == "exit":
+            run.status = "failed" if record.exit_code else "completed"
+            run.reason = f"exit code {record.exit_code}" if record.exit_code else None
+        elif kind in NOT_METRICS:
+            others[NOT_METRICS[kind]] += 1
+    return rows
+
+
+def _read_run(record: Any, run: SourceRun) -> None:
+    from google.protobuf.json_format import MessageToDict
+
+    about = MessageToDict(record, preserving_proto_field_name=True)
+    run.name = record.display_name or run.name
+    run.key = "/".join(("wandb", record.entity, record.project, record.run_id))
+    run.started = run.started or about.get("start_time")
+    run.config |= _settings(record.config.update)
+    hidden = ("config", "telemetry", "summary", "settings", "_info")
+    run.metadata["wandb"] = {k: v for k, v in about.items() if k not in hidden}
+
+
+def _settings(items: Iterable[Any]) -> dict[str, Any]:
+    return {item.key: parsed(item.value_json) for item in items if item.key not in OWN}
+
+
+def _continued(
+    rows: Sequence[Values], more: list[Values], file: Path, run: SourceRun
+) -> list[Values]:
+    """Rows of a later file, behind those there are where W&B could not know where it goes on.
+
+    Offline, a resumed run counts from 0 again.
+    """
+    is_resumed = run.metadata.get("wandb", {}).get("resume", False)
+    if not (rows and more and is_resumed and more[0]["_step"] == 0):
+        return more
+    first = 1 + max(row["_step"] for row in rows)
+    run.left_out.append(
+        f"{file}: the step numbers of {len(more):,} rows: they count from {first:,} here and not "
+        "from 0 as in the file, which resumes the run"
+    )
+    return [row | {"_step": row["_step"] + first} for row in more]
+
+
+def _metrics(rows: list[Values], run: SourceRun) -> Metrics:
+    """The values of the rows by step. What is W&B's own is left out and counted."""
+    counter = _counter(rows)
+    metrics, n_own, n_files = Metrics(), Counter[str](), Counter[str]()
     for row in rows:
-        step = whole(row.get(step_name)) if step_name else None
-        step = whole(row.get("_step")) if step is None else step
+        step = whole(row[counter])
+        others = {name: value for name, value in row.items() if name != counter}
+        own = {name: others.pop(name) for name in [*filter(_is_own, others)]}
+        n_own.update(dotted(name) for name in own if name != "_timestamp")
         if step is None:
-            others["_step"] += 1
+            run.unreadable.append(f"{len(others):,} values of a row whose step is {row[counter]!r}")
             continue
-        values = {}
-        for name, value in row.items():
-            if name in _OWN or name == step_name:
-                continue
-            parsed = number(value)
-            if parsed is None:
-                others[name] += 1
-            else:
-                values[name] = parsed
-        metrics.add(step, values, row.get("_timestamp"))
-    left_out += [f"{n:,} values of {name!r}: not numbers" for name, n in others.items()]
+        metrics.add(step, others, row.get("_timestamp"))
+        n_files.update(
+            dotted(name).removesuffix("._type")
+            for name, value in others.items()
+            if name[-1] == "_type" and str(value).endswith("-file")
+        )
+    run.left_out += [
+        *(f"{n:,} files of {name!r}: only what W&B says of them" for name, n in n_files.items()),
+        *(f"{n:,} values of {name!r}: W&B's own" for name, n in n_own.items()),
+    ]
     return metrics
 
 
-def records(file: Path, warnings: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records in a W&B file by kind, in order; what W&B reports is added to `warnings`.
-
-    Raises:
-        Refusal: W&B cannot read the file at all.
-    """
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    with (
-        tempfile.TemporaryFile("w+") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process,
-    ):
-        assert process.stdout is not None
-        n_records = 0
-        for line in process.stdout:
-            record = json.loads(line)
-            n_records += 1
-            yield record["type"], record.get(record["type"], {})
-        process.wait()
-        stderr.seek(0)
-        messages = [
-            line.removeprefix("wandb leet inspect: ") for line in stderr.read().splitlines()
-        ]
-        if process.returncode or not n_records:
-            raise Refusal(f"{file}: W&B cannot read it: {(messages or ['no output'])[-1]}")
-        if warnings is not None:
-            warnings += [f"{file}: {line}" for line in messages]
+def _counter(rows: list[Values]) -> Name:
+    """The name of the step: that of a counter beside the values of each row, if none is lost."""
+    for name in COUNTERS:
+        values: dict[tuple[int | None, Name], str] = {}
+        steps = [whole(row.get(name)) for row in rows]
+        others = [{k: v for k, v in row.items() if k != name and not _is_own(k)} for row in rows]
+        if None not in steps and all(
+            row and all(values.setdefault((step, k), repr(v)) == repr(v) for k, v in row.items())
+            for step, row in zip(steps, others, strict=True)
+        ):
+            return name
+    return "_step"

@@ -1,6 +1,6 @@
 """The targets that runs are exported to, one module each; `files` is shared by those with files.
 
-`export(history, out)` makes what the target has of a run equal to the run, whatever it had before:
-nothing, a part after a crash, or superseded points. The target itself is asked what it has; there
-is no separate record of exports that could disagree. It returns an `Outcome`.
+`export(history, out)` makes the target's copy of a run equal to the run, whatever it was before:
+missing, a part after a crash, or with superseded points. What the target has is read from itself:
+a separate record of exports could disagree. It returns an `Outcome`.
 """

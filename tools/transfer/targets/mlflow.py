@@ -9,7 +9,7 @@ Characters that MLflow does not take in a name are their code between colons, in
 `a(b` is `a:28:b`; so is a colon itself. `original_name` has the name again. Of a name longer than
 250 characters the end is a hash, and the tag `name.KEY` has all of it.
 
-MLflow is asked what it has of the run before anything is added, so that nothing is added twice.
+What MLflow has of the run is read before anything is added, so that nothing is added twice.
 MLflow cannot remove points: when a resumed run superseded some, the MLflow run is marked as deleted
 (`mlflow gc` removes it) and replaced by a new one.
 """
@@ -33,7 +33,7 @@ from .outcome import Outcome, State
 
 EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"
-BATCH = 1000  # what MLflow takes in one call
+BATCH = 1000  # the most metrics that MLflow accepts in one call
 PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
 NAME_MAX = 250
 
@@ -151,7 +151,7 @@ def _log(client: Any, run_id: str, missing: list[Metric], history: History) -> N
 
 
 def _end(client: Any, mlflow_run: Any, history: History) -> bool:
-    """Set the final status, after all points; whether it has changed."""
+    """Set the final status, after all points; returns whether it has changed."""
     statuses = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
     status = statuses.get(history.run.status, "RUNNING")
     ended_s = seconds(history.run.end_time)

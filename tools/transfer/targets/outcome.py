@@ -1,4 +1,4 @@
-"""What an export did to a run in its target."""
+"""The result of exporting a run."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ class Outcome:
     """What an export did, and where."""
 
     place: str
-    """A path, or what the target calls the run."""
+    """A path, or the target's name of the run."""
     state: State
     n_added: int
     """Rows, points or records, whichever the target has."""

@@ -1,13 +1,12 @@
 """trackio: a run in the project `runjournal`, in trackio's own database.
 
-In the folder OUT, or where TRACKIO_DIR says; `TRACKIO_DIR=OUT trackio show` shows it. Numbers
-are float64; times, NaN and infinities are preserved, words are text (`NaN`, `Infinity` and
-`-Infinity` are read as numbers by trackio). Names that trackio has for itself, `step` and
-`timestamp`, get a `_` at their end. Configuration and metadata are the config.
+The database is in the folder OUT, or in TRACKIO_DIR; `TRACKIO_DIR=OUT trackio show` shows it.
+Numbers are float64; times, NaN and infinities are preserved, words are text (trackio reads `NaN`,
+`Infinity` and `-Infinity` as numbers). Names that trackio uses itself, `step` and `timestamp`, get
+a `_` at their end. Configuration and metadata are the config.
 
-trackio is asked what it has of the run before anything is added, and each row has an id that
-trackio accepts once. When a resumed run superseded points, the run is deleted there and written
-again.
+What trackio has of the run is read before anything is added, and trackio accepts the id of each row
+only once. When a resumed run superseded points, the run is deleted there and written again.
 """
 
 import math
@@ -25,7 +24,7 @@ from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000
-RESERVED = frozenset(("step", "timestamp"))  # names of trackio's own
+RESERVED = frozenset(("step", "timestamp"))  # names that trackio uses itself
 _NUMBERS: dict[float | str, float] = {
     "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf,
 }  # fmt: skip
@@ -48,15 +47,15 @@ class Log(NamedTuple):
 def export(history: History, out: Path) -> Outcome:
     storage = _storage(out)
     name, run_id = history.run.run_name, history.id
-    wanted = {log.id: log for log in map(_log, history.points())}
+    expected = {log.id: log for log in map(_log, history.points())}
     present = {_row(row).id for row in storage.get_logs(PROJECT, name, run_id=run_id)}
     config = {"config": history.settings(), "metadata": history.facts()}
     state: State = "continued" if present else "new"
-    if not present <= wanted.keys():
+    if not present <= expected.keys():
         if not storage.delete_run(PROJECT, name, run_id=run_id):
             raise Refusal(f"{out}: trackio could not delete its run {name}; try again")
         state, present = "replaced", set()
-    missing = [log for id, log in wanted.items() if id not in present]
+    missing = [log for id, log in expected.items() if id not in present]
     for at in range(0, len(missing), BATCH):
         batch = missing[at : at + BATCH]
         storage.bulk_log(

@@ -1,7 +1,7 @@
 """Weights & Biases: an offline run, written by W&B itself and checked before it is renamed.
 
 OUT/wandb/offline-run-<start>-<id> is complete or does not exist: W&B writes it into a temporary
-folder, its reader (`wandb leet inspect`) must find every point in it, and then it is renamed. W&B
+folder, every point must be found in it, and then it is renamed. W&B
 cannot continue an offline run, so a run that has grown is written again and replaces the earlier
 one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
 val/loss), all other series have their own; those that W&B has for itself (`_step`, ...) get a `_`
@@ -14,7 +14,6 @@ With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own setti
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -29,7 +28,7 @@ from ...core.formats import seconds
 from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
-from ..sources.wandb import records
+from ..sources.wandb_file import parsed, records, values
 from .names import unreserved
 from .outcome import Outcome, State
 
@@ -50,10 +49,10 @@ class Step(NamedTuple):
     def key(self) -> str:
         """The same for equal rows; made from text, because a NaN does not equal itself.
 
-        W&B stores -0.0 as 0.0, so here they are equal. Its reader has NaN and infinities as words.
+        W&B stores -0.0 as 0.0, so here they are equal.
         """
-        values = sorted((name, _as_read(value)) for name, value in self.values.items())
-        return repr((self.step, float(self.time_s), values))
+        pairs = sorted((name, _plain_value(value)) for name, value in self.values.items())
+        return repr((self.step, float(self.time_s), pairs))
 
 
 def export(history: History, out: Path) -> Outcome:
@@ -89,21 +88,16 @@ def _steps(history: History) -> Iterator[Step]:
     for step, points in groupby(history.points(), key=lambda point: point.step):
         if step < 0:
             raise Refusal(f"{history.run.run_name}: has step {step}; W&B takes none below 0")
-        values: dict[str, float | str] = {}
+        of_step: dict[str, float | str] = {}
         for point in points:
             named = (point.values | point.words).items()
-            values |= {unreserved(name, RESERVED): value for name, value in named}
+            of_step |= {unreserved(name, RESERVED): value for name, value in named}
             time_s = point.time_s
-        yield Step(step, time_s, values)
+        yield Step(step, time_s, of_step)
 
 
-def _as_read(value: float | str) -> float | str:
-    """A value as W&B's reader gives it: `NaN`, `Infinity`, `-Infinity` are words."""
-    if isinstance(value, str):
-        return value
-    if math.isfinite(value):
-        return float(value) + 0.0
-    return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+def _plain_value(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(value) + 0.0
 
 
 def _exit_code(history: History) -> int:
@@ -133,14 +127,14 @@ def _read_back(place: Path) -> Iterator[Any]:
     """What W&B reads from its file: configuration, steps, exit code if it is complete."""
     for kind, record in records(next(place.glob("*.wandb"))):
         if kind == "run":
-            config = record.get("config", {}).get("update", {})
+            config = {item.key: parsed(item.value_json) for item in record.config.update}
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
         elif kind == "history":
-            item = record["item"]
-            values = {k: v for k, v in item.items() if k not in NOT_VALUES}
-            yield Step(item["_step"], item["_timestamp"], values).key
+            item = values(record.item)
+            points = {str(k): v for k, v in item.items() if k not in NOT_VALUES}
+            yield Step(item["_step"], item["_timestamp"], points).key
         elif kind == "exit":
-            yield record.get("exit_code", 0)
+            yield record.exit_code
 
 
 def _plain(config: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("tensorboard",)
 VARIANTS = {
@@ -13,7 +13,7 @@ VARIANTS = {
     "tensorboard-flush": "the same and `flush()` after each event",
 }
 LOG_FILES = ("events.out.tfevents.*",)
-PROMISE = '`flush` has everything "written to disk"; it does not sync'
+PROMISE = '`flush` makes sure that everything is "written to disk"; it does not sync'
 
 
 @contextmanager

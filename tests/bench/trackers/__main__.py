@@ -1,4 +1,4 @@
-"""`python -m tests.bench.rivals`: all that are installed, all tests, tests/bench/RESULTS.md.
+"""`python -m tests.bench.trackers`: all that are installed, all tests, tests/bench/RESULTS.md.
 
 A quick run is printed and changes nothing.
 """
@@ -17,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rivals import harness, missing_packages, report, rivals
-from tests.bench.rivals.harness import FULL, QUICK, TESTS, Bench, Plan
+from tests.bench.trackers import harness, missing_packages, report, trackers
+from tests.bench.trackers.harness import FULL, QUICK, TESTS, Bench, Plan
 
 ALL_TESTS = (*TESTS, "cost", "power")
 Results = report.Results
@@ -26,36 +26,38 @@ Results = report.Results
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: everything that is installed was run."""
-    asked = _parser().parse_args(arguments)
-    contestants = rivals()
-    names = [n for n, rival in contestants.items() if _is_asked(n, rival.PACKAGES, asked.only)]
+    options = _parser().parse_args(arguments)
+    all_trackers = trackers()
+    names = [
+        n for n, tracker in all_trackers.items() if _is_selected(n, tracker.PACKAGES, options.only)
+    ]
     for name in list(names):
-        missing = missing_packages(contestants[name])
+        missing = missing_packages(all_trackers[name])
         if missing:
             names.remove(name)
             say(f"{name}: not installed ({', '.join(missing)})")
-    if len(names) < len(contestants):
+    if len(names) < len(all_trackers):
         say("to have all: pip install -e '.[peers]'")
-    tests = asked.tests.split(",") if asked.tests else ALL_TESTS
+    tests = options.tests.split(",") if options.tests else ALL_TESTS
     unknown = set(tests) - set(ALL_TESTS)
     if unknown or not names:
-        say(f"nothing to run: tests {sorted(unknown)}, contestants {names}")
+        say(f"nothing to run: unknown tests {sorted(unknown)}, trackers {names}")
         return 2
-    plan = QUICK if asked.quick else FULL
-    with tempfile.TemporaryDirectory(dir=asked.room, prefix="rivals-") as room:
-        where = f"{machine(Path(room))}; seed {asked.seed}"
-        where += f", {asked.jobs} contestants at a time (cost: one)" if asked.jobs > 1 else ""
-        found = run(names, tests, plan, Path(room), seed=asked.seed, jobs=asked.jobs)
+    plan = QUICK if options.quick else FULL
+    with tempfile.TemporaryDirectory(dir=options.workdir, prefix="trackers-") as workdir:
+        where = f"{machine(Path(workdir))}; seed {options.seed}"
+        where += f", {options.jobs} trackers at a time (cost: one)" if options.jobs > 1 else ""
+        results = run(names, tests, plan, Path(workdir), seed=options.seed, jobs=options.jobs)
     busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, load {busy} at the end"
-    for by_test in found.values():
-        for figures in by_test.values():
-            figures["run"] = stamp
-    if asked.quick:
-        print(report.render(found))
+    for by_test in results.values():
+        for summary in by_test.values():
+            summary["run"] = stamp
+    if options.quick:
+        print(report.render(results))
         return 0
     results = report.load()
-    for name, by_test in found.items():
+    for name, by_test in results.items():
         results.setdefault(name, {}).update(by_test)
     report.save(results)
     say(f"written: {report.RESULTS_MD}")
@@ -63,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(
-    names: list[str], tests: Any, plan: Plan, room: Path, *, seed: int = 1, jobs: int = 1
+    names: list[str], tests: Any, plan: Plan, workdir: Path, *, seed: int = 1, jobs: int = 1
 ) -> Results:
-    """Figures by contestant and test. What fails is said in them, and the rest goes on."""
-    benches = [Bench(name, room / name, plan, seed) for name in names]
+    """Results by tracker and test. A test that fails has the error as its result."""
+    benches = [Bench(name, workdir / name, plan, seed) for name in names]
     results: Results = {bench.name: {"who": who(bench)} for bench in benches}
 
     def alone(bench: Bench) -> None:
@@ -79,12 +81,12 @@ def run(
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(alone, benches))
         if "cost" in tests:
-            for name, figures in harness.cost(benches, plan, say).items():
-                results[name]["cost"] = figures
+            for name, summary in harness.cost(benches, plan, say).items():
+                results[name]["cost"] = summary
         if "power" in tests and plan.power:
             for kind, label in (("ext4", "power ext4"), ("xfs", "power XFS")):
-                for name, figures in lose_power(benches, kind, plan, room, seed).items():
-                    results[name][label] = figures
+                for name, summary in lose_power(benches, kind, plan, workdir, seed).items():
+                    results[name][label] = summary
     finally:
         for bench in benches:
             bench.close()
@@ -99,9 +101,9 @@ def attempt(test: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def lose_power(
-    benches: list[Bench], kind: str, plan: Plan, room: Path, seed: int
+    benches: list[Bench], kind: str, plan: Plan, workdir: Path, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """All cuts on one kind of file system, summed up; nothing where there can be none here."""
+    """All cuts on one kind of file system, summed up; empty if they are not possible here."""
     try:
         from tests.durability.filesystems import Unavailable
     except ImportError:
@@ -110,7 +112,7 @@ def lose_power(
     trials = []
     for trial in range(plan.power):
         try:
-            trials.append(harness.power(benches, kind, room, seed + trial, say))
+            trials.append(harness.power(benches, kind, workdir, seed + trial, say))
         except Unavailable as error:
             say(f"no power cuts on {kind}: {error}")
             return {}
@@ -118,16 +120,16 @@ def lose_power(
 
 
 def who(bench: Bench) -> dict[str, Any]:
-    package = bench.rival.PACKAGES[0] if bench.rival.PACKAGES else None
+    package = bench.tracker.PACKAGES[0] if bench.tracker.PACKAGES else None
     return {
         "version": "this tree" if package == "eventlog" else version(package) if package else "-",
-        "setup": bench.rival.VARIANTS[bench.name],
-        "promise": bench.rival.PROMISE,
+        "setup": bench.tracker.VARIANTS[bench.name],
+        "promise": bench.tracker.PROMISE,
     }
 
 
-def machine(room: Path) -> str:
-    """CPU, kernel, file system of `room`, Python: what a figure depends on."""
+def machine(workdir: Path) -> str:
+    """CPU, kernel, file system of `workdir`, Python: what a result depends on."""
     cpu = platform.processor() or platform.machine()
     cores = "?"
     info = Path("/proc/cpuinfo")
@@ -137,7 +139,7 @@ def machine(room: Path) -> str:
         cpu, cores = (models[0] if models else cpu), str(len(models))
     return (
         f"{cpu} × {cores}, {platform.system()} {platform.release()}, "
-        f"{file_system(room)}, Python {platform.python_version()}"
+        f"{file_system(workdir)}, Python {platform.python_version()}"
     )
 
 
@@ -151,22 +153,22 @@ def file_system(path: Path) -> str:
     return max(on)[1]
 
 
-def _is_asked(name: str, packages: Any, only: str | None) -> bool:
+def _is_selected(name: str, packages: Any, only: str | None) -> bool:
     return (
         only is None or name in only.split(",") or any(p in only.split(",") for p in packages[:1])
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.rivals", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.trackers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few trials; prints, changes nothing")
-    parser.add_argument("--only", help="contestants or packages, by comma")
+    parser.add_argument("--only", help="trackers or packages, separated by commas")
     parser.add_argument("--tests", help=f"of {','.join(ALL_TESTS)}")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--jobs", type=int, default=2, help="contestants side by side (not for cost)"
+        "--jobs", type=int, default=2, help="trackers at the same time (not for cost)"
     )
-    parser.add_argument("--room", help="a folder on the disk to test on; default: temporary")
+    parser.add_argument("--workdir", help="a folder on the disk to test on; default: temporary")
     return parser
 
 

@@ -1,10 +1,10 @@
-"""What runs in processes of its own: a trainer that logs, a reader that reads.
+"""The programs that run in separate processes: a trainer that logs, a reader that reads.
 
-    write NAME FOLDER SHARED FIRST COUNT RATE END    log, and say in shared memory how far
+    write NAME FOLDER SHARED FIRST COUNT RATE END    log, with the progress in shared memory
     read NAME                                        folders in, values out, until stdin ends
-    cost NAME FOLDER BLOCKS CALLS PERIOD_MS          time calls, in turns with a bare write
+    cost NAME FOLDER BLOCKS CALLS PERIOD_MS          time calls, alternating with a bare write
 
-A trainer imports, of what is tested, only the logger it was told to use.
+A trainer imports only the tracker that it uses.
 """
 
 import json
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import orjson
 
-from tests.bench.rivals import rivals
+from tests.bench.trackers import trackers
 
 NAMES = ("loss", "time_ms", "mfu", "lr")
 
 
 def values_of(step: int) -> dict[str, float]:
-    """The four numbers of a step: no number comes twice, and float32 holds each exactly."""
+    """The four numbers of a step: all are different, and float32 represents each exactly."""
     return {name: _number(4 * step + k) for k, name in enumerate(NAMES)}
 
 
@@ -38,27 +38,27 @@ def write(
     """Log `count` steps from `first`; `end` is finish or raise. Rate 0: as fast as it goes."""
     with open(shared, "r+b") as file:
         acknowledged = mmap.mmap(file.fileno(), 8)
-    with rivals()[name].write(folder, name, first) as log:
+    with trackers()[name].write(folder, name, first) as log:
         due = time.monotonic()
         for step in range(first, first + count):
             log(step, values_of(step))
             struct.pack_into("<q", acknowledged, 0, step + 1)
             if rate:
-                due = max(due + 1 / rate, time.monotonic() - 1)  # a late one is made up for, 1 s
+                due = max(due + 1 / rate, time.monotonic() - 1)  # catches up to 1 s of delay
                 time.sleep(max(0.0, due - time.monotonic()))
         if end == "raise":
             raise RuntimeError("the trainer has a bug")
 
 
 def read(name: str) -> None:
-    """For each folder on stdin one line: the values its reader gives, and what it raised."""
+    """For each folder on stdin, print a line: the values that its reader returns, and its error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not get between the answers
-    rival = rivals()[name]
+    tracker = trackers()[name]
     for folder in sys.stdin:
         values, error = [], None
         try:
-            for step, key, value in rival.read(Path(folder.rstrip("\n"))):
+            for step, key, value in tracker.read(Path(folder.rstrip("\n"))):
                 values.append((step, key, value))
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"[:200]
@@ -66,17 +66,17 @@ def read(name: str) -> None:
 
 
 def cost(name: str, folder: Path, blocks: int, calls: int, period_ms: float) -> None:
-    """Durations in ns of the rival's calls and of a bare write's, taken in turns."""
+    """Durations in ns of the tracker's calls and of a bare write, alternating."""
     fd = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def bare(step: int, values: dict[str, float]) -> None:
         os.write(fd, orjson.dumps({"iter": step, **values}) + b"\n")
 
-    took: dict[str, list[int]] = {"bare": [], "rival": []}
-    next_step = {"bare": 0, "rival": 0}
-    with rivals()[name].write(folder, name, 0) as log:
+    took: dict[str, list[int]] = {"bare": [], "tracker": []}
+    next_step = {"bare": 0, "tracker": 0}
+    with trackers()[name].write(folder, name, 0) as log:
         for block in range(blocks + 1):
-            for who, call in (("bare", bare), ("rival", log)):
+            for who, call in (("bare", bare), ("tracker", log)):
                 for _ in range(calls):
                     step = next_step[who]
                     next_step[who] = step + 1
@@ -87,7 +87,7 @@ def cost(name: str, folder: Path, blocks: int, calls: int, period_ms: float) -> 
                     call(step, values)
                     took[who].append(time.perf_counter_ns() - begin)
             if block == 0:  # warms up
-                took = {"bare": [], "rival": []}
+                took = {"bare": [], "tracker": []}
     (folder / "cost.json").write_text(json.dumps(took))
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("mlflow",)
 VARIANTS = {
@@ -14,9 +14,9 @@ VARIANTS = {
     "mlflow-files": "file store, the same; in maintenance mode, must be allowed by a variable",
 }
 LOG_FILES = ("mlflow.db*", "mlruns/**/metrics/*")
-PROMISE = "nothing of its own; under SQLite what is committed survives a kill and a power loss"
-RUN_ID = "run_id"  # a file: who resumes or reads knows its run
-EXPERIMENT = "rivals"
+PROMISE = "nothing itself; in SQLite, committed data survives a kill and a power loss"
+RUN_ID = "run_id"  # a file with the id of the run, for resuming and reading
+EXPERIMENT = "trackers"
 
 
 @contextmanager

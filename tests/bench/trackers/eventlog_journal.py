@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("eventlog", "orjson")
 VARIANTS = {
@@ -31,7 +31,7 @@ def write(folder: Path, variant: str, first: int) -> Iterator[Log]:
 
 
 def read(folder: Path) -> Iterator[Value]:
-    """From the journal alone: the run JSON beside it, which has all of it again, is not asked."""
+    """Read the journal alone, and not the run JSON, which has the same events."""
     import eventlog
 
     for journal in folder.glob(LOG_FILES[0]):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("trackio",)
 VARIANTS = {
@@ -14,7 +14,7 @@ VARIANTS = {
 }
 LOG_FILES = ("trackio/*.db", "trackio/*.db-wal")
 PROMISE = "nothing for a local project"
-PROJECT, RUN = "rivals", "run"
+PROJECT, RUN = "trackers", "run"
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""The common home-made logger: the whole run as one JSON document, written anew every 100 steps."""
+"""The common home-made logger: the whole run as one JSON document, rewritten every 100 steps."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ()
 VARIANTS = {

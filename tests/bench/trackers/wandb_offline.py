@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("wandb",)
 VARIANTS = {
@@ -14,7 +14,7 @@ VARIANTS = {
     "wandb-flush": "the same, x_transaction_log_flush_interval=0.01 (an unofficial setting)",
 }
 LOG_FILES = ("wandb/*run-*/*.wandb",)
-PROMISE = "an offline run can be synced later; of crashes nothing"
+PROMISE = "an offline run can be synced later; nothing about crashes"
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def write(folder: Path, variant: str, first: int) -> Iterator[Log]:
     more = {"x_transaction_log_flush_interval": 0.01} if variant == "wandb-flush" else {}
     with wandb.init(
         mode="offline",
-        project="rivals",
+        project="trackers",
         id="run",
         dir=folder,
         resume="allow" if first else None,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("optuna",)
 VARIANTS = {
@@ -14,7 +14,7 @@ VARIANTS = {
 }
 LOG_FILES = ("optuna.log",)
 PROMISE = "safe for many processes on NFS; each append is synced"
-STUDY = "rivals"
+STUDY = "trackers"
 
 
 def _storage(folder: Path) -> Any:
@@ -27,7 +27,7 @@ def _storage(folder: Path) -> Any:
 
 @contextmanager
 def write(folder: Path, variant: str, first: int) -> Iterator[Log]:
-    """A resumed study goes on with a new trial: one that was killed cannot be taken up."""
+    """A resumed study goes on with a new trial: one that was killed cannot be continued."""
     import optuna
 
     study = optuna.create_study(

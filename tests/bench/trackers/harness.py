@@ -1,8 +1,8 @@
 """The tests, the same for all: kill, torn tail, damage, cut, end, cost, power loss.
 
-An event is one log call with four numbers. It is lost by the quarter: a number that the
-logger's own reader does not give back is a quarter of an event. A number that it gives back
-without a complaint, and that was never logged, is wrong. Both are judged by value.
+An event is one log call with four numbers. A number that the tracker's own reader does not return
+counts as a quarter of an event lost. A number that it returns without an error although it was
+never logged counts as wrong. Both are judged by value.
 """
 
 import json
@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rivals import Rival, log_files, rivals
-from tests.bench.rivals.child import NAMES, values_of
+from tests.bench.trackers import Tracker, log_files, trackers
+from tests.bench.trackers.child import NAMES, values_of
 
 ROOT = Path(__file__).parents[3]
-CHILD = [sys.executable, "-m", "tests.bench.rivals.child"]
-MARK = "RIVALS_TRIAL"
+CHILD = [sys.executable, "-m", "tests.bench.trackers.child"]
+MARK = "TRACKERS_TRIAL"
 START_PATIENCE_S = 120.0
 READ_PATIENCE_S = 60.0
 CHILDREN_PATIENCE_S = 20.0
@@ -43,7 +43,7 @@ DAMAGES: dict[str, Callable[[int, random.Random], int]] = {
     "LF": lambda byte, rng: 0x0A,
 }
 
-Figures = dict[str, Any]
+Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,24 @@ class Trainer:
         end: str = "finish",
         beside: Path | None = None,
     ) -> None:
-        """`beside`: where what is the harness' own goes; else next to the folder."""
+        """`beside`: the folder for the harness' own files; by default next to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         beside = beside or folder.parent
         shared = beside / "acknowledged"
         shared.write_bytes(struct.pack("<q", first))
         with open(shared, "r+b") as file:
             self._shared = mmap.mmap(file.fileno(), 8)
-        self._said = beside / "said"
+        self._output_file = beside / "output"
         self._mark = uuid.uuid4().hex
         more = (folder, shared, first, count, rate, end)
-        with open(self._said, "wb") as said:
+        with open(self._output_file, "wb") as output:
             self.process = subprocess.Popen(
                 [*CHILD, "write", name, *map(str, more)],
                 cwd=folder,
                 env=child_environment(beside) | {MARK: self._mark},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
         self._first = first
@@ -118,18 +118,18 @@ class Trainer:
         return int(struct.unpack("<q", self._shared[:8])[0])
 
     def wait_for(self, step: int) -> None:
-        """Until calls up to `step` have returned. Raises RuntimeError if it ends before."""
+        """Wait until calls up to `step` have returned. Raises RuntimeError if it ends before."""
         give_up = time.monotonic() + START_PATIENCE_S
         while self.acknowledged < step:
             if self.process.poll() is not None and self.acknowledged < step:
-                raise RuntimeError(f"the trainer ended by itself: {self.said()}")
+                raise RuntimeError(f"the trainer ended by itself: {self.output()}")
             if time.monotonic() > give_up:
                 raise TimeoutError(f"{self.acknowledged} of {step} events in {START_PATIENCE_S} s")
             time.sleep(0.0002)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """The end of what it printed."""
-        return self._said.read_text(errors="replace").strip()[-300:]
+        return self._output_file.read_text(errors="replace").strip()[-300:]
 
     def tree(self) -> list[int]:
         """Living processes that have this trial's mark, the trainer first."""
@@ -142,10 +142,10 @@ class Trainer:
         return sorted(found, key=lambda pid: pid != self.process.pid)
 
     def kill_tree(self, known: Iterable[int] = ()) -> int:
-        """SIGKILL for all of them at once; how many events were acknowledged by then.
+        """Send SIGKILL to all of them; returns how many events were acknowledged by then.
 
-        They are stopped first, the trainer before its children, so that none can do anything
-        about the death of another.
+        They are stopped first, the trainer before its children, so that none can react to the
+        death of another.
         """
         tree = list(known) or self.tree()
         while tree:
@@ -160,14 +160,14 @@ class Trainer:
         return self.acknowledged
 
     def wait_for_children(self) -> None:
-        """Let the children of a trainer that has ended do their work; end those that stay."""
+        """Let the children of an ended trainer finish; kill those that do not end."""
         give_up = time.monotonic() + CHILDREN_PATIENCE_S
         while self.tree() and time.monotonic() < give_up:
             time.sleep(0.05)
         self.kill_tree()
 
     def finish(self, patience_s: float = START_PATIENCE_S) -> int:
-        """Wait until it and its children have ended by themselves; its exit status."""
+        """Wait until it and its children have ended by themselves; returns its exit status."""
         try:
             status = self.process.wait(patience_s)
         finally:
@@ -176,7 +176,7 @@ class Trainer:
 
 
 def child_environment(home: Path) -> dict[str, str]:
-    """Ours, without settings and accounts of the rivals."""
+    """Our environment, without settings and accounts of the trackers."""
     ours = ("WANDB_", "MLFLOW_", "TRACKIO_", "DVC", "HF_", "OPTUNA_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     quiet = {"WANDB_ERROR_REPORTING": "false", "DO_NOT_TRACK": "1"}
@@ -232,7 +232,7 @@ class Reader:
 
 @dataclass
 class Answer:
-    """What a reader gave back: (step, name, value), and what it raised, if it did."""
+    """The result of a reader: (step, name, value), and its error, if it raised one."""
 
     values: list[tuple[Any, Any, Any]]
     error: str | None = None
@@ -242,7 +242,7 @@ class Answer:
         return {(step, name) for step, name, value in self.values if is_right(step, name, value)}
 
     def n_wrong(self) -> int:
-        """Values of ours that were never logged like that, given without a complaint."""
+        """How many values of our names were never logged, if the reader raised no error."""
         if self.error is not None:
             return 0
         ours = (v for v in self.values if v[1] in NAMES)
@@ -275,7 +275,7 @@ class Tally:
             self.unreadable += not right
             self.examples.add(answer.error)
 
-    def figures(self) -> Figures:
+    def summary(self) -> Summary:
         return {
             "trials": len(self.lost),
             "events": self.acknowledged,
@@ -298,30 +298,30 @@ def every(steps: Iterable[int]) -> set[tuple[int, str]]:
 
 
 class Bench:
-    """One contestant and the room it is tested in."""
+    """One tracker, and the folder in which it is tested."""
 
-    def __init__(self, name: str, room: Path, plan: Plan, seed: int) -> None:
+    def __init__(self, name: str, workdir: Path, plan: Plan, seed: int) -> None:
         self.name = name
-        self.rival: Rival = rivals()[name]
-        self.room = room
+        self.tracker: Tracker = trackers()[name]
+        self.workdir = workdir
         self.plan = plan
         self.seed = seed
-        room.mkdir(parents=True)
-        self.reader = Reader(name, room)
+        workdir.mkdir(parents=True)
+        self.reader = Reader(name, workdir)
         self._n_folders = 0
 
     def close(self) -> None:
         self.reader.close()
-        shutil.rmtree(self.room, ignore_errors=True)
+        shutil.rmtree(self.workdir, ignore_errors=True)
 
     def chances(self, test: str) -> random.Random:
         return random.Random(f"{self.seed} {self.name} {test}")
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder that is gone afterwards, with what stands beside it."""
+        """An empty folder, removed afterwards together with the files beside it."""
         self._n_folders += 1
-        outer = self.room / str(self._n_folders)
+        outer = self.workdir / str(self._n_folders)
         (outer / "run").mkdir(parents=True)
         try:
             yield outer / "run"
@@ -329,19 +329,19 @@ class Bench:
             shutil.rmtree(outer, ignore_errors=True)
 
     def read(self, folder: Path) -> Answer:
-        """What the reader says of a copy, for some readers write."""
+        """The result of reading a copy, because some readers write."""
         with self.folder() as copy:
-            if folder.exists():  # a power cut may have taken it
+            if folder.exists():  # a power cut may have removed it
                 shutil.copytree(folder, copy, symlinks=True, dirs_exist_ok=True)
             return self.reader.read(copy)
 
     @contextmanager
     def clean_run(self, n_events: int) -> Iterator[Path]:
-        """A run that was closed as documented. Raises if its reader does not give it back."""
+        """A run that was closed as documented. Raises if its reader does not return all of it."""
         with self.folder() as folder:
             trainer = Trainer(self.name, folder, count=n_events)
             if trainer.finish() != 0:
-                raise RuntimeError(f"the trainer failed: {trainer.said()}")
+                raise RuntimeError(f"the trainer failed: {trainer.output()}")
             answer = self.read(folder)
             missing = every(range(n_events)) - answer.right()
             if missing or answer.error or answer.n_wrong():
@@ -351,7 +351,7 @@ class Bench:
                 )
             yield folder
 
-    def kill(self) -> Figures:
+    def kill(self) -> Summary:
         """SIGKILL for the whole process tree, by rate."""
         rows = []
         for rate, trials, fewest, most in self.plan.kills:
@@ -361,7 +361,7 @@ class Bench:
                 with self.folder() as folder:
                     acknowledged = self._killed(folder, rate, chances.randint(fewest, most))
                     tally.add(self.read(folder), every(range(acknowledged)))
-            rows.append({"rate": rate} | tally.figures())
+            rows.append({"rate": rate} | tally.summary())
         return {"by_rate": rows}
 
     def _killed(self, folder: Path, rate: float, at: int) -> int:
@@ -375,7 +375,7 @@ class Bench:
             raise
         return trainer.kill_tree(tree)
 
-    def torn(self) -> Figures:
+    def torn(self) -> Summary:
         """Killed, the newest file cut by 1 to 12 bytes, resumed for 50 events, read again."""
         chances = self.chances("torn")
         tally = Tally()
@@ -390,23 +390,23 @@ class Bench:
                 trainer = Trainer(self.name, folder, first=acknowledged, count=RESUMED_EVENTS)
                 if trainer.finish() != 0:
                     resume_refused += 1
-                    refusals.add(trainer.said().splitlines()[-1][:200])
+                    refusals.add(trainer.output().splitlines()[-1][:200])
                 waited_s = max(waited_s, time.monotonic() - begin)
                 after = every(range(acknowledged, trainer.acknowledged))
                 tally.add(self.read(folder), before | after)
-        return tally.figures() | {
+        return tally.summary() | {
             "resume_refused": resume_refused,
             "resume_worst_s": waited_s,
             "resume_errors": sorted(refusals)[:3],
         }
 
     def _cut_newest(self, folder: Path, n_bytes: int) -> None:
-        files = [p for p in log_files(self.rival, folder) if p.stat().st_size > n_bytes]
+        files = [p for p in log_files(self.tracker, folder) if p.stat().st_size > n_bytes]
         if files:  # a logger that had nothing on disk yet has nothing to cut
             newest = max(files, key=lambda path: path.stat().st_mtime_ns)
             os.truncate(newest, newest.stat().st_size - n_bytes)
 
-    def damage(self) -> Figures:
+    def damage(self) -> Summary:
         """One byte of a clean run's files changed: each trial another one."""
         chances = self.chances("damage")
         must = every(range(self.plan.events))
@@ -417,7 +417,7 @@ class Bench:
                     shutil.copytree(clean, copy, symlinks=True, dirs_exist_ok=True)
                     self._damage(copy, DAMAGES[kind], chances)
                     tally.add(self.reader.read(copy), must)
-        return tally.figures() | {"run_events": self.plan.events, "kinds": list(DAMAGES)}
+        return tally.summary() | {"run_events": self.plan.events, "kinds": list(DAMAGES)}
 
     def _damage(
         self, folder: Path, change: Callable[[int, random.Random], int], chances: random.Random
@@ -434,7 +434,7 @@ class Bench:
 
     def _anywhere(self, folder: Path, chances: random.Random) -> tuple[Path, int]:
         """A byte of the files that hold the values, each as likely as any other."""
-        sizes = [(path, path.stat().st_size) for path in log_files(self.rival, folder)]
+        sizes = [(path, path.stat().st_size) for path in log_files(self.tracker, folder)]
         at = chances.randrange(sum(size for _, size in sizes))
         for path, size in sizes:
             if at < size:
@@ -442,7 +442,7 @@ class Bench:
             at -= size
         raise AssertionError
 
-    def cut(self) -> Figures:
+    def cut(self) -> Summary:
         """One file of a clean run cut at any length: what of the whole events before is lost?
 
         An event is whole if a number of a later one still stands in what is left of the file.
@@ -452,7 +452,7 @@ class Bench:
         with self.clean_run(self.plan.events) as clean:
             places = {
                 path.relative_to(clean): places_of(path.read_bytes(), self.plan.events)
-                for path in log_files(self.rival, clean)
+                for path in log_files(self.tracker, clean)
             }
             for _ in range(self.plan.cuts):
                 with self.folder() as copy:
@@ -463,9 +463,9 @@ class Bench:
                     must = whole(places[cut], length)
                     must = must.union(*(p for other, p in places.items() if other != cut))
                     tally.add(self.reader.read(copy), must)
-        return tally.figures() | {"run_events": self.plan.events}
+        return tally.summary() | {"run_events": self.plan.events}
 
-    def end(self) -> Figures:
+    def end(self) -> Summary:
         """SIGTERM to the trainer alone, and an exception in it; children may do their work."""
         chances = self.chances("end")
         sigterm, exception = Tally(), Tally()
@@ -481,18 +481,18 @@ class Bench:
                 trainer = Trainer(self.name, folder, rate=500, count=at, end="raise")
                 trainer.finish()
                 exception.add(self.read(folder), every(range(trainer.acknowledged)))
-        return {"sigterm": sigterm.figures(), "exception": exception.figures()}
+        return {"sigterm": sigterm.summary(), "exception": exception.summary()}
 
-    def size(self) -> Figures:
+    def size(self) -> Summary:
         """Bytes an event adds to the files that hold the values."""
         sizes = []
         for n_events in (100, 1100):
             with self.clean_run(n_events) as folder:
-                sizes.append(sum(p.stat().st_size for p in log_files(self.rival, folder)))
+                sizes.append(sum(p.stat().st_size for p in log_files(self.tracker, folder)))
         return {"bytes_per_event": (sizes[1] - sizes[0]) / 1000}
 
     def cost_round(self, blocks: int, calls: int, period_ms: float) -> dict[str, list[int]]:
-        """Durations in ns of calls of the rival and of a bare write, in the same process."""
+        """Durations in ns of calls of the tracker and of a bare write, in the same process."""
         with self.folder() as folder:
             more = (folder, blocks, calls, period_ms)
             subprocess.run(
@@ -532,7 +532,7 @@ def whole(places: dict[tuple[int, str], int], length: int) -> set[tuple[int, str
 
 
 def sync_folder(folder: Path) -> None:
-    """Make its entries survive power loss: what the harness made is not what is tested."""
+    """Make the entries of a folder survive power loss: only the tracker's files may be lost."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -540,12 +540,12 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def sum_up(trials: list[Figures]) -> Figures:
-    """One row of several trials' figures."""
+def sum_up(trials: list[Summary]) -> Summary:
+    """The sums of several trials, as one row."""
     failed = [trial for trial in trials if "failed" in trial]
     if failed:
         return failed[0]
-    summed: Figures = {
+    summed: Summary = {
         key: sum(trial[key] for trial in trials)
         for key in ("trials", "events", "lost", "wrong_trials", "refused", "unreadable")
     }
@@ -558,17 +558,17 @@ def sum_up(trials: list[Figures]) -> Figures:
 
 
 TESTS = ("kill", "torn", "damage", "cut", "end", "size")
-"""Those of one contestant alone, two of which can run side by side without harm."""
+"""The tests of one tracker alone, two of which can run at the same time."""
 
 
-# ---- the tests of all together
+# ---- tests of all trackers together
 
 
-def cost(benches: list[Bench], plan: Plan, say: Callable[[str], None]) -> dict[str, Figures]:
-    """Duration of a call, hot and with a pause of 1 ms before each, rivals in turns."""
+def cost(benches: list[Bench], plan: Plan, say: Callable[[str], None]) -> dict[str, Summary]:
+    """Duration of a call, hot and with a pause of 1 ms before each, the trackers in turns."""
     rounds, blocks, calls = plan.cost
     took: dict[tuple[str, str], list[dict[str, list[int]]]] = {}
-    results: dict[str, Figures] = {}
+    results: dict[str, Summary] = {}
     for round_ in range(rounds):
         for bench in benches:
             say(f"{bench.name}: cost, round {round_ + 1} of {rounds}")
@@ -579,42 +579,43 @@ def cost(benches: list[Bench], plan: Plan, say: Callable[[str], None]) -> dict[s
             except (OSError, subprocess.SubprocessError) as error:
                 results[bench.name] = {"failed": str(error)[:200]}
     for (name, pace), parts in took.items():
-        rival = [ns for part in parts for ns in part["rival"]]
+        tracker = [ns for part in parts for ns in part["tracker"]]
         bare = [ns for part in parts for ns in part["bare"]]
         results.setdefault(name, {})[pace] = {
-            "calls": len(rival),
+            "calls": len(tracker),
             "rounds": len(parts),
-            "p50_us": statistics.median(rival) / 1000,
-            "p99_us": percentile(rival, 99) / 1000,
-            "mean_us": statistics.fmean(rival) / 1000,
+            "p50_us": statistics.median(tracker) / 1000,
+            "p99_us": percentile(tracker, 99) / 1000,
+            "mean_us": statistics.fmean(tracker) / 1000,
             "bare_p50_us": statistics.median(bare) / 1000,
             "bare_p99_us": percentile(bare, 99) / 1000,
             "ratio": statistics.median(
-                statistics.median(part["rival"]) / statistics.median(part["bare"]) for part in parts
+                statistics.median(part["tracker"]) / statistics.median(part["bare"])
+                for part in parts
             ),
         }
     return results
 
 
 def percentile(numbers: list[int], percent: float) -> int:
-    """The smallest that so many percent do not exceed."""
+    """The smallest number that `percent` percent of the numbers do not exceed."""
     return sorted(numbers)[max(0, math.ceil(len(numbers) * percent / 100) - 1)]
 
 
 def power(
-    benches: list[Bench], kind: str, room: Path, seed: int, say: Callable[[str], None]
-) -> dict[str, Figures]:
+    benches: list[Bench], kind: str, workdir: Path, seed: int, say: Callable[[str], None]
+) -> dict[str, Summary]:
     """One power cut for each, after about 25 s at 50 events a second; each has its own disk.
 
-    Nothing else is synced there. Raises `Unavailable` where such a file system cannot be.
+    Nothing else is synced there. Raises `Unavailable` if there can be no such file system.
     """
     from tests.durability.filesystems import MAKE
 
-    results: dict[str, Figures] = {}
+    results: dict[str, Summary] = {}
     with ExitStack() as stack:
-        disks, trainers, room_of = {}, {}, {}
+        disks, trainers, workdirs = {}, {}, {}
         for bench in benches:
-            own = room_of[bench.name] = room / f"{kind}-{bench.name}"
+            own = workdirs[bench.name] = workdir / f"{kind}-{bench.name}"
             own.mkdir(parents=True)
             stack.callback(shutil.rmtree, own, ignore_errors=True)
             disks[bench.name] = stack.enter_context(MAKE[kind](own))
@@ -622,7 +623,7 @@ def power(
             folder = disks[bench.name].path / "run"
             folder.mkdir()
             sync_folder(folder.parent)
-            trainer = Trainer(bench.name, folder, rate=POWER_RATE, beside=room_of[bench.name])
+            trainer = Trainer(bench.name, folder, rate=POWER_RATE, beside=workdirs[bench.name])
             stack.callback(trainer.kill_tree)
             trainers[bench.name] = trainer
         for name, trainer in trainers.items():
@@ -645,5 +646,5 @@ def power(
             tally = Tally()
             answer = bench.read(disks[bench.name].path / "run")
             tally.add(answer, every(range(acknowledged[bench.name])))
-            results[bench.name] = tally.figures()
+            results[bench.name] = tally.summary()
     return results

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.bench.rivals import Log, Value
+from tests.bench.trackers import Log, Value
 
 PACKAGES = ("dvclive",)
 VARIANTS = {"dvclive": "`Live` outside a repository, four `log_metric` and a `next_step` a step"}

@@ -1,20 +1,20 @@
-"""Figures -> the tables of tests/bench/RESULTS.md, between two marks; the rest of it is left."""
+"""Results -> the tables of tests/bench/RESULTS.md, between two marks; the rest is unchanged."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rivals import rivals
-from tests.bench.rivals.harness import POWER_RATE, POWER_SECONDS, RESUMED_EVENTS
+from tests.bench.trackers import trackers
+from tests.bench.trackers.harness import POWER_RATE, POWER_SECONDS, RESUMED_EVENTS
 
 HERE = Path(__file__).parent
 RESULTS_JSON = HERE / "results.json"
 RESULTS_MD = HERE.parent / "RESULTS.md"
-BEGIN, END = "<!-- rivals: begin -->", "<!-- rivals: end -->"
+BEGIN, END = "<!-- trackers: begin -->", "<!-- trackers: end -->"
 
-Figures = dict[str, Any]
-Results = dict[str, dict[str, Figures]]
-"""By contestant and test; each has what was found and `run`: when, where, with which seed."""
+Summary = dict[str, Any]
+Results = dict[str, dict[str, Summary]]
+"""By tracker and test; each has the results and `run`: when, where, with which seed."""
 
 
 def load(path: Path = RESULTS_JSON) -> Results:
@@ -22,7 +22,7 @@ def load(path: Path = RESULTS_JSON) -> Results:
 
 
 def save(results: Results, json_path: Path = RESULTS_JSON, md_path: Path = RESULTS_MD) -> None:
-    """Write the figures, and the section made of them; other sections stay as they are."""
+    """Write the results, and the section made of them; other sections are unchanged."""
     json_path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     text = md_path.read_text() if md_path.exists() else "# Results\n"
     section = f"{BEGIN}\n{render(results)}{END}\n"
@@ -36,11 +36,11 @@ def save(results: Results, json_path: Path = RESULTS_JSON, md_path: Path = RESUL
 
 def render(results: Results) -> str:
     """All tables, as Markdown."""
-    order = [name for name in rivals() if name in results]
+    order = [name for name in trackers() if name in results]
     parts = [HEAD.format(runs=_runs(results))]
     for title, note, columns, test in TABLES:
         tested = [(name, results[name][test]) for name in order if test in results[name]]
-        rows = [_row(name, figures, columns) for name, figures in tested]
+        rows = [_row(name, summary, columns) for name, summary in tested]
         if rows:
             head = ["", *columns]
             lines = [head, ["---"] * len(head), *rows]
@@ -49,28 +49,28 @@ def render(results: Results) -> str:
     return "\n".join(parts)
 
 
-HEAD = """## The rivals under the same tests
+HEAD = """## Other trackers under the same tests
 
-`python -m tests.bench.rivals` makes this section; `tests/bench/rivals/` has an adapter for each,
-`pip install -e '.[peers]'` installs them.
+`python -m tests.bench.trackers` makes this section. `tests/bench/trackers/` has an adapter for each
+tracker; `pip install -e '.[peers]'` installs them.
 
-An event is one log call with four numbers. A number that the logger's own reader does not give
-back is a quarter of an event lost; one that it gives back without a complaint though it was never
-logged is wrong. A call is acknowledged when it has returned. Nobody but eventlog, Optuna and, with
-its defaults, SQLite promises anything about crashes: where a rival loses, it mostly breaks no word
-of its own.
+An event is one log call with four numbers. A number that the tracker's own reader does not return
+counts as a quarter of an event lost. A number that it returns without an error although it was
+never logged counts as wrong. A call is acknowledged when it has returned. Only eventlog, Optuna
+and, with its defaults, SQLite document which events survive a crash; most losses of the others
+contradict nothing in their documentation.
 
 {runs}
 """
 
 
 def _runs(results: Results) -> str:
-    """When and where each figure was taken, once for all that share it."""
+    """When and where the results were measured, a line for all that share it."""
     runs: dict[str, tuple[set[str], set[str]]] = {}
     for name, tests in results.items():
-        for test, figures in tests.items():
-            if "run" in figures and test != "who":
-                names, done = runs.setdefault(figures["run"], (set(), set()))
+        for test, summary in tests.items():
+            if "run" in summary and test != "who":
+                names, done = runs.setdefault(summary["run"], (set(), set()))
                 names.add(name)
                 done.add(test)
     return "\n".join(
@@ -80,15 +80,15 @@ def _runs(results: Results) -> str:
     )
 
 
-def _row(name: str, figures: Figures, columns: dict[str, Any]) -> list[str]:
-    if "failed" in figures:
-        return [name, f"could not be run: {_cell(figures['failed'])}", *[""] * (len(columns) - 1)]
-    return [name, *[_try(column, figures) for column in columns.values()]]
+def _row(name: str, summary: Summary, columns: dict[str, Any]) -> list[str]:
+    if "failed" in summary:
+        return [name, f"could not be run: {_cell(summary['failed'])}", *[""] * (len(columns) - 1)]
+    return [name, *[_try(column, summary) for column in columns.values()]]
 
 
-def _try(column: Any, figures: Figures) -> str:
+def _try(column: Any, summary: Summary) -> str:
     try:
-        return _cell(column(figures))
+        return _cell(column(summary))
     except (KeyError, StopIteration):
         return "-"
 
@@ -98,7 +98,7 @@ def _cell(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits are enough, and a zero is a plain 0."""
+    """A number with three digits; zero is `0`."""
     if value == 0:
         return "0"
     if value >= 100:
@@ -106,23 +106,23 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def lost(figures: Figures) -> str:
-    """Mean, worst and of how many."""
-    mean, worst = number(figures["lost_mean"]), number(figures["lost_worst"])
+def lost(summary: Summary) -> str:
+    """Mean and worst loss, and the number of trials and events."""
+    mean, worst = number(summary["lost_mean"]), number(summary["lost_worst"])
     what = "0" if worst == "0" else f"**{mean}**, worst {worst}"
-    return f"{what} ({figures['trials']} × {figures['events'] // max(1, figures['trials'])})"
+    return f"{what} ({summary['trials']} × {summary['events'] // max(1, summary['trials'])})"
 
 
-def of(count: int, figures: Figures) -> str:
-    return f"{count} of {figures['trials']}" if count else "0"
+def of(count: int, summary: Summary) -> str:
+    return f"{count} of {summary['trials']}" if count else "0"
 
 
 def at_rate(rate: int) -> Any:
     return lambda f: lost(next(row for row in f["by_rate"] if row["rate"] == rate))
 
 
-def refusals(figures: Figures) -> str:
-    return of(figures["refused"], figures)
+def refusals(summary: Summary) -> str:
+    return of(summary["refused"], summary)
 
 
 def call(pace: str) -> dict[str, Any]:
@@ -136,24 +136,24 @@ def call(pace: str) -> dict[str, Any]:
 
 TABLES: list[tuple[str, str, dict[str, Any], str]] = [
     (
-        "Who",
-        "The first of each is its documented offline default, a second its safest setting.",
+        "The trackers",
+        "The first row of each is its documented offline default, the second its safest setting.",
         {
             "version": lambda f: f["version"],
             "set up as": lambda f: f["setup"],
-            "of crashes it promises": lambda f: f["promise"],
+            "documented for crashes": lambda f: f["promise"],
         },
         "who",
     ),
     (
         "1. kill -9 of the whole process tree, after a random number of acknowledged calls",
-        "Events lost: mean, worst (trials × mean events). Rates are what the trainer asked for; a "
-        "logger that takes longer runs at its own. Unreadable: there is a file and its reader "
-        "gives back nothing of it.",
+        "Events lost: mean, worst (trials × mean events). Rates are those of the trainer; a slower "
+        "tracker runs at its own rate. Unreadable: there is a file, and its reader returns nothing "
+        "of it.",
         {
             "50/s": at_rate(50),
             "500/s": at_rate(500),
-            "as fast as it goes": at_rate(0),
+            "as fast as possible": at_rate(0),
             "unreadable": lambda f: of(
                 sum(r["unreadable"] for r in f["by_rate"]),
                 {"trials": sum(r["trials"] for r in f["by_rate"])},
@@ -168,9 +168,9 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
     (
         "2. A torn tail, then resumed",
         f"Killed at 500/s, the newest file cut by 1 to 12 bytes, resumed in the documented way for "
-        f"{RESUMED_EVENTS} events, read again. Lost: of what could be read before the cut and what "
-        "was acknowledged after it; the event that was cut is one of them. (No crash cuts an "
-        "SQLite file; it is done to all alike.)",
+        f"{RESUMED_EVENTS} events, read again. Lost: of the events that were readable before the "
+        "cut, with the one that was cut, and of those acknowledged after it. (A crash does not cut "
+        "an SQLite file; all are treated in the same way.)",
         {
             "events lost": lost,
             "resume refused": lambda f: of(f["resume_refused"], f),
@@ -182,9 +182,9 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     (
         "3. One byte damaged",
-        "Any byte of the files that hold the values, changed by a bit flip, to 0x00, to 0xFF, to "
-        "LF, as often each. Refused: the reader raised, for all or a part of the run. Wrong: a "
-        "trial in which it gave back a number that was never logged, and did not complain.",
+        "A random byte of the files that hold the values, changed by a bit flip, to 0x00, to 0xFF "
+        "or to LF, equally often. Refused: the reader raised, for all or a part of the run. Wrong: "
+        "a trial in which it returned a number that was never logged, without an error.",
         {
             "events lost": lost,
             "refused": refusals,
@@ -194,8 +194,8 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     (
         "4. A file cut at any length",
-        "Lost: of the events that still stand whole in what is left (a later one has begun behind "
-        "them).",
+        "Lost: of the events that are complete in the rest of the file (a later event has begun "
+        "after them).",
         {
             "whole events lost": lost,
             "refused": refusals,
@@ -205,8 +205,8 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     (
         "5. SIGTERM and an exception",
-        "SIGTERM to the trainer alone, whose children may go on; an exception inside its `with`; "
-        "at 500/s.",
+        "SIGTERM to the trainer alone, whose children may continue; an exception inside its `with` "
+        "block; at 500/s.",
         {
             "SIGTERM: events lost": lambda f: lost(f["sigterm"]),
             "exception: events lost": lambda f: lost(f["exception"]),
@@ -214,10 +214,10 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
         "end",
     ),
     (
-        "6. What a call costs",
-        'In turns with a bare `os.write(fd, orjson.dumps(event) + b"\\n")` in the same process; × '
-        "bare is the median over rounds of the ratio of the medians. Hot: call after call. Paced: "
-        "each after a sleep of 1 ms. The ratio holds; the µs are this machine's.",
+        "6. Cost of a call",
+        'Alternating with a bare `os.write(fd, orjson.dumps(event) + b"\\n")` in the same process; '
+        "× bare is the median over rounds of the ratio of the medians. Hot: call after call. "
+        "Paced: each after a sleep of 1 ms. Compare the ratios: the µs depend on the machine.",
         {
             **call("hot"),
             **call("paced"),
@@ -227,16 +227,16 @@ TABLES: list[tuple[str, str, dict[str, Any], str]] = [
         "cost",
     ),
     (
-        "Bytes an event adds",
-        "To the files that hold the values, from 100 to 1,100 events.",
+        "Bytes per event",
+        "Growth of the files that hold the values, from 100 to 1,100 events.",
         {"bytes": lambda f: number(f["bytes_per_event"])},
         "size",
     ),
     *(
         (
             f"7. Power loss on {kind}",
-            f"A loop-mounted {kind} for each alone, {POWER_RATE} events a second, the power cut "
-            f"about {POWER_SECONDS} s after the last of them has begun; nothing else is synced "
+            f"Each on a loop-mounted {kind} of its own, {POWER_RATE} events a second. The power is "
+            f"cut about {POWER_SECONDS} s after the last tracker has begun; nothing else is synced "
             "there. Lost: of the events acknowledged before the cut, durable or not.",
             {
                 "events lost": lost,

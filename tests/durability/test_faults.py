@@ -1,0 +1,25 @@
+"""FAULTS.md names a test for each fault; each of them is there."""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+NAMED = re.findall(
+    r"((?:\w+/)+test_\w+\.py)::(test_\w+)", (TESTS / "durability" / "FAULTS.md").read_text()
+)
+
+
+def test_every_test_that_is_named_is_there():
+    missing = [
+        f"{file}::{name}"
+        for file, name in dict.fromkeys(NAMED)
+        if not re.search(rf"^(?:    )?def {name}\b", _text(file), re.MULTILINE)
+    ]
+
+    assert len(NAMED) > 200
+    assert missing == []
+
+
+def _text(file):
+    path = TESTS / file
+    return path.read_text() if path.exists() else ""
