@@ -23,6 +23,10 @@ from .formats import seconds
 
 Row = dict[str, Any]
 
+EVENTS = {
+    str(kind.rule): kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"
+}
+"""The tables by iteration in a run JSON, each with the kind of event that is a row of it."""
 TABLES: dict[str, str] = {
     str(kind.rule): kind.axis or "iter"
     for kind in eventlog.KINDS.values()
