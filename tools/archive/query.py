@@ -8,8 +8,9 @@ Tables: `runs` (one row per run: its summary; `config`, `metadata` and `journal`
 `iterations`, `evals`, `checkpoints`, `metrics`, `system`, and `series`, which has every value of
 them in a row of its own: run, run_id, step, name (as it was logged), value, text, time (UTC).
 `run_id` joins them; `describe iterations` lists the columns. `metrics` has at most 1,000 columns
-for metrics; those of more names are in `series` alone. One
-SELECT, read-only: it has access to these tables, to no other file and no network.
+for metrics; those of more names are in `series` alone.
+
+One SELECT, read-only: it has access to these tables, to no other file and no network.
 """
 
 import argparse

@@ -2,18 +2,24 @@
 
 import csv
 import math
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas
 import pyarrow.parquet
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eventlog
 from tests import strategies
-from tools.archive.archive import archive
+from tools.archive import manifest, parts
+from tools.archive.archive import archive, repair, restore
+from tools.archive.catalog import INDEX, N_VALUES, Catalog
 from tools.archive.query import answer
+from tools.archive.store import open_store
 from tools.transfer.export import export
 
 NAMES = ("train/loss", "val.acc", "loss", "eval/val_loss", "Loss", "a,b\r\n", '"', "path", "iter")
@@ -159,8 +165,7 @@ def test_thousands_of_names_are_a_thousand_columns_and_all_of_them_in_series(tmp
 
 
 def test_the_files_of_an_archive_are_read_by_pandas_and_polars(tmp_path):
-    pandas = __import__("pandas")
-    polars = __import__("pytest").importorskip("polars", reason="pip install polars")
+    polars = pytest.importorskip("polars", reason="pip install polars")
     with eventlog.open_run(tmp_path / "out", run_name="run", save_interval=0) as run:
         run.log("metrics", step=0, **{"val/acc": math.nan, "note": "a word"})
     archive([tmp_path / "out"], str(tmp_path / "kept"))
@@ -172,3 +177,68 @@ def test_the_files_of_an_archive_are_read_by_pandas_and_polars(tmp_path):
     assert repr(rows) == repr([("val/acc", math.nan, None), ("note", None, "a word")])
     assert frame["name"].tolist() == ["val/acc", "note"]
     assert str(frame["time"].dtype) == "datetime64[us]"
+
+
+# ---- archives from before there was `series`
+
+
+def make_old(kept):
+    """The archive as an earlier version wrote it: three tables, and no count in the index."""
+    store = open_store(str(kept))
+    catalog = Catalog(store, manifest.need(store))
+    old = ("iterations", "evals", "checkpoints")
+    contents = catalog.manifest
+    for part in contents.parts:
+        if part.kind not in old:
+            store.remove(part.name)
+    index = parts.write_parquet(
+        store, contents.runs.name, catalog.index.select([n for n in INDEX.names if n != N_VALUES])
+    )
+    contents = replace(
+        contents,
+        runs=index,
+        types={kind: types for kind, types in contents.types.items() if kind in old},
+        parts=tuple(part for part in contents.parts if part.kind in old),
+    )
+    store.write(manifest.NAME, lambda file: file.write(contents.to_bytes()))
+
+
+@pytest.fixture
+def old(tmp_path):
+    """An archive of one run by an earlier version."""
+    with eventlog.open_run(tmp_path / "out", run_name="run", save_interval=0) as run:
+        run.log("metrics", step=0, **{"val/acc": 0.5})
+        run.log_iter(0, 1.5)
+    archive([tmp_path / "out"], str(tmp_path / "kept"))
+    make_old(tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+def count(kept):
+    with answer("select count(*) from series where name in ('val/acc', 'loss')", [str(kept)]) as it:
+        return [*it.rows]
+
+
+def test_an_archive_of_an_earlier_version_is_read_and_has_no_series(old):
+    with answer("select loss from iterations", [str(old)]) as result:
+        assert [*result.rows] == [(1.5,)]
+    assert count(old) == [(0,)]
+
+
+def test_archiving_the_same_folder_again_adds_the_tables_that_an_old_archive_lacks(old):
+    bundles = [*old.glob("journals/*/*")]
+    before = {path.name: path.read_bytes() for path in (old.parent / "out").iterdir()}
+
+    assert archive([old.parent / "out"], str(old)).states["grown"] == 1
+    assert archive([old.parent / "out"], str(old)).states["unchanged"] == 1
+
+    assert count(old) == [(2,)]
+    assert [*old.glob("journals/*/*")] == bundles
+    for path in restore("run", str(old), old.parent / "back"):
+        assert path.read_bytes() == before[path.name]
+
+
+def test_repair_adds_the_tables_that_an_old_archive_lacks(old):
+    repair(str(old))
+
+    assert count(old) == [(2,)]

@@ -21,7 +21,8 @@ import eventlog
 from tests.tools.transfer.readers import export_peer, need, values_in
 from tools.cli import main
 from tools.transfer.export import TARGETS, export
-from tools.transfer.targets import files
+from tools.transfer.targets import files, mlflow, trackio, wandb
+from tools.transfer.targets.names import original, unreserved
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
 
@@ -532,3 +533,35 @@ def test_a_missing_library_is_one_line_with_the_command_that_gets_it(
 
     assert code == 1
     assert capsys.readouterr().err == "this needs mlflow: pip install mlflow\n"
+
+
+def test_a_missing_library_is_one_line_for_many_runs(tmp_path, capsys, monkeypatch):
+    for name in ("a", "b"):
+        with eventlog.open_run(tmp_path / "runs", run_name=name, save_interval=0) as run:
+            run.log_iter(0, 1.0)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    main(["export", str(tmp_path / "runs"), "--to=mlflow", "--out", str(tmp_path / "out")])
+
+    assert capsys.readouterr().err.count("this needs mlflow") == 1
+
+
+@given(st.text(max_size=20) | st.text("a:./2f", max_size=12), st.text("a:./2f", max_size=12))
+def test_the_names_that_targets_make_of_names_can_be_reversed(name, other):
+    assert mlflow.original_name(mlflow._name(name)) == name
+    assert (mlflow._name(name) == mlflow._name(other)) == (name == other)
+    for reserved in (wandb.RESERVED, trackio.RESERVED):
+        for one in (name, *reserved, *(f"{word}_" for word in reserved)):
+            assert original(unreserved(one, reserved), reserved) == one
+            assert unreserved(one, reserved) not in reserved
+
+
+def test_a_table_of_more_than_1000_columns_is_in_series_alone_and_that_is_printed(tmp_path, capsys):
+    with eventlog.open_run(tmp_path / "runs", run_name="run", save_interval=0) as run:
+        run.log("metrics", step=0, **{f"name/{k}": float(k) for k in range(1_001)})
+
+    main(["export", str(tmp_path / "runs"), "--to=csv", "--out", str(tmp_path / "out")])
+
+    assert "metrics has 1,003 columns, more than 1,000" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("out/*/*")} == {"run.json", "series.csv"}
+    assert len(values_in("csv", tmp_path / "out")[0]) == 1_001
