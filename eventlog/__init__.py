@@ -60,6 +60,7 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
@@ -78,7 +79,7 @@ from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
 from eventlog.notebook import frame, plot
-from eventlog.read.alive import is_alive
+from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_ranks
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Reader, scan
@@ -108,6 +109,7 @@ __all__ = [
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
+    "SERIES_PREFIXES",
     "TORN_SUFFIX",
     "ActiveRun",
     "Annotator",
@@ -158,6 +160,7 @@ __all__ = [
     "print_lines",
     "printable",
     "printable_json",
+    "process_lives",
     "restore_nonfinite",
     "say",
     "scan",

@@ -311,6 +311,7 @@ _ALL = [
         key="metrics",
         row={"step": None},
         may_be_dropped=True,
+        is_drawn=True,
     ),
     Kind(
         "config",

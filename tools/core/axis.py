@@ -74,12 +74,16 @@ def clock(times: Sequence[Any], after: float = -np.inf) -> Floats:
 
     If the clock was set back, time stands still; it does where a time is none, too.
     """
-    try:  # of format 1: fixed width, UTC
-        at = np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
-    except (ValueError, TypeError):
-        at = np.array([seconds(t) for t in times], np.float64)
-    ascending: Floats = np.fmax.accumulate(np.append(after, at))[1:]
+    ascending: Floats = np.fmax.accumulate(np.append(after, seconds_of(times)))[1:]
     return ascending
+
+
+def seconds_of(times: Sequence[Any]) -> Floats:
+    """ISO 8601 times in seconds since 1970; NaN where a time is none."""
+    try:  # of format 1: fixed width, UTC
+        return np.array([t[:26] for t in times], "datetime64[us]").astype(np.float64) / 1e6
+    except (ValueError, TypeError):
+        return np.array([seconds(t) for t in times], np.float64)
 
 
 def clock_of_steps(times_ms: Iterable[Any]) -> Floats:

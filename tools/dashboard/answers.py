@@ -9,7 +9,9 @@ from starlette.responses import Response
 from ..core.rows import AXES
 from ..core.runs import Refusal
 from ..core.where import select
+from ..live import summaries
 from ..live.following import record_text
+from ..live.usual import usual_first
 from . import study as study_
 from .request import Site, finite, json_response, whole
 
@@ -17,6 +19,7 @@ TEXT_MAX = 500  # characters of a filter, or of a group's name
 FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn
 SESSIONS_MAX = NOTES_MAX = DEFECTS_MAX = 200
 MISSING_MAX = 100
+SERIES_MAX = 500
 EVENTS_MAX = 100  # the latest
 
 
@@ -62,6 +65,8 @@ def run(site: Site, request: Request) -> Response:
         known = following.known
         run = following.run()
         journal = run.journal
+        series = summaries.summaries(following, run)
+        usual, others = usual_first(series)
         return json_response(
             {
                 "reading": following.progress if following.is_reading else None,
@@ -75,6 +80,11 @@ def run(site: Site, request: Request) -> Response:
                 "superseded": journal.get("superseded") or {},
                 "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
                 "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
+                "series": [
+                    summaries.as_json(series[name]) for name in [*usual, *others][:SERIES_MAX]
+                ],
+                "n_series": len(series),
+                "n_usual": len(usual),
                 "tags": journal.get("tags") or [],
                 "notes": (journal.get("notes") or [])[-NOTES_MAX:],
                 "marks": list(known.marks),

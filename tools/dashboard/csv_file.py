@@ -1,4 +1,4 @@
-"""Every row of some metrics as CSV, not thinned: `run,iter,seconds,<metric>,...`."""
+"""Every row of some series as CSV, not thinned: `run,iter,seconds,<series>,...`."""
 
 import csv
 import io
@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..live.curves import Axis, Rows
-from ..live.following import TABLES, Following, Table
-from .request import Site, View, run_ids, table_of
+from ..live.following import Following
+from .request import Site, View, run_ids
 
 ROWS_AT_ONCE = 20_000
 
@@ -26,32 +26,37 @@ def csv_file(site: Site, request: Request) -> Response:
 
 
 def _lines(site: Site, ids: Sequence[str], view: View) -> Iterator[str]:
-    yield ",".join(["run", "iter", "seconds", *(_cell(key) for key in view.keys)]) + "\n"
+    yield _csv([["run", "iter", "seconds", *map(_cell, view.keys)]])
     for id in ids:
-        for table in TABLES:
-            # by key; None for a metric of another table, whose column stays empty
-            names = [name if of == table else None for of, name in map(table_of, view.keys)]
-            if any(names):
-                yield from _table_lines(site, id, table, names, view)
+        # series of the same rows are in the same lines
+        with site.folders.at(id) as following:
+            found = {key: following.known.find(key) for key in view.keys} if following else {}
+            rows = {key: place[1] for key, place in found.items() if place is not None}
+        for of in dict.fromkeys(rows.values()):
+            keys = [key if rows.get(key) is of else None for key in view.keys]
+            yield from _table_lines(site, id, keys, view)
 
 
-def _table_lines(
-    site: Site, id: str, table: Table, names: Sequence[str | None], view: View
-) -> Iterator[str]:
-    """One table of a run. The run is held only while some rows of it are read."""
+def _table_lines(site: Site, id: str, keys: Sequence[str | None], view: View) -> Iterator[str]:
+    """Series of the same rows. The run is held only while some of them are read."""
     row = 0
     while True:
         with site.folders.at(id) as following:
-            rows = following.known.tables[table] if following else None
             axis = following.axis(view.axis) if following else None
-            if following is None or rows is None or axis is None:
+            if following is None or axis is None:
                 return
+            found = {key: following.known.find(key) for key in keys if key is not None}
+            places = {key: place for key, place in found.items() if place is not None}
+            if not places:
+                return
+            rows = next(iter(places.values()))[1]
             begin, end = _rows_in_view(rows, axis, view)
             begin = max(row, begin)
             row = min(begin + ROWS_AT_ONCE, end)
-            if begin >= row or not any(name in rows.columns for name in names):
+            if begin >= row:
                 return
-            text = _text(following, rows, names, begin, row)
+            columns = [places[key][2] if key in places else None for key in keys]
+            text = _text(following, rows, columns, begin, row)
         yield text
 
 
@@ -70,20 +75,31 @@ def _text(
     """The rows from `begin` to `end` that have a value."""
     seconds = rows.times.floats_at(np.arange(begin, end)) - following.started
     iters = rows.iters.values[begin:end].tolist()
-    columns = [rows.columns[n].read(begin, end) if n in rows.columns else None for n in names]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    columns = [_cells(rows, name, begin, end) for name in names]
     run = _cell(following.run().run_name)
-    for k, (i, t) in enumerate(zip(iters, seconds, strict=True)):
-        values = [_value(column, k) for column in columns]
-        if any(values):
-            writer.writerow([run, i, f"{t:.3f}" if math.isfinite(t) else "", *values])
+    lines = [
+        [run, i, f"{t:.3f}" if math.isfinite(t) else "", *values]
+        for i, t, values in zip(iters, seconds, zip(*columns, strict=True), strict=True)
+        if any(values)
+    ]
+    return _csv(lines)
+
+
+def _cells(rows: Rows, name: str | None, begin: int, end: int) -> list[str]:
+    """The values of a column as text; empty where there is none, `nan` or `inf` where one is."""
+    if name is None or name not in rows.columns:
+        return [""] * (end - begin)
+    values = rows.columns[name].read(begin, end).tolist()
+    cells = [repr(value) if math.isfinite(value) else "" for value in values]
+    for first, last, mark in rows.nonfinite_between(name, begin, end):
+        cells[first - begin : last + 1 - begin] = [mark] * (last + 1 - first)
+    return cells
+
+
+def _csv(lines: Sequence[Sequence[Any]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(lines)
     return file.getvalue()
-
-
-def _value(column: Any, k: int) -> str:
-    value = math.nan if column is None else float(column[k])
-    return repr(value) if math.isfinite(value) else ""
 
 
 def _cell(text: str) -> str:

@@ -11,19 +11,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..live.curves import Axis, Curve, Rows
-from ..live.following import SUPERSEDED_MAX, TABLES, Following, Table
-from .request import Site, View, run_ids, table_of
+from ..live.following import SUPERSEDED_MAX, Following, Known, Table
+from ..live.usual import usual_first
+from .request import Site, View, run_ids
 
 TAIL_ROWS = 5_000  # a page that lacks more rows than this gets the whole curve
 TAIL_VALUES = 120_000  # the same, for all metrics of a run
 BUCKETS_IN_ALL = 1_000_000  # of one answer: 60 MB, 64 runs of 24 metrics at full width
 NONFINITE_MAX = 1_000
+NAMES_MAX = 1_000  # of a run's series; of all of them the number is in the answer
 
 Array = np.ndarray[Any, Any]
 
 
 def curves(site: Site, request: Request) -> Response:
-    """Curves of several runs and metrics, packed: see `_packed`."""
+    """Curves of several runs and series, packed: see `_packed`."""
     view = View.of(request)
     positions = run_ids(request)
     n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
@@ -49,47 +51,48 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
         arrays: where the points of the curves are added
     """
     known = following.known
-    rows = {name: len(known.tables[name]) for name in TABLES}
+    usual, others = usual_first(known.series())
     head: dict[str, Any] = {
         "generation": known.generation,
-        "rows": rows,
-        "metrics": {name: list(known.tables[name].columns) for name in TABLES},
+        "rows": known.n_rows,
+        "usual": usual,
+        "others": others[:NAMES_MAX],
+        "n_more": len(others[NAMES_MAX:]),
         "reading": following.progress if following.is_reading else None,
         "error": following.error,
     }
     axis = following.axis(view.axis)
     if axis is None:
         return head | {"series": [], "no_axis": True}
-    after = _rows_to_skip(had, known.generation, rows, TAIL_VALUES // max(1, len(view.keys)))
+    had_rows = _rows_had(had, known, TAIL_VALUES // max(1, len(view.keys)))
     series: list[dict[str, Any]] = []
     for key in view.keys:
-        table, name = table_of(key)
-        if name in known.tables[table].columns:
-            curve = _curve(known.tables[table], name, axis, view, after[table])
-            series.append({"key": key, "tail": bool(after[table])} | _add(curve, arrays))
-    for key in view.keys if view.with_superseded else ():
-        table, name = table_of(key)
-        for number, (of, take) in enumerate(known.superseded):
-            if of == table and name in take.columns:
-                curve = _curve(take, name, axis, view, 0)
-                series.append({"key": key, "superseded": number} | _add(curve, arrays))
+        found = known.find(key)
+        if found is not None:
+            table, rows, name = found
+            after = rows.n_rows_of(had_rows[table]) if had_rows else 0
+            curve = _curve(rows, name, axis, view, after)
+            about = {"key": key, "table": table}
+            series.append(about | {"tail": bool(after)} | _add(curve, arrays))
+            for number, (of, take) in enumerate(known.superseded if view.with_superseded else ()):
+                if of == table and name in take.columns:
+                    curve = _curve(take, name, axis, view, 0)
+                    series.append(about | {"superseded": number} | _add(curve, arrays))
     return head | {"series": series}
 
 
-def _rows_to_skip(
-    had: list[str], generation: int, rows: dict[Table, int], rows_max: int
-) -> dict[Table, int]:
-    """How many rows of each table the page has; 0 where it needs the whole curve."""
-    nothing = dict.fromkeys(TABLES, 0)
+def _rows_had(had: list[str], known: Known, rows_max: int) -> dict[Table, int] | None:
+    """How many rows of each table the page has; None where it needs whole curves."""
+    rows = known.n_rows
     try:
-        of, *counts = map(int, had)
+        generation, *counts = map(int, had)
     except ValueError:
-        return nothing
-    if of != generation or len(counts) != len(TABLES):
-        return nothing
-    after = dict(zip(TABLES, counts, strict=True))
-    behind = max(rows[name] - after[name] for name in TABLES)
-    return after if 0 <= behind <= min(TAIL_ROWS, rows_max) else nothing
+        return None
+    if generation != known.generation or len(counts) != len(rows):
+        return None
+    n_had = dict(zip(rows, counts, strict=True))
+    behind = max(n - n_had[name] for name, n in rows.items())
+    return n_had if 0 <= behind <= min(TAIL_ROWS, rows_max) else None
 
 
 def _curve(rows: Rows, name: str, axis: Axis, view: View, after_row: int) -> Curve:

@@ -17,7 +17,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..live.folders import Folders
-from ..live.following import TABLES
 from .request import Site, as_json, run_ids, whole
 
 LISTENERS_MAX = 256
@@ -100,7 +99,7 @@ def _states(folders: Folders, ids: Sequence[str]) -> dict[str, Any]:
                 known = following.known
                 states[id] = {
                     "generation": known.generation,
-                    "rows": {name: len(known.tables[name]) for name in TABLES},
+                    "rows": known.n_rows,
                     "records": known.n_records,
                     "reading": following.progress if following.is_reading else None,
                     "error": following.error,

@@ -1,6 +1,7 @@
 """Requests: the site they are for, their parameters, and their answers as JSON."""
 
 import math
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,17 +14,17 @@ from starlette.responses import Response
 
 from ..core.rows import AXES, AxisName
 from ..live.folders import Folders
-from ..live.following import TABLES, Table
 
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
 BUCKETS_MAX = 4_000
 SMOOTHING_MAX = 1_000_000
+_ESCAPED = {"n": "\n", "e": ""}
 
 
 @dataclass(frozen=True)
 class View:
-    """Which metrics are asked for, and which part of the x axis."""
+    """Which series are asked for, and which part of the x axis."""
 
     keys: list[str]
     axis: AxisName
@@ -39,7 +40,7 @@ class View:
         params = request.query_params
         axis = params.get("x")
         return cls(
-            [key for key in params.get("keys", "").split("\n") if key][:KEYS_MAX],
+            [_unescaped(key) for key in params.get("keys", "").split("\n") if key][:KEYS_MAX],
             axis if axis in AXES else "iter",
             number(request, "from"),
             number(request, "to"),
@@ -55,10 +56,11 @@ def run_ids(request: Request) -> list[str]:
     return [id for id in request.query_params.get("runs", "").split(",")[:RUNS_MAX] if id]
 
 
-def table_of(key: str) -> tuple[Table, str]:
-    """The table of a metric and its name there: `loss` is of `iter`, `eval/val_loss` of `eval`."""
-    table, slash, name = key.partition("/")
-    return (table, name) if slash and table in TABLES else ("iter", key)
+def _unescaped(key: str) -> str:
+    """A name as it was logged: in a list it has `\\n` for a line feed, and `\\e` if it is empty."""
+    if "\\" not in key:
+        return key
+    return re.sub(r"\\(.)", lambda found: _ESCAPED.get(found[1], found[1]), key)
 
 
 def number(request: Request, key: str) -> float | None:

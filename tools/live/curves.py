@@ -44,6 +44,14 @@ class Axis:
         iters = rows.iters.floats_at(at)
         return Scale.of(self.knots).place(iters) if self.name == "tokens" else iters
 
+    def range_of(self, rows: "Rows") -> tuple[float, float]:
+        """Where on the axis the rows begin and end; there is one at least."""
+        if self.name == "time" and not rows.is_in_order_of_time:
+            times = rows.times.floats - self.started
+            return float(times.min()), float(times.max())
+        first, last = self.place(rows, np.array([0, len(rows) - 1])).tolist()
+        return first, last
+
     def rows(self, rows: "Rows", edges: Floats) -> Ints:
         """The first row at or behind each of `edges`."""
         if self.name == "time":
@@ -76,6 +84,8 @@ class Curve:
 class Rows:
     """Rows with an iteration, a time and columns of numbers; iterations and times ascend."""
 
+    __slots__ = ("_spill", "_waiting", "columns", "iters", "nonfinite", "times")
+
     def __init__(self, spill: Spill) -> None:
         self._spill = spill
         self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
@@ -85,6 +95,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.iters)
+
+    @property
+    def is_in_order_of_time(self) -> bool:
+        return True
 
     @property
     def last_iter(self) -> int | None:
@@ -110,20 +124,25 @@ class Rows:
         self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
         self.times.append(clock([t for _, t, _ in waiting], last_t))
         added = [values for _, _, values in waiting]
+        marked = {key for row in added for key in _marks(row)}
         for key in [*self.columns, *_new_keys(added, self.columns)]:
-            self._enter(key, first, [values.get(key) for values in added])
+            self._enter(key, first, [row.get(key) for row in added], is_marked=key in marked)
         for at, values in enumerate(added):
             if "nonfinite" in values:
                 self._note_nonfinite(first + at, values["nonfinite"])
         assert all(len(column) == first + n for column in self.columns.values())
 
-    def _enter(self, key: str, first: int, values: list[Any]) -> None:
+    def n_rows_of(self, n_added: int) -> int:
+        """How many rows the first `n_added` events of the table made."""
+        return n_added
+
+    def _enter(self, key: str, first: int, values: list[Any], *, is_marked: bool) -> None:
         floats = _floats(values)
         if key == "mfu":
             floats[floats <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
         column = self.columns.get(key)
         if column is None:
-            if not np.isfinite(floats).any():
+            if not is_marked and not np.isfinite(floats).any():
                 return  # text, or no number so far
             column = self.columns[key] = Column(self._spill)
             for at in range(0, first, 1 << 16):  # missing in the rows before
@@ -132,7 +151,7 @@ class Rows:
 
     def _note_nonfinite(self, row: int, named: Any) -> None:
         for key, name in named.items() if isinstance(named, dict) else ():
-            if key not in self.nonfinite and len(self.nonfinite) >= COLUMNS_MAX:
+            if key not in self.columns:
                 continue
             ranges = self.nonfinite.setdefault(key, [])
             if ranges and ranges[-1][1] == row - 1 and ranges[-1][2] == str(name)[:4]:
@@ -211,7 +230,7 @@ class Rows:
             else buckets
         )
         rows, values = buckets.points()
-        breaks = self._breaks(key, first, last)
+        breaks = self.nonfinite_between(key, first, last)
         rows = np.append(rows, [a for a, _, _ in breaks]).astype(np.int64)
         values = np.append(values, np.full(len(breaks), np.nan))
         order = np.argsort(rows, kind="stable")
@@ -256,7 +275,7 @@ class Rows:
     def _whole(self, key: str, column: Column, axis: Axis, first: int, last: int) -> Curve:
         """Every row from `first` to `last` that has a value."""
         values = column.read(first, last)
-        breaks = self._breaks(key, first, last)
+        breaks = self.nonfinite_between(key, first, last)
         is_break = np.zeros(len(values), bool)
         for a, b, _ in breaks:
             is_break[max(a, first) - first : b + 1 - first] = True
@@ -264,7 +283,13 @@ class Rows:
         x, y = axis.place(self, shown + first), values[shown]
         return Curve(x, y, x, y, np.ones(len(x), np.int64), self._named(axis, breaks))
 
-    def _breaks(self, key: str, first: int, last: int) -> list[Range]:
+    def last_mark(self, key: str) -> str | None:
+        """What the value of the last row is, if it is not finite."""
+        ranges = self.nonfinite.get(key)
+        return ranges[-1][2] if ranges and ranges[-1][1] == len(self) - 1 else None
+
+    def nonfinite_between(self, key: str, first: int, last: int) -> list[Range]:
+        """From which row to which its values are not finite, and what they are."""
         ranges = self.nonfinite.get(key, [])
         at = bisect_right(ranges, first - 1, key=lambda s: s[1])
         inside = []
@@ -307,6 +332,11 @@ def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterab
         new |= dict.fromkeys(k for k in keys if k not in known)
     skipped = ("iter", "nonfinite", "timestamp", "durable")
     return [k for k in new if k not in skipped][: max(0, COLUMNS_MAX - len(known))]
+
+
+def _marks(row: Mapping[str, Any]) -> Iterable[str]:
+    named = row.get("nonfinite")
+    return named if isinstance(named, dict) else ()
 
 
 def _floats(values: list[Any]) -> Floats:

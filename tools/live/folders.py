@@ -26,6 +26,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core import runs
 from .following import Following
+from .summaries import ends_nonfinite
 
 HELD_S = 5.0  # how long a request waits for a run that is being read
 REFRESH_S = 1.0  # between two checks of the folders
@@ -276,6 +277,7 @@ class Folders:
             row[key] = _utf8(row[key])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         row |= _place(following, row)
+        row["ends_nonfinite"] = ends_nonfinite(following, found.run) if found.run else []
         with self.lock:
             self._enter(entry, row | {"alerts": entry.alerts})
 
@@ -334,7 +336,7 @@ def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
     total = rows_.value(row, "config.max_iters")
     return {
         "max_iters": total if type(total) is int else None,
-        "last_iter": following.iterations.last_iter if following else None,
+        "last_iter": following.last_iter if following else None,
         "progress": following.progress if following and following.is_reading else None,
     }
 

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -26,11 +26,15 @@ from ..core.axis import clock_of_steps, token_knots
 from ..core.formats import is_number, iso, seconds
 from ..core.rows import AxisName
 from .curves import Axis, Rows
+from .groups import Groups
 from .pyramid import Spill
 
 Table = str
 """A kind of event whose rows have numbers to draw."""
 TABLES = tuple(kind.name for kind in eventlog.KINDS.values() if kind.is_drawn)
+_KIND_OF: dict[str, str] = {
+    kind.rule: kind.name for kind in eventlog.KINDS.values() if kind.is_drawn
+}
 
 BATCH_RECORDS = 5_000
 CLOCK_RECORDS = 100  # records between two checks of the clock: 0.4 ms where folding is fast
@@ -55,6 +59,8 @@ class Known:
     spill: Spill = field(default_factory=Spill)
     fold: eventlog.Fold = field(init=False)
     tables: dict[Table, Rows] = field(init=False)
+    """Those of which each event has a row of its own."""
+    metrics: Groups = field(init=False)
     superseded: list[tuple[Table, Rows]] = field(default_factory=list)
     """Rows that were superseded, the earliest first."""
     marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
@@ -63,9 +69,11 @@ class Known:
     n_records: int = 0
     knots: list[tuple[float, float]] = field(default_factory=list)
     """Pairs (first iteration, tokens per step from there on)."""
+    _names: tuple[tuple[int, ...], list[str]] = field(default=((), []), init=False)
 
     def __post_init__(self) -> None:
-        self.tables = {name: Rows(self.spill) for name in TABLES}
+        self.tables = {name: Rows(self.spill) for name in TABLES if name != "metrics"}
+        self.metrics = Groups(self.spill, lambda rows: self._keep("metrics", rows))
         self.fold = eventlog.Fold(with_rows=False, sink=self)
 
     def read(self, record: eventlog.Record) -> None:
@@ -81,13 +89,61 @@ class Known:
     def settle(self) -> None:
         for rows in self.tables.values():
             rows.settle()
+        self.metrics.settle()
+
+    @property
+    def n_rows(self) -> dict[Table, int]:
+        """How many rows each table has; of `metrics`, how many events."""
+        counts = {name: len(rows) for name, rows in self.tables.items()}
+        return {name: counts.get(name, self.metrics.n_added) for name in TABLES}
+
+    # ---- series, by the names that `Run.series` has for them
+
+    def series(self) -> list[str]:
+        """The names of all series that have a number, in the order of their tables."""
+        counts = tuple(len(self.columns(table)) for table in eventlog.SERIES_PREFIXES)
+        if counts != self._names[0]:
+            names: dict[str, None] = {}
+            for table, prefix in eventlog.SERIES_PREFIXES.items():
+                for column in self.columns(table):
+                    name = prefix + column
+                    names[name if name not in names else f"{table}/{column}"] = None
+            self._names = (counts, list(names))
+        return self._names[1]
+
+    def find(self, name: str) -> tuple[Table, Rows, str] | None:
+        """Where a series is: its table, its rows and its column there; None: it is not logged."""
+        for table, prefix in eventlog.SERIES_PREFIXES.items():
+            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table):
+                return self._place(table, name[len(prefix) :])
+        table, _, column = name.partition("/")
+        return self._place(table, column) if column in self.columns(table) else None
+
+    def all_rows(self) -> Iterator[Rows]:
+        """All that have a row."""
+        of_metrics = dict.fromkeys(self.metrics.by_name.values())
+        return (rows for rows in (*self.tables.values(), *of_metrics) if len(rows))
+
+    def columns(self, table: str) -> Mapping[str, Rows]:
+        """The columns of a table, by name, and the rows that each is in."""
+        if table == "metrics":
+            return self.metrics.by_name
+        rows = self.tables.get(_KIND_OF.get(table, ""))
+        return dict.fromkeys(rows.columns, rows) if rows is not None else {}
+
+    def _place(self, table: str, column: str) -> tuple[Table, Rows, str]:
+        kind = _KIND_OF[table]
+        rows = self.metrics.by_name[column] if table == "metrics" else self.tables[kind]
+        return kind, rows, column
 
     # ---- as the row sink of the fold
 
     def add(self, record: eventlog.Record, number: int) -> None:
-        if record.event in self.tables:
-            source_t = record.fields.get("timestamp")  # of an imported run
-            t = source_t if isinstance(source_t, str) else record.t
+        source_t = record.fields.get("timestamp")  # of an imported run
+        t = source_t if isinstance(source_t, str) else record.t
+        if record.event == "metrics":
+            self.metrics.add(number, t, record.fields)
+        elif record.event in self.tables:
             self.tables[record.event].add(number, t, record.fields)
 
     def supersede(
@@ -97,9 +153,16 @@ class Known:
         before: int | None = None,
         names: Collection[str] | None = None,
     ) -> None:
+        if event == "metrics":
+            self.metrics.supersede(from_number, before, names)
+            return
         rows = self.tables[event].supersede(from_number) if event in self.tables else None
         if rows is not None:
-            self.generation = next(_generations)
+            self._keep(event, rows)
+
+    def _keep(self, event: Table, rows: Rows) -> None:
+        self.generation = next(_generations)
+        if len(rows):
             self.superseded.append((event, rows))
             del self.superseded[:-SUPERSEDED_MAX]
 
@@ -289,6 +352,13 @@ class Following:
         return self.known.tables["eval"]
 
     @property
+    def last_iter(self) -> int | None:
+        """The latest iteration; of a run that logs only metrics the latest step."""
+        last = self.iterations.last_iter
+        position = self.known.fold.position
+        return last if last is not None or position < 0 else position
+
+    @property
     def status(self) -> str:
         return self.run().status
 
@@ -371,9 +441,12 @@ def _known_of(run: eventlog.Run) -> Known:
             text = f"path {row.get('path')}"[:TEXT_MAX]
             t = str(row.get("timestamp") or "")
             known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
+    for row in run.metrics:
+        if _is_iter(row.get("step")):
+            known.metrics.add(row["step"], str(run.start_time or ""), row)
     known.knots = token_knots(run)
     known.settle()
-    known.n_records = len(known.tables["iter"]) + len(known.tables["eval"])
+    known.n_records = sum(known.n_rows.values())
     return known
 
 

@@ -34,8 +34,10 @@ BLOCK_ROWS = 1 << 16  # rows kept in memory; a multiple of every size up to 16,3
 class Growing:
     """A one-dimensional array that grows at its end."""
 
+    __slots__ = ("_space", "n")
+
     def __init__(self, dtype: str) -> None:
-        self._space = np.empty(64, dtype)
+        self._space = np.empty(4, dtype)  # a run may have 100,000 columns of one value
         self.n = 0
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Growing:
         end = at + len(values)
         if end > len(self._space):
             # by half, not twice: ten million rows must not leave ten million empty
-            space = np.empty(max(end, len(self._space) * 3 // 2), self._space.dtype)
+            space = np.empty(max(end, len(self._space) * 3 // 2 + 2), self._space.dtype)
             space[:at] = self._space[:at]
             self._space = space
         self._space[at:end] = values
@@ -146,11 +148,13 @@ class _Level:
 class Column:
     """Values by row. Values that are not finite are ignored in extremes and means."""
 
+    __slots__ = ("_changed_from", "_levels", "_spill", "_spilled", "_tail")
+
     def __init__(self, spill: Spill) -> None:
         self._spill = spill
         self._spilled: list[int] = []
         self._tail = Growing("f8")
-        self._levels = [_Level() for _ in SIZES]
+        self._levels: list[_Level] = []  # made for the first chart that is thinned
         self._changed_from = _NEVER  # the first row that the levels do not know
 
     def __len__(self) -> int:
@@ -178,7 +182,8 @@ class Column:
             del self._spilled[at:]
         self._tail.truncate(rest)
         self._changed_from = min(self._changed_from, max(0, n_rows - 1))
-        self._build()
+        if self._levels:
+            self._build()
 
     def read(self, first: int, last: int) -> Floats:
         """Rows `first` to `last` (exclusive)."""
@@ -237,12 +242,20 @@ class Column:
 
     def total(self) -> tuple[float, int]:
         """The sum and the number of all finite values."""
+        if not self._levels and not self._spilled:
+            values = self._tail.floats
+            values = values[np.isfinite(values)]
+            return float(values.sum()), len(values)
         self._build()
         top = self._levels[-1]
         return float(top.sums.values.sum()), int(top.counts.values.sum())
 
     def last(self) -> float | None:
         """The last finite value."""
+        if not self._levels and not self._spilled:
+            values = self._tail.floats
+            values = values[np.isfinite(values)]
+            return float(values[-1]) if len(values) else None
         self._build()
         known = np.flatnonzero(self._levels[0].counts.values)
         if not len(known):
@@ -266,8 +279,10 @@ class Column:
 
     def _build(self) -> None:
         """Update the levels from the first changed row on."""
-        if self._changed_from == _NEVER:
+        if self._changed_from == _NEVER and self._levels:
             return
+        self._levels = self._levels or [_Level() for _ in SIZES]
+        self._changed_from = min(self._changed_from, len(self))
         at, self._changed_from = self._changed_from // BASE_ROWS, _NEVER
         begin = at * BASE_ROWS
         entries = _rows_as_entries(self.read(begin, len(self)), begin)

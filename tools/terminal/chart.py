@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from rich.segment import Segment
@@ -30,14 +31,24 @@ MARKS = {
 }  # fmt: skip
 
 
+class End(NamedTuple):
+    """The end of a run's line."""
+
+    letter: str
+    style: str
+    x: float
+    y: float
+    value: str
+    """Its value there, or what it is if it is not finite."""
+
+
 @dataclass
 class Drawing:
     """What a chart shows."""
 
     title: str
     lines: list[Line]
-    ends: list[tuple[str, str, float, float]]
-    """Of each run: its letter, its style, and x and y of the end of its line."""
+    ends: list[End]
     frame: Frame | None
     marks: list[tuple[float, str]]
     """Events: x and kind."""
@@ -117,7 +128,7 @@ def _put_letters(rows: list[list[Cell]], drawing: Drawing) -> None:
     if len(drawing.ends) < 2 or drawing.frame is None:
         return
     height, width = len(rows), len(rows[0])
-    for letter, style, x, y in drawing.ends:
+    for letter, style, x, y, _ in drawing.ends:
         at = np.array([x]), np.array([y])
         column = int(drawing.frame.columns(at[0], width)[0])
         row = int(drawing.frame.rows(at[1], height)[0])

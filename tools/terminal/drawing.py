@@ -11,15 +11,17 @@ import numpy as np
 from ..core.formats import seconds, short
 from ..core.rows import AXES, AxisName
 from ..core.smoothing import smooth
-from ..live.curves import Axis, Rows
+from ..live.curves import Axis
 from ..live.folders import Folders
-from ..live.following import TABLES, Following
+from ..live.following import Following
+from ..live.usual import usual_first
 from .braille import Line, frame_around
-from .chart import STYLES, Drawing
+from .chart import STYLES, Drawing, End
 
 T = TypeVar("T")
 
-METRICS = ("loss", "val_loss", "time_ms", "mfu")
+CHARTS = 4
+NOT_LOGGED = ("loss", "eval/val_loss", "time_ms", "mfu")  # the charts of a run without a series
 SMOOTHINGS = (0, 10, 50, 200)  # logged values
 ZOOM_MIN = 1e-6  # of the whole x axis
 
@@ -28,7 +30,8 @@ ZOOM_MIN = 1e-6  # of the whole x axis
 class View:
     """The part of the x axis is given by `begin` and `end`, as shares of the whole."""
 
-    metrics: list[str] = field(default_factory=lambda: list(METRICS))
+    metrics: list[str] = field(default_factory=list)
+    """The series that were chosen; the usual ones while it is empty."""
     axis: AxisName = "iter"
     smoothing: int = 0
     is_log: bool = False
@@ -66,10 +69,10 @@ class View:
         self.show_all()
 
     def next_metrics(self, known: list[str]) -> None:
-        """The next four of the metrics, from the first again after the last."""
-        n, first = len(METRICS), self.metrics[0]
-        at = known.index(first) + n if first in known else 0
-        self.metrics = known[at : at + n] or known[:n]
+        """The next four of the series, from the first again after the last."""
+        shown = self.metrics or known[:CHARTS]
+        at = known.index(shown[0]) + CHARTS if shown and shown[0] in known else 0
+        self.metrics = known[at : at + CHARTS] or known[:CHARTS]
 
     def scale_to(self, low: float, high: float) -> tuple[float, float]:
         """The part as values, where the whole axis goes from `low` to `high`."""
@@ -95,22 +98,21 @@ def run_at(folders: Folders, id: str) -> Iterator[Following | None]:
         yield run
 
 
+def shown_metrics(view: View, known: Sequence[str]) -> list[str]:
+    """The series in the charts: those that were chosen, else the first of `known`."""
+    return view.metrics or list(known[:CHARTS]) or list(NOT_LOGGED)
+
+
 def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
-    """All metrics of some runs, the usual ones first."""
-    metrics = dict.fromkeys(METRICS)
+    """All series of some runs, the usual ones first."""
+    usual: dict[str, None] = {}
+    others: dict[str, None] = {}
     for id in ids:
         with run_at(folders, id) as run:
-            for name in TABLES if run else ():
-                metrics |= dict.fromkeys(run.known.tables[name].columns) if run else {}
-    return list(metrics)
-
-
-def table_of(run: Following, metric: str) -> Rows | None:
-    """The table that has the metric; `iter` first."""
-    for name in TABLES:
-        if metric in run.known.tables[name].columns:
-            return run.known.tables[name]
-    return None
+            first, last = usual_first(run.known.series() if run else ())
+            usual |= dict.fromkeys(first)
+            others |= dict.fromkeys(last)
+    return list(usual | others)
 
 
 def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, float]:
@@ -121,11 +123,10 @@ def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, fl
             axis = run.axis(view.axis) if run else None
             if run is None or axis is None:
                 continue
-            for rows in map(run.known.tables.__getitem__, TABLES):
-                if len(rows):
-                    low, high = axis.place(rows, np.array([0, len(rows) - 1])).tolist()
-                    lows.append(low)
-                    highs.append(high)
+            for rows in run.known.all_rows():
+                low, high = axis.range_of(rows)
+                lows.append(low)
+                highs.append(high)
     low, high = min(lows, default=0.0), max(highs, default=1.0)
     return view.scale_to(low, high if high > low else low + 1)
 
@@ -142,25 +143,27 @@ def drawing(
     left, right = edges
     raw: list[Line] = []
     smoothed: list[Line] = []
-    ends: list[tuple[str, str, float, float]] = []
+    ends: list[End] = []
     marks: list[tuple[float, str]] = []
     for number, id in enumerate(ids):
         style = STYLES[number]
         with run_at(folders, id) as run:
             axis = run.axis(view.axis) if run else None
-            rows = table_of(run, metric) if run else None
-            if run is None or axis is None or rows is None:
+            found = run.known.find(metric) if run else None
+            if run is None or axis is None or found is None:
                 continue
-            is_smoothed = view.smoothing > 0 and rows is run.iterations  # evals are few
+            table, rows, column = found
+            is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
             curve = rows.curve(
-                metric, axis, begin=left, end=right, n_buckets=n_buckets,
+                column, axis, begin=left, end=right, n_buckets=n_buckets,
                 smoothing=view.smoothing if is_smoothed else 0,
             )  # fmt: skip
             marks += _marks(run, axis, left, right) if number == 0 else []
             marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
+            last_mark = rows.last_mark(column) if view.end == 1.0 else None
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
-        if is_smoothed:
+        if is_smoothed and len(curve.x):
             means = smooth(curve.means, view.smoothing, curve.counts)
             inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
             line = Line(curve.mean_x[inside], means[inside], style)
@@ -168,16 +171,17 @@ def drawing(
         visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
         if len(visible):
             last = int(visible[-1])
-            ends.append((chr(ord("A") + number), style, line.x[last], line.y[last]))
+            value = last_mark or short(line.y[last])
+            ends.append(End(chr(ord("A") + number), style, line.x[last], line.y[last], value))
     frame = frame_around(raw, left, right, is_log=view.is_log)
     return Drawing(_title(metric, ends), [*raw, *smoothed], ends, frame, marks, view.axis)
 
 
-def _title(metric: str, ends: Sequence[tuple[str, str, float, float]]) -> str:
-    """The metric, and its value at the end of each line."""
+def _title(metric: str, ends: Sequence[End]) -> str:
+    """The series, and its value at the end of each line."""
     if len(ends) == 1:
-        return f"{metric}  {short(ends[0][3])}"
-    return f"{metric}  {'  '.join(f'{letter} {short(y)}' for letter, _, _, y in ends)}"
+        return f"{metric}  {ends[0].value}"
+    return f"{metric}  {'  '.join(f'{end.letter} {end.value}' for end in ends)}"
 
 
 def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tuple[float, str]]:

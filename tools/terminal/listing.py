@@ -63,7 +63,7 @@ class Listing(Rows):
             number = self.picked.index(row["id"])
             letter, style = chr(ord("A") + number), f"bold {STYLES[number]}"
         glyph = GLYPHS.get(str(row["status"]), "·")
-        suffix = f" {progress(row)}"
+        suffix = f"{' NaN' if row.get('ends_nonfinite') else ''} {progress(row)}"
         if row.get("live") and (left_s := self._eta_s(row)) is not None:
             suffix += f" {duration(left_s)}"
         n_left = max(0, width - 3 - len(suffix))

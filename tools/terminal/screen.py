@@ -4,7 +4,7 @@ It shows what `Folders` knows, and reads no file itself.
 """
 
 from collections.abc import Sequence
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from textual import events
@@ -21,11 +21,12 @@ from ..core.table import one_line
 from ..core.where import select
 from ..live.folders import Folders
 from .chart import AXIS_WIDTH, Chart
-from .drawing import METRICS, View, drawing, metrics_of, run_at, x_range
+from .drawing import CHARTS, View, drawing, metrics_of, run_at, shown_metrics, x_range
 from .listing import Listing
 from .summary import summary
 
 POLL_S = 0.5
+PROMPTED_MAX = 100  # names of series in a prompt
 SHOWN_MAX = 6  # runs in one chart; more cannot be distinguished
 SEARCHED = ("run", "status", "tags", "file")
 HELP = """\
@@ -34,8 +35,8 @@ Runs     up, down, page up, page down    choose a run
          /         filter: a part of a name,
                    or config.n_layer = 6 and best_val_loss < 4
 Charts   1 2 3 4   enlarge one, and back
-         m         the next four metrics
-         k         metrics by name: grad* lr
+         m         the next four series
+         k         series by name: grad* val/* lr
          s  l      smoother, log scale
          x         by iteration, tokens, time
          + -       zoom; left, right: move; 0: show all
@@ -96,7 +97,7 @@ class Watch(App[None]):
         self.view = View()
         self.where = where
         self.listing = Listing(folders)
-        self.charts = [Chart(n) for n in range(len(METRICS))]
+        self.charts = [Chart(n) for n in range(CHARTS)]
         self._problem = ""
         self._prompt = ""
         self._version = -1
@@ -165,9 +166,10 @@ class Watch(App[None]):
     def _show_charts(self, ids: Sequence[str]) -> None:
         view = self.view
         edges = x_range(self.folders, ids, view)
+        metrics = shown_metrics(view, self._known_metrics())
         for number, chart in enumerate(self.charts):
             chart.display = view.enlarged in (None, number)
-            metric = view.metrics[number] if number < len(view.metrics) else ""
+            metric = metrics[number] if number < len(metrics) else ""
             width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
             chart.show(drawing(self.folders, ids, metric, view, edges, 2 * width))
         self.query_one("#charts").set_class(view.enlarged is not None, "enlarged")
@@ -177,6 +179,8 @@ class Watch(App[None]):
         live = sum(bool(row.get("live")) for row in rows)
         parts = [self._problem] if self._problem else []
         parts += [f"{len(rows):,} runs, {live} live", f"by {view.axis}"]
+        n_series = len(self._known_metrics())
+        parts += [f"{CHARTS} of {n_series:,} series"] if n_series > CHARTS else []
         parts += [f"smooth {view.smoothing}"] if view.smoothing else []
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
@@ -256,14 +260,14 @@ class Watch(App[None]):
     def action_help(self) -> None:
         self.push_screen(Help())
 
-    # ---- prompts: a filter, or names of metrics
+    # ---- prompts: a filter, or names of series
 
     def action_ask(self, prompt: str) -> None:
         ask = self.query_one("#ask", Input)
         self._prompt = prompt
         ask.placeholder = {
             "where": "runs: a part of the name, or config.n_layer = 6 and best_val_loss < 4",
-            "metrics": one_line(f"metrics: {' '.join(self._known_metrics())}"),
+            "metrics": one_line(f"series: {' '.join(self._known_metrics()[:PROMPTED_MAX])}"),
         }[prompt]
         ask.value = self.where if prompt == "where" else ""
         ask.add_class("asked")
@@ -276,8 +280,8 @@ class Watch(App[None]):
         else:
             patterns = event.value.split()
             known = self._known_metrics()
-            chosen = [name for name in known if any(fnmatch(name, p) for p in patterns)]
-            self.view.metrics = chosen[: len(METRICS)] or list(METRICS)
+            chosen = [name for name in known if any(_matches(name, p) for p in patterns)]
+            self.view.metrics = chosen[:CHARTS]
         self._close_prompt()
         self.show()
 
@@ -287,6 +291,11 @@ class Watch(App[None]):
 
     def _known_metrics(self) -> list[str]:
         return metrics_of(self.folders, self._shown())
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern is for a series; `val_loss` is for `eval/val_loss`, too."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix("eval/"), pattern)
 
 
 def _order(row: Row) -> tuple[bool, float]:

@@ -1,16 +1,18 @@
 """The progress of a run as text: share done, remaining time, latest values and event."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..core.formats import duration, seconds, short
 from ..core.rows import Row
 from ..live.following import Following
-from .drawing import table_of
+from ..live.usual import usual_first
 
 PACE_ROWS = 200
-VALUES = (("loss", "loss"), ("val_loss", "val"), ("time_ms", "ms"), ("mfu", "mfu"))
+VALUES = 4
+LABELS = {"eval/val_loss": "val", "time_ms": "ms"}
 
 
 def progress(row: Row) -> str:
@@ -45,12 +47,21 @@ def summary(row: Row, run: Following | None) -> tuple[str, str]:
         return "  ".join(parts), ""
     if row.get("live") and (left_s := eta_s(run, total)) is not None:
         parts.append(f"eta {duration(left_s)}")
-    for metric, name in VALUES:
-        rows = table_of(run, metric)
-        value = rows.columns[metric].last() if rows else None
-        parts += [f"{name} {short(value)}"] if value is not None else []
+    parts += [f"{LABELS.get(name, name)} {text}" for name, text in _latest_values(run)]
     reason = run.run().journal.get("reason") if not row.get("live") else None
     return "  ".join(parts), str(reason or _latest_event(run))
+
+
+def _latest_values(run: Following) -> Iterator[tuple[str, str]]:
+    """The latest values of the first series: finite, or what they are instead."""
+    usual, others = usual_first(run.known.series())
+    for name in [*usual, *others][:VALUES]:
+        found = run.known.find(name)
+        if found is not None:
+            _, rows, column = found
+            value = rows.last_mark(column) or rows.columns[column].last()
+            if value is not None:
+                yield name, value if isinstance(value, str) else short(value)
 
 
 def _latest_event(run: Following) -> str:

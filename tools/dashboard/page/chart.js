@@ -3,7 +3,7 @@
 import { announce, button, download, el, icon, setText } from "./dom.js";
 import { axes, BOTTOM, crosses, disc, dots, LEFT, RIGHT, stroke, TOP, vertical } from "./draw.js";
 import { aligned, onAxis, plural, short, shorten } from "./format.js";
-import { AXES, describe } from "./metrics.js";
+import { AXES } from "./metrics.js";
 import { chartImage } from "./png.js";
 import { extent, find, nearest, padded, Scale } from "./scale.js";
 import { state } from "./state.js";
@@ -14,8 +14,11 @@ const VALUES_MAX = 8; // beside the cursor
 const HEIGHT = 220;
 
 export class Chart {
-  /** @param {any} grid what all panels share: lines, colours, range, cursor, zoom */
-  constructor(grid, key) {
+  /**
+   * @param {any} grid what all panels share: lines, colours, range, cursor, zoom
+   * @param {string} description what the series is, and its unit
+   */
+  constructor(grid, key, description) {
     this.grid = grid;
     this.key = key;
     this.isStale = true;
@@ -27,13 +30,13 @@ export class Chart {
     /** @type {Scale | null} */
     this.y = null;
     this.w = this.h = this.ratio = 0; // of the canvases
-    this.build(describe(key));
+    this.build(key, description);
     this.listen();
   }
 
-  build({ title, unit }) {
+  build(title, description) {
     this.title = title;
-    this.unit = unit;
+    this.description = description;
     this.base = el("canvas", { "aria-hidden": "true" });
     this.over = el("canvas", { "aria-hidden": "true", class: "over" });
     this.note = el("p", { class: "empty", hidden: true });
@@ -50,7 +53,7 @@ export class Chart {
       tool(`Save ${title} as CSV: every row in view`, () => this.saveCsv(), "table"),
       this.enlargeButton,
     );
-    const heading = el("h3", {}, el("span", { text: title }), el("small", { text: unit }));
+    const heading = el("h3", {}, el("span", { text: title }), el("small", { text: description }));
     this.element = el(
       "section",
       { class: "panel", "aria-label": title, "data-key": this.key },
@@ -311,7 +314,7 @@ export class Chart {
   }
 
   label() {
-    const unit = this.unit ? `, ${this.unit}` : "";
+    const unit = this.description ? `, ${this.description}` : "";
     const runs = plural(this.currentLines().length, "run");
     return `${this.title}${unit}: ${runs}. ${this.latestAsText()}`;
   }

@@ -1,6 +1,7 @@
 // The curves of some runs in one view, fetched and then extended as the runs grow.
 
 import { fetchFrom } from "./api.js";
+import { escaped } from "./metrics.js";
 
 const GROWTH_MAX = 4; // times the points that fit: a curve that has grown so far is fetched anew
 const RETRY_MS = 1000;
@@ -38,6 +39,7 @@ class Series {
     this.points = new Points(arrays[0], arrays[1]);
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
+    this.table = sizes.table; // what it is a column of: "iter", "eval", "metrics" or "system"
     this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
@@ -145,7 +147,7 @@ export class Curves {
     const response = await fetchFrom("/api/curves", {
       ...options,
       runs: stale.map((id) => this.position(id, view)).join(","),
-      keys: options.keys.join("\n"),
+      keys: options.keys.map(escaped).join("\n"),
     });
     const start = performance.now();
     const runs = unpack(await response.arrayBuffer());
@@ -165,7 +167,7 @@ export class Curves {
   position(id, view) {
     const run = this.runs.get(id);
     if (!run || view !== this.view || run.isFull) return id;
-    return [id, run.generation, run.rows.iter, run.rows.eval, run.rows.system].join("~");
+    return [id, run.generation, ...Object.values(run.rows)].join("~");
   }
 
   store(answer, isNewView) {
@@ -178,8 +180,9 @@ export class Curves {
       run = { series: new Map(), superseded: [], isFull: false };
       this.runs.set(answer.id, run);
     }
-    const { generation, rows, metrics, reading, error, no_axis: hasNoAxis } = answer;
-    Object.assign(run, { generation, rows, metrics, reading, error, hasNoAxis });
+    const { generation, rows, reading, error, no_axis: hasNoAxis } = answer;
+    const { usual, others, n_more: nMore } = answer;
+    Object.assign(run, { generation, rows, usual, others, nMore, reading, error, hasNoAxis });
     for (const series of answer.series) this.storeSeries(run, series);
   }
 

@@ -4,11 +4,13 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
-import { FIRST, inOrder, keyOf } from "./metrics.js";
+import { describe, escaped, FIRST, inOrder } from "./metrics.js";
 import { smooth } from "./smooth.js";
 import { change, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
+const CHARTS_MAX = 200;
+const KEYS_BYTES_MAX = 40_000; // the server reads 64 KB of a request's head
 const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
 const COLOURS = "ink faint grid axis panel bad mark cursor select tip superseded".split(" ");
 
@@ -108,16 +110,25 @@ export class Grid {
     });
   }
 
-  // The usual metrics, and those of the runs as known so far.
+  // The names of all series of the runs as known so far, the usual ones first.
+  seriesNames() {
+    if (!this.curvesShown.length) return FIRST;
+    const usual = [...new Set(this.curvesShown.flatMap((run) => run.usual))];
+    const others = new Set(this.curvesShown.flatMap((run) => run.others));
+    others.delete("eval/lr"); // that of the iterations is in finer steps
+    return inOrder(new Set([...usual, ...others]), usual);
+  }
+
+  // Those that are drawn: not more than a request has room for.
   keys() {
-    const keys = new Set(FIRST);
-    for (const run of this.curvesShown) {
-      for (const [table, names] of Object.entries(run.metrics)) {
-        for (const name of names) keys.add(keyOf(table, name));
-      }
+    const keys = [];
+    let size = 0;
+    for (const name of this.seriesNames()) {
+      size += encodeURIComponent(name).length + 3;
+      if (keys.length === CHARTS_MAX || size > KEYS_BYTES_MAX) break;
+      keys.push(name);
     }
-    keys.delete("eval/lr");
-    return inOrder(keys);
+    return keys;
   }
 
   /** @param {Record<string, any>} states by id: how many rows a run has */
@@ -163,7 +174,9 @@ export class Grid {
   }
 
   addChart(key) {
-    const chart = new Chart(this, key);
+    const tables = this.curvesShown.map((run) => run.series.get(key)?.table).filter(Boolean);
+    const table = tables.includes("metrics") ? "metrics" : tables[0];
+    const chart = new Chart(this, key, describe(key, table));
     this.charts.set(key, chart);
     this.visibility.observe(chart.element);
     this.size.observe(chart.plot);
@@ -202,12 +215,25 @@ export class Grid {
       return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
     }
     if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
-    if (keys.length) return this.missingAxisText();
+    if (keys.length) return [this.missingAxisText(), this.moreText(keys)].filter(Boolean).join(" ");
     if (runs.length < this.ids.length) return "Loading …";
     const broken = runs.find((run) => run.error);
     if (broken) return `Cannot draw this run: ${broken.error}`;
-    const none = "Nothing has been logged yet. Charts appear with the first iteration.";
-    return this.missingAxisText() || none;
+    return this.missingAxisText() || this.noneText(runs);
+  }
+
+  noneText(runs) {
+    if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
+      return "No number has been logged yet. What else there is stands in the run's table.";
+    return "Nothing has been logged yet. Charts appear with the first values.";
+  }
+
+  moreText(keys) {
+    if (keys.length === 1 && state.big === keys[0]) return "";
+    const nMore = Math.max(0, ...this.curvesShown.map((run) => run.nMore));
+    const names = this.seriesNames();
+    const n = names.length - keys.length + nMore;
+    return n > 0 ? `${keys.length} of ${(names.length + nMore).toLocaleString()} series.` : "";
   }
 
   missingAxisText() {
@@ -323,7 +349,11 @@ export class Grid {
   }
 
   csvUrl(key) {
-    const params = new URLSearchParams({ runs: this.ids.join(","), keys: key, x: state.x });
+    const params = new URLSearchParams({
+      runs: this.ids.join(","),
+      keys: escaped(key),
+      x: state.x,
+    });
     if (state.from !== null) {
       params.set("from", state.from);
       params.set("to", state.to);

@@ -318,10 +318,14 @@ export class RunList {
     setText(link.lastChild, this.isWide || this.runs.isAmbiguous(name) ? stamp : "");
     link.title = row.error ? `${row.file}: ${row.error}` : row.file;
     const alerts = (row.alerts ?? []).filter((alert) => alert.now);
-    const rules = alerts.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`).join(" ");
-    setText(tags, row.error || rules || (row.tags ?? []).join(" "));
-    tags.className = row.error || alerts.length ? "tags bad" : "tags";
-    tags.title = alerts.map(({ text }) => text).join("; ");
+    const rules = alerts.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`);
+    const nonfinite = row.ends_nonfinite ?? []; // series
+    if (nonfinite.length) rules.push(`⚠ ends in NaN: ${nonfinite.join(", ")}`);
+    setText(tags, row.error || rules.join(" ") || (row.tags ?? []).join(" "));
+    tags.className = row.error || rules.length ? "tags bad" : "tags";
+    tags.title = [...alerts.map(({ text }) => text), nonfinite.join(", ")]
+      .filter(Boolean)
+      .join("; ");
     const hasEnd = row.status === "running" && row.max_iters > 0;
     bar.hidden = !hasEnd;
     if (!hasEnd) return;

@@ -6,18 +6,19 @@ export const AXES = { iter: "iteration", tokens: "tokens", time: "wall time" };
 export const ownValue = (table, name) =>
   Object.hasOwn(table, name ?? "") ? table[name] : undefined;
 
-const TITLES = {
-  loss: ["Training loss", "nats per token"],
-  "eval/val_loss": ["Validation loss", "nats per token"],
-  "eval/train_loss": ["Training loss at evaluations", "nats per token"],
-  lr: ["Learning rate", ""],
-  grad_norm: ["Gradient norm", ""],
-  time_ms: ["Step time", "ms"],
-  tokens_per_s: ["Throughput", "tokens/s"],
-  mfu: ["MFU", "%"],
-  memory_bytes: ["Memory", "bytes"],
-  "eval/time_ms": ["Evaluation time", "ms"],
-  "system/sample_ms": ["System sample time", "ms"],
+// What the trainer's own series are. Names are shown as they were logged.
+const DESCRIPTIONS = {
+  loss: "training loss, nats per token",
+  "eval/val_loss": "validation loss, nats per token",
+  "eval/train_loss": "training loss at evaluations, nats per token",
+  lr: "learning rate",
+  grad_norm: "gradient norm",
+  time_ms: "step time, ms",
+  tokens_per_s: "throughput, tokens/s",
+  mfu: "%",
+  memory_bytes: "bytes",
+  "eval/time_ms": "evaluation time, ms",
+  "system/sample_ms": "time of a sample, ms",
 };
 const UNITS = {
   ms: "ms",
@@ -29,7 +30,6 @@ const UNITS = {
   celsius: "°C",
   watts: "W",
 };
-const ACRONYMS = { cpu: "CPU", gpu: "GPU", mfu: "MFU", lr: "learning rate", io: "IO" };
 
 export const FIRST = [
   "loss",
@@ -41,37 +41,36 @@ export const FIRST = [
   "mfu",
   "memory_bytes",
 ];
+const N_LOSSES = 2; // of them
 const LAST = ["eval/train_loss", "eval/lr", "eval/time_ms"];
 
-// The title and the unit of a metric; of an unknown one as its name has them.
-export function describe(key) {
-  const known = ownValue(TITLES, key);
-  if (known) return { title: known[0], unit: known[1] };
-  const [, table, name] = key.match(/^(?:(eval|system|iter)\/)?(.*)$/s);
-  const parts = name.split("_");
-  const isRate = parts.at(-1) === "s" && parts.at(-2) === "per" && parts.length > 3;
-  const last = isRate ? parts.at(-3) : parts.at(-1);
-  let unit = ownValue(UNITS, last?.toLowerCase());
-  if (isRate) unit = `${unit ?? last}/s`;
-  if (unit && parts.length > 1) parts.splice(isRate ? -3 : -1);
-  const text = parts.map((part) => ownValue(ACRONYMS, part) ?? part).join(" ");
-  const title = text.trim() || name;
-  const suffix = table === "eval" ? " at evaluations" : "";
-  return { title: title.charAt(0).toUpperCase() + title.slice(1) + suffix, unit: unit ?? "" };
+// What a series of a table is, and its unit; of metrics nobody knows.
+export function describe(key, table) {
+  if (table === "metrics") return "";
+  const parts = key.split("_");
+  const unit = parts.length > 1 ? ownValue(UNITS, parts.at(-1).toLowerCase()) : "";
+  return ownValue(DESCRIPTIONS, key) ?? unit ?? "";
 }
 
-export function keyOf(table, name) {
-  return table === "iter" && !name.includes("/") ? name : `${table}/${name}`;
-}
-
-export function inOrder(keys) {
+/**
+ * Names in the order in which they are shown.
+ * @param {Iterable<string>} keys
+ * @param {string[]} usual those that come first, beside the trainer's own
+ */
+export function inOrder(keys, usual) {
+  const isOther = (key) => !FIRST.includes(key);
+  const first = [...FIRST.slice(0, N_LOSSES), ...usual.filter(isOther), ...FIRST.slice(N_LOSSES)];
+  const places = new Map(first.map((key, i) => [key, i]));
   const rank = (key) => {
-    const first = FIRST.indexOf(key);
-    if (first >= 0) return first;
     const last = LAST.indexOf(key);
-    if (last >= 0) return FIRST.length + last;
-    return key.startsWith("system/") ? 500 : 100;
+    if (last >= 0) return 10_000 + last;
+    return places.get(key) ?? (key.startsWith("system/") ? 20_000 : 5_000);
   };
+  const ranks = new Map([...keys].map((key) => [key, rank(key)]));
   const byName = (a, b) => a.localeCompare(b, "en", { numeric: true });
-  return [...keys].sort((a, b) => rank(a) - rank(b) || byName(a, b));
+  return [...ranks.keys()].sort((a, b) => ranks.get(a) - ranks.get(b) || byName(a, b));
 }
+
+// A name in a list of names: without line feeds, and not empty.
+export const escaped = (key) =>
+  key === "" ? "\\e" : key.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");

@@ -32,10 +32,10 @@ export function chartImage(chart, colours) {
   return canvas;
 }
 
-function drawHead(ctx, { title, unit }, box, colours) {
+function drawHead(ctx, { title, description }, box, colours) {
   ctx.fillStyle = colours.ink;
   ctx.font = FONT.replace("11px", "600 14px");
-  ctx.fillText(title + (unit ? ` (${unit})` : ""), 14, 22);
+  ctx.fillText(title + (description ? ` (${description})` : ""), 14, 22);
   ctx.font = FONT;
   ctx.textAlign = "right";
   ctx.fillStyle = colours.faint;

@@ -10,6 +10,8 @@ import { Timeline } from "./timeline.js";
 
 const FETCH_MS = 500; // between two requests while the journal grows
 const DEFECTS_MAX = 50;
+const SERIES_TILES = 4;
+const NOT_FINITE = ["nan", "inf", "-inf"];
 
 export class RunPage {
   constructor(runs, id) {
@@ -36,6 +38,7 @@ export class RunPage {
     this.filter = el("input", { type: "search", placeholder: find, "aria-label": find, oninput });
     this.settings = el("dl", { class: "settings" });
     this.tail = el("ol", { class: "tail" });
+    this.series = el("div", {});
     const settingsHead = el(
       "div",
       { class: "card-head" },
@@ -50,6 +53,7 @@ export class RunPage {
       this.tiles,
       this.timeline.element,
       this.grid.element,
+      this.series,
       el("div", { class: "columns" }, el("div", {}, settingsCard), el("div", {}, this.facts)),
       card("Latest events", this.tail),
     );
@@ -94,6 +98,7 @@ export class RunPage {
     this.grid.setMarks(run.marks, run.started);
     this.showTiles(row, run);
     this.timeline.show(run);
+    this.showSeries(run);
     this.showFacts(run, row.alerts ?? []);
     this.showSettings();
     this.showTail(run);
@@ -128,7 +133,7 @@ export class RunPage {
   }
 
   showTiles(row, run) {
-    const tiles = tilesOf(row, run.summary);
+    const tiles = tilesOf(row, run);
     if (this.tiles.children.length !== tiles.length) {
       this.tiles.replaceChildren(...tiles.map(() => el("div", {}, el("dt"), el("dd"))));
     }
@@ -136,7 +141,13 @@ export class RunPage {
       const [dt, dd] = this.tiles.children[i].children;
       setText(dt, label);
       setText(dd, text);
+      dd.classList.toggle("bad", NOT_FINITE.includes(text));
     }
+  }
+
+  showSeries({ series, n_series: n }) {
+    if (!this.hasChanged("series", [series, n])) return;
+    this.series.replaceChildren(...(n ? [seriesCard(series, n)] : []));
   }
 
   showFacts(run, alerts) {
@@ -187,24 +198,65 @@ function studyLink(group) {
 }
 
 // [label, text] of each tile.
-function tilesOf(row, summary) {
+function tilesOf(row, { summary, series, n_usual: nUsual }) {
   const isRunning = row.status === "running";
   const end = row.ended ? Date.parse(row.ended) : Date.now();
   const last = row.last_iter ?? summary.total_iterations;
-  const leftMs = isRunning && row.max_iters ? (row.max_iters - last) * summary.avg_time_ms : NaN;
-  const mfu = summary.avg_mfu === null ? "–" : `${full(summary.avg_mfu, "avg_mfu")} %`;
   const lasted = duration((end - Date.parse(row.started)) / 1000);
-  return [
-    ["iterations", row.max_iters ? `${full(last)} / ${count(row.max_iters)}` : full(last)],
-    ["best val loss", full(summary.best_val_loss)],
-    ["last train loss", full(summary.final_train_loss)],
-    ["ms per iteration", full(summary.avg_time_ms, "avg_time_ms")],
-    ["MFU", mfu],
+  const leftMs = isRunning && row.max_iters ? (row.max_iters - last) * summary.avg_time_ms : NaN;
+  const steps = row.max_iters ? `${full(last)} / ${count(row.max_iters)}` : full(last);
+  const times = [
     [isRunning ? "running for" : "duration", lasted],
     ...(leftMs > 0 ? [["time left", duration(leftMs / 1000)]] : []),
-    ["checkpoints", full(summary.total_checkpoints)],
+  ];
+  const checkpoints = ["checkpoints", full(summary.total_checkpoints)];
+  if (!summary.total_iterations && series.length) {
+    const latest = series.filter((one) => one.is_numeric).slice(0, nUsual || SERIES_TILES);
+    return [
+      ["last step", steps],
+      ...latest.map((one) => [one.name, full(one.last)]),
+      ...times,
+      ...(summary.total_checkpoints ? [checkpoints] : []),
+    ];
+  }
+  const mfu = summary.avg_mfu === null ? "–" : `${full(summary.avg_mfu, "avg_mfu")} %`;
+  const lossEnd = series.find((one) => one.name === "loss")?.last;
+  const lastLoss = NOT_FINITE.includes(lossEnd) ? lossEnd : full(summary.final_train_loss);
+  return [
+    ["iterations", steps],
+    ["best val loss", full(summary.best_val_loss)],
+    ["last train loss", lastLoss],
+    ["ms per iteration", full(summary.avg_time_ms, "avg_time_ms")],
+    ["MFU", mfu],
+    ...times,
+    checkpoints,
   ];
 }
+
+function seriesCard(series, n) {
+  const columns = ["name", "last", "at", "min", "at", "max", "at", "values", "not finite"];
+  const className = (k) => (k ? "number" : "setting");
+  const heads = columns.map((text, k) => el("th", { scope: "col", class: className(k), text }));
+  const rows = series.map((one) => {
+    const range = one.is_numeric
+      ? [one.min, one.min_step, one.max, one.max_step]
+      : ["", "", "", ""];
+    const notFinite = one.n_nonfinite ? full(one.n_nonfinite) : "";
+    const values = [one.name, one.last, one.step, ...range, one.count, notFinite];
+    const cell = (value, k) => {
+      const text = typeof value === "string" ? value : settingOrNumber(value);
+      const isBad = k === 1 && one.is_numeric && NOT_FINITE.includes(text);
+      return el("td", { class: className(k) + (isBad ? " bad" : ""), text, title: text });
+    };
+    return el("tr", {}, ...values.map(cell));
+  });
+  const head = el("thead", {}, el("tr", {}, ...heads));
+  const table = el("table", { class: "small" }, head, el("tbody", {}, ...rows));
+  const heading = n > series.length ? `Series: ${series.length} of ${full(n)}` : `Series: ${n}`;
+  return card(heading, el("div", { class: "scroll series" }, table));
+}
+
+const settingOrNumber = (value) => (typeof value === "number" ? full(value) : settingText(value));
 
 function card(heading, ...children) {
   return el(

@@ -1,0 +1,137 @@
+"""Curves of metrics: sparse names, steps in any order, values that are superseded, many names."""
+
+import math
+import tracemalloc
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventlog import Fold
+from tests.strategies import SESSIONS, record
+from tools.live.curves import Axis
+from tools.live.following import Known
+from tools.live.groups import Groups
+from tools.live.pyramid import Spill
+
+T = "2026-11-23T03:25:01.{:06}+00:00"
+values = st.one_of(st.floats(-9, 9), st.sampled_from(["nan", "inf", "-inf"]), st.just("a word"))
+events = st.one_of(
+    st.tuples(
+        st.just("metrics"),
+        st.integers(0, 12),
+        st.dictionaries(st.sampled_from(["a", "b", "val/c", "d.e"]), values, min_size=1),
+    ),
+    st.tuples(st.just("rewind"), st.integers(0, 12), st.just({})),
+)
+sessions = st.lists(st.lists(events, max_size=12), min_size=1, max_size=4)
+
+
+def fields_of(step, values):
+    """An event as the logger writes it: what is not finite is null, and named."""
+    marks = {k: v for k, v in values.items() if v in ("nan", "inf", "-inf")}
+    fields = {"step": step} | {k: None if k in marks else v for k, v in values.items()}
+    return fields | ({"nonfinite": marks} if marks else {})
+
+
+def records_of(history):
+    for s, steps in zip(SESSIONS, history, strict=False):
+        yield record(0, s, "open")
+        for n, (event, step, values) in enumerate(steps, 1):
+            fields = {"to_iter": step} if event == "rewind" else fields_of(step, values)
+            yield record(n, s, event, T.format(n), **fields)
+
+
+def drawn(known, name):
+    """The points of a curve: finite values, and what the others are."""
+    _, rows, column = known.find(name)
+    curve = rows.curve(column, Axis("iter"))
+    finite = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if math.isfinite(y)]
+    marks = [
+        (int(rows.iters.values[row]), mark)
+        for first, last, mark in rows.nonfinite_between(column, 0, len(rows))
+        for row in range(first, last + 1)
+    ]
+    return finite, marks
+
+
+def wanted(run, name):
+    points = [(step, y) for step, y in run.points(name) if type(y) is float]
+    return (
+        [(float(step), y) for step, y in points if math.isfinite(y)],
+        [(step, str(y)) for step, y in points if not math.isfinite(y)],
+    )
+
+
+@given(sessions, st.sets(st.integers(0, 60)))
+def test_any_history_of_metrics_is_drawn_as_the_run_has_it(history, settled_after):
+    known, fold = Known(), Fold()
+
+    for at, one in enumerate(records_of(history)):
+        known.read(one)
+        fold.add(one)
+        if at in settled_after:
+            known.settle()
+    known.settle()
+
+    run = fold.run()
+    for name, series in run.series().items():
+        if series.is_numeric:
+            assert drawn(known, name) == wanted(run, name)
+    assert {name for name, one in run.series().items() if one.is_numeric} <= set(known.series())
+
+
+def test_names_that_are_logged_together_share_their_steps():
+    groups = Groups(Spill(), lambda rows: None)
+
+    for step in range(10):
+        groups.add(step, T.format(step), {"step": step, "loss": 1.0, "lr": 0.1})
+    groups.add(10, T.format(10), {"step": 10, "acc": 0.5})
+    groups.add(11, T.format(11), {"step": 11, "loss": 0.5})
+    groups.settle()
+
+    assert groups.by_name["loss"].iters.values.tolist() == [*range(10), 11]
+    assert groups.by_name["lr"].iters.values.tolist() == [*range(10)]
+    assert groups.by_name["acc"].iters.values.tolist() == [10]
+
+
+def test_values_that_are_logged_late_are_drawn_where_and_when_they_were_logged():
+    groups = Groups(Spill(), lambda rows: None)
+    steps = [50, 10, 30, 20, 40]
+
+    for second, step in enumerate(steps):
+        groups.add(step, f"1970-01-01T00:00:0{second}.000000+00:00", {"step": step, "acc": step})
+        groups.settle()
+
+    by_step = groups.by_name["acc"].curve("acc", Axis("iter"))
+    by_time = groups.by_name["acc"].curve("acc", Axis("time"))
+    assert by_step.y.tolist() == sorted(steps)
+    assert (by_time.x.tolist(), by_time.y.tolist()) == ([0, 1, 2, 3, 4], steps)
+
+
+def test_a_page_gets_only_the_rows_that_it_lacks():
+    groups = Groups(Spill(), lambda rows: None)
+    for step in range(100):
+        groups.add(step, T.format(step), {"step": step, "loss": 1.0})
+        groups.add(step, T.format(step), {"step": step, "acc": 0.5})
+        groups.settle()
+
+    assert groups.by_name["loss"].n_rows_of(198) == 99
+    assert groups.by_name["loss"].n_rows_of(3) == 0  # too long ago: all of them
+
+
+def test_twenty_thousand_names_of_few_values_take_little_memory():
+    names = [f"layer/{k}/norm" for k in range(20_000)]
+    row = dict.fromkeys(names, 1.0)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+
+    groups = Groups(Spill(), lambda rows: None)
+    for step in range(3):
+        groups.add(step, T.format(step), {"step": step} | row)
+        groups.settle()
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    assert np.isfinite(groups.by_name[names[-1]].columns[names[-1]].last())
+    assert used < 20 << 20

@@ -1,0 +1,95 @@
+"""The series of a run that is followed, each with its latest and its extreme values."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import eventlog
+from eventlog import Series
+
+from .curves import Rows
+from .following import Following
+
+NAMED_MAX = 5  # names of series that end in NaN
+
+
+def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
+    """All series of `following.run()`, by the names that `Run.series` has for them."""
+    found = run.series()
+    for table, prefix in eventlog.SERIES_PREFIXES.items():
+        if table == "metrics":
+            continue
+        for column, rows in following.known.columns(table).items():
+            known = found.get(prefix + column)
+            if known is None or known.table != table:
+                name = prefix + column if known is None else f"{table}/{column}"
+                found.setdefault(name, _summary(name, table, column, rows))
+    return found
+
+
+def _summary(name: str, table: str, column: str, rows: Rows) -> Series:
+    values = rows.columns[column]
+    n_nonfinite = sum(b - a + 1 for a, b, _ in rows.nonfinite.get(column, ()))
+    whole = values.extremes(np.array([0, len(rows)]))
+    if not len(whole.lows):
+        return Series(name, table, column, n_nonfinite, n_nonfinite=n_nonfinite)
+    low, high = int(np.argmin(whole.lows)), int(np.argmax(whole.highs))
+    iters, mark = rows.iters.values, rows.last_mark(column)
+    return Series(
+        name,
+        table,
+        column,
+        count=int(whole.counts.sum()) + n_nonfinite,
+        last=float(mark) if mark else values.last(),
+        last_step=rows.last_iter if mark else None,
+        min=float(whole.lows[low]),
+        min_step=int(iters[whole.low_rows[low]]),
+        max=float(whole.highs[high]),
+        max_step=int(iters[whole.high_rows[high]]),
+        n_nonfinite=n_nonfinite,
+    )
+
+
+def ends_nonfinite(following: Following | None, run: eventlog.Run) -> list[str]:
+    """The names of series whose last value is NaN or infinite: at most a few, then how many more.
+
+    `following`: None where only the run JSON was read, which has the summaries of metrics alone.
+    """
+    names = [*_ending(following, run)]
+    more = len(names) - NAMED_MAX
+    return [*names[:NAMED_MAX], f"and {more:,} more"] if more > 0 else names
+
+
+def _ending(following: Following | None, run: eventlog.Run) -> Iterator[str]:
+    metrics = run.journal.get("metrics")
+    names = metrics.get("names") if isinstance(metrics, dict) else None
+    for name, summary in names.items() if isinstance(names, dict) else ():
+        # a last value that is null was not finite: a null that is none is not counted
+        if isinstance(summary, dict) and summary.get("count") and summary.get("last") is None:
+            yield name
+    if following is not None:
+        for table in ("iterations", "evals"):
+            for column, rows in following.known.columns(table).items():
+                if rows.last_mark(column):
+                    yield eventlog.SERIES_PREFIXES[table] + column
+
+
+def as_json(series: Series) -> dict[str, Any]:
+    """For the page: a value that is not finite is text."""
+    last = series.last
+    if isinstance(last, float) and not math.isfinite(last):
+        last = str(last)
+    return {
+        "name": series.name,
+        "count": series.count,
+        "last": last,
+        "step": series.last_step,
+        "min": series.min,
+        "min_step": series.min_step,
+        "max": series.max,
+        "max_step": series.max_step,
+        "n_nonfinite": series.n_nonfinite,
+        "is_numeric": series.is_numeric,
+    }
