@@ -16,17 +16,15 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from eventlog.fold.flat_rows import axis_of
-from eventlog.format.events import MFU_UNKNOWN
+from eventlog.format.events import KINDS, MFU_UNKNOWN
 
 Row = dict[str, Any]
 Goal = Literal["minimize", "maximize"]
 
-PREFIXES = {
-    "metrics": "",
-    "iterations": "",
-    "evals": "eval/",
-    "checkpoints": "checkpoint/",
-    "system": "system/",
+PREFIXES = {"metrics": "", "iterations": ""} | {
+    str(kind.rule): f"{kind.name}/"
+    for kind in KINDS.values()
+    if (kind.key or kind.rule == "system") and kind.rule not in ("metrics", "iterations")
 }
 """What the names of each table's series begin with. Of equal names the first table's counts."""
 

@@ -49,7 +49,10 @@ NAMES: Names = {
 """The names that the trainer itself logs to W&B (nanoGPT's), by table and column."""
 
 _KEYS = {str(kind.rule): kind.key for kind in eventlog.KINDS.values() if kind.key}
-_ORDER = ("evals", "iterations", "checkpoints", "metrics", "system")  # at one step
+_ORDER = sorted(TABLES, key=lambda table: table != "evals")  # at one step
+_TIMED = frozenset(  # rows of other tables have their times themselves
+    str(kind.rule) for kind in eventlog.KINDS.values() if kind.key and "timestamp" not in kind.row
+)
 
 Progress = Callable[[Iterable[Row], int], Iterable[Row]]
 
@@ -110,7 +113,7 @@ class Times:
         if kind.rule not in _TIMED:
             return
         row = kind.rule, number
-        if kind.rule == "iterations" or row not in self._first:
+        if kind.rule != "metrics" or row not in self._first:
             self._first[row] = record.t
         else:
             names = eventlog.flatten(record.fields)
@@ -129,6 +132,10 @@ class Times:
         self._first.clear()
         self._later.clear()
 
+    def of_table(self, table: str) -> dict[int, str]:
+        """When each row of a table was logged, by its number on the axis."""
+        return {number: time for (of, number), time in self._first.items() if of == table}
+
     def of_row(self, table: str, number: int) -> str | None:
         """When the latest value of a row was logged."""
         later = self._later.get((table, number))
@@ -137,9 +144,6 @@ class Times:
     def of_columns(self, table: str, number: int) -> tuple[str | None, dict[str, str]]:
         """When a row was logged, and each of those columns that were logged later."""
         return self._first.get((table, number)), self._later.get((table, number), {})
-
-
-_TIMED = ("iterations", "metrics")  # rows of other tables have their times themselves
 
 
 @dataclass
