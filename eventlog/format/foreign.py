@@ -61,6 +61,8 @@ def number(value: Any) -> Any:
         return int(value)
     if _has_item(kind):
         return _element(value, kind)
+    if _is_scalar(kind):
+        return value.item() if value.ndim == 0 else value
     if _is_array(kind):
         is_one = math.prod(value.shape) == 1 and not _is_distributed(value, kind)
         element = _array(value, kind) if is_one else value
@@ -77,6 +79,8 @@ def simplified(value: Any) -> Any:
     kind = type(value)
     if _is_array(kind):
         return _array(value, kind)
+    if _is_scalar(kind):
+        return value.item() if value.ndim == 0 else value
     if is_a(value, numbers.Number):
         return _real(value)
     values = mapping(value)
@@ -190,6 +194,11 @@ def _element(value: Any, kind: Any) -> Any:
     if type(element) is int:
         return _array(value, kind) if _is_of_times(value) else element
     return _real(element) if type(element) is kind else element
+
+
+def _is_scalar(kind: Any) -> bool:
+    """Whether a type is that of a number which is no array."""
+    return hasattr(kind, "item") and hasattr(kind, "ndim") and not hasattr(kind, "shape")
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,7 @@ from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
-from eventlog.tracker.values import as_step, as_tags, flat, is_true, plain
+from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say, say_once
@@ -136,11 +136,16 @@ class ActiveRun(WandbRun):
         All that is logged at a step is one row. Without `step` the run's own is used, which then
         increases by one, unless `commit` is False.
         """
-        self._quietly("log", lambda: self._log(data, step, commit))
+        try:
+            self._log(data, step, commit)
+        except Exception as error:  # a training loop does not die of its log
+            self._failed("log", error)
 
     def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         values = flat(data)
-        own_step = None if step is None else self._step(step)
+        own_step = step if step is None or type(step) is int else self._step(step)
+        if own_step is not None and not -STEP_MAX <= own_step < STEP_MAX - 1:
+            own_step = self._step(own_step)
         if self.session is not None and self.session.is_forked:
             self.session.log("metrics")  # ignored and counted; this lock may be held for ever
             return
@@ -156,7 +161,7 @@ class ActiveRun(WandbRun):
         if self.session is not None:
             if replaces:
                 self._say_that_values_are_replaced(at)
-            self.session.log("metrics", step=at, **values)
+            self.session.log_fields("metrics", {"step": at} | values)
         elif not self.disabled:
             self._errors += 1  # no disk took the run
 
@@ -325,10 +330,14 @@ class ActiveRun(WandbRun):
         try:
             log()
         except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error) or self._has_passed(error):
-                raise
-            self._errors += 1
-            say_once(f"{what}: not logged: {error_text(error)}")
+            self._failed(what, error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Count an error of a log call; one that came from outside goes on."""
+        if is_interruption(error) or self._has_passed(error):
+            raise error
+        self._errors += 1
+        say_once(f"{what}: not logged: {error_text(error)}")
 
     def _has_passed(self, error: Exception) -> bool:
         """Whether `session.log` let an error pass that came from outside."""
@@ -348,7 +357,6 @@ class _Latest:
     def __init__(self) -> None:
         self._step: int | None = None
         self._values: dict[str, Any] = {}
-        self._is_own = False  # whether `_values` is no caller's
         self._is_noticed = False
 
     def replaces(self, step: int, values: dict[str, Any]) -> bool:
@@ -356,12 +364,10 @@ class _Latest:
         if self._is_noticed:
             return False
         if self._step is None or step > self._step:
-            self._step, self._values, self._is_own = step, values, False
+            self._step, self._values = step, values.copy()
             return False
         known = self._values
         if step == self._step and not any(_differ(known.get(k, v), v) for k, v in values.items()):
-            if not self._is_own:  # once: many names may be logged one by one
-                self._values, self._is_own = dict(known), True
             self._values |= values
             return False
         self._is_noticed, self._values = True, {}

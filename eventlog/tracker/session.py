@@ -130,6 +130,10 @@ class Session:
         """An event of any kind; FORMAT.md lists those that readers know."""
         self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
+    def log_fields(self, event: str, fields: dict[str, Any]) -> None:
+        """As `log`, of names that are not reserved."""
+        self._log(event, fields)
+
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
             self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)

@@ -7,7 +7,6 @@ would be worse than not logging.
 
 import operator
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from types import GeneratorType, ModuleType
 from typing import Any, get_args
@@ -21,7 +20,8 @@ from eventlog.write.messages import error_text, say_once
 
 RESERVED_IN_ROWS = RESERVED | {"step", "nonfinite", ANNOTATES}
 FLAT_DEPTH = 20  # dicts nested deeper stay as they are
-_SIMPLE = frozenset((float, int, str, bool, type(None)))
+_NUMBERS_AND_TEXTS = frozenset((float, int, str, bool))
+_SIMPLE = _NUMBERS_AND_TEXTS | {type(None)}
 _OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
 
 
@@ -90,6 +90,12 @@ def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
 
 def flat(data: Any) -> dict[str, Any]:
     """Values by dotted names, none of them reserved; tensors of one number as numbers."""
+    if type(data) is dict:
+        for name, value in data.items():
+            if type(value) not in _SIMPLE or type(name) is not str or name in RESERVED_IN_ROWS:
+                break
+        else:
+            return data  # as they are, which is usual
     values: dict[str, Any] = {}
     tried: dict[str, int] = {}
 
@@ -128,8 +134,10 @@ def _nested(value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """The values that a summary shows: numbers and texts."""
+    if _NUMBERS_AND_TEXTS.issuperset(map(type, values.values())):
+        return values
     return {
         name: value
         for name, value in values.items()

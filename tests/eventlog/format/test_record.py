@@ -213,7 +213,7 @@ Point = namedtuple("Point", "x y")
 )
 def test_a_value_of_any_type_is_encoded(value, kept):
     if kept is None:
-        assert stored(value).startswith("<tests") or "object at" in stored(value)
+        assert stored(value).startswith("<")
     else:
         assert stored(value) == kept
         assert type(stored(value)) is type(kept)

@@ -91,7 +91,7 @@ class Scalar:
     ndim = 0
     def item(self): log_in_a_thread(); return 1.5
 class Items(dict):
-    def items(self): log_in_a_thread(); return super().items()
+    def __getitem__(self, name): log_in_a_thread(); return super().__getitem__(name)
 """
 
 
