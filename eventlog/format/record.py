@@ -90,7 +90,7 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
         fields = _named(fields, RESERVED)
     try:
         encoded = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
-        if encoded.find(b"null") >= 0:  # perhaps a None, perhaps a NaN that orjson wrote as null
+        if b"null" in encoded:  # perhaps a None, perhaps a NaN that orjson wrote as null
             encoded = orjson.dumps(_plain_fields(fields))
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error.__cause__, _Interrupted):

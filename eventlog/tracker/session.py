@@ -107,7 +107,10 @@ class Session:
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
         if not (type(loss) is type(time_ms) is type(mfu) is float):
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
-        self._log("iter", fields)
+        try:  # as `_log`, without a call
+            self._journal.append("iter", fields)
+        except Exception as error:
+            self._failed("iter", fields, error)
 
     def log_eval(
         self, iter: int, train_loss: Any, val_loss: Any, lr: Any = None, **more: Any
@@ -132,20 +135,27 @@ class Session:
 
     def log_fields(self, event: str, fields: dict[str, Any]) -> None:
         """As `log`, of names that are not reserved."""
-        self._log(event, fields)
+        try:  # as `_log`, without a call
+            self._journal.append(event, fields)
+        except Exception as error:
+            self._failed(event, fields, error)
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
             self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)
-        except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error):
-                raise
-            if type(event) is not str:  # a value of any class: its text is the kind
-                self._log(text_of(event), fields)
-                return
-            if came_from_elsewhere(error):
-                raise
-            self._count_error(event, error)
+        except Exception as error:
+            self._failed(event, fields, error)
+
+    def _failed(self, event: str, fields: dict[str, Any], error: Exception) -> None:
+        """A training loop does not die of its log; an error that came from outside goes on."""
+        if is_interruption(error):
+            raise error
+        if type(event) is not str:  # a value of any class: its text is the kind
+            self._log(text_of(event), fields)
+            return
+        if came_from_elsewhere(error):
+            raise error
+        self._count_error(event, error)
 
     def sync(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything logged so far survives power loss; False if it does not yet."""

@@ -95,6 +95,7 @@ class Journal:
         self._pid = os.getpid()
         self._disk = disk
         self._durability = durability
+        self._syncs_each = durability == "every"
         self._clock = Clock()
         self._lock = free_after_fork(threading.RLock())
         self._messages: deque[str] = deque()
@@ -264,7 +265,7 @@ class Journal:
                 self._own_events.report()
         if self._messages:
             self._say_messages()
-        if self._durability == "every":
+        if self._syncs_each:
             self.sync()
         elif urgent and self._durability != "never":
             self._thread.wake()

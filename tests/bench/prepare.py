@@ -154,7 +154,7 @@ def peak(folder: Path, megabytes: int) -> str:
     words = [b"".join([b"w%d" % i, b" "]).decode() for i in range(50_000)]
     chance = np.random.default_rng(0)
     with path.open("w") as file:
-        while file.report() < megabytes * 1_000_000:
+        while file.tell() < megabytes * 1_000_000:
             page = "".join(words[i] for i in chance.zipf(1.3, 1000) % len(words))
             file.write(json.dumps({"text": page}) + "\n")
     command = [sys.executable, "-c", PEAK, str(folder / "data"), str(path), "bpe:1024"]

@@ -12,6 +12,7 @@ from ..core.table import print
 from .guard import LATE_S, Guard, line
 from .hooks import Hooks
 from .rules import RULES, Limits
+from .series_rules import FORMS, SeriesRule
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,7 +23,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description=text,
         epilog="Each alert is reported once: a line on stdout, an `alert` event beside the journal "
         "and the hooks. Without --once it runs until it is stopped. "
-        "With --once it exits with 0 if all is well, 1 if something is wrong.",
+        "With --once it exits with 0 if all is well, 1 if something is wrong, and reports what is "
+        "still wrong each time.",
     )
     command.add_argument("names", nargs="*", default=[runs.FOLDER], metavar="DIR|RUN")
     command.add_argument("--once", action="store_true", help="check once and exit, for cron")
@@ -38,6 +40,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_one_of(RULES)
     )
+    command.add_argument(
+        "--rule", action="append", default=[], metavar="RULE",
+        help=f"a rule for series, may be given several times: {FORMS}",
+    )  # fmt: skip
     command.add_argument(
         "--max-age",
         type=_positive,
@@ -93,17 +99,19 @@ def _guard(arguments: argparse.Namespace) -> int:
         arguments.names,
         _limits(arguments),
         rules=[rule for rule in RULES if rule not in arguments.ignore],
+        series_rules=[SeriesRule.parse(text) for text in arguments.rule],
         max_age_s=3600 * arguments.max_age,
     )
     hooks = Hooks(arguments.on_alert, arguments.webhook, arguments.hook_timeout)
 
     def check() -> int:
-        alerts = guard.check(time.time(), late_s=max(LATE_S, 3 * arguments.every))
+        late_s = max(LATE_S, 3 * arguments.every)
+        alerts = guard.check(time.time(), late_s=late_s, with_standing=arguments.once)
         for alert in alerts:
             print(line(alert, as_json=arguments.json), flush=True)
             if alert["state"] == "raised":
                 hooks.send(alert)
-        return sum(alert["state"] == "raised" for alert in alerts)
+        return sum(alert["state"] != "over" for alert in alerts)
 
     try:
         if arguments.once:

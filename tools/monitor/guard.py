@@ -25,6 +25,7 @@ from ..core.runs import Refusal
 from ..core.table import one_line, printable_json
 from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule, disk
+from .series_rules import SeriesRule
 from .watched import Watched, fields_of
 
 FIND_S = 15.0  # between two searches for new runs
@@ -54,6 +55,7 @@ class Guard:
         limits: Limits | None = None,
         *,
         rules: Sequence[Rule] = RULES,
+        series_rules: Sequence[SeriesRule] = (),
         max_age_s: float = 86_400.0,
         is_kept: bool = True,
         is_live_only: bool = False,
@@ -64,7 +66,7 @@ class Guard:
             is_live_only: ignore runs that were not being written when they were first seen.
         """
         self.names, self.rules = list(names), frozenset(rules)
-        self.limits = limits or Limits()
+        self.limits, self._series_rules = limits or Limits(), series_rules
         self.max_age_s = max_age_s
         self._is_kept, self._is_live_only = is_kept, is_live_only
         self.watched: dict[Path, Watched] = {}
@@ -74,10 +76,13 @@ class Guard:
         self._awake_since = 0.0
         self._reported: set[str] = set()
 
-    def check(self, now: float, *, late_s: float = LATE_S) -> list[Alert]:
+    def check(
+        self, now: float, *, late_s: float = LATE_S, with_standing: bool = False
+    ) -> list[Alert]:
         """The new alerts as of `now`, in seconds since 1970.
 
         If the last call was more than `late_s` ago, the machine is assumed to have been asleep.
+        `with_standing`: also those that were raised before and are not over, as `standing`.
         """
         if self._checked_at and now - self._checked_at > late_s:
             self._awake_since = now
@@ -95,7 +100,18 @@ class Guard:
                 self._report_once(str(error))
         if "disk" in self.rules:
             alerts += self._check_disks(now)
-        return alerts
+        return alerts + (self._standing(alerts) if with_standing else [])
+
+    def _standing(self, new: Sequence[Alert]) -> list[Alert]:
+        """What was raised before and is not over."""
+        raised = {(alert["path"], alert["rule"]) for alert in new}
+        standing = [
+            _alert(watched, finding, "standing")
+            for watched in self.watched.values()
+            for rule, finding in watched.wrong.items()
+            if rule in self.rules and watched.is_raised(rule)
+        ]
+        return [alert for alert in standing if (alert["path"], alert["rule"]) not in raised]
 
     @property
     def is_healthy(self) -> bool:
@@ -134,7 +150,9 @@ class Guard:
                 continue
             for path in dict.fromkeys(map(runs.journal_of, found)):
                 if path not in self.watched and self._is_recent(path, now):
-                    self.watched[path] = Watched(path, self.limits, is_kept=self._is_kept)
+                    self.watched[path] = Watched(
+                        path, self.limits, series_rules=self._series_rules, is_kept=self._is_kept
+                    )
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
@@ -259,7 +277,8 @@ def _alert(watched: Watched, finding: Finding, state: str) -> Alert:
         os.fsencode(text).decode("utf-8", "replace") for text in (watched.name, watched.path)
     )
     about = {"t": now, "run": name, "path": path}
-    watched.keep(finding, state)
+    if state != "standing":
+        watched.keep(finding, state)
     return about | fields_of(finding, state)
 
 
@@ -275,6 +294,6 @@ def line(alert: Alert, *, as_json: bool = False) -> str:
     if as_json:
         return printable_json(orjson.dumps(alert).decode())
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds(alert["t"])))
-    over = " over" if alert["state"] == "over" else ""
-    text = f"{at}  {alert['run']}  {alert['rule']}{over}: {alert['text']}"
+    state = {"over": " over", "standing": " still"}.get(alert["state"], "")
+    text = f"{at}  {alert['run']}  {alert['rule']}{state}: {alert['text']}"
     return one_line(text)

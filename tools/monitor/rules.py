@@ -18,8 +18,9 @@ import eventlog
 from ..core.formats import duration, size
 
 Rule = Literal[
-    "stall", "crash", "failed", "nonfinite", "spike", "slow", "checkpoint_overdue", "disk"
-]
+    "stall", "crash", "failed", "nonfinite", "spike", "slow", "checkpoint_overdue", "disk",
+    "threshold", "no_improvement",
+]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
 STANDING: tuple[Rule, ...] = ("stall", "crash", "slow", "checkpoint_overdue", "disk")
 """Rules whose problem lasts for a while and then is over; the others are about one record."""
@@ -79,17 +80,29 @@ class Finding:
 # ---- the rules
 
 
-def deadline_s(gaps: Mapping[str, Sequence[float]], limits: Limits) -> float:
-    """How long a healthy run may be silent; `gaps`: by event, the intervals (s) before it."""
+def deadline_s(
+    gaps: Mapping[str, Sequence[float]], limits: Limits, *, longest_s: float = 0.0
+) -> float:
+    """How long a healthy run may be silent.
+
+    Args:
+        gaps: by event, the intervals (s) before it; of `metrics`, those between two steps.
+        longest_s: the longest interval between two steps of `metrics`: nobody says what a pause
+            was for.
+    """
     steps = gaps.get("iter", ())
     evals = gaps.get("eval", ())
+    metrics = gaps.get("metrics", ())
     if len(steps) >= RHYTHM_MIN:
         allowed = max(limits.stall_s, limits.stall_factor * median(steps))
+    elif not steps and len(metrics) >= RHYTHM_MIN:
+        allowed = max(limits.stall_s, limits.stall_factor * median(metrics))
+        allowed = max(allowed, limits.pause_factor * longest_s)
     elif not steps and len(evals) >= 3:
         allowed = max(limits.stall_s, limits.pause_factor * median(evals))  # none are logged
     else:
         allowed = limits.start_s
-    pauses = (median(some) for kind, some in gaps.items() if kind != "iter" and some)
+    pauses = (median(gaps[kind]) for kind in gaps.keys() - {"iter", "metrics"} if gaps[kind])
     return max(allowed, limits.pause_factor * sum(pauses))
 
 

@@ -9,7 +9,7 @@ Only the latest part of a run is remembered, so memory is bounded.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from statistics import median
@@ -18,6 +18,7 @@ from typing import Any
 import eventlog
 
 from ..core.formats import seconds
+from ..core.freeform import losses
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -35,10 +36,12 @@ from .rules import (
     spike,
     stall,
 )
+from .series_rules import SeriesRule, SeriesWatch
 
 CALM_STEPS = 20  # so many finite steps in a row, and a NaN after them is a new occurrence
 SKIPPED_MAX = 8  # so many steps in a row may be skipped by the loss scale of float16
 WARMUP_ITERS = 5  # of a session: slow by threads, caches and compilation
+NAMED_MAX = 5  # metrics in the text of an alert
 CHECKPOINTS = 9
 BASE_MAX = 360
 
@@ -46,13 +49,15 @@ BASE_MAX = 360
 class Vitals:
     """What is known of a run's health. Add its records in order, each once."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, series_rules: Sequence[SeriesRule] = ()) -> None:
         self.limits = limits
         self.session = ""
         self.record = -1
         self.t = 0.0
         """Time of the latest event that is progress, in seconds since 1970."""
         self.iter: int | None = None
+        self.opened: eventlog.Record | None = None
+        """The `open` event of the session, if it was read."""
         self.config: dict[str, Any] = {}
         self.status = ""
         """Of the `close` event; empty while there is none."""
@@ -60,16 +65,24 @@ class Vitals:
         self._checkpoints: deque[int] = deque(maxlen=CHECKPOINTS)
         self._losses = Window()
         self._is_slow = False
+        self._series = SeriesWatch(series_rules, limits)
         self._begin()
 
     def _begin(self) -> None:
         """A session begins, perhaps on another machine or with other flags."""
         self.status = ""
         self._gaps: dict[str, deque[float]] = {
-            name: deque(maxlen=64 if name == "iter" else 8)
+            name: deque(maxlen=8 if kind.axis == "iter" and name != "iter" else 64)
             for name, kind in eventlog.KINDS.items()
-            if kind.axis == "iter"
+            if kind.axis is not None
         }
+        self.opened = None
+        self._longest_s = 0.0  # between two steps of metrics
+        self._step: tuple[int, float] | None = None  # the latest of metrics, and when it began
+        self._known: set[str] = set()  # metrics that had a finite number
+        self._calm: dict[str, int] = {}  # of those that were not finite: finite ones since
+        self._loss_name: str | None = None
+        self._series.clear()
         self._n_steps = 0
         self._last_kind = ""
         self._interval = [0.0, 0.0]  # seconds, iterations
@@ -84,9 +97,11 @@ class Vitals:
         """Add a record; returns what is wrong with it."""
         event, fields = record.event, record.fields
         kind = eventlog.KINDS.get(event)
-        if "annotates" in fields or (kind is not None and not kind.is_progress):
+        if "annotates" in fields:
             return []
         t = seconds(record.t) or 0.0
+        if kind is not None and not kind.is_progress:
+            return self._of_series(self._series.add(record, t)) if record.s == self.session else []
         if record.s != self.session:
             self.session, self.t = record.s, t
             self._begin()
@@ -95,11 +110,14 @@ class Vitals:
         findings = [*self._add_nonfinite(record)]
         match event:
             case "open":
+                self.opened = record
                 config = fields.get("config")
                 self.config = config if isinstance(config, dict) and config else self.config
                 self._rewind(fields.get("from_iter"))
             case "iter" if type(fields.get("iter")) is int:
                 findings += self._add_step(record, gap)
+            case "metrics":
+                findings += self._add_metrics(fields, t)
             case "eval":
                 self._gaps["eval"].append(max(gap, _ms(fields, "time_ms") / 1000))
             case "checkpoint":
@@ -110,7 +128,8 @@ class Vitals:
                 self.status = str(fields.get("status", "completed"))
                 findings += self._add_close(fields)
         self._last_kind = event
-        return findings
+        findings += self._of_series(self._series.add(record, t))
+        return list(_one_of_each(findings))
 
     def standing(
         self,
@@ -119,6 +138,7 @@ class Vitals:
         is_alive: bool,
         quiet_since: float | None = None,
         was_alive: bool = True,
+        is_gone: bool = False,
     ) -> dict[Rule, Finding]:
         """What is wrong with the run as of `now`, by rule.
 
@@ -127,18 +147,22 @@ class Vitals:
             quiet_since: the time of the last progress, if it is known better than by the latest
                 record's own clock.
             was_alive: whether a process was seen to hold it: some file systems have no locks.
+            is_gone: whether the process is known to have ended.
         """
         if self.status or not self.session:
             return {}
         problems: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
         quiet_s = max(0.0, now - (self.t if quiet_since is None else quiet_since))
-        allowed_s = deadline_s(self._gaps, self.limits)
+        allowed_s = deadline_s(self._gaps, self.limits, longest_s=self._longest_s)
         after_s = self.limits.crash_s if was_alive else min(allowed_s, self.limits.start_s)
+        after_s = after_s if was_alive or not is_gone else -1.0
         problems["crash"] = crash(
             quiet_s, is_alive=is_alive, is_closed=bool(self.status), after_s=after_s
         )
         if problems["crash"] is None and self._has_rhythm:
             problems["stall"] = stall(quiet_s, allowed_s)
+        if problems["crash"] is None and problems.get("stall") is None:
+            problems["stall"] = "; ".join(self._series.stalled(now)) or None
         if problems["crash"] is None:
             problems["slow"] = self._slow()
             problems["checkpoint_overdue"] = self._overdue()
@@ -169,7 +193,61 @@ class Vitals:
             return []
         return self._add_loss(float(loss))
 
-    def _add_loss(self, loss: float) -> list[Finding]:
+    def _add_metrics(self, fields: Mapping[str, Any], t: float) -> list[Finding]:
+        step = next((fields[k] for k in ("step", "iter") if type(fields.get(k)) is int), None)
+        if step is None:
+            return []
+        if self._step is not None and self._step[0] != step:
+            gap = max(0.0, t - self._step[1])
+            self._gaps["metrics"].append(gap)
+            self._longest_s = max(self._longest_s, gap)
+        if self._step is None or self._step[0] != step:
+            self._step = (step, t)
+        if not self._n_steps:
+            self.iter = step
+        numbers = {
+            k: v for k, v in fields.items()
+            if type(v) in (int, float) and k not in ("step", "iter", "durable")
+        }  # fmt: skip
+        findings = self._metrics_nonfinite(fields, numbers, step)
+        if not numbers.keys() <= self._known:
+            self._known |= numbers.keys()
+            loss_name = losses(self._known)[0]
+            if loss_name != self._loss_name and not self._n_steps:
+                self._losses.clear()
+            self._loss_name = loss_name
+        loss = numbers.get(self._loss_name or "")
+        if loss is not None and not self._n_steps:
+            findings += self._add_loss(float(loss), str(self._loss_name), "step")
+        return findings
+
+    def _metrics_nonfinite(
+        self, fields: Mapping[str, Any], numbers: Mapping[str, Any], step: int
+    ) -> list[Finding]:
+        """A finding where a metric that was finite is not any more, or a loss never was.
+
+        Again only after CALM_STEPS finite values of it.
+        """
+        for name in self._calm.keys() & numbers.keys():
+            self._calm[name] += 1
+            if self._calm[name] >= CALM_STEPS:
+                del self._calm[name]
+        marks = fields.get("nonfinite")
+        if not isinstance(marks, dict):
+            return []
+        usual = losses(marks)
+        new = [n for n in marks if n not in self._calm and (n in self._known or n in usual)]
+        self._calm |= dict.fromkeys(marks, 0)
+        if not new:
+            return []
+        named = ", ".join(f"{name} {marks[name]}" for name in new[:NAMED_MAX])
+        more = f" and {len(new) - NAMED_MAX:,} more" if len(new) > NAMED_MAX else ""
+        return [self.finding("nonfinite", f"{named}{more} at step {step}")]
+
+    def _of_series(self, found: Sequence[tuple[Rule, str]]) -> list[Finding]:
+        return [self.finding(rule, text) for rule, text in found]
+
+    def _add_loss(self, loss: float, name: str = "loss", axis: str = "iteration") -> list[Finding]:
         peak = spike(self._losses, loss, self.limits)
         self._losses.add(loss)
         self._steps_since_spike += 1
@@ -179,9 +257,8 @@ class Vitals:
         self._steps_since_spike = 0
         if not is_new:
             return []
-        text = (
-            f"loss {loss:.4g} at iteration {self.iter}, the median before it {peak['median']:.4g}"
-        )
+        before = f"the median before it {peak['median']:.4g}"
+        text = f"{name} {loss:.4g} at {axis} {self.iter}, {before}"
         return [self.finding("spike", (f"{text} (z {peak['z']:.0f})", peak))]
 
     def _add_pace(self, gap: float, n_iters: int) -> None:
@@ -269,6 +346,14 @@ class Vitals:
         """A finding as of the latest record; `problem` is a text, or a text and its numbers."""
         text, values = (problem, {}) if isinstance(problem, str) else problem
         return Finding(rule, text, values, self.t, self.session, self.record, self.iter)
+
+
+def _one_of_each(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """One finding for each rule: alerts are told apart by rule and record."""
+    for rule in dict.fromkeys(finding.rule for finding in findings):
+        of_rule = [finding for finding in findings if finding.rule == rule]
+        texts = dict.fromkeys(finding.text for finding in of_rule)
+        yield replace(of_rule[0], text="; ".join(texts))
 
 
 def _ms(fields: Mapping[str, Any], key: str) -> float:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from eventlog import header_fields, parse_segment_name
 
 from .hooks import say
 from .rules import RULES, STANDING, Finding, Limits, Rule
+from .series_rules import SeriesRule
 from .vitals import Vitals
 
 HAPPENED_MAX = 20  # findings of a run that are shown
@@ -21,18 +22,25 @@ TAIL_BYTES = 8 << 20  # how much of a journal is read at first: 50,000 iteration
 class Watched:
     """One run that is monitored: its health by its journal, and the alerts about it so far."""
 
-    def __init__(self, path: Path, limits: Limits, *, is_kept: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        *,
+        series_rules: Sequence[SeriesRule] = (),
+        is_kept: bool = True,
+    ) -> None:
         self.path = path
         self.is_kept = is_kept
         self.wrong: dict[Rule, Finding] = {}
         """What is wrong as of the latest check."""
         self.happened: deque[Finding] = deque(maxlen=HAPPENED_MAX)
-        self.vitals = Vitals(limits)
+        self.vitals = Vitals(limits, series_rules)
         self.is_alive = False
         self.was_alive = False
         self.is_first_check = True
         self.grew_at: float | None = None
-        self._limits = limits
+        self._limits, self._series_rules = limits, series_rules
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
         self._states: dict[tuple[Rule, str], tuple[str, int]] | None = None
@@ -55,7 +63,7 @@ class Watched:
             self.was_alive |= self.is_alive
             return []
         if self._reader is None or seen[0] != self._seen[0] or self._reader.is_outdated:
-            self.vitals = Vitals(self._limits)
+            self.vitals = Vitals(self._limits, self._series_rules)
             start = max(0, stat.st_size - TAIL_BYTES)
             self._reader = eventlog.Reader(self.path, start=start)
             if start:  # its config is at the beginning
@@ -75,8 +83,18 @@ class Watched:
     def standing(self, now: float, awake_since: float) -> dict[Rule, Finding]:
         """What is wrong with the run as of now, apart from the disk."""
         since = max(min(self.vitals.t, now), self.grew_at or 0.0, awake_since)
+        opened = self.vitals.opened
+        is_gone = (
+            not self.is_alive
+            and opened is not None
+            and eventlog.process_lives(opened.fields, opened.t) is False
+        )
         return self.vitals.standing(
-            now, is_alive=self.is_alive, quiet_since=since, was_alive=self.was_alive
+            now,
+            is_alive=self.is_alive,
+            quiet_since=since,
+            was_alive=self.was_alive,
+            is_gone=is_gone,
         )
 
     # ---- alerts so far

@@ -12,7 +12,7 @@ import pytest
 
 import eventlog
 from tests.tools.conftest import make_run
-from tests.tools.dashboard.pages import serving, serving_here
+from tests.tools.dashboard.pages import serving, serving_here, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -417,6 +417,28 @@ def test_outliers_can_be_cut_off(open_page, tmp_path):
 
     assert before > 500
     assert "fit=1" in shown.page.url
+
+
+def test_a_run_of_metrics_has_a_chart_for_each_series_and_is_marked_where_it_ends_in_nan(
+    open_page, tmp_path
+):
+    with eventlog.open_run(tmp_path, run_name="m", save_interval=0) as run:
+        for i in range(3):
+            values = {"train/loss": 1.0 if i < 2 else float("nan"), "val/acc": 0.5, "a\nb": 1.0}
+            run.log("metrics", step=i, phase="warmup", **values)
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        page = open_page(server, f"tab=run&run={row['id']}").page
+        page.wait_for_selector('.panel[data-key="train/loss"][data-points]')
+        titles = page.locator(".panel h3 > span").all_text_contents()
+        tile = page.locator(".tiles dd.bad").text_content()
+        table = page.locator(".series tr").all_text_contents()
+        name = page.locator("tr .tags.bad").first.text_content()
+
+    assert titles == ["train/loss", "a\nb", "val/acc"]
+    assert tile == "nan"
+    assert any("phase" in line and "warmup" in line for line in table)
+    assert "ends in NaN: train/loss" in name
 
 
 def test_metrics_named_like_properties_of_every_object_are_drawn(open_page, tmp_path):

@@ -110,6 +110,59 @@ def test_only_rows_that_the_page_does_not_have_are_sent(tmp_path):
     assert (news["tail"], news["x"].tolist(), news["y"].tolist()) == (True, [10.0], [1.5])
 
 
+@pytest.fixture
+def metrics(tmp_path):
+    """A run of metrics that goes on: sparse, with NaN, text, and names of all sorts."""
+    with eventlog.open_run(tmp_path, run_name="m", save_interval=0) as run:
+        for i in range(20):
+            loss = 1 / (i + 1) if i < 18 else float("nan")
+            run.log("metrics", step=i, **{"train/loss": loss, "phase": "warmup"})
+        run.log("metrics", step=20, **{"val/acc": 0.5, "a\nb": 1.0, "": 2.0, "c\\n": 3.0})
+        yield run
+
+
+def test_every_series_of_a_run_of_metrics_is_sent_under_its_own_name(metrics, tmp_path):
+    keys = "train/loss%0Aval/acc%0Aa%5Cnb%0A%5Ce%0Ac%5C%5Cn%0Aphase%0Aloss"
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        answer = curves(server, row["id"], keys)
+
+    series = {one["key"]: one["y"].tolist() for one in answer["series"]}
+    assert answer["usual"] == ["train/loss"]
+    assert set(answer["others"]) == {"val/acc", "a\nb", "", "c\\n"}
+    assert series.pop("train/loss")[:18] == [1 / (i + 1) for i in range(18)]
+    assert series == {"val/acc": [0.5], "a\nb": [1.0], "": [2.0], "c\\n": [3.0]}
+    assert answer["series"][0]["nonfinite"] == [[18.0, "nan"]]
+    assert row["ends_nonfinite"] == ["train/loss"]
+
+
+def test_only_values_of_metrics_that_the_page_does_not_have_are_sent(metrics, tmp_path):
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        known = curves(server, row["id"], "val/acc")
+        metrics.log("metrics", step=21, **{"val/acc": 0.75})
+        had = "~".join(map(str, [row["id"], known["generation"], *known["rows"].values()]))
+        (news,) = until(lambda: [s for s in curves(server, had, "val/acc")["series"] if s["n"]])
+
+    assert (news["tail"], news["x"].tolist(), news["y"].tolist()) == (True, [21.0], [0.75])
+
+
+def test_the_series_of_a_run_are_listed_with_their_latest_values_and_text(metrics, tmp_path):
+    with serving_here(tmp_path) as server:
+        (row,) = until(server.rows).values()
+        answer = until(lambda: (a := server.json(f"/api/run?id={row['id']}"))["n_series"] and a)
+        status, _, body = server.get(f"/api/csv?runs={row['id']}&keys=train/loss%0Aval/acc")
+
+    series = {one["name"]: one for one in answer["series"]}
+    assert (series["phase"]["last"], series["train/loss"]["last"]) == ("warmup", "nan")
+    assert (series["train/loss"]["min"], series["train/loss"]["n_nonfinite"]) == (1 / 18, 2)
+    lines = body.decode().splitlines()
+    assert (status, lines[0]) == (200, "run,iter,seconds,train/loss,val/acc")
+    assert [line.split(",")[3:] for line in lines[18:]] == [
+        [repr(1 / 18), ""], ["nan", ""], ["nan", ""], ["", "0.5"],
+    ]  # fmt: skip
+
+
 def test_a_filter_selects_as_runs_ls_does_and_a_wrong_one_is_an_error(server):
     ids = {name: row["id"] for name, row in server.rows().items()}
 

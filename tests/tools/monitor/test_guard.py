@@ -333,7 +333,9 @@ def test_a_disk_without_a_live_run_is_not_checked(tmp_path, monkeypatch):
 # ---- once, for cron
 
 
-def test_once_exits_with_one_while_something_is_wrong_and_reports_it_once(writer, tmp_path, capsys):
+def test_once_exits_with_one_while_something_is_wrong_and_reports_it_each_time(
+    writer, tmp_path, capsys
+):
     once = ["guard", "--once", "--json", "--start", "0.2", "--stall", "0.2", str(tmp_path / "out")]
     assert main(once) == 0
     writer.kill()
@@ -342,8 +344,17 @@ def test_once_exits_with_one_while_something_is_wrong_and_reports_it_once(writer
 
     assert (main(once), main(once)) == (1, 1)
 
-    (line,) = capsys.readouterr().out.splitlines()
-    assert orjson.loads(line)["rule"] == "crash"
+    alerts = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(a["rule"], a["state"]) for a in alerts] == [("crash", "raised"), ("crash", "standing")]
+
+
+def test_once_reports_a_killed_process_at_once(writer, tmp_path, capsys):
+    writer.kill()
+    writer.wait()
+
+    assert main(["guard", "--once", str(tmp_path / "out")]) == 1
+
+    assert "crash: the process is gone" in capsys.readouterr().out
 
 
 def test_once_is_well_with_an_empty_folder_and_with_runs_that_ended(tmp_path, capsys):

@@ -212,6 +212,29 @@ def test_runs_are_filtered_by_name_and_by_settings(tmp_path):
     assert "unknown field 'no_such_field'" in wrong[1]
 
 
+def test_a_run_of_metrics_is_drawn_under_its_own_names(tmp_path):
+    with eventlog.open_run(tmp_path, run_name="m", save_interval=0) as run:
+        for i in range(20):
+            loss = 4.0 - i / 10 if i < 19 else float("nan")
+            run.log("metrics", step=i, **{"train/loss": loss, "z": 1.0, "y/acc": i / 20, "w": 2.0})
+            run.log("metrics", step=i, fifth=3.0)
+
+    async def story():
+        async with watching(tmp_path, size=(120, 40)) as (app, pilot):
+            await until(pilot, lambda: "train/loss" in "".join(seen(app)))
+            first = "\n".join(seen(app))
+            await pilot.press("k", *"y/*", "enter")
+            await until(pilot, lambda: "train/loss" not in seen(app)[1])
+            return first, seen(app)
+
+    first, chosen = asyncio.run(story())
+
+    assert "not logged" not in first
+    assert all(f"{name}  " in first for name in ("train/loss", "z", "y/acc", "w"))
+    assert ("train/loss  nan" in first, "4 of 5 series" in first, " NaN" in first) == (True,) * 3
+    assert "y/acc  0.95" in chosen[1]
+
+
 def test_metrics_are_chosen_by_name(tmp_path):
     async def story():
         with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
