@@ -359,6 +359,11 @@ _ALL = [
         rule="remarks",
         is_mark=True,
     ),
+    Kind(
+        "idle",
+        "the program has finished a part of its work, as a `fit`: until it logs a later step, "
+        "neither its silence nor its end is a fault; `why`",
+    ),
     Kind("alive", "in a rank's journal: it lives", is_progress=False),
 ]
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import eventlog
 from eventlog import is_interruption, say
 
 P = ParamSpec("P")
@@ -49,3 +50,10 @@ def _report(name: str, error: Exception) -> None:
     except Exception:
         reason = "the error has no readable message"
     say(f"{name} failed, the training goes on: {type(error).__name__}: {reason}")
+
+
+@guarded
+def log_idle(run: eventlog.ActiveRun | None) -> None:
+    """The framework's `fit` ended; the program may live on, in a notebook, and log nothing."""
+    if run is not None and run.session is not None:
+        run.session.log("idle", why="fit ended")

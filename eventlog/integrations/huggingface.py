@@ -16,7 +16,7 @@ from transformers import (
 )
 
 import eventlog
-from eventlog.integrations._guarded import defaults, guarded
+from eventlog.integrations._guarded import defaults, guarded, log_idle
 
 
 class JournalCallback(TrainerCallback):
@@ -64,6 +64,11 @@ class JournalCallback(TrainerCallback):
         path = _folder(args) / f"checkpoint-{state.global_step}"
         if self.run is not None and path.exists():
             self.run.log_checkpoint(state.global_step, path)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        log_idle(self.run)
 
 
 @guarded

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 import eventlog
-from eventlog.integrations._guarded import defaults, guarded
+from eventlog.integrations._guarded import defaults, guarded, log_idle
 
 
 class JournalCallback(keras.callbacks.Callback):
@@ -54,6 +54,9 @@ class JournalCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.run is not None:
             self.run.log({"epoch": epoch} | (logs or {}), step=self._step())
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        log_idle(self.run)
 
     def _step(self) -> int:
         return int(self.model.optimizer.iterations)

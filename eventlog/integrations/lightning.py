@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 import eventlog
-from eventlog.integrations._guarded import defaults, guarded
+from eventlog.integrations._guarded import defaults, guarded, log_idle
 
 
 class JournalLogger(Logger):
@@ -73,6 +73,8 @@ class JournalLogger(Logger):
         if status != "success" and self._run is not None:
             run, self._run = self._run, None
             _fail(run)
+        else:
+            log_idle(self._run)
 
 
 @guarded

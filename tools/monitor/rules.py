@@ -102,7 +102,8 @@ def deadline_s(
         allowed = max(limits.stall_s, limits.pause_factor * median(evals))  # none are logged
     else:
         allowed = limits.start_s
-    pauses = (median(gaps[kind]) for kind in gaps.keys() - {"iter", "metrics"} if gaps[kind])
+    rare = (kind for kind in gaps if eventlog.KINDS[kind].is_durable_at_once)  # not the steps
+    pauses = (median(gaps[kind]) for kind in rare if gaps[kind])
     return max(allowed, limits.pause_factor * sum(pauses))
 
 

@@ -85,6 +85,7 @@ class Vitals:
         self._series.clear()
         self._n_steps = 0
         self._last_kind = ""
+        self._is_idle = False  # since an event said so, and no later step was logged
         self._interval = [0.0, 0.0]  # seconds, iterations
         self._recent: deque[float] = deque()
         self._usual: deque[float] = deque(maxlen=BASE_MAX)
@@ -116,6 +117,8 @@ class Vitals:
                 self._rewind(fields.get("from_iter"))
             case "iter" if type(fields.get("iter")) is int:
                 findings += self._add_step(record, gap)
+            case "idle":
+                self._is_idle = True
             case "metrics":
                 findings += self._add_metrics(fields, t)
             case "eval":
@@ -149,7 +152,7 @@ class Vitals:
             was_alive: whether a process was seen to hold it: some file systems have no locks.
             is_gone: whether the process is known to have ended.
         """
-        if self.status or not self.session:
+        if self.status or self._is_idle or not self.session:
             return {}
         problems: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
         quiet_s = max(0.0, now - (self.t if quiet_since is None else quiet_since))
@@ -183,6 +186,7 @@ class Vitals:
     def _add_step(self, record: eventlog.Record, gap: float) -> list[Finding]:
         fields, i = record.fields, record.fields["iter"]
         before, self.iter = self.iter, i
+        self._is_idle = False
         self._n_steps += 1
         self._gaps["iter"].append(gap)
         is_next = before is not None and i > before and self._last_kind == "iter"
@@ -202,6 +206,7 @@ class Vitals:
             self._gaps["metrics"].append(gap)
             self._longest_s = max(self._longest_s, gap)
         if self._step is None or self._step[0] != step:
+            self._is_idle = self._is_idle and self._step is not None and step < self._step[0]
             self._step = (step, t)
         if not self._n_steps:
             self.iter = step

@@ -115,6 +115,19 @@ def test_a_series_that_is_silent_while_others_come_is_a_stall():
     assert (finding.rule, finding.text.partition(":")[0]) == ("stall", "val/acc")
 
 
+def test_a_run_whose_fit_has_ended_neither_stalls_nor_crashes_until_it_goes_on():
+    vitals, _ = vitals_of([{"loss": 1.0}] * 30)
+    vitals.add(record(31, "idle", why="fit ended"))
+    later = BEGIN + 10_000
+
+    assert vitals.standing(later, is_alive=True) == {}
+    assert vitals.standing(later, is_alive=False, is_gone=True) == {}
+    vitals.add(record(32, "metrics", step=30, **{"test/acc": 0.5}))
+    assert vitals.standing(later, is_alive=True) == {}
+    vitals.add(record(33, "metrics", step=31, loss=1.0))
+    assert "stall" in vitals.standing(later, is_alive=True)
+
+
 @pytest.mark.parametrize("rule", ["loss", "> 5", "loss > many", "loss stall", "loss stall 1x"])
 def test_what_is_no_rule_is_refused_with_the_forms_of_one(rule, tmp_path, capsys):
     assert main(["guard", "--once", "--rule", rule, str(tmp_path)]) == 2
