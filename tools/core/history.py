@@ -199,7 +199,7 @@ class History:
         return iter(self.progress(rows, len(stored)))
 
     @cached_property
-    def names(self) -> Names:
+    def names(self) -> dict[tuple[str, str], str]:
         """The name of each series, by its table and column."""
         names = {(one.table, one.column): one.name for one in self.run.series().values()}
         taken = {*names.values()}
@@ -210,13 +210,12 @@ class History:
 
     def values(self) -> Iterator[Value]:
         """All values of all series: table by table, each in the order of its axis."""
+        names = self.names
         for table, axis in TABLES.items():
             for row in self._flat_rows(table):
                 time, later = self._times_of(table, row)
                 for column, value in row.items():
-                    if (name := self.names.get((table, column))) and _is_value(
-                        table, column, value
-                    ):
+                    if (name := names.get((table, column))) and _is_value(table, column, value):
                         yield Value(row[axis], name, value, later.get(column, time))
 
     def _times_of(self, table: str, row: Row) -> tuple[str | None, dict[str, str]]:
