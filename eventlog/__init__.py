@@ -60,8 +60,9 @@ from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
-from eventlog.fold.series import Series
+from eventlog.fold.series import Series, column_of
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -105,12 +106,14 @@ __all__ = [
     "FORMAT",
     "JOURNAL_SUFFIX",
     "KINDS",
+    "LOSSES",
     "MFU_UNKNOWN",
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
     "SERIES_PREFIXES",
     "TORN_SUFFIX",
+    "VAL_LOSSES",
     "ActiveRun",
     "Annotator",
     "Defect",
@@ -134,6 +137,7 @@ __all__ = [
     "__version__",
     "annotate",
     "atomic_write",
+    "column_of",
     "command_parser",
     "compact",
     "compare_runs",
@@ -165,6 +169,7 @@ __all__ = [
     "say",
     "scan",
     "short_run_id",
+    "usual_losses",
     "without_journal",
 ]
 

@@ -24,7 +24,10 @@ def plot(runs: Source | Iterable[Source], kind: str | None = None, **options: An
     `analysis` (loss, step times in ms, MFU in percent), `eval` or `compare`; None: an analysis of
     one run, a comparison of several. Options are those of `runs plot`: `x` (`iter`, `tokens`,
     `time`), `smooth_iters`, `log_x`, `log_y`, `superseded`, `title`, `width_in`, `height_in`,
-    `dpi` and `theme` (`light`, `dark`).
+    `dpi` and `theme` (`light`, `dark`). `metrics` draws any series in place of a kind, by names or
+    wildcards, and `right` draws some on an axis of their own:
+    `plot(run, metrics=["train/*"])`; with them `x_range`, `y_range` and `all_values` (outliers,
+    too). What the figure leaves out is in its `messages`.
 
     Raises:
         ImportError: the tools or matplotlib are not installed; says what to install.

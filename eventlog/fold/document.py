@@ -20,6 +20,7 @@ import orjson
 
 from eventlog.errors import UnreadableRun
 from eventlog.fold import flat_rows
+from eventlog.fold import losses as losses_
 from eventlog.fold import series as run_series
 from eventlog.fold.series import Series
 from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
@@ -201,6 +202,13 @@ class Run:
         n_rows = of_metrics.get("rows") if isinstance(of_metrics, dict) else None
         named = run_series.by_name(found, definitions, n_rows or len(self.metrics))
         return run_series.select(named, patterns) if patterns else named
+
+    def losses(self) -> tuple[Series | None, Series | None]:
+        """The series that are its training and its validation loss; None where there is none.
+
+        Those of `iterations` and `evals`, else the metrics that have usual names of losses.
+        """
+        return losses_.losses(self.series())
 
     def _summaries(self) -> Row | None:
         """The summaries of `metrics`; None where the run JSON has none, or an earlier version's."""

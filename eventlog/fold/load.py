@@ -261,7 +261,8 @@ def summary_of(run: Run) -> dict[str, Any]:
 def compare_runs(paths: Iterable[PathLike]) -> dict[str, list[dict[str, Any]]]:
     """`{"runs": [...]}`, a dict per run: run_name, final_loss, best_val_loss, avg_mfu, ...
 
-    A value that a run lacks is NaN, so that it can be formatted like the others.
+    A value that a run lacks is NaN, so that it can be formatted like the others. A run
+    that logged metrics alone has the losses that `Run.losses` finds among them.
 
     Raises:
         UnreadableRun, OSError: as `load_run`.
@@ -270,8 +271,10 @@ def compare_runs(paths: Iterable[PathLike]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _compared(run: Run) -> dict[str, Any]:
+    summary = run.summary | _of_metrics(run)
+
     def value(key: str) -> Any:
-        stored = run.summary.get(key)
+        stored = summary.get(key)
         return stored if type(stored) in (float, int) else math.nan
 
     return {
@@ -283,3 +286,14 @@ def _compared(run: Run) -> dict[str, Any]:
         "avg_time_ms": value("avg_time_ms"),
         "status": run.status,
     }
+
+
+def _of_metrics(run: Run) -> dict[str, Any]:
+    """The summary of a run that logged no iterations, by the metrics that are its losses."""
+    if run.summary.get("total_iterations") or not len(run.metrics):
+        return {}
+    loss, val_loss = run.losses()
+    summary: dict[str, Any] = {"total_iterations": len(run.metrics)}
+    if loss is not None:
+        summary["final_train_loss"] = loss.last
+    return summary | ({} if val_loss is None else {"best_val_loss": val_loss.min})

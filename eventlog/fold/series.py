@@ -157,7 +157,7 @@ class _Summary:
         self.last, self.last_step = value, step
         if type(value) not in (int, float):
             return
-        if not math.isfinite(value):
+        if type(value) is float and not math.isfinite(value):
             self.n_nonfinite += 1
             return
         if self.min is None or value < self.min:
@@ -198,6 +198,14 @@ def _counter_of(series: Iterable[Series], n_rows: int) -> str | None:
             continue
         is_step = (one.min, one.max) == (one.min_step, one.max_step)
         return None if is_step or one.last != one.max else name
+    return None
+
+
+def column_of(name: str, table: str) -> str | None:
+    """The column of `table` that the name of a series may mean; None: it is of another table."""
+    for prefix in (f"{table}/", PREFIXES.get(table, f"{table}/")):
+        if name.startswith(prefix):
+            return name[len(prefix) :]
     return None
 
 

@@ -66,6 +66,9 @@ def agreement(ours: eventlog.Run, theirs: eventlog.Run, *, tolerance: float = 0.
 
 
 def _losses(run: eventlog.Run) -> dict[int, float | None]:
+    if not len(run.training_iterations):  # metrics: one of them is the loss
+        loss, _ = run.losses()
+        return {} if loss is None else dict(run.points(loss.name))
     return {row["iter"]: loss_of(row) for row in run.training_iterations if "iter" in row}
 
 

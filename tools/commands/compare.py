@@ -1,16 +1,18 @@
 """`runs compare`: the metrics of several runs side by side, and whether their losses are equal."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import eventlog
 
 from ..core import rows as rows_
-from ..core import runs
+from ..core import runs, series
 from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
+from . import compare_series
 from .agreement import agreement, loss_of
 
 Row = dict[str, Any]
@@ -39,6 +41,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     summary = "Compare the metrics of several runs side by side; Δ is the difference to the first."
     command = commands.add_parser("compare", help=summary, description=summary)
     command.add_argument("paths", nargs="+", metavar="RUN")
+    command.add_argument(
+        "--metric",
+        action="append",
+        metavar="NAME",
+        help="any series, also 'val/*'; may be repeated; -NAME: more is better, +NAME: less is",
+    )
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--json", dest="format", action="store_const", const="json")
     at = command.add_mutually_exclusive_group()
@@ -47,7 +55,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--at-time",
         type=number("--at-time"),
         metavar="SECONDS",
-        help="after this training time (of steps alone)",
+        help="after this training time (of steps alone; of metrics: the time in its sessions)",
     )
     at.add_argument("--at-tokens", type=whole("--at-tokens"), metavar="N", help="after N tokens")
     at.add_argument(
@@ -73,23 +81,61 @@ def _compare(arguments: argparse.Namespace) -> int:
     x, limit = next(((x, n) for x, n in limits.items() if n is not None), ("", 0.0))
     read = runs.load_at if x else runs.glance_at
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
-    rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
-    columns = AT_COLUMNS if x else COLUMNS
-    _differ(rows, AT_FIGURES if x else FIGURES)
-    if arguments.format == "json":
-        print_json(rows)
-    elif arguments.format == "csv":
-        print_csv(rows, rows[0])
+    patterns = arguments.metric or _unnamed(found)
+    if patterns:
+        rows = compare_series.compared(found, patterns, x, limit)
+        _print_series(rows, arguments.format, at=bool(x))
     else:
-        signed = [key for key in columns if key.endswith("_diff")]
-        print_table(
-            rows,
-            columns,
-            signed=signed,
-            expendable=EXPENDABLE,
-            markdown=arguments.format == "markdown",
-        )
+        rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
+        _differ(rows, AT_FIGURES if x else FIGURES)
+        _print(rows, arguments.format, AT_COLUMNS if x else COLUMNS)
+    for broken in (f for f in found if f.run is None and patterns):
+        print(broken.error, file=sys.stderr)
     return int(any(f.run is None for f in found))
+
+
+def _unnamed(found: Sequence[runs.Found]) -> list[str]:
+    """All series, where no run has a loss but one has metrics."""
+    loaded = [f.run for f in found if f.run is not None]
+    has_loss = any(run.summary.get("total_iterations") or any(run.losses()) for run in loaded)
+    has_metrics = any(run.journal.get("metrics") for run in loaded)
+    return ["*"] if has_metrics and not has_loss else []
+
+
+def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
+    if form == "json":
+        print_json(rows)
+        return
+    rows = [row | row.get("nonfinite", {}) for row in rows]
+    if form == "csv":
+        print_csv(rows, [key for key in rows[0] if key != "nonfinite"])
+        return
+    unknown = {key for key in rows_.IF_KNOWN if all(row.get(key) is None for row in rows)}
+    columns = {k: name for k, name in columns.items() if k.removesuffix("_diff") not in unknown}
+    signed = [key for key in columns if key.endswith("_diff")]
+    markdown = form == "markdown"
+    print_table(rows, columns, signed=signed, expendable=EXPENDABLE, markdown=markdown)
+
+
+def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
+    if form in ("json", "csv"):
+        rows = [{key: v for key, v in row.items() if key != "mark"} for row in rows]
+    if form == "json":
+        print_json(rows)
+    elif form == "csv":
+        keys = rows[0] if rows else ()
+        print_csv([{key: series.exact(v) for key, v in row.items()} for row in rows], keys)
+    else:
+        table, notes = compare_series.shown(rows)
+        print_table(
+            table,
+            compare_series.AT_COLUMNS if at else compare_series.COLUMNS,
+            signed=compare_series.SIGNED,
+            expendable=compare_series.EXPENDABLE,
+            markdown=form == "markdown",
+        )
+        if notes:
+            print(notes, file=sys.stderr)
 
 
 # ---- side by side
@@ -107,6 +153,7 @@ def _metrics_of(found: runs.Found) -> Row:
         "avg_mfu": row["avg_mfu"],
         "status": _status(row),
         "path": row["path"],
+        **({"nonfinite": row["nonfinite"]} if "nonfinite" in row else {}),
     }
 
 
@@ -121,6 +168,8 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
     if found.run is None:
         return at
+    if not len(found.run.training_iterations) and not len(found.run.eval_steps):
+        return at | _losses_at(found, x, limit)
     iterations = [r for r in found.run.training_iterations if is_finite(r.get("iter"))]
     evals = [r for r in found.run.eval_steps if is_finite(r.get("iter"))]
     done = _reached(found.run, iterations, x, limit, after=1)
@@ -133,27 +182,24 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     return at
 
 
+def _losses_at(found: runs.Found, x: str, limit: float) -> Row:
+    """The losses at `limit` of a run that logged metrics alone."""
+    assert found.run is not None
+    loss, val_loss = found.run.losses()
+    at: Row = {}
+    if loss is not None:
+        (row,) = compare_series.compared([found], [f"+{loss.name}"], x, limit)
+        at |= {"iter": row["step"], "loss": row["value"]}
+    if val_loss is not None:
+        (row,) = compare_series.compared([found], [f"+{val_loss.name}"], x, limit)
+        at |= {"val_loss": row["value"], "best_val_loss": row["best"]}
+    return at
+
+
 def _reached(run: eventlog.Run, rows: list[Row], x: str, limit: float, *, after: int) -> list[Row]:
-    """The rows of the run as it was at `limit`.
-
-    `after` is 1 for an iteration, which adds time and tokens, and 0 for an eval before it.
-    """
-    if x == "iter":
-        return [row for row in rows if row["iter"] <= limit]
-    if not rows:
-        return []
-    import numpy as np  # slow to import; the other comparisons do not need it
-
-    from ..plot.series import Series
-
-    try:
-        iters = np.array([row["iter"] + after for row in rows], float)
-        series = Series(run)
-        at = series.training_seconds(iters) if x == "time" else series.place(iters, "tokens")
-    except runs.Refusal:
-        lacks = "a time_ms in its iterations" if x == "time" else "tokens_per_iter in its metadata"
-        raise runs.Refusal(f"{run.path}: is missing {lacks}. Use: --at-iter") from None
-    return [row for row, place in zip(rows, at, strict=True) if place <= limit * (1 + 1e-12)]
+    """The rows of the run as it was at `limit`."""
+    within = compare_series.reached(run, [r["iter"] for r in rows], x, limit, after=after)
+    return [row for row, is_in in zip(rows, within, strict=True) if is_in]
 
 
 def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
@@ -182,5 +228,5 @@ def _exact(arguments: argparse.Namespace) -> int:
         if arguments.format == "json":
             print_json([{"run_name": other.run_name, "path": str(other.path), **vars(found)}])
         else:
-            print(f"{other.path} against {first.path}: {found}")
+            print(f"{first.path} and {other.path}: {found}")
     return int(code)

@@ -2,17 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import eventlog
 
-from ..core import runs
+from ..core import runs, series
 from ..core.table import in_full, print, print_json, print_table
 
 PARTS = ("config", "environment", "results")
 _OPENED = ("host", "user", "platform", "git_commit", "command", "cwd", "versions")
+_IN_SUMMARY = {
+    ("iterations", "loss"), ("iterations", "time_ms"), ("iterations", "mfu"), ("evals", "val_loss"),
+}  # fmt: skip
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 
@@ -102,7 +105,8 @@ def _shown(difference: Difference, part_is_known: bool) -> dict[str, str]:
 
 def _facts(part: str, *both: eventlog.Run) -> Iterator[Mapping[str, Any]]:
     origins = [origin(run) for run in both]
-    for run, where_from in zip(both, origins, strict=True):
+    named = [run.series() for run in both] if part == "results" else []
+    for at, (run, where_from) in enumerate(zip(both, origins, strict=True)):
         if part == "config":
             yield run.config
         elif part == "environment":
@@ -111,7 +115,18 @@ def _facts(part: str, *both: eventlog.Run) -> Iterator[Mapping[str, Any]]:
             yield {**run.metadata, **(facts_of_origin if all(origins) else {})}
         else:
             known = {k: v for k, v in run.summary.items() if k != "nonfinite"}
-            yield {"status": run.status, **known}
+            yield {"status": run.status, **known, **_of_series(named, at)}
+
+
+def _of_series(named: Sequence[Mapping[str, eventlog.Series]], at: int) -> Mapping[str, Any]:
+    """The last and the best value of each series of run `at` that both runs have."""
+    values = {}
+    for name, one in named[at].items():
+        in_summary = (one.table, one.column) in _IN_SUMMARY
+        if not in_summary and all(name in of_run for of_run in named):
+            values[f"{name}:last"] = series.exact(one.last)
+            values |= {} if one.goal is None else {f"{name}:best": one.best}
+    return values
 
 
 def origin(run: eventlog.Run) -> Mapping[str, Any]:

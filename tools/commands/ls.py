@@ -1,45 +1,64 @@
 """`runs ls` lists runs, `runs best` finds the best one."""
 
 import argparse
+import shlex
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from ..core import rows as rows_
-from ..core import runs
+from ..core import runs, series, where
 from ..core.formats import age, is_finite
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print, print_csv, print_json, print_table, with_progress
-from ..core.where import select
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
     "final_loss": "final loss", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "age_s": "age",
 }  # fmt: skip
+_FORM = argparse.RawDescriptionHelpFormatter
 EXPENDABLE = ("avg_mfu", "avg_time_ms", "final_loss", "age_s", "iterations")
 _STATUS_CHARACTERS = 60  # of the error of an unreadable file; --json prints all of it
+_SERIES_HELP = """
+Columns, --where and --sort take fields of the run (--json prints them), config.NAME, metadata.NAME,
+and any series by its name as logged: val/acc is its last value; val/acc:min, :max, :best, :mean,
+:first, :count, and val/acc@1000 (at step 1000) are others. A series whose name has only letters,
+digits, dots, slashes and underscores stands in --where as it is ("val/acc > 0.9 and config.lr <
+1e-3"); any other in double quotes, a quote in it doubled ('"val acc" > 0.9'). A slash with spaces
+around it divides. Where a field or a config has the name too: TABLE/NAME (metrics/loss).
+"""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     summary = "List runs, the best validation loss first; ● marks those being written now."
-    command = commands.add_parser("ls", help=summary, description=summary)
+    command = commands.add_parser(
+        "ls", help=summary, description=summary, epilog=_SERIES_HELP, formatter_class=_FORM
+    )
     _add_selection(command)
     command.add_argument(
-        "--sort", default="best_val_loss", metavar="FIELD", help="-FIELD: in descending order"
+        "--sort", default="best_val_loss", metavar="NAME", help="-NAME: in descending order"
     )
     command.add_argument("--limit", type=whole("--limit"), metavar="N", help="print the first N")
     command.add_argument(
-        "--columns", metavar="A,B", help="fields to show, also config.NAME and metadata.NAME"
+        "--columns", metavar="A,B", help="what to show: 'run,val/acc,train/loss:min,config.lr'"
     )
     command.add_argument("--json", action="store_true", help="one JSON object per line, all fields")
     command.add_argument("--csv", action="store_true", help="CSV, numbers in full")
     command.set_defaults(run=_ls)
 
-    summary = "Find the best run: the lowest best validation loss, or another field."
-    command = commands.add_parser("best", help=summary, description=summary)
+    summary = "Find the best run: the lowest best validation loss, or another field or series."
+    command = commands.add_parser(
+        "best", help=summary, description=summary, epilog=_SERIES_HELP, formatter_class=_FORM
+    )
     _add_selection(command)
     command.add_argument(
-        "--metric", default="best_val_loss", metavar="FIELD", help="-FIELD: the greatest is best"
+        "--metric",
+        default="best_val_loss",
+        metavar="NAME",
+        help="a field: the least is best; a series: its best value, where the run defines or its "
+        "usual name says whether less or more is better; -NAME: the greatest, +NAME: the least",
     )
     command.add_argument("--path", action="store_true", help="print only its path")
     command.add_argument("--json", action="store_true", help="one JSON object, all fields")
@@ -55,34 +74,44 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     )
 
 
-def listed(names: list[str], where: str | None = None) -> list[Row]:
-    """The rows of the runs that `names` match and for which `where` is true.
+def listed(
+    names: list[str], condition: str | None = None, columns: Iterable[str] = ()
+) -> list[Row]:
+    """The rows of the runs that `names` match and for which `condition` is true.
+
+    Args:
+        columns: what is asked of the rows besides fields and config: names of series.
 
     Raises:
-        FileNotFoundError, Refusal: a name matches no run or several; `where` is malformed.
+        FileNotFoundError, Refusal: a name matches no run or several; `condition` is malformed.
     """
     now = time.time()
     paths = runs.find(names)
-    rows = [
-        rows_.row(runs.glance_at(path), now)
-        for path in with_progress(paths, "reading", at_least=100)
-    ]
-    return select(rows, where) if where else rows
+    asked = [*columns, *(where.names(condition) if condition else ())]
+    asked = [name for name in dict.fromkeys(asked) if not rows_.is_field(name)]
+    glanced = map(runs.glance_at, with_progress(paths, "reading", at_least=100))
+    found = list(glanced) if asked else glanced
+    rows = [rows_.row(one, now) for one in found]
+    # A name in the config or metadata of a run is not a series: these take long to read.
+    asked = [name for name in asked if all(rows_.value(row, name) is None for row in rows)]
+    asked = [name for name in asked if not name.startswith(("config.", "metadata."))]
+    if asked:
+        pairs = zip(rows, found, strict=True)
+        rows = [rows_.with_series(row, one, asked) for row, one in pairs]
+    return where.select(rows, condition) if condition else rows
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    rows = rows_.sort(listed(arguments.paths, arguments.where), arguments.sort)[: arguments.limit]
-    has_groups = any(row["metadata"].get("group") for row in rows)
-    columns = {"group": "group"} if has_groups else {}
-    columns = COLUMNS | columns | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
-    if arguments.columns:
-        names = [name.strip() for name in arguments.columns.split(",") if name.strip()]
-        columns = {rows_.check_field(rows, name, "--columns"): name for name in names}
+    asked = _names(arguments.columns)
+    key = arguments.sort.removeprefix("-")
+    rows = listed(arguments.paths, arguments.where, [*asked, key])
+    rows = rows_.sort(rows, arguments.sort)[: arguments.limit]
+    columns = _columns(rows, asked) if asked else _usual_columns(rows)
     if arguments.json:
         print_json(rows)
     elif arguments.csv:
         names = list(columns if arguments.columns else rows_.FIELDS)
-        print_csv([{name: rows_.value(row, name) for name in names} for row in rows], names)
+        print_csv([{name: _exact(row, name) for name in names} for row in rows], names)
     elif rows:
         expendable = () if arguments.columns else EXPENDABLE
         shown = [{k: _shown(row, k) for k in columns} for row in rows]
@@ -93,9 +122,39 @@ def _ls(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _names(columns: str | None) -> list[str]:
+    return [name.strip() for name in (columns or "").split(",") if name.strip()]
+
+
+def _usual_columns(rows: list[Row]) -> dict[str, str]:
+    """The columns of a table without `--columns`: those that say something about these runs."""
+    unknown = {k for k in rows_.IF_KNOWN if all(row[k] is None for row in rows)}
+    columns = {k: heading for k, heading in COLUMNS.items() if k not in unknown}
+    columns |= {"group": "group"} if any(row["metadata"].get("group") for row in rows) else {}
+    return columns | ({"tags": "tags"} if any(row["tags"] for row in rows) else {})
+
+
+def _columns(rows: list[Row], asked: list[str]) -> dict[str, str]:
+    """The columns of `--columns`, each pattern as the series that it matches."""
+    columns: dict[str, str] = {}
+    for name in asked:
+        labels = dict.fromkeys(
+            label for row in rows for label in row.get("series", {}) if series.matches(label, name)
+        )
+        names = [*labels] or [rows_.check_field(rows, name, "--columns")]
+        columns |= dict(zip(names, names, strict=True))
+    return columns
+
+
+def _exact(row: Row, name: str) -> Any:
+    """A value in full; a number that is not finite is its name."""
+    value = series.exact(rows_.value(row, name))
+    return row.get("nonfinite", {}).get(name) if value is None else value
+
+
 def _shown(row: Row, key: str) -> object:
     """A field as shown in the table."""
-    value = rows_.value(row, key)
+    value = _exact(row, key)
     if key == "status" and row["lost"]:
         value = f"{value}, {row['lost']:,} events lost"
     if key == "status" and row["live"]:
@@ -108,13 +167,17 @@ def _shown(row: Row, key: str) -> object:
 
 
 def _best(arguments: argparse.Namespace) -> int:
-    rows = listed(arguments.paths, arguments.where)
-    name = arguments.metric.removeprefix("-")
+    name, goal = series.direction(arguments.metric)
+    paths, condition = arguments.paths, arguments.where
+    rows = listed(paths, condition)
+    if not _is_of_runs(rows, name):
+        rows = listed(paths, condition, [name, f"{name}:min", f"{name}:max"])
+        name, goal = _best_of_series(rows, name, goal)
     measured = [row for row in rows if is_finite(rows_.value(row, name))]
-    best = rows_.sort(measured or rows, arguments.metric)[:1]
+    best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
         print(
-            f"{' '.join(arguments.paths)}: none of {len(rows):,} runs has a {arguments.metric}",
+            f"{' '.join(paths)}: none of {len(rows):,} runs has a {arguments.metric}",
             file=sys.stderr,
         )
         return 1
@@ -124,5 +187,31 @@ def _best(arguments: argparse.Namespace) -> int:
         print_json(best)
     else:
         columns = COLUMNS | {name: arguments.metric} | COLUMNS
+        columns = {k: columns[k] for k in columns if k == name or k in _usual_columns(best)}
         print_table([{k: _shown(row, k) for k in columns} for row in best], columns)
     return 0
+
+
+def _is_of_runs(rows: list[Row], name: str) -> bool:
+    """Whether `name` is a field of the rows or a value of their config or metadata."""
+    return rows_.is_field(name) or any(rows_.value(row, name) is not None for row in rows)
+
+
+def _best_of_series(
+    rows: list[Row], name: str, goal: series.Goal | None
+) -> tuple[str, series.Goal]:
+    """Which value of a series to compare runs by, and in which direction.
+
+    Raises:
+        Refusal: no run has the series, or it is not known which way is better.
+    """
+    rows_.check_field(rows, name, "--metric")
+    asked, known_goal = series.goal_in((row["path"] for row in rows), name)
+    goal = goal or known_goal
+    if goal is None:
+        more, less = shlex.quote(f"-{name}"), shlex.quote(f"+{name}")
+        raise runs.Refusal(
+            f"--metric: unknown whether less or more of {name!r} is better. Use: "
+            f"--metric={more} (more) or --metric={less} (less)"
+        )
+    return asked.name + (asked.suffix or f":{'max' if goal == 'maximize' else 'min'}"), goal

@@ -2,8 +2,9 @@
 
 import argparse
 import math
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 import eventlog
 
-from ..core import freeform, runs
+from ..core import runs, series
 from ..core.formats import to_the_second
 from ..core.table import in_full, one_line, print, print_json, print_rich
 from .agreement import loss_of
@@ -19,13 +20,21 @@ from .diff import origin
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 SPARK_COLUMNS = 60
+SERIES_MAX = 40
+"""Lines of a run's series, and prefixes of their names that are shown."""
 _LABEL_COLUMNS = 12
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    summary = "Show one run: config, metadata, summary, sessions, defects, notes, its loss curve."
+    summary = "Show one run: its loss curve, series, config, summary, sessions, defects, notes."
     command = commands.add_parser("show", help=summary, description=summary)
     command.add_argument("run_name", metavar="RUN")
+    command.add_argument(
+        "--series",
+        action="append",
+        metavar="NAME",
+        help="only its series of this name, or all that match 'train/*'; may be repeated",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.set_defaults(run=_show)
 
@@ -33,6 +42,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _show(arguments: argparse.Namespace) -> int:
     found = runs.one(arguments.run_name)
     assert found.run is not None
+    if arguments.series:
+        return _show_series(found, arguments.series, as_json=arguments.json)
     if arguments.json:
         print_json([described(found)])
         return 0
@@ -40,6 +51,22 @@ def _show(arguments: argparse.Namespace) -> int:
         if heading:
             print(f"\n{heading}")
         _print_pairs(pairs)
+    return 0
+
+
+def _show_series(found: runs.Found, patterns: list[str], *, as_json: bool) -> int:
+    """Print the series that `patterns` name, all of them."""
+    source = series.Source(found)
+    named: dict[str, eventlog.Series] = {}
+    for pattern in patterns:
+        chosen = source.series(pattern)
+        if not chosen:
+            raise series.unknown("--series", pattern, source.series())
+        named |= chosen
+    if as_json:
+        print_json({"name": name, **series.summary(one)} for name, one in named.items())
+    else:
+        _print_pairs([(name, _series_text(one)) for name, one in named.items()])
     return 0
 
 
@@ -57,6 +84,7 @@ def described(found: runs.Found) -> dict[str, Any]:
         "config": run.config,
         "metadata": run.metadata,
         "summary": run.summary,
+        "series": {name: series.summary(one) for name, one in run.series().items()},
         "journal": run.journal,
     }
 
@@ -67,8 +95,9 @@ Pairs = list[tuple[str, str]]
 def _sections(found: runs.Found, run: eventlog.Run) -> list[tuple[str, Pairs]]:
     journal = run.journal
     sections = [("", _head(found, run)), ("loss", _curves(run))]
-    sections.append(("metrics", _metrics(journal.get("metrics"))))
-    sections += [(part, _values(getattr(run, part))) for part in ("config", "metadata", "summary")]
+    sections.append(("series", _series(run.series())))
+    sections += [(part, _values(getattr(run, part))) for part in ("config", "metadata")]
+    sections.append(("summary", _values(_logged_summary(run))))
     sections.append(("summary set by the run", _values(journal.get("summary") or {})))
     sections.append(("origin", _values(origin(run))))
     sessions = journal.get("sessions") or []
@@ -102,14 +131,22 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
 
 
 def _curves(run: eventlog.Run) -> Pairs:
-    run = freeform.with_curves(run)
-    steps = [(row.get("iter"), loss_of(row)) for row in run.training_iterations]
-    evals = [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps]
+    curves: dict[str, list[tuple[Any, float | None]]] = {
+        "train": [(row.get("iter"), loss_of(row)) for row in run.training_iterations],
+        "val": [(row.get("iter"), loss_of(row, "val_loss")) for row in run.eval_steps],
+    }
+    if not any(curves.values()):  # metrics: under their own names
+        losses = (one for one in run.losses() if one is not None)
+        curves = {one.name: _numbers(run.points(one.name)) for one in losses}
     return [
         (name, f"{sparkline([v for _, v in points])}  {_extremes(points)}")
-        for name, points in (("train", steps), ("val", evals))
+        for name, points in curves.items()
         if points
     ]
+
+
+def _numbers(points: Iterable[tuple[int, Any]]) -> list[tuple[Any, float | None]]:
+    return [(step, value if type(value) in (int, float) else None) for step, value in points]
 
 
 def sparkline(values: Sequence[float | None], n_columns: int = SPARK_COLUMNS) -> str:
@@ -149,17 +186,50 @@ def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
     return ", ".join(parts)
 
 
-def _metrics(metrics: Mapping[str, Any] | None) -> Pairs:
-    """The last, minimum and maximum of each metric that the run logged."""
+def _logged_summary(run: eventlog.Run) -> Mapping[str, Any]:
+    """The summary without what the run did not log."""
+    if run.summary.get("total_iterations") or run.summary.get("total_eval_steps"):
+        return run.summary
+    return {name: value for name, value in run.summary.items() if value not in (None, 0)}
+
+
+def _series(named: Mapping[str, eventlog.Series]) -> Pairs:
+    """A line for each series; of many, the first of each prefix, and how many more there are."""
+    groups: dict[str, list[str]] = {}
+    for name in named:
+        groups.setdefault(_prefix(name), []).append(name)
+    n_each = max(1, SERIES_MAX // max(1, len(groups))) if len(named) > SERIES_MAX else SERIES_MAX
     pairs = []
-    for name, summary in ((metrics or {}).get("names") or {}).items():
-        last = (summary.get("nonfinite") or summary).get("last")
-        text = f"{last:.6g}" if isinstance(last, float) else in_full(last)
-        text += f" at {summary.get('step')}"
-        if "min" in summary and summary["min"] != summary["max"]:
-            text += f", min {summary['min']:.6g}, max {summary['max']:.6g}"
-        pairs.append((str(name), one_line(text)))
+    for prefix, names in [*groups.items()][:SERIES_MAX]:
+        shown = names if len(names) <= n_each + 1 else names[:n_each]
+        pairs += [(name, _series_text(named[name])) for name in shown]
+        if n_more := len(names) - len(shown):
+            pairs.append(("", f"... and {n_more:,} more: --series {shlex.quote(prefix + '*')}"))
+    hidden = [*groups.values()][SERIES_MAX:]
+    if hidden:
+        n_more = sum(map(len, hidden))
+        pairs.append(("", f"... and {n_more:,} more of other prefixes: --series '*'"))
     return pairs
+
+
+def _prefix(name: str) -> str:
+    """The part of a name that groups it with others: `grad/` of `grad/layer.3/weight`."""
+    head, slash, _ = name.partition("/")
+    return head + slash if slash else ""
+
+
+def _series_text(one: eventlog.Series) -> str:
+    """How many values a series has, its last, least and greatest, and what is not finite."""
+    unit = f" {one.definition['unit']}" if one.definition.get("unit") else ""
+    last = f"{one.last:.6g}" if isinstance(one.last, float) else in_full(one.last)
+    parts = [f"{one.count:,} value{'' if one.count == 1 else 's'}"]
+    parts.append(f"last {last}{unit} at {one.last_step}")
+    if one.min is not None and one.min != one.max:
+        parts.append(f"min {one.min:.6g} at {one.min_step}")
+        parts.append(f"max {one.max:.6g} at {one.max_step}")
+    parts += [f"{one.n_nonfinite:,} not finite"] if one.n_nonfinite else []
+    parts += [f"{one.n_superseded:,} superseded"] if one.n_superseded else []
+    return one_line(", ".join(parts))
 
 
 def _values(values: Mapping[str, Any]) -> Pairs:

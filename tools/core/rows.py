@@ -3,17 +3,20 @@
     rows = [row(found) for found in runs.glance(["out"])]
 
 A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.versions.torch`;
-`config.` may be left out where no other field has the name.
+`config.` may be left out where no other field has the name. A series is named as in `series.py`
+(`val/acc`, `train/loss:min`); a row has those that it was made with.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
 
 import orjson
 
-from . import freeform
+import eventlog
+
+from . import series
 from .formats import seconds
 from .runs import Found, Refusal
 
@@ -49,7 +52,10 @@ FIELDS = (
     "path", "error",
 )  # fmt: skip
 
-NEAR_MAX = 2_000  # names that are searched for similar ones
+IF_KNOWN = ("avg_time_ms", "avg_mfu")
+"""Fields that a table leaves out where no run has them."""
+
+_PARTS = ("config", "metadata")
 
 
 def row(found: Found, now: float | None = None) -> Row:
@@ -86,8 +92,34 @@ def row(found: Found, now: float | None = None) -> Row:
         "error": None,
         "config": run.config,
         "metadata": run.metadata,
-        **freeform.summary_of(run),
+        **_of_metrics(run),
     }
+
+
+def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:
+    """A row with what `names` ask of the series of its run, as `series`."""
+    source = series.Source(found)
+    values = {label: v for name in names for label, v in source.values(name).items()}
+    if not values:
+        return fields
+    named = {label: text for label, v in values.items() if (text := series.exact(v)) is not v}
+    nonfinite = fields.get("nonfinite", {}) | named
+    return fields | {"series": values} | ({"nonfinite": nonfinite} if nonfinite else {})
+
+
+def _of_metrics(run: eventlog.Run) -> Row:
+    """The fields of a run that logged no iterations, by the metrics that are its losses."""
+    metrics = run.journal.get("metrics")
+    if run.summary.get("total_iterations") or not isinstance(metrics, dict):
+        return {}
+    loss, val_loss = run.losses()
+    last = None if loss is None or not loss.is_numeric else loss.last
+    fields: Row = {"iterations": metrics.get("rows"), "final_loss": last}
+    if val_loss is not None:
+        fields["best_val_loss"] = val_loss.min
+    if loss is not None and loss.ends_nonfinite:
+        fields |= {"final_loss": None, "nonfinite": {"final_loss": str(loss.last)}}
+    return fields
 
 
 def _n_lost(defects: Any) -> int:
@@ -101,16 +133,17 @@ def _n_lost(defects: Any) -> int:
 def value(row: Row, name: str) -> Any:
     """The field `name` of a row, as in `--where`; None if the row does not have it.
 
-    A name that is not in `FIELDS` and has no prefix is looked up in config, then in metadata.
+    A name that is not in `FIELDS` and has no prefix is looked up in config, then in metadata, then
+    in the series that the row was made with.
     """
-    name = own_name(name)
-    if name in row:
-        return row[name]
-    part, _, key = name.partition(".")
-    if part in ("config", "metadata") and key:
-        return _inside(row[part], key)
-    known = _inside(row["config"], name)
-    return _inside(row["metadata"], name) if known is None else known
+    own = own_name(name)
+    if own in row and own not in ("series", "nonfinite"):
+        return row[own]
+    part, _, key = own.partition(".")
+    known = _inside(row[part], key) if part in _PARTS and key else None
+    for values in (row["config"], row["metadata"]):
+        known = _inside(values, own) if known is None else known
+    return row.get("series", {}).get(name) if known is None else known
 
 
 def _inside(values: Any, key: str) -> Any:
@@ -128,18 +161,34 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     Raises:
         Refusal: no row has it; suggests similar names.
     """
-    if own_name(name) in FIELDS or not rows or any(value(row, name) is not None for row in rows):
+    if is_field(name) or not rows or any(value(row, name) is not None for row in rows):
         return name
+    if any(name in row.get("series", {}) for row in rows):
+        return name  # no run has gone on to the step of NAME@STEP
+    if flag == "--metric" or "/" in name:
+        raise series.unknown(
+            flag, name, series.names_in(row["path"] for row in rows if row["path"])
+        )
     fields = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
         fields |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
     if name in fields:
         return name  # null in every run
-    fields = dict(islice(fields.items(), NEAR_MAX))  # similar names among millions take minutes
+    fields = dict(
+        islice(fields.items(), series.NEAR_MAX)
+    )  # similar names among millions take minutes
     bare = {key.partition(".")[2] or key: key for key in reversed(fields)}
     near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*fields, *bare], 3, 0.5)]
+    if not near:
+        logged = series.names_in(row["path"] for row in rows if row.get("path"))
+        near = difflib.get_close_matches(name, logged, 3, 0.5)
     hint = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else "See: runs ls --json"
     raise Refusal(f"{flag}: unknown field {name!r}. {hint}")
+
+
+def is_field(name: str) -> bool:
+    """Whether each row has a field of this name, known or not."""
+    return own_name(name) in FIELDS
 
 
 def sort(rows: Sequence[Row], key: str) -> list[Row]:

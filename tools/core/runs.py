@@ -70,16 +70,12 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in names:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(name):  # unlike Path.is_dir, False for a name that is too long
             paths = [*_in_folder(path), *_in_study(path)]
-        elif path.exists():
+        elif os.path.exists(name):
             paths = [path]
         elif _is_glob(os.fspath(name)):
-            matches = sorted(glob.glob(os.fspath(name), recursive=True))
-            files = [p for p in matches if p.endswith(SUFFIXES) and os.path.isfile(p)]
-            paths = [Path(p) for p in _latest((p, os.stat(p).st_mtime_ns) for p in files)]
-            if not paths:
-                raise FileNotFoundError(f"{name}: no run matches")
+            paths = _matching(os.fspath(name)) or _named_like_a_glob(path)
         else:
             paths = [_by_name(path)]
         found |= dict.fromkeys(paths)
@@ -103,7 +99,7 @@ def _in_folder(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if name.startswith("."):
+            if name.startswith("._"):  # what macOS adds to each file on other file systems
                 continue
             # A dangling link, or a file that was deleted meanwhile.
             with contextlib.suppress(OSError):
@@ -176,6 +172,21 @@ def _latest(files: Iterable[tuple[str, int]]) -> list[str]:
         if is_later or (suffix == "jsonl" and known is not None and changed_ns == known[1]):
             chosen[stem] = (name, changed_ns)
     return [name for name, _ in chosen.values()]
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The run files that a glob matches."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    files = [p for p in matches if p.endswith(SUFFIXES) and os.path.isfile(p)]
+    return [Path(p) for p in _latest((p, os.stat(p).st_mtime_ns) for p in files)]
+
+
+def _named_like_a_glob(name: Path) -> list[Path]:
+    """The run whose name has brackets or stars in it, as sweeps make them: `lr=[0.1,0.2]`."""
+    try:
+        return [_by_name(name)]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: no run matches") from None
 
 
 def _is_glob(name: str) -> bool:

@@ -65,7 +65,7 @@ def _table(
     frame = box.MARKDOWN if markdown else box.SIMPLE_HEAD
     table = Table(box=frame, pad_edge=markdown, show_edge=markdown)
     for key, heading in columns.items():
-        numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
+        numeric = all(_is_numeric(row.get(key)) for row in rows)
         table.add_column(
             printable(heading), justify="right" if numeric else "left", overflow="fold"
         )
@@ -73,6 +73,10 @@ def _table(
         cells = (_difference(row[key]) if key in signed else cell(row.get(key)) for key in columns)
         table.add_row(*(c.replace("|", "\\|") if markdown else c for c in cells))
     return table
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, int | float | None) or value in ("nan", "inf", "-inf")
 
 
 def print_rich(what: Any, *, is_wide: bool = False) -> None:

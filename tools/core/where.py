@@ -2,6 +2,10 @@
 
 rows = [row(found) for found in runs.glance(["out"])]
 good = select(rows, "best_val_loss < 7 and config.n_layer in (6, 12)")
+
+A series is written as it is named where letters, digits, dots and slashes are all its name has:
+`val/acc > 0.9`, `train/loss:min < 2`. Any other name is in double quotes, a quote in it doubled:
+`"val acc" > 0.9`. A slash with spaces around it divides.
 """
 
 import re
@@ -10,8 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .rows import FIELDS, Row, check_field, own_name, plain, value
+from .rows import Row, check_field, is_field, plain, value
 from .runs import Refusal
+from .series import STATS
 
 _KEYWORDS = frozenset((
     "and", "or", "not", "in", "like", "glob", "is", "null", "between", "case", "when", "then",
@@ -28,11 +33,15 @@ TEXT_BYTES = 16 << 10  # of a field's text that an expression sees
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<text>'(?:[^']|'')*')
-    | (?P<quoted>"[^"]*")
+    | (?P<quoted>"(?:[^"]|"")*")
     | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
+    | (?P<series>
+          [^\W\d]\w*(?:[./]\w+)*(?::(?:STATS)|@\d+)\b
+        | [^\W\d]\w*(?:\.\w+)*(?:/[\w.]+)+(?![\w./]*\s*\()  # `a/max(b)` divides
+      )
     | (?P<name>[^\W\d]\w*(?:\.\w+)*)
     | (?P<sign>==|!=|<>|<=|>=|\|\||[-+*/%<>=(),])
-    )""",
+    )""".replace("STATS", "|".join(STATS)),
     re.VERBOSE,
 )
 
@@ -68,6 +77,20 @@ def select(rows: Sequence[Row], where: str, *, limit_s: float = WHERE_S) -> list
     return [rows[at] for (at,) in selected]
 
 
+def names(where: str) -> list[str]:
+    """The names in an expression that may be series, for `rows.row`."""
+    try:
+        tokens = list(_tokens(where[:WHERE_MAX]))
+    except Refusal:
+        return []  # `select` says why
+    return [
+        _unquoted(token) if kind == "quoted" else token
+        for kind, token in tokens
+        if (kind in ("series", "name") and token.lower() not in _KEYWORDS)
+        or (kind == "quoted" and not token[1:-1].isidentifier())  # "completed" is text
+    ]
+
+
 def _bound(base: sqlite3.Connection, until: float) -> None:
     """Limit the cost of an expression: a nested `replace` can make gigabytes of 500 characters."""
     base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(TEXT_BYTES * 4, WHERE_MAX * 8))
@@ -100,15 +123,36 @@ def _translate(where: str, rows: Sequence[Row], names: dict[str, str]) -> Iterat
         elif kind == "name" and token.lower() not in _KEYWORDS:
             check_field(rows, token, "--where")
             yield names.setdefault(token, f"field_{len(names)}")
+        elif kind == "series":
+            yield _series(token, rows, names)
         elif kind == "quoted":  # "completed" as well as 'completed'
-            yield _quoted(token[1:-1], rows, names)
+            yield _quoted(_unquoted(token), rows, names)
         else:
             yield token
 
 
+def _series(token: str, rows: Sequence[Row], names: dict[str, str]) -> str:
+    """A series if at least one row has it, else a division of fields that stand without spaces."""
+    parts = token.split("/")
+    if any(value(row, token) is not None for row in rows) or len(parts) == 1:
+        return names.setdefault(check_field(rows, token, "--where"), f"field_{len(names)}")
+    for part in parts:
+        is_number = re.fullmatch(r"\d+\.?\d*", part)
+        if not (is_number or is_field(part) or any(value(row, part) is not None for row in rows)):
+            check_field(rows, token, "--where")
+    return " / ".join(
+        part if part[0].isdigit() else names.setdefault(part, f"field_{len(names)}")
+        for part in parts
+    )
+
+
+def _unquoted(token: str) -> str:
+    return token[1:-1].replace('""', '"')
+
+
 def _quoted(token: str, rows: Sequence[Row], names: dict[str, str]) -> str:
     """A token in double quotes: a field if at least one row has it, else text."""
-    if own_name(token) in FIELDS or any(value(row, token) is not None for row in rows):
+    if is_field(token) or any(value(row, token) is not None for row in rows):
         return names.setdefault(token, f"field_{len(names)}")
     return "'" + token.replace("'", "''") + "'"
 

@@ -18,7 +18,6 @@ from typing import Any
 import eventlog
 
 from ..core.formats import seconds
-from ..core.freeform import losses
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -217,7 +216,7 @@ class Vitals:
         findings = self._metrics_nonfinite(fields, numbers, step)
         if not numbers.keys() <= self._known:
             self._known |= numbers.keys()
-            loss_name = losses(self._known)[0]
+            loss_name = eventlog.usual_losses(self._known)[0]
             if loss_name != self._loss_name and not self._n_steps:
                 self._losses.clear()
             self._loss_name = loss_name
@@ -240,7 +239,7 @@ class Vitals:
         marks = fields.get("nonfinite")
         if not isinstance(marks, dict):
             return []
-        usual = losses(marks)
+        usual = eventlog.usual_losses(marks)
         new = [n for n in marks if n not in self._calm and (n in self._known or n in usual)]
         self._calm |= dict.fromkeys(marks, 0)
         if not new:

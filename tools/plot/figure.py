@@ -11,6 +11,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,8 @@ import eventlog
 from ..core.formats import count
 from ..core.rows import AxisName
 from ..core.runs import Refusal, one
-from .panel import KINDS, Drawing
+from .any_series import View, draw_any
+from .panel import KINDS, Drawing, Panel
 from .series import Series
 from .theme import (
     DASHES,
@@ -58,6 +60,9 @@ NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
 class NotebookFigure(Figure):
     """A matplotlib Figure that a notebook displays."""
 
+    messages: Sequence[str] = ()
+    """What it leaves out: runs, series, values."""
+
     def _repr_png_(self) -> bytes:
         return encode(self, "png")
 
@@ -71,6 +76,11 @@ def draw(
     log_x: bool = False,
     log_y: bool = False,
     superseded: bool = False,
+    metrics: Sequence[str] = (),
+    right: Sequence[str] = (),
+    x_range: tuple[float | None, float | None] = (None, None),
+    y_range: tuple[float | None, float | None] = (None, None),
+    all_values: bool = False,
     title: str | None = None,
     width_in: float | None = None,
     height_in: float | None = None,
@@ -85,24 +95,39 @@ def draw(
         x: iterations, tokens seen, or seconds by the clock since the first event.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
+        metrics, right: series by name or wildcard, in place of a `kind`; `right`: on an axis of
+            their own.
+        x_range, y_range: with `metrics`: the range of x (iterations, tokens, seconds), and of y on
+            the left axis.
+        all_values: with `metrics`: draw outliers too, which squash the rest.
 
     Raises:
-        Refusal: there is nothing to draw or no space for it, or a run is missing what `x` needs.
+        Refusal: there is nothing to draw or no space for it, or all runs are missing what `x`
+            needs; a run that is missing it is left out, and named in `messages` of the figure.
         FileNotFoundError: as `tools.core.runs.one`.
     """
     loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
     series = [Series(run) for run in loaded if run is not None]
     if not series:
         raise Refusal("no runs to draw")
-    kind = kind or ("analysis" if len(series) == 1 else "compare")
-    panels = KINDS[kind]
+    series, messages = _drawable(series, x)
+    view = View([*metrics], [*right], x_range, y_range, all_values)
+    is_any = bool(view.metrics or view.right)
+    if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
+        raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
+    kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
+    panels: Sequence[Panel] = [partial(draw_any, view=view)] if is_any else KINDS[kind_]
+    if smooth_iters is None:
+        smooth_iters = 0 if is_any else _window_iters(series)
     width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
     x_label, x_unit = _x_axis(series, x)
+    if x == "iter" and all(run.logs_metrics_alone for run in series):
+        x_label = "step"
     drawing = Drawing(
         series=series,
         theme=THEMES[theme],
         x=x,
-        window_iters=_window_iters(series) if smooth_iters is None else smooth_iters,
+        window_iters=smooth_iters,
         log_x=log_x,
         log_y=log_y,
         with_superseded=superseded,
@@ -116,18 +141,40 @@ def draw(
         for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
             panel(axes, drawing)
         _share_x(figure, drawing)
-        n_rows, facts = _legend_and_facts(figure, drawing, kind)
+        n_rows, facts = _legend_and_facts(figure, drawing, kind_)
         figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
-        write_head(figure, drawing.theme, title or _title(drawing, kind), facts)
+        write_head(figure, drawing.theme, title or _title(figure, drawing, kind_), facts)
         lay_out(figure)
+    figure.messages = [*messages, *drawing.messages]
     return figure
+
+
+def _drawable(series: Sequence[Series], x: AxisName) -> tuple[list[Series], list[str]]:
+    """The runs that have what `x` needs, and a message for each of the others.
+
+    Raises:
+        Refusal: none has it.
+    """
+    drawable: list[Series] = []
+    messages: list[str] = []
+    for run in series:
+        try:
+            run.check_axis(x)
+            drawable.append(run)
+        except Refusal as refusal:
+            messages.append(f"{refusal} (left out)")
+            last = refusal
+    if not drawable:
+        raise last
+    return drawable, messages
 
 
 def _legend_and_facts(figure: Figure, drawing: Drawing, kind: str) -> tuple[int, list[str]]:
     """Draw the common legend of several runs; the rows of legends, and facts for the head."""
     if drawing.is_single:
-        return drawing.n_rows, _facts(drawing.series[0].run)
-    n_rows, facts = _name_runs(figure, drawing, kind), _differences(drawing.series)
+        return drawing.n_rows, [*drawing.notes, *_facts(drawing.series[0].run)]
+    n_rows = _name_runs(figure, drawing, kind)
+    facts = [*drawing.notes, *_differences(drawing.series)]
     if kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
         facts.append(f"smoothed over {drawing.window_iters:,} iterations")
     return n_rows, facts
@@ -157,7 +204,15 @@ def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
         return "iteration", 1.0
     if x == "tokens":
         return "tokens", 1.0
-    ends = [s.place(s.iterations["iter"][-1:], "time") for s in series if s.iterations]
+    lasts = [
+        [row["step"] for row in s.run.metrics[-1:]]
+        if s.logs_metrics_alone
+        else s.iterations["iter"][-1:]
+        for s in series
+    ]
+    ends = [
+        s.place(np.array(at, float), "time") for s, at in zip(series, lasts, strict=True) if len(at)
+    ]
     longest_s = max((float(end[0]) for end in ends), default=0.0)
     units = ((48 * 3600, 86400.0, "days"), (2 * 3600, 3600.0, "h"), (120, 60.0, "min"))
     for above_s, unit_s, name in units:
@@ -209,10 +264,13 @@ def lay_out(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def _title(drawing: Drawing, kind: str) -> str:
+def _title(figure: Figure, drawing: Drawing, kind: str) -> str:
     if drawing.is_single:
         return drawing.series[0].run.run_name
     what = {"loss": "training loss", "analysis": "loss, step times and MFU"}
+    if kind == "metrics":
+        labels = (axes.get_ylabel() for axes in figure.axes)
+        what["metrics"] = " · ".join(label for label in labels if label)
     return f"{len(drawing.series):,} runs: {what.get(kind, 'training and validation loss')}"
 
 
@@ -255,7 +313,8 @@ def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
     if kind in ("compare", "eval"):
         names = [name + _best(s) for name, s in zip(names, named, strict=True)]
     handles = [
-        Line2D([], [], color=drawing.colour(i), ls=DASHES[i % len(DASHES)], lw=1.8, ms=4.5,
+        Line2D([], [], color=drawing.colour(i), lw=1.8, ms=4.5,
+               ls=DASHES[i % len(DASHES) if drawing.are_runs_dashed else 0],
                marker=MARKERS[i % len(MARKERS)] if kind in ("compare", "eval") else None)
         for i in range(len(named))
     ]  # fmt: skip

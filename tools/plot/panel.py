@@ -47,6 +47,12 @@ class Drawing:
     """Entries of a common legend besides the names of runs."""
     n_rows: int = 0
     """The number of rows of the longest legend below a panel."""
+    are_runs_dashed: bool = True
+    """Whether runs differ in their line styles, and not only in colour."""
+    notes: list[str] = field(default_factory=list)
+    """What the head of the figure says first: what is not drawn."""
+    messages: list[str] = field(default_factory=list)
+    """The same in full, for stderr."""
 
     @property
     def is_single(self) -> bool:
@@ -142,7 +148,7 @@ def draw_mfu(axes: Axes, drawing: Drawing) -> None:
         _draw_resumes(axes, drawing, "mfu")
     else:
         _write_message(axes, drawing, "MFU is unknown")
-    _finish(axes, drawing, "model FLOPs utilization (%)")
+    finish(axes, drawing, "model FLOPs utilization (%)")
     axes.set_ylim(0)
 
 
@@ -162,15 +168,15 @@ def _draw_iterations(axes: Axes, drawing: Drawing, i: int, key: str, label: str)
     x, colour, dashes = drawing.place(i, rows["iter"]), drawing.colour(i), DASHES[i % len(DASHES)]
     single, width = drawing.is_single, drawing.width(i)
     if not width:
-        _draw_line(axes, drawing, x, y, color=colour, ls=dashes, lw=1.3, label=label)
+        draw_line(axes, drawing, x, y, color=colour, ls=dashes, lw=1.3, label=label)
     else:
         alpha = 0.35 if single else 0.18
         raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": alpha}
-        _draw_line(axes, drawing, x, y, **raw, label=f"{label}, each iteration")
+        draw_line(axes, drawing, x, y, **raw, label=f"{label}, each iteration")
         label = f"smoothed over {drawing.window_iters:,} iterations"
         style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.8, "zorder": 3}
-        at, means = _smoothed(drawing, y, width)
-        _draw_line(axes, drawing, x[at], means, **style, label=label)
+        at, means = smoothed(drawing, y, width)
+        draw_line(axes, drawing, x[at], means, **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
 
 
@@ -188,7 +194,7 @@ def _draw_evals(
         marker = MARKERS[colour % len(MARKERS)]
         style |= {"marker": marker, "ms": 4.5, "mfc": drawing.theme.ground if hollow else paint}
     label = "training loss" if key == "train_loss" else _best_label(rows)
-    _draw_line(axes, drawing, x, rows[key], **style, label=label)
+    draw_line(axes, drawing, x, rows[key], **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
 
 
@@ -204,20 +210,20 @@ def _draw_superseded(
         x, y = drawing.place(i, rows["iter"]), rows[key]
         paint = {"color": ink if drawing.is_single else drawing.colour(i)}
         if key == "loss" and drawing.width(i):
-            _draw_line(axes, drawing, x, y, lw=0.6, alpha=0.3, **paint)
-            at, y = _smoothed(drawing, y, drawing.width(i))
+            draw_line(axes, drawing, x, y, lw=0.6, alpha=0.3, **paint)
+            at, y = smoothed(drawing, y, drawing.width(i))
             x = x[at]
-        _draw_line(axes, drawing, x, y, **style, **paint, label=None if n else "superseded")
+        draw_line(axes, drawing, x, y, **style, **paint, label=None if n else "superseded")
         drawing.keys["superseded"] = Line2D([], [], color=ink, **style)
 
 
-def _smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64], Column]:
+def smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64], Column]:
     """The smoothed curve: at which rows, and the means there."""
     at, means, counts = bucket_means(y, drawing.n_pixels)
     return at, smooth(means, width, counts)
 
 
-def _draw_line(
+def draw_line(
     axes: Axes, drawing: Drawing, x: Column, y: Column, label: str | None = None, **style: Any
 ) -> None:
     """A line with gaps where `y` is NaN; a value alone between gaps is a dot."""
@@ -274,7 +280,7 @@ def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
                     axes.axvline(at, color=drawing.theme.faint, lw=1.1, ls=dashes, label=label)
             elif key is not None:
                 rows = series.iterations
-                at, means = _smoothed(drawing, rows[key], drawing.width(i))
+                at, means = smoothed(drawing, rows[key], drawing.width(i))
                 nearest = np.searchsorted(rows["iter"][at], iters).clip(0, len(at) - 1)
                 y = means[nearest] if len(at) else np.full(len(iters), math.nan)
                 axes.plot(x, y, mec=drawing.colour(i), zorder=6, **sign)
@@ -282,24 +288,22 @@ def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
 
 
 def _finish_loss(axes: Axes, drawing: Drawing, label: str) -> None:
-    _finish(axes, drawing, f"{label} (nats per token)")
+    in_nats = not any(series.logs_metrics_alone for series in drawing.series)
+    finish(axes, drawing, f"{label} (nats per token)" if in_nats else label)
     ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
     if drawing.log_y and len(ys) and ys.max() > 0:
         low = ys.min()
         set_log(axes, "y", low, ys.max(), None if low > 0 else _first_above_0(ys))
 
 
-def _finish(axes: Axes, drawing: Drawing, label: str) -> None:
+def finish(axes: Axes, drawing: Drawing, label: str) -> None:
     """Labels, ticks and scales; a legend if the figure has no common one."""
     whole = drawing.x_unit == 1 and drawing.x != "time"
     axes.set_xlabel(drawing.x_label)
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=whole))
     axes.xaxis.set_major_formatter(FuncFormatter(count))
-    if max(map(abs, axes.get_ylim())) < 10_000:
-        axes.ticklabel_format(axis="y", useOffset=False, style="plain")
-    else:
-        axes.yaxis.set_major_formatter(FuncFormatter(count))
+    format_y(axes)
     lines = _lines(axes)
     if not lines and not axes.texts:
         _write_message(axes, drawing, "nothing logged")
@@ -310,6 +314,14 @@ def _finish(axes: Axes, drawing: Drawing, label: str) -> None:
         set_log(axes, "x", 0, xs.max(), straight_to=_first_above_0(xs))
         axes.set_xlim(0, xs.max() * 1.05)
     _draw_legend(axes, drawing)
+
+
+def format_y(axes: Axes) -> None:
+    """Numbers on the y axis in full up to 10,000, then as 50k."""
+    if max(map(abs, axes.get_ylim())) < 10_000:
+        axes.ticklabel_format(axis="y", useOffset=False, style="plain")
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(count))
 
 
 def _draw_legend(axes: Axes, drawing: Drawing) -> None:

@@ -30,7 +30,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "evaluations; compare: training and validation loss (default of several)",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf")
-    command.add_argument("--x", choices=AXES, default="iter")
+    command.add_argument("--x", choices=("step", *AXES), default="iter", help="step: as iter")
+    _add_series(command)
     command.add_argument("--log-x", action="store_true")
     command.add_argument("--log-y", action="store_true", help="a log axis for losses")
     command.add_argument(
@@ -51,6 +52,36 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.set_defaults(run=_plot)
 
 
+def _add_series(command: argparse.ArgumentParser) -> None:
+    """The flags for single series."""
+    command.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="any series, also 'train/*'; may be repeated",
+    )
+    command.add_argument(
+        "--right",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a series on an axis of its own on the right side",
+    )
+    for flag, what in (
+        ("--from", "x, with --metric: iterations, tokens or seconds"),
+        ("--to", "x"),
+        ("--y-min", "y, of the left axis"),
+        ("--y-max", "y"),
+    ):
+        command.add_argument(flag, type=float, metavar="X", help=f"range of {what}")
+    command.add_argument(
+        "--all-values",
+        action="store_true",
+        help="with --metric: draw outliers too; they are cut off by default, marked and counted",
+    )
+
+
 def _plot(arguments: argparse.Namespace) -> int:
     form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
     if form not in FORMS:
@@ -69,18 +100,26 @@ def _plot(arguments: argparse.Namespace) -> int:
     picture = figure.draw(
         loaded,
         arguments.kind,
-        x=arguments.x,
+        x="iter" if arguments.x == "step" else arguments.x,
         smooth_iters=arguments.smooth,
         log_x=arguments.log_x,
         log_y=arguments.log_y,
         superseded=arguments.superseded,
+        metrics=arguments.metric,
+        right=arguments.right,
+        x_range=(getattr(arguments, "from"), arguments.to),
+        y_range=(arguments.y_min, arguments.y_max),
+        all_values=arguments.all_values,
         title=arguments.title,
         width_in=arguments.width,
         height_in=arguments.height,
         dpi=arguments.dpi,
         theme=arguments.theme,
     )
-    out = arguments.out or _name(loaded, arguments.kind)
+    for message in picture.messages:
+        print(message, file=sys.stderr)
+    is_any = arguments.metric or arguments.right
+    out = arguments.out or _name(loaded, "metrics" if is_any else arguments.kind)
     encoded = figure.encode(picture, form)
     out.parent.mkdir(parents=True, exist_ok=True)
     eventlog.atomic_write(out, lambda file: file.write(encoded))

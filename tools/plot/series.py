@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 import eventlog
 
-from ..core import freeform, runs
+from ..core import runs
 from ..core.axis import Scale, clock, clock_of_steps, token_knots
 from ..core.formats import seconds
 from ..core.history import load
 from ..core.rows import AxisName
 
+Rows = Sequence[dict[str, Any]]
 Column = NDArray[np.float64]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
@@ -53,13 +54,21 @@ class Series:
     """The curves of a run: `iterations`, `evals`, superseded rows of both, and `resumes`."""
 
     def __init__(self, run: eventlog.Run) -> None:
-        self.run = run = freeform.with_curves(_with_superseded(run))
-        self.iterations = read_columns(run.training_iterations, ITERATION_KEYS)
+        self.run = run = _with_superseded(run)
+        self.logs_metrics_alone = not len(run.training_iterations) and not len(run.eval_steps)
+        if self.logs_metrics_alone:
+            loss, val_loss = run.losses()
+            rows, superseded = _of_metric(run, loss, "loss")
+            evals, superseded_evals = _of_metric(run, val_loss, "val_loss")
+        else:
+            rows, superseded = run.training_iterations, run.journal.get("superseded_iterations", [])
+            evals, superseded_evals = run.eval_steps, run.journal.get("superseded_evals", [])
+        self.iterations = read_columns(rows, ITERATION_KEYS)
         mfu = self.iterations["mfu"]
         mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
-        self.evals = read_columns(run.eval_steps, EVAL_KEYS)
-        self.superseded = _batches(run.journal.get("superseded_iterations"), ITERATION_KEYS)
-        self.superseded_evals = _batches(run.journal.get("superseded_evals"), EVAL_KEYS)
+        self.evals = read_columns(evals, EVAL_KEYS)
+        self.superseded = _batches(superseded, ITERATION_KEYS)
+        self.superseded_evals = _batches(superseded_evals, EVAL_KEYS)
         self.resumes = _resumes(run, self.superseded)
 
     @property
@@ -78,14 +87,24 @@ class Series:
             return iters
         if x == "tokens":
             return self._tokens().place(iters)
+        if self.logs_metrics_alone and self._logged_s:
+            steps, (wall_s, _) = self._logged_s
+            return _interpolated(iters, steps, wall_s)
         return _interpolated(iters, self.iterations["iter"], self._clock)
+
+    def check_axis(self, x: AxisName) -> None:
+        """Raises Refusal if the run lacks what an x axis needs."""
+        if len(self.iterations) or not len(self.evals):
+            self.place(np.zeros(1), x)
+        self.place_evals(x)
 
     def place_evals(self, x: AxisName) -> Column:
         """Where on the x axis the evaluations are. Raises as `place`."""
         iters = self.evals["iter"]
         times = {row.get("iter"): row.get("timestamp") for row in self.run.eval_steps}
         started = seconds(self.run.start_time)
-        if x != "time" or started is None or None in times.values():
+        is_timed = started is not None and times and None not in times.values()
+        if x != "time" or started is None or not is_timed:
             return self.place(iters, x)
         return clock([times[i] for i in iters]) - started
 
@@ -97,6 +116,9 @@ class Series:
         Raises:
             Refusal: no iteration has a time_ms.
         """
+        if self.logs_metrics_alone and self._logged_s and len(iters):
+            steps, (_, session_s) = self._logged_s
+            return _interpolated(iters, steps, session_s)
         return self._seconds().place(iters) if len(iters) else iters
 
     @cached_property
@@ -127,6 +149,16 @@ class Series:
                 "Use: --x iter"
             )
         return Scale.of(knots)
+
+    @cached_property
+    def _logged_s(self) -> tuple[Column, tuple[Column, Column]] | None:
+        """The steps of the metrics, and when they were logged (see `_logged`); None: unknown."""
+        logged = _logged(self.run)
+        if not logged:
+            return None
+        steps = sorted(logged)
+        wall_s, session_s = np.maximum.accumulate([logged[step] for step in steps]).T
+        return np.array(steps, float), (wall_s, session_s)
 
     def _seconds(self) -> Scale:
         times_s = self.iterations["time_ms"] / 1000
@@ -196,6 +228,50 @@ def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp
     """The first and last of `points` in each column; `points` are ordered by column."""
     new = np.flatnonzero(np.diff(column[points])) + 1
     return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
+
+
+def _of_metric(run: eventlog.Run, one: eventlog.Series | None, own: str) -> tuple[Rows, Rows]:
+    """A metric as rows that have it as `own`, and those of its values that were superseded."""
+    if one is None:
+        return [], []
+    superseded = run.journal.get("superseded_metrics") or ()
+    return (
+        [{"iter": step, own: value} for step, value in run.points(one.name)],
+        [
+            {
+                "iter": row["step"],
+                own: row[one.column],
+                "nonfinite": {own: _nonfinite(row, one.column)},
+            }
+            for row in superseded
+            if one.column in row and type(row.get("step")) is int
+        ],
+    )
+
+
+def _logged(run: eventlog.Run) -> dict[int, tuple[float, float]]:
+    """When each step of `metrics` was logged: in seconds since the first event, and without the
+    time between sessions. Empty if the journal is not there.
+    """
+    if run.path is None or not len(run.metrics):
+        return {}
+    logged: dict[int, tuple[float, float]] = {}
+    first_s, session, before_s, began_s, last_s = None, "", 0.0, 0.0, 0.0
+    try:
+        for record in eventlog.scan(runs.journal_of(run.path)):
+            step, now_s = record.fields.get("step"), seconds(record.t)
+            if now_s is None:
+                continue
+            first_s = now_s if first_s is None else first_s
+            if record.s != session:
+                before_s += last_s - began_s
+                session, began_s = record.s, now_s
+            last_s = now_s
+            if record.event == "metrics" and type(step) is int:
+                logged[step] = now_s - first_s, before_s + now_s - began_s
+    except (eventlog.EventlogError, OSError):
+        return {}
+    return logged
 
 
 def _with_superseded(run: eventlog.Run) -> eventlog.Run:

@@ -36,18 +36,22 @@ from .space import Parameter, Point, Space
 
 @dataclass(frozen=True)
 class Metric:
-    """A field of evaluations to optimize: `best_FIELD` is its best value, `FIELD` its last."""
+    """A series or a field of evaluations to optimize.
+
+    `NAME` is its last value, `best_NAME` and `NAME:best` its best one.
+    """
 
     name: str = "best_val_loss"
     maximize: bool = False
 
     @property
     def field(self) -> str:
-        return self.name.removeprefix("best_")
+        """The name of the series, or the field of evaluations."""
+        return self.name.removeprefix("best_").removesuffix(":best").removesuffix(":last")
 
     def of(self, values: list[float]) -> float | None:
         """The metric of a trial from its evaluations in order; None if none is finite."""
-        if not self.name.startswith("best_"):
+        if not self.name.startswith("best_") and not self.name.endswith(":best"):
             return values[-1] if values and math.isfinite(values[-1]) else None
         finite = [value for value in values if math.isfinite(value)]
         return (max if self.maximize else min)(finite, default=None)

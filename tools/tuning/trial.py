@@ -19,7 +19,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -156,7 +156,7 @@ class Trial:
         return max(paths)[1] if paths else None
 
     def read_on(self, field: str, *, to_the_end: bool = False) -> dict[int, float]:
-        """The evaluations since the last call: `field` by iteration.
+        """What was logged of `field`, a series or a field of evals, since the last call, by step.
 
         `to_the_end`: the process has ended, so an incomplete last line stays incomplete.
         """
@@ -168,14 +168,15 @@ class Trial:
         new = {}
         for record in reader.read_on(to_the_end=to_the_end):
             self.n_records += 1
-            i, value = record.fields.get("iter"), record.fields.get(field)
+            i = record.fields.get("step", record.fields.get("iter"))
             if type(i) is int:
                 self.iter = i
-            if record.event == "eval" and type(i) is int and field in record.fields:
+            value = _value(record, field)
+            if type(i) is int and value is not None:
                 known = i in self.values
-                self.values[i] = float(value) if is_number(value) else math.nan
+                self.values[i] = value
                 if not known:
-                    new[i] = self.values[i]
+                    new[i] = value
             self.last_event_at = time.monotonic()
         return new
 
@@ -204,3 +205,17 @@ class Trial:
         printed = [line.strip() for line in lines if any(c.isalnum() for c in line)]
         errors = [line for line in printed if _ERROR.search(line) and "ChildFailed" not in line]
         return (errors or printed or [""])[-1][:LINE_MAX]
+
+
+def _value(record: eventlog.Record, field: str) -> float | None:
+    """The value of a series in a record, NaN if it is not a finite number; None: it has none."""
+    kind = eventlog.KINDS.get(record.event)
+    column = None if kind is None else eventlog.column_of(field, kind.rule)
+    fields: Mapping[str, Any] = record.fields
+    if column is not None and column not in fields and kind and kind.rule == "metrics":
+        fields = eventlog.flatten(fields)
+    if column is None or column not in fields:
+        column = field if record.event == "eval" and field in fields else None
+    if column is None:
+        return None
+    return float(fields[column]) if is_number(fields[column]) else math.nan

@@ -21,6 +21,7 @@ from ..core.formats import age
 from ..core.library import need
 from ..core.options import number, whole
 from ..core.runs import Refusal
+from ..core.series import direction
 from ..core.table import cell, print, print_json, print_table, printable
 from . import slots, space
 from . import template as templates
@@ -79,14 +80,15 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     """The flags of the metric and of how parameters are chosen."""
     command.add_argument(
         "--metric",
-        metavar="FIELD",
-        help="a field of evals; best_FIELD: its best value (best_val_loss)",
+        metavar="NAME",
+        help="a field of evals or any series (val/acc): its last value; best_NAME or NAME:best: "
+        "its best one (best_val_loss); -NAME: more is better, +NAME: less is; default: by its name",
     )
     command.add_argument(
         "--maximize",
         action="store_true",
         default=None,
-        help="maximize the metric instead of minimizing it",
+        help="maximize the metric: as --metric=-NAME",
     )
     command.add_argument(
         "--sampler", choices=("tpe", "random", "grid"),
@@ -183,10 +185,7 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     n_points = sum(1 for _ in chosen_space.grid()) if sampler == "grid" else 20
     plan = Plan(
         space=chosen_space,
-        metric=Metric(
-            setting(arguments.metric, "metric", "best_val_loss"),
-            setting(arguments.maximize, "maximize", False),
-        ),
+        metric=_metric(arguments, known),
         command=arguments.command or known.get("command") or trainer(),
         arguments=_split(arguments.args, known.get("arguments")),
         sampler=sampler,
@@ -197,6 +196,18 @@ def _plan(arguments: argparse.Namespace, before: dict[str, Any] | None) -> Any:
     if plan.n_trials < 1:
         raise Refusal(f"--trials: must be a whole number >= 1, got {plan.n_trials}")
     return plan
+
+
+def _metric(arguments: argparse.Namespace, known: dict[str, Any]) -> Metric:
+    """The metric from the flags, else the one that the study had before; minimized by default."""
+    name, goal = direction(arguments.metric or known.get("metric", "best_val_loss"))
+    maximize = arguments.maximize or (goal and goal == "maximize")
+    if maximize is None and name == known.get("metric"):
+        maximize = known.get("maximize")
+    if maximize is None:
+        field = Metric(name).field
+        maximize = eventlog.Series(field, "metrics", field).goal == "maximize"
+    return Metric(name, bool(maximize))
 
 
 def _space(arguments: argparse.Namespace, known: dict[str, Any]) -> space.Space:

@@ -161,8 +161,7 @@ class Tuner:
         run = trial.run()
         status = None if run is None else run.status
         metric = self.study.plan.metric
-        evals = [] if run is None else run.eval_steps
-        value = metric.of([float(e[metric.field]) for e in evals if is_number(e.get(metric.field))])
+        value = metric.of([] if run is None else _values(run, metric.field))
         is_whole = status == "completed" or (
             trial.ending is None and trial.exit_code == 0 and status != "failed"
         )
@@ -186,7 +185,7 @@ class Tuner:
         elif is_whole and run is None:
             message = "exited with 0, but left no journal"
         elif is_whole:
-            message = f"completed, but no evaluation has a number as {field}"
+            message = f"completed, but has no number as {field}"
         elif run is not None and run.status == "failed":
             return str(run.journal.get("reason") or "failed")
         elif code is not None and code < 0:
@@ -245,6 +244,14 @@ def _duration_s(trial: "Trial", run: eventlog.Run | None) -> float:
         if begin_s is not None and end_s is not None:
             return round(end_s - begin_s, 3)
     return round(time.monotonic() - trial.began, 3)
+
+
+def _values(run: eventlog.Run, field: str) -> list[float]:
+    """The numbers of a field of evaluations, else of the series of that name, in order."""
+    values = [row.get(field) for row in run.eval_steps]
+    if not any(map(is_number, values)) and run.series(field):
+        values = [value for _, value in run.points(field)]
+    return [float(value) for value in values if is_number(value)]
 
 
 def _params_text(params: space.Point) -> str:

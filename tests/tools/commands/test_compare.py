@@ -113,7 +113,7 @@ def test_exact_says_how_many_iterations_are_equal(tmp_path, capsys):
 
     assert main(["compare", "--exact", str(a), str(b)]) == 0
 
-    assert capsys.readouterr().out == f"{b} against {a}: 3 iterations equal\n"
+    assert capsys.readouterr().out == f"{a} and {b}: 3 iterations equal\n"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,28 @@ def test_exact_exits_with_one_and_the_first_iteration_that_differs(
     assert main(["compare", "--exact", str(a), str(b)]) == 1
 
     assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "losses"),
+    [([3.0, 2.0], [3.0], "2.0 and missing"), ([3.0], [3.0, 2.0], "missing and 2.0")],
+)
+def test_exact_names_the_runs_in_the_order_of_their_losses(tmp_path, capsys, ours, theirs, losses):
+    a, b = logged(tmp_path, "a", ours), logged(tmp_path, "b", theirs)
+
+    main(["compare", "--exact", str(a), str(b)])
+
+    expected = f"{a} and {b}: differs at iteration 1: loss {losses}, after"
+    assert capsys.readouterr().out.startswith(expected)
+
+
+def test_exact_compares_the_losses_of_runs_of_metrics(tmp_path, capsys):
+    a = metrics_run(tmp_path, "a", {"train/loss": [3.0, math.nan, 2.0]})
+    b = metrics_run(tmp_path, "b", {"train/loss": [3.0, math.nan, 1.0]})
+
+    assert main(["compare", "--exact", str(a), str(b)]) == 1
+
+    assert "differs at iteration 2: loss 2.0 and 1.0" in capsys.readouterr().out
 
 
 def test_runs_without_iterations_are_not_equal(tmp_path, capsys):
@@ -210,3 +232,86 @@ def named(values):
     return {
         i: "nan" if math.isnan(loss) else loss for i, loss in enumerate(values) if loss is not None
     }
+
+
+# ---- any series
+
+
+def metrics_run(folder, name, series):
+    """The run JSON of a run that logged `series` (name -> values), a step a value."""
+    with eventlog.init(dir=folder, name=name, save_interval=0) as run:
+        for metric, values in series.items():
+            for step, value in enumerate(values):
+                run.log({metric: value}, step=step)
+    eventlog.compact(run.journal_path)
+    return run.run_path
+
+
+def test_metric_compares_any_series_and_marks_the_best(tmp_path, capsys):
+    a = metrics_run(tmp_path, "a", {"val/acc": [0.1, 0.5, 0.4], "val/loss": [2.0, 1.0]})
+    b = metrics_run(tmp_path, "b", {"val/acc": [0.2, 0.6, 0.3], "val/loss": [2.0, 1.5]})
+
+    acc_a, acc_b, loss_a, loss_b = rows(capsys, "--metric", "val/*", a, b)
+
+    assert (acc_a["series"], acc_a["best"], acc_a["best_step"], acc_a["last"]) == (
+        "val/acc", 0.5, 1, 0.4,
+    )  # fmt: skip
+    assert [row["is_best"] for row in (acc_a, acc_b, loss_a, loss_b)] == [False, True, True, False]
+    assert acc_b["best_diff"] == pytest.approx(0.1)
+    assert loss_b["last_diff"] == 0.5
+
+
+def test_a_sign_says_whether_less_or_more_is_better(tmp_path, capsys):
+    a = metrics_run(tmp_path, "a", {"thing": [3.0, 1.0]})
+    b = metrics_run(tmp_path, "b", {"thing": [2.0, 2.0]})
+
+    assert [row["best"] for row in rows(capsys, "--metric=-thing", a, b)] == [3.0, 2.0]
+    assert [row["best"] for row in rows(capsys, "--metric=+thing", a, b)] == [1.0, 2.0]
+    assert [row["is_best"] for row in rows(capsys, "--metric=thing", a, b)] == [False, False]
+    assert main(["compare", "--metric=thing", str(a), str(b)]) == 0
+    assert "unknown whether less or more is better of thing" in capsys.readouterr().err
+
+
+def test_a_series_at_a_step_has_its_latest_value_and_the_best_until_then(tmp_path, capsys):
+    a = metrics_run(tmp_path, "a", {"val/acc": [0.5, 0.1, 0.9]})
+    b = metrics_run(tmp_path, "b", {"val/acc": [0.1, 0.4, 0.9]})
+
+    first, second = rows(capsys, "--metric", "val/acc", "--at-iter", "1", a, b)
+
+    assert (first["value"], first["step"], first["best"], first["best_step"]) == (0.1, 1, 0.5, 0)
+    assert (second["value_diff"], second["is_best"]) == (pytest.approx(0.3), False)
+
+
+def test_a_series_at_a_time_is_as_it_was_so_long_after_the_start(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"val/acc": [0.5, 0.1, 0.9]})
+
+    (late,) = rows(capsys, "--metric", "val/acc", "--at-time", "1e6", path)
+    (early,) = rows(capsys, "--metric", "val/acc", "--at-time", "0", path)
+
+    assert (late["step"], late["value"]) == (2, 0.9)
+    assert (early["step"], early["value"]) == (None, None)
+
+
+def test_a_series_that_ends_in_nan_says_so(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"val/acc": [0.5, math.nan]})
+
+    assert main(["compare", "--metric", "val/acc", str(path)]) == 0
+    line = capsys.readouterr().out.splitlines()[2]
+
+    assert line.split()[-3:] == ["nan", "1", "1"]
+
+
+def test_a_series_that_no_run_has_is_an_error_with_names_like_it(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"val/acc": [0.5]})
+    capsys.readouterr()
+
+    assert main(["compare", "--metric", "val/aac", str(path)]) == 2
+
+    expected = "--metric: unknown series 'val/aac'. Did you mean val/acc?\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_runs_without_any_loss_are_compared_by_all_their_series(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"val/acc": [0.5], "f1": [0.25]})
+
+    assert [row["series"] for row in rows(capsys, path)] == ["val/acc", "f1"]

@@ -1,5 +1,7 @@
 """`runs diff`: what differs, and nothing else; exit codes as diff has them."""
 
+import math
+
 import orjson
 import pytest
 
@@ -25,6 +27,8 @@ def test_differences_in_config_and_results_are_shown_with_both_values(tmp_path, 
         ("config", "seed"): (None, 1),
         ("results", "final_train_loss"): (6.0, 5.0),
         ("results", "best_val_loss"): (5.0, 4.0),
+        ("results", "eval/train_loss:last"): (4.9, 3.9),
+        ("results", "eval/train_loss:best"): (4.9, 3.9),
     }
 
 
@@ -85,3 +89,19 @@ def test_an_unreadable_run_is_exit_two_because_one_means_different(zoo, capsys, 
 
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+
+
+def test_the_last_and_best_values_of_common_series_are_results(tmp_path, capsys):
+    paths = []
+    for name, best, last in (("a", 0.5, math.nan), ("b", 0.75, 0.25)):
+        with eventlog.init(dir=tmp_path, name=name, save_interval=0) as run:
+            run.log({"val/acc": best, "same": 1.0, f"only/{name}": 1.0}, step=0)
+            run.log({"val/acc": last}, step=1)
+        paths.append(run.journal_path)
+
+    found = differences(capsys, "--only", "results", *paths)
+
+    assert [(d["name"], d["ours"], d["theirs"]) for d in found] == [
+        ("val/acc:last", "nan", 0.25),
+        ("val/acc:best", 0.5, 0.75),
+    ]

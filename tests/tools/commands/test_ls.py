@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 import os
 import re
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import eventlog
 from tests.tools.conftest import BROKEN, READABLE, make_run
 from tools.cli import main
 from tools.core.rows import FIELDS, sort
@@ -198,3 +200,106 @@ def test_a_run_with_lost_events_is_marked(out, capsys):
 
     assert "2 events lost" in capsys.readouterr().out
     assert [row["lost"] for row in listed(capsys, journal)] == [2]
+
+
+# ---- any series
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    """Three runs of metrics, the accuracy of which rises to 0.2, 0.9 (then falls) and NaN."""
+    for name, accuracies in (("a", [0.1, 0.2]), ("b", [0.9, 0.8]), ("c", [0.5, math.nan])):
+        with eventlog.init(
+            dir=tmp_path, name=name, save_interval=0, config={"lr": 1e-3 if name == "a" else 1e-4}
+        ) as run:
+            for step, accuracy in enumerate(accuracies):
+                run.log({"val/acc": accuracy, "a b": step, 'q"x': name, "lr": 7.0}, step=step)
+        eventlog.compact(run.journal_path)
+    return tmp_path
+
+
+def of_runs(rows):
+    return [row["run"][0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("val/acc > 0.1 and config.lr < 1e-3", "b"),
+        ("val/acc:max >= 0.5", "bc"),
+        ("val/acc@0 = 0.5", "c"),
+        ("val/acc is null", "c"),
+        ('"val/acc" > 0.5', "b"),
+        ('"a b" = 1 and "q""x" = \'a\'', "a"),
+        ("lr < 1", "abc"),  # a name of the config is the config's
+        ("metrics/lr = 7 and lr:last = 7", "abc"),
+        ("iterations/2 = 1 and iterations / 2 = 1", "abc"),
+    ],
+)
+def test_where_filters_by_any_series(metrics, capsys, where, expected):
+    assert "".join(sorted(of_runs(listed(capsys, metrics, "--where", where)))) == expected
+
+
+def test_sort_and_columns_take_any_series(metrics, capsys):
+    arguments = ["--sort", "-val/acc", "--columns", "val/acc,val/*:max,val/acc:mean,val/acc@0"]
+
+    rows = listed(capsys, metrics, *arguments)
+
+    assert of_runs(rows) == ["b", "a", "c"]  # NaN comes last
+    assert rows[0]["series"] == {
+        "val/acc": 0.8, "val/acc:max": 0.9, "val/acc:mean": pytest.approx(0.85), "val/acc@0": 0.9,
+    }  # fmt: skip
+    assert rows[2]["nonfinite"] == {"val/acc": "nan", "val/acc:mean": "nan"}
+    assert main(["ls", "--csv", *arguments, str(metrics)]) == 0
+    header, *_, last = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert header == ["val/acc", "val/acc:max", "val/acc:mean", "val/acc@0"]
+    assert last == ["nan", "0.5", "nan", "0.5"]
+
+
+def test_a_step_that_no_run_has_reached_has_no_value(metrics, capsys):
+    assert len(listed(capsys, metrics, "--columns", "val/acc@99", "--sort", "val/acc@99")) == 3
+
+
+def test_series_of_the_trainers_tables_are_columns_too(out, capsys):
+    columns = "loss:min,eval/val_loss:count,iterations/loss"
+
+    rows = listed(capsys, out, "--columns", columns)
+
+    assert rows[0]["series"] == {"loss:min": 4, "eval/val_loss:count": 2, "iterations/loss": 4}
+
+
+@pytest.mark.parametrize("flag", ["--where", "--columns", "--sort"])
+def test_a_series_that_no_run_has_is_an_error_with_names_like_it(metrics, capsys, flag):
+    assert main(["ls", flag, "val/aac", str(metrics)]) == 2
+
+    expected = f"{flag}: unknown series 'val/aac'. Did you mean val/acc?\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [("val/acc", "b"), ("-val/acc", "b"), ("+val/acc", "a"), ("val/acc:last", "b")],
+)
+def test_best_by_a_series_takes_its_direction_from_the_name_or_a_sign(
+    metrics, capsys, metric, expected
+):
+    assert main(["best", f"--metric={metric}", "--json", str(metrics)]) == 0
+
+    assert orjson.loads(capsys.readouterr().out)["run"][0] == expected
+
+
+def test_best_by_a_series_of_unknown_direction_asks_for_a_sign(metrics, capsys):
+    assert main(["best", "--metric", "a b", str(metrics)]) == 2
+
+    assert "--metric='-a b' (more) or --metric='+a b' (less)" in capsys.readouterr().err
+
+
+def test_an_expression_that_divides_fields_is_not_a_series(out, capsys):
+    assert stems(listed(capsys, out, "--where", "n_layer/iterations = 3")) == ["low"]
+    assert stems(listed(capsys, out, "--where", "n_layer/max(1,2) = 3")) == ["low"]
+
+
+def test_summaries_of_metrics_are_read_from_the_ends_of_the_run_json(metrics, monkeypatch, capsys):
+    monkeypatch.setattr("tools.core.runs.load_at", None)
+
+    assert len(listed(capsys, metrics, "--columns", "val/acc:max")) == 3

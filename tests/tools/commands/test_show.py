@@ -102,3 +102,52 @@ def test_without_unicode_the_sparkline_is_ascii(monkeypatch):
     monkeypatch.setattr("sys.stdout", Ascii())
 
     assert sparkline([2.0, 1.0]) == "@_"
+
+
+# ---- its series
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A run of 1,202 metrics, the loss after the others."""
+    with eventlog.init(dir=tmp_path, name="many", save_interval=0) as run:
+        run.log({f"grad/{i}": float(i) for i in range(1200)}, step=0)
+        run.log({"train/loss": 2.0, "note": "word"}, step=1)
+        run.log({"train/loss": math.nan}, step=2)
+    eventlog.compact(run.journal_path)
+    return run.run_path
+
+
+def test_every_series_is_shown_and_of_many_the_first_of_each_prefix(many, capsys):
+    out = shown(capsys, many)
+
+    assert "train/loss    2 values, last nan at 2, 1 not finite\n" in out
+    assert "note          1 value, last word at 1\n" in out
+    assert "grad/12       1 value" in out
+    assert "... and 1,187 more: --series 'grad/*'\n" in out
+
+
+def test_series_prints_all_that_a_pattern_names(many, capsys):
+    assert main(["show", "--series", "grad/*", "--series", "note", str(many)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1201
+    assert main(["show", "--series", "grab/1", str(many)]) == 2
+    assert "--series: unknown series 'grab/1'. Did you mean grad/1" in capsys.readouterr().err
+
+
+def test_json_has_the_summary_of_each_series(many, capsys):
+    assert main(["show", "--json", str(many)]) == 0
+
+    series = orjson.loads(capsys.readouterr().out)["series"]
+    assert len(series) == 1202
+    loss = series["train/loss"]
+    assert (loss["count"], loss["last"], loss["nonfinite"]) == (2, None, {"last": "nan"})
+    assert (loss["min"], loss["min_step"], loss["n_nonfinite"]) == (2.0, 1, 1)
+
+
+def test_what_a_run_does_not_log_is_not_shown_as_zero(many, capsys):
+    out = shown(capsys, many)
+
+    assert "total_iterations" not in out
+    assert "final_train_loss" not in out

@@ -214,3 +214,19 @@ def test_an_unreadable_file_is_reported(here):
     os.mkdir("out/folder.json")
 
     assert find(["out"]) == []
+
+
+@pytest.mark.parametrize("name", ["lr=[0.1,0.2]", "x*y?", ".hidden", "L" * 300])
+def test_a_run_with_any_name_is_listed_and_found_by_it(tmp_path, name):
+    with eventlog.init(name=name, dir=tmp_path, save_interval=0) as run:
+        run.log({"loss": 1.0}, step=0)
+
+    (listed,) = runs.glance([tmp_path])
+
+    assert runs.one(tmp_path / listed.run.run_name).path == listed.path
+
+
+def test_a_file_that_macos_adds_beside_a_run_is_not_one(tmp_path):
+    (tmp_path / "._run.json").write_bytes(b"\0\5\x16\7")
+
+    assert runs.find([tmp_path]) == []

@@ -315,13 +315,41 @@ def test_a_study_with_a_failing_command_ends_and_names_the_reason(
     assert "2 trials in a row failed" in errors
 
 
+# A run of metrics alone: the accuracy is best at lr = 0.1, in the middle of the run.
+METRICS = """
+import sys, eventlog
+lr, out_dir = float(sys.argv[1]), sys.argv[2]
+with eventlog.init(dir=out_dir, save_interval=0) as run:
+    for step in range(5):
+        run.log({"val/acc": 1 - abs(lr - 0.1) - abs(step - 2) / 10, "val": {"f1": lr}}, step=step)
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [("val/acc:best", 1.0), ("val/acc", 0.8), ("-val.f1", 0.5), ("+val.f1", 0.1)],
+)
+def test_any_series_is_a_metric_with_the_direction_of_its_name_or_a_sign(
+    tmp_path, capsys, metric, expected
+):
+    (tmp_path / "train.py").write_text(METRICS)
+    template = shlex.join([sys.executable, str(tmp_path / "train.py"), "{lr}", "{out_dir}"])
+    flags = ("--sampler", "grid", "--param", "lr=0.1|0.5", "--pruner", "none", "--json")
+
+    assert tune(tmp_path / "study", *flags, "--command", template, f"--metric={metric}") == 0
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    (best,) = (row for row in rows if row["best"])
+    assert best["value"] == pytest.approx(expected)
+
+
 def test_a_metric_that_no_evaluation_has_is_named(tmp_path, fake, capsys):
     flags = ("--param", LR, "--command", fake, "--metric", "accuracy", "--failures", 1)
 
     code = tune(tmp_path / "study", *flags)
 
     assert code == 1
-    assert "no evaluation has a number as accuracy" in capsys.readouterr().err
+    assert "completed, but has no number as accuracy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

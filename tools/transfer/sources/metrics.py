@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import eventlog
+from eventlog import LOSSES, VAL_LOSSES
 
 from ...core.formats import iso
-from ...core.freeform import LOSSES, VAL_LOSSES
 from .source import Event, LossNames, SourceRun
 
 Name = str | tuple[str, ...]

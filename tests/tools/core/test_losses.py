@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import eventlog
 from tools import cli
-from tools.core import freeform, runs
+from tools.core import runs
 from tools.core.rows import row
 from tools.plot.series import Series
 
@@ -43,7 +43,7 @@ def test_the_ends_of_its_run_json_are_enough_for_a_list(free):
     assert not runs.glance_at(free).is_whole
 
 
-def test_a_run_with_iterations_keeps_its_own_summary(tmp_path):
+def test_a_run_with_iterations_keeps_its_own_figures(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         run.log_iter(0, 3.0)
         run.log("metrics", step=0, loss=9.0)
@@ -64,13 +64,12 @@ def test_its_curves_are_drawn_with_what_was_superseded(free):
 
 def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert cli.main(["show", str(free)]) == 0
-    output = capsys.readouterr().out
+    printed = capsys.readouterr().out
 
-    assert "metrics" in output
-    assert "1.5 at 4, min 1.5, max 6" in output
-    assert "on the way" in output
-    assert "1 not finite, the first at 2" in output
-    assert "superseded    3 values of metrics" in output
+    assert "5 values, last 1.5 at 4, min 1.5 at 4, max 6 at 0, 1 not finite" in printed
+    assert "1 value, last on the way at 4" in printed
+    assert "1 not finite, the first at 2" in printed
+    assert "superseded    3 values of metrics" in printed
 
 
 def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
@@ -92,7 +91,44 @@ def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
     ],
 )
 def test_the_usual_names_of_a_loss_are_known(names, found):
-    assert freeform.losses(names) == found
+    run = metrics_of(dict.fromkeys(names, 1.0), 0)
+
+    assert tuple(one and one.name for one in run.losses()) == found
+
+
+def test_text_under_the_name_of_a_loss_is_not_the_loss():
+    run = metrics_of({"loss": "small", "train_loss": 1.0}, 0)
+
+    assert run.losses()[0].name == "train_loss"
+
+
+def test_compare_runs_finds_the_losses_of_a_run_of_metrics(free):
+    (figures,) = eventlog.compare_runs([free])["runs"]
+
+    assert (figures["final_loss"], figures["best_val_loss"], figures["total_iters"]) == (1.5, 4, 5)
+
+
+def test_a_last_loss_that_is_nan_is_shown_as_nan(tmp_path, capsys):
+    with eventlog.init(dir=tmp_path, name="bad", save_interval=0) as run:
+        run.log({"loss": 1.0}, step=0)
+        run.log({"loss": math.nan}, step=1)
+
+    assert cli.main(["ls", "--json", str(run.journal_path)]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["final_loss"], fields["nonfinite"]) == (None, {"final_loss": "nan"})
+    for command in ("ls", "compare"):
+        assert cli.main([command, str(run.journal_path)]) == 0
+        assert " nan " in capsys.readouterr().out
+
+
+def metrics_of(values, step):
+    """A run that logged `values` at `step`."""
+    fold = eventlog.Fold()
+    fold.add(eventlog.Record(0, "a1a1a1a1", "2026-11-23T03:25:01.123456+00:00", "open", {}))
+    fields = values | {"step": step}
+    time = "2026-11-23T03:25:02.123456+00:00"
+    fold.add(eventlog.Record(1, "a1a1a1a1", time, "metrics", fields))
+    return fold.run()
 
 
 @given(
@@ -100,20 +136,11 @@ def test_the_usual_names_of_a_loss_are_known(names, found):
     st.integers(-(2**60), 2**60),
 )
 def test_any_logged_run_can_be_listed_and_plotted(values, step):
-    fold = eventlog.Fold()
-    fold.add(eventlog.Record(0, "a1a1a1a1", "2026-11-23T03:25:01.123456+00:00", "open", {}))
     plain = {k: v for k, v in values.items() if math.isfinite(v)}
-    fold.add(
-        eventlog.Record(
-            1, "a1a1a1a1", "2026-11-23T03:25:02.123456+00:00", "metrics", plain | {"step": step}
-        )
-    )
-    run = fold.run()
+    run = metrics_of(plain, step)
 
     fields = row(runs.Found(Path("x.json"), run))
-    curves = freeform.with_curves(run)
+    curves = Series(run)
 
     assert fields["final_loss"] == plain.get("loss")
-    assert [r["loss"] for r in curves.training_iterations] == [
-        plain[name] for name in ("loss",) if name in plain
-    ]
+    assert len(curves.iterations) == ("loss" in plain and abs(step) < 2**53)

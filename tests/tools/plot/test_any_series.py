@@ -1,0 +1,160 @@
+"""`runs plot --metric`: any series, on two axes; what is cut off is marked and counted."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventlog
+from tests.tools.plot.test_plot import make_run, texts
+from tools.cli import main
+from tools.core.runs import Refusal
+from tools.plot.figure import draw
+
+
+def metrics_run(name="m", **series):
+    """A run that logged `series` (name -> values, one a step)."""
+    n = max(map(len, series.values()))
+    rows = [
+        {"step": i} | {k: values[i] for k, values in series.items() if i < len(values)}
+        for i in range(n)
+    ]
+    return eventlog.Run(name, metrics=rows)
+
+
+def drawn(axes):
+    """The curves of an axis, without marks at its edges and entries of a legend."""
+    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    return [np.asarray(line.get_ydata(), float) for line in lines if len(line.get_ydata())]
+
+
+def marks(axes, marker):
+    lines = [line for line in axes.get_lines() if line.get_marker() == marker]
+    return [x for line in lines for x in np.asarray(line.get_xdata(), float)]
+
+
+def test_series_of_several_tables_are_drawn_on_two_axes():
+    run = make_run(metrics=[{"step": i, "train/f1": i / 100, "train/acc": 0.5} for i in range(9)])
+
+    figure = draw([run], metrics=["train/*", "eval/val_loss"], right=["train/acc"])
+
+    left, right = figure.axes
+    assert [len(y) for y in drawn(left)] == [9, 4]
+    assert [len(y) for y in drawn(right)] == [9]
+    assert (left.get_ylabel(), right.get_ylabel()) == ("train/f1, eval/val_loss", "train/acc")
+    assert {"train/f1", "eval/val_loss", "train/acc (right)"} <= {*texts(figure)}
+
+
+def test_a_spike_is_cut_off_marked_and_counted_unless_all_values_are_wanted():
+    run = metrics_run(x=[5 - i / 100 + (1e6 if i == 50 else 0) for i in range(100)])
+
+    figure, whole = draw([run], metrics=["x"]), draw([run], metrics=["x"], all_values=True)
+
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] < 6
+    assert marks(axes, "^") == [50]
+    assert any("1 value outside the axis, up to 1,000,004.5" in text for text in texts(figure))
+    assert figure.messages == [
+        "x: 1 value outside the axis, up to 1,000,004.5; --all-values draws all"
+    ]
+    assert whole.axes[0].get_ylim()[1] > 1e6
+    assert not whole.messages
+
+
+def test_the_fast_fall_at_the_beginning_of_a_training_is_no_outlier():
+    run = metrics_run(loss=[11, 9, 7.5, 6, *(5 - i / 200 for i in range(200))])
+
+    assert draw([run], metrics=["loss"]).axes[0].get_ylim()[1] > 11
+
+
+def test_what_is_not_finite_is_a_cross_and_in_the_legend():
+    run = metrics_run(x=[1.0, math.nan, 2.0, math.inf])
+
+    figure = draw([run], metrics=["x"])
+
+    assert marks(figure.axes[0], "x") == [1, 3]
+    assert "x, 1× inf, 1× nan" in texts(figure)
+
+
+def test_a_range_of_x_cuts_the_curves_and_one_of_y_says_what_is_outside():
+    run = metrics_run(x=[float(i) for i in range(10)])
+
+    figure = draw([run], metrics=["x"], x_range=(2, 7), y_range=(None, 5))
+
+    (axes,) = figure.axes
+    assert (axes.get_xlim(), axes.get_ylim()[1]) == ((2, 7), 5)
+    assert [y.tolist() for y in drawn(axes)] == [[2, 3, 4, 5, 6, 7]]
+    assert figure.messages == ["x: 2 values outside the axis, up to 7.0000"]
+
+
+def test_several_runs_have_a_colour_each_and_their_series_a_line_style_each():
+    runs = [metrics_run(name, a=[1.0, 2.0], b=[2.0, 1.0]) for name in "pq"]
+
+    figure = draw(runs, metrics=["a", "b"])
+
+    lines = figure.axes[0].get_lines()
+    assert len({line.get_color() for line in lines}) == 2
+    assert len({str(line.get_linestyle()) for line in lines}) == 2
+    assert {"p", "q", "a", "b"} <= {*texts(figure)}
+
+
+def test_a_unit_that_the_run_defined_is_on_the_axis():
+    run = metrics_run(speed=[1.0, 2.0])
+    run.journal = {"definitions": {"speed": {"unit": "m/s"}}}
+
+    assert draw([run], metrics=["speed"]).axes[0].get_ylabel() == "speed (m/s)"
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [("los", "unknown series 'los'. Did you mean loss?"), ("word", "'word' has no numbers")],
+)
+def test_a_series_that_cannot_be_drawn_is_refused(metric, message):
+    run = metrics_run(loss=[1.0], word=["a"])
+
+    with pytest.raises(Refusal, match=message.replace("?", r"\?")):
+        draw([run], metrics=[metric])
+
+
+def test_runs_without_tokens_are_left_out_with_a_message():
+    known = make_run("known", metadata={"tokens_per_iter": 10})
+
+    figure = draw([known, make_run("unknown")], x="tokens")
+
+    assert "known" in texts(figure)
+    assert figure.messages == [
+        "unknown: its metadata has no tokens_per_iter. Use: --x iter (left out)"
+    ]
+    with pytest.raises(Refusal, match="no tokens_per_iter"):
+        draw([make_run("unknown")], x="tokens")
+
+
+def test_the_command_prints_the_file_and_says_what_is_cut_off(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with eventlog.init(dir=tmp_path, name="m", save_interval=0) as run:
+        for i in range(30):
+            run.log({"train/loss": 3 - i / 30 + (1e5 if i == 9 else 0)}, step=i)
+
+    capsys.readouterr()
+    assert main(["plot", str(run.journal_path), "--metric", "train/*", "--x", "step"]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.strip().endswith("_metrics.png")
+    assert (tmp_path / printed.out.strip()).stat().st_size > 1000
+    assert printed.err == "train/loss: 1 value outside the axis, up to 100,002.7; " + (
+        "--all-values draws all\n"
+    )
+
+
+def test_a_range_without_a_metric_is_refused():
+    with pytest.raises(Refusal, match="--metric NAME"):
+        draw([make_run()], x_range=(1, None))
+
+
+@given(st.lists(st.floats() | st.integers(-(10**400), 10**400), min_size=1, max_size=40))
+def test_any_values_can_be_drawn(values):
+    figure = draw([metrics_run(x=values)], metrics=["x"], right=["x"])
+
+    assert figure.axes

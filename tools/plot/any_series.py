@@ -1,0 +1,264 @@
+"""One panel with any series of the runs: `runs plot --metric 'train/*' --metric val/loss`.
+
+Each side of the panel is an axis of its own. What would squash the rest of an axis is cut off,
+marked at its edge, counted in the head of the figure, and listed in `Drawing.messages`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+from ..core import series as series_
+from ..core.formats import number
+from ..core.runs import Refusal
+from .panel import Drawing, draw_line, finish, format_y, smoothed
+from .series import Column, read_columns, thin
+from .theme import DASHES, clean, set_log
+
+SPANS = 2.0
+"""A value further away from the others than so many times their range is cut off."""
+MEDIAN_OF = 5  # neighbours: the range of the others is that of these medians
+MARKS_MAX = 40
+SERIES_MAX = 60
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which series to draw, and what of them."""
+
+    metrics: Sequence[str] = ()
+    right: Sequence[str] = ()
+    """Names or wildcards; `right`: those on an axis of their own on the right side."""
+    x_range: tuple[float | None, float | None] = (None, None)
+    """In iterations, tokens or seconds."""
+    y_range: tuple[float | None, float | None] = (None, None)
+    """Of the left axis."""
+    all_values: bool = False
+
+
+@dataclass
+class Curve:
+    """A series of one run, as it is drawn."""
+
+    run_at: int
+    name: str
+    unit: str
+    colour: str
+    dashes: Any
+    x: Column
+    y: Column
+    nonfinite: dict[int, str]
+
+
+def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
+    """Draw `view.metrics` on the left axis and `view.right` on the right one.
+
+    Raises:
+        Refusal: no run has a series that is named, or it has no number.
+    """
+    left, right = _names(drawing, view.metrics), _names(drawing, view.right)
+    left = [name for name in left if name not in right]
+    if not left:
+        left, right = right, []
+    names = [*left, *right][:SERIES_MAX]
+    if n_more := len(left) + len(right) - len(names):
+        drawing.notes.append(f"{n_more:,} more series not drawn")
+        drawing.messages.append(f"{n_more:,} of {n_more + len(names):,} series are not drawn")
+    drawing.are_runs_dashed = len(names) == 1
+    curves = list(_curves(drawing, names, view))
+    sides = {"left": [c for c in curves if c.name in left]}
+    if on_right := [c for c in curves if c.name in right]:
+        sides["right"] = on_right
+    twin = axes.twinx() if on_right else axes
+    for side, of_side in sides.items():
+        on = axes if side == "left" else twin
+        for curve in of_side:
+            _draw_curve(on, drawing, curve)
+        _limit(on, drawing, of_side, view, view.y_range if side == "left" else (None, None))
+    _write_legend(axes, drawing, curves, right)
+    finish(axes, drawing, _label(sides["left"]))
+    axes.set_xlim(*(None if end is None else end / drawing.x_unit for end in view.x_range))
+    if on_right:
+        twin.spines["right"].set_visible(True)
+        twin.grid(visible=False)
+        twin.set_ylabel(_label(on_right))
+        format_y(twin)
+    for side, of_side in sides.items() if drawing.log_y else ():
+        _make_log(axes if side == "left" else twin, of_side)
+
+
+def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
+    """The series that patterns name, in the order of the patterns."""
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        found = [s.run.series(pattern) for s in drawing.series]
+        numeric = [name for named in found for name, one in named.items() if one.is_numeric]
+        if not any(found):
+            every = (name for s in drawing.series for name in s.run.series())
+            raise series_.unknown("--metric", pattern, dict.fromkeys(every))
+        if not numeric:
+            raise Refusal(f"--metric: {pattern!r} has no numbers. See: runs show RUN")
+        names |= dict.fromkeys(numeric)
+    return list(names)
+
+
+def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curve]:
+    """The curves of all runs. One run: a colour a series; several: a colour a run."""
+    for i, series in enumerate(drawing.series):
+        chosen = [one for one in series.run.series(*names).values() if one.is_numeric]
+        points = series_.points(series.run, chosen)
+        for one in chosen:
+            at = names.index(one.name)
+            steps, values = points[one.name]
+            rows = ({"iter": s, "y": v} for s, v in zip(steps, values, strict=True))
+            columns = read_columns(rows, ("iter", "y"))
+            paint = at if drawing.is_single else i
+            dash = i if len(names) == 1 else at
+            if drawing.is_single:
+                dash = at // len(drawing.theme.runs)
+            yield _within(
+                Curve(
+                    i, one.name, str(one.definition.get("unit") or ""),
+                    drawing.colour(paint), DASHES[dash % len(DASHES)],
+                    drawing.place(i, columns["iter"]), columns["y"], columns.nonfinite["y"],
+                ),
+                drawing, view,
+            )  # fmt: skip
+
+
+def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
+    """The part of a curve that is within the range of x."""
+    low, high = view.x_range
+    x = curve.x * drawing.x_unit
+    kept = np.flatnonzero(
+        (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
+    )
+    place = {int(old): new for new, old in enumerate(kept)}
+    curve.x, curve.y = curve.x[kept], curve.y[kept]
+    curve.nonfinite = {place[i]: name for i, name in curve.nonfinite.items() if i in place}
+    return curve
+
+
+def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
+    """The curve, with the smoothed one over it if there is smoothing; crosses where not finite."""
+    style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
+    width = drawing.width(curve.run_at)
+    if width and len(curve.y) > width:
+        draw_line(axes, drawing, curve.x, curve.y, color=curve.colour, lw=0.7, alpha=0.35)
+        at, means = smoothed(drawing, curve.y, width)
+        draw_line(axes, drawing, curve.x[at], means, **style, zorder=3)
+    else:
+        draw_line(axes, drawing, curve.x, curve.y, **style)
+    _mark(axes, curve, sorted(curve.nonfinite), "x", 0.025)
+
+
+def _make_log(axes: Axes, curves: Sequence[Curve]) -> None:
+    """A log axis, if there are values above 0; linear near 0 if some are not."""
+    finite = np.concatenate([np.empty(0), *(c.y[np.isfinite(c.y)] for c in curves)])
+    above = finite[finite > 0]
+    if len(above):
+        low, high = float(finite.min()), float(above.max())
+        set_log(axes, "y", low, high, None if low > 0 else float(above.min()))
+
+
+def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], view: View, limits: Any) -> None:
+    """Set the range of y, and say what is outside of it."""
+    low, high = limits
+    if low is None and high is None and not view.all_values and not drawing.log_y:
+        low, high = _usual_range(curves)
+    if low is not None or high is not None:
+        axes.set_ylim(low, high)
+    n, furthest = 0, 0.0
+    for curve in curves:
+        for outside, marker, edge in (
+            (curve.y > (np.inf if high is None else high), "^", 0.985),
+            (curve.y < (-np.inf if low is None else low), "v", 0.015),
+        ):
+            where = np.flatnonzero(outside)
+            if len(where):
+                n += len(where)
+                most = float(curve.y[where][np.argmax(np.abs(curve.y[where]))])
+                furthest = max(furthest, most, key=abs)
+                _mark(axes, curve, where, marker, edge)
+    if n:
+        values = f"{n:,} value{'' if n == 1 else 's'}"
+        how = "" if limits != (None, None) else "; --all-values draws all"
+        names = ", ".join(dict.fromkeys(c.name for c in curves))
+        drawing.notes.append(f"{values} outside the axis, up to {number(furthest)}")
+        drawing.messages.append(
+            f"{names[:200]}: {values} outside the axis, up to {number(furthest)}{how}"
+        )
+
+
+def _usual_range(curves: Sequence[Curve]) -> tuple[float | None, float | None]:
+    """The range of y without values far away from all others; None where there are none."""
+    finite = [c.y[np.isfinite(c.y)] for c in curves]
+    medians = np.concatenate([np.empty(0), *map(_medians, finite)])
+    values = np.concatenate([np.empty(0), *finite])
+    if not len(medians) or medians.min() == medians.max():
+        return None, None
+    room = SPANS * (medians.max() - medians.min())
+    low, high = medians.min() - room, medians.max() + room
+    kept = values[(values >= low) & (values <= high)]
+    if len(kept) == len(values):
+        return None, None
+    margin = 0.05 * (kept.max() - kept.min())
+    return float(kept.min() - margin), float(kept.max() + margin)
+
+
+def _medians(values: Column) -> Column:
+    """The median of each value and its neighbours."""
+    if len(values) < MEDIAN_OF:
+        return values
+    windows = np.lib.stride_tricks.sliding_window_view(values, MEDIAN_OF)
+    medians: Column = np.median(windows, axis=1)
+    return medians
+
+
+def _mark(axes: Axes, curve: Curve, where: ArrayLike, marker: str, height: float) -> None:
+    """Mark places of a curve at an edge of the panel."""
+    at = np.array(where, np.intp)
+    if not len(at):
+        return
+    at = at[thin(curve.x[at], np.zeros(len(at)), MARKS_MAX)]
+    style: dict[str, Any] = {"ls": "none", "marker": marker, "ms": 7, "mew": 1.6, "zorder": 6}
+    axes.plot(
+        curve.x[at], np.full(len(at), height), transform=axes.get_xaxis_transform(),
+        color=curve.colour, clip_on=False, **style,
+    )  # fmt: skip
+
+
+def _write_legend(
+    axes: Axes, drawing: Drawing, curves: Sequence[Curve], right: Sequence[str]
+) -> None:
+    """Name the series: by their colours of one run, by their line styles of several runs."""
+    named = {curve.name: curve for curve in reversed(curves)}
+    bad: dict[str, Counter[str]] = {}
+    for curve in curves:
+        bad.setdefault(curve.name, Counter()).update(curve.nonfinite.values())
+    for name, curve in reversed(named.items()):
+        label = f"{clean(name)} (right)" if name in right else clean(name)
+        label += "".join(f", {n:,}× {kind}" for kind, n in sorted(bad[name].items()))
+        ink = curve.colour if drawing.is_single else drawing.theme.ink
+        style: dict[str, Any] = {"color": ink, "ls": curve.dashes, "lw": 1.5}
+        if drawing.is_single:
+            axes.plot([], [], label=label, **style)
+        elif len(named) > 1:
+            drawing.keys[label] = Line2D([], [], **style)
+        elif bad[name]:
+            drawing.keys[label] = Line2D([], [], color=ink, ls="none", marker="x", ms=7, mew=1.6)
+
+
+def _label(curves: Sequence[Curve]) -> str:
+    """The label of an axis: the names of its series, with their unit if it is one."""
+    names = [clean(name) for name in dict.fromkeys(curve.name for curve in curves)]
+    units = {curve.unit for curve in curves}
+    text = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return f"{text} ({clean(*units)})" if len(units) == 1 and units != {""} else text
