@@ -81,6 +81,30 @@ def test_any_history_of_metrics_is_drawn_as_the_run_has_it(history, settled_afte
     assert {name for name, one in run.series().items() if one.is_numeric} <= set(known.series())
 
 
+def shown_after(*events):
+    """What is drawn of `a`, and what the run has, after events (session, step, values)."""
+    known, fold = Known(), Fold()
+    for n, (s, step, values) in enumerate(events):
+        one = record(n, SESSIONS[s], "metrics", T.format(n), **fields_of(step, values))
+        known.read(one)
+        fold.add(one)
+    known.settle()
+    return drawn(known, "a"), wanted(fold.run(), "a")
+
+
+def test_a_session_that_steps_back_keeps_what_it_logged_of_later_steps():
+    shown, run = shown_after((0, 1, {"a": 1.0}), (1, 5, {"a": 5.0}), (1, 0, {"a": 0.0}))
+
+    assert shown == run == ([(0.0, 0.0), (5.0, 5.0)], [])
+
+
+def test_text_takes_the_place_of_the_number_of_its_step():
+    text = (0, 1, {"a": "a word", "b": 1.0})
+    shown, run = shown_after(text, (0, 2, {"a": 1.0}), (0, 2, {"a": "a word", "b": 1.0}))
+
+    assert shown == run == ([], [])
+
+
 def test_names_that_are_logged_together_share_their_steps():
     groups = Groups(Spill(), lambda rows: None)
 

@@ -164,7 +164,7 @@ export class Grid {
       if (this.panels.children[i] !== chart.element) {
         this.panels.insertBefore(chart.element, this.panels.children[i] ?? null);
       }
-      const isBig = state.big === key;
+      const isBig = state.big !== "" && state.big === key; // a name may be empty
       chart.element.classList.toggle("big", isBig);
       const label = isBig ? "Show all charts" : `Enlarge ${chart.title}`;
       chart.enlargeButton.setAttribute("aria-label", label);
