@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
@@ -34,6 +35,7 @@ from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"
+WRITING_S = 30.0  # how long W&B may take to write what it has accepted
 NOT_VALUES = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
 RESERVED = NOT_VALUES | {""}
 
@@ -66,7 +68,7 @@ def export(history: History, out: Path) -> Outcome:
     aside = out / ASIDE / history.id
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed export
     written = _write(wandb, history, config, aside)
-    if list(_read_back(written)) != expected:
+    if not _becomes(written, expected):
         raise Refusal(f"{written}: W&B did not write every point; {place} was not changed")
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir():
@@ -135,6 +137,18 @@ def _read_back(place: Path) -> Iterator[Any]:
             yield Step(item["_step"], item["_timestamp"], points).key
         elif kind == "exit":
             yield record.exit_code
+
+
+def _becomes(place: Path, expected: list[Any]) -> bool:
+    """Whether the file has all that is expected; W&B's own process may still be writing it."""
+    end_s = time.monotonic() + WRITING_S
+    while True:
+        with contextlib.suppress(Refusal):  # it has no record yet
+            if list(_read_back(place)) == expected:
+                return True
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.2)
 
 
 def _plain(config: dict[str, Any]) -> str:
