@@ -289,7 +289,7 @@ def test_the_losses_in_the_readme_are_those_that_were_measured():
     """The table of the README against the one of the benchmark: three rates for each logger."""
     results = (ROOT / "tests" / "bench" / "RESULTS.md").read_text()
     kills = results.split("### 1. kill -9")[1].split("\n### ")[0]
-    costs = results.split("### 6. What a call costs")[1].split("\n### ")[0]
+    costs = results.split("### 6. Cost of a call")[1].split("\n### ")[0]
     loggers = {
         "eventlog": "eventlog",
         "W&B": "wandb",

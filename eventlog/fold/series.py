@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from eventlog.fold.flat_rows import axis_of
+from eventlog.fold.flat_rows import axis_of, kind_of
 from eventlog.format.events import MFU_UNKNOWN
 
 Row = dict[str, Any]
@@ -102,7 +102,7 @@ def of_summary(name: str, summary: Mapping[str, Any], table: str = "metrics") ->
     if last is None and isinstance(named, dict) and isinstance(named.get("last"), str):
         last = float(named["last"])
     return Series(
-        PREFIXES[table] + name,
+        prefix_of(table) + name,
         table,
         name,
         count=summary.get("count", 0),
@@ -115,6 +115,12 @@ def of_summary(name: str, summary: Mapping[str, Any], table: str = "metrics") ->
         n_nonfinite=summary.get("n_nonfinite", 0),
         n_superseded=summary.get("superseded", 0),
     )
+
+
+def prefix_of(table: str) -> str:
+    """What the names of a table's series begin with; of a kind that was added, its name."""
+    prefix = PREFIXES.get(table)
+    return f"{kind_of(table).name}/" if prefix is None else prefix
 
 
 def of_rows(table: str, rows: Iterable[Row]) -> list[Series]:
@@ -131,7 +137,7 @@ def of_rows(table: str, rows: Iterable[Row]) -> list[Series]:
                 summary = found[column] = _Summary()
             summary.add(step, value)
     return [
-        Series(PREFIXES[table] + column, table, column, **vars(summary))
+        Series(prefix_of(table) + column, table, column, **vars(summary))
         for column, summary in found.items()
     ]
 
@@ -167,8 +173,8 @@ def by_name(
 
     `n_metric_rows`: how many rows `metrics` has.
     """
-    order = [*PREFIXES]
-    series = sorted(series, key=lambda one: order.index(one.table))
+    order = {table: at for at, table in enumerate(PREFIXES)}
+    series = sorted(series, key=lambda one: order.get(one.table, len(order)))
     counter = _counter_of(series, n_metric_rows)
     named: dict[str, Series] = {}
     for one in series:

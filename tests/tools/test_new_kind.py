@@ -87,7 +87,9 @@ def test_an_archive_has_its_table(tmp_path):
         tmp_path,
         """
         from tools.archive.columns import tables_of
-        print(json.dumps(tables_of(run)["samples"].drop_columns(["run", "run_id"]).to_pydict()))
+        from tools.core.history import History
+        table = tables_of(History(run))["samples"]
+        print(json.dumps(table.drop_columns(["run", "run_id"]).to_pydict()))
         """,
     )
 

@@ -18,12 +18,12 @@ import eventlog
 
 from ..core import runs
 from ..core.files import sha256_of
-from ..core.history import Row
+from ..core.history import SERIES, History, Row
 from ..core.runs import Refusal
 from ..core.table import with_progress
 from . import bundle, columns, manifest, parts
 from .bundle import Original
-from .catalog import Catalog, Entry
+from .catalog import N_VALUES, Catalog, Entry
 from .creation import add_readme, create, reset
 from .files import elsewhere
 from .parts import Piece
@@ -86,7 +86,11 @@ class Archiver:
         row = columns.describe(run)
         old = self._known_as(row["run_id"])
         if old is not None and not self._replace and not self._continues(old, run, path, files):
-            return "unchanged"
+            archived = {f.name: f for f in old.files}
+            if old.has_series or any(_is_new(file, archived) for file in files):
+                return "unchanged"
+            self._put(run, row, old.bundle, old.files)  # archived before there were all tables
+            return "grown"
         stored, packed = self._pack(run, row["month"], [*files, *elsewhere(files)])
         if _stats(files) != before:
             self.catalog.store.remove(stored.name)
@@ -107,8 +111,10 @@ class Archiver:
             "bundle_sha256": stored.sha256,
             "files": [asdict(original) for original in packed],
         }
-        self._batch[row["run_id"]] = Piece(row, columns.tables_of(run))
-        n_rows = sum(p.tables["iterations"].num_rows for p in self._batch.values())
+        tables = columns.tables_of(History(run))
+        row[N_VALUES] = tables[SERIES].num_rows
+        self._batch[row["run_id"]] = Piece(row, tables)
+        n_rows = sum(p.tables[SERIES].num_rows for p in self._batch.values())
         if n_rows >= parts.PART_ROWS or time.monotonic() - self._batch_since > BATCH_S:
             self.commit()
 
@@ -163,7 +169,11 @@ class Archiver:
             old = self.catalog.manifest
             new = parts.merged(self.catalog, list(self._batch.values()))
             switched = manifest.switch(self.catalog.store, old, new)
-            replaced = [e.bundle.name for i, e in self.catalog.entries.items() if i in self._batch]
+            kept = {piece.row["bundle"] for piece in self._batch.values()}
+            old_bundles = {
+                e.bundle.name for i, e in self.catalog.entries.items() if i in self._batch
+            }
+            replaced = sorted(old_bundles - kept)
             self.catalog = Catalog(self.catalog.store, switched)
             left = {file.name for file in switched.files}
             if (
@@ -177,7 +187,7 @@ class Archiver:
     def _is_known(self, files: list[Path]) -> bool:
         """Whether all files have the size and time with which they were archived."""
         entry = self._known.get(_stats(files))
-        if entry is None or self._replace:
+        if entry is None or not entry.has_series or self._replace:
             return False
         unnamed = {f: Path(f.folder, f.name) for f in entry.files if f.folder}
         return all(

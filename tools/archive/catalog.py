@@ -19,6 +19,9 @@ from .store import Damaged, Store, Stored, open_store
 
 ROWS_FREE, ROWS_A_BYTE = 2_000_000, 100  # rows that a Parquet file may have; each takes 2 bytes
 
+N_VALUES = "n_values"
+"""How many values of the run are in `series`; null: it was archived before there was that table."""
+
 _ORIGINALS = pa.list_(
     pa.struct(
         {"name": pa.string(), "size_bytes": pa.int64(), "mtime_ns": pa.int64(),
@@ -28,7 +31,7 @@ _ORIGINALS = pa.list_(
 INDEX = pa.schema(
     {
         **columns.RUNS, "bundle": pa.string(), "bundle_bytes": pa.int64(),
-        "bundle_sha256": pa.string(), "files": _ORIGINALS,
+        "bundle_sha256": pa.string(), "files": _ORIGINALS, N_VALUES: pa.int64(),
     }
 )  # fmt: skip
 
@@ -42,6 +45,7 @@ class Entry:
     month: str
     n_iterations: int
     bundle: Stored
+    has_series: bool
     files: tuple[Original, ...]
 
 
@@ -157,6 +161,8 @@ def _read_index(store: Store, contents: Manifest) -> pa.Table:
         return INDEX.empty_table()
     index = read_parquet(store, contents.runs)
     try:
+        if N_VALUES not in index.column_names:
+            index = index.append_column(N_VALUES, pa.nulls(len(index), pa.int64()))
         return index.select(INDEX.names).cast(INDEX)
     except (pa.ArrowException, KeyError, ValueError) as error:
         why = str(error).partition("\n")[0]
@@ -188,7 +194,8 @@ def _entry(row: Row) -> Entry:
         if not (isinstance(file.sha256, str) and isinstance(file.folder, str)):
             raise ValueError(f"{file.name!r} has no SHA-256 or no folder")
     n_iterations = row["total_iterations"] or 0
-    return Entry(row["run"], row["run_id"], row["month"], n_iterations, stored, files)
+    has_series = row[N_VALUES] is not None
+    return Entry(row["run"], row["run_id"], row["month"], n_iterations, stored, has_series, files)
 
 
 def _stems(entry: Entry) -> Iterator[str]:

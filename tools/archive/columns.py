@@ -3,15 +3,19 @@
 Numbers keep their value: floats are float64 (NaN stays NaN), integers int64, beyond 2^53
 decimal(20, 0), so that no engine turns them into floats. Other values than numbers, booleans and
 text are JSON text. Names of columns are in lower case, because SQL ignores case, with `_` for the
-dots of nested fields. Values that fit into no column are in `extra`, as JSON.
+dots of nested fields (names of metrics keep theirs). Values that fit into no column are in `extra`,
+as JSON.
+
+`series` has every value of every table in a row of its own, under the name as it was logged. So
+`metrics` need not have them all: what fits into none of its 1,000 columns is in `series` alone.
 """
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import chain, islice
-from typing import Any
+from itertools import chain, islice, repeat
+from typing import Any, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -19,22 +23,30 @@ import pyarrow.compute as pc
 
 import eventlog
 
-from ..core.history import EVENTS, KINDS, History, Kind, Row
+from ..core import history
+from ..core.history import SERIES, STORED, WIDE_MAX, History, Row, Value
 
-FLOAT, INT, BIG, TEXT, TRUTH = (
-    pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(),
+FLOAT, INT, BIG, TEXT, TRUTH, TIME = (
+    pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(), pa.timestamp("us"),
 )  # fmt: skip
-TYPES = {str(kind): kind for kind in (FLOAT, INT, BIG, TEXT, TRUTH)}
+TYPES = {str(kind): kind for kind in (FLOAT, INT, BIG, TEXT, TRUTH, TIME)}
 
-_FIXED = {"iter": INT, "path": TEXT, "timestamp": TEXT} | dict.fromkeys(
+_FIXED = {"iter": INT, "step": INT, "path": TEXT, "timestamp": TEXT} | dict.fromkeys(
     ("loss", "time_ms", "mfu", "train_loss", "val_loss", "lr"), FLOAT
 )
-FIXED: dict[Kind, dict[str, pa.DataType]] = {
-    kind: {name: _FIXED[name] for name in event.row if name in _FIXED}
-    for kind, event in EVENTS.items()
+FIXED: dict[str, dict[str, pa.DataType]] = {
+    str(kind.rule): {name: _FIXED[name] for name in kind.row if name in _FIXED}
+    for kind in eventlog.KINDS.values()
+    if kind.rule in STORED
+} | {
+    "system": {"iter": INT, "timestamp": TEXT},
+    # `value`: of a number, the nearest float64; `text`: of all else, and of integers beyond 2^53;
+    # `time`: in UTC
+    SERIES: {"step": INT, "name": TEXT, "value": FLOAT, "text": TEXT, "time": TIME},
 }
 """The columns that every run has."""
 
+T = TypeVar("T")
 OWN = {"run": TEXT, "run_id": TEXT}
 RESERVED = frozenset({*OWN, "month", "extra"})
 """Names that a field of a run cannot have as a column."""
@@ -50,7 +62,7 @@ RUNS = {
 
 EXACT = 1 << 53  # up to this limit, a float64 represents every integer
 CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
-MAX_COLUMNS = 256  # more names than that are data, not columns
+MAX_COLUMNS = 256  # of a run in a table; more names than that are data, not columns
 MAX_NAME = 100
 
 
@@ -92,29 +104,41 @@ def month_of(run: eventlog.Run) -> str:
     return month if is_month and month.isascii() else "unknown"
 
 
-def tables_of(run: eventlog.Run, kinds: Iterable[Kind] = KINDS) -> dict[Kind, pa.Table]:
-    """The rows of a run, with its name and id in each row."""
-    own = {"run": _text(run.run_name) or "", "run_id": id_of(run)}
+def tables_of(run: History, tables: Iterable[str] = STORED) -> dict[str, pa.Table]:
+    """The tables of a run, with its name and id in each row."""
+    own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
     return {
-        kind: unite(
-            kind,
-            (_table(chunk, kind, own) for chunk in _chunks(getattr(run, EVENTS[kind].key))),
+        table: unite(
+            table,
+            map(_series, _chunks(run.values()), repeat(own))
+            if table == SERIES
+            else (_table(chunk, table, own) for chunk in _chunks(run.stored(table))),
         )
-        for kind in kinds
+        for table in tables
     }
 
 
 def unite(
-    kind: Kind, tables: Iterable[pa.Table], known: Mapping[str, pa.DataType] | None = None
+    kind: str, tables: Iterable[pa.Table], known: Mapping[str, pa.DataType] | None = None
 ) -> pa.Table:
-    """All rows, each column with a type that holds all values; `known`: columns to include."""
+    """All rows, each column with a type that holds all values; `known`: columns to include.
+
+    Of `metrics`, columns beyond the first 1,000 are left out.
+    """
     tables = list(tables)
     types: dict[str, pa.DataType] = {**OWN, **FIXED[kind], **(known or {})}
+    n_most = WIDE_MAX + 1 if kind == "metrics" else math.inf  # the month is one more
     for field in chain.from_iterable(table.schema for table in tables):
-        types[field.name] = wider(types.get(field.name, field.type), field.type)
-    types["extra"] = types.pop("extra", TEXT)
+        if field.name in types or len(types) < n_most:
+            types[field.name] = wider(types.get(field.name, field.type), field.type)
+    if _has_extra(kind):
+        types["extra"] = types.pop("extra", TEXT)
     schema = pa.schema(types.items())
     return pa.concat_tables([schema.empty_table(), *(_fit(table, schema) for table in tables)])
+
+
+def _has_extra(kind: str) -> bool:
+    return kind not in ("metrics", SERIES)
 
 
 def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -128,12 +152,13 @@ def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 
 
 def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = []
-    for field in schema:
-        if field.name in table.column_names:
-            columns.append(table[field.name].cast(field.type))
-        else:
-            columns.append(pa.nulls(table.num_rows, field.type))
+    at = {name: k for k, name in enumerate(table.column_names)}  # by name takes time for each one
+    columns = [
+        table.column(at[field.name]).cast(field.type)
+        if field.name in at
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
     return pa.table(columns, schema=schema)
 
 
@@ -143,13 +168,27 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.take(order)
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _chunks(rows: Iterable[T]) -> Iterator[list[T]]:
     left = iter(rows)
     while chunk := list(islice(left, CHUNK_ROWS)):
         yield chunk
 
 
-def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
+def _series(values: list[Value], own: Mapping[str, str]) -> pa.Table:
+    """A row for each value of a series."""
+    times = {value.time: history.micros(value.time) for value in values}
+    columns = [
+        *(pa.repeat(pa.scalar(value, TEXT), len(values)) for value in own.values()),
+        pa.array([value.step for value in values], INT),
+        pa.array([_text(value.name) for value in values], TEXT),
+        pa.array([history.number(value.value) for value in values], FLOAT, from_pandas=False),
+        pa.array([history.text(value.value) for value in values], TEXT),
+        pa.array([times[value.time] for value in values], TIME),
+    ]
+    return pa.table(columns, names=[*own, *FIXED[SERIES]])
+
+
+def _table(rows: list[Row], kind: str, own: Mapping[str, str]) -> pa.Table:
     rows = [eventlog.flat_cells(row) if _is_nested(row) else row for row in rows]
     columns: dict[str, pa.Array] = {
         name: pa.repeat(pa.scalar(value, TEXT), len(rows)) for name, value in own.items()
@@ -157,12 +196,15 @@ def _table(rows: list[Row], kind: Kind, own: Mapping[str, str]) -> pa.Table:
     extra: dict[int, Row] = {}
     for name in dict.fromkeys(chain.from_iterable(rows)):
         values = [row.get(name) for row in rows]
-        column = name.lower().replace(".", "_")
+        column = name.lower() if kind == "metrics" else name.lower().replace(".", "_")
         array = None
-        if not (column in columns or column in RESERVED) and _is_name(column, len(columns)):
+        n_left = (MAX_COLUMNS if _has_extra(kind) else WIDE_MAX) - len(columns)
+        if not (column in columns or column in RESERVED) and n_left > 0 and _is_name(column):
             array = _array(values, FIXED[kind].get(column))
         if array is not None:
             columns[column] = array
+            continue
+        if not _has_extra(kind):
             continue
         for at, value in enumerate(values):
             if value is not None:
@@ -180,8 +222,8 @@ def _is_nested(row: Row) -> bool:
     return "nonfinite" in row or not _NESTED.isdisjoint(map(type, row.values()))
 
 
-def _is_name(name: str, n_columns: int) -> bool:
-    return 0 < len(name) <= MAX_NAME and name.isprintable() and n_columns < MAX_COLUMNS
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 def _array(values: Sequence[Any], fixed: pa.DataType | None) -> pa.Array | None:

@@ -12,8 +12,9 @@ README = b"""An archive of training runs, made by `runs archive` (runjournal).
 
 journals/*/*.tar.zst   the files of each run, byte for byte:  tar --zstd -xf FILE
 runs/*.parquet         one row per run: summary, config (JSON), its bundle, SHA-256 of each file
-iterations/, evals/, checkpoints/
-                       Parquet, by the month in which a run began, sorted by run and iteration
+iterations/, evals/, checkpoints/, metrics/, system/
+                       Parquet, by the month in which a run began, sorted by run and step
+series/                every value of them in a row of its own: run, step, name, value, text, time
 
 manifest.json names every file of the archive, with its SHA-256. Files that it does not
 name were left by an interrupted `runs archive`; the next one continues from them.

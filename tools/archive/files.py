@@ -26,6 +26,7 @@ from eventlog import (
 from eventlog import BEFORE_LOSS_SUFFIX as LOSS_SUFFIX
 
 from ..core import runs
+from ..core.history import STORED
 
 SUFFIXES = (
     *runs.SUFFIXES, SEGMENT_SUFFIX, TORN_SUFFIX, ASIDE_SUFFIX, RANK_SUFFIX, LOSS_SUFFIX,
@@ -96,7 +97,7 @@ def _is_control(c: str) -> bool:
 MONTH = r"(?:\d{4}-\d{2}|unknown)"
 _STORED = re.compile(
     rf"README\.txt|runs/[^/.][^/]*\.parquet"
-    rf"|(?:iterations|evals|checkpoints)/month={MONTH}/[^/.][^/]*\.parquet"
+    rf"|(?:{'|'.join(STORED)})/month={MONTH}/[^/.][^/]*\.parquet"
     rf"|journals/month={MONTH}/[^/.][^/]*\.tar\.zst",
     re.ASCII,
 )

@@ -2,7 +2,8 @@
 
     manifest.json                          replaced as a whole, and last
     runs/*.parquet                         one row a run, with what its bundle holds
-    iterations/month=2026-11/*.parquet     and evals/, checkpoints/: sorted by run, iter
+    iterations/month=2026-11/*.parquet     and the other tables of a run: sorted by run, iter
+    series/month=2026-11/*.parquet         every value of them in a row of its own
     journals/month=2026-11/*.tar.zst       a bundle for each run: its files as they were
     README.txt                             how to read all that without this program
 
@@ -21,19 +22,26 @@ from typing import Any
 
 import orjson
 
-from ..core.history import KINDS, Kind
+from ..core.history import STORED
 from ..core.runs import Refusal
 from .files import MONTH, check_stored_name
 from .store import Damaged, Store, Stored
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 _OURS = re.compile(
-    rf"(runs|(iterations|evals|checkpoints|journals)/month={MONTH})/"
+    rf"(runs|({'|'.join(STORED)}|journals)/month={MONTH})/"
     r"\.?[^/\x00-\x1f\x7f]*-[0-9a-f]{8}\.(parquet|tar\.zst)(\.[0-9a-f]{8}\.tmp)?"
     r"|\.(manifest\.json|README\.txt)\.[0-9a-f]{8}\.tmp"
 )
-_TYPES = {"double", "int64", "decimal128(20, 0)", "string", "bool"}  # `columns.TYPES`
+_TYPES = {
+    "double",
+    "int64",
+    "decimal128(20, 0)",
+    "string",
+    "bool",
+    "timestamp[us]",
+}  # `columns.TYPES`
 _TAIL = len(b',"sha256":"') + 64 + len(b'"}\n')
 
 
@@ -41,7 +49,7 @@ _TAIL = len(b',"sha256":"') + 64 + len(b'"}\n')
 class Part(Stored):
     """A Parquet file with rows of one kind, of runs that began in one month."""
 
-    kind: Kind
+    kind: str
     month: str
     n_rows: int
 
@@ -53,7 +61,7 @@ class Manifest:
     generation: int = 0
     runs: Stored | None = None
     readme: Stored | None = None
-    types: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict)
+    types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The Arrow types of the columns of each kind."""
     parts: tuple[Part, ...] = ()
 
@@ -62,7 +70,7 @@ class Manifest:
         """The files that the manifest names itself; `runs` names the bundles."""
         return [file for file in (self.readme, self.runs, *self.parts) if file is not None]
 
-    def of(self, kind: Kind, month: str | None = None) -> list[Part]:
+    def of(self, kind: str, month: str | None = None) -> list[Part]:
         """The parts of one kind, of all months or of one."""
         return [p for p in self.parts if p.kind == kind and month in (None, p.month)]
 
@@ -123,7 +131,7 @@ def _read(document: Mapping[str, Any]) -> Manifest:
     """
     types = document["types"]
     for kind, columns in types.items():
-        if kind not in KINDS or not {*columns.values()} <= _TYPES:
+        if kind not in STORED or not {*columns.values()} <= _TYPES:
             raise ValueError(f"types of {kind!r}")
     parts = []
     for fields in document["parts"]:

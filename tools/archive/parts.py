@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..core.history import KINDS, Kind, Row
+from ..core.history import STORED, Row
 from . import columns, manifest
 from .catalog import INDEX, Catalog, read_parquet
 from .manifest import Manifest, Part
@@ -22,15 +22,15 @@ class Piece:
     """A run to be added: its row in the index, and its tables."""
 
     row: Row
-    tables: dict[Kind, pa.Table]
+    tables: dict[str, pa.Table]
 
 
 def merged(catalog: Catalog, batch: Sequence[Piece]) -> Manifest:
     """Write the Parquet files of the archive with `batch` added; returns the new manifest."""
     old, store = catalog.manifest, catalog.store
-    types: dict[Kind, dict[str, str]] = {}
+    types: dict[str, dict[str, str]] = {}
     parts: list[Part] = []
-    for kind in KINDS:
+    for kind in STORED:
         tables = [piece.tables[kind] for piece in batch]
         known = {n: columns.TYPES[t] for n, t in old.types.get(kind, {}).items()}
         schema = columns.unite(kind, [t.schema.empty_table() for t in tables], known).schema
@@ -44,7 +44,7 @@ def merged(catalog: Catalog, batch: Sequence[Piece]) -> Manifest:
 
 
 def _merge(
-    catalog: Catalog, batch: Sequence[Piece], kind: Kind, types: dict[str, pa.DataType]
+    catalog: Catalog, batch: Sequence[Piece], kind: str, types: dict[str, pa.DataType]
 ) -> Iterator[Part]:
     """The parts of a kind with the batch in them; parts without a change stay."""
     old, store = catalog.manifest, catalog.store
@@ -78,7 +78,7 @@ def _has_any(store: Store, part: Part, run_ids: Iterable[str]) -> bool:
     return bool(pc.any(pc.is_in(table["run_id"], ids)).as_py())
 
 
-def _write_parts(store: Store, kind: Kind, month: str, table: pa.Table) -> Iterator[Part]:
+def _write_parts(store: Store, kind: str, month: str, table: pa.Table) -> Iterator[Part]:
     for piece in _split(table):
         name = manifest.new_name(f"{kind}/month={month}", "part", ".parquet")
         stored = write_parquet(store, name, piece)

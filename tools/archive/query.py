@@ -2,10 +2,15 @@
 
     runs query "select run, best_val_loss from runs order by 2 limit 5" out
     runs query "select run, avg(loss) from iterations where iter >= 900 group by run" /backup/runs
+    runs query "select run, max(value) from series where name = 'val/acc' group by run" out
 
 Tables: `runs` (one row per run: its summary; `config`, `metadata` and `journal` as JSON),
-`iterations`, `evals`, `checkpoints`; `run_id` joins them. `describe iterations` lists the
-columns. One SELECT, read-only: it has access to these tables, to no other file and no network.
+`iterations`, `evals`, `checkpoints`, `metrics`, `system`, and `series`, which has every value of
+them in a row of its own: run, run_id, step, name (as it was logged), value, text, time (UTC).
+`run_id` joins them; `describe iterations` lists the columns. `metrics` has at most 1,000 columns
+for metrics; those of more names are in `series` alone.
+
+One SELECT, read-only: it has access to these tables, to no other file and no network.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..core import runs
-from ..core.history import KINDS, Kind
+from ..core.history import STORED, History
 from ..core.library import need
 from ..core.runs import Refusal
 from . import manifest
@@ -16,7 +16,7 @@ from .store import Bucket, Folder, Store, open_store
 if TYPE_CHECKING:
     import duckdb
 
-TABLES = ("runs", *KINDS)
+TABLES = ("runs", *STORED)
 
 
 @dataclass
@@ -76,7 +76,7 @@ def _archived(store: Store, contents: Manifest) -> Source:
         selects["runs"] = (
             f"select * exclude (files) from {_read([store.address(contents.runs.name)])}"
         )
-    for kind in KINDS:
+    for kind in STORED:
         months: dict[str, list[str]] = {}
         for part in contents.of(kind):
             months.setdefault(part.month, []).append(store.address(part.name))
@@ -99,8 +99,11 @@ def _empty(table: str) -> str:
     """No rows, but the columns that a table always has."""
     from . import columns
 
-    fixed = {kind: columns.OWN | columns.FIXED[kind] for kind in KINDS}
-    kinds = {columns.FLOAT: "double", columns.INT: "bigint", columns.TEXT: "varchar"}
+    fixed = {kind: columns.OWN | columns.FIXED[kind] for kind in STORED}
+    kinds = {
+        columns.FLOAT: "double", columns.INT: "bigint", columns.TEXT: "varchar",
+        columns.TIME: "timestamp",
+    }  # fmt: skip
     types = columns.RUNS if table == "runs" else fixed[table] | {"month": columns.TEXT}
     listed = ", ".join(f"null::{kinds[kind]} as {name}" for name, kind in types.items())
     return f"select {listed} where false"
@@ -113,20 +116,21 @@ def _local(base: "duckdb.DuckDBPyConnection", names: list[str], sql: str) -> Sou
 
     from . import columns
 
-    named = [kind for kind in KINDS if re.search(rf"\b{kind}\b", sql, re.IGNORECASE)]
+    named = [kind for kind in STORED if re.search(rf"\b{kind}\b", sql, re.IGNORECASE)]
     rows, left_out = [], []
-    tables: dict[Kind, list[pyarrow.Table]] = {kind: [] for kind in KINDS}
+    tables: dict[str, list[pyarrow.Table]] = {kind: [] for kind in STORED}
     for found in runs.load(names) if named else runs.glance(names):
         if found.run is None:
             left_out.append(found.error)
             continue
         rows.append(columns.describe(found.run))
+        loaded = History(found.run)
         for kind in named:
-            table = columns.tables_of(found.run, [kind])[kind]
+            table = columns.tables_of(loaded, [kind])[kind]
             month = pyarrow.repeat(pyarrow.scalar(rows[-1]["month"]), table.num_rows)
             tables[kind].append(table.append_column("month", month))
     base.register("local_runs", pyarrow.Table.from_pylist(rows, pyarrow.schema(columns.RUNS)))
-    for kind in KINDS:
+    for kind in STORED:
         known = {"month": columns.TEXT}
         base.register(f"local_{kind}", columns.unite(kind, tables[kind], known))
     return Source({table: f"select * from local_{table}" for table in TABLES}, [], left_out)

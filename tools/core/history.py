@@ -1,55 +1,149 @@
 """A run as other programs need it: non-finite numbers and times are in the rows.
 
-A run JSON has a non-finite number beside the row (`"loss": null, "nonfinite":
-{"loss": "nan"}`) and has no times of iterations; the journal does. Here
-`rows` are flat dicts for tables, `points` are named numbers for trackers.
+A run JSON has a non-finite number beside the row (`"loss": null, "nonfinite": {"loss": "nan"}`) and
+has no times of iterations and metrics; the journal does. Here `rows` are flat dicts for tables,
+`values` one value of one series each, and `points` what was logged at one time, for trackers.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 import eventlog
 
 from . import runs
-from .formats import is_number, seconds
+from .formats import seconds
 
 Row = dict[str, Any]
-Kind = str
-"""A table whose rows are in the run JSON, by iteration."""
+
 EVENTS = {
     str(kind.rule): kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"
 }
-"""The kind of event that each of them has a row of."""
-KINDS: tuple[Kind, ...] = tuple(EVENTS)
+"""The tables by iteration in a run JSON, each with the kind of event that is a row of it."""
+TABLES: dict[str, str] = {
+    str(kind.rule): kind.axis or "iter"
+    for kind in eventlog.KINDS.values()
+    if kind.key or kind.rule == "system"
+}
+"""The tables of a run (`Run.rows`), each with the column that it is ordered by."""
+SERIES = "series"
+STORED = (*TABLES, SERIES)
+"""What files and databases have of a run: its tables, and every value of them in one long table."""
 
-Names = Mapping[tuple[Kind, str], str]
+WIDE_MAX = 1_000
+"""A table with more columns is not written as a table; its values are in `series`."""
+
+Names = Mapping[tuple[str, str], str]
 NAMES: Names = {
     ("evals", "train_loss"): "train/loss",
     ("evals", "val_loss"): "val/loss",
     ("iterations", "loss"): "train/iter_loss",
 }
-"""The names that the trainer itself logs to W&B (nanoGPT's)."""
+"""The names that the trainer itself logs to W&B (nanoGPT's), by table and column."""
+
+_KEYS = {str(kind.rule): kind.key for kind in eventlog.KINDS.values() if kind.key}
+_ORDER = sorted(TABLES, key=lambda table: table != "evals")  # at one step
+_TIMED = frozenset(  # rows of other tables have their times themselves
+    str(kind.rule) for kind in eventlog.KINDS.values() if kind.key and "timestamp" not in kind.row
+)
 
 Progress = Callable[[Iterable[Row], int], Iterable[Row]]
 
 
-class Point(NamedTuple):
-    """Named numbers of one row, at one iteration."""
+class Value(NamedTuple):
+    """One value of one series."""
 
-    kind: Kind
-    iter: int
+    step: int
+    name: str
+    """As `Run.series` names it."""
+    value: Any
+    """A number, finite or not, or words: text, true or false, a list as JSON."""
+    time: str | None
+    """When it was logged, in ISO 8601, if that is known."""
+
+
+class Point(NamedTuple):
+    """What was logged at one step and one time."""
+
+    table: str
+    step: int
     time_s: float
     """Since the epoch."""
     values: dict[str, float]
+    """Numbers by name."""
+    words: dict[str, str]
+    """All else by name."""
 
 
 def _no_progress(rows: Iterable[Row], n_rows: int) -> Iterable[Row]:
     return rows
+
+
+class Times:
+    """When the rows of a run were logged: a row sink. A later event of a name overwrites."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, int], str] = {}
+        self._later: dict[tuple[str, int], dict[str, str]] = {}  # by name, of several events
+
+    @classmethod
+    def of(cls, journal: Path) -> "Times":
+        """The times in a journal, as far as it can be read."""
+        times, kinds = cls(), eventlog.KINDS
+        with suppress(OSError, eventlog.EventlogError):
+            for record in eventlog.scan(journal):
+                kind = kinds.get(record.event)
+                if kind is not None and kind.rule in _TIMED:
+                    axes = (kind.axis or "iter", "iter")  # an importer's step is an `iter`
+                    numbers = (record.fields.get(axis) for axis in axes)
+                    number = next((n for n in numbers if type(n) is int), None)
+                    if number is not None:
+                        times.add(record, number)
+        return times
+
+    def add(self, record: eventlog.Record, number: int) -> None:
+        kind = eventlog.KINDS[record.event]
+        if kind.rule not in _TIMED:
+            return
+        row = kind.rule, number
+        if kind.rule != "metrics" or row not in self._first:
+            self._first[row] = record.t
+        else:
+            names = eventlog.flatten(record.fields)
+            self._later.setdefault(row, {}).update(dict.fromkeys(names, record.t))
+
+    def supersede(
+        self,
+        event: str,
+        from_number: int,
+        before: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
+        pass
+
+    def clear(self) -> None:
+        self._first.clear()
+        self._later.clear()
+
+    def of_table(self, table: str) -> dict[int, str]:
+        """When each row of a table was logged, by its number on the axis."""
+        return {number: time for (of, number), time in self._first.items() if of == table}
+
+    def of_row(self, table: str, number: int) -> str | None:
+        """When the latest value of a row was logged."""
+        later = self._later.get((table, number))
+        return max(later.values()) if later else self._first.get((table, number))
+
+    def of_columns(self, table: str, number: int) -> tuple[str | None, dict[str, str]]:
+        """When a row was logged, and each of those columns that were logged later."""
+        return self._first.get((table, number)), self._later.get((table, number), {})
 
 
 @dataclass
@@ -58,52 +152,114 @@ class History:
 
     run: eventlog.Run
     progress: Progress = _no_progress
-    times: Mapping[int, str] = field(default_factory=dict)
-    """When each iteration was logged, as far as known."""
+    known_times: Times | None = None
 
     @property
     def id(self) -> str:
         """16 hex digits, the same for a run's journal and its run JSON, in any folder."""
         return sha256(f"{self.run.run_name}\n{self.run.start_time}".encode()).hexdigest()[:16]
 
+    @cached_property
+    def times(self) -> Times:
+        """When its rows were logged, from its journal if there is one."""
+        if self.known_times is not None:
+            return self.known_times
+        path = self.run.path
+        return Times() if path is None else Times.of(runs.journal_of(path))
+
     @property
     def n_rows(self) -> int:
-        return sum(map(len, map(self._rows_of, KINDS)))
+        return sum(len(self.stored(table)) for table in TABLES)
 
-    def rows(self, kind: Kind) -> Iterator[Row]:
-        """Flat rows by ascending iteration: nested objects as dotted names, NaN as NaN."""
-        flat_rows = iter(self.progress(self.run.rows(kind), len(self._rows_of(kind))))
-        return map(self._with_time, flat_rows) if kind == "iterations" and self.times else flat_rows
+    def stored(self, table: str) -> Sequence[Row]:
+        """The rows of a table as the run JSON has them; of `system`, flat."""
+        return getattr(self.run, _KEYS[table]) if table in _KEYS else self._system
 
-    def _with_time(self, row: Row) -> Row:
-        if "timestamp" not in row:
-            row["timestamp"] = self.times.get(row["iter"])
-        return row
+    @cached_property
+    def _system(self) -> list[Row]:
+        events = self.run.journal.get("events")
+        if isinstance(events, dict) and events.get("system"):
+            with suppress(OSError, eventlog.EventlogError):
+                return [*self.run.rows("system")]
+        return []
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """Flat rows in the order of the table's axis, with a `timestamp` if their time is known."""
+        if table not in _TIMED:
+            yield from self._flat_rows(table)
+            return
+        times, axis = self.times, TABLES[table]
+        for row in self._flat_rows(table):
+            time = times.of_row(table, row[axis]) if "timestamp" not in row else None
+            yield row if time is None else row | {"timestamp": time}
+
+    def _flat_rows(self, table: str) -> Iterator[Row]:
+        stored = self.stored(table)
+        rows = stored if table not in _KEYS else self.run.rows(table)
+        return iter(self.progress(rows, len(stored)))
+
+    @cached_property
+    def names(self) -> dict[tuple[str, str], str]:
+        """The name of each series, by its table and column."""
+        names = {(one.table, one.column): one.name for one in self.run.series().values()}
+        taken = {*names.values()}
+        for column in dict.fromkeys(name for row in self._system for name in row):
+            if column not in ("iter", "timestamp") and f"system/{column}" not in taken:
+                names["system", column] = f"system/{column}"
+        return names
+
+    def values(self) -> Iterator[Value]:
+        """All values of all series: table by table, each in the order of its axis."""
+        names = self.names
+        for table, axis in TABLES.items():
+            for row in self._flat_rows(table):
+                time, later = self._times_of(table, row)
+                for column, value in row.items():
+                    if (name := names.get((table, column))) and _is_value(table, column, value):
+                        yield Value(row[axis], name, value, later.get(column, time))
+
+    def _times_of(self, table: str, row: Row) -> tuple[str | None, dict[str, str]]:
+        """When a row was logged, and those of its columns that were logged later."""
+        own = row.get("timestamp")
+        if isinstance(own, str) and seconds(own) is not None:
+            return own, {}
+        return self.times.of_columns(table, row[TABLES[table]])
 
     def points(self, names: Names = NAMES) -> Iterator[Point]:
-        """All numbers of the run by iteration; an evaluation comes before its iteration.
+        """All values of the run by step; at one step evals come first, as they were made.
 
-        An unknown MFU is left out; of several checkpoints at an iteration the last one counts. A
-        row without a time has the time of the row before it.
+        `names` replace those of the series, except where another series has that name. An unknown
+        MFU is left out; of several checkpoints at an iteration the last one counts. A row without a
+        time has the time of the row before it.
         """
-        evals_first = sorted(KINDS, key=lambda kind: kind != "evals")
+        taken = {*self.names.values()}
+        names = self.names | {
+            key: name for key, name in names.items() if key in self.names and name not in taken
+        }
+        streams = (self._points_of(table, at, names) for at, table in enumerate(_ORDER))
         time_s = seconds(self.run.start_time) or 0.0
-        # Of rows with the same key, `merge` yields those of the stream before first.
-        for i, kind, row in merge(*map(self._numbered, evals_first), key=lambda item: item[0]):
-            own_s = seconds(row.get("timestamp"))
+        for step, at, time, values in merge(*streams, key=lambda item: item[:2]):
+            own_s = seconds(time)
             time_s = time_s if own_s is None else own_s
-            values = _numbers(kind, row, names)
-            if values:
-                yield Point(kind, i, time_s, values)
+            numbers = {name: n for name, v in values.items() if (n := number(v)) is not None}
+            words = {name: _words(v) for name, v in values.items() if name not in numbers}
+            yield Point(_ORDER[at], step, time_s, numbers, words)
 
-    def _numbered(self, kind: Kind) -> Iterator[tuple[int, Kind, Row]]:
-        rows: Iterable[Row] = self.rows(kind)
-        if kind == "checkpoints":
-            rows = {row["iter"]: row for row in rows}.values()
-        return ((row["iter"], kind, row) for row in rows)
-
-    def _rows_of(self, kind: Kind) -> Any:
-        return getattr(self.run, EVENTS[kind].key)
+    def _points_of(
+        self, table: str, at: int, names: Names
+    ) -> Iterator[tuple[int, int, str | None, Row]]:
+        axis = TABLES[table]
+        rows: Iterable[Row] = self._flat_rows(table)
+        if table == "checkpoints":
+            rows = {row[axis]: row for row in rows}.values()
+        for row in rows:
+            time, later = self._times_of(table, row)
+            by_time: dict[str | None, Row] = {}
+            for column, value in row.items():
+                if (name := names.get((table, column))) and _is_value(table, column, value):
+                    by_time.setdefault(later.get(column, time), {})[name] = value
+            for own, values in sorted(by_time.items(), key=lambda item: item[0] or ""):
+                yield row[axis], at, own, values
 
     def settings(self) -> dict[str, Any]:
         """The configuration: dotted names -> scalars; a list is its JSON text."""
@@ -144,46 +300,45 @@ def load(path: Path, progress: Progress = _no_progress) -> History:
 
 
 def _from_journal(journal: Path, progress: Progress) -> History:
-    """The run of a journal, and when each iteration was logged, the last time it was."""
-    times = _Times()
-    run = eventlog.load_run(journal, sink=times)
-    return History(run, progress, times.by_iter)
-
-
-class _Times:
-    """When each iteration was logged: a row sink. The time of a later row overwrites."""
-
-    def __init__(self) -> None:
-        self.by_iter: dict[int, str] = {}
-
-    def add(self, record: eventlog.Record, number: int) -> None:
-        if record.event == "iter":
-            self.by_iter[number] = record.t
-
-    def supersede(
-        self,
-        event: str,
-        from_number: int,
-        before: int | None = None,
-        names: Collection[str] | None = None,
-    ) -> None:
-        pass
-
-    def clear(self) -> None:
-        self.by_iter.clear()
+    """The run of a journal, and when each row was logged."""
+    times = Times()
+    return History(eventlog.load_run(journal, sink=times), progress, times)
 
 
 # ---- values
 
 
-def _numbers(kind: Kind, row: Row, names: Names) -> dict[str, float]:
-    values: dict[str, float] = {}
-    prefix = "" if kind == "iterations" else f"{EVENTS[kind].name}/"
-    for key, value in row.items():
-        if key == "iter" or not is_number(value):
-            continue
-        if key == "mfu" and value == eventlog.MFU_UNKNOWN:
-            continue
-        name = names.get((kind, key), prefix + key)
-        values[name] = float(value)
-    return values
+def _is_value(table: str, column: str, value: Any) -> bool:
+    """Whether a cell has a value: not one that is missing, and not an MFU that is not known."""
+    if value is None:
+        return False
+    return table == "metrics" or column != "mfu" or value != eventlog.MFU_UNKNOWN
+
+
+def number(value: Any) -> float | None:
+    """A number as a float64; None: it is words."""
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        with suppress(OverflowError):
+            return float(value)
+    return None
+
+
+def text(value: Any) -> str | None:
+    """What a float64 does not hold of a value: words, and all digits of a large integer."""
+    if type(value) is float or (type(value) is int and number(value) == value):
+        return None
+    return _words(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return str(value) if type(value) is int else orjson.dumps(value, default=str).decode()
+
+
+def micros(time: str | None) -> int | None:
+    """An ISO 8601 time in microseconds since 1970; None: it is none."""
+    time_s = seconds(time)
+    return None if time_s is None else round(time_s * 1e6)

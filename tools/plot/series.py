@@ -129,7 +129,7 @@ class Series:
         times: dict[int, Any] = {}
         if run.path is not None:
             with contextlib.suppress(eventlog.EventlogError, OSError):
-                times = dict(load(run.path).times)
+                times |= load(run.path).times.of_table("iterations")
         times |= {
             row["iter"]: row["timestamp"]
             for row in run.training_iterations

@@ -17,6 +17,7 @@ import eventlog
 from ..core import runs
 from ..core.files import lock
 from ..core.history import History, Progress, Row, load
+from ..core.library import MissingLibrary
 from ..core.table import print, print_json, print_table
 from .targets.outcome import Outcome
 
@@ -45,6 +46,10 @@ def _export(arguments: argparse.Namespace) -> int:
         for path in paths:
             try:
                 outcome = export(path, arguments.to, arguments.out, progress)
+            except MissingLibrary as error:  # every run needs it
+                print(error, file=sys.stderr)
+                n_failed += 1
+                break
             except (eventlog.EventlogError, OSError, runs.Refusal) as error:
                 print(error, file=sys.stderr)
                 n_failed += 1

@@ -16,7 +16,12 @@ Source = Union[eventlog.Run, str, "os.PathLike[str]"]
 
 
 def frame_of_runs(sources: Iterable[Source]) -> "pandas.DataFrame":
-    """A row for each run: the fields of `runs ls`, and those of its config as `config.NAME`."""
+    """A row for each run: the fields of `runs ls`, and those of its config as `config.NAME`.
+
+    Each metric has its last value under its name, as `runs ls` has it, and its best as `NAME:best`
+    if it is known whether less or more is better. Where a field has the name of a metric, the
+    metric is `metrics/NAME`.
+    """
     import pandas
 
     return pandas.DataFrame([_row(loaded) for source in sources for loaded in _load(source)])
@@ -32,4 +37,17 @@ def _row(loaded: runs.Found) -> dict[str, Any]:
     row = rows.row(loaded)
     config = eventlog.flat_cells(row.pop("config") or {})
     del row["metadata"]
-    return row | {f"config.{name}": value for name, value in config.items()}
+    row |= {f"config.{name}": value for name, value in config.items()}
+    return row | _metrics(loaded.run, row)
+
+
+def _metrics(run: eventlog.Run | None, row: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for one in run.series().values() if run is not None else ():
+        if one.table != "metrics":
+            continue
+        name = f"metrics/{one.name}" if one.name in row else one.name
+        values[name] = one.last
+        if one.goal is not None and one.best is not None:
+            values[f"{name}:best"] = one.best
+    return values

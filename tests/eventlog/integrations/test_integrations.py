@@ -36,7 +36,7 @@ EXAMPLES = {
 
 # What each example logs at every step under which name, and its package.
 CURVES = {
-    "Your own loop": ("train/loss", range(200), "torch"),
+    "A complete program": ("train/loss", range(200), "torch"),
     "Hugging Face": ("loss", range(1, 201), "transformers"),
     "Lightning": ("train_loss", range(200), "lightning"),
     "Keras": ("batch/loss", range(1, 201), "keras"),
@@ -129,7 +129,7 @@ def kill_and_go_on(name, folder, seed):
 
 
 def test_an_own_loop_that_was_killed_resumes_with_each_step_once(tmp_path):
-    kill_and_go_on("Your own loop", tmp_path / "run", seed=1)
+    kill_and_go_on("A complete program", tmp_path / "run", seed=1)
 
 
 @pytest.mark.slow

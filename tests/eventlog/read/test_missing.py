@@ -327,7 +327,7 @@ def test_a_line_cannot_send_verify_to_a_file_of_another_folder(tmp_path):
     (defect,) = verified(path).defects(with_content=True)
 
     assert defect.kind == "damaged_aside"
-    assert "no file name" in defect.detail
+    assert "is not a file name" in defect.detail
 
 
 def test_the_file_of_a_content_that_many_steps_share_is_checked_as_well(tmp_path):

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 import eventlog
 from tests import strategies
 from tools.archive import columns
+from tools.core.history import History
 
 PLAIN = st.none() | st.booleans() | strategies.numbers | strategies.any_floats | strategies.text
 
 
-def run_of(rows, name="run"):
-    return eventlog.Run(name, training_iterations=rows)
+def history_of(rows, name="run"):
+    return History(eventlog.Run(name, training_iterations=rows))
 
 
 def values(table, name):
@@ -34,7 +35,7 @@ def is_same(stored, value):
 def test_any_numbers_of_a_field_keep_their_values_or_are_text_of_them(given_values):
     rows = [{"iter": i, "x": value} for i, value in enumerate(given_values)]
 
-    table = columns.tables_of(run_of(rows))["iterations"]
+    table = columns.tables_of(history_of(rows))["iterations"]
 
     stored = values(table, "x") if "x" in table.column_names else [None] * len(rows)
     numbers = [v if not isinstance(v, str) else float(v) if "." in v or "n" in v or "e" in v
@@ -45,8 +46,11 @@ def test_any_numbers_of_a_field_keep_their_values_or_are_text_of_them(given_valu
 @given(st.lists(st.lists(PLAIN, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_runs_with_any_types_can_be_combined_in_any_order(runs_of_values):
     tables = [
-        columns.tables_of(run_of([{"iter": i, "x": v} for i, v in enumerate(stored)]))["iterations"]
-        for stored in runs_of_values
+        columns.tables_of(history)["iterations"]
+        for history in (
+            history_of([{"iter": i, "x": v} for i, v in enumerate(values)])
+            for values in runs_of_values
+        )
     ]
 
     one = columns.unite("iterations", tables)
@@ -59,7 +63,9 @@ def test_runs_with_any_types_can_be_combined_in_any_order(runs_of_values):
 
 def test_an_integer_beyond_2_to_the_53_is_exact_beside_floats_of_another_run():
     big, small = 2**60 + 1, 0.5
-    tables = [columns.tables_of(run_of([{"iter": 0, "x": x}]))["iterations"] for x in (big, small)]
+    tables = [
+        columns.tables_of(history_of([{"iter": 0, "x": x}]))["iterations"] for x in (big, small)
+    ]
 
     table = columns.unite("iterations", tables)
 
@@ -67,7 +73,7 @@ def test_an_integer_beyond_2_to_the_53_is_exact_beside_floats_of_another_run():
 
 
 def test_an_integer_beyond_int64_is_a_number_still():
-    table = columns.tables_of(run_of([{"iter": 0, "x": 2**64 - 1}]))["iterations"]
+    table = columns.tables_of(history_of([{"iter": 0, "x": 2**64 - 1}]))["iterations"]
 
     assert values(table, "x") == [2**64 - 1]
     assert table.schema.field("x").type == pa.decimal128(20, 0)
@@ -76,7 +82,7 @@ def test_an_integer_beyond_int64_is_a_number_still():
 def test_what_a_journal_names_nonfinite_is_a_number_again():
     row = {"iter": 0, "loss": None, "x": None, "nonfinite": {"loss": "nan", "x": "-inf"}}
 
-    table = columns.tables_of(run_of([row]))["iterations"]
+    table = columns.tables_of(history_of([row]))["iterations"]
 
     assert math.isnan(values(table, "loss")[0])
     assert values(table, "x") == [-math.inf]
@@ -97,13 +103,13 @@ def test_what_a_journal_names_nonfinite_is_a_number_again():
     ],
 )
 def test_values_that_fit_into_no_column_are_in_extra(row, extra):
-    table = columns.tables_of(run_of([row]))["iterations"]
+    table = columns.tables_of(history_of([row]))["iterations"]
 
     assert values(table, "extra") == [extra]
 
 
 def test_objects_are_columns_and_lists_are_json():
-    table = columns.tables_of(run_of([{"iter": 0, "gpu": {"temp": 61.5, "ids": [0, 1]}}]))
+    table = columns.tables_of(history_of([{"iter": 0, "gpu": {"temp": 61.5, "ids": [0, 1]}}]))
 
     assert values(table["iterations"], "gpu_temp") == [61.5]
     assert values(table["iterations"], "gpu_ids") == ["[0, 1]"]
@@ -112,7 +118,7 @@ def test_objects_are_columns_and_lists_are_json():
 def test_data_used_as_names_does_not_become_ten_thousand_columns():
     rows = [{"iter": i, f"layer_{i}": 1.0} for i in range(1_000)]
 
-    table = columns.tables_of(run_of(rows))["iterations"]
+    table = columns.tables_of(history_of(rows))["iterations"]
 
     assert table.num_columns < 2 * columns.MAX_COLUMNS
     assert values(table, "extra")[-1] == '{"layer_999":1.0}'

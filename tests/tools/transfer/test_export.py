@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
+from tests.tools.transfer.readers import export_peer, need, values_in
 from tools.cli import main
-from tools.transfer.export import export
-from tools.transfer.targets import files
+from tools.transfer.export import TARGETS, export
+from tools.transfer.targets import files, mlflow, trackio, wandb
+from tools.transfer.targets.names import original, unreserved
 
 ODD = {4: math.nan, 5: math.inf, 6: -math.inf, 7: 1e300, 8: 5e-324, 9: -0.0, 10: 0.1 + 0.2}
 
@@ -234,6 +236,72 @@ def test_a_frame_has_non_finite_numbers_as_numbers(logged):
     assert list(iterations.columns[:4]) == ["iter", "loss", "time_ms", "mfu"]
     assert "timestamp" in iterations
     assert list(evals["iter"]) == [0, 50, 100]
+
+
+# ---- every target
+
+
+def log_metrics(folder):
+    """A run of metrics: names that targets have for themselves, words, NaN, old steps."""
+    run = eventlog.open_run(folder, run_name="run", save_interval=0)
+    names = (
+        "train/loss",
+        "val.acc",
+        "odd (name) é",
+        "timestamp",
+        "_step",
+        "_step_",
+        "a:b",
+        "a/../b",
+    )
+    for step in range(6):
+        run.log("metrics", step=step, **{name: loss(step) + k for k, name in enumerate(names)})
+    run.log("metrics", step=2, late=2.5, note="a word", flag=True)
+    run.log("metrics", step=1, note='another, "quoted"\nword', **{"train/loss": -1.0})
+    return run
+
+
+def grow(run):
+    """A new step, an old step that gets a value, and one whose value is replaced."""
+    run.log("metrics", step=6, **{"train/loss": 0.5})
+    run.log("metrics", step=0, late=7.5)
+    run.log("metrics", step=2, late=-2.5, note="other")
+
+
+def series_of(path, to):
+    """Its numbers and words by series and step, as the target can have them."""
+    run = eventlog.load_run(path)
+    points = {(name, i): v for name in run.series() for i, v in run.points(name)}
+    numbers = {k: float(v) for k, v in points.items() if type(v) in (int, float)}
+    words = {k: v if isinstance(v, str) else "true" for k, v in points.items() if k not in numbers}
+    if to == "tensorboard":
+        numbers = {k: float32(v) for k, v in numbers.items()}
+    if to == "mlflow":  # its databases have no infinities; its tags have the last words
+        largest = sys.float_info.max
+        numbers = {k: v if v != v else max(-largest, min(v, largest)) for k, v in numbers.items()}
+        words = {name: value for (name, _), value in sorted(words.items())}
+    if to in ("mlflow", "wandb"):  # they have no sign of zero
+        numbers = {k: v + 0.0 for k, v in numbers.items()}
+    return numbers, words
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_every_target_has_every_series_under_its_name_and_nothing_twice(to, tmp_path):
+    need(to)
+    run = log_metrics(tmp_path / "runs")
+    states = []
+    for change in (lambda run: None, lambda run: None, grow):
+        change(run)
+        states.append(export_peer(run.journal_path, to, tmp_path / "out")["state"])
+
+        numbers, words = values_in(to, tmp_path / "out")
+        expected, expected_words = series_of(run.journal_path, to)
+        same(numbers, expected)
+        assert words == expected_words
+    run.close()
+
+    assert states[:2] == ["new", "unchanged"]
+    assert states[2] in ("continued", "replaced")
 
 
 # ---- again and again
@@ -465,3 +533,35 @@ def test_a_missing_library_is_one_line_with_the_command_that_gets_it(
 
     assert code == 1
     assert capsys.readouterr().err == "this needs mlflow: pip install mlflow\n"
+
+
+def test_a_missing_library_is_one_line_for_many_runs(tmp_path, capsys, monkeypatch):
+    for name in ("a", "b"):
+        with eventlog.open_run(tmp_path / "runs", run_name=name, save_interval=0) as run:
+            run.log_iter(0, 1.0)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    main(["export", str(tmp_path / "runs"), "--to=mlflow", "--out", str(tmp_path / "out")])
+
+    assert capsys.readouterr().err.count("this needs mlflow") == 1
+
+
+@given(st.text(max_size=20) | st.text("a:./2f", max_size=12), st.text("a:./2f", max_size=12))
+def test_the_names_that_targets_make_of_names_can_be_reversed(name, other):
+    assert mlflow.original_name(mlflow._name(name)) == name
+    assert (mlflow._name(name) == mlflow._name(other)) == (name == other)
+    for reserved in (wandb.RESERVED, trackio.RESERVED):
+        for one in (name, *reserved, *(f"{word}_" for word in reserved)):
+            assert original(unreserved(one, reserved), reserved) == one
+            assert unreserved(one, reserved) not in reserved
+
+
+def test_a_table_of_more_than_1000_columns_is_in_series_alone_and_that_is_printed(tmp_path, capsys):
+    with eventlog.open_run(tmp_path / "runs", run_name="run", save_interval=0) as run:
+        run.log("metrics", step=0, **{f"name/{k}": float(k) for k in range(1_001)})
+
+    main(["export", str(tmp_path / "runs"), "--to=csv", "--out", str(tmp_path / "out")])
+
+    assert "metrics has 1,003 columns, more than 1,000" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("out/*/*")} == {"run.json", "series.csv"}
+    assert len(values_in("csv", tmp_path / "out")[0]) == 1_001

@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
 import eventlog
 
-from ...core.history import History
+from ...core.history import SERIES, TABLES, WIDE_MAX, History
 from .outcome import State
 
 ABOUT = "run.json"
@@ -42,8 +42,31 @@ def _owner(place: Path) -> str | None:
     return str(about.get("id", "")) if isinstance(about, dict) else ""
 
 
+def columns_of(history: History, table: str) -> list[str]:
+    """The columns of a table, its axis first; none if it has no rows."""
+    columns: dict[str, None] = {}
+    for row in history.rows(table):
+        columns = columns or {TABLES[table]: None}
+        columns |= dict.fromkeys(row)
+    return list(columns)
+
+
+def too_wide(history: History, columns: Mapping[str, list[str]]) -> str:
+    """Which tables are not written; empty if all are."""
+    return "; ".join(
+        f"{history.run.run_name}: {table} has {len(names):,} columns, more than {WIDE_MAX:,}: its "
+        f"values are in {SERIES} alone"
+        for table, names in columns.items()
+        if len(names) > WIDE_MAX
+    )
+
+
 def replace(path: Path, make: Callable[[], Iterator[bytes]]) -> State:
-    """Write what `make` yields to `path`, atomically, if it differs."""
+    """Write what `make` yields to `path`, atomically, if it differs; nothing: remove the file."""
+    if next(make(), None) is None:
+        is_there = path.exists()
+        path.unlink(missing_ok=True)
+        return "replaced" if is_there else "unchanged"
     if path.exists() and _holds(path, make()):
         return "unchanged"
     state: State = "replaced" if path.exists() else "new"

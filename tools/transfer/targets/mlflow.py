@@ -2,7 +2,12 @@
 
 Written to `sqlite:///OUT/mlflow.db`, or to MLFLOW_TRACKING_URI if it is set. Numbers are float64,
 times milliseconds; NaN is preserved; MLflow's databases store infinities as the largest float64.
-Configuration is MLflow's params, metadata its tags.
+Configuration is MLflow's params, metadata its tags. MLflow has no words over steps: of a series
+that has any, the last ones are in the tag `text.NAME`.
+
+Characters that MLflow does not take in a name are their code between colons, in hexadecimal:
+`a(b` is `a:28:b`; so is a colon itself. `original_name` has the name again. Of a name longer than
+250 characters the end is a hash, and the tag `name.KEY` has all of it.
 
 What MLflow has of the run is read before anything is added, so that nothing is added twice.
 MLflow cannot remove points: when a resumed run superseded some, the MLflow run is marked as deleted
@@ -10,9 +15,12 @@ MLflow cannot remove points: when a resumed run superseded some, the MLflow run 
 """
 
 import os
+import posixpath
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +35,7 @@ EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"
 BATCH = 1000  # the most metrics that MLflow accepts in one call
 PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
+NAME_MAX = 250
 
 Metric = tuple[str, int, int, float, bool]
 """Name, iteration, time in ms, value, whether it is NaN."""
@@ -50,10 +59,14 @@ def export(history: History, out: Path) -> Outcome:
     run_id = mlflow_run.info.run_id
     missing = [metric for metric in metrics if metric not in present]
     _log(client, run_id, missing, history)
+    tags = _tags(history)
+    changed = {k: v for k, v in tags.items() if mlflow_run.data.tags.get(k) != v}
+    for key, value in changed.items():
+        client.set_tag(run_id, key, value)
     has_ended = _end(client, mlflow_run, history)
-    if state == "continued" and not missing and not has_ended:
+    if state == "continued" and not missing and not has_ended and not changed:
         state = "unchanged"
-    return Outcome(f"{client.tracking_uri} run {run_id}", state, len(missing))
+    return Outcome(f"{client.tracking_uri} run {run_id}", state, len(missing), _note(history))
 
 
 def _client(mlflow: Any, out: Path) -> Any:
@@ -83,7 +96,7 @@ def _run_of(client: Any, experiment_id: str, history: History) -> Any:
 def _metrics(history: History) -> Iterator[Metric]:
     for point in history.points():
         for name, value in point.values.items():
-            yield _metric(_name(name), point.iter, round(point.time_s * 1000), value)
+            yield _metric(_name(name), point.step, round(point.time_s * 1000), value)
 
 
 def _metric(name: str, i: int, time_ms: int, value: float) -> Metric:
@@ -161,8 +174,62 @@ def _named(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    """MLflow allows letters, digits, a few signs, no path that goes up, and 250 characters."""
-    return re.sub(r"[^\w\-. /:]|(?<![^/])\.+(?=/|$)", "_", name)[:250].strip("/") or "_"
+    """A name that MLflow takes: letters, digits, a few signs, a plain path, 250 characters.
+
+    A name that it takes as it is, and that has no colon, stays as it is.
+    """
+    encoded = _REFUSED.sub(lambda match: _code(match[0]), name)
+    if not name:
+        encoded = "::"
+    elif _is_no_plain_path(encoded):
+        encoded = re.sub(r"[./]", lambda match: _code(match[0]), encoded)
+    if len(encoded) > NAME_MAX:
+        digest = sha256(name.encode(errors="backslashreplace")).hexdigest()[:16]
+        encoded = f"{encoded[: NAME_MAX - len(digest) - 1].rstrip('/.')}:{digest}"
+    return encoded
+
+
+def _is_no_plain_path(name: str) -> bool:
+    plain = posixpath.normpath(name)
+    return plain != name or plain == "." or plain.startswith(("..", "/"))
+
+
+def original_name(name: str) -> str:
+    """The name that `_name` made a name of MLflow's of, if that was not too long."""
+    if name == "::":
+        return ""
+    return re.sub(r":([0-9a-f]+):", lambda match: chr(int(match[1], 16)), name)
+
+
+_REFUSED = re.compile(r"[^/\w.\- ]")
+
+
+def _code(character: str) -> str:
+    return f":{ord(character):x}:"
+
+
+def _tags(history: History) -> dict[str, str]:
+    """The last words of each series that has any, and names that are too long."""
+    tags: dict[str, str] = {}
+    for point in history.points():
+        for name, words in point.words.items():
+            tags[f"text.{_name(name)}"[:NAME_MAX]] = _text(words, TAG_MAX)
+        for name in point.values:
+            if len(key := _name(name)) == NAME_MAX:
+                tags[f"name.{key}"[:NAME_MAX]] = _text(name, TAG_MAX)
+    return tags
+
+
+def _note(history: History) -> str:
+    """How many words MLflow does not have."""
+    counts = Counter(name for point in history.points() for name in point.words)
+    n_left_out = counts.total() - len(counts)
+    if not n_left_out:
+        return ""
+    return (
+        f"{history.run.run_name}: MLflow has no words over steps: of {len(counts):,} series the "
+        f"last ones are in its tags, {n_left_out:,} earlier ones are left out"
+    )
 
 
 def _text(value: Any, n_max: int) -> str:

@@ -1,8 +1,9 @@
 """TensorBoard: one event file in a folder of the run's name.
 
-The tags are the guide's: Loss/train, Loss/val, MFU; other fields have their own names.
-TensorBoard stores numbers as float32; steps, times, NaN and infinities are preserved. Configuration
-and metadata are HParams, and complete as text.
+The tags of the trainer's losses are the guide's: Loss/train, Loss/val, MFU; all other series have
+their own names. TensorBoard stores numbers as float32; steps, times, NaN and infinities are
+preserved. Words are TensorBoard's texts, under NAME/text_summary, as PyTorch's writer names them.
+Configuration and metadata are HParams, and complete as text.
 
 The bytes of the file depend on the run alone. Exporting again appends what is new, so that an open
 TensorBoard sees a live run grow; a file that a crash cut off is continued at its last byte. When a
@@ -30,6 +31,9 @@ TAGS: Names = {
 }
 
 
+TEXT_SUFFIX = "/text_summary"
+
+
 def export(history: History, out: Path) -> Outcome:
     need("tensorboard.compat.proto.event_pb2", "tensorboard")
     folder = run_folder(history, out)
@@ -55,7 +59,11 @@ def _events(history: History, started_s: float) -> Iterator[Any]:
         yield Event(wall_time=started_s, summary=text_pb(name, text))
     for point in history.points(TAGS):
         scalars = [Summary.Value(tag=tag, simple_value=v) for tag, v in point.values.items()]
-        yield Event(wall_time=point.time_s, step=point.iter, summary=Summary(value=scalars))
+        texts = [
+            text_pb(f"{tag}{TEXT_SUFFIX}", words).value[0] for tag, words in point.words.items()
+        ]
+        summary = Summary(value=scalars + texts)
+        yield Event(wall_time=point.time_s, step=point.step, summary=summary)
     ended_s = seconds(history.run.end_time)
     if history.run.status in ("completed", "failed") and ended_s is not None:
         yield Event(wall_time=ended_s, summary=_end(history.run.status, ended_s))

@@ -1,13 +1,15 @@
 """trackio: a run in the project `runjournal`, in trackio's own database.
 
 The database is in the folder OUT, or in TRACKIO_DIR; `TRACKIO_DIR=OUT trackio show` shows it.
-Numbers are float64; times, NaN and infinities are preserved. Configuration and metadata are the
-config.
+Numbers are float64; times, NaN and infinities are preserved, words are text (trackio reads `NaN`,
+`Infinity` and `-Infinity` as numbers). Names that trackio uses itself, `step` and `timestamp`, get
+a `_` at their end. Configuration and metadata are the config.
 
 What trackio has of the run is read before anything is added, and trackio accepts the id of each row
 only once. When a resumed run superseded points, the run is deleted there and written again.
 """
 
+import math
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -17,26 +19,29 @@ from ...core.formats import iso
 from ...core.history import History, Point
 from ...core.library import need
 from ...core.runs import Refusal
+from .names import unreserved
 from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 BATCH = 1000
 RESERVED = frozenset(("step", "timestamp"))  # names that trackio uses itself
+_NUMBERS: dict[float | str, float] = {
+    "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf,
+}  # fmt: skip
 
 
 class Log(NamedTuple):
     """One row of trackio's."""
 
-    iter: int
+    step: int
     time: str
-    values: dict[str, float]
+    values: dict[str, float | str]
 
     @property
     def id(self) -> str:
         """The same for equal rows; made from text, because a NaN does not equal itself."""
-        return sha256(
-            repr((self.iter, self.time, sorted(self.values.items()))).encode()
-        ).hexdigest()
+        values = sorted((name, _NUMBERS.get(v, v)) for name, v in self.values.items())
+        return sha256(repr((self.step, self.time, values)).encode()).hexdigest()
 
 
 def export(history: History, out: Path) -> Outcome:
@@ -57,7 +62,7 @@ def export(history: History, out: Path) -> Outcome:
             PROJECT,
             name,
             [log.values for log in batch],
-            steps=[log.iter for log in batch],
+            steps=[log.step for log in batch],
             timestamps=[log.time for log in batch],
             config=config,
             log_ids=[f"{history.id}-{log.id}" for log in batch],
@@ -84,8 +89,8 @@ def _storage(out: Path) -> Any:
 
 
 def _log(point: Point) -> Log:
-    values = {f"{k}_" if k in RESERVED else k: v for k, v in point.values.items()}
-    return Log(point.iter, iso(point.time_s) or "", values)
+    values = {unreserved(k, RESERVED): v for k, v in (point.values | point.words).items()}
+    return Log(point.step, iso(point.time_s) or "", values)
 
 
 def _row(row: dict[str, Any]) -> Log:

@@ -4,8 +4,10 @@ OUT/wandb/offline-run-<start>-<id> is complete or does not exist: W&B writes it 
 folder, every point must be found in it, and then it is renamed. W&B
 cannot continue an offline run, so a run that has grown is written again and replaces the earlier
 one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
-val/loss). Numbers are float64; times, NaN and infinities are preserved; metadata is in the config,
-under `metadata`.
+val/loss), all other series have their own; those that W&B has for itself (`_step`, ...) get a `_`
+at their end. Numbers are float64; times, NaN and infinities are preserved; words are values. Of
+several samples of the machine at one step the last one counts. Metadata is in the config, under
+`metadata`.
 
 With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own settings.
 """
@@ -16,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
@@ -27,19 +30,22 @@ from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
 from ..sources.wandb_file import parsed, records, values
+from .names import unreserved
 from .outcome import Outcome, State
 
 PROJECT = "runjournal"
 ASIDE = ".writing"
+WRITING_S = 30.0  # how long W&B may take to write what it has accepted
 NOT_VALUES = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+RESERVED = NOT_VALUES | {""}
 
 
 class Step(NamedTuple):
     """One row of W&B's."""
 
-    iter: int
+    step: int
     time_s: float
-    values: dict[str, float]
+    values: dict[str, float | str]
 
     @property
     def key(self) -> str:
@@ -47,8 +53,8 @@ class Step(NamedTuple):
 
         W&B stores -0.0 as 0.0, so here they are equal.
         """
-        pairs = sorted((name, value + 0.0) for name, value in self.values.items())
-        return repr((self.iter, float(self.time_s), pairs))
+        pairs = sorted((name, _plain_value(value)) for name, value in self.values.items())
+        return repr((self.step, float(self.time_s), pairs))
 
 
 def export(history: History, out: Path) -> Outcome:
@@ -62,7 +68,7 @@ def export(history: History, out: Path) -> Outcome:
     aside = out / ASIDE / history.id
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed export
     written = _write(wandb, history, config, aside)
-    if list(_read_back(written)) != expected:
+    if not _becomes(written, expected):
         raise Refusal(f"{written}: W&B did not write every point; {place} was not changed")
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir():
@@ -81,12 +87,19 @@ def _started(history: History) -> str:
 
 def _steps(history: History) -> Iterator[Step]:
     """W&B has one row per step: an evaluation and the iteration after it share it."""
-    for i, points in groupby(history.points(), key=lambda point: point.iter):
-        values: dict[str, float] = {}
+    for step, points in groupby(history.points(), key=lambda point: point.step):
+        if step < 0:
+            raise Refusal(f"{history.run.run_name}: has step {step}; W&B takes none below 0")
+        of_step: dict[str, float | str] = {}
         for point in points:
-            values |= point.values
+            named = (point.values | point.words).items()
+            of_step |= {unreserved(name, RESERVED): value for name, value in named}
             time_s = point.time_s
-        yield Step(i, time_s, values)
+        yield Step(step, time_s, of_step)
+
+
+def _plain_value(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(value) + 0.0
 
 
 def _exit_code(history: History) -> int:
@@ -106,7 +119,7 @@ def _write(wandb: Any, history: History, config: dict[str, Any], aside: Path) ->
         name=history.run.run_name, mode="offline", dir=str(aside), settings=settings,
     )  # fmt: skip
     for step in _steps(history):
-        run.log(step.values | {"_timestamp": step.time_s}, step=step.iter)
+        run.log(step.values | {"_timestamp": step.time_s}, step=step.step)
     run.finish(exit_code=_exit_code(history))
     (written,) = (aside / "wandb").glob("offline-run-*")
     return Path(written)
@@ -120,10 +133,22 @@ def _read_back(place: Path) -> Iterator[Any]:
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
         elif kind == "history":
             item = values(record.item)
-            points = {str(k): float(v) for k, v in item.items() if k not in NOT_VALUES}
+            points = {str(k): v for k, v in item.items() if k not in NOT_VALUES}
             yield Step(item["_step"], item["_timestamp"], points).key
         elif kind == "exit":
             yield record.exit_code
+
+
+def _becomes(place: Path, expected: list[Any]) -> bool:
+    """Whether the file has all that is expected; W&B's own process may still be writing it."""
+    end_s = time.monotonic() + WRITING_S
+    while True:
+        with contextlib.suppress(Refusal):  # it has no record yet
+            if list(_read_back(place)) == expected:
+                return True
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.2)
 
 
 def _plain(config: dict[str, Any]) -> str:
