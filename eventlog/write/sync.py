@@ -34,6 +34,7 @@ class SyncThread:
         """`interval_s` None: sync only when woken. `warn` gets the first exception."""
         self.errors = 0
         """Exceptions that came into the thread."""
+        self._has_warned = False
         self.has_ended = False
         """`Thread.is_alive`, once interrupted, says for ever that the thread has ended."""
         self.sync_once, self._is_closed = sync_once, is_closed
@@ -114,8 +115,9 @@ class SyncThread:
 
     def _count_error(self, error: BaseException) -> None:
         self.errors += 1
-        if self.errors == 1:
+        if not self._has_warned:
             self._warn(error)
+            self._has_warned = True  # not before: another exception may have interrupted it
 
     def _sync_until_closed(self) -> None:
         is_closing = False

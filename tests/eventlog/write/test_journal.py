@@ -770,18 +770,26 @@ class HeldDisk(eventlog.disk.Disk):
 
 def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
     run = eventlog.open_run(tmp_path, save_interval=0, sync_interval_s=0.02)
+    texts = []
+
+    def is_reported():
+        texts.append(capfd.readouterr().err)
+        return "came into the thread that syncs" in "".join(texts)
+
     for kind in (TimeoutError, KeyboardInterrupt, SystemExit):
         errors = run.errors
         ident = ctypes.c_ulong(run._journal._thread._thread.ident)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(kind))
         wait_for(lambda errors=errors: run.errors > errors)
+        wait_for(is_reported)
     run.log_iter(0, 1.0)
 
     assert run.sync()
     assert run.errors == 3
     run.close()
     assert eventlog.load_run(run.journal_path).status == "completed"
-    assert capfd.readouterr().err.count("came into the thread that syncs") == 1
+    is_reported()
+    assert "".join(texts).count("came into the thread that syncs") == 1
 
 
 def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_thread(
