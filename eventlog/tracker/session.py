@@ -105,10 +105,13 @@ class Session:
         if ANNOTATES in more:
             more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
-        if not (type(loss) is type(time_ms) is type(mfu) is float):
+        has_text = True
+        if type(loss) is type(time_ms) is type(mfu) is float:
+            has_text = bool(more) or type(iter) is not int
+        else:
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
         try:  # as `_log`, without a call
-            self._journal.append("iter", fields)
+            self._journal.append("iter", fields, has_text=has_text)
         except Exception as error:
             self._failed("iter", fields, error)
 

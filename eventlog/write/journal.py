@@ -229,10 +229,13 @@ class Journal:
 
     # ---- appending
 
-    def append(self, event: str, fields: dict[str, Any], *, urgent: bool = False) -> None:
+    def append(
+        self, event: str, fields: dict[str, Any], *, urgent: bool = False, has_text: bool = True
+    ) -> None:
         """Append one event. Urgent: to be durable at once, not within a second.
 
-        What does not fit in a line goes into a file of its own.
+        What does not fit in a line goes into a file of its own. `has_text`: False if the values are
+        a few numbers, so that no credential has to be looked for.
 
         Raises:
             JournalClosed: after `close`.
@@ -247,7 +250,7 @@ class Journal:
         if type(event) is not str:
             event = str(event)
         # More quotes than the names have: there is text, which may be a credential.
-        if encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES:
+        if has_text and (encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES):
             encoded, asides = fitted(self.path.stem, event, masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
