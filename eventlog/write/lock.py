@@ -11,6 +11,9 @@ from eventlog.read.alive import process_lives
 from eventlog.read.ends import last_open, unclosed_session
 
 LOCK_PATIENCE_S = 0.05  # a reader's probe holds the lock for microseconds, a writer for good
+INHERITED_PATIENCE_S = (
+    2.0  # a writer killed while it starts a process: that one has the lock so far
+)
 
 
 def take_lock(fd: int, path: Path, disk: Disk) -> bool:
@@ -19,12 +22,21 @@ def take_lock(fd: int, path: Path, disk: Disk) -> bool:
     Raises:
         JournalLocked: another process holds it; the message says which.
     """
-    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    begun = time.monotonic()
+    patience_s = LOCK_PATIENCE_S
     while (is_held := disk.lock(fd)) is False:
-        if time.monotonic() > give_up_at:
-            raise JournalLocked(_refusal(path))
+        if time.monotonic() > begun + patience_s:
+            if patience_s == INHERITED_PATIENCE_S or not _writer_is_gone(path):
+                raise JournalLocked(_refusal(path))
+            patience_s = INHERITED_PATIENCE_S
         time.sleep(LOCK_PATIENCE_S / 10)
     return is_held is True
+
+
+def _writer_is_gone(path: Path) -> bool:
+    """Whether the process of the last session is known to have ended."""
+    opened = last_open(path)
+    return opened is not None and process_lives(opened.fields, opened.t) is False
 
 
 def check_nobody_writes(path: Path) -> None:

@@ -859,6 +859,28 @@ def test_a_sync_that_fails_after_the_close_event_is_no_error_and_loses_nothing(
     assert [s["file"] for s in loaded.journal["segments"]]
 
 
+def test_a_lock_that_a_killed_writer_left_to_a_process_it_was_starting_is_waited_for(tmp_path):
+    """The child has the lock until its `exec`, which a busy machine delays."""
+    program = f"""
+import os, signal, eventlog
+run = eventlog.open_run({str(tmp_path)!r}, save_interval=0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (path,) = tmp_path.glob("*.jsonl")
+
+    class HeldForAMoment(eventlog.disk.Disk):
+        until = time.monotonic() + 0.5
+
+        def lock(self, fd):
+            return super().lock(fd) if time.monotonic() > self.until else False
+
+    with eventlog.open_run(journal=path, save_interval=0, disk=HeldForAMoment()) as run:
+        run.log_iter(0, 1.0)
+
+    assert [record.event for record in eventlog.scan(path)] == ["open", "open", "iter", "close"]
+
+
 def wait_for(is_so):
     give_up = time.monotonic() + 10
     while not is_so():
