@@ -84,7 +84,7 @@ class Vitals:
         self._series.clear()
         self._n_steps = 0
         self._last_kind = ""
-        self._is_idle = False  # since an event said so, and no later step was logged
+        self._is_idle = False  # since an `idle` event, and no later step was logged
         self._interval = [0.0, 0.0]  # seconds, iterations
         self._recent: deque[float] = deque()
         self._usual: deque[float] = deque(maxlen=BASE_MAX)

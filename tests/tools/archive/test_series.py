@@ -97,8 +97,8 @@ def from_parquet(out):
 
 
 def from_sql(place):
-    with answer("select name, step, value, coalesce(text, '') from series", [str(place)]) as told:
-        return [tuple(row) for row in told.rows]
+    with answer("select name, step, value, coalesce(text, '') from series", [str(place)]) as result:
+        return [tuple(row) for row in result.rows]
 
 
 def in_files(name, step, value):
@@ -142,8 +142,8 @@ def test_each_value_has_the_time_at_which_it_was_logged(tmp_path):
     logged = [r for r in eventlog.scan(run.journal_path) if r.event in ("metrics", "iter")]
     times = [datetime.fromisoformat(record.t).replace(tzinfo=None) for record in logged]
 
-    with answer("select name, step, time from series order by name, step", [str(tmp_path)]) as told:
-        rows = [row for row in told.rows if row[0] in ("a", "b", "loss")]
+    with answer("select name, step, time from series order by name, step", [str(tmp_path)]) as out:
+        rows = [row for row in out.rows if row[0] in ("a", "b", "loss")]
 
     assert rows == [
         ("a", 0, times[0]), ("a", 1, times[1]), ("b", 0, times[2]), ("loss", 2, times[3]),
@@ -157,11 +157,11 @@ def test_thousands_of_names_are_a_thousand_columns_and_all_of_them_in_series(tmp
     archive([tmp_path / "out"], str(tmp_path / "kept"))
 
     for place in (tmp_path / "out", tmp_path / "kept"):
-        with answer("select * from metrics", [str(place)]) as told:
-            assert len(told.names) <= 1_001
-            assert "name/0" in told.names
-        with answer("select count(*), max(value) from series", [str(place)]) as told:
-            assert [*told.rows] == [(3_001, math.inf)]
+        with answer("select * from metrics", [str(place)]) as result:
+            assert len(result.names) <= 1_001
+            assert "name/0" in result.names
+        with answer("select count(*), max(value) from series", [str(place)]) as result:
+            assert [*result.rows] == [(3_001, math.inf)]
 
 
 def test_the_files_of_an_archive_are_read_by_pandas_and_polars(tmp_path):
