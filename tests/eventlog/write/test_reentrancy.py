@@ -557,9 +557,10 @@ def test_events_of_a_forked_child_are_counted_in_the_writers_journal(tmp_path):
 
 def test_events_of_a_child_whose_parent_is_gone_are_counted_beside_the_journal(tmp_path):
     code = """
+import time
 writer = os.getpid()
 if os.fork(): os._exit(0)
-while os.getppid() == writer: pass  # until the writer is gone
+while os.getppid() == writer: time.sleep(0.01)
 for i in range(250): run.log({"loss": i})
 run.finish()
 """
