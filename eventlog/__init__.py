@@ -45,7 +45,7 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.disk import atomic_write, is_locked
+from eventlog.disk import atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
     JournalClosed,
@@ -144,6 +144,7 @@ __all__ = [
     "describe",
     "find_ranks",
     "finish",
+    "fitting",
     "flat_cells",
     "flatten",
     "frame",

@@ -303,7 +303,7 @@ MUTANTS = [
     # ---- interrupted appends, and other programs
     Mutant(
         "the lock of an append is not re-entrant",
-        "write/journal.py",
+        "write/durability.py",
         "free_after_fork(threading.RLock())\n        self._messages: ",
         "threading.Condition(threading.Lock())\n        self._messages: ",
         REENTRANCY,
@@ -345,7 +345,7 @@ MUTANTS = [
     ),
     Mutant(
         "the place of the journal is not checked",
-        "write/journal.py",
+        "write/durability.py",
         "                appender.check_place()\n            appender.retry()",
         "                pass\n            appender.retry()",
         RELOCATION,

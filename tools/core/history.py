@@ -215,7 +215,8 @@ class History:
             for row in self._flat_rows(table):
                 time, later = self._times_of(table, row)
                 for column, value in row.items():
-                    if (name := names.get((table, column))) and _is_value(table, column, value):
+                    name = names.get((table, column))
+                    if name is not None and _is_value(table, column, value):
                         yield Value(row[axis], name, value, later.get(column, time))
 
     def _times_of(self, table: str, row: Row) -> tuple[str | None, dict[str, str]]:
@@ -256,7 +257,8 @@ class History:
             time, later = self._times_of(table, row)
             by_time: dict[str | None, Row] = {}
             for column, value in row.items():
-                if (name := names.get((table, column))) and _is_value(table, column, value):
+                name = names.get((table, column))
+                if name is not None and _is_value(table, column, value):
                     by_time.setdefault(later.get(column, time), {})[name] = value
             for own, values in sorted(by_time.items(), key=lambda item: item[0] or ""):
                 yield row[axis], at, own, values

@@ -21,7 +21,7 @@ def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
     for table, prefix in eventlog.SERIES_PREFIXES.items():
         if table == "metrics":
             continue
-        for column, rows in following.known.columns(table).items():
+        for column, rows in following.content.columns(table).items():
             known = found.get(prefix + column)
             if known is None or known.table != table:
                 name = prefix + column if known is None else f"{table}/{column}"
@@ -71,7 +71,7 @@ def _ending(following: Following | None, run: eventlog.Run) -> Iterator[str]:
             yield name
     if following is not None:
         for table in ("iterations", "evals"):
-            for column, rows in following.known.columns(table).items():
+            for column, rows in following.content.columns(table).items():
                 if rows.last_mark(column):
                     yield eventlog.SERIES_PREFIXES[table] + column
 

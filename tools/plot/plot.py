@@ -16,7 +16,6 @@ KINDS = ("loss", "analysis", "eval", "compare")
 FORMS = ("png", "svg", "pdf")
 N_PIXELS_MAX = 2**16
 """Of width and height; matplotlib's limit."""
-_NAME_MAX = 100
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -159,8 +158,8 @@ def _name(loaded: list[eventlog.Run], kind: str | None) -> Path:
     """The default file name: of the run and the kind of plot."""
     if len(loaded) > 1:
         return Path(f"{kind or 'compare'}.png")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", loaded[0].run_name).strip("._-")[:_NAME_MAX]
-    return Path(f"{name or 'run'}_{kind or 'analysis'}.png")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", loaded[0].run_name).strip("._-") or "run"
+    return Path(eventlog.fitting(name, f"_{kind or 'analysis'}.png"))
 
 
 def _number(of: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:

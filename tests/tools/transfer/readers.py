@@ -28,8 +28,10 @@ points = [
     for name in run.data.metrics for m in client.get_metric_history(run.info.run_id, name)
 ]
 words = {k[5:]: v for k, v in run.data.tags.items() if k.startswith("text.")}
+names = {k[5:]: v for k, v in run.data.tags.items() if k.startswith("name.")}
 print(json.dumps(
-    {"points": points, "words": words, "config": run.data.params, "status": run.info.status}
+    {"points": points, "words": words, "names": names, "config": run.data.params,
+     "status": run.info.status}
 ))
 """
 
@@ -162,8 +164,12 @@ def _of_tensorboard(out):
 
 def _of_mlflow(out):
     numbers, printed = read_peer("mlflow", out)
-    words = {original_name(name): value for name, value in printed["words"].items()}
-    return {(original_name(name), step): v for (name, step), v in numbers.items()}, words
+
+    def name_of(key):
+        return printed["names"].get(key, original_name(key))
+
+    words = {name_of(key): value for key, value in printed["words"].items()}
+    return {(name_of(key), step): v for (key, step), v in numbers.items()}, words
 
 
 def _of_trackio(out):

@@ -242,9 +242,17 @@ def test_a_frame_has_non_finite_numbers_as_numbers(logged):
 
 
 def log_metrics(folder):
-    """A run of metrics: names that targets have for themselves, words, NaN, old steps."""
-    run = eventlog.open_run(folder, run_name="run", save_interval=0)
+    """A run of metrics: names that targets have for themselves, words, NaN, old steps.
+
+    Its own name and some of the metrics' are too long for files, tags and keys.
+    """
+    run = eventlog.open_run(folder, run_name="L" * 300, save_interval=0)
     names = (
+        "",
+        "n" * 250,
+        f"{'n' * 4_000}1",
+        f"{'n' * 4_000}2",
+        "é" * 300,
         "train/loss",
         "val.acc",
         "odd (name) é",
@@ -256,7 +264,7 @@ def log_metrics(folder):
     )
     for step in range(6):
         run.log("metrics", step=step, **{name: loss(step) + k for k, name in enumerate(names)})
-    run.log("metrics", step=2, late=2.5, note="a word", flag=True)
+    run.log("metrics", step=2, late=2.5, note="a word", flag=True, **{"w" * 300: "long"})
     run.log("metrics", step=1, note='another, "quoted"\nword', **{"train/loss": -1.0})
     return run
 

@@ -19,10 +19,12 @@ BLOCK_BYTES = 1 << 20
 def run_folder(history: History, out: Path) -> Path:
     """The run's folder in `out`, by its name; another run of the same name gets its own.
 
-    `run.json` in it has the configuration, metadata and summary, and the id of the run.
+    A name that is too long for a folder ends in a hash. `run.json` in the folder has the whole
+    name, the configuration, metadata and summary, and the id of the run.
     """
     name = re.sub(r"[^\w.+-]+", "_", history.run.run_name).strip(".") or "run"
-    for folder in (out / name, out / f"{name}-{history.id[:8]}"):
+    for end in ("", f"-{history.id[:8]}"):
+        folder = out / eventlog.fitting(name, end)
         owner = _owner(folder)
         if owner is None or owner == history.id:
             break

@@ -7,7 +7,8 @@ that has any, the last ones are in the tag `text.NAME`.
 
 Characters that MLflow does not take in a name are their code between colons, in hexadecimal:
 `a(b` is `a:28:b`; so is a colon itself. `original_name` has the name again. Of a name longer than
-250 characters the end is a hash, and the tag `name.KEY` has all of it.
+241 characters, the run's own too, the end is a hash, and the tag `name.KEY` has all of it, up to
+8,000 characters.
 
 What MLflow has of the run is read before anything is added, so that nothing is added twice.
 MLflow cannot remove points: when a resumed run superseded some, the MLflow run is marked as deleted
@@ -35,7 +36,7 @@ EXPERIMENT = "runjournal"
 ID_TAG = "runjournal.id"
 BATCH = 1000  # the most metrics that MLflow accepts in one call
 PARAM_MAX, TAG_MAX = 6000, 8000  # characters of a value
-NAME_MAX = 250
+NAME_MAX = 250 - len("metadata.")  # the longest prefix of a tag
 
 Metric = tuple[str, int, int, float, bool]
 """Name, iteration, time in ms, value, whether it is NaN."""
@@ -130,7 +131,7 @@ def _create(client: Any, experiment_id: str, history: History) -> Any:
     return client.create_run(
         experiment_id,
         start_time=None if started_s is None else round(started_s * 1000),
-        run_name=run.run_name,
+        run_name=run.run_name if len(run.run_name) <= NAME_MAX else _name(run.run_name),
         tags=tags | source,
     )
 
@@ -174,7 +175,7 @@ def _named(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(name: str) -> str:
-    """A name that MLflow takes: letters, digits, a few signs, a plain path, 250 characters.
+    """A name that MLflow takes: letters, digits, a few signs, a plain path, 241 characters.
 
     A name that it takes as it is, and that has no colon, stays as it is.
     """
@@ -209,14 +210,19 @@ def _code(character: str) -> str:
 
 
 def _tags(history: History) -> dict[str, str]:
-    """The last words of each series that has any, and names that are too long."""
+    """The last words of each series that has any, and all of each name that is too long."""
     tags: dict[str, str] = {}
+    names = {history.run.run_name, *history.settings(), *history.facts()}
     for point in history.points():
+        names |= point.values.keys() | point.words.keys()
         for name, words in point.words.items():
-            tags[f"text.{_name(name)}"[:NAME_MAX]] = _text(words, TAG_MAX)
-        for name in point.values:
-            if len(key := _name(name)) == NAME_MAX:
-                tags[f"name.{key}"[:NAME_MAX]] = _text(name, TAG_MAX)
+            tags[f"text.{_name(name)}"] = _text(words, TAG_MAX)
+    keys = {name: _name(name) for name in names}
+    tags |= {
+        f"name.{key}": _text(name, TAG_MAX)
+        for name, key in keys.items()
+        if original_name(key) != name
+    }
     return tags
 
 
