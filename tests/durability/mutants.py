@@ -476,6 +476,9 @@ def _copy(source: Path, target: Path) -> None:
 def main() -> int:
     begun = time.monotonic()
     mutants = [mutant for mutant in MUTANTS if all(word in mutant.name for word in sys.argv[1:])]
+    if not mutants:
+        print("no mutant has all of these words in its name; without words, all are tried")
+        return 2
     every = tuple(sorted({test for mutant in mutants for test in mutant.tests}))
     if failing := killer(None, tests=every):
         print(f"without any fault put in, {failing} fails")
