@@ -188,19 +188,19 @@ class Run:
         Raises:
             OSError: the journal, which alone has `system`, is not there or not readable.
         """
-        found: list[Series] = []
+        logged: list[Series] = []
         for table in flat_rows.tables():
             stored = self._summaries() if table == METRICS else None
             if stored is not None:
-                found += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]
+                logged += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]
             else:
-                found += run_series.of_rows(table, self.rows(table))
+                logged += run_series.of_rows(table, self.rows(table))
         if any(pattern.startswith("system/") for pattern in patterns):
-            found += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
+            logged += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
         definitions = self.journal.get("definitions") or {}
         of_metrics = self.journal.get(METRICS)  # also where the rows themselves were not read
         n_rows = of_metrics.get("rows") if isinstance(of_metrics, dict) else None
-        named = run_series.by_name(found, definitions, n_rows or len(self.metrics))
+        named = run_series.by_name(logged, definitions, n_rows or len(self.metrics))
         return run_series.select(named, patterns) if patterns else named
 
     def losses(self) -> tuple[Series | None, Series | None]:
@@ -242,9 +242,9 @@ class Run:
                 yield place, value
 
     def _one_series(self, name: str) -> Series:
-        found = self.series(name)
-        if found:
-            return next(iter(found.values()))
+        matching = self.series(name)
+        if matching:
+            return next(iter(matching.values()))
         from difflib import get_close_matches
 
         near = get_close_matches(name, self.series(), 1)

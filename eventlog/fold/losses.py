@@ -30,8 +30,8 @@ def losses(named: Mapping[str, Series]) -> tuple[Series | None, Series | None]:
 
 
 def _column(named: Mapping[str, Series], table: str, column: str) -> Series | None:
-    found = (one for one in named.values() if (one.table, one.column) == (table, column))
-    return next(found, None)
+    matching = (one for one in named.values() if (one.table, one.column) == (table, column))
+    return next(matching, None)
 
 
 def usual_losses(names: Iterable[str]) -> tuple[str | None, str | None]:

@@ -126,19 +126,19 @@ def prefix_of(table: str) -> str:
 def of_rows(table: str, rows: Iterable[Row]) -> list[Series]:
     """The series of a table, from its flat rows in the order of its axis."""
     axis = axis_of(table)
-    found: dict[str, _Summary] = {}
+    summaries: dict[str, _Summary] = {}
     for row in rows:
         step = row.get(axis)
         for column, value in row.items():
             if value is None or column in _NO_VALUE or (column == "mfu" and value == MFU_UNKNOWN):
                 continue
-            summary = found.get(column)
+            summary = summaries.get(column)
             if summary is None:
-                summary = found[column] = _Summary()
+                summary = summaries[column] = _Summary()
             summary.add(step, value)
     return [
         Series(prefix_of(table) + column, table, column, **vars(summary))
-        for column, summary in found.items()
+        for column, summary in summaries.items()
     ]
 
 

@@ -105,16 +105,16 @@ class StepRows:
         """The rows from `from_step` on; those of `before` and later are not among them."""
         if not self._steps or from_step > self._steps[-1][-1]:
             return []
-        found: list[tuple[int, bytes]] = []
+        entries: list[tuple[int, bytes]] = []
         first, at, _ = self._place(from_step)
         for k in range(first, len(self._steps)):
             steps = self._steps[k]
             end = len(steps) if before is None else bisect_left(steps, before)
-            found += zip(steps[at:end], self._rows[k][at:end], strict=True)
+            entries += zip(steps[at:end], self._rows[k][at:end], strict=True)
             if end < len(steps):
                 break
             at = 0
-        return found
+        return entries
 
     def remove(self, step: int) -> None:
         """Remove the row of `step`; there must be one."""

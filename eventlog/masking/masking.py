@@ -89,20 +89,20 @@ def mask_command(argv: Sequence[Any], masking: Masking | None = None) -> list[An
     return _command(argv, masking or Masking.from_environment(), with_p=True)
 
 
-def _masked(fields: dict[str, Any], kept: frozenset[str], masking: Masking) -> dict[str, Any]:
+def _masked(fields: dict[str, Any], unmasked: frozenset[str], masking: Masking) -> dict[str, Any]:
     if not masking.enabled:
         return fields
     try:
         try:
-            return _Walk(masking).top(fields, kept)
+            return _Walk(masking).top(fields, unmasked)
         except Exception as error:  # an object, a dict in itself, one that changes, an odd key
             if is_interruption(error):
                 raise
-            return _Walk(masking).top(orjson.loads(plain_json(fields)), kept)
+            return _Walk(masking).top(orjson.loads(plain_json(fields)), unmasked)
     except Exception as error:  # the event is logged, without any text that was not checked
         if is_interruption(error):
             raise
-        return {k: v if type(v) in _NO_TEXT or k in kept else MASK for k, v in fields.items()}
+        return {k: v if type(v) in _NO_TEXT or k in unmasked else MASK for k, v in fields.items()}
 
 
 class _NotPlain(Exception):
@@ -115,12 +115,12 @@ class _Walk:
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
 
-    def top(self, fields: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:
-        rest = {k: v for k, v in fields.items() if k not in kept}
+    def top(self, fields: dict[str, Any], unmasked: frozenset[str]) -> dict[str, Any]:
+        rest = {k: v for k, v in fields.items() if k not in unmasked}
         masked = self._dict(rest, "", NEVER)
         if masked is rest:
             return fields
-        return {k: v for k, v in fields.items() if k in kept} | masked
+        return {k: v for k, v in fields.items() if k in unmasked} | masked
 
     def _value(self, value: Any, name: str, how: int) -> Any:
         kind = type(value)

@@ -230,6 +230,6 @@ def _matching(pattern: Any, *, is_glob: bool) -> list[str]:
         return []
     with ignoring(Exception):  # an `__fspath__` that raises
         path = os.fsdecode(pattern)
-        found = glob.glob(path) if is_glob else [path] * os.path.exists(path)
-        return [os.path.abspath(name) for name in found]
+        paths = glob.glob(path) if is_glob else [path] * os.path.exists(path)
+        return [os.path.abspath(name) for name in paths]
     return []

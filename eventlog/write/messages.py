@@ -9,7 +9,7 @@ from eventlog.interruption import ignoring, is_interruption
 
 MESSAGE_MAX = 900  # characters: a pipe that is ready accepts this much at once
 
-_said: set[str] = set()
+_printed: set[str] = set()
 
 
 def say(message: str) -> None:
@@ -33,8 +33,8 @@ def say(message: str) -> None:
 
 def say_once(message: str) -> None:
     """Print a message the first time only."""
-    if message not in _said:
-        _said.add(message)
+    if message not in _printed:
+        _printed.add(message)
         say(message)
 
 

@@ -93,10 +93,10 @@ def main() -> None:
 
 def write(peer: str, python: str, where: Path, n_runs: int, n_figures: int, n_points: int) -> None:
     if peer != "runs":
-        given = [peer, str(where), *map(str, (n_runs, n_figures, n_points))]
+        argv = [peer, str(where), *map(str, (n_runs, n_figures, n_points))]
         env = os.environ | {"TRACKIO_DIR": str(where)}
         subprocess.run(
-            [python, "-c", WRITER, *given], env=env, check=True, stdout=subprocess.DEVNULL
+            [python, "-c", WRITER, *argv], env=env, check=True, stdout=subprocess.DEVNULL
         )
         return
     import random

@@ -330,7 +330,7 @@ class TracingDisk(Disk):
         data = bytes(data)
         if part is not None:
             data = data[: int(len(data) * part)]
-        data = data[: self._room(fd)]
+        data = data[: self._free_bytes(fd)]
         if data:
             self._note("write", self._open[fd][0], data)
             super().write(fd, data)
@@ -510,7 +510,7 @@ class TracingDisk(Disk):
     def _is_full(self, path: str | Path) -> bool:
         return (self.root / path).parent in self.full
 
-    def _room(self, fd: int) -> int | None:
+    def _free_bytes(self, fd: int) -> int | None:
         """How many bytes the file still takes where its disk is full; None: any."""
         number, name = self._open[fd]
         if not self._is_full(name):

@@ -166,7 +166,7 @@ class Examination:
                         raise Violation(f"record {n} of {s} is lost, although it was accepted")
         if not promised.stated_lost <= found.missing:
             raise Violation("records were lost at the end, and the journal does not say so")
-        if not promised.kept - cut_off <= found.records.keys():
+        if not promised.survived - cut_off <= found.records.keys():
             raise Violation("a record that one power loss had left is lost later")
         last: dict[str, int] = {}
         for (s, n), record in found.records.items():

@@ -155,7 +155,7 @@ class Promised(NamedTuple):
     """Records of each session that survive power loss, from the first on."""
     accepted: tuple[tuple[str, int], ...]
     """Records of each session that survive the death of the process."""
-    kept: frozenset[tuple[str, int]]
+    survived: frozenset[tuple[str, int]]
     """Records that were there after a power loss: they stay."""
     n_documents: int
     """Compactions that have returned."""
@@ -192,14 +192,14 @@ class Story:
         self.run: eventlog.Session | None = None
         self.torn: list[tuple[int, bytes]] = []
         self.i = 0
-        self._kept: frozenset[tuple[str, int]] = frozenset()
+        self._survived: frozenset[tuple[str, int]] = frozenset()
         self._durable: dict[str, int] = {}
         self._accepted: dict[str, int] = {}
         self._n_documents = self._n_weights = 0
         self._opened = self._sync_failed = False
         self._is_disturbed = self._has_failed_for_good = False
-        self._said_lost: frozenset[tuple[str, int]] = frozenset()
-        self._taken: frozenset[tuple[str, int]] = frozenset()
+        self._stated_lost: frozenset[tuple[str, int]] = frozenset()
+        self._cut_off: frozenset[tuple[str, int]] = frozenset()
         self.others: dict[str, bytes] = {}
         """Files of other runs in the folders of this one."""
         if has_fallback:
@@ -280,7 +280,7 @@ class Story:
         session_id, records = self._session.id, self._session.records
         self._end()
         if lost:
-            self._said_lost |= self._lost_at_the_end(session_id, n, lost)
+            self._stated_lost |= self._lost_at_the_end(session_id, n, lost)
         elif not self._sync_failed:  # close returns when everything is durable
             self._durable[session_id] = records
 
@@ -321,14 +321,14 @@ class Story:
             assert not promised.opened
             self._opened = False
             return
-        self._kept |= {(r.s, r.n) for r in eventlog.scan(self.journal)}
+        self._survived |= {(r.s, r.n) for r in eventlog.scan(self.journal)}
         start = data.rfind(b"\n") + 1
         if data[start:] and decode(data[start:]) is None:
             self.torn.append((start, data[start:]))
 
     def forget(self) -> None:
         """The files were damaged: what was there before is not promised any more."""
-        self._kept = frozenset()
+        self._survived = frozenset()
         self._durable.clear()
         self._accepted.clear()
         self.torn.clear()
@@ -393,7 +393,7 @@ class Story:
             if self.sync():
                 break
         if how == "cut":  # a line that came before the writer looked may stand behind half of one
-            self._taken |= {(self._session.id, n) for n in range(before, before + meanwhile)}
+            self._cut_off |= {(self._session.id, n) for n in range(before, before + meanwhile)}
         self._is_disturbed = False
 
     def _size_left(self, amount: float) -> int:
@@ -432,7 +432,7 @@ class Story:
     def _take(self, data: bytes, but_of: str = "") -> None:
         """`data` is removed from the journal: what was only there is lost."""
         records = (decode(line) for line in data.split(b"\n"))
-        self._taken |= {(r.s, r.n) for r in records if r is not None and r.s != but_of}
+        self._cut_off |= {(r.s, r.n) for r in records if r is not None and r.s != but_of}
         self.torn.clear()
 
     def _run_id(self) -> str:
@@ -453,13 +453,13 @@ class Story:
             self._opened,
             tuple(self._durable.items()),
             tuple(self._accepted.items()),
-            self._kept,
+            self._survived,
             self._n_documents,
             self._n_weights,
             tuple(self.torn),
             self.journal.name,
-            self._said_lost,
-            self._taken,
+            self._stated_lost,
+            self._cut_off,
         )
 
     @property

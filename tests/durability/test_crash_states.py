@@ -328,7 +328,7 @@ def no_line_feed_after_a_short_write(patch):
     )
 
 
-def the_number_of_a_refused_record_is_given_again(patch):
+def the_number_of_a_refused_record_is_used_again(patch):
     append = Appender.append
 
     def wrong(appender, event, encoded, asides=()):
@@ -382,7 +382,7 @@ def the_run_json_does_not_wait_for_the_journal(patch):
     patch.setitem(compact_function.__globals__, "_sync_journal", lambda files, disk: None)
 
 
-def told_of_a_checkpoint_before_it_is_saved(patch):
+def a_checkpoint_is_logged_before_it_is_saved(patch):
     def wrong(story):
         story._log("checkpoint", iter=story.i, path="ckpt.pt", version=len(story.weights))
         story.save()
@@ -492,13 +492,13 @@ WRONG = [
     (a_whole_last_line_is_cut_for_want_of_its_line_feed, of_a_run, "changed what was there"),
     (a_torn_tail_is_written_on, of_a_power_loss, NOT_A_LINE),
     (no_line_feed_after_a_short_write, of_a_full_disk, NOT_A_LINE),
-    (the_number_of_a_refused_record_is_given_again, of_a_full_disk, "two records are named"),
+    (the_number_of_a_refused_record_is_used_again, of_a_full_disk, "two records are named"),
     (a_refused_record_is_forgotten, of_a_full_disk, "although it was"),
     (refused_records_are_written_last_first, of_a_full_disk, "higher number|although it was"),
     (close_does_not_wait_for_the_disk, of_a_run, LOST),
     (replace_in_place, of_a_run, NOT_WHOLE),
     (the_run_json_does_not_wait_for_the_journal, of_a_run, "it was made of has not"),
-    (told_of_a_checkpoint_before_it_is_saved, of_a_run, "not complete"),
+    (a_checkpoint_is_logged_before_it_is_saved, of_a_run, "not complete"),
     (what_waits_at_the_end_is_forgotten, of_an_end_on_a_full_disk, LOST),
     (what_is_lost_at_the_end_is_not_noted, of_an_end_on_a_full_disk, "does not say so"),
     (the_note_of_what_is_lost_is_not_synced, of_an_end_on_a_full_disk, "does not say so"),

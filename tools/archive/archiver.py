@@ -169,11 +169,11 @@ class Archiver:
             old = self.catalog.manifest
             new = parts.merged(self.catalog, list(self._batch.values()))
             switched = manifest.switch(self.catalog.store, old, new)
-            kept = {piece.row["bundle"] for piece in self._batch.values()}
+            needed = {piece.row["bundle"] for piece in self._batch.values()}
             old_bundles = {
                 e.bundle.name for i, e in self.catalog.entries.items() if i in self._batch
             }
-            replaced = sorted(old_bundles - kept)
+            replaced = sorted(old_bundles - needed)
             self.catalog = Catalog(self.catalog.store, switched)
             left = {file.name for file in switched.files}
             if (

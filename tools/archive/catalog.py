@@ -110,17 +110,17 @@ def check_bundle(store: Store, entry: Entry) -> None:
     """
     store.check(entry.bundle)
     packed = {f.name: (f.size_bytes, f.sha256) for f in entry.files}
-    found = {}
+    unpacked = {}
     try:
         with store.read(entry.bundle.name) as stream:
             for file in bundle.unpack(stream):
                 if file.size_bytes != packed.get(file.name, (file.size_bytes, ""))[0]:
                     raise Damaged(f"{file.name} in it claims to have {file.size_bytes:,} bytes")
                 sha256 = file_digest(file.content, "sha256").hexdigest()  # type: ignore[arg-type]
-                found[file.name] = file.size_bytes, sha256
+                unpacked[file.name] = file.size_bytes, sha256
     except OSError as error:  # Damaged is one
         raise Damaged(f"{entry.bundle.name}: damaged: {error}") from None
-    wrong = sorted(n for n in packed.keys() | found.keys() if packed.get(n) != found.get(n))
+    wrong = sorted(n for n in packed.keys() | unpacked.keys() if packed.get(n) != unpacked.get(n))
     if wrong:
         raise Damaged(f"{entry.bundle.name}: damaged: {', '.join(wrong)} in it")
 

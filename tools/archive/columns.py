@@ -228,16 +228,16 @@ def _is_name(name: str) -> bool:
 
 def _array(values: Sequence[Any], fixed: pa.DataType | None) -> pa.Array | None:
     """A column of these values; None if there are none or they do not fit the fixed type."""
-    found = set(map(type, values)) - {type(None)}
-    if not found:
+    types = set(map(type, values)) - {type(None)}
+    if not types:
         return None
-    is_small = int not in found or _within(values, EXACT)
-    if found == {float} or (found == {float, int} and is_small):
+    is_small = int not in types or _within(values, EXACT)
+    if types == {float} or (types == {float, int} and is_small):
         kind = FLOAT
-    elif found == {int}:
+    elif types == {int}:
         kind = INT if is_small or (fixed == INT and _within(values, 1 << 63)) else BIG
         kind = kind if _within(values, 10**20) else TEXT
-    elif found == {bool}:
+    elif types == {bool}:
         kind = TRUTH
     else:
         kind = TEXT

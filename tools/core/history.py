@@ -202,9 +202,9 @@ class History:
     def names(self) -> dict[tuple[str, str], str]:
         """The name of each series, by its table and column."""
         names = {(one.table, one.column): one.name for one in self.run.series().values()}
-        taken = {*names.values()}
+        in_use = {*names.values()}
         for column in dict.fromkeys(name for row in self._system for name in row):
-            if column not in ("iter", "timestamp") and f"system/{column}" not in taken:
+            if column not in ("iter", "timestamp") and f"system/{column}" not in in_use:
                 names["system", column] = f"system/{column}"
         return names
 
@@ -233,9 +233,9 @@ class History:
         MFU is left out; of several checkpoints at an iteration the last one counts. A row without a
         time has the time of the row before it.
         """
-        taken = {*self.names.values()}
+        in_use = {*self.names.values()}
         names = self.names | {
-            key: name for key, name in names.items() if key in self.names and name not in taken
+            key: name for key, name in names.items() if key in self.names and name not in in_use
         }
         streams = (self._points_of(table, at, names) for at, table in enumerate(_ORDER))
         time_s = seconds(self.run.start_time) or 0.0

@@ -60,8 +60,8 @@ class Axis:
             edges = Scale.of(self.knots).iters(edges)
         # an edge beyond 64 bits is beyond every row
         iters = np.ceil(np.clip(edges, -9e18, 9e18)).astype(np.int64)
-        found: Ints = np.searchsorted(rows.iters.values, iters)
-        return found
+        indices: Ints = np.searchsorted(rows.iters.values, iters)
+        return indices
 
 
 @dataclass(frozen=True)

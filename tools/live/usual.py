@@ -18,7 +18,7 @@ def usual_first(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     known = dict.fromkeys(names)
     own = [name for name in ("loss", "eval/val_loss") if name in known]
-    found = [name for name in eventlog.usual_losses(known) if name is not None]
-    usual = dict.fromkeys([*own, *found, *(name for name in USUAL if name in known)])
+    losses = [name for name in eventlog.usual_losses(known) if name is not None]
+    usual = dict.fromkeys([*own, *losses, *(name for name in USUAL if name in known)])
     others = [name for name in known if name not in usual]
     return list(usual), sorted(others, key=lambda name: (name.startswith("system/"), name in LAST))

@@ -170,22 +170,22 @@ class Guard:
     def _check_run(self, watched: Watched, now: float) -> list[Alert]:
         before, was_first = watched.vitals, watched.is_first_check
         session, status = before.session, before.status
-        found = watched.read_on(now)
+        findings = watched.read_on(now)
         standing = watched.standing(now, self._awake_since)
         if "stall" in standing or "crash" in standing:  # it may go on in a segment
-            found += watched.read_on(now, anyway=True)
+            findings += watched.read_on(now, anyway=True)
             standing = watched.standing(now, self._awake_since)
         watched.is_first_check = False
         vitals = watched.vitals
         if session and not status and vitals.session != session:  # nobody saw it dead
             text = "the process was gone without a close event"
-            found.append(Finding("crash", text, {}, now, session, 0, vitals.iter))
+            findings.append(Finding("crash", text, {}, now, session, 0, vitals.iter))
         if vitals.status == "completed":  # its earlier problems do not matter any more
-            found = [finding for finding in found if finding.rule == "crash"]
+            findings = [finding for finding in findings if finding.rule == "crash"]
         watched.wrong = standing
-        watched.happened.extend(f for f in found if f.rule in self.rules)
+        watched.happened.extend(f for f in findings if f.rule in self.rules)
         alerts = []
-        for finding in [*found, *standing.values()]:
+        for finding in [*findings, *standing.values()]:
             is_live = finding.rule in standing and watched.is_alive
             is_old = not is_live and now - finding.t > self.max_age_s
             if finding.rule in self.rules and not is_old and watched.is_new(finding):

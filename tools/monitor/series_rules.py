@@ -53,19 +53,19 @@ class SeriesRule:
     @classmethod
     def parse(cls, text: str) -> "SeriesRule":
         """Raises Refusal where `text` is no rule."""
-        found = _FORM.fullmatch(text.strip())
+        match = _FORM.fullmatch(text.strip())
         try:
-            if found is None:
+            if match is None:
                 raise ValueError
-            name = found["name"]
-            if found["bare"]:
-                return cls(name, "nan" if found["bare"] == "nan" else "spike")
-            if found["stall"]:
-                number, unit = re.fullmatch(r"([\d.]+)\s*(\w?)", found["s"]).groups()  # type: ignore[union-attr]
+            name = match["name"]
+            if match["bare"]:
+                return cls(name, "nan" if match["bare"] == "nan" else "spike")
+            if match["stall"]:
+                number, unit = re.fullmatch(r"([\d.]+)\s*(\w?)", match["s"]).groups()  # type: ignore[union-attr]
                 return cls(name, "stall", float(number) * _SECONDS[unit or "s"])
-            if found["no"]:
-                return cls(name, "no improvement", float(found["steps"]))
-            return cls(name, found["sign"], float(found["limit"]))  # type: ignore[arg-type]
+            if match["no"]:
+                return cls(name, "no improvement", float(match["steps"]))
+            return cls(name, match["sign"], float(match["limit"]))  # type: ignore[arg-type]
         except ValueError:
             raise Refusal(f"--rule: unknown rule: {text!r}. A rule is one of: {FORMS}") from None
 
@@ -107,7 +107,7 @@ class SeriesWatch:
             return []
         fields = eventlog.flat_cells({k: v for k, v in record.fields.items() if k != "durable"})
         step = fields.get("step", fields.get("iter"))
-        found = []
+        broken = []
         for column, value in fields.items():
             if type(value) not in (int, float) or column in ("iter", "step"):
                 continue
@@ -115,8 +115,8 @@ class SeriesWatch:
                 state.t = t
                 text = self._check(state, float(value), step if type(step) is int else None)
                 if text is not None:
-                    found.append((state.rule.rule, text))
-        return found
+                    broken.append((state.rule.rule, text))
+        return broken
 
     def stalled(self, now: float) -> list[str]:
         """Of each series that has been silent for too long, since when."""

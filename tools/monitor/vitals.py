@@ -248,8 +248,8 @@ class Vitals:
         more = f" and {len(new) - NAMED_MAX:,} more" if len(new) > NAMED_MAX else ""
         return [self.finding("nonfinite", f"{named}{more} at step {step}")]
 
-    def _of_series(self, found: Sequence[tuple[Rule, str]]) -> list[Finding]:
-        return [self.finding(rule, text) for rule, text in found]
+    def _of_series(self, broken: Sequence[tuple[Rule, str]]) -> list[Finding]:
+        return [self.finding(rule, text) for rule, text in broken]
 
     def _add_loss(self, loss: float, name: str = "loss", axis: str = "iteration") -> list[Finding]:
         peak = spike(self._losses, loss, self.limits)

@@ -14,7 +14,8 @@ class LostTail(NamedTuple):
     session: str
     records: int
     """How many records of that session the checkpoint counted."""
-    found: int
+    present: int
+    """How many of them are still there."""
 
 
 class History(NamedTuple):

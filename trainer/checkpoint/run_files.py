@@ -181,9 +181,9 @@ def move_aside(path: Path) -> None:
     except (ValueError, OSError):
         stem = None
     if stem is None:
-        kept = layout.unused_name(path.with_name(f"{path.stem}.kept{path.suffix}"))
-        path.rename(kept)
-        print(f"{path}: it does not say which run it belongs to; kept as {kept}", file=sys.stderr)
+        new = layout.unused_name(path.with_name(f"{path.stem}.kept{path.suffix}"))
+        path.rename(new)
+        print(f"{path}: it does not say which run it belongs to; kept as {new}", file=sys.stderr)
         return
     destination = path.parent / stem / path.name
     if destination.exists():

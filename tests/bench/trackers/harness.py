@@ -178,9 +178,9 @@ class Trainer:
 def child_environment(home: Path) -> dict[str, str]:
     """Our environment, without settings and accounts of the trackers."""
     ours = ("WANDB_", "MLFLOW_", "TRACKIO_", "DVC", "HF_", "OPTUNA_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    others = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     quiet = {"WANDB_ERROR_REPORTING": "false", "DO_NOT_TRACK": "1"}
-    return kept | quiet | {"PYTHONPATH": str(ROOT), "HOME": str(home)}
+    return others | quiet | {"PYTHONPATH": str(ROOT), "HOME": str(home)}
 
 
 class Reader:

@@ -188,7 +188,7 @@ def test_a_row_of_numbers_is_spaced_as_in_the_guide():
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "expected"),
     [
         ({"loss": math.nan}, {"loss": None}),
         ({"loss": [math.inf, {"a": -math.inf}], "x": "y"}, {"loss": [None, {"a": None}], "x": "y"}),
@@ -199,8 +199,8 @@ def test_a_row_of_numbers_is_spaced_as_in_the_guide():
         ({"betas": (1, 2)}, {"betas": [1, 2]}),
     ],
 )
-def test_a_value_that_json_does_not_have_is_written_as_text(value, kept):
-    assert strict(encode_row(value)) == kept
+def test_a_value_that_json_does_not_have_is_written_as_text(value, expected):
+    assert strict(encode_row(value)) == expected
 
 
 def test_rows_are_a_sequence_of_dicts():

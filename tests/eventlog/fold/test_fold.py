@@ -223,7 +223,7 @@ def document(folding, **how):
 @given(histories, st.data())
 def test_a_fold_does_not_depend_on_when_its_run_is_read(history, data):
     records = records_of(history)
-    kept = copy.deepcopy(records)
+    copies = copy.deepcopy(records)
     looked_at, alone = Fold(), Fold()
 
     for one in records:
@@ -234,7 +234,7 @@ def test_a_fold_does_not_depend_on_when_its_run_is_read(history, data):
         alone.add(one)
 
     assert document(looked_at) == document(alone)
-    assert records == kept
+    assert records == copies
 
 
 def test_a_run_does_not_change_when_more_is_folded_in_later():

@@ -21,13 +21,13 @@ class Rows:
         row |= {k: v for k, v in record.fields.items() if k != "durable"}
 
     def supersede(self, event, from_number, before=None, names=None):
-        kept = {}
+        left = {}
         for i, row in self.rows.get(event, {}).items():
             if i >= from_number and (before is None or i < before):
                 row = {k: v for k, v in row.items() if names is not None and k not in names}
             if row.keys() - {"step"} or not names:
-                kept |= {i: row} if row else {}
-        self.rows[event] = kept
+                left |= {i: row} if row else {}
+        self.rows[event] = left
 
     def clear(self):
         self.rows = {}

@@ -36,22 +36,22 @@ def exact_mean(values, floor):
 @example([("extend", [1e308] * 8), ("mean", None), ("extend", [-1e308] * 7)], -math.inf)
 @example([("extend", [1e16, 1.0, -1e16, 1.0] * 3), ("mean", None), ("cut", 6)], -math.inf)
 def test_after_any_growth_and_cuts_the_mean_is_that_of_what_is_left(moves, floor):
-    kept, known = Column(floor=floor), []
+    column, known = Column(floor=floor), []
 
-    for move, given_ in moves:
+    for move, argument in moves:
         if move == "extend":
-            kept.extend(given_)
-            known += given_
+            column.extend(argument)
+            known += argument
         elif move == "append":
-            kept.append(given_)
-            known.append(given_)
+            column.append(argument)
+            known.append(argument)
         elif move == "cut":
-            kept.cut(given_)
-            del known[given_:]
+            column.cut(argument)
+            del known[argument:]
         else:
-            kept.mean()
+            column.mean()
 
-    mean, expected = kept.mean(), exact_mean(known, floor)
+    mean, expected = column.mean(), exact_mean(known, floor)
     assert mean == Column(known, floor=floor).mean()
     assert (mean is None) == (expected is None)
     if mean is not None:
@@ -59,8 +59,8 @@ def test_after_any_growth_and_cuts_the_mean_is_that_of_what_is_left(moves, floor
 
 
 def test_sums_of_complete_blocks_are_not_computed_again():
-    kept = Column([1.0] * 9)
-    kept.mean()
-    kept.values[0] = 100.0  # behind its back: the first block's sum is known
+    column = Column([1.0] * 9)
+    column.mean()
+    column.values[0] = 100.0  # behind its back: the first block's sum is known
 
-    assert kept.mean() == 1.0
+    assert column.mean() == 1.0

@@ -140,7 +140,7 @@ Point = namedtuple("Point", "x y")
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "expected"),
     [
         (torch.tensor(1.5), 1.5),
         (torch.tensor(1.5, requires_grad=True), 1.5),
@@ -211,12 +211,12 @@ Point = namedtuple("Point", "x y")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_of_any_type_is_encoded(value, kept):
-    if kept is None:
+def test_a_value_of_any_type_is_encoded(value, expected):
+    if expected is None:
         assert stored(value).startswith("<")
     else:
-        assert stored(value) == kept
-        assert type(stored(value)) is type(kept)
+        assert stored(value) == expected
+        assert type(stored(value)) is type(expected)
 
 
 def test_a_value_that_is_everything_at_once_is_encoded():

@@ -18,28 +18,10 @@ from hypothesis import strategies as st
 import eventlog
 from eventlog.fold.document import KEYS
 from eventlog.tracker import api
-from eventlog.write import messages
+from tests.eventlog.tracker.conftest import begin, loaded
 from tests.strategies import any_text
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch, tmp_path):
-    """No run, no message printed so far, a folder of its own, no relevant variables."""
-    for name in list(os.environ):
-        if name.startswith(("EVENTLOG_", "WANDB_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(messages, "_said", set())
-    yield
-    eventlog.finish()
-
-
-def begin(**settings):
-    return eventlog.init(**{"dir": "out", "save_interval": 0} | settings)
-
-
-def loaded(run):
-    return eventlog.load_run(run.journal_path)
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 def the_file(pattern):
@@ -279,14 +261,14 @@ def test_any_history_of_logs_rewinds_and_resumes_equals_a_dict_of_dicts(story):
     }
     metrics = loaded(run).journal.get("metrics", {"rows": 0, "names": {}})
     assert metrics["rows"] == len(expected)
-    for name, told_of in metrics["names"].items():
+    for name, of_name in metrics["names"].items():
         numbers = [
             data[name]
             for data in expected.values()
             if type(data.get(name)) in (int, float) and math.isfinite(data[name])
         ]
-        assert told_of.get("min") == min(numbers, default=None)
-        assert told_of.get("max") == max(numbers, default=None)
+        assert of_name.get("min") == min(numbers, default=None)
+        assert of_name.get("max") == max(numbers, default=None)
 
 
 def test_a_log_after_the_end_is_counted_and_does_not_raise(capsys):

@@ -412,7 +412,7 @@ def test_a_run_whose_name_has_a_lone_surrogate_is_found_again(tmp_path, text, kn
 @pytest.mark.parametrize("setting", ["dir", "fallback", "durability", "save_interval"])
 def test_a_setting_that_is_replaced_is_reported_on_stderr(tmp_path, monkeypatch, capsys, setting):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eventlog.write.messages._said", set())
+    monkeypatch.setattr("eventlog.write.messages._printed", set())
 
     eventlog.init(**{"save_interval": 0, "quiet": True, setting: Strange()}).finish()
 

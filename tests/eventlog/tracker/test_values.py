@@ -21,20 +21,10 @@ from hypothesis import strategies as st
 import eventlog
 from eventlog.format.record import decode, encode
 from eventlog.tracker.values import as_dict, flat
-from eventlog.write import messages
+from tests.eventlog.tracker.conftest import begin
 from tests.strategies import any_text
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(messages, "_said", set())
-    yield
-    eventlog.finish()
-
-
-def begin(**settings):
-    return eventlog.init(**{"dir": "out", "save_interval": 0} | settings)
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 def config_of(config):

@@ -743,11 +743,11 @@ def test_threads_append_concurrently_without_mixing_lines(tmp_path):
 
 def test_a_close_that_waits_for_the_disk_prints_a_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("eventlog.write.journal.SAY_AFTER_S", 0.05)
-    is_said = threading.Event()
-    disk = HeldDisk(is_said)
+    is_printed = threading.Event()
+    disk = HeldDisk(is_printed)
     journal = opened(tmp_path / "run.jsonl", disk=disk)
     disk.is_held = True
-    monkeypatch.setattr("eventlog.write.journal.say", lambda text: (print(text), is_said.set()))
+    monkeypatch.setattr("eventlog.write.journal.say", lambda text: (print(text), is_printed.set()))
 
     journal.append("iter", {"iter": 0})
     journal.close({})

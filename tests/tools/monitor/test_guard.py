@@ -109,8 +109,8 @@ def test_a_killed_process_is_a_crash_reported_once_and_kept_in_the_run_json(writ
     assert states(new_alerts) == [("crash", "raised")]
     (snapshot,) = (tmp_path / "out").glob("*.json")
     run = eventlog.load_run(snapshot)
-    kept = [(alert["rule"], alert["state"]) for alert in run.journal["alerts"]]
-    assert kept == states(new_alerts)
+    logged = [(alert["rule"], alert["state"]) for alert in run.journal["alerts"]]
+    assert logged == states(new_alerts)
     assert run.status == "interrupted"
 
 

@@ -113,12 +113,12 @@ columns = st.integers(1, 400).flatmap(
 def test_thinning_keeps_the_lowest_highest_and_missing_of_every_pixel(y, n_pixels):
     x = np.arange(len(y), dtype=float)
 
-    kept = thin(x, y, n_pixels)
+    thinned = thin(x, y, n_pixels)
 
-    assert len(kept) <= max(4 * n_pixels, 6 * n_pixels)
+    assert len(thinned) <= max(4 * n_pixels, 6 * n_pixels)
     edges = np.minimum(x / ((x[-1] or 1) / n_pixels), n_pixels - 1).astype(int)
     for pixel in np.unique(edges):
-        whole, part = y[edges == pixel], y[kept][edges[kept] == pixel]
+        whole, part = y[edges == pixel], y[thinned][edges[thinned] == pixel]
         assert np.isnan(whole).any() == np.isnan(part).any()
         if not np.isnan(whole).all():
             assert (np.nanmin(whole), np.nanmax(whole)) == (np.nanmin(part), np.nanmax(part))

@@ -73,7 +73,7 @@ def test_a_bad_name_is_refused(flag):
         space.read(None, [flag])
 
 
-def test_a_parameter_given_twice_is_refused():
+def test_a_parameter_defined_twice_is_refused():
     with pytest.raises(Refusal, match="lr: must be given once"):
         space.read(None, ["lr=0..1", "lr=0..2"])
 

@@ -78,7 +78,7 @@ def test_a_preset_of_another_shape_is_an_error(preset, run, flags, capsys):
     assert all(answer.count(f" --{name}=") == 3 for name in shape[:-1])  # has, given, to give
 
 
-def test_flags_that_are_not_given_have_the_checkpoints_values(run, flags, only_run):
+def test_flags_that_are_not_set_have_the_checkpoints_values(run, flags, only_run):
     argv = flags(run.out_dir, init_from="resume", max_iters=20)
 
     assert main(without(argv, "n_layer", "n_head", "n_embd", "block_size", "bias")) == 0

@@ -423,8 +423,8 @@ def test_a_file_of_another_program_is_kept(flags, tmp_path, capsys):
 
     main(flags(tmp_path, max_iters=2, eval_interval=2))
 
-    (kept,) = tmp_path.glob("ckpt.kept*")
-    assert kept.read_bytes() == b"of some other program"
+    (renamed,) = tmp_path.glob("ckpt.kept*")
+    assert renamed.read_bytes() == b"of some other program"
     assert iteration(tmp_path / "ckpt.pt") == 2
 
 

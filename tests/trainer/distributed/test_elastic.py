@@ -308,15 +308,15 @@ def test_a_second_launch_of_a_running_run_fails_and_names_the_process(
 ):
     out = tmp_path / "out"
 
-    def wait_to_be_told():
+    def wait_for_the_message():
         (tmp_path / "there").touch()
         wait_for((tmp_path / "go").exists, "go")
 
-    def train_until_told():
-        do_at(8, wait_to_be_told)
+    def train_until_the_message():
+        do_at(8, wait_for_the_message)
         return main(flags(out, async_checkpoint=False))  # or its event may come meanwhile
 
-    child = in_child(train_until_told)
+    child = in_child(train_until_the_message)
     wait_for((tmp_path / "there").exists, "iteration 8")  # a reader may see half of a line before
     before = contents(out)
 

@@ -48,13 +48,13 @@ def field_names(
 ) -> dict[Name, str]:
     """Each name as one text; lengthened where that is reserved or the text of another one."""
     fields: dict[Name, str] = {n: n for n in names if isinstance(n, str) and n not in reserved}
-    taken = {*reserved, *fields.values()}
+    in_use = {*reserved, *fields.values()}
     for name in names:
         if name not in fields:
             text = dotted(name)
-            while text in taken:
+            while text in in_use:
                 text += "_"
-            taken.add(text)
+            in_use.add(text)
             fields[name] = text
     return fields
 

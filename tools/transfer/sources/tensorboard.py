@@ -49,9 +49,9 @@ def read(source: Source, loss_names: LossNames) -> SourceRun:
             if event.HasField("session_log") and event.session_log.status == 1:
                 n_purged += metrics.purge(event.step)  # START: as TensorBoard does
             for value in event.summary.value:
-                found = _value(value)
-                if found is not None:
-                    metrics.add(event.step, {value.tag: found}, event.wall_time)
+                number = _value(value)
+                if number is not None:
+                    metrics.add(event.step, {value.tag: number}, event.wall_time)
                 elif not _read_settings(value, run):
                     others[value.metadata.plugin_data.plugin_name or value.tag] += 1
     metrics.into(run, loss_names)

@@ -43,10 +43,10 @@ def read(source: Source, loss_names: LossNames) -> SourceRun:
         rows += _continued(rows, _read_file(file, run, summary, others), file, run)
     run.left_out += [f"{n:,} {what}" for what, n in others.items()]
     _metrics(rows, run).into(run, loss_names)
-    kept = {n: v for n, v in summary.items() if not _is_own(n) and v is not None}
-    run.summary = {field: kept[name] for name, field in field_names(kept).items()}
-    if len(kept) < len(summary):
-        n = len(summary) - len(kept)
+    own_summary = {n: v for n, v in summary.items() if not _is_own(n) and v is not None}
+    run.summary = {field: own_summary[name] for name, field in field_names(own_summary).items()}
+    if len(own_summary) < len(summary):
+        n = len(summary) - len(own_summary)
         run.left_out.append(f"{n:,} values of the summary: null or W&B's own")
     if run.events and "timestamp" in run.events[-1][1]:
         run.ended = run.events[-1][1]["timestamp"]
