@@ -69,7 +69,6 @@ BELOW = {
     "trainer.distributed": set(),
     "trainer.checkpoint": {"trainer.storage", "trainer.distributed"},
     "trainer": {
-        "trainer.storage",
         "trainer.model",
         "trainer.optim",
         "trainer.data",

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from . import answers, csv_file, curves, live
+from . import csv_file, curves, live, responses
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
 from .request import Site
@@ -34,10 +34,10 @@ FILES = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in MEDI
 FILES["/"] = FILES.pop("/page.html")
 
 API: dict[str, Callable[[Site, Request], Response]] = {
-    "/api/runs": answers.runs,
-    "/api/where": answers.where,
-    "/api/run": answers.run,
-    "/api/study": answers.study,
+    "/api/runs": responses.runs,
+    "/api/where": responses.where,
+    "/api/run": responses.run,
+    "/api/study": responses.study,
     "/api/curves": curves.curves,
     "/api/csv": csv_file.csv_file,
 }

@@ -1,4 +1,4 @@
-"""Answers as JSON: the table of runs, a filter, one run, a study."""
+"""Responses as JSON: the table of runs, a filter, one run, a study."""
 
 import os
 
