@@ -14,8 +14,7 @@ class LostTail(NamedTuple):
     session: str
     records: int
     """How many records of that session the checkpoint counted."""
-    present: int
-    """How many of them are still there."""
+    found: int
 
 
 class History(NamedTuple):

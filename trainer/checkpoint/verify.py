@@ -42,7 +42,7 @@ def newest_intact(run: RunFiles) -> Verified:
         else:
             if lost is not None:
                 warnings.append(
-                    f"{run.journal} has {lost.present:,} of the {lost.records:,} records that "
+                    f"{run.journal} has {lost.found:,} of the {lost.records:,} records that "
                     f"session {lost.session} had when {path} was saved; see: "
                     f"eventlog verify {run.journal}"
                 )
