@@ -33,6 +33,7 @@ IDENTITY_MAX_BYTES = 160  # of a line, for all but the name and the fields of it
 ANNOTATES = "annotates"  # a field of events that were logged about a run, not by it
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
+_EXACT = frozenset((int, str, bool, type(None)))
 _new_tuple = tuple.__new__
 _MAX_DEPTH = 100  # a value nested deeper becomes its repr
 _MAX_OBJECTS = 100_000  # in one event, of types that are not JSON's
@@ -90,7 +91,7 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
         fields = _named(fields, RESERVED)
     try:
         encoded = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
-        if b"null" in encoded:  # perhaps a None, perhaps a NaN that orjson wrote as null
+        if b"null" in encoded and not _is_exact(fields):  # orjson writes a NaN as null, too
             encoded = orjson.dumps(_plain_fields(fields))
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error.__cause__, _Interrupted):
@@ -101,6 +102,15 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
     return encoded
 
 
+def _is_exact(fields: dict[str, Any]) -> bool:
+    """Whether all values are numbers that JSON has, texts and None."""
+    for value in fields.values():
+        kind = type(value)
+        if value - value != 0 if kind is float else kind not in _EXACT:
+            return False
+    return True
+
+
 def seal(n: int, s: str, t: str, event: str, encoded: bytes, durable: int | None = None) -> bytes:
     """The line of an event whose fields are encoded. Runs no code of the values.
 
@@ -108,10 +118,10 @@ def seal(n: int, s: str, t: str, event: str, encoded: bytes, durable: int | None
     survive power loss.
     """
     # Joining texts is faster than encoding one dict of both.
-    head = f'{{"n":{n},"s":"{s}","t":"{t}","event":{_name(event)}'
+    head = f'{{"n":{n},"s":"{s}","t":"{t}","event":{_name(event)},'
     if durable is not None:
-        head += f',"durable":{durable}'
-    body = head.encode() + b"," + encoded[1:-1] if len(encoded) > 2 else head.encode()
+        head += f'"durable":{durable},'
+    body = head.encode() + encoded[1:-1] if len(encoded) > 2 else head[:-1].encode()
     return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from eventlog.tracker.values import pairs_as_dict
@@ -14,10 +14,6 @@ class JournaledDict(MutableMapping[str, Any]):
     def __init__(self, values: dict[str, Any], log: Callable[[dict[str, Any]], None]) -> None:
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_log", log)
-
-    def update_unlogged(self, values: Mapping[str, Any]) -> None:
-        """Set values that have been logged already."""
-        self._values.update(values)
 
     def update(self, *args: Any, allow_val_change: bool = True, **named: Any) -> None:
         """As `dict.update`, logged as one event; also takes a namespace or a dataclass.

@@ -23,7 +23,7 @@ from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.session import Session, at_end_of_child
-from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_true, plain
+from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_plain_row, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say, say_once
@@ -63,7 +63,8 @@ class ActiveRun(WandbRun):
         self.metadata = dict(metadata or {})
         self.start_time = time.time() if start_time is None else start_time
         self.config = JournaledDict(dict(config or {}), self._log_config)
-        self.summary = JournaledDict(dict(summary or {}), self._log_summary)
+        self._summary = dict(summary or {})
+        self.summary = JournaledDict(self._summary, self._log_summary)
         self._definitions: dict[str, dict[str, Any]] = {}
         self._errors = 0
         self._latest = _Latest()
@@ -137,33 +138,27 @@ class ActiveRun(WandbRun):
         increases by one, unless `commit` is False.
         """
         try:
-            self._log(data, step, commit)
-        except Exception as error:  # a training loop does not die of its log
-            self._failed("log", error)
-
-    def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        values = flat(data)
-        own_step = step if step is None or type(step) is int else self._step(step)
-        if own_step is not None and not -STEP_MAX <= own_step < STEP_MAX - 1:
-            own_step = self._step(own_step)
-        if self.session is not None and self.session.is_forked:
-            self.session.log("metrics")  # ignored and counted; this lock may be held for ever
-            return
-        summary = plain(values)
-        is_committed = is_true(commit) if commit is not None else own_step is None
-        with self._lock:  # no code of the values runs while it is held
-            at = self.step if own_step is None else own_step
-            self.step = max(self.step, at)
-            if is_committed:
-                self.step = max(self.step, at + 1)
-            self.summary.update_unlogged(summary)
-            replaces = self._latest.replaces(at, summary)
-        if self.session is not None:
+            is_plain = is_plain_row(data)
+            values: Any = data if is_plain else flat(data)
+            if step is not None and not (type(step) is int and -STEP_MAX <= step < STEP_MAX - 1):
+                step = self._step(step)
+            is_committed = step is None if commit is None else is_true(commit)
+            summary = values if is_plain else plain(values)
+            with self._lock:  # no code of the values runs while it is held
+                at = self.step if step is None else step
+                next_step = at + 1 if is_committed else at
+                if next_step > self.step:
+                    self.step = next_step
+                self._summary |= summary
+                replaces = self._latest.replaces(at, summary)
             if replaces:
                 self._say_that_values_are_replaced(at)
-            self.session.log_fields("metrics", {"step": at} | values)
-        elif not self.disabled:
-            self._errors += 1  # no disk took the run
+            if self.session is not None:
+                self.session.log_fields("metrics", {"step": at, **values})
+            elif not self.disabled:
+                self._errors += 1  # no disk took the run
+        except Exception as error:  # a training loop does not die of its log
+            self._failed("log", error)
 
     def _say_that_values_are_replaced(self, step: int) -> None:
         say(
@@ -342,7 +337,8 @@ class ActiveRun(WandbRun):
     def _has_passed(self, error: Exception) -> bool:
         """Whether `session.log` let an error pass that came from outside."""
         frames = traceback.walk_tb(error.__traceback__)
-        is_logging = any(frame.f_code is Session._log.__code__ for frame, _ in frames)
+        ours = (Session._log.__code__, Session.log_fields.__code__)
+        is_logging = any(frame.f_code in ours for frame, _ in frames)
         return is_logging and came_from_elsewhere(error)
 
     def __repr__(self) -> str:
@@ -355,16 +351,16 @@ class _Latest:
     """The latest step that was logged, and its values, to notice the first that are replaced."""
 
     def __init__(self) -> None:
-        self._step: int | None = None
+        self._step = -STEP_MAX - 1
         self._values: dict[str, Any] = {}
         self._is_noticed = False
 
     def replaces(self, step: int, values: dict[str, Any]) -> bool:
         """Whether this is the first event that goes back, or logs a name of its step again."""
-        if self._is_noticed:
-            return False
-        if self._step is None or step > self._step:
+        if step > self._step and not self._is_noticed:
             self._step, self._values = step, values.copy()
+            return False
+        if self._is_noticed:
             return False
         known = self._values
         if step == self._step and not any(_differ(known.get(k, v), v) for k, v in values.items()):

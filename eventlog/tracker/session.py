@@ -79,11 +79,6 @@ class Session:
         return self._journal.lost
 
     @property
-    def is_forked(self) -> bool:
-        """Whether this process is a forked child of the writer: its events are ignored."""
-        return self._journal.child is not None
-
-    @property
     def id(self) -> str:
         """The session's name in the journal (`s`)."""
         return self._journal.s

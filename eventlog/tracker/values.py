@@ -21,6 +21,7 @@ from eventlog.write.messages import error_text, say_once
 RESERVED_IN_ROWS = RESERVED | {"step", "nonfinite", ANNOTATES}
 FLAT_DEPTH = 20  # dicts nested deeper stay as they are
 _NUMBERS_AND_TEXTS = frozenset((float, int, str, bool))
+_TEXTS = frozenset((str,))
 _SIMPLE = _NUMBERS_AND_TEXTS | {type(None)}
 _OF_PAIRS = frozenset((list, tuple, set, zip, map, GeneratorType, type({}.items())))
 
@@ -88,14 +89,18 @@ def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
     return {"config": f"<{type(config).__name__}: {error_text(error)}>"}
 
 
+def is_plain_row(data: Any) -> bool:
+    """Whether `data` is a dict of numbers and texts under names that are not reserved."""
+    return (
+        type(data) is dict
+        and _NUMBERS_AND_TEXTS.issuperset(map(type, data.values()))
+        and _TEXTS.issuperset(map(type, data))
+        and RESERVED_IN_ROWS.isdisjoint(data)
+    )
+
+
 def flat(data: Any) -> dict[str, Any]:
     """Values by dotted names, none of them reserved; tensors of one number as numbers."""
-    if type(data) is dict:
-        for name, value in data.items():
-            if type(value) not in _SIMPLE or type(name) is not str or name in RESERVED_IN_ROWS:
-                break
-        else:
-            return data  # as they are, which is usual
     values: dict[str, Any] = {}
     tried: dict[str, int] = {}
 

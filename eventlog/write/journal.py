@@ -1,17 +1,13 @@
-"""The writer: opens a journal, appends to it, makes it durable, closes it.
+"""The writer: opens a journal, appends to it, closes it. `durability` syncs it.
 
-Accepted means that `write` returned: the event survives any death of this process.
-Durable means that `fdatasync` returned after it: the event survives power loss. A thread
-syncs, when and how often is the `durability` policy; the thread that appends never waits
-for the disk except under `every`, in `sync` and in `close`.
+Accepted means that `write` returned: the event survives any death of this process. When and how
+often it is synced is the `durability` policy; the thread that appends never waits for the disk
+except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
-import errno
 import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -21,28 +17,20 @@ import orjson
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.interruption import is_interruption
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import Appender
 from eventlog.write.aside import Aside, fitted
-from eventlog.write.fork import (
-    OPENING,
-    Child,
-    Counter,
-    call_in_children,
-    free_after_fork,
-    give_up_descriptors,
-)
-from eventlog.write.line_writer import RETRY_AFTER_S
+from eventlog.write.durability import CLOSE_PATIENCE_S, DurableSession
+from eventlog.write.fork import OPENING, Child, call_in_children, give_up_descriptors
 from eventlog.write.lock import take_lock
 from eventlog.write.messages import error_text, say
 from eventlog.write.own_events import OwnEvents
 from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
-from eventlog.write.sync import SyncThread, sync
+from eventlog.write.sync import sync
 
-CLOSE_PATIENCE_S = 30.0
 SAY_AFTER_S = 3.0  # a wait for the disk that takes longer is reported
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # encoded fields of this size certainly fit in a line
 
@@ -51,7 +39,7 @@ Durability = Literal["every", "interval", "checkpoint", "never"]
 ones at once; urgent ones at once and no other; whenever the kernel writes them."""
 
 
-class Journal:
+class Journal(DurableSession):
     """One writer's session in one journal file.
 
     Safe to append to from several threads, from signal handlers and destructors: the fields
@@ -84,36 +72,23 @@ class Journal:
             NotAJournal: it has bytes, but no record; nothing is changed.
             OSError: the journal cannot be opened or written.
         """
+        super().__init__(path, disk, sync_interval_s if durability == "interval" else None)
         self.s = new_session_name()
         self.close_n = -1
         """The number of the `close` event."""
-        self.child: Child | None = None
-        """In a forked child: counts the events that are ignored."""
-        self.note_ignored: Callable[[int], None] | None = None
+        self.note_ignored: Callable[[int], None] = self._say_ignored
         """Called in a forked child whose parent is gone, with the number of ignored events."""
-        self._path = path = Path(os.path.abspath(path))
         self._pid = os.getpid()
-        self._disk = disk
         self._durability = durability
         self._syncs_each = durability == "every"
         self._clock = Clock()
-        self._lock = free_after_fork(threading.RLock())
-        self._messages: deque[str] = deque()
-        self._closed = self._is_released = False
-        self._counter = Counter()
+        self._is_released = False
         self._descriptors: list[int] = []
-        self._appender: Appender | None = None
-        self._thread = SyncThread(
-            self._sync_once,
-            lambda: self._closed,
-            sync_interval_s if durability == "interval" else None,
-            self._warn_of_exception,
-        )
         _LIVE.add(self)
         if on_created is not None:
             on_created(self)
         try:
-            self._open(path, opening, fallback)
+            self._open(self._path, opening, fallback)
             self._thread.start()
         except BaseException:
             self._abandon()
@@ -192,41 +167,6 @@ class Journal:
             self._disk.sync_dir(appender.journal.parent)
             appender.reached(goal)
 
-    @property
-    def path(self) -> Path:
-        """Where the journal is now, absolute; it may have been moved."""
-        return self._path if self._appender is None else self._appender.journal
-
-    @property
-    def path_to_read(self) -> Path:
-        """The journal, or if that is gone the segment in which the session went on."""
-        return self.path if os.path.lexists(self.path) else self._writer.path
-
-    @property
-    def n(self) -> int:
-        """Records appended so far, which is the next one's number."""
-        return self._writer.n
-
-    @property
-    def durable_n(self) -> int:
-        """Records known to survive power loss, from the first on."""
-        return self._writer.durable_n
-
-    @property
-    def lost(self) -> int:
-        """Records that are lost: no disk accepted them."""
-        return self._own_events.lost + self._writer.lost
-
-    @property
-    def errors(self) -> int:
-        """Exceptions that came while the journal was synced."""
-        return self._thread.errors
-
-    @property
-    def _writer(self) -> Appender:
-        assert self._appender is not None
-        return self._appender
-
     # ---- appending
 
     def append(
@@ -279,94 +219,6 @@ class Journal:
             raise JournalClosed(f"{self.path}: closed; a {event!r} event came after that")
         self.child.ignore()
 
-    def _say_messages(self) -> None:
-        """Print messages with no lock held: sys.stderr may be code of the program."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            return  # called within an append, which then prints them
-        while self._messages:
-            with ignoring(IndexError):
-                say(self._messages.popleft())
-
-    # ---- durability
-
-    def sync(self, timeout_s: float = CLOSE_PATIENCE_S) -> bool:
-        """Wait until all that was appended so far is durable; False if it is not by then."""
-        if self.child is not None:
-            return False
-        target = self.n
-        if self._is_nested or (self._thread.has_ended and not self._is_decided(target)):
-            self._sync_once()
-            return self.durable_n >= target
-        give_up_at = time.monotonic() + timeout_s
-        while not self._is_decided(target):
-            left_s = min(give_up_at - time.monotonic(), RETRY_AFTER_S)
-            if not self._thread.wait_for_sync(left_s, lambda: self._is_decided(target)):
-                break
-        return self.durable_n >= target
-
-    def _is_decided(self, target: int) -> bool:
-        """Whether `target` records are durable, or never will be."""
-        return self.durable_n >= target or self._writer.cannot_sync or self._closed
-
-    @property
-    def _is_nested(self) -> bool:
-        """Whether this is called within an append of this thread, or in the thread that syncs.
-
-        That thread waits for the lock, so this one must not wait for that thread.
-        """
-        is_owner: bool = self._lock._is_owned()  # type: ignore[attr-defined]
-        return is_owner or self._thread.is_current
-
-    def _sync_once(self, *, is_wanted: bool = True) -> None:
-        appender = self._writer
-        with self._lock:
-            if appender.writing is not None:
-                appender.settle()
-            if not self._closed:
-                appender.check_place()
-            appender.retry()
-            if not self._closed:
-                self._own_events.count_ignored(self._counter)
-            self._own_events.report()
-            goal = appender.goal() if is_wanted else None
-        while goal is not None:
-            try:
-                sync(goal, self._disk)
-            except OSError as error:
-                if is_interruption(error):
-                    raise
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    break  # this process has no descriptor left: try again the next time
-                with self._lock:
-                    self._sync_failed(error)
-                    goal = appender.goal()
-            else:
-                with self._lock:
-                    appender.reached(goal)
-                goal = None
-        self._say_messages()
-        self._thread.notify_waiters()
-
-    def _sync_failed(self, error: OSError) -> None:
-        """Never sync this file again: what is not durable goes on in a segment."""
-        if error.errno in UNSUPPORTED:
-            self._sync_is_unsupported(error)
-        else:
-            self._own_events.sync_failed(error)
-
-    def _sync_is_unsupported(self, error: OSError) -> None:
-        self._messages.append(
-            f"{self.path}: files cannot be synced here ({error}): events survive the death of "
-            f"this process, and a power loss only when the system has written them"
-        )
-        self._writer.never_sync()
-
-    def _warn_of_exception(self, error: BaseException) -> None:
-        say(
-            f"{self.path}: an exception came into the thread that syncs ({error_text(error)}); "
-            f"it goes on"
-        )
-
     # ---- the end
 
     def close(self, fields: dict[str, Any]) -> None:
@@ -396,7 +248,6 @@ class Journal:
             self._thread.wait_for_end(max(1.0, give_up_at - time.monotonic()))
         if is_nested or self._thread.has_ended:
             self._sync_last(is_nested)
-        if is_nested or self._thread.has_ended:
             self._release()
         else:
             self._messages.append(
@@ -453,15 +304,12 @@ class Journal:
             descriptors = appender.files.descriptors
         self._thread.end_in_child()
         self._messages.clear()
-        self.child = Child(self._counter, self._pid, self._note_ignored)
+        self.child = Child(self._counter, self._pid, lambda number: self.note_ignored(number))
         give_up_descriptors(descriptors)
         _LIVE.discard(self)
 
-    def _note_ignored(self, number: int) -> None:
-        if self.note_ignored is None:
-            say(f"{self.path}: {number} events of a forked child were ignored")
-        else:
-            self.note_ignored(number)
+    def _say_ignored(self, number: int) -> None:
+        say(f"{self.path}: {number} events of a forked child were ignored")
 
 
 def masked(event: str, encoded: bytes) -> bytes:

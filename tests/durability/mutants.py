@@ -303,7 +303,7 @@ MUTANTS = [
     # ---- interrupted appends, and other programs
     Mutant(
         "the lock of an append is not re-entrant",
-        "write/journal.py",
+        "write/durability.py",
         "free_after_fork(threading.RLock())\n        self._messages: ",
         "threading.Condition(threading.Lock())\n        self._messages: ",
         REENTRANCY,
@@ -345,7 +345,7 @@ MUTANTS = [
     ),
     Mutant(
         "the place of the journal is not checked",
-        "write/journal.py",
+        "write/durability.py",
         "                appender.check_place()\n            appender.retry()",
         "                pass\n            appender.retry()",
         RELOCATION,
@@ -476,6 +476,9 @@ def _copy(source: Path, target: Path) -> None:
 def main() -> int:
     begun = time.monotonic()
     mutants = [mutant for mutant in MUTANTS if all(word in mutant.name for word in sys.argv[1:])]
+    if not mutants:
+        print("no mutant has all of these words in its name; without words, all are tried")
+        return 2
     every = tuple(sorted({test for mutant in mutants for test in mutant.tests}))
     if failing := killer(None, tests=every):
         print(f"without any fault put in, {failing} fails")

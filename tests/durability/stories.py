@@ -24,7 +24,7 @@ from eventlog.format import record
 from eventlog.format.files import segment_name
 from eventlog.format.record import decode, encode, encode_header
 from eventlog.tracker import location, opening, session
-from eventlog.write import appender, journal, line_writer, lock, reserve, sync
+from eventlog.write import appender, durability, journal, line_writer, lock, reserve, sync
 from tests.durability.crash_states import State, TracingDisk
 
 TIME_OF_OTHERS = "2026-11-23T00:00:00.000000+00:00"
@@ -117,13 +117,13 @@ def stepwise() -> Iterator[Steps]:
     """Within it a writer has no thread of its own, and every run makes the same calls."""
     steps = Steps()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (journal, appender, line_writer, lock, sync):
+        for module in (journal, durability, appender, line_writer, lock, sync):
             for name in ("threading", "time"):
                 if hasattr(module, name):
                     patch.setattr(module, name, getattr(steps, name))
             if hasattr(module, "say"):
                 patch.setattr(module, "say", _nothing)
-        patch.setattr(journal, "free_after_fork", lambda lock: lock)  # it is no lock of threads
+        patch.setattr(durability, "free_after_fork", lambda lock: lock)  # it is no lock of threads
         patch.setattr(sync, "SimpleQueue", lambda: _Queue(steps))
         patch.setattr(sync.SyncThread, "_is_woken", lambda thread, timeout_s: False)
         patch.setattr(

@@ -110,7 +110,7 @@ def test_terminal_and_page_mark_it(tmp_path):
             pass
         marks = list(_marks(following, following.axis("iter"), 0.0, 10.0))
         drawing = Drawing("loss", [], [], Frame(0.0, 10.0, 0.0, 1.0, False), marks)
-        known = [mark["kind"] for mark in following.known.marks]
+        known = [mark["kind"] for mark in following.content.marks]
         print(json.dumps([known, "".join(letter for letter, _ in _mark_row(drawing, 10))]))
         """,
     )

@@ -10,7 +10,7 @@ from ..core.rows import AXES
 from ..core.runs import Refusal
 from ..core.where import select
 from ..live import summaries
-from ..live.following import record_text
+from ..live.content import record_text
 from ..live.usual import usual_first
 from . import study as study_
 from .request import Site, finite, json_response, whole
@@ -62,7 +62,7 @@ def run(site: Site, request: Request) -> Response:
     with site.folders.at(request.query_params.get("id", "")) as following:
         if following is None:
             raise HTTPException(404, "unknown run")
-        known = following.known
+        content = following.content
         run = following.run()
         journal = run.journal
         series = summaries.summaries(following, run)
@@ -71,7 +71,7 @@ def run(site: Site, request: Request) -> Response:
             {
                 "reading": following.progress if following.is_reading else None,
                 "error": following.error,
-                "generation": known.generation,
+                "generation": content.generation,
                 "started": finite(following.started),
                 "status": run.status,
                 "reason": journal.get("reason"),
@@ -87,11 +87,11 @@ def run(site: Site, request: Request) -> Response:
                 "n_usual": len(usual),
                 "tags": journal.get("tags") or [],
                 "notes": (journal.get("notes") or [])[-NOTES_MAX:],
-                "marks": list(known.marks),
+                "marks": list(content.marks),
                 "axes": [name for name in AXES if following.axis(name)],
                 "tail": [
                     {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": record_text(r)}
-                    for r in list(known.latest)[-EVENTS_MAX:]
+                    for r in list(content.latest)[-EVENTS_MAX:]
                 ],
             }
         )

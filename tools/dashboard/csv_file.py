@@ -30,7 +30,7 @@ def _lines(site: Site, ids: Sequence[str], view: View) -> Iterator[str]:
     for id in ids:
         # series of the same rows are in the same lines
         with site.folders.at(id) as following:
-            found = {key: following.known.find(key) for key in view.keys} if following else {}
+            found = {key: following.content.find(key) for key in view.keys} if following else {}
             rows = {key: place[1] for key, place in found.items() if place is not None}
         for of in dict.fromkeys(rows.values()):
             keys = [key if rows.get(key) is of else None for key in view.keys]
@@ -45,7 +45,7 @@ def _table_lines(site: Site, id: str, keys: Sequence[str | None], view: View) ->
             axis = following.axis(view.axis) if following else None
             if following is None or axis is None:
                 return
-            found = {key: following.known.find(key) for key in keys if key is not None}
+            found = {key: following.content.find(key) for key in keys if key is not None}
             places = {key: place for key, place in found.items() if place is not None}
             if not places:
                 return

@@ -10,8 +10,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
-from ..live.following import SUPERSEDED_MAX, Following, Known, Table
+from ..live.following import Following
 from ..live.usual import usual_first
 from .request import Site, View, run_ids
 
@@ -50,11 +51,11 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
         had: the generation and the number of rows of each table that the page has
         arrays: where the points of the curves are added
     """
-    known = following.known
-    usual, others = usual_first(known.series())
+    content = following.content
+    usual, others = usual_first(content.series())
     head: dict[str, Any] = {
-        "generation": known.generation,
-        "rows": known.n_rows,
+        "generation": content.generation,
+        "rows": content.n_rows,
         "usual": usual,
         "others": others[:NAMES_MAX],
         "n_more": len(others[NAMES_MAX:]),
@@ -64,31 +65,31 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     axis = following.axis(view.axis)
     if axis is None:
         return head | {"series": [], "no_axis": True}
-    had_rows = _rows_had(had, known, TAIL_VALUES // max(1, len(view.keys)))
+    had_rows = _rows_had(had, content, TAIL_VALUES // max(1, len(view.keys)))
     series: list[dict[str, Any]] = []
     for key in view.keys:
-        found = known.find(key)
+        found = content.find(key)
         if found is not None:
             table, rows, name = found
             after = rows.n_rows_of(had_rows[table]) if had_rows else 0
             curve = _curve(rows, name, axis, view, after)
             about = {"key": key, "table": table}
             series.append(about | {"tail": bool(after)} | _add(curve, arrays))
-            for number, (of, take) in enumerate(known.superseded if view.with_superseded else ()):
+            for number, (of, take) in enumerate(content.superseded if view.with_superseded else ()):
                 if of == table and name in take.columns:
                     curve = _curve(take, name, axis, view, 0)
                     series.append(about | {"superseded": number} | _add(curve, arrays))
     return head | {"series": series}
 
 
-def _rows_had(had: list[str], known: Known, rows_max: int) -> dict[Table, int] | None:
+def _rows_had(had: list[str], content: Content, rows_max: int) -> dict[Table, int] | None:
     """How many rows of each table the page has; None where it needs whole curves."""
-    rows = known.n_rows
+    rows = content.n_rows
     try:
         generation, *counts = map(int, had)
     except ValueError:
         return None
-    if generation != known.generation or len(counts) != len(rows):
+    if generation != content.generation or len(counts) != len(rows):
         return None
     n_had = dict(zip(rows, counts, strict=True))
     behind = max(n - n_had[name] for name, n in rows.items())

@@ -96,11 +96,11 @@ def _states(folders: Folders, ids: Sequence[str]) -> dict[str, Any]:
     for id in ids:
         with contextlib.suppress(TimeoutError), folders.at(id, STATE_WAIT_S) as following:
             if following is not None:
-                known = following.known
+                content = following.content
                 states[id] = {
-                    "generation": known.generation,
-                    "rows": known.n_rows,
-                    "records": known.n_records,
+                    "generation": content.generation,
+                    "rows": content.n_rows,
+                    "records": content.n_records,
                     "reading": following.progress if following.is_reading else None,
                     "error": following.error,
                 }

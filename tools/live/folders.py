@@ -260,7 +260,7 @@ class Folders:
     def _update_followed(self, entry: Entry, following: Following) -> None:
         if following.error:
             found = runs.Found(entry.path, None, following.error)
-        elif following.known.n_records:
+        elif following.content.n_records:
             found = runs.Found(entry.path, following.run())
         else:
             return

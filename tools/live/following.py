@@ -4,187 +4,30 @@
     while run.read_on():                    # True: something is new
         print(run.iterations.last_iter, run.status)
 
-Rows that a resumed run logs again supersede the earlier ones, as in the run JSON; these are kept in
-`superseded`. A journal that was cut or replaced is read again; until that is complete, the earlier
-content is shown.
+What was read is in `content`. A journal that was cut or replaced is read again; until that is
+complete, the earlier content is shown.
 """
 
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import count, islice
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import eventlog
 
 from ..core import runs
-from ..core.axis import clock_of_steps, token_knots
-from ..core.formats import is_number, iso, seconds
+from ..core.formats import seconds
 from ..core.rows import AxisName
+from .content import Content, content_of
 from .curves import Axis, Rows
-from .groups import Groups
-from .pyramid import Spill
-
-Table = str
-"""A kind of event whose rows have numbers to draw."""
-TABLES = tuple(kind.name for kind in eventlog.KINDS.values() if kind.is_drawn)
-_KIND_OF: dict[str, str] = {
-    kind.rule: kind.name for kind in eventlog.KINDS.values() if kind.is_drawn
-}
 
 BATCH_RECORDS = 5_000
 CLOCK_RECORDS = 100  # records between two checks of the clock: 0.4 ms where folding is fast
 JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
 BESIDE_S = 1.0  # between two searches for segments
-SUPERSEDED_MAX = 50
-MARKS_MAX = 5_000
-LATEST_RECORDS = 200
-LINE_MAX = 2_000  # of each of them
-TEXT_MAX = 500
-_MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
-
-_generations = count(int(time.time() * 1000))  # a restarted server must not repeat any
-
-
-@dataclass
-class Known:
-    """What has been read of a run: its curves, as the row sink of `fold`, which has the rest."""
-
-    generation: int = field(default_factory=lambda: next(_generations))
-    """Changes when rows were removed."""
-    spill: Spill = field(default_factory=Spill)
-    fold: eventlog.Fold = field(init=False)
-    tables: dict[Table, Rows] = field(init=False)
-    """Those of which each event has a row of its own."""
-    metrics: Groups = field(init=False)
-    superseded: list[tuple[Table, Rows]] = field(default_factory=list)
-    """Rows that were superseded, the earliest first."""
-    marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
-    """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
-    latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
-    n_records: int = 0
-    knots: list[tuple[float, float]] = field(default_factory=list)
-    """Pairs (first iteration, tokens per step from there on)."""
-    _names: tuple[tuple[int, ...], list[str]] = field(default=((), []), init=False)
-
-    def __post_init__(self) -> None:
-        self.tables = {name: Rows(self.spill) for name in TABLES if name != "metrics"}
-        self.metrics = Groups(self.spill, lambda rows: self._keep("metrics", rows))
-        self.fold = eventlog.Fold(with_rows=False, sink=self)
-
-    def read(self, record: eventlog.Record) -> None:
-        """Add one record."""
-        self.n_records += 1
-        self.latest.append(record._replace(line=record.line[:LINE_MAX]))
-        self.fold.add(record)
-        if record.event == "open":
-            self._note_tokens(record.fields)
-        if record.event in _MARKS:
-            self._mark(record)
-
-    def settle(self) -> None:
-        for rows in self.tables.values():
-            rows.settle()
-        self.metrics.settle()
-
-    @property
-    def n_rows(self) -> dict[Table, int]:
-        """How many rows each table has; of `metrics`, how many events."""
-        counts = {name: len(rows) for name, rows in self.tables.items()}
-        return {name: counts.get(name, self.metrics.n_added) for name in TABLES}
-
-    # ---- series, by the names that `Run.series` has for them
-
-    def series(self) -> list[str]:
-        """The names of all series that have a number, in the order of their tables."""
-        counts = tuple(len(self.columns(table)) for table in eventlog.SERIES_PREFIXES)
-        if counts != self._names[0]:
-            names: dict[str, None] = {}
-            for table, prefix in eventlog.SERIES_PREFIXES.items():
-                for column in self.columns(table):
-                    name = prefix + column
-                    names[name if name not in names else f"{table}/{column}"] = None
-            self._names = (counts, list(names))
-        return self._names[1]
-
-    def find(self, name: str) -> tuple[Table, Rows, str] | None:
-        """Where a series is: its table, its rows and its column there; None: it is not logged."""
-        for table, prefix in eventlog.SERIES_PREFIXES.items():
-            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table):
-                return self._place(table, name[len(prefix) :])
-        table, _, column = name.partition("/")
-        return self._place(table, column) if column in self.columns(table) else None
-
-    def all_rows(self) -> Iterator[Rows]:
-        """All that have a row."""
-        of_metrics = dict.fromkeys(self.metrics.by_name.values())
-        return (rows for rows in (*self.tables.values(), *of_metrics) if len(rows))
-
-    def columns(self, table: str) -> Mapping[str, Rows]:
-        """The columns of a table, by name, and the rows that each is in."""
-        if table == "metrics":
-            return self.metrics.by_name
-        rows = self.tables.get(_KIND_OF.get(table, ""))
-        return dict.fromkeys(rows.columns, rows) if rows is not None else {}
-
-    def _place(self, table: str, column: str) -> tuple[Table, Rows, str]:
-        kind = _KIND_OF[table]
-        rows = self.metrics.by_name[column] if table == "metrics" else self.tables[kind]
-        return kind, rows, column
-
-    # ---- as the row sink of the fold
-
-    def add(self, record: eventlog.Record, number: int) -> None:
-        source_t = record.fields.get("timestamp")  # of an imported run
-        t = source_t if isinstance(source_t, str) else record.t
-        if record.event == "metrics":
-            self.metrics.add(number, t, record.fields)
-        elif record.event in self.tables:
-            self.tables[record.event].add(number, t, record.fields)
-
-    def supersede(
-        self,
-        event: str,
-        from_number: int,
-        before: int | None = None,
-        names: Collection[str] | None = None,
-    ) -> None:
-        if event == "metrics":
-            self.metrics.supersede(from_number, before, names)
-            return
-        rows = self.tables[event].supersede(from_number) if event in self.tables else None
-        if rows is not None:
-            self._keep(event, rows)
-
-    def _keep(self, event: Table, rows: Rows) -> None:
-        self.generation = next(_generations)
-        if len(rows):
-            self.superseded.append((event, rows))
-            del self.superseded[:-SUPERSEDED_MAX]
-
-    def clear(self) -> None:
-        raise AssertionError("a journal that is read anew has a new `Known`")
-
-    def _note_tokens(self, fields: dict[str, Any]) -> None:
-        metadata = fields.get("metadata")
-        per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
-        if is_number(per_iter) and per_iter > 0:
-            at = fields.get("from_iter")
-            at = at if type(at) is int and self.knots else 0
-            self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
-
-    def _mark(self, record: eventlog.Record) -> None:
-        i = record.fields.get("iter")
-        kind = record.event
-        if kind == "open" and len(self.fold.sessions) > 1:
-            kind, i = "resume", record.fields.get("from_iter", i)
-        at = i if _is_iter(i) else max(0, self.fold.position)
-        text = eventlog.describe(record, longest=TEXT_MAX)[:TEXT_MAX]
-        self.marks.append({"kind": kind, "t": record.t, "iter": at, "text": text})
 
 
 class Following:
@@ -192,12 +35,12 @@ class Following:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known = Known()
+        self.content = Content()
         self.error = ""
         """Why it cannot be read, in a line."""
         self.is_alive = False
         """Whether a writer is alive."""
-        self._coming: Known | None = None  # being read again, until that is complete
+        self._coming: Content | None = None  # being read again, until that is complete
         self._reading: Iterator[eventlog.Record] | None = None
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
@@ -216,8 +59,7 @@ class Following:
             changed = self._read_journal(budget_s)
         except (eventlog.EventlogError, OSError) as error:
             self._reading, self._seen = None, ()
-            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error, self.is_alive = self._without_path(text), False
+            self.error, self.is_alive = self._reason(error), False
             changed = False
         return changed or was != (self.error, self.is_alive)
 
@@ -240,12 +82,12 @@ class Following:
         if self._reading is None and not self._begin_reading():
             self.error = self._why_not()
             return False
-        known = self._coming or self.known
+        content = self._coming or self.content
         until = time.monotonic() + budget_s
         while self._reading is not None:
             n_records = 0
             for n_records, record in enumerate(islice(self._reading, BATCH_RECORDS), 1):
-                known.read(record)
+                content.read(record)
                 if n_records % CLOCK_RECORDS == 0 and time.monotonic() > until:
                     break
             else:
@@ -253,10 +95,9 @@ class Following:
                     self._reading = None
             if time.monotonic() > until:
                 break
-        known.settle()
-        if self._reading is None and self._coming is not None:
-            self.known, self._coming = self._coming, None
+        content.settle()
         if self._reading is None:
+            self.content, self._coming = content, None
             self.error = self._why_not()
         return True
 
@@ -267,7 +108,7 @@ class Following:
                 f"has a session of format {sequence.newer_format!r}, this program reads up to "
                 f"{eventlog.FORMAT}. Use a newer eventlog"
             )
-        return "" if self.known.n_records else "not a journal: not one whole record in it"
+        return "" if self.content.n_records else "not a journal: not one whole record in it"
 
     def _begin_reading(self) -> bool:
         """Begin to read what is new; returns whether there is anything."""
@@ -279,17 +120,13 @@ class Following:
             return was_alive != alive
         self._seen = seen
         if reader is None or reader.is_outdated:
-            self._begin_again()
-            reader = self._reader
-        assert reader is not None
+            reader = self._begin_again()
         rest = not alive and stat.st_size > reader.journal.size_bytes
         # If no writer is alive, a last line without LF is read as complete. When the run is resumed
         # everything is read again then, so this is done only if there is such a line.
         to_the_end = rest and not self._ends_with_lf(stat.st_size)
-        if to_the_end and self.known.n_records and self._coming is None:
-            self._begin_again()
-            reader = self._reader
-            assert reader is not None
+        if to_the_end and self.content.n_records and self._coming is None:
+            reader = self._begin_again()
         if reader.is_behind or to_the_end:
             self._reading = reader.read_on(to_the_end=to_the_end)
             return True
@@ -303,11 +140,12 @@ class Following:
         self._look_beside_at = now + BESIDE_S
         return self._reader.is_behind
 
-    def _begin_again(self) -> None:
+    def _begin_again(self) -> eventlog.Reader:
         self._reader = eventlog.Reader(self.path)
-        self._coming = Known() if self.known.n_records else None
+        self._coming = Content() if self.content.n_records else None
         if self._coming is None:
-            self.known = Known()
+            self.content = Content()
+        return self._reader
 
     def _ends_with_lf(self, size_bytes: int) -> bool:
         with open(self.path, "rb") as file:
@@ -329,33 +167,33 @@ class Following:
                 )
             run = eventlog.load_run(self.path)
         except (eventlog.EventlogError, OSError) as error:
-            text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.error = self._without_path(text)
+            self.error = self._reason(error)
             return True
-        self.error, self.known = "", _known_of(run)
+        self.error, self.content = "", content_of(run)
         run.training_iterations, run.eval_steps = [], []  # they are in the tables
         self._whole = run
         return True
 
-    def _without_path(self, text: str) -> str:
-        """An error without the path, which is shown beside it, and as UTF-8."""
+    def _reason(self, error: Exception) -> str:
+        """The text of an error without the path, which is shown beside it, and as UTF-8."""
+        text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         return text.removeprefix(f"{self.path}: ").encode("utf-8", "replace").decode()
 
     # ---- the run
 
     @property
     def iterations(self) -> Rows:
-        return self.known.tables["iter"]
+        return self.content.tables["iter"]
 
     @property
     def evals(self) -> Rows:
-        return self.known.tables["eval"]
+        return self.content.tables["eval"]
 
     @property
     def last_iter(self) -> int | None:
         """The latest iteration; of a run that logs only metrics the latest step."""
         last = self.iterations.last_iter
-        position = self.known.fold.position
+        position = self.content.fold.position
         return last if last is not None or position < 0 else position
 
     @property
@@ -365,12 +203,12 @@ class Following:
     @property
     def started(self) -> float:
         """When the run began, in seconds since 1970; NaN if unknown."""
-        started = seconds(self._whole.start_time if self._whole else self.known.fold.started)
+        started = seconds(self._whole.start_time if self._whole else self.content.fold.started)
         return math.nan if started is None else started
 
     def axis(self, name: AxisName) -> Axis | None:
         """The x axis `name` of this run; None if the run lacks what that needs."""
-        knots = self.known.knots
+        knots = self.content.knots
         if name == "tokens" and not knots:
             return None
         started = self.started
@@ -382,8 +220,8 @@ class Following:
         """The run without its iterations, which are in `iterations`."""
         if self._whole is not None:
             return self._whole
-        reader, known = self._reader, self.known
-        run = known.fold.run(
+        reader, content = self._reader, self.content
+        run = content.fold.run(
             alive=self.is_alive,
             journal={
                 "file": self.path.name,
@@ -406,49 +244,7 @@ class Following:
         }
 
 
-def record_text(record: eventlog.Record) -> str:
-    """The text of a record in one line, after its number on the axis if it has one."""
-    kind = eventlog.KINDS.get(record.event)
-    number = record.fields.get(kind.axis) if kind and kind.axis and kind.text else None
-    text = eventlog.describe(record, longest=TEXT_MAX)
-    return (text if number is None else f"{number}  {text}")[:TEXT_MAX]
-
-
 def _mean(rows: Rows, key: str) -> float | None:
     column = rows.columns.get(key)
     total, n = column.total() if column else (0.0, 0)
     return total / n if n else None
-
-
-def _is_iter(value: Any) -> TypeGuard[int]:
-    return type(value) is int and -(1 << 63) <= value < 1 << 63
-
-
-def _known_of(run: eventlog.Run) -> Known:
-    """The curves of a run JSON. Its iterations have no times: these are the sums of step times."""
-    known = Known()
-    rows = [row for row in run.training_iterations if _is_iter(row.get("iter"))]
-    rows.sort(key=lambda row: row["iter"])
-    clock = clock_of_steps(row.get("time_ms") for row in rows) + (seconds(run.start_time) or 0.0)
-    for row, at in zip(rows, clock.tolist(), strict=True):
-        known.tables["iter"].add(row["iter"], row.get("timestamp") or iso(at) or "", row)
-    for row in sorted(run.eval_steps, key=lambda row: _sortable(row.get("iter"))):
-        if _is_iter(row.get("iter")):
-            at = str(row.get("timestamp") or run.start_time or "")
-            known.tables["eval"].add(row["iter"], at, row)
-    for row in run.checkpoints:
-        if _is_iter(row.get("iter")):
-            text = f"path {row.get('path')}"[:TEXT_MAX]
-            t = str(row.get("timestamp") or "")
-            known.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
-    for row in run.metrics:
-        if _is_iter(row.get("step")):
-            known.metrics.add(row["step"], str(run.start_time or ""), row)
-    known.knots = token_knots(run)
-    known.settle()
-    known.n_records = sum(known.n_rows.values())
-    return known
-
-
-def _sortable(value: Any) -> int:
-    return value if type(value) is int else 0

@@ -22,7 +22,7 @@ def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
     for table, prefix in eventlog.SERIES_PREFIXES.items():
         if table == "metrics":
             continue
-        for column, rows in following.known.columns(table).items():
+        for column, rows in following.content.columns(table).items():
             known = found.get(prefix + column)
             if known is None or known.table != table:
                 name = prefix + column if known is None else f"{table}/{column}"
@@ -61,7 +61,7 @@ def ends_nonfinite(following: Following | None, run: eventlog.Run) -> dict[str, 
     ends = run.ends_nonfinite()
     if following is not None:
         for table in ("iterations", "evals"):
-            for column, rows in following.known.columns(table).items():
+            for column, rows in following.content.columns(table).items():
                 if mark := rows.last_mark(column):
                     ends[eventlog.SERIES_PREFIXES[table] + column] = mark
     return ends

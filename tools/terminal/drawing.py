@@ -109,7 +109,7 @@ def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
     others: dict[str, None] = {}
     for id in ids:
         with run_at(folders, id) as run:
-            first, last = usual_first(run.known.series() if run else ())
+            first, last = usual_first(run.content.series() if run else ())
             usual |= dict.fromkeys(first)
             others |= dict.fromkeys(last)
     return list(usual | others)
@@ -123,7 +123,7 @@ def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, fl
             axis = run.axis(view.axis) if run else None
             if run is None or axis is None:
                 continue
-            for rows in run.known.all_rows():
+            for rows in run.content.all_rows():
                 low, high = axis.range_of(rows)
                 lows.append(low)
                 highs.append(high)
@@ -149,7 +149,7 @@ def drawing(
         style = STYLES[number]
         with run_at(folders, id) as run:
             axis = run.axis(view.axis) if run else None
-            found = run.known.find(metric) if run else None
+            found = run.content.find(metric) if run else None
             if run is None or axis is None or found is None:
                 continue
             table, rows, column = found
@@ -190,7 +190,7 @@ def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tu
         places = axis.place(run.evals, np.arange(len(run.evals)))
         inside = places[(places >= left) & (places <= right)]
         yield from ((x, "eval") for x in np.unique(inside).tolist())
-    for mark in run.known.marks:
+    for mark in run.content.marks:
         if mark["kind"] != "open" or mark["iter"] > 0:
             x = _mark_place(run, axis, mark["iter"], mark["t"])
             if left <= x <= right:

@@ -54,9 +54,9 @@ def summary(row: Row, run: Following | None) -> tuple[str, str]:
 
 def _latest_values(run: Following) -> Iterator[tuple[str, str]]:
     """The latest values of the first series: finite, or what they are instead."""
-    usual, others = usual_first(run.known.series())
+    usual, others = usual_first(run.content.series())
     for name in [*usual, *others][:VALUES]:
-        found = run.known.find(name)
+        found = run.content.find(name)
         if found is not None:
             _, rows, column = found
             value = rows.last_mark(column) or rows.columns[column].last()
@@ -65,8 +65,8 @@ def _latest_values(run: Following) -> Iterator[tuple[str, str]]:
 
 
 def _latest_event(run: Following) -> str:
-    if not run.known.marks:
+    if not run.content.marks:
         return ""
-    mark = run.known.marks[-1]
+    mark = run.content.marks[-1]
     at = time.strftime("%H:%M:%S", time.localtime(seconds(mark["t"]))) if mark["t"] else ""
     return f"{at} {mark['kind']} at {mark['iter']:,}  {mark['text']}"

@@ -372,6 +372,14 @@ def test_the_mark_of_a_name_with_a_dot_stays_when_a_name_that_it_begins_with_is_
     assert row["nonfinite"] == {"train.loss": "nan"}
 
 
+def test_the_mark_of_an_element_is_gone_when_its_value_is_replaced():
+    table = Metrics()
+    logged(table, "a", (1, {"losses": [1.0, None], "nonfinite": {"losses.1": "nan"}}))
+    logged(table, "a", (1, {"losses": [1.0, 2.0]}))
+
+    assert [*table.rows()] == [{"step": 1, "losses": [1.0, 2.0]}]
+
+
 history_of_sessions = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c"]),

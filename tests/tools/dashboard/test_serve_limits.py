@@ -21,7 +21,8 @@ from tools.cli import main
 from tools.core import rows, runs, where
 from tools.core.runs import Refusal
 from tools.dashboard import connections
-from tools.live import folders, following
+from tools.live import folders
+from tools.live.content import Content
 from tools.live.folders import Folders
 
 BOMB = "replace(" * 14 + "'aaaaaaaa'" + ",'a','aaaaaaaa')" * 14
@@ -208,12 +209,12 @@ def test_a_folder_named_by_a_symlink_is_served(out, tmp_path):
 
 def test_one_run_that_is_slow_to_fold_does_not_block_the_page_for_others(out, monkeypatch):
     make_run(out, "slow", (5.0, 4.0))
-    read = following.Known.read
+    read = Content.read
 
-    def slow(known, record):
-        if record.fields.get("run_name", "").startswith("slow") or known.n_records:
+    def slow(content, record):
+        if record.fields.get("run_name", "").startswith("slow") or content.n_records:
             time.sleep(6 if threading.current_thread().name == "follow" else 0)
-        read(known, record)
+        read(content, record)
 
     monkeypatch.setattr(folders, "HELD_S", 0.2)
     with serving_here(out) as server:
@@ -221,13 +222,13 @@ def test_one_run_that_is_slow_to_fold_does_not_block_the_page_for_others(out, mo
         while not server.json("/api/runs")["complete"] and time.monotonic() < deadline:
             time.sleep(0.05)
         ids = {row["run"].partition("_")[0]: row["id"] for row in server.json("/api/runs")["runs"]}
-        monkeypatch.setattr(following.Known, "read", slow)
+        monkeypatch.setattr(Content, "read", slow)
         begun = time.monotonic()
         server.get(f"/api/run?id={ids['slow']}")  # from now on it is read
         time.sleep(0.5)
         answers = [server.get("/api/runs")[0], server.get(f"/api/run?id={ids['low']}")[0]]
         took_s = time.monotonic() - begun
-        monkeypatch.setattr(following.Known, "read", read)
+        monkeypatch.setattr(Content, "read", read)
 
     assert answers == [200, 200]
     assert took_s < 5

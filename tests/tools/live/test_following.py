@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import eventlog
 from tests.strategies import SESSIONS, T, histories, journals, line
 from tests.tools.conftest import GOLDEN
+from tools.live.content import record_text
 from tools.live.curves import Axis
-from tools.live.following import Following, record_text
+from tools.live.following import Following
 
 
 def follow_to_the_end(run):
@@ -121,7 +122,7 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
     subprocess.run([sys.executable, "-c", killed, tmp_path], check=False)
     (path,) = tmp_path.glob("*.jsonl")
     following = follow_to_the_end(Following(path))
-    generation = following.known.generation
+    generation = following.content.generation
     assert following.status == "interrupted"
 
     with eventlog.open_run(journal=path, from_iter=5, save_interval=0) as run:
@@ -133,8 +134,8 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
 
     assert following.status == "completed"
     assert following.iterations.iters.values.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert following.known.generation > generation
-    ((table, removed),) = following.known.superseded
+    assert following.content.generation > generation
+    ((table, removed),) = following.content.superseded
     assert table == "iter"
     assert removed.iters.values.tolist() == [5, 6, 7]
 

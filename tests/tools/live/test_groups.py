@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from eventlog import Fold
 from tests.strategies import SESSIONS, record
+from tools.live.content import Content
 from tools.live.curves import Axis
-from tools.live.following import Known
 from tools.live.groups import Groups
 from tools.live.pyramid import Spill
 
@@ -42,9 +42,9 @@ def records_of(history):
             yield record(n, s, event, T.format(n), **fields)
 
 
-def drawn(known, name):
+def drawn(content, name):
     """The points of a curve: finite values, and what the others are."""
-    _, rows, column = known.find(name)
+    _, rows, column = content.find(name)
     curve = rows.curve(column, Axis("iter"))
     finite = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if math.isfinite(y)]
     marks = [
@@ -65,31 +65,31 @@ def wanted(run, name):
 
 @given(sessions, st.sets(st.integers(0, 60)))
 def test_any_history_of_metrics_is_drawn_as_the_run_has_it(history, settled_after):
-    known, fold = Known(), Fold()
+    content, fold = Content(), Fold()
 
     for at, one in enumerate(records_of(history)):
-        known.read(one)
+        content.read(one)
         fold.add(one)
         if at in settled_after:
-            known.settle()
-    known.settle()
+            content.settle()
+    content.settle()
 
     run = fold.run()
     for name, series in run.series().items():
         if series.is_numeric:
-            assert drawn(known, name) == wanted(run, name)
-    assert {name for name, one in run.series().items() if one.is_numeric} <= set(known.series())
+            assert drawn(content, name) == wanted(run, name)
+    assert {name for name, one in run.series().items() if one.is_numeric} <= set(content.series())
 
 
 def shown_after(*events):
     """What is drawn of `a`, and what the run has, after events (session, step, values)."""
-    known, fold = Known(), Fold()
+    content, fold = Content(), Fold()
     for n, (s, step, values) in enumerate(events):
         one = record(n, SESSIONS[s], "metrics", T.format(n), **fields_of(step, values))
-        known.read(one)
+        content.read(one)
         fold.add(one)
-    known.settle()
-    return drawn(known, "a"), wanted(fold.run(), "a")
+    content.settle()
+    return drawn(content, "a"), wanted(fold.run(), "a")
 
 
 def test_a_session_that_steps_back_keeps_what_it_logged_of_later_steps():

@@ -1,0 +1,212 @@
+"""What has been read of one run: its rows as curves, and its marks on a time line.
+
+Rows that a resumed run logs again supersede the earlier ones, as in the run JSON; these are kept in
+`superseded`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeGuard
+
+import eventlog
+
+from ..core.axis import clock_of_steps, token_knots
+from ..core.formats import is_number, iso, seconds
+from .curves import Rows
+from .groups import Groups
+from .pyramid import Spill
+
+Table = str
+"""A kind of event whose rows have numbers to draw."""
+TABLES = tuple(kind.name for kind in eventlog.KINDS.values() if kind.is_drawn)
+_KIND_OF: dict[str, str] = {
+    kind.rule: kind.name for kind in eventlog.KINDS.values() if kind.is_drawn
+}
+
+SUPERSEDED_MAX = 50
+MARKS_MAX = 5_000
+LATEST_RECORDS = 200
+LINE_MAX = 2_000  # of each of them
+TEXT_MAX = 500
+_MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
+
+_generations = count(int(time.time() * 1000))  # a restarted server must not repeat any
+
+
+@dataclass
+class Content:
+    """What has been read of a run: its curves, as the row sink of `fold`, which has the rest."""
+
+    generation: int = field(default_factory=lambda: next(_generations))
+    """Changes when rows were removed."""
+    spill: Spill = field(default_factory=Spill)
+    fold: eventlog.Fold = field(init=False)
+    tables: dict[Table, Rows] = field(init=False)
+    """Those of which each event has a row of its own."""
+    metrics: Groups = field(init=False)
+    superseded: list[tuple[Table, Rows]] = field(default_factory=list)
+    """Rows that were superseded, the earliest first."""
+    marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
+    """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
+    latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
+    n_records: int = 0
+    knots: list[tuple[float, float]] = field(default_factory=list)
+    """Pairs (first iteration, tokens per step from there on)."""
+    _names: tuple[tuple[int, ...], list[str]] = field(default=((), []), init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = {name: Rows(self.spill) for name in TABLES if name != "metrics"}
+        self.metrics = Groups(self.spill, lambda rows: self._keep("metrics", rows))
+        self.fold = eventlog.Fold(with_rows=False, sink=self)
+
+    def read(self, record: eventlog.Record) -> None:
+        """Add one record."""
+        self.n_records += 1
+        self.latest.append(record._replace(line=record.line[:LINE_MAX]))
+        self.fold.add(record)
+        if record.event == "open":
+            self._note_tokens(record.fields)
+        if record.event in _MARKS:
+            self._mark(record)
+
+    def settle(self) -> None:
+        for rows in self.tables.values():
+            rows.settle()
+        self.metrics.settle()
+
+    @property
+    def n_rows(self) -> dict[Table, int]:
+        """How many rows each table has; of `metrics`, how many events."""
+        counts = {name: len(rows) for name, rows in self.tables.items()}
+        return {name: counts.get(name, self.metrics.n_added) for name in TABLES}
+
+    # ---- series, by the names that `Run.series` has for them
+
+    def series(self) -> list[str]:
+        """The names of all series that have a number, in the order of their tables."""
+        counts = tuple(len(self.columns(table)) for table in eventlog.SERIES_PREFIXES)
+        if counts != self._names[0]:
+            names: dict[str, None] = {}
+            for table, prefix in eventlog.SERIES_PREFIXES.items():
+                for column in self.columns(table):
+                    name = prefix + column
+                    names[name if name not in names else f"{table}/{column}"] = None
+            self._names = (counts, list(names))
+        return self._names[1]
+
+    def find(self, name: str) -> tuple[Table, Rows, str] | None:
+        """Where a series is: its table, its rows and its column there; None: it is not logged."""
+        for table, prefix in eventlog.SERIES_PREFIXES.items():
+            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table):
+                return self._place(table, name[len(prefix) :])
+        table, _, column = name.partition("/")
+        return self._place(table, column) if column in self.columns(table) else None
+
+    def all_rows(self) -> Iterator[Rows]:
+        """All that have a row."""
+        of_metrics = dict.fromkeys(self.metrics.by_name.values())
+        return (rows for rows in (*self.tables.values(), *of_metrics) if len(rows))
+
+    def columns(self, table: str) -> Mapping[str, Rows]:
+        """The columns of a table, by name, and the rows that each is in."""
+        if table == "metrics":
+            return self.metrics.by_name
+        rows = self.tables.get(_KIND_OF.get(table, ""))
+        return dict.fromkeys(rows.columns, rows) if rows is not None else {}
+
+    def _place(self, table: str, column: str) -> tuple[Table, Rows, str]:
+        kind = _KIND_OF[table]
+        rows = self.metrics.by_name[column] if table == "metrics" else self.tables[kind]
+        return kind, rows, column
+
+    # ---- as the row sink of the fold
+
+    def add(self, record: eventlog.Record, number: int) -> None:
+        source_t = record.fields.get("timestamp")  # of an imported run
+        t = source_t if isinstance(source_t, str) else record.t
+        if record.event == "metrics":
+            self.metrics.add(number, t, record.fields)
+        elif record.event in self.tables:
+            self.tables[record.event].add(number, t, record.fields)
+
+    def supersede(
+        self,
+        event: str,
+        from_number: int,
+        before: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
+        if event == "metrics":
+            self.metrics.supersede(from_number, before, names)
+            return
+        rows = self.tables[event].supersede(from_number) if event in self.tables else None
+        if rows is not None:
+            self._keep(event, rows)
+
+    def _keep(self, event: Table, rows: Rows) -> None:
+        self.generation = next(_generations)
+        if len(rows):
+            self.superseded.append((event, rows))
+            del self.superseded[:-SUPERSEDED_MAX]
+
+    def clear(self) -> None:
+        raise AssertionError("a journal that is read anew has a new `Content`")
+
+    def _note_tokens(self, fields: dict[str, Any]) -> None:
+        metadata = fields.get("metadata")
+        per_iter = metadata.get("tokens_per_iter") if isinstance(metadata, dict) else None
+        if is_number(per_iter) and per_iter > 0:
+            at = fields.get("from_iter")
+            at = at if type(at) is int and self.knots else 0
+            self.knots = [*((i, n) for i, n in self.knots if i < at), (at, float(per_iter))]
+
+    def _mark(self, record: eventlog.Record) -> None:
+        i = record.fields.get("iter")
+        kind = record.event
+        if kind == "open" and len(self.fold.sessions) > 1:
+            kind, i = "resume", record.fields.get("from_iter", i)
+        at = i if _is_iter(i) else max(0, self.fold.position)
+        text = eventlog.describe(record, longest=TEXT_MAX)[:TEXT_MAX]
+        self.marks.append({"kind": kind, "t": record.t, "iter": at, "text": text})
+
+
+def record_text(record: eventlog.Record) -> str:
+    """The text of a record in one line, after its number on the axis if it has one."""
+    kind = eventlog.KINDS.get(record.event)
+    number = record.fields.get(kind.axis) if kind and kind.axis and kind.text else None
+    text = eventlog.describe(record, longest=TEXT_MAX)
+    return (text if number is None else f"{number}  {text}")[:TEXT_MAX]
+
+
+def content_of(run: eventlog.Run) -> Content:
+    """The curves of a run JSON. Its iterations have no times: these are the sums of step times."""
+    content = Content()
+    rows = _numbered(run.training_iterations, "iter")
+    clock = clock_of_steps(row.get("time_ms") for row in rows) + (seconds(run.start_time) or 0.0)
+    for row, at in zip(rows, clock.tolist(), strict=True):
+        content.tables["iter"].add(row["iter"], row.get("timestamp") or iso(at) or "", row)
+    for row in _numbered(run.eval_steps, "iter"):
+        at = str(row.get("timestamp") or run.start_time or "")
+        content.tables["eval"].add(row["iter"], at, row)
+    for row in _numbered(run.checkpoints, "iter"):
+        text = f"path {row.get('path')}"[:TEXT_MAX]
+        t = str(row.get("timestamp") or "")
+        content.marks.append({"kind": "checkpoint", "t": t, "iter": row["iter"], "text": text})
+    for row in _numbered(run.metrics, "step"):
+        content.metrics.add(row["step"], str(run.start_time or ""), row)
+    content.knots = token_knots(run)
+    content.settle()
+    content.n_records = sum(content.n_rows.values())
+    return content
+
+
+def _numbered(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """The rows that have a number on their axis, by that number."""
+    return sorted((row for row in rows if _is_iter(row.get(key))), key=lambda row: row[key])
+
+
+def _is_iter(value: Any) -> TypeGuard[int]:
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
