@@ -181,7 +181,9 @@ class Guard:
             text = "the process was gone without a close event"
             findings.append(Finding("crash", text, {}, now, session, 0, vitals.iter))
         if vitals.status == "completed":  # its earlier problems do not matter any more
+            bad = [finding for finding in findings if finding.rule == "nonfinite"]
             findings = [finding for finding in findings if finding.rule == "crash"]
+            findings += bad[-1:] if vitals.ends_nonfinite else []
         watched.wrong = standing
         watched.happened.extend(f for f in findings if f.rule in self.rules)
         alerts = []
