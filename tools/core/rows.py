@@ -10,7 +10,7 @@ A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.version
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -19,10 +19,6 @@ import eventlog
 from . import series
 from .formats import seconds
 from .runs import Found, Refusal
-
-AxisName = Literal["iter", "tokens", "time"]
-AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
-"""What a chart may have on its x axis."""
 
 OTHER_NAMES = {
     "run": ("run_name", "name"),
