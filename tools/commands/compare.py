@@ -12,11 +12,12 @@ from ..core import runs, series
 from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
-from . import compare_series
+from . import compare_groups, compare_series, group_runs
 from .agreement import agreement, loss_of
 
 Row = dict[str, Any]
 
+NONFINITE = ("nonfinite", "ends_nonfinite")
 FIGURES = ("final_loss", "best_val_loss", "avg_time_ms", "avg_mfu")
 COLUMNS = {
     "run_name": "run", "total_iters": "iterations", "final_loss": "final loss",
@@ -47,6 +48,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="NAME",
         help="any series, also 'val/*'; may be repeated; -NAME: more is better, +NAME: less is",
     )
+    group_runs.add_flag(command)
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--json", dest="format", action="store_const", const="json")
     at = command.add_mutually_exclusive_group()
@@ -74,6 +76,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.exact and arguments.group_by:
+        raise runs.Refusal("--exact compares runs, not groups. Use: --exact without --group-by")
     if arguments.exact:
         return _exact(arguments)
     paths = runs.find(arguments.paths)
@@ -82,6 +86,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     read = runs.load_at if x else runs.glance_at
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
     patterns = arguments.metric or _unnamed(found)
+    if arguments.group_by:
+        by = group_runs.keys_of(arguments.group_by)
+        patterns = patterns or compare_groups.usual(found)
+        groups = compare_groups.compared(found, by, patterns, x, limit)
+        _print_groups(groups, arguments.format, at=bool(x))
+        return int(any(f.run is None for f in found))
     if patterns:
         rows = compare_series.compared(found, patterns, x, limit)
         _print_series(rows, arguments.format, at=bool(x))
@@ -108,8 +118,9 @@ def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
         return
     rows = [row | row.get("nonfinite", {}) for row in rows]
     if form == "csv":
-        print_csv(rows, [key for key in rows[0] if key != "nonfinite"])
+        print_csv(rows, [key for key in rows[0] if key not in NONFINITE])
         return
+    rows = [row | {"status": rows_.status(row)} for row in rows]
     unknown = {key for key in rows_.IF_KNOWN if all(row.get(key) is None for row in rows)}
     columns = {k: name for k, name in columns.items() if k.removesuffix("_diff") not in unknown}
     signed = [key for key in columns if key.endswith("_diff")]
@@ -138,6 +149,21 @@ def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
             print(notes, file=sys.stderr)
 
 
+def _print_groups(rows: Sequence[Row], form: str, *, at: bool) -> None:
+    if form == "json":
+        print_json(compare_groups.as_json(rows))
+        return
+    if form == "csv":
+        flat = compare_groups.flat(rows)
+        print_csv(flat, dict.fromkeys(key for row in flat for key in row))
+        return
+    table, notes = compare_groups.shown(rows)
+    columns = compare_groups.columns(at=at)
+    print_table(table, columns, signed=compare_groups.SIGNED, markdown=form == "markdown")
+    if notes:
+        print(notes, file=sys.stderr)
+
+
 # ---- side by side
 
 
@@ -153,7 +179,7 @@ def _metrics_of(found: runs.Found) -> Row:
         "avg_mfu": row["avg_mfu"],
         "status": _status(row),
         "path": row["path"],
-        **({"nonfinite": row["nonfinite"]} if "nonfinite" in row else {}),
+        **{key: row[key] for key in NONFINITE if key in row},
     }
 
 
@@ -166,6 +192,7 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     row = rows_.row(found)
     at: Row = {"run_name": row["run"], "iter": None, "loss": None, "val_loss": None}
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
+    at |= {key: row[key] for key in NONFINITE[1:] if key in row}
     if found.run is None:
         return at
     if not len(found.run.training_iterations) and not len(found.run.eval_steps):
@@ -178,7 +205,10 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
         at |= {"iter": done[-1]["iter"], "loss": loss_of(done[-1])}
     if judged:
         known = [r["val_loss"] for r in judged if is_finite(r.get("val_loss"))]
-        at |= {"val_loss": judged[-1].get("val_loss"), "best_val_loss": min(known, default=None)}
+        at |= {
+            "val_loss": loss_of(judged[-1], "val_loss"),
+            "best_val_loss": min(known, default=None),
+        }
     return at
 
 

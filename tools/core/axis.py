@@ -7,7 +7,7 @@ includes evaluations, checkpoints and the time between two sessions.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ import eventlog
 
 from .formats import is_finite, is_number, seconds
 
+AxisName = Literal["iter", "tokens", "time"]
+AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")
+"""What a chart may have on its x axis, besides a series."""
 Floats = NDArray[np.float64]
 Knots = Sequence[tuple[float, float]]
 

@@ -14,7 +14,7 @@ have wildcards, and may be `TABLE/COLUMN` (`iterations/loss`).
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -24,6 +24,7 @@ from typing import Any, Literal
 import eventlog
 
 from . import runs
+from .axis import AXES
 from .runs import Found, Refusal
 
 Goal = Literal["minimize", "maximize"]
@@ -150,6 +151,23 @@ def points(
                     steps.append(row[axis])
                     values.append(value)
     return found
+
+
+def axis_of(one: eventlog.Series, named: Mapping[str, eventlog.Series]) -> str:
+    """The x axis that the run defined for a series: `iter`, or the name of another of `named`.
+
+    A series that is called like an axis has its table before its name (`metrics/iter`).
+    """
+    axis = named.get(one.step_metric or "")
+    if axis is None or axis.min is None:
+        return "iter"
+    return f"{axis.table}/{axis.column}" if axis.name in (*AXES, "step") else axis.name
+
+
+def plain(axis: str) -> str:
+    """The name of an axis as it was logged."""
+    table, _, name = axis.partition("/")
+    return name if table == "metrics" and name in (*AXES, "step") else axis
 
 
 def direction(text: str) -> tuple[str, Goal | None]:

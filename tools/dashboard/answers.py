@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.rows import AXES
+from ..core.axis import AXES
 from ..core.runs import Refusal
 from ..core.where import select
 from ..live import summaries

@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.rows import AXES, AxisName
+from ..core.axis import AXES, AxisName
 from ..live.folders import Folders
 
 RUNS_MAX = 64  # in one request

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.axis import Scale, clock
-from ..core.rows import AxisName
+from ..core.axis import AxisName, Scale, clock
 from .pyramid import BASE_ROWS, Buckets, Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]

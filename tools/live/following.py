@@ -19,8 +19,8 @@ from typing import Any
 import eventlog
 
 from ..core import runs
+from ..core.axis import AxisName
 from ..core.formats import seconds
-from ..core.rows import AxisName
 from .content import Content, content_of
 from .curves import Axis, Rows
 

@@ -37,10 +37,12 @@ class View:
     right: Sequence[str] = ()
     """Names or wildcards; `right`: those on an axis of their own on the right side."""
     x_range: tuple[float | None, float | None] = (None, None)
-    """In iterations, tokens or seconds."""
+    """In iterations, tokens, seconds, or values of the series that is the axis."""
     y_range: tuple[float | None, float | None] = (None, None)
     """Of the left axis."""
     all_values: bool = False
+    x: str | None = None
+    """The x axis; None: what the run defined for each series (`step_metric`), else the step."""
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Curve:
     nonfinite: dict[int, str]
     stride: float
     """The usual number of steps between two values."""
+    axis: str = "iter"
 
 
 def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
@@ -86,6 +89,8 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
         _limit(on, drawing, of_side, view, view.y_range if side == "left" else (None, None))
     _write_legend(axes, drawing, curves, right)
     finish(axes, drawing, _label(sides["left"]))
+    if view.x is None:
+        _label_x(axes, drawing, curves)
     axes.set_xlim(*(None if end is None else end / drawing.x_unit for end in view.x_range))
     if on_right:
         twin.spines["right"].set_visible(True)
@@ -114,7 +119,8 @@ def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
 def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curve]:
     """The curves of all runs. One run: a colour a series; several: a colour a run."""
     for i, series in enumerate(drawing.series):
-        chosen = [one for one in series.run.series(*names).values() if one.is_numeric]
+        named = series.run.series()
+        chosen = [named[name] for name in names if name in named and named[name].is_numeric]
         points = series_.points(series.run, chosen)
         for one in chosen:
             at = names.index(one.name)
@@ -125,24 +131,28 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
             dash = i if len(names) == 1 else at
             if drawing.is_single:
                 dash = at // len(drawing.theme.runs)
+            axis = series_.axis_of(one, named) if view.x is None else view.x
             yield _within(
                 Curve(
                     i, one.name, str(one.definition.get("unit") or ""),
                     drawing.colour(paint), DASHES[dash % len(DASHES)],
-                    drawing.place(i, columns["iter"]), columns["y"], columns.nonfinite["y"],
+                    series.place(columns["iter"], axis) / drawing.x_unit,
+                    columns["y"], columns.nonfinite["y"],
                     float(np.median(np.diff(columns["iter"]))) if len(columns) > 1 else 1.0,
+                    axis,
                 ),
                 drawing, view,
             )  # fmt: skip
 
 
 def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
-    """The part of a curve that is within the range of x."""
+    """The part of a curve that is within the range of x, from left to right."""
     low, high = view.x_range
     x = curve.x * drawing.x_unit
     kept = np.flatnonzero(
         (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
     )
+    kept = kept[np.argsort(x[kept], kind="stable")]  # a series that is the axis may go back
     place = {int(old): new for new, old in enumerate(kept)}
     curve.x, curve.y = curve.x[kept], curve.y[kept]
     curve.nonfinite = {place[i]: name for i, name in curve.nonfinite.items() if i in place}
@@ -257,6 +267,14 @@ def _write_legend(
             drawing.keys[label] = Line2D([], [], **style)
         elif bad[name]:
             drawing.keys[label] = Line2D([], [], color=ink, ls="none", marker="x", ms=7, mew=1.6)
+
+
+def _label_x(axes: Axes, drawing: Drawing, curves: Sequence[Curve]) -> None:
+    """Name the axes that the run defined; several where its series have different ones."""
+    by = dict.fromkeys(curve.axis for curve in curves)
+    names = [drawing.x_label if name == "iter" else clean(series_.plain(name)) for name in by]
+    if names:
+        axes.set_xlabel(", ".join(names[:3]) + (" ..." if len(names) > 3 else ""))
 
 
 def _label(curves: Sequence[Curve]) -> str:

@@ -22,8 +22,8 @@ from matplotlib.lines import Line2D
 import eventlog
 
 from ..core.formats import count
-from ..core.rows import AxisName
 from ..core.runs import Refusal, one
+from ..core.series import plain
 from .any_series import View, draw_any
 from .panel import KINDS, Drawing, Panel
 from .series import Series
@@ -71,7 +71,7 @@ def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
     *,
-    x: AxisName = "iter",
+    x: str | None = None,
     smooth_iters: int | None = None,
     log_x: bool = False,
     log_y: bool = False,
@@ -92,7 +92,9 @@ def draw(
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
-        x: iterations, tokens seen, or seconds by the clock since the first event.
+        x: `iter` (or `step`), `tokens` seen, `time` (seconds by the clock since the first event),
+            or the name of a series. None: what the run defined for each series (`step_metric`, or a
+            counter that it logs in every row), else `iter`.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
         metrics, right: series by name or wildcard, in place of a `kind`; `right`: on an axis of
@@ -110,9 +112,11 @@ def draw(
     series = [Series(run) for run in loaded if run is not None]
     if not series:
         raise Refusal("no runs to draw")
+    is_any = bool(metrics or right)
+    x = "iter" if x == "step" else x
+    view = View([*metrics], [*right], x_range, y_range, all_values, x)
+    x = x or ("iter" if is_any else _defined_axis(series))
     series, messages = _drawable(series, x)
-    view = View([*metrics], [*right], x_range, y_range, all_values)
-    is_any = bool(view.metrics or view.right)
     if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
         raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
     kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
@@ -149,7 +153,13 @@ def draw(
     return figure
 
 
-def _drawable(series: Sequence[Series], x: AxisName) -> tuple[list[Series], list[str]]:
+def _defined_axis(series: Sequence[Series]) -> str:
+    """The axis that all runs have for their losses; `iter` if they have different ones."""
+    defined = {run.defined_axis for run in series}
+    return defined.pop() if len(defined) == 1 else "iter"
+
+
+def _drawable(series: Sequence[Series], x: str) -> tuple[list[Series], list[str]]:
     """The runs that have what `x` needs, and a message for each of the others.
 
     Raises:
@@ -198,12 +208,12 @@ def _window_iters(series: Sequence[Series]) -> int:
     return int(round(width / step) * step)
 
 
-def _x_axis(series: Sequence[Series], x: AxisName) -> tuple[str, float]:
+def _x_axis(series: Sequence[Series], x: str) -> tuple[str, float]:
     """The label of the x axis, and how many iterations, tokens or seconds one unit has."""
     if x == "iter":
         return "iteration", 1.0
-    if x == "tokens":
-        return "tokens", 1.0
+    if x != "time":
+        return clean(plain(x)), 1.0
     lasts = [
         [row["step"] for row in s.run.metrics[-1:]]
         if s.logs_metrics_alone

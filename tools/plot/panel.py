@@ -13,7 +13,6 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..core.formats import count
-from ..core.rows import AxisName
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, thin
 from .theme import DASHES, MARKERS, Theme, columns, set_log
@@ -32,7 +31,8 @@ class Drawing:
 
     series: list[Series]
     theme: Theme
-    x: AxisName
+    x: str
+    """An `AxisName`, or the name of a series."""
     window_iters: int
     log_x: bool
     log_y: bool
@@ -226,7 +226,11 @@ def smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64]
 def draw_line(
     axes: Axes, drawing: Drawing, x: Column, y: Column, label: str | None = None, **style: Any
 ) -> None:
-    """A line with gaps where `y` is NaN; a value alone between gaps is a dot."""
+    """A line with gaps where `y` is NaN; a value alone between gaps is a dot.
+
+    It goes from left to right; points without an `x` are left out.
+    """
+    x, y = ascending(x, y)
     along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.log_x else x
     at = thin(along, y, drawing.n_pixels)
     known = np.concatenate([[False], np.isfinite(y), [False]])
@@ -240,11 +244,21 @@ def draw_line(
     axes.plot(x[at], y[at], label=label, **style)
 
 
+def ascending(x: Column, y: Column) -> tuple[Column, Column]:
+    """The points that have an `x`, from left to right: a series that is the axis may go back."""
+    known = np.isfinite(x)
+    if known.all() and not (np.diff(x) < 0).any():
+        return x, y
+    order = np.argsort(x[known], kind="stable")
+    return x[known][order], y[known][order]
+
+
 def _mark_nonfinite(
     axes: Axes, drawing: Drawing, i: int, x: Column, rows: Columns, key: str
 ) -> None:
     """A cross at the bottom wherever the value was NaN or infinite."""
     where = np.array(sorted(rows.nonfinite[key]), np.intp)
+    where = where[np.isfinite(x[where])]
     if not len(where):
         return
     names = sorted(set(rows.nonfinite[key].values()))

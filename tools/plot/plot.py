@@ -9,7 +9,6 @@ from pathlib import Path
 import eventlog
 
 from ..core import runs
-from ..core.rows import AXES
 from ..core.table import print
 
 KINDS = ("loss", "analysis", "eval", "compare")
@@ -29,7 +28,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "evaluations; compare: training and validation loss (default of several)",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help=".png, .svg or .pdf")
-    command.add_argument("--x", choices=("step", *AXES), default="iter", help="step: as iter")
+    command.add_argument(
+        "--x",
+        metavar="AXIS",
+        help="step (or iter), tokens, time, or the name of a series; by default what the run "
+        "defined for a series (step_metric), else step",
+    )
     _add_series(command)
     command.add_argument("--log-x", action="store_true")
     command.add_argument("--log-y", action="store_true", help="a log axis for losses")
@@ -99,7 +103,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     picture = figure.draw(
         loaded,
         arguments.kind,
-        x="iter" if arguments.x == "step" else arguments.x,
+        x=arguments.x,
         smooth_iters=arguments.smooth,
         log_x=arguments.log_x,
         log_y=arguments.log_y,

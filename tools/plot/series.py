@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core import runs
-from ..core.axis import Scale, clock, clock_of_steps, token_knots
+from ..core.axis import AXES, Scale, clock, clock_of_steps, token_knots
 from ..core.formats import seconds
 from ..core.history import load
-from ..core.rows import AxisName
+from ..core.series import axis_of
 
 Rows = Sequence[dict[str, Any]]
 Column = NDArray[np.float64]
@@ -70,6 +70,7 @@ class Series:
         self.superseded = _batches(superseded, ITERATION_KEYS)
         self.superseded_evals = _batches(superseded_evals, EVAL_KEYS)
         self.resumes = _resumes(run, self.superseded)
+        self._axes: dict[str, tuple[Column, Column]] = {}
 
     @property
     def stride(self) -> float:
@@ -77,14 +78,22 @@ class Series:
         iters = self.iterations["iter"]
         return float(np.median(np.diff(iters))) or 1.0 if len(iters) > 1 else 1.0
 
-    def place(self, iters: Column, x: AxisName) -> Column:
+    def place(self, iters: Column, x: str) -> Column:
         """Where on the x axis iterations are: see `core.axis`.
 
+        `x`: an `AxisName`, or the name of a series: its last value at or before each iteration,
+        NaN before its first one.
+
         Raises:
-            Refusal: the run has no tokens_per_iter or no times.
+            Refusal: the run has no tokens_per_iter, no times, or no such series.
         """
         if x == "iter" or not len(iters):
             return iters
+        if x not in AXES:
+            steps, values = self._axis_values(x)
+            at = np.searchsorted(steps, iters, side="right") - 1
+            placed: Column = np.where(at < 0, math.nan, values[np.maximum(at, 0)])
+            return placed
         if x == "tokens":
             return self._tokens().place(iters)
         if self.logs_metrics_alone and self._logged_s:
@@ -92,13 +101,38 @@ class Series:
             return _interpolated(iters, steps, wall_s)
         return _interpolated(iters, self.iterations["iter"], self._clock)
 
-    def check_axis(self, x: AxisName) -> None:
+    @cached_property
+    def defined_axis(self) -> str:
+        """The axis of its losses where it logged metrics alone, else `iter`."""
+        if not self.logs_metrics_alone:
+            return "iter"
+        named = self.run.series()
+        axes = {axis_of(one, named) for one in self.run.losses() if one is not None}
+        return axes.pop() if len(axes) == 1 else "iter"
+
+    def _axis_values(self, name: str) -> tuple[Column, Column]:
+        """The steps and the finite values of a series that is an axis."""
+        found = self.run.series(name)
+        one = found.get(name) or next(iter(found.values()), None)
+        if one is None or one.min is None:
+            raise runs.Refusal(
+                f"{self.run.path or self.run.run_name}: has no series {name[:200]!r} with numbers. "
+                "Use: --x step"
+            )
+        if one.name not in self._axes:
+            rows = ({"iter": step, "x": value} for step, value in self.run.points(one.name))
+            columns = read_columns(rows, ("iter", "x"))
+            known = np.isfinite(columns["x"])
+            self._axes[one.name] = columns["iter"][known], columns["x"][known]
+        return self._axes[one.name]
+
+    def check_axis(self, x: str) -> None:
         """Raises Refusal if the run lacks what an x axis needs."""
         if len(self.iterations) or not len(self.evals):
             self.place(np.zeros(1), x)
         self.place_evals(x)
 
-    def place_evals(self, x: AxisName) -> Column:
+    def place_evals(self, x: str) -> Column:
         """Where on the x axis the evaluations are. Raises as `place`."""
         iters = self.evals["iter"]
         times = {row.get("iter"): row.get("timestamp") for row in self.run.eval_steps}

@@ -12,8 +12,8 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ..core.axis import AxisName
 from ..core.formats import duration, short
-from ..core.rows import AxisName
 from ..core.table import printable
 from .braille import Cell, Frame, Line, draw
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..core.axis import AXES, AxisName
 from ..core.formats import seconds, short
-from ..core.rows import AXES, AxisName
 from ..core.smoothing import smooth
 from ..live.curves import Axis
 from ..live.folders import Folders

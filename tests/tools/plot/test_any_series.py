@@ -169,3 +169,87 @@ def test_any_values_can_be_drawn(values):
     figure = draw([metrics_run(x=values)], metrics=["x"], right=["x"])
 
     assert figure.axes
+
+
+# ---- the x axis
+
+
+def places(axes):
+    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    return [np.asarray(line.get_xdata(), float).tolist() for line in lines if len(line.get_xdata())]
+
+
+def nanogpt_run():
+    """An own loop that logs at evaluations alone, with its own counter in every row."""
+    rows = [{"step": k, "iter": 250 * k, "val/loss": 5.0 - k} for k in range(3)]
+    return eventlog.Run("nano", metrics=rows, journal={"metrics": {"rows": 3, "names": {
+        "iter": {"count": 3, "last": 500, "step": 2, "min": 0, "min_step": 0, "max": 500,
+                 "max_step": 2, "n_nonfinite": 0},
+        "val/loss": {"count": 3, "last": 3.0, "step": 2, "min": 3.0, "min_step": 2, "max": 5.0,
+                     "max_step": 0, "n_nonfinite": 0},
+    }}})  # fmt: skip
+
+
+def test_a_series_stands_at_the_counter_that_the_program_logs_in_every_row():
+    run = nanogpt_run()
+
+    (axes,) = draw([run], metrics=["val/loss"]).axes
+    (by_kind,) = draw([run], "eval").axes
+    (by_step,) = draw([run], metrics=["val/loss"], x="step").axes
+
+    assert (places(axes), axes.get_xlabel()) == ([[0, 250, 500]], "iter")
+    assert (places(by_kind), by_kind.get_xlabel()) == ([[0, 250, 500]], "iter")
+    assert (places(by_step), by_step.get_xlabel()) == ([[0, 1, 2]], "step")
+
+
+def test_a_value_without_an_axis_value_in_its_row_stands_at_the_last_one_before_it():
+    rows = [{"step": 0, "loss": 9.0}, {"step": 1, "epoch": 0.5}, {"step": 2, "loss": 7.0},
+            {"step": 3, "epoch": 0.25, "loss": math.nan}, {"step": 4, "loss": 6.0}]  # fmt: skip
+    run = eventlog.Run(
+        "m", metrics=rows, journal={"definitions": {"lo*": {"step_metric": "epoch"}}}
+    )
+
+    (axes,) = draw([run], metrics=["loss"]).axes
+
+    assert axes.get_xlabel() == "epoch"
+    assert places(axes)[-1] == [0.25, 0.25, 0.5]  # from left to right
+    assert marks(axes, "x") == [0.25]
+
+
+def test_any_series_can_be_the_axis_of_any_other(tmp_path, capsys):
+    with eventlog.init(name="r", dir=tmp_path, quiet=True) as run:
+        for i in range(4):
+            run.log({"seen": 100 * i, "loss": 4 - i}, step=i)
+
+    assert (
+        main(
+            [
+                "plot",
+                "--metric",
+                "loss",
+                "--x",
+                "seen",
+                "--out",
+                str(tmp_path / "a.png"),
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "plot",
+                "--metric",
+                "loss",
+                "--x",
+                "sen",
+                "--out",
+                str(tmp_path / "a.png"),
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
+
+    assert "has no series 'sen' with numbers. Use: --x step" in capsys.readouterr().err
