@@ -8,7 +8,11 @@ Tables: `runs` (one row per run: its summary; `config`, `metadata` and `journal`
 `iterations`, `evals`, `checkpoints`, `metrics`, `system`, and `series`, which has every value of
 them in a row of its own: run, run_id, step, name (as it was logged), value, text, time (UTC).
 `run_id` joins them; `describe iterations` lists the columns. `metrics` has at most 1,000 columns
-for metrics; those of more names are in `series` alone.
+for metrics; those of more names are in `series` alone. `groups` (run_id, settings, seed) says which
+runs differ in their seeds alone:
+
+    runs query "select settings, step, avg(value), stddev_samp(value), count(*)
+        from series join groups using (run_id) where name = 'val/acc' group by all order by all"
 
 One SELECT, read-only: it has access to these tables, to no other file and no network.
 """
@@ -32,7 +36,7 @@ from ..core import runs
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.table import csv_text, one_line, print, print_rich, printable_json
-from .tables import TABLES, Source, create_views, quote, sources_of
+from .tables import GROUPS, TABLES, Source, create_views, quote, sources_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -104,7 +108,7 @@ def answer(sql: str, names: Iterable[str]) -> Iterator[Answer]:
         with duckdb.connect() as base, TemporaryDirectory(prefix="runs-query-") as spill:
             _only_select(base, sql)
             sources += sources_of(base, list(names), sql)
-            create_views(base, sources)
+            create_views(base, sources, sql)
             _restrict(base, [path for source in sources for path in source.paths], spill)
             cursor = base.execute(sql)
             described = [(name, str(kind)) for name, kind, *_ in cursor.description or ()]
@@ -161,7 +165,7 @@ def _message(error: Exception) -> str:
     """DuckDB's message in one line, with the names of tables if it is about those."""
     message = " ".join(str(error).partition("\n\nLINE")[0].split())
     if "Table with name" in message:
-        message += f" There are: {', '.join(TABLES)}"
+        message += f" There are: {', '.join([*TABLES, GROUPS])}"
     if "operations are disabled by configuration" in message:
         message += f". A query sees {', '.join(TABLES)}, no other file and no network"
     return f"runs query: {message}"

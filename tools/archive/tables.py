@@ -1,13 +1,15 @@
 """The tables of `runs query`: views over folders of runs and over archives."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..core import runs
+from ..core import runs, seeds
 from ..core.history import STORED, History
 from ..core.library import need
+from ..core.rows import Row
 from ..core.runs import Refusal
 from . import manifest
 from .manifest import Manifest
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLES = ("runs", *STORED)
+GROUPS = "groups"
+"""A table made for the query: run_id, settings (`lr=0.1`), seed."""
 
 
 @dataclass
@@ -53,7 +57,9 @@ def sources_of(
             yield _archived(store, manifest.need(store))
 
 
-def create_views(base: "duckdb.DuckDBPyConnection", sources: Sequence[Source]) -> None:
+def create_views(
+    base: "duckdb.DuckDBPyConnection", sources: Sequence[Source], sql: str = ""
+) -> None:
     """Create the tables as views of all sources."""
     for table in TABLES:
         selects = []
@@ -62,6 +68,30 @@ def create_views(base: "duckdb.DuckDBPyConnection", sources: Sequence[Source]) -
             but = f" where run_id not in ({' union all '.join(before)})" if before else ""
             selects.append(f"select * from ({source.selects[table]}){but}")
         base.execute(f"create view {table} as {' union all by name '.join(selects)}")
+    if re.search(rf"\b{GROUPS}\b", sql, re.IGNORECASE):
+        _register_groups(base)
+
+
+def _register_groups(base: "duckdb.DuckDBPyConnection") -> None:
+    """The table that says which runs differ in their seeds alone."""
+    import pyarrow
+
+    rows = base.execute("select run_id, config from runs order by start_time, run_id").fetchall()
+    configs: list[Row] = []
+    for run_id, config in rows:
+        configs.append({"run_id": run_id, "config": json.loads(config or "{}"), "metadata": {}})
+    groups = [
+        {
+            "run_id": row["run_id"],
+            "settings": group.name,
+            "seed": None if (seed := seeds.seed_of(row)) is None else str(seed),
+        }
+        for group in seeds.groups(configs)
+        for row in group.rows
+    ]
+    text = pyarrow.string()
+    schema = pyarrow.schema({"run_id": text, "settings": text, "seed": text})
+    base.register(GROUPS, pyarrow.Table.from_pylist(groups, schema))
 
 
 def _is_archive(name: str) -> bool:

@@ -12,7 +12,7 @@ from ..core import runs, series
 from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
-from . import compare_series
+from . import compare_groups, compare_series, group_runs
 from .agreement import agreement, loss_of
 
 Row = dict[str, Any]
@@ -48,6 +48,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="NAME",
         help="any series, also 'val/*'; may be repeated; -NAME: more is better, +NAME: less is",
     )
+    group_runs.add_flag(command)
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--json", dest="format", action="store_const", const="json")
     at = command.add_mutually_exclusive_group()
@@ -75,6 +76,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.exact and arguments.group_by:
+        raise runs.Refusal("--exact compares runs, not groups. Use: --exact without --group-by")
     if arguments.exact:
         return _exact(arguments)
     paths = runs.find(arguments.paths)
@@ -83,6 +86,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     read = runs.load_at if x else runs.glance_at
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
     patterns = arguments.metric or _unnamed(found)
+    if arguments.group_by:
+        by = group_runs.keys_of(arguments.group_by)
+        patterns = patterns or compare_groups.usual(found)
+        groups = compare_groups.compared(found, by, patterns, x, limit)
+        _print_groups(groups, arguments.format, at=bool(x))
+        return int(any(f.run is None for f in found))
     if patterns:
         rows = compare_series.compared(found, patterns, x, limit)
         _print_series(rows, arguments.format, at=bool(x))
@@ -138,6 +147,21 @@ def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
         )
         if notes:
             print(notes, file=sys.stderr)
+
+
+def _print_groups(rows: Sequence[Row], form: str, *, at: bool) -> None:
+    if form == "json":
+        print_json(compare_groups.as_json(rows))
+        return
+    if form == "csv":
+        flat = compare_groups.flat(rows)
+        print_csv(flat, dict.fromkeys(key for row in flat for key in row))
+        return
+    table, notes = compare_groups.shown(rows)
+    columns = compare_groups.columns(at=at)
+    print_table(table, columns, signed=compare_groups.SIGNED, markdown=form == "markdown")
+    if notes:
+        print(notes, file=sys.stderr)
 
 
 # ---- side by side

@@ -13,6 +13,7 @@ from ..core.formats import age, is_finite
 from ..core.options import whole
 from ..core.rows import Row
 from ..core.table import print, print_csv, print_json, print_table, with_progress
+from . import group_runs
 
 COLUMNS = {
     "run": "run", "status": "status", "iterations": "iterations", "best_val_loss": "best val",
@@ -44,6 +45,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--columns", metavar="A,B", help="what to show: 'run,val/acc,train/loss:min,config.lr'"
     )
+    group_runs.add_flag(command)
     command.add_argument("--json", action="store_true", help="one JSON object per line, all fields")
     command.add_argument("--csv", action="store_true", help="CSV, numbers in full")
     command.set_defaults(run=_ls)
@@ -104,7 +106,11 @@ def listed(
 def _ls(arguments: argparse.Namespace) -> int:
     asked = _names(arguments.columns)
     key = arguments.sort.removeprefix("-")
-    rows = listed(arguments.paths, arguments.where, [*asked, key])
+    by = group_runs.keys_of(arguments.group_by)
+    rows = listed(arguments.paths, arguments.where, [*asked, key, *(by or ())])
+    if arguments.group_by and rows:
+        columns = _columns(rows, asked) if asked else _usual_columns(rows)
+        return group_runs.print_groups(rows, columns, by, arguments)
     rows = rows_.sort(rows, arguments.sort)[: arguments.limit]
     columns = _columns(rows, asked) if asked else _usual_columns(rows)
     if arguments.json:

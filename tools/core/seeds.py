@@ -2,12 +2,14 @@
 
 groups(rows)                             # by all settings but seeds and bookkeeping
 groups(rows, by=["config.lr"])           # by settings of one's choice
-stat([0.91, 0.93, 0.90]).text()          # 0.9133 ± 0.0153 (3)
+stat([0.91, 0.93, 0.90]).text()          # 0.9133 ± 0.0153
 p_value([0.91, 0.93], [0.88, 0.87])      # of Welch's t-test
 band([(steps, values), ...])             # mean, spread and extremes at each step
 """
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -18,47 +20,85 @@ from numpy.typing import NDArray
 
 import eventlog
 
+from .formats import number
 from .library import need
 from .rows import Row, plain, value
 
 Floats = NDArray[np.float64]
 Curve = tuple[Sequence[float], Sequence[float]]
 """Steps, ascending, and the value at each."""
+VALUE_MAX = 40  # characters of a setting in the name of a group
 
-BOOKKEEPING = frozenset((
-    "out_dir", "output_dir", "log_dir", "logging_dir", "save_dir", "checkpoint_dir", "work_dir",
-    "cache_dir", "dir", "root", "name", "run_name", "exp_name", "experiment", "experiment_name",
-    "wandb_run_name", "wandb_project", "wandb_log", "project", "group", "tags", "notes", "id",
-    "resume", "resume_from", "init_from", "host", "hostname", "port", "master_port", "rank",
-    "local_rank", "device", "eval_interval", "eval_steps", "log_interval", "logging_steps",
-    "log_save_interval", "save_steps", "save_interval", "verbose", "report_to",
+_PLACE = re.compile(
+    r"_?(?:(?:default|project|hub|tensorboard|tb|wandb|mlflow)_)*"
+    r"(?:out|output|log|logging|save|ckpt|checkpoint|work|working|cache|tmp|temp|run|result|exp"
+    r"|experiment|artifact|snapshot|root)s?_?(?:dir|directory|path|folder|root|file|prefix)"
+)
+"""Where something is written."""
+_NO_SETTINGS = frozenset((
+    "run_name", "exp_name", "experiment_name", "job_name", "display_name", "project_name",
+    "group_name", "run_id", "job_id", "task_id", "trial_id", "sweep_id", "run_group", "run_notes",
+    "host", "hostname", "node", "nodename", "user", "username", "pid", "port", "master_addr",
+    "master_port", "dist_url", "rank", "local_rank", "node_rank", "device_id",
+    "timestamp", "start_time", "started", "started_at", "created_at", "date", "datetime",
+    "resume", "resume_from", "resume_from_checkpoint", "auto_resume", "overwrite_output_dir",
+    "eval_interval", "eval_steps", "log_interval", "log_every", "logging_steps",
+    "log_save_interval", "save_steps", "save_interval", "save_every", "save_total_limit",
+    "verbose", "report_to", "disable_tqdm", "push_to_hub", "log_level",
 ))  # fmt: skip
-"""Settings that do not change what is trained; runs that differ in them are the same."""
+_NO_SETTINGS_ALONE = frozenset((
+    "name", "id", "dir", "root", "group", "project", "entity", "experiment", "exp", "tag", "tags",
+    "notes", "comment", "description", "device", "time", "output", "out",
+))  # fmt: skip
+"""Of no setting if nothing stands before them: `model.name` and `data.root` are settings."""
+_TRACKERS = frozenset((
+    "hydra", "wandb", "_wandb", "mlflow", "comet", "neptune", "logger", "loggers", "logging",
+    "tracking", "tracker", "run", "experiment", "slurm", "paths",
+))  # fmt: skip
+_WANDB = re.compile(r"(?:use_|with_)?(?:wandb|mlflow|comet|neptune|slurm|hub|hydra)(?:_.*)?")
+_STARTS = ("scratch", "resume", "auto")
+"""Values of `init_from` (nanoGPT) that begin or continue the same training."""
+_SEED = re.compile(
+    r"seeds?|rngs?|random_?state|.*seeds?"
+    r"|seeds?_(?!(?:steps?|frames|episodes|size|text|len|length|tokens|words|prompt|iters)$).*"
+)
+_NO_SEEDS = re.compile(r"(?:num|n|use|max)_seeds?")
 
 
 def is_seed(name: str) -> bool:
-    """Whether a setting is a seed, by the last part of its name."""
-    last = name.lower().rpartition(".")[2]
-    return last in ("seed", "seeds", "rng") or last.startswith("seed_") or last.endswith("seed")
+    """Whether a setting is a seed, by one of the parts of its name."""
+    parts = name.lower().split(".")
+    return any(_SEED.fullmatch(part) and not _NO_SEEDS.fullmatch(part) for part in parts)
+
+
+def is_bookkeeping(name: str, setting: Any = None) -> bool:
+    """Whether a setting does not change what is trained: folders, names, hosts, times, ids."""
+    first, _, rest = name.lower().partition(".")
+    last = rest.rpartition(".")[2] or first
+    return (
+        (first in _TRACKERS and bool(rest))
+        or last in _NO_SETTINGS
+        or (not rest and last in _NO_SETTINGS_ALONE)
+        or bool(_PLACE.fullmatch(last) or _WANDB.fullmatch(last))
+        or (last == "init_from" and setting in _STARTS)
+    )
 
 
 @dataclass
 class Group:
     """Runs with equal settings."""
 
+    name: str
+    """`lr=0.1, depth=4`; of a single group that has no such settings `all`."""
     settings: dict[str, Any]
     """Those by which the groups differ, or which were asked for."""
     rows: list[Row] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """`lr=0.1, depth=4`; of a single group that has no such settings `all`."""
-        return ", ".join(f"{_bare(k)}={v}" for k, v in self.settings.items()) or "all"
-
-    def values(self, name: str) -> list[float]:
-        """A field of the runs, of those that have it as a finite number."""
-        found = (value(row, name) for row in self.rows)
-        return [float(v) for v in found if type(v) in (int, float) and math.isfinite(v)]
+    def stat(self, name: str) -> "Stat":
+        """A field of the runs."""
+        return stat(
+            [value(row, name) for row in self.rows], [_mark(row, name) for row in self.rows]
+        )
 
 
 def groups(rows: Sequence[Row], by: Sequence[str] | None = None) -> list[Group]:
@@ -67,22 +107,51 @@ def groups(rows: Sequence[Row], by: Sequence[str] | None = None) -> list[Group]:
     `by` None: all settings count but seeds and bookkeeping, and the groups are named by those in
     which they differ.
     """
-    found: dict[tuple[Any, ...], Group] = {}
-    if by is not None:
-        for row in rows:
-            settings = {name: value(row, name) for name in by}
-            key = tuple(str(plain(v)) for v in settings.values())
-            found.setdefault(key, Group(settings)).rows.append(row)
-        return [*found.values()]
-    all_settings = [_settings(row) for row in rows]
-    names = sorted({name for settings in all_settings for name in settings})
-    texts = [tuple(str(plain(settings.get(name))) for name in names) for settings in all_settings]
-    differing = [k for k in range(len(names)) if len({text[k] for text in texts}) > 1]
-    for row, settings, text in zip(rows, all_settings, texts, strict=True):
-        key = tuple(text[k] for k in differing)
-        chosen = {names[k]: settings.get(names[k]) for k in differing}
-        found.setdefault(key, Group(chosen)).rows.append(row)
-    return [*found.values()]
+    of_rows = [_settings(row) if by is None else {k: value(row, k) for k in by} for row in rows]
+    names = sorted({k for settings in of_rows for k in settings}) if by is None else [*by]
+    keys = [tuple(_key(settings.get(name)) for name in names) for settings in of_rows]
+    used = [k for k in range(len(names)) if by is not None or len({key[k] for key in keys}) > 1]
+    bare = _shortest([names[k] for k in used])
+    by_key: dict[tuple[Any, ...], Group] = {}
+    for row, settings, key in zip(rows, of_rows, keys, strict=True):
+        chosen = {names[k]: settings.get(names[k]) for k in used}
+        pairs = zip(bare, chosen.values(), strict=True)
+        name = ", ".join(f"{short}={_shown(v)}" for short, v in pairs) or "all"
+        group = Group(name, chosen)
+        by_key.setdefault(tuple(key[k] for k in used), group).rows.append(row)
+    return [*by_key.values()]
+
+
+def seed_of(row: Row) -> Any:
+    """The first of a run's seeds; None: its config has none."""
+    config = row.get("config")
+    flat = eventlog.flatten(config) if isinstance(config, Mapping) else {}
+    return next((v for name, v in flat.items() if is_seed(name) and v is not None), None)
+
+
+def keys_of(text: str) -> list[str] | None:
+    """The keys of `--group-by`; None: `seeds`, so all settings but those."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return None if names == ["seeds"] else names
+
+
+def notes_on(found: Sequence[Group], by: Sequence[str] | None) -> list[str]:
+    """What a table of groups does not show: other differences within one, runs without a config."""
+    notes = []
+    keys = by or ()
+    for group in found if keys else ():
+        within = groups(group.rows)
+        differing = [
+            name.removeprefix("config.") for name in within[0].settings if name not in keys
+        ]
+        differing = [name for name in differing if name not in keys]
+        if len(within) > 1 and differing:
+            more = f" and {len(differing) - 5:,} more" if len(differing) > 5 else ""
+            notes.append(f"{group.name}: its runs also differ in {', '.join(differing[:5])}{more}")
+    without = sum(not row.get("config") for group in found for row in group.rows)
+    if by is None and without:
+        notes.append(f"{without:,} run{'' if without == 1 else 's'} without a config: one group")
+    return notes
 
 
 def _settings(row: Row) -> dict[str, Any]:
@@ -91,12 +160,29 @@ def _settings(row: Row) -> dict[str, Any]:
     return {
         f"config.{name}": v
         for name, v in flat.items()
-        if not is_seed(name) and name.lower().rpartition(".")[2] not in BOOKKEEPING
+        if not is_seed(name) and not is_bookkeeping(name, v)
     }
 
 
-def _bare(name: str) -> str:
-    return name.removeprefix("config.")
+def _key(setting: Any) -> Any:
+    """Equal for equal settings: 1 and 1.0 are, NaN and NaN too."""
+    setting = plain(setting)
+    return setting if setting == setting else "nan"
+
+
+def _shortest(names: Sequence[str]) -> list[str]:
+    """Each name by as many of its last parts as tell it from the others."""
+    parts = [name.removeprefix("config.").split(".") for name in names]
+    n_shared = Counter(".".join(of[-n:]) for of in parts for n in range(1, len(of) + 1))
+    return [
+        next((t for n in range(1, len(of)) if n_shared[t := ".".join(of[-n:])] == 1), ".".join(of))
+        for of in parts
+    ]
+
+
+def _shown(setting: Any) -> str:
+    text = str(plain(setting))
+    return text if len(text) <= VALUE_MAX else f"{text[: VALUE_MAX - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -108,20 +194,41 @@ class Stat:
     std: float
     min: float
     max: float
+    values: list[float] = field(default_factory=list)
+    n_runs: int = 0
+    n_nonfinite: int = 0
+    """Runs whose value is NaN or infinite: they are in none of the numbers above."""
 
     def text(self) -> str:
-        """`0.9133 ± 0.0153 (3)`."""
-        if not self.n:
-            return "-"
-        spread = f" ± {self.std:.3g}" if self.n > 1 else ""
-        return f"{self.mean:.4f}{spread} ({self.n})"
+        """`0.9133 ± 0.0153`; where not all runs have a number: `0.9133 ± 0.0153 (3 of 5, ...)`."""
+        is_whole = bool(self.n) and self.std == 0 and self.mean.is_integer()
+        text = f"{self.mean:,.0f}" if is_whole else number(self.mean) if self.n else "-"
+        text += f" ± {number(self.std) if self.std else 0}" if self.n > 1 else ""
+        notes = [f"{self.n} of {self.n_runs}"] if self.n < self.n_runs else []
+        notes += [f"{self.n_nonfinite} not finite"] if self.n_nonfinite else []
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+    def as_json(self) -> dict[str, Any]:
+        """Unknown numbers are None."""
+        numbers = {"mean": self.mean, "std": self.std, "min": self.min, "max": self.max}
+        finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        return {"n": self.n, **finite, "n_nonfinite": self.n_nonfinite}
 
 
-def stat(values: Sequence[float]) -> Stat:
-    if not values:
-        return Stat(0, math.nan, math.nan, math.nan, math.nan)
-    std = stdev(values) if len(values) > 1 else math.nan
-    return Stat(len(values), fmean(values), std, min(values), max(values))
+def stat(values: Sequence[Any], marks: Sequence[Any] = ()) -> Stat:
+    """What the runs have; `marks`: the name of a value that is None because it is not finite."""
+    finite = [float(v) for v in values if type(v) in (int, float) and math.isfinite(v)]
+    n_bad = sum(isinstance(v, float) and not math.isfinite(v) for v in values)
+    n_bad += sum(v is None and bool(mark) for v, mark in zip(values, marks, strict=False))
+    if not finite:
+        return Stat(0, *(math.nan,) * 4, finite, len(values), n_bad)
+    std = stdev(finite) if len(finite) > 1 else math.nan
+    numbers = fmean(finite), std, min(finite), max(finite)
+    return Stat(len(finite), *numbers, finite, len(values), n_bad)
+
+
+def _mark(row: Row, name: str) -> Any:
+    return row.get("nonfinite", {}).get(name)
 
 
 def p_value(a: Sequence[float], b: Sequence[float]) -> float | None:

@@ -28,9 +28,9 @@ def test_runs_that_differ_in_the_seed_and_their_folder_alone_are_one_group():
     found = seeds.groups(runs_of([0.1, 0.2, 0.3]))
 
     assert [(group.name, len(group.rows)) for group in found] == [
-        ("optim.lr=0.1", 5),
-        ("optim.lr=0.2", 5),
-        ("optim.lr=0.3", 5),
+        ("lr=0.1", 5),
+        ("lr=0.2", 5),
+        ("lr=0.3", 5),
     ]
 
 
@@ -48,13 +48,27 @@ def test_runs_without_any_difference_are_one_group():
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "optim.seed", "random_seed", "data.rng_seed", "seed_offset"]
+    "name",
+    [
+        "seed",
+        "train.seed",
+        "random_seed",
+        "data.rng_seed",
+        "seed_offset",
+        "torch_seed",
+        "seed.numpy",
+        "random_state",
+        "manualSeed",
+        "data_seed",
+    ],
 )
 def test_a_seed_is_known_by_its_usual_names(name):
     assert seeds.is_seed(name)
 
 
-@pytest.mark.parametrize("name", ["lr", "seedling_loss", "exceeds"])
+@pytest.mark.parametrize(
+    "name", ["lr", "seedling_loss", "exceeds", "seed_steps", "num_seeds", "speed"]
+)
 def test_other_names_are_no_seeds(name):
     assert not seeds.is_seed(name)
 
@@ -69,9 +83,75 @@ def test_mean_and_spread_are_those_of_numpy(values):
 
 
 def test_one_value_has_no_spread_and_none_has_a_dash():
-    assert seeds.stat([0.5]).text() == "0.5000 (1)"
+    assert seeds.stat([0.5]).text() == "0.5000"
     assert seeds.stat([]).text() == "-"
-    assert seeds.stat([0.91, 0.93, 0.90]).text() == "0.9133 ± 0.0153 (3)"
+    assert seeds.stat([0.91, 0.93, 0.90]).text() == "0.9133 ± 0.0153"
+    assert seeds.stat([20, 20]).text() == "20 ± 0"
+
+
+def test_runs_without_a_number_are_said_beside_the_mean():
+    one = seeds.stat([0.91, 0.93, 0.90, math.nan, None])
+
+    assert one.text() == "0.9133 ± 0.0153 (3 of 5, 1 not finite)"
+
+
+NANOGPT = {
+    "out_dir": "out/{s}", "eval_interval": 250, "wandb_log": True, "wandb_project": "owt",
+    "wandb_run_name": "gpt2-{s}", "dataset": "owt", "n_layer": 12, "learning_rate": 6e-4,
+    "init_from": "scratch", "device": "cuda:{s}",
+}  # fmt: skip
+HUGGING_FACE = {
+    "output_dir": "out/seed{s}", "logging_dir": "out/runs/Nov30_05-3{s}-01_node{s}",
+    "run_name": "bert-{s}", "data_seed": None, "learning_rate": 5e-5, "local_rank": 0,
+    "hub_model_id": "me/bert-{s}", "model": {"name": "bert"}, "seed": 42,
+}  # fmt: skip
+HYDRA = {
+    "hydra": {"run": {"dir": "outputs/{s}"}, "overrides": {"task": ["seed={s}"]}},
+    "train": {"seed": 1, "lr": 0.1}, "paths": {"output_dir": "outputs/{s}"},
+    "logger": {"name": "run{s}"}, "optimizer": {"name": "adam"}, "trainer": {"max_epochs": 3},
+}  # fmt: skip
+
+
+def filled(config, seed):
+    """The config with the seed in each of its texts."""
+    if isinstance(config, dict):
+        return {key: filled(v, seed) for key, v in config.items()}
+    if isinstance(config, list):
+        return [filled(v, seed) for v in config]
+    return config.replace("{s}", str(seed)) if isinstance(config, str) else config
+
+
+@pytest.mark.parametrize(
+    ("config", "changed"),
+    [
+        (NANOGPT, {"learning_rate": 1e-3}),
+        (NANOGPT, {"init_from": "gpt2"}),
+        (HUGGING_FACE, {"model": {"name": "roberta"}}),
+        (HYDRA, {"optimizer": {"name": "sgd"}}),
+    ],
+)
+def test_real_configs_are_grouped_by_what_is_trained(config, changed):
+    rows = [row(config=filled(config, s) | {"seed": s}) for s in range(3)]
+    other = row(config=filled(config, 7) | {"seed": 7} | changed)
+
+    assert [len(group.rows) for group in seeds.groups([*rows, other])] == [3, 1]
+
+
+def test_equal_numbers_are_equal_settings_and_long_names_are_short():
+    rows = [
+        row(config={"a": {"lr": 1}, "b": {"wd": 0}}),
+        row(config={"a": {"lr": 1.0}, "b": {"wd": 1}}),
+    ]
+
+    assert [group.name for group in seeds.groups(rows)] == ["wd=0", "wd=1"]
+
+
+def test_settings_that_differ_within_a_group_are_said():
+    rows = [row(config={"lr": lr, "depth": d, "seed": 1}) for lr in (1, 2) for d in (3, 4)]
+
+    notes = seeds.notes_on(seeds.groups(rows, ["config.lr"]), ["config.lr"])
+
+    assert notes == ["lr=1: its runs also differ in depth", "lr=2: its runs also differ in depth"]
 
 
 def test_the_p_value_is_that_of_welch():
