@@ -12,7 +12,7 @@ import operator
 import sys
 from typing import Any, NoReturn
 
-from eventlog.interruption import is_interruption
+from eventlog.interruption import ignoring
 
 _code: Any = None
 _is_watched = False
@@ -85,11 +85,8 @@ def exit_status(code: Any) -> int:
 
 def status_of(code: Any) -> int:
     """The same for an argument: any whole number is a code, numpy's too."""
-    try:
+    with ignoring(Exception):  # not a number: a message, None, any class
         code = operator.index(code)
-    except Exception as error:  # not a number: a message, None, any class
-        if is_interruption(error):
-            raise
     return exit_status(code)
 
 

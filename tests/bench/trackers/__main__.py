@@ -56,10 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         print(report.render(results))
         return 0
-    results = report.load()
+    earlier = report.load()
     for name, by_test in results.items():
-        results.setdefault(name, {}).update(by_test)
-    report.save(results)
+        earlier.setdefault(name, {}).update(by_test)
+    report.save(earlier)
     say(f"written: {report.RESULTS_MD}")
     return 0
 
