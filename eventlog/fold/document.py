@@ -210,6 +210,24 @@ class Run:
         """
         return losses_.losses(self.series())
 
+    def ends_nonfinite(self) -> dict[str, str]:
+        """The series whose last value is `nan`, `inf` or `-inf`, and which; without reading rows.
+
+        Of iterations and evals: those of the last row of the table.
+        """
+        names = dict(self.journal.get("ends_nonfinite") or {})
+        if not self.journal:  # of another logger, whose rows were read
+            for table, rows in (
+                ("iterations", self.training_iterations),
+                ("evals", self.eval_steps),
+            ):
+                names |= run_series.nonfinite_in(table, rows[-1] if rows else {})
+        for name, summary in (self._summaries() or {}).items():
+            mark = summary["nonfinite"].get("last") if summary.get("nonfinite") else None
+            if mark is not None:
+                names[name] = str(mark)
+        return names
+
     def _summaries(self) -> Row | None:
         """The summaries of `metrics`; None where the run JSON has none, or an earlier version's."""
         of_metrics = self.journal.get(METRICS)

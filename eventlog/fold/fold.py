@@ -16,6 +16,7 @@ import orjson
 
 from eventlog.fold.document import Row, Run
 from eventlog.fold.metrics import Metrics, step_of
+from eventlog.fold.series import nonfinite_in
 from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Iterations, Remarks
 from eventlog.format.events import KINDS, FoldRule
@@ -362,6 +363,7 @@ class Fold:
                 "tags": self.remarks.tags(),
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),
+                **self._ends_nonfinite(),
                 **({"metrics": self._metrics.summary()} if len(self._metrics) else {}),
                 **({"definitions": self._definitions.copy()} if self._definitions else {}),
                 **({"summary": self._own_summary.copy()} if self._own_summary else {}),
@@ -369,6 +371,16 @@ class Fold:
                 **(self._superseded_rows() if with_superseded else {}),
             },
         )
+
+    def _ends_nonfinite(self) -> dict[str, dict[str, str]]:
+        """`ends_nonfinite`: what is NaN or infinite in the last iteration and the last eval.
+
+        The summary has finite values alone, and readers of it do not read the rows.
+        """
+        last_eval = self._evals[-1] if self._evals else {}
+        names = nonfinite_in("iterations", self._iterations.last())
+        names |= nonfinite_in("evals", last_eval)
+        return {"ends_nonfinite": names} if names else {}
 
     def _status(self, alive: bool) -> tuple[str, str | None]:
         """Status and reason, by the last session."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from eventlog.fold.flat_rows import axis_of, kind_of
+from eventlog.fold.flat_rows import axis_of, flat_cells, kind_of
 from eventlog.format.events import MFU_UNKNOWN
 
 Row = dict[str, Any]
@@ -115,6 +115,18 @@ def of_summary(name: str, summary: Mapping[str, Any], table: str = "metrics") ->
         n_nonfinite=summary.get("n_nonfinite", 0),
         n_superseded=summary.get("superseded", 0),
     )
+
+
+def nonfinite_in(table: str, row: Row) -> dict[str, str]:
+    """The series that are NaN or infinite in a row of a run JSON, and which of these."""
+    if not row.get("nonfinite"):
+        return {}
+    values = flat_cells(row).items()
+    return {
+        prefix_of(table) + column: str(value)
+        for column, value in values
+        if isinstance(value, float) and not math.isfinite(value)
+    }
 
 
 def prefix_of(table: str) -> str:

@@ -231,6 +231,10 @@ class Iterations:
         """The rows as they are now; what is added later is not in them."""
         return self._rows.copy()
 
+    def last(self) -> Row:
+        """The last row; {} where there are none, or none are kept."""
+        return self._rows[-1] if len(self._rows) else {}
+
     def ends_before(self, i: int) -> bool:
         """Whether there are iterations, all of them before `i`."""
         return bool(self.numbers) and i > self.numbers[-1]

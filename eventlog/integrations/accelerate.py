@@ -3,7 +3,8 @@
     accelerator = Accelerator(log_with=JournalTracker("mine", dir="out", resume="allow"))
     accelerator.init_trackers("project", config)
 
-A step that is logged again after `load_state` replaces what was logged at it before.
+A step that is logged again after `load_state` replaces what was logged at it before. The run ends
+with `accelerator.end_training()`; no callback tells of an earlier end of the training.
 """
 
 from typing import Any

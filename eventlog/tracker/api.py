@@ -104,6 +104,7 @@ def init(
         dir: the folder, `out` by default.
         fallback: a folder on another disk, for when that one fails, now or later. If neither can
             be written the program goes on without a log, and `errors` counts what is not logged.
+            A run is found there by its `id`, too.
         reinit: what happens to a run that is not finished: by default it is finished;
             `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
             returns it.
@@ -136,8 +137,12 @@ def init(
         rewind_to = rewind_to if last is None else last + 1
     which = arguments.resume(rewind_to)
     name = arguments.text("name")
-    journal, id = _journal_and_id(folder, id, name, which if resume_from is None else "must")
-    past = read_past(journal, fork_from, folder)
+    which = which if resume_from is None else "must"
+    elsewhere = state_folder()
+    if as_text(fallback) is not None:
+        elsewhere = as_folder("fallback", fallback, None)
+    journal, id = _journal_and_id(folder, elsewhere, id, name, which)
+    past = read_past(journal, fork_from, folder, elsewhere)
     about = {
         "config": past.config | _before.get("config", {}) | arguments.config(),
         "metadata": past.metadata | arguments.metadata(),
@@ -146,7 +151,7 @@ def init(
         folder,
         journal,
         rewind_to,
-        None if as_text(fallback) is None else as_folder("fallback", fallback, None),
+        elsewhere,
         run_name=name,
         run_id=id,
         durability=as_durability(durability),
@@ -214,19 +219,22 @@ def _seconds(t: str) -> float | None:
 
 
 def _journal_and_id(
-    folder: Path, id: str | None, name: str | None, resume: Resume | None
+    folder: Path, fallback: Path | None, id: str | None, name: str | None, resume: Resume | None
 ) -> tuple[Path | None, str | None]:
     """The journal to resume and the id of its run; or None and the id for a new run."""
     journal = None
     try:
-        journal = journal_to_resume(folder, id, name, resume)
+        journal = journal_to_resume(folder, id, name, resume, fallback)
     except OSError as error:
         if is_interruption(error):
             raise
         say(f"{folder}: cannot be read ({error}); a new run begins")
-    if journal is None and id is not None and resume is None and find_journal(folder, id=id):
-        say_once(f"{folder}: has a run {id} already; a new one begins. resume='allow' resumes it")
-        id = None
+    if journal is None and id is not None and resume is None:
+        known = find_journal(folder, id=id, fallback=fallback)
+        if known is not None:
+            of = known.parent
+            say_once(f"{of}: has a run {id} already; a new one begins. resume='allow' resumes it")
+            id = None
     return journal, id
 
 
@@ -234,7 +242,7 @@ def _open(
     folder: Path,
     journal: Path | None,
     from_iter: int | None,
-    fallback: PathLike | None,
+    fallback: Path | None,
     **settings: Any,
 ) -> Session | None:
     """A session in `folder`, or else in `fallback`; None: neither can be written."""
@@ -244,10 +252,9 @@ def _open(
         if is_interruption(error) or isinstance(error, EventlogError):
             raise
         refusal = text_of(error)
-    elsewhere = state_folder() if fallback is None else Path(fallback)
-    if elsewhere is not None:
+    if fallback is not None:
         try:
-            session = open_run(elsewhere, **settings)
+            session = open_run(fallback, **settings)
         except Exception as error:
             if is_interruption(error) or isinstance(error, EventlogError):
                 raise

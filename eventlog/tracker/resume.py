@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,9 +105,16 @@ _STAMP = r"_\d{8}_\d{6}(_\d+)?"
 
 
 def journal_to_resume(
-    folder: Path, id: str | None, name: str | None, resume: Resume | None
+    folder: Path,
+    id: str | None,
+    name: str | None,
+    resume: Resume | None,
+    fallback: Path | None = None,
 ) -> Path | None:
     """The journal of the run to resume; None: begin a new run.
+
+    `fallback`: where a run is looked for by its id as well. Not by its name: the runs of other
+    projects may be there.
 
     Raises:
         UsageError: `must` finds no run, or `never` finds one.
@@ -114,14 +122,15 @@ def journal_to_resume(
     if resume is None:
         return None
     if id is not None:
-        journal = find_journal(folder, id=id)
+        journal = find_journal(folder, id=id, fallback=fallback)
     elif name is None and resume in ("allow", "never"):
         return None
     else:
         journal = find_journal(folder, name=name) if resume != "never" else None
     run = f"run {id}" if id is not None else f"run named {name}" if name else "run"
     if resume == "must" and journal is None:
-        raise UsageError(f"{folder}: has no {run} to resume; resume='allow' begins one")
+        where = f"{folder} and {fallback}: have" if id and fallback else f"{folder}: has"
+        raise UsageError(f"{where} no {run} to resume; resume='allow' begins one")
     if resume == "never" and journal is not None:
         raise UsageError(f"{journal}: is {run} already; resume='allow' resumes it")
     if resume == "auto" and id is None and journal is not None:  # an id is one run
@@ -129,14 +138,17 @@ def journal_to_resume(
     return journal
 
 
-def find_journal(folder: Path, *, id: str | None = None, name: str | None = None) -> Path | None:
-    """The journal in `folder` that was begun last, of those with an id or a name."""
+def find_journal(
+    folder: Path, *, id: str | None = None, name: str | None = None, fallback: Path | None = None
+) -> Path | None:
+    """The journal in `folder` or `fallback` that was begun last, of those with an id or a name."""
     id = None if id is None else text_of(id)  # as the journal has it
     names = None
     if name is not None:
         names = re.compile(re.escape(file_name(name)) + _STAMP, re.DOTALL)
     journals: list[tuple[str, Path]] = []
-    for path in folder.glob(f"*{JOURNAL_SUFFIX}"):
+    folders = [folder] if fallback is None else [folder, fallback]
+    for path in chain.from_iterable(one.glob(f"*{JOURNAL_SUFFIX}") for one in folders):
         opened = opening_event(path)
         if (
             opened is not None
@@ -160,7 +172,9 @@ def opening_event(path: Path) -> Record | None:
     return None
 
 
-def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run:
+def read_past(
+    journal: Path | None, fork_from: Fork | None, folder: Path, fallback: Path | None
+) -> Run:
     """The run that is resumed, or the one that is forked up to its last step, or an empty one.
 
     Raises:
@@ -175,7 +189,9 @@ def read_past(journal: Path | None, fork_from: Fork | None, folder: Path) -> Run
     if fork_from is None:
         return Run()
     id_or_path, last = at_step(fork_from)
-    path = Path(id_or_path) if os.path.isfile(id_or_path) else find_journal(folder, id=id_or_path)
+    path: Path | None = Path(id_or_path)
+    if not os.path.isfile(id_or_path):
+        path = find_journal(folder, id=id_or_path, fallback=fallback)
     if path is None:
         raise EventlogError(f"{folder}: has no run {id_or_path} to fork; pass its id or its path")
     run = load_run(path)

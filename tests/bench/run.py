@@ -19,6 +19,7 @@ Measurement = Callable[[Plan, Path], Row]
 
 ROWS: dict[str, Measurement] = {
     "call": calls.hot,
+    "log": calls.log,
     "call beside peers": calls.beside_peers,
     "call beside a checkpoint": calls.beside_a_checkpoint,
     "recover": recovery.recover,

@@ -36,6 +36,10 @@ INDEX = pa.schema(
 )  # fmt: skip
 
 
+LATER = ("ends_nonfinite", N_VALUES)
+"""Columns that the indexes of earlier versions do not have."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run in the archive."""
@@ -161,8 +165,9 @@ def _read_index(store: Store, contents: Manifest) -> pa.Table:
         return INDEX.empty_table()
     index = read_parquet(store, contents.runs)
     try:
-        if N_VALUES not in index.column_names:
-            index = index.append_column(N_VALUES, pa.nulls(len(index), pa.int64()))
+        for name in LATER:  # than the first archives
+            if name not in index.column_names:
+                index = index.append_column(name, pa.nulls(len(index), INDEX.field(name).type))
         return index.select(INDEX.names).cast(INDEX)
     except (pa.ArrowException, KeyError, ValueError) as error:
         why = str(error).partition("\n")[0]
@@ -170,7 +175,8 @@ def _read_index(store: Store, contents: Manifest) -> pa.Table:
 
 
 def _rows(index: pa.Table) -> list[Row]:
-    large = ("config", "metadata", "journal")  # most of the bytes, and not needed for an entry
+    # most of the bytes, and not needed for an entry
+    large = ("config", "metadata", "journal", "ends_nonfinite")
     rows: list[Row] = index.drop_columns(large).to_pylist()
     return rows
 

@@ -56,9 +56,12 @@ RUNS = {
     "start_time": TEXT, "end_time": TEXT,
     "total_iterations": INT, "final_iter": INT, "final_train_loss": FLOAT, "best_val_loss": FLOAT,
     "avg_time_ms": FLOAT, "avg_mfu": FLOAT, "total_eval_steps": INT, "total_checkpoints": INT,
-    "config": TEXT, "metadata": TEXT, "journal": TEXT, "source": TEXT,
+    "config": TEXT, "metadata": TEXT, "journal": TEXT, "source": TEXT, "ends_nonfinite": TEXT,
 }  # fmt: skip
-"""The columns of the table of runs: fields of the summary, and objects as JSON text."""
+"""The columns of the table of runs: fields of the summary, and objects as JSON text.
+
+`ends_nonfinite`: the series whose last value is NaN or infinite (`{"loss": "nan"}`), null: none.
+"""
 
 EXACT = 1 << 53  # up to this limit, a float64 represents every integer
 CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
@@ -80,6 +83,7 @@ def describe(run: eventlog.Run) -> Row:
         "metadata": _json(run.metadata),
         "journal": _json(run.journal),
         "source": _text(str(run.path)),
+        "ends_nonfinite": _json(ends) if (ends := run.ends_nonfinite()) else None,
     }
     for name in RUNS.keys() - row.keys():
         row[name] = _figure(run.summary.get(name), RUNS[name])

@@ -17,6 +17,7 @@ from .agreement import agreement, loss_of
 
 Row = dict[str, Any]
 
+NONFINITE = ("nonfinite", "ends_nonfinite")
 FIGURES = ("final_loss", "best_val_loss", "avg_time_ms", "avg_mfu")
 COLUMNS = {
     "run_name": "run", "total_iters": "iterations", "final_loss": "final loss",
@@ -108,8 +109,9 @@ def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
         return
     rows = [row | row.get("nonfinite", {}) for row in rows]
     if form == "csv":
-        print_csv(rows, [key for key in rows[0] if key != "nonfinite"])
+        print_csv(rows, [key for key in rows[0] if key not in NONFINITE])
         return
+    rows = [row | {"status": rows_.status(row)} for row in rows]
     unknown = {key for key in rows_.IF_KNOWN if all(row.get(key) is None for row in rows)}
     columns = {k: name for k, name in columns.items() if k.removesuffix("_diff") not in unknown}
     signed = [key for key in columns if key.endswith("_diff")]
@@ -153,7 +155,7 @@ def _metrics_of(found: runs.Found) -> Row:
         "avg_mfu": row["avg_mfu"],
         "status": _status(row),
         "path": row["path"],
-        **({"nonfinite": row["nonfinite"]} if "nonfinite" in row else {}),
+        **{key: row[key] for key in NONFINITE if key in row},
     }
 
 
@@ -166,6 +168,7 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
     row = rows_.row(found)
     at: Row = {"run_name": row["run"], "iter": None, "loss": None, "val_loss": None}
     at |= {"best_val_loss": None, "status": _status(row), "path": row["path"]}
+    at |= {key: row[key] for key in NONFINITE[1:] if key in row}
     if found.run is None:
         return at
     if not len(found.run.training_iterations) and not len(found.run.eval_steps):
@@ -178,7 +181,10 @@ def _at(found: runs.Found, x: str, limit: float) -> Row:
         at |= {"iter": done[-1]["iter"], "loss": loss_of(done[-1])}
     if judged:
         known = [r["val_loss"] for r in judged if is_finite(r.get("val_loss"))]
-        at |= {"val_loss": judged[-1].get("val_loss"), "best_val_loss": min(known, default=None)}
+        at |= {
+            "val_loss": loss_of(judged[-1], "val_loss"),
+            "best_val_loss": min(known, default=None),
+        }
     return at
 
 

@@ -154,7 +154,7 @@ def _exact(row: Row, name: str) -> Any:
 
 def _shown(row: Row, key: str) -> object:
     """A field as shown in the table."""
-    value = _exact(row, key)
+    value: Any = rows_.status(row) if key == "status" else _exact(row, key)
     if key == "status" and row["lost"]:
         value = f"{value}, {row['lost']:,} events lost"
     if key == "status" and row["live"]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 import eventlog
 
-from ..core import runs, series
+from ..core import rows, runs, series
 from ..core.formats import to_the_second
 from ..core.table import in_full, one_line, print, print_json, print_rich
 from .agreement import loss_of
@@ -117,9 +117,10 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
+    status = rows.status({"status": run.status, "ends_nonfinite": run.ends_nonfinite()})
     pairs = [
         ("run", run.run_name),
-        ("status", ("● " if found.is_live else "") + run.status + reason),
+        ("status", ("● " if found.is_live else "") + status + reason),
         ("file", str(found.path)),
         ("started", to_the_second(run.start_time)),
         ("ended", to_the_second(run.end_time)),
@@ -180,7 +181,8 @@ def _extremes(points: Sequence[tuple[Any, float | None]]) -> str:
     if finite:
         (low, low_at), (high, high_at) = min(finite), max(finite)
         parts.append(f"min {low:.4f} at {low_at}, max {high:.4f} at {high_at}")
-        parts.append(f"last {finite[-1][0]:.4f}")
+        last = next(v for _, v in reversed(points) if v is not None)
+        parts.append(f"last {last:.4f}")
     if bad:
         parts.append(f"{len(bad):,} not finite, the first at {bad[0]}")
     return ", ".join(parts)

@@ -55,6 +55,9 @@ FIELDS = (
 IF_KNOWN = ("avg_time_ms", "avg_mfu")
 """Fields that a table leaves out where no run has them."""
 
+NAME_MAX = 40
+"""Characters of the name of a series in a status."""
+
 _PARTS = ("config", "metadata")
 
 
@@ -71,7 +74,7 @@ def row(found: Found, now: float | None = None) -> Row:
         return broken | {"path": path, "error": why, "config": {}, "metadata": {}}
     run, summary, journal = found.run, found.run.summary, found.run.journal
     started = seconds(run.start_time)
-    return {
+    fields: Row = {
         "run": run.run_name,
         "status": run.status,
         "live": found.is_live,
@@ -92,8 +95,33 @@ def row(found: Found, now: float | None = None) -> Row:
         "error": None,
         "config": run.config,
         "metadata": run.metadata,
-        **_of_metrics(run),
     }
+    fields |= _of_metrics(run)
+    return with_ends(fields, run.ends_nonfinite())
+
+
+def with_ends(fields: Row, ends: Mapping[str, str]) -> Row:
+    """A row with the series whose last value is not finite as `ends_nonfinite`: name -> `nan`.
+
+    A training loss of iterations that ends so is not the last finite one, as in the summary.
+    """
+    if ends:
+        fields = fields | {"ends_nonfinite": dict(ends)}
+    if "loss" in ends and "final_loss" not in fields.get("nonfinite", {}):
+        nonfinite = fields.get("nonfinite", {}) | {"final_loss": ends["loss"]}
+        fields |= {"final_loss": None, "nonfinite": nonfinite}
+    return fields
+
+
+def status(fields: Row) -> str:
+    """The status of a run, with one of the series that end in NaN or infinity: a loss, if any."""
+    ends: dict[str, str] = fields.get("ends_nonfinite") or {}
+    if not ends:
+        return str(fields["status"])
+    name = next((n for n in eventlog.usual_losses(ends) if n is not None), next(iter(ends)))
+    shown = name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
+    more = f" +{len(ends) - 1:,}" if len(ends) > 1 else ""
+    return f"{fields['status']}, {shown} {ends[name]}{more}"
 
 
 def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:

@@ -132,10 +132,10 @@ def with_progress(items: Sequence[T], label: str, *, at_least: int = 2) -> Itera
 
 def cell(value: Any) -> str:
     """A value in a table: numbers with about six digits, a dash if unknown."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return "-"
     if isinstance(value, float):
-        return number(value)
+        return number(value) if math.isfinite(value) else str(value)
     if isinstance(value, list):
         return printable(" ".join(map(str, value))) or "-"
     return one_line(str(value))

@@ -26,7 +26,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core import runs
 from .following import Following
-from .summaries import ends_nonfinite
+from .summaries import ends_nonfinite, some_names
 
 HELD_S = 5.0  # how long a request waits for a run that is being read
 REFRESH_S = 1.0  # between two checks of the folders
@@ -277,7 +277,8 @@ class Folders:
             row[key] = _utf8(row[key])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         row |= _place(following, row)
-        row["ends_nonfinite"] = ends_nonfinite(following, found.run) if found.run else []
+        ends = ends_nonfinite(following, found.run) if found.run else {}
+        row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
         with self.lock:
             self._enter(entry, row | {"alerts": entry.alerts})
 

@@ -1,7 +1,8 @@
 """The series of a run that is followed, each with its latest and its extreme values."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -52,28 +53,24 @@ def _summary(name: str, table: str, column: str, rows: Rows) -> Series:
     )
 
 
-def ends_nonfinite(following: Following | None, run: eventlog.Run) -> list[str]:
-    """The names of series whose last value is NaN or infinite: at most a few, then how many more.
+def ends_nonfinite(following: Following | None, run: eventlog.Run) -> dict[str, str]:
+    """The series whose last value is NaN or infinite, and which of these it is.
 
-    `following`: None where only the run JSON was read, which has the summaries of metrics alone.
+    `following`: None where only the run JSON was read, which has these itself.
     """
-    names = [*_ending(following, run)]
-    more = len(names) - NAMED_MAX
-    return [*names[:NAMED_MAX], f"and {more:,} more"] if more > 0 else names
-
-
-def _ending(following: Following | None, run: eventlog.Run) -> Iterator[str]:
-    metrics = run.journal.get("metrics")
-    names = metrics.get("names") if isinstance(metrics, dict) else None
-    for name, summary in names.items() if isinstance(names, dict) else ():
-        # a last value that is null was not finite: a null that is none is not counted
-        if isinstance(summary, dict) and summary.get("count") and summary.get("last") is None:
-            yield name
+    ends = run.ends_nonfinite()
     if following is not None:
         for table in ("iterations", "evals"):
             for column, rows in following.content.columns(table).items():
-                if rows.last_mark(column):
-                    yield eventlog.SERIES_PREFIXES[table] + column
+                if mark := rows.last_mark(column):
+                    ends[eventlog.SERIES_PREFIXES[table] + column] = mark
+    return ends
+
+
+def some_names(ends: Mapping[str, str]) -> list[str]:
+    """A few of the names, then how many more there are."""
+    names = [*islice(ends, NAMED_MAX)]
+    return [*names, f"and {len(ends) - NAMED_MAX:,} more"] if len(ends) > NAMED_MAX else names
 
 
 def as_json(series: Series) -> dict[str, Any]:

@@ -181,7 +181,9 @@ class Guard:
             text = "the process was gone without a close event"
             found.append(Finding("crash", text, {}, now, session, 0, vitals.iter))
         if vitals.status == "completed":  # its earlier problems do not matter any more
+            bad = [finding for finding in found if finding.rule == "nonfinite"]
             found = [finding for finding in found if finding.rule == "crash"]
+            found += bad[-1:] if vitals.ends_nonfinite else []
         watched.wrong = standing
         watched.happened.extend(f for f in found if f.rule in self.rules)
         alerts = []

@@ -89,9 +89,17 @@ class Vitals:
         self._recent: deque[float] = deque()
         self._usual: deque[float] = deque(maxlen=BASE_MAX)
         self._calm_steps = CALM_STEPS
+        self._is_bad: dict[str, bool] = {}  # by kind of event: whether the latest is not finite
         self._skipped = 0
         self._steps_since_spike = WINDOW
         self._losses.clear()
+
+    @property
+    def ends_nonfinite(self) -> bool:
+        """Whether the latest value of a loss, or of a metric that was finite, is not finite."""
+        bad = [name for name, n_finite in self._calm.items() if not n_finite]
+        of_metrics = not self._known.isdisjoint(bad) or any(eventlog.usual_losses(bad))
+        return of_metrics or any(self._is_bad.values())
 
     def add(self, record: eventlog.Record) -> list[Finding]:
         """Add a record; returns what is wrong with it."""
@@ -298,6 +306,8 @@ class Vitals:
                 bad = bad or [f"{SKIPPED_MAX} steps skipped in a row"]
         elif is_step:
             self._skipped = 0
+        if is_step:
+            self._is_bad[record.event] = bool(bad)
         if not bad:
             self._calm_steps += is_step and not record.fields.get("skipped")
             return []

@@ -20,7 +20,8 @@ def frame_of_runs(sources: Iterable[Source]) -> "pandas.DataFrame":
 
     Each metric has its last value under its name, as `runs ls` has it, and its best as `NAME:best`
     if it is known whether less or more is better. Where a field has the name of a metric, the
-    metric is `metrics/NAME`.
+    metric is `metrics/NAME`. `ends_nonfinite` has the names of the series whose last value is NaN
+    or infinite; `final_loss` is that value where it is the training loss.
     """
     import pandas
 
@@ -37,6 +38,8 @@ def _row(loaded: runs.Found) -> dict[str, Any]:
     row = rows.row(loaded)
     config = eventlog.flat_cells(row.pop("config") or {})
     del row["metadata"]
+    row |= {name: float(mark) for name, mark in row.pop("nonfinite", {}).items()}
+    row["ends_nonfinite"] = ", ".join(row.get("ends_nonfinite", ()))
     row |= {f"config.{name}": value for name, value in config.items()}
     return row | _metrics(loaded.run, row)
 

@@ -58,6 +58,37 @@ def test_if_the_folder_cannot_be_written_the_run_is_in_the_fallback(tmp_path, fo
     assert str(run.journal_path) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("resume", ["must", "allow", "auto"])
+@pytest.mark.parametrize("elsewhere", ["fallback", None])
+def test_a_run_in_the_fallback_is_resumed_there_by_its_id(tmp_path, elsewhere, resume, capsys):
+    folders = {"dir": "/proc/nowhere", "save_interval": 0}
+    folders |= {"fallback": tmp_path / elsewhere} if elsewhere else {}
+    with eventlog.init(**folders, id="mine") as run:
+        run.log({"loss": 1.0})
+
+    folders["dir"] = tmp_path / "writable again"
+    with eventlog.init(**folders, id="mine", resume=resume) as again:
+        again.log({"loss": 0.5})
+
+    assert (again.resumed, again.journal_path) == (True, run.journal_path)
+    assert [row["loss"] for row in eventlog.load_run(run.journal_path).metrics] == [1.0, 0.5]
+    with pytest.raises(eventlog.EventlogError, match="have no run other to resume"):
+        eventlog.init(**folders, id="other", resume="must")
+    with pytest.raises(eventlog.EventlogError, match="is run mine already"):
+        eventlog.init(**folders, id="mine", resume="never")
+
+
+def test_a_run_of_the_same_name_in_the_fallback_is_not_resumed(tmp_path):
+    folders = {"fallback": tmp_path / "fallback", "save_interval": 0, "name": "n"}
+    with eventlog.init(dir="/proc/nowhere", **folders) as run:
+        run.log({"loss": 1.0})
+
+    with eventlog.init(dir=tmp_path / "out", resume="allow", **folders) as other:
+        other.log({"loss": 0.5})
+
+    assert other.journal_path.parent == tmp_path / "out" != run.journal_path.parent
+
+
 def test_without_a_fallback_the_run_is_written_to_the_users_state_folder(tmp_path):
     with eventlog.init(dir="/proc/nowhere", save_interval=0) as run:
         run.log({"loss": 1.0})

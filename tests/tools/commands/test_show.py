@@ -37,7 +37,7 @@ def test_a_run_is_shown_with_everything_but_its_rows(tmp_path, capsys):
         "status        completed", "tags          bad", "superseded    1 iterations",
         "learning_rate  0.0001", "best_val_loss      4.5", "from iteration 1",
         "learning_rate 0.0003 -> 0.0001", r"diverged\x1b[31m  (ann)",
-        "min 6.0000 at 0, max 6.0000 at 0, last 6.0000, 1 not finite, the first at 1",
+        "min 6.0000 at 0, max 6.0000 at 0, last nan, 1 not finite, the first at 1",
         "git_commit", "versions",
     ):  # fmt: skip
         assert text in out
