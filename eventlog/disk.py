@@ -126,7 +126,7 @@ class Disk:
         There O_APPEND is a seek and a write, two writers overwrite each other, and a
         truncation may cut what another machine has just written.
         """
-        return _file_system_of(path) in NETWORK_FILE_SYSTEMS
+        return file_system_of(path) in NETWORK_FILE_SYSTEMS
 
     def lock(self, fd: int) -> bool | None:
         """Take the file's writer lock; False if another process holds it.
@@ -200,7 +200,7 @@ def moved_up(fd: int) -> int:
     return fd
 
 
-def _file_system_of(path: Path) -> str:
+def file_system_of(path: Path) -> str:
     """The type of the file system that holds `path`; empty if unknown."""
     try:
         mounts = [row.split()[1:3] for row in Path("/proc/self/mounts").read_text().splitlines()]

@@ -27,7 +27,7 @@ from typing import Any
 import orjson
 
 from eventlog.format.record import plain_json, text_of
-from eventlog.interruption import is_interruption
+from eventlog.interruption import ignoring
 from eventlog.masking.names import ALWAYS, IF_RANDOM, NEVER, Masking, is_credential, strength
 from eventlog.masking.rules import MASK, masked_shapes
 from eventlog.masking.text import masked_named
@@ -92,17 +92,12 @@ def mask_command(argv: Sequence[Any], masking: Masking | None = None) -> list[An
 def _masked(fields: dict[str, Any], unmasked: frozenset[str], masking: Masking) -> dict[str, Any]:
     if not masking.enabled:
         return fields
-    try:
-        try:
-            return _Walk(masking).top(fields, unmasked)
-        except Exception as error:  # an object, a dict in itself, one that changes, an odd key
-            if is_interruption(error):
-                raise
-            return _Walk(masking).top(orjson.loads(plain_json(fields)), unmasked)
-    except Exception as error:  # the event is logged, without any text that was not checked
-        if is_interruption(error):
-            raise
-        return {k: v if type(v) in _NO_TEXT or k in unmasked else MASK for k, v in fields.items()}
+    with ignoring(Exception):  # an object, a dict in itself, one that changes, an odd key
+        return _Walk(masking).top(fields, unmasked)
+    with ignoring(Exception):
+        return _Walk(masking).top(orjson.loads(plain_json(fields)), unmasked)
+    # The event is logged, without any text that was not checked.
+    return {k: v if type(v) in _NO_TEXT or k in unmasked else MASK for k, v in fields.items()}
 
 
 class _NotPlain(Exception):

@@ -19,8 +19,8 @@ from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
 from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
-from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
+from eventlog.tracker.location import any_open
 from eventlog.write.messages import say
 from eventlog.write.sessions import new_session_name
 
@@ -145,14 +145,7 @@ def _run_id(journal: Path, path: Path) -> str | None:
             f"{path}: has no journal {journal.name} beside it; annotations are written beside a "
             f"run's journal"
         )
-    opened = last_open(journal)
-    if opened is None:
-        first = None
-        for record in scan(journal):
-            first = first or record
-            if record.event == "open":
-                opened = record
-                break
-        if first is None:
-            raise UnreadableRun(f"{journal}: not a journal: not one whole record in it")
+    opened = any_open(journal)
+    if opened is None and next(scan(journal), None) is None:
+        raise UnreadableRun(f"{journal}: not a journal: not one whole record in it")
     return opened.fields.get("run_id") if opened is not None else None

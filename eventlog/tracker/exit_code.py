@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from eventlog.interruption import is_interruption
+from eventlog.interruption import ignoring
 
 _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1
@@ -91,11 +91,8 @@ def exit_status(code: Any) -> int:
 
 def status_of(code: Any) -> int:
     """The same for an argument: any whole number is a code, numpy's too."""
-    try:
+    with ignoring(Exception):  # not a number: a message, None, any class
         code = operator.index(code)
-    except Exception as error:  # not a number: a message, None, any class
-        if is_interruption(error):
-            raise
     return exit_status(code)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from eventlog.disk import Disk
 from eventlog.errors import EventlogError
 from eventlog.format.files import JOURNAL_SUFFIX, run_path
-from eventlog.format.record import text_of
+from eventlog.format.record import Record, text_of
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 
@@ -55,12 +55,17 @@ def identity_of(journal: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{journal}: no such journal to continue; leave `journal` out to start a new one"
         )
-    opened = last_open(journal) or next((r for r in scan(journal) if r.event == "open"), None)
+    opened = any_open(journal)
     fields = opened.fields if opened else {}
     return {
         "run_id": fields.get("run_id") or secrets.token_hex(16),
         "run_name": fields.get("run_name") or journal.stem,
     }
+
+
+def any_open(journal: Path) -> Record | None:
+    """The latest `open` event of a journal; if all in it are damaged, one in its segments."""
+    return last_open(journal) or next((r for r in scan(journal) if r.event == "open"), None)
 
 
 def state_folder() -> Path | None:

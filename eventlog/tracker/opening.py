@@ -13,7 +13,7 @@ from eventlog.disk import DISK, Disk
 from eventlog.fold.load import PathLike
 from eventlog.format.files import rank_path
 from eventlog.format.record import FORMAT
-from eventlog.interruption import is_interruption
+from eventlog.interruption import ignoring
 from eventlog.tracker.location import (
     file_name,
     identity_of,
@@ -152,13 +152,10 @@ def _check(durability: Any, sync_interval_s: Any, rank: int | None, journal: Any
         raise ValueError(f"durability={durability!r}: must be one of {get_args(Durability)}")
     if rank is not None and journal is None:
         raise ValueError(f"rank={rank}: needs the journal of the run: pass `journal`")
-    try:
+    with ignoring(Exception):  # not a number
         is_text = issubclass(type(sync_interval_s), str | bytes | bytearray)
         if not is_text and 0 < float(sync_interval_s) <= threading.TIMEOUT_MAX:
             return
-    except Exception as error:  # not a number
-        if is_interruption(error):
-            raise
     raise ValueError(
         f"sync_interval_s={shown(sync_interval_s)}: must be a number of seconds above 0 and up to "
         f"{threading.TIMEOUT_MAX:.0f}"

@@ -23,7 +23,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
 from eventlog.format.files import run_path
 from eventlog.format.record import ANNOTATES, text_of, unique
-from eventlog.interruption import came_from_elsewhere, is_interruption
+from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker.annotation import Annotator
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
@@ -119,12 +119,10 @@ class Session:
 
     def log_checkpoint(self, iter: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint at `path`; call it when the file is complete and durable, not before."""
-        try:
+        name: Any = None
+        with ignoring(Exception):  # a training loop does not die of its log
             name = os.fspath(path)
-        except Exception as error:  # a training loop does not die of its log
-            if is_interruption(error):
-                raise
-            name = text_of(path)
+        name = text_of(path) if name is None else name
         self._log("checkpoint", _renamed(more) | {"iter": iter, "val_loss": val_loss, "path": name})
 
     def log(self, event: str, /, **fields: Any) -> None:

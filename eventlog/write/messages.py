@@ -5,7 +5,7 @@ import sys
 
 from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.interruption import ignoring
 
 MESSAGE_MAX = 900  # characters: a pipe that is ready accepts this much at once
 
@@ -17,7 +17,7 @@ def say(message: str) -> None:
 
     Writing to a full pipe that nobody reads would block the training.
     """
-    try:
+    with ignoring(Exception):  # a program may replace sys.stderr by anything
         with ignoring(OSError, ValueError, AttributeError):
             poll = select.poll()
             poll.register(sys.stderr.fileno(), select.POLLOUT)
@@ -26,9 +26,6 @@ def say(message: str) -> None:
         if len(message) > MESSAGE_MAX:
             message = f"{message[:MESSAGE_MAX]}... ({len(message):,} characters)"
         print_lines(f"eventlog: {message}", file=sys.stderr, flush=True)
-    except Exception as error:  # a program may replace sys.stderr by anything
-        if is_interruption(error):
-            raise
 
 
 def say_once(message: str) -> None:

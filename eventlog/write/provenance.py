@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.interruption import ignoring
 from eventlog.read.alive import start_of, this_boot
 
 GIT_WAIT_S = 0.5
@@ -180,12 +180,9 @@ def _read(path: Path) -> bytes:
 
 def or_none(read: Callable[[], T]) -> T | None:
     """What `read` returns; None if it cannot be read."""
-    try:
+    with ignoring(OSError, ValueError, LookupError, RuntimeError):
         return read()
-    except (OSError, ValueError, LookupError, RuntimeError) as error:
-        if is_interruption(error):
-            raise
-        return None
+    return None
 
 
 def origin() -> dict[str, Any]:

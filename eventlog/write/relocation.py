@@ -111,12 +111,9 @@ def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
 
 def _identity_at(path: Path, disk: Disk) -> tuple[int, int] | None:
     """Device and inode of what is at `path`; None: nothing."""
-    try:
+    with ignoring(OSError):
         return disk.identity(path)
-    except OSError as error:
-        if not is_of_a_call(error):
-            raise
-        return None
+    return None
 
 
 def _reopen(appender: Appender) -> None:
@@ -151,13 +148,10 @@ def _follow(appender: Appender) -> None:
 
 def _path_of(fd: int, identity: tuple[int, int], disk: Disk) -> Path | None:
     """The path of an open file; None: this system does not show it."""
-    try:
+    with ignoring(OSError):
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
-    except OSError as error:
-        if not is_of_a_call(error):
-            raise
-        return None
-    return path if _identity_at(path, disk) == identity else None
+        return path if disk.identity(path) == identity else None
+    return None
 
 
 def _copy(old: int, path: Path, disk: Disk) -> int:

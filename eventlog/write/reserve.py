@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eventlog.blocks import check_is_file
 from eventlog.disk import DISK, Disk
-from eventlog.interruption import is_of_a_call
+from eventlog.interruption import ignoring, is_of_a_call
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
 LAST_BYTES = 64 << 10  # of them for the last lines: where the session went on, what was lost
@@ -61,11 +61,8 @@ class Reserve:
     def give_back(self, fd: int) -> None:
         """Give back what was not used."""
         if self._is_allowed:
-            try:
+            with ignoring(OSError):
                 self._disk.truncate(fd, self._disk.size(fd))
-            except OSError as error:
-                if not is_of_a_call(error):
-                    raise
 
 
 def release(journal: Path, segments: Iterable[Path] = (), *, disk: Disk = DISK) -> None:

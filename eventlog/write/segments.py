@@ -179,14 +179,11 @@ class SessionFiles:
         fd = self.fd_for_notes
         if fd < 0:
             return False
-        try:
+        with ignoring(OSError):
             last = os.pread(fd, 1, max(0, self._disk.size(fd) - 1))
             data = line if last in (b"\n", b"") else b"\n" + line
             return self._disk.write(fd, data) == len(data)
-        except OSError as error:
-            if not is_of_a_call(error):
-                raise
-            return False
+        return False
 
     def close(self) -> None:
         for fd in self.descriptors:

@@ -59,6 +59,21 @@ def only_run() -> Callable[[Path], Any]:
     return load
 
 
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """`refusal(argv)`: the one line on stderr with which a command line is refused."""
+
+    def message(argv: list[str]) -> str:
+        capsys.readouterr()
+        assert main(argv) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("train.py: ")
+        assert err.count("\n") == 1
+        return err
+
+    return message
+
+
 @pytest.fixture(scope="session")
 def losses() -> Callable[[Any], list[tuple[Any, ...]]]:
     """`losses(run)`: the values that must be equal, bit for bit, in two equal runs."""

@@ -254,39 +254,27 @@ def test_auto_starts_from_scratch_and_then_resumes(flags, tmp_path, capsys):
     assert "changed since the checkpoint: max_iters 6 -> 12, lr_decay_iters 6 -> 12" in out
 
 
-def refusal(capsys, argv):
-    assert main(argv) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("train.py: ")
-    assert err.count("\n") == 1
-    return err
-
-
-def test_resume_without_a_checkpoint_is_a_one_line_error(flags, tmp_path, capsys):
-    assert "no checkpoint found" in refusal(capsys, flags(tmp_path, init_from="resume"))
+def test_resume_without_a_checkpoint_is_a_one_line_error(flags, tmp_path, refusal):
+    assert "no checkpoint found" in refusal(flags(tmp_path, init_from="resume"))
     assert not list(tmp_path.glob("*.json*"))
 
 
-def test_another_tokenizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, capsys):
+def test_another_tokenizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, refusal):
     main(flags(tmp_path, max_iters=1))
-    capsys.readouterr()
 
-    answer = refusal(capsys, flags(tmp_path, init_from="resume", tokenizer="bpe:300"))
+    answer = refusal(flags(tmp_path, init_from="resume", tokenizer="bpe:300"))
 
     assert "the checkpoint has --tokenizer=bytes" in answer
 
 
-def test_another_optimizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, capsys):
+def test_another_optimizer_than_the_checkpoints_is_a_one_line_error(flags, tmp_path, refusal):
     main(flags(tmp_path, max_iters=1, optimizer="muon"))
-    capsys.readouterr()
 
-    assert "the checkpoint has --optimizer=muon" in refusal(
-        capsys, flags(tmp_path, init_from="auto")
-    )
+    assert "the checkpoint has --optimizer=muon" in refusal(flags(tmp_path, init_from="auto"))
 
 
-def test_a_missing_input_is_a_one_line_error(flags, tmp_path, capsys):
-    assert "no such file" in refusal(capsys, flags(tmp_path, input="nowhere"))
+def test_a_missing_input_is_a_one_line_error(flags, tmp_path, refusal):
+    assert "no such file" in refusal(flags(tmp_path, input="nowhere"))
 
 
 # Trouble

@@ -4,19 +4,18 @@ A quick run is printed and changes nothing.
 """
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eventlog.disk import file_system_of
+from tests.bench.table import machine
 from tests.bench.trackers import harness, missing_packages, report, trackers
 from tests.bench.trackers.harness import FULL, QUICK, TESTS, Bench, Plan
 
@@ -45,21 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     plan = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory(dir=options.workdir, prefix="trackers-") as workdir:
-        where = f"{machine(Path(workdir))}; seed {options.seed}"
-        where += f", {options.jobs} trackers at a time (cost: one)" if options.jobs > 1 else ""
         results = run(names, tests, plan, Path(workdir), seed=options.seed, jobs=options.jobs)
-    busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, load {busy} at the end"
+        where = f"{machine()}, {file_system_of(Path(workdir))}; seed {options.seed}"
+        where += f", {options.jobs} trackers at a time (cost: one)" if options.jobs > 1 else ""
     for by_test in results.values():
         for summary in by_test.values():
-            summary["run"] = stamp
+            summary["run"] = where
     if options.quick:
         print(report.render(results))
         return 0
-    results = report.load()
+    earlier = report.load()
     for name, by_test in results.items():
-        results.setdefault(name, {}).update(by_test)
-    report.save(results)
+        earlier.setdefault(name, {}).update(by_test)
+    report.save(earlier)
     say(f"written: {report.RESULTS_MD}")
     return 0
 
@@ -126,31 +123,6 @@ def who(bench: Bench) -> dict[str, Any]:
         "setup": bench.tracker.VARIANTS[bench.name],
         "promise": bench.tracker.PROMISE,
     }
-
-
-def machine(workdir: Path) -> str:
-    """CPU, kernel, file system of `workdir`, Python: what a result depends on."""
-    cpu = platform.processor() or platform.machine()
-    cores = "?"
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        rows = [row.partition(":") for row in info.read_text().splitlines()]
-        models = [value.strip() for key, _, value in rows if key.strip() == "model name"]
-        cpu, cores = (models[0] if models else cpu), str(len(models))
-    return (
-        f"{cpu} × {cores}, {platform.system()} {platform.release()}, "
-        f"{file_system(workdir)}, Python {platform.python_version()}"
-    )
-
-
-def file_system(path: Path) -> str:
-    """The type of the file system `path` is on."""
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
-        return "file system unknown"
-    rows = [line.split() for line in mounts.read_text().splitlines()]
-    on = [(len(row[1]), row[2]) for row in rows if path.resolve().is_relative_to(row[1])]
-    return max(on)[1]
 
 
 def _is_selected(name: str, packages: Any, only: str | None) -> bool:

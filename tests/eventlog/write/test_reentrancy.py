@@ -49,6 +49,12 @@ def run_of(code, tmp_path, *arguments, timeout_s=60):
     )
 
 
+def assert_prints(output, code, tmp_path):
+    """The program prints exactly this."""
+    done = run_of(code, tmp_path)
+    assert done.stdout == output, done.stderr
+
+
 def output_with_stderr(fd, code, tmp_path):
     """What a program prints whose stderr is `fd`; it hangs where it waits for a reader of that."""
     command = [sys.executable, "-c", code]
@@ -108,9 +114,7 @@ class Items(dict):
 )
 def test_a_value_that_waits_for_a_thread_which_logs_into_the_run_does_not_hang(tmp_path, call):
     """A value becomes bytes before the lock of the append is acquired."""
-    done = run_of(f"{WAITS_FOR_A_THREAD}\n{call}\nrun.finish(); print('done')", tmp_path)
-
-    assert done.stdout == "done\n", done.stderr
+    assert_prints("done\n", f"{WAITS_FOR_A_THREAD}\n{call}\nrun.finish(); print('done')", tmp_path)
     assert any("logged_in_the_thread" in row for row in only_run(tmp_path).metrics)
 
 
@@ -181,9 +185,7 @@ os.close(run.session._journal._appender.fd)
 for i in range(3): run.log({"loss": i})
 run.finish(); print("done")
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "done\n", done.stderr
+    assert_prints("done\n", code, tmp_path)
     assert [row["loss"] for row in only_run(tmp_path).metrics if "loss" in row] == [0, 1, 2]
 
 
@@ -477,9 +479,7 @@ for _ in children: os.read(begun, 1)  # a child that has not run yet has let not
 print([p for p in runs if eventlog.is_locked(p)], len(children) > 0)
 for c in children: os.kill(c, 9); os.waitpid(c, 0)
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "[] True\n", done.stderr
+    assert_prints("[] True\n", code, tmp_path)
 
 
 def test_a_fork_while_a_run_is_closed_does_not_keep_its_lock(tmp_path, monkeypatch):
@@ -682,9 +682,7 @@ for k in range(60):
     if locked or mixed or last != "close": print("WRONG", k, locked, mixed, last)
 print("done")
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "done\n", done.stderr
+    assert_prints("done\n", code, tmp_path)
 
 
 def test_an_exception_while_a_forked_child_gives_up_one_run_leaves_none_of_them_open(tmp_path):
@@ -710,9 +708,7 @@ for s in runs:
     s.close()
     print([row["iter"] for row in eventlog.load_run(s.journal_path).training_iterations])
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "[0, 2]\n" * 3, done.stderr
+    assert_prints("[0, 2]\n" * 3, code, tmp_path)
 
 
 def test_a_child_forked_by_a_signal_handler_writes_nothing(tmp_path):
@@ -745,9 +741,7 @@ logged_run = eventlog.load_run(s.journal_path)
 print(len(children) > 10, len(left), [d["kind"] for d in logged_run.journal["defects"]],
       len(logged_run.training_iterations) == i)
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "True 0 [] True\n", done.stderr
+    assert_prints("True 0 [] True\n", code, tmp_path)
 
 
 def test_no_other_thread_gets_the_lock_of_a_run_while_a_thread_forks(tmp_path):
@@ -807,9 +801,7 @@ else: os.kill(child, 9)
 s.close()
 print(os.waitstatus_to_exitcode(status) if done else "hangs")
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "7\n", done.stderr
+    assert_prints("7\n", code, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -837,9 +829,7 @@ for k in range(raised):
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 run.finish(); print(passed, run.errors)
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "300 0\n", done.stderr
+    assert_prints("300 0\n", code, tmp_path)
 
 
 def test_no_argument_raises_into_the_loop(tmp_path):
@@ -864,9 +854,7 @@ except Bad: pass
 other = eventlog.init(name=5, tags=5, notes=Odd(), save_interval=0); other.finish()
 print("done", run.is_finished)
 """
-    done = run_of(code, tmp_path)
-
-    assert done.stdout == "done True\n", done.stderr
+    assert_prints("done True\n", code, tmp_path)
 
 
 def test_a_message_longer_than_a_pipe_does_not_block_the_training(tmp_path):

@@ -29,6 +29,13 @@ def run(tmp_path):
     run.close()
 
 
+def assert_prints(output, code, tmp_path):
+    """A program in this folder prints exactly this."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == output, done.stderr
+
+
 def go_on(run):
     """Ten more iterations after the thread has checked the files; then close."""
     appender = run._journal._appender
@@ -230,11 +237,7 @@ run.close()
 for file in mine: file.write("mine"); file.close()
 print(len(eventlog.load_run(run.journal_path).training_iterations))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-
-    assert done.stdout == "200\n", done.stderr
+    assert_prints("200\n", code, tmp_path)
     assert {path.read_text() for path in tmp_path.glob("mine*")} == {"mine"}
 
 
@@ -283,11 +286,7 @@ with eventlog.init(name="m", save_interval=1) as run:
     for i in range(5, 10): run.log({"a": i}, step=i)
 print(len(eventlog.load_run(run.run_path).metrics))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-
-    assert done.stdout == "10\n", done.stderr
+    assert_prints("10\n", code, tmp_path)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -393,11 +392,7 @@ run.close()
 logged_run = eventlog.load_run(run.run_path)
 print(len(logged_run.training_iterations), logged_run.status)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-
-    assert done.stdout == "100 completed\n", done.stderr
+    assert_prints("100 completed\n", code, tmp_path)
 
 
 def test_a_compactor_follows_a_folder_that_is_moved(tmp_path):

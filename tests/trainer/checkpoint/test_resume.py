@@ -16,15 +16,6 @@ from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
 
-def refusal(capsys, argv):
-    capsys.readouterr()
-    assert main(argv) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("train.py: ")
-    assert err.count("\n") == 1
-    return err
-
-
 def without(argv, *names):
     """The command line without those flags."""
     return [word for word in argv if word.partition("=")[0].removeprefix("--") not in names]
@@ -49,31 +40,29 @@ def run(flags, tmp_path):
     ],
 )  # fmt: skip
 def test_another_shape_than_the_checkpoints_is_an_error_that_names_the_flag(
-    flag, value, found, run, flags, capsys
+    flag, value, found, run, flags, refusal
 ):
     before = run.journal.read_bytes()
 
-    answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=20, **{flag: value}))
+    answer = refusal(flags(run.out_dir, init_from="resume", max_iters=20, **{flag: value}))
 
     assert f"the checkpoint has --{flag}={found}, but --{flag}={value} was given" in answer
     assert f"give --{flag}={found}" in answer
     assert run.journal.read_bytes() == before
 
 
-def test_every_flag_that_differs_is_named_at_once(run, flags, capsys):
-    answer = refusal(
-        capsys, flags(run.out_dir, init_from="auto", max_iters=20, n_layer=3, n_embd=64)
-    )
+def test_every_flag_that_differs_is_named_at_once(run, flags, refusal):
+    answer = refusal(flags(run.out_dir, init_from="auto", max_iters=20, n_layer=3, n_embd=64))
 
     assert "give --n_layer=1 --n_embd=16" in answer
 
 
 @pytest.mark.parametrize("preset", ["small", "gpt2"])
-def test_a_preset_of_another_shape_is_an_error(preset, run, flags, capsys):
+def test_a_preset_of_another_shape_is_an_error(preset, run, flags, refusal):
     shape = ("n_layer", "n_head", "n_embd", "block_size", "bias")
     argv = flags(run.out_dir, init_from="resume", max_iters=20, preset=preset)
 
-    answer = refusal(capsys, without(argv, *shape))
+    answer = refusal(without(argv, *shape))
 
     assert all(answer.count(f" --{name}=") == 3 for name in shape[:-1])  # has, given, to give
 
@@ -119,10 +108,10 @@ def test_a_complete_run_is_not_changed(init_from, run, flags, capsys):
 
 
 @pytest.mark.parametrize("max_iters", [0, 5, 11])
-def test_a_smaller_max_iters_is_an_error_and_removes_no_iterations(max_iters, run, flags, capsys):
+def test_a_smaller_max_iters_is_an_error_and_removes_no_iterations(max_iters, run, flags, refusal):
     before = run.journal.read_bytes()
 
-    answer = refusal(capsys, flags(run.out_dir, init_from="resume", max_iters=max_iters))
+    answer = refusal(flags(run.out_dir, init_from="resume", max_iters=max_iters))
 
     assert f"already has iteration 12, but --max_iters={max_iters} was given" in answer
     assert run.journal.read_bytes() == before

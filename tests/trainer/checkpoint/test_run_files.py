@@ -34,15 +34,6 @@ def n_records(run):
     return sum(1 for _ in eventlog.scan(run.journal))
 
 
-def refusal(capsys, argv):
-    capsys.readouterr()
-    assert main(argv) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("train.py: ")
-    assert err.count("\n") == 1
-    return err
-
-
 @pytest.fixture
 def two(flags, tmp_path):
     """A folder with the completed runs a (to iteration 6) and b (to 12)."""
@@ -195,10 +186,10 @@ def test_the_named_run_resumes_and_the_other_does_not_change(init_from, flags, t
 
 
 @pytest.mark.parametrize("init_from", ["auto", "resume"])
-def test_with_several_runs_the_error_lists_all(init_from, flags, two, capsys):
+def test_with_several_runs_the_error_lists_all(init_from, flags, two, refusal):
     before = {path: path.read_bytes() for path in two.rglob("*") if path.is_file()}
 
-    answer = refusal(capsys, flags(two, init_from=init_from, max_iters=20))
+    answer = refusal(flags(two, init_from=init_from, max_iters=20))
 
     stems = [run_called(two, name).stem for name in "ab"]
     assert all(f"{stem} (completed, saved at iteration " in answer for stem in stems)
@@ -216,19 +207,19 @@ def test_auto_resumes_the_only_interrupted_run(flags, two, monkeypatch, capsys):
     assert eventlog.load_run(run_called(two, "c").journal).status == "completed"
 
 
-def test_auto_refuses_to_choose_between_two_interrupted_runs(flags, tmp_path, monkeypatch, capsys):
+def test_auto_refuses_to_choose_between_two_interrupted_runs(flags, tmp_path, monkeypatch, refusal):
     with monkeypatch.context() as patch:
         stop_at(3, patch)
         for name in "cd":
             main(flags(tmp_path, wandb_run_name=name))
 
-    answer = refusal(capsys, flags(tmp_path, init_from="auto"))
+    answer = refusal(flags(tmp_path, init_from="auto"))
 
     assert "several runs can be resumed" in answer
 
 
-def test_for_an_unknown_name_auto_starts_a_run_and_resume_fails(flags, two, capsys):
-    assert "no run named 'c'" in refusal(capsys, flags(two, init_from="resume", wandb_run_name="c"))
+def test_for_an_unknown_name_auto_starts_a_run_and_resume_fails(flags, two, refusal):
+    assert "no run named 'c'" in refusal(flags(two, init_from="resume", wandb_run_name="c"))
 
     assert main(flags(two, init_from="auto", wandb_run_name="c", max_iters=2)) == 0
 
@@ -236,12 +227,12 @@ def test_for_an_unknown_name_auto_starts_a_run_and_resume_fails(flags, two, caps
 
 
 def test_two_runs_of_one_name_are_distinguished_by_the_names_of_their_files(
-    flags, tmp_path, capsys
+    flags, tmp_path, refusal
 ):
     for max_iters in (3, 4):
         main(flags(tmp_path, wandb_run_name="a", max_iters=max_iters, eval_interval=1))
     runs = runs_in(tmp_path)
-    refusal(capsys, flags(tmp_path, wandb_run_name="a", init_from="resume", max_iters=5))
+    refusal(flags(tmp_path, wandb_run_name="a", init_from="resume", max_iters=5))
 
     stem = runs[1].stem
     assert main(flags(tmp_path, resume_from=stem, max_iters=5)) == 0
@@ -284,10 +275,10 @@ def test_resume_from_another_folder_starts_a_new_run(flags, tmp_path, only_run):
     assert before == {p: p.read_bytes() for p in (tmp_path / "one").rglob("*") if p.is_file()}
 
 
-def test_contradicting_name_and_resume_from_are_an_error(flags, two, capsys):
+def test_contradicting_name_and_resume_from_are_an_error(flags, two, refusal):
     stem = run_called(two, "a").stem
 
-    answer = refusal(capsys, flags(two, resume_from=stem, wandb_run_name="b"))
+    answer = refusal(flags(two, resume_from=stem, wandb_run_name="b"))
 
     assert f"--resume_from={stem} is the run {stem}, but --wandb_run_name=b" in answer
 
@@ -296,7 +287,7 @@ def test_contradicting_name_and_resume_from_are_an_error(flags, two, capsys):
 
 
 @pytest.mark.parametrize("how", ["copied over the link", "copied into the run's folder"])
-def test_a_checkpoint_of_another_run_is_an_error(how, flags, tmp_path, capsys):
+def test_a_checkpoint_of_another_run_is_an_error(how, flags, tmp_path, refusal):
     main(flags(tmp_path / "one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6, seed=2, wandb_run_name="two"))
     (run,) = runs_in(tmp_path / "two")
@@ -304,48 +295,50 @@ def test_a_checkpoint_of_another_run_is_an_error(how, flags, tmp_path, capsys):
     shutil.copy(tmp_path / "one" / "ckpt.pt", other / "ckpt.pt")  # through the link, as cp does
     before = run.journal.read_bytes()
 
-    answer = refusal(capsys, flags(tmp_path / "two", init_from="auto", max_iters=9))
+    answer = refusal(flags(tmp_path / "two", init_from="auto", max_iters=9))
 
     assert f"belongs to the run {runs_in(tmp_path / 'one')[0].stem}, not to {run.stem}" in answer
     assert run.journal.read_bytes() == before
 
 
-def test_the_journal_of_another_run_is_an_error(flags, tmp_path, capsys):
+def test_the_journal_of_another_run_is_an_error(flags, tmp_path, refusal):
     main(flags(tmp_path / "one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6))
     (one,), (two,) = runs_in(tmp_path / "one"), runs_in(tmp_path / "two")
     shutil.copy(one.journal, two.journal)
     before = two.journal.read_bytes()
 
-    answer = refusal(capsys, flags(tmp_path / "two", init_from="resume", max_iters=9))
+    answer = refusal(flags(tmp_path / "two", init_from="resume", max_iters=9))
 
     assert f"but {two.journal} to that with id" in answer
     assert two.journal.read_bytes() == before
 
 
-def test_a_file_that_is_not_a_journal_is_an_error_and_is_not_changed(flags, tmp_path, capsys):
+def test_a_file_that_is_not_a_journal_is_an_error_and_is_not_changed(flags, tmp_path, refusal):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     run.journal.write_text('{"text": "of a data set"}\n' * 9)
 
-    answer = refusal(capsys, flags(tmp_path, init_from="resume", max_iters=9))
+    answer = refusal(flags(tmp_path, init_from="resume", max_iters=9))
 
     assert "not a journal" in answer
     assert run.journal.read_text() == '{"text": "of a data set"}\n' * 9
 
 
 @pytest.mark.parametrize("content", [{"format": 99}, {"model": {}}])
-def test_a_checkpoint_of_another_format_is_an_error(content, flags, tmp_path, capsys):
+def test_a_checkpoint_of_another_format_is_an_error(content, flags, tmp_path, refusal):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     torch.save(content, run.folder / "ckpt.pt")
 
-    answer = refusal(capsys, flags(tmp_path, init_from="resume", max_iters=9))
+    answer = refusal(flags(tmp_path, init_from="resume", max_iters=9))
 
     assert "not a checkpoint of this trainer" in answer
 
 
-def test_a_checkpoint_without_its_journal_among_other_journals_is_an_error(flags, tmp_path, capsys):
+def test_a_checkpoint_without_its_journal_among_other_journals_is_an_error(
+    flags, tmp_path, refusal
+):
     main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     main(flags(tmp_path / "two", max_iters=6, save_log_to_json=False))
     main(flags(tmp_path / "three", wandb_run_name="three", max_iters=1))
@@ -355,20 +348,20 @@ def test_a_checkpoint_without_its_journal_among_other_journals_is_an_error(flags
         shutil.rmtree(run.folder)
     shutil.copy(tmp_path / "one" / "ckpt.pt", three / "ckpt.pt")
 
-    answer = refusal(capsys, flags(three, init_from="auto", max_iters=9))
+    answer = refusal(flags(three, init_from="auto", max_iters=9))
 
     assert "whose journal is missing" in answer
     assert main(flags(three, resume_from=three / "ckpt.pt", max_iters=9)) == 0
 
 
-def test_a_stray_checkpoint_does_not_count_as_the_only_interrupted_run(flags, tmp_path, capsys):
+def test_a_stray_checkpoint_does_not_count_as_the_only_interrupted_run(flags, tmp_path, refusal):
     main(flags(tmp_path / "one", wandb_run_name="one", max_iters=6))
     state = torch.load(tmp_path / "one" / "ckpt.pt", weights_only=True)
     main(flags(tmp_path / "two", wandb_run_name="two", max_iters=6))
     (tmp_path / "two" / "ckpt.pt").unlink()
     torch.save(state | {"iter_num": 3}, tmp_path / "two" / "ckpt.pt")
 
-    answer = refusal(capsys, flags(tmp_path / "two", init_from="auto", max_iters=9))
+    answer = refusal(flags(tmp_path / "two", init_from="auto", max_iters=9))
 
     assert "whose journal is missing" in answer
 
@@ -470,13 +463,11 @@ def test_a_restart_resumes_the_run_of_its_launch(flags, two, monkeypatch):
     assert len(eventlog.load_run(run_called(two, "a").journal).journal["sessions"]) == 3
 
 
-def test_without_a_log_a_running_run_is_not_resumed(flags, tmp_path, capsys):
+def test_without_a_log_a_running_run_is_not_resumed(flags, tmp_path, refusal):
     main(flags(tmp_path, max_iters=6))
     (run,) = runs_in(tmp_path)
     with eventlog.open_run(journal=run.journal):
-        answer = refusal(
-            capsys, flags(tmp_path, init_from="resume", save_log_to_json=False, max_iters=9)
-        )
+        answer = refusal(flags(tmp_path, init_from="resume", save_log_to_json=False, max_iters=9))
 
     assert "another process is training this run" in answer
 
