@@ -65,7 +65,7 @@ class Metrics:
     def rows(self) -> Rows:
         """The rows as they are now; what is added later is not in them."""
         self._store()
-        return Rows(self._stored.rows())
+        return self._stored.rows()
 
     def add(self, session: str, step: int, fields: Row) -> None:
         """Add the fields of an event of `step`, logged by `session`."""
@@ -131,7 +131,7 @@ class Metrics:
         """Add later steps, logged by the session that logged the latest row."""
         self._leave()
         self._latest = None
-        self._stored.extend(batch.steps, batch.rows().split(b"\n"))
+        self._stored.extend(batch.steps, batch.rows())
         steps = batch.steps
         for name in batch.shape.names[1:]:
             if not self._is_first:

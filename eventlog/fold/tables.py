@@ -31,13 +31,14 @@ class StepRows:
     """One encoded row for each step, ascending by step. Steps may come in any order.
 
     Rows are kept in blocks. Nearly always a step is later than all before it and its row goes to
-    the end of the last block, however long that is. A block is split when an earlier step goes
-    into it.
+    the end. A block that is full is one text, a row a line, which needs half the memory of rows; it
+    becomes a list again when one of its rows is looked up. A long list is split when an earlier
+    step goes into it.
     """
 
     def __init__(self) -> None:
         self._steps: list[array[int]] = []  # of each block; no block is empty
-        self._rows: list[list[bytes]] = []
+        self._rows: list[list[bytes] | bytes] = []
         self._n_rows = 0
 
     def __len__(self) -> int:
@@ -57,45 +58,51 @@ class StepRows:
         if not self._steps or step > self._steps[-1][-1]:
             return None
         k, at, is_there = self._place(step)
-        return self._rows[k][at] if is_there else None
+        return self._opened(k)[at] if is_there else None
 
     def put(self, step: int, row: bytes) -> None:
         """Set the row of `step`."""
-        if not self._steps:
-            self.extend(array("q", (step,)), [row])
-            return
-        if step > self._steps[-1][-1]:
-            self._steps[-1].append(step)
-            self._rows[-1].append(row)
-            self._n_rows += 1
+        if not self._steps or step > self._steps[-1][-1]:
+            self._append(step, row)
             return
         k, at, is_there = self._place(step)
         if is_there:
-            self._rows[k][at] = row
+            self._opened(k)[at] = row
             return
         if len(self._steps[k]) >= 2 * ROW_BLOCK:
             self._split(k)
             k, at, _ = self._place(step)
         self._steps[k].insert(at, step)
-        self._rows[k].insert(at, row)
+        self._opened(k).insert(at, row)
         self._n_rows += 1
 
-    def extend(self, steps: "array[int]", rows: list[bytes]) -> None:
-        """Add rows of steps that ascend and are later than all there are."""
-        if not self._steps:
-            self._steps.append(array("q"))
-            self._rows.append([])
-        self._steps[-1].extend(steps)
-        self._rows[-1].extend(rows)
-        self._n_rows += len(steps)
+    def _append(self, step: int, row: bytes) -> None:
+        last = self._rows[-1] if self._rows else b""
+        if isinstance(last, list) and len(last) >= ROW_BLOCK:
+            self._rows[-1] = last = b"\n".join(last)
+        if isinstance(last, list):
+            self._steps[-1].append(step)
+            last.append(row)
+        else:
+            self._steps.append(array("q", (step,)))
+            self._rows.append([row])
+        self._n_rows += 1
+
+    def extend(self, steps: "array[int]", text: bytes) -> None:
+        """Add rows, the lines of `text`, of steps that ascend and are later than all there are."""
+        if steps:
+            self._steps.append(steps[:])
+            self._rows.append(text)
+            self._n_rows += len(steps)
 
     def cut(self, from_step: int) -> list[tuple[int, bytes]]:
         """Remove the rows of `from_step` and later, and return them, ascending."""
         removed: list[list[tuple[int, bytes]]] = []
         while self._steps and self._steps[-1][-1] >= from_step:
             at = bisect_left(self._steps[-1], from_step)
-            removed.append([*zip(self._steps[-1][at:], self._rows[-1][at:], strict=True)])
-            del self._steps[-1][at:], self._rows[-1][at:]
+            rows = self._opened(-1)
+            removed.append([*zip(self._steps[-1][at:], rows[at:], strict=True)])
+            del self._steps[-1][at:], rows[at:]
             if not at:
                 del self._steps[-1], self._rows[-1]
         self._n_rows -= sum(map(len, removed))
@@ -110,7 +117,7 @@ class StepRows:
         for k in range(first, len(self._steps)):
             steps = self._steps[k]
             end = len(steps) if before is None else bisect_left(steps, before)
-            found += zip(steps[at:end], self._rows[k][at:end], strict=True)
+            found += zip(steps[at:end], _lines(self._rows[k])[at:end], strict=True)
             if end < len(steps):
                 break
             at = 0
@@ -119,19 +126,27 @@ class StepRows:
     def remove(self, step: int) -> None:
         """Remove the row of `step`; there must be one."""
         k, at, _ = self._place(step)
-        del self._steps[k][at], self._rows[k][at]
+        del self._steps[k][at], self._opened(k)[at]
         if not self._steps[k]:
             del self._steps[k], self._rows[k]
         self._n_rows -= 1
 
-    def rows(self) -> list[bytes]:
-        """All rows."""
-        return [*chain.from_iterable(self._rows)]
+    def rows(self) -> Rows:
+        """All rows; what is changed later is not in them."""
+        rows = Rows()
+        for steps, block in zip(self._steps, self._rows, strict=True):
+            rows.extend(block if isinstance(block, bytes) else b"\n".join(block), len(steps))
+        return rows
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """All steps and their rows."""
         for steps, rows in zip(self._steps, self._rows, strict=True):
-            yield from zip(steps, rows, strict=True)
+            yield from zip(steps, _lines(rows), strict=True)
+
+    def _opened(self, k: int) -> list[bytes]:
+        """The rows of block `k`, to be changed."""
+        rows = self._rows[k] = _lines(self._rows[k])
+        return rows
 
     def _place(self, step: int) -> tuple[int, int, bool]:
         """The block of `step`, its index there, and whether it has a row already."""
@@ -141,10 +156,14 @@ class StepRows:
         return k, at, at < len(steps) and steps[at] == step
 
     def _split(self, k: int) -> None:
-        steps, rows = self._steps[k], self._rows[k]
+        steps, rows = self._steps[k], self._opened(k)
         starts = range(0, len(steps), ROW_BLOCK)
         self._steps[k : k + 1] = [steps[at : at + ROW_BLOCK] for at in starts]
         self._rows[k : k + 1] = [rows[at : at + ROW_BLOCK] for at in starts]
+
+
+def _lines(block: list[bytes] | bytes) -> list[bytes]:
+    return block.split(b"\n") if isinstance(block, bytes) else block
 
 
 class Column:

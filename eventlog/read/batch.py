@@ -43,6 +43,8 @@ _SPACES = bytes(b if b in _OF_NUMBERS + b"," else ord(" ") for b in range(256))
 _REAL = {int, float}
 _BARE = {bool, type(None)}  # without comma or colon
 _LETTERS = re.compile(r"[^\W\d]+")
+_KEY = re.compile(rb'("[^"\\]*"):')
+_REPLACED_MAX = 8  # names with digits or signs; of more, all names are removed at once
 _PLAIN = re.compile(r"[\w./-]+")
 
 
@@ -161,6 +163,8 @@ class Shape(NamedTuple):
     """Whether some numbers are 1e16 or more."""
     is_plain: bool
     """Whether there are only numbers, under names of letters."""
+    keys: tuple[bytes, ...]
+    """The quoted names of a row that are removed at once, as many replacements take long."""
 
 
 def _shape_of(record: Record, known: Shape | None) -> Shape | None:
@@ -183,17 +187,20 @@ def _shape_of(record: Record, known: Shape | None) -> Shape | None:
         or not fields.keys().isdisjoint(("annotates", "durable"))
     ):
         return None
+    n_replaced = sum(not _LETTERS.fullmatch(name) for name in names)
+    keys = tuple(orjson.dumps(name) for name in names if name not in constants)
+    keys = keys if n_replaced > _REPLACED_MAX else ()
     replacements: list[tuple[bytes, bytes]] = []
     for k, (name, value) in enumerate(fields.items()):
         key = b",%b:" % orjson.dumps(name)
         if name in constants:
             replacements.append((key + orjson.dumps(value), b",0x"))
-        elif not _LETTERS.fullmatch(name):
+        elif not _LETTERS.fullmatch(name) and not keys:
             number = b"%d" % k
             replacements.append((key, b',"%b%b":' % (_NAME, number.translate(_DIGITS_AS_LETTERS))))
     is_plain = all(map(_PLAIN.fullmatch, names)) and {*map(type, constants.values())} <= _BARE
     has_powers = any(type(value) is float and abs(value) >= 1e16 for value in numbers)
-    shape = Shape(names, constants, b"", replacements, has_powers, is_plain)
+    shape = Shape(names, constants, b"", replacements, has_powers, is_plain, keys)
     shape = shape._replace(skeleton=_bare([row], shape).translate(None, _OF_NUMBERS))
     return shape if _numbers([row], shape) == numbers else None
 
@@ -205,6 +212,11 @@ def _bare(rows: list[bytes], shape: Shape) -> bytes:
         return b""
     for piece, instead in shape.replacements:
         text = text.replace(piece, instead)
+    if shape.keys:
+        parts = _KEY.split(text)
+        if parts[1::2] != [*shape.keys] * len(rows):
+            return b""
+        text = b":".join(parts[::2])
     if shape.has_powers:
         text = _POWER.sub(_LARGE, text)
     return text.replace(b"e-", _SMALL)

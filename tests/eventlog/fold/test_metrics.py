@@ -1,6 +1,7 @@
 """The fold takes time for the events it is given, however many there were before."""
 
 import random
+from array import array
 
 import orjson
 import pytest
@@ -194,13 +195,29 @@ def count_lines():
 # ---- rows ordered by step
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(-40, 40)), max_size=200))
+STEP_OPERATIONS = st.sampled_from(["put", "cut", "extend", "remove", "between", "snapshot"])
+
+
+@given(st.lists(st.tuples(STEP_OPERATIONS, st.integers(-40, 40)), max_size=200))
 def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
     rows, model = StepRows(), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "ROW_BLOCK", 3)
-        for k, (is_cut, step) in enumerate(operations):
-            if is_cut and step > 0:
+        snapshots = []
+        for k, (operation, step) in enumerate(operations):
+            if operation == "snapshot":
+                snapshots.append((rows.rows(), [model[s] for s in sorted(model)]))
+            elif operation == "between":
+                found = rows.between(step, step + 9)
+                assert found == sorted((s, r) for s, r in model.items() if step <= s < step + 9)
+            elif operation == "remove" and step in model:
+                rows.remove(step)
+                del model[step]
+            elif operation == "extend" and step > max(model, default=-99):
+                new = {step + i: b"%d" % (k + i) for i in range(k % 7)}
+                rows.extend(array("q", new), b"\n".join(new.values()))
+                model |= new
+            elif operation == "cut" and step > 0:
                 removed = rows.cut(step)
                 assert removed == sorted((s, r) for s, r in model.items() if s >= step)
                 model = {s: r for s, r in model.items() if s < step}
@@ -211,6 +228,7 @@ def test_rows_are_those_of_a_sorted_dict_whatever_is_put_and_cut(operations):
             assert [*rows.items()] == sorted(model.items())
             assert len(rows) == len(model)
             assert rows.ends_before(step) == (bool(model) and step > max(model))
+        assert all(taken.encoded == expected for taken, expected in snapshots)
 
 
 def test_a_block_never_grows_beyond_twice_its_size_by_insertions():

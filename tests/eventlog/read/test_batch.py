@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from eventlog.fold.fold import Fold
 from eventlog.format.json_rows import encode_row
 from eventlog.format.record import Record, decode, encode
+from eventlog.read import batch as batch_module
 from eventlog.read import scanner as scanner_module
 from eventlog.read.batch import LEADS, Batch, batch_after
 from eventlog.read.scanner import Scanner
@@ -184,6 +185,15 @@ ELSEWHERE = {
 }
 
 
+@pytest.fixture(params=[False, True], ids=["few names", "many names"])
+def has_many_names(request, monkeypatch):
+    """Whether a row counts as one of many names, which are removed at once."""
+    if request.param:
+        monkeypatch.setattr(batch_module, "_REPLACED_MAX", -1)
+    return request.param
+
+
+@pytest.mark.usefixtures("has_many_names")
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
 @pytest.mark.parametrize("k", [40, 60], ids=["between", "last"])
 def test_a_number_in_the_wrong_place_is_damage(elsewhere, k):
@@ -295,6 +305,19 @@ def test_metrics_are_read_at_once():
     ]
 
 
+def test_metrics_of_many_names_are_read_at_once():
+    names = [*(f"group{k}/top-{k}" for k in range(100)), 'quo"te', "back\\slash"]
+    for some in (names[:-2], names):
+        rows = [{name: n / (k + 1) for k, name in enumerate(some)} for n in range(60)]
+        lines = [line(n + 1, event="metrics", step=n, **row) for n, row in enumerate(rows)]
+
+        items = assert_the_same(b"".join([*a_journal(0), *lines]))
+
+        assert [*folded(items).run().metrics] == [{"step": n} | r for n, r in enumerate(rows)]
+        if some is not names:
+            assert any(isinstance(item, Batch) for item in items)
+
+
 @pytest.mark.parametrize("is_known", [False, True])
 def test_metrics_after_some_without_a_number_are_counted_completely(is_known):
     name = "loss" if is_known else "acc"  # a shape that was met before, and one that was not
@@ -353,9 +376,10 @@ EDITS = st.lists(
 )
 
 
-@given(EDITS, st.booleans())
-@example([(30, 92, 0, b""), (30, 99, 0, b"1")], False)  # a digit within a name
-def test_lines_with_an_unusual_checksum_are_read_one_by_one(edits, is_rich):
+@given(EDITS, st.booleans(), st.booleans())
+@example([(30, 92, 0, b""), (30, 99, 0, b"1")], False, False)  # a digit within a name
+@example([(30, 92, 0, b""), (30, 99, 0, b"1")], True, True)
+def test_lines_with_an_unusual_checksum_are_read_one_by_one(edits, is_rich, has_many):
     more = {"lr": 1e-9, "top5": 0.5, "flops": 3e18, "phase": "warm"} if is_rich else {}
     lines = [*a_journal(0), *iterations(1, range(60), **more)]
     for k, at, n_gone, instead in edits:
@@ -363,9 +387,12 @@ def test_lines_with_an_unusual_checksum_are_read_one_by_one(edits, is_rich):
         at = at % len(body)
         lines[k] = checksummed(body[:at] + instead + body[at + n_gone :])
 
-    assert_the_same(b"".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_module, "_REPLACED_MAX", -1 if has_many else 8)
+        assert_the_same(b"".join(lines))
 
 
+@pytest.mark.usefixtures("has_many_names")
 @pytest.mark.parametrize("more", [{}, {"top5": 0.5, "fl": 3e18, "ph": "w", "k": None}], ids=len)
 def test_a_byte_moved_to_any_other_place_in_a_line_is_not_read_as_something_else(more):
     first, second, third = (line[:-1] for line in iterations(11, range(10, 13), **more))
