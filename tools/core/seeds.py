@@ -25,7 +25,7 @@ from .library import need
 from .rows import Row, plain, value
 
 Floats = NDArray[np.float64]
-Curve = tuple[Sequence[float], Sequence[float]]
+Curve = tuple[Sequence[float] | Floats, Sequence[float] | Floats]
 """Steps, ascending, and the value at each."""
 VALUE_MAX = 40  # characters of a setting in the name of a group
 

@@ -206,15 +206,8 @@ def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
 def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
     """The curve, with the smoothed one over it if there is smoothing; crosses where not finite."""
     style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
-    if curve.low is not None:
-        axes.fill_between(
-            curve.x,
-            curve.low,
-            curve.high,
-            color=curve.colour,
-            alpha=0.2,
-            lw=0,  # type: ignore
-        )
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.2, lw=0)
     width = round(drawing.window_iters / (curve.stride or 1.0))
     if 2 < width < len(curve.y):
         draw_line(axes, drawing, curve.x, curve.y, color=curve.colour, lw=0.7, alpha=0.35)
