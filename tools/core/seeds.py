@@ -25,7 +25,7 @@ from .library import need
 from .rows import Row, plain, value
 
 Floats = NDArray[np.float64]
-Curve = tuple[Sequence[float], Sequence[float]]
+Curve = tuple[Sequence[float] | Floats, Sequence[float] | Floats]
 """Steps, ascending, and the value at each."""
 VALUE_MAX = 40  # characters of a setting in the name of a group
 
@@ -254,29 +254,38 @@ class Band:
     steps: Floats
     mean: Floats
     std: Floats
-    """Of a sample (n - 1); 0 where only one run has a value."""
+    """Of a sample (n - 1); NaN where only one run has a value."""
     low: Floats
     high: Floats
     n: NDArray[np.int64]
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """The curves as one, at each step at which one of them has a finite value."""
-    known = []
-    for curve_steps, curve_values in curves:
-        x, y = np.asarray(curve_steps, np.float64), np.asarray(curve_values, np.float64)
-        known.append((x[np.isfinite(y)], y[np.isfinite(y)]))
-    steps = np.unique(np.concatenate([x for x, _ in known])) if known else np.empty(0)
-    n = np.zeros(len(steps), np.int64)
-    total, low = np.zeros(len(steps)), np.full(len(steps), np.inf)
-    high = np.full(len(steps), -np.inf)
-    places = [np.searchsorted(steps, x) for x, _ in known]
-    for at, (_, y) in zip(places, known, strict=True):
-        n[at] += 1
-        total[at] += y
-        low[at], high[at] = np.minimum(low[at], y), np.maximum(high[at], y)
-    mean = total / np.maximum(n, 1)
-    squares = np.zeros(len(steps))
-    for at, (_, y) in zip(places, known, strict=True):
-        squares[at] += (y - mean[at]) ** 2
-    return Band(steps, mean, np.sqrt(squares / np.maximum(n - 1, 1)), low, high, n)
+    """The curves as one, at each step at which one of them has a finite value.
+
+    A run counts from its first to its last step: between two of its values it is on the straight
+    line through them, so that runs which log at other steps do not make the mean jump. It does not
+    count next to a value that is not finite.
+    """
+    known = [(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in curves if len(x)]
+    known = [(x, np.where(np.isfinite(y), y, np.nan)) for x, y in known]
+    steps = np.unique(np.concatenate([np.empty(0), *(x[np.isfinite(y)] for x, y in known)]))
+    table = np.array([_on(steps, x, y) for x, y in known]).reshape(len(known), len(steps))
+    is_known = np.isfinite(table)
+    n = is_known.sum(axis=0)
+    mean = np.where(is_known, table, 0.0).sum(axis=0) / np.maximum(n, 1)
+    squares = np.where(is_known, (table - mean) ** 2, 0.0).sum(axis=0)
+    std = np.where(n > 1, np.sqrt(squares / np.maximum(n - 1, 1)), np.nan)
+    low, high = (np.where(is_known, table, end) for end in (np.inf, -np.inf))
+    if not len(known):
+        return Band(steps, mean, std, mean, mean, n)
+    return Band(steps, mean, std, low.min(axis=0), high.max(axis=0), n)
+
+
+def _on(steps: Floats, x: Floats, y: Floats) -> Floats:
+    """A curve at some steps: exactly its own values at its own steps, NaN outside of it."""
+    values: Floats = np.interp(steps, x, y, left=np.nan, right=np.nan)
+    at = np.searchsorted(x, steps).clip(0, len(x) - 1)
+    is_own = x[at] == steps
+    values[is_own] = y[at[is_own]]
+    return values

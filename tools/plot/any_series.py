@@ -6,7 +6,7 @@ marked at its edge, counted in the head of the figure, and listed in `Drawing.me
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from ..core import seeds
 from ..core import series as series_
 from ..core.formats import number
 from ..core.runs import Refusal
@@ -60,6 +61,9 @@ class Curve:
     stride: float
     """The usual number of steps between two values."""
     axis: str = "iter"
+    low: Column | None = None
+    """Of a group of runs: the lower and upper edge of its band."""
+    high: Column | None = None
 
 
 def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
@@ -78,6 +82,8 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
         drawing.messages.append(f"{n_more:,} of {n_more + len(names):,} series are not drawn")
     drawing.are_runs_dashed = len(names) == 1
     curves = list(_curves(drawing, names, view))
+    if drawing.groups:
+        curves = list(_means(drawing, curves, names))
     sides = {"left": [c for c in curves if c.name in left]}
     if on_right := [c for c in curves if c.name in right]:
         sides["right"] = on_right
@@ -145,6 +151,44 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
             )  # fmt: skip
 
 
+def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> Iterator[Curve]:
+    """A curve for each series and group of runs: the mean, with a band around it."""
+    for k, (name, members) in enumerate(drawing.groups):
+        for at, series in enumerate(names):
+            of = [c for c in curves if c.name == series and c.run_at in members]
+            if not of:
+                continue
+            band = seeds.band([(c.x, c.y) for c in of])
+            spread = np.where(band.n > 1, band.std, 0.0)
+            edges = {
+                "std": (band.mean - spread, band.mean + spread),
+                "range": (band.low, band.high),
+            }
+            low, high = edges.get(drawing.band, (None, None))
+            marks = (
+                {
+                    int(np.searchsorted(band.steps, c.x[i])): n
+                    for c in of
+                    for i, n in c.nonfinite.items()
+                }
+                if len(band.steps)
+                else {}
+            )
+            dash = DASHES[(k if len(names) == 1 else at) % len(DASHES)]
+            last = len(band.steps) - 1
+            yield replace(
+                of[0], colour=drawing.colour(k), dashes=dash, x=band.steps, y=band.mean, low=low,
+                high=high, nonfinite={min(i, last): n for i, n in marks.items()},
+                stride=float(np.median(np.diff(band.steps))) if last > 0 else 1.0,
+            )  # fmt: skip
+            fewer = np.flatnonzero(band.n < len(members))
+            if len(fewer):
+                drawing.messages.append(
+                    f"{series}, {name}: at {len(fewer):,} of {last + 1:,} places the mean is of "
+                    f"fewer than its {len(members)} runs, from {number(band.steps[fewer[0]])} on"
+                )
+
+
 def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
     """The part of a curve that is within the range of x, from left to right."""
     low, high = view.x_range
@@ -162,6 +206,8 @@ def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
 def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
     """The curve, with the smoothed one over it if there is smoothing; crosses where not finite."""
     style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
+    if curve.low is not None and curve.high is not None:
+        axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.2, lw=0)
     width = round(drawing.window_iters / (curve.stride or 1.0))
     if 2 < width < len(curve.y):
         draw_line(axes, drawing, curve.x, curve.y, color=curve.colour, lw=0.7, alpha=0.35)

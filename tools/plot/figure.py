@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +22,10 @@ from matplotlib.lines import Line2D
 
 import eventlog
 
+from ..core import rows as rows_
+from ..core import seeds
 from ..core.formats import count
-from ..core.runs import Refusal, one
+from ..core.runs import Found, Refusal, one
 from ..core.series import plain
 from .any_series import View, draw_any
 from .panel import KINDS, Drawing, Panel
@@ -81,6 +84,8 @@ def draw(
     x_range: tuple[float | None, float | None] = (None, None),
     y_range: tuple[float | None, float | None] = (None, None),
     all_values: bool = False,
+    group_by: str | None = None,
+    band: str = "std",
     title: str | None = None,
     width_in: float | None = None,
     height_in: float | None = None,
@@ -102,6 +107,8 @@ def draw(
         x_range, y_range: with `metrics`: the range of x (iterations, tokens, seconds), and of y on
             the left axis.
         all_values: with `metrics`: draw outliers too, which squash the rest.
+        group_by: with `metrics`: `seeds`, or keys (`config.lr`): one line a group, the mean.
+        band: around it, `std` (standard deviation), `range` (min and max) or `none`.
 
     Raises:
         Refusal: there is nothing to draw or no space for it, or all runs are missing what `x`
@@ -119,6 +126,8 @@ def draw(
     series, messages = _drawable(series, x)
     if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
         raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
+    if group_by and not is_any:
+        raise Refusal("--group-by draws series. Use: --metric NAME")
     kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
     panels: Sequence[Panel] = [partial(draw_any, view=view)] if is_any else KINDS[kind_]
     if smooth_iters is None:
@@ -139,6 +148,8 @@ def draw(
         n_pixels=max(50, round(width_in * dpi / len(panels))),
         x_label=x_label,
         x_unit=x_unit,
+        groups=_groups(series, group_by) if group_by else [],
+        band=band,
     )
     with style.context(["default", drawing.theme.style()]):
         figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
@@ -315,6 +326,18 @@ def _differences(series: Sequence[Series]) -> list[str]:
     return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
 
 
+def _groups(series: Sequence[Series], group_by: str) -> list[tuple[str, list[int]]]:
+    """The names of groups, and the places of their runs."""
+    rows = []
+    for at, one_ in enumerate(series):
+        row = rows_.row(Found(one_.run.path or Path(), one_.run))
+        rows.append(row | {"at": at})
+    by = seeds.keys_of(group_by)
+    for name in by or ():
+        rows_.check_field(rows, name, "--group-by")
+    return [(g.name, [row["at"] for row in g.rows]) for g in seeds.groups(rows, by)]
+
+
 def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
     """Draw a legend of all runs below the panels; returns its number of rows."""
     theme, width_in = drawing.theme, figure.get_figwidth()
@@ -328,7 +351,18 @@ def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
                marker=MARKERS[i % len(MARKERS)] if kind in ("compare", "eval") else None)
         for i in range(len(named))
     ]  # fmt: skip
-    if n_more := len(drawing.series) - len(named):
+    if drawing.groups:
+        n_runs = [len(members) for _, members in drawing.groups]
+        names = [
+            fit(f"{clean(name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
+            for (name, _), n in zip(drawing.groups, n_runs, strict=True)
+        ]
+        handles = [
+            Line2D([], [], color=drawing.colour(k), lw=1.8,
+                   ls=DASHES[k % len(DASHES) if drawing.are_runs_dashed else 0])
+            for k in range(len(names))
+        ]  # fmt: skip
+    elif n_more := len(drawing.series) - len(named):
         names.append(f"and {n_more:,} more")
         handles.append(Line2D([], [], ls="none"))
     names += drawing.keys

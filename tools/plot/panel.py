@@ -43,6 +43,10 @@ class Drawing:
     x_label: str
     x_unit: float
     """How many iterations, tokens or seconds are 1 on the x axis."""
+    groups: list[tuple[str, list[int]]] = field(default_factory=list)
+    """Names of groups of runs that are drawn as one line with a band, and which runs they have."""
+    band: str = "std"
+    """`std`, `range` (min and max) or `none`."""
     keys: dict[str, Line2D] = field(default_factory=dict)
     """Entries of a common legend besides the names of runs."""
     n_rows: int = 0

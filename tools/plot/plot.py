@@ -71,6 +71,18 @@ def _add_series(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a series on an axis of its own on the right side",
     )
+    command.add_argument(
+        "--group-by",
+        metavar="KEYS",
+        help="with --metric: a line a group, its mean. 'seeds': runs that differ in the seed, "
+        "or keys: config.lr",
+    )
+    command.add_argument(
+        "--band",
+        choices=("std", "range", "none"),
+        default="std",
+        help="around the mean of a group: standard deviation, min and max, or none",
+    )
     for flag, what in (
         ("--from", "x, with --metric: iterations, tokens or seconds"),
         ("--to", "x"),
@@ -113,6 +125,8 @@ def _plot(arguments: argparse.Namespace) -> int:
         x_range=(getattr(arguments, "from"), arguments.to),
         y_range=(arguments.y_min, arguments.y_max),
         all_values=arguments.all_values,
+        group_by=arguments.group_by,
+        band=arguments.band,
         title=arguments.title,
         width_in=arguments.width,
         height_in=arguments.height,

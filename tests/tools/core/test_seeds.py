@@ -182,16 +182,29 @@ curves = st.lists(
 def test_a_band_has_at_each_step_what_the_runs_have_there(logged):
     found = seeds.band([(sorted(run), [run[s] for s in sorted(run)]) for run in logged])
 
-    at = {}
-    for run in logged:
-        for step, value in run.items():
-            if math.isfinite(value):
-                at.setdefault(step, []).append(value)
-    assert found.steps.tolist() == sorted(at)
-    for k, step in enumerate(sorted(at)):
-        values = at[step]
+    finite = {step for run in logged for step, v in run.items() if math.isfinite(v)}
+    assert found.steps.tolist() == sorted(finite)
+    for k, step in enumerate(found.steps.tolist()):
+        values = [v for run in logged if (v := at_step(run, step)) is not None]
         assert found.n[k] == len(values)
-        assert found.mean[k] == pytest.approx(np.mean(values))
-        assert (found.low[k], found.high[k]) == (min(values), max(values))
-        expected = np.std(values, ddof=1) if len(values) > 1 else 0.0
-        assert found.std[k] == pytest.approx(expected, abs=1e-9)
+        assert found.mean[k] == pytest.approx(np.mean(values), abs=1e-9)
+        assert found.low[k] == pytest.approx(min(values), abs=1e-9)
+        assert found.high[k] == pytest.approx(max(values), abs=1e-9)
+        if len(values) > 1:
+            assert found.std[k] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+        else:
+            assert math.isnan(found.std[k])
+
+
+def at_step(run, step):
+    """The value of a run, or that of the line between its neighbours; None: there is none."""
+    if step in run:
+        return run[step] if math.isfinite(run[step]) else None
+    before = max((s for s in run if s < step), default=None)
+    after = min((s for s in run if s > step), default=None)
+    if before is None or after is None:
+        return None
+    a, b = run[before], run[after]
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return None
+    return a + (b - a) * (step - before) / (after - before)

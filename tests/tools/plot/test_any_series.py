@@ -253,3 +253,37 @@ def test_any_series_can_be_the_axis_of_any_other(tmp_path, capsys):
     )
 
     assert "has no series 'sen' with numbers. Use: --x step" in capsys.readouterr().err
+
+
+@pytest.fixture
+def seeded(tmp_path):
+    """Three seeds of two settings; the last run of the second ends early."""
+    for lr in (0.1, 0.2):
+        for seed in range(3):
+            config = {"lr": lr, "seed": seed, "out_dir": f"out/{seed}"}
+            run = eventlog.init(dir=tmp_path, name=f"lr{lr}_s{seed}", config=config)
+            for step in range(3 if (lr, seed) == (0.2, 2) else 5):
+                run.log({"val/acc": lr + step * (1 + seed)}, step=step)
+            run.finish()
+    return sorted(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("band", ["std", "range", "none"])
+def test_groups_are_drawn_as_their_mean_with_a_band(seeded, band):
+    figure = draw(seeded, metrics=["val/acc"], group_by="seeds", band=band)
+
+    (axes,) = figure.axes
+    first = axes.get_lines()[0]
+    assert first.get_ydata() == pytest.approx([0.1 + 2 * step for step in range(5)])
+    assert len(axes.collections) == (0 if band == "none" else 2)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["lr=0.1 (3 runs)", "lr=0.2 (3 runs)"]
+    assert [m for m in figure.messages if "of fewer than its 3 runs, from 3" in m]
+    if band == "std":
+        edges = axes.collections[0].get_paths()[0].vertices
+        assert edges[:, 1].max() == pytest.approx(0.1 + 8 + 4)  # 4, 8, 12: deviation 4
+
+
+def test_grouping_needs_a_series(seeded):
+    with pytest.raises(Refusal, match="--group-by draws series"):
+        draw(seeded, group_by="seeds")
