@@ -133,13 +133,15 @@ def mapping(value: Any) -> dict[Any, Any] | None:
 
 
 def _field_names(value: Any, kind: Any) -> list[str] | None:
-    """The fields of a dataclass, a namespace, or a class of attrs, pydantic or msgspec."""
+    """The fields of a dataclass, named tuple or namespace, a class of attrs, pydantic, msgspec."""
     if hasattr(kind, "__pydantic_fields_set__") or hasattr(kind, "__fields_set__"):
         if getattr(kind, "__pydantic_root_model__", False) is True:
             return None
         fields = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "__fields__", {})
         extra = getattr(value, "__pydantic_extra__", None) or {}
         return [n for n in [*vars(value), *extra] if not _is_excluded(fields.get(n))]
+    if issubclass(kind, tuple) and isinstance(getattr(kind, "_fields", None), tuple):
+        return list(kind._fields)  # a named tuple
     if hasattr(kind, "__dataclass_fields__"):
         return [field.name for field in dataclasses.fields(value)]
     if hasattr(kind, "__attrs_attrs__"):

@@ -313,7 +313,7 @@ class _Walk:
             if kind is dict:
                 items = _named(value).items()
                 return {k: self.plain(v, f"{path}.{k}", within) for k, v in items}
-            if isinstance(value, list | tuple):
+            if isinstance(value, list | tuple) and not hasattr(kind, "_fields"):  # a named one
                 return [self.plain(v, f"{path}.{i}", within) for i, v in enumerate(value)]
             self._n_objects += 1
             if self._n_objects > _MAX_OBJECTS:  # each may make new ones without end

@@ -282,7 +282,7 @@ def _text(text: str, masking: Masking) -> str:
     if not masking.enabled or len(text) < 4:
         return text
     masked = masked_shapes(text)
-    if "=" in masked or ":" in masked or "-" in masked:
+    if "=" in masked or ":" in masked or "-" in masked or "</" in masked:
         masked = masked_named(masked, masking)
     return text if masked == text else masked
 

@@ -49,8 +49,9 @@ _QUALIFIERS = re.compile(  # words after a name that do not change what it is
 )
 _ALWAYS = re.compile(
     rf"""(?x) (?:^|_) (?:
-      pass_?words? | passwds? | pass_?phrases? | pass_?codes? | passwort | pswd
-    | (?:{_LOGINS})_(?:pass|pw|pwd) | ^(?:pass|pw)
+      [a-z]*(?:passwords? | passwds? | passphrases? | passcodes?)  # PGPASSWORD
+    | pass_(?:words?|phrases?|codes?) | passwort | pswd
+    | (?:{_LOGINS})_?(?:pass|pw|pwd) | ^(?:pass|pw)
     | secrets? | credentials? | creds
     | api_?(?:key|secret|token)s? | access_?keys?(?:_id)? | access_?tokens? | auth_?tokens?
     | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer

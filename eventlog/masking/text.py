@@ -15,6 +15,7 @@ _NAME = re.compile(
       (?P<name> (?:(?i:access|account|api|auth|private|refresh|secret|session)[ ])?
         [\w.\-]{{2,128}}+ )
       (?P<assigned> (?:{_QUOTE})? \]? [ \t]{{0,8}} (?: => | := | [:=] ) [ \t]{{0,8}} )
+    | (?<=<) (?:\w{{1,32}}:)? (?P<element> [\w.\-]{{2,128}}+ ) (?:[ ][^<>]{{0,200}})? >
     | -{{1,2}}(?P<flag> [A-Za-z] [\w.\-]{{1,128}}+ ) (?: (?:{_QUOTE})? ,? [ \t]{{1,4}} ) (?!-)
     )"""
 )
@@ -33,6 +34,7 @@ _BARE = re.compile(
     rf"(?:{_SCHEME})?(?P<value>"
     r"(?:[^\s\"'`;,&]|[;,&](?![\s\"'`]|[\w.\- ]{1,40}[=:]|$)){1,20000}+)"
 )
+_ELEMENT = re.compile(r"[^<]{1,20000}+(?=</)")
 _PAIR = r"[^\s=;,\"']{1,100}=[^\s;\"']{0,4096}+"
 _PAIRS = re.compile(rf"(?P<value>{_PAIR}(?:;[ ]?{_PAIR}){{0,100}}+)")
 _CLOSING = ")]},;."
@@ -57,13 +59,13 @@ def masked_named(text: str, masking: Masking) -> str:
     done = at = 0
     while match := _NAME.search(text, at):
         at = match.end()
-        name = match["name"] or match["flag"]
+        name = match["name"] or match["flag"] or match["element"]
         how = strength(name, masking)
         if how == NEVER:
             continue
         if name.startswith("--") and name.lower().endswith("token"):  # a flag takes a credential
             how = ALWAYS
-        value = _value(text, at, name)
+        value = _element(text, at) if match["element"] else _value(text, at, name)
         if value is None or not _is_credential_at(text, value, how):
             continue
         begin, end = value
@@ -90,6 +92,12 @@ def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
             break
         end -= 1
     return (begin, end) if end > begin else None
+
+
+def _element(text: str, at: int) -> tuple[int, int] | None:
+    """The span of the text of an XML element."""
+    match = _ELEMENT.match(text, at)
+    return match.span() if match else None
 
 
 def _is_credential_at(text: str, span: tuple[int, int], how: int) -> bool:

@@ -9,10 +9,14 @@ as before. `sys.exit` passes its argument to the interpreter without an exceptio
 
 import gc
 import operator
+import struct
 import sys
 from typing import Any, NoReturn
 
 from eventlog.interruption import is_interruption
+
+_LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
+_LONG_MIN = -_LONG_MAX - 1
 
 _code: Any = None
 _is_watched = False
@@ -80,7 +84,9 @@ def exit_status(code: Any) -> int:
     """The status that a shell sees if a program exits with `code`: 0 is success."""
     if code is None:
         return 0
-    return int.__and__(code, 0xFF) if issubclass(type(code), int) else 1
+    if not issubclass(type(code), int):
+        return 1
+    return int.__and__(code, 0xFF) if _LONG_MIN <= int(code) <= _LONG_MAX else 255
 
 
 def status_of(code: Any) -> int:

@@ -52,8 +52,6 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 def _attributes(config: Any) -> dict[str, Any]:
     """The attributes of an object; those of its classes, too, which are often the defaults."""
-    if is_a(config, tuple) and hasattr(type(config), "_asdict"):
-        return dict(config._asdict())
     if not hasattr(config, "__dict__"):
         return {"config": config}
     classes = config.__mro__ if isinstance(config, type) else type(config).__mro__

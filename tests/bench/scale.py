@@ -126,17 +126,15 @@ def serve(folder: Path, n_runs: int) -> Took:
         [sys.executable, "-m", "tools", "serve", str(folder), "--port", "0"],
         cwd=child.ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
         assert process.stdout is not None
-        url = ""
-        while not url:
-            ready, _, _ = select.select([process.stdout], [], [], 60)
-            line = process.stdout.readline() if ready else ""
-            assert line, "the server did not start"
-            url = next(iter(re.findall(r"http://\S+?(?=[/\s])", line)), "")
+        ready, _, _ = select.select([process.stdout], [], [], 60)
+        line = process.stdout.readline() if ready else ""
+        assert line.startswith("http"), "the server did not start"
+        url = line.strip().rstrip("/")
         while _n_runs(url) < n_runs:
             time.sleep(0.05)
         wall_s = time.perf_counter() - begun

@@ -181,7 +181,10 @@ def test_sequences_and_sets_are_lists():
     assert stored(UserList([1, Optim()]))["value"] == [1, {"lr": 0.1}]
     assert stored({"b", "a", "c"})["value"] == ["a", "b", "c"]
     assert stored({1: 2}.keys())["value"] == [1]
-    assert stored(Pair(0.1))["value"] == [0.1]
+
+
+def test_a_named_tuple_is_an_object_with_its_fields():
+    assert stored(Pair(0.1))["value"] == {"lr": 0.1}
 
 
 def test_an_omegaconf_config_is_an_object_with_its_references_resolved():

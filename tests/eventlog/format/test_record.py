@@ -192,7 +192,7 @@ Point = namedtuple("Point", "x y")
         (Word.YES, "yes"),
         (Settings(0.5), {"lr": 0.5, "_private": 2, "where": "data", "more": [1]}),
         (Settings, f"<class '{Settings.__module__}.Settings'>"),
-        (Point(1, torch.tensor(2)), [1, 2]),
+        (Point(1, torch.tensor(2)), {"x": 1, "y": 2}),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Decimal("1.5"), 1.5),

@@ -17,6 +17,7 @@ ENDS = {
     "sys.exit(3)": ("failed", "exit code 3"),
     "leave(3)": ("failed", "exit code 3"),
     "raise SystemExit('no data')": ("failed", "SystemExit: no data"),
+    "sys.exit(2 ** 70)": ("failed", f"exit code {2**70}"),
     "sys.exit(True)": ("failed", "exit code True"),
     "class Mine(SystemExit): pass\nraise Mine(4)": ("failed", "exit code 4"),
     "def deep(): raise SystemExit(5)\ndeep()": ("failed", "exit code 5"),
