@@ -99,9 +99,14 @@ class Content:
 
     def find(self, name: str) -> tuple[Table, Rows, str] | None:
         """Where a series is: its table, its rows and its column there; None: it is not logged."""
-        for table, prefix in eventlog.SERIES_PREFIXES.items():
-            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table):
-                return self._place(table, name[len(prefix) :])
+        prefixes = eventlog.SERIES_PREFIXES.items()
+        places = [
+            self._place(table, name[len(prefix) :])
+            for table, prefix in prefixes
+            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table)
+        ]
+        if places:  # a metric of that name may have been superseded, with all of its values
+            return next((p for p in places if len(places) == 1 or _has_value(*p)), places[0])
         table, _, column = name.partition("/")
         return self._place(table, column) if column in self.columns(table) else None
 
@@ -210,3 +215,7 @@ def _numbered(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 def _is_iter(value: Any) -> TypeGuard[int]:
     return type(value) is int and -(1 << 63) <= value < 1 << 63
+
+
+def _has_value(table: Table, rows: Rows, column: str) -> bool:
+    return bool(rows.columns[column].total()[1] or rows.nonfinite.get(column))

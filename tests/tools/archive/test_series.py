@@ -1,4 +1,4 @@
-"""Any history gives the same series, from the run, files, and SQL over folders and archives."""
+"""Any history gives the same series, from the run, live, files, SQL over folders and archives."""
 
 import csv
 import math
@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 import eventlog
 from tests import strategies
+from tests.tools.live.test_groups import drawn
 from tools.archive import manifest, parts
 from tools.archive.archive import archive, repair, restore
 from tools.archive.catalog import INDEX, N_VALUES, Catalog
 from tools.archive.query import answer
 from tools.archive.store import open_store
+from tools.live.content import Content
 from tools.transfer.export import export
 
 NAMES = ("train/loss", "val.acc", "loss", "eval/val_loss", "Loss", "a,b\r\n", '"', "path", "iter")
@@ -111,6 +113,32 @@ def in_files(name, step, value):
     return name, step, None, text
 
 
+def from_live(journal, series):
+    """The numbers of some series as the page and the terminal have them, record by record."""
+    content = Content()
+    for record in eventlog.scan(journal):
+        content.read(record)
+    content.settle()
+    rows = []
+    for name in series:
+        finite, marks = drawn(content, name)
+        rows += [(name, int(step), float(value), "") for step, value in finite]
+        rows += [(name, step, float(mark), "") for step, mark in marks]
+    return rows
+
+
+def numbers(journal):
+    """The series that have only numbers that a float64 holds, and their rows."""
+    run = eventlog.load_run(journal)
+    points = {
+        name: [in_files(name, step, value) for step, value in run.points(name)]
+        for name, one in run.series().items()
+        if one.table in ("iterations", "evals", "metrics") and one.is_numeric
+    }
+    known = {name: rows for name, rows in points.items() if not any(row[3] for row in rows)}
+    return [*known], [row for rows in known.values() for row in rows]
+
+
 def comparable(rows):
     return sorted(map(repr, rows))
 
@@ -127,6 +155,8 @@ def test_any_history_gives_the_same_series_everywhere(sessions):
         export(journal, "parquet", home / "parquet")
         archive([home / "out"], str(home / "kept"))
 
+        names, rows = numbers(journal)
+        assert comparable(from_live(journal, names)) == comparable(rows)
         assert comparable(from_csv(home / "csv")) == expected
         assert comparable(from_parquet(home / "parquet")) == expected
         assert comparable(from_sql(home / "out")) == expected

@@ -159,3 +159,13 @@ def test_twenty_thousand_names_of_few_values_take_little_memory():
 
     assert np.isfinite(groups.by_name[names[-1]].columns[names[-1]].last())
     assert used < 20 << 20
+
+
+def test_a_series_of_iterations_is_found_where_a_metric_of_its_name_was_superseded():
+    content = Content()
+    content.read(record(0, event="metrics", step=8, loss=1.0))
+    content.read(record(1, event="iter", iter=9, loss=2.0))
+    content.read(record(2, event="iter", iter=0, loss=3.0))  # supersedes both
+    content.settle()
+
+    assert drawn(content, "loss") == ([(0.0, 3.0)], [])
