@@ -257,7 +257,9 @@ export class Grid {
     const isOther = ([key, series]) => series.axis !== this.axisOf(key);
     const n = this.curvesShown.filter((run) => [...run.series].some(isOther)).length;
     const runs = plural(this.ids.length, "run");
-    return n ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.` : "";
+    return n
+      ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
+      : "";
   }
 
   // ---- what charts ask for

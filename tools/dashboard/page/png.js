@@ -4,7 +4,6 @@ import { el } from "./dom.js";
 import { FONT, RIGHT, segments } from "./draw.js";
 import { shorten } from "./format.js";
 import { axisName } from "./metrics.js";
-import { state } from "./state.js";
 
 const SCALE = 2; // device pixels per pixel
 const HEAD = 34;
