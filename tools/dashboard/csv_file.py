@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from ..core.axis import AXES, Floats
+from ..live import by_series
 from ..live.curves import Axis, Rows
 from ..live.following import Following
+from .curves import lacks_axis
 from .request import Site, View, run_ids
 
 ROWS_AT_ONCE = 20_000
@@ -42,22 +46,38 @@ def _table_lines(site: Site, id: str, keys: Sequence[str | None], view: View) ->
     row = 0
     while True:
         with site.folders.at(id) as following:
-            axis = following.axis(view.axis) if following else None
-            if following is None or axis is None:
+            if following is None or lacks_axis(following, view.axis):
                 return
             found = {key: following.content.find(key) for key in keys if key is not None}
             places = {key: place for key, place in found.items() if place is not None}
             if not places:
                 return
             rows = next(iter(places.values()))[1]
-            begin, end = _rows_in_view(rows, axis, view)
+            x = view.axis or by_series.of(following).defined().get(next(iter(places)), "iter")
+            axis = following.axis(x) if x in AXES else None  # type: ignore[arg-type]
+            other = following.content.find(x) if axis is None else None
+            is_inside = None
+            if axis is not None:
+                begin, end = _rows_in_view(rows, axis, view)
+            elif other is None:
+                return
+            else:
+                begin, end = 0, len(rows)
+                is_inside = _is_in_view(by_series.places(rows, other), view)
             begin = max(row, begin)
             row = min(begin + ROWS_AT_ONCE, end)
             if begin >= row:
                 return
             columns = [places[key][2] if key in places else None for key in keys]
-            text = _text(following, rows, columns, begin, row)
+            text = _text(following, rows, columns, begin, row, is_inside)
         yield text
+
+
+def _is_in_view(x: Floats, view: View) -> NDArray[np.bool_]:
+    """Which rows are in view, by their places on an axis that is a series."""
+    low = -math.inf if view.begin is None else view.begin
+    high = math.inf if view.end is None else view.end
+    return (x >= low) & (x <= high)
 
 
 def _rows_in_view(rows: Rows, axis: Axis, view: View) -> tuple[int, int]:
@@ -70,17 +90,24 @@ def _rows_in_view(rows: Rows, axis: Axis, view: View) -> tuple[int, int]:
 
 
 def _text(
-    following: Following, rows: Rows, names: Sequence[str | None], begin: int, end: int
+    following: Following,
+    rows: Rows,
+    names: Sequence[str | None],
+    begin: int,
+    end: int,
+    is_inside: NDArray[np.bool_] | None,
 ) -> str:
-    """The rows from `begin` to `end` that have a value."""
+    """The rows from `begin` to `end` that have a value, of those that are inside of the view."""
     seconds = rows.times.floats_at(np.arange(begin, end)) - following.started
     iters = rows.iters.values[begin:end].tolist()
     columns = [_cells(rows, name, begin, end) for name in names]
     run = _cell(following.run().run_name)
     lines = [
         [run, i, f"{t:.3f}" if math.isfinite(t) else "", *values]
-        for i, t, values in zip(iters, seconds, zip(*columns, strict=True), strict=True)
-        if any(values)
+        for at, (i, t, values) in enumerate(
+            zip(iters, seconds, zip(*columns, strict=True), strict=True), begin
+        )
+        if any(values) and (is_inside is None or is_inside[at])
     ]
     return _csv(lines)
 

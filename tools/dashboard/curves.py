@@ -10,6 +10,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..core.axis import AXES
+from ..live import by_series
 from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
 from ..live.following import Following
@@ -59,27 +61,35 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
         "usual": usual,
         "others": others[:NAMES_MAX],
         "n_more": len(others[NAMES_MAX:]),
+        "axes": by_series.of(following).offered(),
         "reading": following.progress if following.is_reading else None,
         "error": following.error,
     }
-    axis = following.axis(view.axis)
-    if axis is None:
+    if lacks_axis(following, view.axis):
         return head | {"series": [], "no_axis": True}
     had_rows = _rows_had(had, content, TAIL_VALUES // max(1, len(view.keys)))
     series: list[dict[str, Any]] = []
     for key in view.keys:
-        found = content.find(key)
-        if found is not None:
-            table, rows, name = found
-            after = rows.n_rows_of(had_rows[table]) if had_rows else 0
+        found = by_series.of(following).place(key, view.axis)
+        if found is not None and (axis := found[4]) is not None:
+            table, rows, name, x, _ = found
+            after = rows.n_rows_of(had_rows[table]) if had_rows and x in AXES else 0
             curve = _curve(rows, name, axis, view, after)
-            about = {"key": key, "table": table}
+            about = {"key": key, "table": table, "axis": x}
             series.append(about | {"tail": bool(after)} | _add(curve, arrays))
-            for number, (of, take) in enumerate(content.superseded if view.with_superseded else ()):
+            superseded = content.superseded if view.with_superseded and x in AXES else ()
+            for number, (of, take) in enumerate(superseded):
                 if of == table and name in take.columns:
                     curve = _curve(take, name, axis, view, 0)
                     series.append(about | {"superseded": number} | _add(curve, arrays))
     return head | {"series": series}
+
+
+def lacks_axis(following: Following, x: str) -> bool:
+    """Whether no series of a run can be drawn by an axis."""
+    if x in AXES:
+        return following.axis(x) is None  # type: ignore[arg-type]
+    return bool(x) and following.content.find(x) is None
 
 
 def _rows_had(had: list[str], content: Content, rows_max: int) -> dict[Table, int] | None:

@@ -12,11 +12,11 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.axis import AXES, AxisName
 from ..live.folders import Folders
 
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
+NAME_MAX = 4_000  # of a series that is an axis
 BUCKETS_MAX = 4_000
 SMOOTHING_MAX = 1_000_000
 _ESCAPED = {"n": "\n", "e": ""}
@@ -27,7 +27,8 @@ class View:
     """Which series are asked for, and which part of the x axis."""
 
     keys: list[str]
-    axis: AxisName
+    axis: str
+    """An `AxisName`, the name of a series, or empty: what each run defined for each series."""
     begin: float | None
     end: float | None
     n_buckets: int
@@ -38,10 +39,10 @@ class View:
     @classmethod
     def of(cls, request: Request) -> "View":
         params = request.query_params
-        axis = params.get("x")
+        axis = params.get("x", "")[:NAME_MAX]
         return cls(
             [_unescaped(key) for key in params.get("keys", "").split("\n") if key][:KEYS_MAX],
-            axis if axis in AXES else "iter",
+            "iter" if axis == "step" else axis,
             number(request, "from"),
             number(request, "to"),
             min(BUCKETS_MAX, max(10, whole(request, "px", 600))),

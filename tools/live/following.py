@@ -46,6 +46,8 @@ class Following:
         self._seen: tuple[int, ...] = ()
         self._look_beside_at = 0.0
         self._whole: eventlog.Run | None = None
+        self.by_series: object = None
+        """What `live.by_series` remembers of this run."""
 
     # ---- reading
 

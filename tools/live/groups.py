@@ -150,15 +150,8 @@ class Group(Rows):
             both = [group.columns[key].read(0, len(group)) for group in (one, other)]
             column.append(np.concatenate(both)[at])
             if key in one.nonfinite or key in other.nonfinite:
-                marks = np.concatenate([group._codes(key) for group in (one, other)])[at]
-                self.nonfinite.setdefault(key, []).extend(_ranges(marks, first))
-
-    def _codes(self, key: str) -> NDArray[np.int8]:
-        """Of each row the index of its mark in `_MARKS`."""
-        codes = np.zeros(len(self), np.int8)
-        for first, last, name in self.nonfinite.get(key, ()):
-            codes[first : last + 1] = _MARKS.index(name) if name in _MARKS else 1
-        return codes
+                marks = np.concatenate([marks_of(group, key) for group in (one, other)])[at]
+                self.nonfinite.setdefault(key, []).extend(ranges_of(marks, first))
 
     def _truncate(self, at: int) -> None:
         for column in self.columns.values():
@@ -170,7 +163,15 @@ class Group(Rows):
         self._history, self._by_time = [], None
 
 
-def _ranges(codes: NDArray[np.int8], first: int) -> list[Range]:
+def marks_of(rows: Rows, key: str) -> NDArray[np.int8]:
+    """Of each row the index of its mark in `_MARKS`."""
+    codes = np.zeros(len(rows), np.int8)
+    for first, last, name in rows.nonfinite.get(key, ()):
+        codes[first : last + 1] = _MARKS.index(name) if name in _MARKS else 1
+    return codes
+
+
+def ranges_of(codes: NDArray[np.int8], first: int) -> list[Range]:
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     return [
         (first + a, first + b - 1, _MARKS[codes[a]])

@@ -12,7 +12,6 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ..core.axis import AxisName
 from ..core.formats import duration, short
 from ..core.table import printable
 from .braille import Cell, Frame, Line, draw
@@ -52,7 +51,9 @@ class Drawing:
     frame: Frame | None
     marks: list[tuple[float, str]]
     """Events: x and kind."""
-    axis: AxisName = "iter"
+    axis: str = "iter"
+    note: str = "not logged"
+    """What there is in place of a line."""
 
 
 class Rows(Widget):
@@ -106,7 +107,7 @@ class Chart(Rows):
             return []
         title: list[Cell] = [(drawing.title, "bold")]
         if drawing.frame is None:
-            return [title, [(" " * AXIS_WIDTH + "not logged", "")]]
+            return [title, [(" " * AXIS_WIDTH + drawing.note, "")]]
         dots = draw(drawing.lines, drawing.frame, n_columns, n_rows)
         _put_letters(dots, drawing)
         labels = _labels(drawing.frame, n_rows)
@@ -159,7 +160,7 @@ def _mark_row(drawing: Drawing, n_columns: int) -> list[Cell]:
     return row
 
 
-def _axis_label(x: float, axis: AxisName) -> str:
+def _axis_label(x: float, axis: str) -> str:
     if axis == "iter" and 0 <= x < 1e7:
         return f"{x:,.0f}"
     return duration(x) if axis == "time" else short(x, 8)

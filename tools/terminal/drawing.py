@@ -8,9 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..core.axis import AXES, AxisName
+from ..core.axis import AXES
 from ..core.formats import seconds, short
+from ..core.series import plain
 from ..core.smoothing import smooth
+from ..live import by_series
 from ..live.curves import Axis
 from ..live.folders import Folders
 from ..live.following import Following
@@ -32,7 +34,8 @@ class View:
 
     metrics: list[str] = field(default_factory=list)
     """The series that were chosen; the usual ones while it is empty."""
-    axis: AxisName = "iter"
+    axis: str = ""
+    """An `AxisName`, the name of a series, or empty: what the runs defined for each series."""
     smoothing: int = 0
     is_log: bool = False
     begin: float = 0.0
@@ -63,9 +66,13 @@ class View:
     def next_smoothing(self) -> None:
         self.smoothing = _after(self.smoothing, SMOOTHINGS)
 
-    def next_axis(self) -> None:
-        """Change to the next axis and show all of it: a part of one is meaningless on another."""
-        self.axis = _after(self.axis, AXES)
+    def next_axis(self, offered: Sequence[str]) -> None:
+        """Change to the next axis and show all of it: a part of one is meaningless on another.
+
+        `offered`: the series that are axes of others.
+        """
+        axes = ("", *AXES, *offered) if offered else AXES
+        self.axis = _after(self.axis if self.axis in axes else axes[0], axes)
         self.show_all()
 
     def next_metrics(self, known: list[str]) -> None:
@@ -115,12 +122,35 @@ def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
     return list(usual | others)
 
 
-def x_range(folders: Folders, ids: Sequence[str], view: View) -> tuple[float, float]:
-    """The left and right edge of the view of some runs."""
+def axes_of(folders: Folders, ids: Sequence[str]) -> list[str]:
+    """The series that some runs have as axes of others."""
+    offered: dict[str, None] = {}
+    for id in ids:
+        with run_at(folders, id) as run:
+            offered |= dict.fromkeys(by_series.of(run).offered() if run else ())
+    return list(offered)
+
+
+def axis_name(folders: Folders, ids: Sequence[str], view: View, metric: str) -> str:
+    """The axis of a series: that of the view, else what the first run that logs it defined."""
+    for id in () if view.axis else ids:
+        with run_at(folders, id) as run:
+            if run is not None and run.content.find(metric) is not None:
+                return by_series.of(run).defined().get(metric, "iter")
+    return view.axis or "iter"
+
+
+def x_range(
+    folders: Folders, ids: Sequence[str], view: View, x: str = "iter"
+) -> tuple[float, float]:
+    """The left and right edge of the view of some runs, on the axis `x`."""
     lows, highs = [], []
     for id in ids:
         with run_at(folders, id) as run:
-            axis = run.axis(view.axis) if run else None
+            if run is not None and x not in AXES and (ends := by_series.of(run).range_of(x)):
+                lows.append(ends[0])
+                highs.append(ends[1])
+            axis = run.axis(x) if run and x in AXES else None  # type: ignore[arg-type]
             if run is None or axis is None:
                 continue
             for rows in run.content.all_rows():
@@ -138,29 +168,32 @@ def drawing(
     view: View,
     edges: tuple[float, float],
     n_buckets: int,
+    x: str = "iter",
 ) -> Drawing:
-    """A metric of some runs. The marks are those of the first run."""
+    """A metric of some runs by the axis `x`. The marks are those of the first run."""
     left, right = edges
     raw: list[Line] = []
     smoothed: list[Line] = []
     ends: list[End] = []
     marks: list[tuple[float, str]] = []
+    nonfinite: dict[str, None] = {}
     for number, id in enumerate(ids):
         style = STYLES[number]
         with run_at(folders, id) as run:
-            axis = run.axis(view.axis) if run else None
+            place = by_series.of(run).place(metric, x) if run else None
             found = run.content.find(metric) if run else None
-            if run is None or axis is None or found is None:
+            if run is None or place is None or found is None or place[4] is None:
                 continue
-            table, rows, column = found
+            table, rows, column, _, axis = place
             is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
             curve = rows.curve(
                 column, axis, begin=left, end=right, n_buckets=n_buckets,
                 smoothing=view.smoothing if is_smoothed else 0,
             )  # fmt: skip
-            marks += _marks(run, axis, left, right) if number == 0 else []
-            marks += [(x, "nonfinite") for x, _ in curve.nonfinite]
-            last_mark = rows.last_mark(column) if view.end == 1.0 else None
+            marks += _marks(run, axis, left, right) if number == 0 and x in AXES else []
+            marks += [(at, "nonfinite") for at, _ in curve.nonfinite]
+            nonfinite |= dict.fromkeys(name for _, name in curve.nonfinite)
+            last_mark = found[1].last_mark(column) if view.end == 1.0 else None
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
         if is_smoothed and len(curve.x):
@@ -174,7 +207,9 @@ def drawing(
             value = last_mark or short(line.y[last])
             ends.append(End(chr(ord("A") + number), style, line.x[last], line.y[last], value))
     frame = frame_around(raw, left, right, is_log=view.is_log)
-    return Drawing(_title(metric, ends), [*raw, *smoothed], ends, frame, marks, view.axis)
+    name = metric if view.axis or x == "iter" else f"{metric} by {plain(x)}"
+    note = f"no finite value: {', '.join(nonfinite)}" if nonfinite else "not logged"
+    return Drawing(_title(name, ends), [*raw, *smoothed], ends, frame, marks, x, note)
 
 
 def _title(metric: str, ends: Sequence[End]) -> str:

@@ -17,11 +17,22 @@ from textual.widgets import Input, Static
 from ..core.formats import seconds
 from ..core.rows import Row
 from ..core.runs import Refusal
+from ..core.series import plain
 from ..core.table import one_line
 from ..core.where import select
 from ..live.folders import Folders
 from .chart import AXIS_WIDTH, Chart
-from .drawing import CHARTS, View, drawing, metrics_of, run_at, shown_metrics, x_range
+from .drawing import (
+    CHARTS,
+    View,
+    axes_of,
+    axis_name,
+    drawing,
+    metrics_of,
+    run_at,
+    shown_metrics,
+    x_range,
+)
 from .listing import Listing
 from .summary import summary
 
@@ -38,7 +49,7 @@ Charts   1 2 3 4   enlarge one, and back
          m         the next four series
          k         series by name: grad* val/* lr
          s  l      smoother, log scale
-         x         by iteration, tokens, time
+         x         by iteration, tokens, time, or a series that is an axis
          + -       zoom; left, right: move; 0: show all
 Below    e eval   c checkpoint   r resume   s signal   | end
 a chart  ! not finite   a alert   x error   g events lost   n note
@@ -165,20 +176,24 @@ class Watch(App[None]):
 
     def _show_charts(self, ids: Sequence[str]) -> None:
         view = self.view
-        edges = x_range(self.folders, ids, view)
         metrics = shown_metrics(view, self._known_metrics())
         for number, chart in enumerate(self.charts):
             chart.display = view.enlarged in (None, number)
             metric = metrics[number] if number < len(metrics) else ""
             width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
-            chart.show(drawing(self.folders, ids, metric, view, edges, 2 * width))
+            x = axis_name(self.folders, ids, view, metric)
+            edges = x_range(self.folders, ids, view, x)
+            chart.show(drawing(self.folders, ids, metric, view, edges, 2 * width, x))
         self.query_one("#charts").set_class(view.enlarged is not None, "enlarged")
 
     def _head(self) -> str:
         view, rows = self.view, self.listing.rows
         live = sum(bool(row.get("live")) for row in rows)
         parts = [self._problem] if self._problem else []
-        parts += [f"{len(rows):,} runs, {live} live", f"by {view.axis}"]
+        parts += [
+            f"{len(rows):,} runs, {live} live",
+            f"by {plain(view.axis or self._default_axis())}",
+        ]
         n_series = len(self._known_metrics())
         parts += [f"{CHARTS} of {n_series:,} series"] if n_series > CHARTS else []
         parts += [f"smooth {view.smoothing}"] if view.smoothing else []
@@ -188,6 +203,9 @@ class Watch(App[None]):
         parts += [f"/{self.where}"] if self.where else []
         parts += ["? help", " ".join(self.folders.names)]
         return one_line(" · ".join(parts))[: self.size.width]
+
+    def _default_axis(self) -> str:
+        return "what the runs define" if axes_of(self.folders, self._shown()) else "iter"
 
     def _foot(self) -> str:
         row = self.listing.current
@@ -227,7 +245,7 @@ class Watch(App[None]):
         self.show()
 
     def action_axis(self) -> None:
-        self.view.next_axis()
+        self.view.next_axis(axes_of(self.folders, self._shown()))
         self.show()
 
     def action_zoom(self, factor: float) -> None:

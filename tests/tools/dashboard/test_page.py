@@ -501,3 +501,34 @@ def test_a_run_that_is_resumed_many_times_is_followed_exactly(open_page, tmp_pat
                     log(run, i)
                     time.sleep(0.005)
             opened.wait_for_iters(range(done))
+
+
+def test_evaluations_of_an_own_loop_stand_at_its_own_counter(open_page, tmp_path):
+    with eventlog.init(name="nano", dir=tmp_path, quiet=True) as run:
+        for k in range(3):
+            run.log({"iter": 250 * k, "val/loss": 5.0 - k, "other": 1.0}, step=k)
+    panel = '.panel[data-key="val/loss"][data-points]'
+    with serving_here(tmp_path) as server:
+        view = open_page(server, "picks=" + one_of(until(server.rows)))
+        page = view.page
+        page.wait_for_selector(panel)
+        page.wait_for_selector(".axis-series option[value='metrics/iter']", state="attached")
+        by_default = keyboard_text(page, panel, "End")
+        pressed = page.locator(".segments [aria-pressed=true]").count()
+        page.click(".segments [data-x=iter]")
+        view.wait(lambda: keyboard_text(page, panel, "End").startswith("iteration 2"))
+
+    assert by_default.startswith("iter 500")
+    assert pressed == 0
+
+
+def one_of(rows):
+    (row,) = rows.values()
+    return row["id"]
+
+
+def keyboard_text(page, panel, key):
+    """What is announced after a key in a chart: its place on the axis, and its values."""
+    page.locator(f"{panel} .plot").focus()
+    page.keyboard.press(key)
+    return page.text_content("#spoken")

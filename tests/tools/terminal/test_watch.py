@@ -235,6 +235,27 @@ def test_a_run_of_metrics_is_drawn_under_its_own_names(tmp_path):
     assert "y/acc  0.95" in chosen[1]
 
 
+def test_evaluations_of_an_own_loop_stand_at_its_own_counter_until_another_axis_is_chosen(tmp_path):
+    async def story():
+        with eventlog.init(name="nano", dir=tmp_path, quiet=True) as run:
+            for k in range(3):
+                run.log({"iter": 250 * k, "val/loss": 5.0 - k, "bad": float("nan")}, step=k)
+        async with watching(tmp_path, size=(120, 40)) as (app, pilot):
+            await until(pilot, lambda: "val/loss by iter" in "\n".join(seen(app)))
+            by_default = ends(app), "\n".join(seen(app))
+            await pilot.press("x")
+            await until(pilot, lambda: "val/loss by iter" not in "\n".join(seen(app)))
+            return by_default, ends(app)
+
+    def ends(app):
+        (drawing,) = (c.drawing for c in app.charts if c.drawing.title.startswith("val/loss"))
+        return drawing.frame.left, drawing.frame.right
+
+    (by_default, screen), by_step = asyncio.run(story())
+    assert (by_default, by_step) == ((0, 500), (0, 2))
+    assert "no finite value: nan" in screen
+
+
 def test_metrics_are_chosen_by_name(tmp_path):
     async def story():
         with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:

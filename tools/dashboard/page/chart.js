@@ -3,7 +3,7 @@
 import { announce, button, download, el, icon, setText } from "./dom.js";
 import { axes, BOTTOM, crosses, disc, dots, LEFT, RIGHT, stroke, TOP, vertical } from "./draw.js";
 import { aligned, onAxis, plural, short, shorten } from "./format.js";
-import { AXES } from "./metrics.js";
+import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
 import { extent, find, nearest, padded, Scale } from "./scale.js";
 import { state } from "./state.js";
@@ -105,7 +105,7 @@ export class Chart {
     this.drag = null;
     if (!drag || !this.x) return;
     const [from, to] = [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)];
-    if (Math.abs(this.x.px(to) - this.x.px(from)) >= DRAG_PX) this.grid.zoom(from, to);
+    if (Math.abs(this.x.px(to) - this.x.px(from)) >= DRAG_PX) this.grid.zoom(from, to, this.axis);
     else if (event.pointerType !== "mouse") this.grid.setCursor(this.valueUnder(event), this);
     this.drawOver();
   }
@@ -121,7 +121,7 @@ export class Chart {
     };
     const zoomBy = (factor) => {
       const edge = (value) => this.x.value(px + (this.x.px(value) - px) * factor);
-      this.grid.zoom(edge(low), edge(high));
+      this.grid.zoom(edge(low), edge(high), this.axis);
     };
     const action = {
       ArrowLeft: () => cursorTo(this.valueAt(px - step)),
@@ -181,11 +181,16 @@ export class Chart {
     return ctx;
   }
 
+  // Its horizontal axis: that of the view, else the one that the runs defined for this series.
+  get axis() {
+    return this.grid.axisOf(this.key);
+  }
+
   paint(ctx, box, colours) {
     const { grid } = this;
     this.lines = grid.linesOf(this.key);
     const points = this.lines.map((line) => line.points);
-    const range = grid.range();
+    const range = grid.range(this.axis);
     const values = range && extent(points, range[0], range[1], state.logy, state.fit);
     setText(this.note, values ? "" : grid.whyEmpty(this.key));
     this.note.hidden = Boolean(values);
@@ -196,13 +201,13 @@ export class Chart {
     this.x = new Scale(range[0], range[1], LEFT, box.w - RIGHT, state.logx);
     const [low, high] = padded(values, state.logy);
     this.y = new Scale(low, high, box.h - BOTTOM, TOP, state.logy);
-    axes(ctx, box, this.x, this.y, colours, { key: this.key, isTime: state.x === "time" });
+    axes(ctx, box, this.x, this.y, colours, { key: this.key, isTime: this.axis === "time" });
     ctx.save();
     ctx.beginPath();
     ctx.rect(LEFT - 1, 0, box.w - LEFT - RIGHT + 3, box.h - BOTTOM + 1);
     ctx.clip();
     const resumeStyle = { colour: colours.mark, dash: [3, 3] };
-    for (const value of grid.resumes()) vertical(ctx, value, this.x, box, resumeStyle);
+    for (const value of grid.resumes(this.axis)) vertical(ctx, value, this.x, box, resumeStyle);
     for (const line of this.lines) this.paintLine(ctx, line, colours);
     for (const line of this.lines) crosses(ctx, line.nonfinite, this.x, colours.bad);
     ctx.restore();
@@ -238,7 +243,8 @@ export class Chart {
       ctx.fillStyle = colours.select;
       ctx.fillRect(Math.min(a, b), TOP, Math.abs(b - a), this.h - TOP - BOTTOM);
     }
-    const px = cursor === null ? NaN : this.x.px(cursor);
+    const isOfAxis = cursor !== null && this.grid.cursorAxis === this.axis;
+    const px = isOfAxis ? this.x.px(cursor) : NaN;
     if (!(px >= LEFT - 1 && px <= this.x.b + 1)) return;
     vertical(ctx, cursor, this.x, this, { colour: colours.cursor });
     this.drawValues(ctx, this.values(cursor), px, colours);
@@ -284,7 +290,7 @@ export class Chart {
     const isHere = this.grid.cursorChart === this;
     const rows = this.tooltipRows(values.slice(0, VALUES_MAX), isHere, colours);
     const more = values.length > VALUES_MAX ? `and ${values.length - VALUES_MAX} more` : "";
-    const head = isHere ? `${AXES[state.x]} ${exactOnAxis(values[0].x)}` : "";
+    const head = isHere ? `${axisName(this.axis)} ${exactOnAxis(values[0].x, this.axis)}` : "";
     drawTooltip(ctx, { head, rows, more }, px, this.w, colours);
   }
 
@@ -336,7 +342,7 @@ export class Chart {
     const { cursor } = this.grid;
     if (cursor === null) return "";
     const texts = this.values(cursor).map(({ line, y }) => `${line.name} ${short(y, this.key)}`);
-    return `${AXES[state.x]} ${onAxis(cursor, state.x)}: ${texts.join(", ") || "no value here"}`;
+    return `${axisName(this.axis)} ${onAxis(cursor, this.axis)}: ${texts.join(", ") || "no value here"}`;
   }
 
   // ---- files
@@ -354,8 +360,9 @@ export class Chart {
   }
 }
 
-function exactOnAxis(x) {
-  return state.x === "iter" ? Math.round(x).toLocaleString("en-US") : onAxis(x, state.x);
+function exactOnAxis(x, axis) {
+  if (axis === "tokens" || axis === "time") return onAxis(x, axis);
+  return (axis === "iter" ? Math.round(x) : x).toLocaleString("en-US");
 }
 
 function fileName(text) {

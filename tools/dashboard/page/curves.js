@@ -39,6 +39,7 @@ class Series {
     this.points = new Points(arrays[0], arrays[1]);
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
+    this.axis = sizes.axis; // its horizontal axis
     this.table = sizes.table; // what it is a column of: "iter", "eval", "metrics" or "system"
     this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
@@ -86,7 +87,7 @@ export class Curves {
     this.onError = onError;
     /** @type {Map<string, any>} */
     this.runs = new Map();
-    this.wanted = { ids: [], keys: [], x: "iter", from: null, to: null, px: 600 };
+    this.wanted = { ids: [], keys: [], x: "", from: null, to: null, px: 600 };
     this.view = ""; // the view that `runs` has curves of, as JSON
     this.isBusy = false;
     this.isStale = false;
@@ -181,8 +182,8 @@ export class Curves {
       this.runs.set(answer.id, run);
     }
     const { generation, rows, reading, error, no_axis: hasNoAxis } = answer;
-    const { usual, others, n_more: nMore } = answer;
-    Object.assign(run, { generation, rows, usual, others, nMore, reading, error, hasNoAxis });
+    const { usual, others, axes, n_more: nMore } = answer;
+    Object.assign(run, { axes, generation, rows, usual, others, nMore, reading, error, hasNoAxis });
     for (const series of answer.series) this.storeSeries(run, series);
   }
 

@@ -4,9 +4,9 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
-import { describe, escaped, FIRST, inOrder } from "./metrics.js";
+import { axisName, describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
 import { smooth } from "./smooth.js";
-import { change, state } from "./state.js";
+import { change, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
@@ -27,6 +27,7 @@ export class Grid {
     this.smoothed = new WeakMap();
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
+    this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
     this.marks = [];
     this.started = NaN;
     this.frame = 0;
@@ -139,6 +140,7 @@ export class Grid {
   onCurves(ids, start) {
     if (this.keys().join("\n") !== this.curves.wanted.keys.join("\n")) this.fetch();
     this.layOut();
+    offerAxes(this.offeredAxes());
     const shown = new Set(this.ids);
     if (ids.some((id) => shown.has(id))) {
       for (const chart of this.charts.values()) chart.invalidate();
@@ -237,14 +239,27 @@ export class Grid {
   }
 
   missingAxisText() {
+    if (!state.x) return this.otherAxisText();
     const n = this.curvesShown.filter((run) => run.hasNoAxis).length;
     if (!n) return "";
-    const [axis, reason] =
-      state.x === "tokens"
-        ? ["tokens", "the tokens of a step are unknown"]
-        : ["wall time", "the start time is unknown"];
+    const reasons = {
+      tokens: "the tokens of a step are unknown",
+      time: "the start time is unknown",
+    };
+    const axis = axisName(state.x);
+    const reason = ownValue(reasons, state.x) ?? "no such series is logged";
     const runs = plural(this.ids.length, "run");
     return `Not shown by ${axis}: ${n} of ${runs}, where ${reason}.`;
+  }
+
+  // Of a series that runs have by different axes, those by that of the first run are drawn.
+  otherAxisText() {
+    const isOther = ([key, series]) => series.axis !== this.axisOf(key);
+    const n = this.curvesShown.filter((run) => [...run.series].some(isOther)).length;
+    const runs = plural(this.ids.length, "run");
+    return n
+      ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
+      : "";
   }
 
   // ---- what charts ask for
@@ -256,7 +271,8 @@ export class Grid {
       if (!run) continue;
       const line = { ...styleOf(id), name: this.runs.nameOf(id), isEval: key.startsWith("eval/") };
       const series = run.series.get(key);
-      if (series) lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
+      if (series?.axis === this.axisOf(key))
+        lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
       for (const { key: other, series } of run.superseded) {
         if (other !== key) continue;
         lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
@@ -282,21 +298,34 @@ export class Grid {
     return line;
   }
 
-  // What all charts show of the x axis: [low, high], or null. Computed once a frame.
-  range() {
+  axisOf(key) {
+    if (state.x) return state.x;
+    for (const { series } of this.curvesShown) if (series.has(key)) return series.get(key).axis;
+    return "iter";
+  }
+
+  // The series that the runs have as axes.
+  offeredAxes() {
+    return [...new Set(this.curvesShown.flatMap((run) => run.axes ?? []))];
+  }
+
+  // What all charts of an axis show of it: [low, high], or null. Computed once a frame.
+  range(axis) {
     if (state.from !== null) return [state.from, state.to];
     if (this.rangeFrame !== this.frameMark) {
       this.rangeFrame = this.frameMark;
-      this.fullRange = this.computeRange();
+      this.ranges = new Map();
     }
-    return this.fullRange;
+    if (!this.ranges.has(axis)) this.ranges.set(axis, this.computeRange(axis));
+    return this.ranges.get(axis);
   }
 
-  computeRange() {
+  computeRange(axis) {
     let low = Infinity;
     let high = -Infinity;
-    for (const { points } of this.curvesShown.flatMap((run) => [...run.series.values()])) {
-      if (!points.n) continue;
+    for (const series of this.curvesShown.flatMap((run) => [...run.series.values()])) {
+      const { points } = series;
+      if (!points.n || series.axis !== axis) continue;
       let first = 0;
       if (state.logx) while (first < points.n - 1 && !(points.x[first] > 0)) first += 1;
       low = Math.min(low, points.x[first]);
@@ -313,11 +342,11 @@ export class Grid {
   }
 
   // Where sessions resumed, on the x axis.
-  resumes() {
-    if (!this.single || state.x === "tokens") return [];
+  resumes(axis) {
+    if (!this.single || !["iter", "time"].includes(axis)) return [];
     const resumes = this.marks.filter((mark) => mark.kind === "resume");
     const seconds = (mark) => Date.parse(mark.t) / 1000 - this.started;
-    const places = resumes.map((mark) => (state.x === "iter" ? mark.iter : seconds(mark)));
+    const places = resumes.map((mark) => (axis === "iter" ? mark.iter : seconds(mark)));
     return places.filter(Number.isFinite);
   }
 
@@ -332,16 +361,20 @@ export class Grid {
     if (x === this.cursor && chart === this.cursorChart) return;
     this.cursor = x;
     this.cursorChart = chart;
+    if (chart) this.cursorAxis = chart.axis;
     this.hasCursorMoved = true;
     this.schedule();
   }
 
-  // From one x to another; null and null for all.
-  zoom(from, to) {
+  // From one x to another of an axis; null and null for all. Where charts have different axes, all
+  // are then drawn by that one: a part of it is meaningless on another.
+  zoom(from, to, axis = "") {
     if (from !== null && !(to > from)) return;
-    const range = state.from === null && from !== null ? this.range() : null;
-    if (range) change({ from: Math.max(from, range[0]), to: Math.min(to, range[1]) });
-    else change({ from, to });
+    const isMixed = [...this.charts.values()].some((chart) => chart.axis !== axis);
+    const x = from !== null && isMixed ? axis : state.x;
+    const range = state.from === null && from !== null ? this.range(axis) : null;
+    if (range) change({ x, from: Math.max(from, range[0]), to: Math.min(to, range[1]) });
+    else change({ x, from, to });
   }
 
   enlarge(key) {

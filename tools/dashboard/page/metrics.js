@@ -2,6 +2,9 @@
 
 export const AXES = { iter: "iteration", tokens: "tokens", time: "wall time" };
 
+// The name of a horizontal axis; a series that is called like one has its table before its name.
+export const axisName = (x) => ownValue(AXES, x) ?? x.replace(/^metrics\/(?=\w+$)/, "");
+
 // A table's value under a name that came from a run: it may be "constructor".
 export const ownValue = (table, name) =>
   Object.hasOwn(table, name ?? "") ? table[name] : undefined;

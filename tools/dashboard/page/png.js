@@ -3,8 +3,7 @@
 import { el } from "./dom.js";
 import { FONT, RIGHT, segments } from "./draw.js";
 import { shorten } from "./format.js";
-import { AXES } from "./metrics.js";
-import { state } from "./state.js";
+import { axisName } from "./metrics.js";
 
 const SCALE = 2; // device pixels per pixel
 const HEAD = 34;
@@ -32,14 +31,14 @@ export function chartImage(chart, colours) {
   return canvas;
 }
 
-function drawHead(ctx, { title, description }, box, colours) {
+function drawHead(ctx, { title, description, axis }, box, colours) {
   ctx.fillStyle = colours.ink;
   ctx.font = FONT.replace("11px", "600 14px");
   ctx.fillText(title + (description ? ` (${description})` : ""), 14, 22);
   ctx.font = FONT;
   ctx.textAlign = "right";
   ctx.fillStyle = colours.faint;
-  ctx.fillText(`by ${AXES[state.x]}`, box.w - RIGHT, 22);
+  ctx.fillText(`by ${axisName(axis)}`, box.w - RIGHT, 22);
 }
 
 function drawName(ctx, line, left, top, colours) {

@@ -7,7 +7,7 @@ const DEFAULTS = {
   q: "",
   sort: "-started",
   group: "",
-  x: "iter",
+  x: "", // what the runs defined for each series
   smooth: 0,
   logx: false,
   logy: false,
@@ -49,6 +49,15 @@ export function notify(changes) {
   for (const listener of LISTENERS) listener(changes);
 }
 
+// The series that are horizontal axes of the charts, for those who choose one.
+export let offered = [];
+
+export function offerAxes(axes) {
+  if (axes.join("\n") === offered.join("\n")) return;
+  offered = axes;
+  notify({});
+}
+
 // The whole range again: a zoomed range of one axis is meaningless on another.
 export const WHOLE_RANGE = { from: null, to: null };
 
@@ -84,7 +93,6 @@ function readAddress() {
     if (params.has(key)) state[key] = parse(key, params.get(key));
   }
   if (!TABS.includes(state.tab)) state.tab = DEFAULTS.tab;
-  if (!["iter", "tokens", "time"].includes(state.x)) state.x = DEFAULTS.x;
   if (state.from === null || state.to === null || state.from >= state.to) {
     Object.assign(state, WHOLE_RANGE);
   }

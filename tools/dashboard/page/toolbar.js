@@ -1,8 +1,8 @@
 // The bars at the top of the page: tabs, connection and theme; then the controls of the charts.
 
 import { button, el, icon, setText } from "./dom.js";
-import { AXES } from "./metrics.js";
-import { change, state, WHOLE_RANGE } from "./state.js";
+import { AXES, axisName } from "./metrics.js";
+import { change, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
@@ -25,8 +25,9 @@ export const toggles = {
 };
 
 export function nextAxis() {
-  const axes = Object.keys(AXES);
-  change({ x: axes[(axes.indexOf(state.x) + 1) % axes.length], ...WHOLE_RANGE });
+  const axes = [...(offered.length ? [""] : []), ...Object.keys(AXES), ...offered];
+  const at = axes.indexOf(state.x || axes[0]);
+  change({ x: axes[(at + 1) % axes.length], ...WHOLE_RANGE });
 }
 
 export class TopBar {
@@ -77,6 +78,9 @@ export class Controls {
       const onclick = () => change({ x, ...WHOLE_RANGE });
       return button(`By ${AXES[x]}`, { "data-x": x, onclick }, text);
     });
+    const onSelect = () => change({ x: this.series.value, ...WHOLE_RANGE });
+    const label = "Horizontal axis: a series of the runs";
+    this.series = el("select", { class: "axis-series", "aria-label": label, onchange: onSelect });
     const chip = (key, label, text = label) =>
       button(label, { class: "chip", "data-key": key, onclick: toggles[key] }, text);
     this.toggles = [
@@ -95,11 +99,28 @@ export class Controls {
         { class: "segments", role: "group", "aria-label": "Horizontal axis" },
         ...this.axes,
       ),
+      this.series,
       this.buildSmoothing(),
       ...this.toggles,
       this.reset,
     );
     document.body.insertBefore(this.element, document.getElementById("body"));
+  }
+
+  // The series that are axes, and what the runs defined: that is the first.
+  showSeries() {
+    const isSeries = state.x !== "" && !Object.hasOwn(AXES, state.x);
+    const names = [...new Set([...offered, ...(isSeries ? [state.x] : [])])];
+    this.series.hidden = !names.length;
+    const mark = JSON.stringify([names, state.x]);
+    if (mark === this.seriesMark) return;
+    this.seriesMark = mark;
+    const options = [["", "As defined"], ...names.map((name) => [name, axisName(name)])];
+    const isAxis = Object.hasOwn(AXES, state.x);
+    if (isAxis) options.unshift([state.x, "Series …"]);
+    this.series.replaceChildren(
+      ...options.map(([value, text]) => el("option", { value, text, selected: value === state.x })),
+    );
   }
 
   buildSmoothing() {
@@ -119,7 +140,9 @@ export class Controls {
 
   show(isShown) {
     this.element.hidden = !isShown;
-    for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === state.x);
+    const x = state.x || (offered.length ? "" : "iter");
+    for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === x);
+    this.showSeries();
     for (const toggle of this.toggles) {
       toggle.setAttribute("aria-pressed", state[toggle.dataset.key]);
     }
