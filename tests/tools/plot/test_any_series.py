@@ -253,3 +253,11 @@ def test_any_series_can_be_the_axis_of_any_other(tmp_path, capsys):
     )
 
     assert "has no series 'sen' with numbers. Use: --x step" in capsys.readouterr().err
+
+
+def test_a_series_without_a_name_is_not_the_axis_of_the_others():
+    rows = [{"step": i, "": 7.0, "loss": 4.0 - i} for i in range(3)]
+
+    (axes,) = draw([eventlog.Run("m", metrics=rows)], metrics=["loss"]).axes
+
+    assert (places(axes), axes.get_xlabel()) == ([[0, 1, 2]], "step")
