@@ -158,7 +158,7 @@ def axis_of(one: eventlog.Series, named: Mapping[str, eventlog.Series]) -> str:
 
     A series that is called like an axis has its table before its name (`metrics/iter`).
     """
-    axis = named.get(one.step_metric or "")
+    axis = None if one.step_metric is None else named.get(one.step_metric)
     if axis is None or axis.min is None:
         return "iter"
     return f"{axis.table}/{axis.column}" if axis.name in (*AXES, "step") else axis.name

@@ -54,7 +54,7 @@ def _table_lines(site: Site, id: str, keys: Sequence[str | None], view: View) ->
                 return
             rows = next(iter(places.values()))[1]
             x = view.axis or by_series.of(following).defined().get(next(iter(places)), "iter")
-            axis = following.axis(x) if x in AXES else None  # type: ignore[arg-type]
+            axis = following.axis(x) if x in AXES else None
             other = following.content.find(x) if axis is None else None
             is_inside = None
             if axis is not None:

@@ -88,7 +88,7 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
 def lacks_axis(following: Following, x: str) -> bool:
     """Whether no series of a run can be drawn by an axis."""
     if x in AXES:
-        return following.axis(x) is None  # type: ignore[arg-type]
+        return following.axis(x) is None
     return bool(x) and following.content.find(x) is None
 
 

@@ -65,7 +65,7 @@ class BySeries:
             return None
         x = x or self.defined().get(name, "iter")
         if x in AXES:
-            return *found, x, self._following.axis(x)  # type: ignore[arg-type]
+            return *found, x, self._following.axis(x)
         axis = content.find(x)
         if axis is None:
             return *found, x, None

@@ -150,7 +150,7 @@ def x_range(
             if run is not None and x not in AXES and (ends := by_series.of(run).range_of(x)):
                 lows.append(ends[0])
                 highs.append(ends[1])
-            axis = run.axis(x) if run and x in AXES else None  # type: ignore[arg-type]
+            axis = run.axis(x) if run and x in AXES else None
             if run is None or axis is None:
                 continue
             for rows in run.content.all_rows():
@@ -182,9 +182,10 @@ def drawing(
         with run_at(folders, id) as run:
             place = by_series.of(run).place(metric, x) if run else None
             found = run.content.find(metric) if run else None
-            if run is None or place is None or found is None or place[4] is None:
+            axis = place[4] if place else None
+            if run is None or place is None or found is None or axis is None:
                 continue
-            table, rows, column, _, axis = place
+            table, rows, column = place[:3]
             is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
             curve = rows.curve(
                 column, axis, begin=left, end=right, n_buckets=n_buckets,

@@ -287,3 +287,11 @@ def test_groups_are_drawn_as_their_mean_with_a_band(seeded, band):
 def test_grouping_needs_a_series(seeded):
     with pytest.raises(Refusal, match="--group-by draws series"):
         draw(seeded, group_by="seeds")
+
+
+def test_a_series_without_a_name_is_not_the_axis_of_the_others():
+    rows = [{"step": i, "": 7.0, "loss": 4.0 - i} for i in range(3)]
+
+    (axes,) = draw([eventlog.Run("m", metrics=rows)], metrics=["loss"]).axes
+
+    assert (places(axes), axes.get_xlabel()) == ([[0, 1, 2]], "step")
