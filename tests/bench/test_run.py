@@ -9,7 +9,10 @@ from tests.bench.table import QUICK, Row
 QUICK_ROWS = [name for name in run.ROWS if name not in ("call beside peers", "prepare")]
 
 
-@pytest.mark.parametrize("name", QUICK_ROWS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "logging" else n for n in QUICK_ROWS],
+)
 def test_a_row_is_measured_and_its_result_checked(name, tmp_path):
     row = run.ROWS[name](QUICK, tmp_path)
 

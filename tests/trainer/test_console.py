@@ -35,7 +35,7 @@ def shell(template, argv, program="train.py"):
         ("{} | true", "stdout cannot be written"),
         pytest.param("{} >/dev/full", "stdout cannot be written", marks=pytest.mark.slow),
         pytest.param("{} 2>/dev/full", "", marks=pytest.mark.slow),
-        ("{} >/dev/full 2>&1", ""),
+        pytest.param("{} >/dev/full 2>&1", "", marks=pytest.mark.slow),
         pytest.param("{} >&-", "", marks=pytest.mark.slow),
         ("{} >&- 2>&- <&-", ""),
     ],

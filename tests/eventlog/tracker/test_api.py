@@ -565,7 +565,15 @@ def test_a_second_init_finishes_the_first_run_unless_reinit_says_otherwise():
     beside.finish()
 
 
-@pytest.mark.parametrize("name", ["n" * 240, "ü" * 200, "🙂" * 100, "a" * 5000])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("n" * 240, marks=pytest.mark.slow),
+        pytest.param("ü" * 200, marks=pytest.mark.slow),
+        "🙂" * 100,
+        "a" * 5000,
+    ],
+)
 def test_a_name_too_long_for_a_file_is_complete_in_the_run(name):
     with eventlog.init(dir="out", name=name) as run:
         run.log({"loss": 1.0})

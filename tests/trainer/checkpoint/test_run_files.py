@@ -152,8 +152,15 @@ def no_links(no_symlinks, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
 
 
-@FORMATS
-@pytest.mark.parametrize("without", ["no_symlinks", "no_links"])
+@pytest.mark.parametrize(
+    ("without", "format"),
+    [
+        ("no_links", "full"),
+        pytest.param("no_links", "sharded", marks=pytest.mark.slow),
+        pytest.param("no_symlinks", "full", marks=pytest.mark.slow),
+        ("no_symlinks", "sharded"),
+    ],
+)
 def test_without_links_two_runs_still_have_separate_checkpoints(
     without, format, flags, tmp_path, request, capfd
 ):
@@ -241,7 +248,15 @@ def test_two_runs_of_one_name_are_distinguished_by_the_names_of_their_files(
     assert iteration(runs[0].folder / "ckpt.pt") == 4
 
 
-@pytest.mark.parametrize("what", ["stem", "journal", "checkpoint", "best"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("stem", marks=pytest.mark.slow),
+        "journal",
+        "checkpoint",
+        pytest.param("best", marks=pytest.mark.slow),
+    ],
+)
 def test_resume_from_accepts_any_file_of_a_run(what, flags, two):
     run = run_called(two, "a")
     by = {

@@ -160,7 +160,14 @@ def test_pickles_in_the_other_files_of_a_checkpoint_run_no_code(part, flags, tmp
     assert not (tmp_path / "proof").exists()
 
 
-@pytest.mark.parametrize("file", ["../../elsewhere", "/etc/passwd", "a/b"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../../elsewhere",
+        pytest.param("/etc/passwd", marks=pytest.mark.slow),
+        pytest.param("a/b", marks=pytest.mark.slow),
+    ],
+)
 def test_a_checkpoint_cannot_name_a_journal_elsewhere(file, flags, tmp_path):
     main(flags(tmp_path / "out"))
     (run,) = runs_in(tmp_path / "out")
