@@ -34,11 +34,18 @@ def n_records(run):
     return sum(1 for _ in eventlog.scan(run.journal))
 
 
+@pytest.fixture(scope="module")
+def trained(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    assert main(flags(folder, wandb_run_name="a", max_iters=6)) == 0
+    assert main(flags(folder, wandb_run_name="b", max_iters=12)) == 0
+    return folder
+
+
 @pytest.fixture
-def two(flags, tmp_path):
+def two(trained, tmp_path):
     """A folder with the completed runs a (to iteration 6) and b (to 12)."""
-    assert main(flags(tmp_path, wandb_run_name="a", max_iters=6)) == 0
-    assert main(flags(tmp_path, wandb_run_name="b", max_iters=12)) == 0
+    shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path
 
 
