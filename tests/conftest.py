@@ -10,6 +10,9 @@ from hypothesis import settings
 # Several tests run at once: threads of one would spin where another's work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Not the user's own index; its tests have one of their own.
+os.environ["RUNS_CACHE"] = "off"
+
 # The same examples each time, so that unchanged code has the same result. `deep` finds new ones.
 settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
