@@ -59,7 +59,8 @@ def grouped(server, keys, **options):
         _, _, body = server.get(f"/api/curves?runs={ids}&keys={keys}{query}")
         (size,) = struct.unpack_from("<I", body)
         head = orjson.loads(body[4 : 4 + size])
-        return None if any(run["reading"] is not None for run in head["runs"]) else (head, body)
+        are_read = [any(r["rows"].values()) and r["reading"] is None for r in head["runs"]]
+        return (head, body) if all(are_read) else None
 
     head, body = until(read)
     at = 4 + struct.unpack_from("<I", body)[0]
