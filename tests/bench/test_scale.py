@@ -20,3 +20,15 @@ def test_a_hundredth_of_a_data_set_is_read_whole(name, tmp_path):
         points = [*run.points("group0/series_ab")]
         assert points == [(step, scale.value_of(k, step, 1)) for step in range(data.steps)]
         assert len(run.series()) == data.series
+
+
+def test_a_second_start_takes_less_than_the_first_and_needs_less_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNS_CACHE", "off")  # `measure` sets it for its own processes
+    data = scale.part_of("steps", 200)
+    scale.generate(tmp_path, data)
+
+    took = dict(scale.measure(tmp_path, data))
+
+    name = "`runs query` of its series, with run JSON"
+    assert took[f"{name}, second"].core_s < took[f"{name}, first"].core_s
+    assert took[f"{name}, second"].peak_mb < took[f"{name}, without a cache"].peak_mb
