@@ -4,7 +4,8 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core import rows as rows_
@@ -77,30 +78,37 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def listed(
-    names: list[str], condition: str | None = None, columns: Iterable[str] = ()
+    names: list[str],
+    condition: str | None = None,
+    columns: Iterable[str] = (),
+    found: list[runs.Found] | None = None,
 ) -> list[Row]:
     """The rows of the runs that `names` match and for which `condition` is true.
 
     Args:
         columns: what is asked of the rows besides fields and config: names of series.
+        found: the runs, if they were read before.
 
     Raises:
         FileNotFoundError, Refusal: a name matches no run or several; `condition` is malformed.
     """
     now = time.time()
-    paths = runs.find(names)
     asked = [*columns, *(where.names(condition) if condition else ())]
     asked = [name for name in dict.fromkeys(asked) if not rows_.is_field(name)]
-    glanced = map(runs.glance_at, with_progress(paths, "reading", at_least=100))
-    found = list(glanced) if asked else glanced
-    rows = [rows_.row(one, now) for one in found]
+    glanced: Iterable[runs.Found] = _glanced(names) if found is None else found
+    glanced = list(glanced) if asked else glanced
+    rows = [rows_.row(one, now) for one in glanced]
     # A name in the config or metadata of a run is not a series: these take long to read.
     asked = [name for name in asked if all(rows_.value(row, name) is None for row in rows)]
     asked = [name for name in asked if not name.startswith(("config.", "metadata."))]
     if asked:
-        pairs = zip(rows, found, strict=True)
+        pairs = zip(rows, glanced, strict=True)
         rows = [rows_.with_series(row, one, asked) for row, one in pairs]
     return where.select(rows, condition) if condition else rows
+
+
+def _glanced(names: list[str]) -> Iterator[runs.Found]:
+    return map(runs.glance_at, with_progress(runs.find(names), "reading", at_least=100))
 
 
 def _ls(arguments: argparse.Namespace) -> int:
@@ -174,11 +182,11 @@ def _shown(row: Row, key: str) -> object:
 
 def _best(arguments: argparse.Namespace) -> int:
     name, goal = series.direction(arguments.metric)
-    paths, condition = arguments.paths, arguments.where
-    rows = listed(paths, condition)
-    if not _is_of_runs(rows, name):
-        rows = listed(paths, condition, [name, f"{name}:min", f"{name}:max"])
-        name, goal = _best_of_series(rows, name, goal)
+    paths = arguments.paths
+    found = None if rows_.is_field(name) else [*_glanced(paths)]
+    rows = listed(paths, arguments.where, found=found)
+    if found is not None and all(rows_.value(row, name) is None for row in rows):
+        rows, name, goal = _of_series(rows, found, name, goal)
     measured = [row for row in rows if is_finite(rows_.value(row, name))]
     best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
@@ -198,26 +206,31 @@ def _best(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_of_runs(rows: list[Row], name: str) -> bool:
-    """Whether `name` is a field of the rows or a value of their config or metadata."""
-    return rows_.is_field(name) or any(rows_.value(row, name) is not None for row in rows)
-
-
-def _best_of_series(
-    rows: list[Row], name: str, goal: series.Goal | None
-) -> tuple[str, series.Goal]:
-    """Which value of a series to compare runs by, and in which direction.
+def _of_series(
+    rows: Sequence[Row], found: Sequence[runs.Found], name: str, goal: series.Goal | None
+) -> tuple[list[Row], str, series.Goal]:
+    """Rows with the best value of a series, the name of that value, and which way is better.
 
     Raises:
         Refusal: no run has the series, or it is not known which way is better.
     """
-    rows_.check_field(rows, name, "--metric")
-    asked, known_goal = series.goal_in((row["path"] for row in rows), name)
-    goal = goal or known_goal
+    sources = {str(one.path): series.Source(one) for one in found}
+    chosen = [(sources[row["path"]], *sources[row["path"]].find(name)) for row in rows]
+    logged = [one for _, _, named in chosen for one in named.values()]
+    if rows and not logged:
+        raise series.unknown("--metric", name, series.names_in(sources))
+    goal = goal or next((one.goal for one in logged if one.goal is not None), None)
     if goal is None:
         more, less = shlex.quote(f"-{name}"), shlex.quote(f"+{name}")
         raise runs.Refusal(
             f"--metric: unknown whether less or more of {name!r} is better. Use: "
             f"--metric={more} (more) or --metric={less} (less)"
         )
-    return asked.name + (asked.suffix or f":{'max' if goal == 'maximize' else 'min'}"), goal
+    stat = "max" if goal == "maximize" else "min"
+    label = name if any(asked.suffix for _, asked, _ in chosen) else f"{name}:{stat}"
+    measured = []
+    for row, (source, asked, named) in zip(rows, chosen, strict=True):
+        asked = asked if asked.suffix else replace(asked, stat=stat)
+        values = [source.value(one, asked) for one in named.values()]
+        measured.append(rows_.with_values(row, {label: values[0]} if len(values) == 1 else {}))
+    return measured, label, goal
