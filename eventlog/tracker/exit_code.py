@@ -2,9 +2,10 @@
 
 A program that raises SystemExit(3), in whatever way, did not complete. When a SystemExit ends a
 program, the interpreter reads its `code` with no Python frame below: only then can the code be
-known. So `SystemExit.code` is replaced by a property that notes such a read and otherwise behaves
-as before. `sys.exit` passes its argument to the interpreter without an exception (until Python
-3.12), so it is replaced by a function that raises one. If that fails, the code is unknown.
+known. So `SystemExit.code`, and that of each class derived from it that has its own, is replaced by
+a descriptor that notes such a read and otherwise behaves as before. `sys.exit` passes its argument
+to the interpreter without an exception (until Python 3.12), so it is replaced by a function that
+raises one. If that fails, the code is unknown.
 """
 
 import gc
@@ -34,19 +35,59 @@ def watch() -> None:
 
     try:
         attributes = next(d for d in gc.get_referents(SystemExit.__dict__) if "code" in d)
-        member = attributes["code"]
-
-        def read(error: SystemExit) -> Any:
-            code = member.__get__(error, type(error))
-            if sys._getframe().f_back is None:
-                note(code)
-            return code
-
-        attributes["code"] = property(read, member.__set__, member.__delete__, member.__doc__)
+        attributes["code"] = _Code(attributes["code"])
+        attributes["__init_subclass__"] = classmethod(_watch_class)
         ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
+        _watch_derived(SystemExit)
     except Exception:  # an interpreter that keeps its attributes elsewhere
         return
     _replace_exit()
+
+
+class _Code:
+    """What a class has as `code`, with a note of the interpreter's own read of it."""
+
+    def __init__(self, own: Any) -> None:
+        self._own, kind = own, type(own)
+        self._is_data = hasattr(kind, "__set__") or hasattr(kind, "__delete__")
+        self.__doc__ = getattr(own, "__doc__", None)
+
+    def __get__(self, error: SystemExit | None, kind: type[SystemExit]) -> Any:
+        own = self._own
+        if error is not None and not self._is_data and "code" in vars(error):
+            code = vars(error)["code"]
+        else:
+            get = getattr(type(own), "__get__", None)
+            code = own if get is None else get(own, error, kind)
+        if error is not None and sys._getframe().f_back is None:
+            note(code)
+        return code
+
+    def __set__(self, error: SystemExit, code: Any) -> None:
+        if self._is_data:
+            self._own.__set__(error, code)
+        else:
+            vars(error)["code"] = code
+
+    def __delete__(self, error: SystemExit) -> None:
+        if self._is_data:
+            self._own.__delete__(error)
+        elif vars(error).pop("code", self) is self:
+            raise AttributeError("code")
+
+
+def _watch_class(kind: type[SystemExit]) -> None:
+    """A class derived from SystemExit may have its own `code`: a value, a property, a slot."""
+    own = vars(kind).get("code", _watch_class)
+    if own is not _watch_class and not isinstance(own, _Code):
+        with ignoring(Exception):  # its metaclass forbids it
+            kind.code = _Code(own)  # type: ignore[assignment]
+
+
+def _watch_derived(kind: type[SystemExit]) -> None:
+    for derived in type.__subclasses__(kind):
+        _watch_class(derived)
+        _watch_derived(derived)
 
 
 def _replace_exit() -> None:

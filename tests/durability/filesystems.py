@@ -10,7 +10,9 @@ is skipped with that reason. All mounts are in a mount namespace of this process
 ends, the kernel removes them with the last process that uses them.
 
 What a power cut models: all that the file system has not sent to the device is lost, and what it
-has sent is there. A drive that lies about its own cache is not modelled.
+has sent is there. A drive that lies about its own cache is not modelled. The cut takes about a
+millisecond, and a sync that is under way meanwhile may report success for bytes that are lost:
+reports are to be read before it (`Writer.lose_power`).
 """
 
 import contextlib

@@ -38,13 +38,13 @@ def test_a_failed_sync_costs_nothing_that_was_reported_durable(tmp_path, kind):
     with thin(tmp_path, kind) as (disk, store):
         with Writer(disk.path / "out", tmp_path / "report", **SETTINGS) as writer:
             break_it(writer, store)
-            disk.power_cut()
+            durable = writer.lose_power(disk)
             writer.kill()
         (store.path / "ballast").unlink()
         disk.restart()
 
         report = writer.report
-        check_nothing_lost(records_in(disk.path), report.durable)
+        check_nothing_lost(records_in(disk.path), durable)
         assert (report.raised, report.errors, report.repeated_syncs) == (0, 0, 0)
         assert "could not make the journal durable" in writer.stderr
 

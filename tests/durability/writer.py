@@ -33,6 +33,7 @@ class Report(ctypes.Structure):
         ("durable", ctypes.c_int64),  # session.durable_records
         ("sync_began", ctypes.c_double),  # 0: no sync of the journal is going on
         ("longest_sync_s", ctypes.c_double),
+        ("synced_since", ctypes.c_double),  # when the last one that succeeded began
         ("failed_syncs", ctypes.c_int64),
         ("repeated_syncs", ctypes.c_int64),  # asked of a file after one of its syncs had failed
         ("errors", ctypes.c_int64),  # session.errors
@@ -90,6 +91,20 @@ class Writer:
             if time.monotonic() > give_up:
                 raise AssertionError(f"the writer did not get there: {self.stderr}")
             time.sleep(0.0002)
+
+    def lose_power(self, disk):
+        """Cut the power of `disk` under it; the records that it had reported durable until then.
+
+        The kernel takes a millisecond for this, and a sync that is under way meanwhile may report
+        success for bytes that are lost (see `bare_writer`). On a machine without power nothing
+        would run on to read that report, so it does not count. No later sync may succeed.
+        """
+        durable = self.report.durable
+        disk.power_cut()
+        cut_at = time.time()
+        time.sleep(0.05)
+        assert self.report.durable == durable or self.report.synced_since < cut_at
+        return durable
 
     def kill(self):
         if self.process.poll() is None:
@@ -156,6 +171,7 @@ class WatchedDisk(SlowDisk):
             raise
         finally:
             self._report.sync_began = 0.0
+        self._report.synced_since = begun
         self._report.longest_sync_s = max(self._report.longest_sync_s, time.time() - begun)
 
 

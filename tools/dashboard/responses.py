@@ -1,19 +1,24 @@
 """Responses as JSON: the table of runs, a filter, one run, a study."""
 
 import os
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventlog import Series
+
 from ..core.axis import AXES
+from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.where import select
-from ..live import summaries
+from ..live import definitions, summaries
 from ..live.content import record_text
+from ..live.search import search
 from ..live.usual import usual_first
 from . import study as study_
-from .request import Site, finite, json_response, whole
+from .request import NAME_MAX, Site, finite, json_response, whole
 
 TEXT_MAX = 500  # characters of a filter, or of a group's name
 FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn
@@ -42,19 +47,27 @@ def runs(site: Site, request: Request) -> Response:
 
 def where(site: Site, request: Request) -> Response:
     """The ids of the runs for which an expression is true, as in `runs ls --where`."""
-    expression = request.query_params.get("q", "")
+    try:
+        rows = selected(site, site.folders.rows(), request.query_params.get("q", ""))
+    except Refusal as refusal:
+        return json_response({"error": str(refusal).removeprefix("--where: ")})
+    return json_response({"ids": [row["id"] for row in rows]})
+
+
+def selected(site: Site, rows: list[Row], expression: str) -> list[Row]:
+    """The rows for which an expression is true.
+
+    Raises:
+        Refusal: the expression is wrong or too long, or takes too much time.
+    """
     if len(expression) > TEXT_MAX:
-        n = len(expression)
-        return json_response({"error": f"at most {TEXT_MAX} characters are allowed, got {n:,}"})
+        raise Refusal(f"at most {TEXT_MAX} characters are allowed, got {len(expression):,}")
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "the server is busy with other filters; try again")
     try:
-        rows = select(site.folders.rows(), expression, limit_s=FILTER_S)
-    except Refusal as refusal:
-        return json_response({"error": str(refusal).removeprefix("--where: ")})
+        return select(rows, expression, limit_s=FILTER_S)
     finally:
         site.filtering.release()
-    return json_response({"ids": [row["id"] for row in rows]})
 
 
 def run(site: Site, request: Request) -> Response:
@@ -65,8 +78,14 @@ def run(site: Site, request: Request) -> Response:
         content = following.content
         run = following.run()
         journal = run.journal
-        series = summaries.summaries(following, run)
-        usual, others = usual_first(series)
+        defined = definitions.of(following)
+        named = defined.named(is_exact=True)
+        find = request.query_params.get("find", "")[:NAME_MAX]
+        usual, others = usual_first(_series_names(named, find))
+        series = [
+            summaries.as_json(named[name], *defined.value(name))
+            for name in [*usual, *others][:SERIES_MAX]
+        ]
         return json_response(
             {
                 "reading": following.progress if following.is_reading else None,
@@ -80,10 +99,9 @@ def run(site: Site, request: Request) -> Response:
                 "superseded": journal.get("superseded") or {},
                 "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
                 "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
-                "series": [
-                    summaries.as_json(series[name]) for name in [*usual, *others][:SERIES_MAX]
-                ],
-                "n_series": len(series),
+                "series": series,
+                "n_series": len(named),
+                "n_found": len(usual) + len(others),
                 "n_usual": len(usual),
                 "tags": journal.get("tags") or [],
                 "notes": (journal.get("notes") or [])[-NOTES_MAX:],
@@ -95,6 +113,13 @@ def run(site: Site, request: Request) -> Response:
                 ],
             }
         )
+
+
+def _series_names(named: Mapping[str, Series], find: str) -> list[str]:
+    """The series that are listed: all that are not hidden, or those that are searched for."""
+    if find.strip():
+        return search(named, find)
+    return [name for name, one in named.items() if one.definition.get("hidden") is not True]
 
 
 def study(site: Site, request: Request) -> Response:

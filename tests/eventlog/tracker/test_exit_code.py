@@ -48,6 +48,52 @@ def test_a_run_that_is_not_finished_records_how_the_program_ended(tmp_path, end)
     assert (run.status, run.journal["reason"]) == ENDS[end]
 
 
+OWN_CODES = {
+    "a property": "class Own(SystemExit):\n    @property\n    def code(self): return 7",
+    "a value": "class Own(SystemExit):\n    code = 7",
+    "a slot": "class Own(SystemExit):\n    __slots__ = ('code',)\n"
+    "    def __init__(self): self.code = 7",
+    "an inherited value": "class Base(SystemExit):\n    code = 7\nclass Own(Base): pass",
+    "a value, then its own": "class Own(SystemExit):\n    code = 0\n"
+    "    def __init__(self): self.code = 7",
+}
+
+
+@pytest.mark.parametrize("is_defined_first", [True, False])
+@pytest.mark.parametrize("own", OWN_CODES.values(), ids=OWN_CODES)
+def test_an_exit_whose_class_has_its_own_code_is_recorded(tmp_path, own, is_defined_first):
+    parts = [own, BEGIN] if is_defined_first else [BEGIN, own]
+    code = "\n".join([*parts, "raise Own()"])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    assert done.returncode == 7
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ("failed", "exit code 7")
+
+
+def test_a_code_of_a_class_can_be_read_set_and_deleted():
+    code = """
+import eventlog.tracker.exit_code
+class Own(SystemExit):
+    code = 7
+eventlog.tracker.exit_code.watch()
+error = Own()
+assert (Own.code, error.code) == (7, 7)
+error.code = 8
+assert (Own.code, error.code, vars(error)) == (7, 8, {"code": 8})
+del error.code
+assert error.code == 7
+try:
+    del error.code
+except AttributeError:
+    pass
+else:
+    raise AssertionError
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_exit_code_and_message_of_the_program_do_not_change(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BEGIN + "raise SystemExit('no data')"],

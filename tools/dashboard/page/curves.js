@@ -40,14 +40,34 @@ class Series {
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
     this.axis = sizes.axis; // its horizontal axis
+    this.unit = sizes.unit;
+    this.note = sizes.note; // why there is nothing to draw
     this.table = sizes.table; // what it is a column of: "iter", "eval", "metrics" or "system"
     this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
+    this.nRuns = sizes.runs ?? 1; // that it is the mean of
+    if (sizes.runs === undefined) return;
+    const [std, low, high, n] = arrays.slice(-4);
+    this.spread = { std, low, high, n }; // at each point
+    this.nAveraged = sizes.averaged; // of its runs: read as means of buckets
+  }
+
+  // The edges of the band around a mean, as lines: mean ± std, or min and max.
+  bandOf(kind) {
+    if (this.band?.kind !== kind) {
+      const { x, y, n } = this.points;
+      const { std, low, high } = this.spread;
+      const edge = (sign) => y.map((mean, i) => mean + sign * (std[i] || 0)); // one run: no std
+      const [below, above] = kind === "range" ? [low, high] : [edge(-1), edge(1)];
+      this.band = { kind, low: { x, y: below, n }, high: { x, y: above, n } };
+    }
+    return this.band;
   }
 
   append(sizes, [x, y]) {
     this.version += 1;
+    this.note = sizes.note;
     this.points.append(x, y);
     if (this.counts) {
       const onlyFinite = (values) => values.filter((_, i) => Number.isFinite(y[i]));
@@ -68,13 +88,14 @@ function unpack(buffer) {
     offset += 8 * n;
     return array;
   };
-  for (const run of head.runs) {
-    for (const series of run.series ?? []) {
-      const { n, means } = series;
-      series.arrays = [n, n, ...(means ? [means, means, means] : [])].map(next);
+  for (const one of [...head.runs, ...(head.groups ?? [])]) {
+    for (const series of one.series ?? []) {
+      const { n, means, runs } = series;
+      const spread = runs === undefined ? [] : [n, n, n, n];
+      series.arrays = [n, n, ...(means ? [means, means, means] : []), ...spread].map(next);
     }
   }
-  return head.runs;
+  return head;
 }
 
 export class Curves {
@@ -87,7 +108,11 @@ export class Curves {
     this.onError = onError;
     /** @type {Map<string, any>} */
     this.runs = new Map();
-    this.wanted = { ids: [], keys: [], x: "", from: null, to: null, px: 600 };
+    this.groups = []; // of runs that are drawn as one: {name, ids, series}
+    this.problem = ""; // why there are none
+    this.isGrouped = false;
+    this.groupedIds = ""; // the runs that they are of
+    this.wanted = { ids: [], keys: [], x: "", from: null, to: null, px: 600, group: "" };
     this.view = ""; // the view that `runs` has curves of, as JSON
     this.isBusy = false;
     this.isStale = false;
@@ -143,20 +168,29 @@ export class Curves {
   async fetchOnce() {
     const { ids, ...options } = this.wanted;
     const view = JSON.stringify(options);
-    const stale = ids.filter((id) => view !== this.view || this.isBehind(id));
-    if (!stale.length) return;
+    const behind = ids.filter((id) => view !== this.view || this.isBehind(id));
+    const isRegrouped = options.group && ids.join() !== this.groupedIds;
+    if (!behind.length && !isRegrouped) return;
+    const stale = options.group ? ids : behind; // a mean needs all of its runs
     const response = await fetchFrom("/api/curves", {
       ...options,
       runs: stale.map((id) => this.position(id, view)).join(","),
       keys: options.keys.map(escaped).join("\n"),
     });
     const start = performance.now();
-    const runs = unpack(await response.arrayBuffer());
+    const { runs, groups = [], problem = "" } = unpack(await response.arrayBuffer());
     const { ids: _, ...latest } = this.wanted;
     if (JSON.stringify(latest) !== view) return; // another view was asked for meanwhile
     const isNewView = view !== this.view;
     this.view = view;
     for (const run of runs) this.store(run, isNewView);
+    this.groups = groups.map(({ name, ids, series }) => {
+      const byKey = series.map((one) => [one.key, new Series(one, one.arrays)]);
+      return { name, ids, series: new Map(byKey) };
+    });
+    this.problem = problem;
+    this.isGrouped = Boolean(options.group);
+    this.groupedIds = ids.join();
     this.onError(null);
     this.onChange(
       runs.map((run) => run.id),
@@ -167,7 +201,7 @@ export class Curves {
   // A run's id, and how far the page has its curves: the server then sends only what is new.
   position(id, view) {
     const run = this.runs.get(id);
-    if (!run || view !== this.view || run.isFull) return id;
+    if (!run || view !== this.view || run.isFull || this.wanted.group) return id;
     return [id, run.generation, ...Object.values(run.rows)].join("~");
   }
 
@@ -182,8 +216,9 @@ export class Curves {
       this.runs.set(answer.id, run);
     }
     const { generation, rows, reading, error, no_axis: hasNoAxis } = answer;
-    const { usual, others, axes, n_more: nMore } = answer;
-    Object.assign(run, { axes, generation, rows, usual, others, nMore, reading, error, hasNoAxis });
+    const { usual, others, axes, n_more: nMore, n_series: nSeries, resumes = {} } = answer;
+    const names = { axes, usual, others, nMore, nSeries, resumes };
+    Object.assign(run, { generation, rows, reading, error, hasNoAxis, ...names });
     for (const series of answer.series) this.storeSeries(run, series);
   }
 

@@ -5,13 +5,13 @@ import { find, ticks } from "./scale.js";
 
 export const LEFT = 52;
 export const RIGHT = 12;
-export const TOP = 10;
+export const TOP = 18; // the unit of the vertical axis is above it
 export const BOTTOM = 24;
 
 export const FONT =
   '11px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
-export function axes(ctx, box, x, y, colours, { key, isTime }) {
+export function axes(ctx, box, x, y, colours, { key, unit, isTime }) {
   const nY = Math.max(2, Math.round((box.h - TOP - BOTTOM) / 38));
   const nX = Math.max(2, Math.round((box.w - LEFT - RIGHT) / 85));
   const yTicks = ticks(y.low, y.high, nY, y.isLog);
@@ -27,8 +27,10 @@ export function axes(ctx, box, x, y, colours, { key, isTime }) {
   for (const [i, text] of tickLabels(yTicks, key, false).entries()) {
     ctx.fillText(text, LEFT - 8, y.px(yTicks[i]));
   }
-  ctx.textAlign = "center";
   ctx.textBaseline = "alphabetic";
+  ctx.textAlign = "left";
+  ctx.fillText(unit, 4, TOP - 8);
+  ctx.textAlign = "center";
   for (const [i, text] of tickLabels(xTicks, "", isTime).entries()) {
     const half = ctx.measureText(text).width / 2;
     ctx.fillText(text, Math.min(Math.max(x.px(xTicks[i]), half), box.w - half - 1), box.h - 6);
@@ -71,6 +73,24 @@ export function stroke(ctx, line, x, y, { colour, dash = [], width = 1.4, alpha 
   }
   ctx.setLineDash([]);
   for (const [px, py] of lonely) disc(ctx, px, py, 2);
+  ctx.globalAlpha = 1;
+}
+
+// The area between two lines of the same x; where the scale has no place for a value, to its edge.
+export function area(ctx, low, high, x, y, colour) {
+  const begin = Math.max(0, find(low, x.low) - 1);
+  const end = Math.min(low.n, find(low, x.high) + 2);
+  if (end - begin < 2) return;
+  const place = (value) => {
+    const py = y.px(value);
+    return Number.isFinite(py) ? Math.max(-1e5, Math.min(1e5, py)) : y.a;
+  };
+  const path = new Path2D();
+  for (let i = begin; i < end; i += 1) path.lineTo(x.px(low.x[i]), place(high.y[i]));
+  for (let i = end - 1; i >= begin; i -= 1) path.lineTo(x.px(low.x[i]), place(low.y[i]));
+  ctx.globalAlpha = 0.2;
+  ctx.fillStyle = colour;
+  ctx.fill(path);
   ctx.globalAlpha = 1;
 }
 

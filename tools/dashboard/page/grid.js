@@ -4,13 +4,14 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
+import { Lines } from "./lines.js";
 import { axisName, describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
-import { smooth } from "./smooth.js";
 import { change, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
 const KEYS_BYTES_MAX = 40_000; // the server reads 64 KB of a request's head
+const NOTES_MAX = 3; // of runs without a number, in one chart
 const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
 const COLOURS = "ink faint grid axis panel bad mark cursor select tip superseded".split(" ");
 
@@ -24,12 +25,9 @@ export class Grid {
     this.single = single;
     /** @type {Map<string, Chart>} */
     this.charts = new Map();
-    this.smoothed = new WeakMap();
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
     this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
-    this.marks = [];
-    this.started = NaN;
     this.frame = 0;
     this.updateStart = null;
     this.error = null;
@@ -41,6 +39,7 @@ export class Grid {
       (ids, start) => this.onCurves(ids, start),
       (error) => this.onError(error),
     );
+    this.lines = new Lines(this.curves, runs);
     this.observe();
   }
 
@@ -81,6 +80,11 @@ export class Grid {
     return this.ids.map((id) => this.curves.runs.get(id)).filter(Boolean);
   }
 
+  // The series of each run that is drawn, by key; or of each group of runs.
+  get seriesShown() {
+    return (this.curves.isGrouped ? this.curves.groups : this.curvesShown).map((one) => one.series);
+  }
+
   // ---- what is fetched
 
   // The state or the runs have changed.
@@ -108,15 +112,17 @@ export class Grid {
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
       smooth: state.smooth,
+      find: state.find,
+      group: this.single ? "" : state.mean,
     });
   }
 
   // The names of all series of the runs as known so far, the usual ones first.
   seriesNames() {
-    if (!this.curvesShown.length) return FIRST;
+    if (!this.curvesShown.length) return state.find ? [] : FIRST;
     const usual = [...new Set(this.curvesShown.flatMap((run) => run.usual))];
     const others = new Set(this.curvesShown.flatMap((run) => run.others));
-    others.delete("eval/lr"); // that of the iterations is in finer steps
+    if (!state.find) others.delete("eval/lr"); // that of the iterations is in finer steps
     return inOrder(new Set([...usual, ...others]), usual);
   }
 
@@ -139,7 +145,9 @@ export class Grid {
 
   onCurves(ids, start) {
     if (this.keys().join("\n") !== this.curves.wanted.keys.join("\n")) this.fetch();
+    if (!this.single) this.runs.setGroups(this.curves.groups.map((group) => group.ids));
     this.layOut();
+    this.showNames();
     offerAxes(this.offeredAxes());
     const shown = new Set(this.ids);
     if (ids.some((id) => shown.has(id))) {
@@ -157,7 +165,7 @@ export class Grid {
   // ---- which charts there are
 
   layOut() {
-    const logged = new Set(this.curvesShown.flatMap((run) => [...run.series.keys()]));
+    const logged = new Set(this.seriesShown.flatMap((series) => [...series.keys()]));
     let keys = this.keys().filter((key) => logged.has(key));
     if (state.big && keys.includes(state.big)) keys = [state.big];
     for (const key of [...this.charts.keys()]) if (!keys.includes(key)) this.removeChart(key);
@@ -176,13 +184,23 @@ export class Grid {
   }
 
   addChart(key) {
-    const tables = this.curvesShown.map((run) => run.series.get(key)?.table).filter(Boolean);
-    const table = tables.includes("metrics") ? "metrics" : tables[0];
-    const chart = new Chart(this, key, describe(key, table));
+    const table = this.tableOf(key);
+    const chart = new Chart(this, key, describe(key, table)[0]);
     this.charts.set(key, chart);
     this.visibility.observe(chart.element);
     this.size.observe(chart.plot);
     return chart;
+  }
+
+  tableOf(key) {
+    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
+    return tables.includes("metrics") ? "metrics" : tables[0];
+  }
+
+  // The unit that a run defined for a series, else the usual one.
+  unitOf(key) {
+    const units = this.seriesShown.map((series) => series.get(key)?.unit).filter(Boolean);
+    return units[0] ?? describe(key, this.tableOf(key))[1];
   }
 
   removeChart(key) {
@@ -193,18 +211,24 @@ export class Grid {
     this.charts.delete(key);
   }
 
-  // The runs and their colours, for a phone, which has no list beside the charts.
+  // The runs and their colours, for a phone, which has no list beside the charts; or the groups.
   showNames() {
+    const { isGrouped, groups } = this.curves;
     const ids = this.single ? [] : this.ids;
-    const shown = ids.map((id) => [id, this.runs.nameOf(id), styleOf(id).colour]);
+    const shown = isGrouped
+      ? groups.map(({ name, ids }) => [ids[0], name, styleOf(ids[0]), plural(ids.length, "run")])
+      : ids.map((id) => [id, this.runs.nameOf(id), styleOf(id), ""]);
     const mark = JSON.stringify(shown);
     if (mark === this.namesMark) return;
     this.namesMark = mark;
-    const item = ([id, name, background]) => {
+    const item = ([id, name, { colour: background }, n]) => {
       const open = () => change({ tab: "run", run: id });
       const swatch = el("span", { class: "swatch", style: { background } });
+      if (isGrouped) return el("li", {}, swatch, el("b", { text: name }), el("small", { text: n }));
       return el("li", {}, runLink(id, open, {}, swatch, name));
     };
+    this.names.setAttribute("aria-label", `${isGrouped ? "Groups of runs" : "Runs"} in the charts`);
+    this.names.classList.toggle("grouped", isGrouped);
     this.names.replaceChildren(...shown.map(item));
   }
 
@@ -217,7 +241,9 @@ export class Grid {
       return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
     }
     if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
-    if (keys.length) return [this.missingAxisText(), this.moreText(keys)].filter(Boolean).join(" ");
+    if (this.curves.problem) return this.curves.problem;
+    const notes = () => [this.missingAxisText(), this.averagedText(), this.moreText(keys)];
+    if (keys.length) return notes().filter(Boolean).join(" ");
     if (runs.length < this.ids.length) return "Loading …";
     const broken = runs.find((run) => run.error);
     if (broken) return `Cannot draw this run: ${broken.error}`;
@@ -225,17 +251,31 @@ export class Grid {
   }
 
   noneText(runs) {
+    if (state.find) return `No series matches ${state.find}. Escape clears it.`;
     if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
       return "No number has been logged yet. What else there is stands in the run's table.";
     return "Nothing has been logged yet. Charts appear with the first values.";
   }
 
+  // How many series are not drawn: beyond the limit, hidden, or without a number.
   moreText(keys) {
     if (keys.length === 1 && state.big === keys[0]) return "";
-    const nMore = Math.max(0, ...this.curvesShown.map((run) => run.nMore));
-    const names = this.seriesNames();
-    const n = names.length - keys.length + nMore;
-    return n > 0 ? `${keys.length} of ${(names.length + nMore).toLocaleString()} series.` : "";
+    const runs = this.curvesShown;
+    const n = this.seriesNames().length + Math.max(0, ...runs.map((run) => run.nMore));
+    const more = n > keys.length ? `${keys.length} of ${n.toLocaleString()} series` : "";
+    if (state.find) return more && `${more} that match.`;
+    const unlisted = ({ usual, others, nMore, nSeries }) =>
+      nSeries - usual.length - others.length - nMore;
+    const nUnlisted = Math.max(0, ...runs.map(unlisted));
+    const hidden = nUnlisted ? `${nUnlisted.toLocaleString()} hidden or without a number` : "";
+    const text = [more, hidden].filter(Boolean).join(", and ");
+    return text && `${text}: find them by name (f).`;
+  }
+
+  averagedText() {
+    const isAveraged = (series) => [...series.values()].some((one) => one.nAveraged);
+    if (!this.curves.isGrouped || !this.seriesShown.some(isAveraged)) return "";
+    return "Runs with many values are averaged over short ranges first; zoom in for the exact band.";
   }
 
   missingAxisText() {
@@ -254,9 +294,9 @@ export class Grid {
 
   // Of a series that runs have by different axes, those by that of the first run are drawn.
   otherAxisText() {
-    const isOther = ([key, series]) => series.axis !== this.axisOf(key);
-    const n = this.curvesShown.filter((run) => [...run.series].some(isOther)).length;
-    const runs = plural(this.ids.length, "run");
+    const isOther = ([key, series]) => series.points.n && series.axis !== this.axisOf(key);
+    const n = this.seriesShown.filter((series) => [...series].some(isOther)).length;
+    const runs = plural(this.seriesShown.length, this.curves.isGrouped ? "group" : "run");
     return n
       ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
       : "";
@@ -265,42 +305,12 @@ export class Grid {
   // ---- what charts ask for
 
   linesOf(key) {
-    const lines = [];
-    for (const id of this.ids) {
-      const run = this.curves.runs.get(id);
-      if (!run) continue;
-      const line = { ...styleOf(id), name: this.runs.nameOf(id), isEval: key.startsWith("eval/") };
-      const series = run.series.get(key);
-      if (series?.axis === this.axisOf(key))
-        lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
-      for (const { key: other, series } of run.superseded) {
-        if (other !== key) continue;
-        lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
-      }
-    }
-    return lines;
-  }
-
-  lineOf(series, isSmoothed) {
-    const { points, means, isThinned, nonfinite } = series;
-    const smoothed = isSmoothed ? this.smoothedOf(series) : null;
-    return { points, means, isThinned, nonfinite, smoothed, isSuperseded: false };
-  }
-
-  smoothedOf(series) {
-    const width = state.smooth;
-    const { x, y, n } = series.means;
-    if (width < 2 || n < 3) return null;
-    const known = this.smoothed.get(series);
-    if (known?.width === width && known.version === series.version) return known.line;
-    const line = { x, y: smooth(y.subarray(0, n), width, series.counts?.y), n };
-    this.smoothed.set(series, { width, version: series.version, line });
-    return line;
+    return this.lines.of(key, this.ids, this.axisOf(key));
   }
 
   axisOf(key) {
     if (state.x) return state.x;
-    for (const { series } of this.curvesShown) if (series.has(key)) return series.get(key).axis;
+    for (const series of this.seriesShown) if (series.has(key)) return series.get(key).axis;
     return "iter";
   }
 
@@ -323,7 +333,7 @@ export class Grid {
   computeRange(axis) {
     let low = Infinity;
     let high = -Infinity;
-    for (const series of this.curvesShown.flatMap((run) => [...run.series.values()])) {
+    for (const series of this.seriesShown.flatMap((byKey) => [...byKey.values()])) {
       const { points } = series;
       if (!points.n || series.axis !== axis) continue;
       let first = 0;
@@ -337,24 +347,16 @@ export class Grid {
   }
 
   whyEmpty(key) {
-    if (!this.curvesShown.some((run) => run.series.get(key)?.points.n)) return "not logged";
+    const shown = this.seriesShown.map((series) => series.get(key)).filter(Boolean);
+    const notes = [...new Set(shown.map((series) => series.note).filter(Boolean))];
+    if (notes.length) return notes.slice(0, NOTES_MAX).join("; ");
+    if (!shown.some((series) => series.points.n)) return "not logged";
     return state.logy ? "no value above zero here" : "no value here";
   }
 
-  // Where sessions resumed, on the x axis.
+  // Where sessions resumed, on an axis.
   resumes(axis) {
-    if (!this.single || !["iter", "time"].includes(axis)) return [];
-    const resumes = this.marks.filter((mark) => mark.kind === "resume");
-    const seconds = (mark) => Date.parse(mark.t) / 1000 - this.started;
-    const places = resumes.map((mark) => (axis === "iter" ? mark.iter : seconds(mark)));
-    return places.filter(Number.isFinite);
-  }
-
-  setMarks(marks, started) {
-    if (JSON.stringify(marks) === JSON.stringify(this.marks) && started === this.started) return;
-    this.marks = marks;
-    this.started = started;
-    for (const chart of this.charts.values()) chart.invalidate();
+    return this.curvesShown.flatMap((run) => ownValue(run.resumes, axis) ?? []);
   }
 
   setCursor(x, chart) {

@@ -8,6 +8,7 @@ import { nextAxis, smoothBy, TABS, toggles } from "./toolbar.js";
 const HELP = [
   ["1 2 3 4", "charts, runs, compare, study"],
   ["/", "filter the runs"],
+  ["f", "find series by name"],
   ["j k", "next, previous run"],
   ["space", "draw the focused run, or stop drawing it"],
   ["Enter", "open it"],
@@ -16,6 +17,7 @@ const HELP = [
   ["s S", "smooth more, less"],
   ["l g", "log scale for y, for x"],
   ["o", "cut off outliers"],
+  ["e", "runs that differ in the seed alone as one line"],
   ["drag", "zoom; double click: back"],
   ["0", "show the whole range"],
   ["← →", "move the cursor of the focused chart"],
@@ -53,6 +55,7 @@ export function listenToKeys({ runs, help, list }) {
   const actions = {
     ...Object.fromEntries(TABS.map((tab, i) => [i + 1, () => change({ tab })])),
     "/": () => list().filter.focus(),
+    f: () => /** @type {HTMLElement} */ (document.querySelector("input.find")).focus(),
     j: () => list().step(1),
     k: () => list().step(-1),
     a: () => list().pickAll(),
@@ -63,6 +66,7 @@ export function listenToKeys({ runs, help, list }) {
     l: toggles.logy,
     g: toggles.logx,
     o: toggles.fit,
+    e: toggles.mean,
     0: () => change(WHOLE_RANGE),
     t: toggleTheme,
     "?": () => help.showModal(),

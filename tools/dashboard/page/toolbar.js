@@ -1,12 +1,14 @@
 // The bars at the top of the page: tabs, connection and theme; then the controls of the charts.
 
 import { button, el, icon, setText } from "./dom.js";
+import { MeanControl, toggleMean } from "./mean.js";
 import { AXES, axisName } from "./metrics.js";
 import { change, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
 const AXIS_BUTTONS = { iter: "Iterations", tokens: "Tokens", time: "Time" };
+const FIND_MS = 200; // after the last key
 const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]; // logged values
 
 const smoothingIndex = () => SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
@@ -22,6 +24,7 @@ export const toggles = {
   logx: () => change({ logx: !state.logx, ...WHOLE_RANGE }),
   logy: () => change({ logy: !state.logy }),
   fit: () => change({ fit: !state.fit }),
+  mean: toggleMean,
 };
 
 export function nextAxis() {
@@ -72,6 +75,25 @@ export class TopBar {
   }
 }
 
+// Names of series, with wildcards: these are drawn, also hidden ones.
+function buildFind() {
+  const label = "Find series by name: val/* lr, or a part of a name (f)";
+  const props = { type: "search", class: "find", placeholder: "Find series  val/* lr" };
+  const find = el("input", { ...props, "aria-label": label, title: label, spellcheck: "false" });
+  let timer = 0;
+  find.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => change({ find: find.value.trim() }, { replace: true }), FIND_MS);
+  });
+  find.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    find.value = "";
+    change({ find: "" });
+    find.blur();
+  });
+  return find;
+}
+
 export class Controls {
   constructor() {
     this.axes = Object.entries(AXIS_BUTTONS).map(([x, text]) => {
@@ -91,6 +113,8 @@ export class Controls {
     const onReset = () => change(WHOLE_RANGE);
     const resetProps = { class: "chip", onclick: onReset };
     this.reset = button("Show the whole range (0)", resetProps, "Reset zoom");
+    this.mean = new MeanControl(true);
+    this.find = buildFind();
     this.element = el(
       "div",
       { class: "controls" },
@@ -100,8 +124,10 @@ export class Controls {
         ...this.axes,
       ),
       this.series,
+      this.find,
       this.buildSmoothing(),
       ...this.toggles,
+      this.mean.element,
       this.reset,
     );
     document.body.insertBefore(this.element, document.getElementById("body"));
@@ -138,8 +164,11 @@ export class Controls {
     return el("label", { class: "smooth" }, label, this.slider, this.width);
   }
 
-  show(isShown) {
-    this.element.hidden = !isShown;
+  show(tab, settings) {
+    this.element.hidden = tab !== "run" && tab !== "charts";
+    if (document.activeElement !== this.find) this.find.value = state.find;
+    this.mean.show(settings);
+    this.mean.element.hidden = tab !== "charts";
     const x = state.x || (offered.length ? "" : "iter");
     for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === x);
     this.showSeries();
