@@ -148,7 +148,7 @@ def serve(folder: Path, n_runs: int) -> Took:
         return Took(wall_s, core_s, int(peak[1]) / 1024)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _n_runs(url: str) -> int:
