@@ -108,17 +108,20 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
 
 
 def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
-    """The series that patterns name, in the order of the patterns."""
+    """The series that patterns name, in their order; of a wildcard, those that are not hidden."""
     names: dict[str, None] = {}
     for pattern in patterns:
         found = [s.run.series(pattern) for s in drawing.series]
-        numeric = [name for named in found for name, one in named.items() if one.is_numeric]
+        numeric = [one for named in found for one in named.values() if one.is_numeric]
+        shown = [one.name for one in numeric if not one.definition.get("hidden")]
         if not any(found):
             every = (name for s in drawing.series for name in s.run.series())
             raise series_.unknown("--metric", pattern, dict.fromkeys(every))
         if not numeric:
             raise Refusal(f"--metric: {pattern!r} has no numbers. See: runs show RUN")
-        names |= dict.fromkeys(numeric)
+        of_pattern = [one.name for one in numeric]
+        is_named = pattern in of_pattern or not shown
+        names |= dict.fromkeys(of_pattern if is_named else shown)
     return list(names)
 
 
