@@ -54,7 +54,7 @@ def frame(runs: Source | Iterable[Source]) -> "DataFrame":
 
 
 def frame_of_rows(rows: Sequence[Mapping[str, Any]], axis: str) -> "DataFrame":
-    """A frame of flat rows, with the column `axis` at least; integers beyond 2^53 keep all digits."""
+    """A frame of flat rows, with the column `axis` at least; integers keep all of their digits."""
     pandas = need_pandas()
     frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[axis])
     most = 1 << 53  # pandas makes floats of the integers of a column in which one is missing
@@ -63,7 +63,7 @@ def frame_of_rows(rows: Sequence[Mapping[str, Any]], axis: str) -> "DataFrame":
         values = [row.get(name, math.nan) for row in rows]
         if any(type(value) is int and abs(value) > most for value in values):
             frame[name] = pandas.Series(values, dtype=object)
-    return frame  # type: ignore[no-any-return]
+    return frame
 
 
 def need_pandas() -> Any:

@@ -274,8 +274,8 @@ class Run:
 
         `time_ms` is in milliseconds, `mfu` in percent (-100: unknown), losses are in nats;
         `timestamp` is an ISO 8601 text in UTC. Rows of `iterations` and `metrics` have theirs
-        where the journal is beside the run JSON. A missing number is NaN, as pandas has it; a column
-        with integers beyond 2^53 in which one is missing has Python's own numbers.
+        where the journal is beside the run JSON. A missing number is NaN, as pandas has it. A
+        column with integers beyond 2^53 in which one is missing has Python's own numbers.
 
         Raises:
             ImportError: pandas is not installed.

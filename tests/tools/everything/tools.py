@@ -150,7 +150,7 @@ def _values_of(run: eventlog.Run) -> dict[Key, Any]:
 
 
 def frame(place: Place) -> Seen:
-    """The columns of `Run.frame`; an integer in a column of floats is the same number as a float."""
+    """The columns of `Run.frame`; in a column of floats an integer may be the equal float."""
     table = place.run.frame("metrics")
     values = {
         (name, int(step)): value
