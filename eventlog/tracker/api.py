@@ -126,7 +126,7 @@ def init(
     if previous is not None and reinit in ("False", "return_previous"):
         return previous
     if previous is not None and reinit != "create_new":
-        previous.finish()
+        previous._finish_unfinished()
     if arguments.is_disabled():
         return _disabled(arguments)
     folder = as_folder("dir", arguments.value("dir"), "out")

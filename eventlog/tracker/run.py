@@ -22,6 +22,7 @@ from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
+from eventlog.tracker.notebook import last_error, watch_cells
 from eventlog.tracker.session import Session, at_end_of_child
 from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_plain_row, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
@@ -75,8 +76,9 @@ class ActiveRun(WandbRun):
         self.is_finished = False
         if session is not None:
             exit_code.watch()
-            self._earlier_error = getattr(sys, "last_value", None)  # an earlier cell of a notebook
-            atexit.register(self._finish_at_exit)
+            watch_cells()
+            self._earlier_error = last_error()  # of an earlier cell, or of a caught one
+            atexit.register(self._finish_unfinished)
             at_end_of_child(lambda: self._finish_after(sys.exc_info()[1]))
 
     # ---- properties
@@ -252,7 +254,7 @@ class ActiveRun(WandbRun):
             except BaseException:  # a signal handler's: the next call tries again
                 self.is_finished = False
                 raise
-            atexit.unregister(self._finish_at_exit)
+            atexit.unregister(self._finish_unfinished)
 
     def __enter__(self) -> "ActiveRun":
         return self
@@ -265,8 +267,9 @@ class ActiveRun(WandbRun):
     ) -> None:
         self._finish_after(error)
 
-    def _finish_at_exit(self) -> None:
-        error = getattr(sys, "last_value", None)  # what ended the program, if anything did
+    def _finish_unfinished(self) -> None:
+        """End the run as the program ends, or as the last cell of a notebook has ended."""
+        error = last_error()
         if error is self._earlier_error:
             error = None
         if error is None and exit_status(exit_code.exit_code()):
