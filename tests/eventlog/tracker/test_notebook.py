@@ -7,7 +7,9 @@ import pytest
 
 import eventlog
 
-BEGIN = "import eventlog, sys\nrun = eventlog.init(name='first', save_interval=0)\nrun.log({'a': 1})"
+BEGIN = (
+    "import eventlog, sys\nrun = eventlog.init(name='first', save_interval=0)\nrun.log({'a': 1})"
+)
 GOOD = "run.log({'a': 2})"
 ASYNC_ERROR = "import asyncio\nawait asyncio.sleep(0)\n1 / 0"
 LAST_VALUE = "import sys\nsys.last_value = ValueError('old')"
