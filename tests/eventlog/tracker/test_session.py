@@ -70,6 +70,17 @@ def test_a_name_with_a_slash_stays_in_its_folder(tmp_path):
     assert run.journal_path.parent == tmp_path / "out"
 
 
+@pytest.mark.parametrize("name", [".hidden", "..", "../../x", "."])
+def test_no_name_makes_a_hidden_file(tmp_path, name):
+    with eventlog.init(dir=tmp_path, name=name, save_interval=0) as run:
+        pass
+    with eventlog.init(dir=tmp_path, name=name, resume="must", save_interval=0) as again:
+        pass
+
+    assert again.journal_path == run.journal_path
+    assert [file.name for file in tmp_path.glob(".*")] == []
+
+
 def test_the_open_event_has_process_and_command_but_not_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-is-secret")
     with eventlog.open_run(tmp_path, config={"lr": 0.1}, metadata={"world_size": 2}) as run:
