@@ -20,7 +20,7 @@ from ..core.formats import number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, read_columns, thin
-from .theme import DASHES, clean, set_log
+from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
 SPANS = 2.0
 """A value further away from the others than so many times their range is cut off."""
@@ -303,7 +303,7 @@ def _write_legend(
     for curve in curves:
         bad.setdefault(curve.name, Counter()).update(curve.nonfinite.values())
     for name, curve in reversed(named.items()):
-        label = f"{clean(name)} (right)" if name in right else clean(name)
+        label = f"{_shown(name)} (right)" if name in right else _shown(name)
         label += "".join(f", {n:,}× {kind}" for kind, n in sorted(bad[name].items()))
         ink = curve.colour if drawing.is_single else drawing.theme.ink
         style: dict[str, Any] = {"color": ink, "ls": curve.dashes, "lw": 1.5}
@@ -318,14 +318,19 @@ def _write_legend(
 def _label_x(axes: Axes, drawing: Drawing, curves: Sequence[Curve]) -> None:
     """Name the axes that the run defined; several where its series have different ones."""
     by = dict.fromkeys(curve.axis for curve in curves)
-    names = [drawing.x_label if name == "iter" else clean(series_.plain(name)) for name in by]
+    names = [drawing.x_label if name == "iter" else _shown(series_.plain(name)) for name in by]
     if names:
         axes.set_xlabel(", ".join(names[:3]) + (" ..." if len(names) > 3 else ""))
 
 
 def _label(curves: Sequence[Curve]) -> str:
     """The label of an axis: the names of its series, with their unit if it is one."""
-    names = [clean(name) for name in dict.fromkeys(curve.name for curve in curves)]
+    names = [_shown(name) for name in dict.fromkeys(curve.name for curve in curves)]
     units = {curve.unit for curve in curves}
     text = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return f"{text} ({clean(*units)})" if len(units) == 1 and units != {""} else text
+
+
+def _shown(name: str) -> str:
+    """A name as a label; programs may have names of thousands of characters."""
+    return fit(clean(name), NAME_IN, LEGEND_SIZE)

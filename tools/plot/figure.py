@@ -35,6 +35,7 @@ from .theme import (
     LEGEND_ROW_IN,
     LEGEND_SIZE,
     MARKERS,
+    NAME_IN,
     THEMES,
     Theme,
     clean,
@@ -52,7 +53,7 @@ FORMS: dict[str, dict[str, Any]] = {  # metadata without time and version: the s
     "pdf": {"CreationDate": None},
 }
 TITLE_SIZE, FACTS_SIZE = 12, 8.5
-PANEL_IN, HEAD_IN, MARGIN_IN, NAME_IN = 4.5, 0.58, 0.12, 3.2
+PANEL_IN, HEAD_IN, MARGIN_IN = 4.5, 0.58, 0.12
 N_NAMED = 40
 """At most this many runs are named in the legend."""
 N_DIFFERENT = 6

@@ -268,3 +268,12 @@ def test_a_series_without_a_name_is_not_the_axis_of_the_others():
     (axes,) = draw([eventlog.Run("m", metrics=rows)], metrics=["loss"]).axes
 
     assert (places(axes), axes.get_xlabel()) == ([[0, 1, 2]], "step")
+
+
+def test_a_name_of_thousands_of_characters_is_cut_in_the_plot():
+    run = metrics_run(**{"long/" + "x" * 4_000: [1.0, 2.0], "y": [1.0, 2.0]})
+
+    figure = draw([run], metrics=["*"])
+
+    (text,) = {text for text in texts(figure) if text.startswith("long/") and ", " not in text}
+    assert len(text) < 100
