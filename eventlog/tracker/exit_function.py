@@ -76,9 +76,9 @@ def _replace(holder: Any, old: Any, new: Any) -> None:
         if holder.__defaults__:
             holder.__defaults__ = tuple(new if v is old else v for v in holder.__defaults__)
     elif issubclass(kind, partial):
-        call, args, *more = partial.__reduce__(holder)[2]  # type: ignore[misc]
+        call, args, *more = holder.__reduce__()[2]
         args = tuple(new if value is old else value for value in args)
-        partial.__setstate__(holder, (new if call is old else call, args, *more))
+        holder.__setstate__((new if call is old else call, args, *more))
     else:
         is_dict = issubclass(kind, dict)
         values = holder if is_dict else object.__getattribute__(holder, "__dict__")
