@@ -149,17 +149,32 @@ def test_the_groups_are_of_the_runs_that_the_filter_leaves(server):
     assert [len(one["ids"]) for one in by_words] == [1]
 
 
-def test_settings_that_the_table_cuts_still_tell_runs_apart(tmp_path):
+@pytest.mark.parametrize(
+    ("config", "n_groups"),
+    [
+        ({"prompt": "x" * 2_000 + "{}"}, 2),
+        ({"layers": [*range(500), "{}"]}, 2),
+        ({f"k{k}": 0 for k in range(600)} | {"last": "{}"}, 2),
+        ({f"k{k}": 0 for k in range(600)} | {"seed": "{}"}, 1),
+    ],
+)
+def test_settings_that_the_table_cuts_still_tell_runs_apart(tmp_path, config, n_groups):
     for name in ("left", "right"):
-        config = {"prompt": "x" * 2_000 + name}
-        with eventlog.open_run(tmp_path, run_name=name, config=config, save_interval=0) as run:
+        filled = orjson.loads(orjson.dumps(config).replace(b"{}", name.encode()))
+        with eventlog.open_run(tmp_path, run_name=name, config=filled, save_interval=0) as run:
             run.log_iter(0, 1.0, 50.0)
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 2)
 
         groups = server.json("/api/groups?by=seeds")["groups"]
 
-    assert [len(one["ids"]) for one in groups] == [1, 1]
+    assert len(groups) == n_groups
+
+
+def test_an_unknown_key_reads_no_run(server, monkeypatch):
+    monkeypatch.setattr(runs, "load_at", lambda path: pytest.fail(f"{path} was read"))
+
+    assert "unknown" in server.json("/api/groups?by=nothing/like/it")["error"]
 
 
 def test_a_spike_of_the_mean_is_drawn_at_every_zoom(tmp_path):
