@@ -86,7 +86,8 @@ def _keep_before_loss(folding: Folding, disk: Disk) -> None:
     n_before, folding.n_written = folding.n_written, reader.sequence.n_records
     if 0 <= n_before <= folding.n_written:
         return
-    n_lost = n_not_here(stated_by(path), reader.sequence, reader.others)
+    sessions = folding.fold.sessions
+    n_lost = n_not_here(stated_by(path), reader.sequence, sessions, reader.others)
     if n_lost:
         copy = name_before_loss(path)
         atomic_write(copy, partial(_write_all, read_chunks(path)), disk=disk)

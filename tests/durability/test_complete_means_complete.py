@@ -1,5 +1,6 @@
 """`verify` says "complete" only if no acknowledged event is missing."""
 
+import contextlib
 import errno
 import os
 import random
@@ -68,6 +69,9 @@ def tell_a_run(root, rng, *, compacted=True):
                     run.log_iter(i, 1.0)
         run.close()
         assert run.errors == 0
+        if rng.random() < 0.4:
+            with eventlog.Annotator(journal) as notes:
+                notes.log("note", text=str(rng.random()))
     if compacted:
         eventlog.compact(journal)
     return journal
@@ -171,6 +175,13 @@ def says_complete(journal):
     return report.exit_code(folding) == report.COMPLETE
 
 
+def compact(journal, times):
+    """As the next session or a person does before anybody has looked."""
+    for _ in range(times):
+        with contextlib.suppress(OSError, eventlog.EventlogError):
+            eventlog.compact(journal)
+
+
 def contents_of(root):
     return {path.name: path.read_bytes() for path in root.rglob("*.aside")}
 
@@ -193,8 +204,10 @@ def wrongly_complete(root, n, seed):
             harm(hurt, random.Random(rng_state))
             if not is_all_there(journal, names, asides, contents):
                 missing += 1
+                n_compactions = rng.choice([0, 0, 1, 2])
+                compact(journal, n_compactions)
                 if says_complete(journal):
-                    wrong.append((harm.__name__, hurt.suffix, rng_state))
+                    wrong.append((harm.__name__, hurt.suffix, rng_state, n_compactions))
             shutil.rmtree(whole)
             backup.rename(whole)
         shutil.rmtree(whole)
