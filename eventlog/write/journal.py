@@ -170,12 +170,19 @@ class Journal(DurableSession):
     # ---- appending
 
     def append(
-        self, event: str, fields: dict[str, Any], *, urgent: bool = False, has_text: bool = True
+        self,
+        event: str,
+        fields: dict[str, Any],
+        *,
+        urgent: bool = False,
+        is_plain: bool = False,
+        has_text: bool = True,
     ) -> None:
         """Append one event. Urgent: to be durable at once, not within a second.
 
-        What does not fit in a line goes into a file of its own. `has_text`: False if the values are
-        a few numbers, so that no credential has to be looked for.
+        What does not fit in a line goes into a file of its own. `is_plain`: each value is known
+        to have one of the types `SCALARS`. `has_text`: False if they are a few numbers, so that no
+        credential has to be looked for.
 
         Raises:
             JournalClosed: after `close`.
@@ -185,10 +192,8 @@ class Journal(DurableSession):
         if self.child is not None:
             self.child.ignore()
             return
-        encoded = encode_fields(fields)  # calls code of the values: no lock is held
+        encoded = encode_fields(fields, is_plain=is_plain)  # may run their code: no lock is held
         asides: tuple[Aside, ...] = ()
-        if type(event) is not str:
-            event = str(event)
         # More quotes than the names have: there is text, which may be a credential.
         if has_text and (encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES):
             encoded, asides = fitted(self.path.stem, event, masked(event, encoded))

@@ -3,6 +3,7 @@
 import select
 import sys
 
+from eventlog.format.foreign import class_name
 from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
 from eventlog.interruption import ignoring
@@ -37,4 +38,4 @@ def say_once(message: str) -> None:
 
 def error_text(error: BaseException) -> str:
     """The class and the text of an error, also if its `__str__` raises."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    return f"{class_name(error)}: {text_of(error)}"
