@@ -11,11 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.axis import AXES
+from ..core.runs import Refusal
 from ..live import by_series
 from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
 from ..live.following import Following
 from ..live.usual import usual_first
+from . import run_groups
 from .request import Site, View, run_ids
 
 TAIL_ROWS = 5_000  # a page that lacks more rows than this gets the whole curve
@@ -32,18 +34,44 @@ def curves(site: Site, request: Request) -> Response:
     view = View.of(request)
     positions = run_ids(request)
     n_curves = max(1, len(positions) * len(view.keys) * (1 + view.with_superseded * SUPERSEDED_MAX))
-    n_curves *= 2 if view.smoothing else 1  # with four means a bucket
+    n_curves *= 2 if view.smoothing or view.group_by else 1  # with four means a bucket
     view = replace(view, n_buckets=max(10, min(view.n_buckets, BUCKETS_IN_ALL // n_curves)))
     runs: list[dict[str, Any]] = []
     arrays: list[Array] = []
+    alone = replace(view, keys=[]) if view.group_by else view
     for position in positions:
         id, *had = position.split("~")
         with site.folders.at(id) as following:
             if following is None:
                 runs.append({"id": id, "gone": True})
             else:
-                runs.append({"id": id} | _run(following, had, view, arrays))
-    return Response(_packed({"runs": runs}, arrays), media_type="application/octet-stream")
+                runs.append({"id": id} | _run(following, had, alone, arrays))
+    answer: dict[str, Any] = {"runs": runs}
+    if view.group_by:
+        ids = [run["id"] for run in runs if not run.get("no_axis")]
+        try:
+            answer["groups"] = _groups(site, ids, view, arrays)
+        except Refusal as refusal:
+            answer |= {"groups": [], "problem": str(refusal)}
+    return Response(_packed(answer, arrays), media_type="application/octet-stream")
+
+
+def _groups(site: Site, ids: list[str], view: View, arrays: list[Array]) -> list[dict[str, Any]]:
+    """The groups of the answer, each with the mean of its runs as a curve for each series."""
+    answer = []
+    for head, of_keys in run_groups.curves_of(site, ids, view):
+        series = []
+        for key, members in of_keys:
+            band = run_groups.band_of(members)
+            curve = _curve(run_groups.as_rows(band), "mean", by_series.BY_VALUE, view, 0)
+            marks = sorted(mark for of in members.curves for mark in of.nonfinite)
+            about = {"key": key, "table": members.table, "axis": members.axis, "tail": False}
+            about |= _add(replace(curve, nonfinite=marks), arrays)
+            arrays += run_groups.spread_at(band, curve.x)
+            n_averaged = sum(of.is_thinned for of in members.curves)
+            series.append(about | {"runs": len(members.curves), "averaged": n_averaged})
+        answer.append(head | {"series": series})
+    return answer
 
 
 def _run(following: Following, had: list[str], view: View, arrays: list[Array]) -> dict[str, Any]:

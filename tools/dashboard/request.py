@@ -16,7 +16,7 @@ from ..live.folders import Folders
 
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
-NAME_MAX = 4_000  # of a series that is an axis
+NAME_MAX = 4_000  # of a series that is an axis, or of keys
 BUCKETS_MAX = 4_000
 SMOOTHING_MAX = 1_000_000
 _ESCAPED = {"n": "\n", "e": ""}
@@ -35,6 +35,8 @@ class View:
     is_log: bool
     with_superseded: bool
     smoothing: int
+    group_by: str
+    """As of `runs plot --group-by`: `seeds` or keys; empty: a curve for each run."""
 
     @classmethod
     def of(cls, request: Request) -> "View":
@@ -49,6 +51,7 @@ class View:
             params.get("log") == "1",
             params.get("superseded") == "1",
             min(SMOOTHING_MAX, whole(request, "smooth", 0)),
+            params.get("group", "")[:NAME_MAX],
         )
 
 

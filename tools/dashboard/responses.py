@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.axis import AXES
+from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.where import select
 from ..live import summaries
@@ -42,19 +43,27 @@ def runs(site: Site, request: Request) -> Response:
 
 def where(site: Site, request: Request) -> Response:
     """The ids of the runs for which an expression is true, as in `runs ls --where`."""
-    expression = request.query_params.get("q", "")
+    try:
+        rows = selected(site, site.folders.rows(), request.query_params.get("q", ""))
+    except Refusal as refusal:
+        return json_response({"error": str(refusal).removeprefix("--where: ")})
+    return json_response({"ids": [row["id"] for row in rows]})
+
+
+def selected(site: Site, rows: list[Row], expression: str) -> list[Row]:
+    """The rows for which an expression is true.
+
+    Raises:
+        Refusal: the expression is wrong or too long, or takes too much time.
+    """
     if len(expression) > TEXT_MAX:
-        n = len(expression)
-        return json_response({"error": f"at most {TEXT_MAX} characters are allowed, got {n:,}"})
+        raise Refusal(f"at most {TEXT_MAX} characters are allowed, got {len(expression):,}")
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "the server is busy with other filters; try again")
     try:
-        rows = select(site.folders.rows(), expression, limit_s=FILTER_S)
-    except Refusal as refusal:
-        return json_response({"error": str(refusal).removeprefix("--where: ")})
+        return select(rows, expression, limit_s=FILTER_S)
     finally:
         site.filtering.release()
-    return json_response({"ids": [row["id"] for row in rows]})
 
 
 def run(site: Site, request: Request) -> Response:

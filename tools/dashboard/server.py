@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from . import csv_file, curves, live, responses
+from . import csv_file, curves, live, responses, run_groups
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
 from .request import Site
@@ -38,6 +38,7 @@ API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/where": responses.where,
     "/api/run": responses.run,
     "/api/study": responses.study,
+    "/api/groups": run_groups.table,
     "/api/curves": curves.curves,
     "/api/csv": csv_file.csv_file,
 }

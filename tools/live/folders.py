@@ -46,6 +46,8 @@ class Entry:
     path: Path
     """Of its journal, or of its run JSON where there is no journal."""
     row: rows_.Row = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """As it was logged; `row` has it limited in number and length."""
     version: int = 0
     """Grows with every change of `row`; no two changes, of any runs, have the same."""
     seen: tuple[Any, ...] = ()
@@ -93,6 +95,14 @@ class Folders:
         """The rows that changed after version `since`."""
         with self.lock:
             return [e.row for e in self._entries.values() if e.version > since and e.row]
+
+    def whole_rows(self, ids: Iterable[str] | None = None) -> list[rows_.Row]:
+        """The rows of the runs that could be read, with their configs as they were logged."""
+        with self.lock:
+            known = self._entries if ids is None else [id for id in ids if id in self._entries]
+            entries = [self._entries[id] for id in known]
+            entries = [e for e in entries if e.row and not e.row["error"]]
+            return [entry.row | {"config": entry.config} for entry in entries]
 
     def gone(self, since: int = 0) -> list[str]:
         """The ids of runs that were removed after version `since`."""
@@ -275,6 +285,7 @@ class Folders:
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
             row[key] = _utf8(row[key])
+        entry.config = row["config"]
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         row |= _place(following, row)
         ends = ends_nonfinite(following, found.run) if found.run else {}

@@ -1,7 +1,19 @@
 // One panel: a metric of several runs, with its cursor, its zoom, and its PNG and CSV.
 
 import { announce, button, download, el, icon, setText } from "./dom.js";
-import { axes, BOTTOM, crosses, disc, dots, LEFT, RIGHT, stroke, TOP, vertical } from "./draw.js";
+import {
+  area,
+  axes,
+  BOTTOM,
+  crosses,
+  disc,
+  dots,
+  LEFT,
+  RIGHT,
+  stroke,
+  TOP,
+  vertical,
+} from "./draw.js";
 import { aligned, onAxis, plural, short, shorten } from "./format.js";
 import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
@@ -189,7 +201,9 @@ export class Chart {
   paint(ctx, box, colours) {
     const { grid } = this;
     this.lines = grid.linesOf(this.key);
-    const points = this.lines.map((line) => line.points);
+    const points = this.lines.flatMap(({ points, band }) =>
+      band ? [points, band.low, band.high] : [points],
+    );
     const range = grid.range(this.axis);
     const values = range && extent(points, range[0], range[1], state.logy, state.fit);
     setText(this.note, values ? "" : grid.whyEmpty(this.key));
@@ -208,6 +222,9 @@ export class Chart {
     ctx.clip();
     const resumeStyle = { colour: colours.mark, dash: [3, 3] };
     for (const value of grid.resumes(this.axis)) vertical(ctx, value, this.x, box, resumeStyle);
+    for (const { band, colour } of this.lines) {
+      if (band) area(ctx, band.low, band.high, this.x, this.y, colour);
+    }
     for (const line of this.lines) this.paintLine(ctx, line, colours);
     for (const line of this.lines) crosses(ctx, line.nonfinite, this.x, colours.bad);
     ctx.restore();
@@ -257,7 +274,7 @@ export class Chart {
       const curve = line.smoothed ?? line.means;
       const i = nearest(curve, x);
       if (i === null || !this.isNear(line, curve.x[i], x)) continue;
-      const around = line.isThinned ? this.extremesNear(line.points, x) : {};
+      const around = line.spread ? spreadNear(line, x) : this.extremesNear(line, x);
       values.push({ line, x: curve.x[i], y: curve.y[i], ...around });
     }
     return values.sort((a, b) => b.y - a.y);
@@ -271,7 +288,8 @@ export class Chart {
   }
 
   // The lowest and the highest value within a pixel of `x`, which the mean of a thinned line hides.
-  extremesNear(points, x) {
+  extremesNear({ points, isThinned }, x) {
+    if (!isThinned) return {};
     const px = this.x.px(x);
     const begin = find(points, this.x.value(px - 1));
     const end = Math.max(begin + 2, find(points, this.x.value(px + 1)));
@@ -297,19 +315,25 @@ export class Chart {
   // The chart under the pointer names its runs, the others show the values alone.
   tooltipRows(values, isHere, colours) {
     const texts = aligned(
-      values.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]),
+      values.flatMap(({ y, low, high, std }) => [y, low ?? y, high ?? std ?? y]),
       this.key,
     );
-    const nameOf = (line) => {
+    const nameOf = ({ line, n }) => {
       if (!isHere) return "";
+      if (n !== undefined) return `${shorten(line.name, 30)}, n ${n}`;
       if (this.grid.ids.length > 1) return shorten(line.name, 30);
       return line.isSuperseded ? "superseded" : "";
     };
-    return values.map(({ line, low }, i) => ({
-      colour: line.isSuperseded ? colours.superseded : line.colour,
+    const rangeOf = ({ low, std }, i) => {
+      if (!isHere) return "";
+      if (std !== undefined) return Number.isNaN(std) ? "" : `± ${texts[3 * i + 2]}`;
+      return low === undefined ? "" : `${texts[3 * i + 1]} … ${texts[3 * i + 2]}`;
+    };
+    return values.map((value, i) => ({
+      colour: value.line.isSuperseded ? colours.superseded : value.line.colour,
       value: texts[3 * i],
-      range: low === undefined || !isHere ? "" : `${texts[3 * i + 1]} … ${texts[3 * i + 2]}`,
-      name: nameOf(line),
+      range: rangeOf(value, i),
+      name: nameOf(value),
     }));
   }
 
@@ -321,7 +345,8 @@ export class Chart {
 
   label() {
     const unit = this.description ? `, ${this.description}` : "";
-    const runs = plural(this.currentLines().length, "run");
+    const kind = this.grid.curves.isGrouped ? "group" : "run";
+    const runs = plural(this.currentLines().length, kind);
     return `${this.title}${unit}: ${runs}. ${this.latestAsText()}`;
   }
 
@@ -358,6 +383,15 @@ export class Chart {
     const href = this.grid.csvUrl(this.key);
     el("a", { href, download: `${fileName(this.key)}.csv` }).click();
   }
+}
+
+// What a mean is of, near `x`: its standard deviation, or its extremes; and the number of runs.
+function spreadNear({ points, spread }, x) {
+  const i = nearest(points, x);
+  if (i === null) return {};
+  const n = spread.n[i];
+  if (state.band === "range") return { low: spread.low[i], high: spread.high[i], n };
+  return { std: spread.std[i], n };
 }
 
 function exactOnAxis(x, axis) {

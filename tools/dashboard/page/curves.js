@@ -44,6 +44,23 @@ class Series {
     this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
+    this.nRuns = sizes.runs ?? 1; // that it is the mean of
+    if (sizes.runs === undefined) return;
+    const [std, low, high, n] = arrays.slice(-4);
+    this.spread = { std, low, high, n }; // at each point
+    this.nAveraged = sizes.averaged; // of its runs: read as means of buckets
+  }
+
+  // The edges of the band around a mean, as lines: mean ± std, or min and max.
+  bandOf(kind) {
+    if (this.band?.kind !== kind) {
+      const { x, y, n } = this.points;
+      const { std, low, high } = this.spread;
+      const edge = (sign) => y.map((mean, i) => mean + sign * (std[i] || 0)); // one run: no std
+      const [below, above] = kind === "range" ? [low, high] : [edge(-1), edge(1)];
+      this.band = { kind, low: { x, y: below, n }, high: { x, y: above, n } };
+    }
+    return this.band;
   }
 
   append(sizes, [x, y]) {
@@ -68,13 +85,14 @@ function unpack(buffer) {
     offset += 8 * n;
     return array;
   };
-  for (const run of head.runs) {
-    for (const series of run.series ?? []) {
-      const { n, means } = series;
-      series.arrays = [n, n, ...(means ? [means, means, means] : [])].map(next);
+  for (const one of [...head.runs, ...(head.groups ?? [])]) {
+    for (const series of one.series ?? []) {
+      const { n, means, runs } = series;
+      const spread = runs === undefined ? [] : [n, n, n, n];
+      series.arrays = [n, n, ...(means ? [means, means, means] : []), ...spread].map(next);
     }
   }
-  return head.runs;
+  return head;
 }
 
 export class Curves {
@@ -87,7 +105,11 @@ export class Curves {
     this.onError = onError;
     /** @type {Map<string, any>} */
     this.runs = new Map();
-    this.wanted = { ids: [], keys: [], x: "", from: null, to: null, px: 600 };
+    this.groups = []; // of runs that are drawn as one: {name, ids, series}
+    this.problem = ""; // why there are none
+    this.isGrouped = false;
+    this.groupedIds = ""; // the runs that they are of
+    this.wanted = { ids: [], keys: [], x: "", from: null, to: null, px: 600, group: "" };
     this.view = ""; // the view that `runs` has curves of, as JSON
     this.isBusy = false;
     this.isStale = false;
@@ -143,20 +165,29 @@ export class Curves {
   async fetchOnce() {
     const { ids, ...options } = this.wanted;
     const view = JSON.stringify(options);
-    const stale = ids.filter((id) => view !== this.view || this.isBehind(id));
-    if (!stale.length) return;
+    const behind = ids.filter((id) => view !== this.view || this.isBehind(id));
+    const isRegrouped = options.group && ids.join() !== this.groupedIds;
+    if (!behind.length && !isRegrouped) return;
+    const stale = options.group ? ids : behind; // a mean needs all of its runs
     const response = await fetchFrom("/api/curves", {
       ...options,
       runs: stale.map((id) => this.position(id, view)).join(","),
       keys: options.keys.map(escaped).join("\n"),
     });
     const start = performance.now();
-    const runs = unpack(await response.arrayBuffer());
+    const { runs, groups = [], problem = "" } = unpack(await response.arrayBuffer());
     const { ids: _, ...latest } = this.wanted;
     if (JSON.stringify(latest) !== view) return; // another view was asked for meanwhile
     const isNewView = view !== this.view;
     this.view = view;
     for (const run of runs) this.store(run, isNewView);
+    this.groups = groups.map(({ name, ids, series }) => {
+      const byKey = series.map((one) => [one.key, new Series(one, one.arrays)]);
+      return { name, ids, series: new Map(byKey) };
+    });
+    this.problem = problem;
+    this.isGrouped = Boolean(options.group);
+    this.groupedIds = ids.join();
     this.onError(null);
     this.onChange(
       runs.map((run) => run.id),
@@ -167,7 +198,7 @@ export class Curves {
   // A run's id, and how far the page has its curves: the server then sends only what is new.
   position(id, view) {
     const run = this.runs.get(id);
-    if (!run || view !== this.view || run.isFull) return id;
+    if (!run || view !== this.view || run.isFull || this.wanted.group) return id;
     return [id, run.generation, ...Object.values(run.rows)].join("~");
   }
 

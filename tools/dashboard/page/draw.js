@@ -74,6 +74,24 @@ export function stroke(ctx, line, x, y, { colour, dash = [], width = 1.4, alpha 
   ctx.globalAlpha = 1;
 }
 
+// The area between two lines of the same x; where the scale has no place for a value, to its edge.
+export function area(ctx, low, high, x, y, colour) {
+  const begin = Math.max(0, find(low, x.low) - 1);
+  const end = Math.min(low.n, find(low, x.high) + 2);
+  if (end - begin < 2) return;
+  const place = (value) => {
+    const py = y.px(value);
+    return Number.isFinite(py) ? Math.max(-1e5, Math.min(1e5, py)) : y.a;
+  };
+  const path = new Path2D();
+  for (let i = begin; i < end; i += 1) path.lineTo(x.px(low.x[i]), place(high.y[i]));
+  for (let i = end - 1; i >= begin; i -= 1) path.lineTo(x.px(low.x[i]), place(low.y[i]));
+  ctx.globalAlpha = 0.2;
+  ctx.fillStyle = colour;
+  ctx.fill(path);
+  ctx.globalAlpha = 1;
+}
+
 // The path of a line, its points without neighbours, and how far it goes up and down, in pixels.
 function trace(line, x, y, begin, end) {
   const { x: xs, y: ys } = line;

@@ -4,8 +4,8 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
+import { Lines } from "./lines.js";
 import { axisName, describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
-import { smooth } from "./smooth.js";
 import { change, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
@@ -24,7 +24,6 @@ export class Grid {
     this.single = single;
     /** @type {Map<string, Chart>} */
     this.charts = new Map();
-    this.smoothed = new WeakMap();
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
     this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
@@ -41,6 +40,7 @@ export class Grid {
       (ids, start) => this.onCurves(ids, start),
       (error) => this.onError(error),
     );
+    this.lines = new Lines(this.curves, runs);
     this.observe();
   }
 
@@ -81,6 +81,11 @@ export class Grid {
     return this.ids.map((id) => this.curves.runs.get(id)).filter(Boolean);
   }
 
+  // The series of each run that is drawn, by key; or of each group of runs.
+  get seriesShown() {
+    return (this.curves.isGrouped ? this.curves.groups : this.curvesShown).map((one) => one.series);
+  }
+
   // ---- what is fetched
 
   // The state or the runs have changed.
@@ -108,6 +113,7 @@ export class Grid {
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
       smooth: state.smooth,
+      group: this.single ? "" : state.mean,
     });
   }
 
@@ -139,7 +145,9 @@ export class Grid {
 
   onCurves(ids, start) {
     if (this.keys().join("\n") !== this.curves.wanted.keys.join("\n")) this.fetch();
+    if (!this.single) this.runs.setGroups(this.curves.groups.map((group) => group.ids));
     this.layOut();
+    this.showNames();
     offerAxes(this.offeredAxes());
     const shown = new Set(this.ids);
     if (ids.some((id) => shown.has(id))) {
@@ -157,7 +165,7 @@ export class Grid {
   // ---- which charts there are
 
   layOut() {
-    const logged = new Set(this.curvesShown.flatMap((run) => [...run.series.keys()]));
+    const logged = new Set(this.seriesShown.flatMap((series) => [...series.keys()]));
     let keys = this.keys().filter((key) => logged.has(key));
     if (state.big && keys.includes(state.big)) keys = [state.big];
     for (const key of [...this.charts.keys()]) if (!keys.includes(key)) this.removeChart(key);
@@ -176,7 +184,7 @@ export class Grid {
   }
 
   addChart(key) {
-    const tables = this.curvesShown.map((run) => run.series.get(key)?.table).filter(Boolean);
+    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
     const table = tables.includes("metrics") ? "metrics" : tables[0];
     const chart = new Chart(this, key, describe(key, table));
     this.charts.set(key, chart);
@@ -193,18 +201,24 @@ export class Grid {
     this.charts.delete(key);
   }
 
-  // The runs and their colours, for a phone, which has no list beside the charts.
+  // The runs and their colours, for a phone, which has no list beside the charts; or the groups.
   showNames() {
+    const { isGrouped, groups } = this.curves;
     const ids = this.single ? [] : this.ids;
-    const shown = ids.map((id) => [id, this.runs.nameOf(id), styleOf(id).colour]);
+    const shown = isGrouped
+      ? groups.map(({ name, ids }) => [ids[0], name, styleOf(ids[0]), plural(ids.length, "run")])
+      : ids.map((id) => [id, this.runs.nameOf(id), styleOf(id), ""]);
     const mark = JSON.stringify(shown);
     if (mark === this.namesMark) return;
     this.namesMark = mark;
-    const item = ([id, name, background]) => {
+    const item = ([id, name, { colour: background }, n]) => {
       const open = () => change({ tab: "run", run: id });
       const swatch = el("span", { class: "swatch", style: { background } });
+      if (isGrouped) return el("li", {}, swatch, el("b", { text: name }), el("small", { text: n }));
       return el("li", {}, runLink(id, open, {}, swatch, name));
     };
+    this.names.setAttribute("aria-label", `${isGrouped ? "Groups of runs" : "Runs"} in the charts`);
+    this.names.classList.toggle("grouped", isGrouped);
     this.names.replaceChildren(...shown.map(item));
   }
 
@@ -217,7 +231,9 @@ export class Grid {
       return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
     }
     if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
-    if (keys.length) return [this.missingAxisText(), this.moreText(keys)].filter(Boolean).join(" ");
+    if (this.curves.problem) return this.curves.problem;
+    const notes = () => [this.missingAxisText(), this.averagedText(), this.moreText(keys)];
+    if (keys.length) return notes().filter(Boolean).join(" ");
     if (runs.length < this.ids.length) return "Loading …";
     const broken = runs.find((run) => run.error);
     if (broken) return `Cannot draw this run: ${broken.error}`;
@@ -238,6 +254,12 @@ export class Grid {
     return n > 0 ? `${keys.length} of ${(names.length + nMore).toLocaleString()} series.` : "";
   }
 
+  averagedText() {
+    const isAveraged = (series) => [...series.values()].some((one) => one.nAveraged);
+    if (!this.curves.isGrouped || !this.seriesShown.some(isAveraged)) return "";
+    return "Runs with many values are averaged over short ranges first; zoom in for the exact band.";
+  }
+
   missingAxisText() {
     if (!state.x) return this.otherAxisText();
     const n = this.curvesShown.filter((run) => run.hasNoAxis).length;
@@ -255,8 +277,8 @@ export class Grid {
   // Of a series that runs have by different axes, those by that of the first run are drawn.
   otherAxisText() {
     const isOther = ([key, series]) => series.axis !== this.axisOf(key);
-    const n = this.curvesShown.filter((run) => [...run.series].some(isOther)).length;
-    const runs = plural(this.ids.length, "run");
+    const n = this.seriesShown.filter((series) => [...series].some(isOther)).length;
+    const runs = plural(this.seriesShown.length, this.curves.isGrouped ? "group" : "run");
     return n
       ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
       : "";
@@ -265,42 +287,12 @@ export class Grid {
   // ---- what charts ask for
 
   linesOf(key) {
-    const lines = [];
-    for (const id of this.ids) {
-      const run = this.curves.runs.get(id);
-      if (!run) continue;
-      const line = { ...styleOf(id), name: this.runs.nameOf(id), isEval: key.startsWith("eval/") };
-      const series = run.series.get(key);
-      if (series?.axis === this.axisOf(key))
-        lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
-      for (const { key: other, series } of run.superseded) {
-        if (other !== key) continue;
-        lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
-      }
-    }
-    return lines;
-  }
-
-  lineOf(series, isSmoothed) {
-    const { points, means, isThinned, nonfinite } = series;
-    const smoothed = isSmoothed ? this.smoothedOf(series) : null;
-    return { points, means, isThinned, nonfinite, smoothed, isSuperseded: false };
-  }
-
-  smoothedOf(series) {
-    const width = state.smooth;
-    const { x, y, n } = series.means;
-    if (width < 2 || n < 3) return null;
-    const known = this.smoothed.get(series);
-    if (known?.width === width && known.version === series.version) return known.line;
-    const line = { x, y: smooth(y.subarray(0, n), width, series.counts?.y), n };
-    this.smoothed.set(series, { width, version: series.version, line });
-    return line;
+    return this.lines.of(key, this.ids, this.axisOf(key));
   }
 
   axisOf(key) {
     if (state.x) return state.x;
-    for (const { series } of this.curvesShown) if (series.has(key)) return series.get(key).axis;
+    for (const series of this.seriesShown) if (series.has(key)) return series.get(key).axis;
     return "iter";
   }
 
@@ -323,7 +315,7 @@ export class Grid {
   computeRange(axis) {
     let low = Infinity;
     let high = -Infinity;
-    for (const series of this.curvesShown.flatMap((run) => [...run.series.values()])) {
+    for (const series of this.seriesShown.flatMap((byKey) => [...byKey.values()])) {
       const { points } = series;
       if (!points.n || series.axis !== axis) continue;
       let first = 0;
@@ -337,7 +329,7 @@ export class Grid {
   }
 
   whyEmpty(key) {
-    if (!this.curvesShown.some((run) => run.series.get(key)?.points.n)) return "not logged";
+    if (!this.seriesShown.some((series) => series.get(key)?.points.n)) return "not logged";
     return state.logy ? "no value above zero here" : "no value here";
   }
 

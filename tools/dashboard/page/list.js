@@ -3,6 +3,9 @@
 import { fetchJson } from "./api.js";
 import { button, el, icon, runLink, setText } from "./dom.js";
 import { ago, full, moment, plural, settingText, splitName } from "./format.js";
+import { groupRow, sortedGroups } from "./grouprow.js";
+import { RunGroups } from "./groups.js";
+import { MeanControl } from "./mean.js";
 import { ownValue } from "./metrics.js";
 import { fieldOf, grouped, isExpression, matching, shortKey, sorted } from "./rows.js";
 import { change, groupText, PICKS_MAX, state } from "./state.js";
@@ -43,9 +46,12 @@ export class RunList {
     this.runs = runs;
     this.isWide = isWide;
     this.elements = new Map(); // by id of a run: its row on the page
+    this.groupElements = new Map(); // by name of a group of runs: the same
     this.limit = PAGE_ROWS;
     this.matches = null; // ids that the server found for an expression; null: words alone
     this.columns = COLUMNS;
+    this.means = new RunGroups(runs, () => this.show());
+    this.meanControl = new MeanControl(false);
     this.count = el("p", { class: "count" });
     this.problem = el("p", { class: "problem", role: "status", hidden: true });
     this.body = el("tbody");
@@ -87,7 +93,7 @@ export class RunList {
         "div",
         { class: "row" },
         field("Group", this.group),
-        this.isWide ? null : field("Sort", this.sort),
+        this.isWide ? this.meanControl.element : field("Sort", this.sort),
       ),
       el(
         "div",
@@ -171,15 +177,20 @@ export class RunList {
   // ---- on the page
 
   show() {
+    this.means.show();
     const isTyping = document.activeElement === this.filter;
     if (this.filter.value !== state.q && !isTyping) this.filter.value = state.q;
     this.applyFilter(state.q);
     const settings = this.runs.settings();
     this.columns = this.isWide ? wideColumns(settings) : narrowColumns();
     this.showHead();
+    this.meanControl.show(settings);
+    this.group.disabled = Boolean(state.mean);
     this.showChoices(settings);
     const groups = this.groups();
-    this.place(this.rowElements(groups));
+    this.place(state.mean ? this.meanElements(groups) : this.rowElements(groups));
+    this.element.classList.toggle("means", Boolean(state.mean));
+    if (state.mean) this.showProblem(this.means.problem);
     const total = this.runs.rows().length;
     const n = groups.reduce((sum, [, rows]) => sum + rows.length, 0);
     const runs = plural(total, "run");
@@ -202,6 +213,38 @@ export class RunList {
       left -= rows.length;
     }
     return elements;
+  }
+
+  // A row for each group of runs that the table shows as one; below it its runs, once opened.
+  meanElements(listed) {
+    const rows = listed.flatMap(([, rows]) => rows);
+    const picked = new Set(this.runs.picked());
+    const elements = [];
+    for (const group of sortedGroups(this.means.groups, rows, state.sort).slice(0, this.limit)) {
+      const isOpen = this.means.open.has(group.name);
+      const onOpen = () => this.means.toggle(group.name);
+      elements.push(this.groupElement(group, isOpen, onOpen));
+      const members = isOpen ? group.ids.map((id) => this.runs.rowOf(id)).filter(Boolean) : [];
+      elements.push(...members.map((row) => this.rowElement(row, picked)));
+    }
+    return elements;
+  }
+
+  // Built anew only where it shows something else; the focus stays in it.
+  groupElement(group, isOpen, onOpen) {
+    const { runs, columns } = this;
+    const picked = group.ids.filter((id) => runs.picked().includes(id));
+    const colour = picked.length ? styleOf(runs.leaderOf(picked[0])).colour : "transparent";
+    const statuses = group.ids.map((id) => runs.rowOf(id)?.status);
+    const mark = JSON.stringify([group, isOpen, picked, colour, statuses, columns]);
+    const known = this.groupElements.get(group.name);
+    if (known?.mark === mark) return known.element;
+    const props = { runs, columns, picked, colour, isOpen, onOpen, classOf, statusMark };
+    const element = groupRow(group, props);
+    this.groupElements.set(group.name, { mark, element });
+    const focused = known?.element.contains(document.activeElement) && document.activeElement;
+    if (focused) queueMicrotask(() => element.querySelector(focused.tagName)?.focus());
+    return element;
   }
 
   showHead() {
@@ -278,7 +321,10 @@ export class RunList {
     const isPicked = picked.has(row.id);
     element.classList.toggle("open", state.tab === "run" && state.run === row.id);
     tick.checked = isPicked;
-    tick.style.setProperty("--run", isPicked ? styleOf(row.id).colour : "transparent");
+    tick.style.setProperty(
+      "--run",
+      isPicked ? styleOf(this.runs.leaderOf(row.id)).colour : "transparent",
+    );
     tick.setAttribute("aria-label", `Draw ${row.run}`);
     tick.disabled = row.status === "unreadable" && !isPicked;
     for (const [i, column] of this.columns.entries()) this.fillCell(cells[i], column, row);

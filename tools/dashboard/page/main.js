@@ -35,7 +35,7 @@ const shownList = () => (state.tab === "runs" ? wideList : sideList);
 // ---- showing
 
 function show() {
-  assignStyles(runs.picked());
+  assignStyles(runs.styled());
   openRunPage(state.tab === "run" && state.run);
   const view = runPage ?? views[state.tab] ?? grid;
   if (content.firstElementChild !== view.element) content.replaceChildren(view.element);
@@ -47,7 +47,7 @@ function show() {
   }
   if (hasSide) sideList.show();
   view.show();
-  controls.show(tab === "run" || tab === "charts");
+  controls.show(tab, runs.settings());
   topBar.show(tab, runs.folders);
   live.follow(runPage ? [state.run] : tab === "charts" ? runs.picked() : []);
   showTitle();

@@ -50,5 +50,5 @@ function drawName(ctx, line, left, top, colours) {
   segments(ctx, [left, top - 3, left + 22, top - 3]);
   ctx.setLineDash([]);
   ctx.fillStyle = colours.ink;
-  ctx.fillText(shorten(line.name, 48), left + 30, top);
+  ctx.fillText(shorten(line.legend, 48), left + 30, top);
 }

@@ -1,7 +1,8 @@
 // The runs that the page knows: their rows, and which of them are drawn.
 
 import { splitName } from "./format.js";
-import { change, PICKS_MAX, state } from "./state.js";
+import { change, notify, PICKS_MAX, state } from "./state.js";
+import { assignStyles } from "./theme.js";
 
 const PICKED_AT_FIRST = 6;
 const SETTINGS_MAX = 100;
@@ -14,6 +15,10 @@ export class Runs {
     this.problems = [];
     this.isComplete = false; // whether the server has read all folders
     this.automatic = []; // what is drawn while nobody has picked any run
+    this.offered = []; // the same while groups of runs are drawn
+    this.groupOf = new Map(); // of each run: the ids of those that it is drawn as one with
+    this.groupedBy = ""; // as `state.mean`
+    this.version = 0;
     this.forget();
   }
 
@@ -43,6 +48,7 @@ export class Runs {
     for (const id of news.gone ?? []) this.byId.delete(id);
     const isChanged = news.runs.length || news.gone?.length || wasComplete !== this.isComplete;
     if (isChanged) {
+      this.version += 1;
       this.forget();
       this.choose();
     }
@@ -58,14 +64,71 @@ export class Runs {
   // ---- which are drawn
 
   picked() {
-    return (state.picks ?? this.automatic).filter((id) => this.byId.has(id));
+    const automatic = state.mean && this.offered.length ? this.offered : this.automatic;
+    return (state.picks ?? automatic).filter((id) => this.byId.has(id));
+  }
+
+  // Draws some runs, or stops drawing them.
+  setPicked(ids, isPicked) {
+    const others = this.picked().filter((id) => !ids.includes(id));
+    change({ picks: isPicked ? [...others, ...ids].slice(-PICKS_MAX) : others });
+  }
+
+  /**
+   * Groups of runs, of which those with the newest runs are drawn until the user picks some.
+   * @param {string[][]} groups
+   * @returns {boolean} whether others are drawn now
+   */
+  offerGroups(groups) {
+    const newest = (ids) =>
+      ids
+        .map((id) => this.byId.get(id)?.started ?? "")
+        .sort()
+        .at(-1);
+    const ordered = groups.map((ids) => ({ ids, at: newest(ids) }));
+    ordered.sort((a, b) => (a.at < b.at ? 1 : -1));
+    const before = this.offered.join();
+    this.offered = [];
+    for (const { ids } of ordered.slice(0, PICKED_AT_FIRST)) {
+      if (this.offered.length + ids.length <= PICKS_MAX) this.offered.push(...ids);
+    }
+    if (!this.offered.length) this.offered = (ordered[0]?.ids ?? []).slice(0, PICKS_MAX);
+    return before !== this.offered.join();
+  }
+
+  /**
+   * Runs that are drawn as one line have one colour.
+   * @param {string[][]} groups of some of the runs, by what the state says
+   */
+  setGroups(groups) {
+    const before = this.styled().join();
+    if (this.groupedBy !== state.mean) {
+      this.groupedBy = state.mean;
+      this.groupOf.clear();
+      assignStyles([]); // the groups get the first colours
+    }
+    for (const ids of groups) {
+      const group = new Set(ids);
+      for (const id of ids) this.groupOf.set(id, group);
+    }
+    if (before === this.styled().join()) return;
+    assignStyles(this.styled());
+    notify({});
+  }
+
+  // The run whose colour a run has: the first one of its group that is drawn.
+  leaderOf(id) {
+    const group = state.mean ? this.groupOf.get(id) : null;
+    return (group && this.picked().find((other) => group.has(other))) ?? id;
+  }
+
+  // The ids that need a colour.
+  styled() {
+    return [...new Set(this.picked().map((id) => this.leaderOf(id)))];
   }
 
   toggle(id) {
-    const picks = this.picked();
-    const isPicked = picks.includes(id);
-    const others = picks.filter((other) => other !== id);
-    change({ picks: isPicked ? others : [...picks, id].slice(-PICKS_MAX) });
+    this.setPicked([id], !this.picked().includes(id));
   }
 
   // Until the user picks some: the live runs, then the newest. Runs that are drawn stay.

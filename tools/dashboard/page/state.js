@@ -7,6 +7,8 @@ const DEFAULTS = {
   q: "",
   sort: "-started",
   group: "",
+  mean: "", // as of `runs plot --group-by`: "seeds" or keys; "": each run has a line
+  band: "std",
   x: "", // what the runs defined for each series
   smooth: 0,
   logx: false,
@@ -78,6 +80,7 @@ const PARSERS = {
   from: number,
   to: number,
   smooth: (text) => Math.min(1e6, Math.max(0, Math.round(Number(text)) || 0)),
+  band: (text) => (text === "range" ? text : DEFAULTS.band),
   brush: (text) => text.slice(0, BRUSH_MAX),
 };
 

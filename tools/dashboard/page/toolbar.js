@@ -1,6 +1,7 @@
 // The bars at the top of the page: tabs, connection and theme; then the controls of the charts.
 
 import { button, el, icon, setText } from "./dom.js";
+import { MeanControl, toggleMean } from "./mean.js";
 import { AXES, axisName } from "./metrics.js";
 import { change, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
@@ -22,6 +23,7 @@ export const toggles = {
   logx: () => change({ logx: !state.logx, ...WHOLE_RANGE }),
   logy: () => change({ logy: !state.logy }),
   fit: () => change({ fit: !state.fit }),
+  mean: toggleMean,
 };
 
 export function nextAxis() {
@@ -91,6 +93,7 @@ export class Controls {
     const onReset = () => change(WHOLE_RANGE);
     const resetProps = { class: "chip", onclick: onReset };
     this.reset = button("Show the whole range (0)", resetProps, "Reset zoom");
+    this.mean = new MeanControl(true);
     this.element = el(
       "div",
       { class: "controls" },
@@ -102,6 +105,7 @@ export class Controls {
       this.series,
       this.buildSmoothing(),
       ...this.toggles,
+      this.mean.element,
       this.reset,
     );
     document.body.insertBefore(this.element, document.getElementById("body"));
@@ -138,8 +142,10 @@ export class Controls {
     return el("label", { class: "smooth" }, label, this.slider, this.width);
   }
 
-  show(isShown) {
-    this.element.hidden = !isShown;
+  show(tab, settings) {
+    this.element.hidden = tab !== "run" && tab !== "charts";
+    this.mean.show(settings);
+    this.mean.element.hidden = tab !== "charts";
     const x = state.x || (offered.length ? "" : "iter");
     for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === x);
     this.showSeries();

@@ -1,0 +1,74 @@
+// The lines of the charts: one for each run, or one for each group of runs with a band around it.
+
+import { plural } from "./format.js";
+import { smooth } from "./smooth.js";
+import { state } from "./state.js";
+import { styleOf } from "./theme.js";
+
+export class Lines {
+  /**
+   * @param {any} curves what was fetched
+   * @param {any} runs the page's runs
+   */
+  constructor(curves, runs) {
+    this.curves = curves;
+    this.runs = runs;
+    this.smoothed = new WeakMap();
+  }
+
+  /**
+   * @param {string} key of a series
+   * @param {string[]} ids the runs that are drawn
+   * @param {string} axis curves by another axis are left out
+   */
+  of(key, ids, axis) {
+    return this.curves.isGrouped ? this.ofGroups(key, axis) : this.ofRuns(key, ids, axis);
+  }
+
+  ofGroups(key, axis) {
+    const lines = [];
+    for (const { name, ids, series } of this.curves.groups) {
+      const one = series.get(key);
+      if (one?.axis !== axis) continue;
+      const named = { ...styleOf(ids[0]), name, legend: `${name}, ${plural(one.nRuns, "run")}` };
+      const line = this.lineOf(one, !key.startsWith("eval/"));
+      const band = one.bandOf(state.band);
+      lines.push({ ...named, ...line, isEval: key.startsWith("eval/"), band, spread: one.spread });
+    }
+    return lines;
+  }
+
+  ofRuns(key, ids, axis) {
+    const lines = [];
+    for (const id of ids) {
+      const run = this.curves.runs.get(id);
+      if (!run) continue;
+      const name = this.runs.nameOf(id);
+      const line = { ...styleOf(id), name, legend: name, isEval: key.startsWith("eval/") };
+      const series = run.series.get(key);
+      if (series?.axis === axis) lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
+      for (const { key: other, series } of run.superseded) {
+        if (other !== key) continue;
+        lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
+      }
+    }
+    return lines;
+  }
+
+  lineOf(series, isSmoothed) {
+    const { points, means, isThinned, nonfinite } = series;
+    const smoothed = isSmoothed ? this.smoothedOf(series) : null;
+    return { points, means, isThinned, nonfinite, smoothed, isSuperseded: false };
+  }
+
+  smoothedOf(series) {
+    const width = state.smooth;
+    const { x, y, n } = series.means;
+    if (width < 2 || n < 3) return null;
+    const known = this.smoothed.get(series);
+    if (known?.width === width && known.version === series.version) return known.line;
+    const line = { x, y: smooth(y.subarray(0, n), width, series.counts?.y), n };
+    this.smoothed.set(series, { width, version: series.version, line });
+    return line;
+  }
+}

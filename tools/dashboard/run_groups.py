@@ -1,0 +1,158 @@
+"""Runs that differ in the seed alone, or that have equal keys, as one: with `core.seeds`.
+
+`table` has a row for each group: mean, standard deviation and number of runs of each column.
+`curves_of` has one curve for each group: the mean, and a band around it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..core import rows as rows_
+from ..core import seeds
+from ..core.rows import Row
+from ..core.runs import Refusal
+from ..core.seeds import Band, Group
+from ..live import by_series
+from ..live.content import Table
+from ..live.curves import Curve, Rows
+from ..live.following import Following
+from ..live.pyramid import Column, Floats, Spill
+from .request import NAME_MAX, Site, View, json_response
+from .responses import selected
+
+COLUMNS = ("iterations", "best_val_loss", "final_loss", "avg_time_ms", "avg_mfu")
+CELLS_MAX = 40_000_000  # of the tables of steps x runs that one answer is computed from
+ROWS_MIN = 1_000  # of each run, however many runs there are
+
+
+def table(site: Site, request: Request) -> Response:
+    """The groups of all runs, or of those for which the expression `q` is true."""
+    params = request.query_params
+    by = params.get("by", "")[:NAME_MAX]
+    expression = params.get("q", "")
+    words = params.get("words", "").lower().split()
+    try:
+        rows = site.folders.whole_rows()
+        if expression:
+            rows = selected(site, rows, expression)
+        rows = [row for row in rows if has_words(row, words)]
+        found = groups_of(rows, by)
+    except Refusal as refusal:
+        return json_response({"error": str(refusal).removeprefix("--where: ")})
+    answer = [_as_json(group) for group in found]
+    notes = seeds.notes_on(found, seeds.keys_of(by))
+    return json_response({"groups": answer, "notes": notes})
+
+
+def groups_of(rows: Sequence[Row], by: str) -> list[Group]:
+    """The groups as `--group-by` has them.
+
+    Raises:
+        Refusal: no run has a key.
+    """
+    keys = seeds.keys_of(by)
+    for name in keys or ():
+        rows_.check_field(rows, name, "--group-by")
+    return seeds.groups(rows, keys)
+
+
+def has_words(row: Row, words: Sequence[str]) -> bool:
+    """Whether a run's name, file, status and tags have all of these words, as on the page."""
+    fields = (row["run"], row["file"], row["status"], *(row["tags"] or ()))
+    text = " ".join(map(str, fields)).lower()
+    return all(word in text for word in words)
+
+
+def _as_json(group: Group) -> dict[str, Any]:
+    stats = {name: group.stat(name) for name in COLUMNS}
+    return {
+        "name": group.name,
+        "ids": [row["id"] for row in group.rows],
+        "stats": {
+            name: stat.as_json() | {"text": stat.text()}
+            for name, stat in stats.items()
+            if stat.n or stat.n_nonfinite
+        },
+    }
+
+
+# ---- curves
+
+
+@dataclass
+class Members:
+    """The curves of one series of a group of runs."""
+
+    table: Table = ""
+    axis: str = ""
+    curves: list[Curve] = field(default_factory=list)
+
+
+def curves_of(
+    site: Site, ids: Sequence[str], view: View
+) -> Iterator[tuple[dict[str, Any], list[tuple[str, Members]]]]:
+    """Each group of the runs `ids`, and the curves of its runs by key.
+
+    Raises:
+        Refusal: no run has a key.
+    """
+    found = groups_of(site.folders.whole_rows(ids), view.group_by)
+    n_most = max((len(group.rows) for group in found), default=1)
+    n_tables = max(1, len(view.keys) * len(found))
+    rows_max = max(ROWS_MIN, 2 * view.n_buckets, CELLS_MAX // (n_tables * n_most**2))
+    for group in found:
+        members = {key: Members() for key in view.keys}
+        for row in group.rows:
+            with site.folders.at(row["id"]) as following:
+                if following is not None:
+                    _read(following, members, view, rows_max)
+        head = {"name": group.name, "ids": [row["id"] for row in group.rows]}
+        yield head, [(key, of) for key, of in members.items() if of.curves]
+
+
+def _read(following: Following, members: dict[str, Members], view: View, rows_max: int) -> None:
+    """Add the curves of one run. One by another axis than that of the first run is left out."""
+    for key, of in members.items():
+        place = by_series.of(following).place(key, view.axis)
+        if place is None:
+            continue
+        table, rows, column, x, axis = place
+        if axis is None or (of.curves and of.axis != x):
+            continue
+        is_whole = len(rows) <= rows_max
+        curve = rows.curve(
+            column,
+            axis,
+            begin=None if is_whole else view.begin,
+            end=None if is_whole else view.end,
+            n_buckets=rows_max // 2,
+        )
+        of.table, of.axis = table, x
+        of.curves.append(curve)
+
+
+def band_of(members: Members) -> Band:
+    """Mean and spread of the runs; of a run with too many rows by the means of its buckets."""
+    return seeds.band([(c.mean_x, c.means) if c.is_thinned else (c.x, c.y) for c in members.curves])
+
+
+def as_rows(band: Band) -> Rows:
+    """The means as rows, which are read at any zoom: their times are the places on the axis."""
+    spill = Spill()
+    rows = Rows(spill)
+    rows.iters.append(np.arange(len(band.steps)))
+    rows.times.append(band.steps)
+    rows.columns["mean"] = Column(spill)
+    rows.columns["mean"].append(band.mean)
+    return rows
+
+
+def spread_at(band: Band, x: Floats) -> list[Floats]:
+    """Standard deviation, min, max and number of runs at some of the steps of a band."""
+    at = np.searchsorted(band.steps, x)
+    return [of[at].astype(np.float64) for of in (band.std, band.low, band.high, band.n)]
