@@ -45,6 +45,7 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
+from eventlog.blocks import open_to_read
 from eventlog.disk import atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
@@ -162,6 +163,7 @@ __all__ = [
     "mask_command",
     "mask_text",
     "open_run",
+    "open_to_read",
     "parse_segment_name",
     "plot",
     "print_lines",

@@ -4,8 +4,8 @@ A watchdog may raise TimeoutError, which is an OSError, between any two bytecode
 training loop and not be mistaken for an error of the disk or of a value's `__repr__`.
 """
 
+import _signal
 import os
-import signal
 from collections.abc import Callable
 from itertools import pairwise, starmap
 from types import CodeType, FrameType, TracebackType
@@ -104,9 +104,9 @@ def _is_call_of_handler(frame: FrameType) -> bool:
     if code.co_flags & _VARARGS:
         rest = frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         values += rest if type(rest) is tuple else ()
-    numbers = signal.valid_signals()
+    numbers = _signal.valid_signals()
     return any(
-        type(after) is FrameType and type(number) in (int, signal.Signals) and number in numbers
+        type(after) is FrameType and isinstance(number, int) and number in numbers
         for number, after in pairwise(values)
     )
 
@@ -144,9 +144,9 @@ def _is_ours(name: str) -> bool:
 def _handlers() -> set[CodeType]:
     """The code objects of this process's signal handlers."""
     codes = set()
-    for number in signal.valid_signals():
-        handler = signal.getsignal(number)
-        if callable(handler) and not isinstance(handler, signal.Handlers):
+    for number in _signal.valid_signals():
+        handler: Any = _signal.getsignal(number)  # `signal`'s has an `except ValueError` around it
+        if callable(handler):
             code = _code(handler)
             if code is not None:
                 codes.add(code)

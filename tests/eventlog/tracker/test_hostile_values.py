@@ -232,3 +232,40 @@ def test_an_exception_that_another_thread_sets_while_a_value_is_read_passes(tmp_
     with pytest.raises(Expired):
         run.log({"a": scalar(send), "b": 1.0})
     run.finish()
+
+
+class Slow:
+    def __repr__(self):
+        return "slow" * 10
+
+
+@pytest.mark.parametrize(
+    "kind", [ValueError, KeyError, OSError, TimeoutError, eventlog.JournalClosed, Expired]
+)
+def test_every_exception_of_a_signal_handler_reaches_the_loop(tmp_path, kind):
+    """At whatever moment of a call it is raised, also within Python's own library."""
+    raised = caught = 0
+    is_inside = False
+
+    def expire(number, frame):
+        nonlocal raised, is_inside
+        if is_inside:
+            raised, is_inside = raised + 1, False
+            raise kind("expired")
+
+    run = eventlog.init(dir=tmp_path, save_interval=0)
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+    for i in range(3000):
+        try:
+            is_inside = True
+            run.log({"text": "some words", "slow": Slow(), "i": i})
+            is_inside = False
+        except kind:
+            caught += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    run.finish()
+
+    assert raised > 50
+    assert (caught, run.errors) == (raised, 0)
