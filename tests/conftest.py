@@ -4,11 +4,16 @@ HYPOTHESIS_PROFILE: `dev` by default, `ci`, or `deep`.
 """
 
 import os
+import sys
 
 from hypothesis import settings
 
 # Several tests run at once: threads of one would spin where another's work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Else each of the programs that the tests start would compile all that it imports again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples each time, so that unchanged code has the same result. `deep` finds new ones.
 settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True, derandomize=True)

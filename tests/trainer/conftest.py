@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # an optimizer imports it: once here, not once in each rank that is forked
 
 import eventlog
 from trainer.train import main

@@ -2,10 +2,12 @@
 
 import fcntl
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,22 +53,37 @@ def test_training_completes_with_any_console(template, expected, flags, tmp_path
     assert "Exception ignored" not in done.stderr
 
 
+def train_into(pipe, argv):
+    """In a forked process: train, with a pipe's end as standard output."""
+    os.dup2(pipe, 1)
+    sys.stdout = os.fdopen(1, "w")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the suite runs under nohup
+    sys.exit(main(argv))
+
+
+@contextmanager
+def forked_trainer(argv):
+    """The process of a trainer, and the pipe from its standard output."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(read_end, F_SETPIPE_SZ, 4096)
+    process = multiprocessing.get_context("fork").Process(target=train_into, args=(write_end, argv))
+    process.start()
+    os.close(write_end)
+    with open(read_end) as output:
+        yield process, output
+        process.join(100)
+    process.kill()
+
+
 def test_a_reader_that_does_not_read_does_not_stop_the_training(flags, tmp_path, only_run):
     """14 kB of output into a pipe of 4 kB."""
     argv = flags(tmp_path, log_interval=1, max_iters=200, eval_interval=200, dropout=0)
-    process = subprocess.Popen(
-        [sys.executable, TRAINER / "train.py", *argv],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
 
-    fcntl.fcntl(process.stdout, F_SETPIPE_SZ, 4096)
+    with forked_trainer(argv) as (process, _):
+        process.join(100)
 
-    process.wait(timeout=100)
-
-    assert (process.returncode, only_run(tmp_path).status) == (0, "completed")
+    assert (process.exitcode, only_run(tmp_path).status) == (0, "completed")
     assert len(only_run(tmp_path).training_iterations) == 201
-    process.communicate()
 
 
 def test_dropped_lines_are_counted_when_the_reader_reads_again(monkeypatch):
@@ -156,30 +173,21 @@ def test_text_that_a_stream_cannot_encode_is_escaped():
 # SIGHUP
 
 
-def hang_up(flags, tmp_path, prefix=()):
-    """The trainer; SIGHUP is sent to it at its 20th iteration."""
-    argv = flags(tmp_path, max_iters=100_000, eval_interval=50_000, log_interval=10)
-    process = subprocess.Popen(
-        [*prefix, sys.executable, TRAINER / "train.py", *argv],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        # where the suite itself runs under nohup, its children would ignore the signal too
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("iter 20:"):
-            process.send_signal(signal.SIGHUP)
-            break
-    return process
+ENDLESS = {"max_iters": 100_000, "eval_interval": 50_000, "log_interval": 10}
+
+
+def line_that_begins(beginning, output):
+    return next(line for line in output if line.startswith(beginning))
 
 
 def test_sighup_saves_and_closes_like_sigterm(flags, tmp_path, only_run):
-    process = hang_up(flags, tmp_path)
-
-    process.communicate(timeout=60)
+    with forked_trainer(flags(tmp_path, **ENDLESS)) as (process, output):
+        line_that_begins("iter 20:", output)
+        os.kill(process.pid, signal.SIGHUP)
+        assert output.read()
 
     run = only_run(tmp_path)
-    assert process.returncode == 128 + signal.SIGHUP
+    assert process.exitcode == 128 + signal.SIGHUP
     assert (run.status, run.journal["reason"]) == ("interrupted", "SIGHUP")
     assert run.checkpoints[-1]["iter"] == len(run.training_iterations)
     (journal,) = tmp_path.glob("*.jsonl")
@@ -188,12 +196,16 @@ def test_sighup_saves_and_closes_like_sigterm(flags, tmp_path, only_run):
 
 
 def test_under_nohup_sighup_is_ignored(flags, tmp_path, only_run):
-    process = hang_up(flags, tmp_path, ["nohup"])
+    process = subprocess.Popen(
+        ["nohup", sys.executable, TRAINER / "train.py", *flags(tmp_path, **ENDLESS)],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
     assert process.stdout is not None
+    line_that_begins("iter 20:", process.stdout)
 
-    later = next(line for line in process.stdout if line.startswith("iter 100:"))
+    process.send_signal(signal.SIGHUP)
 
-    assert later
+    assert line_that_begins("iter 100:", process.stdout)
     process.terminate()
     process.communicate(timeout=60)
     assert only_run(tmp_path).journal["reason"] == "SIGTERM"

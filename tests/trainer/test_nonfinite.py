@@ -22,8 +22,8 @@ from trainer.model import gpt
 from trainer.optim.optimizer import LossScale, Optimizer
 from trainer.train import main
 
-BAD = 20  # the iteration of the fault; the checkpoint before it is of iteration 18
-SHARED = {"max_iters": 24, "eval_interval": 6, "eval_iters": 1, "gradient_accumulation_steps": 4}
+BAD = 8  # the iteration of the fault; the checkpoint before it is of iteration 6
+SHARED = {"max_iters": 12, "eval_interval": 3, "eval_iters": 1, "gradient_accumulation_steps": 4}
 PHASES = {"ddp": {}, "zero1": {"use_zero1": True}, "fsdp": {"use_fsdp": True}}
 QUICK = {("stop", "zero1", "adamw"), ("skip", "fsdp", "adamw"), ("rewind", "ddp", "adamw")}
 CASES = [
@@ -155,7 +155,7 @@ def test_a_nan_in_one_micro_batch_of_one_rank(
             assert f"at iteration {BAD}" in run.journal["reason"]
             assert losses(run)[:-1] == whole[:BAD]
             assert run.training_iterations[-1]["skipped"] is True
-            assert [row["iter"] for row in run.checkpoints] == [6, 12, 18]
+            assert [row["iter"] for row in run.checkpoints] == [3, 6]
         case "skip":
             assert statuses == [0, 0]
             assert all(digests[str(BAD)] == digests[str(BAD + 1)] for digests in held)
@@ -166,9 +166,9 @@ def test_a_nan_in_one_micro_batch_of_one_rank(
         case "rewind":
             assert statuses == [0, 0]
             (back,) = events(out, "rewind")
-            assert (back["to_iter"], run.journal["superseded"]["iterations"]) == (18, 3)
+            assert (back["to_iter"], run.journal["superseded"]["iterations"]) == (6, 3)
             assert losses(run) == whole
-            assert [row["iter"] for row in run.checkpoints] == [6, 12, 18, 24]
+            assert [row["iter"] for row in run.checkpoints] == [3, 6, 9, 12]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_it_rewinds_to_a_sharded_checkpoint(
     assert train_in_ranks(2, flags(tmp_path, **SHARED, **how, nonfinite="rewind"), inject) == [0, 0]
 
     assert losses(only_run(tmp_path)) == losses(only_run(straight(**PHASES["fsdp"])))
-    assert [event["to_iter"] for event in events(tmp_path, "rewind")] == [18]
+    assert [event["to_iter"] for event in events(tmp_path, "rewind")] == [6]
 
 
 def test_a_second_nan_at_the_same_iteration_stops_and_says_so(
