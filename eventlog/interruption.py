@@ -75,7 +75,7 @@ def is_interruption(error: BaseException | None) -> bool:
     is_ours = _is_ours(last.tb_frame.f_code.co_filename)
     is_known = str(_module(kind)).partition(".")[0] in _MODULES
     if issubclass(kind, _RAISED_BY_C_WITHOUT_ARGUMENTS):
-        return False
+        return _instruction(last) in _RAISE_NOTHING
     if _args(error) and (not is_ours or is_known):
         return False
     if is_users and not is_ours:

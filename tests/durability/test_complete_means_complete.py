@@ -175,11 +175,21 @@ def says_complete(journal):
     return report.exit_code(folding) == report.COMPLETE
 
 
-def compact(journal, times):
-    """As the next session or a person does before anybody has looked."""
-    for _ in range(times):
-        with contextlib.suppress(OSError, eventlog.EventlogError):
-            eventlog.compact(journal)
+# ---- and what is done before anybody has looked
+
+
+def compact(journal):
+    with contextlib.suppress(OSError, eventlog.EventlogError):
+        eventlog.compact(journal)
+
+
+def resume(journal):
+    fallback = journal.parent.parent / "fallback"
+    with (
+        contextlib.suppress(OSError, eventlog.EventlogError),
+        eventlog.open_run(journal=journal, save_interval=0, fallback=fallback) as run,
+    ):
+        run.log_iter(7, 1.0)
 
 
 def contents_of(root):
@@ -204,10 +214,11 @@ def wrongly_complete(root, n, seed):
             harm(hurt, random.Random(rng_state))
             if not is_all_there(journal, names, asides, contents):
                 missing += 1
-                n_compactions = rng.choice([0, 0, 1, 2])
-                compact(journal, n_compactions)
+                next_steps = rng.choice([(), (compact,), (resume,), (resume, compact)])
+                for step in next_steps:
+                    step(journal)
                 if says_complete(journal):
-                    wrong.append((harm.__name__, hurt.suffix, rng_state, n_compactions))
+                    wrong.append((harm.__name__, hurt.name, rng_state, next_steps))
             shutil.rmtree(whole)
             backup.rename(whole)
         shutil.rmtree(whole)

@@ -242,10 +242,15 @@ class Slow:
 @pytest.mark.parametrize(
     "kind", [ValueError, KeyError, OSError, TimeoutError, eventlog.JournalClosed, Expired]
 )
-def test_every_exception_of_a_signal_handler_reaches_the_loop(tmp_path, kind):
-    """At whatever moment of a call it is raised, also within Python's own library."""
+def test_every_exception_of_a_signal_handler_reaches_the_loop(tmp_path, kind, monkeypatch):
+    """At whatever moment of a call it is raised, also within Python's own library.
+
+    The interpreter itself ignores one that is raised in a weak reference's callback.
+    """
     raised = caught = 0
     is_inside = False
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
 
     def expire(number, frame):
         nonlocal raised, is_inside
@@ -268,4 +273,4 @@ def test_every_exception_of_a_signal_handler_reaches_the_loop(tmp_path, kind):
     run.finish()
 
     assert raised > 50
-    assert (caught, run.errors) == (raised, 0)
+    assert (caught + len(ignored), run.errors) == (raised, 0)
