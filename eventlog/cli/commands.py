@@ -12,7 +12,7 @@ import orjson
 
 from eventlog.blocks import check_is_file
 from eventlog.cli import report, run_status
-from eventlog.cli.journals import Journals, find_journals, newest_journal, say
+from eventlog.cli.journals import Journals, find_journals, newest_journal, print_result, say
 from eventlog.cli.tail import tail as tail_lines
 from eventlog.errors import (
     EventlogError,
@@ -60,7 +60,7 @@ def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
     folding = Folding(path, known=known_from(run_path(path)))
     write_run(folding, with_superseded=arguments.with_superseded)
     code = report.exit_code(folding, with_content=False)
-    print_lines(printable(run_path(path)), flush=True)
+    print_result(printable(run_path(path)))
     if code:
         say("\n".join(map(printable, report.report_lines(folding, with_content=False))))
     return code
@@ -107,9 +107,9 @@ def verify(arguments: argparse.Namespace) -> int:
             worst = max(worst, report.IO_ERROR)
             continue
         if arguments.json:
-            print_lines(printable_json(orjson.dumps(report.report(folding)).decode()), flush=True)
+            print_result(printable_json(orjson.dumps(report.report(folding)).decode()))
         else:
-            print_lines("\n".join(map(printable, report.report_lines(folding))), flush=True)
+            print_result("\n".join(map(printable, report.report_lines(folding))))
         worst = max(worst, report.exit_code(folding))
     return worst
 
@@ -140,9 +140,9 @@ def status(arguments: argparse.Namespace) -> int:
     def print_status(path: Path) -> None:
         status = run_status.status_of(path)
         if arguments.json:
-            print_lines(printable_json(orjson.dumps(status).decode()))
+            print_result(printable_json(orjson.dumps(status).decode()))
         else:
-            print_lines("\n".join(map(printable, run_status.status_lines(status))))
+            print_result("\n".join(map(printable, run_status.status_lines(status))))
 
     return _for_each(find_journals(arguments.paths), print_status)
 

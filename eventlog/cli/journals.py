@@ -125,3 +125,12 @@ def newest_journal(name: str) -> Path:
 def say(text: str) -> None:
     """Print a message to stderr."""
     print_lines(text, file=sys.stderr, flush=True)
+
+
+def print_result(text: str) -> None:
+    """Print on stdout. If nobody reads it (`| head`), the command goes on: its work and its exit
+    code count."""
+    try:
+        print_lines(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
