@@ -91,15 +91,13 @@ def listed(
     paths = runs.find(names)
     asked = [*columns, *(where.names(condition) if condition else ())]
     asked = [name for name in dict.fromkeys(asked) if not rows_.is_field(name)]
-    glanced = map(runs.glance_at, with_progress(paths, "reading", at_least=100))
-    found = list(glanced) if asked else glanced
-    rows = [rows_.row(one, now) for one in found]
+    rows = [rows_.glance(path, now) for path in with_progress(paths, "reading", at_least=100)]
     # A name in the config or metadata of a run is not a series: these take long to read.
     asked = [name for name in asked if all(rows_.value(row, name) is None for row in rows)]
     asked = [name for name in asked if not name.startswith(("config.", "metadata."))]
     if asked:
-        pairs = zip(rows, found, strict=True)
-        rows = [rows_.with_series(row, one, asked) for row, one in pairs]
+        pairs = zip(rows, paths, strict=True)
+        rows = [rows_.with_series(row, runs.glance_at(path), asked) for row, path in pairs]
     return where.select(rows, condition) if condition else rows
 
 

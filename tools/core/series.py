@@ -69,6 +69,7 @@ class Source:
     def __init__(self, found: Found) -> None:
         self._found = found
         self._columns: dict[str, tuple[list[int], list[Any]]] = {}
+        self._every: dict[str, eventlog.Series] | None = None
 
     @property
     def run(self) -> eventlog.Run:
@@ -81,7 +82,7 @@ class Source:
         if self._found.run is None:
             return {}
         try:
-            series = self.run.series(*patterns)
+            series = self._logged(patterns)
             is_complete = bool(series) and bool(patterns) and not any(map(is_wild, patterns))
             if self._found.is_whole or is_complete or _has_metrics_alone(self.run):
                 return series
@@ -89,11 +90,23 @@ class Source:
         except OSError:
             return {}
 
+    def _logged(self, patterns: Sequence[str]) -> dict[str, eventlog.Series]:
+        """As `Run.series`; names are looked up in what was computed for the first of them."""
+        if not patterns or any(is_wild(p) or p.startswith("system/") for p in patterns):
+            return self.run.series(*patterns)
+        if self._every is None:
+            self._every = self.run.series()
+        every = self._every
+        full = {f"{one.table}/{one.column}" for one in every.values()} - every.keys()
+        if not full.isdisjoint(patterns):
+            return self.run.series(*patterns)
+        return {name: every[name] for name in patterns if name in every}
+
     def _whole(self) -> eventlog.Run:
         if not self._found.is_whole:
             loaded = runs.load_at(self._found.path)
             if loaded.run is not None:  # else it was deleted meanwhile
-                self._found = loaded
+                self._found, self._every = loaded, None
         return self.run
 
     def points(self, one: eventlog.Series) -> tuple[list[int], list[Any]]:

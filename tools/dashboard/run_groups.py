@@ -17,7 +17,7 @@ from ..core import seeds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.seeds import Band, Group
-from ..live import by_series
+from ..live import by_series, definitions
 from ..live.content import Table
 from ..live.curves import Curve, Rows
 from ..live.following import Following
@@ -90,6 +90,9 @@ class Members:
 
     table: Table = ""
     axis: str = ""
+    unit: str = ""
+    note: str = ""
+    """Why none of them has a number."""
     curves: list[Curve] = field(default_factory=list)
 
 
@@ -133,6 +136,8 @@ def _read(following: Following, members: dict[str, Members], view: View, rows_ma
             n_buckets=rows_max // 2,
         )
         of.table, of.axis = table, x
+        of.unit = of.unit or definitions.of(following).unit(key)
+        of.note = definitions.of(following).no_number(key)
         of.curves.append(curve)
 
 

@@ -23,8 +23,9 @@ from typing import Any
 
 import eventlog
 
+from ..core import ends as ends_
+from ..core import index, runs
 from ..core import rows as rows_
-from ..core import runs
 from .following import Following
 from .summaries import ends_nonfinite, some_names
 
@@ -170,11 +171,11 @@ class Folders:
                 del self._entries[id]
                 self.version += 1
                 self._gone[id] = self.version
-        now = time.time()
         for id, path in paths.items():
             if self._end.is_set():
                 return
-            self._refresh_one(id, path, now)
+            self._refresh_one(id, path)
+        index.flush()
         self.is_complete = True
         self._forget_idle()
 
@@ -198,7 +199,7 @@ class Folders:
         stem = path.with_suffix("")
         return hashlib.blake2s(os.fsencode(stem), digest_size=6).hexdigest()
 
-    def _refresh_one(self, id: str, path: Path, now: float) -> None:
+    def _refresh_one(self, id: str, path: Path) -> None:
         entry = self._entries.get(id)
         if entry is None:
             journal = runs.journal_of(path)
@@ -211,7 +212,7 @@ class Folders:
             with self.lock:
                 entry.following = None
                 entry.seen = ()
-            self._update(entry, runs.Found(path, None, why), now)
+            self._update(entry, rows_.row(runs.Found(path, None, why)), {})
             return
         if entry.following is not None and (entry.following.is_alive or entry.row.get("live")):
             return  # it is followed; its run JSON has nothing new
@@ -225,9 +226,9 @@ class Folders:
         entry.seen = seen
         is_file = stat.S_ISREG(stats[-1].st_mode)  # opening a FIFO would block
         alive = runs.is_journal(entry.path) and is_file and eventlog.is_locked(entry.path)
-        found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
-        if found is not None:
-            self._update(entry, found, now)
+        row = None if alive or runs.is_journal(path) else _glance(path, entry.path, stats[0])
+        if row is not None:
+            self._update(entry, row, row.get("ends_nonfinite", {}))
         else:
             with self.lock:
                 entry.following = entry.following or Following(entry.path)
@@ -274,13 +275,17 @@ class Folders:
             found = runs.Found(entry.path, following.run())
         else:
             return
-        self._update(entry, found, time.time(), following)
+        ends = ends_nonfinite(following, found.run) if found.run else {}
+        self._update(entry, rows_.row(found), ends, following)
 
     def _update(
-        self, entry: Entry, found: runs.Found, now: float, following: Following | None = None
+        self,
+        entry: Entry,
+        row: rows_.Row,
+        ends: Mapping[str, str],
+        following: Following | None = None,
     ) -> None:
-        row = rows_.row(found, now)
-        row["age_s"] = None  # it changes all the time; clients compute it from `started`
+        """Enter the row of a run, without its age, which clients compute from `started`."""
         row["id"] = entry.id
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
@@ -288,7 +293,6 @@ class Folders:
         entry.config = row["config"]
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         row |= _place(following, row)
-        ends = ends_nonfinite(following, found.run) if found.run else {}
         row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
         with self.lock:
             self._enter(entry, row | {"alerts": entry.alerts})
@@ -326,21 +330,26 @@ def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
     return [path.parent for path in found]
 
 
-def _glance(path: Path, journal: Path) -> runs.Found | None:
-    """The run of a run JSON without its arrays; None: its journal must be read.
+def _glance(path: Path, journal: Path, status: os.stat_result) -> rows_.Row | None:
+    """The row of a run JSON, which has this status; None: its journal must be read.
 
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
+    row = rows_.indexed(path)
+    if row is not None:
+        return row
     try:
         runs.check_is_regular_file(path)
-        run = runs._read_ends(path)
+        run = ends_.read(path)
     except eventlog.EventlogError as error:
-        return runs.Found(path, None, str(error).removeprefix(f"{path}: "))
+        return rows_.row(runs.Found(path, None, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
-        return runs.Found(path, None, error.strerror or str(error))
+        return rows_.row(runs.Found(path, None, error.strerror or str(error)))
     if run is None or run.status == "running":
-        return None if runs.is_journal(journal) else runs.load_at(path)
-    return runs.Found(path, run, is_whole=False)
+        return None if runs.is_journal(journal) else rows_.glance(path)
+    row = rows_.row(runs.Found(path, run, is_whole=False))
+    rows_.keep(path, status, row)
+    return row
 
 
 def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The series of a run that is followed, each with its latest and its extreme values."""
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import eventlog
 from eventlog import Series
 
+from ..core.series import exact
 from .curves import Rows
 from .following import Following
 
@@ -19,6 +20,7 @@ NAMED_MAX = 5  # names of series that end in NaN
 def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
     """All series of `following.run()`, by the names that `Run.series` has for them."""
     found = run.series()
+    definitions = run.journal.get("definitions") or {}
     for table, prefix in eventlog.SERIES_PREFIXES.items():
         if table == "metrics":
             continue
@@ -26,7 +28,13 @@ def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
             known = found.get(prefix + column)
             if known is None or known.table != table:
                 name = prefix + column if known is None else f"{table}/{column}"
-                found.setdefault(name, _summary(name, table, column, rows))
+                defined = eventlog.definition_of(prefix + column, definitions)
+                one = replace(
+                    _summary(name, table, column, rows),
+                    definition=defined,
+                    step_metric=defined.get("step_metric"),
+                )
+                found.setdefault(name, one)
     return found
 
 
@@ -73,15 +81,20 @@ def some_names(ends: Mapping[str, str]) -> list[str]:
     return [*names, f"and {len(ends) - NAMED_MAX:,} more"] if len(ends) > NAMED_MAX else names
 
 
-def as_json(series: Series) -> dict[str, Any]:
-    """For the page: a value that is not finite is text."""
-    last = series.last
-    if isinstance(last, float) and not math.isfinite(last):
-        last = str(last)
+def as_json(series: Series, value: Any, stat: str) -> dict[str, Any]:
+    """For the page: a number that is not finite is text.
+
+    Args:
+        value: that of the table, which is the statistic `stat` of the series
+    """
     return {
         "name": series.name,
+        "value": exact(value),
+        "stat": stat,
+        "unit": str(series.definition.get("unit") or ""),
+        "goal": series.goal,
         "count": series.count,
-        "last": last,
+        "last": exact(series.last),
         "step": series.last_step,
         "min": series.min,
         "min_step": series.min_step,

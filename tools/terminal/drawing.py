@@ -1,6 +1,5 @@
 """The content of the screen: the view, and the lines, marks and range of each chart."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +8,13 @@ from typing import TypeVar
 import numpy as np
 
 from ..core.axis import AXES
-from ..core.formats import seconds, short
+from ..core.formats import short
 from ..core.series import plain
 from ..core.smoothing import smooth
-from ..live import by_series
-from ..live.curves import Axis
+from ..live import by_series, definitions
 from ..live.folders import Folders
 from ..live.following import Following
+from ..live.marks import places
 from ..live.usual import usual_first
 from .braille import Line, frame_around
 from .chart import STYLES, Drawing, End
@@ -110,13 +109,14 @@ def shown_metrics(view: View, known: Sequence[str]) -> list[str]:
     return view.metrics or list(known[:CHARTS]) or list(NOT_LOGGED)
 
 
-def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
-    """All series of some runs, the usual ones first."""
+def metrics_of(folders: Folders, ids: Sequence[str], text: str = "") -> list[str]:
+    """The series of some runs that are not hidden, the usual ones first; or those that `text`
+    asks for."""
     usual: dict[str, None] = {}
     others: dict[str, None] = {}
     for id in ids:
         with run_at(folders, id) as run:
-            first, last = usual_first(run.content.series() if run else ())
+            first, last = usual_first(definitions.of(run).listed(text) if run else ())
             usual |= dict.fromkeys(first)
             others |= dict.fromkeys(last)
     return list(usual | others)
@@ -176,13 +176,16 @@ def drawing(
     smoothed: list[Line] = []
     ends: list[End] = []
     marks: list[tuple[float, str]] = []
-    nonfinite: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    unit = ""
     for number, id in enumerate(ids):
         style = STYLES[number]
         with run_at(folders, id) as run:
             place = by_series.of(run).place(metric, x) if run else None
             found = run.content.find(metric) if run else None
             axis = place[4] if place else None
+            if run is not None and place is None and metric in definitions.of(run).named():
+                notes |= dict.fromkeys([definitions.of(run).no_number(metric)])
             if run is None or place is None or found is None or axis is None:
                 continue
             table, rows, column = place[:3]
@@ -191,9 +194,11 @@ def drawing(
                 column, axis, begin=left, end=right, n_buckets=n_buckets,
                 smoothing=view.smoothing if is_smoothed else 0,
             )  # fmt: skip
-            marks += _marks(run, axis, left, right) if number == 0 and x in AXES else []
+            if number == 0:
+                marks += [(at, kind) for at, kind in places(run, x) if left <= at <= right]
             marks += [(at, "nonfinite") for at, _ in curve.nonfinite]
-            nonfinite |= dict.fromkeys(name for _, name in curve.nonfinite)
+            notes |= dict.fromkeys([definitions.of(run).no_number(metric)])
+            unit = unit or definitions.of(run).unit(metric)
             last_mark = found[1].last_mark(column) if view.end == 1.0 else None
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
         raw.append(line)
@@ -209,7 +214,8 @@ def drawing(
             ends.append(End(chr(ord("A") + number), style, line.x[last], line.y[last], value))
     frame = frame_around(raw, left, right, is_log=view.is_log)
     name = metric if view.axis or x == "iter" else f"{metric} by {plain(x)}"
-    note = f"no finite value: {', '.join(nonfinite)}" if nonfinite else "not logged"
+    name = f"{name} ({unit})" if unit else name
+    note = "; ".join(filter(None, notes)) or ("no value here" if raw else "not logged")
     return Drawing(_title(name, ends), [*raw, *smoothed], ends, frame, marks, x, note)
 
 
@@ -218,27 +224,3 @@ def _title(metric: str, ends: Sequence[End]) -> str:
     if len(ends) == 1:
         return f"{metric}  {ends[0].value}"
     return f"{metric}  {'  '.join(f'{end.letter} {end.value}' for end in ends)}"
-
-
-def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tuple[float, str]]:
-    """The events of a run between `left` and `right`: where, and of which kind."""
-    if len(run.evals):
-        places = axis.place(run.evals, np.arange(len(run.evals)))
-        inside = places[(places >= left) & (places <= right)]
-        yield from ((x, "eval") for x in np.unique(inside).tolist())
-    for mark in run.content.marks:
-        if mark["kind"] != "open" or mark["iter"] > 0:
-            x = _mark_place(run, axis, mark["iter"], mark["t"])
-            if left <= x <= right:
-                yield x, mark["kind"]
-
-
-def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
-    if axis.name == "iter":
-        return float(i)
-    if axis.name == "time":
-        return (seconds(t) or math.nan) - axis.started
-    if not len(run.iterations):
-        return 0.0
-    at = np.searchsorted(run.iterations.iters.values, i)
-    return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])

@@ -11,6 +11,7 @@ import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
 const KEYS_BYTES_MAX = 40_000; // the server reads 64 KB of a request's head
+const NOTES_MAX = 3; // of runs without a number, in one chart
 const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
 const COLOURS = "ink faint grid axis panel bad mark cursor select tip superseded".split(" ");
 
@@ -27,8 +28,6 @@ export class Grid {
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
     this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
-    this.marks = [];
-    this.started = NaN;
     this.frame = 0;
     this.updateStart = null;
     this.error = null;
@@ -113,16 +112,17 @@ export class Grid {
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
       smooth: state.smooth,
+      find: state.find,
       group: this.single ? "" : state.mean,
     });
   }
 
   // The names of all series of the runs as known so far, the usual ones first.
   seriesNames() {
-    if (!this.curvesShown.length) return FIRST;
+    if (!this.curvesShown.length) return state.find ? [] : FIRST;
     const usual = [...new Set(this.curvesShown.flatMap((run) => run.usual))];
     const others = new Set(this.curvesShown.flatMap((run) => run.others));
-    others.delete("eval/lr"); // that of the iterations is in finer steps
+    if (!state.find) others.delete("eval/lr"); // that of the iterations is in finer steps
     return inOrder(new Set([...usual, ...others]), usual);
   }
 
@@ -184,13 +184,23 @@ export class Grid {
   }
 
   addChart(key) {
-    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
-    const table = tables.includes("metrics") ? "metrics" : tables[0];
-    const chart = new Chart(this, key, describe(key, table));
+    const table = this.tableOf(key);
+    const chart = new Chart(this, key, describe(key, table)[0]);
     this.charts.set(key, chart);
     this.visibility.observe(chart.element);
     this.size.observe(chart.plot);
     return chart;
+  }
+
+  tableOf(key) {
+    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
+    return tables.includes("metrics") ? "metrics" : tables[0];
+  }
+
+  // The unit that a run defined for a series, else the usual one.
+  unitOf(key) {
+    const units = this.seriesShown.map((series) => series.get(key)?.unit).filter(Boolean);
+    return units[0] ?? describe(key, this.tableOf(key))[1];
   }
 
   removeChart(key) {
@@ -241,17 +251,25 @@ export class Grid {
   }
 
   noneText(runs) {
+    if (state.find) return `No series matches ${state.find}. Escape clears it.`;
     if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
       return "No number has been logged yet. What else there is stands in the run's table.";
     return "Nothing has been logged yet. Charts appear with the first values.";
   }
 
+  // How many series are not drawn: beyond the limit, hidden, or without a number.
   moreText(keys) {
     if (keys.length === 1 && state.big === keys[0]) return "";
-    const nMore = Math.max(0, ...this.curvesShown.map((run) => run.nMore));
-    const names = this.seriesNames();
-    const n = names.length - keys.length + nMore;
-    return n > 0 ? `${keys.length} of ${(names.length + nMore).toLocaleString()} series.` : "";
+    const runs = this.curvesShown;
+    const n = this.seriesNames().length + Math.max(0, ...runs.map((run) => run.nMore));
+    const more = n > keys.length ? `${keys.length} of ${n.toLocaleString()} series` : "";
+    if (state.find) return more && `${more} that match.`;
+    const unlisted = ({ usual, others, nMore, nSeries }) =>
+      nSeries - usual.length - others.length - nMore;
+    const nUnlisted = Math.max(0, ...runs.map(unlisted));
+    const hidden = nUnlisted ? `${nUnlisted.toLocaleString()} hidden or without a number` : "";
+    const text = [more, hidden].filter(Boolean).join(", and ");
+    return text && `${text}: find them by name (f).`;
   }
 
   averagedText() {
@@ -276,7 +294,7 @@ export class Grid {
 
   // Of a series that runs have by different axes, those by that of the first run are drawn.
   otherAxisText() {
-    const isOther = ([key, series]) => series.axis !== this.axisOf(key);
+    const isOther = ([key, series]) => series.points.n && series.axis !== this.axisOf(key);
     const n = this.seriesShown.filter((series) => [...series].some(isOther)).length;
     const runs = plural(this.seriesShown.length, this.curves.isGrouped ? "group" : "run");
     return n
@@ -329,24 +347,16 @@ export class Grid {
   }
 
   whyEmpty(key) {
-    if (!this.seriesShown.some((series) => series.get(key)?.points.n)) return "not logged";
+    const shown = this.seriesShown.map((series) => series.get(key)).filter(Boolean);
+    const notes = [...new Set(shown.map((series) => series.note).filter(Boolean))];
+    if (notes.length) return notes.slice(0, NOTES_MAX).join("; ");
+    if (!shown.some((series) => series.points.n)) return "not logged";
     return state.logy ? "no value above zero here" : "no value here";
   }
 
-  // Where sessions resumed, on the x axis.
+  // Where sessions resumed, on an axis.
   resumes(axis) {
-    if (!this.single || !["iter", "time"].includes(axis)) return [];
-    const resumes = this.marks.filter((mark) => mark.kind === "resume");
-    const seconds = (mark) => Date.parse(mark.t) / 1000 - this.started;
-    const places = resumes.map((mark) => (axis === "iter" ? mark.iter : seconds(mark)));
-    return places.filter(Number.isFinite);
-  }
-
-  setMarks(marks, started) {
-    if (JSON.stringify(marks) === JSON.stringify(this.marks) && started === this.started) return;
-    this.marks = marks;
-    this.started = started;
-    for (const chart of this.charts.values()) chart.invalidate();
+    return this.curvesShown.flatMap((run) => ownValue(run.resumes, axis) ?? []);
   }
 
   setCursor(x, chart) {
