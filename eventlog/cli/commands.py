@@ -26,7 +26,6 @@ from eventlog.fold.load import Folding
 from eventlog.format.files import SEGMENT_SUFFIX, run_path
 from eventlog.format.record import printable_line
 from eventlog.format.text import print_lines, printable, printable_json
-from eventlog.read.evidence import known_from
 from eventlog.read.reader import Reader
 from eventlog.write.repair import recover
 
@@ -57,7 +56,7 @@ def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
     check_is_file(path)
     if arguments.recover and path.suffix != SEGMENT_SUFFIX:  # its writer holds no lock on it
         _say_repaired(path, recover(path))
-    folding = Folding(path, known=known_from(run_path(path)))
+    folding = Folding(path)
     write_run(folding, with_superseded=arguments.with_superseded)
     code = report.exit_code(folding, with_content=False)
     print_result(printable(run_path(path)))
@@ -100,7 +99,7 @@ def verify(arguments: argparse.Namespace) -> int:
     for path in _with_progress(paths):
         try:
             check_is_file(path)
-            folding = Folding(path, with_rows=False, known=known_from(run_path(path)))
+            folding = Folding(path, with_rows=False)
             folding.read()
         except OSError as error:
             say(f"{path}: {error.strerror or error}")
