@@ -95,7 +95,7 @@ def _follow(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Print for each journal whether it is complete and what is wrong with it."""
-    paths, worst = find_journals(arguments.paths)
+    paths, worst = find_journals(arguments.paths, with_ranks=True)
     for path in _with_progress(paths):
         try:
             check_is_file(path)

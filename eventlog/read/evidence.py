@@ -33,17 +33,22 @@ class Known:
     gaps: dict[str, int] = field(default_factory=dict)
     """How many records of each session were missing by then."""
     n_annotations: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """Run JSONs that were kept before a loss and cannot be read."""
 
 
 def known_from(run_json: Path) -> Known:
     """The numbers of records in the run JSON, and in those kept before a loss."""
     known = stated_by(run_json)
     for path in kept_before_loss(run_json):
+        if _journal_part(path) is None:
+            known.unreadable.append(path.name)
+            continue
         kept = stated_by(path)
         for s, n in kept.sessions.items():
-            if n > known.sessions.get(s, 0):
+            if n >= known.sessions.get(s, 1):
                 known.sessions[s], known.file = n, path.name
-        if kept.n_annotations > known.n_annotations:
+        if kept.n_annotations >= max(1, known.n_annotations):
             known.n_annotations, known.file = kept.n_annotations, path.name
     return known
 
@@ -144,6 +149,8 @@ def fewer_records(
     lost = _n_annotations_lost(known, sequence, sessions)
     if lost:
         yield _fewer(known, lost, known.n_annotations, "")
+    for name in known.unreadable:
+        yield Defect("fewer_records", -1, lost=None, detail=f"{name} cannot be read")
 
 
 def _fewer(known: Known, lost: int, n: int, s: str) -> Defect:
