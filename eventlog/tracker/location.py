@@ -23,7 +23,8 @@ NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, 
 def file_name(run_name: str | None) -> str:
     """A run's name without what no file name can have; `run` by default."""
     name = text_of("run" if run_name is None else run_name) or "run"
-    return name.replace(os.sep, "_").replace("\0", "_")
+    name = name.replace(os.sep, "_").replace("\0", "_")
+    return f"_{name[1:]}" if name.startswith(".") else name  # a dot would hide the file
 
 
 def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:

@@ -37,5 +37,6 @@ def say_once(message: str) -> None:
 
 
 def error_text(error: BaseException) -> str:
-    """The class and the text of an error, also if its `__str__` raises."""
-    return f"{class_name(error)}: {text_of(error)}"
+    """The class and the text of an error, if it has one, also if its `__str__` raises."""
+    text = text_of(error)
+    return f"{class_name(error)}: {text}" if text else class_name(error)

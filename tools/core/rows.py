@@ -189,12 +189,16 @@ def status(fields: Row) -> str:
 def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:
     """A row with what `names` ask of the series of its run, as `series`."""
     source = series.Source(found)
-    values = {label: v for name in names for label, v in source.values(name).items()}
+    return with_values(fields, {k: v for name in names for k, v in source.values(name).items()})
+
+
+def with_values(fields: Row, values: Mapping[str, Any]) -> Row:
+    """A row with these values of series, as `series`."""
     if not values:
         return fields
     named = {label: text for label, v in values.items() if (text := series.exact(v)) is not v}
     nonfinite = fields.get("nonfinite", {}) | named
-    return fields | {"series": values} | ({"nonfinite": nonfinite} if nonfinite else {})
+    return fields | {"series": {**values}} | ({"nonfinite": nonfinite} if nonfinite else {})
 
 
 def _of_metrics(run: eventlog.Run) -> Row:

@@ -26,6 +26,7 @@ import eventlog
 from ..core import ends as ends_
 from ..core import index, runs
 from ..core import rows as rows_
+from ..core.seeds import is_bookkeeping, is_seed
 from .following import Following
 from .summaries import ends_nonfinite, some_names
 
@@ -36,6 +37,7 @@ SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
 REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
 CONFIG_MAX = 500  # entries of a config that a row has
+SETTINGS_MAX = 20_000  # of them that runs are told apart by
 TEXT_MAX = 500  # characters of each
 
 
@@ -48,7 +50,7 @@ class Entry:
     """Of its journal, or of its run JSON where there is no journal."""
     row: rows_.Row = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    """As it was logged; `row` has it limited in number and length."""
+    """To tell runs apart by: what `row` leaves out of it is there as a hash."""
     version: int = 0
     """Grows with every change of `row`; no two changes, of any runs, have the same."""
     seen: tuple[Any, ...] = ()
@@ -98,7 +100,7 @@ class Folders:
             return [e.row for e in self._entries.values() if e.version > since and e.row]
 
     def whole_rows(self, ids: Iterable[str] | None = None) -> list[rows_.Row]:
-        """The rows of the runs that could be read, with their configs as they were logged."""
+        """The rows of the runs that could be read, with configs that tell them apart."""
         with self.lock:
             known = self._entries if ids is None else [id for id in ids if id in self._entries]
             entries = [self._entries[id] for id in known]
@@ -290,8 +292,9 @@ class Folders:
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
             row[key] = _utf8(row[key])
-        entry.config = row["config"]
+        settings = _settings(row["config"])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
+        entry.config = row["config"] if settings == row["config"] else settings
         row |= _place(following, row)
         row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
         with self.lock:
@@ -382,6 +385,33 @@ def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[s
         if len(flat) >= CONFIG_MAX:
             break
     return dict(list(flat.items())[:CONFIG_MAX])
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config flat, with a hash for the rest of a long value, and for entries beyond the limit."""
+    settings: dict[str, Any] = {}
+    rest = []
+    for name, value in itertools.islice(_leaves(config), SETTINGS_MAX):
+        text = value if isinstance(value, str) else repr(value)
+        if len(text) > TEXT_MAX:
+            value = f"{text[:TEXT_MAX]}… {_hash(text)}"
+        if len(settings) < CONFIG_MAX:
+            settings[name] = value
+        elif not is_seed(name) and not is_bookkeeping(name, value):
+            rest.append((name, value))
+    return settings | ({f"{len(rest):,} more": _hash(repr(rest))} if rest else {})
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def _text(value: Any) -> str:

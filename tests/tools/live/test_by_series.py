@@ -80,6 +80,8 @@ def trainer_run(folder):
         for i in range(5):
             run.log_iter(i, 5.0 - i, 50.0, seen=10.0 * i)
         run.log_eval(4, 4.0, 4.0)
+        run.log("define", name="system/*", step_metric="seen")
+        run.log("system", iter=4, cpu=50.0)
     with eventlog.open_run(journal=run.journal_path, from_iter=3, save_interval=0) as run:
         for i in range(3, 6):
             run.log_iter(i, 5.0 - i, 50.0, seen=100.0 * i)
@@ -96,6 +98,7 @@ def test_the_series_of_the_trainer_have_the_axis_that_was_defined_for_them(tmp_p
         "seen", [(0, 5.0), (10, 4.0), (20, 3.0), (300, 2.0), (400, 1.0), (500, 0.0)], []
     )  # fmt: skip
     assert points(following, "time_ms")[0] == "iter"
+    assert points(following, "system/cpu")[0] == "seen"
     assert by_series.of(following).offered() == ["seen"]
 
 

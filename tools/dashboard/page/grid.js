@@ -4,8 +4,9 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
+import { hintText } from "./hints.js";
 import { Lines } from "./lines.js";
-import { axisName, describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
+import { describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
 import { change, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
@@ -179,7 +180,7 @@ export class Grid {
       const label = isBig ? "Show all charts" : `Enlarge ${chart.title}`;
       chart.enlargeButton.setAttribute("aria-label", label);
     }
-    setText(this.hint, this.hintText(keys));
+    setText(this.hint, hintText(this, keys));
     this.hint.hidden = !this.hint.textContent;
   }
 
@@ -230,76 +231,6 @@ export class Grid {
     this.names.setAttribute("aria-label", `${isGrouped ? "Groups of runs" : "Runs"} in the charts`);
     this.names.classList.toggle("grouped", isGrouped);
     this.names.replaceChildren(...shown.map(item));
-  }
-
-  hintText(keys) {
-    if (!this.ids.length) return "No run is picked. Tick one in the list, or press a.";
-    const runs = this.curvesShown;
-    const reading = runs.filter((run) => run.reading !== null && run.reading !== undefined);
-    if (reading.length) {
-      const share = reading.reduce((sum, run) => sum + run.reading, 0) / reading.length;
-      return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
-    }
-    if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
-    if (this.curves.problem) return this.curves.problem;
-    const notes = () => [this.missingAxisText(), this.averagedText(), this.moreText(keys)];
-    if (keys.length) return notes().filter(Boolean).join(" ");
-    if (runs.length < this.ids.length) return "Loading …";
-    const broken = runs.find((run) => run.error);
-    if (broken) return `Cannot draw this run: ${broken.error}`;
-    return this.missingAxisText() || this.noneText(runs);
-  }
-
-  noneText(runs) {
-    if (state.find) return `No series matches ${state.find}. Escape clears it.`;
-    if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
-      return "No number has been logged yet. What else there is stands in the run's table.";
-    return "Nothing has been logged yet. Charts appear with the first values.";
-  }
-
-  // How many series are not drawn: beyond the limit, hidden, or without a number.
-  moreText(keys) {
-    if (keys.length === 1 && state.big === keys[0]) return "";
-    const runs = this.curvesShown;
-    const n = this.seriesNames().length + Math.max(0, ...runs.map((run) => run.nMore));
-    const more = n > keys.length ? `${keys.length} of ${n.toLocaleString()} series` : "";
-    if (state.find) return more && `${more} that match.`;
-    const unlisted = ({ usual, others, nMore, nSeries }) =>
-      nSeries - usual.length - others.length - nMore;
-    const nUnlisted = Math.max(0, ...runs.map(unlisted));
-    const hidden = nUnlisted ? `${nUnlisted.toLocaleString()} hidden or without a number` : "";
-    const text = [more, hidden].filter(Boolean).join(", and ");
-    return text && `${text}: find them by name (f).`;
-  }
-
-  averagedText() {
-    const isAveraged = (series) => [...series.values()].some((one) => one.nAveraged);
-    if (!this.curves.isGrouped || !this.seriesShown.some(isAveraged)) return "";
-    return "Runs with many values are averaged over short ranges first; zoom in for the exact band.";
-  }
-
-  missingAxisText() {
-    if (!state.x) return this.otherAxisText();
-    const n = this.curvesShown.filter((run) => run.hasNoAxis).length;
-    if (!n) return "";
-    const reasons = {
-      tokens: "the tokens of a step are unknown",
-      time: "the start time is unknown",
-    };
-    const axis = axisName(state.x);
-    const reason = ownValue(reasons, state.x) ?? "no such series is logged";
-    const runs = plural(this.ids.length, "run");
-    return `Not shown by ${axis}: ${n} of ${runs}, where ${reason}.`;
-  }
-
-  // Of a series that runs have by different axes, those by that of the first run are drawn.
-  otherAxisText() {
-    const isOther = ([key, series]) => series.points.n && series.axis !== this.axisOf(key);
-    const n = this.seriesShown.filter((series) => [...series].some(isOther)).length;
-    const runs = plural(this.seriesShown.length, this.curves.isGrouped ? "group" : "run");
-    return n
-      ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
-      : "";
   }
 
   // ---- what charts ask for
