@@ -103,6 +103,11 @@ class Source:
             return self.run.series(*patterns)
         return {name: every[name] for name in patterns if name in every}
 
+    def metrics(self) -> list[eventlog.Series]:
+        """Those of the metrics, for which no rows are read."""
+        named = self._found.run.series() if self._found.run is not None else {}
+        return [one for one in named.values() if one.table == "metrics"]
+
     def _whole(self) -> eventlog.Run:
         if not self._found.is_whole:
             loaded = runs.load_at(self._found.path)
@@ -165,8 +170,14 @@ def _stat_of(one: eventlog.Series, asked: Asked) -> str | None:
     """The statistic of a series that is asked for; None: its value at a step."""
     if asked.step is not None:
         return None
-    stat = asked.stat or one.definition.get("summary")
-    return stat if stat in STATS else "last"
+    return asked.stat or defined_stat(one)
+
+
+def defined_stat(one: eventlog.Series) -> str:
+    """The first statistic that the run defined as `summary` of a series of numbers; else `last`."""
+    summary = one.definition.get("summary")
+    stats = summary if isinstance(summary, list) else [summary]
+    return next((stat for stat in stats if stat in STATS and one.is_numeric), "last")
 
 
 def points(

@@ -71,7 +71,14 @@ def _groups(site: Site, ids: list[str], view: View, arrays: list[Array]) -> list
             about |= _add(replace(curve, nonfinite=crosses), arrays)
             arrays += run_groups.spread_at(band, curve.x)
             n_averaged = sum(of.is_thinned for of in members.curves)
-            series.append(about | {"runs": len(members.curves), "averaged": n_averaged})
+            series.append(
+                about
+                | {
+                    "runs": len(members.curves),
+                    "averaged": n_averaged,
+                    "others": members.n_other_axis,
+                }
+            )
         answer.append(head | {"series": series})
     return answer
 

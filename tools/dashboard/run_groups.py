@@ -92,6 +92,8 @@ class Members:
 
     table: Table = ""
     axis: str = ""
+    n_other_axis: int = 0
+    """Runs that have it by another axis than the first one: they are left out."""
     unit: str = ""
     note: str = ""
     """Why none of them has a number."""
@@ -127,7 +129,10 @@ def _read(following: Following, members: dict[str, Members], view: View, rows_ma
         if place is None:
             continue
         table, rows, column, x, axis = place
-        if axis is None or (of.curves and of.axis != x):
+        if axis is None:
+            continue
+        if of.curves and of.axis != x:
+            of.n_other_axis += 1
             continue
         is_whole = len(rows) <= rows_max
         curve = rows.curve(

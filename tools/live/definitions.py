@@ -14,7 +14,7 @@ import numpy as np
 
 from eventlog import Series
 
-from ..core.series import STATS, exact
+from ..core.series import IN_SUMMARY, defined_stat, exact
 from .content import Content
 from .curves import Rows
 from .following import Following
@@ -75,9 +75,9 @@ class Definitions:
         one = self.named().get(name)
         if one is None:
             return None, "last"
-        stat = _stat(one.definition.get("summary"))
-        if stat not in ("first", "mean") or not one.is_numeric:
-            return getattr(one, stat, one.last) if one.is_numeric else one.last, stat
+        stat = defined_stat(one)
+        if stat in IN_SUMMARY:
+            return getattr(one, stat), stat
         found = self._following.content.find(name)
         if found is None:
             return None, stat
@@ -100,12 +100,6 @@ class Definitions:
         if not parts and one is not None and not one.is_numeric:
             parts = [f"{one.count:,} x text, the last {str(exact(one.last))[:60]!r}"]
         return f"no number: {', '.join(parts)}" if parts else "no number"
-
-
-def _stat(summary: Any) -> str:
-    """The first statistic of a definition's `summary`, a list; `last` where there is none."""
-    stats = summary if isinstance(summary, list) else [summary]
-    return next((stat for stat in stats if stat in STATS), "last")
 
 
 def _marks_text(rows: Rows, column: str) -> list[str]:

@@ -240,3 +240,19 @@ def test_runs_with_too_many_values_are_averaged_over_short_ranges_and_that_is_sa
     np.testing.assert_allclose(whole["y"][inside], line, atol=0.000_51)
     close(part["y"], 1.0 + part["x"] / 1_000)
     close(part["std"], np.sqrt(2.0))
+
+
+def test_a_run_that_has_a_series_by_another_axis_is_left_out_and_counted(tmp_path):
+    for seed in range(3):
+        with eventlog.init(name=f"s{seed}", dir=tmp_path, config={"seed": seed}, quiet=True) as run:
+            if seed < 2:
+                run.define_metric("acc", step_metric="epoch")
+            for i in range(3):
+                run.log({"acc": float(seed), "epoch": 10 * i}, step=i)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 3)
+
+        series = grouped(server, "acc")["all"]["acc"]
+
+    assert series["axis"] in ("epoch", "iter")
+    assert (series["runs"], series["others"]) == ((2, 1) if series["axis"] == "epoch" else (1, 2))

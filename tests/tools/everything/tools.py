@@ -150,7 +150,7 @@ def _values_of(run: eventlog.Run) -> dict[Key, Any]:
 
 
 def frame(place: Place) -> Seen:
-    """The columns of `Run.frame`: an integer in a column with floats is a float."""
+    """The columns of `Run.frame`; in a column of floats an integer may be the equal float."""
     table = place.run.frame("metrics")
     values = {
         (name, int(step)): value
@@ -158,7 +158,9 @@ def frame(place: Place) -> Seen:
         for step, value in zip(table["step"], table[name].tolist(), strict=True)
         if (name, int(step)) in place.stored
     }
-    return Seen(values, place.stored)
+    whole = {k: int(v) for k, v in values.items() if type(v) is float and v == place.stored[k]
+             and type(place.stored[k]) is int}  # fmt: skip
+    return Seen(values | whole, place.stored)
 
 
 def frame_with_a_row_a_run(place: Place) -> Seen:
@@ -345,7 +347,10 @@ def plot(place: Place) -> Seen:
     finally:
         any_series._draw_curve = draw_curve
     drawable = {key: _drawable(value) for key, value in numbers(place.stored).items()}
-    return Seen(values, drawable, dict.fromkeys(left_out, "words"))
+    changed = {name for (name, step), value in drawable.items()
+               if repr(value) != repr(float(place.stored[name, step]))}  # fmt: skip
+    reasons = dict.fromkeys(left_out, "words") | dict.fromkeys(changed, "as 1e100, or as 0.0")
+    return Seen(values, drawable, reasons)
 
 
 def _drawable(value: float) -> float:

@@ -50,6 +50,7 @@ class Series {
     if (sizes.runs === undefined) return;
     const [std, low, high, n] = arrays.slice(-4);
     this.spread = { std, low, high, n }; // at each point
+    this.nOthers = sizes.others; // runs that have it by another axis
     this.nAveraged = sizes.averaged; // of its runs: read as means of buckets
   }
 

@@ -70,7 +70,8 @@ function missingAxisText(grid) {
 
 // Of a series that runs have by different axes, those by that of the first run are drawn.
 function otherAxisText(grid) {
-  const isOther = ([key, series]) => series.points.n && series.axis !== grid.axisOf(key);
+  const isOther = ([key, series]) =>
+    series.nOthers > 0 || (series.points.n && series.axis !== grid.axisOf(key));
   const n = grid.seriesShown.filter((series) => [...series].some(isOther)).length;
   const runs = plural(grid.seriesShown.length, grid.curves.isGrouped ? "group" : "run");
   return n ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.` : "";
