@@ -358,4 +358,4 @@ def _check_is_ours(path: Path) -> None:
 
 def _say(message: str) -> None:
     if os.environ.get("RUNS_CACHE") == "verbose":
-        print(message, file=sys.stderr)
+        eventlog.print_lines(message, file=sys.stderr)
