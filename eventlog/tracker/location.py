@@ -23,14 +23,17 @@ NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, 
 def file_name(run_name: str | None) -> str:
     """A run's name without what no file name can have; `run` by default."""
     name = text_of("run" if run_name is None else run_name) or "run"
-    name = name.replace(os.sep, "_").replace("\0", "_")
-    return f"_{name[1:]}" if name.startswith(".") else name  # a dot would hide the file
+    return name.replace(os.sep, "_").replace("\0", "_")
 
 
 def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:
-    """Create a journal whose stem no journal and no run JSON has; its path and the run's name."""
+    """Create a journal whose stem no journal and no run JSON has; its path and the run's name.
+
+    Of a name with a dot at its beginning, the stem has an underscore there.
+    """
     short = name.encode("utf-8", "backslashreplace")[:NAME_MAX_BYTES].decode("utf-8", "ignore")
-    stem = f"{short}_{datetime.now():%Y%m%d_%H%M%S}"
+    visible = f"_{short[1:]}" if short.startswith(".") else short  # a dot would hide the file
+    stem = f"{visible}_{datetime.now():%Y%m%d_%H%M%S}"
     for attempt in range(1, 10_000):
         path = out_dir / f"{stem}{f'_{attempt}' if attempt > 1 else ''}{JOURNAL_SUFFIX}"
         if run_path(path).exists():
