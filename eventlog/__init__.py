@@ -62,7 +62,7 @@ from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
-from eventlog.fold.series import Series, column_of
+from eventlog.fold.series import Series, column_of, definition_of
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -141,6 +141,7 @@ __all__ = [
     "command_parser",
     "compact",
     "compare_runs",
+    "definition_of",
     "describe",
     "find_ranks",
     "finish",

@@ -6,8 +6,9 @@ loaded run.
 """
 
 import importlib
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def frame(runs: Source | Iterable[Source]) -> "DataFrame":
     """
     need_pandas()
     return _extension("frame")(_listed(runs))
+
+
+def frame_of_rows(rows: Sequence[Mapping[str, Any]], axis: str) -> "DataFrame":
+    """A frame of flat rows, with the column `axis` at least; integers keep all of their digits."""
+    pandas = need_pandas()
+    frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[axis])
+    most = 1 << 53  # pandas makes floats of the integers of a column in which one is missing
+    large = [n for n in frame if frame[n].dtype.kind == "f" and (frame[n].abs() >= most).any()]
+    for name in large:
+        values = [row.get(name, math.nan) for row in rows]
+        if any(type(value) is int and abs(value) > most for value in values):
+            frame[name] = pandas.Series(values, dtype=object)
+    return frame
 
 
 def need_pandas() -> Any:

@@ -11,6 +11,9 @@ from hypothesis import settings
 # Several tests run at once: threads of one would spin where another's work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Not the user's own index; its tests have one of their own.
+os.environ["RUNS_CACHE"] = "off"
+
 # Else each of the programs that the tests start would compile all that it imports again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

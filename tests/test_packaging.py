@@ -1,7 +1,8 @@
 """Installed in a project that has a tools/, a trainer.py and a tests/ of its own, it works.
 
 The project is a folder with all three. Its environment has the package, once from a wheel and once
-from `pip install -e .`, and finds the libraries in the environment of the tests.
+from `pip install -e .`, and finds the libraries in the environment of the tests. The default suite
+tries the commands in one of both and a notebook in the other; `pytest -m slow` tries the rest.
 """
 
 import json
@@ -21,6 +22,7 @@ import pytest
 import eventlog
 
 ROOT = Path(__file__).parents[1]
+WAYS = ("wheel", "editable")
 INSTALLED = ("eventlog", "tools", "pyproject.toml", "README.md", "LICENSE")
 OWN = "THIS_IS = 'my own'\n"
 OWN_NAMES = """
@@ -41,7 +43,13 @@ eventlog.load_run(run.journal_path).plot().savefig("loop.png")
 """
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+def only_in(quick):
+    """In both environments; in the other one if slow tests are run."""
+    ways = [pytest.param(w, marks=() if w == quick else pytest.mark.slow) for w in WAYS]
+    return pytest.mark.parametrize("project", ways, indirect=True)
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def project(request, tmp_path_factory):
     """The project's folder, and the environment that the package is installed in."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -100,6 +108,7 @@ def test_a_script_imports_its_own_modules_and_logs_beside_them(project):
     assert (project.home / "loop.png").read_bytes().startswith(b"\x89PNG")
 
 
+@only_in("wheel")
 def test_the_commands_are_not_those_of_the_projects_own_tools(project):
     listed = run(project.bin / "runs", "ls", "--json", "out", cwd=project.home)
     run(project.bin / "runs", "plot", "loop", "--out", "plot.png", cwd=project.home)
@@ -114,6 +123,7 @@ def test_the_commands_are_not_those_of_the_projects_own_tools(project):
     assert verified.count(": complete\n") == 2
 
 
+@only_in("editable")
 def test_a_notebook_has_frames_and_plots_beside_its_own_modules(project, monkeypatch):
     kernel(project, monkeypatch)
     cells = [

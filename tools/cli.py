@@ -78,11 +78,25 @@ _TAKES_A_DASH = frozenset((
 
 
 def _with_equals_signs(argv: Sequence[str]) -> Iterator[str]:
-    """`--sort -age_s` as `--sort=-age_s`: to argparse a value with a dash is a flag."""
-    arguments = iter(argv)
-    for argument in arguments:
-        value = next(arguments, None) if argument in _TAKES_A_DASH else None
-        yield argument if value is None else f"{argument}={value}"
+    """`--sort -age_s` as `--sort=-age_s`: to argparse a value with a dash is a flag.
+
+    `--group-by` without keys is `--group-by=seeds`.
+    """
+    left = list(argv)
+    while left:
+        argument = left.pop(0)
+        if argument == "--group-by" and not _are_keys(left):
+            yield f"{argument}=seeds"
+        elif argument in _TAKES_A_DASH and left:
+            yield f"{argument}={left.pop(0)}"
+        else:
+            yield argument
+
+
+def _are_keys(arguments: Sequence[str]) -> bool:
+    """Whether the first of these is the value of `--group-by`: no flag, file or folder."""
+    value = arguments[0] if arguments else "-"
+    return value == "seeds" or not (value.startswith("-") or os.path.exists(value))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -96,8 +96,8 @@ def _what_became_of(opened: dict[str, Any], t: str) -> str:
     if is_there and is_not_reaped(opened):
         where = f"its process {pid} has ended, a zombie whose exit status its parent has not read,"
     return (
-        f"{where} and the machine was not restarted: killed (SIGKILL, out of memory), "
-        f"crashed, or left without closing the run"
+        f"{where} and the machine was not restarted: killed (SIGKILL, SIGTERM, SIGHUP, out of "
+        f"memory), crashed, or left without closing the run"
     )
 
 

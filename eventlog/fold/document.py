@@ -25,7 +25,7 @@ from eventlog.fold import series as run_series
 from eventlog.fold.series import Series
 from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
 from eventlog.format.json_rows import encode_row
-from eventlog.notebook import need_pandas, plot
+from eventlog.notebook import frame_of_rows, plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -274,16 +274,16 @@ class Run:
 
         `time_ms` is in milliseconds, `mfu` in percent (-100: unknown), losses are in nats;
         `timestamp` is an ISO 8601 text in UTC. Rows of `iterations` and `metrics` have theirs
-        where the journal is beside the run JSON. A missing number is NaN, as pandas has it.
+        where the journal is beside the run JSON. A missing number is NaN, as pandas has it. A
+        column with integers beyond 2^53 in which one is missing has Python's own numbers.
 
         Raises:
             ImportError: pandas is not installed.
             ValueError, OSError: as `rows`.
         """
-        pandas = need_pandas()
         rows = [*self.rows(table)]
         axis = flat_rows.axis_of(table)
-        frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[axis])
+        frame = frame_of_rows(rows, axis)
         if rows and table in ("iterations", "metrics") and "timestamp" not in frame:
             with contextlib.suppress(OSError):
                 times = flat_rows.logged_times(self._journal_path(), table)

@@ -9,6 +9,7 @@
 under the name of another series, that one has only this name.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,8 @@ def of_summary(name: str, summary: Mapping[str, Any], table: str = "metrics") ->
     last, named = summary.get("last"), summary.get("nonfinite")
     if last is None and isinstance(named, dict) and isinstance(named.get("last"), str):
         last = float(named["last"])
+    if isinstance(last, list):  # as in a flat row
+        last = json.dumps(last)
     return Series(
         prefix_of(table) + name,
         table,

@@ -126,7 +126,7 @@ def init(
     if previous is not None and reinit in ("False", "return_previous"):
         return previous
     if previous is not None and reinit != "create_new":
-        previous.finish()
+        previous._finish_unfinished()
     if arguments.is_disabled():
         return _disabled(arguments)
     folder = as_folder("dir", arguments.value("dir"), "out")
@@ -164,7 +164,7 @@ def init(
         run.annotate(arguments.value("tags"), arguments.text("notes"))
         run.summary.update(_before.get("summary", {}))
         if not arguments.is_quiet():
-            _say_where(run)
+            _say_where(run, min(step, next_step(past)) - 1)
         return _made_current(run)
     except BaseException as error:  # the caller gets no run, so nobody else would end it
         _end(session, error)
@@ -204,11 +204,11 @@ def _disabled(arguments: Arguments) -> ActiveRun:
     )
 
 
-def _say_where(run: ActiveRun) -> None:
+def _say_where(run: ActiveRun, last_step: int) -> None:
     if run.session is not None:
         path = run.session.journal_path
-        resumed = f" from step {run.step}" if run.resumed else ""
-        notice(f"logging to {path}{resumed}; follow with: tail -f {shlex.quote(str(path))}")
+        last = f"; its last logged step is {last_step}" if run.resumed and last_step >= 0 else ""
+        notice(f"logging to {path}{last}; follow with: tail -f {shlex.quote(str(path))}")
 
 
 def _seconds(t: str) -> float | None:

@@ -109,8 +109,9 @@ class Arguments:
             ValueError: an unknown word, or a `rewind_to` that is no step.
         """
         if rewind_to is not None:
-            if type(rewind_to) is not int or not -(1 << 63) <= rewind_to < 1 << 63:
-                raise ValueError(f"rewind_to={shown(rewind_to)}: must be the number of a step")
+            if type(rewind_to) is not int or not 0 <= rewind_to < 1 << 63:
+                message = f"rewind_to={shown(rewind_to)}: must be a step, a whole number >= 0"
+                raise ValueError(message)
             return "must"
         resume = self.value("resume")
         text = "" if resume is None else text_of(resume)

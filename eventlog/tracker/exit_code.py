@@ -3,18 +3,18 @@
 A program that raises SystemExit(3), in whatever way, did not complete. When a SystemExit ends a
 program, the interpreter reads its `code` with no Python frame below: only then can the code be
 known. So `SystemExit.code`, and that of each class derived from it that has its own, is replaced by
-a descriptor that notes such a read and otherwise behaves as before. `sys.exit` passes its argument
-to the interpreter without an exception (until Python 3.12), so it is replaced by a function that
-raises one. If that fails, the code is unknown.
+a descriptor that notes such a read and otherwise behaves as before. If that fails, the code is
+unknown.
 """
 
 import gc
 import operator
 import struct
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from eventlog.interruption import ignoring
+from eventlog.tracker.exit_function import replace_exit
 
 _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1
@@ -39,9 +39,10 @@ def watch() -> None:
         attributes["__init_subclass__"] = classmethod(_watch_class)
         ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
         _watch_derived(SystemExit)
+        if sys.version_info < (3, 12):
+            replace_exit(lambda kind: ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind)))
     except Exception:  # an interpreter that keeps its attributes elsewhere
         return
-    _replace_exit()
 
 
 class _Code:
@@ -88,31 +89,6 @@ def _watch_derived(kind: type[SystemExit]) -> None:
     for derived in type.__subclasses__(kind):
         _watch_class(derived)
         _watch_derived(derived)
-
-
-def _replace_exit() -> None:
-    leave = sys.exit
-
-    def exit(status: Any = None, /) -> NoReturn:
-        """Exit the interpreter by raising SystemExit(status)."""
-        raise _as_exit(status)
-
-    sys.exit = exit
-    for module in list(sys.modules.values()):  # `from sys import exit` before this
-        names = getattr(module, "__dict__", None)
-        if isinstance(names, dict) and names.get("exit") is leave:
-            names["exit"] = exit
-    program = vars(sys.modules["__main__"])
-    program.update({name: exit for name, value in program.items() if value is leave})
-
-
-def _as_exit(status: Any) -> SystemExit:
-    """The exception that the interpreter makes from the argument of `sys.exit`."""
-    if status is None:
-        return SystemExit()
-    if issubclass(type(status), SystemExit):
-        return status  # type: ignore[no-any-return]
-    return SystemExit(*status) if issubclass(type(status), tuple) else SystemExit(status)
 
 
 def note(code: Any) -> None:

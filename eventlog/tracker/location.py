@@ -22,7 +22,8 @@ def file_name(run_name: str | None) -> str:
     from eventlog.masking.masking import mask_file_name  # imports 10 ms of patterns
 
     name = mask_file_name(text_of("run" if run_name is None else run_name) or "run")
-    return name.replace(os.sep, "_").replace("\0", "_")
+    name = name.replace(os.sep, "_").replace("\0", "_")
+    return f"_{name[1:]}" if name.startswith(".") else name  # a dot would hide the file
 
 
 def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:

@@ -22,13 +22,12 @@ from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
-from eventlog.tracker.session import Session, at_end_of_child
+from eventlog.tracker.notebook import last_error, watch_cells
+from eventlog.tracker.session import Session, at_end_of_child, ending_after
 from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_plain_row, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
 from eventlog.write.messages import error_text, say, say_once
-
-_INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
 
 class ActiveRun(WandbRun):
@@ -73,10 +72,11 @@ class ActiveRun(WandbRun):
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
         self._lock = free_after_fork(threading.RLock())
         self.is_finished = False
+        self._earlier_error = last_error()  # of an earlier cell
         if session is not None:
             exit_code.watch()
-            self._earlier_error = getattr(sys, "last_value", None)  # an earlier cell of a notebook
-            atexit.register(self._finish_at_exit)
+            watch_cells()
+            atexit.register(self._finish_unfinished)
             at_end_of_child(lambda: self._finish_after(sys.exc_info()[1]))
 
     # ---- properties
@@ -240,19 +240,19 @@ class ActiveRun(WandbRun):
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run and write its JSON: completed, or failed if `exit_code` is not 0."""
         code = status_of(exit_code)
-        self._finish("failed" if code else "completed", f"exit code {code}" if code else "")
+        self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
 
-    def _finish(self, status: str, reason: str = "") -> None:
+    def _finish(self, status: str, reason: str | None = None) -> None:
         if self.is_finished:
             return
         self.is_finished = True
         if self.session is not None:
             try:
-                self.session.close(status, reason or None)
+                self.session.close(status, reason)
             except BaseException:  # a signal handler's: the next call tries again
                 self.is_finished = False
                 raise
-            atexit.unregister(self._finish_at_exit)
+            atexit.unregister(self._finish_unfinished)
 
     def __enter__(self) -> "ActiveRun":
         return self
@@ -265,8 +265,9 @@ class ActiveRun(WandbRun):
     ) -> None:
         self._finish_after(error)
 
-    def _finish_at_exit(self) -> None:
-        error = getattr(sys, "last_value", None)  # what ended the program, if anything did
+    def _finish_unfinished(self) -> None:
+        """End the run as the program ends, or as the last cell of a notebook has ended."""
+        error = last_error()
         if error is self._earlier_error:
             error = None
         if error is None and exit_status(exit_code.exit_code()):
@@ -274,19 +275,7 @@ class ActiveRun(WandbRun):
         self._finish_after(error)
 
     def _finish_after(self, error: BaseException | None) -> None:
-        code = error.code if isinstance(error, SystemExit) else None
-        if error is None or (isinstance(error, SystemExit) and not exit_status(code)):
-            self._finish("completed")
-        elif isinstance(error, KeyboardInterrupt):
-            self._finish("interrupted", "KeyboardInterrupt")
-        elif isinstance(error, SystemExit):
-            reason = f"SystemExit: {code}" if isinstance(code, str) else f"exit code {code}"
-            self._finish("interrupted" if code in _INTERRUPTED else "failed", reason)
-        else:
-            reason = error_text(error)
-            if self.session is not None:
-                self.session.log("error", error=reason)
-            self._finish("failed", reason)
+        self._finish(*ending_after(error, self.session))
 
     def annotate(self, tags: Any, notes: Any) -> None:
         """Add tags and notes, of any type."""

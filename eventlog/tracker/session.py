@@ -25,9 +25,13 @@ from eventlog.format.files import run_path
 from eventlog.format.record import ANNOTATES, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker.annotation import Annotator
+from eventlog.tracker.exit_code import exit_status
+from eventlog.tracker.notebook import last_error
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
 from eventlog.write.messages import error_text, say
+
+_INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
 
 class Session:
@@ -192,14 +196,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.close()
-        elif isinstance(error, KeyboardInterrupt):
-            self.close("interrupted", "KeyboardInterrupt")
-        else:
-            reason = error_text(error)
-            self.log("error", error=reason)
-            self.close("failed", reason)
+        self.close(*ending_after(error, self))
 
     def _note_ignored(self, number: int) -> None:
         """Annotate, in a forked child whose parent is gone, how many events it ignored."""
@@ -208,7 +205,8 @@ class Session:
                 self._annotator = Annotator(self.journal_path)
                 say(
                     f"{self.journal_path}: this process is a fork of the writer, which is gone; "
-                    f"what it logs is ignored and counted (one writer per journal)"
+                    f"what it logs is ignored and counted (one writer per journal): log from the "
+                    f"main process"
                 )
             self._annotator.log("ignored", events=number, why=WHY)
         except Exception as error:
@@ -217,7 +215,10 @@ class Session:
             say(f"{self.journal_path}: {number} events of a forked child were ignored ({error})")
 
     def _close_at_exit(self) -> None:
-        self.close("interrupted", "the process ended without closing the run")
+        reason = "the process ended without closing the run"
+        if isinstance(last_error(), KeyboardInterrupt):  # a second Ctrl-C, during `close`
+            reason = "KeyboardInterrupt"
+        self.close("interrupted", reason)
 
     def _close_at_end_of_child(self) -> None:
         self.__exit__(None, sys.exc_info()[1], None)
@@ -227,6 +228,23 @@ class Session:
         if not self._has_warned:  # once: a thread may log on after the end
             self._has_warned = True
             say(f"{self.journal_path}: a {event!r} event was not logged: {error_text(error)}")
+
+
+def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:
+    """Status and reason of a run that `error` ends, which is logged unless it is an exit."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "KeyboardInterrupt"
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        status = "interrupted" if error.code in _INTERRUPTED else "failed"
+        if exit_status(error.code):
+            return status, f"exit code {text_of(error.code)}"
+        error = None
+    if error is None or (isinstance(error, SystemExit) and error.code is None):
+        return "completed", None
+    reason = error_text(error)
+    if session is not None and not isinstance(error, SystemExit):
+        session.log("error", error=reason)
+    return "failed", reason
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

@@ -36,5 +36,6 @@ def say_once(message: str) -> None:
 
 
 def error_text(error: BaseException) -> str:
-    """The class and the text of an error, also if its `__str__` raises."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    """The class and the text of an error, if it has one, also if its `__str__` raises."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

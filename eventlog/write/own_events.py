@@ -84,7 +84,8 @@ class OwnEvents:
                 self._has_warned_of_children = True
                 self._warn(
                     f"{self._appender.journal}: forked children of this process log into it; their "
-                    f"events are ignored and counted (one writer per journal)"
+                    f"events are ignored and counted (one writer per journal): log from the main "
+                    f"process"
                 )
 
     def end(self, encoded: bytes) -> None:

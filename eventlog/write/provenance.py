@@ -212,8 +212,23 @@ def _versions() -> dict[str, str]:
 
 
 def _program_folder() -> Path | None:
-    """The folder of the running program; the working folder of an interactive one."""
+    """The folder of the running program; the working folder if it is installed or interactive.
+
+    The program of a notebook is installed, and so are `python -m MODULE` and console scripts.
+    """
     argv = getattr(sys, "argv", None)
     if argv and argv[0]:
-        return or_none(lambda: Path(argv[0]).resolve().parent)
+        folder = or_none(lambda: Path(argv[0]).resolve().parent)
+        if folder is None or not _is_installed(folder):
+            return folder
     return or_none(Path.cwd)
+
+
+def _is_installed(folder: Path) -> bool:
+    user = getattr(sys.modules.get("site"), "USER_BASE", None)
+    places = [os.path.dirname(os.__file__), os.path.dirname(sys.executable)]
+    places += [sys.prefix] if sys.prefix != sys.base_prefix else []  # a virtual environment
+    places += [os.path.join(user, "bin")] if user else []
+    if not {"site-packages", "dist-packages"}.isdisjoint(folder.parts):
+        return True
+    return any(folder.is_relative_to(os.path.realpath(place)) for place in places if place)

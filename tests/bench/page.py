@@ -1,6 +1,7 @@
-"""What the page of `runs serve` costs: an update of many panels, many runs, one very long run.
+"""What the page of `runs serve` costs: many panels, many runs, many names, one very long run.
 
-    python -m tests.bench.page [--points 10000000] [--runs 1000] [--only grid|table|long]
+    python -m tests.bench.page [--points 10000000] [--runs 1000] [--names 10000]
+                               [--only grid|table|wide|long]
 
 Needs Chromium and playwright. Prints lines for RESULTS.md; what is measured is checked, too.
 Times are measured in the browser, which renders in software.
@@ -47,7 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=1_000)
-    parser.add_argument("--only", choices=("grid", "table", "long"))
+    parser.add_argument("--names", type=int, default=10_000)
+    parser.add_argument("--only", choices=("grid", "table", "wide", "long"))
     parser.add_argument("--folder", help="where the long run is made, and left (2 GB)")
     parser.add_argument("--screenshot", help="a PNG of the long run at full zoom-out")
     arguments = parser.parse_args()
@@ -62,6 +64,10 @@ def main() -> None:
         if arguments.only in (None, "table"):
             with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
                 print(f"table: {table(page, arguments.runs)}", flush=True)
+        if arguments.only in (None, "wide"):
+            for table_name in ("metrics", "iterations"):
+                with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
+                    print(f"wide: {wide(page, arguments.names, table_name)}", flush=True)
         if arguments.only in (None, "long"):
             with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
                 result = long(page, arguments.points, arguments.folder, arguments.screenshot)
@@ -172,6 +178,41 @@ def table(page: Page, n_runs: int) -> str:
         f"{n_runs:,} runs: first view p50 {first_ms[2]:.0f} ms, min {first_ms[0]:.0f} ms, "
         f"{min(cpu_ms):.0f} ms of the page's thread; server "
         f"started and all read after {ready_s:.1f} s, {memory_mb:.0f} MB ({load()})"
+    )
+
+
+def wide(page: Page, n_names: int, table_name: str) -> str:
+    """A run with many names: to the first chart at the first opening, then to one found by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        with eventlog.open_run(folder, run_name="wide", save_interval=0, durability="never") as run:
+            for i in range(20):
+                values = {f"layer{k // 10}/w{k % 10}": i * k % 17 / 7 for k in range(n_names)}
+                if table_name == "metrics":
+                    run.log("metrics", step=i, **values)
+                else:
+                    run.log_iter(i, 3.0, 50.0, **values)
+        with serving(folder) as server:
+            session = page.context.new_cdp_session(page)
+            begun = time.perf_counter()
+            page.goto(server.address)
+            page.wait_for_selector(".panel[data-points]:not([data-points='0'])")
+            first_s = time.perf_counter() - begun
+            page.wait_for_selector(".grid > .hint >> text=find them by name")
+            last = f"layer{(n_names - 1) // 10}/w{(n_names - 1) % 10}"
+            begun = time.perf_counter()
+            page.fill("input.find", last)
+            page.wait_for_selector(f".panel[data-key='{last}'][data-points='20']")
+            found_s = time.perf_counter() - begun
+            n_panels = page.locator(".panel").count()
+            session.send("Performance.enable")
+            session.send("HeapProfiler.collectGarbage")
+            metrics = session.send("Performance.getMetrics")["metrics"]
+            heap = next(float(m["value"]) for m in metrics if m["name"] == "JSHeapUsedSize")
+            server_mb = server.memory_bytes / 1e6
+    assert n_panels == 1
+    return (
+        f"{n_names:,} names in {table_name}: first chart after {first_s:.1f} s, one found by name "
+        f"after {found_s:.1f} s; JS heap {heap / 1e6:.1f} MB, server {server_mb:.0f} MB ({load()})"
     )
 
 

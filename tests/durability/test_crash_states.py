@@ -49,19 +49,19 @@ SHARDS = 4
 @pytest.mark.parametrize(
     ("tell", "limit"),
     [
-        (of_a_run, 2000),
-        (of_a_power_loss, 1000),
-        (of_a_failing_disk, 15),
-        (of_a_full_disk, 100),
-        (of_a_network_file_system, 20),
+        (of_a_run, 400),
+        (of_a_power_loss, 300),
+        (of_a_failing_disk, 8),
+        (of_a_full_disk, 40),
+        (of_a_network_file_system, 14),
         (of_an_end_on_a_full_disk, 10),
         (of_a_shared_fallback, 8),
         (of_other_hands, 12),
-        (of_a_clock_that_is_set, 18),
+        (of_a_clock_that_is_set, 16),
     ],
 )
 def test_all_promises_hold_in_every_state_after_a_power_loss(tell, limit, tmp_path):
-    examination = examine(tell, tmp_path, limit=limit, limit_of_a_file=150, rng=random.Random(SEED))
+    examination = examine(tell, tmp_path, limit=limit, limit_of_a_file=75, rng=random.Random(SEED))
 
     print(f"{len(examination.seen):,} states, {examination.n_recoveries:,} recoveries")
     assert len(examination.seen) > 300
@@ -110,7 +110,7 @@ def test_records_no_longer_in_memory_when_a_sync_fails_are_not_counted_as_durabl
 ):
     monkeypatch.setattr(line_writer, "UNSYNCED_MAX_BYTES", 300)
 
-    examine(of_more_than_memory_holds, tmp_path, limit=30, rng=random.Random(SEED))
+    examine(of_more_than_memory_holds, tmp_path, limit=12, rng=random.Random(SEED))
 
 
 def of_a_damaged_journal_on_a_network_file_system(story):
@@ -174,7 +174,7 @@ def into_a_new_fallback(story):
 
 
 def test_a_fallback_folder_made_by_the_writer_is_durable(tmp_path):
-    examine(into_a_new_fallback, tmp_path, limit=30, rng=random.Random(SEED), has_fallback=False)
+    examine(into_a_new_fallback, tmp_path, limit=12, rng=random.Random(SEED), has_fallback=False)
 
 
 def test_an_out_folder_made_by_the_writer_is_durable(tmp_path):
@@ -519,7 +519,7 @@ def test_a_wrong_order_of_calls_is_found(wrong, run_story, message, tmp_path, mo
     wrong(monkeypatch)
 
     with pytest.raises(Violation, match=message):
-        examine(run_story, tmp_path, limit=40, limit_of_a_file=24, rng=random.Random(SEED))
+        examine(run_story, tmp_path, limit=20, limit_of_a_file=12, rng=random.Random(SEED))
 
 
 def test_every_call_that_changes_a_file_is_recorded(tmp_path):

@@ -104,11 +104,11 @@ def test_terminal_and_page_mark_it(tmp_path):
         from tools.live.following import Following
         from tools.terminal.braille import Frame
         from tools.terminal.chart import Drawing, _mark_row
-        from tools.terminal.drawing import _marks
+        from tools.live.marks import places
         following = Following(journal())
         while following.read_on():
             pass
-        marks = list(_marks(following, following.axis("iter"), 0.0, 10.0))
+        marks = list(places(following, "iter"))
         drawing = Drawing("loss", [], [], Frame(0.0, 10.0, 0.0, 1.0, False), marks)
         known = [mark["kind"] for mark in following.content.marks]
         print(json.dumps([known, "".join(letter for letter, _ in _mark_row(drawing, 10))]))

@@ -1,5 +1,7 @@
 """On resume the checkpoint is checked against the journal."""
 
+import shutil
+
 import pytest
 
 from trainer.checkpoint import verify
@@ -8,14 +10,20 @@ from trainer.storage.files import sha256_of
 from trainer.train import main
 
 
-@pytest.fixture
-def out(flags, tmp_path):
-    """A finished run whose best checkpoint (iteration 2) is not its latest (iteration 8)."""
+@pytest.fixture(scope="module")
+def trained(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         losses = iter([3.0, 2.0, 2.5, 2.4, 2.3])
         patch.setattr("trainer.train.evaluate", lambda run, interrupt: (1.0, next(losses)))
-        assert main(flags(tmp_path, max_iters=8, eval_interval=2)) == 0
-    return tmp_path
+        assert main(flags(folder, max_iters=8, eval_interval=2)) == 0
+    return folder
+
+
+@pytest.fixture
+def out(trained, tmp_path):
+    """A finished run whose best checkpoint (iteration 2) is not its latest (iteration 8)."""
+    return shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
 
 
 def journal_of(out):

@@ -132,7 +132,7 @@ def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
     if form in ("json", "csv"):
         rows = [{key: v for key, v in row.items() if key != "mark"} for row in rows]
     if form == "json":
-        print_json(rows)
+        print_json(map(series.with_marks, rows))
     elif form == "csv":
         keys = rows[0] if rows else ()
         print_csv([{key: series.exact(v) for key, v in row.items()} for row in rows], keys)

@@ -45,7 +45,10 @@ def compared(
         named = [source.series(name) for source in sources]
         if not any(named):
             raise series.unknown("--metric", name, series.names_in(f.path for f in found))
-        for one in (one for ones in named for one in ones.values() if one.is_numeric):
+        numeric = [one for ones in named for one in ones.values() if one.is_numeric]
+        if not numeric:
+            raise runs.Refusal(f"--metric: {name[:200]!r} has no numbers. See: runs show RUN")
+        for one in numeric:
             goals[one.name] = forced or goals.get(one.name) or one.goal
     rows: list[Row] = []
     for name, goal in goals.items():

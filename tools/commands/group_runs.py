@@ -20,8 +20,8 @@ def add_flag(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--group-by",
         metavar="KEYS",
-        help="'seeds': runs that differ in the seed alone (or in folders, names, hosts) as one, "
-        "with mean ± standard deviation; or keys: config.lr,config.depth",
+        help="runs that differ in the seed alone (or in folders, names, hosts) as one, with mean ± "
+        "standard deviation; or those with equal keys: config.lr,config.depth",
     )
 
 

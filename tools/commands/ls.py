@@ -4,8 +4,11 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import eventlog
 
 from ..core import rows as rows_
 from ..core import runs, series, where
@@ -77,12 +80,16 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def listed(
-    names: list[str], condition: str | None = None, columns: Iterable[str] = ()
+    names: list[str],
+    condition: str | None = None,
+    columns: Iterable[str] = (),
+    read: dict[str, runs.Found] | None = None,
 ) -> list[Row]:
     """The rows of the runs that `names` match and for which `condition` is true.
 
     Args:
         columns: what is asked of the rows besides fields and config: names of series.
+        read: where to keep, by path, the runs that were read from their journals.
 
     Raises:
         FileNotFoundError, Refusal: a name matches no run or several; `condition` is malformed.
@@ -91,16 +98,27 @@ def listed(
     paths = runs.find(names)
     asked = [*columns, *(where.names(condition) if condition else ())]
     asked = [name for name in dict.fromkeys(asked) if not rows_.is_field(name)]
-    glanced = map(runs.glance_at, with_progress(paths, "reading", at_least=100))
-    found = list(glanced) if asked else glanced
-    rows = [rows_.row(one, now) for one in found]
+    read = {} if read is None and asked else read
+    with_bar = with_progress(paths, "reading", at_least=100)
+    rows = [_row(path, now, read) for path in with_bar]
     # A name in the config or metadata of a run is not a series: these take long to read.
     asked = [name for name in asked if all(rows_.value(row, name) is None for row in rows)]
     asked = [name for name in asked if not name.startswith(("config.", "metadata."))]
     if asked:
-        pairs = zip(rows, found, strict=True)
-        rows = [rows_.with_series(row, one, asked) for row, one in pairs]
+        rows = [rows_.with_series(row, _found(row, read or {}), asked) for row in rows]
     return where.select(rows, condition) if condition else rows
+
+
+def _row(path: Path, now: float, read: dict[str, runs.Found] | None) -> Row:
+    """The row of one run. A run in a journal is kept in `read`: to read it takes long."""
+    if read is None or not runs.is_journal(path):
+        return rows_.glance(path, now)
+    found = read[str(path)] = runs.glance_at(path)
+    return rows_.row(found, now)
+
+
+def _found(row: Row, read: Mapping[str, runs.Found]) -> runs.Found:
+    return read.get(row["path"]) or runs.glance_at(Path(row["path"]))
 
 
 def _ls(arguments: argparse.Namespace) -> int:
@@ -174,11 +192,11 @@ def _shown(row: Row, key: str) -> object:
 
 def _best(arguments: argparse.Namespace) -> int:
     name, goal = series.direction(arguments.metric)
-    paths, condition = arguments.paths, arguments.where
-    rows = listed(paths, condition)
-    if not _is_of_runs(rows, name):
-        rows = listed(paths, condition, [name, f"{name}:min", f"{name}:max"])
-        name, goal = _best_of_series(rows, name, goal)
+    paths = arguments.paths
+    read: dict[str, runs.Found] | None = None if rows_.is_field(name) else {}
+    rows = listed(paths, arguments.where, read=read)
+    if read is not None and all(rows_.value(row, name) is None for row in rows):
+        rows, name, goal = _of_series(rows, read, name, goal)
     measured = [row for row in rows if is_finite(rows_.value(row, name))]
     best = rows_.sort(measured or rows, f"-{name}" if goal == "maximize" else name)[:1]
     if not measured:
@@ -198,26 +216,40 @@ def _best(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_of_runs(rows: list[Row], name: str) -> bool:
-    """Whether `name` is a field of the rows or a value of their config or metadata."""
-    return rows_.is_field(name) or any(rows_.value(row, name) is not None for row in rows)
-
-
-def _best_of_series(
-    rows: list[Row], name: str, goal: series.Goal | None
-) -> tuple[str, series.Goal]:
-    """Which value of a series to compare runs by, and in which direction.
+def _of_series(
+    rows: Sequence[Row], read: Mapping[str, runs.Found], name: str, goal: series.Goal | None
+) -> tuple[list[Row], str, series.Goal]:
+    """Rows with the best value of a series, the name of that value, and which way is better.
 
     Raises:
         Refusal: no run has the series, or it is not known which way is better.
     """
-    rows_.check_field(rows, name, "--metric")
-    asked, known_goal = series.goal_in((row["path"] for row in rows), name)
-    goal = goal or known_goal
+    logged: list[eventlog.Series] = []
+    values: list[dict[str, Any]] = []  # of each run; a whole run is not kept
+    for row in rows:
+        source = series.Source(_found(row, read))
+        asked, named = source.find(name)
+        logged += named.values()
+        one = next(iter(named.values())) if len(named) == 1 else None
+        if one is None:
+            values.append({})
+        elif asked.suffix:
+            values.append({name: source.value(one, asked)})
+        else:
+            values.append({f"{name}:min": one.min, f"{name}:max": one.max})
+    if rows and not logged:
+        raise series.unknown("--metric", name, series.names_in(row["path"] for row in rows))
+    goal = goal or next((one.goal for one in logged if one.goal is not None), None)
     if goal is None:
         more, less = shlex.quote(f"-{name}"), shlex.quote(f"+{name}")
         raise runs.Refusal(
             f"--metric: unknown whether less or more of {name!r} is better. Use: "
             f"--metric={more} (more) or --metric={less} (less)"
         )
-    return asked.name + (asked.suffix or f":{'max' if goal == 'maximize' else 'min'}"), goal
+    label = f"{name}:{'max' if goal == 'maximize' else 'min'}"
+    label = name if any(name in of for of in values) else label
+    measured = [
+        rows_.with_values(row, {label: of.get(label)} if of else {})
+        for row, of in zip(rows, values, strict=True)
+    ]
+    return measured, label, goal

@@ -222,6 +222,8 @@ def _prefix(name: str) -> str:
 
 def _series_text(one: eventlog.Series) -> str:
     """How many values a series has, its last, least and greatest, and what is not finite."""
+    if not one.count:
+        return "no value"
     unit = f" {one.definition['unit']}" if one.definition.get("unit") else ""
     last = f"{one.last:.6g}" if isinstance(one.last, float) else in_full(one.last)
     parts = [f"{one.count:,} value{'' if one.count == 1 else 's'}"]

@@ -283,7 +283,7 @@ class History:
             "config": run.config,
             "metadata": run.metadata,
             "summary": run.summary,
-        }
+        } | ({"definitions": known} if (known := run.journal.get("definitions")) else {})
 
 
 def load(path: Path, progress: Progress = _no_progress) -> History:

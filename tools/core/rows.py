@@ -1,6 +1,6 @@
 """A run as a row of fields: what `ls` shows, `--where` filters by and `--sort` sorts by.
 
-    rows = [row(found) for found in runs.glance(["out"])]
+    rows = [glance(path) for path in runs.find(["out"])]
 
 A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.versions.torch`;
 `config.` may be left out where no other field has the name. A series is named as in `series.py`
@@ -8,15 +8,18 @@ A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.version
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 import eventlog
 
-from . import series
+from . import index, runs, series
 from .formats import seconds
 from .runs import Found, Refusal
 
@@ -57,6 +60,65 @@ NAME_MAX = 40
 _PARTS = ("config", "metadata")
 
 
+def glance(path: Path, now: float | None = None) -> Row:
+    """The row of the run in one file, from the index if the file has not changed since."""
+    fields = indexed(path, _OF_ENDS, _OF_ROWS)
+    if fields is None:
+        fields = _read(path)
+    return fields | {"age_s": _age_s(fields["started"], now)}
+
+
+_OF_ENDS, _OF_ROWS = "row", "row of another logger"  # what they are called in the index
+
+
+def indexed(path: Path, *kinds: str) -> Row | None:
+    """The row of a run JSON from the index, without `age_s`; None: the file must be read.
+
+    Without `kinds`: only of a run JSON of this package.
+    """
+    if runs.is_journal(path):
+        return None
+    with suppress(OSError):
+        status = os.stat(path)
+        for kind in kinds or (_OF_ENDS,):
+            kept = index.get(path, kind, status)
+            if kept is not None:
+                fields: Row = orjson.loads(kept)
+                return fields | {"path": str(path)}
+    return None
+
+
+def _read(path: Path) -> Row:
+    try:
+        before = os.stat(path)
+    except OSError:
+        return row(runs.glance_at(path))
+    found = runs.glance_at(path)
+    fields = row(found)
+    if _is_of_its_file_alone(found):
+        keep(path, before, fields, _OF_ROWS if found.is_whole else _OF_ENDS)
+    return fields
+
+
+def _is_of_its_file_alone(found: Found) -> bool:
+    """Whether all of the row is in the run JSON itself, and nothing of it in a journal."""
+    run = found.run
+    if run is None or runs.is_journal(found.path):
+        return False
+    if found.is_whole:  # a run JSON that says `running` may have been completed from its journal
+        return not run.journal
+    return run.status not in ("running", "unknown")
+
+
+def keep(path: Path, before: os.stat_result, fields: Row, kind: str = _OF_ENDS) -> None:
+    """Keep a row in the index; `before`: the status of the file before it was read."""
+    with suppress(OSError, TypeError):
+        text = orjson.dumps(fields | {"path": "", "age_s": None})
+        is_exact = orjson.loads(text) == fields | {"path": "", "age_s": None}
+        if is_exact and index.is_same(before, os.stat(path)):
+            index.put(path, kind, before, text)
+
+
 def row(found: Found, now: float | None = None) -> Row:
     """A run as one row; an unreadable file is a row with its `error`.
 
@@ -69,7 +131,6 @@ def row(found: Found, now: float | None = None) -> Row:
         broken |= {"run": found.path.name, "status": "unreadable", "live": False}
         return broken | {"path": path, "error": why, "config": {}, "metadata": {}}
     run, summary, journal = found.run, found.run.summary, found.run.journal
-    started = seconds(run.start_time)
     fields: Row = {
         "run": run.run_name,
         "status": run.status,
@@ -81,7 +142,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "avg_mfu": summary.get("avg_mfu"),
         "started": run.start_time,
         "ended": run.end_time,
-        "age_s": None if started is None or now is None else now - started,
+        "age_s": _age_s(run.start_time, now),
         "sessions": len(journal.get("sessions") or ()) or None,
         "defects": len(journal.get("defects") or ()),
         "lost": _n_lost(journal.get("defects")),
@@ -94,6 +155,11 @@ def row(found: Found, now: float | None = None) -> Row:
     }
     fields |= _of_metrics(run)
     return with_ends(fields, run.ends_nonfinite())
+
+
+def _age_s(started: str | None, now: float | None) -> float | None:
+    started_s = seconds(started)
+    return None if started_s is None or now is None else now - started_s
 
 
 def with_ends(fields: Row, ends: Mapping[str, str]) -> Row:
@@ -123,12 +189,16 @@ def status(fields: Row) -> str:
 def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:
     """A row with what `names` ask of the series of its run, as `series`."""
     source = series.Source(found)
-    values = {label: v for name in names for label, v in source.values(name).items()}
+    return with_values(fields, {k: v for name in names for k, v in source.values(name).items()})
+
+
+def with_values(fields: Row, values: Mapping[str, Any]) -> Row:
+    """A row with these values of series, as `series`."""
     if not values:
         return fields
     named = {label: text for label, v in values.items() if (text := series.exact(v)) is not v}
     nonfinite = fields.get("nonfinite", {}) | named
-    return fields | {"series": values} | ({"nonfinite": nonfinite} if nonfinite else {})
+    return fields | {"series": {**values}} | ({"nonfinite": nonfinite} if nonfinite else {})
 
 
 def _of_metrics(run: eventlog.Run) -> Row:

@@ -18,17 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
+
+from . import ends, index
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
 FOLDER = "out"
 """The folder in which a name without a folder is looked up."""
 
-ENDS_BYTES = 8 << 10, 1 << 20  # read at each end of a run JSON: at first, and at most
 LARGE_BYTES = 64 << 20  # a larger file is read as a whole only if it begins like a run
 SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
 _NAMED_MAX = 5  # candidates of an ambiguous name that are listed
@@ -108,6 +107,7 @@ def _in_folder(folder: Path) -> list[Path]:
                 elif name.endswith(SEGMENT_SUFFIX):
                     beside[name] = entry.stat()
 
+    index.forget_all_but(folder, files)
     for name, stat_ in beside.items():
         journal = _journal_of_segment(name, files)
         if journal:
@@ -153,13 +153,10 @@ def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int
     The files of a copied folder have times in any order. Reading every journal would be slow.
     """
     try:
-        run = _read_ends(snapshot)
+        folded = ends.folded(snapshot)
     except OSError:
         return False
-    if run is None or run.status == "running":
-        return False
-    folded = {part.get("file"): part.get("bytes") for part in run.journal.get("segments") or []}
-    return run.journal.get("bytes") == journal_bytes and folded == segment_bytes
+    return folded == (journal_bytes, segment_bytes)
 
 
 def _latest(files: Iterable[tuple[str, int]]) -> list[str]:
@@ -291,8 +288,7 @@ def glance_at(path: Path) -> Found:
     """The run in one file, as `glance` loads it."""
     if not is_journal(path):
         try:
-            check_looks_like_a_run(path)
-            run = _read_ends(path)
+            run = ends.read(path)
         except (eventlog.EventlogError, OSError) as error:
             return _from_journal(path, error)
         if run is not None:
@@ -323,53 +319,6 @@ def _as_it_is_now(found: Found) -> Found:
         return load_at(journal)
     eventlog.without_journal(found.run)
     return found
-
-
-def _read_ends(path: Path) -> eventlog.Run | None:
-    """A run JSON without its arrays, from its two ends; None if it must be read as a whole.
-
-    A JSON string contains no raw line feed, so a key after a line feed and two spaces is a key of
-    the document itself, in our run JSONs and in those of the guide's logger.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size_bytes = os.fstat(fd).st_size
-        for n_bytes in ENDS_BYTES:
-            front, arrays, _ = os.pread(fd, n_bytes, 0).partition(_ARRAYS)
-            if not arrays:
-                continue
-            end = os.pread(fd, n_bytes, max(0, size_bytes - n_bytes))
-            at = end.rfind(_METADATA)
-            if at >= 0:
-                return _without_arrays(front, end[at:], path)
-    finally:
-        os.close(fd)
-    return None
-
-
-def _without_arrays(front: bytes, behind: bytes, path: Path) -> eventlog.Run | None:
-    try:
-        document = orjson.loads(front.rstrip().removesuffix(b",") + b"}")
-        document |= orjson.loads(b"{" + behind)
-    except orjson.JSONDecodeError:
-        return None
-    objects = {key: document.get(key, {}) for key in ("config", "metadata", "summary", "journal")}
-    times = {key: document.get(key) for key in ("start_time", "end_time")}
-    name = document.get("run_name") or path.stem
-    if not (
-        isinstance(name, str)
-        and all(isinstance(value, dict) for value in objects.values())
-        and all(isinstance(value, str | None) for value in times.values())
-    ):
-        return None
-    if (
-        "format" not in objects["journal"]
-    ):  # of another logger: its summary is computed from the rows
-        return None
-    return eventlog.Run(name, **times, **objects, path=path)
-
-
-_ARRAYS, _METADATA = b'\n  "training_iterations": [', b'\n  "metadata": {'
 
 
 def check_looks_like_a_run(path: Path) -> None:

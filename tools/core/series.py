@@ -28,7 +28,8 @@ from .axis import AXES
 from .runs import Found, Refusal
 
 Goal = Literal["minimize", "maximize"]
-STATS = ("last", "first", "min", "max", "best", "mean", "count")
+IN_SUMMARY = ("last", "min", "max", "best", "count")
+STATS = (*IN_SUMMARY, "first", "mean")
 NEAR_MAX = 2_000  # names that are searched for similar ones
 _FILES_MAX = 50  # that are read for such names
 _ASKED = re.compile(rf"(?s)(?P<name>.+?)(?::(?P<stat>{'|'.join(STATS)})|@(?P<step>-?\d{{1,18}}))")
@@ -69,6 +70,7 @@ class Source:
     def __init__(self, found: Found) -> None:
         self._found = found
         self._columns: dict[str, tuple[list[int], list[Any]]] = {}
+        self._every: dict[str, eventlog.Series] | None = None
 
     @property
     def run(self) -> eventlog.Run:
@@ -81,7 +83,7 @@ class Source:
         if self._found.run is None:
             return {}
         try:
-            series = self.run.series(*patterns)
+            series = self._logged(patterns)
             is_complete = bool(series) and bool(patterns) and not any(map(is_wild, patterns))
             if self._found.is_whole or is_complete or _has_metrics_alone(self.run):
                 return series
@@ -89,51 +91,93 @@ class Source:
         except OSError:
             return {}
 
+    def _logged(self, patterns: Sequence[str]) -> dict[str, eventlog.Series]:
+        """As `Run.series`; names are looked up in what was computed for the first of them."""
+        if not patterns or any(is_wild(p) or p.startswith("system/") for p in patterns):
+            return self.run.series(*patterns)
+        if self._every is None:
+            self._every = self.run.series()
+        every = self._every
+        full = {f"{one.table}/{one.column}" for one in every.values()} - every.keys()
+        if not full.isdisjoint(patterns):
+            return self.run.series(*patterns)
+        return {name: every[name] for name in patterns if name in every}
+
+    def metrics(self) -> list[eventlog.Series]:
+        """Those of the metrics, for which no rows are read."""
+        named = self._found.run.series() if self._found.run is not None else {}
+        return [one for one in named.values() if one.table == "metrics"]
+
     def _whole(self) -> eventlog.Run:
         if not self._found.is_whole:
             loaded = runs.load_at(self._found.path)
             if loaded.run is not None:  # else it was deleted meanwhile
-                self._found = loaded
+                self._found, self._every = loaded, None
         return self.run
 
     def points(self, one: eventlog.Series) -> tuple[list[int], list[Any]]:
         """The numbers on the axis of a series, and its values there."""
         if one.name not in self._columns:
-            columns = points(self._whole(), [one])
-            self._columns |= columns
+            self._read([one])
         return self._columns[one.name]
+
+    def _read(self, series: Sequence[eventlog.Series]) -> None:
+        """Read the points of several series at once: for each alone all rows would be read."""
+        missing = [one for one in series if one.name not in self._columns]
+        self._columns |= points(self._whole(), missing) if missing else {}
+
+    def find(self, text: str) -> tuple[Asked, dict[str, eventlog.Series]]:
+        """What `text` asks for in this run, and the series that it names, if there are any."""
+        found = [(asked, self.series(asked.name)) for asked in readings(text)]
+        # In `*:min` the wildcard is in the name; `train/loss:min` may be a series that it matches.
+        exact = [(asked, named) for asked, named in found if asked.name in named]
+        return next((pair for pair in exact or found[::-1] if pair[1]), found[0])
 
     def values(self, text: str) -> dict[str, Any]:
         """The values that `text` asks for; each by the name of its series and what was asked."""
-        for asked in readings(text):
-            series = self.series(asked.name)
-            if series:
-                wild = is_wild(asked.name) and asked.name not in series
-                return {
-                    (name if wild else asked.name) + asked.suffix: self.value(one, asked)
-                    for name, one in series.items()
-                }
-        return {}
+        asked, named = self.find(text)
+        self._read([one for one in named.values() if _stat_of(one, asked) not in IN_SUMMARY])
+        wild = is_wild(asked.name) and asked.name not in named
+        return {
+            (name if wild else asked.name) + asked.suffix: self.value(one, asked)
+            for name, one in named.items()
+        }
 
     def value(self, one: eventlog.Series, asked: Asked) -> Any:
         """One value of a series."""
+        stat = _stat_of(one, asked)
         if asked.step is not None:
             return self.at(one, asked.step)
-        stat = asked.stat or one.definition.get("summary")
-        stat = stat if stat in STATS else "last"
-        if stat not in ("first", "mean"):
+        if stat in IN_SUMMARY:
             return getattr(one, stat)
         values = self.points(one)[1]
         if stat == "first":
-            return values[0]
+            return values[0] if values else None
         numbers = [v for v in values if type(v) in (int, float)]
-        return math.fsum(n / len(numbers) for n in numbers) if _finite(numbers) else math.nan
+        if not numbers:
+            return None
+        is_finite = all(map(math.isfinite, numbers))
+        return math.fsum(n / len(numbers) for n in numbers) if is_finite else math.nan
 
     def at(self, one: eventlog.Series, step: int) -> Any:
         """The value at `step` or the latest before it; None if the series ends before."""
         steps, values = self.points(one)
         before = [value for at, value in zip(steps, values, strict=True) if at <= step]
         return before[-1] if before and steps[-1] >= step else None
+
+
+def _stat_of(one: eventlog.Series, asked: Asked) -> str | None:
+    """The statistic of a series that is asked for; None: its value at a step."""
+    if asked.step is not None:
+        return None
+    return asked.stat or defined_stat(one)
+
+
+def defined_stat(one: eventlog.Series) -> str:
+    """The first statistic that the run defined as `summary` of a series of numbers; else `last`."""
+    summary = one.definition.get("summary")
+    stats = summary if isinstance(summary, list) else [summary]
+    return next((stat for stat in stats if stat in STATS and one.is_numeric), "last")
 
 
 def points(
@@ -185,17 +229,6 @@ def best(one: eventlog.Series, goal: Goal | None) -> tuple[float | None, int | N
     return (one.max, one.max_step) if goal == "maximize" else (one.min, one.min_step)
 
 
-def goal_in(paths: Iterable[str | Path], text: str) -> tuple[Asked, Goal | None]:
-    """What `text` asks for, and whether less or more is better by the first run that says so."""
-    for path in paths:
-        source = Source(runs.glance_at(Path(path)))
-        for asked in readings(text):
-            for one in source.series(asked.name).values():
-                if one.goal is not None:
-                    return asked, one.goal
-    return readings(text)[0], None
-
-
 def unknown(flag: str, name: str, known: Iterable[str]) -> Refusal:
     """An error for a series that no run has, with names like it."""
     near = difflib.get_close_matches(name, [*islice(known, NEAR_MAX)], 3, 0.5)
@@ -220,6 +253,12 @@ def exact(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def with_marks(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields for JSON, which has null for a number that is not finite: its name is beside them."""
+    marks = {key: str(v) for key, v in fields.items() if exact(v) is not v}
+    return {**fields, **({"nonfinite": marks} if marks else {})}
+
+
 def summary(one: eventlog.Series) -> dict[str, Any]:
     """What JSON says of a series; a last value that is not finite is null and named beside it."""
     fields: dict[str, Any] = {
@@ -230,10 +269,6 @@ def summary(one: eventlog.Series) -> dict[str, Any]:
     if one.ends_nonfinite:
         fields |= {"last": None, "nonfinite": {"last": str(one.last)}}
     return fields | ({"definition": dict(one.definition)} if one.definition else {})
-
-
-def _finite(numbers: Sequence[float]) -> bool:
-    return bool(numbers) and all(map(math.isfinite, numbers))
 
 
 def _has_metrics_alone(run: eventlog.Run) -> bool:

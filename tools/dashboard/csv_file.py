@@ -63,7 +63,7 @@ def _table_lines(site: Site, id: str, keys: Sequence[str | None], view: View) ->
                 return
             else:
                 begin, end = 0, len(rows)
-                is_inside = _is_in_view(by_series.places(rows, other), view)
+                is_inside = _is_in_view(by_series.places(rows.iters.values, other), view)
             begin = max(row, begin)
             row = min(begin + ROWS_AT_ONCE, end)
             if begin >= row:

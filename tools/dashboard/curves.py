@@ -1,7 +1,7 @@
 """Curves of runs as the page draws them: thinned to a chart's width, in a binary response."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from ..core.axis import AXES
 from ..core.runs import Refusal
-from ..live import by_series
+from ..live import by_series, definitions, marks
 from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
 from ..live.following import Following
+from ..live.pyramid import Spill
 from ..live.usual import usual_first
 from . import run_groups
 from .request import Site, View, run_ids
@@ -64,12 +65,20 @@ def _groups(site: Site, ids: list[str], view: View, arrays: list[Array]) -> list
         for key, members in of_keys:
             band = run_groups.band_of(members)
             curve = _curve(run_groups.as_rows(band), "mean", by_series.BY_VALUE, view, 0)
-            marks = sorted(mark for of in members.curves for mark in of.nonfinite)
+            crosses = sorted(mark for of in members.curves for mark in of.nonfinite)
             about = {"key": key, "table": members.table, "axis": members.axis, "tail": False}
-            about |= _add(replace(curve, nonfinite=marks), arrays)
+            about |= {"unit": members.unit, "note": "" if len(band.steps) else members.note}
+            about |= _add(replace(curve, nonfinite=crosses), arrays)
             arrays += run_groups.spread_at(band, curve.x)
             n_averaged = sum(of.is_thinned for of in members.curves)
-            series.append(about | {"runs": len(members.curves), "averaged": n_averaged})
+            series.append(
+                about
+                | {
+                    "runs": len(members.curves),
+                    "averaged": n_averaged,
+                    "others": members.n_other_axis,
+                }
+            )
         answer.append(head | {"series": series})
     return answer
 
@@ -82,13 +91,15 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
         arrays: where the points of the curves are added
     """
     content = following.content
-    usual, others = usual_first(content.series())
+    defined = definitions.of(following)
+    usual, others = usual_first(defined.listed(view.find))
     head: dict[str, Any] = {
         "generation": content.generation,
         "rows": content.n_rows,
         "usual": usual,
         "others": others[:NAMES_MAX],
         "n_more": len(others[NAMES_MAX:]),
+        "n_series": defined.count(),
         "axes": by_series.of(following).offered(),
         "reading": following.progress if following.is_reading else None,
         "error": following.error,
@@ -98,19 +109,51 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     had_rows = _rows_had(had, content, TAIL_VALUES // max(1, len(view.keys)))
     series: list[dict[str, Any]] = []
     for key in view.keys:
-        found = by_series.of(following).place(key, view.axis)
-        if found is not None and (axis := found[4]) is not None:
-            table, rows, name, x, _ = found
-            after = rows.n_rows_of(had_rows[table]) if had_rows and x in AXES else 0
-            curve = _curve(rows, name, axis, view, after)
-            about = {"key": key, "table": table, "axis": x}
-            series.append(about | {"tail": bool(after)} | _add(curve, arrays))
-            superseded = content.superseded if view.with_superseded and x in AXES else ()
-            for number, (of, take) in enumerate(superseded):
-                if of == table and name in take.columns:
-                    curve = _curve(take, name, axis, view, 0)
-                    series.append(about | {"superseded": number} | _add(curve, arrays))
-    return head | {"series": series}
+        series += _series(following, key, view, had_rows, arrays)
+    head["series"] = series
+    if view.with_superseded:
+        axes = {one["axis"] for one in series}
+        head["resumes"] = {x: _resumes(following, x) for x in axes}
+    return head
+
+
+def _series(
+    following: Following,
+    key: str,
+    view: View,
+    had_rows: dict[Table, int] | None,
+    arrays: list[Array],
+) -> Iterator[dict[str, Any]]:
+    """One series of a run, then its superseded rows. What has no number has no points."""
+    found = by_series.of(following).place(key, view.axis)
+    about: dict[str, Any] = {"key": key, "unit": definitions.of(following).unit(key)}
+    if found is None:
+        if key in definitions.of(following).named():
+            empty = {"n": 0, "means": 0, "thinned": False, "nonfinite": []}
+            note = definitions.of(following).no_number(key)
+            yield about | empty | {"table": "", "axis": "iter", "tail": False, "note": note}
+        return
+    table, rows, name, x, axis = found
+    if axis is None:
+        return
+    after = rows.n_rows_of(had_rows[table]) if had_rows and x in AXES else 0
+    curve = _curve(rows, name, axis, view, after)
+    about |= {"table": table, "axis": x, "tail": bool(after)}
+    yield about | {"note": definitions.of(following).no_number(key)} | _add(curve, arrays)
+    if not view.with_superseded:
+        return
+    for number, taken in enumerate(following.content.superseded):
+        if taken.table != table or name not in taken.rows.columns:
+            continue
+        placed = taken.rows
+        if x not in AXES:
+            placed = by_series.of(following).superseded(taken, name, x) or Rows(Spill())
+        curve = _curve(placed, name, axis, view, 0)
+        yield about | {"tail": False, "superseded": number} | _add(curve, arrays)
+
+
+def _resumes(following: Following, x: str) -> list[float]:
+    return [place for place, kind in marks.places(following, x) if kind == "resume"]
 
 
 def lacks_axis(following: Following, x: str) -> bool:

@@ -37,6 +37,8 @@ class View:
     smoothing: int
     group_by: str
     """As of `runs plot --group-by`: `seeds` or keys; empty: a curve for each run."""
+    find: str
+    """Which series the page lists (`live.search`); empty: all that are not hidden."""
 
     @classmethod
     def of(cls, request: Request) -> "View":
@@ -52,6 +54,7 @@ class View:
             params.get("superseded") == "1",
             min(SMOOTHING_MAX, whole(request, "smooth", 0)),
             params.get("group", "")[:NAME_MAX],
+            params.get("find", "")[:NAME_MAX],
         )
 
 

@@ -1,20 +1,24 @@
 """Responses as JSON: the table of runs, a filter, one run, a study."""
 
 import os
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventlog import Series
+
 from ..core.axis import AXES
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.where import select
-from ..live import summaries
+from ..live import definitions, summaries
 from ..live.content import record_text
+from ..live.search import search
 from ..live.usual import usual_first
 from . import study as study_
-from .request import Site, finite, json_response, whole
+from .request import NAME_MAX, Site, finite, json_response, whole
 
 TEXT_MAX = 500  # characters of a filter, or of a group's name
 FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn
@@ -74,8 +78,14 @@ def run(site: Site, request: Request) -> Response:
         content = following.content
         run = following.run()
         journal = run.journal
-        series = summaries.summaries(following, run)
-        usual, others = usual_first(series)
+        defined = definitions.of(following)
+        named = defined.named(is_exact=True)
+        find = request.query_params.get("find", "")[:NAME_MAX]
+        usual, others = usual_first(_series_names(named, find))
+        series = [
+            summaries.as_json(named[name], *defined.value(name))
+            for name in [*usual, *others][:SERIES_MAX]
+        ]
         return json_response(
             {
                 "reading": following.progress if following.is_reading else None,
@@ -89,10 +99,9 @@ def run(site: Site, request: Request) -> Response:
                 "superseded": journal.get("superseded") or {},
                 "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
                 "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
-                "series": [
-                    summaries.as_json(series[name]) for name in [*usual, *others][:SERIES_MAX]
-                ],
-                "n_series": len(series),
+                "series": series,
+                "n_series": len(named),
+                "n_found": len(usual) + len(others),
                 "n_usual": len(usual),
                 "tags": journal.get("tags") or [],
                 "notes": (journal.get("notes") or [])[-NOTES_MAX:],
@@ -104,6 +113,13 @@ def run(site: Site, request: Request) -> Response:
                 ],
             }
         )
+
+
+def _series_names(named: Mapping[str, Series], find: str) -> list[str]:
+    """The series that are listed: all that are not hidden, or those that are searched for."""
+    if find.strip():
+        return search(named, find)
+    return [name for name, one in named.items() if one.definition.get("hidden") is not True]
 
 
 def study(site: Site, request: Request) -> Response:

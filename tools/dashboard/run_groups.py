@@ -17,7 +17,7 @@ from ..core import seeds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.seeds import Band, Group
-from ..live import by_series
+from ..live import by_series, definitions
 from ..live.content import Table
 from ..live.curves import Curve, Rows
 from ..live.following import Following
@@ -37,9 +37,10 @@ def table(site: Site, request: Request) -> Response:
     expression = params.get("q", "")
     words = params.get("words", "").lower().split()
     try:
-        rows = site.folders.whole_rows()
+        ids = None
         if expression:
-            rows = selected(site, rows, expression)
+            ids = [row["id"] for row in selected(site, site.folders.rows(), expression)]
+        rows = site.folders.whole_rows(ids)
         rows = [row for row in rows if has_words(row, words)]
         found = groups_of(rows, by)
     except Refusal as refusal:
@@ -56,8 +57,9 @@ def groups_of(rows: Sequence[Row], by: str) -> list[Group]:
         Refusal: no run has a key.
     """
     keys = seeds.keys_of(by)
+    without_paths = [row | {"path": None} for row in rows] if keys else []  # no run file is read
     for name in keys or ():
-        rows_.check_field(rows, name, "--group-by")
+        rows_.check_field(without_paths, name, "--group-by")
     return seeds.groups(rows, keys)
 
 
@@ -90,6 +92,11 @@ class Members:
 
     table: Table = ""
     axis: str = ""
+    n_other_axis: int = 0
+    """Runs that have it by another axis than the first one: they are left out."""
+    unit: str = ""
+    note: str = ""
+    """Why none of them has a number."""
     curves: list[Curve] = field(default_factory=list)
 
 
@@ -122,7 +129,10 @@ def _read(following: Following, members: dict[str, Members], view: View, rows_ma
         if place is None:
             continue
         table, rows, column, x, axis = place
-        if axis is None or (of.curves and of.axis != x):
+        if axis is None:
+            continue
+        if of.curves and of.axis != x:
+            of.n_other_axis += 1
             continue
         is_whole = len(rows) <= rows_max
         curve = rows.curve(
@@ -133,6 +143,8 @@ def _read(following: Following, members: dict[str, Members], view: View, rows_ma
             n_buckets=rows_max // 2,
         )
         of.table, of.axis = table, x
+        of.unit = of.unit or definitions.of(following).unit(key)
+        of.note = definitions.of(following).no_number(key)
         of.curves.append(curve)
 
 

@@ -4,14 +4,18 @@ A value stands where that series had its last finite value, at the step of the v
 as in W&B; values before its first one are not drawn. The points are in the order of the axis.
 """
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from eventlog import Series
 
 from ..core.axis import AXES
 from ..core.series import axis_of
-from .content import Content, Table
+from . import definitions
+from .content import Content, Superseded, Table
 from .curves import Axis, Rows
 from .following import Following
 from .groups import marks_of, ranges_of
@@ -20,7 +24,6 @@ from .pyramid import Column, Floats, Spill
 CACHED_MAX = 512  # curves of a run, each with its rows in the order of an axis
 AXES_MAX = 50  # that are offered
 BY_VALUE = Axis("time")  # of rows whose times are the values of the axis
-PAUSE = 20  # times as long as reading the definitions took, before they are read again
 
 
 class BySeries:
@@ -30,21 +33,16 @@ class BySeries:
         self._following = following
         self._content: Content | None = None
         self._cached: dict[tuple[str, str], tuple[Any, Rows]] = {}
+        self._named: Mapping[str, Series] = {}
         self._defined: dict[str, str] = {}
-        self._n_records, self._again_at = -1, 0.0
 
     def defined(self) -> dict[str, str]:
         """The axes that the run defined, by the names of their series: as `axis_of`."""
-        content, now = self._following.content, time.monotonic()
-        is_new = content is not self._content
-        if is_new or (content.n_records != self._n_records and now >= self._again_at):
-            if is_new:
-                self._cached.clear()
-            self._content, self._n_records = content, content.n_records
-            named = self._following.run().series()
+        named = definitions.of(self._following).named()
+        if named is not self._named:
+            self._named = named
             axes = ((name, axis_of(one, named)) for name, one in named.items())
             self._defined = {name: axis for name, axis in axes if axis != "iter"}
-            self._again_at = time.monotonic() + PAUSE * (time.monotonic() - now)
         return self._defined
 
     def offered(self) -> list[str]:
@@ -86,27 +84,55 @@ class BySeries:
     ) -> Rows:
         """The values of one column by another, the axis in the place of the times."""
         content = self._following.content
+        if content is not self._content:
+            self._cached.clear()
+            self._content = content
         mark = (content.generation, len(rows), len(axis[1]))
         known = self._cached.get((name, x))
         if known is not None and known[0] == mark:
             return known[1]
-        placed = by_axis(rows, column, places(rows, axis))
+        placed = by_axis(rows, column, places(rows.iters.values, axis))
         self._cached.pop((name, x), None)
         self._cached[name, x] = mark, placed
         while len(self._cached) > CACHED_MAX:
             del self._cached[next(iter(self._cached))]
         return placed
 
+    def superseded(self, taken: Superseded, column: str, x: str) -> Rows | None:
+        """Superseded values of one column by the axis as it was then; None: there is no axis."""
+        content = self._following.content
+        axis = content.find(x)
+        if axis is None:
+            return None
+        steps, values = _finite(axis[1], axis[2])
+        for other in content.superseded:
+            if (other.record, other.table) == (taken.record, axis[0]) and (
+                axis[2] in other.rows.columns
+            ):
+                later, then = _finite(other.rows, axis[2])
+                is_before = steps < other.rows.iters.values[0]
+                steps = np.concatenate([steps[is_before], later])
+                values = np.concatenate([values[is_before], then])
+                break
+        return by_axis(taken.rows, column, _places(taken.rows.iters.values, steps, values))
 
-def places(rows: Rows, axis: tuple[Table, Rows, str]) -> Floats:
-    """Where on an axis that is a series each row is; NaN before its first value."""
-    _, axis_rows, axis_column = axis
-    values = axis_rows.columns[axis_column].read(0, len(axis_rows))
+
+def places(at_steps: NDArray[Any], axis: tuple[Table, Rows, str]) -> Floats:
+    """Where some steps are on an axis that is a series; NaN before its first value."""
+    return _places(at_steps, *_finite(axis[1], axis[2]))
+
+
+def _finite(rows: Rows, column: str) -> tuple[NDArray[Any], Floats]:
+    """The steps at which a column has a finite value, and these."""
+    values = rows.columns[column].read(0, len(rows))
     known = np.isfinite(values)
-    steps, values = axis_rows.iters.values[known], values[known]
-    at = np.searchsorted(steps, rows.iters.values, side="right") - 1
+    return rows.iters.values[known], values[known]
+
+
+def _places(at_steps: NDArray[Any], steps: NDArray[Any], values: Floats) -> Floats:
     if not len(values):
-        return np.full(len(rows), np.nan)
+        return np.full(len(at_steps), np.nan)
+    at = np.searchsorted(steps, at_steps, side="right") - 1
     placed: Floats = np.where(at < 0, np.nan, values[np.maximum(at, 0)])
     return placed
 

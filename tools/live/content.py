@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import eventlog
 
@@ -36,6 +37,15 @@ _MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark
 _generations = count(int(time.time() * 1000))  # a restarted server must not repeat any
 
 
+class Superseded(NamedTuple):
+    """Rows that were superseded."""
+
+    table: Table
+    rows: Rows
+    record: int
+    """How many records had been read: equal for those that were superseded together."""
+
+
 @dataclass
 class Content:
     """What has been read of a run: its curves, as the row sink of `fold`, which has the rest."""
@@ -47,7 +57,9 @@ class Content:
     tables: dict[Table, Rows] = field(init=False)
     """Those of which each event has a row of its own."""
     metrics: Groups = field(init=False)
-    superseded: list[tuple[Table, Rows]] = field(default_factory=list)
+    others: dict[Table, Groups] = field(init=False)
+    """What tables with more columns than `COLUMNS_MAX` have besides these."""
+    superseded: list[Superseded] = field(default_factory=list)
     """Rows that were superseded, the earliest first."""
     marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
@@ -59,7 +71,8 @@ class Content:
 
     def __post_init__(self) -> None:
         self.tables = {name: Rows(self.spill) for name in TABLES if name != "metrics"}
-        self.metrics = Groups(self.spill, lambda rows: self._keep("metrics", rows))
+        self.others = {}
+        self.metrics = Groups(self.spill, partial(self._keep, "metrics"))
         self.fold = eventlog.Fold(with_rows=False, sink=self)
 
     def read(self, record: eventlog.Record) -> None:
@@ -73,8 +86,11 @@ class Content:
             self._mark(record)
 
     def settle(self) -> None:
-        for rows in self.tables.values():
+        for table, rows in self.tables.items():
             rows.settle()
+            if table in self.others:
+                self.others[table].n_added = len(rows)
+                self.others[table].settle()
         self.metrics.settle()
 
     @property
@@ -87,7 +103,7 @@ class Content:
 
     def series(self) -> list[str]:
         """The names of all series that have a number, in the order of their tables."""
-        counts = tuple(len(self.columns(table)) for table in eventlog.SERIES_PREFIXES)
+        counts = tuple(map(self._n_columns, eventlog.SERIES_PREFIXES))
         if counts != self._names[0]:
             names: dict[str, None] = {}
             for table, prefix in eventlog.SERIES_PREFIXES.items():
@@ -100,32 +116,44 @@ class Content:
     def find(self, name: str) -> tuple[Table, Rows, str] | None:
         """Where a series is: its table, its rows and its column there; None: it is not logged."""
         prefixes = eventlog.SERIES_PREFIXES.items()
-        places = [
+        found = [
             self._place(table, name[len(prefix) :])
             for table, prefix in prefixes
-            if name.startswith(prefix) and name[len(prefix) :] in self.columns(table)
+            if name.startswith(prefix)
         ]
+        places = [place for place in found if place is not None]
         if places:  # a metric of that name may have been superseded, with all of its values
             return next((p for p in places if len(places) == 1 or _has_value(*p)), places[0])
         table, _, column = name.partition("/")
-        return self._place(table, column) if column in self.columns(table) else None
+        return self._place(table, column)
 
     def all_rows(self) -> Iterator[Rows]:
         """All that have a row."""
-        of_metrics = dict.fromkeys(self.metrics.by_name.values())
-        return (rows for rows in (*self.tables.values(), *of_metrics) if len(rows))
+        groups = (self.metrics, *self.others.values())
+        of_groups = dict.fromkeys(rows for of in groups for rows in of.by_name.values())
+        return (rows for rows in (*self.tables.values(), *of_groups) if len(rows))
 
     def columns(self, table: str) -> Mapping[str, Rows]:
         """The columns of a table, by name, and the rows that each is in."""
-        if table == "metrics":
-            return self.metrics.by_name
-        rows = self.tables.get(_KIND_OF.get(table, ""))
-        return dict.fromkeys(rows.columns, rows) if rows is not None else {}
+        rows, groups = self._parts(table)
+        others = groups.by_name if groups is not None else {}
+        return others if rows is None else dict.fromkeys(rows.columns, rows) | others
 
-    def _place(self, table: str, column: str) -> tuple[Table, Rows, str]:
-        kind = _KIND_OF[table]
-        rows = self.metrics.by_name[column] if table == "metrics" else self.tables[kind]
-        return kind, rows, column
+    def _n_columns(self, table: str) -> int:
+        rows, groups = self._parts(table)
+        return len(rows.columns if rows else ()) + len(groups.by_name if groups else ())
+
+    def _place(self, table: str, column: str) -> tuple[Table, Rows, str] | None:
+        rows, groups = self._parts(table)
+        if rows is None or column not in rows.columns:
+            rows = groups.by_name.get(column) if groups is not None else None
+        return None if rows is None else (_KIND_OF[table], rows, column)
+
+    def _parts(self, table: str) -> tuple[Rows | None, Groups | None]:
+        """The rows of a table, and the groups of its columns: one of them may be missing."""
+        kind = _KIND_OF.get(table, "")
+        groups = self.metrics if kind == "metrics" else self.others.get(kind)
+        return self.tables.get(kind), groups
 
     # ---- as the row sink of the fold
 
@@ -135,7 +163,19 @@ class Content:
         if record.event == "metrics":
             self.metrics.add(number, t, record.fields)
         elif record.event in self.tables:
-            self.tables[record.event].add(number, t, record.fields)
+            self._add_row(record.event, number, t, record.fields)
+
+    def _add_row(self, table: Table, number: int, t: str, fields: dict[str, Any]) -> None:
+        rows = self.tables[table]
+        rows.add(number, t, fields)
+        names = rows.others(fields)
+        if names:
+            groups = self.others.get(table)
+            if groups is None:
+                groups = self.others[table] = Groups(self.spill, partial(self._keep, table))
+            more = {name: fields[name] for name in names}
+            marks = fields.get("nonfinite")
+            groups.add(number, t, more | ({"nonfinite": marks} if marks else {}))
 
     def supersede(
         self,
@@ -150,11 +190,14 @@ class Content:
         rows = self.tables[event].supersede(from_number) if event in self.tables else None
         if rows is not None:
             self._keep(event, rows)
+        if event in self.others:
+            self.others[event].supersede(from_number)
+            self.others[event].forget_lengths()
 
     def _keep(self, event: Table, rows: Rows) -> None:
         self.generation = next(_generations)
         if len(rows):
-            self.superseded.append((event, rows))
+            self.superseded.append(Superseded(event, rows, self.n_records))
             del self.superseded[:-SUPERSEDED_MAX]
 
     def clear(self) -> None:

@@ -20,7 +20,9 @@ from .pyramid import BASE_ROWS, Buckets, Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]
 
-COLUMNS_MAX = 300  # a run may use new names in every event
+COLUMNS_MAX = 300  # of one table, each with a place in every row
+SHAPES_MAX = 4_096  # sets of names that are remembered
+NO_COLUMNS = frozenset(("iter", "nonfinite", "timestamp", "durable"))
 RANGES_MAX = 10_000  # of rows that are not finite; then the last one is extended
 BESIDE_BUCKETS = 512  # on either side of a line, of what its smoothed line needs
 ROWS_MAX = 1 << 32  # rows are counted in 32 bits
@@ -83,11 +85,22 @@ class Curve:
 class Rows:
     """Rows with an iteration, a time and columns of numbers; iterations and times ascend."""
 
-    __slots__ = ("_spill", "_waiting", "columns", "iters", "nonfinite", "times")
+    __slots__ = (
+        "_names",
+        "_others",
+        "_spill",
+        "_waiting",
+        "columns",
+        "iters",
+        "nonfinite",
+        "times",
+    )
 
     def __init__(self, spill: Spill) -> None:
         self._spill = spill
         self._waiting: list[tuple[int, str, Mapping[str, Any]]] = []
+        self._names: dict[str, None] = {}
+        self._others: dict[tuple[str, ...], list[str]] = {}
         self.iters, self.times = Growing("i8"), Growing("f8")
         self.columns: dict[str, Column] = {}
         self.nonfinite: dict[str, list[Range]] = {}
@@ -110,6 +123,19 @@ class Rows:
         """Add a row; it is visible after `settle`. Values that are not numbers are left out."""
         self._waiting.append((i, t, values))
 
+    def others(self, values: Mapping[str, Any]) -> list[str]:
+        """Which of the names of a row have no column here: there are `COLUMNS_MAX` before them."""
+        shape = tuple(values)
+        known = self._others.get(shape)
+        if known is None:
+            new = [k for k in shape if k not in self._names and k not in NO_COLUMNS]
+            self._names |= dict.fromkeys(new[: COLUMNS_MAX - len(self._names)])
+            known = [name for name in new if name not in self._names]
+            if len(self._others) >= SHAPES_MAX:
+                self._others.clear()
+            self._others[shape] = known
+        return known
+
     def settle(self) -> None:
         """Make the added rows visible."""
         waiting = self._waiting[: ROWS_MAX - len(self)]
@@ -124,12 +150,20 @@ class Rows:
         self.times.append(clock([t for _, t, _ in waiting], last_t))
         added = [values for _, _, values in waiting]
         marked = {key for row in added for key in _marks(row)}
-        for key in [*self.columns, *_new_keys(added, self.columns)]:
+        for key in [*self.columns, *self._new_keys(added)]:
             self._enter(key, first, [row.get(key) for row in added], is_marked=key in marked)
         for at, values in enumerate(added):
             if "nonfinite" in values:
                 self._note_nonfinite(first + at, values["nonfinite"])
         assert all(len(column) == first + n for column in self.columns.values())
+
+    def _new_keys(self, rows: list[Mapping[str, Any]]) -> list[str]:
+        """Keys that have no column yet, in the order of the rows."""
+        new: dict[str, None] = {}
+        for keys in {tuple(row) for row in rows}:
+            new |= dict.fromkeys(k for k in keys if k not in self.columns and k not in NO_COLUMNS)
+        chosen = [key for key in new if key in self._names or not self._names]
+        return chosen[: max(0, COLUMNS_MAX - len(self.columns))]
 
     def n_rows_of(self, n_added: int) -> int:
         """How many rows the first `n_added` events of the table made."""
@@ -322,15 +356,6 @@ def _widened(column: Column, edges: Ints, smoothing: float) -> Ints:
     right = np.linspace(last, min(len(column), last + after), BESIDE_BUCKETS + 1)
     widened: Ints = np.unique(np.concatenate([left, edges, right]).astype(np.int64))
     return widened
-
-
-def _new_keys(rows: list[Mapping[str, Any]], known: Mapping[str, Any]) -> Iterable[str]:
-    """Keys that have no column yet, in the order of the rows."""
-    new: dict[str, None] = {}
-    for keys in {tuple(row) for row in rows}:
-        new |= dict.fromkeys(k for k in keys if k not in known)
-    skipped = ("iter", "nonfinite", "timestamp", "durable")
-    return [k for k in new if k not in skipped][: max(0, COLUMNS_MAX - len(known))]
 
 
 def _marks(row: Mapping[str, Any]) -> Iterable[str]:

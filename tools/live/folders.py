@@ -23,8 +23,10 @@ from typing import Any
 
 import eventlog
 
+from ..core import ends as ends_
+from ..core import index, runs
 from ..core import rows as rows_
-from ..core import runs
+from ..core.seeds import is_bookkeeping, is_seed
 from .following import Following
 from .summaries import ends_nonfinite, some_names
 
@@ -35,6 +37,7 @@ SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
 REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
 CONFIG_MAX = 500  # entries of a config that a row has
+SETTINGS_MAX = 20_000  # of them that runs are told apart by
 TEXT_MAX = 500  # characters of each
 
 
@@ -47,7 +50,7 @@ class Entry:
     """Of its journal, or of its run JSON where there is no journal."""
     row: rows_.Row = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    """As it was logged; `row` has it limited in number and length."""
+    """To tell runs apart by: what `row` leaves out of it is there as a hash."""
     version: int = 0
     """Grows with every change of `row`; no two changes, of any runs, have the same."""
     seen: tuple[Any, ...] = ()
@@ -97,7 +100,7 @@ class Folders:
             return [e.row for e in self._entries.values() if e.version > since and e.row]
 
     def whole_rows(self, ids: Iterable[str] | None = None) -> list[rows_.Row]:
-        """The rows of the runs that could be read, with their configs as they were logged."""
+        """The rows of the runs that could be read, with configs that tell them apart."""
         with self.lock:
             known = self._entries if ids is None else [id for id in ids if id in self._entries]
             entries = [self._entries[id] for id in known]
@@ -170,11 +173,11 @@ class Folders:
                 del self._entries[id]
                 self.version += 1
                 self._gone[id] = self.version
-        now = time.time()
         for id, path in paths.items():
             if self._end.is_set():
                 return
-            self._refresh_one(id, path, now)
+            self._refresh_one(id, path)
+        index.flush()
         self.is_complete = True
         self._forget_idle()
 
@@ -198,7 +201,7 @@ class Folders:
         stem = path.with_suffix("")
         return hashlib.blake2s(os.fsencode(stem), digest_size=6).hexdigest()
 
-    def _refresh_one(self, id: str, path: Path, now: float) -> None:
+    def _refresh_one(self, id: str, path: Path) -> None:
         entry = self._entries.get(id)
         if entry is None:
             journal = runs.journal_of(path)
@@ -211,7 +214,7 @@ class Folders:
             with self.lock:
                 entry.following = None
                 entry.seen = ()
-            self._update(entry, runs.Found(path, None, why), now)
+            self._update(entry, rows_.row(runs.Found(path, None, why)), {})
             return
         if entry.following is not None and (entry.following.is_alive or entry.row.get("live")):
             return  # it is followed; its run JSON has nothing new
@@ -225,9 +228,9 @@ class Folders:
         entry.seen = seen
         is_file = stat.S_ISREG(stats[-1].st_mode)  # opening a FIFO would block
         alive = runs.is_journal(entry.path) and is_file and eventlog.is_locked(entry.path)
-        found = None if alive or runs.is_journal(path) else _glance(path, entry.path)
-        if found is not None:
-            self._update(entry, found, now)
+        row = None if alive or runs.is_journal(path) else _glance(path, entry.path, stats[0])
+        if row is not None:
+            self._update(entry, row, row.get("ends_nonfinite", {}))
         else:
             with self.lock:
                 entry.following = entry.following or Following(entry.path)
@@ -274,21 +277,25 @@ class Folders:
             found = runs.Found(entry.path, following.run())
         else:
             return
-        self._update(entry, found, time.time(), following)
+        ends = ends_nonfinite(following, found.run) if found.run else {}
+        self._update(entry, rows_.row(found), ends, following)
 
     def _update(
-        self, entry: Entry, found: runs.Found, now: float, following: Following | None = None
+        self,
+        entry: Entry,
+        row: rows_.Row,
+        ends: Mapping[str, str],
+        following: Following | None = None,
     ) -> None:
-        row = rows_.row(found, now)
-        row["age_s"] = None  # it changes all the time; clients compute it from `started`
+        """Enter the row of a run, without its age, which clients compute from `started`."""
         row["id"] = entry.id
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
             row[key] = _utf8(row[key])
-        entry.config = row["config"]
+        settings = _settings(row["config"])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
+        entry.config = row["config"] if settings == row["config"] else settings
         row |= _place(following, row)
-        ends = ends_nonfinite(following, found.run) if found.run else {}
         row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
         with self.lock:
             self._enter(entry, row | {"alerts": entry.alerts})
@@ -326,21 +333,26 @@ def _roots(name: str, found: Sequence[Path]) -> Iterable[str | Path]:
     return [path.parent for path in found]
 
 
-def _glance(path: Path, journal: Path) -> runs.Found | None:
-    """The run of a run JSON without its arrays; None: its journal must be read.
+def _glance(path: Path, journal: Path, status: os.stat_result) -> rows_.Row | None:
+    """The row of a run JSON, which has this status; None: its journal must be read.
 
     `runs.glance_at` would fold the journal of one that says `running`, rows and all.
     """
+    row = rows_.indexed(path)
+    if row is not None:
+        return row
     try:
         runs.check_is_regular_file(path)
-        run = runs._read_ends(path)
+        run = ends_.read(path)
     except eventlog.EventlogError as error:
-        return runs.Found(path, None, str(error).removeprefix(f"{path}: "))
+        return rows_.row(runs.Found(path, None, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
-        return runs.Found(path, None, error.strerror or str(error))
+        return rows_.row(runs.Found(path, None, error.strerror or str(error)))
     if run is None or run.status == "running":
-        return None if runs.is_journal(journal) else runs.load_at(path)
-    return runs.Found(path, run, is_whole=False)
+        return None if runs.is_journal(journal) else rows_.glance(path)
+    row = rows_.row(runs.Found(path, run, is_whole=False))
+    rows_.keep(path, status, row)
+    return row
 
 
 def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
@@ -373,6 +385,33 @@ def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[s
         if len(flat) >= CONFIG_MAX:
             break
     return dict(list(flat.items())[:CONFIG_MAX])
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config flat, with a hash for the rest of a long value, and for entries beyond the limit."""
+    settings: dict[str, Any] = {}
+    rest = []
+    for name, value in itertools.islice(_leaves(config), SETTINGS_MAX):
+        text = value if isinstance(value, str) else repr(value)
+        if len(text) > TEXT_MAX:
+            value = f"{text[:TEXT_MAX]}… {_hash(text)}"
+        if len(settings) < CONFIG_MAX:
+            settings[name] = value
+        elif not is_seed(name) and not is_bookkeeping(name, value):
+            rest.append((name, value))
+    return settings | ({f"{len(rest):,} more": _hash(repr(rest))} if rest else {})
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def _text(value: Any) -> str:

@@ -48,6 +48,8 @@ class Following:
         self._whole: eventlog.Run | None = None
         self.by_series: object = None
         """What `live.by_series` remembers of this run."""
+        self.definitions: object = None
+        """What `live.definitions` remembers of it."""
 
     # ---- reading
 

@@ -241,14 +241,15 @@ class Column:
         return int(counts[-(-first // BASE_ROWS) : last // BASE_ROWS].sum())
 
     def total(self) -> tuple[float, int]:
-        """The sum and the number of all finite values."""
-        if not self._levels and not self._spilled:
-            values = self._tail.floats
-            values = values[np.isfinite(values)]
-            return float(values.sum()), len(values)
-        self._build()
-        top = self._levels[-1]
-        return float(top.sums.values.sum()), int(top.counts.values.sum())
+        """The sum, infinite where it is beyond all numbers, and the number of finite values."""
+        with np.errstate(over="ignore"):
+            if not self._levels and not self._spilled:
+                values = self._tail.floats
+                values = values[np.isfinite(values)]
+                return float(values.sum()), len(values)
+            self._build()
+            top = self._levels[-1]
+            return float(top.sums.values.sum()), int(top.counts.values.sum())
 
     def last(self) -> float | None:
         """The last finite value."""

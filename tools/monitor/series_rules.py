@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import eventlog
 
@@ -95,6 +95,7 @@ class SeriesWatch:
     def __init__(self, rules: Sequence[SeriesRule], limits: Limits) -> None:
         self._rules, self._limits = rules, limits
         self._states: dict[str, list[_State]] = {}
+        self._definitions: dict[str, dict[str, Any]] = {}  # what `define_metric` said, by name
 
     def clear(self) -> None:
         """Forget what was seen: another session begins."""
@@ -102,6 +103,9 @@ class SeriesWatch:
 
     def add(self, record: eventlog.Record, t: float) -> list[tuple[Rule, str]]:
         """What is wrong with the values of a record; nothing without a rule."""
+        if record.event == "define":
+            name = str(record.fields.get("name"))
+            self._definitions[name] = self._definitions.get(name, {}) | record.fields
         table = _TABLES.get(record.event) if self._rules else None
         if table is None:
             return []
@@ -169,7 +173,8 @@ class SeriesWatch:
     def _no_improvement(self, state: _State, value: float, step: int | None) -> str | None:
         if step is None:
             return None
-        goal = eventlog.Series(state.name, "metrics", state.name).goal
+        defined = eventlog.definition_of(state.name, self._definitions)
+        goal = eventlog.Series(state.name, "metrics", state.name, definition=defined).goal
         is_better = state.best is None or (
             value > state.best if goal == "maximize" else value < state.best
         )

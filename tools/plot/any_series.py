@@ -20,7 +20,7 @@ from ..core.formats import number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, read_columns, thin
-from .theme import DASHES, clean, set_log
+from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
 SPANS = 2.0
 """A value further away from the others than so many times their range is cut off."""
@@ -108,17 +108,20 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
 
 
 def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
-    """The series that patterns name, in the order of the patterns."""
+    """The series that patterns name, in their order; of a wildcard, those that are not hidden."""
     names: dict[str, None] = {}
     for pattern in patterns:
         found = [s.run.series(pattern) for s in drawing.series]
-        numeric = [name for named in found for name, one in named.items() if one.is_numeric]
+        numeric = [one for named in found for one in named.values() if one.is_numeric]
+        shown = [one.name for one in numeric if not one.definition.get("hidden")]
         if not any(found):
             every = (name for s in drawing.series for name in s.run.series())
             raise series_.unknown("--metric", pattern, dict.fromkeys(every))
         if not numeric:
             raise Refusal(f"--metric: {pattern!r} has no numbers. See: runs show RUN")
-        names |= dict.fromkeys(numeric)
+        of_pattern = [one.name for one in numeric]
+        is_named = pattern in of_pattern or not shown
+        names |= dict.fromkeys(of_pattern if is_named else shown)
     return list(names)
 
 
@@ -153,7 +156,8 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
 
 def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> Iterator[Curve]:
     """A curve for each series and group of runs: the mean, with a band around it."""
-    for k, (name, members) in enumerate(drawing.groups):
+    for k, group in enumerate(drawing.groups):
+        name, members = group.name, [row["at"] for row in group.rows]
         for at, series in enumerate(names):
             of = [c for c in curves if c.name == series and c.run_at in members]
             if not of:
@@ -234,26 +238,22 @@ def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], view: View, li
         low, high = _usual_range(curves)
     if low is not None or high is not None:
         axes.set_ylim(low, high)
-    n, furthest = 0, 0.0
+    n, furthest = 0, {"up to": -np.inf, "down to": np.inf}
     for curve in curves:
-        for outside, marker, edge in (
-            (curve.y > (np.inf if high is None else high), "^", 0.985),
-            (curve.y < (-np.inf if low is None else low), "v", 0.015),
-        ):
-            where = np.flatnonzero(outside)
-            if len(where):
-                n += len(where)
-                most = float(curve.y[where][np.argmax(np.abs(curve.y[where]))])
-                furthest = max(furthest, most, key=abs)
-                _mark(axes, curve, where, marker, edge)
+        above = np.flatnonzero(curve.y > (np.inf if high is None else high))
+        below = np.flatnonzero(curve.y < (-np.inf if low is None else low))
+        n += len(above) + len(below)
+        furthest["up to"] = max(furthest["up to"], curve.y[above].max(initial=-np.inf))
+        furthest["down to"] = min(furthest["down to"], curve.y[below].min(initial=np.inf))
+        _mark(axes, curve, above, "^", 0.985)
+        _mark(axes, curve, below, "v", 0.015)
     if n:
-        values = f"{n:,} value{'' if n == 1 else 's'}"
+        to = [f"{way} {number(value)}" for way, value in furthest.items() if np.isfinite(value)]
+        text = f"{n:,} value{'' if n == 1 else 's'} outside the axis, {' and '.join(to)}"
         how = "" if limits != (None, None) else "; --all-values draws all"
         names = ", ".join(dict.fromkeys(c.name for c in curves))
-        drawing.notes.append(f"{values} outside the axis, up to {number(furthest)}")
-        drawing.messages.append(
-            f"{names[:200]}: {values} outside the axis, up to {number(furthest)}{how}"
-        )
+        drawing.notes.append(text)
+        drawing.messages.append(f"{names[:200]}: {text}{how}")
 
 
 def _usual_range(curves: Sequence[Curve]) -> tuple[float | None, float | None]:
@@ -303,7 +303,7 @@ def _write_legend(
     for curve in curves:
         bad.setdefault(curve.name, Counter()).update(curve.nonfinite.values())
     for name, curve in reversed(named.items()):
-        label = f"{clean(name)} (right)" if name in right else clean(name)
+        label = f"{_shown(name)} (right)" if name in right else _shown(name)
         label += "".join(f", {n:,}× {kind}" for kind, n in sorted(bad[name].items()))
         ink = curve.colour if drawing.is_single else drawing.theme.ink
         style: dict[str, Any] = {"color": ink, "ls": curve.dashes, "lw": 1.5}
@@ -318,14 +318,19 @@ def _write_legend(
 def _label_x(axes: Axes, drawing: Drawing, curves: Sequence[Curve]) -> None:
     """Name the axes that the run defined; several where its series have different ones."""
     by = dict.fromkeys(curve.axis for curve in curves)
-    names = [drawing.x_label if name == "iter" else clean(series_.plain(name)) for name in by]
+    names = [drawing.x_label if name == "iter" else _shown(series_.plain(name)) for name in by]
     if names:
         axes.set_xlabel(", ".join(names[:3]) + (" ..." if len(names) > 3 else ""))
 
 
 def _label(curves: Sequence[Curve]) -> str:
     """The label of an axis: the names of its series, with their unit if it is one."""
-    names = [clean(name) for name in dict.fromkeys(curve.name for curve in curves)]
+    names = [_shown(name) for name in dict.fromkeys(curve.name for curve in curves)]
     units = {curve.unit for curve in curves}
     text = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return f"{text} ({clean(*units)})" if len(units) == 1 and units != {""} else text
+
+
+def _shown(name: str) -> str:
+    """A name as a label; programs may have names of thousands of characters."""
+    return fit(clean(name), NAME_IN, LEGEND_SIZE)

@@ -35,6 +35,7 @@ from .theme import (
     LEGEND_ROW_IN,
     LEGEND_SIZE,
     MARKERS,
+    NAME_IN,
     THEMES,
     Theme,
     clean,
@@ -52,7 +53,7 @@ FORMS: dict[str, dict[str, Any]] = {  # metadata without time and version: the s
     "pdf": {"CreationDate": None},
 }
 TITLE_SIZE, FACTS_SIZE = 12, 8.5
-PANEL_IN, HEAD_IN, MARGIN_IN, NAME_IN = 4.5, 0.58, 0.12, 3.2
+PANEL_IN, HEAD_IN, MARGIN_IN = 4.5, 0.58, 0.12
 N_NAMED = 40
 """At most this many runs are named in the legend."""
 N_DIFFERENT = 6
@@ -107,7 +108,8 @@ def draw(
         x_range, y_range: with `metrics`: the range of x (iterations, tokens, seconds), and of y on
             the left axis.
         all_values: with `metrics`: draw outliers too, which squash the rest.
-        group_by: with `metrics`: `seeds`, or keys (`config.lr`): one line a group, the mean.
+        group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of `metrics`; without
+            these of the losses.
         band: around it, `std` (standard deviation), `range` (min and max) or `none`.
 
     Raises:
@@ -119,6 +121,8 @@ def draw(
     series = [Series(run) for run in loaded if run is not None]
     if not series:
         raise Refusal("no runs to draw")
+    if group_by and not (metrics or right):
+        metrics = _usual(series) if kind is None else ()
     is_any = bool(metrics or right)
     x = "iter" if x == "step" else x
     view = View([*metrics], [*right], x_range, y_range, all_values, x)
@@ -127,7 +131,7 @@ def draw(
     if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
         raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
     if group_by and not is_any:
-        raise Refusal("--group-by draws series. Use: --metric NAME")
+        raise Refusal("--group-by draws series, not a --kind. Use: --metric NAME")
     kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
     panels: Sequence[Panel] = [partial(draw_any, view=view)] if is_any else KINDS[kind_]
     if smooth_iters is None:
@@ -151,6 +155,7 @@ def draw(
         groups=_groups(series, group_by) if group_by else [],
         band=band,
     )
+    drawing.messages += seeds.notes_on(drawing.groups, seeds.keys_of(group_by or ""))
     with style.context(["default", drawing.theme.style()]):
         figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
         for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
@@ -195,7 +200,7 @@ def _legend_and_facts(figure: Figure, drawing: Drawing, kind: str) -> tuple[int,
     if drawing.is_single:
         return drawing.n_rows, [*drawing.notes, *_facts(drawing.series[0].run)]
     n_rows = _name_runs(figure, drawing, kind)
-    facts = [*drawing.notes, *_differences(drawing.series)]
+    facts = [*drawing.notes, *(_of_groups(drawing.groups) or _differences(drawing.series))]
     if kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
         facts.append(f"smoothed over {drawing.window_iters:,} iterations")
     return n_rows, facts
@@ -314,6 +319,12 @@ def _facts(run: eventlog.Run) -> list[str]:
     return [fact for fact in facts if fact]
 
 
+def _of_groups(groups: Sequence[seeds.Group]) -> list[str]:
+    """What a line is the mean of."""
+    keys = dict.fromkeys(key.removeprefix("config.") for group in groups for key in group.settings)
+    return [f"mean of runs with equal {', '.join(keys) or 'settings'}"] if groups else []
+
+
 def _differences(series: Sequence[Series]) -> list[str]:
     """Which settings differ between runs."""
     runs = [s.run for s in series]
@@ -326,8 +337,17 @@ def _differences(series: Sequence[Series]) -> list[str]:
     return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
 
 
-def _groups(series: Sequence[Series], group_by: str) -> list[tuple[str, list[int]]]:
-    """The names of groups, and the places of their runs."""
+def _usual(series: Sequence[Series]) -> list[str]:
+    """The losses of the runs, by the names of their series."""
+    names: dict[str, None] = {}
+    for run in (of_run.run for of_run in series):
+        losses = [one.name for one in run.losses() if one is not None]
+        names |= dict.fromkeys([*run.series("loss", "eval/val_loss")] or losses)
+    return [*names]
+
+
+def _groups(series: Sequence[Series], group_by: str) -> list[seeds.Group]:
+    """The groups of runs, whose rows have the place of each (`at`)."""
     rows = []
     for at, one_ in enumerate(series):
         row = rows_.row(Found(one_.run.path or Path(), one_.run))
@@ -335,7 +355,7 @@ def _groups(series: Sequence[Series], group_by: str) -> list[tuple[str, list[int
     by = seeds.keys_of(group_by)
     for name in by or ():
         rows_.check_field(rows, name, "--group-by")
-    return [(g.name, [row["at"] for row in g.rows]) for g in seeds.groups(rows, by)]
+    return seeds.groups(rows, by)
 
 
 def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
@@ -352,10 +372,10 @@ def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
         for i in range(len(named))
     ]  # fmt: skip
     if drawing.groups:
-        n_runs = [len(members) for _, members in drawing.groups]
+        n_runs = [len(group.rows) for group in drawing.groups]
         names = [
-            fit(f"{clean(name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
-            for (name, _), n in zip(drawing.groups, n_runs, strict=True)
+            fit(f"{clean(group.name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
+            for group, n in zip(drawing.groups, n_runs, strict=True)
         ]
         handles = [
             Line2D([], [], color=drawing.colour(k), lw=1.8,

@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..core.formats import count
+from ..core.seeds import Group
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, thin
 from .theme import DASHES, MARKERS, Theme, columns, set_log
@@ -43,8 +44,8 @@ class Drawing:
     x_label: str
     x_unit: float
     """How many iterations, tokens or seconds are 1 on the x axis."""
-    groups: list[tuple[str, list[int]]] = field(default_factory=list)
-    """Names of groups of runs that are drawn as one line with a band, and which runs they have."""
+    groups: list[Group] = field(default_factory=list)
+    """Groups of runs that are drawn as one line with a band; `at` in their rows is the run."""
     band: str = "std"
     """`std`, `range` (min and max) or `none`."""
     keys: dict[str, Line2D] = field(default_factory=dict)

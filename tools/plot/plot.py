@@ -74,8 +74,8 @@ def _add_series(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--group-by",
         metavar="KEYS",
-        help="with --metric: a line a group, its mean. 'seeds': runs that differ in the seed, "
-        "or keys: config.lr",
+        help="a line a group, the mean of --metric or else of the losses: of runs that differ in "
+        "the seed alone, or of those with equal keys: config.lr",
     )
     command.add_argument(
         "--band",
@@ -135,7 +135,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     )
     for message in picture.messages:
         print(message, file=sys.stderr)
-    is_any = arguments.metric or arguments.right
+    is_any = arguments.metric or arguments.right or arguments.group_by
     out = arguments.out or _name(loaded, "metrics" if is_any else arguments.kind)
     encoded = figure.encode(picture, form)
     out.parent.mkdir(parents=True, exist_ok=True)

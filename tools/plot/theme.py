@@ -26,6 +26,7 @@ FONT = "DejaVu Sans"  # comes with matplotlib: the same plot on every machine
 POINTS_PER_INCH = 72
 TEXT_MAX = 1000
 LEGEND_SIZE = 8.5
+NAME_IN = 3.2  # a longer name in a legend is cut
 LEGEND_ROW_IN = 0.19
 _HANDLE_IN = 0.62
 

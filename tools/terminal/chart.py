@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +108,8 @@ class Chart(Rows):
             return []
         title: list[Cell] = [(drawing.title, "bold")]
         if drawing.frame is None:
-            return [title, [(" " * AXIS_WIDTH + drawing.note, "")]]
+            lines = wrap(drawing.note, n_columns)[: height - 1]
+            return [title, *([(" " * AXIS_WIDTH + line, "")] for line in lines)]
         dots = draw(drawing.lines, drawing.frame, n_columns, n_rows)
         _put_letters(dots, drawing)
         labels = _labels(drawing.frame, n_rows)

@@ -1,6 +1,5 @@
 """The content of the screen: the view, and the lines, marks and range of each chart."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from ..core.axis import AXES
-from ..core.formats import seconds, short
+from ..core.formats import short
 from ..core.series import plain
 from ..core.smoothing import smooth
-from ..live import by_series
-from ..live.curves import Axis
+from ..live import by_series, definitions
+from ..live.curves import Curve
 from ..live.folders import Folders
 from ..live.following import Following
+from ..live.marks import places
 from ..live.usual import usual_first
 from .braille import Line, frame_around
 from .chart import STYLES, Drawing, End
@@ -110,13 +110,14 @@ def shown_metrics(view: View, known: Sequence[str]) -> list[str]:
     return view.metrics or list(known[:CHARTS]) or list(NOT_LOGGED)
 
 
-def metrics_of(folders: Folders, ids: Sequence[str]) -> list[str]:
-    """All series of some runs, the usual ones first."""
+def metrics_of(folders: Folders, ids: Sequence[str], text: str = "") -> list[str]:
+    """The series of some runs that are not hidden, the usual ones first; or those that `text`
+    asks for."""
     usual: dict[str, None] = {}
     others: dict[str, None] = {}
     for id in ids:
         with run_at(folders, id) as run:
-            first, last = usual_first(run.content.series() if run else ())
+            first, last = usual_first(definitions.of(run).listed(text) if run else ())
             usual |= dict.fromkeys(first)
             others |= dict.fromkeys(last)
     return list(usual | others)
@@ -172,45 +173,75 @@ def drawing(
 ) -> Drawing:
     """A metric of some runs by the axis `x`. The marks are those of the first run."""
     left, right = edges
-    raw: list[Line] = []
+    shown = Drawing(metric, [], [], None, [], x)
     smoothed: list[Line] = []
-    ends: list[End] = []
-    marks: list[tuple[float, str]] = []
-    nonfinite: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    units: dict[str, None] = {}
     for number, id in enumerate(ids):
         style = STYLES[number]
         with run_at(folders, id) as run:
-            place = by_series.of(run).place(metric, x) if run else None
-            found = run.content.find(metric) if run else None
-            axis = place[4] if place else None
-            if run is None or place is None or found is None or axis is None:
+            if run is None:
                 continue
-            table, rows, column = place[:3]
-            is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
-            curve = rows.curve(
-                column, axis, begin=left, end=right, n_buckets=n_buckets,
-                smoothing=view.smoothing if is_smoothed else 0,
-            )  # fmt: skip
-            marks += _marks(run, axis, left, right) if number == 0 and x in AXES else []
-            marks += [(at, "nonfinite") for at, _ in curve.nonfinite]
-            nonfinite |= dict.fromkeys(name for _, name in curve.nonfinite)
-            last_mark = found[1].last_mark(column) if view.end == 1.0 else None
+            if metric in run.content.series() or metric in definitions.of(run).named():
+                notes |= dict.fromkeys([definitions.of(run).no_number(metric)])
+                units |= dict.fromkeys([definitions.of(run).unit(metric)])
+            read = _read(run, metric, view, edges, n_buckets, x)
+            if read is None:
+                continue
+            curve, is_smoothed, last_mark = read
+            if number == 0:
+                shown.marks += [(at, kind) for at, kind in places(run, x) if left <= at <= right]
+        shown.marks += [(at, "nonfinite") for at, _ in curve.nonfinite]
         line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
-        raw.append(line)
+        shown.lines.append(line)
         if is_smoothed and len(curve.x):
-            means = smooth(curve.means, view.smoothing, curve.counts)
-            inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
-            line = Line(curve.mean_x[inside], means[inside], style)
+            line = _smoothed(curve, view.smoothing, style)
             smoothed.append(line)
-        visible = np.flatnonzero(np.isfinite(line.y) & (line.x >= left) & (line.x <= right))
-        if len(visible):
-            last = int(visible[-1])
-            value = last_mark or short(line.y[last])
-            ends.append(End(chr(ord("A") + number), style, line.x[last], line.y[last], value))
-    frame = frame_around(raw, left, right, is_log=view.is_log)
+        shown.ends += _end(number, line, edges, last_mark)
+    shown.frame = frame_around(shown.lines, left, right, is_log=view.is_log)
     name = metric if view.axis or x == "iter" else f"{metric} by {plain(x)}"
-    note = f"no finite value: {', '.join(nonfinite)}" if nonfinite else "not logged"
-    return Drawing(_title(name, ends), [*raw, *smoothed], ends, frame, marks, x, note)
+    unit = next(filter(None, units), "")
+    shown.title = _title(f"{name} ({unit})" if unit else name, shown.ends)
+    shown.note = "; ".join(filter(None, notes)) or ("no value here" if shown.lines else shown.note)
+    shown.lines += smoothed
+    return shown
+
+
+def _read(
+    run: Following, metric: str, view: View, edges: tuple[float, float], n_buckets: int, x: str
+) -> tuple[Curve, bool, str | None] | None:
+    """The curve of a run, whether it is to be smoothed, and what its last value is if not finite.
+
+    None: the run lacks the series or the axis.
+    """
+    place, found = by_series.of(run).place(metric, x), run.content.find(metric)
+    if place is None or found is None or (axis := place[4]) is None:
+        return None
+    table, rows, column = place[:3]
+    is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
+    curve = rows.curve(
+        column, axis, begin=edges[0], end=edges[1], n_buckets=n_buckets,
+        smoothing=view.smoothing if is_smoothed else 0,
+    )  # fmt: skip
+    return curve, is_smoothed, found[1].last_mark(column) if view.end == 1.0 else None
+
+
+def _smoothed(curve: Curve, smoothing: int, style: str) -> Line:
+    means = smooth(curve.means, smoothing, curve.counts)
+    inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
+    return Line(curve.mean_x[inside], means[inside], style)
+
+
+def _end(
+    number: int, line: Line, edges: tuple[float, float], last_mark: str | None
+) -> Iterator[End]:
+    """The last visible point of a run's line, if there is one."""
+    is_visible = np.isfinite(line.y) & (line.x >= edges[0]) & (line.x <= edges[1])
+    visible = np.flatnonzero(is_visible)
+    if len(visible):
+        last = int(visible[-1])
+        value = last_mark or short(line.y[last])
+        yield End(chr(ord("A") + number), STYLES[number], line.x[last], line.y[last], value)
 
 
 def _title(metric: str, ends: Sequence[End]) -> str:
@@ -218,27 +249,3 @@ def _title(metric: str, ends: Sequence[End]) -> str:
     if len(ends) == 1:
         return f"{metric}  {ends[0].value}"
     return f"{metric}  {'  '.join(f'{end.letter} {end.value}' for end in ends)}"
-
-
-def _marks(run: Following, axis: Axis, left: float, right: float) -> Iterator[tuple[float, str]]:
-    """The events of a run between `left` and `right`: where, and of which kind."""
-    if len(run.evals):
-        places = axis.place(run.evals, np.arange(len(run.evals)))
-        inside = places[(places >= left) & (places <= right)]
-        yield from ((x, "eval") for x in np.unique(inside).tolist())
-    for mark in run.content.marks:
-        if mark["kind"] != "open" or mark["iter"] > 0:
-            x = _mark_place(run, axis, mark["iter"], mark["t"])
-            if left <= x <= right:
-                yield x, mark["kind"]
-
-
-def _mark_place(run: Following, axis: Axis, i: int, t: str) -> float:
-    if axis.name == "iter":
-        return float(i)
-    if axis.name == "time":
-        return (seconds(t) or math.nan) - axis.started
-    if not len(run.iterations):
-        return 0.0
-    at = np.searchsorted(run.iterations.iters.values, i)
-    return float(axis.place(run.iterations, np.clip([at], 0, len(run.iterations) - 1))[0])

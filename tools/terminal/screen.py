@@ -4,7 +4,6 @@ It shows what `Folders` knows, and reads no file itself.
 """
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from textual import events
@@ -296,10 +295,8 @@ class Watch(App[None]):
             self.where = event.value.strip()
             self.listing.show(self._filtered())
         else:
-            patterns = event.value.split()
-            known = self._known_metrics()
-            chosen = [name for name in known if any(_matches(name, p) for p in patterns)]
-            self.view.metrics = chosen[:CHARTS]
+            chosen = metrics_of(self.folders, self._shown(), event.value)
+            self.view.metrics = chosen[:CHARTS] if event.value.strip() else []
         self._close_prompt()
         self.show()
 
@@ -309,11 +306,6 @@ class Watch(App[None]):
 
     def _known_metrics(self) -> list[str]:
         return metrics_of(self.folders, self._shown())
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern is for a series; `val_loss` is for `eval/val_loss`, too."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix("eval/"), pattern)
 
 
 def _order(row: Row) -> tuple[bool, float]:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from ..core.formats import duration, seconds, short
 from ..core.rows import Row
+from ..live import definitions
 from ..live.following import Following
 from ..live.usual import usual_first
 
@@ -53,15 +55,26 @@ def summary(row: Row, run: Following | None) -> tuple[str, str]:
 
 
 def _latest_values(run: Following) -> Iterator[tuple[str, str]]:
-    """The latest values of the first series: finite, or what they are instead."""
-    usual, others = usual_first(run.content.series())
+    """The values of the first series: finite, or what they are instead."""
+    defined = definitions.of(run)
+    usual, others = usual_first(defined.listed())
     for name in [*usual, *others][:VALUES]:
-        found = run.content.find(name)
-        if found is not None:
-            _, rows, column = found
-            value = rows.last_mark(column) or rows.columns[column].last()
-            if value is not None:
-                yield name, value if isinstance(value, str) else short(value)
+        value, stat = _value(run, name)
+        if value is not None:
+            label = LABELS.get(name, name) + ("" if stat == "last" else f" {stat}")
+            text = short(value) if isinstance(value, int | float) else str(value)
+            unit = defined.unit(name)
+            yield label, f"{text} {unit}" if unit else text
+
+
+def _value(run: Following, name: str) -> tuple[Any, str]:
+    """The latest value; or what the run defined for it, and its name."""
+    value, stat = definitions.of(run).value(name)
+    found = run.content.find(name)
+    if stat != "last" or found is None:
+        return value, stat
+    _, rows, column = found
+    return rows.last_mark(column) or rows.columns[column].last(), stat
 
 
 def _latest_event(run: Following) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import eventlog
 
-from ..core import rows, runs
+from ..core import rows, runs, series
 
 if TYPE_CHECKING:
     import pandas
@@ -18,10 +18,11 @@ Source = Union[eventlog.Run, str, "os.PathLike[str]"]
 def frame_of_runs(sources: Iterable[Source]) -> "pandas.DataFrame":
     """A row for each run: the fields of `runs ls`, and those of its config as `config.NAME`.
 
-    Each metric has its last value under its name, as `runs ls` has it, and its best as `NAME:best`
-    if it is known whether less or more is better. Where a field has the name of a metric, the
-    metric is `metrics/NAME`. `ends_nonfinite` has the names of the series whose last value is NaN
-    or infinite; `final_loss` is that value where it is the training loss.
+    Each metric has under its name what `runs ls` has: its last value, or what the run defined
+    (`define_metric(summary=...)`); and its best as `NAME:best` if it is known whether less or more
+    is better. Where a field has the name of a metric, the metric is `metrics/NAME`.
+    `ends_nonfinite` has the names of the series whose last value is NaN or infinite; `final_loss`
+    is that value where it is the training loss.
     """
     import pandas
 
@@ -41,16 +42,14 @@ def _row(loaded: runs.Found) -> dict[str, Any]:
     row |= {name: float(mark) for name, mark in row.pop("nonfinite", {}).items()}
     row["ends_nonfinite"] = ", ".join(row.get("ends_nonfinite", ()))
     row |= {f"config.{name}": value for name, value in config.items()}
-    return row | _metrics(loaded.run, row)
+    return row | _metrics(series.Source(loaded), row)
 
 
-def _metrics(run: eventlog.Run | None, row: dict[str, Any]) -> dict[str, Any]:
+def _metrics(source: series.Source, row: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for one in run.series().values() if run is not None else ():
-        if one.table != "metrics":
-            continue
+    for one in source.metrics():
         name = f"metrics/{one.name}" if one.name in row else one.name
-        values[name] = one.last
+        values[name] = source.value(one, series.Asked(one.name))
         if one.goal is not None and one.best is not None:
             values[f"{name}:best"] = one.best
     return values

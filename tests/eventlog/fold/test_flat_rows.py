@@ -91,3 +91,13 @@ def test_without_the_tools_a_plot_says_what_to_install(run, monkeypatch):
 
     with pytest.raises(ImportError, match=r"needs the tools of .* pip install .runjournal"):
         run.plot()
+
+
+def test_integers_beyond_2_53_keep_their_digits_where_one_is_missing():
+    run = eventlog.Run(metrics=[{"step": 0, "n": 2**53 + 1, "m": 1}, {"step": 1, "x": 0.5}])
+
+    frame = run.frame("metrics")
+
+    assert frame["n"].tolist()[0] == 2**53 + 1
+    assert math.isnan(frame["n"].tolist()[1])
+    assert frame["m"].dtype == "float64"

@@ -458,7 +458,8 @@ def test_a_fork_begins_with_a_copy_of_the_others_history(by):
     [
         ({"resume": "mayb"}, "resume='mayb'"),
         ({"rewind_to": "7"}, "rewind_to='7'"),
-        ({"rewind_to": 2**70}, "must be the number of a step"),
+        ({"rewind_to": 2**70}, "must be a step, a whole number >= 0"),
+        ({"rewind_to": -4}, "rewind_to=-4: must be a step, a whole number >= 0"),
         ({"fork_from": "x?_step=y"}, "_step=200"),
     ],
 )

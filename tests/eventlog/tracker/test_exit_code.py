@@ -48,6 +48,68 @@ def test_a_run_that_is_not_finished_records_how_the_program_ended(tmp_path, end)
     assert (run.status, run.journal["reason"]) == ENDS[end]
 
 
+OTHER_NAMES = {
+    "in a module": "import types\nm = types.ModuleType('m'); m.die = sys.exit\n",
+    "in a partial": "import functools\nm = functools.partial(sys.exit, 3)\n",
+    "as an argument of a partial": "import functools\nm = functools.partial(call, sys.exit)\n",
+    "as a default": "def m(die=sys.exit): die(3)\n",
+    "as a keyword's default": "def m(*, die=sys.exit): die(3)\n",
+    "in a class": "class m: die = sys.exit\n",
+    "in a class, called by an instance": "class M: die = sys.exit\nm = M()\nM.die\n",
+    "as a static method": "class m: die = staticmethod(sys.exit)\n",
+    "in an instance": "class M: pass\nm = M()\nm.die = sys.exit\n",
+    "in a dict": "m = {'die': sys.exit}\n",
+    "in a list": "m = [sys.exit]\n",
+    "in a closure": "def make():\n    die = sys.exit\n    return lambda: die(3)\nm = make()\n",
+}
+USES = {
+    "in a dict": "m['die'](3)",
+    "in a list": "m[0](3)",
+    **dict.fromkeys(
+        ["in a partial", "as a default", "as a keyword's default", "in a closure"], "m()"
+    ),
+    "as an argument of a partial": "m()",
+}
+
+
+@pytest.mark.parametrize("where", OTHER_NAMES)
+def test_an_exit_through_a_name_from_before_the_run_is_recorded(tmp_path, where):
+    code = "import sys\ndef call(die): die(3)\n" + OTHER_NAMES[where] + BEGIN
+    code += USES.get(where, "m.die(3)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    assert done.returncode == 3
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ("failed", "exit code 3")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the built-in sys.exit is kept")
+def test_after_gc_freeze_an_exit_through_a_name_of_a_module_is_recorded(tmp_path):
+    (tmp_path / "helper.py").write_text("from sys import exit as die")
+    code = "import gc, helper\ngc.freeze()\n" + BEGIN + "helper.die(3)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "failed"
+
+
+def test_a_programs_own_sys_exit_is_still_called(tmp_path):
+    own = "import sys\nleave = sys.exit\ndef own(code):\n    print('own')\n    leave(code)\n"
+    code = own + "sys.exit = own\n" + BEGIN + "sys.exit(3)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert (done.stdout, done.returncode) == (b"own\n", 3)
+    assert eventlog.load_run(journal).journal["reason"] == "exit code 3"
+
+
+def test_sys_exit_can_be_pickled():
+    code = "import pickle, sys\nfrom eventlog.tracker import exit_code\nexit_code.watch()\n"
+    code += "assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 OWN_CODES = {
     "a property": "class Own(SystemExit):\n    @property\n    def code(self): return 7",
     "a value": "class Own(SystemExit):\n    code = 7",

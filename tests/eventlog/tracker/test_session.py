@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
@@ -70,6 +71,17 @@ def test_a_name_with_a_slash_stays_in_its_folder(tmp_path):
     assert run.journal_path.parent == tmp_path / "out"
 
 
+@pytest.mark.parametrize("name", [".hidden", "..", "../../x", "."])
+def test_no_name_makes_a_hidden_file(tmp_path, name):
+    with eventlog.init(dir=tmp_path, name=name, save_interval=0) as run:
+        pass
+    with eventlog.init(dir=tmp_path, name=name, resume="must", save_interval=0) as again:
+        pass
+
+    assert again.journal_path == run.journal_path
+    assert [file.name for file in tmp_path.glob(".*")] == []
+
+
 def test_the_open_event_has_process_and_command_but_not_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-is-secret")
     with eventlog.open_run(tmp_path, config={"lr": 0.1}, metadata={"world_size": 2}) as run:
@@ -102,6 +114,54 @@ def test_ctrl_c_inside_the_with_block_interrupts_the_run(tmp_path):
         raise KeyboardInterrupt
 
     assert eventlog.load_run(run.run_path).status == "interrupted"
+
+
+def run_of(begin, folder):
+    folders = {"init": {"dir": folder}, "open_run": {"out_dir": folder}}
+    return getattr(eventlog, begin)(save_interval=0, **folders[begin])
+
+
+EXITS = {
+    "sys.exit(3)": ("failed", "exit code 3"),
+    "sys.exit('no data')": ("failed", "SystemExit: no data"),
+    "sys.exit([1])": ("failed", "SystemExit: [1]"),
+    "sys.exit(143)": ("interrupted", "exit code 143"),
+    "sys.exit(0)": ("completed", None),
+    "raise MemoryError": ("failed", "MemoryError"),
+}
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
+@pytest.mark.parametrize("end", EXITS)
+def test_init_and_open_run_say_in_the_same_words_how_the_program_ended(tmp_path, begin, end):
+    with suppress(BaseException), run_of(begin, tmp_path):
+        exec(end, {"sys": sys})
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == EXITS[end]
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
+def test_a_second_ctrl_c_while_the_run_is_closed_interrupts_it(tmp_path, begin):
+    program = f"""
+import os, signal, eventlog
+from eventlog.write.journal import Journal
+close, n_calls = Journal.close, []
+def interrupted(*args):
+    n_calls.append(1)
+    if len(n_calls) == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    close(*args)
+Journal.close = interrupted
+with eventlog.{begin}(save_interval=0):
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ("interrupted", "KeyboardInterrupt")
 
 
 def test_a_program_that_ends_without_closing_leaves_a_closed_run(tmp_path):

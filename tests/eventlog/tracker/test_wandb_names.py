@@ -326,12 +326,12 @@ def test_a_run_says_once_where_it_logs(capsys):
     assert line == f"eventlog: logging to {path}; follow with: tail -f '{path}'"
 
 
-def test_a_resumed_run_says_from_which_step(capsys):
+def test_a_resumed_run_says_which_step_was_logged_last(capsys):
     with begin(id="a", quiet=True) as run:
         run.log({"a": 1}, step=6)
     begin(id="a", resume="allow").finish()
 
-    assert f"{run.journal_path} from step 7;" in capsys.readouterr().err
+    assert f"{run.journal_path}; its last logged step is 6;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

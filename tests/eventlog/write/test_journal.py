@@ -713,6 +713,7 @@ def test_a_forked_child_logs_nothing_warns_once_and_does_not_hold_the_lock(tmp_p
         assert not is_locked(path)  # although the worker lives
         assert iterations(path) == [0]
         assert "forked children of this process" in warning
+        assert "log from the main process" in warning
     finally:
         os.killpg(writer.pid, signal.SIGKILL)
     assert writer.stderr.read() == ""

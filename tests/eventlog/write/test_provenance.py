@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import site
 import subprocess
 import sys
 import threading
@@ -177,6 +178,57 @@ def test_the_head_of_a_worktree_is_found_without_git(repository, monkeypatch, tm
 def test_a_program_in_a_folder_of_the_repository_has_its_commit(repository, monkeypatch):
     (repository / "scripts").mkdir()
     monkeypatch.setattr(sys, "argv", [str(repository / "scripts" / "run.py")])
+
+    assert commit() == head(repository)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A repository with an environment, as for a clone of somebody else's program."""
+    folder = tmp_path / "tools"
+    (folder / "env").mkdir(parents=True)
+    git(folder, "init", "-q")
+    git(folder, "commit", "-qm", "of the environment", "--allow-empty")
+    return folder / "env"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "lib/python3.11/site-packages/ipykernel_launcher.py",
+        "lib/python3/dist-packages/lightning/__main__.py",
+        "bin/accelerate",
+        "user/bin/torchrun",
+        "lib/python3.11/pdb.py",
+    ],
+)
+def test_an_installed_program_has_the_commit_of_the_working_folder(
+    repository, environment, monkeypatch, program
+):
+    monkeypatch.setattr(sys, "argv", [str(environment / program)])
+    monkeypatch.setattr(sys, "executable", str(environment / "bin" / "python"))
+    monkeypatch.setattr(os, "__file__", str(environment / "lib" / "python3.11" / "os.py"))
+    monkeypatch.setattr(site, "USER_BASE", str(environment / "user"))
+    monkeypatch.chdir(repository)
+
+    assert commit() == head(repository)
+
+
+def test_a_program_of_a_virtual_environment_has_the_commit_of_the_working_folder(
+    repository, environment, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", [str(environment / "share" / "train.py")])
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    monkeypatch.chdir(repository)
+
+    assert commit() == head(repository)
+
+
+def test_a_program_beside_the_environment_has_its_own_commit(
+    repository, environment, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(sys, "prefix", str(repository / ".venv"))
+    monkeypatch.chdir(environment)
 
     assert commit() == head(repository)
 

@@ -315,3 +315,20 @@ def test_runs_without_any_loss_are_compared_by_all_their_series(tmp_path, capsys
     path = metrics_run(tmp_path, "a", {"val/acc": [0.5], "f1": [0.25]})
 
     assert [row["series"] for row in rows(capsys, path)] == ["val/acc", "f1"]
+
+
+def test_a_nan_is_named_beside_its_null_in_json(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"val/acc": [0.5, math.nan]})
+
+    (row,) = rows(capsys, "--metric", "val/acc", path)
+
+    assert (row["last"], row["nonfinite"]) == (None, {"last": "nan"})
+
+
+def test_a_series_without_numbers_is_refused(tmp_path, capsys):
+    path = metrics_run(tmp_path, "a", {"phase": ["warmup", "decay"]})
+    capsys.readouterr()
+
+    assert main(["compare", "--metric", "phase", str(path)]) == 2
+
+    assert capsys.readouterr().err == "--metric: 'phase' has no numbers. See: runs show RUN\n"

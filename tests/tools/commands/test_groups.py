@@ -163,3 +163,13 @@ def test_sql_has_the_groups_of_folders_and_archives(logged, tmp_path, capsys, is
         assert row["n"] == 5
         assert row["mean"] == pytest.approx(expected.mean(), rel=1e-12)
         assert row["std"] == pytest.approx(expected.std(ddof=1), rel=1e-10)
+
+
+@pytest.mark.parametrize("order", [("{}", "--group-by"), ("--group-by", "{}")])
+def test_group_by_without_keys_means_seeds(logged, capsys, order):
+    folder = str(logged[0])
+
+    rows = rows_of(capsys, "ls", *(word.format(folder) for word in order), "--json")
+
+    assert rows == rows_of(capsys, "ls", folder, "--group-by=seeds", "--json")
+    assert len(rows) == 3

@@ -303,3 +303,59 @@ def test_summaries_of_metrics_are_read_from_the_ends_of_the_run_json(metrics, mo
     monkeypatch.setattr("tools.core.runs.load_at", None)
 
     assert len(listed(capsys, metrics, "--columns", "val/acc:max")) == 3
+
+
+def logged(folder, name, *rows, is_compacted=True):
+    with eventlog.init(dir=folder, name=name, save_interval=0) as run:
+        for step, row in enumerate(rows):
+            run.log(row, step=step)
+    eventlog.compact(run.journal_path)
+    if not is_compacted:
+        run.run_path.unlink()
+
+
+def test_a_wildcard_with_a_statistic_is_of_every_series_though_one_ends_like_it(tmp_path, capsys):
+    logged(tmp_path, "a", {"x": 2.0, "x:min": 7.0}, {"x": 3.0})
+
+    (row,) = listed(capsys, tmp_path, "--columns", "*:min")
+
+    assert row["series"] == {"x:min": 2.0, "x:min:min": 7.0}
+
+
+def test_a_series_with_nothing_but_none_has_no_value_of_any_kind(tmp_path, capsys):
+    logged(tmp_path, "a", {"x": None, "y": 1.0})
+    columns = ",".join(f"x:{stat}" for stat in ("first", "mean", "last", "min"))
+
+    (row,) = listed(capsys, tmp_path, "--columns", columns)
+
+    assert [*row["series"].values()] == [None] * 4
+    assert "nonfinite" not in row
+
+
+def test_the_mean_of_words_is_no_number(tmp_path, capsys):
+    logged(tmp_path, "a", {"phase": "warmup"})
+
+    (row,) = listed(capsys, tmp_path, "--columns", "phase:mean")
+
+    assert row["series"] == {"phase:mean": None}
+
+
+def test_best_is_by_the_series_itself_though_another_has_the_name_of_its_value(tmp_path, capsys):
+    logged(tmp_path, "low", {"loss:min": 9.0, "loss": 1.0})
+    logged(tmp_path, "high", {"loss:min": 0.0, "loss": 2.0})
+
+    assert main(["best", "--metric", "loss", "--json", str(tmp_path)]) == 0
+
+    row = orjson.loads(capsys.readouterr().out)
+    assert (row["run"].partition("_")[0], row["series"]) == ("low", {"loss:min": 1.0})
+
+
+def test_best_by_a_series_reads_each_journal_once(tmp_path, monkeypatch, capsys):
+    for name in "ab":
+        logged(tmp_path, name, {"val/acc": 0.5}, is_compacted=False)
+    load_run, read = eventlog.load_run, []
+    monkeypatch.setattr(eventlog, "load_run", lambda path: read.append(path) or load_run(path))
+
+    assert main(["best", "--metric", "val/acc", str(tmp_path)]) == 0
+
+    assert len(read) == len(set(read)) == 2

@@ -1,6 +1,7 @@
 """`runs show`: everything about one run, and what is wrong with a broken one."""
 
 import math
+import re
 
 import orjson
 import pytest
@@ -151,3 +152,10 @@ def test_what_a_run_does_not_log_is_not_shown_as_zero(many, capsys):
 
     assert "total_iterations" not in out
     assert "final_train_loss" not in out
+
+
+def test_a_series_with_nothing_but_none_has_no_value(tmp_path, capsys):
+    with eventlog.init(dir=tmp_path, name="a") as run:
+        run.log({"x": None, "y": 1.0})
+
+    assert re.search(r"^x +no value$", shown(capsys, run.journal_path), re.MULTILINE)

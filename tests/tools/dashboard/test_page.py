@@ -282,7 +282,11 @@ def test_scripts_in_names_settings_and_notes_are_shown_as_text(open_page, tmp_pa
         assert opened.page.locator("img, script:not([src='/main.js'])").count() == 0
 
 
-@pytest.mark.parametrize("view", ["", "tab=runs", "tab=compare", "tab=study", "tab=run&run=RUN"])
+@pytest.mark.parametrize(
+    "view",
+    ["", "tab=runs", "tab=compare", "tab=study", "tab=run&run=RUN", "mean=seeds",
+     "tab=runs&mean=config.n_layer"],
+)  # fmt: skip
 def test_every_control_has_a_label_and_the_page_fits_a_phone(open_page, three, view):
     id = next(iter(three.rows().values()))["id"]
     opened = open_page(three, view.replace("RUN", id), size={"width": 390, "height": 844})

@@ -1,5 +1,7 @@
 """The mean of runs that differ in the seed alone, on the page in a real browser."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,31 @@ def test_a_run_without_a_tick_is_not_in_the_mean(open_page, server):
     opened.wait(lambda: opened.page.locator(".names li >> text=4 runs").count() == 1)
 
     assert set(opened.page.evaluate(BANDS, "loss")["lr=0.01"]["n"]) == {4.0}
+
+
+def test_the_mean_follows_runs_that_go_on(open_page, tmp_path):
+    with serving_here(tmp_path) as server, contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                eventlog.open_run(
+                    tmp_path, run_name=f"s{seed}", config={"seed": seed}, save_interval=0
+                )
+            )
+            for seed in range(2)
+        ]
+        for seed, run in enumerate(runs):
+            run.log_iter(0, 1.0 + seed, 50.0)
+        until(lambda: len(server.rows()) == 2)
+        opened = open_page(server, "mean=seeds")
+        opened.wait(lambda: mean_of(opened.page) == [1.5])
+
+        runs[0].log_iter(1, 3.0, 50.0)
+        opened.wait(lambda: mean_of(opened.page) == [1.5, 3.0])
+        runs[1].log_iter(1, 5.0, 50.0)
+
+        opened.wait(lambda: mean_of(opened.page) == [1.5, 4.0])
+
+
+def mean_of(page):
+    groups = page.evaluate(BANDS, "loss") if page.locator(".names.grouped li").count() else {}
+    return next((of["mean"] for of in groups.values()), None)

@@ -10,6 +10,7 @@ import eventlog
 from tests.tools.dashboard.pages import serving_here, until
 from tools.core import rows as rows_
 from tools.core import runs, seeds
+from tools.dashboard import run_groups
 
 LRS, N_SEEDS, N_STEPS = (0.1, 0.01, 0.001), 5, 40
 
@@ -148,17 +149,32 @@ def test_the_groups_are_of_the_runs_that_the_filter_leaves(server):
     assert [len(one["ids"]) for one in by_words] == [1]
 
 
-def test_settings_that_the_table_cuts_still_tell_runs_apart(tmp_path):
+@pytest.mark.parametrize(
+    ("config", "n_groups"),
+    [
+        ({"prompt": "x" * 2_000 + "{}"}, 2),
+        ({"layers": [*range(500), "{}"]}, 2),
+        ({f"k{k}": 0 for k in range(600)} | {"last": "{}"}, 2),
+        ({f"k{k}": 0 for k in range(600)} | {"seed": "{}"}, 1),
+    ],
+)
+def test_settings_that_the_table_cuts_still_tell_runs_apart(tmp_path, config, n_groups):
     for name in ("left", "right"):
-        config = {"prompt": "x" * 2_000 + name}
-        with eventlog.open_run(tmp_path, run_name=name, config=config, save_interval=0) as run:
+        filled = orjson.loads(orjson.dumps(config).replace(b"{}", name.encode()))
+        with eventlog.open_run(tmp_path, run_name=name, config=filled, save_interval=0) as run:
             run.log_iter(0, 1.0, 50.0)
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 2)
 
         groups = server.json("/api/groups?by=seeds")["groups"]
 
-    assert [len(one["ids"]) for one in groups] == [1, 1]
+    assert len(groups) == n_groups
+
+
+def test_an_unknown_key_reads_no_run(server, monkeypatch):
+    monkeypatch.setattr(runs, "load_at", lambda path: pytest.fail(f"{path} was read"))
+
+    assert "unknown" in server.json("/api/groups?by=nothing/like/it")["error"]
 
 
 def test_a_spike_of_the_mean_is_drawn_at_every_zoom(tmp_path):
@@ -197,3 +213,46 @@ def test_a_metric_that_is_not_finite_in_one_run_is_marked_and_not_averaged(tmp_p
     assert series["nonfinite"] == [[2.0, "nan"]]
     assert series["n_runs"].tolist() == [3, 3, 2, 3]
     assert series["y"].tolist() == [1.0, 1.0, 1.5, 1.0]
+
+
+def test_runs_with_too_many_values_are_averaged_over_short_ranges_and_that_is_said(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run_groups, "CELLS_MAX", 1)
+    monkeypatch.setattr(run_groups, "ROWS_MIN", 100)
+    for seed in range(2):
+        with eventlog.open_run(
+            tmp_path, run_name=f"s{seed}", config={"seed": seed}, save_interval=0,
+            durability="never",
+        ) as run:  # fmt: skip
+            for i in range(3_000):
+                run.log_iter(i, 2.0 * seed + i / 1_000, 50.0)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 2)
+
+        whole = grouped(server, "loss", px=50)["all"]["loss"]
+        part = grouped(server, "loss", px=50, **{"from": 1_000, "to": 1_040})["all"]["loss"]
+
+    assert (whole["averaged"], part["averaged"]) == (2, 0)
+    inside = (whole["x"] > 100) & (whole["x"] < 2_900)
+    # the mean of a range stands at its middle row, at most half a step from its middle
+    line = 1.0 + whole["x"][inside] / 1_000
+    np.testing.assert_allclose(whole["y"][inside], line, atol=0.000_51)
+    close(part["y"], 1.0 + part["x"] / 1_000)
+    close(part["std"], np.sqrt(2.0))
+
+
+def test_a_run_that_has_a_series_by_another_axis_is_left_out_and_counted(tmp_path):
+    for seed in range(3):
+        with eventlog.init(name=f"s{seed}", dir=tmp_path, config={"seed": seed}, quiet=True) as run:
+            if seed < 2:
+                run.define_metric("acc", step_metric="epoch")
+            for i in range(3):
+                run.log({"acc": float(seed), "epoch": 10 * i}, step=i)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 3)
+
+        series = grouped(server, "acc")["all"]["acc"]
+
+    assert series["axis"] in ("epoch", "iter")
+    assert (series["runs"], series["others"]) == ((2, 1) if series["axis"] == "epoch" else (1, 2))

@@ -131,7 +131,7 @@ def test_every_series_of_a_run_of_metrics_is_sent_under_its_own_name(metrics, tm
     assert answer["usual"] == ["train/loss"]
     assert set(answer["others"]) == {"val/acc", "a\nb", "", "c\\n"}
     assert series.pop("train/loss")[:18] == [1 / (i + 1) for i in range(18)]
-    assert series == {"val/acc": [0.5], "a\nb": [1.0], "": [2.0], "c\\n": [3.0]}
+    assert series == {"val/acc": [0.5], "a\nb": [1.0], "": [2.0], "c\\n": [3.0], "phase": []}
     assert answer["series"][0]["nonfinite"] == [[18.0, "nan"]]
     assert row["ends_nonfinite"] == ["train/loss"]
 

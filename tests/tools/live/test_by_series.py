@@ -5,7 +5,7 @@ import math
 import pytest
 
 import eventlog
-from tools.live import by_series
+from tools.live import by_series, marks
 from tools.live.following import Following
 
 
@@ -70,3 +70,72 @@ def test_an_axis_that_is_not_logged_is_no_axis(tmp_path):
     assert points(following, "val/a")[0] == "iter"
     assert by_series.of(following).place("val/a", "epoch")[4] is None
     assert by_series.of(following).offered() == []
+
+
+def trainer_run(folder):
+    """A run of the trainer, resumed at iteration 3 with tokens twice as fast."""
+    with eventlog.open_run(folder, run_name="it", save_interval=0) as run:
+        run.log("define", name="loss", step_metric="seen")
+        run.log("define", name="eval/*", step_metric="seen")
+        for i in range(5):
+            run.log_iter(i, 5.0 - i, 50.0, seen=10.0 * i)
+        run.log_eval(4, 4.0, 4.0)
+        run.log("define", name="system/*", step_metric="seen")
+        run.log("system", iter=4, cpu=50.0)
+    with eventlog.open_run(journal=run.journal_path, from_iter=3, save_interval=0) as run:
+        for i in range(3, 6):
+            run.log_iter(i, 5.0 - i, 50.0, seen=100.0 * i)
+    following = Following(run.journal_path)
+    while following.read_on():
+        pass
+    return following
+
+
+def test_the_series_of_the_trainer_have_the_axis_that_was_defined_for_them(tmp_path):
+    following = trainer_run(tmp_path)
+
+    assert points(following, "loss") == (
+        "seen", [(0, 5.0), (10, 4.0), (20, 3.0), (300, 2.0), (400, 1.0), (500, 0.0)], []
+    )  # fmt: skip
+    assert points(following, "time_ms")[0] == "iter"
+    assert points(following, "system/cpu")[0] == "seen"
+    assert by_series.of(following).offered() == ["seen"]
+
+
+def test_superseded_rows_stand_at_the_axis_as_it_was_then(tmp_path):
+    following = trainer_run(tmp_path)
+    taken = next(one for one in following.content.superseded if one.table == "iter")
+
+    rows = by_series.of(following).superseded(taken, "loss", "seen")
+
+    assert rows.times.values.tolist() == [30.0, 40.0]
+    assert rows.columns["loss"].read(0, 2).tolist() == [2.0, 1.0]
+
+
+def test_superseded_metrics_stand_at_the_axis_as_it_was_then(tmp_path):
+    for rows in ([{"x": 10.0 * i, "a": float(i)} for i in range(5)], [{"x": 99.0, "a": 7.0}]):
+        with eventlog.init(name="r", dir=tmp_path, id="r1", resume="allow", quiet=True) as run:
+            run.define_metric("a", step_metric="x")
+            for i, row in enumerate(rows, 3 if len(rows) == 1 else 0):
+                run.log(row, step=i)
+    (path,) = tmp_path.glob("*.jsonl")
+    following = Following(path)
+    while following.read_on():
+        pass
+    taken = next(one for one in following.content.superseded if "a" in one.rows.columns)
+
+    placed = by_series.of(following).superseded(taken, "a", "x")
+
+    assert placed.times.values.tolist() == [30.0, 40.0]
+    assert points(following, "a")[1] == [(0, 0.0), (10, 1.0), (20, 2.0), (99, 7.0)]
+
+
+@pytest.mark.parametrize(("x", "expected"), [("iter", 3.0), ("seen", 300.0)])
+def test_a_resume_is_marked_at_its_place_on_any_axis(tmp_path, x, expected):
+    following = trainer_run(tmp_path)
+
+    assert [at for at, kind in marks.places(following, x) if kind == "resume"] == [expected]
+
+
+def test_no_event_has_a_place_on_an_axis_that_is_not_logged(tmp_path):
+    assert [*marks.places(trainer_run(tmp_path), "unknown")] == []

@@ -135,7 +135,7 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
     assert following.status == "completed"
     assert following.iterations.iters.values.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert following.content.generation > generation
-    ((table, removed),) = following.content.superseded
+    ((table, removed, _),) = following.content.superseded
     assert table == "iter"
     assert removed.iters.values.tolist() == [5, 6, 7]
 
@@ -200,6 +200,25 @@ def test_a_journal_with_new_names_in_every_event_does_not_fill_the_memory(tmp_pa
     assert len(following.iterations) == 2_000
     assert len(following.iterations.columns) <= 300
     assert len(following.iterations.nonfinite) <= 300
+
+
+def test_every_column_of_a_wide_table_is_followed_through_a_resume(tmp_path):
+    names = [f"key{k}" for k in range(1_000)]
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        for i in range(4):
+            run.log_iter(i, 3.0, 50.0, **{name: i + k / 1e4 for k, name in enumerate(names)})
+    with eventlog.open_run(journal=run.journal_path, from_iter=2, save_interval=0) as run:
+        run.log_iter(2, 3.0, 50.0, key0=-1.0, key999=-2.0)
+
+    content = follow_to_the_end(Following(run.journal_path)).content
+
+    assert {*names} < {*content.series()}
+    for name, last in (("key0", -1.0), ("key500", None), ("key999", -2.0)):
+        table, rows, column = content.find(name)
+        found = curve(rows, column)
+        start = int(name[3:]) / 1e4
+        assert table == "iter"
+        assert found == [(0, start), (1, 1 + start), *([(2, last)] if last else [])]
 
 
 def test_the_text_of_a_record_names_what_is_not_finite():

@@ -257,9 +257,51 @@ def test_groups_are_drawn_as_their_mean_with_a_band(seeded, band):
         assert edges[:, 1].max() == pytest.approx(0.1 + 8 + 4)  # 4, 8, 12: deviation 4
 
 
-def test_grouping_needs_a_series(seeded):
+def test_grouping_without_a_series_draws_the_losses(seeded):
+    runs = [metrics_run(name, **{"train/loss": [2.0, 1.0], "x": [0.0, 1.0]}) for name in "pq"]
+
+    (axes,) = draw(runs, group_by="seeds").axes
+
+    assert [y.tolist() for y in drawn(axes)] == [[2.0, 1.0]]
+    with pytest.raises(Refusal, match="--group-by draws series, not a --kind"):
+        draw(seeded, "loss", group_by="seeds")
     with pytest.raises(Refusal, match="--group-by draws series"):
-        draw(seeded, group_by="seeds")
+        draw(seeded, group_by="seeds")  # they log no loss
+
+
+@pytest.mark.parametrize(("by", "equal"), [("seeds", "lr"), ("config.lr", "lr")])
+def test_the_head_of_a_plot_of_groups_says_in_what_their_runs_are_equal(seeded, by, equal):
+    shown = texts(draw(seeded, metrics=["val/acc"], group_by=by))
+
+    assert any(f"mean of runs with equal {equal}" in text for text in shown)
+    assert not any("seed" in text for text in shown)
+
+
+def test_what_else_differs_within_a_group_is_said(tmp_path):
+    for depth in (1, 2):
+        with eventlog.init(dir=tmp_path, name=f"d{depth}", config={"lr": 1, "depth": depth}) as run:
+            run.log({"x": 1.0}, step=0)
+            run.log({"x": 2.0}, step=1)
+
+    figure = draw(sorted(tmp_path.glob("*.json")), metrics=["x"], group_by="config.lr")
+
+    assert "lr=1: its runs also differ in depth" in figure.messages
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ((3, None), "3 values outside the axis, down to 0"),
+        ((None, 7), "2 values outside the axis, up to 9"),
+        ((2, 8), "3 values outside the axis, up to 9 and down to 0"),
+    ],
+)
+def test_values_outside_are_said_with_their_direction(limits, text):
+    run = metrics_run(x=[float(k) for k in range(10)])
+
+    figure = draw([run], metrics=["x"], y_range=limits)
+
+    assert [message.replace(".0000", "") for message in figure.messages] == [f"x: {text}"]
 
 
 def test_a_series_without_a_name_is_not_the_axis_of_the_others():
@@ -268,3 +310,12 @@ def test_a_series_without_a_name_is_not_the_axis_of_the_others():
     (axes,) = draw([eventlog.Run("m", metrics=rows)], metrics=["loss"]).axes
 
     assert (places(axes), axes.get_xlabel()) == ([[0, 1, 2]], "step")
+
+
+def test_a_name_of_thousands_of_characters_is_cut_in_the_plot():
+    run = metrics_run(**{"long/" + "x" * 4_000: [1.0, 2.0], "y": [1.0, 2.0]})
+
+    figure = draw([run], metrics=["*"])
+
+    (text,) = {text for text in texts(figure) if text.startswith("long/") and ", " not in text}
+    assert len(text) < 100

@@ -253,7 +253,7 @@ def test_evaluations_of_an_own_loop_stand_at_its_own_counter_until_another_axis_
 
     (by_default, screen), by_step = asyncio.run(story())
     assert (by_default, by_step) == ((0, 500), (0, 2))
-    assert "no finite value: nan" in screen
+    assert "no number: 3 x NaN at steps 0 to 2" in screen
 
 
 def test_metrics_are_chosen_by_name(tmp_path):
@@ -269,6 +269,30 @@ def test_metrics_are_chosen_by_name(tmp_path):
             return seen(app)[1]
 
     assert "grad_norm  0.5" in asyncio.run(story())
+
+
+def test_hidden_units_and_summaries_are_as_the_run_defined_them(tmp_path):
+    async def story():
+        with eventlog.init(name="defined", dir=tmp_path, quiet=True) as run:
+            run.define_metric("cost", unit="ms", summary="min")
+            run.define_metric("debug/*", hidden=True)
+            for k in range(4):
+                run.log({"cost": abs(k - 1) + 2.0, "debug/a": k, "debug/b": k}, step=k)
+        async with watching(tmp_path, size=(120, 40)) as (app, pilot):
+            await until(pilot, lambda: "cost" in "\n".join(seen(app)))
+            by_default = titles(app), "\n".join(seen(app))
+            await pilot.press("k", *"debug/a", "enter")
+            await until(pilot, lambda: "debug/a" in "\n".join(seen(app)))
+            return by_default, titles(app)
+
+    def titles(app):
+        return [chart.drawing.title.split("  ")[0] for chart in app.charts if chart.drawing]
+
+    (shown, screen), found = asyncio.run(story())
+    assert shown[0] == "cost (ms)"
+    assert not any("debug" in title for title in shown)
+    assert "cost min 2 ms" in screen
+    assert found[0] == "debug/a"
 
 
 def test_a_run_that_comes_later_is_listed(tmp_path):

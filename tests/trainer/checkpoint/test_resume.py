@@ -1,6 +1,7 @@
 """Resuming: with the shape of the checkpoint, and without losing iterations."""
 
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -21,10 +22,17 @@ def without(argv, *names):
     return [word for word in argv if word.partition("=")[0].removeprefix("--") not in names]
 
 
+@pytest.fixture(scope="module")
+def trained(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(flags(folder)) == 0
+    return folder
+
+
 @pytest.fixture
-def run(flags, tmp_path):
+def run(trained, tmp_path):
     """A completed run of 12 iterations."""
-    assert main(flags(tmp_path)) == 0
+    shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     (files,) = runs_in(tmp_path)
     return files
 

@@ -27,11 +27,17 @@ class Harm:
         return (os.system, (f"touch {self.path}",))
 
 
+@pytest.fixture(scope="module")
+def trained(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(flags(folder, checkpoint_format="sharded")) == 0
+    return folder
+
+
 @pytest.fixture
-def out(flags, tmp_path):
+def out(trained, tmp_path):
     """A run with sharded checkpoints."""
-    assert main(flags(tmp_path / "out", checkpoint_format="sharded")) == 0
-    return tmp_path / "out"
+    return shutil.copytree(trained, tmp_path / "out", symlinks=True)
 
 
 def latest(out):

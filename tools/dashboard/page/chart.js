@@ -28,7 +28,7 @@ const HEIGHT = 220;
 export class Chart {
   /**
    * @param {any} grid what all panels share: lines, colours, range, cursor, zoom
-   * @param {string} description what the series is, and its unit
+   * @param {string} description what the series is
    */
   constructor(grid, key, description) {
     this.grid = grid;
@@ -215,7 +215,11 @@ export class Chart {
     this.x = new Scale(range[0], range[1], LEFT, box.w - RIGHT, state.logx);
     const [low, high] = padded(values, state.logy);
     this.y = new Scale(low, high, box.h - BOTTOM, TOP, state.logy);
-    axes(ctx, box, this.x, this.y, colours, { key: this.key, isTime: this.axis === "time" });
+    axes(ctx, box, this.x, this.y, colours, {
+      key: this.key,
+      unit: shorten(grid.unitOf(this.key), 24),
+      isTime: this.axis === "time",
+    });
     ctx.save();
     ctx.beginPath();
     ctx.rect(LEFT - 1, 0, box.w - LEFT - RIGHT + 3, box.h - BOTTOM + 1);
@@ -344,7 +348,8 @@ export class Chart {
   }
 
   label() {
-    const unit = this.description ? `, ${this.description}` : "";
+    const about = [this.description, this.grid.unitOf(this.key)].filter(Boolean);
+    const unit = about.length ? `, ${about.join(", ")}` : "";
     const kind = this.grid.curves.isGrouped ? "group" : "run";
     const runs = plural(this.currentLines().length, kind);
     return `${this.title}${unit}: ${runs}. ${this.latestAsText()}`;
@@ -352,12 +357,12 @@ export class Chart {
 
   latestAsText() {
     const lines = this.currentLines();
-    if (lines.length !== 1 || !this.x) return "";
+    if (lines.length !== 1) return "";
     const { points, nonfinite } = lines[0];
     const isLastFinite = points.n && Number.isFinite(points.y[points.n - 1]);
     if (nonfinite.length && !isLastFinite) return nonfinite.at(-1)[1];
     for (let i = points.n - 1; i >= 0; i -= 1) {
-      const isInView = points.x[i] <= this.x.high;
+      const isInView = this.x && points.x[i] <= this.x.high;
       if (isInView && Number.isFinite(points.y[i])) return short(points.y[i], this.key);
     }
     return "";

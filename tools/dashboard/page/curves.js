@@ -40,6 +40,8 @@ class Series {
     this.means = sizes.means ? new Points(arrays[2], arrays[3]) : this.points;
     this.counts = sizes.means ? new Points(arrays[2], arrays[4]) : null;
     this.axis = sizes.axis; // its horizontal axis
+    this.unit = sizes.unit;
+    this.note = sizes.note; // why there is nothing to draw
     this.table = sizes.table; // what it is a column of: "iter", "eval", "metrics" or "system"
     this.isThinned = sizes.thinned;
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
@@ -48,6 +50,7 @@ class Series {
     if (sizes.runs === undefined) return;
     const [std, low, high, n] = arrays.slice(-4);
     this.spread = { std, low, high, n }; // at each point
+    this.nOthers = sizes.others; // runs that have it by another axis
     this.nAveraged = sizes.averaged; // of its runs: read as means of buckets
   }
 
@@ -65,6 +68,7 @@ class Series {
 
   append(sizes, [x, y]) {
     this.version += 1;
+    this.note = sizes.note;
     this.points.append(x, y);
     if (this.counts) {
       const onlyFinite = (values) => values.filter((_, i) => Number.isFinite(y[i]));
@@ -213,8 +217,9 @@ export class Curves {
       this.runs.set(answer.id, run);
     }
     const { generation, rows, reading, error, no_axis: hasNoAxis } = answer;
-    const { usual, others, axes, n_more: nMore } = answer;
-    Object.assign(run, { axes, generation, rows, usual, others, nMore, reading, error, hasNoAxis });
+    const { usual, others, axes, n_more: nMore, n_series: nSeries, resumes = {} } = answer;
+    const names = { axes, usual, others, nMore, nSeries, resumes };
+    Object.assign(run, { generation, rows, reading, error, hasNoAxis, ...names });
     for (const series of answer.series) this.storeSeries(run, series);
   }
 

@@ -5,13 +5,13 @@ import { find, ticks } from "./scale.js";
 
 export const LEFT = 52;
 export const RIGHT = 12;
-export const TOP = 10;
+export const TOP = 18; // the unit of the vertical axis is above it
 export const BOTTOM = 24;
 
 export const FONT =
   '11px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
-export function axes(ctx, box, x, y, colours, { key, isTime }) {
+export function axes(ctx, box, x, y, colours, { key, unit, isTime }) {
   const nY = Math.max(2, Math.round((box.h - TOP - BOTTOM) / 38));
   const nX = Math.max(2, Math.round((box.w - LEFT - RIGHT) / 85));
   const yTicks = ticks(y.low, y.high, nY, y.isLog);
@@ -27,8 +27,10 @@ export function axes(ctx, box, x, y, colours, { key, isTime }) {
   for (const [i, text] of tickLabels(yTicks, key, false).entries()) {
     ctx.fillText(text, LEFT - 8, y.px(yTicks[i]));
   }
-  ctx.textAlign = "center";
   ctx.textBaseline = "alphabetic";
+  ctx.textAlign = "left";
+  ctx.fillText(unit, 4, TOP - 8);
+  ctx.textAlign = "center";
   for (const [i, text] of tickLabels(xTicks, "", isTime).entries()) {
     const half = ctx.measureText(text).width / 2;
     ctx.fillText(text, Math.min(Math.max(x.px(xTicks[i]), half), box.w - half - 1), box.h - 6);

@@ -4,13 +4,15 @@ import { Chart } from "./chart.js";
 import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
+import { hintText } from "./hints.js";
 import { Lines } from "./lines.js";
-import { axisName, describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
+import { describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
 import { change, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
 const KEYS_BYTES_MAX = 40_000; // the server reads 64 KB of a request's head
+const NOTES_MAX = 3; // of runs without a number, in one chart
 const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
 const COLOURS = "ink faint grid axis panel bad mark cursor select tip superseded".split(" ");
 
@@ -27,8 +29,6 @@ export class Grid {
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
     this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
-    this.marks = [];
-    this.started = NaN;
     this.frame = 0;
     this.updateStart = null;
     this.error = null;
@@ -113,16 +113,17 @@ export class Grid {
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
       smooth: state.smooth,
+      find: state.find,
       group: this.single ? "" : state.mean,
     });
   }
 
   // The names of all series of the runs as known so far, the usual ones first.
   seriesNames() {
-    if (!this.curvesShown.length) return FIRST;
+    if (!this.curvesShown.length) return state.find ? [] : FIRST;
     const usual = [...new Set(this.curvesShown.flatMap((run) => run.usual))];
     const others = new Set(this.curvesShown.flatMap((run) => run.others));
-    others.delete("eval/lr"); // that of the iterations is in finer steps
+    if (!state.find) others.delete("eval/lr"); // that of the iterations is in finer steps
     return inOrder(new Set([...usual, ...others]), usual);
   }
 
@@ -179,18 +180,28 @@ export class Grid {
       const label = isBig ? "Show all charts" : `Enlarge ${chart.title}`;
       chart.enlargeButton.setAttribute("aria-label", label);
     }
-    setText(this.hint, this.hintText(keys));
+    setText(this.hint, hintText(this, keys));
     this.hint.hidden = !this.hint.textContent;
   }
 
   addChart(key) {
-    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
-    const table = tables.includes("metrics") ? "metrics" : tables[0];
-    const chart = new Chart(this, key, describe(key, table));
+    const table = this.tableOf(key);
+    const chart = new Chart(this, key, describe(key, table)[0]);
     this.charts.set(key, chart);
     this.visibility.observe(chart.element);
     this.size.observe(chart.plot);
     return chart;
+  }
+
+  tableOf(key) {
+    const tables = this.seriesShown.map((series) => series.get(key)?.table).filter(Boolean);
+    return tables.includes("metrics") ? "metrics" : tables[0];
+  }
+
+  // The unit that a run defined for a series, else the usual one.
+  unitOf(key) {
+    const units = this.seriesShown.map((series) => series.get(key)?.unit).filter(Boolean);
+    return units[0] ?? describe(key, this.tableOf(key))[1];
   }
 
   removeChart(key) {
@@ -220,68 +231,6 @@ export class Grid {
     this.names.setAttribute("aria-label", `${isGrouped ? "Groups of runs" : "Runs"} in the charts`);
     this.names.classList.toggle("grouped", isGrouped);
     this.names.replaceChildren(...shown.map(item));
-  }
-
-  hintText(keys) {
-    if (!this.ids.length) return "No run is picked. Tick one in the list, or press a.";
-    const runs = this.curvesShown;
-    const reading = runs.filter((run) => run.reading !== null && run.reading !== undefined);
-    if (reading.length) {
-      const share = reading.reduce((sum, run) => sum + run.reading, 0) / reading.length;
-      return `Reading ${plural(reading.length, "journal")}: ${Math.round(share * 100)} % …`;
-    }
-    if (this.error) return `Could not load the curves: ${this.error.message}. Retrying.`;
-    if (this.curves.problem) return this.curves.problem;
-    const notes = () => [this.missingAxisText(), this.averagedText(), this.moreText(keys)];
-    if (keys.length) return notes().filter(Boolean).join(" ");
-    if (runs.length < this.ids.length) return "Loading …";
-    const broken = runs.find((run) => run.error);
-    if (broken) return `Cannot draw this run: ${broken.error}`;
-    return this.missingAxisText() || this.noneText(runs);
-  }
-
-  noneText(runs) {
-    if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
-      return "No number has been logged yet. What else there is stands in the run's table.";
-    return "Nothing has been logged yet. Charts appear with the first values.";
-  }
-
-  moreText(keys) {
-    if (keys.length === 1 && state.big === keys[0]) return "";
-    const nMore = Math.max(0, ...this.curvesShown.map((run) => run.nMore));
-    const names = this.seriesNames();
-    const n = names.length - keys.length + nMore;
-    return n > 0 ? `${keys.length} of ${(names.length + nMore).toLocaleString()} series.` : "";
-  }
-
-  averagedText() {
-    const isAveraged = (series) => [...series.values()].some((one) => one.nAveraged);
-    if (!this.curves.isGrouped || !this.seriesShown.some(isAveraged)) return "";
-    return "Runs with many values are averaged over short ranges first; zoom in for the exact band.";
-  }
-
-  missingAxisText() {
-    if (!state.x) return this.otherAxisText();
-    const n = this.curvesShown.filter((run) => run.hasNoAxis).length;
-    if (!n) return "";
-    const reasons = {
-      tokens: "the tokens of a step are unknown",
-      time: "the start time is unknown",
-    };
-    const axis = axisName(state.x);
-    const reason = ownValue(reasons, state.x) ?? "no such series is logged";
-    const runs = plural(this.ids.length, "run");
-    return `Not shown by ${axis}: ${n} of ${runs}, where ${reason}.`;
-  }
-
-  // Of a series that runs have by different axes, those by that of the first run are drawn.
-  otherAxisText() {
-    const isOther = ([key, series]) => series.axis !== this.axisOf(key);
-    const n = this.seriesShown.filter((series) => [...series].some(isOther)).length;
-    const runs = plural(this.seriesShown.length, this.curves.isGrouped ? "group" : "run");
-    return n
-      ? `Series by another axis than the first run's are not shown: of ${n} of ${runs}.`
-      : "";
   }
 
   // ---- what charts ask for
@@ -329,24 +278,16 @@ export class Grid {
   }
 
   whyEmpty(key) {
-    if (!this.seriesShown.some((series) => series.get(key)?.points.n)) return "not logged";
+    const shown = this.seriesShown.map((series) => series.get(key)).filter(Boolean);
+    const notes = [...new Set(shown.map((series) => series.note).filter(Boolean))];
+    if (notes.length) return notes.slice(0, NOTES_MAX).join("; ");
+    if (!shown.some((series) => series.points.n)) return "not logged";
     return state.logy ? "no value above zero here" : "no value here";
   }
 
-  // Where sessions resumed, on the x axis.
+  // Where sessions resumed, on an axis.
   resumes(axis) {
-    if (!this.single || !["iter", "time"].includes(axis)) return [];
-    const resumes = this.marks.filter((mark) => mark.kind === "resume");
-    const seconds = (mark) => Date.parse(mark.t) / 1000 - this.started;
-    const places = resumes.map((mark) => (axis === "iter" ? mark.iter : seconds(mark)));
-    return places.filter(Number.isFinite);
-  }
-
-  setMarks(marks, started) {
-    if (JSON.stringify(marks) === JSON.stringify(this.marks) && started === this.started) return;
-    this.marks = marks;
-    this.started = started;
-    for (const chart of this.charts.values()) chart.invalidate();
+    return this.curvesShown.flatMap((run) => ownValue(run.resumes, axis) ?? []);
   }
 
   setCursor(x, chart) {

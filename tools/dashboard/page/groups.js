@@ -5,6 +5,7 @@ import { isExpression } from "./rows.js";
 import { notify, state } from "./state.js";
 
 const PAUSE_MS = 1000; // between two requests while runs change
+const PAUSE = 4; // times as long as a request took
 
 export class RunGroups {
   /**
@@ -19,27 +20,37 @@ export class RunGroups {
     this.problem = "";
     this.open = new Set(); // names of those whose runs are listed
     this.mark = "";
+    this.asked = "";
     this.timer = 0;
   }
 
-  // Requests what the state asks for, unless that is known.
+  // Requests what the state asks for, unless that is known; where only runs changed, after a pause.
   show() {
-    const mark = JSON.stringify([state.mean, state.q, this.runs.version]);
-    if (!state.mean || mark === this.mark || this.timer) return;
+    const asked = JSON.stringify([state.mean, state.q]);
+    const mark = `${asked} ${this.runs.version}`;
+    if (!state.mean || mark === this.mark || (asked === this.asked && this.timer)) return;
+    this.asked = asked;
     this.mark = mark;
-    this.timer = setTimeout(() => {
-      this.timer = 0;
-      this.show();
-    }, PAUSE_MS);
     this.fetch(mark);
   }
 
+  pause(ms) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.show();
+    }, ms);
+  }
+
   async fetch(mark) {
+    const begun = performance.now();
+    this.pause(PAUSE_MS);
     const filter = isExpression(state.q) ? { q: state.q } : { words: state.q };
     const isAll = !state.q;
     try {
       const answer = await fetchJson("/api/groups", { by: state.mean, ...filter });
       if (mark !== this.mark) return;
+      this.pause(Math.max(PAUSE_MS, PAUSE * (performance.now() - begun)));
       this.groups = answer.groups ?? this.groups;
       this.problem = answer.error ?? answer.notes.join("; ");
       const ids = this.groups.map((group) => group.ids);

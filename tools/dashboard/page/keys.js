@@ -8,6 +8,7 @@ import { nextAxis, smoothBy, TABS, toggles } from "./toolbar.js";
 const HELP = [
   ["1 2 3 4", "charts, runs, compare, study"],
   ["/", "filter the runs"],
+  ["f", "find series by name"],
   ["j k", "next, previous run"],
   ["space", "draw the focused run, or stop drawing it"],
   ["Enter", "open it"],
@@ -54,6 +55,7 @@ export function listenToKeys({ runs, help, list }) {
   const actions = {
     ...Object.fromEntries(TABS.map((tab, i) => [i + 1, () => change({ tab })])),
     "/": () => list().filter.focus(),
+    f: () => /** @type {HTMLElement} */ (document.querySelector("input.find")).focus(),
     j: () => list().step(1),
     k: () => list().step(-1),
     a: () => list().pickAll(),

@@ -1,6 +1,7 @@
 // The list of runs: filtered, sorted, grouped, and ticked to be drawn.
 
 import { fetchJson } from "./api.js";
+import { COLUMNS, classOf, narrowColumns, SORTS, shortOrder, wideColumns } from "./columns.js";
 import { button, el, icon, runLink, setText } from "./dom.js";
 import { ago, full, moment, plural, settingText, splitName } from "./format.js";
 import { groupRow, sortedGroups } from "./grouprow.js";
@@ -12,29 +13,8 @@ import { change, groupText, PICKS_MAX, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 export const PAGE_ROWS = 100; // shown before one asks for more
-const SETTING_COLUMNS = 5;
 const FILTER_MS = 120; // after the last key
 
-const COLUMNS = [
-  { key: "status", head: "status" },
-  { key: "run", head: "run" },
-  { key: "iterations", head: "iterations", isNumber: true },
-  { key: "best_val_loss", head: "best val", isNumber: true },
-  { key: "final_loss", head: "last loss", isNumber: true },
-  { key: "avg_time_ms", head: "ms/iter", isNumber: true },
-  { key: "avg_mfu", head: "MFU %", isNumber: true },
-  { key: "started", head: "started" },
-];
-const SORTS = {
-  "-started": "newest",
-  run: "name",
-  status: "status",
-  best_val_loss: "best val",
-  final_loss: "last loss",
-  "-iterations": "iterations",
-  avg_time_ms: "ms/iter",
-  "-avg_mfu": "MFU",
-};
 const STATUSES = ["running", "completed", "interrupted", "failed", "unreadable"];
 
 export class RunList {
@@ -404,23 +384,6 @@ export class RunList {
     const at = links.indexOf(document.activeElement);
     links[Math.min(links.length - 1, Math.max(0, at + by))]?.focus();
   }
-}
-
-function wideColumns(settings) {
-  const column = (name) => ({ key: `config.${name}`, head: name, isSetting: true });
-  return [...COLUMNS, ...settings.slice(0, SETTING_COLUMNS).map(column)];
-}
-
-function narrowColumns() {
-  return COLUMNS.filter(({ key }) => ["status", "run", "best_val_loss"].includes(key));
-}
-
-const shortOrder = () => state.sort.replace(/^-/, "");
-
-/** @param {{key: string, isNumber?: boolean, isSetting?: boolean}} column */
-function classOf({ key, isNumber, isSetting }) {
-  if (isNumber) return "number";
-  return isSetting ? "setting" : key === "status" ? "status" : "";
 }
 
 function nameCell(id) {

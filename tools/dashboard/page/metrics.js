@@ -9,19 +9,19 @@ export const axisName = (x) => ownValue(AXES, x) ?? x.replace(/^metrics\/(?=\w+$
 export const ownValue = (table, name) =>
   Object.hasOwn(table, name ?? "") ? table[name] : undefined;
 
-// What the trainer's own series are. Names are shown as they were logged.
+// What the trainer's own series are, and their units. Names are shown as they were logged.
 const DESCRIPTIONS = {
-  loss: "training loss, nats per token",
-  "eval/val_loss": "validation loss, nats per token",
-  "eval/train_loss": "training loss at evaluations, nats per token",
-  lr: "learning rate",
-  grad_norm: "gradient norm",
-  time_ms: "step time, ms",
-  tokens_per_s: "throughput, tokens/s",
-  mfu: "%",
-  memory_bytes: "bytes",
-  "eval/time_ms": "evaluation time, ms",
-  "system/sample_ms": "time of a sample, ms",
+  loss: ["training loss", "nats per token"],
+  "eval/val_loss": ["validation loss", "nats per token"],
+  "eval/train_loss": ["training loss at evaluations", "nats per token"],
+  lr: ["learning rate", ""],
+  grad_norm: ["gradient norm", ""],
+  time_ms: ["step time", "ms"],
+  tokens_per_s: ["throughput", "tokens/s"],
+  mfu: ["", "%"],
+  memory_bytes: ["", "bytes"],
+  "eval/time_ms": ["evaluation time", "ms"],
+  "system/sample_ms": ["time of a sample", "ms"],
 };
 const UNITS = {
   ms: "ms",
@@ -47,12 +47,15 @@ export const FIRST = [
 const N_LOSSES = 2; // of them
 const LAST = ["eval/train_loss", "eval/lr", "eval/time_ms"];
 
-// What a series of a table is, and its unit; of metrics nobody knows.
+/**
+ * What a series of a table is, and its unit; of metrics only the run knows.
+ * @returns {string[]}
+ */
 export function describe(key, table) {
-  if (table === "metrics") return "";
+  if (table === "metrics") return ["", ""];
   const parts = key.split("_");
   const unit = parts.length > 1 ? ownValue(UNITS, parts.at(-1).toLowerCase()) : "";
-  return ownValue(DESCRIPTIONS, key) ?? unit ?? "";
+  return ownValue(DESCRIPTIONS, key) ?? ["", unit ?? ""];
 }
 
 /**

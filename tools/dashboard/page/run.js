@@ -5,7 +5,8 @@ import { button, el, icon, setText } from "./dom.js";
 import { count, duration, full, moment, plural, settingText, splitName } from "./format.js";
 import { Grid } from "./grid.js";
 import { statusMark } from "./list.js";
-import { change } from "./state.js";
+import { labelOf, seriesTable, valueText } from "./series.js";
+import { change, state } from "./state.js";
 import { Timeline } from "./timeline.js";
 
 const FETCH_MS = 500; // between two requests while the journal grows
@@ -77,7 +78,8 @@ export class RunPage {
 
   async fetch() {
     try {
-      this.run = await fetchJson("/api/run", { id: this.id });
+      this.find = state.find;
+      this.run = await fetchJson("/api/run", { id: this.id, find: this.find });
       this.error = null;
     } catch (error) {
       this.error = error;
@@ -87,6 +89,7 @@ export class RunPage {
 
   show() {
     this.grid.show();
+    if (this.find !== state.find) this.fetch();
     this.showRun();
   }
 
@@ -95,7 +98,6 @@ export class RunPage {
     this.showHead(row);
     const { run } = this;
     if (!run || !row) return;
-    this.grid.setMarks(run.marks, run.started);
     this.showTiles(row, run);
     this.timeline.show(run);
     this.showSeries(run);
@@ -214,7 +216,7 @@ function tilesOf(row, { summary, series, n_usual: nUsual }) {
     const latest = series.filter((one) => one.is_numeric).slice(0, nUsual || SERIES_TILES);
     return [
       ["last step", steps],
-      ...latest.map((one) => [one.name, full(one.last)]),
+      ...latest.map((one) => [labelOf(one), valueText(one)]),
       ...times,
       ...(summary.total_checkpoints ? [checkpoints] : []),
     ];
@@ -233,31 +235,6 @@ function tilesOf(row, { summary, series, n_usual: nUsual }) {
   ];
 }
 
-function seriesCard(series, n) {
-  const columns = ["name", "last", "at", "min", "at", "max", "at", "values", "not finite"];
-  const className = (k) => (k ? "number" : "setting");
-  const heads = columns.map((text, k) => el("th", { scope: "col", class: className(k), text }));
-  const rows = series.map((one) => {
-    const range = one.is_numeric
-      ? [one.min, one.min_step, one.max, one.max_step]
-      : ["", "", "", ""];
-    const notFinite = one.n_nonfinite ? full(one.n_nonfinite) : "";
-    const values = [one.name, one.last, one.step, ...range, one.count, notFinite];
-    const cell = (value, k) => {
-      const text = typeof value === "string" ? value : settingOrNumber(value);
-      const isBad = k === 1 && one.is_numeric && NOT_FINITE.includes(text);
-      return el("td", { class: className(k) + (isBad ? " bad" : ""), text, title: text });
-    };
-    return el("tr", {}, ...values.map(cell));
-  });
-  const head = el("thead", {}, el("tr", {}, ...heads));
-  const table = el("table", { class: "small" }, head, el("tbody", {}, ...rows));
-  const heading = n > series.length ? `Series: ${series.length} of ${full(n)}` : `Series: ${n}`;
-  return card(heading, el("div", { class: "scroll series" }, table));
-}
-
-const settingOrNumber = (value) => (typeof value === "number" ? full(value) : settingText(value));
-
 function card(heading, ...children) {
   return el(
     "section",
@@ -265,6 +242,16 @@ function card(heading, ...children) {
     el("h2", { text: heading }),
     ...children,
   );
+}
+
+function seriesCard(series, n) {
+  const heading = n > series.length ? `Series: ${series.length} of ${full(n)}` : `Series: ${n}`;
+  const hint = el("p", {
+    class: "hint",
+    text: `${full(n - series.length)} more: find them by name (f)`,
+  });
+  hint.hidden = n === series.length;
+  return card(heading, el("div", { class: "scroll series" }, seriesTable(series)), hint);
 }
 
 function listCard(heading, items, className = "plain") {

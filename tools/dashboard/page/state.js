@@ -9,6 +9,7 @@ const DEFAULTS = {
   group: "",
   mean: "", // as of `runs plot --group-by`: "seeds" or keys; "": each run has a line
   band: "std",
+  find: "", // names of series, with wildcards; "": those that are not hidden
   x: "", // what the runs defined for each series
   smooth: 0,
   logx: false,

@@ -8,6 +8,7 @@ import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
 const AXIS_BUTTONS = { iter: "Iterations", tokens: "Tokens", time: "Time" };
+const FIND_MS = 200; // after the last key
 const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]; // logged values
 
 const smoothingIndex = () => SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
@@ -74,6 +75,25 @@ export class TopBar {
   }
 }
 
+// Names of series, with wildcards: these are drawn, also hidden ones.
+function buildFind() {
+  const label = "Find series by name: val/* lr, or a part of a name (f)";
+  const props = { type: "search", class: "find", placeholder: "Find series  val/* lr" };
+  const find = el("input", { ...props, "aria-label": label, title: label, spellcheck: "false" });
+  let timer = 0;
+  find.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => change({ find: find.value.trim() }, { replace: true }), FIND_MS);
+  });
+  find.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    find.value = "";
+    change({ find: "" });
+    find.blur();
+  });
+  return find;
+}
+
 export class Controls {
   constructor() {
     this.axes = Object.entries(AXIS_BUTTONS).map(([x, text]) => {
@@ -94,6 +114,7 @@ export class Controls {
     const resetProps = { class: "chip", onclick: onReset };
     this.reset = button("Show the whole range (0)", resetProps, "Reset zoom");
     this.mean = new MeanControl(true);
+    this.find = buildFind();
     this.element = el(
       "div",
       { class: "controls" },
@@ -103,6 +124,7 @@ export class Controls {
         ...this.axes,
       ),
       this.series,
+      this.find,
       this.buildSmoothing(),
       ...this.toggles,
       this.mean.element,
@@ -144,6 +166,7 @@ export class Controls {
 
   show(tab, settings) {
     this.element.hidden = tab !== "run" && tab !== "charts";
+    if (document.activeElement !== this.find) this.find.value = state.find;
     this.mean.show(settings);
     this.mean.element.hidden = tab !== "charts";
     const x = state.x || (offered.length ? "" : "iter");

@@ -5,9 +5,9 @@ folder, every point must be found in it, and then it is renamed. W&B
 cannot continue an offline run, so a run that has grown is written again and replaces the earlier
 one, under the same id. The names are those that the trainer uses (nanoGPT's: train/loss,
 val/loss), all other series have their own; those that W&B has for itself (`_step`, ...) get a `_`
-at their end. Numbers are float64; times, NaN and infinities are preserved; words are values. Of
-several samples of the machine at one step the last one counts. Metadata is in the config, under
-`metadata`.
+at their end. Numbers are float64; times, NaN and infinities are preserved. Words are values; W&B
+has NaN as the text `NaN`, and reads that text as the number. Of several samples of the machine at
+one step the last one counts. Metadata is in the config, under `metadata`.
 
 With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own settings.
 """
