@@ -45,6 +45,7 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
+from eventlog.blocks import open_to_read
 from eventlog.disk import atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
@@ -72,6 +73,7 @@ from eventlog.format.files import (
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     TORN_SUFFIX,
+    is_shortened_aside,
     journal_path,
     parse_segment_name,
     short_run_id,
@@ -154,6 +156,7 @@ __all__ = [
     "is_alive",
     "is_interruption",
     "is_locked",
+    "is_shortened_aside",
     "journal_path",
     "load_run",
     "log",
@@ -161,6 +164,7 @@ __all__ = [
     "mask_command",
     "mask_text",
     "open_run",
+    "open_to_read",
     "parse_segment_name",
     "plot",
     "print_lines",

@@ -4,11 +4,12 @@ A watchdog may raise TimeoutError, which is an OSError, between any two bytecode
 training loop and not be mistaken for an error of the disk or of a value's `__repr__`.
 """
 
+import _signal
 import os
-import signal
 from collections.abc import Callable
-from types import CodeType, TracebackType
-from typing import Any
+from itertools import pairwise, starmap
+from types import CodeType, FrameType, TracebackType
+from typing import Any, TypeVar
 
 _HERE = os.path.dirname(__file__) + os.sep
 _INTEGRATIONS = os.path.join(_HERE, "integrations", "")  # they call frameworks' code
@@ -16,49 +17,98 @@ _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "select", "zlib"))
 """The modules that define the exceptions which our own calls raise."""
 
-_RAISED_HERE = frozenset(("RAISE_VARARGS", "RERAISE"))
+_CHECK_FOR_INTERRUPTIONS = ("CALL", "JUMP_BACKWARD", "PRECALL", "RESUME")
+"""How the names of the instructions begin at which the interpreter runs signal handlers, and raises
+what other threads set."""
 _RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
+_VARARGS = 4  # inspect.CO_VARARGS
 _RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
+
+# What an exception is, without the code of its class: a property `args` may itself raise.
+_args = vars(BaseException)["args"].__get__
+_traceback = vars(BaseException)["__traceback__"].__get__
+_errno = vars(OSError)["errno"].__get__
+_module = vars(type)["__module__"].__get__
+
+_Result = TypeVar("_Result")
+
+
+def of_value(call: Callable[..., _Result], *args: Any) -> _Result:
+    """`call(*args)`, which runs code of a value, such as its `__repr__` or `item`.
+
+    It is not called by an instruction that checks for interruptions. What the value itself raises,
+    also in C, can then be told from them.
+    """
+    (result,) = starmap(call, (args,))
+    return result
 
 
 def is_interruption(error: BaseException | None) -> bool:
     """Whether `error` was raised by a signal handler, or set by another thread.
 
-    A signal handler's frame is in the traceback. What `PyThreadState_SetAsyncExc` sets has no
-    arguments and appears at an instruction other than a raise; in a value's own code only at one
-    that cannot raise, since exceptions of C code may have no arguments either (`queue.Empty`).
+    A signal handler's frame is in the traceback. What `PyThreadState_SetAsyncExc` sets appears at
+    an instruction that checks for it; in a value's own code only at one that raises nothing else,
+    since exceptions of C code may have no arguments either (`queue.Empty`).
     """
     if error is None:
         return False
-    if not isinstance(error, Exception):
+    kind = type(error)
+    if not issubclass(kind, Exception):
         return True  # KeyboardInterrupt and SystemExit are never ours
-    traceback = error.__traceback__
-    if traceback is None:
+    last = entry = _traceback(error)
+    if last is None:
         return False
-    last = traceback
     handlers = _handlers()
-    is_users = False  # whether code of a value ran, such as its `__repr__`
+    is_users = False  # whether code of the user ran, such as a value's `__repr__`
     while True:
-        is_users = is_users or _is_users(last.tb_frame.f_code)
-        if last.tb_frame.f_code in handlers:
+        frame = last.tb_frame
+        if frame.f_code in handlers or _is_call_of_handler(frame):
             return True
+        is_users = is_users or _is_users(frame.f_code)
+        entry = entry if is_users else last
         if last.tb_next is None:
             break
         last = last.tb_next
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return True  # a watchdog's: a system call's has a number
+    may_be_watchdogs = _checks(entry) or (not _args(error) and _checks(last))
+    if may_be_watchdogs and issubclass(kind, TimeoutError) and _errno(error) is None:
+        return True  # a system call's has a number
     is_ours = _is_ours(last.tb_frame.f_code.co_filename)
-    is_known = type(error).__module__.partition(".")[0] in _MODULES
-    if isinstance(error, _RAISED_BY_C_WITHOUT_ARGUMENTS):
+    is_known = str(_module(kind)).partition(".")[0] in _MODULES
+    if issubclass(kind, _RAISED_BY_C_WITHOUT_ARGUMENTS):
+        return _instruction(last) in _RAISE_NOTHING
+    if _args(error) and (not is_ours or is_known):
         return False
-    if error.args and (not is_ours or is_known):
-        return False
+    if is_users and not is_ours:
+        return _instruction(last) in _RAISE_NOTHING  # at a call it may be the value's own
+    return _checks(last)
+
+
+def _instruction(traceback: TracebackType) -> str:
     from dis import opname  # the import takes milliseconds
 
-    instruction = opname[last.tb_frame.f_code.co_code[last.tb_lasti]]
-    if is_users and not is_ours:
-        return instruction in _RAISE_NOTHING  # at a call it may be the value's own
-    return instruction not in _RAISED_HERE
+    return opname[traceback.tb_frame.f_code.co_code[traceback.tb_lasti]]
+
+
+def _checks(traceback: TracebackType) -> bool:
+    """Whether an exception from outside can appear there."""
+    return _instruction(traceback).startswith(_CHECK_FOR_INTERRUPTIONS)
+
+
+def _is_call_of_handler(frame: FrameType) -> bool:
+    """Whether a frame has a signal handler's arguments: it may have been replaced since."""
+    code = frame.f_code
+    if not _is_users(code):
+        return False
+    names = code.co_varnames[: code.co_argcount]
+    values = [frame.f_locals.get(name) for name in names]
+    if code.co_flags & _VARARGS:
+        rest = frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        values += rest if type(rest) is tuple else ()
+    numbers = _signal.valid_signals()
+    return any(
+        type(after) is FrameType and isinstance(number, int) and number in numbers
+        for number, after in pairwise(values)
+    )
 
 
 def is_of_a_call(error: OSError) -> bool:
@@ -71,7 +121,7 @@ def came_from_elsewhere(error: BaseException) -> bool:
 
     Only valid if no other code of the program was called.
     """
-    last = error.__traceback__
+    last = _traceback(error)
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     if last is None:
@@ -94,9 +144,9 @@ def _is_ours(name: str) -> bool:
 def _handlers() -> set[CodeType]:
     """The code objects of this process's signal handlers."""
     codes = set()
-    for number in signal.valid_signals():
-        handler = signal.getsignal(number)
-        if callable(handler) and not isinstance(handler, signal.Handlers):
+    for number in _signal.valid_signals():
+        handler: Any = _signal.getsignal(number)  # `signal`'s has an `except ValueError` around it
+        if callable(handler):
             code = _code(handler)
             if code is not None:
                 codes.add(code)
@@ -127,4 +177,5 @@ class ignoring:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        return isinstance(error, self._kinds) and not is_interruption(error)
+        is_one = kind is not None and issubclass(kind, self._kinds)
+        return is_one and not is_interruption(error)

@@ -12,7 +12,7 @@ import orjson
 
 from eventlog.blocks import check_is_file
 from eventlog.cli import report, run_status
-from eventlog.cli.journals import Journals, find_journals, newest_journal, say
+from eventlog.cli.journals import Journals, find_journals, newest_journal, print_result, say
 from eventlog.cli.tail import tail as tail_lines
 from eventlog.errors import (
     EventlogError,
@@ -26,7 +26,6 @@ from eventlog.fold.load import Folding
 from eventlog.format.files import SEGMENT_SUFFIX, run_path
 from eventlog.format.record import printable_line
 from eventlog.format.text import print_lines, printable, printable_json
-from eventlog.read.evidence import known_from
 from eventlog.read.reader import Reader
 from eventlog.write.repair import recover
 
@@ -57,10 +56,10 @@ def _compact_one(path: Path, arguments: argparse.Namespace) -> int:
     check_is_file(path)
     if arguments.recover and path.suffix != SEGMENT_SUFFIX:  # its writer holds no lock on it
         _say_repaired(path, recover(path))
-    folding = Folding(path, known=known_from(run_path(path)))
+    folding = Folding(path)
     write_run(folding, with_superseded=arguments.with_superseded)
     code = report.exit_code(folding, with_content=False)
-    print_lines(printable(run_path(path)), flush=True)
+    print_result(printable(run_path(path)))
     if code:
         say("\n".join(map(printable, report.report_lines(folding, with_content=False))))
     return code
@@ -96,20 +95,20 @@ def _follow(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Print for each journal whether it is complete and what is wrong with it."""
-    paths, worst = find_journals(arguments.paths)
+    paths, worst = find_journals(arguments.paths, with_ranks=True)
     for path in _with_progress(paths):
         try:
             check_is_file(path)
-            folding = Folding(path, with_rows=False, known=known_from(run_path(path)))
+            folding = Folding(path, with_rows=False)
             folding.read()
         except OSError as error:
             say(f"{path}: {error.strerror or error}")
             worst = max(worst, report.IO_ERROR)
             continue
         if arguments.json:
-            print_lines(printable_json(orjson.dumps(report.report(folding)).decode()), flush=True)
+            print_result(printable_json(orjson.dumps(report.report(folding)).decode()))
         else:
-            print_lines("\n".join(map(printable, report.report_lines(folding))), flush=True)
+            print_result("\n".join(map(printable, report.report_lines(folding))))
         worst = max(worst, report.exit_code(folding))
     return worst
 
@@ -140,9 +139,9 @@ def status(arguments: argparse.Namespace) -> int:
     def print_status(path: Path) -> None:
         status = run_status.status_of(path)
         if arguments.json:
-            print_lines(printable_json(orjson.dumps(status).decode()))
+            print_result(printable_json(orjson.dumps(status).decode()))
         else:
-            print_lines("\n".join(map(printable, run_status.status_lines(status))))
+            print_result("\n".join(map(printable, run_status.status_lines(status))))
 
     return _for_each(find_journals(arguments.paths), print_status)
 

@@ -16,6 +16,7 @@ from eventlog.format.files import (
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     journal_path,
+    parse_rank_name,
     parse_segment_name,
     run_path,
 )
@@ -32,8 +33,10 @@ class Journals(NamedTuple):
     code: int
 
 
-def find_journals(names: Sequence[str]) -> Journals:
+def find_journals(names: Sequence[str], *, with_ranks: bool = False) -> Journals:
     """The journals that folders, globs and files mean; a run JSON means its journal.
+
+    `with_ranks`: of a folder, also the journals of ranks.
 
     Raises:
         FileNotFoundError: there is none.
@@ -43,7 +46,7 @@ def find_journals(names: Sequence[str]) -> Journals:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            in_folder = _journals_in(path)
+            in_folder = _journals_in(path, with_ranks)
             paths += in_folder.paths
             code = max(code, in_folder.code)
         elif os.path.lexists(path):
@@ -78,11 +81,14 @@ def _in_segments_alone(path: Path) -> list[Path]:
     return segments
 
 
-def _journals_in(folder: Path) -> Journals:
+def _journals_in(folder: Path, with_ranks: bool) -> Journals:
     """The journals in a folder; other files with a journal's name are named on stderr."""
     names = sorted(os.listdir(folder))
     paths, code = [], COMPLETE
-    for path in (folder / name for name in names if name.endswith(JOURNAL_SUFFIX)):
+    for path in (folder / name for name in names):
+        is_ranks = with_ranks and parse_rank_name(path.name) is not None
+        if path.suffix != JOURNAL_SUFFIX and not is_ranks:
+            continue
         try:
             check_is_file(path)
             if may_be_journal(path) or known_from(run_path(path)).sessions:
@@ -125,3 +131,12 @@ def newest_journal(name: str) -> Path:
 def say(text: str) -> None:
     """Print a message to stderr."""
     print_lines(text, file=sys.stderr, flush=True)
+
+
+def print_result(text: str) -> None:
+    """Print on stdout. If nobody reads it (`| head`), the command goes on: its work and its exit
+    code count."""
+    try:
+        print_lines(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

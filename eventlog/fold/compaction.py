@@ -69,9 +69,10 @@ def write_run(folding: Folding, *, with_superseded: bool = False, disk: Disk = D
 
 def _write(folding: Folding, *, alive: bool, with_superseded: bool, disk: Disk) -> Run:
     """Write the run JSON of what was read so far."""
-    run = folding.run(alive=alive, with_superseded=with_superseded)
     _sync_journal(folding.reader.files, disk)
+    folding.check()
     _keep_before_loss(folding, disk)
+    run = folding.run(alive=alive, with_superseded=with_superseded)
     document = run.to_json()
     atomic_write(run_path(folding.path), partial(_write_all, document), disk=disk)
     return run
@@ -86,10 +87,12 @@ def _keep_before_loss(folding: Folding, disk: Disk) -> None:
     n_before, folding.n_written = folding.n_written, reader.sequence.n_records
     if 0 <= n_before <= folding.n_written:
         return
-    n_lost = n_not_here(stated_by(path), reader.sequence, reader.others)
+    sessions = folding.fold.sessions
+    n_lost = n_not_here(stated_by(path), reader.sequence, sessions, reader.others)
     if n_lost:
         copy = name_before_loss(path)
         atomic_write(copy, partial(_write_all, read_chunks(path)), disk=disk)
+        folding.note_known()
         say(
             f"{path}: its journal has lost {n_lost:,} record{'s' * (n_lost != 1)} that it was made "
             f"from; the old run JSON is kept as {copy}"

@@ -14,12 +14,18 @@ from eventlog.fold.document import Run, parse_run
 from eventlog.fold.fold import Fold, RowSink
 from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Column, number
-from eventlog.format.files import JOURNAL_SUFFIX, RANK_SUFFIX, SEGMENT_SUFFIX, journal_path
+from eventlog.format.files import (
+    JOURNAL_SUFFIX,
+    RANK_SUFFIX,
+    SEGMENT_SUFFIX,
+    journal_path,
+    run_path,
+)
 from eventlog.format.record import FORMAT
 from eventlog.read.alive import process_lives, writes_without_lock
 from eventlog.read.batch import Batch
 from eventlog.read.defects import Defect
-from eventlog.read.evidence import Known, aside_defects, fewer_records
+from eventlog.read.evidence import Known, aside_defects, fewer_records, known_from
 from eventlog.read.reader import Reader
 
 SUMMARY = summarize([], [], Column(), Column(), [], 0).keys()
@@ -33,7 +39,6 @@ class Folding:
 
     Args:
         with_rows, sink: as those of `Fold`.
-        known: how many records there were earlier, to find out whether all are still here.
     """
 
     def __init__(
@@ -42,7 +47,6 @@ class Folding:
         *,
         with_rows: bool = True,
         sink: RowSink | None = None,
-        known: Known | None = None,
     ) -> None:
         self.path = path
         self.reader = Reader(path)
@@ -51,7 +55,7 @@ class Folding:
         self.fold = self._new_fold()
         self.n_written = -1
         """How many records the latest run JSON was made from; negative: none was written."""
-        self._known = known or Known()
+        self._known: Known | None = None
         self._evidence: dict[bool, list[Defect]] = {}
 
     def read(self) -> bool:
@@ -104,6 +108,8 @@ class Folding:
 
     def _read_on(self, to_the_end: bool, most_bytes: int | None = None) -> None:
         self._evidence.clear()
+        if self._known is None:
+            self.note_known()
         for item in self.reader.read_batches_on(to_the_end=to_the_end, most_bytes=most_bytes):
             if isinstance(item, Batch):
                 self.fold.add_batch(item)
@@ -117,13 +123,22 @@ class Folding:
         """
         if with_content not in self._evidence:
             asides = aside_defects(self.reader, with_content=with_content)
-            reader = self.reader
-            fewer = fewer_records(self._known, reader.sequence, self.fold.sessions, reader.others)
-            self._evidence[with_content] = [*asides, *fewer]
-        return [*self.reader.defects, *self._evidence[with_content]]
+            self._evidence[with_content] = asides
+        return [*self._defects_of_records(), *self._evidence[with_content]]
 
-    def run(self, *, alive: bool, with_superseded: bool = False) -> Run:
-        """The run as read so far.
+    def _defects_of_records(self) -> list[Defect]:
+        """Those of the journal and its segments, and records that an earlier run JSON has."""
+        reader, known = self.reader, self._known or Known()
+        fewer = fewer_records(known, reader.sequence, self.fold.sessions, reader.others)
+        return [*reader.defects, *fewer]
+
+    def note_known(self) -> None:
+        """Note how many records there were earlier: before reading, since a live writer's
+        compactor may write a run JSON of more records than are read here."""
+        self._known = known_from(run_path(self.path))
+
+    def check(self) -> None:
+        """Check that there is a run.
 
         Raises:
             UnreadableRun: there is not one whole record.
@@ -140,6 +155,11 @@ class Folding:
                 f"{self.path}: not a journal: not one whole record in its "
                 f"{journal.size_bytes:,} bytes. See: eventlog verify {self.path}"
             )
+
+    def run(self, *, alive: bool, with_superseded: bool = False) -> Run:
+        """The run as read so far; raises as `check`."""
+        self.check()
+        sequence, journal = self.reader.sequence, self.reader.journal
         run = self.fold.run(
             alive=alive,
             with_superseded=with_superseded,
@@ -150,7 +170,7 @@ class Folding:
                 "crc": f"{journal.crc:08x}",
                 "segments": self.reader.segments,
                 "records": sequence.n_records,
-                "defects": [d.to_dict() for d in self.reader.defects],
+                "defects": [d.to_dict() for d in self._defects_of_records()],
             },
         )
         self._add_where_it_went_on(run)

@@ -32,6 +32,10 @@ FILES_SUFFIX = ".files"
 RUN_ID_LENGTH = 8  # of the run id, in a file name
 HASH_LENGTH = 32  # of the SHA-256, in a file name
 
+_SHORTENED_END = re.compile(
+    rf"[0-9a-f]{{8}}\.(?P<sha256>[0-9a-f]{{{HASH_LENGTH}}}){re.escape(ASIDE_SUFFIX)}"
+)
+_RANKS_MAX = 10_000  # that the shortened name of an aside is looked for
 _RANK_NAME = re.compile(rf"(?P<stem>.+)\.rank(?P<rank>\d+){re.escape(RANK_SUFFIX)}", re.DOTALL)
 _SEGMENT_END = re.compile(
     rf"(?:(?!rank\d+\.)(?P<run>[^.]{{{RUN_ID_LENGTH}}})\.)?(?P<s>[0-9a-f]{{8}})\.(?P<number>\d+)"
@@ -74,6 +78,16 @@ def files_folder(journal: Path) -> Path:
 def aside_name(stem: str, sha256: str) -> str:
     """The name of the file that has the content of a large event; `sha256`: its hash, in hex."""
     return fitting(stem, f".{sha256[:HASH_LENGTH]}{ASIDE_SUFFIX}")
+
+
+def is_shortened_aside(name: str, stem: str) -> bool:
+    """Whether it is the name of an aside of a run whose `stem` is too long to be part of it."""
+    begin, _, end = name.rpartition("~")
+    match = _SHORTENED_END.fullmatch(end)
+    if match is None or not (begin.startswith(stem) or stem.startswith(begin)):
+        return False
+    ranks = (f"{stem}.rank{rank}" for rank in range(_RANKS_MAX))
+    return any(aside_name(of, match["sha256"]) == name for of in (stem, *ranks))
 
 
 # ---- segments

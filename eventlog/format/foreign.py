@@ -16,13 +16,14 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from eventlog.interruption import is_interruption
+from eventlog.interruption import is_interruption, of_value
 
 MAX_ARRAY = 1024  # an array with more elements becomes a note of its type and shape
 _MAX_ITEMS = 100_000  # of a mapping or a sequence of another library
 _EXACT_MAX = 1 << 53  # floats represent whole numbers up to this one
 _NO_LISTS = (str, bytes, bytearray, memoryview, range)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
+_name = vars(type)["__name__"].__get__
 
 
 class Unreadable:
@@ -32,7 +33,23 @@ class Unreadable:
         self._error = error
 
     def __repr__(self) -> str:
-        return f"<{type(self._error).__name__}: {self._error}>"
+        return f"<{class_name(self._error)}: {self._error}>"
+
+
+def class_name(value: Any) -> str:
+    """The name of a value's class, also if the metaclass has another `__name__`."""
+    name: str = _name(type(value))
+    return name
+
+
+def are_of(kinds: frozenset[type], values: Iterable[Any]) -> bool:
+    """Whether the type of each value is one of these; False where its metaclass refuses a hash."""
+    try:
+        return kinds.issuperset(map(type, values))
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        return False
 
 
 def is_a(value: Any, kinds: Any) -> bool:
@@ -56,13 +73,13 @@ def number(value: Any) -> Any:
     """
     kind: Any = type(value)
     if issubclass(kind, float):
-        return float(value)
+        return of_value(float, value)
     if issubclass(kind, int):
-        return int(value)
+        return of_value(int, value)
     if _has_item(kind):
         return _element(value, kind)
     if _is_scalar(kind):
-        return value.item() if value.ndim == 0 else value
+        return of_value(value.item) if value.ndim == 0 else value
     if _is_array(kind):
         is_one = math.prod(value.shape) == 1 and not _is_distributed(value, kind)
         element = _array(value, kind) if is_one else value
@@ -80,7 +97,7 @@ def simplified(value: Any) -> Any:
     if _is_array(kind):
         return _array(value, kind)
     if _is_scalar(kind):
-        return value.item() if value.ndim == 0 else value
+        return of_value(value.item) if value.ndim == 0 else value
     if is_a(value, numbers.Number):
         return _real(value)
     values = mapping(value)
@@ -89,11 +106,13 @@ def simplified(value: Any) -> Any:
     if getattr(kind, "__pydantic_root_model__", False) is True:
         return value.root
     if is_a(value, Sequence) and not is_a(value, _NO_LISTS):
-        _check_size(len(value))
-        return _items(value, range(len(value)), value.__getitem__)
+        size = of_value(len, value)
+        _check_size(size)
+        return _items(value, range(size), value.__getitem__)
     if is_a(value, AnySet):
         # The order of texts in a set differs from process to process.
-        return sorted(value) if {*map(type, value)} == {str} else list(value)
+        elements: list[Any] = of_value(list, value)
+        return sorted(elements) if all(type(e) is str for e in elements) else elements
     return value
 
 
@@ -115,7 +134,7 @@ def mapping(value: Any) -> dict[Any, Any] | None:
         is_convertible and hasattr(kind, "keys") and hasattr(kind, "__getitem__")
     ):
         end = None if is_a(value, dict) else _MAX_ITEMS + 1
-        keys = list(itertools.islice(iter(value), end))
+        keys: list[Any] = of_value(list, of_value(itertools.islice, value, end))
         if end is not None:
             _check_size(len(keys))
         return dict(zip(keys, _items(value, keys, value.__getitem__), strict=True))
@@ -123,11 +142,11 @@ def mapping(value: Any) -> dict[Any, Any] | None:
     if names is not None:
         return dict(zip(names, _items(value, names, lambda n: getattr(value, n)), strict=True))
     if hasattr(kind, "flags_by_module_dict"):  # absl
-        modules = value.flags_by_module_dict().items()
+        modules = of_value(value.flags_by_module_dict).items()
         flags = [f for name, defined in modules if name.split(".")[0] != "absl" for f in defined]
         return {flag.name: flag.value for flag in flags}
     if is_convertible and hasattr(kind, "from_dict"):  # a config of transformers
-        fields = value.to_dict()
+        fields = of_value(value.to_dict)
         return fields if type(fields) is dict else None
     return None
 
@@ -161,7 +180,7 @@ def _items(value: Any, names: Iterable[Any], read: Callable[[Any], Any]) -> list
     items = []
     for name in names:
         try:
-            items.append(read(name))
+            items.append(of_value(read, name))
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -190,7 +209,7 @@ def _element(value: Any, kind: Any) -> Any:
     """The only element of a tensor or an array; `value` itself if it has none or several."""
     if value.ndim and math.prod(value.shape) != 1:
         return value
-    element = value.item()
+    element = of_value(value.item)
     if type(element) is float:
         return element
     if type(element) is int:
@@ -212,17 +231,17 @@ def _has_item(kind: Any) -> bool:
 
 def _array(value: Any, kind: Any) -> Any:
     if _is_distributed(value, kind):
-        return f"<{kind.__name__} of shape {tuple(value.shape)}, not gathered from all ranks>"
+        return f"<{class_name(value)} of shape {tuple(value.shape)}, not gathered from all ranks>"
     if hasattr(kind, "full_tensor"):
-        return simplified(value.to_local())
+        return simplified(of_value(value.to_local))
     if not hasattr(kind, "tolist"):
-        return simplified(value.numpy()) if hasattr(kind, "numpy") else value
+        return simplified(of_value(value.numpy)) if hasattr(kind, "numpy") else value
     size = math.prod(value.shape)
     if size > MAX_ARRAY:
-        return f"<{kind.__name__} of shape {tuple(value.shape)}>"
+        return f"<{class_name(value)} of shape {tuple(value.shape)}>"
     if _is_of_times(value):  # the integers of `tolist` have no unit
-        value = value.astype(str)
-    elements = value.tolist()
+        value = of_value(value.astype, str)
+    elements = of_value(value.tolist)
     while size == 1 and type(elements) is list:
         (elements,) = elements
     return _real(elements) if type(elements) is kind else elements
@@ -246,7 +265,7 @@ def _is_distributed(value: Any, kind: Any) -> bool:
     """Whether reading a tensor would wait for other ranks, which may not be logging."""
     if not hasattr(kind, "full_tensor"):
         return False
-    return not all(placement.is_replicate() for placement in value.placements)
+    return not all(of_value(placement.is_replicate) for placement in value.placements)
 
 
 def _real(value: Any) -> Any:
@@ -256,21 +275,21 @@ def _real(value: Any) -> Any:
     if is_a(value, numbers.Complex) and not is_a(value, numbers.Real):
         return value
     try:
-        real = float(value)
+        real = of_value(float, value)
     except OverflowError:  # a Fraction
-        return int(value) if value == int(value) else str(value)
+        return of_value(int, value) if value == of_value(int, value) else of_value(str, value)
     except ValueError:  # a signaling NaN of Decimal
         return math.nan
     if math.isinf(real) and value != real:
-        return str(value)
+        return of_value(str, value)
     if abs(real) >= _EXACT_MAX and math.isfinite(real) and real != value:
         is_whole_exactly = abs(real) < 1 << 64 or _has_all_digits(value)
-        if is_whole_exactly and value == int(value):
-            return int(value)
+        if is_whole_exactly and value == (whole := of_value(int, value)):
+            return whole
     return real
 
 
 def _has_all_digits(value: Any) -> bool:
     """Whether this is a Fraction, or a Decimal that is written without an exponent."""
-    exponent = value.as_tuple().exponent if hasattr(value, "as_tuple") else None
+    exponent = of_value(value.as_tuple).exponent if hasattr(value, "as_tuple") else None
     return exponent == 0 or is_a(value, numbers.Rational)

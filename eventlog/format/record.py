@@ -20,9 +20,9 @@ from uuid import UUID
 import orjson
 
 from eventlog.errors import RecordTooLarge
-from eventlog.format.foreign import number, simplified, without_addresses
+from eventlog.format.foreign import are_of, class_name, number, simplified, without_addresses
 from eventlog.format.text import printable_json
-from eventlog.interruption import is_interruption
+from eventlog.interruption import is_interruption, of_value
 
 FORMAT = 1
 MAX_LINE_BYTES = 1 << 20
@@ -33,7 +33,9 @@ IDENTITY_MAX_BYTES = 160  # of a line, for all but the name and the fields of it
 ANNOTATES = "annotates"  # a field of events that were logged about a run, not by it
 RESERVED = frozenset(("n", "s", "t", "event", "durable", "crc"))
 
-_EXACT = frozenset((int, str, bool, type(None)))
+_EXACT: frozenset[type] = frozenset((int, str, bool, type(None)))
+SCALARS = _EXACT | {float}
+"""The types of values that JSON has, lists and dicts apart."""
 _new_tuple = tuple.__new__
 _MAX_DEPTH = 100  # a value nested deeper becomes its repr
 _MAX_OBJECTS = 100_000  # in one event, of types that are not JSON's
@@ -41,7 +43,6 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _DECIMAL_BITS = (
     2000  # a longer integer becomes hexadecimal: Python refuses, or takes quadratic time
 )
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # converted below
 
 
 class Record(NamedTuple):
@@ -80,26 +81,53 @@ def encode(
     return line
 
 
-def encode_fields(fields: dict[str, Any]) -> bytes:
+def encode_fields(fields: dict[str, Any], *, is_plain: bool = False) -> bytes:
     """The fields of an event as one JSON object. Runs code of the values (`__repr__`, `item`).
 
     Every value is accepted: tensors and numpy scalars become numbers, a non-finite float becomes
     null and its name goes to `nonfinite`, what JSON has no type for becomes text. A field with a
-    reserved name gets a trailing underscore.
+    reserved name gets a trailing underscore. `is_plain`: each value is known to have one of the
+    types `SCALARS`.
     """
     if not RESERVED.isdisjoint(fields):
         fields = _named(fields, RESERVED)
     try:
-        encoded = orjson.dumps(fields, default=_scalar, option=_OPTIONS)
+        if not is_plain and not are_of(SCALARS, fields.values()):
+            fields = {name: _copy(value) for name, value in fields.items()}
+        encoded = orjson.dumps(fields)
         if b"null" in encoded and not _is_exact(fields):  # orjson writes a NaN as null, too
             encoded = orjson.dumps(_plain_fields(fields))
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error.__cause__, _Interrupted):
-            raise error.__cause__.error from None
+    except Exception as error:
         if is_interruption(error):
             raise
         encoded = orjson.dumps(_plain_fields(fields))  # a rare value: convert all of them, slowly
     return encoded
+
+
+def _copy(value: Any) -> Any:
+    """A value of JSON's types only, of which no other thread changes a list or a dict.
+
+    orjson gets no other value: it crashes if an Enum's `value` raises, and if code that runs
+    meanwhile changes a list that it reads.
+
+    Raises:
+        Exception: the value has another type, or whatever reading it raises.
+    """
+    kind = type(value)
+    if kind is list or kind is tuple:
+        items = list(value)
+        return items if are_of(SCALARS, items) else [_copy(item) for item in items]
+    if kind is dict:
+        named = dict(value)
+        is_plain = are_of(SCALARS, named.values())
+        return named if is_plain else {key: _copy(item) for key, item in named.items()}
+    if kind is float or kind is int or are_of(SCALARS, (value,)):
+        return value
+    simple = number(value)
+    kind = type(simple)
+    if kind is float or kind is int or are_of(SCALARS, (simple,)):
+        return simple
+    raise TypeError
 
 
 def _is_exact(fields: dict[str, Any]) -> bool:
@@ -197,27 +225,6 @@ class Clock:
         return f"{self._prefix}{left:06}+00:00"
 
 
-class _Interrupted(Exception):
-    """Carries an interruption through orjson, which turns every exception into a TypeError."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-def _scalar(value: Any) -> Any:
-    """orjson's `default`: a number of another library (numpy, torch), else TypeError."""
-    try:
-        simple = number(value)
-        if simple is not value:
-            return simple
-    except BaseException as error:
-        if is_interruption(error):
-            raise _Interrupted(error) from None
-        raise
-    raise TypeError
-
-
 def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with JSON's types only, non-finite floats named under `nonfinite`."""
     walk = _Walk()
@@ -288,42 +295,42 @@ class _Walk:
             if isinstance(value, str):
                 return text_of(value)
             if isinstance(value, int):
-                return _plain_int(int(value))
+                return _plain_int(of_value(int, value))
             if isinstance(value, float):
                 if math.isfinite(value):
-                    return float(value)
+                    return of_value(float, value)
                 self.nonfinite[path] = "nan" if value != value else "inf" if value > 0 else "-inf"
                 return None
             return self._object(value, path, around)
         except Exception as error:  # __repr__ or .item() may raise anything
             if is_interruption(error):
                 raise
-            return f"<{type(value).__name__}: {type(error).__name__}>"
+            return f"<{class_name(value)}: {class_name(error)}>"
 
     def _object(self, value: Any, path: str, around: tuple[int, ...]) -> Any:
         if isinstance(value, datetime | date | time_of_day):
-            return value.isoformat()
+            return text_of(of_value(value.isoformat))
         if isinstance(value, UUID):
-            return str(value)
+            return text_of(value)
         if id(value) in around:
-            return f"<{type(value).__name__} inside itself>"
+            return f"<{class_name(value)} inside itself>"
         within = (*around, id(value))
         if len(within) <= _MAX_DEPTH:
             kind = type(value)
             if kind is dict:
-                items = _named(value).items()
+                items = _named(dict(value)).items()
                 return {k: self.plain(v, f"{path}.{k}", within) for k, v in items}
             if isinstance(value, list | tuple) and not hasattr(kind, "_fields"):  # a named one
-                return [self.plain(v, f"{path}.{i}", within) for i, v in enumerate(value)]
+                return [self.plain(v, f"{path}.{i}", within) for i, v in enumerate(list(value))]
             self._n_objects += 1
             if self._n_objects > _MAX_OBJECTS:  # each may make new ones without end
-                return f"<{kind.__name__}>"
+                return f"<{class_name(value)}>"
             simple = simplified(value)
             if simple is not value:
                 return self.plain(simple, path, within)
         if hasattr(type(value), "__fspath__"):
-            return self.plain(value.__fspath__(), path, within)
-        return text_of(without_addresses(repr(value), value))
+            return self.plain(of_value(value.__fspath__), path, within)
+        return text_of(without_addresses(of_value(repr, value), value))
 
 
 def _plain_int(value: int) -> int | str:
@@ -341,11 +348,11 @@ def text_of(value: Any) -> str:
         text = str.__str__(value)
     else:
         try:
-            text = without_addresses(str(value), value)
+            text = without_addresses(of_value(str, value), value)
         except Exception as error:
             if is_interruption(error):
                 raise
-            text = f"<{type(value).__name__}: {type(error).__name__}>"
+            text = f"<{class_name(value)}: {class_name(error)}>"
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -79,12 +79,18 @@ def mask_event(
     if _NO_TEXT.issuperset(map(type, fields.values())):
         return fields
     masking = masking or Masking.from_environment()
-    if not masking.enabled or all(
-        type(value) in _NO_TEXT or (type(value) is str and _is_clean(name, value, masking))
-        for name, value in fields.items()
-    ):
+    if not masking.enabled or _all_clean(fields, masking):
         return fields
     return _masked(fields, _NEVER_MASKED.get(event, frozenset()), masking)
+
+
+def _all_clean(fields: dict[str, Any], masking: Masking) -> bool:
+    # No generator: a StopIteration that a signal handler raises in one becomes a RuntimeError.
+    for name, value in fields.items():
+        is_text = type(value) not in _NO_TEXT
+        if is_text and not (type(value) is str and _is_clean(name, value, masking)):
+            return False
+    return True
 
 
 def mask_text(text: str, masking: Masking | None = None) -> str:

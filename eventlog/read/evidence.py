@@ -33,15 +33,23 @@ class Known:
     gaps: dict[str, int] = field(default_factory=dict)
     """How many records of each session were missing by then."""
     n_annotations: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """Run JSONs that were kept before a loss and cannot be read."""
 
 
 def known_from(run_json: Path) -> Known:
     """The numbers of records in the run JSON, and in those kept before a loss."""
     known = stated_by(run_json)
     for path in kept_before_loss(run_json):
-        for s, n in stated_by(path).sessions.items():
-            if n > known.sessions.get(s, 0):
+        if _journal_part(path) is None:
+            known.unreadable.append(path.name)
+            continue
+        kept = stated_by(path)
+        for s, n in kept.sessions.items():
+            if n >= known.sessions.get(s, 1):
                 known.sessions[s], known.file = n, path.name
+        if kept.n_annotations >= max(1, known.n_annotations):
+            known.n_annotations, known.file = kept.n_annotations, path.name
     return known
 
 
@@ -60,13 +68,26 @@ def name_before_loss(run_json: Path) -> Path:
     return run_json.with_name(next(name for name in names if name not in used))
 
 
-def n_not_here(known: Known, sequence: SequenceCheck, others: set[str]) -> int:
-    """How many of the records that a run JSON was made from are in no file any more."""
-    return sum(
+def n_not_here(
+    known: Known, sequence: SequenceCheck, sessions: Iterable[str], others: set[str]
+) -> int:
+    """How many of the records that a run JSON was made from are in no file any more.
+
+    `sessions`, `others`: as for `fewer_records`.
+    """
+    of_sessions = sum(
         max(0, n - sequence.n_below(s, n + known.gaps.get(s, 0)))
         for s, n in known.sessions.items()
         if s not in others
     )
+    return of_sessions + _n_annotations_lost(known, sequence, sessions)
+
+
+def _n_annotations_lost(known: Known, sequence: SequenceCheck, sessions: Iterable[str]) -> int:
+    if sequence.has_foreign:
+        return 0
+    n_here = sequence.n_records - sum(map(sequence.n_admitted, sessions))
+    return max(0, known.n_annotations - n_here)
 
 
 def stated_by(run_json: Path) -> Known:
@@ -125,10 +146,11 @@ def fewer_records(
         lost = n - sequence.n_admitted(s) - sequence.lost_of(s)
         if lost > 0 and s not in others:
             yield _fewer(known, lost, n, s)
-    n_annotations = sequence.n_records - sum(map(sequence.n_admitted, sessions))
-    lost = known.n_annotations - n_annotations
-    if lost > 0 and not sequence.has_foreign:
+    lost = _n_annotations_lost(known, sequence, sessions)
+    if lost:
         yield _fewer(known, lost, known.n_annotations, "")
+    for name in known.unreadable:
+        yield Defect("fewer_records", -1, lost=None, detail=f"{name} cannot be read")
 
 
 def _fewer(known: Known, lost: int, n: int, s: str) -> Defect:

@@ -20,7 +20,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
 from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
 from eventlog.read.reader import scan
-from eventlog.tracker.location import any_open
+from eventlog.tracker.location import any_open, run_id_by_segments
 from eventlog.write.messages import say
 from eventlog.write.sessions import new_session_name
 
@@ -148,4 +148,5 @@ def _run_id(journal: Path, path: Path) -> str | None:
     opened = any_open(journal)
     if opened is None and next(scan(journal), None) is None:
         raise UnreadableRun(f"{journal}: not a journal: not one whole record in it")
-    return opened.fields.get("run_id") if opened is not None else None
+    run_id = opened.fields.get("run_id") if opened is not None else None
+    return run_id or run_id_by_segments(journal)

@@ -11,7 +11,10 @@ from eventlog.disk import Disk
 from eventlog.errors import EventlogError
 from eventlog.format.files import JOURNAL_SUFFIX, run_path
 from eventlog.format.record import Record, text_of
+from eventlog.interruption import ignoring
+from eventlog.read.candidates import list_segments
 from eventlog.read.ends import last_open
+from eventlog.read.evidence import stated_by
 from eventlog.read.reader import scan
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
@@ -52,8 +55,8 @@ def remove_if_empty(journal: Path, disk: Disk) -> None:
             disk.unlink(journal)
 
 
-def identity_of(journal: Path) -> dict[str, Any]:
-    """Run id and name, from any `open` event of an existing journal."""
+def identity_of(journal: Path, fallback: Path | None) -> dict[str, Any]:
+    """Run id and name of an existing journal: from any `open` event, else from its segments."""
     if not journal.exists():
         raise FileNotFoundError(
             f"{journal}: no such journal to continue; leave `journal` out to start a new one"
@@ -61,9 +64,31 @@ def identity_of(journal: Path) -> dict[str, Any]:
     opened = any_open(journal)
     fields = opened.fields if opened else {}
     return {
-        "run_id": fields.get("run_id") or secrets.token_hex(16),
+        "run_id": fields.get("run_id")
+        or run_id_by_segments(journal, fallback)
+        or secrets.token_hex(16),
         "run_name": fields.get("run_name") or journal.stem,
     }
+
+
+def run_id_by_segments(journal: Path, fallback: Path | None = None) -> str | None:
+    """The id of a run whose `open` events are lost, by the headers of its segments.
+
+    Segments of sessions that the run JSON was made from are preferred; in `fallback`, where other
+    runs may have such names, no other one counts. None: there is none, or they disagree.
+    """
+    known = stated_by(run_path(journal)).sessions
+    likely: set[str | None] = set()
+    possible: set[str | None] = set()
+    for folder in dict.fromkeys((journal.parent, fallback or journal.parent)):
+        is_beside = folder == journal.parent
+        with ignoring(OSError):
+            for segment in list_segments(journal.stem, folder, is_beside=is_beside):
+                if segment.s in known or is_beside:
+                    segment.read_first_records()
+                    (likely if segment.s in known else possible).add(segment.run_id)
+    ids = (likely or possible) - {None}
+    return ids.pop() if len(ids) == 1 else None
 
 
 def any_open(journal: Path) -> Record | None:

@@ -81,10 +81,12 @@ def open_run(
         ValueError: an unknown policy or interval; `rank` without `journal`.
     """
     _check(durability, sync_interval_s, rank, journal)
+    fallback = fallback or state_folder()
+    fallback = None if fallback is None else Path(os.path.abspath(fallback))
     out_dir = Path(os.path.abspath(out_dir))  # the program may change its working folder
     if journal is not None:
         path = Path(os.path.abspath(journal))
-        identity = identity_of(path)
+        identity = identity_of(path, fallback)
         if rank is not None:
             path, save_interval = rank_path(path, rank), 0
     else:
@@ -93,8 +95,6 @@ def open_run(
         identity = {"run_id": run_id or secrets.token_hex(16), "run_name": name}
     created: list[Any] = []
     try:
-        fallback = fallback or state_folder()
-        fallback = None if fallback is None else Path(os.path.abspath(fallback))
         opening = _opening(
             identity,
             from_iter=from_iter,

@@ -154,7 +154,7 @@ class ActiveRun(WandbRun):
             if replaces:
                 self._say_that_values_are_replaced(at)
             if self.session is not None:
-                self.session.log_fields("metrics", {"step": at, **values})
+                self.session.log_fields("metrics", {"step": at, **values}, is_plain=is_plain)
             elif not self.disabled:
                 self._errors += 1  # no disk took the run
         except Exception as error:  # a training loop does not die of its log

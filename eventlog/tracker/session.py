@@ -22,7 +22,8 @@ from eventlog.fold.compactor import Compactor
 from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
 from eventlog.format.files import run_path
-from eventlog.format.record import ANNOTATES, text_of, unique
+from eventlog.format.foreign import are_of
+from eventlog.format.record import ANNOTATES, SCALARS, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
@@ -104,13 +105,14 @@ class Session:
         if ANNOTATES in more:
             more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
-        has_text = True
+        is_plain, has_text = False, True
         if type(loss) is type(time_ms) is type(mfu) is float:
-            has_text = bool(more) or type(iter) is not int
+            is_plain = type(iter) is int and (not more or are_of(SCALARS, more.values()))
+            has_text = not is_plain or bool(more)
         else:
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
         try:  # as `_log`, without a call
-            self._journal.append("iter", fields, has_text=has_text)
+            self._journal.append("iter", fields, is_plain=is_plain, has_text=has_text)
         except Exception as error:
             self._failed("iter", fields, error)
 
@@ -133,27 +135,23 @@ class Session:
         """An event of any kind; FORMAT.md lists those that readers know."""
         self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
-    def log_fields(self, event: str, fields: dict[str, Any]) -> None:
-        """As `log`, of names that are not reserved."""
+    def log_fields(self, event: str, fields: dict[str, Any], *, is_plain: bool) -> None:
+        """As `log`, of names that are not reserved. `is_plain`: as for `Journal.append`."""
         try:  # as `_log`, without a call
-            self._journal.append(event, fields)
+            self._journal.append(event, fields, is_plain=is_plain)
         except Exception as error:
             self._failed(event, fields, error)
 
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
+            event = event if type(event) is str else text_of(event)
             self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)
         except Exception as error:
             self._failed(event, fields, error)
 
     def _failed(self, event: str, fields: dict[str, Any], error: Exception) -> None:
         """A training loop does not die of its log; an error that came from outside goes on."""
-        if is_interruption(error):
-            raise error
-        if type(event) is not str:  # a value of any class: its text is the kind
-            self._log(text_of(event), fields)
-            return
-        if came_from_elsewhere(error):
+        if is_interruption(error) or came_from_elsewhere(error):
             raise error
         self._count_error(event, error)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import GeneratorType, ModuleType
 from typing import Any, get_args
 
-from eventlog.format.foreign import Unreadable, is_a, mapping, number
+from eventlog.format.foreign import Unreadable, are_of, class_name, is_a, mapping, number
 from eventlog.format.record import ANNOTATES, RESERVED, text_of, unique
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.interruption import ignoring, is_interruption, of_value
 from eventlog.tracker.config_file import read_config
 from eventlog.write.journal import Durability
 from eventlog.write.messages import error_text, say_once
@@ -72,7 +72,7 @@ def pairs_as_dict(config: Any) -> dict[str, Any]:
     """As `as_dict`; also of pairs of a name and a value, as `dict` takes them."""
     if type(config) in _OF_PAIRS:
         try:
-            pairs = list(config)
+            pairs: list[Any] = of_value(list, config)
         except Exception as error:  # a generator may raise anything
             if is_interruption(error):
                 raise
@@ -84,14 +84,14 @@ def pairs_as_dict(config: Any) -> dict[str, Any]:
 
 
 def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
-    return {"config": f"<{type(config).__name__}: {error_text(error)}>"}
+    return {"config": f"<{class_name(config)}: {error_text(error)}>"}
 
 
 def is_plain_row(data: Any) -> bool:
     """Whether `data` is a dict of numbers and texts under names that are not reserved."""
     return (
         type(data) is dict
-        and _NUMBERS_AND_TEXTS.issuperset(map(type, data.values()))
+        and are_of(_NUMBERS_AND_TEXTS, data.values())
         and _TEXTS.issuperset(map(type, data))
         and RESERVED_IN_ROWS.isdisjoint(data)
     )
@@ -105,9 +105,13 @@ def flat(data: Any) -> dict[str, Any]:
     def put(items: dict[Any, Any], prefix: str, around: tuple[int, ...]) -> None:
         for key, value in items.items():
             name = f"{prefix}{key if type(key) is str else text_of(key)}"
-            if type(value) not in _SIMPLE:
+            if not are_of(_SIMPLE, (value,)):
                 value = _number(value)
-            if type(value) not in _SIMPLE and len(around) < FLAT_DEPTH and id(value) not in around:
+            if (
+                not are_of(_SIMPLE, (value,))
+                and len(around) < FLAT_DEPTH
+                and id(value) not in around
+            ):
                 nested = _nested(value)
                 if nested:
                     put(nested, f"{name}.", (*around, id(value)))
@@ -118,7 +122,7 @@ def flat(data: Any) -> dict[str, Any]:
 
     fields = data if type(data) is dict else mapping(data)
     if fields is None:
-        raise TypeError(f"expected a dict, got a {type(data).__name__}")
+        raise TypeError(f"expected a dict, got a {class_name(data)}")
     put(fields, "", (id(data),))
     return values
 
@@ -139,19 +143,19 @@ def _nested(value: Any) -> dict[Any, Any] | None:
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
     """The values that a summary shows: numbers and texts."""
-    if _NUMBERS_AND_TEXTS.issuperset(map(type, values.values())):
+    if are_of(_NUMBERS_AND_TEXTS, values.values()):
         return values
     return {
         name: value
         for name, value in values.items()
-        if value is not None and (type(value) in _SIMPLE or is_a(value, int | float | str))
+        if value is not None and is_a(value, int | float | str)
     }
 
 
 def is_true(value: Any) -> bool:
     """The truth of a value, False if it has none."""
     with ignoring(Exception):
-        return bool(value)
+        return of_value(bool, value)
     return False
 
 
@@ -162,11 +166,11 @@ _SHOWN_MAX = 100  # characters
 def shown(value: Any) -> str:
     """A value's `repr` for a message, also if its class raises."""
     try:
-        text = repr(value)
+        text = of_value(repr, value)
     except Exception as error:
         if is_interruption(error):
             raise
-        text = f"<{type(value).__name__}: {type(error).__name__}>"
+        text = f"<{class_name(value)}: {class_name(error)}>"
     text = text_of(text)
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
@@ -181,14 +185,14 @@ def as_folder(name: str, value: Any, default: str | None) -> Path | None:
     if value is None:
         return _path(default)
     try:
-        path = Path(os.fsdecode(value))
+        path = Path(of_value(os.fsdecode, value))
         if b"\0" not in os.fsencode(path):
             return path
         why = "it contains NUL"
     except Exception as error:  # of the wrong type, a lone surrogate, an `__fspath__` that raises
         if is_interruption(error):
             raise
-        why = type(error).__name__
+        why = class_name(error)
     used = "the default" if default is None else repr(default)
     say_once(f"init: {name}={shown(value)}: must be a path ({why}); {used} is used instead")
     return _path(default)
@@ -213,7 +217,8 @@ def as_durability(value: Any) -> Durability:
 def as_interval(value: Any, default: int) -> int:
     """A number of steps; `default`, and a message, for anything else."""
     try:
-        number = int(value) if isinstance(value, float | str) else operator.index(value)
+        whole = int if isinstance(value, float | str) else operator.index
+        number = of_value(whole, value)
         if number == value or isinstance(value, str):
             return number
     except Exception as error:
@@ -228,10 +233,10 @@ def as_interval(value: Any, default: int) -> int:
 def as_step(step: Any) -> int | None:
     """A step as a whole number; None, and a message, for anything else."""
     try:
-        step = step.item() if getattr(step, "ndim", None) == 0 else step
-        if is_a(step, float) and step.is_integer():
-            step = int(step)
-        number = operator.index(step)
+        step = of_value(step.item) if getattr(step, "ndim", None) == 0 else step
+        if is_a(step, float) and of_value(step.is_integer):
+            step = of_value(int, step)
+        number = of_value(operator.index, step)
         if -STEP_MAX <= number < STEP_MAX - 1:
             return number
     except Exception as error:

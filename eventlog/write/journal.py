@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -30,6 +30,9 @@ from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
 from eventlog.write.sync import sync
+
+if TYPE_CHECKING:
+    from eventlog.masking.names import Masking
 
 SAY_AFTER_S = 3.0  # a wait for the disk that takes longer is reported
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # encoded fields of this size certainly fit in a line
@@ -79,6 +82,7 @@ class Journal(DurableSession):
         self.note_ignored: Callable[[int], None] = self._say_ignored
         """Called in a forked child whose parent is gone, with the number of ignored events."""
         self._pid = os.getpid()
+        self._masking: Masking | None = None
         self._durability = durability
         self._syncs_each = durability == "every"
         self._clock = Clock()
@@ -170,12 +174,19 @@ class Journal(DurableSession):
     # ---- appending
 
     def append(
-        self, event: str, fields: dict[str, Any], *, urgent: bool = False, has_text: bool = True
+        self,
+        event: str,
+        fields: dict[str, Any],
+        *,
+        urgent: bool = False,
+        is_plain: bool = False,
+        has_text: bool = True,
     ) -> None:
         """Append one event. Urgent: to be durable at once, not within a second.
 
-        What does not fit in a line goes into a file of its own. `has_text`: False if the values are
-        a few numbers, so that no credential has to be looked for.
+        What does not fit in a line goes into a file of its own. `is_plain`: each value is known
+        to have one of the types `SCALARS`. `has_text`: False if they are a few numbers, so that no
+        credential has to be looked for.
 
         Raises:
             JournalClosed: after `close`.
@@ -185,13 +196,11 @@ class Journal(DurableSession):
         if self.child is not None:
             self.child.ignore()
             return
-        encoded = encode_fields(fields)  # calls code of the values: no lock is held
+        encoded = encode_fields(fields, is_plain=is_plain)  # may run their code: no lock is held
         asides: tuple[Aside, ...] = ()
-        if type(event) is not str:
-            event = str(event)
         # More quotes than the names have: there is text, which may be a credential.
         if has_text and (encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES):
-            encoded, asides = fitted(self.path.stem, event, masked(event, encoded))
+            encoded, asides = fitted(self.path.stem, event, self._masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
             if self._closed:
@@ -199,8 +208,10 @@ class Journal(DurableSession):
                 return
             try:
                 appender.append(event, encoded, asides)
-            except JournalClosed:  # a signal handler closed it, or forked
-                self._refuse(event)
+            except JournalClosed:
+                if not self._closed:
+                    raise  # of another journal: raised by a signal handler
+                self._refuse(event)  # a signal handler closed it, or forked
                 return
             if urgent:
                 appender.write_waiting()
@@ -212,6 +223,17 @@ class Journal(DurableSession):
             self.sync()
         elif urgent and self._durability != "never":
             self._thread.wake()
+
+    def _masked(self, event: str, encoded: bytes) -> bytes:
+        """Encoded fields without credentials; only texts can hold one."""
+        from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
+        from eventlog.masking.names import Masking
+
+        if self._masking is None:
+            self._masking = Masking.from_environment()
+        fields = orjson.loads(encoded)
+        clean = mask_event(event, fields, self._masking)
+        return encoded if clean is fields else encode_fields(clean)
 
     def _refuse(self, event: str) -> None:
         """The journal is closed, or belongs to the process that forked this one."""
@@ -231,7 +253,7 @@ class Journal(DurableSession):
             return
         if self._is_released:
             return
-        encoded = masked("close", encode_fields(fields))
+        encoded = self._masked("close", encode_fields(fields))
         give_up_at = time.monotonic() + CLOSE_PATIENCE_S
         with self._lock:
             if not self._closed:
@@ -310,15 +332,6 @@ class Journal(DurableSession):
 
     def _say_ignored(self, number: int) -> None:
         say(f"{self.path}: {number} events of a forked child were ignored")
-
-
-def masked(event: str, encoded: bytes) -> bytes:
-    """Encoded fields without credentials; only texts can hold one."""
-    from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
-
-    fields = orjson.loads(encoded)
-    clean = mask_event(event, fields)
-    return encoded if clean is fields else encode_fields(clean)
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)

@@ -3,6 +3,7 @@
 import select
 import sys
 
+from eventlog.format.foreign import class_name
 from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
 from eventlog.interruption import ignoring
@@ -38,4 +39,4 @@ def say_once(message: str) -> None:
 def error_text(error: BaseException) -> str:
     """The class and the text of an error, if it has one, also if its `__str__` raises."""
     text = text_of(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{class_name(error)}: {text}" if text else class_name(error)

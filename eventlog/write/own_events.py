@@ -107,8 +107,8 @@ class OwnEvents:
         fields = {"dropped": dropped, "why": "no disk took them before the end"}
         gap = seal(appender.n, self._s, self._clock.now(), "gap", encode_fields(fields))
         appender.n += 1
-        is_noted = appender.note_in_journal(close) and appender.note_in_journal(gap)
-        appender.lost = dropped if is_noted else dropped + 1
+        is_closed, is_noted = map(appender.note_in_journal, (close, gap))
+        appender.lost = dropped if is_closed and is_noted else dropped + 1
         self._warn(
             f"{appender.journal}: closed, but no disk took the last {dropped:,} events: they are "
             f"lost" + ("" if is_noted else ", and the journal has no space to record it")

@@ -217,4 +217,4 @@ def _hold_lock(appender: Appender, path: Path) -> None:
             appender.disk.lock(fd)
             appender.files.hold(fd)
             return
-    appender.files.fd_for_notes = -1
+    appender.files.forget_unnamed()

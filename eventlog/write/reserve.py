@@ -15,6 +15,7 @@ from eventlog.disk import DISK, Disk
 from eventlog.interruption import ignoring, is_of_a_call
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
+LESS_BYTES = tuple((512 << 10) >> k for k in range(8))  # down to 4 KiB, on a disk with no more
 LAST_BYTES = 64 << 10  # of them for the last lines: where the session went on, what was lost
 
 _LEAST_BYTES = 256 << 10  # less than this a file system may allocate by itself
@@ -29,6 +30,7 @@ class Reserve:
         self._disk = disk
         self._is_allowed = is_allowed
         self._reserved_to = 0
+        self._last_bytes = LAST_BYTES
         self.ask_at: float = 0
         """The size of the file at which `take` has to be called again."""
         self.is_full = False
@@ -40,7 +42,7 @@ class Reserve:
             self.ask_at = math.inf
             return True
         self.ask_at = size_bytes + RESERVE_BYTES // 2
-        for more_bytes in (RESERVE_BYTES, RESERVE_BYTES // 8, 4 * LAST_BYTES):
+        for more_bytes in (RESERVE_BYTES, *LESS_BYTES):
             try:
                 self._disk.reserve(fd, size_bytes, more_bytes)
             except OSError as error:
@@ -50,11 +52,12 @@ class Reserve:
                     break  # the file system does not support it
             else:
                 self._reserved_to = size_bytes + more_bytes
+                self._last_bytes = min(LAST_BYTES, more_bytes // 2)
                 self.ask_at = self._reserved_to - more_bytes // 2
                 self.is_full = False
                 return True
         if self._reserved_to:
-            self.ask_at = self._reserved_to - LAST_BYTES
+            self.ask_at = self._reserved_to - self._last_bytes
             self.is_full = size_bytes > self.ask_at
         return not self.is_full
 

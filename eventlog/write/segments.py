@@ -160,6 +160,15 @@ class SessionFiles:
         if self.fd_for_notes == fd:
             self.fd_for_notes = -1
 
+    def forget_unnamed(self) -> None:
+        """Write no notes into a journal that has no name any more.
+
+        One over which another file system was mounted has a name: it will be seen again.
+        """
+        with ignoring(OSError):
+            if self.fd_for_notes >= 0 and os.fstat(self.fd_for_notes).st_nlink == 0:
+                self.fd_for_notes = -1
+
     def lines(self, session: str) -> bytes:
         """The lines of a session in all files, in the order of their numbers."""
         lines: dict[int, bytes] = {}

@@ -5,7 +5,8 @@
 `steps` is one run of 10,000,000 steps with 4 series, `wide` one of 1,000,000 steps with 100 series,
 `many` 10,000 runs of 100 steps with 50 series; `--part 100` makes each a hundredth of it. They are
 lines of the package's own record encoder: journals of runs that were killed, without run JSON, and
-then, compacted, runs with one. Each row for RESULTS.md is a process of its own.
+then, compacted, runs with one: without what was kept of an earlier start, for the first time, and
+again. Each row for RESULTS.md is a process of its own.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 from eventlog.format.record import encode
 from tests.bench import child
+from tools.core import index
 
 T = "2026-11-23T03:25:01.123456+00:00"
 
@@ -146,7 +148,7 @@ def serve(folder: Path, n_runs: int) -> Took:
         return Took(wall_s, core_s, int(peak[1]) / 1024)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _n_runs(url: str) -> int:
@@ -168,17 +170,22 @@ def measure(folder: Path, data: Data) -> Iterator[tuple[str, Took]]:
         "`runs plot` of one": lambda: command(
             "plot", one, "--metric", name, "--out", folder / "a.png"
         ),
-        "`runs query`": lambda: command("query", sql, folder),
+        "`runs query` of its series": lambda: command("query", sql, folder),
+        "`runs query` of the runs": lambda: command("query", "SELECT count(*) FROM runs", folder),
         "`runs serve`, all runs": lambda: serve(folder, data.runs),
     }
+    os.environ["RUNS_CACHE"] = "off"
     for state in ("killed", "killed, again"):
         for row, read in reads.items():
             yield f"{row}, {state}", read()
     yield "`points()`, journal", points(one, name, data.steps)
     files = sorted(folder.glob("*.jsonl"))
     yield "`eventlog compact`", command("compact", *files, module="eventlog")
-    for row, read in reads.items():
-        yield f"{row}, with run JSON", read()
+    time.sleep(1.5 * index.SETTLED_S)  # of files that changed just now nothing is kept
+    for start, cache in (("without a cache", "off"), ("first", folder / "cache"), ("second", "")):
+        os.environ["RUNS_CACHE"] = str(cache or folder / "cache")
+        for row, read in reads.items():
+            yield f"{row}, with run JSON, {start}", read()
     yield "`points()`, run JSON", points(one.with_suffix(".json"), name, data.steps)
 
 

@@ -1,9 +1,12 @@
 """The data sets of the scale rows, a hundredth of each: what tools read is what was written."""
 
+import time
+
 import pytest
 
 import eventlog
 from tests.bench import scale
+from tools.core import index
 
 
 @pytest.mark.parametrize("name", ["steps", "wide", "many"])
@@ -20,3 +23,16 @@ def test_a_hundredth_of_a_data_set_is_read_whole(name, tmp_path):
         points = [*run.points("group0/series_ab")]
         assert points == [(step, scale.value_of(k, step, 1)) for step in range(data.steps)]
         assert len(run.series()) == data.series
+
+
+def test_a_second_query_needs_less_time_and_memory_than_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNS_CACHE", str(tmp_path / "cache"))
+    scale.generate(tmp_path, scale.part_of("steps", 200), closed=True)
+    eventlog.compact(tmp_path / "run00000.jsonl")
+    time.sleep(1.5 * index.SETTLED_S)
+
+    first, second = (scale.command("query", "select max(value) from series", tmp_path)
+                     for _ in range(2))  # fmt: skip
+
+    assert second.core_s < first.core_s
+    assert second.peak_mb < first.peak_mb

@@ -1,5 +1,6 @@
 """`verify` says "complete" only if no acknowledged event is missing."""
 
+import contextlib
 import errno
 import os
 import random
@@ -11,8 +12,6 @@ import eventlog
 from eventlog.cli import report
 from eventlog.disk import Disk
 from eventlog.fold.load import Folding
-from eventlog.format.files import run_path
-from eventlog.read.evidence import known_from
 
 SEED = 20261129
 
@@ -68,6 +67,9 @@ def tell_a_run(root, rng, *, compacted=True):
                     run.log_iter(i, 1.0)
         run.close()
         assert run.errors == 0
+        if rng.random() < 0.4:
+            with eventlog.Annotator(journal) as notes:
+                notes.log("note", text=str(rng.random()))
     if compacted:
         eventlog.compact(journal)
     return journal
@@ -164,11 +166,28 @@ def is_all_there(journal, names, asides, contents):
 
 def says_complete(journal):
     try:
-        folding = Folding(journal, with_rows=False, known=known_from(run_path(journal)))
+        folding = Folding(journal, with_rows=False)
         folding.read_on(to_the_end=True)
     except (OSError, eventlog.EventlogError):
         return False
     return report.exit_code(folding) == report.COMPLETE
+
+
+# ---- and what is done before anybody has looked
+
+
+def compact(journal):
+    with contextlib.suppress(OSError, eventlog.EventlogError):
+        eventlog.compact(journal)
+
+
+def resume(journal):
+    fallback = journal.parent.parent / "fallback"
+    with (
+        contextlib.suppress(OSError, eventlog.EventlogError),
+        eventlog.open_run(journal=journal, save_interval=0, fallback=fallback) as run,
+    ):
+        run.log_iter(7, 1.0)
 
 
 def contents_of(root):
@@ -193,8 +212,11 @@ def wrongly_complete(root, n, seed):
             harm(hurt, random.Random(rng_state))
             if not is_all_there(journal, names, asides, contents):
                 missing += 1
+                next_steps = rng.choice([(), (compact,), (resume,), (resume, compact)])
+                for step in next_steps:
+                    step(journal)
                 if says_complete(journal):
-                    wrong.append((harm.__name__, hurt.suffix, rng_state))
+                    wrong.append((harm.__name__, hurt.name, rng_state, next_steps))
             shutil.rmtree(whole)
             backup.rename(whole)
         shutil.rmtree(whole)

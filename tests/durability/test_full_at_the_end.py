@@ -97,6 +97,49 @@ def test_events_that_no_disk_accepts_are_counted_and_reported(tmp_path):
     assert run.status == "completed"
 
 
+@pytest.mark.parametrize("free_kib", [12, 30, 90, 220, 300])
+def test_a_loss_is_noted_also_if_the_disk_was_nearly_full_at_the_beginning(tmp_path, free_kib):
+    """Where 4 MiB cannot be reserved, less is."""
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        (disk.path / "fallback").mkdir()
+        (disk.path / "out").mkdir()
+        with open(disk.path / "before", "wb") as file:
+            file.write(bytes(disk.free_bytes - free_kib * 1024))
+        _, lost, _, journal, _ = run_on_a_full_disk(disk.path, disk.path / "fallback", n=2_000)
+
+        code, result = verdict(journal)
+        run = eventlog.load_run(journal)
+    assert lost > 0
+    assert (code, result["lost_events"]) == (report.LOSS, lost)
+    assert run.status == "completed"
+
+
+def test_a_run_over_whose_folder_a_disk_is_mounted_says_where_it_goes_on(tmp_path):
+    """As automounters do. Without the mount the journal is seen again, and is not complete."""
+    out = tmp_path / "out"
+    with tmpfs(tmp_path, MIB):  # skips where nothing can be mounted
+        run = eventlog.open_run(
+            out, save_interval=0, sync_interval_s=0.02, fallback=tmp_path / "fallback"
+        )
+        for i in range(10):
+            run.log_iter(i, 1.0)
+        assert run.sync()
+        subprocess.run(["mount", "-t", "tmpfs", "none", out], check=True)
+        try:
+            while run._journal._appender.path == run.journal_path:
+                run.sync()
+            for i in range(10, 20):
+                run.log_iter(i, 1.0)
+            run.close()
+        finally:
+            subprocess.run(["umount", "-l", out], check=True)
+
+    code, result = verdict(run.journal_path)
+    assert code == report.LOSS
+    assert "missing_segment" in {defect["kind"] for defect in result["defects"]}
+    assert run.errors == 0
+
+
 def test_a_journal_that_became_read_only_goes_on_in_a_segment(tmp_path):
     """`chattr +i`, where the file system has it."""
     out = tmp_path / "out"

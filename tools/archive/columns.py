@@ -108,6 +108,13 @@ def month_of(run: eventlog.Run) -> str:
     return month if is_month and month.isascii() else "unknown"
 
 
+def values_of(run: History, month: str) -> Iterator[pa.Table]:
+    """The table `series` of a run in parts, with the month in each row; one part at least."""
+    own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
+    for chunk in chain(_chunks(run.values()), [[]]):
+        yield _series(chunk, own).append_column("month", pa.repeat(pa.scalar(month), len(chunk)))
+
+
 def tables_of(run: History, tables: Iterable[str] = STORED) -> dict[str, pa.Table]:
     """The tables of a run, with its name and id in each row."""
     own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}

@@ -20,6 +20,7 @@ from eventlog import (
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     TORN_SUFFIX,
+    is_shortened_aside,
     parse_segment_name,
     short_run_id,
 )
@@ -64,7 +65,7 @@ def check_file_name(name: object, stem: str | None = None) -> str:
         raise ValueError(f"{name!r}: has control characters, or more than {NAME_BYTES} bytes")
     if not name.endswith(SUFFIXES):
         raise ValueError(f"{name!r}: is not a file of a run ({', '.join(SUFFIXES)})")
-    if stem is not None and not name.startswith(f"{stem}."):
+    if stem is not None and not (name.startswith(f"{stem}.") or is_shortened_aside(name, stem)):
         raise ValueError(f"{name!r}: is not a file of the run {stem!r}")
     return name
 
@@ -157,6 +158,7 @@ def _stem(name: str, stems: set[str]) -> str | None:
     dots = [at for at, c in enumerate(begin) if c == "."]
     fitting = [begin[:at] for at in dots if _belongs(name, begin[:at])]
     known = [stem for stem in fitting if stem in stems]  # the longest: `a.b` before `a`
+    known = known or [stem for stem in stems if is_shortened_aside(name, stem)]
     chosen = known or fitting
     return chosen[-1] if chosen else None
 

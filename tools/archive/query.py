@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,7 @@ def answer(sql: str, names: Iterable[str]) -> Iterator[Answer]:
     try:
         with duckdb.connect() as base, TemporaryDirectory(prefix="runs-query-") as spill:
             _only_select(base, sql)
-            sources += sources_of(base, list(names), sql)
+            sources += sources_of(base, list(names), sql, Path(spill))
             create_views(base, sources, sql)
             _restrict(base, [path for source in sources for path in source.paths], spill)
             cursor = base.execute(sql)

@@ -4,10 +4,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import runs, seeds
-from ..core.history import STORED, History
+from ..core import runs, seeds, values_file
+from ..core.history import SERIES, STORED, History
 from ..core.library import need
 from ..core.rows import Row
 from ..core.runs import Refusal
@@ -43,12 +45,15 @@ class Source:
 
 
 def sources_of(
-    base: "duckdb.DuckDBPyConnection", names: Sequence[str], sql: str
+    base: "duckdb.DuckDBPyConnection", names: Sequence[str], sql: str, spill: Path
 ) -> Iterator[Source]:
-    """All folders as one, then each archive; the first source that has a run counts."""
+    """All folders as one, then each archive; the first source that has a run counts.
+
+    `spill`: a folder for values that cannot be kept in the cache folder.
+    """
     local = [name for name in names if not _is_archive(name)]
     if local:
-        yield _local(base, local, sql)
+        yield _local(base, local, sql, spill)
     for name in names:
         if name not in local:
             store = open_store(name)
@@ -139,7 +144,7 @@ def _empty(table: str) -> str:
     return f"select {listed} where false"
 
 
-def _local(base: "duckdb.DuckDBPyConnection", names: list[str], sql: str) -> Source:
+def _local(base: "duckdb.DuckDBPyConnection", names: list[str], sql: str, spill: Path) -> Source:
     """The tables of runs in folders; only those that the query names have rows."""
     need("pyarrow")
     import pyarrow
@@ -147,23 +152,36 @@ def _local(base: "duckdb.DuckDBPyConnection", names: list[str], sql: str) -> Sou
     from . import columns
 
     named = [kind for kind in STORED if re.search(rf"\b{kind}\b", sql, re.IGNORECASE)]
-    rows, left_out = [], []
+    rows, left_out, files = [], [], []
     tables: dict[str, list[pyarrow.Table]] = {kind: [] for kind in STORED}
-    for found in runs.load(names) if named else runs.glance(names):
+    for path in runs.find(names):
+        state = values_file.state_of(path) if SERIES in named else None
+        file = values_file.of_run(path, state)
+        to_read = [kind for kind in named if kind != SERIES or file is None]
+        found = runs.load_at(path) if to_read else runs.glance_at(path)
         if found.run is None:
             left_out.append(found.error)
             continue
         rows.append(columns.describe(found.run))
-        loaded = History(found.run)
-        for kind in named:
+        loaded, month = History(found.run), rows[-1]["month"]
+        for kind in to_read:
+            if kind == SERIES:
+                state = state if found.path == path else None
+                parts = partial(columns.values_of, loaded, month)
+                file = values_file.write(path, state, parts, spill)
+                continue
             table = columns.tables_of(loaded, [kind])[kind]
-            month = pyarrow.repeat(pyarrow.scalar(rows[-1]["month"]), table.num_rows)
-            tables[kind].append(table.append_column("month", month))
+            months = pyarrow.repeat(pyarrow.scalar(month), table.num_rows)
+            tables[kind].append(table.append_column("month", months))
+        files += [] if file is None else [str(file)]
     base.register("local_runs", pyarrow.Table.from_pylist(rows, pyarrow.schema(columns.RUNS)))
     for kind in STORED:
         known = {"month": columns.TEXT}
         base.register(f"local_{kind}", columns.unite(kind, tables[kind], known))
-    return Source({table: f"select * from local_{table}" for table in TABLES}, [], left_out)
+    selects = {table: f"select * from local_{table}" for table in TABLES}
+    if files:
+        selects[SERIES] = f"select * from {_read(files)}"
+    return Source(selects, files, left_out)
 
 
 def quote(text: str) -> str:

@@ -260,7 +260,8 @@ def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
 def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
     lost = defect.get("lost")
     cost = "cost unknown" if lost is None else f"{lost:,} events lost"
-    where = f"at byte {defect.get('offset', 0):,}"
+    offset = defect.get("offset", 0)
+    where = "beside it" if offset == -1 else f"at byte {offset:,}"
     where += f" of {defect['file']}" if defect.get("file") else ""
     return str(defect.get("kind")), one_line(f"{where}, {cost}")
 

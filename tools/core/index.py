@@ -58,14 +58,14 @@ _Entry = tuple[bytes, bytes]  # the stamp of the file, and what is kept of it
 def get(path: Path, what: str, status: os.stat_result) -> bytes | None:
     """What was kept of the file with this status; None: nothing."""
     index = of_user()
-    return None if index is None else index.get(_key(path, what), _stamp(status))
+    return None if index is None else index.get(_key(path, what), stamp(status))
 
 
 def put(path: Path, what: str, status: os.stat_result, data: bytes) -> None:
     """Keep `data`, which was read of the file while it had this status."""
     index = of_user()
     if index is not None and is_settled(status):
-        index.put(_key(path, what), _stamp(status), data)
+        index.put(_key(path, what), stamp(status), data)
 
 
 def flush() -> None:
@@ -90,7 +90,7 @@ def is_settled(status: os.stat_result) -> bool:
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
     """Whether a file did not change between two looks at it."""
-    return _stamp(one) == _stamp(other)
+    return stamp(one) == stamp(other)
 
 
 def cache_folder() -> Path | None:
@@ -146,9 +146,9 @@ class Index:
         self._written_at = time.monotonic()
         self._listed: dict[bytes, float] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_is_ours(folder)
+        check_is_ours(folder)
         if self.path.exists():
-            _check_is_ours(self.path)
+            check_is_ours(self.path)
         self._base = self._opened()
 
     def _opened(self) -> sqlite3.Connection:
@@ -312,7 +312,7 @@ def _key(path: Path, what: str) -> _Key:
     return os.fsencode(folder), os.fsencode(name), what
 
 
-def _stamp(status: os.stat_result) -> bytes:
+def stamp(status: os.stat_result) -> bytes:
     numbers = (
         status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
     )  # fmt: skip
@@ -345,7 +345,7 @@ def _crc(key: _Key, stamp: bytes, data: object) -> int:
     return zlib.crc32(b"\0".join((key[0], key[1], key[2].encode(), stamp, data)))
 
 
-def _check_is_ours(path: Path) -> None:
+def check_is_ours(path: Path) -> None:
     """Raises Unusable if another user could write what is read from here."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
@@ -358,4 +358,4 @@ def _check_is_ours(path: Path) -> None:
 
 def _say(message: str) -> None:
     if os.environ.get("RUNS_CACHE") == "verbose":
-        print(message, file=sys.stderr)
+        eventlog.print_lines(message, file=sys.stderr)

@@ -123,7 +123,7 @@ def _in_folder(folder: Path) -> list[Path]:
         snapshot = name.rpartition(".")[0] + eventlog.RUN_JSON_SUFFIX
         if name != snapshot and snapshot in files:
             sizes = {segment: s.st_size for segment, s in segments.get(name, {}).items()}
-            if _has_all(folder / snapshot, files[name].st_size, sizes):
+            if has_all(folder / snapshot, files[name].st_size, sizes):
                 name = snapshot
         chosen.append(folder / name)
     return chosen
@@ -147,7 +147,7 @@ def _in_study(folder: Path) -> list[Path]:
     return [path for trial in trials if trial.is_dir() for path in _in_folder(trial)]
 
 
-def _has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
+def has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
     """Whether the run JSON of an ended run has all of its journal, by size and not by time.
 
     The files of a copied folder have times in any order. Reading every journal would be slow.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from eventlog import JOURNAL_SUFFIX as JOURNAL_SUFFIX  # for the other modules of the trainer
 from eventlog import RUN_JSON_SUFFIX as RUN_JSON_SUFFIX
 from eventlog import EventlogError, is_locked, load_run, scan
+from trainer.storage.files import open_file
 
 
 class LostTail(NamedTuple):
@@ -110,7 +111,7 @@ def contains(path: Path, needle: bytes) -> bool:
     """Whether a file contains these bytes; False if it cannot be read."""
     previous = b""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while chunk := file.read(1 << 20):
                 if needle in previous + chunk:
                     return True

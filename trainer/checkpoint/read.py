@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_distribu
 
 from trainer.checkpoint.layout import FORMAT, MANIFEST, META, TENSORS, State
 from trainer.checkpoint.shard_metadata import SafeReader, tensors_in
-from trainer.storage.files import sha256_of
+from trainer.storage.files import open_file, sha256_of
 
 
 class Foreign(ValueError):
@@ -45,6 +45,7 @@ def load_without_shards(path: Path) -> State:
     """
     file = path / META if path.is_dir() else path
     try:
+        open_file(file).close()
         # Memory-mapped: tensors that are not used cost no memory.
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
@@ -106,7 +107,8 @@ def check_manifest(folder: Path) -> str:
         ValueError: a file is missing, cut or damaged.
     """
     try:
-        data = (folder / MANIFEST).read_bytes()
+        with open_file(folder / MANIFEST) as file:
+            data = file.read()
         manifest = json.loads(data)
     except (OSError, ValueError):
         raise ValueError(f"{folder}: incomplete: {MANIFEST} cannot be read") from None

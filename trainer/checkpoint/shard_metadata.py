@@ -14,6 +14,8 @@ from torch.distributed.checkpoint import metadata as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
 from torch.serialization import _get_layout
 
+from trainer.storage.files import open_file
+
 NAME = ".metadata"
 DTYPES = {
     name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)
@@ -89,7 +91,7 @@ class SafeReader(FileSystemReader):
         """
         path = self._folder / NAME
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 metadata = SafeUnpickler(file).load()
         except OSError:
             raise

@@ -8,10 +8,12 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from eventlog import atomic_write as atomic_write
+from eventlog import open_to_read
 
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
@@ -34,9 +36,18 @@ def sync_folder(path: Path) -> None:
             raise
 
 
+def open_file(path: Path) -> BufferedReader:
+    """A regular file, opened for reading. Opening a FIFO would wait for its writer.
+
+    Raises:
+        OSError: it cannot be read, or it is no regular file (EINVAL).
+    """
+    return os.fdopen(open_to_read(path), "rb")
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

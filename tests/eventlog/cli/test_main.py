@@ -189,6 +189,46 @@ def test_cat_into_a_pipe_that_closes_early_ends_quietly(run):
     assert done.stderr == ""
 
 
+def test_verify_of_a_folder_checks_the_journals_of_ranks(tmp_path, capsys):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    of_rank = eventlog.open_run(journal=run.journal_path, rank=1)
+    for i in range(9):
+        of_rank.log_iter(i, 1.0)
+    of_rank.close()
+    run.close()
+    assert main(["verify", str(tmp_path)]) == 0
+
+    lines = of_rank.journal_path.read_bytes().splitlines(keepends=True)
+    of_rank.journal_path.write_bytes(b"".join(lines[:3] + lines[5:]))
+
+    assert main(["verify", str(tmp_path)]) == 3
+    assert f"{of_rank.journal_path.name}: 2 events lost" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["verify", "compact", "verify --json"])
+def test_a_loss_is_in_the_exit_code_also_if_nobody_reads_the_output(run, command, tmp_path):
+    """And the journals after it are compacted, too."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for k in range(3):
+        lines = run.journal_path.read_bytes().splitlines(keepends=True)
+        (broken / f"m{k}.jsonl").write_bytes(b"".join(lines[:2] + lines[5:]))
+    read, write = os.pipe()
+    os.close(read)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "eventlog", *command.split(), str(broken)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert len(list(broken.glob("*.json"))) == (3 if command == "compact" else 0)
+
+
 def test_tail_prints_the_last_events_as_text(run, capsys):
     assert main(["tail", "-n", "3", str(run.journal_path.parent)]) == 0
 

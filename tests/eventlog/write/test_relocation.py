@@ -459,6 +459,29 @@ def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp
     assert capsys.readouterr().err.count("the old run JSON is kept as") == 1
 
 
+def test_a_loss_that_leaves_no_gap_is_in_the_run_json_and_in_the_status(run, capsys):
+    run.close()
+    eventlog.compact(run.journal_path)
+    os.truncate(run.journal_path, run.journal_path.stat().st_size // 2)
+
+    lost = [eventlog.compact(run.journal_path).journal["defects"] for _ in range(2)]
+
+    assert lost[0] == lost[1]
+    n_here = len(list(eventlog.scan(run.journal_path)))
+    assert [d["lost"] for d in lost[0] if d["kind"] == "fewer_records"] == [12 - n_here]
+    assert eventlog.load_run(run.run_path).journal["defects"] == lost[0]
+    assert eventlog.load_run(run.journal_path).journal["defects"] == lost[0]
+
+
+def test_a_run_json_kept_before_a_loss_that_cannot_be_read_is_reported(run, capsys):
+    run.close()
+    kept = run.run_path.with_name(f"{run.run_path.name}.before-loss")
+    kept.write_bytes(b"garbage")
+
+    assert main(["verify", str(run.journal_path)]) == 3
+    assert f"{kept.name} cannot be read" in capsys.readouterr().out
+
+
 def test_a_second_loss_saves_a_second_run_json(run):
     for i in range(2):
         eventlog.compact(run.journal_path)

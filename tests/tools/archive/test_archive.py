@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eventlog
+from eventlog.format.files import aside_name
 from tests import corrupt
 from tests.tools.conftest import make_run
 from tools.archive import bundle, files, manifest
@@ -800,6 +801,20 @@ def test_only_commands_that_need_a_missing_library_fail(out, args, code, message
 
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert done.stderr.count("\n") <= 1
+
+
+@pytest.mark.parametrize("length", [90, 100, 104, 130, 146, 200])
+def test_the_large_events_of_a_run_with_a_long_name_belong_to_it(tmp_path, length):
+    stem = "r" * length
+    of_ranks = [f"{stem}.rank{rank}" for rank in (0, 7, 131)]
+    names = [f"{stem}.jsonl", *(aside_name(of, "a1" * 32) for of in (stem, *of_ranks))]
+    for name in [*names, "q" * length + ".jsonl"]:
+        (tmp_path / name).touch()
+
+    found = files.group(tmp_path)
+
+    assert {path.name for path in found[stem]} == set(names)
+    assert set(files.check_file_names(names)) == set(names)
 
 
 def test_a_run_json_that_was_kept_before_a_loss_belongs_to_its_run(tmp_path):

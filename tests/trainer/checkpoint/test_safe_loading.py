@@ -211,3 +211,18 @@ def test_prepared_data_is_read_without_pickle(flags, tmp_path):
         (folder / name).write_bytes(data)
 
     assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("checkpoint_format", ["full", "sharded"])
+def test_a_fifo_in_place_of_a_checkpoint_is_refused_and_not_waited_for(
+    flags, tmp_path, checkpoint_format
+):
+    out = tmp_path / "out"
+    assert main(flags(out, checkpoint_format=checkpoint_format)) == 0
+    checkpoint = latest(out)
+    for path in [checkpoint] if checkpoint.is_file() else sorted(checkpoint.iterdir()):
+        path.unlink()
+        os.mkfifo(path)
+
+    with pytest.raises(ValueError, match="is a FIFO, not a regular file"):
+        read.load(checkpoint)
