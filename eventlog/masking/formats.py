@@ -38,7 +38,6 @@ _FORMATS = (
     ("SonarQube", "sq[uap]_", _HEX, "40,"),
     ("Octopus Deploy", r"API-(?=[A-Z]{0,26}\d)", _UPPER, "26"),
     ("Harness", rf"[ps]at\.{_DASHED}{{22}}\.{_ALNUM}{{24}}\.", _ALNUM, "20,"),
-    ("Azure DevOps", "(?=[a-z]{0,50}[2-7][a-z]{0,50}[2-7])", "[a-z2-7]", "52"),
     ("Azure DevOps", f"{_ALNUM}{{76}}AZDO", _ALNUM, "4"),
     ("Postman", "PMAK-", _DASHED, "24,"),
     ("ReadMe", "rdme_", _LOWER, "60,"),
@@ -142,20 +141,21 @@ _FORMATS = (
 )
 
 
-def _alternative(prefix: str, characters: str, count: str) -> str:
-    end = "" if count.endswith(",") else r"(?![\w+/=-])"
-    return f"{prefix}(?:{characters}){{{count}}}{end}"
+def _alternatives() -> str:
+    """A pattern of all formats; those that begin with the same letter are tried together."""
+    by_first: dict[str, list[str]] = {}
+    for _, prefixes, characters, count in _FORMATS:
+        end = "" if count.endswith(",") else r"(?![\w+/=-])"
+        for prefix in prefixes.split():
+            first = prefix[0] if prefix[0].isalnum() else ""
+            rest = prefix.removeprefix(first)
+            by_first.setdefault(first, []).append(f"{rest}(?:{characters}){{{count}}}{end}")
+    return "|".join(f"{first}(?:{'|'.join(rests)})" for first, rests in by_first.items())
 
 
 _TOKEN = re.compile(
     # 15 characters, the fewest of a token, are looked for first: most words are shorter.
-    r"(?<![A-Za-z0-9])(?=[A-Za-z0-9][\w.$~+/=-]{14})(?:"
-    + "|".join(
-        _alternative(prefix, characters, count)
-        for _, prefixes, characters, count in _FORMATS
-        for prefix in prefixes.split()
-    )
-    + ")",
+    rf"(?<![A-Za-z0-9])(?=[A-Za-z0-9][\w.$~+/=-]{{14}})(?:{_alternatives()})",
     re.ASCII,
 )
 _NAME = r"(?:[A-Za-z]?[a-z]{0,15}(?:[A-Z][a-z]{2,15})*|[A-Z]{1,15})(?:\d{0,6}[A-Za-z]?|\d{8,14})"

@@ -64,6 +64,7 @@ _ALWAYS = re.compile(
     | api_?(?:key|secret|token)s? | access_?keys?(?:_id)? | access_?tokens? | auth_?tokens?
     | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer
     | (?:{_KEYS})_key | (?:{_AUTH}|{_SERVICES})_?tokens?
+    | devops_(?:ext_)?pat
     | (?:proxy_)?authorization | (?:http|basic|proxy)_auth | cookies? | set_cookie | jwt
     | (?:seed|recovery)_phrase | webhook_url
     )$ | ^pin$"""
@@ -71,7 +72,7 @@ _ALWAYS = re.compile(
 _IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
 PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
          "otp", "phrase", "pin", "webhook", "contrasen", "haslo", "heslo", "kennwort", "losenord",
-         "parola", "salasana", "senha", "wachtwoord")  # fmt: skip
+         "parola", "salasana", "senha", "wachtwoord", "devops")  # fmt: skip
 """Every name of a credential in ASCII contains one of them."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _NAME_MAX = 128  # characters; anything longer is not a name

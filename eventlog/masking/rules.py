@@ -109,7 +109,7 @@ RULES = (
         "token in a URL",
         ("://",),
         re.compile(
-            r"(?P<keep>https?://)(?P<value>[^\s/?#:@\"'<>\[\]*]{12,512})"
+            r"(?P<keep>https?://)(?![^\s/@:]{0,64}%40)(?P<value>[^\s/?#:@\"'<>\[\]*]{12,512})"
             r"(?=(?::[^\s/?#@\"']{0,64})?@)",
             re.IGNORECASE,
         ),

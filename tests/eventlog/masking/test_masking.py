@@ -127,7 +127,7 @@ SHAPES = {
     "typeform": "tfp_" + made(44),
     "resend": f"re_{made(8)}_{made(24)}",
     "launchdarkly": "sdk-" + str(uuid.UUID(int=random.Random(1).getrandbits(128), version=4)),
-    "azure devops": made(52, string.ascii_lowercase + "234567"),
+    "azure devops": f"{made(76)}AZDO{made(4)}",
     "ngrok": f"{made(27)}_{made(21)}",
     "doppler": "dp.st.prd." + made(43),
     "vault": "s." + made(24),
@@ -219,6 +219,7 @@ NAMES = (
     "hf_token", "HF_TOKEN", "access_token", "auth_token", "githubToken", "refresh_token", "token",
     "authorization", "private_key", "account_key", "basic_auth", "cookie", "credentials", "jwt",
     "ssh_key", "signing_key", "sas_token", "bot_token", "neptune_api_token", "smtp_pass",
+    "AZURE_DEVOPS_EXT_PAT",
     "kennwort", "contraseña", "CONTRASEÑA", "mot_de_passe", "密码", "db_密码", "пароль",
     "pin", "webhook_url", "PGPASSWORD", "REDISPASSWORD", "SSHPASS", "MYSQLPWD", "dbpass", "rootpw",
 )  # fmt: skip
@@ -270,6 +271,8 @@ LOOK_ALIKES = (
     "pat_schedule_cosine", "EAAAI_2026_paper", "A3-LARGE-MODELS-WITH-NAMES-OF-WORDS", "oy2_run",
     "docker.io/library/python@sha256:" + "0a" * 32, "hf_oauth_client", "modal_ak-47", "key-value",
     '<input name="lr" value="0.1">', '{"name": "model", "value": "gpt2-large"}', "sess-1",
+    "/tmp/torchinductor_a/5c/c5crkkcdvhdxpktrmjxbqkqyq5hmxpqsfza4pxcf3mwk42lphygc.py",
+    "https://jo%40example.com@example.com/a",
     "x" * 64, "0" * 40, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "passes: 3, pass_rate: 0.5, author: ann",
 )  # fmt: skip
 
