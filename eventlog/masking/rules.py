@@ -80,9 +80,10 @@ RULES = (
         "private key of PuTTY",
         ("Private-Lines",),
         re.compile(
-            r"(?P<keep>Private-Lines: ?\d{1,4}\s{1,2})(?:[A-Za-z0-9+/=]{1,128}(?:\r?\n|$)){1,500}+"
+            r"(?P<keep>Private-Lines: ?\d{1,4}\s{1,2})[A-Za-z0-9+/=]{1,128}(?![\w-])"
+            r"(?:\r?\n[A-Za-z0-9+/=]{1,128}(?![\w-])){0,500}+"
         ),
-        rf"\g<keep>{MASK}\n",
+        _KEEP,
     ),
     Rule(  # also a password with a slash or a question mark: an @ ends it
         "password in the URL of a database",

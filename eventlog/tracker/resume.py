@@ -26,7 +26,7 @@ from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
 from eventlog.tracker.values import RESERVED_IN_ROWS, plain, shown
-from eventlog.write.messages import say_once
+from eventlog.write.messages import say, say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
 
@@ -182,6 +182,7 @@ def read_past(
     """
     if journal is not None:
         run = load_run(journal)
+        _say_what_is_missing(journal, run)
         folders = _folders(journal)
         run.config = restored_config(journal, run.config, folders)
         run.metadata = restored(run.metadata, folders)
@@ -205,6 +206,15 @@ def read_past(
         if kind.key and kind.axis:
             setattr(run, kind.key, _until(getattr(run, kind.key), kind.axis, last, folders))
     return run
+
+
+def _say_what_is_missing(journal: Path, run: Run) -> None:
+    """A file of the run may be on another disk, or was not copied: it is better found now."""
+    lost = [defect.get("lost") for defect in run.journal.get("defects", ())]
+    n_lost = sum(n for n in lost if n)
+    if n_lost or None in lost:
+        count = f"{n_lost:,} events" if n_lost else "events"
+        say(f"{journal}: {count} of earlier sessions are missing; see: eventlog verify {journal}")
 
 
 def _folders(journal: Path) -> list[Path]:

@@ -173,6 +173,11 @@ class Promised(NamedTuple):
     """Another program changed the journal, and the writer has not checked it yet."""
 
 
+def ends_inside_a_line(data: bytes) -> bool:
+    tail = data[data.rfind(b"\n") + 1 :]
+    return bool(tail) and not tail.endswith(b"\0") and decode(tail) is None
+
+
 class Story:
     """A run in `root`, driven by methods; `moments` has what was promised before each call."""
 
@@ -299,14 +304,14 @@ class Story:
     def power_loss(self, rng: random.Random, *, torn: bool = False) -> State:
         """The machine dies too; one of the possible states is there afterwards.
 
-        `torn`: one whose journal ends inside a line.
+        `torn`: one whose journal ends inside a line. A whole line that lacks its LF is not cut.
         """
         if self.run is not None:
             self.kill()
         promised = self.promised()
         states = list(self.disk.world().states(200, rng))
         if torn:
-            states = [state for state in states if state[self.journal.name][-1:] not in b"\n\0"]
+            states = [state for state in states if ends_inside_a_line(state[self.journal.name])]
         state = rng.choice(states)
         self.disk.lose_power(state)
         self.found_after_loss(promised, state)

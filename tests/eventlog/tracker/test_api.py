@@ -770,3 +770,16 @@ def test_a_metric_of_a_later_session_leaves_all_others_as_they_are(tmp_path):
     series = loaded(again).series()
     assert (series["loss"].count, series["loss"].n_superseded) == (100, 0)
     assert [*loaded(again).points("test/acc")] == [(0, 0.0), (10, 0.1), (40, 0.4), (70, 0.7)]
+
+
+def test_what_is_missing_of_a_resumed_run_is_said_when_it_is_resumed(tmp_path, capsys):
+    with eventlog.init(dir=tmp_path, id="r", save_interval=0) as run:
+        for i in range(9):
+            run.log({"loss": 1.0}, step=i)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    run.journal_path.write_bytes(b"".join(lines[:4] + lines[6:]))
+    capsys.readouterr()
+
+    eventlog.init(dir=tmp_path, id="r", resume="must", save_interval=0).finish()
+
+    assert "2 events of earlier sessions are missing" in capsys.readouterr().err
