@@ -6,8 +6,7 @@
 
 A text is masked if it has the name of a credential (`names`: `password`,
 `aws_secret_access_key`, ...) in a config, as a flag of a command, or as `name=value` in a text;
-or if it looks like a credential (`rules`). Numbers and booleans are never masked, nor is the name
-of a run, which is part of file names.
+or if it looks like a credential (`rules`, `formats`). Numbers and booleans are never masked.
 
 Three environment variables change this:
 
@@ -28,8 +27,17 @@ import orjson
 
 from eventlog.format.record import plain_json, text_of
 from eventlog.interruption import ignoring
-from eventlog.masking.names import ALWAYS, IF_RANDOM, NEVER, Masking, is_credential, strength
-from eventlog.masking.rules import MASK, masked_shapes
+from eventlog.masking.formats import MASK, is_of_names
+from eventlog.masking.names import (
+    ALWAYS,
+    IF_NO_WORD,
+    IF_RANDOM,
+    NEVER,
+    Masking,
+    is_credential,
+    strength,
+)
+from eventlog.masking.rules import masked_shapes
 from eventlog.masking.text import masked_named
 
 _NO_TEXT = frozenset((int, float, bool, NoneType))
@@ -44,6 +52,8 @@ _USER_AND_PASSWORD = re.compile(r"(?P<keep>[^\s:/]{1,64}:)(?!//)(?!\d*$)\S+")
 _P_FLAG = re.compile(r"(?P<keep>(?:^|\s)-p[ \t]{1,4})(?P<value>[^\s\"'-][^\s\"']*)")
 _P_VALUES = re.compile(r"no:.*|[\d.,:x+\-]+|b?f(?:loat|p)?\d+|int\d+|true|false")
 """Values of `-p` that are not a password: a port, a precision, a plugin of pytest."""
+_P_COMMAND = re.compile(r"(?:.*/)?(?:mysql|maria|sshpass|mongo)\w{0,16}(?:[.-]\w{1,16})?")
+"""Commands whose `-pX` is the password X."""
 
 _SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate)\s+")
 _WEBHOOK = re.compile(r"(?i)(?:.*[\W_])?webhooks?(?:[\W_]?(?:url|uri|address|endpoint)s?)?")
@@ -53,6 +63,7 @@ _WANDB_OTHER = re.compile(r"(?i)commit|sha|hash|rev|digest|checksum|version|id$"
 _BESIDE = re.compile(  # fields beside a credential that are not credentials
     r"(?i).*(?:user(?:name)?|login|host|port|type|name|url|uri|path|file|email|region|scope|issuer)"
 )
+_USERS = frozenset(("user", "username", "login", "User", "USER"))
 _PAIR_NAMES = ("name", "key", "variable", "header")
 
 
@@ -88,6 +99,12 @@ def mask_text(text: str, masking: Masking | None = None) -> str:
     if len(text) <= _CACHED_CHARACTERS:
         return _short_text(text, masking)
     return _text(text, masking)
+
+
+def mask_file_name(name: str, masking: Masking | None = None) -> str:
+    """The name of a run without credentials, for the names of its files."""
+    masked = mask_text(name, masking)
+    return name if masked == name else masked.replace(MASK, "masked")
 
 
 def mask_command(argv: Sequence[Any], masking: Masking | None = None) -> list[Any]:
@@ -150,7 +167,7 @@ class _Walk:
             if self._masking.allows(name):
                 new = value
             else:
-                own = self._strength(pair if pair and name == "value" else name, parent)
+                own = self._strength(pair if pair and name == "value" else name, parent, values)
                 inherited = NEVER if how != NEVER and _BESIDE.fullmatch(name) else how
                 is_wandb = "wandb" in parent and "wandb" not in name
                 new = self._value(value, f"wandb.{name}" if is_wandb else name, max(own, inherited))
@@ -158,10 +175,17 @@ class _Walk:
             masked[key if new_key == name else new_key] = new
         return values if is_same else masked
 
-    def _strength(self, name: str, parent: str) -> int:
+    def _strength(self, name: str, parent: str, beside: dict[Any, Any]) -> int:
+        """As `strength`, also by the names around it: `db: {pass: ...}`, `tokens: {hf: ...}`."""
         how = strength(name, self._masking)
+        if how == IF_NO_WORD and not _USERS.isdisjoint(beside):
+            return ALWAYS
         if how != ALWAYS and parent and name.lower() in ("key", "token", "pass", "pw"):
             return max(how, strength(f"{parent}_{name}", self._masking))
+        if how != ALWAYS and parent.lower() in ("keys", "tokens") and not _BESIDE.fullmatch(name):
+            is_name = type(beside.get(name)) is str and is_of_names(beside[name])
+            own = strength(f"{name}_{parent[:-1]}", self._masking)
+            return max(how, NEVER if own == IF_RANDOM and is_name else own)
         return how
 
     def _list(self, values: Any, name: str, how: int) -> Any:
@@ -231,7 +255,7 @@ def _command(argv: Sequence[Any], masking: Masking, *, with_p: bool) -> list[Any
             continue
         if flag and not arg.startswith("-"):
             masked.append(_flag_value(arg, flag, how, masking))
-            if not flag.endswith("s"):  # --api-keys may have several values
+            if not flag.endswith("s") or flag.endswith("pass"):  # --api-keys may have several
                 flag = ""
             continue
         flag = ""
@@ -258,8 +282,13 @@ def _argument(arg: str, masking: Masking, *, before: list[Any]) -> str:
     match = _ASSIGNED.fullmatch(arg)
     if match and is_credential(match["value"], _flag_strength(match["name"], masking)):
         return match[1] + MASK
-    if _WANDB_KEY.fullmatch(arg) and any("wandb" in str(other) for other in before[-4:]):
+    last = [other for other in before[-4:] if type(other) is str]
+    if _WANDB_KEY.fullmatch(arg) and any("wandb" in other for other in last):
         return MASK
+    if "login" in last and "wandb" in last and not arg.startswith("-"):
+        return MASK if is_credential(arg, IF_RANDOM) else arg
+    if arg.startswith("-p") and len(arg) > 2 and any(map(_P_COMMAND.fullmatch, map(str, before))):
+        return f"-p{MASK}"
     return mask_text(arg, masking)
 
 
@@ -283,7 +312,7 @@ def _text(text: str, masking: Masking) -> str:
     if not masking.enabled or len(text) < 4:
         return text
     masked = masked_shapes(text)
-    if "=" in masked or ":" in masked or "-" in masked or "</" in masked:
+    if "=" in masked or ":" in masked or "-" in masked or "</" in masked or not masked.isascii():
         masked = masked_named(masked, masking)
     return text if masked == text else masked
 

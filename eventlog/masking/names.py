@@ -11,8 +11,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-NEVER, IF_RANDOM, ALWAYS = range(3)
-"""When a text with a name is masked. IF_RANDOM: if it does not look like a word."""
+from eventlog.masking.formats import is_of_names
+
+NEVER, IF_RANDOM, IF_NO_WORD, ALWAYS = range(4)
+"""When a text with a name is masked. IF_RANDOM: if it does not look like words, a number or a path.
+IF_NO_WORD: the same, and the text may be short."""
 
 _SERVICES = (
     "anthropic|aws|azure|bitbucket|clearml|cohere|comet|databricks|discord|docker|gcp|gh|github|"
@@ -47,24 +50,31 @@ _QUALIFIERS = re.compile(  # words after a name that do not change what it is
     r"(?:_(?:value|val|string|plain|plaintext|raw|base64|b64|hex|hash|hashed|encrypted|enc|current|"
     r"old|new|prod|production|dev|staging|primary|secondary|header|\d+))+$"
 )
+_OTHER_LANGUAGES = (
+    "contrasenya|contraseña|contrasena|hasło|haslo|heslo|kennwort|lösenord|losenord|mot_?de_?passe|"
+    "motdepasse|parola|passwort|salasana|senha|şifre|wachtwoord|пароль|密码|密碼|口令|密钥|令牌|"
+    "パスワード|비밀번호|암호"
+)
 _ALWAYS = re.compile(
     rf"""(?x) (?:^|_) (?:
       [a-z]*(?:passwords? | passwds? | passphrases? | passcodes?)  # PGPASSWORD
-    | pass_(?:words?|phrases?|codes?) | passwort | pswd
-    | (?:{_LOGINS})_?(?:pass|pw|pwd) | ^(?:pass|pw)
+    | pass_(?:words?|phrases?|codes?) | {_OTHER_LANGUAGES} | pswd
+    | (?:{_LOGINS})_?(?:pass|pw|pwd) | ^pw
     | secrets? | credentials? | creds
     | api_?(?:key|secret|token)s? | access_?keys?(?:_id)? | access_?tokens? | auth_?tokens?
     | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer
     | (?:{_KEYS})_key | (?:{_AUTH}|{_SERVICES})_?tokens?
+    | devops_(?:ext_)?pat
     | (?:proxy_)?authorization | (?:http|basic|proxy)_auth | cookies? | set_cookie | jwt
     | (?:seed|recovery)_phrase | webhook_url
     )$ | ^pin$"""
 )
 _IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
 PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
-         "otp", "phrase", "pin", "webhook")  # fmt: skip
-"""Every name of a credential contains one of them."""
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
+         "otp", "phrase", "pin", "webhook", "contrasen", "haslo", "heslo", "kennwort", "losenord",
+         "parola", "salasana", "senha", "wachtwoord", "devops")  # fmt: skip
+"""Every name of a credential in ASCII contains one of them."""
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _NAME_MAX = 128  # characters; anything longer is not a name
 
 _NO_CREDENTIAL = re.compile(
@@ -78,6 +88,16 @@ _NO_CREDENTIAL = re.compile(
 _WORD = re.compile(
     r"[A-Z]?[a-z]*(?:[_ .\-](?:[A-Z]?[a-z]+|v?\d{1,2}))*|[\d.,eE+\-]+|[~./\\].*|[A-Za-z]:\\.*"
 )
+_PATH = re.compile(r"[\w.@-]*(?:://|/)\S*(?:/|\.[A-Za-z]\w{0,11})|\w+://\S+")
+_PROSE_WORDS = (
+    "a an and are argument as ask be but by cannot check contact denied does empty error expected "
+    "expired failed field flag for found from given had has have if in incorrect into invalid is "
+    "it key look may missing must needed needs no not of on only option or please provided "
+    "rejected required see set should that the this to unknown unset use used using value was "
+    "were will with wrong you your"
+)
+PROSE = frozenset(_PROSE_WORDS.split())
+"""Words of a sentence that may follow the name of a credential."""
 
 
 class Masking(NamedTuple):
@@ -123,8 +143,12 @@ def strength(name: str, masking: Masking) -> int:
         return NEVER
     if _matches(name, masking.names):
         return ALWAYS
-    words = "_".join(_WORDS.findall(name)).lower()
+    if name.lstrip("-+~").startswith("pass@"):  # pass@k: how often one of k answers is right
+        return NEVER
+    words = "_".join(_WORDS.findall(name.lower() if name.isupper() else name)).lower()
     words = _QUALIFIERS.sub("", words)
+    if words == "pass":
+        return IF_NO_WORD
     *before, last = words.split("_")
     if last in ("token", "tokens") and before and before[-1] in _VOCABULARY:
         return NEVER
@@ -138,12 +162,14 @@ def is_credential(text: str, how: int) -> bool:
     text = text.strip()
     if how == NEVER or (len(text) <= _NAME_MAX and _NO_CREDENTIAL.fullmatch(text)):
         return False
-    return how == ALWAYS or is_random(text)
+    if how == IF_NO_WORD:  # hunter2 is a password, gpt2-large a name
+        return _is_random(text, 5) and (text.isalnum() or not is_of_names(text))
+    return how == ALWAYS or _is_random(text, 8)
 
 
-def is_random(text: str) -> bool:
+def _is_random(text: str, fewest: int) -> bool:
     """Whether a text cannot be a word, a number or a path: it is long, or has mixed characters."""
-    if len(text) < 8 or _has_space(text):
+    if len(text) < fewest or _has_space(text) or (len(text) <= 512 and _PATH.fullmatch(text)):
         return False
     return len(text) >= 24 or not _WORD.fullmatch(text)
 

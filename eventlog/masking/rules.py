@@ -1,7 +1,7 @@
 """What credentials look like, in any text.
 
 One table, RULES: a name, hints without which the pattern is not tried, the pattern, and its
-replacement. The prefixes are those that the services document.
+replacement. `formats` has the tokens that need no more than a prefix, a row each.
 
 A pattern takes time linear in the text: it begins where the characters of its own repetition
 cannot precede it, or its repetitions are bounded, or nothing can fail after them.
@@ -13,7 +13,8 @@ from binascii import Error as NotBase64
 from collections.abc import Callable
 from typing import NamedTuple
 
-MASK = "***"
+from eventlog.masking.formats import MASK, is_of_names, masked_tokens
+from eventlog.masking.names import PROSE
 
 
 class Rule(NamedTuple):
@@ -27,50 +28,6 @@ class Rule(NamedTuple):
 
 
 _KEEP = rf"\g<keep>{MASK}"
-
-_SHORT = "gsk_ r8_ rpa_ pcsk_ jina_ fw_ ntn_ sbp_ glsa_ glc_ nfp_"
-_LONG = "pscale_ rubygems_ sntrys_ sntryu_ lin_api_ lsv2_"
-_MORE = "dckr_ _v1_ shpat_ shpca_ shppa_ shpss_ KGAT_ secret_"
-_PREFIXED = (
-    # prefix, characters after it, the least number of them, hints
-    (r"gh[pousr]_", r"[A-Za-z0-9]", 20, "gh"),  # GitHub
-    (r"github_pat_", r"\w", 20, "github_pat_"),
-    (r"gl(?:pat|ptt|dt|rt|rtr|cbt|ft|imt|agent|soat|ffct|oas)-", r"[\w.=-]", 16, "gl"),  # GitLab
-    (r"hf_(?=[a-z]{0,40}[A-Z0-9]|[a-z]{30})", r"[A-Za-z0-9]", 16, "hf_"),  # Hugging Face
-    (r"api_org_", r"[A-Za-z0-9]", 20, "api_org_"),
-    (r"sk-(?:proj|svcacct|admin|ant|or|None|lf)-", r"[\w-]", 16, "sk-"),  # OpenAI, Anthropic, ...
-    (r"sk-(?=[a-z]{0,40}[A-Z0-9]|[a-z]{32})", r"[A-Za-z0-9]", 16, "sk-"),
-    (r"(?:sk|rk)_(?:live|test)_|sk_(?=[0-9a-f]{40})", r"[A-Za-z0-9]", 16, "k_"),  # Stripe
-    (r"whsec_", r"[A-Za-z0-9]", 16, "whsec_"),
-    (r"AIza", r"[\w-]", 30, "AIza"),  # Google
-    (r"ya29\.", r"[\w-]", 20, "ya29."),
-    (r"GOCSPX-", r"[\w-]", 20, "GOCSPX-"),
-    (r"1//0", r"[\w-]", 30, "1//0"),
-    (r"xox[abeoprs]-|xoxe\.xox[bp]-\d-", r"[\w-]", 10, "xox"),  # Slack
-    (r"xapp-\d-", r"[\w-]", 10, "xapp-"),
-    (r"npm_", r"[A-Za-z0-9]", 30, "npm_"),
-    (r"pypi-(?=AgE|\w{32})", r"[\w-]", 16, "pypi-"),
-    (r"wandb_v\d_", r"\w", 20, "wandb_v"),
-    (r"(?:gsk|r8|rpa|pcsk|jina|fw|ntn|sbp|glsa|glc|nfp)_", r"[\w+/=-]", 24, _SHORT),
-    (
-        r"(?:xai|pplx|tvly|nvapi|csk|PMAK|NRAK)-",
-        r"[\w-]",
-        24,
-        "xai- pplx- tvly- nvapi- csk- PMAK- NRAK-",
-    ),
-    (r"pscale_\w{2,5}_|rubygems_|sntry[su]_|lin_api_|lsv2_\w\w_", r"[\w+/=.-]", 20, _LONG),
-    (r"dckr_[po]at_|do[oprt]_v1_|shp(?:at|ca|pa|ss)_|KGAT_|secret_(?=\w{43})", r"[\w-]", 20, _MORE),
-    (r"dapi(?=[0-9a-f]{32})", r"[\w-]", 32, "dapi"),  # Databricks
-    (r"hv[sbr]\.|dp\.pt\.", r"[\w-]", 20, "hvs. hvb. hvr. dp.pt."),  # Vault, Doppler
-    (r"ATATT3|ATBB", r"[\w=-]", 20, "ATATT3 ATBB"),  # Atlassian
-    (r"key-(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "key-"),  # Mailgun
-    (r"SK(?=[0-9a-f]{32})", r"[0-9a-f]", 32, "SK"),  # Twilio
-    (r"AGE-SECRET-KEY-1|f(?:m2|o1|m1[ar])_", r"[\w+/=-]", 40, "-KEY-1 fm2_ fo1_ fm1"),  # age, Fly
-    (r"local-(?=[0-9a-f]{40}(?![A-Za-z0-9]))", r"[0-9a-f]", 40, "local-"),  # W&B on own machines
-    (r"tskey-[a-z]{2,16}-(?=[A-Za-z-]{0,40}[A-Z0-9])", r"[A-Za-z0-9-]", 16, "tskey-"),  # Tailscale
-    (r"fig[dour]_(?=[A-Za-z_-]{0,40}[A-Z0-9])", r"[\w-]", 24, "figd_ figo_ figu_ figr_"),  # Figma
-    (r"eyJhcGlf", r"[\w+/=-]", 20, "eyJhcGlf"),  # Neptune: {"api_...
-)
 
 
 def _basic(match: re.Match[str]) -> str:
@@ -95,6 +52,20 @@ def _bearer(match: re.Match[str]) -> str:
     return match["keep"] + MASK if is_token else match[0]
 
 
+def _unless_names(match: re.Match[str]) -> str:
+    return match[0] if is_of_names(match["value"]) else match["keep"] + MASK
+
+
+def _in_sentence(match: re.Match[str]) -> str:
+    """A password or a token of a sentence, unless it is one of its words, a number or a path."""
+    value = match["value"].rstrip(".,;:!?)]}")
+    if value.lower() in PROSE or not _MIXED.match(value):
+        return match[0]
+    if not match["password"] and (is_of_names(value) or not _LONG_KEY.fullmatch(value)):
+        return match[0]
+    return match["keep"] + MASK + match["value"][len(value) :]
+
+
 RULES = (
     Rule(
         "private key",
@@ -104,6 +75,15 @@ RULES = (
             r"(?:[^-]|-(?!----)){0,20000}+(?:-----END[A-Z0-9 ]{0,60}-----)?"
         ),
         MASK,
+    ),
+    Rule(
+        "private key of PuTTY",
+        ("Private-Lines",),
+        re.compile(
+            r"(?P<keep>Private-Lines: ?\d{1,4}\s{1,2})[A-Za-z0-9+/=]{1,128}(?![\w-])"
+            r"(?:\r?\n[A-Za-z0-9+/=]{1,128}(?![\w-])){0,500}+"
+        ),
+        _KEEP,
     ),
     Rule(  # also a password with a slash or a question mark: an @ ends it
         "password in the URL of a database",
@@ -130,9 +110,27 @@ RULES = (
         "token in a URL",
         ("://",),
         re.compile(
-            r"(?P<keep>https?://)(?=[A-Za-z._%-]{0,64}[0-9])[^\s/?#:@\"'<>\[\]]{16,512}"
+            r"(?P<keep>https?://)(?![^\s/@:]{0,64}%40)(?P<value>[^\s/?#:@\"'<>\[\]*]{12,512})"
             r"(?=(?::[^\s/?#@\"']{0,64})?@)",
             re.IGNORECASE,
+        ),
+        _unless_names,
+    ),
+    Rule(
+        "password of Oracle: scott/tiger@host",
+        ("oracle:", "sqlplus"),
+        re.compile(
+            r"(?P<keep>\b(?:jdbc:oracle:\w{1,8}:|sqlplus(?:\s{1,4}-\w{1,8}){0,4}\s{1,4})"
+            r"[\w$#.-]{1,64}/)(?!\*\*\*@)[^\s/\"'<>]{1,200}(?=@)"
+        ),
+        _KEEP,
+    ),
+    Rule(
+        "line of a pgpass file",
+        (":5432:", ":5433:", ":6432:", ":*:"),
+        re.compile(
+            r"(?P<keep>(?<![\w.:*-])(?:[\w.-]{1,253}(?<!\.py)|\*):(?:5432|5433|6432|\*):(?:[\w.-]{1,64}|\*):"
+            r"(?:[\w.@-]{1,64}|\*):)(?!\*\*\*)[^\s\"':]{3,256}(?![^\s\"'])"
         ),
         _KEEP,
     ),
@@ -157,15 +155,6 @@ RULES = (
             re.IGNORECASE,
         ),
         _KEEP,
-    ),
-    *(
-        Rule(
-            "key with a prefix",
-            tuple(hints.split()),
-            re.compile(rf"(?<![A-Za-z0-9])(?:{prefix}){characters}{{{fewest},}}"),
-            MASK,
-        )
-        for prefix, characters, fewest, hints in _PREFIXED
     ),
     Rule(
         "AWS key",
@@ -214,6 +203,27 @@ RULES = (
         _KEEP,
     ),
     Rule(
+        "login to W&B",
+        ("andb login",),
+        re.compile(
+            r"(?P<keep>\bwandb login(?:\s{1,4}--\w[^\s\"']{1,128}){0,3}\s{1,4}[\"']?)"
+            r"(?P<value>[\w-]{16,256})"
+        ),
+        _unless_names,
+    ),
+    Rule(
+        "password or token in a sentence",
+        ("assword ", "assphrase ", "ecret ", "oken ", "ey "),
+        re.compile(
+            r"(?P<keep>(?:(?P<password>(?<![a-z])pass(?:word|phrase))|(?<![a-z])(?:secret|token)"
+            r"|(?<![a-z])(?:api|access|account|auth|private|secret|signing|wandb|hf)[ _-]?key)"
+            r"(?:[ ]{1,2}(?:is|was|provided|given|used|to|now)){0,2}[ ]?:?[ ]{1,2}[\"'`]?)"
+            r"(?P<value>[^\s\"'`<>]{5,512})",
+            re.IGNORECASE,
+        ),
+        _in_sentence,
+    ),
+    Rule(
         "bearer token",
         ("earer", "EARER"),
         re.compile(r"(?P<keep>\b[Bb](?:earer|EARER)[ \t]{1,4})(?P<value>[\w.~+/=-]{8,})"),
@@ -260,6 +270,8 @@ RULES = (
 _BY_HINT = [(hint, rule.pattern, rule.replacement) for rule in RULES for hint in rule.hints]
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_.-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_.-])")
 _AWS_NEAR = ("aws", "akia", "asia", "secret")
+_MIXED = re.compile(r"(?![+-]?\d[\d.,]*(?:[eE][+-]?\d+)?$)(?=\S*[\d@#$%^&*!~])[^/~$%<({\[*]")
+_LONG_KEY = re.compile(r"(?=\S*[A-Za-z])(?=\S*\d)[\w+/.~-]{16,}={0,2}", re.ASCII)
 
 
 def masked_shapes(text: str) -> str:
@@ -271,4 +283,5 @@ def masked_shapes(text: str) -> str:
     for hint, pattern, replacement in _BY_HINT:
         if hint in text:
             text = pattern.sub(replacement, text)
+    text = masked_tokens(text)
     return _AWS_SECRET.sub(_aws_secret, text) if near_aws else text

@@ -6,15 +6,15 @@ masked_named("HF_TOKEN=abc python t.py --api-key k", Masking())
 
 import re
 
-from eventlog.masking.names import ALWAYS, NEVER, PARTS, Masking, is_credential, strength
-from eventlog.masking.rules import MASK
+from eventlog.masking.formats import MASK
+from eventlog.masking.names import ALWAYS, NEVER, PARTS, PROSE, Masking, is_credential, strength
 
 _QUOTE = r"\\{0,3}[\"'`]"
 _NAME = re.compile(
     rf"""(?x) (?<![\w.\-]) (?:
       (?P<name> (?:(?i:access|account|api|auth|private|refresh|secret|session)[ ])?
         [\w.\-]{{2,128}}+ )
-      (?P<assigned> (?:{_QUOTE})? \]? [ \t]{{0,8}} (?: => | := | [:=] ) [ \t]{{0,8}} )
+      (?P<assigned> (?:{_QUOTE})? \]? [ \t]{{0,8}} (?: => | := | [:=：] ) [ \t]{{0,8}} )
     | (?<=<) (?:\w{{1,32}}:)? (?P<element> [\w.\-]{{2,128}}+ ) (?:[ ][^<>]{{0,200}})? >
     | -{{1,2}}(?P<flag> [A-Za-z] [\w.\-]{{1,128}}+ ) (?: (?:{_QUOTE})? ,? [ \t]{{1,4}} ) (?!-)
     )"""
@@ -37,24 +37,25 @@ _BARE = re.compile(
 _ELEMENT = re.compile(r"[^<]{1,20000}+(?=</)")
 _PAIR = r"[^\s=;,\"']{1,100}=[^\s;\"']{0,4096}+"
 _PAIRS = re.compile(rf"(?P<value>{_PAIR}(?:;[ ]?{_PAIR}){{0,100}}+)")
+_NAMED_VALUE = (
+    re.compile(  # <input name="password" value="..."> and {"name": "HF_TOKEN", "value": "..."}
+        r"""\b(?:name|key|id|variable|header)["']?[ ]?[:=][ ]?["'](?P<name>[\w.\-]{2,128})["']"""
+        r"""[^<>{}]{0,200}?\bvalue["']?[ ]?[:=][ ]?["'](?P<value>[^"'<>]{1,4096})(?=["'])"""
+    )
+)
 _CLOSING = ")]},;."
 _OPENING = {")": "(", "]": "[", "}": "{"}
 _NAME_MAX = 128
-_PROSE_WORDS = (
-    "a an and are argument be but by cannot check denied does empty error expected expired failed "
-    "field flag for found from given had has have if in incorrect into invalid is it key may "
-    "missing must needed needs no not of on only option or provided rejected required set should "
-    "that the this to unknown unset use used using value was were will with wrong you your"
-)
-_PROSE = frozenset(_PROSE_WORDS.split())
 
 
 def masked_named(text: str, masking: Masking) -> str:
     """`text` without the values that follow the name of a credential."""
-    if not masking.names:
+    if not masking.names and text.isascii():
         lower = text.lower()
         if not any(part in lower for part in PARTS):
             return text
+    if "value" in text:
+        text = _NAMED_VALUE.sub(lambda match: _named_value(match, masking), text)
     pieces: list[str] = []
     done = at = 0
     while match := _NAME.search(text, at):
@@ -72,6 +73,12 @@ def masked_named(text: str, masking: Masking) -> str:
         pieces += text[done:begin], MASK
         done = at = end
     return "".join(pieces) + text[done:] if pieces else text
+
+
+def _named_value(match: re.Match[str], masking: Masking) -> str:
+    if not is_credential(match["value"], strength(match["name"], masking)):
+        return match[0]
+    return match[0][: match.start("value") - match.start()] + MASK
 
 
 def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
@@ -107,6 +114,6 @@ def _is_credential_at(text: str, span: tuple[int, int], how: int) -> bool:
     if value.startswith("//"):  # secret://name
         return False
     is_bare = text[begin - 1 : begin] not in ("'", '"', "`")
-    if is_bare and text[begin - 1 : begin].isspace() and value.lower() in _PROSE:
+    if is_bare and text[begin - 1 : begin].isspace() and value.lower() in PROSE:
         return False
     return is_credential(value, how)

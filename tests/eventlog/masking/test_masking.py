@@ -9,6 +9,7 @@ import string
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from eventlog.masking.masking import Masking, mask, mask_command, mask_event, ma
 
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
+UPPER = string.ascii_uppercase + string.digits
 
 
 def made(n, characters=ALNUM, seed=0):
@@ -84,6 +86,57 @@ SHAPES = {
     "fly": "fo1_" + made(43),
     "fly macaroon": "fm2_" + made(80),
     "age": "AGE-SECRET-KEY-1" + made(58, string.ascii_uppercase + "234567"),
+    "hugging face oauth": "hf_oauth_" + made(40),
+    "together": "tgp_v1_" + made(43),
+    "voyage": "pa-" + made(43),
+    "openai session": "sess-" + made(40),
+    "modal": "as-" + made(22),
+    "modal id": "ak-" + made(22),
+    "anyscale": "aph0_" + made(40),
+    "e2b": "e2b_" + made(40, HEX),
+    "firecrawl": "fc-" + made(32, HEX),
+    "sourcegraph": "sgp_" + made(40, HEX),
+    "sourcegraph instance": f"sgp_{made(16, HEX)}_{made(40, HEX)}",
+    "1password": "ops_eyJ" + made(300),
+    "supabase": "sb_secret_" + made(31),
+    "vercel blob": f"vercel_blob_rw_{made(16)}_{made(30)}",
+    "airtable": f"pat{made(14)}.{made(64, HEX)}",
+    "heroku": "HRKU-AA" + made(58),
+    "dropbox": "sl." + made(135),
+    "terraform": f"{made(14)}.atlasv1.{made(67)}",
+    "pulumi": "pul-" + made(40, HEX),
+    "alibaba": "LTAI" + made(20),
+    "tencent": "AKID" + made(32),
+    "yandex": "AQVN" + made(36),
+    "mailchimp": made(32, HEX) + "-us12",
+    "brevo": f"xkeysib-{made(64, HEX)}-{made(16)}",
+    "prefect": "pnu_" + made(36),
+    "buildkite": "bkua_" + made(40, HEX),
+    "circleci": f"CCIPAT_{made(22)}_{made(40, HEX)}",
+    "artifactory": "AKCp" + made(69),
+    "nuget": "oy2" + made(43, string.ascii_lowercase + "234567"),
+    "openshift": "sha256~" + made(43),
+    "facebook": "EAACEdEose0cBA" + made(60),
+    "square": "sq0atp-" + made(22),
+    "square access": "EAAAE" + made(59),
+    "paypal": f"access_token$production${made(16, HEX)}${made(32, HEX)}",
+    "clojars": "CLOJARS_" + made(60, HEX),
+    "readme": "rdme_" + made(70, HEX),
+    "sonarqube": "squ_" + made(40, HEX),
+    "cloudflare origin": f"v1.0-{made(24, HEX)}-{made(146, HEX)}",
+    "typeform": "tfp_" + made(44),
+    "resend": f"re_{made(8)}_{made(24)}",
+    "launchdarkly": "sdk-" + str(uuid.UUID(int=random.Random(1).getrandbits(128), version=4)),
+    "azure devops": f"{made(76)}AZDO{made(4)}",
+    "ngrok": f"{made(27)}_{made(21)}",
+    "doppler": "dp.st.prd." + made(43),
+    "vault": "s." + made(24),
+    "dynatrace": f"dt0c01.{made(24, UPPER)}.{made(64, UPPER)}",
+    "new relic": "NRAK-" + made(27, UPPER),
+    "octopus": "API-" + made(26, UPPER),
+    "bedrock": "ABSK" + made(120),
+    "clickhouse": "4b1d" + made(38),
+    "stripe restricted": "rk_prod_" + made(24),
 }
 IN_TEXT = {
     "url password": ("postgres://ann:{}@db.example/runs", made(12)),
@@ -136,6 +189,28 @@ IN_TEXT = {
     "element": ("<db><user>ann</user><password>{}</password></db>", "hunter"),
     "element with attributes": ('<s:ApiKey id="1">{}</s:ApiKey>', made(12)),
     "npmrc": ("//npm.example.org/:_authToken={}", made(36)),
+    "token as user, of letters": ("https://{}@github.com/x/y", made(24, string.ascii_letters)),
+    "wandb login, not hex": ("wandb login --relogin {}", made(24)),
+    "mysql in quotes": ("ran 'mysqldump -p{} runs'", made(10)),
+    "oracle": ("jdbc:oracle:thin:scott/{}@db:1521:x", made(9)),
+    "sqlplus": ("sqlplus -S scott/{}@db", "hunter"),
+    "pgpass": ("localhost:5432:db:user:{}", made(12)),
+    "pgpass, anywhere": ("*:*:*:ann:{}", "hunter"),
+    "html": ('<input name="password" value="{}">', "hunter"),
+    "nuget config": ('<add key="ClearTextPassword" value="{}" />', "hunter"),
+    "json pair": ('{{"name": "DB_PASSWORD", "value": "{}"}}', "hunter"),
+    "sentence: key": ("the API key is {}", made(24)),
+    "sentence: key, refused": ("Incorrect API key provided: {}.", made(24)),
+    "sentence: token": ("Using token {} for hub", made(24)),
+    "sentence: password": ("cannot log in: password is {}, bye", "hunter2"),
+    "spanish": ("contraseña: {}", "hunter"),
+    "french": ("mot_de_passe={}", "hunter"),
+    "chinese": ("密码：{}", "hunter"),
+    "german": ("Kennwort: {}", "hunter"),
+    "putty": (
+        "PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 1\n{}\nPrivate-MAC: 00",
+        made(64),
+    ),
 }
 NAMES = (
     "password", "db_password", "PASSWORD", "dbPassword", "passwd", "pwd", "passphrase", "db.pass",
@@ -144,6 +219,8 @@ NAMES = (
     "hf_token", "HF_TOKEN", "access_token", "auth_token", "githubToken", "refresh_token", "token",
     "authorization", "private_key", "account_key", "basic_auth", "cookie", "credentials", "jwt",
     "ssh_key", "signing_key", "sas_token", "bot_token", "neptune_api_token", "smtp_pass",
+    "AZURE_DEVOPS_EXT_PAT",
+    "kennwort", "contraseña", "CONTRASEÑA", "mot_de_passe", "密码", "db_密码", "пароль",
     "pin", "webhook_url", "PGPASSWORD", "REDISPASSWORD", "SSHPASS", "MYSQLPWD", "dbpass", "rootpw",
 )  # fmt: skip
 NOT_NAMES = (
@@ -156,6 +233,7 @@ NOT_NAMES = (
     "password_length", "auth_method", "keys", "hotkey", "turkey", "tokenization", "public_key",
     "git_commit", "sha256", "run_id", "checkpoint", "session", "description", "url", "cookiecutter",
     "bypass", "onepass", "OLDPWD", "PGPASSFILE", "passwords_seen", "sshpass_path",
+    "pass", "pass@1", "pass@10",
     "pin_memory", "spin", "pins", "pinned", "cs_pin", "mapping", "webhook_method", "webhooks_sent",
 )  # fmt: skip
 LOOK_ALIKES = (
@@ -182,6 +260,19 @@ LOOK_ALIKES = (
     "login with password failed", "login or password are wrong", "the login and password.",
     "a machine with the login of ann, password unknown", "pin the memory", "spin: up, mapping: x",
     "<pad_token></s></pad_token>", "<name>ann</name><key>image</key>", "<password></password>",
+    "api key: see the docs", "password: as before", "the password is required!", "--pass=2",
+    "password is incorrect", "token model.layers.0.self_attn.q_proj.weight", "a token bucket",
+    "the key is a8f5f167f44f4964e6c998dee827110c", "loss per token 1.2345678901234567e-05",
+    "Using token cache data/openwebtext/train_000123.bin", "wandb login failed: no network",
+    "https://jane.doe@github.com/a/b", "train.py:5432:main:INFO:epoch", "00:1a:2b:3c:4d:5e",
+    "pa-large-model-with-many-heads-and-layers-v2-x", "as-SelfSupervisedLearning1", "fc-layer-4096",
+    "re_ranking_model_of_a_large_collection_v2", "sl.small_language_model", "api-version-2",
+    "e2b_it_instruct", "pul-" + "layer-" * 9, "sha256:" + "0a" * 32, "v1.0-rc1", "s.attention",
+    "pat_schedule_cosine", "EAAAI_2026_paper", "A3-LARGE-MODELS-WITH-NAMES-OF-WORDS", "oy2_run",
+    "docker.io/library/python@sha256:" + "0a" * 32, "hf_oauth_client", "modal_ak-47", "key-value",
+    '<input name="lr" value="0.1">', '{"name": "model", "value": "gpt2-large"}', "sess-1",
+    "/tmp/torchinductor_a/5c/c5crkkcdvhdxpktrmjxbqkqyq5hmxpqsfza4pxcf3mwk42lphygc.py",
+    "https://jo%40example.com@example.com/a",
     "x" * 64, "0" * 40, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "passes: 3, pass_rate: 0.5, author: ann",
 )  # fmt: skip
 
@@ -209,6 +300,20 @@ def test_a_credential_in_a_text_is_masked_and_the_text_around_it_stays(kind):
     assert secret not in masked
     assert masked.startswith(text.format("")[:4])
     assert mask_text(masked) == masked
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SHAPES if "\n" not in SHAPES[kind]])
+def test_of_a_text_with_a_token_and_look_alikes_only_the_token_is_masked(kind):
+    plain = [text for text in LOOK_ALIKES if not text.endswith("=") and "login" not in text]
+    assert len(plain) >= 30
+
+    wrong = [
+        masked
+        for text in plain
+        if (masked := mask_text(f"{text} | {SHAPES[kind]} | {text}")) != f"{text} | *** | {text}"
+    ]
+
+    assert wrong == []
 
 
 def test_masking_keeps_the_part_that_says_what_was_masked():
@@ -264,6 +369,27 @@ def test_values_of_credential_flags_are_masked_and_other_arguments_are_not():
         "t.py -p *** -p 8080 -p no:xdist --api-keys *** *** --lr 1 ++model.hf_token=*** -u a.py"
     )
     assert mask_command(["wandb", "login", "0" * 39 + "a"])[-1] == "***"
+
+
+def test_the_password_of_mysql_and_the_key_of_wandb_login_are_masked_and_a_pass_is_not():
+    assert mask_command(["mysql", "-phunter", "-P3306"]) == ["mysql", "-p***", "-P3306"]
+    assert mask_command(["wandb", "login", made(24)]) == ["wandb", "login", "***"]
+    assert mask_command(["t.py", "-precision16"]) == ["t.py", "-precision16"]
+    assert mask({"pass": "val", "pass@1": "0.33"}) == {"pass": "val", "pass@1": "0.33"}
+    assert mask({"pass": "hunter2"}) == {"pass": "***"}
+    assert mask({"user": "ann", "pass": "hunter"}) == {"user": "ann", "pass": "***"}
+
+
+def test_a_credential_in_a_dict_of_tokens_or_keys_is_masked():
+    config = {
+        "tokens": {"wandb": "hunter", "mine": made(24), "pad": "<pad>", "train": "data/t_000.bin"},
+        "keys": {"openai": made(24), "image": "img.Feat1", "model": "gpt2-medium"},
+    }
+
+    masked = mask(config)
+
+    assert masked["tokens"] == config["tokens"] | {"wandb": "***", "mine": "***"}
+    assert masked["keys"] == config["keys"] | {"openai": "***"}
 
 
 def test_headers_pairs_and_nested_secrets_are_masked():
@@ -350,7 +476,9 @@ PIECES = (
     "a", " ", "=", "a=", "password=", "password='", "://", "http://u:", "mysql://u:", "@", "-",
     "--a ", "eyJ", "-eyJ", "eyJaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "sk-", "ghp_", "A", "0",
     "wandb ", "login ", "curl -u ", "bearer ", "Basic ", "token= ", "token=,", "\\", "\n", "<", ".",
-    "login a password ", "machine password ", "tskey-a-", "fo1_a", "local-0",
+    "login a password ", "machine password ", "a_", "0a.atlasv1.", "Private-Lines: 1\na\n", ":*:a",
+    "token a", "the password is ", 'name="pin" value="', "oracle:a:a/", "wandb login --a ",
+    "tskey-a-", "fo1_a", "local-0",
     "hf_a", "?sig=", '{"token": "', "M.", "api ", "aws/", "secret: ", ";", "&a", "_", "SG.",
 )  # fmt: skip
 
@@ -376,7 +504,8 @@ secrets = json.load(open(os.environ["SECRETS_FILE"]))
 texts, shapes = secrets["texts"], secrets["shapes"]
 names = {name: secrets["named"] for name in secrets["names"]}
 run = eventlog.init(
-    name="m", dir="out", save_interval=1, notes="\\n".join(texts + shapes), tags=shapes[:5],
+    name="m_" + shapes[0], dir="out", save_interval=1, notes="\\n".join(texts + shapes),
+    tags=shapes[:5],
     config=names | {"texts": texts, "nested": {"deep": [names, {"shapes": shapes}]}, "seed": 5},
 )
 log = logging.getLogger("x")
@@ -439,7 +568,10 @@ def test_no_secret_of_a_real_run_is_in_any_file_it_wrote(tmp_path):
     for path in files:
         data = path.read_bytes().decode()
         assert [part for part in parts if part in data and not part.startswith("-----")] == []
-    (journal,) = (tmp_path / "work" / "out").glob("m_*.jsonl")
+        assert [part for part in parts if part in str(path)] == []
+    said = [line for line in done.stderr.splitlines() if "eventlog" in line and "File" not in line]
+    assert [part for part in parts if part in "".join(said)] == []
+    (journal,) = (tmp_path / "work" / "out").glob("m_masked_*.jsonl")
     assert eventlog.load_run(journal).config["seed"] == 5
     assert eventlog.load_run(journal).status == "failed"
 
