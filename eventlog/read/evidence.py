@@ -16,6 +16,7 @@ import orjson
 
 from eventlog.blocks import open_to_read, read_at, read_chunks
 from eventlog.format.files import BEFORE_LOSS_SUFFIX
+from eventlog.interruption import ignoring
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Aside, Reader
 from eventlog.read.sequence import SequenceCheck
@@ -57,7 +58,9 @@ def kept_before_loss(run_json: Path) -> list[Path]:
     """The run JSONs that were made from more records than their journal had later."""
     name = glob.escape(run_json.name)
     patterns = (f"{name}{BEFORE_LOSS_SUFFIX}", f"{name}.*{BEFORE_LOSS_SUFFIX}")
-    return sorted(path for pattern in patterns for path in run_json.parent.glob(pattern))
+    with ignoring(OSError):  # the name would be too long
+        return sorted(path for pattern in patterns for path in run_json.parent.glob(pattern))
+    return []
 
 
 def name_before_loss(run_json: Path) -> Path:

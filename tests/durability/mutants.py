@@ -45,6 +45,9 @@ REENTRANCY = ("eventlog/write/test_reentrancy.py",)
 RELOCATION = ("eventlog/write/test_relocation.py",)
 ASIDES = ("eventlog/write/test_asides.py",)
 EXIT = ("eventlog/tracker/test_exit_code.py",)
+VALUES = ("eventlog/tracker/test_hostile_values.py",)
+COMPLETE = ("durability/test_complete_means_complete.py",)
+MAIN = ("eventlog/cli/test_main.py",)
 
 MUTANTS = [
     Mutant(
@@ -325,9 +328,9 @@ MUTANTS = [
     Mutant(
         "an exception of a watchdog is taken for a disk error",
         "interruption.py",
-        "        if last.tb_frame.f_code in handlers:\n            return True\n",
-        "",
-        REENTRANCY,
+        "        if frame.f_code in handlers or _is_call_of_handler(frame):\n",
+        "        if False:\n",
+        (*REENTRANCY, *VALUES),
     ),
     Mutant(
         "a fork keeps the lock of a run that is being closed",
@@ -381,7 +384,7 @@ MUTANTS = [
     Mutant(
         "lost events are not counted",
         "write/own_events.py",
-        "        appender.lost = dropped if is_noted else dropped + 1\n",
+        "        appender.lost = dropped if is_closed and is_noted else dropped + 1\n",
         "",
         FULL,
     ),
@@ -430,9 +433,93 @@ MUTANTS = [
     Mutant(
         "a program that exits with a code completes its run",
         "tracker/exit_code.py",
-        "                note(code)\n",
-        "                pass\n",
+        "            note(code)\n",
+        "            pass\n",
         EXIT,
+    ),
+    Mutant(
+        "the own code of a class of SystemExit is not watched",
+        "tracker/exit_code.py",
+        "            kind.code = _Code(own)",
+        "            own = _Code(own)",
+        EXIT,
+    ),
+    Mutant(
+        "values are encoded where they are, and not copied",
+        "format/record.py",
+        "            fields = {name: _copy(value) for name, value in fields.items()}\n",
+        "            pass\n",
+        VALUES,
+    ),
+    Mutant(
+        "an exception of a value's own is taken for one from outside",
+        "interruption.py",
+        "    return _checks(last)\n",
+        "    return True\n",
+        VALUES,
+    ),
+    Mutant(
+        "a JournalClosed of another run is taken for our own",
+        "write/journal.py",
+        "                if not self._closed:\n                    raise",
+        "                if False:\n                    raise",
+        VALUES,
+    ),
+    Mutant(
+        "lost notes do not count",
+        "read/evidence.py",
+        "    return of_sessions + _n_annotations_lost(known, sequence, sessions)\n",
+        "    return of_sessions\n",
+        COMPLETE,
+    ),
+    Mutant(
+        "a kept run JSON that cannot be read counts as none",
+        "read/evidence.py",
+        "            known.unreadable.append(path.name)\n",
+        "",
+        RELOCATION,
+    ),
+    Mutant(
+        "what an earlier run JSON has is not in the next one",
+        "fold/load.py",
+        "        return [*reader.defects, *fewer]\n",
+        "        return [*reader.defects]\n",
+        RELOCATION,
+    ),
+    Mutant(
+        "a run whose journal was lost gets a new id",
+        "tracker/location.py",
+        "        or run_id_by_segments(journal, fallback)\n",
+        "",
+        COMPLETE,
+    ),
+    Mutant(
+        "nothing is reserved on a disk that is nearly full",
+        "write/reserve.py",
+        "(RESERVE_BYTES, *LESS_BYTES)",
+        "(RESERVE_BYTES,)",
+        FULL,
+    ),
+    Mutant(
+        "no note goes into a journal over which a disk is mounted",
+        "write/segments.py",
+        " and os.fstat(self.fd_for_notes).st_nlink == 0",
+        "",
+        FULL,
+    ),
+    Mutant(
+        "verify of a folder leaves out the journals of ranks",
+        "cli/commands.py",
+        "find_journals(arguments.paths, with_ranks=True)",
+        "find_journals(arguments.paths)",
+        MAIN,
+    ),
+    Mutant(
+        "an output that nobody reads ends the command",
+        "cli/journals.py",
+        "    except BrokenPipeError:\n",
+        "    except ZeroDivisionError:\n",
+        MAIN,
     ),
 ]
 

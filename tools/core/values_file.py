@@ -35,7 +35,7 @@ IN_USE_S = 3_600.0  # a file used so recently stays: another process may be read
 UNUSED_S = 30 * 86_400.0
 _CHUNK_BYTES = 1 << 24
 _VALUES = "values"  # in the index, and the name of the folder
-_BESIDE = (eventlog.SEGMENT_SUFFIX, ".aside", ".torn")
+_BESIDE = (eventlog.SEGMENT_SUFFIX, eventlog.ASIDE_SUFFIX, eventlog.TORN_SUFFIX)
 
 
 class State(NamedTuple):
