@@ -547,6 +547,8 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
         )
     if done.returncode == 0:
         return ""
+    if done.returncode < 0:
+        return f"{tests[0]} (died of signal {-done.returncode})"
     match = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
     if match is None:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
