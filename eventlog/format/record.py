@@ -81,7 +81,7 @@ def encode(
     return line
 
 
-def encode_fields(fields: dict[str, Any], *, is_plain: bool = False) -> bytes:
+def encode_fields(fields: dict[str, Any], is_plain: bool = False) -> bytes:
     """The fields of an event as one JSON object. Runs code of the values (`__repr__`, `item`).
 
     Every value is accepted: tensors and numpy scalars become numbers, a non-finite float becomes

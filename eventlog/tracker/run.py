@@ -27,6 +27,7 @@ from eventlog.tracker.session import Session, at_end_of_child, ending_after
 from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_plain_row, is_true, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
+from eventlog.write.journal import Values
 from eventlog.write.messages import error_text, say, say_once
 
 
@@ -154,7 +155,8 @@ class ActiveRun(WandbRun):
             if replaces:
                 self._say_that_values_are_replaced(at)
             if self.session is not None:
-                self.session.log_fields("metrics", {"step": at, **values}, is_plain=is_plain)
+                known: Values = "plain" if is_plain else "any"
+                self.session.log_fields("metrics", {"step": at, **values}, known)
             elif not self.disabled:
                 self._errors += 1  # no disk took the run
         except Exception as error:  # a training loop does not die of its log

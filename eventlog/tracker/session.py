@@ -29,7 +29,7 @@ from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
 from eventlog.tracker.notebook import last_error
 from eventlog.write.fork import WHY
-from eventlog.write.journal import Journal
+from eventlog.write.journal import Journal, Values
 from eventlog.write.messages import error_text, say
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
@@ -105,14 +105,17 @@ class Session:
         if ANNOTATES in more:
             more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
-        is_plain, has_text = False, True
+        values: Values = "any"
         if type(loss) is type(time_ms) is type(mfu) is float:
-            is_plain = type(iter) is int and (not more or are_of(SCALARS, more.values()))
-            has_text = not is_plain or bool(more)
+            if type(iter) is int:
+                if not more:
+                    values = "numbers"
+                elif are_of(SCALARS, more.values()):
+                    values = "plain"
         else:
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
         try:  # as `_log`, without a call
-            self._journal.append("iter", fields, is_plain=is_plain, has_text=has_text)
+            self._journal.append("iter", fields, values=values)
         except Exception as error:
             self._failed("iter", fields, error)
 
@@ -135,10 +138,10 @@ class Session:
         """An event of any kind; FORMAT.md lists those that readers know."""
         self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
-    def log_fields(self, event: str, fields: dict[str, Any], *, is_plain: bool) -> None:
-        """As `log`, of names that are not reserved. `is_plain`: as for `Journal.append`."""
+    def log_fields(self, event: str, fields: dict[str, Any], values: Values) -> None:
+        """As `log`, of names that are not reserved. `values`: as for `Journal.append`."""
         try:  # as `_log`, without a call
-            self._journal.append(event, fields, is_plain=is_plain)
+            self._journal.append(event, fields, values=values)
         except Exception as error:
             self._failed(event, fields, error)
 

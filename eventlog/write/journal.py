@@ -41,6 +41,10 @@ Durability = Literal["every", "interval", "checkpoint", "never"]
 """When events become durable: each before `append` returns; all within an interval and urgent
 ones at once; urgent ones at once and no other; whenever the kernel writes them."""
 
+Values = Literal["any", "plain", "numbers"]
+"""What is known of an event's values: nothing; each has one of the types `SCALARS`; they are a few
+numbers, so that no credential has to be looked for."""
+
 
 class Journal(DurableSession):
     """One writer's session in one journal file.
@@ -179,14 +183,11 @@ class Journal(DurableSession):
         fields: dict[str, Any],
         *,
         urgent: bool = False,
-        is_plain: bool = False,
-        has_text: bool = True,
+        values: Values = "any",
     ) -> None:
         """Append one event. Urgent: to be durable at once, not within a second.
 
-        What does not fit in a line goes into a file of its own. `is_plain`: each value is known
-        to have one of the types `SCALARS`. `has_text`: False if they are a few numbers, so that no
-        credential has to be looked for.
+        What does not fit in a line goes into a file of its own. `values` is what is known of them.
 
         Raises:
             JournalClosed: after `close`.
@@ -196,10 +197,12 @@ class Journal(DurableSession):
         if self.child is not None:
             self.child.ignore()
             return
-        encoded = encode_fields(fields, is_plain=is_plain)  # may run their code: no lock is held
+        encoded = encode_fields(fields, values != "any")  # may run their code: no lock is held
         asides: tuple[Aside, ...] = ()
         # More quotes than the names have: there is text, which may be a credential.
-        if has_text and (encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES):
+        if values != "numbers" and (
+            encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES
+        ):
             encoded, asides = fitted(self.path.stem, event, self._masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]
         with self._lock:
