@@ -37,7 +37,7 @@ def of_value(call: Callable[..., _Result], *args: Any) -> _Result:
     """`call(*args)`, which runs code of a value, such as its `__repr__` or `item`.
 
     It is not called by an instruction that checks for interruptions. What the value itself raises,
-    also in C, can then be told from them.
+    also in C, can then be distinguished from them.
     """
     (result,) = starmap(call, (args,))
     return result

@@ -37,7 +37,7 @@ SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
 REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
 CONFIG_MAX = 500  # entries of a config that a row has
-SETTINGS_MAX = 20_000  # of them that runs are told apart by
+SETTINGS_MAX = 20_000  # of them that distinguish runs
 TEXT_MAX = 500  # characters of each
 
 

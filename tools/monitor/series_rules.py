@@ -95,7 +95,7 @@ class SeriesWatch:
     def __init__(self, rules: Sequence[SeriesRule], limits: Limits) -> None:
         self._rules, self._limits = rules, limits
         self._states: dict[str, list[_State]] = {}
-        self._definitions: dict[str, dict[str, Any]] = {}  # what `define_metric` said, by name
+        self._definitions: dict[str, dict[str, Any]] = {}  # of metrics, by name
 
     def clear(self) -> None:
         """Forget what was seen: another session begins."""

@@ -569,8 +569,8 @@ def test_no_secret_of_a_real_run_is_in_any_file_it_wrote(tmp_path):
         data = path.read_bytes().decode()
         assert [part for part in parts if part in data and not part.startswith("-----")] == []
         assert [part for part in parts if part in str(path)] == []
-    said = [line for line in done.stderr.splitlines() if "eventlog" in line and "File" not in line]
-    assert [part for part in parts if part in "".join(said)] == []
+    shown = [line for line in done.stderr.splitlines() if "eventlog" in line and "File" not in line]
+    assert [part for part in parts if part in "".join(shown)] == []
     (journal,) = (tmp_path / "work" / "out").glob("m_masked_*.jsonl")
     assert eventlog.load_run(journal).config["seed"] == 5
     assert eventlog.load_run(journal).status == "failed"

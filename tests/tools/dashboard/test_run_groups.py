@@ -41,6 +41,17 @@ def server(folder):
         yield server
 
 
+def log_two_seeds(folder, n_steps, loss):
+    """Two runs of one setting; `loss` is called with step and seed."""
+    for seed in range(2):
+        config = {"seed": seed}
+        with eventlog.open_run(
+            folder, run_name=f"s{seed}", config=config, save_interval=0, durability="never"
+        ) as run:
+            for i in range(n_steps):
+                run.log_iter(i, loss(i, seed), 50.0)
+
+
 def loaded(folder):
     """The runs in the groups of `core.seeds`, as `runs plot --group-by seeds` has them."""
     found = {f.run.run_name: f for f in runs.load([str(folder)])}
@@ -178,13 +189,7 @@ def test_an_unknown_key_reads_no_run(server, monkeypatch):
 
 
 def test_a_spike_of_the_mean_is_drawn_at_every_zoom(tmp_path):
-    for seed in range(2):
-        with eventlog.open_run(
-            tmp_path, run_name=f"s{seed}", config={"seed": seed}, save_interval=0,
-            durability="never",
-        ) as run:  # fmt: skip
-            for i in range(5_000):
-                run.log_iter(i, 99.0 if i == 3_210 else 3.0 + seed, 50.0)
+    log_two_seeds(tmp_path, 5_000, lambda i, seed: 99.0 if i == 3_210 else 3.0 + seed)
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 2)
 
@@ -220,13 +225,7 @@ def test_runs_with_too_many_values_are_averaged_over_short_ranges_and_that_is_sa
 ):
     monkeypatch.setattr(run_groups, "CELLS_MAX", 1)
     monkeypatch.setattr(run_groups, "ROWS_MIN", 100)
-    for seed in range(2):
-        with eventlog.open_run(
-            tmp_path, run_name=f"s{seed}", config={"seed": seed}, save_interval=0,
-            durability="never",
-        ) as run:  # fmt: skip
-            for i in range(3_000):
-                run.log_iter(i, 2.0 * seed + i / 1_000, 50.0)
+    log_two_seeds(tmp_path, 3_000, lambda i, seed: 2.0 * seed + i / 1_000)
     with serving_here(tmp_path) as server:
         until(lambda: len(server.rows()) == 2)
 

@@ -1,4 +1,4 @@
-// What is said above the charts: what is being read, what is not drawn, and why.
+// The line above the charts: what is being read, what is not drawn, and why.
 
 import { plural } from "./format.js";
 import { axisName, ownValue } from "./metrics.js";
