@@ -89,6 +89,10 @@ class Disk:
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
+    def position(self, fd: int) -> int:
+        """Where the last write to `fd` ended, or the last read."""
+        return os.lseek(fd, 0, os.SEEK_CUR)
+
     def identity(self, file: int | Path) -> tuple[int, int]:
         """Device and inode of the file of a descriptor or a path: equal if it is the same file."""
         status = os.stat(file)

@@ -108,10 +108,11 @@ class Session:
         values: Values = "any"
         if type(loss) is type(time_ms) is type(mfu) is float:
             if type(iter) is int:
-                if not more:
-                    values = "numbers"
-                elif are_of(SCALARS, more.values()):
-                    values = "plain"
+                values = "numbers"
+                for value in more.values():
+                    if type(value) is not float:
+                        values = "plain" if are_of(SCALARS, more.values()) else "any"
+                        break
         else:
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
         try:  # as `_log`, without a call

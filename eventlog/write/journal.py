@@ -42,7 +42,7 @@ Durability = Literal["every", "interval", "checkpoint", "never"]
 ones at once; urgent ones at once and no other; whenever the kernel writes them."""
 
 Values = Literal["any", "plain", "numbers"]
-"""What is known of an event's values: nothing; each has one of the types `SCALARS`; they are a few
+"""What is known of an event's values: nothing; each has one of the types `SCALARS`; they are
 numbers, so that no credential has to be looked for."""
 
 
@@ -200,8 +200,8 @@ class Journal(DurableSession):
         encoded = encode_fields(fields, values != "any")  # may run their code: no lock is held
         asides: tuple[Aside, ...] = ()
         # More quotes than the names have: there is text, which may be a credential.
-        if values != "numbers" and (
-            encoded.count(b'"') != 2 * len(fields) or len(encoded) > SMALL_BYTES
+        if len(encoded) > SMALL_BYTES or (
+            values != "numbers" and encoded.count(b'"') != 2 * len(fields)
         ):
             encoded, asides = fitted(self.path.stem, event, self._masked(event, encoded))
         appender: Appender = self._appender  # type: ignore[assignment]

@@ -363,8 +363,8 @@ MUTANTS = [
     Mutant(
         "a descriptor is not checked",
         "write/line_writer.py",
-        "        if not self.owns_descriptor():\n            self.check_place()\n",
-        "",
+        "            is_moved = self.disk.position(self.fd) != self.end[1]\n",
+        "            is_moved = False\n",
         RELOCATION,
     ),
     Mutant(
