@@ -58,6 +58,12 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
     }
 
 
+def verdict(folding: Folding) -> str:
+    """The verdict alone, with the content of large events unread."""
+    code = exit_code(folding, with_content=False)
+    return _verdict(code, folding.defects())
+
+
 def n_ignored(folding: Folding) -> int:
     """Events that forked processes logged and that are in no journal."""
     counts = [r.fields.get("events") for r in folding.reader.remarks if r.event == "ignored"]
