@@ -17,7 +17,7 @@ from typing import Any
 
 import eventlog
 
-from ..core.formats import seconds
+from ..core.formats import first_of, seconds
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -252,9 +252,8 @@ class Vitals:
         self._calm |= dict.fromkeys(marks, 0)
         if not new:
             return []
-        named = ", ".join(f"{name} {marks[name]}" for name in new[:NAMED_MAX])
-        more = f" and {len(new) - NAMED_MAX:,} more" if len(new) > NAMED_MAX else ""
-        return [self.finding("nonfinite", f"{named}{more} at step {step}")]
+        named = first_of([f"{name} {marks[name]}" for name in new], NAMED_MAX)
+        return [self.finding("nonfinite", f"{named} at step {step}")]
 
     def _of_series(self, broken: Sequence[tuple[Rule, str]]) -> list[Finding]:
         return [self.finding(rule, text) for rule, text in broken]

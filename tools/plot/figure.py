@@ -24,7 +24,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import seeds
-from ..core.formats import count
+from ..core.formats import count, first_of
 from ..core.runs import Found, Refusal, one
 from ..core.series import plain
 from .any_series import draw_any
@@ -332,8 +332,7 @@ def _differences(series: Sequence[Series]) -> list[str]:
     different = [k for k in different if k not in NO_SETTINGS]
     if not different:
         return ["equal configurations"]
-    more = f" and {len(different) - N_DIFFERENT:,} more" if len(different) > N_DIFFERENT else ""
-    return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
+    return [f"different: {first_of(different, N_DIFFERENT)}"]
 
 
 def _usual(series: Sequence[Series]) -> list[str]:
