@@ -360,28 +360,21 @@ def _name_runs(figure: Figure, drawing: Drawing) -> int:
     """Draw a legend of all runs below the panels; returns its number of rows."""
     theme, width_in = drawing.theme, figure.get_figwidth()
     is_marked = drawing.kind in ("compare", "eval")
-    named = drawing.series[:N_NAMED]
-    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in labels([s.run for s in named])]
+    if drawing.groups:
+        named = [(clean(g.name), len(g.rows)) for g in drawing.groups]
+        names = [f"{name} ({n} run{'' if n == 1 else 's'})" for name, n in named]
+    else:
+        names = labels([s.run for s in drawing.series[:N_NAMED]])
+    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in names]
     if is_marked:
-        names = [name + _best(s) for name, s in zip(names, named, strict=True)]
+        names = [name + _best(s) for name, s in zip(names, drawing.series, strict=False)]
     handles = [
         Line2D([], [], color=drawing.colour(i), lw=1.8, ms=4.5,
                ls=DASHES[i % len(DASHES) if drawing.are_runs_dashed else 0],
                marker=MARKERS[i % len(MARKERS)] if is_marked else None)
-        for i in range(len(named))
+        for i in range(len(names))
     ]  # fmt: skip
-    if drawing.groups:
-        n_runs = [len(group.rows) for group in drawing.groups]
-        names = [
-            fit(f"{clean(group.name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
-            for group, n in zip(drawing.groups, n_runs, strict=True)
-        ]
-        handles = [
-            Line2D([], [], color=drawing.colour(k), lw=1.8,
-                   ls=DASHES[k % len(DASHES) if drawing.are_runs_dashed else 0])
-            for k in range(len(names))
-        ]  # fmt: skip
-    elif n_more := len(drawing.series) - len(named):
+    if not drawing.groups and (n_more := len(drawing.series) - len(names)):
         names.append(f"and {n_more:,} more")
         handles.append(Line2D([], [], ls="none"))
     names += drawing.keys
