@@ -45,7 +45,7 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.blocks import open_to_read
+from eventlog.blocks import check_is_file, open_to_read
 from eventlog.disk import atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
@@ -64,6 +64,7 @@ from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series, column_of, definition_of
+from eventlog.format.durations import duration
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -139,12 +140,14 @@ __all__ = [
     "__version__",
     "annotate",
     "atomic_write",
+    "check_is_file",
     "column_of",
     "command_parser",
     "compact",
     "compare_runs",
     "definition_of",
     "describe",
+    "duration",
     "find_ranks",
     "finish",
     "fitting",

@@ -202,7 +202,7 @@ def _has_records(path: Path) -> bool:
 
 def _first_run_id(path: Path) -> Iterator[str]:
     with contextlib.suppress(OSError, eventlog.EventlogError):
-        runs.check_is_regular_file(path)
+        eventlog.check_is_file(path)
         for record in islice(eventlog.scan(path), 1):
             if isinstance(id := record.fields.get("run_id"), str):
                 yield id

@@ -12,7 +12,6 @@ A run is named by a path, a folder, a glob, its name, or the beginning of its na
 import contextlib
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -281,7 +280,7 @@ def _from_journal(path: Path, error: Exception) -> Found:
     journal = journal_of(path)
     if path != journal and path.exists() and journal.exists():
         return load_at(journal)
-    return Found(path, None, _message(error, path))
+    return Found(path, None, message(error, path))
 
 
 def glance_at(path: Path) -> Found:
@@ -327,7 +326,7 @@ def check_looks_like_a_run(path: Path) -> None:
     Raises:
         eventlog.UnreadableRun, OSError: it is not a run, or cannot be read.
     """
-    size_bytes = check_is_regular_file(path)
+    size_bytes = eventlog.check_is_file(path)
     if size_bytes < LARGE_BYTES:
         return
     with open(path, "rb") as file:
@@ -340,23 +339,7 @@ def check_looks_like_a_run(path: Path) -> None:
         )
 
 
-def check_is_regular_file(path: Path) -> int:
-    """The size of a regular file; opening a FIFO would block.
-
-    Raises:
-        eventlog.UnreadableRun, OSError: it is not a regular file.
-    """
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
-        raise eventlog.UnreadableRun(f"{path}: not a run: it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise eventlog.UnreadableRun(
-            f"{path}: not a run: it is a FIFO or a device, not a regular file"
-        )
-    return found.st_size
-
-
-def _message(error: Exception, path: Path) -> str:
+def message(error: Exception, path: Path) -> str:
     """The error in one line that names the file."""
     if isinstance(error, OSError):
         return f"{path}: {error.strerror or error}"

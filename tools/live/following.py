@@ -57,7 +57,7 @@ class Following:
         """Read for about `budget_s`; returns whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
-            runs.check_is_regular_file(self.path)
+            eventlog.check_is_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
