@@ -70,6 +70,7 @@ from eventlog.format.files import (
     ASIDE_SUFFIX,
     BEFORE_LOSS_SUFFIX,
     JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
@@ -82,6 +83,7 @@ from eventlog.format.files import (
 from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
 from eventlog.interruption import is_interruption
+from eventlog.masking import load_masking
 from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_ranks
@@ -111,6 +113,7 @@ __all__ = [
     "KINDS",
     "LOSSES",
     "MFU_UNKNOWN",
+    "PRUNED_SUFFIX",
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
@@ -188,9 +191,7 @@ add_charts(plot)
 
 def __getattr__(name: str) -> Any:
     if name in ("mask", "mask_command", "mask_text", "Masking"):
-        from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
-
-        return getattr(masking, name)
+        return getattr(load_masking(), name)
     if name == "command_parser":
         from eventlog.command_line import command_parser  # argparse, which only commands need
 

@@ -12,6 +12,7 @@ from eventlog.blocks import check_is_file
 from eventlog.cli.report import COMPLETE, IO_ERROR, LOSS
 from eventlog.format.files import (
     JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
@@ -107,7 +108,7 @@ def _journals_in(folder: Path, with_ranks: bool) -> Journals:
 
 def _without_journal(names: list[str]) -> list[str]:
     """The names of segments in a folder without their journal or the journal of their rank."""
-    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX)
+    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX, PRUNED_SUFFIX)
     stems = {name.removesuffix(suffix) for name in names for suffix in suffixes}
 
     def stems_of(segment: str) -> list[str]:
