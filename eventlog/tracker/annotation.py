@@ -19,6 +19,7 @@ from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
 from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
 from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
+from eventlog.masking import load_masking
 from eventlog.read.reader import scan
 from eventlog.tracker.location import any_open, run_id_by_segments
 from eventlog.write.messages import say
@@ -62,9 +63,7 @@ class Annotator:
             RecordTooLarge: it does not fit in a line; nothing was added.
             OSError: the disk refused; nothing was added, the next one may be tried.
         """
-        from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
-
-        fields = mask_event(event, fields) | {ANNOTATES: self._run_id}
+        fields = load_masking().mask_event(event, fields) | {ANNOTATES: self._run_id}
         line = encode(self._n, self.s, self._clock.now(), event, fields)
         is_new = self._fd is None
         fd = self._open() if self._fd is None else self._fd
