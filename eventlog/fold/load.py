@@ -171,7 +171,8 @@ class Folding:
                 "segments": self.reader.segments,
                 "records": sequence.n_records,
                 "defects": [d.to_dict() for d in self._defects_of_records()],
-            },
+            }
+            | ({"ignored": n_ignored} if (n_ignored := self.reader.n_ignored) else {}),
         )
         self._add_where_it_went_on(run)
         run.run_name = run.run_name or self.path.stem

@@ -238,18 +238,17 @@ def as_interval(value: Any, default: int) -> int:
 
 
 def as_step(step: Any) -> int | None:
-    """A step as a whole number; None, and a message, for anything else."""
+    """A step as a whole number; None for anything else."""
     try:
         step = of_value(step.item) if getattr(step, "ndim", None) == 0 else step
         if is_a(step, float) and of_value(step.is_integer):
             step = of_value(int, step)
         number = of_value(operator.index, step)
         if -STEP_MAX <= number < STEP_MAX - 1:
-            return number
+            return int.__add__(number, 0)  # of True and of other subclasses, too
     except Exception as error:
         if is_interruption(error):
             raise
-    say_once("log: step: must be a whole number of 64 bits; the run's own step is used")
     return None
 
 

@@ -97,6 +97,7 @@ def run(site: Site, request: Request) -> Response:
                 "summary": run.summary,
                 "sessions": (journal.get("sessions") or [])[-SESSIONS_MAX:],
                 "superseded": journal.get("superseded") or {},
+                "ignored": journal.get("ignored") or 0,
                 "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
                 "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
                 "series": series,

@@ -230,6 +230,7 @@ class Following:
             journal={
                 "file": self.path.name,
                 "defects": [d.to_dict() for d in reader.defects] if reader else [],
+                "ignored": reader.n_ignored if reader else 0,
             },
         )
         run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")
