@@ -77,6 +77,7 @@ from eventlog.format.files import (
     TORN_SUFFIX,
     is_shortened_aside,
     journal_path,
+    parse_orphan,
     parse_segment_name,
     short_run_id,
 )
@@ -86,7 +87,7 @@ from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
 from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
-from eventlog.read.candidates import find_ranks
+from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Reader, scan
 from eventlog.read.scanner import Scanner
@@ -151,6 +152,7 @@ __all__ = [
     "definition_of",
     "describe",
     "duration",
+    "find_orphans",
     "find_ranks",
     "finish",
     "fitting",
@@ -171,6 +173,7 @@ __all__ = [
     "mask_text",
     "open_run",
     "open_to_read",
+    "parse_orphan",
     "parse_segment_name",
     "plot",
     "print_lines",

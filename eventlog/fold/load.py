@@ -19,6 +19,7 @@ from eventlog.format.files import (
     RANK_SUFFIX,
     SEGMENT_SUFFIX,
     journal_path,
+    parse_orphan,
     run_path,
 )
 from eventlog.format.record import FORMAT
@@ -175,6 +176,11 @@ class Folding:
             | ({"ignored": n_ignored} if (n_ignored := self.reader.n_ignored) else {}),
         )
         self._add_where_it_went_on(run)
+        orphan = parse_orphan(self.path)
+        name = f"{orphan[0]}{JOURNAL_SUFFIX}" if orphan else ""
+        if name and not os.path.lexists(self.path.with_name(name)):
+            reasons = (run.journal["reason"], f"its journal {name} is not here")
+            run.journal["reason"] = "; ".join(filter(None, reasons))
         run.run_name = run.run_name or self.path.stem
         run.path = self.path
         return run

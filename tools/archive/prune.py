@@ -200,7 +200,7 @@ def delete(candidate: Candidate) -> None:
             last = candidate.found.path
             if journal in candidate.files:
                 last = _pruned_path(journal)
-                snapshot = journal.with_suffix(eventlog.RUN_JSON_SUFFIX)
+                snapshot = journal.with_name(f"{runs.stem_of(journal)}{eventlog.RUN_JSON_SUFFIX}")
                 if snapshot in candidate.files:
                     os.unlink(snapshot.name, dir_fd=folder)
                 os.rename(journal.name, last.name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -214,7 +214,9 @@ def delete(candidate: Candidate) -> None:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(eventlog.PRUNED_SUFFIX) if _is_pruned(path) else path.stem
+    return (
+        path.name.removesuffix(eventlog.PRUNED_SUFFIX) if _is_pruned(path) else runs.stem_of(path)
+    )
 
 
 def _is_pruned(path: Path) -> bool:
@@ -223,7 +225,7 @@ def _is_pruned(path: Path) -> bool:
 
 
 def _pruned_path(journal: Path) -> Path:
-    return journal.with_suffix(eventlog.PRUNED_SUFFIX)
+    return journal.with_name(f"{runs.stem_of(journal)}{eventlog.PRUNED_SUFFIX}")
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:
@@ -253,7 +255,7 @@ def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
     found, journal = candidate.found, runs.journal_of(candidate.found.path)
     if found.run is None:
         return "cannot be read"
-    if any(name.startswith(f"{journal.stem}.") for name in links):
+    if any(name.startswith(f"{runs.stem_of(journal)}.") for name in links):
         return "has files that are links"
     try:
         with _locked(journal):

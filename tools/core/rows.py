@@ -147,6 +147,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "defects": len(journal.get("defects") or ()),
         "lost": _n_lost(journal.get("defects")),
         "ignored": journal.get("ignored") or 0,
+        "is_orphan": eventlog.parse_orphan(found.path) is not None,
         "tags": journal.get("tags") or [],
         "notes": len(journal.get("notes") or ()),
         "path": path,
