@@ -161,7 +161,7 @@ class Folding:
         """The run as read so far; raises as `check`."""
         self.check()
         sequence, journal = self.reader.sequence, self.reader.journal
-        annotators = sequence.annotators
+        annotators, n_ignored = sequence.annotators, self.reader.n_ignored
         run = self.fold.run(
             alive=alive,
             with_superseded=with_superseded,
@@ -174,8 +174,8 @@ class Folding:
                 "records": sequence.n_records,
                 **({"annotators": annotators} if annotators else {}),
                 "defects": [d.to_dict() for d in self._defects_of_records()],
-            }
-            | ({"ignored": n_ignored} if (n_ignored := self.reader.n_ignored) else {}),
+                **({"ignored": n_ignored} if n_ignored else {}),
+            },
         )
         self._add_where_it_went_on(run)
         orphan = parse_orphan(self.path)

@@ -17,7 +17,7 @@ from eventlog.disk import DISK, Disk, is_locked, sync_file
 from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
-from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
+from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, parse_orphan, segment_name
 from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
 from eventlog.masking import load_masking
 from eventlog.read.reader import scan
@@ -46,7 +46,9 @@ class Annotator:
 
     def __init__(self, path: PathLike, *, disk: Disk = DISK) -> None:
         """For the run of the journal or run JSON at `path`; raises as `annotate`."""
-        self.journal = Path(path).with_suffix(JOURNAL_SUFFIX)
+        orphan = parse_orphan(Path(path))  # a segment that stands for its journal
+        stem = Path(path).stem if orphan is None else orphan[0]
+        self.journal = Path(path).with_name(f"{stem}{JOURNAL_SUFFIX}")
         self.s = new_session_name()
         self._run_id = _run_id(self.journal, Path(path))
         self._disk = disk

@@ -23,7 +23,9 @@ NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, 
 
 def file_name(run_name: str | None) -> str:
     """A run's name without credentials and what no file name can have; `run` by default."""
-    name = load_masking().mask_file_name(text_of("run" if run_name is None else run_name) or "run")
+    name: str = load_masking().mask_file_name(
+        text_of("run" if run_name is None else run_name) or "run"
+    )
     return name.replace(os.sep, "_").replace("\0", "_")
 
 

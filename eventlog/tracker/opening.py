@@ -133,7 +133,9 @@ def open_run(
 def _opening(identity: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """The fields of the `open` event, without credentials."""
     opening = {"format": FORMAT} | identity | origin() | fields
-    return load_masking().mask_event("open", {k: v for k, v in opening.items() if v is not None})
+    known = {k: v for k, v in opening.items() if v is not None}
+    masked: dict[str, Any] = load_masking().mask_event("open", known)
+    return masked
 
 
 def _close(created: list[Any], reason: str) -> None:

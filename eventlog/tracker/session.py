@@ -108,10 +108,10 @@ class Session:
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
         values: Values = "any"
         if type(iter) is not int:
-            iter = self._step("iter", iter, fields)
-            if iter is None:
+            step = self._step("iter", iter, fields)
+            if step is None:
                 return
-            fields["iter"] = iter
+            fields["iter"] = step
         if type(loss) is type(time_ms) is type(mfu) is float:
             values = "numbers"
             for value in more.values():

@@ -77,6 +77,15 @@ def test_a_segment_of_another_run_is_listed_beside_a_run_json(segment, capsys):
     }  # fmt: skip
 
 
+def test_a_note_about_such_a_run_is_refused_and_the_journal_is_named(segment, capsys):
+    name, before = runs.stem_of(segment), list(segment.parent.iterdir())
+
+    assert main(["note", str(segment.parent / name), "the disk was unmounted"]) == 1
+
+    assert f"has no journal {name}.jsonl beside it" in capsys.readouterr().err
+    assert list(segment.parent.iterdir()) == before
+
+
 def test_the_files_of_such_a_run_are_pruned_together(segment):
     (candidate,) = prune.select_candidates(segment.parent)
 
