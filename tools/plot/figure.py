@@ -1,7 +1,7 @@
 """Draw runs as a matplotlib figure: loss, evaluations, step times, MFU.
 
-    from .figure import View, draw
-    draw(["out/run_a.json", "out/run_b.json"], view=View(x="tokens", log_y=True)).savefig("ab.png")
+    from .figure import draw
+    draw(["out/run_a.json", "out/run_b.json"], x="tokens", log_y=True).savefig("ab.png")
 
 `encode` gives the bytes of a file; they are the same each time.
 """
@@ -75,7 +75,6 @@ class NotebookFigure(Figure):
 def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
-    view: View | None = None,
     *,
     smooth_iters: int | None = None,
     superseded: bool = False,
@@ -86,6 +85,7 @@ def draw(
     height_in: float | None = None,
     dpi: float = 150,
     theme: ThemeName = "light",
+    **view: Any,
 ) -> NotebookFigure:
     """A matplotlib Figure of runs, given as runs or by name.
 
@@ -94,9 +94,10 @@ def draw(
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
-        group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of the view's metrics;
-            without these of the losses.
+        group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of `metrics`; without
+            these of the losses.
         band: around it, `std` (standard deviation), `range` (min and max) or `none`.
+        view: the fields of a `View`: `metrics`, `x`, `log_y`, ...
 
     Raises:
         Refusal: there is nothing to draw or no space for it, or all runs are missing what the x
@@ -105,7 +106,7 @@ def draw(
     """
     loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
     series = [Series(run) for run in loaded if run is not None]
-    drawing = _drawing(series, kind, view or View(), smooth_iters, group_by)
+    drawing = _drawing(series, kind, View(**view), smooth_iters, group_by)
     drawing = replace(drawing, with_superseded=superseded, band=band, theme=THEMES[theme])
     with style.context(["default", drawing.theme.style()]):
         return _render(drawing, title, width_in, height_in, dpi)

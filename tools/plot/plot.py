@@ -99,28 +99,25 @@ def _add_series(command: argparse.ArgumentParser) -> None:
 def _plot(arguments: argparse.Namespace) -> int:
     form = _form(arguments)
     try:
-        from . import figure, panel
+        from . import figure
     except ImportError as error:
         raise runs.Refusal(
             f"runs plot needs {error.name}: pip install 'runjournal[tools]'"
         ) from None
     loaded, code = _read(arguments.paths)
-    view = panel.View(
-        metrics=arguments.metric,
-        right=arguments.right,
-        x=arguments.x,
-        x_range=(getattr(arguments, "from"), arguments.to),
-        y_range=(arguments.y_min, arguments.y_max),
-        log_x=arguments.log_x,
-        log_y=arguments.log_y,
-        all_values=arguments.all_values,
-    )
     picture = figure.draw(
         loaded,
         arguments.kind,
-        view,
+        x=arguments.x,
         smooth_iters=arguments.smooth,
+        log_x=arguments.log_x,
+        log_y=arguments.log_y,
         superseded=arguments.superseded,
+        metrics=arguments.metric,
+        right=arguments.right,
+        x_range=(getattr(arguments, "from"), arguments.to),
+        y_range=(arguments.y_min, arguments.y_max),
+        all_values=arguments.all_values,
         group_by=arguments.group_by,
         band=arguments.band,
         title=arguments.title,
