@@ -45,8 +45,8 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.blocks import open_to_read
-from eventlog.disk import atomic_write, fitting, is_locked
+from eventlog.blocks import open_to_read, sha256_of
+from eventlog.disk import DISK, atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
     JournalClosed,
@@ -80,6 +80,7 @@ from eventlog.format.files import (
 )
 from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
+from eventlog.format.times import seconds
 from eventlog.interruption import is_interruption
 from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASIDE_SUFFIX",
     "BEFORE_LOSS_SUFFIX",
+    "DISK",
     "FORMAT",
     "JOURNAL_SUFFIX",
     "KINDS",
@@ -174,6 +176,8 @@ __all__ = [
     "restore_nonfinite",
     "say",
     "scan",
+    "seconds",
+    "sha256_of",
     "short_run_id",
     "usual_losses",
     "without_journal",
