@@ -160,6 +160,7 @@ class Folding:
         """The run as read so far; raises as `check`."""
         self.check()
         sequence, journal = self.reader.sequence, self.reader.journal
+        annotators = sequence.annotators
         run = self.fold.run(
             alive=alive,
             with_superseded=with_superseded,
@@ -170,6 +171,7 @@ class Folding:
                 "crc": f"{journal.crc:08x}",
                 "segments": self.reader.segments,
                 "records": sequence.n_records,
+                **({"annotators": annotators} if annotators else {}),
                 "defects": [d.to_dict() for d in self._defects_of_records()],
             },
         )
