@@ -48,9 +48,15 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     return fd
 
 
-def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Raise OSError (EINVAL) if it is not a regular file; the message says what it is."""
-    _check_mode(os.stat(path).st_mode, path)
+def check_is_file(path: str | os.PathLike[str]) -> int:
+    """The size in bytes of a regular file, which is not opened: opening a FIFO may block.
+
+    Raises:
+        OSError: it is missing, or not a regular file (EINVAL); the message says what it is.
+    """
+    status = os.stat(path)
+    _check_mode(status.st_mode, path)
+    return status.st_size
 
 
 def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:

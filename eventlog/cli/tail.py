@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventlog.format.durations import duration
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
@@ -51,7 +52,7 @@ class Lines:
         (first, begun), left = self._recent[0], self._max_iters - i
         if i == first or left <= 0 or now < begun:
             return ""
-        return duration((now - begun) / (i - first) * left)
+        return duration(round((now - begun) / (i - first) * left))
 
 
 def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str]:
@@ -74,10 +75,3 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
             what = "became shorter" if is_shorter else "was replaced by another file"
             yield printable(f"{path}: {what}; reading from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
-
-
-def duration(seconds: float) -> str:
-    """1:05:09, 4:31 or 0:07."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

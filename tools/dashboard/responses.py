@@ -105,6 +105,7 @@ def _of_journal(journal: Mapping[str, Any]) -> dict[str, Any]:
         "reason": journal.get("reason"),
         "sessions": (journal.get("sessions") or [])[-SESSIONS_MAX:],
         "superseded": journal.get("superseded") or {},
+        "ignored": journal.get("ignored") or 0,
         "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
         "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
         "tags": journal.get("tags") or [],
