@@ -45,8 +45,8 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.blocks import check_is_file, open_to_read
-from eventlog.disk import atomic_write, fitting, is_locked
+from eventlog.blocks import check_is_file, open_to_read, sha256_of
+from eventlog.disk import DISK, atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
     JournalClosed,
@@ -83,6 +83,7 @@ from eventlog.format.files import (
 )
 from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
+from eventlog.format.times import seconds
 from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
 from eventlog.notebook import frame, plot
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASIDE_SUFFIX",
     "BEFORE_LOSS_SUFFIX",
+    "DISK",
     "FORMAT",
     "JOURNAL_SUFFIX",
     "KINDS",
@@ -183,6 +185,8 @@ __all__ = [
     "restore_nonfinite",
     "say",
     "scan",
+    "seconds",
+    "sha256_of",
     "short_run_id",
     "usual_losses",
     "without_journal",

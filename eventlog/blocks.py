@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Generator
+from hashlib import file_digest
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 17  # about 800 iterations, read at once
@@ -147,6 +148,16 @@ def read_all(path: Path) -> bytes:
         )
 
     return b"".join(read_chunks(path, 0, refuse))
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a regular file, in hexadecimal.
+
+    Raises:
+        OSError: it is missing, unreadable, or not a regular file.
+    """
+    with os.fdopen(open_to_read(path), "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def rfind(fd: int, mark: bytes, end: int) -> int:

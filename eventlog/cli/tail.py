@@ -4,13 +4,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from eventlog.format.durations import duration
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
+from eventlog.format.times import seconds
 from eventlog.read.ends import last_open
 from eventlog.read.reader import Reader
 
@@ -43,12 +43,8 @@ class Lines:
 
     def _eta(self, record: Record) -> str:
         """The remaining time, estimated from the latest iterations; empty if unknown."""
-        i = record.fields.get("iter")
-        try:
-            now = datetime.fromisoformat(record.t).timestamp()
-        except (ValueError, OverflowError):
-            return ""
-        if type(i) is not int or self._max_iters is None:
+        i, now = record.fields.get("iter"), seconds(record.t)
+        if type(i) is not int or self._max_iters is None or now is None:
             return ""
         if self._recent and i <= self._recent[-1][0]:
             self._recent.clear()

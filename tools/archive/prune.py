@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import eventlog
 
 from ..core import runs
-from ..core.files import lock, sha256_of
+from ..core.files import lock
 from ..core.formats import is_number
 from ..core.library import need
 from ..core.options import whole
@@ -278,7 +278,7 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
         try:
-            digest = sha256_of(path)
+            digest = eventlog.sha256_of(path)
         except OSError as error:
             return f"{path.name} cannot be read: {error.strerror}"
         if packed.get(path.name) != digest:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from eventlog import duration
+from eventlog import seconds as seconds
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -83,14 +84,6 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def is_finite(value: Any) -> TypeGuard[float]:
     return is_number(value) and abs(value) < math.inf
-
-
-def seconds(time: Any) -> float | None:
-    """An ISO 8601 time in seconds since 1970; None: not a time. Without an offset it is local."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None
 
 
 def iso(seconds: Any, timespec: str = "microseconds") -> str | None:

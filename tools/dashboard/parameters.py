@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+import optuna
+
 from ..core.rows import Row
+from ..tuning import space
+from ..tuning import study as tuning
 
 CHOICES_MAX = 30  # of a categorical parameter; text with more values is not a choice
 NUMBER_MAX = 1e150  # the distance between two such numbers is still finite
@@ -37,6 +41,12 @@ class Parameter:
     @property
     def is_varied(self) -> bool:
         return self.low < self.high or len(self.choices) > 1
+
+    @property
+    def in_space(self) -> space.Parameter:
+        """The same parameter in the space of a study of `runs tune`."""
+        low, high = (int(self.low), int(self.high)) if self.is_whole else (self.low, self.high)
+        return space.Parameter(self.name, self.choices, low, high, self.kind == "log")
 
     def value_of(self, row: Row) -> float | str | None:
         """A run's value on this axis; None if it has no place there."""
@@ -145,8 +155,6 @@ def importances_or_why(
         return {}, "All runs have the same result: no parameter made a difference."
     try:
         return importances(parameters, points, maximize), ""
-    except ImportError:
-        return {}, "Importances need Optuna. Run: pip install optuna"
     except (ValueError, ArithmeticError, RuntimeError) as error:
         return {}, f"Optuna cannot compute importances from these values: {error}"
 
@@ -158,15 +166,10 @@ def importances(
     """PED-ANOVA's importances: shares of 1.
 
     Raises:
-        ImportError: Optuna is not installed
         ArithmeticError: a share is not finite
     """
-    import optuna
-
-    from ..tuning import study as tuning
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
-    distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
+    distributions = {p.name: tuning.distribution(p.in_space) for p in parameters}
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
     for values, result in points:
         params: dict[str, Any] = {name: v for name, v in values if name in distributions}
@@ -178,14 +181,3 @@ def importances(
             )
         )
     return tuning.importances(study)
-
-
-def _distribution(parameter: Parameter) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if parameter.kind == "categorical":
-        return CategoricalDistribution(parameter.choices)
-    is_log = parameter.kind == "log"
-    if parameter.is_whole:
-        return IntDistribution(int(parameter.low), int(parameter.high), log=is_log)
-    return FloatDistribution(parameter.low, parameter.high, log=is_log)
