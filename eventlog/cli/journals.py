@@ -16,6 +16,8 @@ from eventlog.format.files import (
     BEFORE_LOSS_SUFFIX,
     HASH_LENGTH,
     JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
+    RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     is_shortened_aside,
@@ -25,7 +27,7 @@ from eventlog.format.files import (
     run_path,
 )
 from eventlog.format.text import print_lines
-from eventlog.read.candidates import orphans
+from eventlog.read.candidates import find_orphans, orphans
 from eventlog.read.evidence import known_from, stated_by
 from eventlog.read.identify import may_be_journal
 
@@ -42,11 +44,13 @@ class Journals(NamedTuple):
     code: int
 
 
-def find_journals(names: Sequence[str], *, with_ranks: bool = False) -> Journals:
+def find_journals(
+    names: Sequence[str], *, with_ranks: bool = False, with_orphans: bool = False
+) -> Journals:
     """The journals that folders, globs and files mean; a run JSON means its journal.
 
-    `with_ranks`: of a folder, also the journals of ranks; and what is left of runs whose journal
-    is gone is named.
+    Of a folder also, `with_ranks`: the journals of ranks, and what is left of runs whose journal is
+    gone is named; `with_orphans`: the segments of such runs.
 
     Raises:
         FileNotFoundError: there is none.
@@ -58,6 +62,7 @@ def find_journals(names: Sequence[str], *, with_ranks: bool = False) -> Journals
         if path.is_dir():
             in_folder = _journals_in(path, with_ranks)
             paths += in_folder.paths
+            paths += find_orphans(path) if with_orphans else []
             code = max(code, in_folder.code)
         elif os.path.lexists(path):
             beside = journal_path(path)
@@ -124,6 +129,8 @@ def _without_journal(
     loss, and of files of large events.
     """
     stems = {path.name.removesuffix(path.suffix) for path in journals}
+    for suffix in (RANK_SUFFIX, PRUNED_SUFFIX):
+        stems |= {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
     left = []
     for name in names:
         parts = name.split(".")
