@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from . import runs
-from .formats import seconds
 
 Row = dict[str, Any]
 

@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
-from ..core.formats import seconds
 from .rules import (
     BASE_MIN,
     RECENT,
