@@ -164,7 +164,7 @@ class _Walk:
         if how == IF_NO_WORD and not _USERS.isdisjoint(beside):
             return ALWAYS
         if name == "key" and "username" in beside:  # kaggle.json
-            return IF_KEY
+            how = max(how, IF_KEY)
         if how != ALWAYS and parent and name.lower() in ("key", "token", "pass", "pw"):
             return max(how, strength(f"{parent}_{name}", self._masking))
         if how != ALWAYS and parent.lower() in ("keys", "tokens") and not _BESIDE.fullmatch(name):

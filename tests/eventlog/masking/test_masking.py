@@ -352,13 +352,17 @@ LOOK_ALIKES = (
     "get('token', 'image')", "cfg.get('api_key', 'none')", "fields('password', 'token')",
     "add_argument('--password', '-p')", "KeyError('token', 'missing')", "costs $5 and $6$ more",
     "awk '{print $1$2$3}'", "PATH=/usr/bin:$PATH", "pattern: a1B2*.jsonl", "patience=12k",
-    "pat: train_000123_shard.bin", "file_pat: shard_{i:05d}-of-00100.bin", "path: /mnt/a1B2c3d4E5f6",
-    "u+velocity_field_2d", "dose_0123456789", "phc_large_model_of_a_collection_v2", "luma-large-model",
-    "sk_learn_model_of_a_large_collection_v2", "123e4567-e89b-12d3-a456-426614174000:step", "1/16:2",
+    "pat: train_000123_shard.bin", "file_pat: shard_{i:05d}-of-00100.bin",
+    "path: /mnt/a1B2c3d4E5f6",
+    "u+velocity_field_2d", "dose_0123456789", "phc_large_model_of_a_collection_v2",
+    "luma-large-model",
+    "sk_learn_model_of_a_large_collection_v2", "123e4567-e89b-12d3-a456-426614174000:step",
+    "1/16:2",
     "a1b2c3d4.5afa745c95ed0e1b3697b34ee0a2f508", "ABCDEFG1.model-large-v2", "auth: disabled2024",
     "wget https://example.com/a.zip -P data", "wget https://example.com/unzip.html -P data",
     "unzip a.zip -d out", "7z a out.7z data", "git config set core.editor vim", "psk: 8psk",
-    "activation_key: blocks.10.hook_resid_post", "authorization: key is missing", "redis-cli -h host",
+    "activation_key: blocks.10.hook_resid_post", "authorization: key is missing",
+    "redis-cli -h host",
     '{"username": "ann", "key": "val_loss"}',
     "x" * 64, "0" * 40, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "passes: 3, pass_rate: 0.5, author: ann",
 )  # fmt: skip
@@ -470,12 +474,16 @@ def test_the_password_of_mysql_and_the_key_of_wandb_login_are_masked_and_a_pass_
 @pytest.mark.parametrize(
     "command",
     [
-        "redis-cli -h cache -a {}", "sudo redis-cli -a {}", "ldapsearch -x -w {}", "unzip -P {} a.zip",
-        "mosquitto_sub -u ann -P {}", "ipmitool -U ann -P {}", "7z x -p{} a.7z", "rar a -hp{} a.rar",
+        "redis-cli -h cache -a {}", "sudo redis-cli -a {}", "ldapsearch -x -w {}",
+        "unzip -P {} a.zip",
+        "mosquitto_sub -u ann -P {}", "ipmitool -U ann -P {}", "7z x -p{} a.7z",
+        "rar a -hp{} a.rar",
         "lftp -u ann,{} ftp://host", "smbclient -U ann%{} //host/share", "/usr/bin/sqlcmd -P {}",
         "aws configure set aws_secret_access_key {}", "git config --global user.password {}",
-        "npm config set //registry.npmjs.org/:_authToken {}", "setenv HF_TOKEN {}", "vault login {}",
-        "mysqldump -u ann -p{} runs", "docker login -u ann -p {}", "docker run -e HF_TOKEN={} image",
+        "npm config set //registry.npmjs.org/:_authToken {}", "setenv HF_TOKEN {}",
+        "vault login {}",
+        "mysqldump -u ann -p{} runs", "docker login -u ann -p {}",
+        "docker run -e HF_TOKEN={} image",
         "t.py --github-pat {}", "mkdir -p out && sshpass -p {} ssh host",
     ],
 )  # fmt: skip
@@ -490,9 +498,11 @@ def test_the_password_of_a_usual_program_is_masked_and_its_other_arguments_are_n
     [
         "mkdir -p out/a1B2", "cp -p a1 b2", "sudo mkdir -p a1B2", "git add -p a1", "rsync -p a1 b2",
         "python -m pytest -p plugin2", "wget -P data2 https://example.com/a.zip", "t.py -P 4",
-        "wget https://example.com/unzip.html -P data2", "t.py -a adamw2x", "t.py -w 1e-2", "t.py -U a%b",
+        "wget https://example.com/unzip.html -P data2", "t.py -a adamw2x", "t.py -w 1e-2",
+        "t.py -U a%b",
         "zip -r a.zip out2", "mysqldump -P 3306", "ssh -p 2222 host", "docker run -p 8080:80 image",
-        "t.py config token image", "t.py set lr x7QfcMd7ujIDvqVN", "t.py --pat train_000123_shard.bin",
+        "t.py config token image", "t.py set lr x7QfcMd7ujIDvqVN",
+        "t.py --pat train_000123_shard.bin",
     ],
 )  # fmt: skip
 def test_the_same_flag_of_another_program_is_not_masked(command):
@@ -611,7 +621,8 @@ PIECES = (
     "login a password ", "machine password ", "a_", "0a.atlasv1.", "Private-Lines: 1\na\n", ":*:a",
     "token a", "the password is ", 'name="pin" value="', "oracle:a:a/", "wandb login --a ",
     "tskey-a-", "fo1_a", "local-0",
-    "a:b1@", "$6$a$", "login('", "('token', '", "7z -p", "redis-cli a", "config set a ", "a1b2c3d4.",
+    "a:b1@", "$6$a$", "login('", "('token', '", "7z -p", "redis-cli a", "config set a ",
+    "a1b2c3d4.",
     "hf_a", "?sig=", '{"token": "', "M.", "api ", "aws/", "secret: ", ";", "&a", "_", "SG.",
 )  # fmt: skip
 
