@@ -40,13 +40,6 @@ _NO_PASSWORD = re.compile(
     "cp|cpio|git|install|ls|mkdir|mkfifo|mv|nmap|patch|perl|pytest|rmdir|rsync|scp|tar"
 )
 """Programs whose `-p` has no password."""
-_PROGRAMS = tuple(
-    (
-        re.compile(programs),
-        _Program(re.compile(rf"(?s)(?P<keep>{flag})(?P<value>[^\s-].*)"), is_p_password),
-    )
-    for _, programs, flag, is_p_password in PASSWORD_FLAGS
-)
 
 
 def masked_command(argv: Sequence[Any], masking: Masking, *, with_p: bool) -> list[Any]:
@@ -96,9 +89,10 @@ def _program(arg: str) -> _Program | None:
         return None
     if _NO_PASSWORD.fullmatch(match[1]):
         return _NOT_P
-    for pattern, program in _PROGRAMS:
-        if pattern.fullmatch(match[1]):
-            return program
+    for hint, programs, flag, has_password_p in PASSWORD_FLAGS:  # compiled when first met
+        if hint in match[1] and re.fullmatch(programs, match[1]):
+            password = re.compile(rf"(?s)(?P<keep>{flag})(?P<value>[^\s-].*)")
+            return _Program(password, has_password_p)
     return None
 
 

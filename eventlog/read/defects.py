@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 DEFECTS = {
-    "torn": "the end of a line was cut, as a crash does; it was never acknowledged as whole",
+    "torn": "the end of a line was cut, as by a power loss, a full disk or an unfinished copy",
     "unterminated": "the last line is whole but for its line feed; it was accepted",
     "glued": "a cut line with a whole one behind it; the whole one was accepted",
     "damaged": "bytes that are no record",

@@ -31,9 +31,12 @@ class Known:
 
     file: str = ""
     sessions: dict[str, int] = field(default_factory=dict)
+    """Of each session, annotators included."""
+    annotators: set[str] = field(default_factory=set)
     gaps: dict[str, int] = field(default_factory=dict)
     """How many records of each session were missing by then."""
     n_annotations: int = 0
+    """Records of annotators that it does not name, as earlier versions did not."""
     unreadable: list[str] = field(default_factory=list)
     """Run JSONs that were kept before a loss and cannot be read."""
 
@@ -46,6 +49,7 @@ def known_from(run_json: Path) -> Known:
             known.unreadable.append(path.name)
             continue
         kept = stated_by(path)
+        known.annotators |= kept.annotators
         for s, n in kept.sessions.items():
             if n >= known.sessions.get(s, 1):
                 known.sessions[s], known.file = n, path.name
@@ -103,6 +107,11 @@ def stated_by(run_json: Path) -> Known:
         s, n = (row.get("s"), row.get("records")) if isinstance(row, dict) else (None, None)
         if isinstance(s, str) and type(n) is int:
             known.sessions[s] = n
+    annotators = journal.get("annotators")
+    for s, n in annotators.items() if isinstance(annotators, dict) else ():
+        if type(n) is int:
+            known.sessions[s] = n
+            known.annotators.add(s)
     defects = journal.get("defects")
     for defect in defects if isinstance(defects, list) else ():
         if isinstance(defect, dict) and defect.get("kind") == "gap":
@@ -157,7 +166,7 @@ def fewer_records(
 
 
 def _fewer(known: Known, lost: int, n: int, s: str) -> Defect:
-    what = "" if s else " of notes, tags and alerts"
+    what = "" if s and s not in known.annotators else " of notes, tags and alerts"
     return Defect(
         "fewer_records", -1, session=s, lost=lost, detail=f"{known.file} was made from {n:,}{what}"
     )

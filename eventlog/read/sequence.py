@@ -116,6 +116,7 @@ class SequenceCheck:
         self._not_yet: dict[str, Record] = {}  # sessions that were met, and not seen so far
         self._dropped: dict[str, Defect] = {}
         self._annotations: dict[tuple[str, str], Defect] = {}
+        self._annotators: set[str] = set()
 
     @property
     def sessions(self) -> list[str]:
@@ -141,6 +142,12 @@ class SequenceCheck:
         """How many records of a session were admitted."""
         numbers = self._sessions.get(s)
         return 0 if numbers is None else sum(map(len, numbers.crcs)) + len(numbers.late)
+
+    @property
+    def annotators(self) -> dict[str, int]:
+        """How many records each session that annotates the run has."""
+        own = (s for s in self._annotators if self._sessions[s].foreign is None)
+        return {s: self.n_admitted(s) for s in sorted(own)}
 
     def has(self, s: str, n: int, crc: int) -> bool:
         """Whether this very record was seen, in whatever file."""
@@ -299,6 +306,7 @@ class SequenceCheck:
 
     def _note_annotated(self, record: Record, file: str) -> None:
         """Remember which run was annotated: the id of this one may be read only later."""
+        self._annotators.add(record.s)
         annotated = record.fields.get("annotates")
         if isinstance(annotated, str):
             of_other = Defect("foreign_run", record.offset, session=record.s, count=0, file=file)

@@ -51,7 +51,7 @@ class Appender(LineWriter):
         )
         self.journal, self.run_id = path, run_id
         self.files = SessionFiles(fd, disk, begin=self.end[1])
-        self.identity = self.files.journal_identity
+        self.identity = self.files.journal.identity
         self.opening = b""
         """The session's first line, to be written again if somebody cuts it off."""
         self.is_ending = False
@@ -139,7 +139,7 @@ class Appender(LineWriter):
             raise OSError(f"{self.path}: no segment of it could be created in any folder")
         self.moves.clear()  # other machines may write the journal: nothing is changed in it
         self.has_news = False
-        self.files.fd_for_notes = -1
+        self.files.has_notes = False
         self._is_shared = self.has_whole_session = True
 
     def to_segment(self, first: bytes | None = None) -> bool:
@@ -185,7 +185,7 @@ class Appender(LineWriter):
         self._has_hole = self._has_hole or is_holed
         self._has_note, self._is_rewritten = False, first is not None
         self.has_whole_session = self.has_whole_session or first is not None
-        self.files.written.append(fd)
+        self.files.add(fd, identity)
         self.fd, self.path, self.identity = fd, path, identity
         self._torn, self._has_new_name = False, True
         self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
@@ -216,7 +216,7 @@ class Appender(LineWriter):
 
     def use(self, fd: int, size_bytes: int | None = None) -> None:
         """Write to `fd`, which has the same content, from now on; the old one stays open."""
-        self.files.replace(self.fd, fd, is_journal=self.path == self.journal)
+        self.files.replace_latest(fd)
         if size_bytes is not None:
             self.end = (self.end[0], size_bytes)
             self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
@@ -263,7 +263,7 @@ class Appender(LineWriter):
 
     def note_in_journal(self, line: bytes) -> bool:
         """As `SessionFiles.write_note`."""
-        self._has_note = self._has_note or self.files.fd_for_notes == self.fd
+        self._has_note = self._has_note or self.files.takes_notes(self.fd)
         return self.files.write_note(line)
 
     def link_in_folder(self) -> bool:
@@ -280,6 +280,6 @@ class Appender(LineWriter):
 
     def close(self) -> None:
         """Give back the reserved space, and close the files."""
-        for fd in self.files.written[self._is_shared :]:
+        for fd in self.files.segments if self._is_shared else self.files.written:
             self._reserve.give_back(fd)
         self.files.close()

@@ -63,13 +63,15 @@ class RelocatingAppender(Appender):
 def _check_journal(appender: Appender) -> None:
     """The same for a journal that its session has left for a segment."""
     files, path = appender.files, appender.journal
-    fd, identity = files.journal_fd, files.journal_identity
+    fd, identity = files.journal.fd, files.journal.identity
     match find(fd, path, identity, appender.disk):
         case Place.MOVED:
             moved = _path_of(fd, identity, appender.disk)
             if moved is not None:
                 appender.warn(f"{path}: was moved to {moved}")
                 appender.journal = moved
+        case Place.CLOSED:
+            _lock_again(appender)
         case Place.DELETED:
             with ignoring(OSError):
                 files.replace_journal(_copy(fd, path, appender.disk))
@@ -82,6 +84,20 @@ def _check_journal(appender: Appender) -> None:
                         f"{path}: was replaced by another file; this session goes on in "
                         f"{appender.path}"
                     )
+
+
+def _lock_again(appender: Appender) -> None:
+    """The program closed the journal's descriptor, and its lock with it."""
+    files, path, disk = appender.files, appender.journal, appender.disk
+    if _identity_at(path, disk) != files.journal.identity:
+        return
+    with ignoring(OSError):
+        fd = disk.open_append(path)
+        if disk.lock(fd) is not False and disk.identity(fd) == files.journal.identity:
+            files.replace_journal(fd)
+            appender.warn(f"{path}: this program closed its descriptor; it was opened again")
+        else:
+            disk.close(fd)
 
 
 def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
@@ -128,7 +144,7 @@ def _reopen(appender: Appender) -> None:
                 appender.warn(f"{path}: this program closed its descriptor; it was opened again")
                 return
             appender.disk.close(fd)
-    appender.files.forget(appender.fd)
+    appender.files.forget_latest()
     moved = appender.to_segment()
     where = f"going on in {appender.path}" if moved else "no segment could be created"
     appender.warn(f"{path}: this program closed its descriptor; {where}")

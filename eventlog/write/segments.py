@@ -3,7 +3,8 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,96 +108,138 @@ def read_range(fd: int, begin: int, end: int) -> bytes:
     return b"".join(os.pread(fd, COPY_BYTES, at) for at in range(begin, end, COPY_BYTES))
 
 
-class SessionFiles:
-    """Descriptors, in the order in which the files were written.
+@dataclass(eq=False)
+class OpenFile:
+    """A file that a session has open."""
 
-    The journal's own stays open to the end, also when its session has left it: it has the lock.
+    fd: int
+    """-1: the program closed it."""
+    identity: tuple[int, int]
+    begin: int = 0
+    """Where the session begins in it."""
+
+
+class SessionFiles:
+    """The files of a session, in the order in which they were written.
+
+    The journal stays open to the end, also when its session has left it: it has the lock. The
+    program may close any descriptor and get the same number for a file of its own, which is then
+    neither read, written nor closed.
     """
 
     def __init__(self, fd: int, disk: Disk, *, begin: int) -> None:
         """`begin`: where the session begins in the journal."""
         self._disk = disk
-        self.written = [fd]
-        self._held: list[int] = []
-        self.fd_for_notes = fd
-        """The journal's descriptor, for lines in it after its session left it; -1: none may be."""
-        self.journal_identity = disk.identity(fd)
-        self.begin = begin
+        first = OpenFile(fd, disk.identity(fd), begin)
+        self._written = [first]
+        self._journal = first
+        self._for_notes: OpenFile | None = first
+        self.has_notes = True
+        """Whether lines may be written into the journal after its session left it."""
 
     @property
     def descriptors(self) -> list[int]:
-        """All that are open."""
-        return [*self.written, *self._held]
+        """All that are open and have not become other files."""
+        return self._owned(dict.fromkeys([*self._written, self._journal]))
 
     @property
-    def journal_fd(self) -> int:
-        """The descriptor of what is at the journal's path: the journal, or another file of the
-        same run; -1: none."""
-        return next(iter([*self._held[-1:], *self.written]), -1)
+    def written(self) -> list[int]:
+        """Those of the files that the session has written."""
+        return self._owned(self._written)
 
-    def replace(self, old: int, new: int, *, is_journal: bool) -> None:
-        """Use `new` in place of `old`; does not close `old`."""
-        self.written = [new if fd == old else fd for fd in self.written]
-        if is_journal:
-            self.journal_identity = self._disk.identity(new)
+    @property
+    def segments(self) -> list[int]:
+        return self._owned(self._written[1:])
+
+    @property
+    def begin(self) -> int:
+        """Where the session begins in the journal."""
+        return self._written[0].begin
+
+    @property
+    def journal(self) -> OpenFile:
+        """What is at the journal's path: the journal, or another file of the same run."""
+        return self._journal
+
+    def _owned(self, files: Iterable[OpenFile]) -> list[int]:
+        return [file.fd for file in files if self._owns(file)]
+
+    def _owns(self, file: OpenFile) -> bool:
+        """Whether its descriptor is not that of another file by now."""
+        with ignoring(OSError):
+            return file.fd >= 0 and self._disk.identity(file.fd) == file.identity
+        return False
+
+    def add(self, fd: int, identity: tuple[int, int]) -> None:
+        """The session goes on in a segment."""
+        self._written.append(OpenFile(fd, identity))
+
+    def replace_latest(self, fd: int) -> None:
+        """Use `fd`, which has the same content; the descriptor before is not closed."""
+        latest = self._written[-1]
+        latest.fd, latest.identity = fd, self._disk.identity(fd)
+
+    def forget_latest(self) -> None:
+        """Never use its descriptor again: the number may be another file's."""
+        self._written[-1].fd = -1
 
     def replace_journal(self, fd: int) -> None:
-        """The journal was written again, as `fd`, after its session had left it."""
-        old, at = self.journal_fd, -1 if self._held else 0
-        (self._held or self.written)[at] = fd
-        self.fd_for_notes = fd
-        self.journal_identity = self._disk.identity(fd)
-        self._disk.close(old)
+        """The journal was opened or written again after its session had left it."""
+        journal = self._for_notes = self._journal
+        old = journal.fd if fd != journal.fd and self._owns(journal) else -1
+        journal.fd, journal.identity = fd, self._disk.identity(fd)
+        if old >= 0:
+            self._disk.close(old)
 
     def hold(self, fd: int) -> None:
         """Keep `fd`, the file now at the journal's path, open: for its lock, and for notes."""
-        self._held.append(fd)
-        self.fd_for_notes = fd
-        self.journal_identity = self._disk.identity(fd)
-
-    def forget(self, fd: int) -> None:
-        """Never write to a descriptor nor close it: its number may be another file's."""
-        self.written = [other for other in self.written if other != fd]
-        if self.fd_for_notes == fd:
-            self.fd_for_notes = -1
+        before = self._journal
+        self._journal = self._for_notes = OpenFile(fd, self._disk.identity(fd))
+        if before not in self._written and self._owns(before):
+            self._disk.close(before.fd)
 
     def forget_unnamed(self) -> None:
         """Write no notes into a journal that has no name any more.
 
         One over which another file system was mounted has a name: it will be seen again.
         """
+        file = self._for_notes
         with ignoring(OSError):
-            if self.fd_for_notes >= 0 and os.fstat(self.fd_for_notes).st_nlink == 0:
-                self.fd_for_notes = -1
+            if file is not None and self._owns(file) and os.fstat(file.fd).st_nlink == 0:
+                self._for_notes = None
 
     def lines(self, session: str) -> bytes:
         """The lines of a session in all files, in the order of their numbers."""
         lines: dict[int, bytes] = {}
-        for fd in self.written:
-            begin = self.begin if fd == self.written[0] else 0
-            for line in read_range(fd, begin, self._disk.size(fd)).split(b"\n"):
+        for file in filter(self._owns, self._written):
+            end = self._disk.size(file.fd)
+            for line in read_range(file.fd, file.begin, end).split(b"\n"):
                 record = decode(line)
                 if record is not None and record.s == session:
                     lines[record.n] = line + b"\n"
         return b"".join(lines[n] for n in sorted(lines))
+
+    def takes_notes(self, fd: int) -> bool:
+        """Whether notes are written to this descriptor."""
+        return self._for_notes is not None and self._for_notes.fd == fd
 
     def write_note(self, line: bytes) -> bool:
         """Write a line into the journal that the session has left, or that is full.
 
         The last bytes of the space that was reserved are for this. False: it was not written.
         """
-        fd = self.fd_for_notes
-        if fd < 0:
+        file = self._for_notes
+        if file is None or not self.has_notes or not self._owns(file):
             return False
         with ignoring(OSError):
-            last = os.pread(fd, 1, max(0, self._disk.size(fd) - 1))
+            last = os.pread(file.fd, 1, max(0, self._disk.size(file.fd) - 1))
             data = line if last in (b"\n", b"") else b"\n" + line
-            return self._disk.write(fd, data) == len(data)
+            return self._disk.write(file.fd, data) == len(data)
         return False
 
     def close(self) -> None:
         for fd in self.descriptors:
             with contextlib.suppress(OSError):
                 self._disk.close(fd)
-        self.written.clear()
-        self._held.clear()
+        self._written.clear()
+        self._journal.fd = -1

@@ -190,6 +190,22 @@ def resume(journal):
         run.log_iter(7, 1.0)
 
 
+def annotate(journal):
+    with contextlib.suppress(OSError, eventlog.EventlogError):
+        eventlog.annotate(journal, "note", text="after it")
+
+
+THEN = [
+    (),
+    (compact,),
+    (resume,),
+    (resume, compact),
+    (annotate,),
+    (annotate, resume),
+    (resume, annotate),
+]
+
+
 def contents_of(root):
     return {path.name: path.read_bytes() for path in root.rglob("*.aside")}
 
@@ -212,7 +228,7 @@ def wrongly_complete(root, n, seed):
             harm(hurt, random.Random(rng_state))
             if not is_all_there(journal, names, asides, contents):
                 missing += 1
-                next_steps = rng.choice([(), (compact,), (resume,), (resume, compact)])
+                next_steps = rng.choice(THEN)
                 for step in next_steps:
                     step(journal)
                 if says_complete(journal):

@@ -26,7 +26,6 @@ from typing import Any
 import eventlog
 
 from ..core import runs
-from ..core.files import sha256_of
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.table import print, print_json, printable, with_progress
@@ -264,7 +263,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     entry = archive.find(name)
     for file in entry.files:
         path = out / file.name
-        if path.exists() and sha256_of(path) != file.sha256:
+        if path.exists() and eventlog.sha256_of(path) != file.sha256:
             raise Refusal(f"{path}: exists and differs; nothing was restored")
     check_bundle(archive.store, entry)
     out.mkdir(parents=True, exist_ok=True)

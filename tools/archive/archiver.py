@@ -17,7 +17,6 @@ from typing import Literal
 import eventlog
 
 from ..core import runs
-from ..core.files import sha256_of
 from ..core.history import SERIES, History, Row
 from ..core.runs import Refusal
 from ..core.table import with_progress
@@ -281,7 +280,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
             with path.open("xb") as file:
                 shutil.copyfileobj(packed.content, file)
             os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))
-            size_bytes, sha256 = path.stat().st_size, sha256_of(path)
+            size_bytes, sha256 = path.stat().st_size, eventlog.sha256_of(path)
             originals.append(Original(packed.name, size_bytes, packed.mtime_ns, sha256, ""))
     if not originals:
         raise Damaged(f"{name}: is empty")
@@ -310,4 +309,4 @@ def _is_new(path: Path, archived: dict[str, Original]) -> bool:
     known = archived.get(path.name)
     if known is None or known.size_bytes != path.stat().st_size:
         return True
-    return known.sha256 != sha256_of(path)
+    return known.sha256 != eventlog.sha256_of(path)

@@ -117,6 +117,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
+    ignored = journal.get("ignored")
     status = rows.status({"status": run.status, "ends_nonfinite": run.ends_nonfinite()})
     pairs = [
         ("run", run.run_name),
@@ -127,6 +128,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
+        ("ignored", f"{ignored:,} events that forked children logged" if ignored else ""),
     ]
     return [(name, one_line(text)) for name, text in pairs if text]
 

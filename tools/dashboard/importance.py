@@ -3,6 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
+import optuna
+
+from ..tuning import study as tuning
 from .parameters import Parameter
 
 Point = tuple[tuple[tuple[str, float | str], ...], float]
@@ -25,8 +28,6 @@ def importances_or_why(
         return {}, "All runs have the same result: no parameter made a difference."
     try:
         return importances(parameters, points, maximize), ""
-    except ImportError:
-        return {}, "Importances need Optuna. Run: pip install optuna"
     except (ValueError, ArithmeticError, RuntimeError) as error:
         return {}, f"Optuna cannot compute importances from these values: {error}"
 
@@ -38,15 +39,10 @@ def importances(
     """PED-ANOVA's importances: shares of 1.
 
     Raises:
-        ImportError: Optuna is not installed
         ArithmeticError: a share is not finite
     """
-    import optuna
-
-    from ..tuning import study as tuning
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
-    distributions = {parameter.name: _distribution(parameter) for parameter in parameters}
+    distributions = {p.name: tuning.distribution(p.in_space) for p in parameters}
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
     for values, result in points:
         params: dict[str, Any] = {name: v for name, v in values if name in distributions}
@@ -58,14 +54,3 @@ def importances(
             )
         )
     return tuning.importances(study)
-
-
-def _distribution(parameter: Parameter) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if parameter.kind == "categorical":
-        return CategoricalDistribution(parameter.choices)
-    is_log = parameter.kind == "log"
-    if parameter.is_whole:
-        return IntDistribution(int(parameter.low), int(parameter.high), log=is_log)
-    return FloatDistribution(parameter.low, parameter.high, log=is_log)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.rows import Row
+from ..tuning import space
 
 CHOICES_MAX = 30  # of a categorical parameter; text with more values is not a choice
 NUMBER_MAX = 1e150  # the distance between two such numbers is still finite
@@ -31,6 +32,12 @@ class Parameter:
     @property
     def is_varied(self) -> bool:
         return self.low < self.high or len(self.choices) > 1
+
+    @property
+    def in_space(self) -> space.Parameter:
+        """The same parameter in the space of a study of `runs tune`."""
+        low, high = (int(self.low), int(self.high)) if self.is_whole else (self.low, self.high)
+        return space.Parameter(self.name, self.choices, low, high, self.kind == "log")
 
     def value_of(self, row: Row) -> float | str | None:
         """A run's value on this axis; None if it has no place there."""

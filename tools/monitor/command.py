@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core import runs
 from ..core.table import print
 from .guard import LATE_S, Guard, line
-from .hooks import Hooks
+from .hooks import Hooks, add_flags
 from .rules import RULES, Limits
 from .series_rules import FORMS, SeriesRule
 
@@ -30,10 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("--once", action="store_true", help="check once and exit, for cron")
     command.add_argument("--every", type=_positive, default=5.0, metavar="S", help="default: 5")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
-    command.add_argument(
-        "--on-alert", metavar="CMD", help="a shell command; it gets the alert on stdin, as JSON"
-    )
-    command.add_argument("--webhook", metavar="URL", help="POST the alert to this address, as JSON")
+    add_flags(command)
     command.add_argument(
         "--hook-timeout", type=_positive, default=10.0, metavar="S", help="default: 10"
     )

@@ -156,7 +156,7 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
-            runs.check_is_regular_file(path)  # opening a FIFO for its lock would block
+            eventlog.check_is_file(path)  # opening a FIFO for its lock would block
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
             if self._is_live_only:
                 return is_recent and eventlog.is_locked(path)
@@ -164,7 +164,8 @@ class Guard:
         except FileNotFoundError:
             return False  # an older logger's run has no journal
         except (eventlog.EventlogError, OSError) as error:
-            self._report_once(str(error))  # another program's file: go on with the others
+            # Another program's file: go on with the others.
+            self._report_once(runs.message(error, path))
             return False
 
     def _check_run(self, watched: Watched, now: float) -> list[Alert]:

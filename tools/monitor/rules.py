@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any, Literal, get_args
 
 import eventlog
+from eventlog import duration
 
-from ..core.formats import duration, size
+from ..core.formats import size
 
 Rule = Literal[
     "stall", "crash", "failed", "nonfinite", "spike", "slow", "checkpoint_overdue", "disk",

@@ -98,33 +98,30 @@ def _add_series(command: argparse.ArgumentParser) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
-    if form not in FORMS:
-        raise runs.Refusal(f"--out {arguments.out}: must end in .png, .svg or .pdf")
-    if max(arguments.width or 0, arguments.height or 0) * arguments.dpi >= N_PIXELS_MAX:
-        raise runs.Refusal(
-            f"--dpi {arguments.dpi:g}: width and height must be below {N_PIXELS_MAX:,} pixels"
-        )
+    form = _form(arguments)
     try:
-        from . import figure
+        from . import figure, panel
     except ImportError as error:
         raise runs.Refusal(
             f"runs plot needs {error.name}: pip install 'runjournal[tools]'"
         ) from None
     loaded, code = _read(arguments.paths)
+    view = panel.View(
+        metrics=arguments.metric,
+        right=arguments.right,
+        x=arguments.x,
+        x_range=(getattr(arguments, "from"), arguments.to),
+        y_range=(arguments.y_min, arguments.y_max),
+        log_x=arguments.log_x,
+        log_y=arguments.log_y,
+        all_values=arguments.all_values,
+    )
     picture = figure.draw(
         loaded,
         arguments.kind,
-        x=arguments.x,
+        view,
         smooth_iters=arguments.smooth,
-        log_x=arguments.log_x,
-        log_y=arguments.log_y,
         superseded=arguments.superseded,
-        metrics=arguments.metric,
-        right=arguments.right,
-        x_range=(getattr(arguments, "from"), arguments.to),
-        y_range=(arguments.y_min, arguments.y_max),
-        all_values=arguments.all_values,
         group_by=arguments.group_by,
         band=arguments.band,
         title=arguments.title,
@@ -142,6 +139,22 @@ def _plot(arguments: argparse.Namespace) -> int:
     eventlog.atomic_write(out, lambda file: file.write(encoded))
     print(out)
     return code
+
+
+def _form(arguments: argparse.Namespace) -> str:
+    """The form of the file: png, svg or pdf.
+
+    Raises:
+        Refusal: another one, or a picture that is too large.
+    """
+    form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
+    if form not in FORMS:
+        raise runs.Refusal(f"--out {arguments.out}: must end in .png, .svg or .pdf")
+    if max(arguments.width or 0, arguments.height or 0) * arguments.dpi >= N_PIXELS_MAX:
+        raise runs.Refusal(
+            f"--dpi {arguments.dpi:g}: width and height must be below {N_PIXELS_MAX:,} pixels"
+        )
+    return form
 
 
 def _read(names: list[str]) -> tuple[list[eventlog.Run], int]:

@@ -377,6 +377,18 @@ def test_a_deleted_note_is_missed(tmp_path):
     assert main(["verify", str(path)]) == LOSS
 
 
+def test_another_note_does_not_stand_for_a_lost_one(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(opening() + iters(A, 1, 3) + line(4, A, "close", status="completed"))
+    eventlog.annotate(path, "note", text="keep this")
+    next(tmp_path.glob("*.segment")).unlink()
+
+    eventlog.annotate(path, "note", text="later")
+
+    assert main(["verify", str(path)]) == LOSS
+    assert b"keep this" in (tmp_path / "run.json.before-loss").read_bytes()
+
+
 def test_an_emptied_journal_in_a_folder_is_not_skipped(tmp_path, capsys):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening() + iters(A, 1, 9))

@@ -49,6 +49,7 @@ def test_a_note_is_in_the_run_json_and_changes_nothing_else_there(tmp_path):
     after = in_json(run)
     (note,) = after["journal"]["notes"]
     assert (note["text"], note["by"], list(note)) == ("lr too high?", "ann", ["t", "text", "by"])
+    assert list(after["journal"].pop("annotators").values()) == [1]
     for key in NOTED:
         before["journal"].pop(key), after["journal"].pop(key)
     assert after == before

@@ -241,6 +241,75 @@ print(len(eventlog.load_run(run.journal_path).training_iterations))
     assert {path.read_text() for path in tmp_path.glob("mine*")} == {"mine"}
 
 
+ALL_CLOSED = """
+import errno, os, resource, subprocess, sys, time, eventlog
+from eventlog.disk import Disk
+
+class FailsOnce(Disk):
+    fails = False
+    def sync_data(self, fd):
+        if self.fails:
+            self.fails = False
+            raise OSError(errno.EIO, "lost pages")
+        super().sync_data(fd)
+
+def go_on_in_a_segment():
+    if HOW == "a sync fails":
+        disk.fails = True
+    else:
+        path = str(run.journal_path)
+        open(path + ".new", "wb").write(open(path, "rb").read())
+        os.replace(path + ".new", path)
+    run.log_iter(100, 1.0)
+    run.sync()
+
+disk = FailsOnce()
+run = eventlog.open_run("out", save_interval=0, sync_interval_s=0.2, disk=disk)
+run.log_iter(0, 1.0)
+"""
+
+LEAVES_THE_JOURNAL = pytest.mark.parametrize("how", ["a sync fails", "it is replaced"])
+
+
+@LEAVES_THE_JOURNAL
+def test_files_of_the_program_that_have_the_numbers_of_ours_are_neither_closed_nor_written(
+    how, tmp_path
+):
+    code = f"""HOW = {how!r}
+{ALL_CLOSED}
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+go_on_in_a_segment()
+os.closerange(3, 4096)
+mine = [open(f"mine{{k}}", "w") for k in range(1500)]
+time.sleep(0.1)
+run.log_iter(1, 1.0)
+go_on_in_a_segment()
+run.close()
+for file in mine: file.write("mine"); file.close()
+print(run.errors, eventlog.load_run(run.journal_path).status)
+"""
+    assert_prints("0 completed\n", code, tmp_path)
+    assert {path.read_text() for path in tmp_path.glob("mine*")} == {"mine"}
+
+
+@LEAVES_THE_JOURNAL
+def test_a_run_in_a_segment_whose_descriptors_are_closed_is_still_locked(how, tmp_path):
+    code = f"""HOW = {how!r}
+{ALL_CLOSED}
+go_on_in_a_segment()
+os.closerange(3, 4096)
+run.log_iter(1, 1.0)
+time.sleep(1)
+another = "import sys, eventlog; eventlog.open_run(journal=sys.argv[1], save_interval=0)"
+done = subprocess.run(
+    [sys.executable, "-c", another, str(run.journal_path)], capture_output=True, text=True
+)
+print(eventlog.load_run(run.journal_path).status, "JournalLocked" in done.stderr)
+run.close()
+"""
+    assert_prints("running True\n", code, tmp_path)
+
+
 @pytest.mark.parametrize("call", ["fstat", "stat"])
 def test_a_failing_disk_is_not_mistaken_for_a_closed_descriptor_or_a_deleted_file(
     run, monkeypatch, capsys, call

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventlog import duration
 from tools.core import formats
 from tools.core.formats import iso, seconds, to_the_second
 from tools.dashboard import server
@@ -28,15 +29,6 @@ def test_a_short_number_fits_in_six_characters(value):
     exponent = len(formats.short(value).partition("e")[2].lstrip("-"))
 
     assert len(formats.short(value)) <= 6 + max(0, exponent - 1)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.417, "0.42s"), (42, "42s"), (185, "3m 5s"), (7384, "2h 3m"), (200_000, "2d 8h"),
-     (3600, "1h"), (-5, "-5s"), (float("inf"), "-")],
-)  # fmt: skip
-def test_a_duration_has_its_two_largest_units(seconds, text):
-    assert formats.duration(seconds) == text
 
 
 def test_an_age_has_its_largest_unit():
@@ -79,5 +71,5 @@ def test_the_page_writes_counts_sizes_and_durations_the_same_way(tmp_path):
     assert json.loads(printed) == [
         list(map(formats.count, numbers)),
         list(map(formats.size, numbers)),
-        list(map(formats.duration, spans)),
+        list(map(duration, spans)),
     ]
