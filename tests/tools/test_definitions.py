@@ -10,7 +10,6 @@ from tools.cli import main
 from tools.monitor.rules import Limits
 from tools.monitor.series_rules import SeriesRule, SeriesWatch
 from tools.plot.figure import draw
-from tools.plot.panel import View
 
 
 @pytest.fixture
@@ -77,20 +76,20 @@ def test_show_has_the_unit_and_the_definition(run, capsys):
 def test_a_plot_of_a_wildcard_leaves_out_what_is_hidden_and_draws_it_by_name(run):
     loaded = eventlog.load_run(run)
 
-    (axes,) = draw([loaded], view=View(["*"])).axes
+    (axes,) = draw([loaded], metrics=["*"]).axes
     labels = {text.get_text() for text in axes.get_legend().get_texts()}
 
     assert {"val/x", "epoch"} <= labels
     assert "debug/x" not in labels
-    assert len(drawn(draw([loaded], view=View(["debug/x"])).axes[0])) == 1
-    assert len(drawn(draw([loaded], view=View(["debug/*"])).axes[0])) == 1
+    assert len(drawn(draw([loaded], metrics=["debug/x"]).axes[0])) == 1
+    assert len(drawn(draw([loaded], metrics=["debug/*"]).axes[0])) == 1
 
 
 def test_a_plot_has_the_unit_and_the_axis(run):
     loaded = eventlog.load_run(run)
 
-    unit = draw([loaded], view=View(["val/x"])).axes[0].get_ylabel()
-    axis = draw([loaded], view=View(["by epoch"])).axes[0].get_xlabel()
+    unit = draw([loaded], metrics=["val/x"]).axes[0].get_ylabel()
+    axis = draw([loaded], metrics=["by epoch"]).axes[0].get_xlabel()
 
     assert (unit, axis) == ("val/x (points)", "epoch")
 

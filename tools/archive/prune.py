@@ -122,7 +122,6 @@ def select_candidates(
     older_than_s: float = 0.0,
     keep_best: int = 0,
     archive: str | None = None,
-    now_s: float | None = None,
 ) -> list[Candidate]:
     """Every run in `folder`, the oldest first, and whether to delete it; nothing is deleted.
 
@@ -135,8 +134,7 @@ def select_candidates(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     opened = _open_archive(archive) if archive else None
-    now_s = time.time() if now_s is None else now_s
-    candidates = _candidates(folder, now_s)
+    candidates = _candidates(folder, time.time())
     best = _best(candidates, keep_best)
     folders = {candidate.found.path.parent for candidate in candidates}
     links = {

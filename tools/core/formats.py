@@ -4,6 +4,7 @@ The page has the same formats in its JavaScript; a test compares the two.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -68,6 +69,12 @@ def age(seconds: float) -> str:
     """A duration in its largest unit: 12s, 5m, 3h, 8d."""
     seconds = max(0.0, seconds)
     return f"{int(seconds)}s" if seconds < 60 else duration(seconds).split()[0]
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names in one text: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def is_number(value: Any) -> TypeGuard[float]:

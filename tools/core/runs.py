@@ -21,6 +21,7 @@ import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
 from . import ends, index
+from .formats import first_of
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
@@ -254,9 +255,8 @@ def _by_name(name: Path) -> Path:
         glanced = (glance_at(path) for path in paths)
         matches = _matches(stem, [(f.run.run_name, f.path) for f in glanced if f.run is not None])
     if len(matches) > 1:
-        candidates = ", ".join(path.stem for path in matches[:_NAMED_MAX])
-        more = f" and {len(matches) - _NAMED_MAX:,} more" if len(matches) > _NAMED_MAX else ""
-        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates}{more})")
+        candidates = first_of([path.stem for path in matches], _NAMED_MAX)
+        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates})")
     if not matches:
         raise FileNotFoundError(
             f"{name}: no such run, folder or glob, and no run in {folder} has that name"

@@ -20,8 +20,7 @@ from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import LARGE_BYTES, STUDY
 from ..tuning.study import Metric
-from .importance import Point, importances_or_why
-from .parameters import Parameter, as_number, parameters_of
+from .parameters import Parameter, Point, as_number, importances_or_why, parameters_of
 
 METRICS = (
     Metric("best_val_loss"), Metric("final_loss"), Metric("avg_time_ms"), Metric("avg_mfu", True),

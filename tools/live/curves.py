@@ -208,15 +208,20 @@ class Rows:
             removed.columns[key] = Column(self._spill)
             for begin in range(at, end, 1 << 16):
                 removed.columns[key].append(column.read(begin, min(begin + (1 << 16), end)))
-            column.truncate(at)
         for key, ranges in self.nonfinite.items():
             cut = bisect_right(ranges, at, key=lambda s: s[1])
             removed.nonfinite[key] = [(max(a, at) - at, b - at, w) for a, b, w in ranges[cut:]]
-            left = [(a, min(b, at - 1), w) for a, b, w in ranges if a < at]
-            self.nonfinite[key] = left
-        self.iters.truncate(at)
-        self.times.truncate(at)
+        self._truncate(at)
         return removed
+
+    def _truncate(self, n: int) -> None:
+        """Keep the first `n` rows."""
+        for column in self.columns.values():
+            column.truncate(n)
+        for key, ranges in self.nonfinite.items():
+            self.nonfinite[key] = [(a, min(b, n - 1), name) for a, b, name in ranges if a < n]
+        self.iters.truncate(n)
+        self.times.truncate(n)
 
     def curve(
         self,

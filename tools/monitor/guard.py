@@ -97,7 +97,7 @@ class Guard:
             except FileNotFoundError:
                 self.watched.pop(watched.path)
             except (eventlog.EventlogError, OSError) as error:
-                self._report_once(str(error))
+                self.report_once(str(error))
         if "disk" in self.rules:
             alerts += self._check_disks(now)
         return alerts + (self._standing(alerts) if with_standing else [])
@@ -146,7 +146,7 @@ class Guard:
             try:
                 found = runs.find([name])
             except (Refusal, OSError) as error:
-                self._report_once(str(error))
+                self.report_once(str(error))
                 continue
             for path in dict.fromkeys(map(runs.journal_of, found)):
                 if path not in self.watched and self._is_recent(path, now):
@@ -165,7 +165,7 @@ class Guard:
             return False  # an older logger's run has no journal
         except (eventlog.EventlogError, OSError) as error:
             # Another program's file: go on with the others.
-            self._report_once(runs.message(error, path))
+            self.report_once(runs.message(error, path))
             return False
 
     def _check_run(self, watched: Watched, now: float) -> list[Alert]:
@@ -259,7 +259,7 @@ class Guard:
             return [_alert(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in reported]
         return []
 
-    def _report_once(self, line: str) -> None:
+    def report_once(self, line: str) -> None:
         if line not in self._reported:
             self._reported.add(line)
             say(line)

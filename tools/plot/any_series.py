@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..core import seeds
 from ..core import series as series_
-from ..core.formats import number
+from ..core.formats import first_of, number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, read_columns, thin
@@ -313,7 +313,7 @@ def _label(curves: Sequence[Curve]) -> str:
     """The label of an axis: the names of its series, with their unit if it is one."""
     names = [_shown(name) for name in dict.fromkeys(curve.name for curve in curves)]
     units = {curve.unit for curve in curves}
-    text = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    text = first_of(names, 3)
     return f"{text} ({clean(*units)})" if len(units) == 1 and units != {""} else text
 
 

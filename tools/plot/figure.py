@@ -1,7 +1,7 @@
 """Draw runs as a matplotlib figure: loss, evaluations, step times, MFU.
 
-    from .figure import View, draw
-    draw(["out/run_a.json", "out/run_b.json"], view=View(x="tokens", log_y=True)).savefig("ab.png")
+    from .figure import draw
+    draw(["out/run_a.json", "out/run_b.json"], x="tokens", log_y=True).savefig("ab.png")
 
 `encode` gives the bytes of a file; they are the same each time.
 """
@@ -24,7 +24,7 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import seeds
-from ..core.formats import count
+from ..core.formats import count, first_of
 from ..core.runs import Found, Refusal, one
 from ..core.series import plain
 from .any_series import draw_any
@@ -75,7 +75,6 @@ class NotebookFigure(Figure):
 def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
-    view: View | None = None,
     *,
     smooth_iters: int | None = None,
     superseded: bool = False,
@@ -86,6 +85,7 @@ def draw(
     height_in: float | None = None,
     dpi: float = 150,
     theme: ThemeName = "light",
+    **view: Any,
 ) -> NotebookFigure:
     """A matplotlib Figure of runs, given as runs or by name.
 
@@ -94,9 +94,10 @@ def draw(
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
-        group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of the view's metrics;
-            without these of the losses.
+        group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of `metrics`; without
+            these of the losses.
         band: around it, `std` (standard deviation), `range` (min and max) or `none`.
+        view: the fields of a `View`: `metrics`, `x`, `log_y`, ...
 
     Raises:
         Refusal: there is nothing to draw or no space for it, or all runs are missing what the x
@@ -105,7 +106,7 @@ def draw(
     """
     loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
     series = [Series(run) for run in loaded if run is not None]
-    drawing = _drawing(series, kind, view or View(), smooth_iters, group_by)
+    drawing = _drawing(series, kind, View(**view), smooth_iters, group_by)
     drawing = replace(drawing, with_superseded=superseded, band=band, theme=THEMES[theme])
     with style.context(["default", drawing.theme.style()]):
         return _render(drawing, title, width_in, height_in, dpi)
@@ -332,8 +333,7 @@ def _differences(series: Sequence[Series]) -> list[str]:
     different = [k for k in different if k not in NO_SETTINGS]
     if not different:
         return ["equal configurations"]
-    more = f" and {len(different) - N_DIFFERENT:,} more" if len(different) > N_DIFFERENT else ""
-    return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
+    return [f"different: {first_of(different, N_DIFFERENT)}"]
 
 
 def _usual(series: Sequence[Series]) -> list[str]:
@@ -361,28 +361,21 @@ def _name_runs(figure: Figure, drawing: Drawing) -> int:
     """Draw a legend of all runs below the panels; returns its number of rows."""
     theme, width_in = drawing.theme, figure.get_figwidth()
     is_marked = drawing.kind in ("compare", "eval")
-    named = drawing.series[:N_NAMED]
-    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in labels([s.run for s in named])]
+    if drawing.groups:
+        named = [(clean(g.name), len(g.rows)) for g in drawing.groups]
+        names = [f"{name} ({n} run{'' if n == 1 else 's'})" for name, n in named]
+    else:
+        names = labels([s.run for s in drawing.series[:N_NAMED]])
+    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in names]
     if is_marked:
-        names = [name + _best(s) for name, s in zip(names, named, strict=True)]
+        names = [name + _best(s) for name, s in zip(names, drawing.series, strict=False)]
     handles = [
         Line2D([], [], color=drawing.colour(i), lw=1.8, ms=4.5,
                ls=DASHES[i % len(DASHES) if drawing.are_runs_dashed else 0],
                marker=MARKERS[i % len(MARKERS)] if is_marked else None)
-        for i in range(len(named))
+        for i in range(len(names))
     ]  # fmt: skip
-    if drawing.groups:
-        n_runs = [len(group.rows) for group in drawing.groups]
-        names = [
-            fit(f"{clean(group.name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
-            for group, n in zip(drawing.groups, n_runs, strict=True)
-        ]
-        handles = [
-            Line2D([], [], color=drawing.colour(k), lw=1.8,
-                   ls=DASHES[k % len(DASHES) if drawing.are_runs_dashed else 0])
-            for k in range(len(names))
-        ]  # fmt: skip
-    elif n_more := len(drawing.series) - len(named):
+    if not drawing.groups and (n_more := len(drawing.series) - len(names)):
         names.append(f"and {n_more:,} more")
         handles.append(Line2D([], [], ls="none"))
     names += drawing.keys

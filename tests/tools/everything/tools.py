@@ -343,7 +343,7 @@ def plot(place: Place) -> Seen:
     try:
         for at in range(0, len(names), FIGURE_SERIES):
             metrics = names[at : at + FIGURE_SERIES]
-            figure.draw([place.run], view=figure.View(metrics, x="step", all_values=True), dpi=50)
+            figure.draw([place.run], metrics=metrics, x="step", all_values=True, dpi=50)
     finally:
         any_series._draw_curve = draw_curve
     drawable = {key: _drawable(value) for key, value in numbers(place.stored).items()}

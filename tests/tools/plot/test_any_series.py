@@ -12,7 +12,6 @@ from tests.tools.plot.test_plot import make_run, texts
 from tools.cli import main
 from tools.core.runs import Refusal
 from tools.plot.figure import draw
-from tools.plot.panel import View
 
 
 def metrics_run(name="m", **series):
@@ -39,7 +38,7 @@ def marks(axes, marker):
 def test_series_of_several_tables_are_drawn_on_two_axes():
     run = make_run(metrics=[{"step": i, "train/f1": i / 100, "train/acc": 0.5} for i in range(9)])
 
-    figure = draw([run], view=View(["train/*", "eval/val_loss"], right=["train/acc"]))
+    figure = draw([run], metrics=["train/*", "eval/val_loss"], right=["train/acc"])
 
     left, right = figure.axes
     assert [len(y) for y in drawn(left)] == [9, 4]
@@ -51,7 +50,7 @@ def test_series_of_several_tables_are_drawn_on_two_axes():
 def test_a_spike_is_cut_off_marked_and_counted_unless_all_values_are_wanted():
     run = metrics_run(x=[5 - i / 100 + (1e6 if i == 50 else 0) for i in range(100)])
 
-    figure, whole = draw([run], view=View(["x"])), draw([run], view=View(["x"], all_values=True))
+    figure, whole = draw([run], metrics=["x"]), draw([run], metrics=["x"], all_values=True)
 
     (axes,) = figure.axes
     assert axes.get_ylim()[1] < 6
@@ -67,14 +66,14 @@ def test_a_spike_is_cut_off_marked_and_counted_unless_all_values_are_wanted():
 def test_the_fast_fall_at_the_beginning_of_a_training_is_no_outlier():
     run = metrics_run(loss=[11, 9, 7.5, 6, *(5 - i / 200 for i in range(200))])
 
-    assert draw([run], view=View(["loss"])).axes[0].get_ylim()[1] > 11
+    assert draw([run], metrics=["loss"]).axes[0].get_ylim()[1] > 11
 
 
 def test_a_series_of_few_values_is_not_smoothed_as_if_it_had_one_a_step():
     rows = [{"step": i, "x": i % 2} | ({"rare": i} if i % 10 == 0 else {}) for i in range(100)]
     run = eventlog.Run("m", metrics=rows)
 
-    figure = draw([run], view=View(["x", "rare"]), smooth_iters=20)
+    figure = draw([run], metrics=["x", "rare"], smooth_iters=20)
 
     raw, smoothed, rare = drawn(figure.axes[0])
     assert (raw.max(), smoothed.max() < 0.8) == (1, True)
@@ -84,7 +83,7 @@ def test_a_series_of_few_values_is_not_smoothed_as_if_it_had_one_a_step():
 def test_what_is_not_finite_is_a_cross_and_in_the_legend():
     run = metrics_run(x=[1.0, math.nan, 2.0, math.inf])
 
-    figure = draw([run], view=View(["x"]))
+    figure = draw([run], metrics=["x"])
 
     assert marks(figure.axes[0], "x") == [1, 3]
     assert "x, 1× inf, 1× nan" in texts(figure)
@@ -93,7 +92,7 @@ def test_what_is_not_finite_is_a_cross_and_in_the_legend():
 def test_a_range_of_x_cuts_the_curves_and_one_of_y_says_what_is_outside():
     run = metrics_run(x=[float(i) for i in range(10)])
 
-    figure = draw([run], view=View(["x"], x_range=(2, 7), y_range=(None, 5)))
+    figure = draw([run], metrics=["x"], x_range=(2, 7), y_range=(None, 5))
 
     (axes,) = figure.axes
     assert (axes.get_xlim(), axes.get_ylim()[1]) == ((2, 7), 5)
@@ -104,7 +103,7 @@ def test_a_range_of_x_cuts_the_curves_and_one_of_y_says_what_is_outside():
 def test_several_runs_have_a_colour_each_and_their_series_a_line_style_each():
     runs = [metrics_run(name, a=[1.0, 2.0], b=[2.0, 1.0]) for name in "pq"]
 
-    figure = draw(runs, view=View(["a", "b"]))
+    figure = draw(runs, metrics=["a", "b"])
 
     lines = figure.axes[0].get_lines()
     assert len({line.get_color() for line in lines}) == 2
@@ -116,7 +115,7 @@ def test_a_unit_that_the_run_defined_is_on_the_axis():
     run = metrics_run(speed=[1.0, 2.0])
     run.journal = {"definitions": {"speed": {"unit": "m/s"}}}
 
-    assert draw([run], view=View(["speed"])).axes[0].get_ylabel() == "speed (m/s)"
+    assert draw([run], metrics=["speed"]).axes[0].get_ylabel() == "speed (m/s)"
 
 
 @pytest.mark.parametrize(
@@ -127,20 +126,20 @@ def test_a_series_that_cannot_be_drawn_is_refused(metric, message):
     run = metrics_run(loss=[1.0], word=["a"])
 
     with pytest.raises(Refusal, match=message.replace("?", r"\?")):
-        draw([run], view=View([metric]))
+        draw([run], metrics=[metric])
 
 
 def test_runs_without_tokens_are_left_out_with_a_message():
     known = make_run("known", metadata={"tokens_per_iter": 10})
 
-    figure = draw([known, make_run("unknown")], view=View(x="tokens"))
+    figure = draw([known, make_run("unknown")], x="tokens")
 
     assert "known" in texts(figure)
     assert figure.messages == [
         "unknown: its metadata has no tokens_per_iter. Use: --x iter (left out)"
     ]
     with pytest.raises(Refusal, match="no tokens_per_iter"):
-        draw([make_run("unknown")], view=View(x="tokens"))
+        draw([make_run("unknown")], x="tokens")
 
 
 def test_the_command_prints_the_file_and_says_what_is_cut_off(tmp_path, capsys, monkeypatch):
@@ -162,12 +161,12 @@ def test_the_command_prints_the_file_and_says_what_is_cut_off(tmp_path, capsys, 
 
 def test_a_range_without_a_metric_is_refused():
     with pytest.raises(Refusal, match="--metric NAME"):
-        draw([make_run()], view=View(x_range=(1, None)))
+        draw([make_run()], x_range=(1, None))
 
 
 @given(st.lists(st.floats() | st.integers(-(10**400), 10**400), min_size=1, max_size=40))
 def test_any_values_can_be_drawn(values):
-    figure = draw([metrics_run(x=values)], view=View(["x"], right=["x"]))
+    figure = draw([metrics_run(x=values)], metrics=["x"], right=["x"])
 
     assert figure.axes
 
@@ -194,9 +193,9 @@ def nanogpt_run():
 def test_a_series_stands_at_the_counter_that_the_program_logs_in_every_row():
     run = nanogpt_run()
 
-    (axes,) = draw([run], view=View(["val/loss"])).axes
+    (axes,) = draw([run], metrics=["val/loss"]).axes
     (by_kind,) = draw([run], "eval").axes
-    (by_step,) = draw([run], view=View(["val/loss"], x="step")).axes
+    (by_step,) = draw([run], metrics=["val/loss"], x="step").axes
 
     assert (places(axes), axes.get_xlabel()) == ([[0, 250, 500]], "iter")
     assert (places(by_kind), by_kind.get_xlabel()) == ([[0, 250, 500]], "iter")
@@ -210,7 +209,7 @@ def test_a_value_without_an_axis_value_in_its_row_stands_at_the_last_one_before_
         "m", metrics=rows, journal={"definitions": {"lo*": {"step_metric": "epoch"}}}
     )
 
-    (axes,) = draw([run], view=View(["loss"])).axes
+    (axes,) = draw([run], metrics=["loss"]).axes
 
     assert axes.get_xlabel() == "epoch"
     assert places(axes)[-1] == [0.25, 0.25, 0.5]  # from left to right
@@ -244,7 +243,7 @@ def seeded(tmp_path):
 
 @pytest.mark.parametrize("band", ["std", "range", "none"])
 def test_groups_are_drawn_as_their_mean_with_a_band(seeded, band):
-    figure = draw(seeded, view=View(["val/acc"]), group_by="seeds", band=band)
+    figure = draw(seeded, metrics=["val/acc"], group_by="seeds", band=band)
 
     (axes,) = figure.axes
     first = axes.get_lines()[0]
@@ -272,7 +271,7 @@ def test_grouping_without_a_series_draws_the_losses(seeded):
 
 @pytest.mark.parametrize(("by", "equal"), [("seeds", "lr"), ("config.lr", "lr")])
 def test_the_head_of_a_plot_of_groups_says_in_what_their_runs_are_equal(seeded, by, equal):
-    shown = texts(draw(seeded, view=View(["val/acc"]), group_by=by))
+    shown = texts(draw(seeded, metrics=["val/acc"], group_by=by))
 
     assert any(f"mean of runs with equal {equal}" in text for text in shown)
     assert not any("seed" in text for text in shown)
@@ -284,7 +283,7 @@ def test_what_else_differs_within_a_group_is_said(tmp_path):
             run.log({"x": 1.0}, step=0)
             run.log({"x": 2.0}, step=1)
 
-    figure = draw(sorted(tmp_path.glob("*.json")), view=View(["x"]), group_by="config.lr")
+    figure = draw(sorted(tmp_path.glob("*.json")), metrics=["x"], group_by="config.lr")
 
     assert "lr=1: its runs also differ in depth" in figure.messages
 
@@ -300,7 +299,7 @@ def test_what_else_differs_within_a_group_is_said(tmp_path):
 def test_values_outside_are_said_with_their_direction(limits, text):
     run = metrics_run(x=[float(k) for k in range(10)])
 
-    figure = draw([run], view=View(["x"], y_range=limits))
+    figure = draw([run], metrics=["x"], y_range=limits)
 
     assert [message.replace(".0000", "") for message in figure.messages] == [f"x: {text}"]
 
@@ -308,7 +307,7 @@ def test_values_outside_are_said_with_their_direction(limits, text):
 def test_a_series_without_a_name_is_not_the_axis_of_the_others():
     rows = [{"step": i, "": 7.0, "loss": 4.0 - i} for i in range(3)]
 
-    (axes,) = draw([eventlog.Run("m", metrics=rows)], view=View(["loss"])).axes
+    (axes,) = draw([eventlog.Run("m", metrics=rows)], metrics=["loss"]).axes
 
     assert (places(axes), axes.get_xlabel()) == ([[0, 1, 2]], "step")
 
@@ -316,7 +315,7 @@ def test_a_series_without_a_name_is_not_the_axis_of_the_others():
 def test_a_name_of_thousands_of_characters_is_cut_in_the_plot():
     run = metrics_run(**{"long/" + "x" * 4_000: [1.0, 2.0], "y": [1.0, 2.0]})
 
-    figure = draw([run], view=View(["*"]))
+    figure = draw([run], metrics=["*"])
 
     (text,) = {text for text in texts(figure) if text.startswith("long/") and ", " not in text}
     assert len(text) < 100

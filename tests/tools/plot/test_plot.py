@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 import eventlog
 from tools.cli import main
 from tools.plot.figure import draw, encode, labels
-from tools.plot.panel import KINDS, View
+from tools.plot.panel import KINDS
 from tools.plot.series import Series, thin
 from tools.plot.theme import THEMES, clean, fit, width_of
 
@@ -289,8 +289,8 @@ def test_any_run_can_be_plotted(name):
     run.training_iterations = run.training_iterations if rows is None else rows
 
     for kind, is_log in (("loss", False), ("analysis", True), ("eval", True)):
-        assert len(draw([run], kind, View(log_x=is_log, log_y=is_log)).axes) == len(KINDS[kind])
-    picture = encode(draw([run, make_run()], view=View(log_y=True), dpi=30), "png")
+        assert len(draw([run], kind, log_x=is_log, log_y=is_log).axes) == len(KINDS[kind])
+    picture = encode(draw([run, make_run()], log_y=True, dpi=30), "png")
     assert picture.startswith(b"\x89PNG")
 
 
