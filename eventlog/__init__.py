@@ -103,8 +103,9 @@ from eventlog.write.messages import say
 
 if TYPE_CHECKING:
     from eventlog.command_line import command_parser
-    from eventlog.masking.masking import mask, mask_command, mask_text
+    from eventlog.masking.masking import mask, mask_command
     from eventlog.masking.names import Masking
+    from eventlog.masking.text import mask_text
 
 __all__ = [
     "ASIDE_SUFFIX",
