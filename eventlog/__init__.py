@@ -81,7 +81,7 @@ from eventlog.format.files import (
     short_run_id,
 )
 from eventlog.format.record import FORMAT, Record, header_fields
-from eventlog.format.text import print_lines, printable, printable_json
+from eventlog.format.text import counted, print_lines, printable, printable_json
 from eventlog.format.times import duration, seconds
 from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
@@ -151,6 +151,7 @@ __all__ = [
     "command_parser",
     "compact",
     "compare_runs",
+    "counted",
     "definition_of",
     "describe",
     "duration",

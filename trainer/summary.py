@@ -1,6 +1,6 @@
 """The last console line of a run."""
 
-from eventlog import duration
+from eventlog import counted, duration
 from trainer.console import display_path
 from trainer.run import Run
 
@@ -28,6 +28,6 @@ def lost_events_note(run: Run) -> str:
     if not n_lost or journal is None:
         return ""
     return (
-        f"; but {n_lost:,} events could not be logged: the log is incomplete "
+        f"; but {counted(n_lost, 'event')} could not be logged: the log is incomplete "
         f"(see: eventlog verify {display_path(journal)})"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from eventlog.fold.load import Folding
 from eventlog.format.events import one_line
-from eventlog.format.text import printable
+from eventlog.format.text import counted, printable
 from eventlog.read.defects import CONFLICTS, DEFECTS, Defect
 
 COMPLETE, IO_ERROR, MISUSE, LOSS, CONFLICT, EMPTY = range(6)
@@ -70,10 +70,12 @@ def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str
     yield f"{folding.path}: {fields['verdict']}"
     sessions = len(fields["sessions"])
     yield (
-        f"  {fields['records']:,} records in {sessions:,} session{'s' * (sessions != 1)}, "
+        f"  {counted(fields['records'], 'record')} in {counted(sessions, 'session')}, "
         f"{fields['bytes']:,} bytes, CRC-32 {fields['crc']}"
     )
-    superseded = ", ".join(f"{n:,} {name}" for name, n in fields["superseded"].items() if n)
+    superseded = ", ".join(
+        counted(n, name.removesuffix("s")) for name, n in fields["superseded"].items() if n
+    )
     if superseded:
         yield f"  superseded by later rows, still in the journal: {superseded}"
     for first, last in fields["missing_iterations"]:
@@ -88,7 +90,7 @@ def remark_lines(folding: Folding) -> list[str]:
     lines = [printable(one_line(record)) for record in remarks[:MAX_REMARKS]]
     ignored = folding.reader.n_ignored
     if ignored:
-        lines.insert(0, f"ignored    {ignored:,} events that forked children logged")
+        lines.insert(0, f"ignored    {counted(ignored, 'event')} that forked children logged")
     return lines + [f"and {len(remarks) - MAX_REMARKS:,} more"] * (len(remarks) > MAX_REMARKS)
 
 

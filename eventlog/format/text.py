@@ -44,3 +44,8 @@ def print_lines(
 def _escaped(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2 events`, `1,000 events`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -20,6 +20,7 @@ from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.foreign import is_a
 from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
+from eventlog.format.text import counted
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
@@ -215,7 +216,7 @@ def _say_what_is_missing(journal: Path, run: Run) -> None:
     lost = [defect.get("lost") for defect in run.journal.get("defects", ())]
     n_lost = sum(n for n in lost if n)
     if n_lost or None in lost:
-        count = f"{n_lost:,} events" if n_lost else "events"
+        count = counted(n_lost, "event") if n_lost else "events"
         say(f"{journal}: {count} of earlier sessions are missing; see: eventlog verify {journal}")
 
 

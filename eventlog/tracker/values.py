@@ -126,7 +126,7 @@ def flat(data: Any) -> dict[str, Any]:
 
     fields = data if type(data) is dict else mapping(data)
     if fields is None:
-        raise TypeError(f"expected a dict, got a {class_name(data)}")
+        raise TypeError(f"expected a dict, got {class_name(data)}")
     put(fields, "", (id(data),))
     return values
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventlog.format.record import Clock, encode_fields, seal
+from eventlog.format.text import counted
 from eventlog.write.appender import Appender
 from eventlog.write.aside import fitted
 from eventlog.write.fork import WHY, Counter
@@ -111,7 +112,6 @@ class OwnEvents:
         if not (is_closed and is_noted):
             is_closed = is_noted = appender.write_in_new_file([close, gap], first_n)
         appender.lost = dropped if is_closed and is_noted else dropped + 1
-        self._warn(
-            f"{appender.journal}: closed, but no disk took the last {dropped:,} events: they are "
-            f"lost" + ("" if is_noted else ", and the journal has no space to record it")
-        )
+        no_note = "" if is_noted else ", and the journal has no space to record it"
+        last = counted(dropped, "event")
+        self._warn(f"{appender.journal}: closed, but no disk took the last {last}: lost{no_note}")

@@ -1,7 +1,9 @@
-"""FAULTS.md names a test for each fault; each of them is there."""
+"""FAULTS.md names a test for each fault, and some mutants; each of them is there."""
 
 import re
 from pathlib import Path
+
+from tests.durability.mutants import MUTANTS
 
 TESTS = Path(__file__).parents[1]
 NAMED = re.findall(
@@ -18,6 +20,15 @@ def test_every_test_that_is_named_is_there():
 
     assert len(NAMED) > 200
     assert missing == []
+
+
+def test_every_mutant_that_is_named_is_there():
+    text = (TESTS / "durability" / "FAULTS.md").read_text()
+    lists = re.findall(r'mutants? ((?:"[^"]+"(?:, | and )?)+)', text)
+    named = [name for names in lists for name in re.findall(r'"([^"]+)"', names)]
+
+    assert len(named) > 10
+    assert set(named) - {mutant.name for mutant in MUTANTS} == set()
 
 
 def _text(file):

@@ -180,11 +180,11 @@ def _shown(row: Row, key: str) -> object:
     """A field as shown in the table."""
     value: Any = rows_.status(row) if key == "status" else _exact(row, key)
     if key == "status" and row["lost"]:
-        value = f"{value}, {row['lost']:,} events lost"
+        value = f"{value}, {eventlog.counted(row['lost'], 'event')} lost"
     if key == "status" and row.get("is_orphan"):
         value = f"{value}, journal missing"
     if key == "status" and row.get("ignored"):
-        value = f"{value}, {row['ignored']:,} events of forks ignored"
+        value = f"{value}, {eventlog.counted(row['ignored'], 'event')} of forks ignored"
     if key == "status" and row["live"]:
         return f"● {value}"
     if key == "status" and row["error"]:

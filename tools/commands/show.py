@@ -112,12 +112,13 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
     journal = run.journal
     reason = f": {journal['reason']}" if journal.get("reason") else ""
     superseded = ", ".join(
-        f"{n:,} {'values of metrics' if what == 'metrics' else what}"
+        eventlog.counted(n, "metric value" if what == "metrics" else what.removesuffix("s"))
         for what, n in (journal.get("superseded") or {}).items()
         if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
-    ignored = journal.get("ignored")
+    ignored = journal.get("ignored") or 0
+    of_forks = eventlog.counted(ignored, "event")
     status = rows.status({"status": run.status, "ends_nonfinite": run.ends_nonfinite()})
     pairs = [
         ("run", run.run_name),
@@ -128,7 +129,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
-        ("ignored", f"{ignored:,} events that forked children logged" if ignored else ""),
+        ("ignored", f"{of_forks} that forked children logged" if ignored else ""),
     ]
     return [(name, one_line(text)) for name, text in pairs if text]
 
@@ -261,7 +262,7 @@ def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
 
 def _defect(defect: Mapping[str, Any]) -> tuple[str, str]:
     lost = defect.get("lost")
-    cost = "cost unknown" if lost is None else f"{lost:,} events lost"
+    cost = "cost unknown" if lost is None else f"{eventlog.counted(lost, 'event')} lost"
     offset = defect.get("offset", 0)
     where = "beside it" if offset == -1 else f"at byte {offset:,}"
     where += f" of {defect['file']}" if defect.get("file") else ""

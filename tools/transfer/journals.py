@@ -104,7 +104,9 @@ class Journals:
         more = {} if run.ended is None else {"ended": run.ended}
         session.close(run.status, run.reason, **more, imported_events=len(events))
         if session.errors:
-            raise runs.Refusal(f"{session.journal_path}: {session.errors} events were not logged")
+            raise runs.Refusal(
+                f"{session.journal_path}: {eventlog.counted(session.errors, 'event')} not logged"
+            )
         eventlog.compact(session.journal_path)
         state = "new" if journal is None else "grown" if logged.whole else "continued"
         return Written(session.journal_path, state, len(events))

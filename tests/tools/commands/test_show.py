@@ -35,7 +35,7 @@ def test_a_run_is_shown_with_everything_but_its_rows(tmp_path, capsys):
     out = shown(capsys, journal)
 
     for text in (
-        "status        completed", "tags          bad", "superseded    1 iterations",
+        "status        completed", "tags          bad", "superseded    1 iteration",
         "learning_rate  0.0001", "best_val_loss      4.5", "from iteration 1",
         "learning_rate 0.0003 -> 0.0001", r"diverged\x1b[31m  (ann)",
         "min 6.0000 at 0, max 6.0000 at 0, last nan, 1 not finite, the first at 1",
@@ -53,7 +53,7 @@ def test_defects_are_shown_with_their_position_and_cost(tmp_path, capsys):
 
     assert "damaged       at byte" in out
     assert "gap           at byte" in out
-    assert "1 events lost" in out
+    assert "1 event lost" in out
 
 
 @pytest.mark.parametrize("stem", sorted(READABLE))

@@ -69,7 +69,7 @@ def test_show_prints_each_metric_and_the_curve(free, capsys):
     assert "5 values, last 1.5 at 4, min 1.5 at 4, max 6 at 0, 1 not finite" in printed
     assert "1 value, last on the way at 4" in printed
     assert "1 not finite, the first at 2" in printed
-    assert "superseded    3 values of metrics" in printed
+    assert "superseded    3 metric values" in printed
 
 
 def test_ls_and_plot_accept_it_like_any_other_run(free, capsys, tmp_path):
