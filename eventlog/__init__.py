@@ -45,8 +45,8 @@ changes files. FORMAT.md is the specification.
 
 from typing import TYPE_CHECKING, Any
 
-from eventlog.blocks import open_to_read
-from eventlog.disk import atomic_write, fitting, is_locked
+from eventlog.blocks import check_is_file, open_to_read, sha256_of
+from eventlog.disk import DISK, atomic_write, fitting, is_locked
 from eventlog.errors import (
     EventlogError,
     JournalClosed,
@@ -69,21 +69,25 @@ from eventlog.format.files import (
     ASIDE_SUFFIX,
     BEFORE_LOSS_SUFFIX,
     JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     TORN_SUFFIX,
     is_shortened_aside,
     journal_path,
+    parse_orphan,
     parse_segment_name,
     short_run_id,
 )
 from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
+from eventlog.format.times import duration, seconds
 from eventlog.interruption import is_interruption
+from eventlog.masking import load_masking
 from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
-from eventlog.read.candidates import find_ranks
+from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Reader, scan
 from eventlog.read.scanner import Scanner
@@ -99,17 +103,20 @@ from eventlog.write.messages import say
 
 if TYPE_CHECKING:
     from eventlog.command_line import command_parser
-    from eventlog.masking.masking import mask, mask_command, mask_text
+    from eventlog.masking.masking import mask, mask_command
     from eventlog.masking.names import Masking
+    from eventlog.masking.text import mask_text
 
 __all__ = [
     "ASIDE_SUFFIX",
     "BEFORE_LOSS_SUFFIX",
+    "DISK",
     "FORMAT",
     "JOURNAL_SUFFIX",
     "KINDS",
     "LOSSES",
     "MFU_UNKNOWN",
+    "PRUNED_SUFFIX",
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
     "SEGMENT_SUFFIX",
@@ -139,12 +146,15 @@ __all__ = [
     "__version__",
     "annotate",
     "atomic_write",
+    "check_is_file",
     "column_of",
     "command_parser",
     "compact",
     "compare_runs",
     "definition_of",
     "describe",
+    "duration",
+    "find_orphans",
     "find_ranks",
     "finish",
     "fitting",
@@ -165,6 +175,7 @@ __all__ = [
     "mask_text",
     "open_run",
     "open_to_read",
+    "parse_orphan",
     "parse_segment_name",
     "plot",
     "print_lines",
@@ -174,6 +185,8 @@ __all__ = [
     "restore_nonfinite",
     "say",
     "scan",
+    "seconds",
+    "sha256_of",
     "short_run_id",
     "usual_losses",
     "without_journal",
@@ -185,9 +198,7 @@ add_charts(plot)
 
 def __getattr__(name: str) -> Any:
     if name in ("mask", "mask_command", "mask_text", "Masking"):
-        from eventlog.masking import masking  # 10 ms of patterns that readers need not pay
-
-        return getattr(masking, name)
+        return getattr(load_masking(), name)
     if name == "command_parser":
         from eventlog.command_line import command_parser  # argparse, which only commands need
 

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Generator
+from hashlib import file_digest
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 17  # about 800 iterations, read at once
@@ -47,9 +48,15 @@ def open_to_read(path: str | os.PathLike[str]) -> int:
     return fd
 
 
-def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Raise OSError (EINVAL) if it is not a regular file; the message says what it is."""
-    _check_mode(os.stat(path).st_mode, path)
+def check_is_file(path: str | os.PathLike[str]) -> int:
+    """The size in bytes of a regular file, which is not opened: opening a FIFO may block.
+
+    Raises:
+        OSError: it is missing, or not a regular file (EINVAL); the message says what it is.
+    """
+    status = os.stat(path)
+    _check_mode(status.st_mode, path)
+    return status.st_size
 
 
 def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
@@ -141,6 +148,16 @@ def read_all(path: Path) -> bytes:
         )
 
     return b"".join(read_chunks(path, 0, refuse))
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a regular file, in hexadecimal.
+
+    Raises:
+        OSError: it is missing, unreadable, or not a regular file.
+    """
+    with os.fdopen(open_to_read(path), "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def rfind(fd: int, mark: bytes, end: int) -> int:

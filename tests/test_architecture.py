@@ -88,6 +88,8 @@ ON_TOP = {
 KNOW_EVENTLOG = {
     "trainer.storage.files",
     "trainer.checkpoint.journal",
+    "trainer.step_log",
+    "trainer.summary",
     "trainer.training_logger",
 }
 

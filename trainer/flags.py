@@ -8,8 +8,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
-from typing import get_type_hints as hints_of
+from typing import Any, TypeVar
 
 import tyro
 
@@ -82,13 +81,11 @@ def _preset_of(arguments: Sequence[str], presets: Mapping[str, Preset]) -> dict[
 
 def _grouped(cls: type, defaults: Mapping[str, Any]) -> type:
     """A dataclass with one dataclass per group, which tyro's help shows as headed groups."""
-    hints = hints_of(cls)
     groups: dict[str, list[tuple[str, Any, Any]]] = {}
     for field in dataclasses.fields(cls):
         default = defaults.get(field.name, field.default)
-        kind: Any = Annotated[hints[field.name], tyro.conf.arg(help=field.metadata["help"])]
         groups.setdefault(field.metadata["group"], []).append(
-            (field.name, kind, dataclasses.field(default=default))
+            (field.name, field.type, dataclasses.field(default=default, metadata=field.metadata))
         )
     kinds = {
         group: dataclasses.make_dataclass(group, fields, frozen=True)

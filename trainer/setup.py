@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
@@ -51,15 +52,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
     dataset = open_data(config, ranks, start)
 
     ranks.on_main(lambda: Path(config.out_dir).mkdir(parents=True, exist_ok=True))
-    no_triton = fused.why_not(ranks.device) if config.use_triton else ""
-    config_of_model = model_config(config, dataset, start)
-    torch.manual_seed(config.seed)
-    torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it, as nanoGPT
-    model = GPT(
-        config_of_model,
-        recompute=config.activation_checkpointing,
-        fused=config.use_triton and not no_triton,
-    ).to(ranks.device)
+    model = new_model(config, ranks, dataset, start)
     metadata = describe(config, ranks, phase, dtype, model, dataset)
     network = phase.wrap(model, compile=config.compile)
 
@@ -76,17 +69,13 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Run:
         optimizer=new_optimizer(config, phase, model),
         loss_scale=LossScale(ranks.device, enabled=dtype == torch.float16),
         autocast=torch.autocast(ranks.device.type, dtype=dtype, enabled=dtype != torch.float32),
-        mfu_percent=partial(
-            flops.mfu_percent,
-            metadata["flops_per_token"] * config.tokens_per_iter / ranks.world_size,
-            peak_flops=metadata["peak_flops"],
-        ),
+        mfu_percent=new_mfu(config, ranks, metadata),
     )
     if start.state is not None and start.path is not None:
         run.restore(start.path, start.state)
         if config.eval_only and start.last_iter < config.max_iters:
             run.final_status = ("interrupted", "--eval_only=True")  # it stays incomplete
-    print_summary(run, metadata, no_triton)
+    print_summary(run, metadata)
     start_log(run, metadata, start)
     return run
 
@@ -154,6 +143,18 @@ def open_data(config: TrainConfig, ranks: Ranks, start: Start) -> Dataset:
     return dataset
 
 
+def new_model(config: TrainConfig, ranks: Ranks, dataset: Dataset, start: Start) -> GPT:
+    """The model on this rank's device, with its first weights; not wrapped by a phase yet."""
+    config_of_model = model_config(config, dataset, start)
+    torch.manual_seed(config.seed)
+    torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it, as nanoGPT
+    return GPT(
+        config_of_model,
+        recompute=config.activation_checkpointing,
+        fused=config.use_triton and not fused.why_not(ranks.device),
+    ).to(ranks.device)
+
+
 def model_config(config: TrainConfig, dataset: Dataset, start: Start) -> GPTConfig:
     """The shape of the model, with a vocabulary for the tokenizer of the data."""
     vocab_size = -(-dataset.meta["vocab_size"] // VOCAB_MULTIPLE) * VOCAB_MULTIPLE  # rounded up
@@ -197,6 +198,14 @@ def new_saver(config: TrainConfig, ranks: Ranks) -> Saver:
     )
 
 
+def new_mfu(
+    config: TrainConfig, ranks: Ranks, metadata: dict[str, Any]
+) -> Callable[[float], float]:
+    """The MFU of one device in percent, as a function of the time of a step in ms."""
+    flops_per_iter = metadata["flops_per_token"] * config.tokens_per_iter / ranks.world_size
+    return partial(flops.mfu_percent, flops_per_iter, peak_flops=metadata["peak_flops"])
+
+
 # What is printed and logged of it
 
 
@@ -237,7 +246,7 @@ def describe(
     }
 
 
-def print_summary(run: Run, metadata: dict[str, Any], no_triton: str) -> None:
+def print_summary(run: Run, metadata: dict[str, Any]) -> None:
     dataset = run.batches.dataset
     run.say(f"{dataset.folder}: {len(dataset.train):,} + {len(dataset.val):,} tokens")
     run.say(
@@ -246,8 +255,9 @@ def print_summary(run: Run, metadata: dict[str, Any], no_triton: str) -> None:
     run.say(
         f"{metadata['world_size']} x {metadata['device']}, {metadata['dtype']}, {metadata['phase']}"
     )
-    if no_triton:
-        run.say(f"--use_triton=True: {no_triton}; training without it")
+    if run.config.use_triton and not run.model.fused:
+        why = fused.why_not(run.ranks.device)
+        run.say(f"--use_triton=True: {why}; training without it")
 
 
 def start_log(run: Run, metadata: dict[str, Any], start: Start) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from eventlog import duration
 from trainer.distributed.ranks import Arriving, Stopwatch
 from trainer.interrupt import SAVE_SIGNAL, received_by_any
 from trainer.run import Run
-from trainer.summary import duration
 from trainer.training_logger import MFU_UNKNOWN
 
 MFU_WARMUP_ITERS = 5  # the first steps of a session include threads, caches and compilation
@@ -118,7 +118,8 @@ class StepLog:
         if iter_num % run.config.log_interval == 0:
             n_timed = max(1, iter_num - self._first_iter)
             per_iter_s = (time.monotonic() - self._second_at) / n_timed
-            eta = duration(per_iter_s * (run.config.max_iters - iter_num)) if is_warm else "?"
+            left_s = round(per_iter_s * (run.config.max_iters - iter_num))
+            eta = duration(left_s) if is_warm else "?"
             run.say(
                 f"iter {iter_num}: loss {loss:.4f}, time {time_ms:.2f}ms, mfu {mfu:.2f}%, eta {eta}"
             )

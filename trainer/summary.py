@@ -1,5 +1,6 @@
 """The last console line of a run."""
 
+from eventlog import duration
 from trainer.console import display_path
 from trainer.run import Run
 
@@ -30,9 +31,3 @@ def lost_events_note(run: Run) -> str:
         f"; but {n_lost:,} events could not be logged: the log is incomplete "
         f"(see: eventlog verify {display_path(journal)})"
     )
-
-
-def duration(seconds: float) -> str:
-    """h:mm:ss, or m:ss below an hour."""
-    h, m, s = round(seconds) // 3600, round(seconds) // 60 % 60, round(seconds) % 60
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"

@@ -1,4 +1,4 @@
-"""Train a GPT. Read it top to bottom: `main`, `train`, `evaluate`.
+"""Train a GPT. Read it top to bottom: `main`, `train`, `clip_and_step`, `evaluate`.
 
     python trainer/train.py                                  # a minute on two CPU cores
     python trainer/train.py --preset=gpt2 --input=texts/ --init_from=auto
@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `trainer` is not installed: it runs from here
 
@@ -72,6 +73,8 @@ def train_and_close(run: Run, interrupt: Interrupt) -> int:
     started = time.monotonic()
     try:
         with run.sampler:
+            if run.must_save_first:
+                run.save()  # the newest checkpoint must be one after which the journal continues
             train(run, interrupt)
         run.log_saved(wait=True)
     except Stopped as stop:
@@ -110,10 +113,7 @@ def train(run: Run, interrupt: Interrupt) -> None:
         Stopped: a signal to stop was received on some rank.
         NonFinite: the loss or a gradient is NaN or infinite on some rank, and the run has to stop.
     """
-    config, ranks, phase = run.config, run.ranks, run.phase
-    log = StepLog(run)
-    if run.must_save_first:
-        run.save()  # the newest checkpoint must be one after which the journal continues
+    config, log = run.config, StepLog(run)
     while run.iter_num <= config.max_iters:
         iter_num = run.iter_num
         lr = run.learning_rate(iter_num)
@@ -123,29 +123,19 @@ def train(run: Run, interrupt: Interrupt) -> None:
         if iter_num % config.eval_interval == 0 or iter_num == config.max_iters:
             if log.flush():  # rewound
                 continue
-            eval_started = time.perf_counter()
-            train_loss, val_loss = evaluate(run, interrupt)
-            eval_ms = 1000 * (time.perf_counter() - eval_started)
-            run.logger.log_eval(iter_num, train_loss, val_loss, lr, time_ms=eval_ms)
-            run.say(f"step {iter_num}: train loss {train_loss:.4f}, val loss {val_loss:.4f}")
+            val_loss = evaluate_and_log(run, interrupt, lr)
             if config.eval_only:
                 return
-            # An equal loss counts as best, so that a resumed run repeats the decision it made here.
-            is_best = val_loss <= run.best_val_loss
-            run.best_val_loss = val_loss if is_best else run.best_val_loss
-            # With a NaN loss the older checkpoint is kept: it is the one to rewind to.
-            is_worth_saving = config.always_save_checkpoint and math.isfinite(val_loss)
-            if iter_num > 0 and (is_best or is_worth_saving):
-                run.save(val_loss, is_best=is_best)
+            save_if_worth_it(run, val_loss)
 
         # forward and backward, one micro-batch at a time
-        watch = Stopwatch(ranks.device)
+        watch = Stopwatch(run.ranks.device)
         losses = []
         for micro_step in range(run.n_micro_steps):
             x, y = run.batches.train(iter_num, micro_step)
             torch.manual_seed(run.batches.dropout_seed(iter_num, micro_step))
             is_last = micro_step == run.n_micro_steps - 1
-            with phase.gradient_sync(run.network, enabled=is_last):
+            with run.phase.gradient_sync(run.network, enabled=is_last):
                 with run.autocast:
                     _, loss = run.network(x, y)
                 if is_last:
@@ -153,28 +143,62 @@ def train(run: Run, interrupt: Interrupt) -> None:
                 run.loss_scale.scaled(loss / run.n_micro_steps).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
 
-        # sum the loss, the squared gradient norm and received signals over all ranks
-        gradients = [local(p.grad) for p in run.model.parameters() if p.grad is not None]
-        run.loss_scale.unscale_(gradients)
-        squares = square_norms(gradients)
-        total = ranks.total(sum(losses), phase.share_of(squares), *interrupt.received())
-        norm = total[1].sqrt()
-        is_finite = torch.isfinite(total[0]) & torch.isfinite(norm)
-
-        # clip the gradients and step; if a value is NaN or infinite, no rank steps
-        if config.grad_clip:
-            factor = (config.grad_clip / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(gradients, factor.float())
-        run.optimizer.step(is_finite)
-        phase.after_step()
-        run.loss_scale.update(is_finite)
-        run.network.zero_grad(set_to_none=True)
+        total, squares = clip_and_step(run, losses, interrupt)
         watch.stop()
 
         run.iter_num += 1
         log.add(Step(iter_num, lr, Arriving(total), losses, squares, watch))
         if run.iter_num > config.max_iters:
             log.flush()
+
+
+def clip_and_step(
+    run: Run, losses: Sequence[Tensor], interrupt: Interrupt
+) -> tuple[Tensor, Tensor]:
+    """Clip the gradients and update the weights. Collective.
+
+    If the loss or a gradient is NaN or infinite on some rank, no rank updates its weights.
+
+    Returns:
+        The sums over all ranks of the loss, the squared gradient norm and each signal; and the
+        squared norms of this rank's gradients, (n_parameters,).
+    """
+    gradients = [local(p.grad) for p in run.model.parameters() if p.grad is not None]
+    run.loss_scale.unscale_(gradients)
+    squares = square_norms(gradients)
+    total = run.ranks.total(sum(losses), run.phase.share_of(squares), *interrupt.received())
+    norm = total[1].sqrt()
+    is_finite = torch.isfinite(total[0]) & torch.isfinite(norm)
+
+    if run.config.grad_clip:
+        factor = (run.config.grad_clip / (norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, factor.float())
+    run.optimizer.step(is_finite)
+    run.phase.after_step()
+    run.loss_scale.update(is_finite)
+    run.network.zero_grad(set_to_none=True)
+    return total, squares
+
+
+def evaluate_and_log(run: Run, interrupt: Interrupt, lr: float) -> float:
+    """Evaluate both splits, log and print their losses; the loss on val. Collective."""
+    started = time.perf_counter()
+    train_loss, val_loss = evaluate(run, interrupt)
+    time_ms = 1000 * (time.perf_counter() - started)
+    run.logger.log_eval(run.iter_num, train_loss, val_loss, lr, time_ms=time_ms)
+    run.say(f"step {run.iter_num}: train loss {train_loss:.4f}, val loss {val_loss:.4f}")
+    return val_loss
+
+
+def save_if_worth_it(run: Run, val_loss: float) -> None:
+    """Save a checkpoint if the loss is the best so far, or with --always_save_checkpoint."""
+    # An equal loss counts as best, so that a resumed run repeats the decision it made here.
+    is_best = val_loss <= run.best_val_loss
+    run.best_val_loss = val_loss if is_best else run.best_val_loss
+    # With a NaN loss the older checkpoint is kept: it is the one to rewind to.
+    is_worth_saving = run.config.always_save_checkpoint and math.isfinite(val_loss)
+    if run.iter_num > 0 and (is_best or is_worth_saving):
+        run.save(val_loss, is_best=is_best)
 
 
 @torch.no_grad()

@@ -119,25 +119,28 @@ class TrainingLogger:
             # Before the journal: if W&B fails, no empty run is left behind.
             self._start_wandb({**config, **metadata}, self._run_name or expected_name(path))
         if self._keeps_journal:
-            self._run_id = None if path else secrets.token_hex(16)
-            try:
-                self._session = open_run(
-                    self.out_dir,
-                    run_name=self._run_name,
-                    run_id=self._run_id,
-                    journal=path,
-                    config=config,
-                    metadata=metadata,
-                    from_iter=from_iter,
-                    checkpoint=checkpoint,
-                    save_interval=self._log_save_interval,
-                )
-            except EventlogError as error:
-                self._finish_wandb(1)
-                raise ValueError(str(error)) from None
-            if path is not None:
-                self._run_id = run_id_in(path)
+            self._open_session(
+                path, config=config, metadata=metadata, from_iter=from_iter, checkpoint=checkpoint
+            )
             self._rename_wandb()
+
+    def _open_session(self, journal: Path | None, **fields: Any) -> None:
+        """Open a session of `journal`, or a new journal."""
+        self._run_id = None if journal else secrets.token_hex(16)
+        try:
+            self._session = open_run(
+                self.out_dir,
+                run_name=self._run_name,
+                run_id=self._run_id,
+                journal=journal,
+                save_interval=self._log_save_interval,
+                **fields,
+            )
+        except EventlogError as error:
+            self._finish_wandb(1)
+            raise ValueError(str(error)) from None
+        if journal is not None:
+            self._run_id = run_id_in(journal)
 
     def open_rank(
         self, journal: Path, session: str, *, world_size: int, from_iter: int | None

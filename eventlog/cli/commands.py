@@ -143,7 +143,7 @@ def status(arguments: argparse.Namespace) -> int:
         else:
             print_result("\n".join(map(printable, run_status.status_lines(status))))
 
-    return _for_each(find_journals(arguments.paths), print_status)
+    return _for_each(find_journals(arguments.paths, with_orphans=True), print_status)
 
 
 def _for_each(journals: Journals, do: Callable[[Path], None]) -> int:

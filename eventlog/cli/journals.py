@@ -12,6 +12,7 @@ from eventlog.blocks import check_is_file
 from eventlog.cli.report import COMPLETE, IO_ERROR, LOSS
 from eventlog.format.files import (
     JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
@@ -21,7 +22,7 @@ from eventlog.format.files import (
     run_path,
 )
 from eventlog.format.text import print_lines
-from eventlog.read.candidates import orphans
+from eventlog.read.candidates import find_orphans, orphans
 from eventlog.read.evidence import known_from
 from eventlog.read.identify import may_be_journal
 
@@ -33,10 +34,13 @@ class Journals(NamedTuple):
     code: int
 
 
-def find_journals(names: Sequence[str], *, with_ranks: bool = False) -> Journals:
+def find_journals(
+    names: Sequence[str], *, with_ranks: bool = False, with_orphans: bool = False
+) -> Journals:
     """The journals that folders, globs and files mean; a run JSON means its journal.
 
-    `with_ranks`: of a folder, also the journals of ranks.
+    Of a folder also, `with_ranks`: the journals of ranks; `with_orphans`: the segments of runs
+    whose journal is gone.
 
     Raises:
         FileNotFoundError: there is none.
@@ -48,6 +52,7 @@ def find_journals(names: Sequence[str], *, with_ranks: bool = False) -> Journals
         if path.is_dir():
             in_folder = _journals_in(path, with_ranks)
             paths += in_folder.paths
+            paths += find_orphans(path) if with_orphans else []
             code = max(code, in_folder.code)
         elif os.path.lexists(path):
             beside = journal_path(path)
@@ -107,7 +112,7 @@ def _journals_in(folder: Path, with_ranks: bool) -> Journals:
 
 def _without_journal(names: list[str]) -> list[str]:
     """The names of segments in a folder without their journal or the journal of their rank."""
-    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX)
+    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX, PRUNED_SUFFIX)
     stems = {name.removesuffix(suffix) for name in names for suffix in suffixes}
 
     def stems_of(segment: str) -> list[str]:

@@ -49,19 +49,13 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
         "events": dict(sorted(fold.kinds.items())),
         "lost_events": _n_lost(defects),
         "lost_unknown": _n_unknown(defects),
-        "ignored_events": n_ignored(folding),
+        "ignored_events": reader.n_ignored,
         "missing_iterations": fold.missing_iterations(),
         "superseded": dict(fold.superseded),
         "sessions": [s.to_dict() for s in fold.sessions.values()],
         "segments": reader.segments,
         "defects": [d.to_dict() for d in defects],
     }
-
-
-def n_ignored(folding: Folding) -> int:
-    """Events that forked processes logged and that are in no journal."""
-    counts = [r.fields.get("events") for r in folding.reader.remarks if r.event == "ignored"]
-    return sum(n for n in counts if type(n) is int)
 
 
 def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
@@ -86,7 +80,7 @@ def remark_lines(folding: Folding) -> list[str]:
     """Lines about records that are in other files, were not logged or are lost."""
     remarks = [record for record in folding.reader.remarks if record.event != "ignored"]
     lines = [printable(one_line(record)) for record in remarks[:MAX_REMARKS]]
-    ignored = n_ignored(folding)
+    ignored = folding.reader.n_ignored
     if ignored:
         lines.insert(0, f"ignored    {ignored:,} events that forked children logged")
     return lines + [f"and {len(remarks) - MAX_REMARKS:,} more"] * (len(remarks) > MAX_REMARKS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.cli.report import n_ignored, remark_lines
+from eventlog.cli.report import remark_lines
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
@@ -39,7 +39,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "best_val_loss": run.summary["best_val_loss"],
         "accepted_records": session.n_records if session else 0,
         "durable_records": _n_durable(folding),
-        "ignored_events": n_ignored(folding),
+        "ignored_events": folding.reader.n_ignored,
         "remarks": remark_lines(folding),
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],

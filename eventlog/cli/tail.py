@@ -4,12 +4,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
+from eventlog.format.times import duration, seconds
 from eventlog.read.ends import last_open
 from eventlog.read.reader import Reader
 
@@ -42,12 +42,8 @@ class Lines:
 
     def _eta(self, record: Record) -> str:
         """The remaining time, estimated from the latest iterations; empty if unknown."""
-        i = record.fields.get("iter")
-        try:
-            now = datetime.fromisoformat(record.t).timestamp()
-        except (ValueError, OverflowError):
-            return ""
-        if type(i) is not int or self._max_iters is None:
+        i, now = record.fields.get("iter"), seconds(record.t)
+        if type(i) is not int or self._max_iters is None or now is None:
             return ""
         if self._recent and i <= self._recent[-1][0]:
             self._recent.clear()
@@ -55,7 +51,7 @@ class Lines:
         (first, begun), left = self._recent[0], self._max_iters - i
         if i == first or left <= 0 or now < begun:
             return ""
-        return duration((now - begun) / (i - first) * left)
+        return duration(round((now - begun) / (i - first) * left))
 
 
 def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str]:
@@ -78,10 +74,3 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
             what = "became shorter" if is_shorter else "was replaced by another file"
             yield printable(f"{path}: {what}; reading from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
-
-
-def duration(seconds: float) -> str:
-    """1:05:09, 4:31 or 0:07."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

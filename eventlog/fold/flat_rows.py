@@ -116,15 +116,18 @@ def _put(inside: Any, path: str, value: float) -> None:
     _put(inside[key], path[len(key) + 1 :], value)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Row:
-    """Nested objects as dotted names."""
-    row: Row = {}
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values, those in nested objects by dotted names; two may have the same name."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            row |= flatten(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
-            row[f"{prefix}{key}"] = value
-    return row
+            yield f"{prefix}{key}", value
+
+
+def flatten(values: Mapping[str, Any]) -> Row:
+    """Nested objects as dotted names."""
+    return dict(dotted(values))
 
 
 def flat_cells(row: Row) -> Row:

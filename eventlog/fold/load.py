@@ -19,6 +19,7 @@ from eventlog.format.files import (
     RANK_SUFFIX,
     SEGMENT_SUFFIX,
     journal_path,
+    parse_orphan,
     run_path,
 )
 from eventlog.format.record import FORMAT
@@ -160,7 +161,7 @@ class Folding:
         """The run as read so far; raises as `check`."""
         self.check()
         sequence, journal = self.reader.sequence, self.reader.journal
-        annotators = sequence.annotators
+        annotators, n_ignored = sequence.annotators, self.reader.n_ignored
         run = self.fold.run(
             alive=alive,
             with_superseded=with_superseded,
@@ -173,9 +174,15 @@ class Folding:
                 "records": sequence.n_records,
                 **({"annotators": annotators} if annotators else {}),
                 "defects": [d.to_dict() for d in self._defects_of_records()],
+                **({"ignored": n_ignored} if n_ignored else {}),
             },
         )
         self._add_where_it_went_on(run)
+        orphan = parse_orphan(self.path)
+        name = f"{orphan[0]}{JOURNAL_SUFFIX}" if orphan else ""
+        if name and not os.path.lexists(self.path.with_name(name)):
+            reasons = (run.journal["reason"], f"its journal {name} is not here")
+            run.journal["reason"] = "; ".join(filter(None, reasons))
         run.run_name = run.run_name or self.path.stem
         run.path = self.path
         return run

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from eventlog.fold.document import Row, Rows
+from eventlog.fold.flat_rows import dotted
 from eventlog.fold.tables import StepRows
 from eventlog.format.json_rows import encode_row
 from eventlog.read.batch import Batch
@@ -275,18 +276,10 @@ def _cells(values: Row) -> Iterator[tuple[str, Any, Any]]:
         if name == "nonfinite" and value is marks:
             continue
         if type(value) is dict:
-            for path, inner in _flat(name, value):
+            for path, inner in dotted(value, f"{name}."):
                 yield path, inner, marks.get(path)
         else:
             yield name, value, marks.get(name)
-
-
-def _flat(prefix: str, values: Row) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if type(value) is dict:
-            yield from _flat(f"{prefix}.{key}", value)
-        else:
-            yield f"{prefix}.{key}", value
 
 
 class OpenRow:

@@ -371,4 +371,6 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 """All kinds that are known, by name. Readers keep and count any other."""
 
 DURABLE_AT_ONCE = frozenset(kind.name for kind in _ALL if kind.is_durable_at_once)
+OF_THE_WRITER = frozenset(("open", "close", "segment", "gap", "ignored", "io_error"))
+"""What a journal logs about itself, which no program can log."""
 MAY_BE_DROPPED = frozenset(kind.name for kind in _ALL if kind.may_be_dropped)

@@ -8,6 +8,7 @@
     <stem>.<s>.<k>.segment           the same, in older runs
     <stem>.<s>.torn                  what session s cut off the end of the journal
     <stem>.<h>.aside                 the content of an event too large for a line; <h>: its hash
+    <stem>.jsonl.pruned              the journal of a run whose files are being deleted
     <stem>.files/                    files of the program itself: `run.dir` of a run of `init`
     .<name>.<random>.tmp             what `disk.atomic_write` makes before it replaces <name>
 
@@ -22,6 +23,7 @@ from eventlog.disk import fitting
 
 JOURNAL_SUFFIX = ".jsonl"
 RUN_JSON_SUFFIX = ".json"
+PRUNED_SUFFIX = ".jsonl.pruned"
 BEFORE_LOSS_SUFFIX = ".before-loss"
 RANK_SUFFIX = ".journal"  # not that of a journal, so that ranks are not listed as runs
 SEGMENT_SUFFIX = ".segment"

@@ -4,11 +4,11 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from eventlog.disk import is_locked
+from eventlog.format.times import seconds
 from eventlog.interruption import ignoring
 from eventlog.read.ends import unclosed_session
 
@@ -65,8 +65,10 @@ def _began_before(began: int, t: str) -> bool | None:
     """Whether a process that began `began` clock ticks after boot existed at time `t`."""
     try:
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])
-        opened_s = datetime.fromisoformat(t).timestamp()
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError):
+        return None
+    opened_s = seconds(t)
+    if opened_s is None:
         return None  # the pid may belong to another process by now
     began_s = time.time() - uptime_s + began / os.sysconf("SC_CLK_TCK")
     return began_s <= opened_s + 0.1

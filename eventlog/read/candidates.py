@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.blocks import check_is_file, read_chunks
-from eventlog.format.files import SEGMENT_SUFFIX, parse_rank_name, parse_segment_name, short_run_id
+from eventlog.format.files import (
+    JOURNAL_SUFFIX,
+    PRUNED_SUFFIX,
+    RANK_SUFFIX,
+    SEGMENT_SUFFIX,
+    parse_orphan,
+    parse_rank_name,
+    parse_segment_name,
+    short_run_id,
+)
 from eventlog.format.record import MAX_LINE_BYTES, Record
 from eventlog.read.scanner import Scanner
 
@@ -115,10 +124,10 @@ def by_session(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
     return sessions
 
 
-def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
+def orphans(stem: str, folders: Iterable[Path], *, with_annotations: bool = True) -> list[Path]:
     """For each run whose journal `stem` is gone, the segment to begin reading with.
 
-    That is its first one that is not an annotation.
+    That is its first one that is not an annotation, or an annotation if there is nothing else.
     """
     first: dict[str, tuple[bool, str, int, Path]] = {}
     for folder in folders:
@@ -128,7 +137,28 @@ def orphans(stem: str, folders: Iterable[Path]) -> list[Path]:
                 if c.first is not None and c.run:
                     key = ("annotates" in c.first.fields, c.first.t, c.number, c.path)
                     first[c.run] = min(key, first.get(c.run, key))
-    return [path for *_, path in sorted(first.values())]
+    return [path for is_note, *_, path in sorted(first.values()) if with_annotations or not is_note]
+
+
+def find_orphans(folder: str | os.PathLike[str]) -> list[Path]:
+    """Of each run in a folder whose journal is gone: the segment to begin reading with.
+
+    A run of which only annotations are left is none of them, nor is the run of a rank.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder = Path(folder)
+    names = set(os.listdir(folder))
+    parsed = [parse_orphan(Path(name)) for name in names if name.endswith(SEGMENT_SUFFIX)]
+    stems = {stem for stem, _ in filter(None, parsed)}
+    gone = [
+        stem
+        for stem in sorted(stems)
+        if names.isdisjoint((f"{stem}{JOURNAL_SUFFIX}", f"{stem}{PRUNED_SUFFIX}"))
+        and parse_rank_name(f"{stem}{RANK_SUFFIX}") is None
+    ]
+    return [path for stem in gone for path in orphans(stem, [folder], with_annotations=False)]
 
 
 def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:

@@ -58,6 +58,12 @@ class Reader:
         self._folders: dict[Path, None] = {path.parent: None}
         self.restart(start)
 
+    @property
+    def n_ignored(self) -> int:
+        """Events that forked processes logged and that are in no journal."""
+        counts = [r.fields.get("events") for r in self.remarks if r.event == "ignored"]
+        return sum(n for n in counts if type(n) is int)
+
     def restart(self, start: int = 0) -> None:
         """Forget all that was read."""
         self._start = start

@@ -17,8 +17,9 @@ from eventlog.disk import DISK, Disk, is_locked, sync_file
 from eventlog.errors import EventlogError, UnreadableRun
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import PathLike
-from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, segment_name
+from eventlog.format.files import JOURNAL_SUFFIX, SEGMENT_SUFFIX, parse_orphan, segment_name
 from eventlog.format.record import ANNOTATES, Clock, encode, encode_header
+from eventlog.masking import load_masking
 from eventlog.read.reader import scan
 from eventlog.tracker.location import any_open, run_id_by_segments
 from eventlog.write.messages import say
@@ -45,7 +46,9 @@ class Annotator:
 
     def __init__(self, path: PathLike, *, disk: Disk = DISK) -> None:
         """For the run of the journal or run JSON at `path`; raises as `annotate`."""
-        self.journal = Path(path).with_suffix(JOURNAL_SUFFIX)
+        orphan = parse_orphan(Path(path))  # a segment that stands for its journal
+        stem = Path(path).stem if orphan is None else orphan[0]
+        self.journal = Path(path).with_name(f"{stem}{JOURNAL_SUFFIX}")
         self.s = new_session_name()
         self._run_id = _run_id(self.journal, Path(path))
         self._disk = disk
@@ -62,9 +65,7 @@ class Annotator:
             RecordTooLarge: it does not fit in a line; nothing was added.
             OSError: the disk refused; nothing was added, the next one may be tried.
         """
-        from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
-
-        fields = mask_event(event, fields) | {ANNOTATES: self._run_id}
+        fields = load_masking().mask_event(event, fields) | {ANNOTATES: self._run_id}
         line = encode(self._n, self.s, self._clock.now(), event, fields)
         is_new = self._fd is None
         fd = self._open() if self._fd is None else self._fd

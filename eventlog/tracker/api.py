@@ -13,7 +13,6 @@ disk; each call is a line in the journal when it returns, with the guarantees of
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
 from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
-from eventlog.interruption import ignoring, is_interruption
+from eventlog.format.times import seconds
+from eventlog.interruption import is_interruption
 from eventlog.tracker.arguments import Arguments, report_unsupported
 from eventlog.tracker.compatibility import OF_THE_RUN, attribute
 from eventlog.tracker.journaled_dict import JournaledDict
@@ -184,7 +184,7 @@ def _run(
         past=past,
         summary=last_summary(journal, past),
         resumed=journal is not None,
-        start_time=_seconds(opened.t) if opened else None,
+        start_time=seconds(opened.t) if opened else None,
         is_disabled=False,
         **about,
     )
@@ -209,13 +209,6 @@ def _say_where(run: ActiveRun, last_step: int) -> None:
         path = run.session.journal_path
         last = f"; its last logged step is {last_step}" if run.resumed and last_step >= 0 else ""
         notice(f"logging to {path}{last}; follow with: tail -f {shlex.quote(str(path))}")
-
-
-def _seconds(t: str) -> float | None:
-    """The time of a record in seconds since 1970."""
-    with ignoring(ValueError):
-        return datetime.fromisoformat(t).timestamp()
-    return None
 
 
 def _journal_and_id(

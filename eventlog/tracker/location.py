@@ -12,6 +12,7 @@ from eventlog.errors import EventlogError
 from eventlog.format.files import JOURNAL_SUFFIX, run_path
 from eventlog.format.record import Record, text_of
 from eventlog.interruption import ignoring
+from eventlog.masking import load_masking
 from eventlog.read.candidates import list_segments
 from eventlog.read.ends import last_open
 from eventlog.read.evidence import stated_by
@@ -22,9 +23,9 @@ NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, 
 
 def file_name(run_name: str | None) -> str:
     """A run's name without credentials and what no file name can have; `run` by default."""
-    from eventlog.masking.masking import mask_file_name  # imports 10 ms of patterns
-
-    name = mask_file_name(text_of("run" if run_name is None else run_name) or "run")
+    name: str = load_masking().mask_file_name(
+        text_of("run" if run_name is None else run_name) or "run"
+    )
     return name.replace(os.sep, "_").replace("\0", "_")
 
 

@@ -14,6 +14,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.files import rank_path
 from eventlog.format.record import FORMAT
 from eventlog.interruption import ignoring
+from eventlog.masking import load_masking
 from eventlog.tracker.location import (
     file_name,
     identity_of,
@@ -131,10 +132,10 @@ def open_run(
 
 def _opening(identity: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """The fields of the `open` event, without credentials."""
-    from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
-
     opening = {"format": FORMAT} | identity | origin() | fields
-    return mask_event("open", {k: v for k, v in opening.items() if v is not None})
+    known = {k: v for k, v in opening.items() if v is not None}
+    masked: dict[str, Any] = load_masking().mask_event("open", known)
+    return masked
 
 
 def _close(created: list[Any], reason: str) -> None:

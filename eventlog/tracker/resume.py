@@ -25,7 +25,7 @@ from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import RESERVED_IN_ROWS, plain, shown
+from eventlog.tracker.values import RESERVED_IN_ROWS, masked, plain, shown
 from eventlog.write.messages import say, say_once
 
 _NOTE = re.compile(r"<[\d,]+ bytes, set aside>")
@@ -127,7 +127,7 @@ def journal_to_resume(
         return None
     else:
         journal = find_journal(folder, name=name) if resume != "never" else None
-    run = f"run {id}" if id is not None else f"run named {name}" if name else "run"
+    run = masked(f"run {id}" if id is not None else f"run named {name}" if name else "run")
     if resume == "must" and journal is None:
         where = f"{folder} and {fallback}: have" if id and fallback else f"{folder}: has"
         raise UsageError(f"{where} no {run} to resume; resume='allow' begins one")
@@ -194,7 +194,9 @@ def read_past(
     if not os.path.isfile(id_or_path):
         path = find_journal(folder, id=id_or_path, fallback=fallback)
     if path is None:
-        raise EventlogError(f"{folder}: has no run {id_or_path} to fork; pass its id or its path")
+        raise EventlogError(
+            f"{folder}: has no run {masked(str(id_or_path))} to fork; pass its id or its path"
+        )
     run = load_run(path)
     folders = _folders(path)
     run.config = restored_config(journal_path(path), run.config, folders)
@@ -290,4 +292,6 @@ def at_step(source: Fork) -> tuple[str, int | None]:
     try:
         return run, int(last)
     except ValueError:
-        raise ValueError(f"{shown(source)}: must end in a step, as in {run}?_step=200") from None
+        raise ValueError(
+            f"{shown(source)}: must end in a step, as in {masked(run)}?_step=200"
+        ) from None

@@ -172,7 +172,9 @@ class ActiveRun(WandbRun):
     def _step(self, step: Any) -> int | None:
         """A step that was passed; None, counted as an error, if it is none."""
         number = as_step(step)
-        self._errors += number is None
+        if number is None:
+            self._errors += 1
+            say_once("log: step: must be a whole number of 64 bits; the run's own step is used")
         return number
 
     def define_metric(

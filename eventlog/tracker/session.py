@@ -20,7 +20,7 @@ from typing import Any
 from eventlog.disk import DISK, Disk
 from eventlog.fold.compactor import Compactor
 from eventlog.fold.load import PathLike
-from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN
+from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN, OF_THE_WRITER
 from eventlog.format.files import run_path
 from eventlog.format.foreign import are_of
 from eventlog.format.record import ANNOTATES, SCALARS, text_of, unique
@@ -28,9 +28,10 @@ from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
 from eventlog.tracker.notebook import last_error
+from eventlog.tracker.values import as_step, shown
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal, Values
-from eventlog.write.messages import error_text, say
+from eventlog.write.messages import error_text, say, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
@@ -106,13 +107,17 @@ class Session:
             more = _renamed(more)
         fields = {"iter": iter, "loss": loss, "time_ms": time_ms, "mfu": mfu, **more}
         values: Values = "any"
+        if type(iter) is not int:
+            step = self._step("iter", iter, fields)
+            if step is None:
+                return
+            fields["iter"] = step
         if type(loss) is type(time_ms) is type(mfu) is float:
-            if type(iter) is int:
-                values = "numbers"
-                for value in more.values():
-                    if type(value) is not float:
-                        values = "plain" if are_of(SCALARS, more.values()) else "any"
-                        break
+            values = "numbers"
+            for value in more.values():
+                if type(value) is not float:
+                    values = "plain" if are_of(SCALARS, more.values()) else "any"
+                    break
         else:
             fields |= {"loss": _real(loss), "time_ms": _real(time_ms), "mfu": _real(mfu)}
         try:  # as `_log`, without a call
@@ -125,7 +130,10 @@ class Session:
     ) -> None:
         """An evaluation before step `iter`; durable at once."""
         losses = {"train_loss": _real(train_loss), "val_loss": _real(val_loss)}
-        self.log("eval", iter=iter, **losses, lr=_real(lr), **more)
+        fields = _renamed({"iter": iter, **losses, "lr": _real(lr), **more})
+        step = self._step("eval", iter, fields)
+        if step is not None:
+            self._log("eval", fields | {"iter": step})
 
     def log_checkpoint(self, iter: int, path: PathLike, val_loss: Any = None, **more: Any) -> None:
         """A checkpoint at `path`; call it when the file is complete and durable, not before."""
@@ -133,10 +141,16 @@ class Session:
         with ignoring(Exception):  # a training loop does not die of its log
             name = os.fspath(path)
         name = text_of(path) if name is None else name
-        self._log("checkpoint", _renamed(more) | {"iter": iter, "val_loss": val_loss, "path": name})
+        fields = _renamed(more) | {"iter": iter, "val_loss": val_loss, "path": name}
+        step = self._step("checkpoint", iter, fields)
+        if step is not None:
+            self._log("checkpoint", fields | {"iter": step})
 
     def log(self, event: str, /, **fields: Any) -> None:
-        """An event of any kind; FORMAT.md lists those that readers know."""
+        """An event of any kind; FORMAT.md lists those that readers know.
+
+        What the journal logs about itself, such as `open`, gets an underscore at its end.
+        """
         self._log(event, _renamed(fields) if ANNOTATES in fields else fields)
 
     def log_fields(self, event: str, fields: dict[str, Any], values: Values) -> None:
@@ -149,9 +163,24 @@ class Session:
     def _log(self, event: str, fields: dict[str, Any]) -> None:
         try:
             event = event if type(event) is str else text_of(event)
+            if event in OF_THE_WRITER:
+                say_once(f"log: {event!r} is an event of the journal itself; logged as {event}_")
+                event = f"{event}_"
             self._journal.append(event, fields, urgent=event in DURABLE_AT_ONCE)
         except Exception as error:
             self._failed(event, fields, error)
+
+    def _step(self, event: str, step: Any, fields: dict[str, Any]) -> int | None:
+        """A step as a whole number; None: it is none, and its values are in a `log` event."""
+        if type(step) is int:
+            return step
+        number = as_step(step)
+        if number is None:
+            self._errors += 1
+            text = f"{event}: iter={shown(step)}: must be a whole number"
+            say_once(f"{self.journal_path}: {text}; the values are in a `log` event")
+            self._log("log", {"level": "ERROR", "logger": "eventlog", "text": text} | fields)
+        return number
 
     def _failed(self, event: str, fields: dict[str, Any], error: Exception) -> None:
         """A training loop does not die of its log; an error that came from outside goes on."""

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from eventlog.format.foreign import Unreadable, are_of, class_name, is_a, mapping, number
 from eventlog.format.record import ANNOTATES, RESERVED, text_of, unique
 from eventlog.interruption import ignoring, is_interruption, of_value
+from eventlog.masking import load_masking
 from eventlog.tracker.config_file import read_config
 from eventlog.write.journal import Durability
 from eventlog.write.messages import error_text, say_once
@@ -161,18 +162,24 @@ def is_true(value: Any) -> bool:
 
 STEP_MAX = 1 << 63
 _SHOWN_MAX = 100  # characters
+_MASKED_MAX = 10_000  # before that, so that no credential is cut
 
 
 def shown(value: Any) -> str:
-    """A value's `repr` for a message, also if its class raises."""
+    """A value's `repr` for a message, without credentials, also if its class raises."""
     try:
         text = of_value(repr, value)
     except Exception as error:
         if is_interruption(error):
             raise
         text = f"<{class_name(value)}: {class_name(error)}>"
-    text = text_of(text)
+    text = masked(text_of(text)[:_MASKED_MAX])
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+
+
+def masked(text: str) -> str:
+    """A text of the user without credentials, for an error message."""
+    return str(load_masking().mask_text(text))
 
 
 def as_text(value: Any) -> str | None:
@@ -231,18 +238,17 @@ def as_interval(value: Any, default: int) -> int:
 
 
 def as_step(step: Any) -> int | None:
-    """A step as a whole number; None, and a message, for anything else."""
+    """A step as a whole number; None for anything else."""
     try:
         step = of_value(step.item) if getattr(step, "ndim", None) == 0 else step
         if is_a(step, float) and of_value(step.is_integer):
             step = of_value(int, step)
         number = of_value(operator.index, step)
         if -STEP_MAX <= number < STEP_MAX - 1:
-            return number
+            return int.__add__(number, 0)  # of True and of other subclasses, too
     except Exception as error:
         if is_interruption(error):
             raise
-    say_once("log: step: must be a whole number of 64 bits; the run's own step is used")
     return None
 
 

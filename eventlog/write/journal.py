@@ -18,6 +18,7 @@ from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields
 from eventlog.interruption import is_interruption
+from eventlog.masking import load_masking
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import Appender
 from eventlog.write.aside import Aside, fitted
@@ -229,13 +230,11 @@ class Journal(DurableSession):
 
     def _masked(self, event: str, encoded: bytes) -> bytes:
         """Encoded fields without credentials; only texts can hold one."""
-        from eventlog.masking.masking import mask_event  # imports 10 ms of patterns
-        from eventlog.masking.names import Masking
-
+        masking = load_masking()
         if self._masking is None:
-            self._masking = Masking.from_environment()
+            self._masking = masking.Masking.from_environment()
         fields = orjson.loads(encoded)
-        clean = mask_event(event, fields, self._masking)
+        clean = masking.mask_event(event, fields, self._masking)
         return encoded if clean is fields else encode_fields(clean)
 
     def _refuse(self, event: str) -> None:

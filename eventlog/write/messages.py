@@ -7,6 +7,7 @@ from eventlog.format.foreign import class_name
 from eventlog.format.record import text_of
 from eventlog.format.text import print_lines
 from eventlog.interruption import ignoring
+from eventlog.masking import load_masking
 
 MESSAGE_MAX = 900  # characters: a pipe that is ready accepts this much at once
 
@@ -14,7 +15,7 @@ _printed: set[str] = set()
 
 
 def say(message: str) -> None:
-    """Print a message on stderr, unless that would block or fail.
+    """Print a message on stderr without credentials, unless that would block or fail.
 
     Writing to a full pipe that nobody reads would block the training.
     """
@@ -24,6 +25,7 @@ def say(message: str) -> None:
             poll.register(sys.stderr.fileno(), select.POLLOUT)
             if not poll.poll(0):
                 return
+        message = load_masking().mask_text(message)
         if len(message) > MESSAGE_MAX:
             message = f"{message[:MESSAGE_MAX]}... ({len(message):,} characters)"
         print_lines(f"eventlog: {message}", file=sys.stderr, flush=True)

@@ -160,7 +160,7 @@ def test_the_console_prints_nanogpts_lines_every_log_interval(flags, tmp_path, c
     out = capsys.readouterr().out
     number = r"-?\d+\.\d+"
     lines = re.findall(
-        rf"^iter (\d+): loss {number}, time {number}ms, mfu {number}%, eta \S+$", out, re.M
+        rf"^iter (\d+): loss {number}, time {number}ms, mfu {number}%, eta \S.*$", out, re.M
     )
     assert lines == ["0", "4", "8", "12"]
     assert len(re.findall(rf"^step \d+: train loss {number}, val loss {number}$", out, re.M)) == 3

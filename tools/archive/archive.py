@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -29,7 +29,6 @@ from typing import Any
 import eventlog
 
 from ..core import runs
-from ..core.files import sha256_of
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.table import print, print_json, printable, with_progress
@@ -150,24 +149,23 @@ def _is_readable(path: Path) -> bool:
 
 def _add(arguments: argparse.Namespace) -> int:
     report = archive(arguments.paths, arguments.to, replace=arguments.replace)
-    for why in [*report.left_out.values(), *report.carried.values()]:
+    for why in report.carried.values():
         print(why, file=sys.stderr)
     states = {name: report.states[name] for name in ("new", "grown", "unchanged", "live", "failed")}
-    if arguments.json:
-        print_json(
-            [
-                {
-                    "archive": arguments.to,
-                    **states,
-                    "left_out": report.left_out,
-                    "carried": report.carried,
-                }
-            ]
-        )
-    else:
-        text = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
-        print(f"{arguments.to}: {text}")
+    text = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
+    _print_report(arguments, states, report.left_out, text)
     return 1 if states["failed"] else 0
+
+
+def _print_report(
+    arguments: argparse.Namespace, states: Mapping[str, int], left_out: Mapping[str, str], text: str
+) -> None:
+    for why in left_out.values():
+        print(why, file=sys.stderr)
+    if arguments.json:
+        print_json([{"archive": arguments.to, **states, "left_out": left_out}])
+    else:
+        print(f"{arguments.to}: {text}")
 
 
 # ---- verify
@@ -182,22 +180,22 @@ def verify(url: str) -> Iterator[str]:
     """
     from . import manifest
     from .catalog import Catalog, check_bundle
-    from .store import Damaged, Stored, open_store
+    from .store import Damaged, open_store
 
     store = open_store(url)
     contents = manifest.need(store)
-    checks: list[tuple[Any, Any]] = [(store.check, file) for file in contents.files]
+    checks = [(file.name, partial(store.check, file)) for file in contents.files]
     try:
         catalog = Catalog(store, contents)
         yield from catalog.bad.values()
-        checks += [(check_bundle, (store, entry)) for entry in catalog.entries.values()]
+        entries = catalog.entries.values()
+        checks += [(e.bundle.name, partial(check_bundle, store, e)) for e in entries]
     except Damaged:
         yield f"the bundles cannot be checked without {contents.runs and contents.runs.name}"
-    for check, what in with_progress(checks, "verifying"):
+    for name, check in with_progress(checks, "verifying"):
         try:
-            check(what) if isinstance(what, Stored) else check(*what)
+            check()
         except Damaged as damage:
-            name = what.name if isinstance(what, Stored) else what[1].bundle.name
             if not _was_removed(store, contents, name):
                 yield str(damage)
 
@@ -253,12 +251,8 @@ def repair(url: str) -> Report:
 
 def _repair(arguments: argparse.Namespace) -> int:
     report = repair(arguments.to)
-    for why in report.left_out.values():
-        print(why, file=sys.stderr)
-    if arguments.json:
-        print_json([{"archive": arguments.to, **report.states, "left_out": report.left_out}])
-    else:
-        print(f"{arguments.to}: {report.states['added']:,} runs rebuilt from their bundles")
+    text = f"{report.states['added']:,} runs rebuilt from their bundles"
+    _print_report(arguments, report.states, report.left_out, text)
     return 1 if report.left_out else 0
 
 
@@ -279,7 +273,7 @@ def restore(name: str, url: str, out: Path) -> list[Path]:
     entry = archive.find(name)
     for file in entry.files:
         path = out / file.name
-        if path.exists() and sha256_of(path) != file.sha256:
+        if path.exists() and eventlog.sha256_of(path) != file.sha256:
             raise Refusal(f"{path}: exists and differs; nothing was restored")
     check_bundle(archive.store, entry)
     out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from typing import Literal
 import eventlog
 
 from ..core import runs
-from ..core.files import sha256_of
 from ..core.history import SERIES, History, Row
 from ..core.runs import Refusal
 from ..core.table import with_progress
@@ -304,7 +303,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
             path = write(packed, folder)
-            size_bytes, sha256 = path.stat().st_size, sha256_of(path)
+            size_bytes, sha256 = path.stat().st_size, eventlog.sha256_of(path)
             originals.append(Original(packed.name, size_bytes, packed.mtime_ns, sha256, ""))
     if not originals:
         raise Damaged(f"{name}: is empty")

@@ -14,8 +14,8 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import chain, islice, repeat
-from typing import Any, TypeVar
+from itertools import chain, repeat
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import eventlog
 
 from ..core import history
-from ..core.history import SERIES, STORED, WIDE_MAX, History, Row, Value
+from ..core.history import SERIES, STORED, WIDE_MAX, History, Row, Value, batches
+from ..core.series import exact
 
 FLOAT, INT, BIG, TEXT, TRUTH, TIME = (
     pa.float64(), pa.int64(), pa.decimal128(20, 0), pa.string(), pa.bool_(), pa.timestamp("us"),
@@ -46,7 +47,6 @@ FIXED: dict[str, dict[str, pa.DataType]] = {
 }
 """The columns that every run has."""
 
-T = TypeVar("T")
 OWN = {"run": TEXT, "run_id": TEXT}
 RESERVED = frozenset({*OWN, "month", "extra"})
 """Names that a field of a run cannot have as a column."""
@@ -111,7 +111,7 @@ def month_of(run: eventlog.Run) -> str:
 def values_of(run: History, month: str) -> Iterator[pa.Table]:
     """The table `series` of a run in parts, with the month in each row; one part at least."""
     own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
-    for chunk in chain(_chunks(run.values()), [[]]):
+    for chunk in chain(batches(run.values(), CHUNK_ROWS), [[]]):
         yield _series(chunk, own).append_column("month", pa.repeat(pa.scalar(month), len(chunk)))
 
 
@@ -121,9 +121,9 @@ def tables_of(run: History, tables: Iterable[str] = STORED) -> dict[str, pa.Tabl
     return {
         table: unite(
             table,
-            map(_series, _chunks(run.values()), repeat(own))
+            map(_series, batches(run.values(), CHUNK_ROWS), repeat(own))
             if table == SERIES
-            else (_table(chunk, table, own) for chunk in _chunks(run.stored(table))),
+            else (_table(chunk, table, own) for chunk in batches(run.stored(table), CHUNK_ROWS)),
         )
         for table in tables
     }
@@ -179,12 +179,6 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.take(order)
 
 
-def _chunks(rows: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(rows)
-    while chunk := list(islice(left, CHUNK_ROWS)):
-        yield chunk
-
-
 def _series(values: list[Value], own: Mapping[str, str]) -> pa.Table:
     """A row for each value of a series."""
     times = {value.time: history.micros(value.time) for value in values}
@@ -219,7 +213,7 @@ def _table(rows: list[Row], kind: str, own: Mapping[str, str]) -> pa.Table:
             continue
         for at, value in enumerate(values):
             if value is not None:
-                extra.setdefault(at, {})[name] = _named(value)
+                extra.setdefault(at, {})[name] = exact(value)
     if extra:
         texts = [_json(extra[at]) if at in extra else None for at in range(len(rows))]
         columns["extra"] = pa.array(texts, TEXT)
@@ -271,16 +265,11 @@ def _figure(value: Any, kind: pa.DataType) -> float | int | None:
     return float(value) if _within([value], 1 << 1000) else None
 
 
-def _named(value: Any) -> Any:
-    """A value for JSON, which cannot represent non-finite numbers: they become their name."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _text(value: Any) -> str | None:
     """The text, with what UTF-8 cannot represent replaced."""
     if value is None:
         return None
-    value = _named(value)
+    value = exact(value)
     text = value if isinstance(value, str) else _json(value)
     return text.encode("utf-8", "backslashreplace").decode()
 

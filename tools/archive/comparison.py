@@ -17,7 +17,6 @@ import orjson
 
 import eventlog
 
-from ..core.files import sha256_of
 from ..core.runs import Refusal
 from . import bundle
 from .bundle import Original, Packed
@@ -95,7 +94,9 @@ def write(packed: Packed, folder: Path) -> Path:
 
 
 def _is_same(path: Path, archived: Original) -> bool:
-    return path.stat().st_size == archived.size_bytes and sha256_of(path) == archived.sha256
+    return (
+        path.stat().st_size == archived.size_bytes and eventlog.sha256_of(path) == archived.sha256
+    )
 
 
 def _growths(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import eventlog
 from eventlog import (
     ASIDE_SUFFIX,
+    PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
@@ -137,6 +138,7 @@ def group(folder: Path) -> dict[str, list[Path]]:
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
     stems = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
+    stems |= {name.removesuffix(PRUNED_SUFFIX) for name in names if name.endswith(PRUNED_SUFFIX)}
     found: dict[str, list[Path]] = {}
     for name in names:
         stem = _stem(name, stems)
@@ -150,6 +152,8 @@ def _stem(name: str, stems: set[str]) -> str | None:
     begin, suffix = os.path.splitext(name)
     if suffix in runs.SUFFIXES:
         return begin
+    if name.endswith(PRUNED_SUFFIX):
+        return name.removesuffix(PRUNED_SUFFIX)
     if suffix in (RANK_SUFFIX, LOSS_SUFFIX):
         match = (_RANK if suffix == RANK_SUFFIX else _BEFORE_LOSS).fullmatch(begin)
         return match["stem"] if match else None
@@ -197,12 +201,12 @@ def _run_of_segment(name: str) -> str:
 
 
 def _has_records(path: Path) -> bool:
-    return path.suffix in (eventlog.JOURNAL_SUFFIX, RANK_SUFFIX)
+    return path.name.endswith((eventlog.JOURNAL_SUFFIX, RANK_SUFFIX, PRUNED_SUFFIX))
 
 
 def _first_run_id(path: Path) -> Iterator[str]:
     with contextlib.suppress(OSError, eventlog.EventlogError):
-        runs.check_is_regular_file(path)
+        eventlog.check_is_file(path)
         for record in islice(eventlog.scan(path), 1):
             if isinstance(id := record.fields.get("run_id"), str):
                 yield id

@@ -11,18 +11,21 @@ bundle is read and compared first; `--unarchived` skips that. Checkpoints (`*.pt
 """
 
 import argparse
+import itertools
 import os
 import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import eventlog
+
 from ..core import runs
-from ..core.files import lock, sha256_of
+from ..core.files import lock
 from ..core.formats import is_number
 from ..core.library import need
 from ..core.options import whole
@@ -80,6 +83,11 @@ class Candidate:
     def size_bytes(self) -> int:
         return sum(size_bytes for _, size_bytes, _ in self.seen.values())
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier prune was stopped while it deleted this run."""
+        return _is_pruned(self.found.path)
+
     def keep(self, why: str) -> None:
         self.goes, self.why = False, why
 
@@ -114,7 +122,6 @@ def select_candidates(
     older_than_s: float = 0.0,
     keep_best: int = 0,
     archive: str | None = None,
-    now_s: float | None = None,
 ) -> list[Candidate]:
     """Every run in `folder`, the oldest first, and whether to delete it; nothing is deleted.
 
@@ -127,8 +134,7 @@ def select_candidates(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     opened = _open_archive(archive) if archive else None
-    now_s = time.time() if now_s is None else now_s
-    candidates = _candidates(folder, now_s)
+    candidates = _candidates(folder, time.time())
     best = _best(candidates, keep_best)
     folders = {candidate.found.path.parent for candidate in candidates}
     links = {
@@ -136,13 +142,16 @@ def select_candidates(
         for parent in folders
     }
     for candidate in candidates:
-        if why := _why_it_stays(candidate, links[candidate.found.path.parent]):
+        if candidate.is_begun:
+            candidate.why = "an earlier prune began to delete it"
+        elif why := _why_it_stays(candidate, links[candidate.found.path.parent]):
             candidate.keep(why)
         elif id(candidate) in best:
             candidate.keep(f"one of the {keep_best:,} best")
         elif candidate.age_s <= older_than_s:
             candidate.keep("not old enough")
-    for candidate in with_progress([c for c in candidates if c.goes], "comparing with the archive"):
+    new = [c for c in candidates if c.goes and not c.is_begun]
+    for candidate in with_progress(new, "comparing with the archive"):
         if names := [path.name for path in elsewhere(candidate.files)]:
             candidate.keep(f"has files in another folder: {names[0]}")
         elif opened is not None and (why := _why_not_archived(candidate, opened)):
@@ -155,16 +164,25 @@ def select_candidates(
 def _candidates(folder: Path, now_s: float) -> list[Candidate]:
     """Every run in `folder` with its files, the oldest first."""
     listed = list(runs.glance([folder]))  # the runs of a study are in the folders of its trials
-    groups = {parent: group(parent) for parent in {found.path.parent for found in listed}}
+    groups = {parent: group(parent) for parent in {folder, *(f.path.parent for f in listed)}}
+    listed += [
+        Found(path, None)
+        for files in itertools.chain.from_iterable(map(dict.values, groups.values()))
+        for path in files
+        if _is_pruned(path)
+    ]
     candidates = []
     for found in listed:
-        files = only_its_own(groups[found.path.parent].get(found.path.stem, []))
+        files = only_its_own(groups[found.path.parent].get(_stem(found.path), []))
         candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
     return sorted(candidates, key=lambda candidate: -candidate.age_s)
 
 
 def delete(candidate: Candidate) -> None:
-    """Delete the files of a run, the journal last: what remains after a kill is still a run.
+    """Delete the files of a run. What a kill leaves is whole, or is no run for any reader.
+
+    The run JSON goes first: the journal has all of it. Then the journal is renamed to what no
+    reader takes for a journal, and is deleted last: by its name the next prune finds the rest.
 
     Raises:
         Refusal: it is being written, or a file has changed since it was compared.
@@ -177,10 +195,35 @@ def delete(candidate: Candidate) -> None:
             for path in candidate.files:
                 if _identity(os.lstat(path)) != candidate.seen[path.name]:
                     raise Refusal(f"{path}: was written to meanwhile; nothing of it was deleted")
-            for path in sorted(candidate.files, key=lambda path: path == journal):
-                os.unlink(path.name, dir_fd=folder)
+            last = candidate.found.path
+            if journal in candidate.files:
+                last = _pruned_path(journal)
+                snapshot = journal.with_name(f"{runs.stem_of(journal)}{eventlog.RUN_JSON_SUFFIX}")
+                if snapshot in candidate.files:
+                    os.unlink(snapshot.name, dir_fd=folder)
+                os.rename(journal.name, last.name, src_dir_fd=folder, dst_dir_fd=folder)
+            for path in candidate.files:
+                if path not in (journal, last):
+                    with suppress(FileNotFoundError):
+                        os.unlink(path.name, dir_fd=folder)
+            os.unlink(last.name, dir_fd=folder)
         finally:
             os.close(folder)
+
+
+def _stem(path: Path) -> str:
+    return (
+        path.name.removesuffix(eventlog.PRUNED_SUFFIX) if _is_pruned(path) else runs.stem_of(path)
+    )
+
+
+def _is_pruned(path: Path) -> bool:
+    """Whether it is the journal of a run that an earlier prune began to delete."""
+    return path.name.endswith(eventlog.PRUNED_SUFFIX)
+
+
+def _pruned_path(journal: Path) -> Path:
+    return journal.with_name(f"{runs.stem_of(journal)}{eventlog.PRUNED_SUFFIX}")
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:
@@ -210,7 +253,7 @@ def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
     found, journal = candidate.found, runs.journal_of(candidate.found.path)
     if found.run is None:
         return "cannot be read"
-    if any(name.startswith(f"{journal.stem}.") for name in links):
+    if any(name.startswith(f"{runs.stem_of(journal)}.") for name in links):
         return "has files that are links"
     try:
         with _locked(journal):
@@ -235,7 +278,7 @@ def _why_not_archived(candidate: Candidate, archive: "Catalog") -> str:
     packed = {file.name: file.sha256 for file in entry.files}
     for path in candidate.files:
         try:
-            digest = sha256_of(path)
+            digest = eventlog.sha256_of(path)
         except OSError as error:
             return f"{path.name} cannot be read: {error.strerror}"
         if packed.get(path.name) != digest:
@@ -285,7 +328,7 @@ def _print_candidates(candidates: list[Candidate], arguments: argparse.Namespace
     rows = [
         {
             "verdict": verb if candidate.goes else "stays",
-            "run": candidate.found.path.stem,
+            "run": _stem(candidate.found.path),
             "age_days": round(candidate.age_s / 86_400, 1),
             "best_val_loss": (run.summary.get("best_val_loss") if run else None),
             "size_mb": round(candidate.size_bytes / 1e6, 3),

@@ -20,7 +20,6 @@ One SELECT, read-only: it has access to these tables, to no other file and no ne
 import argparse
 import csv
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from rich.table import Table
 from ..core import runs
 from ..core.library import need
 from ..core.runs import Refusal
+from ..core.series import exact
 from ..core.table import csv_text, one_line, print, print_rich, printable_json
 from .tables import GROUPS, TABLES, Source, create_views, quote, sources_of
 
@@ -191,9 +191,7 @@ def _print_json(names: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Strict JSON; a number that is not finite is null, with its name in `nonfinite`."""
     for values in rows:
         row = {name: _plain(value) for name, value in zip(names, values, strict=True)}
-        nonfinite = {
-            k: str(v) for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)
-        }
+        nonfinite = {k: str(v) for k, v in row.items() if exact(v) is not v}
         if nonfinite:
             row |= dict.fromkeys(nonfinite) | {"nonfinite": nonfinite}
         print(printable_json(json.dumps(row, ensure_ascii=False, default=str)))
@@ -229,8 +227,7 @@ def _plain(value: Any) -> Any:
 
 def _within(value: Any) -> Any:
     """As `_plain`, within a list or an object: non-finite numbers become their name."""
-    value = _plain(value)
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return exact(_plain(value))
 
 
 def _csv_cell(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import eventlog
 
 from ..core import rows as rows_
-from ..core import runs, series
+from ..core import runs, seeds, series
 from ..core.formats import is_finite
 from ..core.options import number, whole
 from ..core.table import print, print_csv, print_json, print_table, with_progress
@@ -87,7 +87,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     found = [read(path) for path in with_progress(paths, "reading", at_least=20)]
     patterns = arguments.metric or _unnamed(found)
     if arguments.group_by:
-        by = group_runs.keys_of(arguments.group_by)
+        by = seeds.keys_of(arguments.group_by)
         patterns = patterns or compare_groups.usual(found)
         groups = compare_groups.compared(found, by, patterns, x, limit)
         _print_groups(groups, arguments.format, at=bool(x))

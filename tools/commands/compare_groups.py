@@ -1,7 +1,8 @@
 """`runs compare --group-by`: series of groups of runs, their differences and how sure these are."""
 
 from collections.abc import Sequence
-from typing import Any
+
+import eventlog
 
 from ..core import rows as rows_
 from ..core import runs, seeds
@@ -92,13 +93,7 @@ def as_json(rows: Sequence[Row]) -> list[Row]:
 
 def flat(rows: Sequence[Row]) -> list[Row]:
     """For CSV: `best.mean`, `best.std`, ..."""
-    lines = []
-    for row in as_json(rows):
-        line: dict[str, Any] = {}
-        for key, v in row.items():
-            line |= {f"{key}.{k}": n for k, n in v.items()} if isinstance(v, dict) else {key: v}
-        lines.append(line)
-    return lines
+    return [eventlog.flatten(row) for row in as_json(rows)]
 
 
 def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:

@@ -6,6 +6,7 @@ from typing import Any
 import eventlog
 
 from ..core import runs, series
+from ..core.formats import first_of, is_finite
 from ..core.series import Goal, Source
 
 Row = dict[str, Any]
@@ -86,7 +87,7 @@ def _at(source: Source, one: eventlog.Series, goal: Goal | None, x: str, limit: 
     points = [p for p, is_in in zip(zip(steps, values, strict=True), within, strict=True) if is_in]
     step, value = points[-1] if points else (None, None)
     pick = max if goal == "maximize" else min
-    finite = [(v, at) for at, v in points if _is_number(v)]
+    finite = [(v, at) for at, v in points if is_finite(v)]
     best, best_step = pick(finite, key=lambda p: p[0], default=(None, None))
     if goal is None:
         best = best_step = None
@@ -125,7 +126,7 @@ def _differ(rows: Sequence[Row], key: str) -> None:
     """Add to each row its difference to the first."""
     for row in rows:
         a, b = rows[0][key], row[key]
-        known = row is not rows[0] and _is_number(a) and _is_number(b)
+        known = row is not rows[0] and is_finite(a) and is_finite(b)
         row[f"{key}_diff"] = b - a if known else None
 
 
@@ -152,13 +153,8 @@ def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:
         parts.append(f"... and {len(names) - SERIES_MAX:,} more series: --json or --csv has all")
     undirected = list(dict.fromkeys(row["series"] for row in rows if row["goal"] is None))
     if undirected:
-        more = f" and {len(undirected) - 3:,} more" if len(undirected) > 3 else ""
         parts.append(
-            f"unknown whether less or more is better of {', '.join(undirected[:3])}{more}: "
+            f"unknown whether less or more is better of {first_of(undirected, 3)}: "
             f"--metric=-NAME (more), --metric=+NAME (less)"
         )
     return table, "\n".join(parts)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and value - value == 0

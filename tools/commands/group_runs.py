@@ -25,11 +25,6 @@ def add_flag(command: argparse.ArgumentParser) -> None:
     )
 
 
-def keys_of(text: str | None) -> list[str] | None:
-    """The keys of `--group-by`; None: all settings but seeds."""
-    return seeds.keys_of(text) if text else None
-
-
 def groups_of(rows: Sequence[Row], by: Sequence[str] | None) -> list[Group]:
     """The groups of readable runs; says on stderr what is left out, and what a group mixes.
 

@@ -11,7 +11,7 @@ from typing import Any
 import eventlog
 
 from ..core import rows as rows_
-from ..core import runs, series, where
+from ..core import runs, seeds, series, where
 from ..core.formats import age, is_finite
 from ..core.options import whole
 from ..core.rows import Row
@@ -124,7 +124,7 @@ def _found(row: Row, read: Mapping[str, runs.Found]) -> runs.Found:
 def _ls(arguments: argparse.Namespace) -> int:
     asked = _names(arguments.columns)
     key = arguments.sort.removeprefix("-")
-    by = group_runs.keys_of(arguments.group_by)
+    by = seeds.keys_of(arguments.group_by or "")
     rows = listed(arguments.paths, arguments.where, [*asked, key, *(by or ())])
     if arguments.group_by and rows:
         columns = _columns(rows, asked) if asked else _usual_columns(rows)
@@ -181,6 +181,10 @@ def _shown(row: Row, key: str) -> object:
     value: Any = rows_.status(row) if key == "status" else _exact(row, key)
     if key == "status" and row["lost"]:
         value = f"{value}, {row['lost']:,} events lost"
+    if key == "status" and row.get("is_orphan"):
+        value = f"{value}, journal missing"
+    if key == "status" and row.get("ignored"):
+        value = f"{value}, {row['ignored']:,} events of forks ignored"
     if key == "status" and row["live"]:
         return f"● {value}"
     if key == "status" and row["error"]:

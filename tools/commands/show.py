@@ -117,6 +117,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
+    ignored = journal.get("ignored")
     status = rows.status({"status": run.status, "ends_nonfinite": run.ends_nonfinite()})
     pairs = [
         ("run", run.run_name),
@@ -127,6 +128,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
+        ("ignored", f"{ignored:,} events that forked children logged" if ignored else ""),
     ]
     return [(name, one_line(text)) for name, text in pairs if text]
 
@@ -150,11 +152,11 @@ def _numbers(points: Iterable[tuple[int, Any]]) -> list[tuple[Any, float | None]
     return [(step, value if type(value) in (int, float) else None) for step, value in points]
 
 
-def sparkline(values: Sequence[float | None], n_columns: int = SPARK_COLUMNS) -> str:
+def sparkline(values: Sequence[float | None]) -> str:
     """A curve in one line: each character is the mean of a batch, `!` if it is not finite."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     bars = BARS if encoding.startswith("utf") else PLAIN_BARS
-    n = min(n_columns, len(values))
+    n = min(SPARK_COLUMNS, len(values))
     cuts = [i * len(values) // n for i in range(n + 1)] if n else []
     batches = [[v for v in values[a:b] if v is not None] for a, b in pairwise(cuts)]
     means = [_mean(batch) for batch in batches]

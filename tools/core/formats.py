@@ -4,13 +4,15 @@ The page has the same formats in its JavaScript; a test compares the two.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
+
+from eventlog import duration
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 SIZES: Units = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B"))
-MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 
 
 def count(value: float, _position: object = None) -> str:
@@ -62,31 +64,16 @@ def size(n_bytes: float) -> str:
     return _with_unit(n_bytes, 4, SIZES)
 
 
-def duration(seconds: float) -> str:
-    """0.42s, 12.3s, 3m 5s, 2h 4m, 2d 8h; - if unknown."""
-    if not math.isfinite(seconds):
-        return "-"
-    if seconds < 0:
-        return f"-{duration(-seconds)}"
-    if seconds < MINUTE_S:
-        return f"{seconds:.2g}s" if seconds < 1 else f"{seconds:.3g}s"
-    if seconds < HOUR_S:
-        return _two_units(seconds, (MINUTE_S, "m"), (1, "s"))
-    if seconds < DAY_S:
-        return _two_units(seconds, (HOUR_S, "h"), (MINUTE_S, "m"))
-    return _two_units(seconds, (DAY_S, "d"), (HOUR_S, "h"))
-
-
-def _two_units(seconds: float, large: tuple[int, str], small: tuple[int, str]) -> str:
-    per_large = large[0] // small[0]
-    n_large, n_small = divmod(math.floor(seconds / small[0] + 0.5), per_large)
-    return f"{n_large}{large[1]}" + (f" {n_small}{small[1]}" if n_small else "")
-
-
 def age(seconds: float) -> str:
     """A duration in its largest unit: 12s, 5m, 3h, 8d."""
     seconds = max(0.0, seconds)
-    return f"{int(seconds)}s" if seconds < MINUTE_S else duration(seconds).split()[0]
+    return f"{int(seconds)}s" if seconds < 60 else duration(seconds).split()[0]
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names in one text: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -96,14 +83,6 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def is_finite(value: Any) -> TypeGuard[float]:
     return is_number(value) and abs(value) < math.inf
-
-
-def seconds(time: Any) -> float | None:
-    """An ISO 8601 time in seconds since 1970; None: not a time. Without an offset it is local."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None
 
 
 def iso(seconds: Any, timespec: str = "microseconds") -> str | None:

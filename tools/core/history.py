@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from heapq import merge
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from . import runs
-from .formats import seconds
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 EVENTS = {
     str(kind.rule): kind for kind in eventlog.KINDS.values() if kind.key and kind.axis == "iter"
@@ -305,6 +307,13 @@ def _from_journal(journal: Path, progress: Progress) -> History:
     """The run of a journal, and when each row was logged."""
     times = Times()
     return History(eventlog.load_run(journal, sink=times), progress, times)
+
+
+def batches(rows: Iterable[T], n: int) -> Iterator[list[T]]:
+    """The rows in lists of `n`; the last may be shorter."""
+    left = iter(rows)
+    while batch := list(islice(left, n)):
+        yield batch
 
 
 # ---- values

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from . import index, runs, series
-from .formats import seconds
 from .runs import Found, Refusal
 
 OTHER_NAMES = {
@@ -47,8 +47,8 @@ Row = dict[str, Any]
 
 FIELDS = (
     "run", "status", "live", "iterations", "best_val_loss", "final_loss", "avg_time_ms",
-    "avg_mfu", "started", "ended", "age_s", "sessions", "defects", "lost", "tags", "notes",
-    "path", "error",
+    "avg_mfu", "started", "ended", "age_s", "sessions", "defects", "lost", "ignored", "tags",
+    "notes", "path", "error",
 )  # fmt: skip
 
 IF_KNOWN = ("avg_time_ms", "avg_mfu")
@@ -146,6 +146,8 @@ def row(found: Found, now: float | None = None) -> Row:
         "sessions": len(journal.get("sessions") or ()) or None,
         "defects": len(journal.get("defects") or ()),
         "lost": _n_lost(journal.get("defects")),
+        "ignored": journal.get("ignored") or 0,
+        "is_orphan": eventlog.parse_orphan(found.path) is not None,
         "tags": journal.get("tags") or [],
         "notes": len(journal.get("notes") or ()),
         "path": path,

@@ -12,7 +12,6 @@ A run is named by a path, a folder, a glob, its name, or the beginning of its na
 import contextlib
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
 from . import ends, index
+from .formats import first_of
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
@@ -82,12 +82,20 @@ def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def journal_of(path: Path) -> Path:
-    """The journal that belongs to a run file, whether it exists or not."""
-    return eventlog.journal_path(path)
+    """The journal that belongs to a run file, whether it exists or not; a segment that is listed
+    as a run stands for its journal, which is gone."""
+    return path if is_journal(path) else eventlog.journal_path(path)
 
 
 def is_journal(path: Path) -> bool:
-    return path.suffix == eventlog.JOURNAL_SUFFIX
+    """Whether a run file has records: a journal, or a segment that stands for it."""
+    return path.suffix in (eventlog.JOURNAL_SUFFIX, SEGMENT_SUFFIX)
+
+
+def stem_of(path: Path) -> str:
+    """The beginning of the names of all files of a run."""
+    orphan = eventlog.parse_orphan(path)
+    return path.stem if orphan is None else orphan[0]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -108,8 +116,10 @@ def _in_folder(folder: Path) -> list[Path]:
                     beside[name] = entry.stat()
 
     index.forget_all_but(folder, files)
+    has_orphans = False
     for name, stat_ in beside.items():
         journal = _journal_of_segment(name, files)
+        has_orphans |= not journal
         if journal:
             segments.setdefault(journal, {})[name] = stat_
 
@@ -126,7 +136,49 @@ def _in_folder(folder: Path) -> list[Path]:
             if has_all(folder / snapshot, files[name].st_size, sizes):
                 name = snapshot
         chosen.append(folder / name)
-    return chosen
+    return _with_orphans(folder, chosen) if has_orphans else chosen
+
+
+def _with_orphans(folder: Path, chosen: list[Path]) -> list[Path]:
+    """The run files, with the segments of runs whose journal is gone.
+
+    Such a segment takes the place of a run JSON that has fewer of its records.
+    """
+    listed = set(chosen)
+    for segment in eventlog.find_orphans(folder):
+        snapshot = folder / f"{stem_of(segment)}{eventlog.RUN_JSON_SUFFIX}"
+        of_segment = segment.with_suffix(eventlog.RUN_JSON_SUFFIX)  # `eventlog compact` of it
+        if of_segment in listed or (snapshot in listed and _has_all_of(snapshot, segment)):
+            continue
+        if snapshot in listed and _begins(segment, snapshot):
+            listed.remove(snapshot)
+        listed.add(segment)
+    return sorted(listed)
+
+
+def _has_all_of(snapshot: Path, segment: Path) -> bool:
+    """Whether a run JSON has all bytes of a segment."""
+    try:
+        folded = ends.folded(snapshot)
+        return folded is not None and folded[1].get(segment.name) == segment.stat().st_size
+    except OSError:
+        return False
+
+
+def _begins(segment: Path, snapshot: Path) -> bool:
+    """Whether a segment has the session of a run JSON from its first record on."""
+    try:
+        run = ends.read(snapshot)
+        records = (r for r in eventlog.scan(segment) if eventlog.header_fields(r) is None)
+        first = next(records, None)
+    except (eventlog.EventlogError, OSError):
+        return False
+    sessions = run.journal.get("sessions") if run is not None else None
+    return (
+        first is not None
+        and first.n == 0
+        and any(isinstance(row, dict) and row.get("s") == first.s for row in sessions or ())
+    )
 
 
 def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
@@ -197,15 +249,14 @@ def _by_name(name: Path) -> Path:
         raise FileNotFoundError(f"{name}: no such run, folder or glob")
     stem = name.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
     paths = _in_folder(folder)
-    named = [(path.stem, path) for path in paths]
+    named = [(stem_of(path), path) for path in paths]
     matches = _matches(stem, named)
     if not matches:  # a renamed file still has the name of its run
         glanced = (glance_at(path) for path in paths)
         matches = _matches(stem, [(f.run.run_name, f.path) for f in glanced if f.run is not None])
     if len(matches) > 1:
-        candidates = ", ".join(path.stem for path in matches[:_NAMED_MAX])
-        more = f" and {len(matches) - _NAMED_MAX:,} more" if len(matches) > _NAMED_MAX else ""
-        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates}{more})")
+        candidates = first_of([path.stem for path in matches], _NAMED_MAX)
+        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates})")
     if not matches:
         raise FileNotFoundError(
             f"{name}: no such run, folder or glob, and no run in {folder} has that name"
@@ -281,7 +332,7 @@ def _from_journal(path: Path, error: Exception) -> Found:
     journal = journal_of(path)
     if path != journal and path.exists() and journal.exists():
         return load_at(journal)
-    return Found(path, None, _message(error, path))
+    return Found(path, None, message(error, path))
 
 
 def glance_at(path: Path) -> Found:
@@ -313,7 +364,7 @@ def _without_sentinel(run: eventlog.Run) -> eventlog.Run:
 def _as_it_is_now(found: Found) -> Found:
     """The run, reloaded from its journal if the run JSON says `running`: it may be outdated."""
     journal = journal_of(found.path)
-    if found.run is None or found.run.status != "running" or found.path == journal:
+    if found.run is None or found.run.status != "running" or is_journal(found.path):
         return found
     if journal.exists():
         return load_at(journal)
@@ -327,7 +378,7 @@ def check_looks_like_a_run(path: Path) -> None:
     Raises:
         eventlog.UnreadableRun, OSError: it is not a run, or cannot be read.
     """
-    size_bytes = check_is_regular_file(path)
+    size_bytes = eventlog.check_is_file(path)
     if size_bytes < LARGE_BYTES:
         return
     with open(path, "rb") as file:
@@ -340,23 +391,7 @@ def check_looks_like_a_run(path: Path) -> None:
         )
 
 
-def check_is_regular_file(path: Path) -> int:
-    """The size of a regular file; opening a FIFO would block.
-
-    Raises:
-        eventlog.UnreadableRun, OSError: it is not a regular file.
-    """
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
-        raise eventlog.UnreadableRun(f"{path}: not a run: it is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise eventlog.UnreadableRun(
-            f"{path}: not a run: it is a FIFO or a device, not a regular file"
-        )
-    return found.st_size
-
-
-def _message(error: Exception, path: Path) -> str:
+def message(error: Exception, path: Path) -> str:
     """The error in one line that names the file."""
     if isinstance(error, OSError):
         return f"{path}: {error.strerror or error}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import eventlog
 
-from .formats import number
+from .formats import first_of, number
 from .library import need
 from .rows import Row, plain, value
 
@@ -141,13 +141,10 @@ def notes_on(found: Sequence[Group], by: Sequence[str] | None) -> list[str]:
     keys = by or ()
     for group in found if keys else ():
         within = groups(group.rows)
-        differing = [
-            name.removeprefix("config.") for name in within[0].settings if name not in keys
-        ]
-        differing = [name for name in differing if name not in keys]
+        settings = [name for name in within[0].settings if name not in keys]
+        differing = [n for name in settings if (n := name.removeprefix("config.")) not in keys]
         if len(within) > 1 and differing:
-            more = f" and {len(differing) - 5:,} more" if len(differing) > 5 else ""
-            notes.append(f"{group.name}: its runs also differ in {', '.join(differing[:5])}{more}")
+            notes.append(f"{group.name}: its runs also differ in {first_of(differing, 5)}")
     without = sum(not row.get("config") for group in found for row in group.rows)
     if by is None and without:
         notes.append(f"{without:,} run{'' if without == 1 else 's'} without a config: one group")

@@ -96,21 +96,20 @@ class LimitedProtocol(H11Protocol):
 class LogLimit(logging.Filter):
     """Passes a limited number of a logger's lines a minute, and says how many it dropped."""
 
-    def __init__(self, lines: int = LOG_LINES, per_s: float = LOG_S) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._lines, self._per_s = lines, per_s
-        self._start, self._n = -per_s, 0
+        self._start, self._n = -LOG_S, 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now - self._start >= self._per_s:
-            n_dropped = max(0, self._n - self._lines)
+        if now - self._start >= LOG_S:
+            n_dropped = max(0, self._n - LOG_LINES)
             self._start, self._n = now, 0
             if n_dropped:
                 record.msg = f"{record.getMessage()} ({n_dropped:,} more lines were dropped)"
                 record.args = ()
         self._n += 1
-        return self._n <= self._lines
+        return self._n <= LOG_LINES
 
 
 def limit_log(*names: str) -> None:

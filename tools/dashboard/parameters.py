@@ -1,4 +1,4 @@
-"""The parameters of a study: the settings that vary between its runs, each with an axis.
+"""The parameters of a study: the settings that vary between its runs, and how much each matters.
 
 They are those that `runs tune` chose for its trials, else the settings in which the runs differ:
 any group of runs is a study.
@@ -7,14 +7,24 @@ any group of runs is a study.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+import optuna
+
 from ..core.rows import Row
+from ..tuning import space
+from ..tuning import study as tuning
 
 CHOICES_MAX = 30  # of a categorical parameter; text with more values is not a choice
 NUMBER_MAX = 1e150  # the distance between two such numbers is still finite
 LOG_MIN = 8  # least ratio of the ends of a log axis; below it linear looks the same
+COMPLETE_MIN = 4  # runs for importances; with fewer the best one alone would decide
 CHOSEN = "params."  # what `runs tune` puts before the names of a trial's parameters
+
+
+Point = tuple[tuple[tuple[str, float | str], ...], float]
+"""The parameters of a completed trial by name, and its result."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,12 @@ class Parameter:
     @property
     def is_varied(self) -> bool:
         return self.low < self.high or len(self.choices) > 1
+
+    @property
+    def in_space(self) -> space.Parameter:
+        """The same parameter in the space of a study of `runs tune`."""
+        low, high = (int(self.low), int(self.high)) if self.is_whole else (self.low, self.high)
+        return space.Parameter(self.name, self.choices, low, high, self.kind == "log")
 
     def value_of(self, row: Row) -> float | str | None:
         """A run's value on this axis; None if it has no place there."""
@@ -120,3 +136,48 @@ def _choice_order(text: str) -> tuple[float, str]:
     except ValueError:
         return math.inf, text
     return (number, text) if math.isfinite(number) else (math.inf, text)
+
+
+# ---- importances, as Optuna's PED-ANOVA computes them
+
+
+def importances_or_why(
+    parameters: tuple[Parameter, ...], points: tuple[Point, ...], maximize: bool
+) -> tuple[dict[str, float], str]:
+    """Each parameter's share of 1, or why there is none."""
+    n = len(points)
+    if not parameters:
+        return {}, "The runs do not differ in any setting."
+    if n < COMPLETE_MIN:
+        runs = "1 run has" if n == 1 else f"{n} runs have"
+        return {}, f"Too few runs: {runs} completed, {COMPLETE_MIN} are needed."
+    if len({value for _, value in points}) == 1:
+        return {}, "All runs have the same result: no parameter made a difference."
+    try:
+        return importances(parameters, points, maximize), ""
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        return {}, f"Optuna cannot compute importances from these values: {error}"
+
+
+@lru_cache(maxsize=64)
+def importances(
+    parameters: tuple[Parameter, ...], points: tuple[Point, ...], maximize: bool
+) -> dict[str, float]:
+    """PED-ANOVA's importances: shares of 1.
+
+    Raises:
+        ArithmeticError: a share is not finite
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
+    distributions = {p.name: tuning.distribution(p.in_space) for p in parameters}
+    study = optuna.create_study(direction="maximize" if maximize else "minimize")
+    for values, result in points:
+        params: dict[str, Any] = {name: v for name, v in values if name in distributions}
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=result,
+                params=params,
+                distributions={name: distributions[name] for name in params},
+            )
+        )
+    return tuning.importances(study)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from ..core.runs import Refusal
 from ..core.where import select
 from ..live import definitions, summaries
 from ..live.content import record_text
+from ..live.following import Following
 from ..live.search import search
 from ..live.usual import usual_first
 from . import study as study_
@@ -77,15 +79,6 @@ def run(site: Site, request: Request) -> Response:
             raise HTTPException(404, "unknown run")
         content = following.content
         run = following.run()
-        journal = run.journal
-        defined = definitions.of(following)
-        named = defined.named(is_exact=True)
-        find = request.query_params.get("find", "")[:NAME_MAX]
-        usual, others = usual_first(_series_names(named, find))
-        series = [
-            summaries.as_json(named[name], *defined.value(name))
-            for name in [*usual, *others][:SERIES_MAX]
-        ]
         return json_response(
             {
                 "reading": following.progress if following.is_reading else None,
@@ -93,26 +86,45 @@ def run(site: Site, request: Request) -> Response:
                 "generation": content.generation,
                 "started": finite(following.started),
                 "status": run.status,
-                "reason": journal.get("reason"),
                 "summary": run.summary,
-                "sessions": (journal.get("sessions") or [])[-SESSIONS_MAX:],
-                "superseded": journal.get("superseded") or {},
-                "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
-                "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
-                "series": series,
-                "n_series": len(named),
-                "n_found": len(usual) + len(others),
-                "n_usual": len(usual),
-                "tags": journal.get("tags") or [],
-                "notes": (journal.get("notes") or [])[-NOTES_MAX:],
                 "marks": list(content.marks),
                 "axes": [name for name in AXES if following.axis(name)],
                 "tail": [
                     {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": record_text(r)}
                     for r in list(content.latest)[-EVENTS_MAX:]
                 ],
+                **_of_journal(run.journal),
+                **_series(following, request.query_params.get("find", "")[:NAME_MAX]),
             }
         )
+
+
+def _of_journal(journal: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run JSON says of its journal, cut off where it is long."""
+    return {
+        "reason": journal.get("reason"),
+        "sessions": (journal.get("sessions") or [])[-SESSIONS_MAX:],
+        "superseded": journal.get("superseded") or {},
+        "ignored": journal.get("ignored") or 0,
+        "missing": (journal.get("missing_iterations") or [])[:MISSING_MAX],
+        "defects": (journal.get("defects") or [])[:DEFECTS_MAX],
+        "tags": journal.get("tags") or [],
+        "notes": (journal.get("notes") or [])[-NOTES_MAX:],
+    }
+
+
+def _series(following: Following, find: str) -> dict[str, Any]:
+    """The summaries of a run's series: the usual ones first; `find`: those that match it."""
+    defined = definitions.of(following)
+    named = defined.named(is_exact=True)
+    usual, others = usual_first(_series_names(named, find))
+    shown = [*usual, *others][:SERIES_MAX]
+    return {
+        "series": [summaries.as_json(named[name], *defined.value(name)) for name in shown],
+        "n_series": len(named),
+        "n_found": len(usual) + len(others),
+        "n_usual": len(usual),
+    }
 
 
 def _series_names(named: Mapping[str, Series], find: str) -> list[str]:

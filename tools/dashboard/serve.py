@@ -15,7 +15,7 @@ from ..core import runs
 from ..core.options import whole
 from ..core.table import print
 from ..monitor.guard import Alert, Guard, line
-from ..monitor.hooks import Hooks
+from ..monitor.hooks import Hooks, add_flags
 
 if TYPE_CHECKING:
     from .request import Site
@@ -63,12 +63,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="write alerts about live runs into files beside their journals, as `runs guard` does; "
         "without it they are only shown",
     )
-    command.add_argument(
-        "--on-alert",
-        metavar="CMD",
-        help="run this shell command at an alert, with the alert as JSON on stdin",
-    )
-    command.add_argument("--webhook", metavar="URL", help="POST the alert to this URL, as JSON")
+    add_flags(command)
     command.add_argument("--open", action="store_true", help="open the page in a browser")
     command.set_defaults(run=_serve)
 

@@ -1,7 +1,7 @@
 """The page's server: its routes, its files, and the limits it runs under.
 
 It only reads. A request names a run by an id that the server issued, never by a path; the files of
-the page are those of one folder, listed at the start. `auth` decides which requests are answered.
+the page are those of one folder. `auth` decides which requests are answered.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from . import csv_file, curves, live, responses, run_groups
@@ -24,14 +25,6 @@ from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_
 from .request import Site
 
 PAGE = Path(__file__).parent / "page"
-MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-FILES = {f"/{path.name}": path for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES}
-FILES["/"] = FILES.pop("/page.html")
 
 API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/runs": responses.runs,
@@ -85,18 +78,13 @@ def app(site: Site) -> ASGIApp:
         return live.events(site, request)
 
     routes = [
-        *(Route(path, _file) for path in FILES),
         *(Route(path, in_thread(answer)) for path, answer in API.items()),
         Route("/api/live", events),
+        Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers: Any = {HTTPException: _refused, TimeoutError: _busy}
     inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     return Auth(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
-
-
-async def _file(request: Request) -> Response:
-    path = FILES[request.url.path]
-    return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix])
 
 
 def _busy(request: Request, error: Exception) -> Response:

@@ -20,8 +20,7 @@ from ..core import rows as rows_
 from ..core.rows import Row
 from ..core.runs import LARGE_BYTES, STUDY
 from ..tuning.study import Metric
-from .importance import Point, importances_or_why
-from .parameters import Parameter, as_number, parameters_of
+from .parameters import Parameter, Point, as_number, importances_or_why, parameters_of
 
 METRICS = (
     Metric("best_val_loss"), Metric("final_loss"), Metric("avg_time_ms"), Metric("avg_mfu", True),
@@ -29,7 +28,6 @@ METRICS = (
 """Results that every row has; a study may have another objective."""
 RUNS_MAX = 1_000  # the newest
 PARAMETERS_MAX = 20  # axes
-FAR = 3.0  # the axis ends at this multiple of the distance of most results from the best
 
 
 def members(rows: Sequence[Row], by: str, of: str) -> list[Row]:
@@ -70,12 +68,10 @@ def study(rows: Sequence[Row], name: str = "", objective: Metric | None = None) 
     points = _points(trials, parameters)
     varied = tuple(parameter for parameter in parameters if parameter.is_varied)
     shares, why = importances_or_why(varied, points, metric.maximize)
+    values = [trial["value"] for trial in trials if trial["value"] is not None]
+    low, high = metric.limits(values) if values else (None, None)
     return {
-        "metric": {
-            "name": metric.name,
-            "maximize": metric.maximize,
-            **_limits(trials, metric.maximize),
-        },
+        "metric": {"name": metric.name, "maximize": metric.maximize, "low": low, "high": high},
         "metrics": list(metrics),
         "parameters": [p.as_json() | {"importance": shares.get(p.name)} for p in parameters],
         "trials": trials,
@@ -132,18 +128,6 @@ def _points(trials: Sequence[dict[str, Any]], parameters: Sequence[Parameter]) -
         for trial in trials
         if trial["state"] == "complete" and trial["value"] is not None
     )
-
-
-def _limits(trials: Sequence[dict[str, Any]], maximize: bool) -> dict[str, float | None]:
-    """The ends of the objective's axis: the best result, and the worst that is not an outlier."""
-    sign = -1.0 if maximize else 1.0
-    sizes = sorted(sign * t["value"] for t in trials if t["value"] is not None)
-    if not sizes:
-        return {"low": None, "high": None}
-    best, most = sizes[0], sizes[(3 * len(sizes)) // 4 - (len(sizes) > 1)]
-    worst = min(sizes[-1], best + FAR * (most - best)) if most > best else sizes[-1]
-    low, high = sorted((sign * best, sign * worst))
-    return {"low": low, "high": high}
 
 
 # ---- the objective and its value

@@ -72,9 +72,9 @@ class Curve:
     x: Floats
     y: Floats
     """NaN: a gap in the line."""
-    mean_x: Floats
-    means: Floats
-    counts: Ints
+    mean_x: Floats = field(default_factory=lambda: np.empty(0))
+    means: Floats = field(default_factory=lambda: np.empty(0))
+    counts: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     """How many values each mean has."""
     nonfinite: list[tuple[float, str]] = field(default_factory=list)
     """Where a value is not finite, and its name."""
@@ -208,15 +208,20 @@ class Rows:
             removed.columns[key] = Column(self._spill)
             for begin in range(at, end, 1 << 16):
                 removed.columns[key].append(column.read(begin, min(begin + (1 << 16), end)))
-            column.truncate(at)
         for key, ranges in self.nonfinite.items():
             cut = bisect_right(ranges, at, key=lambda s: s[1])
             removed.nonfinite[key] = [(max(a, at) - at, b - at, w) for a, b, w in ranges[cut:]]
-            left = [(a, min(b, at - 1), w) for a, b, w in ranges if a < at]
-            self.nonfinite[key] = left
-        self.iters.truncate(at)
-        self.times.truncate(at)
+        self._truncate(at)
         return removed
+
+    def _truncate(self, n: int) -> None:
+        """Keep the first `n` rows."""
+        for column in self.columns.values():
+            column.truncate(n)
+        for key, ranges in self.nonfinite.items():
+            self.nonfinite[key] = [(a, min(b, n - 1), name) for a, b, name in ranges if a < n]
+        self.iters.truncate(n)
+        self.times.truncate(n)
 
     def curve(
         self,
@@ -244,32 +249,33 @@ class Rows:
         """
         column = self.columns.get(key)
         if column is None or not len(self):
-            empty = np.empty(0)
-            return Curve(empty, empty, empty, empty, np.empty(0, np.int64))
+            return Curve(np.empty(0), np.empty(0))
         if after_row:
             return self._whole(key, column, axis, after_row, len(self))
         edges = self._edges(axis, begin, end, n_buckets, is_log)
         first, last = int(edges[0]), int(edges[-1])
-        if last - first <= 2 * n_buckets:
-            curve = self._whole(key, column, axis, first, last)
-            if not smoothing:
-                return curve
-            means = column.extremes(_widened(column, np.arange(first, last + 1), smoothing))
-            return self._with_means(curve, axis, means, first, last)
-        buckets = column.extremes(edges)
-        means = (
-            column.extremes(_widened(column, _quartered(edges), smoothing))
-            if smoothing
-            else buckets
-        )
+        if last - first > 2 * n_buckets:
+            return self._thinned(key, column, axis, edges, smoothing)
+        curve = self._whole(key, column, axis, first, last)
+        if not smoothing:
+            return curve
+        means = column.extremes(_widened(column, np.arange(first, last + 1), smoothing))
+        return self._with_means(curve, axis, means, first, last)
+
+    def _thinned(
+        self, key: str, column: Column, axis: Axis, edges: Ints, smoothing: float
+    ) -> Curve:
+        """The lowest and the highest row of each bucket between `edges`."""
+        buckets = means = column.extremes(edges)
+        if smoothing:
+            means = column.extremes(_widened(column, _quartered(edges), smoothing))
         rows, values = buckets.points()
-        breaks = self.nonfinite_between(key, first, last)
+        breaks = self.nonfinite_between(key, int(edges[0]), int(edges[-1]))
         rows = np.append(rows, [a for a, _, _ in breaks]).astype(np.int64)
         values = np.append(values, np.full(len(breaks), np.nan))
         order = np.argsort(rows, kind="stable")
         x, named = axis.place(self, rows[order]), self._named(axis, breaks)
-        empty = np.empty(0)
-        curve = Curve(x, values[order], empty, empty, np.empty(0, np.int64), named, True)
+        curve = Curve(x, values[order], nonfinite=named, is_thinned=True)
         return self._with_means(curve, axis, means)
 
     def _with_means(

@@ -342,7 +342,7 @@ def _glance(path: Path, journal: Path, status: os.stat_result) -> rows_.Row | No
     if row is not None:
         return row
     try:
-        runs.check_is_regular_file(path)
+        eventlog.check_is_file(path)
         run = ends_.read(path)
     except eventlog.EventlogError as error:
         return rows_.row(runs.Found(path, None, str(error).removeprefix(f"{path}: ")))

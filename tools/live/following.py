@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
 from ..core.axis import AxisName
-from ..core.formats import seconds
 from .content import Content, content_of
 from .curves import Axis, Rows
 
@@ -57,7 +57,7 @@ class Following:
         """Read for about `budget_s`; returns whether anything changed, or is still to be read."""
         was = (self.error, self.is_alive)
         try:
-            runs.check_is_regular_file(self.path)
+            eventlog.check_is_file(self.path)
             if not runs.is_journal(self.path):
                 return self._read_json()
             changed = self._read_journal(budget_s)
@@ -230,6 +230,7 @@ class Following:
             journal={
                 "file": self.path.name,
                 "defects": [d.to_dict() for d in reader.defects] if reader else [],
+                "ignored": reader.n_ignored if reader else 0,
             },
         )
         run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")

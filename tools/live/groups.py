@@ -153,13 +153,8 @@ class Group(Rows):
                 marks = np.concatenate([marks_of(group, key) for group in (one, other)])[at]
                 self.nonfinite.setdefault(key, []).extend(ranges_of(marks, first))
 
-    def _truncate(self, at: int) -> None:
-        for column in self.columns.values():
-            column.truncate(at)
-        for key, ranges in self.nonfinite.items():
-            self.nonfinite[key] = [(a, min(b, at - 1), name) for a, b, name in ranges if a < at]
-        self.iters.truncate(at)
-        self.times.truncate(at)
+    def _truncate(self, n: int) -> None:
+        super()._truncate(n)
         self._history, self._by_time = [], None
 
 

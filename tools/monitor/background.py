@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from ..live.folders import Folders
 from .guard import Alert, Guard
-from .hooks import say
 
 EVERY_S = 5.0
 
@@ -29,7 +28,6 @@ class BackgroundGuard:
     ) -> None:
         self._folders, self._guard, self._on_alert = folders, guard, on_alert
         self._every_s = every_s
-        self._reported: set[str] = set()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
@@ -47,7 +45,9 @@ class BackgroundGuard:
             try:
                 self.check(time.time())
             except Exception as error:  # the page works without it
-                self._report_once(f"runs serve: the guard failed: {type(error).__name__}: {error}")
+                self._guard.report_once(
+                    f"runs serve: the guard failed: {type(error).__name__}: {error}"
+                )
             self._end.wait(self._every_s)
 
     def check(self, now: float) -> None:
@@ -56,8 +56,3 @@ class BackgroundGuard:
             if self._on_alert is not None:
                 self._on_alert(alert)
         self._folders.warn(self._guard.warnings())
-
-    def _report_once(self, line: str) -> None:
-        if line not in self._reported:
-            self._reported.add(line)
-            say(line)

@@ -5,12 +5,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..core import runs
+from ..core.options import number
 from ..core.table import print
 from .guard import LATE_S, Guard, line
-from .hooks import Hooks
+from .hooks import Hooks, add_flags
 from .rules import RULES, Limits
 from .series_rules import FORMS, SeriesRule
 
@@ -28,14 +30,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("names", nargs="*", default=[runs.FOLDER], metavar="DIR|RUN")
     command.add_argument("--once", action="store_true", help="check once and exit, for cron")
-    command.add_argument("--every", type=_positive, default=5.0, metavar="S", help="default: 5")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
     command.add_argument(
-        "--on-alert", metavar="CMD", help="a shell command; it gets the alert on stdin, as JSON"
+        "--every", type=_above_0("--every"), default=5.0, metavar="S", help="default: 5"
     )
-    command.add_argument("--webhook", metavar="URL", help="POST the alert to this address, as JSON")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_flags(command)
     command.add_argument(
-        "--hook-timeout", type=_positive, default=10.0, metavar="S", help="default: 10"
+        "--hook-timeout",
+        type=_above_0("--hook-timeout"),
+        default=10.0,
+        metavar="S",
+        help="default: 10",
     )
     command.add_argument(
         "--ignore", action="append", default=[], choices=RULES, metavar="RULE", help=_one_of(RULES)
@@ -46,7 +51,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )  # fmt: skip
     command.add_argument(
         "--max-age",
-        type=_positive,
+        type=_above_0("--max-age"),
         default=24.0,
         metavar="HOURS",
         help="ignore runs without an event for longer; default: 24",
@@ -54,11 +59,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     for flag, (_, scale, text) in _LIMITS.items():
         default = getattr(Limits(), _LIMITS[flag][0]) / scale
         command.add_argument(
-            flag, type=_positive, metavar="X", help=f"{text}; default: {default:g}"
+            flag, type=_above_0(flag), metavar="X", help=f"{text}; default: {default:g}"
         )
     command.set_defaults(run=_guard)
 
 
+_above_0 = partial(number, is_more=True)
 # flag -> the limit, its unit, the text of --help
 _LIMITS: dict[str, tuple[str, float, str]] = {
     "--stall": ("stall_s", 1.0, "seconds without an event that are a stall, at least"),
@@ -73,13 +79,6 @@ _LIMITS: dict[str, tuple[str, float, str]] = {
 
 def _one_of(names: Sequence[str]) -> str:
     return f"one of {', '.join(names)}; can be repeated"
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:

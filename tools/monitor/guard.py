@@ -18,9 +18,10 @@ from typing import Any
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
-from ..core.formats import iso, seconds
+from ..core.formats import iso
 from ..core.runs import Refusal
 from ..core.table import one_line, printable_json
 from .hooks import say
@@ -97,7 +98,7 @@ class Guard:
             except FileNotFoundError:
                 self.watched.pop(watched.path)
             except (eventlog.EventlogError, OSError) as error:
-                self._report_once(str(error))
+                self.report_once(str(error))
         if "disk" in self.rules:
             alerts += self._check_disks(now)
         return alerts + (self._standing(alerts) if with_standing else [])
@@ -146,7 +147,7 @@ class Guard:
             try:
                 found = runs.find([name])
             except (Refusal, OSError) as error:
-                self._report_once(str(error))
+                self.report_once(str(error))
                 continue
             for path in dict.fromkeys(map(runs.journal_of, found)):
                 if path not in self.watched and self._is_recent(path, now):
@@ -156,7 +157,7 @@ class Guard:
 
     def _is_recent(self, path: Path, now: float) -> bool:
         try:
-            runs.check_is_regular_file(path)  # opening a FIFO for its lock would block
+            eventlog.check_is_file(path)  # opening a FIFO for its lock would block
             is_recent = now - os.stat(path).st_mtime < self.max_age_s
             if self._is_live_only:
                 return is_recent and eventlog.is_locked(path)
@@ -164,7 +165,8 @@ class Guard:
         except FileNotFoundError:
             return False  # an older logger's run has no journal
         except (eventlog.EventlogError, OSError) as error:
-            self._report_once(str(error))  # another program's file: go on with the others
+            # Another program's file: go on with the others.
+            self.report_once(runs.message(error, path))
             return False
 
     def _check_run(self, watched: Watched, now: float) -> list[Alert]:
@@ -258,7 +260,7 @@ class Guard:
             return [_alert(w, w.vitals.finding("disk", _OVER["disk"]), "over") for w in reported]
         return []
 
-    def _report_once(self, line: str) -> None:
+    def report_once(self, line: str) -> None:
         if line not in self._reported:
             self._reported.add(line)
             say(line)

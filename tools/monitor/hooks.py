@@ -3,6 +3,7 @@
 A hook that fails is reported on stderr, one that hangs is ended, and too many are left out.
 """
 
+import argparse
 import os
 import signal
 import subprocess
@@ -30,6 +31,16 @@ PREFIX = "EVENTLOG_ALERT_"
 VARIABLES = ("rule", "state", "run", "path", "text", "t", "session", "iter")
 """The fields of an alert that the command gets as variables, too: EVENTLOG_ALERT_RULE, ..."""
 _TEXT_MAX = 10_000  # of each variable: what is too long for the kernel would stop the command
+
+
+def add_flags(command: argparse.ArgumentParser) -> None:
+    """--on-alert and --webhook."""
+    command.add_argument(
+        "--on-alert",
+        metavar="CMD",
+        help="run this shell command at an alert, with the alert as JSON on stdin",
+    )
+    command.add_argument("--webhook", metavar="URL", help="POST the alert to this URL, as JSON")
 
 
 class Hooks:

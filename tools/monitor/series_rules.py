@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import eventlog
+from eventlog import duration
 
-from ..core.formats import duration
 from ..core.runs import Refusal
 from .rules import WINDOW, Limits, Rule, Window, spike
 

@@ -16,8 +16,9 @@ from statistics import median
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
-from ..core.formats import seconds
+from ..core.formats import first_of
 from .rules import (
     BASE_MIN,
     RECENT,
@@ -161,21 +162,19 @@ class Vitals:
         """
         if self.status or self._is_idle or not self.session:
             return {}
-        problems: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {}
         quiet_s = max(0.0, now - (self.t if quiet_since is None else quiet_since))
         allowed_s = deadline_s(self._gaps, self.limits, longest_s=self._longest_s)
         after_s = self.limits.crash_s if was_alive else min(allowed_s, self.limits.start_s)
         after_s = after_s if was_alive or not is_gone else -1.0
-        problems["crash"] = crash(
-            quiet_s, is_alive=is_alive, is_closed=bool(self.status), after_s=after_s
-        )
-        if problems["crash"] is None and self._has_rhythm:
-            problems["stall"] = stall(quiet_s, allowed_s)
-        if problems["crash"] is None and problems.get("stall") is None:
-            problems["stall"] = "; ".join(self._series.stalled(now)) or None
-        if problems["crash"] is None:
-            problems["slow"] = self._slow()
-            problems["checkpoint_overdue"] = self._overdue()
+        crashed = crash(quiet_s, is_alive=is_alive, after_s=after_s)
+        if crashed is not None:
+            return {"crash": self.finding("crash", crashed)}
+        stalled = stall(quiet_s, allowed_s) if self._has_rhythm else None
+        problems: dict[Rule, str | tuple[str, dict[str, Any]] | None] = {
+            "stall": stalled or "; ".join(self._series.stalled(now)) or None,
+            "slow": self._slow(),
+            "checkpoint_overdue": self._overdue(),
+        }
         return {
             rule: self.finding(rule, problem)
             for rule, problem in problems.items()
@@ -252,9 +251,8 @@ class Vitals:
         self._calm |= dict.fromkeys(marks, 0)
         if not new:
             return []
-        named = ", ".join(f"{name} {marks[name]}" for name in new[:NAMED_MAX])
-        more = f" and {len(new) - NAMED_MAX:,} more" if len(new) > NAMED_MAX else ""
-        return [self.finding("nonfinite", f"{named}{more} at step {step}")]
+        named = first_of([f"{name} {marks[name]}" for name in new], NAMED_MAX)
+        return [self.finding("nonfinite", f"{named} at step {step}")]
 
     def _of_series(self, broken: Sequence[tuple[Rule, str]]) -> list[Finding]:
         return [self.finding(rule, text) for rule, text in broken]

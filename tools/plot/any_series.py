@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..core import seeds
 from ..core import series as series_
-from ..core.formats import number
+from ..core.formats import first_of, number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, read_columns, thin
@@ -28,22 +28,6 @@ MEDIAN_OF = 5  # neighbours: the range of the others is that of these medians
 MARKS_MAX = 40
 SERIES_MAX = 60
 Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class View:
-    """Which series to draw, and what of them."""
-
-    metrics: Sequence[str] = ()
-    right: Sequence[str] = ()
-    """Names or wildcards; `right`: those on an axis of their own on the right side."""
-    x_range: tuple[float | None, float | None] = (None, None)
-    """In iterations, tokens, seconds, or values of the series that is the axis."""
-    y_range: tuple[float | None, float | None] = (None, None)
-    """Of the left axis."""
-    all_values: bool = False
-    x: str | None = None
-    """The x axis; None: what the run defined for each series (`step_metric`), else the step."""
 
 
 @dataclass
@@ -66,12 +50,13 @@ class Curve:
     high: Column | None = None
 
 
-def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
-    """Draw `view.metrics` on the left axis and `view.right` on the right one.
+def draw_any(axes: Axes, drawing: Drawing) -> None:
+    """Draw the view's `metrics` on the left axis and its `right` on the right one.
 
     Raises:
         Refusal: no run has a series that is named, or it has no number.
     """
+    view = drawing.view
     left, right = _names(drawing, view.metrics), _names(drawing, view.right)
     left = [name for name in left if name not in right]
     if not left:
@@ -81,7 +66,7 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
         drawing.notes.append(f"{n_more:,} more series not drawn")
         drawing.messages.append(f"{n_more:,} of {n_more + len(names):,} series are not drawn")
     drawing.are_runs_dashed = len(names) == 1
-    curves = list(_curves(drawing, names, view))
+    curves = list(_curves(drawing, names))
     if drawing.groups:
         curves = list(_means(drawing, curves, names))
     sides = {"left": [c for c in curves if c.name in left]}
@@ -92,7 +77,7 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
         on = axes if side == "left" else twin
         for curve in of_side:
             _draw_curve(on, drawing, curve)
-        _limit(on, drawing, of_side, view, view.y_range if side == "left" else (None, None))
+        _limit(on, drawing, of_side, view.y_range if side == "left" else (None, None))
     _write_legend(axes, drawing, curves, right)
     finish(axes, drawing, _label(sides["left"]))
     if view.x is None:
@@ -103,7 +88,7 @@ def draw_any(axes: Axes, drawing: Drawing, view: View) -> None:
         twin.grid(visible=False)
         twin.set_ylabel(_label(on_right))
         format_y(twin)
-    for side, of_side in sides.items() if drawing.log_y else ():
+    for side, of_side in sides.items() if view.log_y else ():
         _make_log(axes if side == "left" else twin, of_side)
 
 
@@ -125,7 +110,7 @@ def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curve]:
+def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
     """The curves of all runs. One run: a colour a series; several: a colour a run."""
     for i, series in enumerate(drawing.series):
         named = series.run.series()
@@ -140,7 +125,7 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
             dash = i if len(names) == 1 else at
             if drawing.is_single:
                 dash = at // len(drawing.theme.runs)
-            axis = series_.axis_of(one, named) if view.x is None else view.x
+            axis = series_.axis_of(one, named) if drawing.view.x is None else drawing.x
             yield _within(
                 Curve(
                     i, one.name, str(one.definition.get("unit") or ""),
@@ -150,7 +135,7 @@ def _curves(drawing: Drawing, names: Sequence[str], view: View) -> Iterator[Curv
                     float(np.median(np.diff(columns["iter"]))) if len(columns) > 1 else 1.0,
                     axis,
                 ),
-                drawing, view,
+                drawing,
             )  # fmt: skip
 
 
@@ -193,9 +178,9 @@ def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> I
                 )
 
 
-def _within(curve: Curve, drawing: Drawing, view: View) -> Curve:
+def _within(curve: Curve, drawing: Drawing) -> Curve:
     """The part of a curve that is within the range of x, from left to right."""
-    low, high = view.x_range
+    low, high = drawing.view.x_range
     x = curve.x * drawing.x_unit
     kept = np.flatnonzero(
         (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
@@ -231,10 +216,11 @@ def _make_log(axes: Axes, curves: Sequence[Curve]) -> None:
         set_log(axes, "y", low, high, None if low > 0 else float(above.min()))
 
 
-def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], view: View, limits: Any) -> None:
+def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], limits: Any) -> None:
     """Set the range of y, and say what is outside of it."""
     low, high = limits
-    if low is None and high is None and not view.all_values and not drawing.log_y:
+    view = drawing.view
+    if low is None and high is None and not (view.all_values or view.log_y):
         low, high = _usual_range(curves)
     if low is not None or high is not None:
         axes.set_ylim(low, high)
@@ -327,7 +313,7 @@ def _label(curves: Sequence[Curve]) -> str:
     """The label of an axis: the names of its series, with their unit if it is one."""
     names = [_shown(name) for name in dict.fromkeys(curve.name for curve in curves)]
     units = {curve.unit for curve in curves}
-    text = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    text = first_of(names, 3)
     return f"{text} ({clean(*units)})" if len(units) == 1 and units != {""} else text
 
 

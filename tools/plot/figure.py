@@ -11,7 +11,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,11 @@ import eventlog
 
 from ..core import rows as rows_
 from ..core import seeds
-from ..core.formats import count
+from ..core.formats import count, first_of
 from ..core.runs import Found, Refusal, one
 from ..core.series import plain
-from .any_series import View, draw_any
-from .panel import KINDS, Drawing, Panel
+from .any_series import draw_any
+from .panel import KINDS, Drawing, View
 from .series import Series
 from .theme import (
     DASHES,
@@ -57,6 +57,7 @@ PANEL_IN, HEAD_IN, MARGIN_IN = 4.5, 0.58, 0.12
 N_NAMED = 40
 """At most this many runs are named in the legend."""
 N_DIFFERENT = 6
+NO_RANGE = (None, None)
 NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
 """Flags that say where a run is stored, not how it trains."""
 
@@ -75,16 +76,8 @@ def draw(
     runs: Sequence[Source],
     kind: Kind | None = None,
     *,
-    x: str | None = None,
     smooth_iters: int | None = None,
-    log_x: bool = False,
-    log_y: bool = False,
     superseded: bool = False,
-    metrics: Sequence[str] = (),
-    right: Sequence[str] = (),
-    x_range: tuple[float | None, float | None] = (None, None),
-    y_range: tuple[float | None, float | None] = (None, None),
-    all_values: bool = False,
     group_by: str | None = None,
     band: str = "std",
     title: str | None = None,
@@ -92,80 +85,87 @@ def draw(
     height_in: float | None = None,
     dpi: float = 150,
     theme: ThemeName = "light",
+    **view: Any,
 ) -> NotebookFigure:
     """A matplotlib Figure of runs, given as runs or by name.
 
     Args:
         kind: `loss`, `analysis` (loss, step times, MFU), `eval` (training against validation) or
             `compare` (training and validation); None: an analysis of one run, a comparison of more.
-        x: `iter` (or `step`), `tokens` seen, `time` (seconds by the clock since the first event),
-            or the name of a series. None: what the run defined for each series (`step_metric`, or a
-            counter that it logs in every row), else `iter`.
         smooth_iters: width of the smoothing; 0: none, None: 1/25 of the longest run.
         superseded: also draw superseded rows, if the run has them.
-        metrics, right: series by name or wildcard, in place of a `kind`; `right`: on an axis of
-            their own.
-        x_range, y_range: with `metrics`: the range of x (iterations, tokens, seconds), and of y on
-            the left axis.
-        all_values: with `metrics`: draw outliers too, which squash the rest.
         group_by: `seeds`, or keys (`config.lr`): one line a group, the mean of `metrics`; without
             these of the losses.
         band: around it, `std` (standard deviation), `range` (min and max) or `none`.
+        view: the fields of a `View`: `metrics`, `x`, `log_y`, ...
 
     Raises:
-        Refusal: there is nothing to draw or no space for it, or all runs are missing what `x`
-            needs; a run that is missing it is left out, and named in `messages` of the figure.
+        Refusal: there is nothing to draw or no space for it, or all runs are missing what the x
+            axis needs; a run that is missing it is left out, and named in `messages` of the figure.
         FileNotFoundError: as `tools.core.runs.one`.
     """
     loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
     series = [Series(run) for run in loaded if run is not None]
+    drawing = _drawing(series, kind, View(**view), smooth_iters, group_by)
+    drawing = replace(drawing, with_superseded=superseded, band=band, theme=THEMES[theme])
+    with style.context(["default", drawing.theme.style()]):
+        return _render(drawing, title, width_in, height_in, dpi)
+
+
+def _drawing(
+    series: list[Series], kind: Kind | None, view: View, smooth_iters: int | None, by: str | None
+) -> Drawing:
+    """What to draw: the series, the kind of plot and the x axis.
+
+    Raises:
+        Refusal: as `draw`.
+    """
     if not series:
         raise Refusal("no runs to draw")
-    if group_by and not (metrics or right):
-        metrics = _usual(series) if kind is None else ()
-    is_any = bool(metrics or right)
-    x = "iter" if x == "step" else x
-    view = View([*metrics], [*right], x_range, y_range, all_values, x)
-    x = x or ("iter" if is_any else _defined_axis(series))
+    if by and kind is None and not (view.metrics or view.right):
+        view = replace(view, metrics=_usual(series))
+    is_any = bool(view.metrics or view.right)
+    view = replace(view, x="iter" if view.x == "step" else view.x)
+    x = view.x or ("iter" if is_any else _defined_axis(series))
     series, messages = _drawable(series, x)
-    if not is_any and (x_range, y_range, all_values) != ((None, None), (None, None), False):
+    if not is_any and (view.x_range, view.y_range, view.all_values) != (NO_RANGE, NO_RANGE, False):
         raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
-    if group_by and not is_any:
+    if by and not is_any:
         raise Refusal("--group-by draws series, not a --kind. Use: --metric NAME")
-    kind_: str = "metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare")
-    panels: Sequence[Panel] = [partial(draw_any, view=view)] if is_any else KINDS[kind_]
     if smooth_iters is None:
         smooth_iters = 0 if is_any else _window_iters(series)
-    width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
+    groups = _groups(series, by) if by else []
     x_label, x_unit = _x_axis(series, x)
-    if x == "iter" and all(run.logs_metrics_alone for run in series):
-        x_label = "step"
-    drawing = Drawing(
+    return Drawing(
         series=series,
-        theme=THEMES[theme],
+        kind="metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare"),
+        view=view,
         x=x,
-        window_iters=smooth_iters,
-        log_x=log_x,
-        log_y=log_y,
-        with_superseded=superseded,
-        panel_in=width_in / len(panels),
-        n_pixels=max(50, round(width_in * dpi / len(panels))),
         x_label=x_label,
         x_unit=x_unit,
-        groups=_groups(series, group_by) if group_by else [],
-        band=band,
+        window_iters=smooth_iters,
+        groups=groups,
+        messages=messages + seeds.notes_on(groups, seeds.keys_of(by or "")),
     )
-    drawing.messages += seeds.notes_on(drawing.groups, seeds.keys_of(group_by or ""))
-    with style.context(["default", drawing.theme.style()]):
-        figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
-        for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
-            panel(axes, drawing)
-        _share_x(figure, drawing)
-        n_rows, facts = _legend_and_facts(figure, drawing, kind_)
-        figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
-        write_head(figure, drawing.theme, title or _title(figure, drawing, kind_), facts)
-        lay_out(figure)
-    figure.messages = [*messages, *drawing.messages]
+
+
+def _render(
+    drawing: Drawing, title: str | None, width_in: float | None, height_in: float | None, dpi: float
+) -> NotebookFigure:
+    """The figure: panels side by side, a legend below them, the title above."""
+    panels = KINDS.get(drawing.kind, (draw_any,))
+    width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
+    drawing.panel_in = width_in / len(panels)
+    drawing.n_pixels = max(50, round(width_in * dpi / len(panels)))
+    figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
+    for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
+        panel(axes, drawing)
+    _share_x(figure, drawing)
+    n_rows, facts = _legend_and_facts(figure, drawing)
+    figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
+    write_head(figure, drawing.theme, title or _title(figure, drawing), facts)
+    lay_out(figure)
+    figure.messages = drawing.messages
     return figure
 
 
@@ -195,13 +195,13 @@ def _drawable(series: Sequence[Series], x: str) -> tuple[list[Series], list[str]
     return drawable, messages
 
 
-def _legend_and_facts(figure: Figure, drawing: Drawing, kind: str) -> tuple[int, list[str]]:
+def _legend_and_facts(figure: Figure, drawing: Drawing) -> tuple[int, list[str]]:
     """Draw the common legend of several runs; the rows of legends, and facts for the head."""
     if drawing.is_single:
         return drawing.n_rows, [*drawing.notes, *_facts(drawing.series[0].run)]
-    n_rows = _name_runs(figure, drawing, kind)
+    n_rows = _name_runs(figure, drawing)
     facts = [*drawing.notes, *(_of_groups(drawing.groups) or _differences(drawing.series))]
-    if kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
+    if drawing.kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
         facts.append(f"smoothed over {drawing.window_iters:,} iterations")
     return n_rows, facts
 
@@ -227,7 +227,7 @@ def _window_iters(series: Sequence[Series]) -> int:
 def _x_axis(series: Sequence[Series], x: str) -> tuple[str, float]:
     """The label of the x axis, and how many iterations, tokens or seconds one unit has."""
     if x == "iter":
-        return "iteration", 1.0
+        return "step" if all(run.logs_metrics_alone for run in series) else "iteration", 1.0
     if x != "time":
         return clean(plain(x)), 1.0
     lasts = [
@@ -290,14 +290,14 @@ def lay_out(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def _title(figure: Figure, drawing: Drawing, kind: str) -> str:
+def _title(figure: Figure, drawing: Drawing) -> str:
     if drawing.is_single:
         return drawing.series[0].run.run_name
     what = {"loss": "training loss", "analysis": "loss, step times and MFU"}
-    if kind == "metrics":
+    if drawing.kind == "metrics":
         labels = (axes.get_ylabel() for axes in figure.axes)
         what["metrics"] = " · ".join(label for label in labels if label)
-    return f"{len(drawing.series):,} runs: {what.get(kind, 'training and validation loss')}"
+    return f"{len(drawing.series):,} runs: {what.get(drawing.kind, 'training and validation loss')}"
 
 
 def _facts(run: eventlog.Run) -> list[str]:
@@ -333,8 +333,7 @@ def _differences(series: Sequence[Series]) -> list[str]:
     different = [k for k in different if k not in NO_SETTINGS]
     if not different:
         return ["equal configurations"]
-    more = f" and {len(different) - N_DIFFERENT:,} more" if len(different) > N_DIFFERENT else ""
-    return [f"different: {', '.join(different[:N_DIFFERENT])}{more}"]
+    return [f"different: {first_of(different, N_DIFFERENT)}"]
 
 
 def _usual(series: Sequence[Series]) -> list[str]:
@@ -358,31 +357,25 @@ def _groups(series: Sequence[Series], group_by: str) -> list[seeds.Group]:
     return seeds.groups(rows, by)
 
 
-def _name_runs(figure: Figure, drawing: Drawing, kind: str) -> int:
+def _name_runs(figure: Figure, drawing: Drawing) -> int:
     """Draw a legend of all runs below the panels; returns its number of rows."""
     theme, width_in = drawing.theme, figure.get_figwidth()
-    named = drawing.series[:N_NAMED]
-    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in labels([s.run for s in named])]
-    if kind in ("compare", "eval"):
-        names = [name + _best(s) for name, s in zip(names, named, strict=True)]
+    is_marked = drawing.kind in ("compare", "eval")
+    if drawing.groups:
+        named = [(clean(g.name), len(g.rows)) for g in drawing.groups]
+        names = [f"{name} ({n} run{'' if n == 1 else 's'})" for name, n in named]
+    else:
+        names = labels([s.run for s in drawing.series[:N_NAMED]])
+    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in names]
+    if is_marked:
+        names = [name + _best(s) for name, s in zip(names, drawing.series, strict=False)]
     handles = [
         Line2D([], [], color=drawing.colour(i), lw=1.8, ms=4.5,
                ls=DASHES[i % len(DASHES) if drawing.are_runs_dashed else 0],
-               marker=MARKERS[i % len(MARKERS)] if kind in ("compare", "eval") else None)
-        for i in range(len(named))
+               marker=MARKERS[i % len(MARKERS)] if is_marked else None)
+        for i in range(len(names))
     ]  # fmt: skip
-    if drawing.groups:
-        n_runs = [len(group.rows) for group in drawing.groups]
-        names = [
-            fit(f"{clean(group.name)} ({n} run{'' if n == 1 else 's'})", NAME_IN, LEGEND_SIZE)
-            for group, n in zip(drawing.groups, n_runs, strict=True)
-        ]
-        handles = [
-            Line2D([], [], color=drawing.colour(k), lw=1.8,
-                   ls=DASHES[k % len(DASHES) if drawing.are_runs_dashed else 0])
-            for k in range(len(names))
-        ]  # fmt: skip
-    elif n_more := len(drawing.series) - len(named):
+    if not drawing.groups and (n_more := len(drawing.series) - len(names)):
         names.append(f"and {n_more:,} more")
         handles.append(Line2D([], [], ls="none"))
     names += drawing.keys

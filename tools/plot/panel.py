@@ -16,7 +16,7 @@ from ..core.formats import count
 from ..core.seeds import Group
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, thin
-from .theme import DASHES, MARKERS, Theme, columns, set_log
+from .theme import DASHES, MARKERS, THEMES, Theme, columns, set_log
 
 WARMUP_ITERS = 5
 """The first steps of a session are slower: left out of step times, as in the guide."""
@@ -26,24 +26,46 @@ N_MARKED = 60
 """Up to this many evaluations, each has a marker."""
 
 
+@dataclass(frozen=True)
+class View:
+    """Which series to draw, and on which axes."""
+
+    metrics: Sequence[str] = ()
+    right: Sequence[str] = ()
+    """Series by name or wildcard, in place of a kind of plot; `right`: on an axis of their own."""
+    x: str | None = None
+    """`iter` (or `step`), `tokens` seen, `time` (seconds by the clock since the first event), or
+    the name of a series. None: what the run defined for each series (`step_metric`, or a counter
+    that it logs in every row), else `iter`."""
+    x_range: tuple[float | None, float | None] = (None, None)
+    """With `metrics`: in iterations, tokens, seconds, or values of the series that is the axis."""
+    y_range: tuple[float | None, float | None] = (None, None)
+    """With `metrics`: of the left axis."""
+    log_x: bool = False
+    log_y: bool = False
+    all_values: bool = False
+    """With `metrics`: draw outliers too, which squash the rest."""
+
+
 @dataclass
 class Drawing:
     """The runs to draw, and the settings."""
 
     series: list[Series]
-    theme: Theme
+    kind: str
+    """One of `KINDS`, or `metrics`."""
+    view: View
     x: str
     """An `AxisName`, or the name of a series."""
-    window_iters: int
-    log_x: bool
-    log_y: bool
-    with_superseded: bool
-    panel_in: float
-    """Width of a panel in inches, and in pixels."""
-    n_pixels: int
     x_label: str
     x_unit: float
     """How many iterations, tokens or seconds are 1 on the x axis."""
+    window_iters: int
+    with_superseded: bool = False
+    theme: Theme = THEMES["light"]
+    panel_in: float = 0.0
+    """Width of a panel in inches, and in pixels."""
+    n_pixels: int = 0
     groups: list[Group] = field(default_factory=list)
     """Groups of runs that are drawn as one line with a band; `at` in their rows is the run."""
     band: str = "std"
@@ -236,7 +258,7 @@ def draw_line(
     It goes from left to right; points without an `x` are left out.
     """
     x, y = ascending(x, y)
-    along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.log_x else x
+    along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.view.log_x else x
     at = thin(along, y, drawing.n_pixels)
     known = np.concatenate([[False], np.isfinite(y), [False]])
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
@@ -310,7 +332,7 @@ def _finish_loss(axes: Axes, drawing: Drawing, label: str) -> None:
     in_nats = not any(series.logs_metrics_alone for series in drawing.series)
     finish(axes, drawing, f"{label} (nats per token)" if in_nats else label)
     ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
-    if drawing.log_y and len(ys) and ys.max() > 0:
+    if drawing.view.log_y and len(ys) and ys.max() > 0:
         low = ys.min()
         set_log(axes, "y", low, ys.max(), None if low > 0 else _first_above_0(ys))
 
@@ -329,7 +351,7 @@ def finish(axes: Axes, drawing: Drawing, label: str) -> None:
     xs = _values([np.asarray(line.get_xdata(), float) for line in lines])
     if len(xs) and xs.min() == xs.max():
         axes.set_xlim(xs[0] - 1, xs[0] + 1)
-    elif drawing.log_x and len(xs):
+    elif drawing.view.log_x and len(xs):
         set_log(axes, "x", 0, xs.max(), straight_to=_first_above_0(xs))
         axes.set_xlim(0, xs.max() * 1.05)
     _draw_legend(axes, drawing)

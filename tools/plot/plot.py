@@ -3,13 +3,13 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import eventlog
 
 from ..core import runs
-from ..core.table import print
+from ..core.options import number, whole
+from ..core.table import print, with_progress
 
 KINDS = ("loss", "analysis", "eval", "compare")
 FORMS = ("png", "svg", "pdf")
@@ -39,7 +39,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("--log-y", action="store_true", help="a log axis for losses")
     command.add_argument(
         "--smooth",
-        type=_number(int, 0, 10**9),
+        type=whole("--smooth", at_most=10**9),
         metavar="N",
         help="smooth over N iterations, with the raw line behind; 0: none",
     )
@@ -48,10 +48,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("--title", metavar="TEXT")
     command.add_argument("--theme", choices=("light", "dark"), default="light")
-    size = _number(float, 1, 100)
-    command.add_argument("--width", type=size, metavar="INCHES")
-    command.add_argument("--height", type=size, metavar="INCHES")
-    command.add_argument("--dpi", type=_number(float, 10, 2400), default=150.0)
+    for flag in ("--width", "--height"):
+        command.add_argument(flag, type=number(flag, 1, 100), metavar="INCHES")
+    command.add_argument("--dpi", type=number("--dpi", 10, 2400), default=150.0)
     command.set_defaults(run=_plot)
 
 
@@ -98,13 +97,7 @@ def _add_series(command: argparse.ArgumentParser) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
-    if form not in FORMS:
-        raise runs.Refusal(f"--out {arguments.out}: must end in .png, .svg or .pdf")
-    if max(arguments.width or 0, arguments.height or 0) * arguments.dpi >= N_PIXELS_MAX:
-        raise runs.Refusal(
-            f"--dpi {arguments.dpi:g}: width and height must be below {N_PIXELS_MAX:,} pixels"
-        )
+    form = _form(arguments)
     try:
         from . import figure
     except ImportError as error:
@@ -144,26 +137,29 @@ def _plot(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _form(arguments: argparse.Namespace) -> str:
+    """The form of the file: png, svg or pdf.
+
+    Raises:
+        Refusal: another one, or a picture that is too large.
+    """
+    form = (arguments.out.suffix if arguments.out else ".png").removeprefix(".").lower()
+    if form not in FORMS:
+        raise runs.Refusal(f"--out {arguments.out}: must end in .png, .svg or .pdf")
+    if max(arguments.width or 0, arguments.height or 0) * arguments.dpi >= N_PIXELS_MAX:
+        raise runs.Refusal(
+            f"--dpi {arguments.dpi:g}: width and height must be below {N_PIXELS_MAX:,} pixels"
+        )
+    return form
+
+
 def _read(names: list[str]) -> tuple[list[eventlog.Run], int]:
     """The runs, and 1 if one of them could not be read: it is named, the others are drawn.
 
     Raises:
         Refusal: none could be read.
     """
-    from rich.console import Console
-    from rich.progress import track
-
-    console, paths = Console(stderr=True), runs.find(names)
-    loaded = list(
-        track(
-            runs.load(paths),
-            "reading",
-            len(paths),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
+    loaded = [runs.load_at(path) for path in with_progress(runs.find(names), "reading", at_least=1)]
     for broken in (f for f in loaded if f.run is None):
         print(broken.error, file=sys.stderr)
     read = [f.run for f in loaded if f.run is not None]
@@ -178,16 +174,3 @@ def _name(loaded: list[eventlog.Run], kind: str | None) -> Path:
         return Path(f"{kind or 'compare'}.png")
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", loaded[0].run_name).strip("._-") or "run"
     return Path(eventlog.fitting(name, f"_{kind or 'analysis'}.png"))
-
-
-def _number(of: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    """A type of argparse: a number from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        number = of(text)
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be from {low:,} to {high:,}, got {text}")
-        return number
-
-    parse.__name__ = "number"  # argparse prints: invalid number value
-    return parse

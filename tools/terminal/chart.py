@@ -13,7 +13,9 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ..core.formats import duration, short
+from eventlog import duration
+
+from ..core.formats import short
 from ..core.table import printable
 from .braille import Cell, Frame, Line, draw
 

@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 
-from ..core.formats import duration
+from eventlog import duration
+
 from ..core.rows import Row
 from ..core.table import one_line
 from ..live.folders import Folders

@@ -43,15 +43,15 @@ class Imported:
     left_out: list[str] = field(default_factory=list)
 
     def to_row(self) -> dict[str, Any]:
-        run = {"run": self.run.stem, "path": str(self.run)} if self.run else {}
-        why = self.why.removeprefix(f"{self.source}: ") or None
-        rest = {"why": why, "left_out": self.left_out}
-        return (
-            {"run": None, "path": None, "state": self.state, "events": self.events}
-            | run
-            | {"source": str(self.source)}
-            | rest
-        )
+        return {
+            "run": self.run and self.run.stem,
+            "path": self.run and str(self.run),
+            "state": self.state,
+            "events": self.events,
+            "source": str(self.source),
+            "why": self.why.removeprefix(f"{self.source}: ") or None,
+            "left_out": self.left_out,
+        }
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

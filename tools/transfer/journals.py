@@ -18,7 +18,6 @@ import orjson
 import eventlog
 
 from ..core import runs
-from ..core.files import sha256_of
 from .sources.source import Event, LossNames, SourceRun
 
 Progress = Callable[[Sequence[Event]], Iterator[Event]]
@@ -223,7 +222,11 @@ def _provenance(run: SourceRun, format: str, loss_names: LossNames) -> dict[str,
 
 def _file(path: Path) -> dict[str, Any]:
     size_bytes = path.stat().st_size
-    return {"file": str(path.resolve()), "size_bytes": size_bytes, "sha256": sha256_of(path)}
+    return {
+        "file": str(path.resolve()),
+        "size_bytes": size_bytes,
+        "sha256": eventlog.sha256_of(path),
+    }
 
 
 def _version() -> str:

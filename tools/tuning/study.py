@@ -12,7 +12,7 @@ one, and can then not be loaded.)
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,7 +56,17 @@ class Metric:
         finite = [value for value in values if math.isfinite(value)]
         return (max if self.maximize else min)(finite, default=None)
 
+    def limits(self, values: Sequence[float]) -> tuple[float, float]:
+        """The lowest and highest value of an axis, without values that are far from the best."""
+        sign = -1.0 if self.maximize else 1.0
+        losses = sorted(sign * value for value in values)
+        best, most = losses[0], losses[(3 * len(losses)) // 4 - (len(losses) > 1)]
+        worst = min(losses[-1], best + FAR * (most - best)) if most > best else losses[-1]
+        return (best, worst) if sign > 0 else (-worst, -best)
 
+
+FAR = 3.0
+"""An axis ends at this multiple of the distance of most values from the best."""
 State = Literal["running", "complete", "pruned", "failed"]
 N_STARTUP_TRIALS = 4
 """Complete trials before the median pruner prunes."""
@@ -154,7 +164,7 @@ class Study:
             for record in eventlog.scan(path)
             if self._remember(record.event, record.fields)
         ]
-        self._distributions = {n: _distribution(p) for n, p in plan.space.items()}
+        self._distributions = {n: distribution(p) for n, p in plan.space.items()}
         self._trials: dict[int, optuna.Trial] = {}
         self._first_complete = next(
             (n for n in results if self.results[n].state == "complete"), None
@@ -320,7 +330,7 @@ class Study:
         return optuna.pruners.NopPruner()
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.choices:
         return CategoricalDistribution(parameter.choices)
     low, high, step = parameter.low, parameter.high, parameter.step

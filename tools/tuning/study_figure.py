@@ -23,8 +23,6 @@ PANEL_IN = 2.9
 N_ACROSS = 4
 WIDTH_IN = 11.0
 N_IMPORTANCES = 12
-FAR = 3.0
-"""Trials this many times further from the best than most are drawn at the edge."""
 
 
 def draw(study: Study, theme_name: str = "light", dpi: float = 150) -> NotebookFigure:
@@ -207,13 +205,9 @@ def _dots(
 
 def _limits(study: Study, results: Sequence[Result]) -> tuple[float, float]:
     """The range of the metric, with a margin, without trials that are far away."""
-    sign = -1.0 if study.plan.metric.maximize else 1.0
-    losses = sorted(sign * _value(study, result) for result in results)
-    best, most = losses[0], losses[(3 * len(losses)) // 4 - (len(losses) > 1)]
-    worst = min(losses[-1], best + FAR * (most - best)) if most > best else losses[-1]
-    air = 0.06 * (worst - best) or 0.05 * abs(best) or 1.0
-    low, high = best - air, worst + air
-    return (low, high) if sign > 0 else (-high, -low)
+    low, high = study.plan.metric.limits([_value(study, result) for result in results])
+    margin = 0.06 * (high - low) or 0.05 * abs(low) or 1.0
+    return low - margin, high + margin
 
 
 def _measured(study: Study) -> list[Result]:

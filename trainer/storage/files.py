@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from eventlog import atomic_write as atomic_write
 from eventlog import open_to_read
+from eventlog import sha256_of as sha256_of
 
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
@@ -43,12 +43,6 @@ def open_file(path: Path) -> BufferedReader:
         OSError: it cannot be read, or it is no regular file (EINVAL).
     """
     return os.fdopen(open_to_read(path), "rb")
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

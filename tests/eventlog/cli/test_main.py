@@ -234,7 +234,7 @@ def test_tail_prints_the_last_events_as_text(run, capsys):
 
     last = capsys.readouterr().out.splitlines()
     assert len(last) == 3
-    assert "iter 18/19  loss 1.2000  50.0 ms  14,000 tokens/s  mfu 3.50%  eta 0:00" in last[0]
+    assert "iter 18/19  loss 1.2000  50.0 ms  14,000 tokens/s  mfu 3.50%  eta 0s" in last[0]
     assert last[2].endswith("close    completed")
 
 

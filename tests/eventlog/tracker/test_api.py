@@ -416,6 +416,33 @@ def test_resume_must_never_and_auto():
         assert latest.id == "j"
 
 
+TOKEN = "hf_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9"
+
+
+@pytest.mark.parametrize(
+    "begin_wrongly",
+    [
+        lambda: begin(name=TOKEN, resume="must"),
+        lambda: begin(id=TOKEN, resume="must"),
+        lambda: begin(resume=TOKEN),
+        lambda: begin(fork_from=TOKEN),
+        lambda: begin(fork_from=f"{TOKEN}?_step=x"),
+        lambda: begin(name="m", save_interval=TOKEN),
+        lambda: begin(name="m", config_include_keys=TOKEN, config={TOKEN: 1}),
+        lambda: begin(name="m").define_metric("a", goal=TOKEN),
+        lambda: eventlog.say(f"no run {TOKEN}"),
+    ],
+)
+def test_no_message_has_a_credential(begin_wrongly, capsys):
+    text = ""
+    try:
+        begin_wrongly()
+    except (eventlog.EventlogError, ValueError) as error:
+        text = str(error)
+
+    assert TOKEN[:12] not in text + capsys.readouterr().err
+
+
 def test_a_new_run_with_an_existing_id_overwrites_no_run(capsys):
     with begin(id="i") as first:
         first.log({"loss": 1.0})

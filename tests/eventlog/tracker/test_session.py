@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from datetime import datetime
 
+import numpy as np
 import orjson
 import pytest
 
@@ -301,6 +302,45 @@ def test_whole_numbers_are_logged_as_floats(tmp_path):
 
     for row in (r.fields for r in events_of(run) if r.event in ("iter", "eval")):
         assert {type(v) for k, v in row.items() if k not in ("iter", "durable")} == {float}
+
+
+@pytest.mark.parametrize("step", ["a", None, 1.5, [1], float("nan")])
+def test_a_step_that_is_no_number_is_an_error_and_its_values_stay(tmp_path, capsys, step):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(step, 1.5, lr=0.25)
+        run.log_eval(step, 1.5, 1.25)
+        run.log_checkpoint(step, "ckpt.pt")
+
+    logged = [r for r in eventlog.scan(run.journal_path) if r.event == "log"]
+    assert run.errors == 3
+    assert [r.fields.get(k) for r, k in zip(logged, ("lr", "val_loss", "path"), strict=True)] == [
+        0.25, 1.25, "ckpt.pt",
+    ]  # fmt: skip
+    assert not len(eventlog.load_run(run.journal_path).training_iterations)
+    assert f"iter={step!r}: must be a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", [3.0, np.int64(3), np.array(3), True + 2])
+def test_a_step_of_another_type_is_a_whole_number(tmp_path, step):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(step, 1.5)
+
+    assert run.errors == 0
+    assert eventlog.load_run(run.journal_path).training_iterations[0]["iter"] == 3
+
+
+@pytest.mark.parametrize("event", ["open", "close", "segment", "gap", "ignored", "io_error"])
+def test_a_program_cannot_log_the_events_of_the_journal_itself(tmp_path, capsys, event):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log(event, status="failed", dropped=3, events=4, file="x.segment", run_id="b")
+        run.log_iter(0, 1.0)
+
+    logged = eventlog.load_run(run.journal_path)
+    assert logged.status == "completed"
+    assert len(logged.journal["sessions"]) == 1
+    assert not logged.journal["defects"]
+    assert logged.journal["events"][f"{event}_"] == 1
+    assert f"logged as {event}_" in capsys.readouterr().err
 
 
 def test_a_session_without_a_config_keeps_the_runs_own(tmp_path):

@@ -870,3 +870,44 @@ run.log(Long(a=1)); run.finish(); print("done")
 
     assert done == b"done\n"
     os.close(read), os.close(write)
+
+
+IN_AN_IMPORT = """
+import importlib.abc, os, signal, sys, eventlog
+interrupted, of_handler = sys.argv[1:]
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == interrupted:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+def begin(api, name):
+    if api == "init":
+        with eventlog.init(name=name, save_interval=0) as run:
+            run.log({"text": name})
+    else:
+        with eventlog.open_run("out", run_name=name, save_interval=0) as run:
+            run.log("note", text=name)
+
+signal.signal(signal.SIGUSR1, lambda *_: begin(of_handler, "handler"))
+sys.meta_path.insert(0, Interrupting())
+begin("init", "main")
+"""
+
+
+@pytest.mark.parametrize("api", ["init", "open_run"])
+@pytest.mark.parametrize("module", ["names", "rules"])
+def test_a_handler_that_interrupts_the_import_of_masking_logs_its_run(module, api, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_AN_IMPORT, f"eventlog.masking.{module}", api],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
+    )  # fmt: skip
+
+    runs = {run.run_name[:4]: run.status for run in map(eventlog.load_run, journals(tmp_path))}
+    assert runs == {"main": "completed", "hand": "completed"}, done.stderr
+
+
+def journals(folder):
+    return sorted(folder.rglob("*.jsonl"))

@@ -598,7 +598,7 @@ def test_folders_without_locks_are_treated_like_object_storage(out, kept, monkey
     def refuse(fd, how):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # what NFS says
 
-    monkeypatch.setattr("tools.core.files.fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
 
     with Folder(kept).locked() as is_alone:
         assert not is_alone

@@ -1,5 +1,7 @@
 """`runs prune` deletes no run that is live, to be kept, or different from the archive."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import time
@@ -8,11 +10,13 @@ import orjson
 import pytest
 
 import eventlog
+from eventlog.cli.main import main as verify
 from tests import corrupt
 from tests.tools.conftest import make_run
 from tools.archive import prune
 from tools.archive.archive import archive, restore
 from tools.cli import main
+from tools.core import runs
 from tools.core.runs import Refusal
 
 DAY_S = 86_400
@@ -219,14 +223,47 @@ def test_broken_files_and_everything_else_in_the_folder_stay(zoo, capsys):
     assert {path.name for path in (zoo / "below").iterdir()} == before - {"below"}
 
 
-def test_the_journal_is_deleted_last_so_that_a_kill_leaves_a_run(out, monkeypatch):
-    deleted = []
-    monkeypatch.setattr(prune.os, "unlink", lambda name, dir_fd: deleted.append(name))
+def stop_at(monkeypatch, number):
+    """Stop at this change of a file, as a kill does."""
+    n_changes = itertools.count(1)
 
-    for candidate in prune.select_candidates(out):
-        prune.delete(candidate)
+    def stopping(call):
+        def change(*args, **options):
+            if next(n_changes) == number:
+                raise KeyboardInterrupt
+            call(*args, **options)
 
-    assert [name for name in deleted if name.startswith("old")] == ["old.json", "old.jsonl"]
+        return change
+
+    for name in ("unlink", "rename"):
+        monkeypatch.setattr(prune.os, name, stopping(getattr(os, name)))
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_kill_leaves_a_whole_run_or_none_and_the_next_prune_deletes_the_rest(
+    tmp_path, monkeypatch, capsys, number
+):
+    out = tmp_path / "out"
+    with eventlog.open_run(out, run_name="large", save_interval=0) as run:
+        run.log("table", rows="x" * 1_200_000)
+        run.log("table", rows="y" * 1_200_000)
+    with eventlog.open_run(journal=run.journal_path, rank=1) as rank:
+        rank.log("alive")
+    (out / f"{run.journal_path.stem}.a1b2c3d4.torn").write_bytes(b"{")
+    eventlog.compact(run.journal_path)
+    age(out, run.journal_path.stem, 50)
+    assert verify(["verify", str(out)]) == 0
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        stop_at(patch, number)
+        main(["prune", str(out), "--older-than", "30d", "--unarchived", "--yes"])
+
+    if any(out.glob("*.jsonl")):
+        assert verify(["verify", str(out)]) == 0
+    else:
+        assert not list(runs.find([out]))
+    main(["prune", str(out), "--older-than", "30d", "--unarchived", "--yes"])
+    assert not list(out.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,23 @@ def test_a_run_with_lost_events_is_marked(out, capsys):
     assert [row["lost"] for row in listed(capsys, journal)] == [2]
 
 
+def test_ignored_events_of_a_forked_child_are_shown(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        if not (child := os.fork()):
+            run.log_iter(0, 1.0)
+            run.log_iter(1, 1.0)
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert main(["ls", str(run.journal_path)]) == 0
+    eventlog.compact(run.journal_path)
+    run.journal_path.unlink()
+
+    assert "2 events of forks ignored" in capsys.readouterr().out
+    assert [row["ignored"] for row in listed(capsys, run.run_path)] == [2]
+    assert main(["show", str(run.run_path)]) == 0
+    assert "2 events that forked children logged" in capsys.readouterr().out
+
+
 # ---- any series
 
 

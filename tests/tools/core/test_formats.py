@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventlog import duration, seconds
 from tools.core import formats
-from tools.core.formats import iso, seconds, to_the_second
+from tools.core.formats import iso, to_the_second
 from tools.dashboard import server
 
 
@@ -30,15 +31,6 @@ def test_a_short_number_fits_in_six_characters(value):
     assert len(formats.short(value)) <= 6 + max(0, exponent - 1)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.417, "0.42s"), (42, "42s"), (185, "3m 5s"), (7384, "2h 3m"), (200_000, "2d 8h"),
-     (3600, "1h"), (-5, "-5s"), (float("inf"), "-")],
-)  # fmt: skip
-def test_a_duration_has_its_two_largest_units(seconds, text):
-    assert formats.duration(seconds) == text
-
-
 def test_an_age_has_its_largest_unit():
     assert [formats.age(s) for s in (-1, 12.7, 300, 11_000, 700_000)] == [
         "0s", "12s", "5m", "3h", "8d",
@@ -48,11 +40,6 @@ def test_an_age_has_its_largest_unit():
 @given(st.floats(-6e10, 1e11))
 def test_a_time_written_is_read_as_the_same(time_s):
     assert seconds(iso(time_s)) == pytest.approx(time_s, abs=1e-4)
-
-
-@pytest.mark.parametrize("time", [None, "", "yesterday", 12, "9999-99-99T00:00:00", ["x"]])
-def test_an_invalid_time_is_none(time):
-    assert seconds(time) is None
 
 
 def test_a_time_for_people_says_whether_it_is_utc():
@@ -79,5 +66,5 @@ def test_the_page_writes_counts_sizes_and_durations_the_same_way(tmp_path):
     assert json.loads(printed) == [
         list(map(formats.count, numbers)),
         list(map(formats.size, numbers)),
-        list(map(formats.duration, spans)),
+        list(map(duration, spans)),
     ]

@@ -6,8 +6,7 @@ import pytest
 
 import eventlog
 from tests.tools.dashboard.pages import SCRIPT, serving_here, until
-from tools.dashboard.importance import importances
-from tools.dashboard.parameters import Parameter
+from tools.dashboard.parameters import Parameter, importances
 
 
 @pytest.fixture(scope="module")

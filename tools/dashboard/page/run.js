@@ -153,13 +153,14 @@ export class RunPage {
   }
 
   showFacts(run, alerts) {
-    const { sessions, defects, superseded, missing, notes, status } = run;
-    const content = [sessions, defects, superseded, missing, notes, status, alerts];
+    const { sessions, defects, superseded, ignored, missing, notes, status } = run;
+    const content = [sessions, defects, superseded, ignored, missing, notes, status, alerts];
     if (!this.hasChanged("facts", content)) return;
     this.facts.replaceChildren(
       ...(alerts.length ? [alertsCard(alerts)] : []),
       sessionsCard(sessions, status),
       ...supersededCards(superseded),
+      ...(ignored ? [ignoredCard(ignored)] : []),
       ...(missing.length ? [missingCard(missing)] : []),
       ...(defects.length ? [defectsCard(defects)] : []),
       ...(notes.length ? [notesCard(notes)] : []),
@@ -301,6 +302,11 @@ function supersededCards(superseded) {
   const texts = counts.map(([name, n]) => plural(n, name.replace(/s$/, "")));
   const text = `${texts.join(", ")}: still in the journal, dotted in the charts.`;
   return [card("Superseded", el("p", { text }))];
+}
+
+function ignoredCard(ignored) {
+  const text = `${plural(ignored, "event")} that forked children logged: in no journal.`;
+  return card("Ignored", el("p", { text }));
 }
 
 function missingCard(missing) {

@@ -12,16 +12,16 @@ LINE_MAX = 1 << 20
 STEP_MAX = 1 << 53  # beyond it, JSON's numbers are not exact
 
 
-def read_all(path: Path, bytes_max: int = FILE_MAX) -> bytes:
+def read_all(path: Path) -> bytes:
     """The contents of a file.
 
     Raises:
-        Refusal: it has more than `bytes_max` bytes.
+        Refusal: it has more than FILE_MAX bytes.
     """
     with open(path, "rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise Refusal(f"{path}: too large to import: must have at most {bytes_max:,} bytes")
+        data = file.read(FILE_MAX + 1)
+    if len(data) > FILE_MAX:
+        raise Refusal(f"{path}: too large to import: must have at most {FILE_MAX:,} bytes")
     return data
 
 

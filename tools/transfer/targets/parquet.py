@@ -11,14 +11,24 @@ replaced as a whole or not at all.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ...core.history import SERIES, TABLES, WIDE_MAX, History, Row, Value, micros, number, text
+from ...core.history import (
+    SERIES,
+    TABLES,
+    WIDE_MAX,
+    History,
+    Row,
+    Value,
+    batches,
+    micros,
+    number,
+    text,
+)  # fmt: skip
 from ...core.library import need
 from .files import replace, run_folder, too_wide
 from .outcome import Outcome, State, worst
@@ -86,15 +96,9 @@ def _write(
     schema = schema.with_metadata(about)
     document = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(document, schema, compression="zstd") as writer:
-        for group in _groups(rows):
+        for group in batches(rows, ROWS_A_GROUP):
             writer.write_table(table(group, schema))
     return replace(path, lambda: iter([document.getvalue()]))
-
-
-def _groups(rows: Iterable[Any]) -> Iterator[list[Any]]:
-    left = iter(rows)
-    while group := list(islice(left, ROWS_A_GROUP)):
-        yield group
 
 
 def _table(rows: list[Row], schema: Any) -> Any:

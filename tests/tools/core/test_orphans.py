@@ -1,0 +1,94 @@
+"""A run whose journal is gone is listed by its segment, everywhere in the same way."""
+
+import os
+
+import orjson
+import pytest
+
+import eventlog
+from eventlog.cli.main import main as eventlog_main
+from tests.tools.conftest import make_run
+from tools.archive import prune
+from tools.cli import main
+from tools.core import runs
+from tools.live.folders import Folders
+
+
+@pytest.fixture
+def segment(tmp_path):
+    """The segment of a run of 20 iterations, beside a run JSON of its first 5."""
+    with eventlog.open_run(tmp_path, run_name="moved", save_interval=0) as run:
+        for i in range(20):
+            run.log_iter(i, 2.0 - i / 10, 50.0)
+            if i == 4:
+                run.sync()
+                eventlog.compact(run.journal_path)
+    opened = orjson.loads(run.journal_path.read_bytes().split(b"\n", 1)[0])
+    run_id = eventlog.short_run_id(opened["run_id"])
+    name = f"{run.journal_path.stem}.{run_id}.{opened['s']}.1{eventlog.SEGMENT_SUFFIX}"
+    return run.journal_path.rename(tmp_path / name)
+
+
+def rows(capsys, folder):
+    assert main(["ls", "--json", str(folder)]) == 0
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("with_run_json", [True, False])
+def test_ls_show_status_and_the_page_have_the_run_of_the_segment(segment, capsys, with_run_json):
+    folder, stem = segment.parent, runs.stem_of(segment)
+    if not with_run_json:
+        (folder / f"{stem}.json").unlink()
+
+    (row,) = rows(capsys, folder)
+    assert (row["run"], row["status"], row["iterations"]) == (stem, "completed", 20)
+    assert main(["ls", str(folder)]) == 0
+    assert "completed, journal missing" in capsys.readouterr().out
+    assert main(["show", str(folder / stem)]) == 0
+    assert f"completed: its journal {stem}.jsonl is not here" in capsys.readouterr().out
+    assert eventlog_main(["status", str(folder)]) != 0
+    assert "iteration  19" in capsys.readouterr().out
+    folders = Folders([str(folder)])
+    folders.refresh()
+    while folders.read_on():
+        pass
+    (row,) = folders.rows()
+    assert (row["status"], row["iterations"]) == ("completed", 20)
+
+
+def test_a_run_json_that_has_all_of_the_segment_is_listed_alone(segment, capsys):
+    folder, stem = segment.parent, runs.stem_of(segment)
+    journal = segment.rename(folder / f"{stem}.jsonl")
+    eventlog.compact(journal)
+    eventlog.annotate(journal, "note", text="kept")
+    journal.unlink()
+
+    assert [row["path"] for row in rows(capsys, folder)] == [str(folder / f"{stem}.json")]
+
+
+def test_a_segment_of_another_run_is_listed_beside_a_run_json(segment, capsys):
+    folder, stem = segment.parent, runs.stem_of(segment)
+    make_run(folder, "other")
+    (folder / "other.jsonl").unlink()
+    (folder / "other.json").rename(folder / f"{stem}.json")
+
+    assert {os.path.basename(row["path"]) for row in rows(capsys, folder)} == {
+        f"{stem}.json", segment.name,
+    }  # fmt: skip
+
+
+def test_a_note_about_such_a_run_is_refused_and_the_journal_is_named(segment, capsys):
+    name, before = runs.stem_of(segment), list(segment.parent.iterdir())
+
+    assert main(["note", str(segment.parent / name), "the disk was unmounted"]) == 1
+
+    assert f"has no journal {name}.jsonl beside it" in capsys.readouterr().err
+    assert list(segment.parent.iterdir()) == before
+
+
+def test_the_files_of_such_a_run_are_pruned_together(segment):
+    (candidate,) = prune.select_candidates(segment.parent)
+
+    prune.delete(candidate)
+
+    assert not list(segment.parent.iterdir())
