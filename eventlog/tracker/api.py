@@ -42,7 +42,7 @@ from eventlog.tracker.resume import (
 )
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import as_durability, as_folder, as_interval, as_text
+from eventlog.tracker.values import as_durability, as_folder, as_interval
 from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 
@@ -128,48 +128,31 @@ def init(
         previous._finish_unfinished()
     if arguments.is_disabled():
         return _disabled(arguments)
-    return _begin(
-        arguments,
-        rewind_to=rewind_to,
-        resume_from=resume_from,
-        fork_from=fork_from,
-        fallback=fallback,
-        durability=durability,
-        save_interval=save_interval,
-    )
+    return _begin(arguments)
 
 
-def _begin(
-    arguments: Arguments,
-    *,
-    rewind_to: int | None,
-    resume_from: str | None,
-    fork_from: Fork | None,
-    fallback: PathLike | None,
-    durability: Any,
-    save_interval: Any,
-) -> ActiveRun:
+def _begin(arguments: Arguments) -> ActiveRun:
     """Find the run to resume or to fork, open a session, and make its run the current one."""
     folder = as_folder("dir", arguments.value("dir"), "out")
     assert folder is not None
     id, name = arguments.text("id"), arguments.text("name")
+    rewind_to, resume_from = arguments.passed["rewind_to"], arguments.passed["resume_from"]
     if resume_from is not None:
         id, last = at_step(resume_from)
         rewind_to = rewind_to if last is None else last + 1
     which = arguments.resume(rewind_to)
     which = which if resume_from is None else "must"
-    elsewhere = state_folder()
-    if as_text(fallback) is not None:
-        elsewhere = as_folder("fallback", fallback, None)
+    fallback = arguments.value("fallback")
+    elsewhere = state_folder() if fallback is None else as_folder("fallback", fallback, None)
     journal, id = _journal_and_id(folder, elsewhere, id, name, which)
-    past = read_past(journal, fork_from, folder, elsewhere)
+    past = read_past(journal, arguments.passed["fork_from"], folder, elsewhere)
     about = {
         "config": past.config | _before.get("config", {}) | arguments.config(),
         "metadata": past.metadata | arguments.metadata(),
     }
     settings: dict[str, Any] = {
-        "durability": as_durability(durability),
-        "save_interval": as_interval(save_interval, 100),
+        "durability": as_durability(arguments.passed["durability"]),
+        "save_interval": as_interval(arguments.passed["save_interval"], 100),
     }
     settings |= about | {"run_name": name, "run_id": id}
     session = _open(folder, journal, rewind_to, elsewhere, **settings)
