@@ -64,7 +64,6 @@ from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series, column_of, definition_of
-from eventlog.format.durations import duration
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -83,7 +82,7 @@ from eventlog.format.files import (
 )
 from eventlog.format.record import FORMAT, Record, header_fields
 from eventlog.format.text import print_lines, printable, printable_json
-from eventlog.format.times import seconds
+from eventlog.format.times import duration, seconds
 from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
 from eventlog.notebook import frame, plot
@@ -104,8 +103,9 @@ from eventlog.write.messages import say
 
 if TYPE_CHECKING:
     from eventlog.command_line import command_parser
-    from eventlog.masking.masking import mask, mask_command, mask_text
+    from eventlog.masking.masking import mask, mask_command
     from eventlog.masking.names import Masking
+    from eventlog.masking.text import mask_text
 
 __all__ = [
     "ASIDE_SUFFIX",

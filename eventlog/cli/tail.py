@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from eventlog.format.durations import duration
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
-from eventlog.format.times import seconds
+from eventlog.format.times import duration, seconds
 from eventlog.read.ends import last_open
 from eventlog.read.reader import Reader
 

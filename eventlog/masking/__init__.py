@@ -1,7 +1,7 @@
 """Credentials become `***` before anything is written.
 
-Begin with `masking`: events, command lines and texts. `names` decides by a value's name, `rules`
-by what it looks like, `text` finds named values in texts; `formats` lists the tokens of services.
+Begin with `masking`: events and configs. `text` and `command` mask texts and command lines; `names`
+decides by a value's name, `rules` by what it looks like; `formats` lists the tokens of services.
 Only writers import this, with `load_masking`: compiling the patterns takes 10 ms.
 """
 

@@ -2,7 +2,9 @@
 
     masked_tokens("pull with hf_AbCdEfGhIjKlMnOpQrSt")   'pull with ***'
 
-A text of words, as in `pa-large-model-with-many-heads-v2`, is no token.
+A text of words, as in `pa-large-model-with-many-heads-v2`, is no token. No row has what may be
+something else: a hash in hexadecimal digits or in base64 (keys of Cohere, Cursor, Scale, InfluxDB),
+arrays of ones in base64 (`AQEB...`, Adyen). Such a key is masked if its name says that it is one.
 """
 
 import re
@@ -12,6 +14,7 @@ MASK = "***"
 _ALNUM, _WORD, _DASHED = r"[A-Za-z0-9]", r"\w", r"[\w-]"
 _HEX, _LOWER, _UPPER = r"[0-9a-f]", r"[0-9a-z]", r"[0-9A-Z]"
 _BASE64, _DOTTED = r"[\w+/=-]", r"[\w.=-]"
+_B = "[L-Za-e][A-Za-z0-9]{3}"  # three characters of an id, in base64
 _UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _BOTH_CASES = r"(?=[a-z0-9_-]{0,40}[A-Z])(?=[A-Z0-9_-]{0,40}[a-z])"
 _MIXED = rf"{_BOTH_CASES}(?=[A-Za-z_-]{{0,40}}\d)"
@@ -45,7 +48,12 @@ _FORMATS = (
     ("Hugging Face", "hf_(?=[a-z]{0,40}[A-Z0-9]|[a-z]{30})", _ALNUM, "16,"),
     ("Hugging Face", "hf_oauth_ hf_jwt_", _DOTTED, "16,"),
     ("Hugging Face, organization", "api_org_", _ALNUM, "20,"),
-    ("OpenAI, Anthropic, ...", "sk-(?:proj|svcacct|admin|ant|or|None|lf)-", _DASHED, "16,"),
+    (
+        "OpenAI, Anthropic, ...",
+        "sk-(?:proj|svcacct|admin|ant|or|None|lf|helicone)-",
+        _DASHED,
+        "16,",
+    ),
     ("OpenAI, DeepSeek, ...", "sk-(?=[a-z]{0,40}[A-Z0-9]|[a-z]{32})", _ALNUM, "16,"),
     ("OpenAI, session", "sess-", _ALNUM, "30,"),
     ("W&B", r"wandb_v\d_", _WORD, "20,"),
@@ -63,12 +71,19 @@ _FORMATS = (
     ("Anyscale", r"aph\d_ esecret_", _ALNUM, "20,"),
     ("E2B", "e2b_", _HEX, "40,"),
     ("Firecrawl", "fc-", _HEX, "32"),
-    ("Databricks", f"dapi(?={_HEX}{{32}})", _DASHED, "32,"),
+    ("Databricks", f"d(?:api|ose)(?={_HEX}{{32}})", _DASHED, "32,"),
+    ("ZenML", "ZENKEY_", _BASE64, "40,"),
+    ("Logfire", r"pylf_v\d_\w{2,4}_", _ALNUM, "40,"),
+    ("Novita", f"sk_{_MIXED}", _ALNUM, "43"),
+    ("Luma", f"luma-(?={_UUID}-)", _DASHED, "73"),
+    ("fal", f"{_UUID}:", _HEX, "32"),
+    ("Baseten", rf"{_ALNUM}{{8}}\.{_MIXED}", _ALNUM, "32"),
     ("Prefect", "pn[ub]_", _ALNUM, "30,"),
     ("Yandex", "AQVN", _DASHED, "35,38"),
     ("Yandex", f"YC{_MIXED}", _DASHED, "38"),
     # --- clouds, networks, secrets
     ("Google", "AIza", _DASHED, "30,"),
+    ("Google, Gemini", r"AQ\.Ab8", _DASHED, "40,"),
     ("Google, OAuth", r"ya29\. GOCSPX-", _DASHED, "20,"),
     ("Google, refresh token", "1//0", _DASHED, "30,"),
     ("Amazon Bedrock", "ABSK", _BASE64, "100,"),
@@ -86,6 +101,10 @@ _FORMATS = (
     ("Scalingo", "tk-us-", _DASHED, "40,"),
     ("OpenShift", "sha256~", _DASHED, "43"),
     ("Cloudflare, origin", rf"v1\.0-{_HEX}{{24}}-", _HEX, "100,"),
+    ("Cloudflare", "cf(?:ut|at|k)_", _ALNUM, "40,"),
+    ("Lambda", rf"secret_\w{{1,40}}_{_HEX}{{32}}\.", _ALNUM, "32,"),
+    ("Backblaze", rf"K00\d{_MIXED}", r"[\w+/]", "27"),
+    ("Neon", r"napi_(?=[a-z]{0,40}\d)", _LOWER, "60,"),
     ("Tailscale", "tskey-[a-z]{2,16}-(?=[A-Za-z-]{0,40}[A-Z0-9])", r"[A-Za-z0-9-]", "16,"),
     ("ngrok", rf"(?={_ALNUM}{{27}}_){_MIXED}{_ALNUM}{{27}}_", _ALNUM, "19,22"),
     ("Terraform", rf"{_ALNUM}{{14}}\.atlasv1\.", r"[\w=-]", "40,"),
@@ -103,12 +122,30 @@ _FORMATS = (
     ("Sentry", "sntry[su]_", _BASE64, "20,"),
     ("New Relic", "NRAK- NRII- NRJS-", _DASHED, "16,"),
     ("Dynatrace", rf"dt0c01\.{_ALNUM}{{24}}\.", _ALNUM, "40,"),
+    ("Honeycomb", "hc[a-z]i[ck]_", _LOWER, "58"),
+    ("Contentful", "CFPAT-", _DASHED, "40,"),
+    ("Axiom", f"xa[ap]t-(?={_UUID})", _DASHED, "36"),
+    ("PostHog", f"ph[acrsx]_{_MIXED}", _ALNUM, "40,50"),
+    ("PagerDuty", rf"u\+{_MIXED}", _DASHED, "18"),
+    ("Confluent", f"cflt{_MIXED}", r"[\w+/]", "50,"),
+    (
+        "Elastic",
+        f"(?:{_B}){{6}}[L-Za-e]{_ALNUM}[AEIMQUYcgkosw048]6(?:{_B}){{7}}(?=..==)",
+        _BASE64,
+        "4",
+    ),
     ("LaunchDarkly", f"(?:sdk|api)-(?={_UUID})", _DASHED, "36"),
     # --- messages, documents, forms
-    ("Slack", r"xox[abeoprs]- xoxe\.xox[bp]-\d-", _DASHED, "10,"),
+    ("Slack", r"xox[abdeoprs]- xoxe\.xox[bp]-\d-", _DASHED, "10,"),
     ("Slack, app", r"xapp-\d-", _DASHED, "10,"),
     ("Notion", r"ntn_ secret_(?=\w{43})", _DASHED, "24,"),
     ("Linear", "lin_api_", _ALNUM, "20,"),
+    ("Asana", r"[12]/(?:\d{16}/)?\d{16}:", _HEX, "32"),
+    ("ClickUp", r"pk_\d{6,10}_", _UPPER, "32"),
+    ("HubSpot", rf"pat-[a-z]{{2}}\d-(?={_UUID})", _DASHED, "36"),
+    ("Intercom", "dG9rO", _BASE64, "50,"),
+    ("Apify", "apify_api_", _ALNUM, "30,"),
+    ("MailerSend", r"mlsn\.", _HEX, "60,"),
     ("Airtable", rf"pat{_ALNUM}{{14}}\.", _HEX, "60,"),
     ("Dropbox", r"sl\.(?:[a-z]\.)?", r"[\w=-]", "100,"),
     ("Dropbox, long-lived", f"{_LOWER}{{11}}A{{10}}", r"[\w=-]", "43"),
@@ -122,6 +159,9 @@ _FORMATS = (
     ("Twilio", f"SK(?={_HEX}{{32}})", _HEX, "32,"),
     # --- payments, shops
     ("Stripe, ElevenLabs", f"[sr]k_(?:live|test|prod)_ sk_(?={_HEX}{{40}})", _ALNUM, "16,"),
+    ("GoCardless", f"live_{_MIXED}", _DASHED, "40"),
+    ("Razorpay", "rzp_(?:live|test)_", _ALNUM, "14"),
+    ("Adyen", r"AQE(?=[\w+/]{50,200}={0,2}-)", r"[\w+/=-]", "90,"),
     ("Stripe, webhook", "whsec_", _ALNUM, "16,"),
     ("Square", "sq0(?:atp|csp)-", _DASHED, "22,"),
     ("Square", "EAAA", _DASHED, "22,60"),

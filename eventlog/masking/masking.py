@@ -27,9 +27,11 @@ import orjson
 
 from eventlog.format.record import plain_json, text_of
 from eventlog.interruption import ignoring
+from eventlog.masking.command import WANDB_KEY, masked_command, masked_p_flags
 from eventlog.masking.formats import MASK, is_of_names
 from eventlog.masking.names import (
     ALWAYS,
+    IF_KEY,
     IF_NO_WORD,
     IF_RANDOM,
     NEVER,
@@ -38,27 +40,16 @@ from eventlog.masking.names import (
     strength,
 )
 from eventlog.masking.rules import masked_shapes
-from eventlog.masking.text import masked_named
+from eventlog.masking.text import CACHED_CHARACTERS, mask_text
 
 _NO_TEXT = frozenset((int, float, bool, NoneType))
 _ARRAYS = frozenset(("torch", "numpy", "jax", "jaxlib", "cupy", "tensorflow", "mlx"))
 _NEVER_MASKED = {"open": frozenset(("run_name", "run_id", "boot_id", "git_commit"))}
-_CACHED_CHARACTERS = 100  # shorter texts repeat: the phase of a row, a unit
 
 _COMMANDS = frozenset(("args", "argv", "arguments", "cmd", "cmdline", "command", "orig_argv"))
-_ASSIGNED = re.compile(r"(?s)([-+~]{0,2}(?P<name>[\w.\-/@]{1,128})=)(?P<value>.*)")
-_USER_FLAGS = frozenset(("-u", "--user", "--userpass", "--auth", "--http-user"))
-_USER_AND_PASSWORD = re.compile(r"(?P<keep>[^\s:/]{1,64}:)(?!//)(?!\d*$)\S+")
-_P_FLAG = re.compile(r"(?P<keep>(?:^|\s)-p[ \t]{1,4})(?P<value>[^\s\"'-][^\s\"']*)")
-_P_VALUES = re.compile(r"no:.*|[\d.,:x+\-]+|b?f(?:loat|p)?\d+|int\d+|true|false")
-"""Values of `-p` that are not a password: a port, a precision, a plugin of pytest."""
-_P_COMMAND = re.compile(r"(?:.*/)?(?:mysql|maria|sshpass|mongo)\w{0,16}(?:[.-]\w{1,16})?")
-"""Commands whose `-pX` is the password X."""
-
-_SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate)\s+")
+_SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate|key|ssws)\s+")
 _WEBHOOK = re.compile(r"(?i)(?:.*[\W_])?webhooks?(?:[\W_]?(?:url|uri|address|endpoint)s?)?")
 _WEBHOOK_PATH = re.compile(r"(?P<keep>https?://[^/\s]{1,256}/)(?!\*\*\*$)\S+")
-_WANDB_KEY = re.compile(r"[0-9a-f]{40}")
 _WANDB_OTHER = re.compile(r"(?i)commit|sha|hash|rev|digest|checksum|version|id$")
 _BESIDE = re.compile(  # fields beside a credential that are not credentials
     r"(?i).*(?:user(?:name)?|login|host|port|type|name|url|uri|path|file|email|region|scope|issuer)"
@@ -93,14 +84,6 @@ def _all_clean(fields: dict[str, Any], masking: Masking) -> bool:
     return True
 
 
-def mask_text(text: str, masking: Masking | None = None) -> str:
-    """A text without credentials."""
-    masking = masking or Masking.from_environment()
-    if len(text) <= _CACHED_CHARACTERS:
-        return _short_text(text, masking)
-    return _text(text, masking)
-
-
 def mask_file_name(name: str, masking: Masking | None = None) -> str:
     """The name of a run without credentials, for the names of its files."""
     masked = mask_text(name, masking)
@@ -109,7 +92,7 @@ def mask_file_name(name: str, masking: Masking | None = None) -> str:
 
 def mask_command(argv: Sequence[Any], masking: Masking | None = None) -> list[Any]:
     """The arguments of a command without credentials: `-p secret` is one, `-p 8080` is not."""
-    return _command(argv, masking or Masking.from_environment(), with_p=True)
+    return masked_command(argv, masking or Masking.from_environment(), with_p=True)
 
 
 def _masked(fields: dict[str, Any], unmasked: frozenset[str], masking: Masking) -> dict[str, Any]:
@@ -180,6 +163,8 @@ class _Walk:
         how = strength(name, self._masking)
         if how == IF_NO_WORD and not _USERS.isdisjoint(beside):
             return ALWAYS
+        if name == "key" and "username" in beside:  # kaggle.json
+            how = max(how, IF_KEY)
         if how != ALWAYS and parent and name.lower() in ("key", "token", "pass", "pw"):
             return max(how, strength(f"{parent}_{name}", self._masking))
         if how != ALWAYS and parent.lower() in ("keys", "tokens") and not _BESIDE.fullmatch(name):
@@ -195,7 +180,7 @@ class _Walk:
         if how == NEVER and is_text:
             is_command = name.lower() in _COMMANDS
             if is_command or any(value.startswith("-") for value in values):
-                masked = _command(values, self._masking, with_p=is_command)
+                masked = masked_command(values, self._masking, with_p=is_command)
             elif len(values) == 2:  # a header, or an item of a dict
                 hows = (NEVER, strength(values[0], self._masking))
                 masked = [self._named_text(v, name, h) for v, h in zip(values, hows, strict=True)]
@@ -214,12 +199,12 @@ class _Walk:
         if is_credential(text, how) and not is_webhook:
             scheme = _SCHEME.match(text)
             return (scheme[0] if scheme else "") + MASK
-        if "wandb" in name.lower() and _WANDB_KEY.fullmatch(text) and not _WANDB_OTHER.search(name):
+        if "wandb" in name.lower() and WANDB_KEY.fullmatch(text) and not _WANDB_OTHER.search(name):
             return MASK
         if is_webhook:
             text = _WEBHOOK_PATH.sub(rf"\g<keep>{MASK}", text)
         if name.lower() in _COMMANDS:
-            text = _P_FLAG.sub(_p_flag, text)
+            text = masked_p_flags(text)
         return mask_text(text, self._masking)
 
 
@@ -235,86 +220,13 @@ def _name_of_pair(values: dict[Any, Any]) -> str:
 
 def _is_clean(name: Any, text: str, masking: Masking) -> bool:
     """Whether this is a short text without credentials; the answer is cached."""
-    return len(text) <= _CACHED_CHARACTERS and _is_short_clean(name, text, masking)
+    return len(text) <= CACHED_CHARACTERS and _is_short_clean(name, text, masking)
 
 
 @lru_cache(maxsize=2048)
 def _is_short_clean(name: Any, text: str, masking: Masking) -> bool:
     fields = {name: text}
     return _masked(fields, frozenset(), masking) is fields
-
-
-def _command(argv: Sequence[Any], masking: Masking, *, with_p: bool) -> list[Any]:
-    if not masking.enabled:
-        return list(argv)
-    masked: list[Any] = []
-    how, flag = NEVER, ""
-    for arg in argv:
-        if type(arg) is not str:
-            masked.append(arg)
-            continue
-        if flag and not arg.startswith("-"):
-            masked.append(_flag_value(arg, flag, how, masking))
-            if not flag.endswith("s") or flag.endswith("pass"):  # --api-keys may have several
-                flag = ""
-            continue
-        flag = ""
-        if arg.startswith("-") and "=" not in arg:
-            how = _flag_strength(arg, masking)
-            if how != NEVER or arg in _USER_FLAGS or (with_p and arg == "-p"):
-                flag = arg
-        masked.append(_argument(arg, masking, before=masked))
-    return masked
-
-
-def _flag_value(value: str, flag: str, how: int, masking: Masking) -> str:
-    if flag == "-p":
-        return value if _P_VALUES.fullmatch(value) else MASK
-    if is_credential(value, how):
-        return MASK
-    if flag in _USER_FLAGS:
-        value = _USER_AND_PASSWORD.sub(rf"\g<keep>{MASK}", value)
-    return mask_text(value, masking)
-
-
-def _argument(arg: str, masking: Masking, *, before: list[Any]) -> str:
-    """One argument of a command: `--name=value`, `name=value`, code, anything."""
-    match = _ASSIGNED.fullmatch(arg)
-    if match and is_credential(match["value"], _flag_strength(match["name"], masking)):
-        return match[1] + MASK
-    last = [other for other in before[-4:] if type(other) is str]
-    if _WANDB_KEY.fullmatch(arg) and any("wandb" in other for other in last):
-        return MASK
-    if "login" in last and "wandb" in last and not arg.startswith("-"):
-        return MASK if is_credential(arg, IF_RANDOM) else arg
-    if arg.startswith("-p") and len(arg) > 2 and any(map(_P_COMMAND.fullmatch, map(str, before))):
-        return f"-p{MASK}"
-    return mask_text(arg, masking)
-
-
-def _flag_strength(flag: str, masking: Masking) -> int:
-    """As `strength`; a flag `--token` takes a credential, while a field `token` may not."""
-    how = strength(flag, masking)
-    is_token = how == IF_RANDOM and flag.lower().endswith("token")
-    return ALWAYS if is_token else how
-
-
-def _p_flag(match: re.Match[str]) -> str:
-    return match[0] if _P_VALUES.fullmatch(match["value"]) else match["keep"] + MASK
-
-
-@lru_cache(maxsize=2048)
-def _short_text(text: str, masking: Masking) -> str:
-    return _text(text, masking)
-
-
-def _text(text: str, masking: Masking) -> str:
-    if not masking.enabled or len(text) < 4:
-        return text
-    masked = masked_shapes(text)
-    if "=" in masked or ":" in masked or "-" in masked or "</" in masked or not masked.isascii():
-        masked = masked_named(masked, masking)
-    return text if masked == text else masked
 
 
 def _is_numeric(value: Any) -> bool:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from eventlog.masking.formats import is_of_names
 
-NEVER, IF_RANDOM, IF_NO_WORD, ALWAYS = range(4)
-"""When a text with a name is masked. IF_RANDOM: if it does not look like words, a number or a path.
+NEVER, IF_KEY, IF_RANDOM, IF_NO_WORD, ALWAYS = range(5)
+"""When a text with a name is masked. IF_KEY: if it has 16 or more letters and digits, not words.
+IF_RANDOM: if it does not look like words, a number or a path.
 IF_NO_WORD: the same, and the text may be short."""
 
 _SERVICES = (
@@ -29,12 +30,14 @@ _AUTH = (
     "secret|security|service|session|xsrf"
 )
 _KEYS = (
-    "account|admin|app|application|auth|client|consumer|deploy|encryption|functions|hmac|license|"
-    "master|rapidapi|sas|service|shared|shared_access|signing|ssh|storage|subscription"
+    "account|admin|aes|app|application|auth|cipher|client|consumer|decryption|deploy|developer|"
+    "encryption|fernet|functions|hmac|license|master|rapidapi|sas|service|pre_?shared|shared|"
+    "shared_access|signing|ssh|storage|subscription|unseal|wep|wpa"
 )
 _LOGINS = (
-    "admin|auth|basic|database|db|email|ftp|http|ldap|login|mail|mongo|my|mysql|pg|postgres|proxy|"
-    "redis|root|sftp|smtp|ssh|sudo|user"
+    "admin|auth|basic|database|db|email|ftp|http|imap|jdbc|kafka|key_?store|ldap|login|mail|master|"
+    "mongo|mqtt|my|mysql|oracle|pg|postgres|proxy|rabbitmq|redis|root|rsync|sftp|smtp|sql|ssh|sudo|"
+    "trust_?store|user|vnc|wifi|wlan"
 )
 _VOCABULARY_WORDS = (
     "additional answer assistant audio avg begin blank bod boi bos bov byte char class cls "
@@ -47,7 +50,7 @@ _VOCABULARY_WORDS = (
 )
 _VOCABULARY = frozenset(_VOCABULARY_WORDS.split())
 _QUALIFIERS = re.compile(  # words after a name that do not change what it is
-    r"(?:_(?:value|val|string|plain|plaintext|raw|base64|b64|hex|hash|hashed|encrypted|enc|current|"
+    r"(?:(?<=key)_base|_(?:value|val|string|plain|plaintext|raw|base64|b64|hex|hash|hashed|encrypted|enc|current|"
     r"old|new|prod|production|dev|staging|primary|secondary|header|\d+))+$"
 )
 _OTHER_LANGUAGES = (
@@ -64,21 +67,24 @@ _ALWAYS = re.compile(
     | api_?(?:key|secret|token)s? | access_?keys?(?:_id)? | access_?tokens? | auth_?tokens?
     | secret_?(?:key|token)s? | private_?(?:key|token)s? | bearer
     | (?:{_KEYS})_key | (?:{_AUTH}|{_SERVICES})_?tokens?
-    | devops_(?:ext_)?pat
+    | (?:{_SERVICES}|cr|devops_ext|ghcr|git)_?pat | (?:wifi|wlan|wpa)_psk
     | (?:proxy_)?authorization | (?:http|basic|proxy)_auth | cookies? | set_cookie | jwt
     | (?:seed|recovery)_phrase | webhook_url
     )$ | ^pin$"""
 )
-_IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|(?:{_AUTH}|{_SERVICES})_keys?)$")
-PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
+_IF_RANDOM = re.compile(rf"(?:^|_)(?:token|auth|otp|pwd|psk|(?:{_AUTH}|{_SERVICES})_keys?)$")
+_IF_KEY = re.compile(r"(?:^|_)(?:pat|(?:activation|enrollment|recovery|registration|unlock)_key)$")
+_KEY = re.compile(r"(?=\S*[A-Za-z])(?=\S*\d)[\w.~+=-]{16,512}", re.ASCII)
+_PARTS = ("pass", "pw", "pswd", "secret", "token", "key", "auth", "cred", "cookie", "jwt", "bearer",
          "otp", "phrase", "pin", "webhook", "contrasen", "haslo", "heslo", "kennwort", "losenord",
-         "parola", "salasana", "senha", "wachtwoord", "devops")  # fmt: skip
-"""Every name of a credential in ASCII contains one of them."""
+         "parola", "salasana", "senha", "wachtwoord", "psk")  # fmt: skip
+_PAT = re.compile(r"pat(?![a-z])")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|[0-9]+")
 _NAME_MAX = 128  # characters; anything longer is not a name
 
 _NO_CREDENTIAL = re.compile(
     r"""(?xi) (?: true | false | none | null | nil | undefined | yes | no | on | off | auto
+    | (?:en|dis)abled\d{0,4}
     | str | string | int | bool | optional | required | redacted | \[redacted\]
     | \*+ | x{3,} | \.{3} | …
     | \$\{[\w.:]*\} | (?-i:\$[A-Z][A-Z0-9_]+) | \{\{[^{}]{0,100}\}\} | %\(\w+\)s     # a reference
@@ -136,9 +142,17 @@ def _parsed(mask: str, allow: str, names: str) -> Masking:
     return Masking(enabled, allow_globs, name_globs)
 
 
+def may_have_name(text: str) -> bool:
+    """Whether a text may contain the name of a credential; False is certain."""
+    if not text.isascii():
+        return True
+    text = text.lower()
+    return any(part in text for part in _PARTS) or ("pat" in text and bool(_PAT.search(text)))
+
+
 @lru_cache(maxsize=4096)
 def strength(name: str, masking: Masking) -> int:
-    """When a text named `name` is masked: NEVER, IF_RANDOM or ALWAYS."""
+    """When a text named `name` is masked: NEVER, IF_KEY, IF_RANDOM, IF_NO_WORD or ALWAYS."""
     if len(name) > _NAME_MAX or masking.allows(name):
         return NEVER
     if _matches(name, masking.names):
@@ -154,7 +168,9 @@ def strength(name: str, masking: Masking) -> int:
         return NEVER
     if _ALWAYS.search(words):
         return ALWAYS
-    return IF_RANDOM if _IF_RANDOM.search(words) else NEVER
+    if _IF_RANDOM.search(words):
+        return IF_RANDOM
+    return IF_KEY if _IF_KEY.search(words) else NEVER
 
 
 def is_credential(text: str, how: int) -> bool:
@@ -162,6 +178,8 @@ def is_credential(text: str, how: int) -> bool:
     text = text.strip()
     if how == NEVER or (len(text) <= _NAME_MAX and _NO_CREDENTIAL.fullmatch(text)):
         return False
+    if how == IF_KEY:
+        return _KEY.fullmatch(text) is not None and not is_of_names(text)
     if how == IF_NO_WORD:  # hunter2 is a password, gpt2-large a name
         return _is_random(text, 5) and (text.isalnum() or not is_of_names(text))
     return how == ALWAYS or _is_random(text, 8)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from eventlog.masking.formats import MASK, is_of_names, masked_tokens
-from eventlog.masking.names import PROSE
+from eventlog.masking.names import IF_NO_WORD, PROSE, is_credential
 
 
 class Rule(NamedTuple):
@@ -25,8 +25,31 @@ class Rule(NamedTuple):
     """Every such text contains one of these."""
     pattern: re.Pattern[str]
     replacement: str | Callable[[re.Match[str]], str]
+    needs: str = ""
+    """Every such text contains this as well."""
 
 
+PASSWORD_FLAGS = (
+    # a part of its name, a program, its flag for a password, whether `-p` may be one as well
+    ("mysql", r"mysql[\w-]{0,16}", "-p", True),
+    ("maria", r"maria[\w-]{0,16}", "-p", True),
+    ("mongo", r"mongo[\w-]{0,16}", "-p ?", True),
+    ("sshpass", "sshpass", "-p ?", True),
+    ("redis-cli", "redis-cli", "-a ", False),
+    ("ldap", r"ldap\w{3,16}", "-w ?", False),
+    ("mosquitto_", "mosquitto_(?:pub|sub|rr)", "-P ", False),
+    ("ipmitool", "ipmitool", "-P ", False),
+    ("sqlcmd", "sqlcmd", "-P ?", False),
+    ("bcp", "bcp", "-P ?", False),
+    ("tsql", "tsql", "-P ", False),
+    ("zip", "(?:un)?zip", "-P ?", False),
+    ("7z", "7z[arz]?", "-p", False),
+    ("rar", "(?:un)?rar", "-h?p", False),
+    ("lftp", "lftp", r"-u [^\s,\"']{1,64},", False),
+    ("smb", "smb(?:client|get)", r"-U ?[^\s%\"']{1,64}%", False),
+    ("rpcclient", "rpcclient", r"-U ?[^\s%\"']{1,64}%", False),
+)
+"""Programs with a password after a flag whose name does not say so."""
 _KEEP = rf"\g<keep>{MASK}"
 
 
@@ -50,6 +73,18 @@ def _bearer(match: re.Match[str]) -> str:
     value = match["value"]
     is_token = len(value) >= 24 or not value.isalpha()
     return match["keep"] + MASK if is_token else match[0]
+
+
+def _login_without_scheme(match: re.Match[str]) -> str:
+    """The password of `user:password@host:5432/`, unless the user is a word as `email`."""
+    user = _USER_BEFORE.search(match.string, max(0, match.start() - 65), match.start())
+    if (
+        user is None
+        or _NO_USERS.fullmatch(user[1])
+        or not is_credential(match["value"], IF_NO_WORD)
+    ):
+        return match[0]
+    return match["keep"] + MASK
 
 
 def _unless_names(match: re.Match[str]) -> str:
@@ -117,6 +152,35 @@ RULES = (
         _unless_names,
     ),
     Rule(
+        "password before a host, without a scheme",
+        ("@",),
+        re.compile(
+            r"(?P<keep>:)(?P<value>[^\s/:@\"'<>*]{4,128})(?=@(?:(?:[\w-]{1,63}\.){1,8}[a-z]{2,16}"
+            r"|localhost|\d{1,3}(?:\.\d{1,3}){3})(?::\d{2,5}\b|/))"
+        ),
+        _login_without_scheme,
+    ),
+    Rule(
+        "password of a system, as its hash",
+        ("$",),
+        re.compile(
+            r"\$(?:1\$[\w./]{1,8}\$[\w./]{22}|[56]\$(?:rounds=\d{1,9}\$)?[\w./]{1,16}\$[\w./]{43,86}"
+            r"|2[abxy]?\$\d\d\$[\w./]{53}|g?y\$[\w./]{1,16}\$[\w./]{1,86}\$[\w./]{43}"
+            r"|argon2(?:id|[id])\$v=\d{1,4}\$[\w=,]{1,64}\$[\w+/]{8,128}\$[\w+/]{16,128})(?![\w./])",
+            re.ASCII,
+        ),
+        MASK,
+    ),
+    Rule(
+        "key in kaggle.json",
+        ("username",),
+        re.compile(
+            r"(?P<keep>\busername\\?[\"']\s?:\s?\\?[\"'][^\s\"'\\]{1,64}\\?[\"']\s?,\s{0,8}\\?[\"']key"
+            r"\\?[\"']\s?:\s?\\?[\"'])[0-9a-f]{32}(?![\w-])"
+        ),
+        _KEEP,
+    ),
+    Rule(
         "password of Oracle: scott/tiger@host",
         ("oracle:", "sqlplus"),
         re.compile(
@@ -171,7 +235,7 @@ RULES = (
     Rule(
         "Discord bot",
         (".",),
-        re.compile(r"(?<![\w-])[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])"),
+        re.compile(r"[MNO](?<![\w-].)[\w-]{22,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])"),
         MASK,
     ),
     Rule(
@@ -183,7 +247,7 @@ RULES = (
     Rule(
         "Telegram bot",
         (":",),
-        re.compile(r"(?<!\d)\d{8,10}:[\w-]{35}(?![\w-])"),
+        re.compile(r"\d(?<!\d.)\d{7,9}:[\w-]{35}(?![\w-])"),
         MASK,
     ),
     Rule(
@@ -212,6 +276,17 @@ RULES = (
         _unless_names,
     ),
     Rule(
+        "argument of a login",
+        ("login(", "token(", "key("),
+        re.compile(
+            r"(?P<keep>(?:login\((?:[^()]{0,200}?\bkey=)?|set_?(?:(?:api|access|auth|hf)_?)?token\("
+            r"|(?:api|access|auth)_?key\()\s{0,4}\\?[\"'])(?P<value>(?=[A-Za-z_-]{0,256}\d)[\w.-]{16,256})"
+            r"(?=\\?[\"'])"
+        ),
+        _unless_names,
+        "(",
+    ),
+    Rule(
         "password or token in a sentence",
         ("assword ", "assphrase ", "ecret ", "oken ", "ey "),
         re.compile(
@@ -225,8 +300,8 @@ RULES = (
     ),
     Rule(
         "bearer token",
-        ("earer", "EARER"),
-        re.compile(r"(?P<keep>\b[Bb](?:earer|EARER)[ \t]{1,4})(?P<value>[\w.~+/=-]{8,})"),
+        ("earer", "EARER", "SSWS"),
+        re.compile(r"(?P<keep>\b(?:[Bb](?:earer|EARER)|SSWS)[ \t]{1,4})(?P<value>[\w.~+/=-]{8,})"),
         _bearer,
     ),
     Rule(
@@ -266,9 +341,34 @@ RULES = (
         ),
         _KEEP,
     ),
+    *(
+        Rule(
+            f"password of {hint}",
+            (hint,),
+            re.compile(
+                rf"(?P<keep>(?<![\w.-])(?:{programs})(?=\s)[^\n|;&]{{0,200}}?\s{flag}[\"']?)[^\s\"'*-][^\s\"']{{0,256}}"
+            ),
+            _KEEP,
+            " -",
+        )
+        for hint, programs, flag, is_p in PASSWORD_FLAGS
+        if not is_p
+    ),
 )
-_BY_HINT = [(hint, rule.pattern, rule.replacement) for rule in RULES for hint in rule.hints]
+_BY_HINT = {
+    needs: [
+        (hint, rule.pattern, rule.replacement)
+        for rule in RULES
+        for hint in rule.hints
+        if rule.needs == needs
+    ]
+    for needs in dict.fromkeys(rule.needs for rule in RULES)
+}
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=_.-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_.-])")
+_USER_BEFORE = re.compile(r"(?<![\w./:@%+-])([A-Za-z][\w.+-]{0,63})$")
+_NO_USERS = re.compile(
+    r"(?i)(?:acct|author|b?cc|by|contact|e?-?mail(?:to)?|from|git|npm|sips?|to|user|xmpp)"
+)
 _AWS_NEAR = ("aws", "akia", "asia", "secret")
 _MIXED = re.compile(r"(?![+-]?\d[\d.,]*(?:[eE][+-]?\d+)?$)(?=\S*[\d@#$%^&*!~])[^/~$%<({\[*]")
 _LONG_KEY = re.compile(r"(?=\S*[A-Za-z])(?=\S*\d)[\w+/.~-]{16,}={0,2}", re.ASCII)
@@ -280,8 +380,10 @@ def masked_shapes(text: str) -> str:
     if len(text) >= 40:
         lower = text.lower()
         near_aws = any(word in lower for word in _AWS_NEAR)
-    for hint, pattern, replacement in _BY_HINT:
-        if hint in text:
-            text = pattern.sub(replacement, text)
+    for needs, rules in _BY_HINT.items():
+        if needs in text:
+            for hint, pattern, replacement in rules:
+                if hint in text:
+                    text = pattern.sub(replacement, text)
     text = masked_tokens(text)
     return _AWS_SECRET.sub(_aws_secret, text) if near_aws else text

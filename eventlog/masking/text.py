@@ -1,13 +1,25 @@
-"""Credentials with their names within a text: `password: hunter2`, `--api-key abc`, headers.
+"""Credentials within a text, by their shape or their name: `--api-key abc`, headers.
 
-masked_named("HF_TOKEN=abc python t.py --api-key k", Masking())
-'HF_TOKEN=*** python t.py --api-key ***'
+mask_text("HF_TOKEN=abc python t.py --api-key k")      'HF_TOKEN=*** python t.py --api-key ***'
 """
 
 import re
+from functools import lru_cache
 
 from eventlog.masking.formats import MASK
-from eventlog.masking.names import ALWAYS, NEVER, PARTS, PROSE, Masking, is_credential, strength
+from eventlog.masking.names import (
+    ALWAYS,
+    IF_NO_WORD,
+    NEVER,
+    PROSE,
+    Masking,
+    is_credential,
+    may_have_name,
+    strength,
+)
+from eventlog.masking.rules import masked_shapes
+
+CACHED_CHARACTERS = 100  # shorter texts repeat: the phase of a row, a unit
 
 _QUOTE = r"\\{0,3}[\"'`]"
 _NAME = re.compile(
@@ -16,10 +28,14 @@ _NAME = re.compile(
         [\w.\-]{{2,128}}+ )
       (?P<assigned> (?:{_QUOTE})? \]? [ \t]{{0,8}} (?: => | := | [:=：] ) [ \t]{{0,8}} )
     | (?<=<) (?:\w{{1,32}}:)? (?P<element> [\w.\-]{{2,128}}+ ) (?:[ ][^<>]{{0,200}})? >
-    | -{{1,2}}(?P<flag> [A-Za-z] [\w.\-]{{1,128}}+ ) (?: (?:{_QUOTE})? ,? [ \t]{{1,4}} ) (?!-)
+    | -{{1,2}}(?P<flag> [A-Za-z] [\w.\-]{{1,128}}+ ) (?: (?:{_QUOTE})? ,? [ \t]{{1,4}} )
+      (?!{_QUOTE}?-)
     )"""
 )
-_SCHEME = r"(?i:aws4-hmac-sha256|basic|bearer|token|digest|apikey|negotiate)[ \t]{1,4}"
+_SCHEME = (
+    r"(?i:aws4-hmac-sha256|basic|bearer|token|digest|apikey|negotiate|ssws"
+    r"|key(?=[ \t]{1,4}\S{0,64}\d))[ \t]{1,4}"
+)
 _QUOTED = tuple(
     re.compile(
         rf"(?s)[bBfFrRuU]{{0,2}}{q}(?:{_SCHEME})?(?P<value>(?:[^\\{q}]|\\.){{0,20000}}+)(?={q})"
@@ -43,19 +59,59 @@ _NAMED_VALUE = (
         r"""[^<>{}]{0,200}?\bvalue["']?[ ]?[:=][ ]?["'](?P<value>[^"'<>]{1,4096})(?=["'])"""
     )
 )
+_CALL = re.compile(  # setdefault("HF_TOKEN", "..."), get("api_key", "...")
+    r"""\((?P<sets>(?<=default\()|(?<=setenv\()|(?<=putenv\()|)\s{0,8}\\?["']"""
+    r"""(?P<name>[\w.\-]{2,128})\\?["']\s{0,4},\s{0,16}\\?["'](?P<value>[^\s"'\\]{1,4096})"""
+    r"""(?=\\?["'])"""
+)
+_SETTING = re.compile(  # aws configure set aws_secret_access_key ...
+    r"""onfig(?:ure)?[ ]set[ ](?P<name>[\w.\-/:]{2,128})[ ]["']?(?P<value>[^\s"']{1,4096})"""
+)
 _CLOSING = ")]},;."
 _OPENING = {")": "(", "]": "[", "}": "{"}
 _NAME_MAX = 128
 
 
-def masked_named(text: str, masking: Masking) -> str:
+def mask_text(text: str, masking: Masking | None = None) -> str:
+    """A text without credentials."""
+    masking = masking or Masking.from_environment()
+    if len(text) <= CACHED_CHARACTERS:
+        return _short_text(text, masking)
+    return _text(text, masking)
+
+
+@lru_cache(maxsize=2048)
+def _short_text(text: str, masking: Masking) -> str:
+    return _text(text, masking)
+
+
+def _text(text: str, masking: Masking) -> str:
+    if not masking.enabled or len(text) < 4:
+        return text
+    masked = masked_shapes(text)
+    if (
+        "=" in masked
+        or ":" in masked
+        or "-" in masked
+        or "(" in masked
+        or "</" in masked
+        or "onfig" in masked
+        or not masked.isascii()
+    ):
+        masked = _masked_named(masked, masking)
+    return text if masked == text else masked
+
+
+def _masked_named(text: str, masking: Masking) -> str:
     """`text` without the values that follow the name of a credential."""
-    if not masking.names and text.isascii():
-        lower = text.lower()
-        if not any(part in lower for part in PARTS):
-            return text
+    if not masking.names and not may_have_name(text):
+        return text
     if "value" in text:
-        text = _NAMED_VALUE.sub(lambda match: _named_value(match, masking), text)
+        text = _NAMED_VALUE.sub(lambda match: _named_value(match, masking, ALWAYS), text)
+    if "(" in text:
+        text = _CALL.sub(lambda match: _argument_of_call(match, masking), text)
+    if "onfig" in text:
+        text = _SETTING.sub(lambda match: _named_value(match, masking, IF_NO_WORD), text)
     pieces: list[str] = []
     done = at = 0
     while match := _NAME.search(text, at):
@@ -75,8 +131,14 @@ def masked_named(text: str, masking: Masking) -> str:
     return "".join(pieces) + text[done:] if pieces else text
 
 
-def _named_value(match: re.Match[str], masking: Masking) -> str:
-    if not is_credential(match["value"], strength(match["name"], masking)):
+def _argument_of_call(match: re.Match[str], masking: Masking) -> str:
+    if strength(match["value"], masking) != NEVER or match["value"].startswith("-"):
+        return match[0]  # a list of names or flags
+    return _named_value(match, masking, IF_NO_WORD if match["sets"] is None else ALWAYS)
+
+
+def _named_value(match: re.Match[str], masking: Masking, most: int) -> str:
+    if not is_credential(match["value"], min(most, strength(match["name"], masking))):
         return match[0]
     return match[0][: match.start("value") - match.start()] + MASK
 

@@ -26,7 +26,7 @@ import eventlog
 
 from ..core import runs
 from ..core.files import lock
-from ..core.formats import is_number
+from ..core.formats import is_number, size
 from ..core.library import need
 from ..core.options import whole
 from ..core.runs import Found, Refusal
@@ -342,6 +342,6 @@ def _print_candidates(candidates: list[Candidate], arguments: argparse.Namespace
         print_json(rows)
     elif rows:
         print_table(rows, COLUMNS)
-    size_mb = sum(candidate.size_bytes for candidate in deleted) / 1e6
-    total = f"{len(deleted):,} of {len(candidates):,} runs {verb}, {size_mb:,.1f} MB"
+    n_bytes = sum(candidate.size_bytes for candidate in deleted)
+    total = f"{len(deleted):,} of {len(candidates):,} runs {verb}, {size(n_bytes)}"
     print(total + ("" if arguments.yes else "; --yes deletes them"), file=sys.stderr)

@@ -13,9 +13,9 @@ from statistics import median
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
-from ..core.formats import seconds
 from ..core.runs import Refusal
 from ..core.table import cell, one_line, print, print_json, print_table
 

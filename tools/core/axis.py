@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import eventlog
+from eventlog import seconds
 
-from .formats import is_finite, is_number, seconds
+from .formats import is_finite, is_number
 
 AxisName = Literal["iter", "tokens", "time"]
 AXES: tuple[AxisName, ...] = ("iter", "tokens", "time")

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from eventlog import duration
-from eventlog import seconds as seconds
 
 Units = tuple[tuple[float, str], ...]
 COUNTS: Units = ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))

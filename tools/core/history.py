@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from . import runs
-from .formats import seconds
 
 Row = dict[str, Any]
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from . import index, runs, series
-from .formats import seconds
 from .runs import Found, Refusal
 
 OTHER_NAMES = {

@@ -13,9 +13,10 @@ from itertools import count
 from typing import Any, NamedTuple, TypeGuard
 
 import eventlog
+from eventlog import seconds
 
 from ..core.axis import clock_of_steps, token_knots
-from ..core.formats import is_number, iso, seconds
+from ..core.formats import is_number, iso
 from .curves import Rows
 from .groups import Groups
 from .pyramid import Spill

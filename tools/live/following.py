@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
 from ..core.axis import AxisName
-from ..core.formats import seconds
 from .content import Content, content_of
 from .curves import Axis, Rows
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from eventlog import seconds
+
 from ..core.axis import AXES
-from ..core.formats import seconds
 from . import by_series
 from .curves import Axis
 from .following import Following

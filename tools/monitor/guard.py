@@ -18,9 +18,10 @@ from typing import Any
 import orjson
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
-from ..core.formats import iso, seconds
+from ..core.formats import iso
 from ..core.runs import Refusal
 from ..core.table import one_line, printable_json
 from .hooks import say

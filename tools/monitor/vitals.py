@@ -16,8 +16,9 @@ from statistics import median
 from typing import Any
 
 import eventlog
+from eventlog import seconds
 
-from ..core.formats import first_of, seconds
+from ..core.formats import first_of
 from .rules import (
     BASE_MIN,
     RECENT,

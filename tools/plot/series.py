@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import eventlog
+from eventlog import seconds
 
 from ..core import runs
 from ..core.axis import AXES, Scale, clock, clock_of_steps, token_knots
-from ..core.formats import seconds
 from ..core.history import load
 from ..core.series import axis_of
 

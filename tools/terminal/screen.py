@@ -13,7 +13,8 @@ from textual.containers import Grid, Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from ..core.formats import seconds
+from eventlog import seconds
+
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.series import plain

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from eventlog import duration
+from eventlog import duration, seconds
 
-from ..core.formats import seconds, short
+from ..core.formats import short
 from ..core.rows import Row
 from ..live import definitions
 from ..live.following import Following

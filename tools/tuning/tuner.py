@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import eventlog
+from eventlog import seconds
 
-from ..core.formats import is_number, seconds
+from ..core.formats import is_number
 from ..core.table import cell, one_line, print
 from . import slots, space
 from .template import Template, program

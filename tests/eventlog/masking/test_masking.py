@@ -24,6 +24,7 @@ from eventlog.masking.masking import Masking, mask, mask_command, mask_event, ma
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
 UPPER = string.ascii_uppercase + string.digits
+LOWER = string.ascii_lowercase + string.digits
 
 
 def made(n, characters=ALNUM, seed=0):
@@ -31,6 +32,10 @@ def made(n, characters=ALNUM, seed=0):
     dice = random.Random(f"{n}{characters}{seed}")
     text = "".join(dice.choice(characters) for _ in range(n))
     return "aB3" + text[3:] if characters == ALNUM else text
+
+
+def made_uuid(seed):
+    return str(uuid.UUID(int=random.Random(seed).getrandbits(128), version=4))
 
 
 def jwt():
@@ -126,7 +131,7 @@ SHAPES = {
     "cloudflare origin": f"v1.0-{made(24, HEX)}-{made(146, HEX)}",
     "typeform": "tfp_" + made(44),
     "resend": f"re_{made(8)}_{made(24)}",
-    "launchdarkly": "sdk-" + str(uuid.UUID(int=random.Random(1).getrandbits(128), version=4)),
+    "launchdarkly": "sdk-" + made_uuid(1),
     "azure devops": f"{made(76)}AZDO{made(4)}",
     "ngrok": f"{made(27)}_{made(21)}",
     "doppler": "dp.st.prd." + made(43),
@@ -137,6 +142,42 @@ SHAPES = {
     "bedrock": "ABSK" + made(120),
     "clickhouse": "4b1d" + made(38),
     "stripe restricted": "rk_prod_" + made(24),
+    "contentful": "CFPAT-" + made(43),
+    "helicone": "sk-helicone-" + "-".join(made(7, LOWER, n) for n in range(4)),
+    "lambda": f"secret_training_{made(32, HEX)}.{made(32)}",
+    "backblaze": "K003" + made(27),
+    "databricks, other": "dose" + made(32, HEX),
+    "zenml": "ZENKEY_" + made(64),
+    "cloudflare": "cfut_" + made(48),
+    "posthog": "phx_" + made(43),
+    "posthog project": "phc_" + made(43),
+    "logfire": "pylf_v1_us_" + made(44),
+    "novita": "sk_" + made(43),
+    "baseten": f"{made(8)}.{made(32)}",
+    "luma": f"luma-{made_uuid(2)}-{made_uuid(3)}",
+    "fal": f"{made_uuid(4)}:{made(32, HEX)}",
+    "neon": "napi_" + made(64, LOWER),
+    "asana": f"1/{made(16, string.digits)}:{made(32, HEX)}",
+    "asana, with its app": f"2/{made(16, string.digits)}/{made(16, string.digits)}:{made(32, HEX)}",
+    "clickup": f"pk_{made(8, string.digits)}_{made(32, UPPER)}",
+    "intercom": f"dG9rO{made(55)}=",
+    "hubspot": "pat-na1-" + made_uuid(5),
+    "gocardless": "live_" + made(40),
+    "razorpay": "rzp_live_" + made(14),
+    "adyen": f"AQE{made(80)}==-{made(43)}=-{made(16)}",
+    "pagerduty": "u+" + made(18),
+    "honeycomb": "hcaik_01" + made(56, LOWER),
+    "axiom": "xaat-" + made_uuid(6),
+    "confluent": "cflt" + made(60),
+    "elastic": base64.b64encode(f"{made(20)}:{made(22)}".encode()).decode(),
+    "gemini": "AQ.Ab8" + made(44),
+    "apify": "apify_api_" + made(36),
+    "mailersend": "mlsn." + made(64, HEX),
+    "crypt": f"$6$rounds=5000${made(16)}${made(86)}",
+    "bcrypt": f"$2b$12${made(53)}",
+    "md5 crypt": f"$1${made(8)}${made(22)}",
+    "yescrypt": f"$y$j9T${made(22)}${made(43)}",
+    "argon2": f"$argon2id$v=19$m=65536,t=3,p=4${made(22)}${made(43)}",
 }
 IN_TEXT = {
     "url password": ("postgres://ann:{}@db.example/runs", made(12)),
@@ -207,6 +248,33 @@ IN_TEXT = {
     "french": ("mot_de_passe={}", "hunter"),
     "chinese": ("密码：{}", "hunter"),
     "german": ("Kennwort: {}", "hunter"),
+    "setdefault": ("os.environ.setdefault('HF_TOKEN', '{}')", "hunter"),
+    "setenv": ('monkeypatch.setenv("DB_PASSWORD", "{}")', "hunter"),
+    "default of get": ("os.environ.get('HF_TOKEN', '{}')", made(12)),
+    "login, call": ("huggingface_hub.login('{}')", made(22)),
+    "login, call with key": ('wandb.login(relogin=True, key="{}")', made(40, HEX)),
+    "call with a key": ("client.set_api_key('{}')", made(22)),
+    "kaggle.json": ('{{"username":"ann","key":"{}"}}', made(32, HEX)),
+    "kaggle.json in json": (r"{{\"username\": \"ann\", \"key\": \"{}\"}}", made(32, HEX)),
+    "login without scheme": ("ann:{}@db.example.com:5432/runs", made(12)),
+    "login without scheme, word": ("dsn is ann:{}@10.0.0.5:5432", "hunter2"),
+    "login without scheme, local": ("ann:{}@localhost/runs", made(12)),
+    "shadow": ("root:{}:19000:0:99999:7:::", f"$6${made(16)}${made(86)}"),
+    "okta": ("Authorization: SSWS {}", "00" + made(40)),
+    "okta alone": ("sent SSWS {} to it", "00" + made(40)),
+    "fal header": ("Authorization: Key {}", made(22)),
+    "pat": ("GH_PAT={} git clone", made(12)),
+    "pat flag": ("train.py --pat {} --lr 0.1", made(22)),
+    "pat in code": ("os.environ['GITHUB_PAT'] = '{}'", made(12)),
+    "pat in json": (r"{{\"azure_pat\": \"{}\"}}", made(12)),
+    "redis-cli": ("redis-cli -h cache -a {} ping", "hunter"),
+    "ldapsearch": ("ldapsearch -D cn=ann -w {} -b dc=x", "hunter"),
+    "mosquitto": ("mosquitto_pub -u ann -P {} -t runs", "hunter"),
+    "unzip": ("/usr/bin/unzip -P {} a.zip", "hunter"),
+    "7z": ("7z x -p{} a.7z", "hunter"),
+    "lftp": ("lftp -u ann,{} ftp://host", "hunter"),
+    "smbclient": ("smbclient //host/share -U ann%{}", "hunter"),
+    "aws configure": ("aws configure set aws_secret_access_key {}", made(40)),
     "putty": (
         "PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 1\n{}\nPrivate-MAC: 00",
         made(64),
@@ -221,6 +289,8 @@ NAMES = (
     "ssh_key", "signing_key", "sas_token", "bot_token", "neptune_api_token", "smtp_pass",
     "AZURE_DEVOPS_EXT_PAT",
     "kennwort", "contraseña", "CONTRASEÑA", "mot_de_passe", "密码", "db_密码", "пароль",
+    "github_pat", "azure_pat", "GH_PAT", "CR_PAT", "githubPat", "SECRET_KEY_BASE", "psk", "wpa_psk",
+    "preshared_key", "fernet_key", "encryption_key", "keystore_pass", "session_key_base",
     "pin", "webhook_url", "PGPASSWORD", "REDISPASSWORD", "SSHPASS", "MYSQLPWD", "dbpass", "rootpw",
 )  # fmt: skip
 NOT_NAMES = (
@@ -234,6 +304,8 @@ NOT_NAMES = (
     "git_commit", "sha256", "run_id", "checkpoint", "session", "description", "url", "cookiecutter",
     "bypass", "onepass", "OLDPWD", "PGPASSFILE", "passwords_seen", "sshpass_path",
     "pass", "pass@1", "pass@10",
+    "pat", "pattern", "path", "patience", "patch", "num_patches", "compat", "file_pat", "dispatch",
+    "activation_key", "sort_key_base", "cache_key_base", "api_base", "key_base", "bpsk",
     "pin_memory", "spin", "pins", "pinned", "cs_pin", "mapping", "webhook_method", "webhooks_sent",
 )  # fmt: skip
 LOOK_ALIKES = (
@@ -273,6 +345,25 @@ LOOK_ALIKES = (
     '<input name="lr" value="0.1">', '{"name": "model", "value": "gpt2-large"}', "sess-1",
     "/tmp/torchinductor_a/5c/c5crkkcdvhdxpktrmjxbqkqyq5hmxpqsfza4pxcf3mwk42lphygc.py",
     "https://jo%40example.com@example.com/a",
+    "live_" + "0a" * 16, "key_" + "0a" * 32, "AQEB" * 40, "rsync -a x ann@host:/data", "step:3@5k",
+    "python:3.11@sha256:" + "0a" * 32, "npm:react2@18.2.0/dist", "mailto:jane2@example.com/",
+    "email:jane2@example.com:587", "branch:fix2@github.com", "git@github.com:ann/repo2.git",
+    "login('ann')", "login('jane.doe.2024@example.com')", "set_token('<|im_start|>')",
+    "get('token', 'image')", "cfg.get('api_key', 'none')", "fields('password', 'token')",
+    "add_argument('--password', '-p')", "KeyError('token', 'missing')", "costs $5 and $6$ more",
+    "awk '{print $1$2$3}'", "PATH=/usr/bin:$PATH", "pattern: a1B2*.jsonl", "patience=12k",
+    "pat: train_000123_shard.bin", "file_pat: shard_{i:05d}-of-00100.bin",
+    "path: /mnt/a1B2c3d4E5f6",
+    "u+velocity_field_2d", "dose_0123456789", "phc_large_model_of_a_collection_v2",
+    "luma-large-model",
+    "sk_learn_model_of_a_large_collection_v2", "123e4567-e89b-12d3-a456-426614174000:step",
+    "1/16:2",
+    "a1b2c3d4.5afa745c95ed0e1b3697b34ee0a2f508", "ABCDEFG1.model-large-v2", "auth: disabled2024",
+    "wget https://example.com/a.zip -P data", "wget https://example.com/unzip.html -P data",
+    "unzip a.zip -d out", "7z a out.7z data", "git config set core.editor vim", "psk: 8psk",
+    "activation_key: blocks.10.hook_resid_post", "authorization: key is missing",
+    "redis-cli -h host",
+    '{"username": "ann", "key": "val_loss"}',
     "x" * 64, "0" * 40, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "passes: 3, pass_rate: 0.5, author: ann",
 )  # fmt: skip
 
@@ -380,6 +471,57 @@ def test_the_password_of_mysql_and_the_key_of_wandb_login_are_masked_and_a_pass_
     assert mask({"user": "ann", "pass": "hunter"}) == {"user": "ann", "pass": "***"}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "redis-cli -h cache -a {}", "sudo redis-cli -a {}", "ldapsearch -x -w {}",
+        "unzip -P {} a.zip",
+        "mosquitto_sub -u ann -P {}", "ipmitool -U ann -P {}", "7z x -p{} a.7z",
+        "rar a -hp{} a.rar",
+        "lftp -u ann,{} ftp://host", "smbclient -U ann%{} //host/share", "/usr/bin/sqlcmd -P {}",
+        "aws configure set aws_secret_access_key {}", "git config --global user.password {}",
+        "npm config set //registry.npmjs.org/:_authToken {}", "setenv HF_TOKEN {}",
+        "vault login {}",
+        "mysqldump -u ann -p{} runs", "docker login -u ann -p {}",
+        "docker run -e HF_TOKEN={} image",
+        "t.py --github-pat {}", "mkdir -p out && sshpass -p {} ssh host",
+    ],
+)  # fmt: skip
+def test_the_password_of_a_usual_program_is_masked_and_its_other_arguments_are_not(command):
+    argv = command.format("hunter2x9").split()
+
+    assert mask_command(argv) == command.format("***").split()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mkdir -p out/a1B2", "cp -p a1 b2", "sudo mkdir -p a1B2", "git add -p a1", "rsync -p a1 b2",
+        "python -m pytest -p plugin2", "wget -P data2 https://example.com/a.zip", "t.py -P 4",
+        "wget https://example.com/unzip.html -P data2", "t.py -a adamw2x", "t.py -w 1e-2",
+        "t.py -U a%b",
+        "zip -r a.zip out2", "mysqldump -P 3306", "ssh -p 2222 host", "docker run -p 8080:80 image",
+        "t.py config token image", "t.py set lr x7QfcMd7ujIDvqVN",
+        "t.py --pat train_000123_shard.bin",
+    ],
+)  # fmt: skip
+def test_the_same_flag_of_another_program_is_not_masked(command):
+    argv = command.split()
+
+    assert mask_command(argv) == argv
+    assert mask({"argv": argv, "cmd": command}) == {"argv": argv, "cmd": command}
+
+
+def test_a_name_of_a_pattern_or_a_key_is_masked_if_its_value_is_random():
+    secret = made(22)
+
+    assert mask({"pat": secret, "my_pat": secret}) == {"pat": "***", "my_pat": "***"}
+    assert mask({"activation_key": secret}) == {"activation_key": "***"}
+    assert mask({"username": "ann", "key": secret}) == {"username": "ann", "key": "***"}
+    for name in ("pattern", "path", "patience", "patch", "num_tokens", "pass@1", "file_path"):
+        assert mask({name: secret}) == {name: secret}
+
+
 def test_a_credential_in_a_dict_of_tokens_or_keys_is_masked():
     config = {
         "tokens": {"wandb": "hunter", "mine": made(24), "pad": "<pad>", "train": "data/t_000.bin"},
@@ -479,6 +621,8 @@ PIECES = (
     "login a password ", "machine password ", "a_", "0a.atlasv1.", "Private-Lines: 1\na\n", ":*:a",
     "token a", "the password is ", 'name="pin" value="', "oracle:a:a/", "wandb login --a ",
     "tskey-a-", "fo1_a", "local-0",
+    "a:b1@", "$6$a$", "login('", "('token', '", "7z -p", "redis-cli a", "config set a ",
+    "a1b2c3d4.",
     "hf_a", "?sig=", '{"token": "', "M.", "api ", "aws/", "secret: ", ";", "&a", "_", "SG.",
 )  # fmt: skip
 

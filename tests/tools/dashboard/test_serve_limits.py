@@ -284,7 +284,7 @@ def test_files_that_are_not_runs_are_named_by_ls_and_left_out_of_an_archive(
 
     output, err = capsys.readouterr()
     assert "1 new" in output
-    assert "fifo.jsonl: not a run" in err
+    assert "fifo.jsonl: is a FIFO, not a regular file" in err
 
 
 def test_the_page_shows_the_good_run_beside_files_that_are_not_runs(hostile):

@@ -189,7 +189,7 @@ def float32(value):
 
 
 def eventlog_time(text):
-    from tools.core.formats import seconds
+    from eventlog import seconds
 
     return seconds(text)
 

@@ -27,7 +27,8 @@ from typing import Any
 
 import orjson
 
-from ...core.formats import seconds
+from eventlog import seconds
+
 from ...core.history import History
 from ...core.library import need
 from .outcome import Outcome, State

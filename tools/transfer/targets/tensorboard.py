@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 
-from ...core.formats import seconds
+from eventlog import seconds
+
 from ...core.history import History, Names
 from ...core.library import need
 from .files import grow, run_folder

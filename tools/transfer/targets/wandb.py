@@ -25,7 +25,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.formats import seconds
+from eventlog import seconds
+
 from ...core.history import History
 from ...core.library import need
 from ...core.runs import Refusal
