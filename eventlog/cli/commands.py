@@ -84,7 +84,7 @@ def _follow(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
-    path = find_journals(arguments.paths).paths[0]
+    path = Path(arguments.paths[0])  # it may have been moved or deleted since, and come again
     try:
         follow(path, every=arguments.every, until=sys.stdin.buffer)
     except OSError as error:

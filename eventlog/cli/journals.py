@@ -3,6 +3,7 @@
 import errno
 import glob
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import NamedTuple
 from eventlog.blocks import check_is_file
 from eventlog.cli.report import COMPLETE, IO_ERROR, LOSS
 from eventlog.format.files import (
+    ASIDE_SUFFIX,
+    BEFORE_LOSS_SUFFIX,
+    HASH_LENGTH,
     JOURNAL_SUFFIX,
     PRUNED_SUFFIX,
     RANK_SUFFIX,
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
+    is_shortened_aside,
     journal_path,
     parse_rank_name,
     parse_segment_name,
@@ -23,8 +28,13 @@ from eventlog.format.files import (
 )
 from eventlog.format.text import print_lines
 from eventlog.read.candidates import find_orphans, orphans
-from eventlog.read.evidence import known_from
+from eventlog.read.evidence import known_from, stated_by
 from eventlog.read.identify import may_be_journal
+
+_OF_A_RUN = re.compile(
+    rf"(?P<stem>.+){re.escape(RUN_JSON_SUFFIX)}(\.\d+)?{re.escape(BEFORE_LOSS_SUFFIX)}"
+    rf"|.+\.(?P<hash>[0-9a-f]{{{HASH_LENGTH}}}){re.escape(ASIDE_SUFFIX)}"
+)
 
 
 class Journals(NamedTuple):
@@ -39,8 +49,8 @@ def find_journals(
 ) -> Journals:
     """The journals that folders, globs and files mean; a run JSON means its journal.
 
-    Of a folder also, `with_ranks`: the journals of ranks; `with_orphans`: the segments of runs
-    whose journal is gone.
+    Of a folder also, `with_ranks`: the journals of ranks, and what is left of runs whose journal is
+    gone is named; `with_orphans`: the segments of such runs.
 
     Raises:
         FileNotFoundError: there is none.
@@ -104,25 +114,43 @@ def _journals_in(folder: Path, with_ranks: bool) -> Journals:
             is_no_file = error.errno == errno.EINVAL  # a folder, a FIFO
             say(f"{path}: {'skipped, it ' if is_no_file else ''}{error.strerror or error}")
             code = code if is_no_file else max(code, IO_ERROR)
-    for name in _without_journal(names):
-        say(f"{folder / name}: is a segment of a journal that is not here")
+    for name in _without_journal(folder, names, paths, all_files=with_ranks):
+        say(f"{folder / name}: belongs to a run whose journal is not here")
         code = max(code, LOSS)
     return Journals(paths, code)
 
 
-def _without_journal(names: list[str]) -> list[str]:
-    """The names of segments in a folder without their journal or the journal of their rank."""
-    suffixes = (JOURNAL_SUFFIX, RANK_SUFFIX, PRUNED_SUFFIX)
-    stems = {name.removesuffix(suffix) for name in names for suffix in suffixes}
+def _without_journal(
+    folder: Path, names: list[str], journals: list[Path], *, all_files: bool
+) -> list[str]:
+    """The names of segments without their journal, or the journal of their rank.
 
-    def stems_of(segment: str) -> list[str]:
-        """The stems of the journals that a file may be a segment of, by its name."""
-        parts = segment.split(".")
-        heads = (".".join(parts[:k]) for k in range(1, len(parts)))
-        return [stem for stem in heads if parse_segment_name(segment, stem)]
-
-    segments = [name for name in names if name.endswith(SEGMENT_SUFFIX)]
-    return [name for name in segments if (own := stems_of(name)) and not stems & {*own}]
+    `all_files`: also of run JSONs that were made from a journal, of those that were kept before a
+    loss, and of files of large events.
+    """
+    stems = {path.name.removesuffix(path.suffix) for path in journals}
+    for suffix in (RANK_SUFFIX, PRUNED_SUFFIX):
+        stems |= {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
+    left = []
+    for name in names:
+        parts = name.split(".")
+        heads = {".".join(parts[:k]) for k in range(1, len(parts))}
+        if name.endswith(SEGMENT_SUFFIX):
+            own = {stem for stem in heads if parse_segment_name(name, stem)}
+        elif not all_files:
+            continue
+        elif name.endswith(RUN_JSON_SUFFIX):
+            known = name.removesuffix(RUN_JSON_SUFFIX)
+            own = {known} if known not in stems and stated_by(folder / name).sessions else set()
+        elif match := _OF_A_RUN.fullmatch(name):
+            own = heads if match["hash"] else {match["stem"]}
+            if any(is_shortened_aside(name, stem) for stem in stems):
+                continue
+        else:
+            continue
+        if own and not own & stems:
+            left.append(name)
+    return left
 
 
 def newest_journal(name: str) -> Path:

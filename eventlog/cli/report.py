@@ -58,6 +58,12 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
     }
 
 
+def verdict(folding: Folding) -> str:
+    """The verdict alone, with the content of large events unread."""
+    code = exit_code(folding, with_content=False)
+    return _verdict(code, folding.defects())
+
+
 def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
     """The report as text, the verdict first."""
     fields = report(folding, with_content=with_content)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventlog.cli.report import remark_lines
+from eventlog.cli.report import COMPLETE, VERDICTS, remark_lines, verdict
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
@@ -44,6 +44,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "sessions": len(folding.fold.sessions),
         "superseded": run.journal["superseded"],
         "defects": len(run.journal["defects"]),
+        "verdict": verdict(folding),
         "run_json": str(run_path(path)) if run_path(path).exists() else None,
     }
 
@@ -120,8 +121,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"  records    {accepted:,} accepted in this session, {known} durable"
     for line in status["remarks"]:
         yield f"  {line}"
-    if status["defects"]:
-        yield f"  defects    {status['defects']:,}; see: eventlog verify {status['journal']}"
+    if status["verdict"] != VERDICTS[COMPLETE]:
+        yield f"  journal    {status['verdict']}; see: eventlog verify {status['journal']}"
     compact = f"none yet. If no compactor writes it: eventlog compact {status['journal']}"
     yield f"  run JSON   {status['run_json'] or compact}"
 

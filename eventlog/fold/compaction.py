@@ -88,15 +88,15 @@ def _keep_before_loss(folding: Folding, disk: Disk) -> None:
     if 0 <= n_before <= folding.n_written:
         return
     sessions = folding.fold.sessions
-    n_lost = n_not_here(stated_by(path), reader.sequence, sessions, reader.others)
-    if n_lost:
+    known = stated_by(path)
+    n_lost = n_not_here(known, reader.sequence, sessions, reader.others)
+    if n_lost or known.unreadable:
         copy = name_before_loss(path)
         atomic_write(copy, partial(_write_all, read_chunks(path)), disk=disk)
         folding.note_known()
-        say(
-            f"{path}: its journal has lost {n_lost:,} record{'s' * (n_lost != 1)} that it was made "
-            f"from; the old run JSON is kept as {copy}"
-        )
+        lost = f"its journal has lost {n_lost:,} record{'s' * (n_lost != 1)} that it was made from"
+        what = lost if n_lost else "it was damaged, so that it does not show what was lost"
+        say(f"{path}: {what}; the old run JSON is kept as {copy}")
 
 
 def _sync_journal(files: Iterable[Path], disk: Disk) -> None:

@@ -1,6 +1,7 @@
 """The process that keeps the run JSON beside a writer, and outlives it by one fold."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
     Raises:
         OSError: no such process could be started.
     """
+    if not sys.executable or _is_compiled_program():
+        raise FileNotFoundError(errno.ENOENT, "this program has no Python interpreter to start")
     # -P: a `json.py` in the working folder must not be imported. PYTHONPATH: the trainer may have
     # found eventlog through sys.path alone.
     command = [
@@ -152,3 +155,8 @@ def start_follower(journal: Path, *, every: int) -> "subprocess.Popen[bytes]":
 
 
 _LIVE = call_in_children(Compactor.close_in_child)
+
+
+def _is_compiled_program() -> bool:
+    """Whether `sys.executable` is this program, which would begin again (PyInstaller, Nuitka)."""
+    return hasattr(sys, "frozen") or hasattr(sys.modules.get("__main__"), "__compiled__")

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -37,6 +37,11 @@ _EXACT: frozenset[type] = frozenset((int, str, bool, type(None)))
 SCALARS = _EXACT | {float}
 """The types of values that JSON has, lists and dicts apart."""
 _new_tuple = tuple.__new__
+Values = Literal["any", "plain", "numbers"]
+"""What is known of an event's values: nothing; each has one of the types `SCALARS`; they are
+numbers, so that no credential has to be looked for."""
+
+_LONG_TEXT = 1 << 16  # characters
 _MAX_DEPTH = 100  # a value nested deeper becomes its repr
 _MAX_OBJECTS = 100_000  # in one event, of types that are not JSON's
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
@@ -81,18 +86,24 @@ def encode(
     return line
 
 
-def encode_fields(fields: dict[str, Any], is_plain: bool = False) -> bytes:
+def encode_fields(fields: dict[str, Any], values: Values = "any") -> bytes:
     """The fields of an event as one JSON object. Runs code of the values (`__repr__`, `item`).
 
     Every value is accepted: tensors and numpy scalars become numbers, a non-finite float becomes
     null and its name goes to `nonfinite`, what JSON has no type for becomes text. A field with a
-    reserved name gets a trailing underscore. `is_plain`: each value is known to have one of the
-    types `SCALARS`.
+    reserved name gets a trailing underscore.
+
+    Raises:
+        MemoryError: a text is too long for the memory that is left.
     """
     if not RESERVED.isdisjoint(fields):
         fields = _named(fields, RESERVED)
+    if values != "numbers":
+        for value in fields.values():
+            if type(value) is str and len(value) > _LONG_TEXT:
+                bytearray(8 * len(value))  # orjson asks for as much, and crashes if it gets none
     try:
-        if not is_plain and not are_of(SCALARS, fields.values()):
+        if values == "any" and not are_of(SCALARS, fields.values()):
             fields = {name: _copy(value) for name, value in fields.items()}
         encoded = orjson.dumps(fields)
         if b"null" in encoded and not _is_exact(fields):  # orjson writes a NaN as null, too

@@ -3,6 +3,7 @@
 Files with the content of large events, and records that the run JSON was made from.
 """
 
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from eventlog.blocks import open_to_read, read_at, read_chunks
+from eventlog.blocks import check_is_file, open_to_read, read_at, read_chunks
 from eventlog.format.files import BEFORE_LOSS_SUFFIX
 from eventlog.interruption import ignoring
 from eventlog.read.defects import Defect
@@ -100,6 +101,8 @@ def _n_annotations_lost(known: Known, sequence: SequenceCheck, sessions: Iterabl
 def stated_by(run_json: Path) -> Known:
     """The numbers of records in one run JSON; zeros if it has none or does not exist."""
     journal = _journal_part(run_json)
+    if journal is None and _is_damaged(run_json):
+        return Known(unreadable=[run_json.name])
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
         return Known()
     known = Known(run_json.name)
@@ -122,6 +125,18 @@ def stated_by(run_json: Path) -> Known:
     if type(records) is int:
         known.n_annotations = records - sum(known.sessions.values())
     return known
+
+
+def _is_damaged(run_json: Path) -> bool:
+    """Whether it is a file, and no JSON: a run JSON is written whole or not at all."""
+    try:
+        check_is_file(run_json)
+        orjson.loads(run_json.read_bytes())
+    except OSError as error:
+        return error.errno == errno.EIO
+    except ValueError:
+        return True
+    return False
 
 
 def _journal_part(run_json: Path) -> Any:

@@ -1,9 +1,10 @@
 """`sys.exit` replaced by a function that raises an exception with an instance, until Python 3.12.
 
 The built-in one passes its argument to the interpreter without making an instance of SystemExit.
-A program may have it under other names (`from sys import exit as die`), so that it is replaced
-wherever the garbage collector finds it. What stays: names in functions that are running, in slots,
-and in iterators such as `map`.
+`sys.exit` itself is replaced when this module is imported: in `sys.exit(main())` it is looked up
+before `main` begins a run. A program may have it under other names (`from sys import exit as die`),
+so that it is replaced wherever the garbage collector finds it once a run begins. What stays: names
+in functions that are running, in slots, and in iterators such as `map`.
 """
 
 import gc
@@ -19,12 +20,6 @@ from eventlog.interruption import ignoring
 def replace_exit(modified: Callable[[Any], Any]) -> None:
     """Replace it; `modified` tells the interpreter that a class has other attributes."""
     old = _built_in_exit()
-
-    def exit(status: Any = None, /) -> NoReturn:
-        """Exit the interpreter by raising SystemExit(status)."""
-        raise _as_exit(status)
-
-    exit.__module__, exit.__qualname__ = "sys", "exit"  # it is pickled by its name
     for holder in _holders(old):
         with ignoring(Exception):  # of an unusual class
             if issubclass(type(holder), type):
@@ -34,8 +29,8 @@ def replace_exit(modified: Callable[[Any], Any]) -> None:
 
 
 def _built_in_exit() -> Any:
-    if type(sys.exit) is BuiltinFunctionType:
-        return sys.exit
+    if _BUILT_IN is not None:
+        return _BUILT_IN
     return next(  # a program's own `sys.exit` may call the built-in one
         f
         for f in gc.get_referrers(sys)
@@ -87,6 +82,14 @@ def _replace(holder: Any, old: Any, new: Any) -> None:
             dict.__setitem__(values, name, new)
 
 
+def exit(status: Any = None, /) -> NoReturn:
+    """Exit the interpreter by raising SystemExit(status)."""
+    raise _as_exit(status)
+
+
+exit.__module__ = "sys"  # it is pickled by its name
+
+
 def _as_exit(status: Any) -> SystemExit:
     """The exception that the interpreter makes from the argument of `sys.exit`."""
     if status is None:
@@ -94,3 +97,8 @@ def _as_exit(status: Any) -> SystemExit:
     if issubclass(type(status), SystemExit):
         return status  # type: ignore[no-any-return]
     return SystemExit(*status) if issubclass(type(status), tuple) else SystemExit(status)
+
+
+_BUILT_IN: Any = sys.exit if type(sys.exit) is BuiltinFunctionType else None
+if _BUILT_IN is not None and sys.version_info < (3, 12):
+    sys.exit = exit

@@ -1,5 +1,6 @@
 """`open_run`: a new run, or a new session of one, and its `open` event."""
 
+import operator
 import os
 import secrets
 import threading
@@ -79,9 +80,9 @@ def open_run(
     Raises:
         JournalLocked: another process is writing that journal.
         OSError: the folder or the journal cannot be written.
-        ValueError: an unknown policy or interval; `rank` without `journal`.
+        ValueError: an unknown policy, or an interval that is none; `rank` without `journal`.
     """
-    _check(durability, sync_interval_s, rank, journal)
+    _check(durability, sync_interval_s, save_interval, rank, journal)
     fallback = fallback or state_folder()
     fallback = None if fallback is None else Path(os.path.abspath(fallback))
     if journal is None:
@@ -156,8 +157,16 @@ def _close(created: list[Any], reason: str) -> None:
             journal.close({"status": "failed", "reason": reason})
 
 
-def _check(durability: Any, sync_interval_s: Any, rank: int | None, journal: Any) -> None:
+def _check(
+    durability: Any, sync_interval_s: Any, save_interval: Any, rank: int | None, journal: Any
+) -> None:
     """Raises ValueError, before any file is made."""
+    try:
+        operator.index(save_interval)
+    except TypeError:
+        raise ValueError(
+            f"save_interval={shown(save_interval)}: must be a whole number of iterations; 0: none"
+        ) from None
     if durability not in get_args(Durability):
         raise ValueError(f"durability={durability!r}: must be one of {get_args(Durability)}")
     if rank is not None and journal is None:

@@ -23,12 +23,18 @@ from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import exit_status, status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.notebook import last_error, watch_cells
-from eventlog.tracker.session import Session, at_end_of_child, ending_after
-from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_plain_row, is_true, plain
+from eventlog.tracker.session import (
+    Session,
+    at_end_of_child,
+    ending_after,
+    exception_in_flight,
+)
+from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_true, known_of, plain
 from eventlog.tracker.wandb_run import WandbRun
 from eventlog.write.fork import free_after_fork
-from eventlog.write.journal import Values
 from eventlog.write.messages import error_text, say, say_once
+
+_WITHOUT_EFFECT = frozenset(("sync",))  # W&B's scripts pass it to `log`
 
 
 class ActiveRun(WandbRun):
@@ -139,12 +145,14 @@ class ActiveRun(WandbRun):
         increases by one, unless `commit` is False.
         """
         try:
-            is_plain = is_plain_row(data)
-            values: Any = data if is_plain else flat(data)
+            if unknown:
+                self._say_unknown(unknown)
+            known = known_of(data)
+            values: Any = flat(data) if known == "any" else data
             if step is not None and not (type(step) is int and -STEP_MAX <= step < STEP_MAX - 1):
                 step = self._step(step)
             is_committed = step is None if commit is None else is_true(commit)
-            summary = values if is_plain else plain(values)
+            summary = plain(values) if known == "any" else values
             with self._lock:  # no code of the values runs while it is held
                 at = self.step if step is None else step
                 next_step = at + 1 if is_committed else at
@@ -152,10 +160,9 @@ class ActiveRun(WandbRun):
                     self.step = next_step
                 self._summary |= summary
                 replaces = self._latest.replaces(at, summary)
-            if replaces:
+            if replaces and not (self.session and self.session.is_in_child):
                 self._say_that_values_are_replaced(at)
             if self.session is not None:
-                known: Values = "plain" if is_plain else "any"
                 self.session.log_fields("metrics", {"step": at, **values}, known)
             elif not self.disabled:
                 self._errors += 1  # no disk took the run
@@ -168,6 +175,12 @@ class ActiveRun(WandbRun):
             f"replaces the one that its name has at that step; what was replaced stays in the "
             f"journal and is counted as superseded"
         )
+
+    def _say_unknown(self, names: Iterable[str]) -> None:
+        """A misspelled `step` would be another step."""
+        for name in sorted(set(names) - _WITHOUT_EFFECT):
+            self._errors += 1
+            say_once(f"log: {name}: unknown argument, ignored; there are data, step and commit")
 
     def _step(self, step: Any) -> int | None:
         """A step that was passed; None, counted as an error, if it is none."""
@@ -242,7 +255,14 @@ class ActiveRun(WandbRun):
         self._quietly("alert", lambda: self._add_note(note))
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """End the run and write its JSON: completed, or failed if `exit_code` is not 0."""
+        """End the run and write its JSON: completed, or failed if `exit_code` is not 0.
+
+        Without an exit code it ends as the exception says that is being handled, as in a `finally`.
+        """
+        error = exception_in_flight() if exit_code is None else None
+        if error is not None:
+            self._finish_after(error)
+            return
         code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
 

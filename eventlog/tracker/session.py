@@ -23,14 +23,14 @@ from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN, OF_THE_WRITER
 from eventlog.format.files import run_path
 from eventlog.format.foreign import are_of
-from eventlog.format.record import ANNOTATES, SCALARS, text_of, unique
+from eventlog.format.record import ANNOTATES, SCALARS, Values, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
 from eventlog.tracker.notebook import last_error
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.fork import WHY
-from eventlog.write.journal import Journal, Values
+from eventlog.write.journal import Journal
 from eventlog.write.messages import error_text, say, say_once
 
 _INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
@@ -83,6 +83,11 @@ class Session:
     def lost(self) -> int:
         """Events that were logged and that no disk took before the end."""
         return self._journal.lost
+
+    @property
+    def is_in_child(self) -> bool:
+        """Whether this process is a forked child, whose events are ignored."""
+        return self._journal.child is not None
 
     @property
     def id(self) -> str:
@@ -192,11 +197,15 @@ class Session:
         """Wait until everything logged so far survives power loss; False if it does not yet."""
         return self._journal.sync(timeout_s)
 
-    def close(self, status: str = "completed", reason: str | None = None, **more: Any) -> None:
+    def close(self, status: str | None = None, reason: str | None = None, **more: Any) -> None:
         """End the run (`completed`, `interrupted` or `failed`) and release the journal.
 
-        The run JSON is written on return. A second call does nothing.
+        Without a status it is completed, unless an exception is being handled, as in a `finally`:
+        then it ends as that says. The run JSON is written on return. A second call does nothing.
         """
+        if status is None:
+            status, its_reason = ending_after(exception_in_flight(), self)
+            reason = its_reason if reason is None else reason
         try:
             self._journal.close({"status": status, "reason": reason} | more)
         except Exception as error:
@@ -276,6 +285,16 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
     if session is not None and not isinstance(error, SystemExit):
         session.log("error", error=reason)
     return "failed", reason
+
+
+def exception_in_flight() -> BaseException | None:
+    """The exception that is being handled: a run that ends now has not completed.
+
+    Not one by which iterators end.
+    """
+    error = sys.exc_info()[1]
+    ends_iteration = isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit)
+    return None if ends_iteration else error
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

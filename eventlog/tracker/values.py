@@ -12,7 +12,7 @@ from types import GeneratorType, ModuleType
 from typing import Any, get_args
 
 from eventlog.format.foreign import Unreadable, are_of, class_name, is_a, mapping, number
-from eventlog.format.record import ANNOTATES, RESERVED, text_of, unique
+from eventlog.format.record import ANNOTATES, RESERVED, Values, text_of, unique
 from eventlog.interruption import ignoring, is_interruption, of_value
 from eventlog.masking import load_masking
 from eventlog.tracker.config_file import read_config
@@ -88,14 +88,17 @@ def _unreadable(config: Any, error: Exception) -> dict[str, Any]:
     return {"config": f"<{class_name(config)}: {error_text(error)}>"}
 
 
-def is_plain_row(data: Any) -> bool:
-    """Whether `data` is a dict of numbers and texts under names that are not reserved."""
-    return (
+def known_of(data: Any) -> Values:
+    """What is known of the values of `data`: nothing, unless it is a dict of numbers and texts
+    under names that are not reserved."""
+    if (
         type(data) is dict
         and are_of(_NUMBERS_AND_TEXTS, data.values())
         and _TEXTS.issuperset(map(type, data))
         and RESERVED_IN_ROWS.isdisjoint(data)
-    )
+    ):
+        return "plain" if str in map(type, data.values()) else "numbers"
+    return "any"
 
 
 def flat(data: Any) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eventlog.disk import Disk
+from eventlog.disk import UNSUPPORTED, Disk, sync_file
 from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
 from eventlog.write.reserve import Reserve
 from eventlog.write.segments import Move, Segments, SessionFiles, read_range
-from eventlog.write.sync import Goal
+from eventlog.write.sync import Goal, sync
 from eventlog.write.waiting import Unsynced
 
 
@@ -174,16 +174,25 @@ class Appender(LineWriter):
             lines = [first, b"" if first.endswith(b"\n") else b"\n"]
         lines += [entry[1] for entry in entries]
         asides = tuple(aside for entry in entries for aside in entry[3])
+        # It must have all that only it has, and one line that the file before refused.
+        n_unsynced = sum(entry[0] < accepted_n for entry in entries)
         created = self._segments.create(
-            folder, self.journal, first_n, lines, lambda: self._asides.write(asides, folder)
+            folder,
+            self.journal,
+            first_n,
+            lines,
+            lambda: self._asides.write(asides, folder),
+            least=len(lines) if first is not None else min(n_unsynced + 1, len(lines)),
         )
         if created is None:
             return False
-        fd, path, identity, size_bytes = created
+        fd, path, identity, size_bytes, n_lines = created
+        entries = entries[: len(entries) - len(lines) + n_lines]
         self.is_unreachable = False
         is_holed = first_n > self.durable_n or self.end[0] != accepted_n  # a handler appended
         self._has_hole = self._has_hole or is_holed
         self._has_note, self._is_rewritten = False, first is not None
+        self._is_at_limit = False
         self.has_whole_session = self.has_whole_session or first is not None
         self.files.add(fd, identity)
         self.fd, self.path, self.identity = fd, path, identity
@@ -257,9 +266,44 @@ class Appender(LineWriter):
     # ---- the end
 
     def write_end(self) -> bool:
-        """Write what waits, if need be into a segment; False: no file accepts it."""
+        """Write what waits, if need be into segments; False: no file accepts it."""
         self.write_waiting()
-        return not len(self._waiting) or self._leave_full_file()
+        while len(self._waiting):
+            self._sync_full_file()
+            if not self._leave_full_file():
+                return False
+            self.write_waiting()
+        return True
+
+    def _sync_full_file(self) -> None:
+        """So that what is in it need not be repeated where there is little space."""
+        goal = self.goal()
+        if goal is None:
+            return
+        try:
+            sync(goal, self.disk)
+        except OSError as error:
+            if not is_of_a_call(error):
+                raise
+            if error.errno not in UNSUPPORTED:
+                self.missed(error)
+        else:
+            self.reached(goal)
+
+    def write_in_new_file(self, lines: Sequence[bytes], first_n: int) -> bool:
+        """Write the last lines of all into a segment, which then has nothing else."""
+        for folder in self._segments.next_folders():
+            created = self._segments.create(
+                folder, self.journal, first_n, lines, lambda: None, least=len(lines)
+            )
+            if created is not None:
+                fd, path, identity, *_ = created
+                self.files.add(fd, identity)
+                with ignoring(OSError):
+                    sync_file(fd, self.disk)
+                    self.disk.sync_dir(path.parent)
+                return True
+        return False
 
     def note_in_journal(self, line: bytes) -> bool:
         """As `SessionFiles.write_note`."""

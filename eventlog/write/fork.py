@@ -7,6 +7,7 @@ an annotation beside the journal.
 """
 
 import os
+import select
 import threading
 import time
 import weakref
@@ -152,6 +153,7 @@ def _close(fd: int) -> None:
         os.close(fd)
 
 
+WRITER_PATIENCE_S = 1.5  # it takes the number once a second
 WHY = "logged by a forked child: one journal has one writer"
 
 
@@ -176,6 +178,14 @@ class Counter:
             with ignoring(OSError):  # nothing was added
                 return os.eventfd_read(self._fd)
         return 0
+
+    def has_any(self) -> bool:
+        """Whether something was added since the last call of `take`."""
+        if not self._is_ours():
+            return False
+        ready = select.poll()
+        ready.register(self._fd, select.POLLIN)
+        return bool(ready.poll(0))
 
     def close(self) -> None:
         if self._is_ours():
@@ -217,9 +227,21 @@ class Child:
             self.write()
 
     def write(self) -> None:
-        """Write the number of events not written yet, if the writer is gone."""
-        if os.getppid() == self._writer:
+        """Write the number of events not written yet, unless the writer does."""
+        if self._is_left_to_the_writer():
             return
         number, self._n_unwritten = self._n_unwritten + self._counter.take(), 0
         if number:
             self._annotate(number)
+
+    def _is_left_to_the_writer(self) -> bool:
+        """Whether the writer lives and has taken the number, or is still to take it.
+
+        A writer that is just ending takes it no more: wait until that is known.
+        """
+        give_up_at = time.monotonic() + WRITER_PATIENCE_S
+        while os.getppid() == self._writer:
+            if not self._counter.has_any() or time.monotonic() >= give_up_at:
+                return True
+            time.sleep(0.01)
+        return False

@@ -16,7 +16,7 @@ import orjson
 
 from eventlog.disk import DISK, UNSUPPORTED, Disk
 from eventlog.errors import JournalClosed
-from eventlog.format.record import MAX_LINE_BYTES, Clock, encode_fields
+from eventlog.format.record import MAX_LINE_BYTES, Clock, Values, encode_fields
 from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
 from eventlog.read.identify import check_is_journal
@@ -41,10 +41,6 @@ SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # encoded fields of this size certain
 Durability = Literal["every", "interval", "checkpoint", "never"]
 """When events become durable: each before `append` returns; all within an interval and urgent
 ones at once; urgent ones at once and no other; whenever the kernel writes them."""
-
-Values = Literal["any", "plain", "numbers"]
-"""What is known of an event's values: nothing; each has one of the types `SCALARS`; they are
-numbers, so that no credential has to be looked for."""
 
 
 class Journal(DurableSession):
@@ -198,7 +194,7 @@ class Journal(DurableSession):
         if self.child is not None:
             self.child.ignore()
             return
-        encoded = encode_fields(fields, values != "any")  # may run their code: no lock is held
+        encoded = encode_fields(fields, values)  # may run their code: no lock is held
         asides: tuple[Aside, ...] = ()
         # More quotes than the names have: there is text, which may be a credential.
         if len(encoded) > SMALL_BYTES or (

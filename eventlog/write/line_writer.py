@@ -43,6 +43,7 @@ class LineWriter:
         "_check_at_us",
         "_clock",
         "_durable_in_line",
+        "_is_at_limit",
         "_may_reserve",
         "_reserve",
         "_retry_at",
@@ -98,6 +99,7 @@ class LineWriter:
         self._s, self._clock = s, clock
         self._write = disk.writer
         self._torn = torn
+        self._is_at_limit = False  # the file may not be longer (`ulimit -f`); another one may
         self._durable_in_line = 0
         self._check_at_us = 0
         self._asides = AsideFiles(disk)
@@ -302,8 +304,11 @@ class LineWriter:
             self._waiting.add(entry)
         if self.writing is entry:
             self.writing = None
-        if self._waiting.n_bytes > WAITING_MAX_BYTES and not self._leave_full_file():
-            self._drop()
+        is_too_much = self._waiting.n_bytes > WAITING_MAX_BYTES
+        if is_too_much or self._is_at_limit:
+            moved = self._leave_full_file()
+            if is_too_much and not moved:
+                self._drop()
 
     def _drop(self) -> None:
         """Drop the oldest iterations, never anything else, until the rest fits in memory."""
@@ -315,6 +320,7 @@ class LineWriter:
         self._retry_at = time.monotonic() + RETRY_AFTER_S
         if error is not None and error.errno == errno.EBADF:
             self.check_place()
+        self._is_at_limit = error is not None and error.errno == errno.EFBIG
         self.warn_now_and_then(
             f"{self.path}: the disk refuses writes ({error or 'it is full'}); training goes on, "
             f"and events wait in memory until it accepts them again"

@@ -101,13 +101,15 @@ class OwnEvents:
     def _give_up(self) -> None:
         """No disk accepts what waits: write how much that is into the space reserved for it."""
         appender = self._appender
-        close = appender.waiting_line()
+        close, first_n = appender.waiting_line(), appender.n - 1
         dropped = appender.give_up() - 1 + appender.dropped  # all but the `close` event
         appender.dropped = 0
         fields = {"dropped": dropped, "why": "no disk took them before the end"}
         gap = seal(appender.n, self._s, self._clock.now(), "gap", encode_fields(fields))
         appender.n += 1
         is_closed, is_noted = map(appender.note_in_journal, (close, gap))
+        if not (is_closed and is_noted):
+            is_closed = is_noted = appender.write_in_new_file([close, gap], first_n)
         appender.lost = dropped if is_closed and is_noted else dropped + 1
         self._warn(
             f"{appender.journal}: closed, but no disk took the last {dropped:,} events: they are "

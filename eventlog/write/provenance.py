@@ -226,7 +226,7 @@ def _program_folder() -> Path | None:
 
 def _is_installed(folder: Path) -> bool:
     user = getattr(sys.modules.get("site"), "USER_BASE", None)
-    places = [os.path.dirname(os.__file__), os.path.dirname(sys.executable)]
+    places = [os.path.dirname(os.__file__), os.path.dirname(sys.executable or "")]
     places += [sys.prefix] if sys.prefix != sys.base_prefix else []  # a virtual environment
     places += [os.path.join(user, "bin")] if user else []
     if not {"site-packages", "dist-packages"}.isdisjoint(folder.parts):

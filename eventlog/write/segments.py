@@ -1,10 +1,12 @@
 """Segments, in which a session goes on when its file fails, and all files it has open."""
 
 import contextlib
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +27,12 @@ class Move(NamedTuple):
     first_n: int
 
 
-Created = tuple[int, Path, tuple[int, int], int]
-"""Descriptor, path, identity and size of a new segment. A plain tuple: making another one is a
-call, in which an exception may come before anyone knows the descriptor."""
+Created = tuple[int, Path, tuple[int, int], int, int]
+"""Descriptor, path, identity and size of a new segment, and the number of lines in it. A plain
+tuple: making another one is a call, in which an exception may come before anyone knows the
+descriptor."""
+
+_NO_SPACE = frozenset((errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
 
 
 class Segments:
@@ -60,19 +65,32 @@ class Segments:
         first_n: int,
         lines: Sequence[bytes],
         write_asides: Callable[[], None],
+        *,
+        least: int,
     ) -> Created | None:
         """A new segment that holds `lines`, from record `first_n` on; None: the disk refused.
 
-        `write_asides` writes the files that the lines name into the folder.
+        `write_asides` writes the files that the lines name into the folder. Where there is no space
+        for all lines it holds as many as fit, at least the first `least`.
         """
         path = folder / segment_name(journal.stem, self._run_id, self._s, self.number)
-        data = b"".join([self._header(journal, first_n), *lines])
+        pieces = [self._header(journal, first_n), *lines]
+        n_lines = len(lines)
         fd = -1
         try:
             self._disk.make_folder(folder)
             fd = self._disk.open_new(path)
             write_asides()
-            self._disk.write_all(fd, data)
+            try:
+                self._disk.write_all(fd, b"".join(pieces))
+            except OSError as error:
+                if error.errno not in _NO_SPACE or not is_of_a_call(error):
+                    raise
+                n_lines = whole_pieces(pieces, self._disk.size(fd)) - 1
+                if n_lines < least:
+                    raise
+                del pieces[1 + n_lines :]
+                self._disk.truncate(fd, sum(map(len, pieces)))
             identity = self._disk.identity(fd)
         except BaseException as error:
             if fd >= 0:
@@ -87,7 +105,7 @@ class Segments:
             raise
         self.number += 1
         self.retry_at = 0.0
-        return fd, path, identity, len(data)
+        return fd, path, identity, sum(map(len, pieces)), n_lines
 
     def _header(self, journal: Path, first_n: int) -> bytes:
         return encode_header(
@@ -99,6 +117,12 @@ class Segments:
             s=new_session_name(),
             t=self._clock.now(),
         )
+
+
+def whole_pieces(pieces: Iterable[bytes], size_bytes: int) -> int:
+    """How many of the first `pieces` are within `size_bytes`."""
+    ends = accumulate(map(len, pieces))
+    return sum(1 for _ in takewhile(lambda end: end <= size_bytes, ends))
 
 
 COPY_BYTES = 1 << 20

@@ -370,8 +370,8 @@ MUTANTS = [
     Mutant(
         "lines that wait at the end are discarded",
         "write/appender.py",
-        "return not len(self._waiting) or self._leave_full_file()",
-        "return not len(self._waiting)",
+        "            if not self._leave_full_file():\n                return False\n",
+        "            return False\n",
         FULL,
     ),
     Mutant(
@@ -498,6 +498,20 @@ MUTANTS = [
         "write/reserve.py",
         "(RESERVE_BYTES, *LESS_BYTES)",
         "(RESERVE_BYTES,)",
+        FULL,
+    ),
+    Mutant(
+        "a segment holds all that waits, or nothing",
+        "write/segments.py",
+        "if error.errno not in _NO_SPACE or not is_of_a_call(error):",
+        "if True:",
+        FULL,
+    ),
+    Mutant(
+        "a loss is noted in the journal alone",
+        "write/own_events.py",
+        "        if not (is_closed and is_noted):\n",
+        "        if False:\n",
         FULL,
     ),
     Mutant(

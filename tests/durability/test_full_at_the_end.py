@@ -97,6 +97,65 @@ def test_events_that_no_disk_accepts_are_counted_and_reported(tmp_path):
     assert run.status == "completed"
 
 
+def test_in_a_fallback_with_too_little_space_is_what_fits(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with tmpfs(tmp_path / "a", 8 * MIB) as disk, tmpfs(tmp_path / "b", 2 * MIB) as other:
+        _, lost, records, journal, stderr = run_on_a_full_disk(disk.path, other.path)
+
+        code, result = verdict(journal)
+        segment = next(other.path.glob("*.segment")).stat().st_size
+    assert 0 < lost == result["lost_events"]
+    assert records - lost - 1 <= result["records"]
+    assert segment > MIB
+    assert code == report.LOSS
+    assert f"no disk took the last {lost:,} events" in stderr
+
+
+LIMITED = """
+import resource, sys, eventlog
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+run = eventlog.open_run("out", fallback="fallback", save_interval=0)
+for i in range(20_000): run.log_iter(i, 1.0, 1.0)
+run.close()
+print(run.errors, run.lost, run.journal_path)
+"""
+
+
+def run_with_short_files(folder, most_bytes):
+    """A run whose files may have `most_bytes`; errors, lost events, the journal."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(most_bytes)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    errors, lost, journal = done.stdout.split()
+    return int(errors), int(lost), journal
+
+
+@pytest.mark.parametrize("most_kib", [200, 1000])
+def test_where_files_may_not_be_longer_all_events_are_in_several(tmp_path, most_kib):
+    errors, lost, journal = run_with_short_files(tmp_path, most_kib << 10)
+
+    code, _ = verdict(journal)
+    run = eventlog.load_run(journal)
+    assert (errors, lost, code) == (0, 0, report.COMPLETE)
+    assert len(run.training_iterations) == 20_000
+    assert run.status == "completed"
+
+
+def test_a_loss_is_noted_also_where_the_journal_may_not_be_longer(tmp_path):
+    errors, lost, journal = run_with_short_files(tmp_path, 8 << 10)
+
+    code, result = verdict(journal)
+    assert 0 < lost == errors == result["lost_events"]
+    assert code == report.LOSS
+    assert eventlog.load_run(journal).status == "completed"
+
+
 @pytest.mark.parametrize("free_kib", [12, 30, 90, 220, 300])
 def test_a_loss_is_noted_also_if_the_disk_was_nearly_full_at_the_beginning(tmp_path, free_kib):
     """Where 4 MiB cannot be reserved, less is."""

@@ -175,20 +175,20 @@ def test_killed_at_any_of_its_calls_it_leaves_the_old_or_the_new_file(tmp_path):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_disk_that_refuses_leaves_the_old_file_and_nothing_else(tmp_path, operation, code):
     journal = write_run(tmp_path)
-    run_path(journal).write_bytes(b"old")
+    run_path(journal).write_bytes(b"{}")
 
     with pytest.raises(OSError, match=os.strerror(code)):
         compact_function(
             journal, disk=RefusingDisk(lambda op, n: code if op == operation else None)
         )
 
-    assert run_path(journal).read_bytes() == b"old"
+    assert run_path(journal).read_bytes() == b"{}"
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".jsonl"]
 
 
 def test_a_really_full_disk_leaves_the_old_file_and_is_reported(tmp_path):
     journal = write_run(tmp_path, n=300)
-    run_path(journal).write_bytes(b"old")
+    run_path(journal).write_bytes(b"{}")
 
     done = subprocess.run(
         [sys.executable, "-m", "eventlog", "compact", str(tmp_path)],
@@ -199,7 +199,7 @@ def test_a_really_full_disk_leaves_the_old_file_and_is_reported(tmp_path):
 
     assert done.returncode == 1
     assert done.stderr == f"{journal}: File too large; its run JSON was not changed\n"
-    assert run_path(journal).read_bytes() == b"old"
+    assert run_path(journal).read_bytes() == b"{}"
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".jsonl"]
 
 
@@ -241,6 +241,21 @@ def test_the_follower_ends_with_its_pipe_and_nothing_else_ends_it(tmp_path):
     assert follower.poll() is None
     run_path(journal).unlink()
 
+    follower.stdin.close()
+
+    assert follower.wait(20) == 0
+    assert status_in(run_path(journal)) == "completed"
+
+
+def test_the_follower_of_a_journal_that_is_deleted_meanwhile_waits_for_it(tmp_path):
+    journal = write_run(tmp_path)
+    content = journal.read_bytes()
+    journal.unlink()
+    follower = start_follower(journal, every=100)
+    time.sleep(1)
+    assert follower.poll() is None
+
+    journal.write_bytes(content)
     follower.stdin.close()
 
     assert follower.wait(20) == 0
@@ -305,6 +320,33 @@ def test_without_a_process_the_run_is_folded_in_this_one_with_a_message(
     run.close()
 
     assert under_way == "running"
+    assert status_in(run.run_path) == "completed"
+    assert "folding in this process" in capsys.readouterr().err
+
+
+NO_INTERPRETER = {
+    "PyInstaller": lambda patch: patch.setattr(sys, "frozen", True, raising=False),
+    "Nuitka": lambda patch: patch.setitem(vars(sys.modules["__main__"]), "__compiled__", 1),
+    "embedded": lambda patch: patch.setattr(sys, "executable", None),
+    "unknown": lambda patch: patch.setattr(sys, "executable", ""),
+}
+
+
+@pytest.mark.parametrize("program", NO_INTERPRETER)
+def test_a_program_that_is_its_own_interpreter_is_not_started_again(
+    tmp_path, monkeypatch, capsys, program
+):
+    commands = []
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda argv, **more: commands.append(argv) or start(argv, **more)
+    )
+    NO_INTERPRETER[program](monkeypatch)
+    run = eventlog.open_run(tmp_path, save_interval=5)
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert not any("compact" in command for command in commands)
     assert status_in(run.run_path) == "completed"
     assert "folding in this process" in capsys.readouterr().err
 

@@ -432,7 +432,50 @@ def test_segments_without_their_journal_are_reported(run, capsys):
     path.unlink()
 
     assert main(["verify", str(part.parent)]) == LOSS
-    assert f"{part}: is a segment of a journal that is not here" in capsys.readouterr().err
+    assert f"{part}: belongs to a run whose journal is not here" in capsys.readouterr().err
+
+
+LEFT_OF_A_RUN = {
+    "its run JSON": {"*.jsonl", "*.aside"},
+    "its file of a large event": {"*.jsonl", "*.json"},
+    "its kept run JSON": {"*.jsonl", "*.aside"},
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OF_A_RUN)
+def test_a_run_of_a_folder_whose_journal_is_gone_is_reported_by_what_is_left(
+    tmp_path, what, capsys
+):
+    for name in ("gone", "whole"):
+        with eventlog.open_run(tmp_path, run_name=name) as run:
+            run.log("table", rows="x" * (1 << 20))
+    (run_json,) = tmp_path.glob("gone*.json")
+    for pattern in LEFT_OF_A_RUN[what]:
+        next(tmp_path.glob(f"gone{pattern}")).unlink()
+    if "kept" in what:
+        run_json.rename(f"{run_json}.before-loss")
+
+    assert main(["verify", str(tmp_path)]) == LOSS
+    assert "belongs to a run whose journal is not here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", bytes(9000)])
+def test_an_emptied_journal_with_a_segment_is_reported(run, content, capsys):
+    path, part = run
+    path.write_bytes(content)
+    part.rename(path.with_name(part.name))
+
+    assert main(["verify", str(path.parent)]) == LOSS
+
+
+def test_a_damaged_run_json_is_kept_since_it_may_have_had_more(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(opening() + iters(A, 1, 3) + line(4, A, "close", status="completed"))
+    run_path(path).write_bytes(bytes(512))
+    compact(path)
+
+    assert main(["verify", str(path)]) == LOSS
+    assert (tmp_path / "run.json.before-loss").read_bytes() == bytes(512)
 
 
 def test_a_run_json_has_the_defects_of_its_journals_files(run):

@@ -758,6 +758,30 @@ def test_a_forked_child_logs_nothing_and_does_not_end_the_run():
     assert loaded(run).status == "completed"
 
 
+def test_a_forked_child_does_not_say_that_values_are_replaced(capfd):
+    run = begin()
+    run.log({"a": 1}, step=5)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            run.log({"a": 2}, step=5)
+        os._exit(0)
+    os.waitpid(child, 0)
+    run.finish()
+
+    assert "replace" not in capfd.readouterr().err
+
+
+def test_a_misspelled_argument_of_log_is_reported(capsys):
+    with begin() as run:
+        run.log({"a": 1}, stp=3)
+        run.log({"a": 2}, sync=True)
+
+    assert run.errors == 1
+    assert "log: stp: unknown argument, ignored" in capsys.readouterr().err
+    assert [row["a"] for row in rows(run)] == [1, 2]
+
+
 def test_it_says_once_that_values_are_replaced(capsys):
     with begin() as run:
         for _ in range(3):

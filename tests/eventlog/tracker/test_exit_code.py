@@ -84,6 +84,25 @@ def test_an_exit_through_a_name_from_before_the_run_is_recorded(tmp_path, where)
     assert (run.status, run.journal["reason"]) == ("failed", "exit code 3")
 
 
+RETURNED = {
+    "2": ("failed", "exit code 2"),
+    "'no GPU found'": ("failed", "SystemExit: no GPU found"),
+    "130": ("interrupted", "exit code 130"),
+    "None": ("completed", None),
+}
+
+
+@pytest.mark.parametrize("code", RETURNED)
+def test_the_exit_code_that_main_returns_is_recorded(tmp_path, code):
+    main = f"def main():\n    eventlog.init(name='m', save_interval=0)\n    return {code}\n"
+    program = f"import sys, eventlog\n{main}sys.exit(main())"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == RETURNED[code]
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the built-in sys.exit is kept")
 def test_after_gc_freeze_an_exit_through_a_name_of_a_module_is_recorded(tmp_path):
     (tmp_path / "helper.py").write_text("from sys import exit as die")

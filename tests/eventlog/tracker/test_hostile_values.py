@@ -274,3 +274,30 @@ def test_every_exception_of_a_signal_handler_reaches_the_loop(tmp_path, kind, mo
 
     assert raised > 50
     assert (caught + len(ignored), run.errors) == (raised, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.parametrize("left_mib", [40, 100])
+def test_a_text_for_which_there_is_no_memory_costs_its_event_and_not_the_process(
+    tmp_path, left_mib
+):
+    code = f"""
+import resource, eventlog
+run = eventlog.init(save_interval=0)
+text = "y" * 30_000_000
+run.log({{"a": 1, "word": "x"}})
+used_pages = int(open("/proc/self/statm").read().split()[0])
+most = used_pages * resource.getpagesize() + ({left_mib} << 20)
+resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+run.log({{"a": 2, "text": text}})
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+run.log({{"a": 3}})
+run.finish()
+print(run.errors, [row["a"] for row in eventlog.load_run(run.journal_path).metrics])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stdout) == (0, "1 [1, 3]\n"), done.stderr
+    assert "was not logged: MemoryError" in done.stderr

@@ -649,3 +649,11 @@ def test_finish_accepts_a_value_of_any_class(tmp_path, value):
     run.finish(exit_code=value)
 
     assert eventlog.load_run(run.journal_path).status == "failed"
+
+
+@pytest.mark.parametrize("interval", ["x", None, 1.5, [5]])
+def test_a_save_interval_that_is_no_number_is_refused_before_a_file_is_made(tmp_path, interval):
+    with pytest.raises(ValueError, match=r"save_interval=.*must be a whole number of iterations"):
+        eventlog.open_run(tmp_path, save_interval=interval)
+
+    assert list(tmp_path.iterdir()) == []

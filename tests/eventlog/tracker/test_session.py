@@ -144,6 +144,46 @@ def test_init_and_open_run_say_in_the_same_words_how_the_program_ended(tmp_path,
 
 
 @pytest.mark.parametrize("begin", ["init", "open_run"])
+@pytest.mark.parametrize("end", EXITS)
+def test_a_run_that_is_ended_in_a_finally_ends_as_its_exception_says(tmp_path, begin, end):
+    run = run_of(begin, tmp_path)
+    with suppress(BaseException):
+        try:
+            exec(end, {"sys": sys})
+        finally:
+            run.finish() if begin == "init" else run.close()
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == EXITS[end]
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
+def test_a_run_that_is_ended_with_its_data_is_completed(tmp_path, begin):
+    run = run_of(begin, tmp_path)
+    try:
+        next(iter([]))
+    except StopIteration:
+        run.finish() if begin == "init" else run.close()
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
+def test_what_the_program_says_of_the_end_holds_also_in_a_finally(tmp_path, begin):
+    run = run_of(begin, tmp_path)
+    with suppress(ZeroDivisionError):
+        try:
+            raise ZeroDivisionError
+        finally:
+            run.finish(exit_code=0) if begin == "init" else run.close("completed")
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
 def test_a_second_ctrl_c_while_the_run_is_closed_interrupts_it(tmp_path, begin):
     program = f"""
 import os, signal, eventlog

@@ -571,6 +571,22 @@ run.finish()
     assert sum(ignored) == 250
 
 
+def test_events_of_a_child_whose_parent_is_just_ending_are_counted(tmp_path):
+    code = """
+import time
+if os.fork():
+    time.sleep(0.5)
+    os._exit(0)
+for i in range(250): run.log({"loss": i})
+run.finish()
+"""
+    run_of(code, tmp_path)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    ignored = [r.fields["events"] for r in eventlog.scan(journal) if r.event == "ignored"]
+    assert sum(ignored) == 250
+
+
 def test_a_run_that_a_child_of_multiprocessing_opens_and_leaves_is_completed(tmp_path):
     code = """
 import multiprocessing, eventlog, sys
