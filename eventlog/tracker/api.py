@@ -42,7 +42,7 @@ from eventlog.tracker.resume import (
 )
 from eventlog.tracker.run import ActiveRun
 from eventlog.tracker.session import Session
-from eventlog.tracker.values import as_durability, as_folder, as_interval, as_text
+from eventlog.tracker.values import as_durability, as_folder, as_interval
 from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 
@@ -78,16 +78,15 @@ def init(
 ) -> ActiveRun:
     """Begin or resume a run in `dir`; it is `eventlog.run` until it is finished.
 
-    Defaults come from `settings`, then from EVENTLOG_PROJECT, _ENTITY, _NAME, _TAGS (separated by
-    commas), _GROUP, _JOB_TYPE, _NOTES, _RUN_ID, _RESUME, _MODE and _DIR, then from W&B's variables
-    of these names (WANDB_RUN_GROUP; WANDB_DISABLED=true is mode `disabled`). Arguments that only
-    W&B knows do nothing, which is reported once on stderr.
+    What is not passed is taken from `settings`, then from EVENTLOG_PROJECT, _ENTITY, _NAME, _TAGS
+    (separated by commas), _GROUP, _JOB_TYPE, _NOTES, _RUN_ID, _RESUME, _MODE and _DIR, then from
+    W&B's variables of these names (WANDB_RUN_GROUP; WANDB_DISABLED=true is mode `disabled`).
 
     Args:
         project, entity, group, job_type: part of the run's metadata.
         config: a mapping, a namespace, a dataclass or another object with fields, such as a
-            config of OmegaConf or pydantic; or the path of a JSON or YAML file. What
-            was set in `eventlog.config` before `init` is part of the run's config, too.
+            config of OmegaConf or pydantic; or the path of a JSON or YAML file. What was set in
+            `eventlog.config` before `init` is part of it.
         config_exclude_keys, config_include_keys: names in `config` to leave out or to keep alone.
         id: the run's identity, by which it is resumed; random by default.
         resume: `allow`: resume the run of this `id`, or else the latest of this `name`, if there
@@ -102,18 +101,18 @@ def init(
             that run's history up to and including step N; without a step, of all of it.
         mode: `disabled` logs nothing. Every other mode is `offline`.
         dir: the folder, `out` by default.
-        fallback: a folder on another disk, for when that one fails, now or later. If neither can
-            be written the program goes on without a log, and `errors` counts what is not logged.
-            A run is found there by its `id`, too.
+        fallback: a folder on another disk, for when that one fails, now or later; a run is also
+            found there by its `id`. If neither can be written the program goes on without a log,
+            and `errors` counts what is not logged.
         reinit: what happens to a run that is not finished: by default it is finished;
             `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
             returns it.
         durability, save_interval: as in `open_run`.
         settings: a `Settings` or a dict with W&B's names (`run_id`, `run_name`, `mode`, ...).
-        quiet: do not say on stderr where the run logs; EVENTLOG_SILENT=true does the same.
+        quiet: do not print on stderr where the run logs; EVENTLOG_SILENT=true does the same.
 
-    Any other argument of the wrong type is replaced by its text or its default, which is reported
-    once on stderr.
+    Another argument of the wrong type is replaced by its text or its default, and one that only W&B
+    knows does nothing; both are reported once on stderr.
 
     Raises:
         UsageError: `must` finds no run, or `never` finds one.
@@ -129,35 +128,34 @@ def init(
         previous._finish_unfinished()
     if arguments.is_disabled():
         return _disabled(arguments)
+    return _begin(arguments)
+
+
+def _begin(arguments: Arguments) -> ActiveRun:
+    """Find the run to resume or to fork, open a session, and make its run the current one."""
     folder = as_folder("dir", arguments.value("dir"), "out")
     assert folder is not None
-    id = arguments.text("id")
+    id, name = arguments.text("id"), arguments.text("name")
+    rewind_to, resume_from = arguments.passed["rewind_to"], arguments.passed["resume_from"]
     if resume_from is not None:
         id, last = at_step(resume_from)
         rewind_to = rewind_to if last is None else last + 1
     which = arguments.resume(rewind_to)
-    name = arguments.text("name")
     which = which if resume_from is None else "must"
-    elsewhere = state_folder()
-    if as_text(fallback) is not None:
-        elsewhere = as_folder("fallback", fallback, None)
+    fallback = arguments.value("fallback")
+    elsewhere = state_folder() if fallback is None else as_folder("fallback", fallback, None)
     journal, id = _journal_and_id(folder, elsewhere, id, name, which)
-    past = read_past(journal, fork_from, folder, elsewhere)
+    past = read_past(journal, arguments.passed["fork_from"], folder, elsewhere)
     about = {
         "config": past.config | _before.get("config", {}) | arguments.config(),
         "metadata": past.metadata | arguments.metadata(),
     }
-    session = _open(
-        folder,
-        journal,
-        rewind_to,
-        elsewhere,
-        run_name=name,
-        run_id=id,
-        durability=as_durability(durability),
-        save_interval=as_interval(save_interval, 100),
-        **about,
-    )
+    settings: dict[str, Any] = {
+        "durability": as_durability(arguments.passed["durability"]),
+        "save_interval": as_interval(arguments.passed["save_interval"], 100),
+    }
+    settings |= about | {"run_name": name, "run_id": id}
+    session = _open(folder, journal, rewind_to, elsewhere, **settings)
     try:
         step = next_step(past) if rewind_to is None else rewind_to
         run = _run(session, journal, past, id=id, name=name, step=step, **about)

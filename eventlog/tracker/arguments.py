@@ -45,17 +45,17 @@ class Arguments:
     """What was passed to `init`, by name; None or an empty text: not passed."""
 
     def __init__(self, passed: Mapping[str, Any], settings: Any) -> None:
+        self.passed = passed
         names = {setting: name for name, setting in _SETTINGS.items()}
         by_setting = {names.get(key, key): value for key, value in as_dict(settings).items()}
         self._settings = {k: v for k, v in by_setting.items() if k in _OF_SETTINGS}
         report_unsupported(
             "settings: ", {k: v for k, v in by_setting.items() if k not in _OF_SETTINGS}
         )
-        self._passed = passed
 
     def value(self, name: str) -> Any:
         """An argument as it was passed or set, or the text of a variable; None: it is nowhere."""
-        for value in (self._passed.get(name), self._settings.get(name)):
+        for value in (self.passed.get(name), self._settings.get(name)):
             if as_text(value) is not None:
                 return value
         for variable in _VARIABLES.get(name, ()):
@@ -72,7 +72,7 @@ class Arguments:
 
     def config(self) -> dict[str, Any]:
         """The config, without the names to exclude, and only those to include if there are any."""
-        values = as_dict(self._passed.get("config"))
+        values = as_dict(self.passed.get("config"))
         excluded, included = map(self._names, ("config_exclude_keys", "config_include_keys"))
         return {
             name: value
@@ -81,7 +81,7 @@ class Arguments:
         }
 
     def _names(self, argument: str) -> set[str]:
-        value = self._passed.get(argument)
+        value = self.passed.get(argument)
         try:
             return set(as_tags(value))
         except Exception as error:  # no list, or one whose class raises
@@ -95,11 +95,11 @@ class Arguments:
         mode = self.text("mode")
         if mode not in (None, "offline", "disabled"):
             notice_once(f"mode={mode!r}: works as 'offline': nothing is sent")
-        is_ours = self._passed.get("mode") is not None or os.environ.get("EVENTLOG_MODE")
+        is_ours = self.passed.get("mode") is not None or os.environ.get("EVENTLOG_MODE")
         return mode == "disabled" or (not is_ours and is_set("WANDB_DISABLED"))
 
     def is_quiet(self) -> bool:
-        values = (self._passed.get("quiet"), *map(self._settings.get, ("quiet", "silent")))
+        values = (self.passed.get("quiet"), *map(self._settings.get, ("quiet", "silent")))
         return any(map(is_true, values))
 
     def resume(self, rewind_to: int | None) -> Resume | None:

@@ -85,29 +85,25 @@ def open_run(
     _check(durability, sync_interval_s, save_interval, rank, journal)
     fallback = fallback or state_folder()
     fallback = None if fallback is None else Path(os.path.abspath(fallback))
-    out_dir = Path(os.path.abspath(out_dir))  # the program may change its working folder
-    if journal is not None:
+    if journal is None:
+        path, identity = _new_run(out_dir, run_name, run_id, disk)
+    else:
         path = Path(os.path.abspath(journal))
         identity = identity_of(path, fallback)
         if rank is not None:
             path, save_interval = rank_path(path, rank), 0
-    else:
-        disk.make_folder(out_dir)
-        path, name = new_journal(out_dir, file_name(run_name), disk)
-        identity = {"run_id": run_id or secrets.token_hex(16), "run_name": name}
     created: list[Any] = []
     try:
         opening = _opening(
             identity,
+            durability,
+            fallback,
             from_iter=from_iter,
             started=started,
             checkpoint=checkpoint,
             config=as_dict(config),
             metadata=_metadata_from_environment() | as_dict(metadata),
         )
-        opening |= {"durability": durability}
-        if fallback is not None:
-            opening |= {"fallback": str(fallback)}
         opened = Journal(
             path,
             opening,
@@ -131,12 +127,25 @@ def open_run(
         raise
 
 
-def _opening(identity: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def _new_run(
+    out_dir: PathLike, run_name: str | None, run_id: str | None, disk: Disk
+) -> tuple[Path, dict[str, Any]]:
+    """A new journal, and the identity of its run."""
+    folder = Path(os.path.abspath(out_dir))  # the program may change its working folder
+    disk.make_folder(folder)
+    path, name = new_journal(folder, file_name(run_name), disk)
+    return path, {"run_id": run_id or secrets.token_hex(16), "run_name": name}
+
+
+def _opening(
+    identity: dict[str, Any], durability: Durability, fallback: Path | None, **fields: Any
+) -> dict[str, Any]:
     """The fields of the `open` event, without credentials."""
     opening = {"format": FORMAT} | identity | origin() | fields
     known = {k: v for k, v in opening.items() if v is not None}
     masked: dict[str, Any] = load_masking().mask_event("open", known)
-    return masked
+    masked |= {"durability": durability}
+    return masked if fallback is None else masked | {"fallback": str(fallback)}
 
 
 def _close(created: list[Any], reason: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from trainer.checkpoint import read, write
 from trainer.data.dataset import Batches
 from trainer.model import gpt
+from trainer.optim.optimizer import Optimizer
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
@@ -142,6 +144,27 @@ def test_eval_only_evaluates_once_and_makes_no_step(flags, tmp_path, only_run):
     run = only_run(tmp_path)
     assert len(run.eval_steps) == 1
     assert len(run.training_iterations) == 0
+
+
+def test_the_gradients_of_a_step_are_freed_before_the_next_forward_pass(
+    flags, tmp_path, monkeypatch
+):
+    step, train, gradients, alive = Optimizer.step, Batches.train, [], []
+
+    def step_and_remember(self, *args):
+        gradients[:] = [weakref.ref(p.grad) for p in self.parameters.values()]
+        return step(self, *args)
+
+    def count_and_train(self, *args):
+        alive.append(sum(gradient() is not None for gradient in gradients))
+        return train(self, *args)
+
+    monkeypatch.setattr(Optimizer, "step", step_and_remember)
+    monkeypatch.setattr(Batches, "train", count_and_train)
+    assert main(flags(tmp_path)) == 0
+
+    assert gradients
+    assert set(alive) == {0}
 
 
 def test_only_improvements_are_saved_without_always_save_checkpoint(

@@ -7,8 +7,11 @@
 
 The archive has the files of each run, compressed, and the rows of all runs in one Parquet data
 set that any engine reads. `manifest.py` describes the layout. A run that is being written is
-skipped until the next time. A run that has grown replaces its archived copy; a run whose journal no
-longer begins with its archived content is refused.
+skipped until the next time.
+
+A run that has grown replaces its archived copy, which must lose nothing by that: a file that the
+run no longer has is kept, and a run is refused if a file of it is shorter than what is archived of
+it, or different.
 """
 
 import argparse
@@ -90,6 +93,8 @@ class Report:
     states: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, str] = field(default_factory=dict)
     """Path -> why: live or unreadable."""
+    carried: dict[str, str] = field(default_factory=dict)
+    """Files that are missing and that the archive keeps."""
 
 
 def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
@@ -130,6 +135,7 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
             report.states[state] += 1
         report.states.update(dict.fromkeys(archiver.left_out, "failed").values())
         report.left_out |= archiver.left_out
+        report.carried = archiver.carried
     return report
 
 
@@ -143,6 +149,8 @@ def _is_readable(path: Path) -> bool:
 
 def _add(arguments: argparse.Namespace) -> int:
     report = archive(arguments.paths, arguments.to, replace=arguments.replace)
+    for why in report.carried.values():
+        print(why, file=sys.stderr)
     states = {name: report.states[name] for name in ("new", "grown", "unchanged", "live", "failed")}
     text = ", ".join(f"{n:,} {name}" for name, n in states.items() if n) or "no runs"
     _print_report(arguments, states, report.left_out, text)

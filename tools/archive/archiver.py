@@ -5,11 +5,9 @@ work, never the archive. The next archiver continues from the bundles that exist
 """
 
 import contextlib
-import os
-import shutil
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -23,6 +21,7 @@ from ..core.table import with_progress
 from . import bundle, columns, manifest, parts
 from .bundle import Original
 from .catalog import N_VALUES, Catalog, Entry
+from .comparison import Comparison, carry_over, compare, write
 from .creation import add_readme, create, reset
 from .files import elsewhere
 from .parts import Piece
@@ -41,6 +40,8 @@ class Archiver:
         self.catalog, self._replace, self._is_alone = catalog, replace, is_alone
         self.left_out: dict[str, str] = {}
         """Bundles that exist but could not be added, and why."""
+        self.carried: dict[str, str] = {}
+        """Files that a run has no longer and that are kept from its archived copy."""
         self._batch: dict[str, Piece] = {}
         self._batch_since = time.monotonic()
         self._known = {_signature(e): e for e in catalog.entries.values()}
@@ -84,17 +85,22 @@ class Archiver:
             return "live"
         row = columns.describe(run)
         old = self._known_as(row["run_id"])
-        if old is not None and not self._replace and not self._continues(old, run, path, files):
-            archived = {f.name: f for f in old.files}
-            if old.has_series or any(_is_new(file, archived) for file in files):
-                return "unchanged"
-            self._put(run, row, old.bundle, old.files)  # archived before there were all tables
-            return "grown"
-        stored, packed = self._pack(run, row["month"], [*files, *elsewhere(files)])
-        if _stats(files) != before:
-            self.catalog.store.remove(stored.name)
+        everything = [*files, *elsewhere(files)]
+        missing: frozenset[str] = frozenset()
+        if old is not None and not self._replace:
+            compared = self._compare(old, run, path, everything)
+            if not compared.grown:
+                if old.has_series or not compared.is_equal:
+                    return "unchanged"
+                self._put(run, row, old.bundle, old.files)  # archived before there were all tables
+                return "grown"
+            missing = compared.missing
+        if not self._add_whole(run, row, everything, old, missing, lambda: _stats(files) == before):
             return "live"
-        self._put(run, row, stored, packed)
+        for file in old.files if old is not None else ():
+            if file.name in missing:
+                known = Path(file.folder or path.parent, file.name)
+                self.carried[str(known)] = f"{known}: missing; the archive keeps its copy of it"
         return "new" if old is None else "grown"
 
     def _known_as(self, run_id: str) -> Entry | None:
@@ -151,16 +157,24 @@ class Archiver:
         with TemporaryDirectory(prefix="runs-archive-") as folder:
             packed = _unpack(store, name, Path(folder))
             files = [Path(folder, original.name) for original in packed]
-            path = next((p for p in reversed(files) if p.suffix in runs.SUFFIXES), files[0])
+            path = _main_file(files)
             run = _load(path)
             row = columns.describe(run) | {"source": name}
             old = self._known_as(row["run_id"])
-            if old is not None:
-                has_more = self._continues(old, run, path, files)
-                if not (has_more and _extent(packed) > _extent(old.files)):
-                    store.remove(name)
-                    return
-            self._put(run, row, store.measure(name), packed)
+            if old is None:
+                self._put(run, row, store.measure(name), packed)
+                return
+            compared = self._compare(old, run, path, files)
+            grown = compared.grown
+            if _extent(packed) <= _extent(old.files):  # an older run JSON has nothing more
+                grown -= {path.with_suffix(eventlog.RUN_JSON_SUFFIX).name}
+            if not grown:
+                store.remove(name)
+            elif not compared.missing:
+                self._put(run, row, store.measure(name), packed)
+            else:
+                self._add_whole(run, row, files, old, compared.missing)
+                store.remove(name)
 
     def commit(self) -> None:
         """Make the batch part of the archive: all of it, or nothing."""
@@ -195,47 +209,54 @@ class Archiver:
             if p.exists()
         )
 
-    def _continues(self, old: Entry, run: eventlog.Run, path: Path, files: list[Path]) -> bool:
-        """Whether the run has more than what is archived of it.
+    def _compare(self, old: Entry, run: eventlog.Run, path: Path, files: list[Path]) -> Comparison:
+        """What the run has, compared with what is archived of it.
 
         Raises:
             Refusal: it does not continue the archived run; replacing that would lose data.
         """
-        archived = {f.name: f for f in old.files}
-        known = next((name for name in archived if name.endswith(eventlog.JOURNAL_SUFFIX)), None)
-        journal = runs.journal_of(path)
-        became: bundle.Growth = "same"
-        if known is not None:
-            if not journal.exists():
-                return False
-            became = self._growth(old, known, journal)
-        elif runs.is_journal(path):
-            return True
-        elif (run.summary["total_iterations"] or 0) < old.n_iterations:
+        has_journal = any(file.name.endswith(eventlog.JOURNAL_SUFFIX) for file in old.files)
+        n_iterations = run.summary["total_iterations"] or 0
+        if not has_journal and not runs.is_journal(path) and n_iterations < old.n_iterations:
             raise Refusal(
-                f"{path}: has {run.summary['total_iterations']:,} iterations, the archive has "
+                f"{path}: has {n_iterations:,} iterations, the archive has "
                 f"{old.n_iterations:,} of it and keeps them; --replace archives it as it is now"
             )
-        if became == "other":
-            raise Refusal(
-                f"{journal}: no longer begins with what was archived of it, which is kept. "
-                f"See: eventlog verify {journal}; --replace archives it as it is now"
-            )
-        if became == "same":
-            return any(_is_new(file, archived) for file in files)
-        return became == "longer"
+        return compare(self.catalog.store, old, files)
 
-    def _growth(self, old: Entry, known: str, journal: Path) -> bundle.Growth:
-        self.catalog.store.check(old.bundle)
-        with self.catalog.store.read(old.bundle.name) as stream, journal.open("rb") as new:
-            for packed in bundle.unpack(stream):
-                if packed.name == known:
-                    return bundle.growth(packed.content, new)
-        raise Damaged(f"{old.bundle.name}: damaged: it has no {known}")
+    def _add_whole(
+        self,
+        run: eventlog.Run,
+        row: Row,
+        files: list[Path],
+        old: Entry | None,
+        missing: Collection[str],
+        is_unchanged: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Pack `files` and put their run into the batch, unless they have changed meanwhile.
+
+        The `missing` files are added from the archived copy `old`.
+        """
+        store = self.catalog.store
+        with TemporaryDirectory(prefix="runs-archive-") as folder:
+            kept = carry_over(store, old, missing, Path(folder)) if old and missing else {}
+            stored, packed = self._pack(run, row["month"], files, kept)
+            if not is_unchanged():
+                store.remove(stored.name)
+                return False
+            if kept:  # `run` lacks what is in these files
+                whole = Path(folder, "whole")
+                whole.mkdir()
+                names = [original.name for original in _unpack(store, stored.name, whole)]
+                run = _load(_main_file([whole / name for name in names]))
+                row = columns.describe(run) | {"source": row["source"]}
+            self._put(run, row, stored, packed)
+        return True
 
     def _pack(
-        self, run: eventlog.Run, month: str, files: list[Path]
+        self, run: eventlog.Run, month: str, files: list[Path], kept: Mapping[Path, str]
     ) -> tuple[Stored, list[Original]]:
+        """A new bundle of `files` and of `kept`, which were in the folders that it names."""
         names = [path.name for path in files]
         if len(set(names)) < len(names):
             raise Refusal(f"{files[0]}: two files of this run have the same name: {names}")
@@ -244,9 +265,15 @@ class Archiver:
         stem = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:80]
         stored = self.catalog.store.write(
             manifest.new_name(f"journals/month={month}", stem, ".tar.zst"),
-            lambda out: packed.extend(bundle.pack(files, files[0].parent, out)),
+            lambda out: packed.extend(bundle.pack([*files, *kept], files[0].parent, out)),
         )
-        return stored, packed
+        folders = {path.name: folder for path, folder in kept.items()}
+        return stored, [replace(p, folder=folders.get(p.name, p.folder)) for p in packed]
+
+
+def _main_file(files: list[Path]) -> Path:
+    """The journal or the run JSON among the files of a run."""
+    return next((path for path in reversed(files) if path.suffix in runs.SUFFIXES), files[0])
 
 
 def _load(path: Path) -> eventlog.Run:
@@ -275,11 +302,7 @@ def _unpack(store: Store, name: str, folder: Path) -> list[Original]:
     originals = []
     with store.read(name) as stream:
         for packed in bundle.unpack(stream):
-            path = folder / packed.name
-            bundle.check_space(packed, folder)
-            with path.open("xb") as file:
-                shutil.copyfileobj(packed.content, file)
-            os.utime(path, ns=(packed.mtime_ns, packed.mtime_ns))
+            path = write(packed, folder)
             size_bytes, sha256 = path.stat().st_size, eventlog.sha256_of(path)
             originals.append(Original(packed.name, size_bytes, packed.mtime_ns, sha256, ""))
     if not originals:
@@ -303,10 +326,3 @@ def _signature(entry: Entry) -> _Signature:
 def _stats(files: Iterable[Path]) -> _Signature:
     sizes = ((path.name, path.stat()) for path in files)
     return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in sizes)
-
-
-def _is_new(path: Path, archived: dict[str, Original]) -> bool:
-    known = archived.get(path.name)
-    if known is None or known.size_bytes != path.stat().st_size:
-        return True
-    return known.sha256 != eventlog.sha256_of(path)

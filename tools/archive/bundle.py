@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from ..core.runs import Refusal
 from . import files
-from .store import READ_BYTES, Damaged
+from .store import Damaged
 
 LEVEL = 9  # of zstd: journals take a seventh less than at 3, at 50 MB/s
 HEADER_BYTES = 1 << 20  # of a file in a bundle: its name and its times take 2 KB
@@ -195,43 +195,6 @@ class _Content(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-Growth = Literal["same", "longer", "shorter", "other"]
-
-
-def growth(old: IO[bytes], new: IO[bytes]) -> Growth:
-    """How a journal changed: it only grows, except for an incomplete last line.
-
-    `longer`: `new` begins with all complete lines of `old`; `shorter`: the reverse; `other`:
-    neither.
-    """
-    while True:
-        one, other = _read_full(old), _read_full(new)
-        if one == other:
-            if not one:
-                return "same"
-            continue
-        pairs = enumerate(zip(one, other, strict=False))
-        at = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
-        if not _has_line_end(one[at:], old):
-            return "longer"
-        return "other" if _has_line_end(other[at:], new) else "shorter"
-
-
-def _read_full(stream: IO[bytes]) -> bytes:
-    pieces, left = [], READ_BYTES
-    while left and (piece := stream.read(left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
-
-
-def _has_line_end(begun: bytes, stream: IO[bytes]) -> bool:
-    piece = begun
-    while piece and b"\n" not in piece:
-        piece = stream.read(READ_BYTES)
-    return bool(piece)
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -134,14 +134,22 @@ def check_path(name: str) -> str:
 
 
 def group(folder: Path) -> dict[str, list[Path]]:
-    """The files in `folder` that belong to runs, by the stem of the run; without links."""
+    """The files in `folder` that belong to runs, by the stem of the run; without links.
+
+    The journal of a run that `runs prune` began to delete is alone, under its own name, if the
+    folder has a run of that stem again, restored or new: the other files belong to that one.
+    """
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
-    stems = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
-    stems |= {name.removesuffix(PRUNED_SUFFIX) for name in names if name.endswith(PRUNED_SUFFIX)}
+    present = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
+    stems = present | {
+        name.removesuffix(PRUNED_SUFFIX) for name in names if name.endswith(PRUNED_SUFFIX)
+    }
     found: dict[str, list[Path]] = {}
     for name in names:
         stem = _stem(name, stems)
+        if name.endswith(PRUNED_SUFFIX) and stem in present:
+            stem = name
         if stem is not None:
             found.setdefault(stem, []).append(folder / name)
     return found

@@ -173,7 +173,9 @@ def _candidates(folder: Path, now_s: float) -> list[Candidate]:
     ]
     candidates = []
     for found in listed:
-        files = only_its_own(groups[found.path.parent].get(_stem(found.path), []))
+        of_folder = groups[found.path.parent]
+        alone = of_folder.get(found.path.name) if _is_pruned(found.path) else None
+        files = only_its_own(alone or of_folder.get(_stem(found.path), []))
         candidates.append(Candidate(found, files, now_s - _changed_s(found.path, files)))
     return sorted(candidates, key=lambda candidate: -candidate.age_s)
 

@@ -115,10 +115,7 @@ class Series:
         found = self.run.series(name)
         one = found.get(name) or next(iter(found.values()), None)
         if one is None or one.min is None:
-            raise runs.Refusal(
-                f"{self.run.path or self.run.run_name}: has no series {name[:200]!r} with numbers. "
-                "Use: --x step"
-            )
+            raise self._refusal(f"has no series {name[:200]!r} with numbers. Use: --x step")
         if one.name not in self._axes:
             rows = ({"iter": step, "x": value} for step, value in self.run.points(one.name))
             columns = read_columns(rows, ("iter", "x"))
@@ -173,15 +170,12 @@ class Series:
             return clock([times.get(i) for i in iters]) - started
         if np.isfinite(self.iterations["time_ms"]).any():
             return clock_of_steps(self.iterations["time_ms"].tolist())
-        raise runs.Refusal(f"{run.path or run.run_name}: no iteration has a time. Use: --x iter")
+        raise self._refusal("no iteration has a time. Use: --x iter")
 
     def _tokens(self) -> Scale:
         knots = token_knots(self.run)
         if not knots:
-            raise runs.Refusal(
-                f"{self.run.path or self.run.run_name}: its metadata has no tokens_per_iter. "
-                "Use: --x iter"
-            )
+            raise self._refusal("its metadata has no tokens_per_iter. Use: --x iter")
         return Scale.of(knots)
 
     @cached_property
@@ -198,15 +192,16 @@ class Series:
         times_s = self.iterations["time_ms"] / 1000
         known = np.isfinite(times_s)
         if not known.any():
-            raise runs.Refusal(
-                f"{self.run.path or self.run.run_name}: no iteration has a time_ms. Use: --x iter"
-            )
+            raise self._refusal("no iteration has a time_ms. Use: --x iter")
         times_s = np.maximum(0, np.where(known, times_s, times_s[known].mean()))
         after = self.iterations["iter"][-1] + self.stride  # superseded rows may lie beyond
         return Scale(
             np.append(self.iterations["iter"], after),
             np.append(times_s, times_s[-1000:].mean()),
         )
+
+    def _refusal(self, why: str) -> runs.Refusal:
+        return runs.Refusal(f"{self.run.path or self.run.run_name}: {why}")
 
 
 def _interpolated(iters: Column, known: Column, at: Column) -> Column:

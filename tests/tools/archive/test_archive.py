@@ -20,7 +20,7 @@ import eventlog
 from eventlog.format.files import aside_name
 from tests import corrupt
 from tests.tools.conftest import make_run
-from tools.archive import bundle, files, manifest
+from tools.archive import bundle, comparison, files, manifest
 from tools.archive.archive import archive, repair, restore, verify
 from tools.archive.archiver import Archiver
 from tools.archive.catalog import Catalog
@@ -437,7 +437,7 @@ def test_a_journal_that_grew_is_distinguished_from_one_that_changed(lines, data)
     more = whole + b"more\n"
 
     def growth(old, new):
-        return bundle.growth(io.BytesIO(old), io.BytesIO(new))
+        return comparison.growth(io.BytesIO(old), io.BytesIO(new))
 
     assert growth(whole, whole) == "same"
     assert growth(whole + torn, more) in ("longer", "same")

@@ -267,6 +267,26 @@ def test_a_kill_leaves_a_whole_run_or_none_and_the_next_prune_deletes_the_rest(
     assert not list(out.iterdir())
 
 
+def test_a_run_that_was_restored_after_a_prune_was_stopped_keeps_what_it_has(
+    out, kept, tmp_path, capsys
+):
+    journal = out / "old.jsonl"
+    (out / "old.json").unlink()
+    journal.rename(out / "old.jsonl.pruned")  # here an earlier prune was stopped
+    restore("old", kept, out)
+    with eventlog.open_run(journal=journal, from_iter=2, save_interval=0) as run:
+        run.log_iter(2, 0.25, 50.0)
+    eventlog.compact(journal)
+    before = {path.name: path.read_bytes() for path in (journal, out / "old.json")}
+
+    pruned(capsys, out, "--older-than", "30d", "--archive", kept, "--yes")
+
+    after = bytes_of(out)
+    assert before.items() <= after.items()
+    assert "old.jsonl.pruned" not in after
+    assert archive([journal], kept).states == {"grown": 1}
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
