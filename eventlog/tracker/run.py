@@ -28,6 +28,7 @@ from eventlog.tracker.session import (
     at_end_of_child,
     ending_after,
     exception_in_flight,
+    handled,
 )
 from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_true, known_of, plain
 from eventlog.tracker.wandb_run import WandbRun
@@ -80,6 +81,7 @@ class ActiveRun(WandbRun):
         self._lock = free_after_fork(threading.RLock())
         self.is_finished = False
         self._earlier_error = last_error()  # of an earlier cell
+        self._handled = handled()
         if session is not None:
             exit_code.watch()
             watch_cells()
@@ -259,7 +261,7 @@ class ActiveRun(WandbRun):
 
         Without an exit code it ends as the exception says that is being handled, as in a `finally`.
         """
-        error = exception_in_flight() if exit_code is None else None
+        error = exception_in_flight(self._handled) if exit_code is None else None
         if error is not None:
             self._finish_after(error)
             return

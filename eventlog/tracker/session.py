@@ -51,6 +51,7 @@ class Session:
         self.run_name = run_name
         self._errors = 0
         self._has_warned = False
+        self._handled = handled()
         self._journal = journal
         self._annotator: Annotator | None = None
         journal.note_ignored = self._note_ignored
@@ -204,7 +205,7 @@ class Session:
         then it ends as that says. The run JSON is written on return. A second call does nothing.
         """
         if status is None:
-            status, its_reason = ending_after(exception_in_flight(), self)
+            status, its_reason = ending_after(exception_in_flight(self._handled), self)
             reason = its_reason if reason is None else reason
         try:
             self._journal.close({"status": status, "reason": reason} | more)
@@ -287,14 +288,20 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
     return "failed", reason
 
 
-def exception_in_flight() -> BaseException | None:
+def handled() -> int:
+    """Identifies the exception that is being handled. Keeps no reference: its traceback has frames,
+    and these have tensors."""
+    return id(sys.exc_info()[1])
+
+
+def exception_in_flight(handled_before: int) -> BaseException | None:
     """The exception that is being handled: a run that ends now has not completed.
 
-    Not one by which iterators end.
+    Not one by which iterators end, nor one that was handled when the run began (a second try).
     """
     error = sys.exc_info()[1]
     ends_iteration = isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit)
-    return None if ends_iteration else error
+    return None if ends_iteration or handled() == handled_before else error
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:
