@@ -279,6 +279,8 @@ def test_files_of_the_program_that_have_the_numbers_of_ours_are_neither_closed_n
 {ALL_CLOSED}
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 go_on_in_a_segment()
+HOW = "a sync fails"
+go_on_in_a_segment()
 os.closerange(3, 4096)
 mine = [open(f"mine{{k}}", "w") for k in range(1500)]
 time.sleep(0.1)
