@@ -194,7 +194,7 @@ _ALL = [
     ),
     Kind(
         "iter",
-        "one optimizer step: `iter`, `loss` (mean, nats per token), `time_ms` (the step alone), "
+        "one optimizer step: `iter`, `loss` (mean), `time_ms` (the step alone), "
         "`mfu` (percent, −100.0: unknown), then any: `lr`, `grad_norm`, `tokens_per_s`, ...",
         rule="iterations",
         axis="iter",
@@ -208,8 +208,7 @@ _ALL = [
     ),
     Kind(
         "eval",
-        "before step `iter`: `iter`, `train_loss` (nats per token), `val_loss` (nats per "
-        "token), `lr`, `time_ms`",
+        "before step `iter`: `iter`, `train_loss`, `val_loss`, `lr`, `time_ms`",
         rule="evals",
         axis="iter",
         key="eval_steps",

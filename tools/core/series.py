@@ -36,6 +36,18 @@ _ASKED = re.compile(rf"(?s)(?P<name>.+?)(?::(?P<stat>{'|'.join(STATS)})|@(?P<ste
 _WILD = frozenset("*?[")
 
 
+def unit_of(one: eventlog.Series, metadata: Mapping[str, Any]) -> str:
+    """The unit that the run with this metadata defined for a series; empty: none is known.
+
+    The losses of iterations and evaluations are in nats per token where the run counts tokens, as
+    our trainer does.
+    """
+    if unit := one.definition.get("unit"):
+        return str(unit)
+    is_loss = one.table in ("iterations", "evals") and one.column in eventlog.LOSSES
+    return "nats per token" if is_loss and metadata.get("tokens_per_iter") else ""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A name or pattern, and which of its values; `suffix` is that as it was written."""

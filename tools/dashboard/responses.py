@@ -120,7 +120,10 @@ def _series(following: Following, find: str) -> dict[str, Any]:
     usual, others = usual_first(_series_names(named, find))
     shown = [*usual, *others][:SERIES_MAX]
     return {
-        "series": [summaries.as_json(named[name], *defined.value(name)) for name in shown],
+        "series": [
+            summaries.as_json(named[name], *defined.value(name), defined.unit(name))
+            for name in shown
+        ],
         "n_series": len(named),
         "n_found": len(usual) + len(others),
         "n_usual": len(usual),

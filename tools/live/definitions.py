@@ -14,7 +14,7 @@ import numpy as np
 
 from eventlog import Series
 
-from ..core.series import IN_SUMMARY, defined_stat, exact
+from ..core.series import IN_SUMMARY, defined_stat, exact, unit_of
 from .content import Content
 from .curves import Rows
 from .following import Following
@@ -33,6 +33,7 @@ class Definitions:
         self._following = following
         self._content: Content | None = None
         self._named: dict[str, Series] = {}
+        self._metadata: Mapping[str, Any] = {}
         self._n_records, self._again_at = -1, 0.0
 
     def named(self, *, is_exact: bool = False) -> Mapping[str, Series]:
@@ -42,7 +43,8 @@ class Definitions:
         is_due = is_exact or now >= self._again_at
         if is_new or (content.n_records != self._n_records and is_due):
             self._content, self._n_records = content, content.n_records
-            self._named = summaries(self._following, self._following.run())
+            run = self._following.run()
+            self._named, self._metadata = summaries(self._following, run), run.metadata
             self._again_at = time.monotonic() + PAUSE * (time.monotonic() - now)
         return self._named
 
@@ -63,9 +65,9 @@ class Definitions:
         )
 
     def unit(self, name: str) -> str:
-        """The unit that was defined for a series; empty: none."""
+        """The unit of a series: see `core.series.unit_of`."""
         one = self.named().get(name)
-        return str(one.definition.get("unit") or "") if one else ""
+        return unit_of(one, self._metadata) if one else ""
 
     def value(self, name: str) -> tuple[Any, str]:
         """The value of a series for a table, and which one it is: what the run defined, else last.

@@ -101,7 +101,7 @@ def some_names(ends: Mapping[str, str]) -> list[str]:
     return [*names, f"and {len(ends) - NAMED_MAX:,} more"] if len(ends) > NAMED_MAX else names
 
 
-def as_json(series: Series, value: Any, stat: str) -> dict[str, Any]:
+def as_json(series: Series, value: Any, stat: str, unit: str) -> dict[str, Any]:
     """For the page: a number that is not finite is text.
 
     Args:
@@ -111,7 +111,7 @@ def as_json(series: Series, value: Any, stat: str) -> dict[str, Any]:
         "name": series.name,
         "value": exact(value),
         "stat": stat,
-        "unit": str(series.definition.get("unit") or ""),
+        "unit": unit,
         "goal": series.goal,
         "count": series.count,
         "last": exact(series.last),

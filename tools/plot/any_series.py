@@ -128,7 +128,7 @@ def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
             axis = series_.axis_of(one, named) if drawing.view.x is None else drawing.x
             yield _within(
                 Curve(
-                    i, one.name, str(one.definition.get("unit") or ""),
+                    i, one.name, series_.unit_of(one, series.run.metadata),
                     drawing.colour(paint), DASHES[dash % len(DASHES)],
                     series.place(columns["iter"], axis) / drawing.x_unit,
                     columns["y"], columns.nonfinite["y"],

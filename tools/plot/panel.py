@@ -16,7 +16,7 @@ from ..core.formats import count
 from ..core.seeds import Group
 from ..core.smoothing import bucket_means, smooth
 from .series import Column, Columns, Series, thin
-from .theme import DASHES, MARKERS, THEMES, Theme, columns, set_log
+from .theme import DASHES, MARKERS, THEMES, Theme, clean, columns, set_log
 
 WARMUP_ITERS = 5
 """The first steps of a session are slower: left out of step times, as in the guide."""
@@ -329,8 +329,9 @@ def _draw_resumes(axes: Axes, drawing: Drawing, key: str | None) -> None:
 
 
 def _finish_loss(axes: Axes, drawing: Drawing, label: str) -> None:
-    in_nats = not any(series.logs_metrics_alone for series in drawing.series)
-    finish(axes, drawing, f"{label} (nats per token)" if in_nats else label)
+    units = {series.loss_unit for series in drawing.series}
+    is_known = len(units) == 1 and units != {""}
+    finish(axes, drawing, f"{label} ({clean(*units)})" if is_known else label)
     ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
     if drawing.view.log_y and len(ys) and ys.max() > 0:
         low = ys.min()

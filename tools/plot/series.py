@@ -16,7 +16,7 @@ from eventlog import seconds
 from ..core import runs
 from ..core.axis import AXES, Scale, clock, clock_of_steps, token_knots
 from ..core.history import load
-from ..core.series import axis_of
+from ..core.series import axis_of, unit_of
 
 Rows = Sequence[dict[str, Any]]
 Column = NDArray[np.float64]
@@ -71,6 +71,13 @@ class Series:
         self.superseded_evals = _batches(superseded_evals, EVAL_KEYS)
         self.resumes = _resumes(run, self.superseded)
         self._axes: dict[str, tuple[Column, Column]] = {}
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of its losses; empty: none is known, or they have several."""
+        units = {unit_of(one, self.run.metadata) for one in self.run.losses() if one is not None}
+        units.discard("")
+        return units.pop() if len(units) == 1 else ""
 
     @property
     def stride(self) -> float:

@@ -176,6 +176,7 @@ def test_among_several_runs_a_resume_is_a_marker_on_its_curve(journal):
 
 def test_axes_have_units_and_the_head_names_the_model_and_device():
     metadata = {"n_params": 124_000_000, "dtype": "bfloat16", "world_size": 8, "device": "cuda"}
+    metadata |= {"tokens_per_iter": 1024}
 
     figure = draw([make_run("baseline", metadata=metadata)], "analysis")
 
@@ -184,6 +185,13 @@ def test_axes_have_units_and_the_head_names_the_model_and_device():
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "loss (nats per token)", "share of iterations (%)", "model FLOPs utilization (%)",
     ]  # fmt: skip
+
+
+def test_a_loss_of_a_run_that_counts_no_tokens_has_no_unit_but_its_own():
+    defined = {"definitions": {"loss": {"unit": "bits"}}}
+
+    assert draw([make_run()], "loss").axes[0].get_ylabel() == "loss"
+    assert draw([make_run(journal=defined)], "loss").axes[0].get_ylabel() == "loss (bits)"
 
 
 def test_a_comparison_names_the_settings_that_differ_and_the_best_losses():

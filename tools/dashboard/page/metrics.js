@@ -11,9 +11,9 @@ export const ownValue = (table, name) =>
 
 // What the trainer's own series are, and their units. Names are shown as they were logged.
 const DESCRIPTIONS = {
-  loss: ["training loss", "nats per token"],
-  "eval/val_loss": ["validation loss", "nats per token"],
-  "eval/train_loss": ["training loss at evaluations", "nats per token"],
+  loss: ["training loss", ""],
+  "eval/val_loss": ["validation loss", ""],
+  "eval/train_loss": ["training loss at evaluations", ""],
   lr: ["learning rate", ""],
   grad_norm: ["gradient norm", ""],
   time_ms: ["step time", "ms"],
