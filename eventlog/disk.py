@@ -171,6 +171,9 @@ class Disk:
         os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+NO_SPACE = frozenset((errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
+"""Errors of a full disk, a file that may not be longer, and a user's quota."""
+
 UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 """Errors of a file system that does not support a call."""
 

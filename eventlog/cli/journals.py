@@ -1,5 +1,6 @@
 """Names on a command line -> the journals that they mean."""
 
+import contextlib
 import errno
 import glob
 import os
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.blocks import check_is_file
+from eventlog.blocks import check_is_file, open_to_read
 from eventlog.cli.report import COMPLETE, IO_ERROR, LOSS
 from eventlog.format.files import (
     ASIDE_SUFFIX,
@@ -140,17 +141,32 @@ def _without_journal(
         elif not all_files:
             continue
         elif name.endswith(RUN_JSON_SUFFIX):
-            known = name.removesuffix(RUN_JSON_SUFFIX)
-            own = {known} if known not in stems and stated_by(folder / name).sessions else set()
+            own = {name.removesuffix(RUN_JSON_SUFFIX)}
+            if not own & stems:
+                known = stated_by(folder / name)  # of another name: a copy
+                own = (
+                    own | {known.journal.removesuffix(JOURNAL_SUFFIX)} if known.sessions else set()
+                )
         elif match := _OF_A_RUN.fullmatch(name):
             own = heads if match["hash"] else {match["stem"]}
             if any(is_shortened_aside(name, stem) for stem in stems):
+                continue
+            if match["hash"] and not own & stems and _is_named(name, journals):
                 continue
         else:
             continue
         if own and not own & stems:
             left.append(name)
     return left
+
+
+def _is_named(aside: str, journals: list[Path]) -> bool:
+    """Whether one of the journals names a file of a large event, as one that was renamed does."""
+    for path in journals:
+        with contextlib.suppress(OSError), open(open_to_read(path), "rb") as file:
+            if any(aside.encode() in line for line in file):
+                return True
+    return False
 
 
 def newest_journal(name: str) -> Path:

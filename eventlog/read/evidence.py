@@ -31,6 +31,8 @@ class Known:
     """How many records there were when a run JSON was made."""
 
     file: str = ""
+    journal: str = ""
+    """The name of the journal that it was made from."""
     sessions: dict[str, int] = field(default_factory=dict)
     """Of each session, annotators included."""
     annotators: set[str] = field(default_factory=set)
@@ -105,7 +107,7 @@ def stated_by(run_json: Path) -> Known:
         return Known(unreadable=[run_json.name])
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
         return Known()
-    known = Known(run_json.name)
+    known = Known(run_json.name, str(journal.get("file") or ""))
     for row in journal["sessions"]:
         s, n = (row.get("s"), row.get("records")) if isinstance(row, dict) else (None, None)
         if isinstance(s, str) and type(n) is int:
@@ -131,7 +133,8 @@ def _is_damaged(run_json: Path) -> bool:
     """Whether it is a file, and no JSON: a run JSON is written whole or not at all."""
     try:
         check_is_file(run_json)
-        orjson.loads(run_json.read_bytes())
+        data = run_json.read_bytes()
+        orjson.loads(data or b"{}")  # an empty one has nothing to be lost
     except OSError as error:
         return error.errno == errno.EIO
     except ValueError:

@@ -20,15 +20,15 @@ from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
-from eventlog.tracker.exit_code import exit_status, status_of
+from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.notebook import last_error, watch_cells
 from eventlog.tracker.session import (
     Session,
     at_end_of_child,
     ending_after,
-    exception_in_flight,
-    handled,
+    error_at_exit,
+    error_now,
 )
 from eventlog.tracker.values import STEP_MAX, as_step, as_tags, flat, is_true, known_of, plain
 from eventlog.tracker.wandb_run import WandbRun
@@ -81,7 +81,6 @@ class ActiveRun(WandbRun):
         self._lock = free_after_fork(threading.RLock())
         self.is_finished = False
         self._earlier_error = last_error()  # of an earlier cell
-        self._handled = handled()
         if session is not None:
             exit_code.watch()
             watch_cells()
@@ -259,11 +258,11 @@ class ActiveRun(WandbRun):
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run and write its JSON: completed, or failed if `exit_code` is not 0.
 
-        Without an exit code it ends as the exception says that is being handled, as in a `finally`.
+        Without an exit code it ends as the exception says that goes on after the block in which
+        this is called, such as a `finally`; or as the program does, if it is ending.
         """
-        error = exception_in_flight(self._handled) if exit_code is None else None
-        if error is not None:
-            self._finish_after(error)
+        if exit_code is None:
+            self._finish_after(error_now(self._earlier_error))
             return
         code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
@@ -293,12 +292,7 @@ class ActiveRun(WandbRun):
 
     def _finish_unfinished(self) -> None:
         """End the run as the program ends, or as the last cell of a notebook has ended."""
-        error = last_error()
-        if error is self._earlier_error:
-            error = None
-        if error is None and exit_status(exit_code.exit_code()):
-            error = SystemExit(exit_code.exit_code())
-        self._finish_after(error)
+        self._finish_after(error_at_exit(self._earlier_error))
 
     def _finish_after(self, error: BaseException | None) -> None:
         self._finish(*ending_after(error, self.session))

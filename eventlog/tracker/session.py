@@ -12,6 +12,7 @@ and other threads raise passes through.
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,10 @@ from eventlog.format.files import run_path
 from eventlog.format.foreign import are_of
 from eventlog.format.record import ANNOTATES, SCALARS, Values, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
+from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
+from eventlog.tracker.handling import exception_that_goes_on
 from eventlog.tracker.notebook import last_error
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.fork import WHY
@@ -51,7 +54,6 @@ class Session:
         self.run_name = run_name
         self._errors = 0
         self._has_warned = False
-        self._handled = handled()
         self._journal = journal
         self._annotator: Annotator | None = None
         journal.note_ignored = self._note_ignored
@@ -201,11 +203,12 @@ class Session:
     def close(self, status: str | None = None, reason: str | None = None, **more: Any) -> None:
         """End the run (`completed`, `interrupted` or `failed`) and release the journal.
 
-        Without a status it is completed, unless an exception is being handled, as in a `finally`:
-        then it ends as that says. The run JSON is written on return. A second call does nothing.
+        Without a status it is completed, or ends as the exception says that goes on after the
+        block in which this is called, such as a `finally`. The run JSON is written on return. A
+        second call does nothing.
         """
         if status is None:
-            status, its_reason = ending_after(exception_in_flight(self._handled), self)
+            status, its_reason = ending_after(error_now(), self)
             reason = its_reason if reason is None else reason
         try:
             self._journal.close({"status": status, "reason": reason} | more)
@@ -288,20 +291,22 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
     return "failed", reason
 
 
-def handled() -> int:
-    """Identifies the exception that is being handled. Keeps no reference: its traceback has frames,
-    and these have tensors."""
-    return id(sys.exc_info()[1])
+def error_now(earlier: BaseException | None = None) -> BaseException | None:
+    """The exception with which a run ends now; as the program exits, that with which it does.
 
-
-def exception_in_flight(handled_before: int) -> BaseException | None:
-    """The exception that is being handled: a run that ends now has not completed.
-
-    Not one by which iterators end, nor one that was handled when the run began (a second try).
+    `earlier`: the one that was the last when the run began.
     """
-    error = sys.exc_info()[1]
-    ends_iteration = isinstance(error, StopIteration | StopAsyncIteration | GeneratorExit)
-    return None if ends_iteration or handled() == handled_before else error
+    is_exiting = not threading.main_thread().is_alive()  # `atexit` calls this
+    return error_at_exit(earlier) if is_exiting else exception_that_goes_on()
+
+
+def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:
+    """The exception that ends the program, or the last cell of a notebook. `earlier`: as above."""
+    error = last_error()
+    if error is not None and error is not earlier:
+        return error
+    code = exit_code.exit_code()
+    return SystemExit(code) if exit_status(code) else None
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

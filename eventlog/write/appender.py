@@ -271,7 +271,9 @@ class Appender(LineWriter):
         while len(self._waiting):
             self._sync_full_file()
             if not self._leave_full_file():
-                return False
+                if self._asides.is_final:
+                    return False
+                self._asides.is_final = True  # a large event is lost, and not those after it
             self.write_waiting()
         return True
 

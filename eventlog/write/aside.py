@@ -7,6 +7,7 @@ other's. A long stem is shortened to its beginning and a hash. The line keeps wh
 of the file and the hash of its content.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from eventlog.disk import Disk, atomic_write
+from eventlog.disk import NO_SPACE, Disk, atomic_write
 from eventlog.format.files import aside_name
 from eventlog.format.record import MAX_LINE_BYTES, encode_fields, fits_in_a_line, plain_json
-from eventlog.interruption import ignoring
+from eventlog.interruption import ignoring, is_of_a_call
 
 IN_LINE_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
 _NOTE_BYTES = 48  # a value is replaced by a note of about this length
@@ -51,18 +52,33 @@ class AsideFiles:
 
     def __init__(self, disk: Disk) -> None:
         self.unsynced: list[Path] = []
+        self.is_final = False
+        """Whether what there is no space for is left out: nothing is tried again."""
+        self.left_out: set[str] = set()
+        """Names of those that were left out: the line of the event has no content."""
         self._durable: set[Path] = set()
         self._disk = disk
 
     def write(self, asides: tuple[Aside, ...], folder: Path) -> None:
-        """Write those that are not there yet.
+        """Write those that are not there yet, except what is too long for a file.
 
         Raises:
             OSError: the disk refused.
         """
         for aside in asides:
             path = folder / aside.name
-            if aside.write(folder, self._disk):
+            try:
+                is_new = aside.write(folder, self._disk)
+            except OSError as error:
+                has_space = error.errno not in NO_SPACE
+                if has_space or not (self.is_final or error.errno == errno.EFBIG):
+                    raise
+                if not is_of_a_call(error):
+                    raise
+                self.left_out.add(aside.name)
+                continue
+            self.left_out.discard(aside.name)
+            if is_new:
                 self._durable.discard(path)
                 self.unsynced.append(path)
             elif path not in self._durable and path not in self.unsynced:

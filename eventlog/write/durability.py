@@ -66,7 +66,7 @@ class DurableSession:
     @property
     def lost(self) -> int:
         """Records that are lost: no disk accepted them."""
-        return self._own_events.lost + self._writer.lost
+        return self._own_events.lost + self._writer.lost + self._writer.left_out
 
     @property
     def errors(self) -> int:

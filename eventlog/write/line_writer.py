@@ -115,6 +115,11 @@ class LineWriter:
         return self.end[0]
 
     @property
+    def left_out(self) -> int:
+        """Large events of which only the line is written, not the content."""
+        return len(self._asides.left_out)
+
+    @property
     def n_waiting(self) -> int:
         """Records in memory that no disk has accepted."""
         return len(self._waiting)

@@ -1,7 +1,6 @@
 """Segments, in which a session goes on when its file fails, and all files it has open."""
 
 import contextlib
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,7 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.disk import Disk
+from eventlog.disk import NO_SPACE, Disk
 from eventlog.format.files import segment_name
 from eventlog.format.record import Clock, decode, encode_header
 from eventlog.interruption import ignoring, is_of_a_call
@@ -31,8 +30,6 @@ Created = tuple[int, Path, tuple[int, int], int, int]
 """Descriptor, path, identity and size of a new segment, and the number of lines in it. A plain
 tuple: making another one is a call, in which an exception may come before anyone knows the
 descriptor."""
-
-_NO_SPACE = frozenset((errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
 
 
 class Segments:
@@ -84,7 +81,7 @@ class Segments:
             try:
                 self._disk.write_all(fd, b"".join(pieces))
             except OSError as error:
-                if error.errno not in _NO_SPACE or not is_of_a_call(error):
+                if error.errno not in NO_SPACE or not is_of_a_call(error):
                     raise
                 n_lines = whole_pieces(pieces, self._disk.size(fd)) - 1
                 if n_lines < least:

@@ -370,8 +370,8 @@ MUTANTS = [
     Mutant(
         "lines that wait at the end are discarded",
         "write/appender.py",
-        "            if not self._leave_full_file():\n                return False\n",
-        "            return False\n",
+        "            if not self._leave_full_file():\n                if",
+        "            if True:\n                if",
         FULL,
     ),
     Mutant(
@@ -503,7 +503,7 @@ MUTANTS = [
     Mutant(
         "a segment holds all that waits, or nothing",
         "write/segments.py",
-        "if error.errno not in _NO_SPACE or not is_of_a_call(error):",
+        "if error.errno not in NO_SPACE or not is_of_a_call(error):",
         "if True:",
         FULL,
     ),

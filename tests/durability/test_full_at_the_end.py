@@ -147,6 +147,58 @@ def test_where_files_may_not_be_longer_all_events_are_in_several(tmp_path, most_
     assert run.status == "completed"
 
 
+LARGE = """
+import resource, sys, eventlog
+run = eventlog.open_run("out", fallback="fallback", save_interval=0)
+limit, resource_limit = int(sys.argv[1]), resource.RLIMIT_FSIZE
+resource.setrlimit(resource_limit, (limit, limit))
+for i in range(100): run.log_iter(i, 1.0, 1.0)
+run.log("table", rows="x" * 3_000_000)
+for i in range(100, 2_000): run.log_iter(i, 1.0, 1.0)
+run.close()
+print(run.errors, run.lost, run.journal_path)
+"""
+
+
+def test_a_large_event_that_no_file_can_hold_costs_no_other(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(2 * MIB)], capture_output=True, text=True, cwd=tmp_path
+    )
+
+    errors, lost, journal = done.stdout.split()
+    code, result = verdict(journal)
+    assert (errors, lost, code, result["lost_events"]) == ("1", "1", report.LOSS, 1)
+    assert [defect["kind"] for defect in result["defects"]] == ["missing_aside"]
+    assert len(eventlog.load_run(journal).training_iterations) == 2_000
+
+
+def test_a_large_event_for_which_there_is_no_space_at_the_end_costs_no_other(tmp_path):
+    code = f"""
+import eventlog
+run = eventlog.open_run("disk/out", fallback="disk/fallback", save_interval=0)
+for i in range(100): run.log_iter(i, 1.0, 1.0)
+with open("disk/ballast", "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(65536)): pass
+    except OSError: pass
+run.log("table", rows="x" * {3 * MIB})
+for i in range(100, 2_000): run.log_iter(i, 1.0, 1.0)
+run.close()
+print(run.errors, run.lost, run.journal_path)
+"""
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        (tmp_path / "disk").symlink_to(disk.path)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
+
+        errors, lost, journal = done.stdout.split()
+        code, result = verdict(journal)
+        n_iterations = len(eventlog.load_run(journal).training_iterations)
+    assert (errors, lost, code, result["lost_events"]) == ("1", "1", report.LOSS, 1)
+    assert n_iterations == 2_000
+
+
 def test_a_loss_is_noted_also_where_the_journal_may_not_be_longer(tmp_path):
     errors, lost, journal = run_with_short_files(tmp_path, 8 << 10)
 

@@ -459,6 +459,20 @@ def test_a_run_of_a_folder_whose_journal_is_gone_is_reported_by_what_is_left(
     assert "belongs to a run whose journal is not here" in capsys.readouterr().err
 
 
+def test_copies_and_renamed_files_of_a_whole_run_are_no_loss(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, run_name="a") as run:
+        run.log("table", rows="x" * (1 << 20))
+    run.run_path.with_name("best.json").write_bytes(run.run_path.read_bytes())
+    assert main(["verify", str(tmp_path)]) == COMPLETE
+
+    run.journal_path.rename(tmp_path / "x.jsonl")
+    run.run_path.rename(tmp_path / "x.json")
+    (tmp_path / "best.json").unlink()
+
+    assert main(["verify", str(tmp_path)]) == COMPLETE
+    assert "belongs to" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", bytes(9000)])
 def test_an_emptied_journal_with_a_segment_is_reported(run, content, capsys):
     path, part = run

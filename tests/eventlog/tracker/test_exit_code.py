@@ -103,6 +103,23 @@ def test_the_exit_code_that_main_returns_is_recorded(tmp_path, code):
     assert (run.status, run.journal["reason"]) == RETURNED[code]
 
 
+@pytest.mark.parametrize("begin", ["init(save_interval=0)", "open_run(save_interval=0)"])
+@pytest.mark.parametrize("end", ["1 / 0", "sys.exit(3)", ""])
+def test_a_run_that_the_program_ends_by_atexit_records_how_the_program_ended(tmp_path, begin, end):
+    if "open_run" in begin and end == "sys.exit(3)":
+        pytest.skip("only init watches for exit codes")
+    program = f"""
+import atexit, sys, eventlog
+run = eventlog.{begin}
+atexit.register(run.finish if hasattr(run, "finish") else run.close)
+{end}
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == ("failed" if end else "completed")
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the built-in sys.exit is kept")
 def test_after_gc_freeze_an_exit_through_a_name_of_a_module_is_recorded(tmp_path):
     (tmp_path / "helper.py").write_text("from sys import exit as die")

@@ -159,6 +159,18 @@ def test_a_run_that_is_ended_in_a_finally_ends_as_its_exception_says(tmp_path, b
 
 
 @pytest.mark.parametrize("begin", ["init", "open_run"])
+def test_a_run_that_is_ended_in_an_except_which_handles_its_error_is_completed(tmp_path, begin):
+    run = run_of(begin, tmp_path)
+    try:
+        [].pop()
+    except IndexError:  # as a loop ends that stops early
+        run.finish() if begin == "init" else run.close()
+
+    (journal,) = tmp_path.glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+@pytest.mark.parametrize("begin", ["init", "open_run"])
 def test_a_second_try_after_an_error_is_completed(tmp_path, begin):
     try:
         raise MemoryError

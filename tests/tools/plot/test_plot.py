@@ -181,7 +181,8 @@ def test_axes_have_units_and_the_head_names_the_model_and_device():
     figure = draw([make_run("baseline", metadata=metadata)], "analysis")
 
     assert "baseline" in texts(figure)
-    assert "124M parameters · bfloat16 · 8 × cuda · unknown" in texts(figure)
+    model = "124M parameters · bfloat16 · 8 × cuda"
+    assert f"{model} · 1,024 tokens per iteration · unknown" in texts(figure)
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "loss (nats per token)", "share of iterations (%)", "model FLOPs utilization (%)",
     ]  # fmt: skip
