@@ -1,6 +1,6 @@
 """The log of a run: written to `eventlog`, and to Weights & Biases if asked for.
 
-Only rank 0 writes it, which is decided here and nowhere else: on the other ranks every method does
+Only rank 0 writes it (`is_main`; `setup` opens it there only): on the other ranks every method does
 nothing, except for `log_rank`, which writes the journal of each rank (--log_ranks).
 
     from training_logger import compare_runs

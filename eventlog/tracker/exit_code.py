@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from eventlog.interruption import ignoring
-from eventlog.tracker.exit_function import replace_exit
+from eventlog.tracker.sys_exit import replace_exit
 
 _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1

@@ -22,7 +22,7 @@ from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.journaled_dict import JournaledDict
-from eventlog.tracker.notebook import last_error, watch_cells
+from eventlog.tracker.last_error import last_error, watch_cells
 from eventlog.tracker.session import (
     Session,
     at_end_of_child,

@@ -30,7 +30,7 @@ from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
 from eventlog.tracker.handling import exception_that_goes_on
-from eventlog.tracker.notebook import last_error
+from eventlog.tracker.last_error import last_error
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal

@@ -1,5 +1,5 @@
 """Training with several processes.
 
-Start with `ranks`: devices, sums over ranks, which rank is 0. `parallel` has DDP, ZeRO-1 and FSDP
-behind one interface; `rendezvous` connects the ranks of one start.
+Start with `ranks`: devices and dtype, sums over ranks, which rank is 0. `parallel` has DDP, ZeRO-1
+and FSDP behind one interface; `rendezvous` connects the ranks of one start.
 """
