@@ -77,17 +77,26 @@ def _replace(holder: Any, old: Any, new: Any) -> None:
     else:
         is_dict = issubclass(kind, dict)
         values = holder if is_dict else object.__getattribute__(holder, "__dict__")
-        new = staticmethod(new) if _is_of_class(values) else new  # no method of its instances
         for name in [name for name, value in list(dict.items(values)) if value is old]:
             dict.__setitem__(values, name, new)
 
 
-def exit(status: Any = None, /) -> NoReturn:
-    """Exit the interpreter by raising SystemExit(status)."""
-    raise _as_exit(status)
+class _Exit:
+    """Exit the interpreter by raising SystemExit(status).
+
+    Not a function: one becomes a method as an attribute of a class, which `sys.exit` does not.
+    """
+
+    __module__, __name__, __qualname__ = "sys", "exit", "exit"
+
+    def __call__(self, status: Any = None, /) -> NoReturn:
+        raise _as_exit(status)
+
+    def __reduce__(self) -> str:
+        return "exit"  # pickled by its name
 
 
-exit.__module__ = "sys"  # it is pickled by its name
+exit = _Exit()
 
 
 def _as_exit(status: Any) -> SystemExit:
@@ -96,7 +105,7 @@ def _as_exit(status: Any) -> SystemExit:
         return SystemExit()
     if issubclass(type(status), SystemExit):
         return status  # type: ignore[no-any-return]
-    return SystemExit(*status) if issubclass(type(status), tuple) else SystemExit(status)
+    return SystemExit(*status) if type(status) is tuple else SystemExit(status)
 
 
 _BUILT_IN: Any = sys.exit if type(sys.exit) is BuiltinFunctionType else None

@@ -140,6 +140,12 @@ def test_a_programs_own_sys_exit_is_still_called(tmp_path):
     assert eventlog.load_run(journal).journal["reason"] == "exit code 3"
 
 
+def test_sys_exit_as_an_attribute_of_a_class_is_no_method():
+    code = "import sys, eventlog\nclass Trainer: end = sys.exit\nTrainer().end(5)"
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 5
+
+
 def test_sys_exit_can_be_pickled():
     code = "import pickle, sys\nfrom eventlog.tracker import exit_code\nexit_code.watch()\n"
     code += "assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit"
