@@ -112,6 +112,11 @@ class ActiveRun(WandbRun):
         return self.config.as_dict()
 
     @property
+    def lost(self) -> int:
+        """Events that were logged and that no disk took before the end."""
+        return self.session.lost if self.session else 0
+
+    @property
     def errors(self) -> int:
         return self._errors + (self.session.errors if self.session else 0)
 

@@ -160,6 +160,25 @@ print(run.errors, run.lost, run.journal_path)
 """
 
 
+def test_what_is_lost_of_a_run_of_init_is_in_run_lost(tmp_path):
+    code = """
+import resource, eventlog
+run = eventlog.init(dir="out", save_interval=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 10,) * 2)
+for i in range(20_000): run.log({"loss": 1.0})
+run.finish()
+print(run.errors, run.lost)
+"""
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+
+    errors, lost = map(int, done.stdout.split())
+    assert errors == lost > 0
+
+
 def test_a_large_event_that_no_file_can_hold_costs_no_other(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", LARGE, str(2 * MIB)], capture_output=True, text=True, cwd=tmp_path
