@@ -1,6 +1,7 @@
 """Segments, in which a session goes on when its file fails, and all files it has open."""
 
 import contextlib
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -187,9 +188,14 @@ class SessionFiles:
 
     def _owns(self, file: OpenFile) -> bool:
         """Whether its descriptor is not that of another file by now."""
-        with ignoring(OSError):
-            return file.fd >= 0 and self._disk.identity(file.fd) == file.identity
-        return False
+        if file.fd < 0:
+            return False
+        try:
+            return self._disk.identity(file.fd) == file.identity
+        except OSError as error:
+            if not is_of_a_call(error):
+                raise
+            return error.errno != errno.EBADF  # the disk fails; the descriptor is open
 
     def add(self, fd: int, identity: tuple[int, int]) -> None:
         """The session goes on in a segment."""
