@@ -8,7 +8,6 @@ import atexit
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -350,7 +349,9 @@ class ActiveRun(WandbRun):
 
     def _has_passed(self, error: Exception) -> bool:
         """Whether `session.log` let an error pass that came from outside."""
-        frames = traceback.walk_tb(error.__traceback__)
+        from traceback import walk_tb  # takes milliseconds
+
+        frames = walk_tb(error.__traceback__)
         ours = (Session._log.__code__, Session.log_fields.__code__)
         is_logging = any(frame.f_code in ours for frame, _ in frames)
         return is_logging and came_from_elsewhere(error)

@@ -5,9 +5,7 @@ What needs the server does nothing, and that is reported once on stderr.
 """
 
 import glob
-import html
 import os
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -88,6 +86,8 @@ class WandbRun:
     @property
     def dir(self) -> str:
         """The run's own folder for files, beside the journal; reading this makes it."""
+        import tempfile  # takes milliseconds, as all that is imported in a function here
+
         folder = files_folder(self.session.journal_path) if self.session else None
         with ignoring(OSError):
             if folder is not None:
@@ -146,6 +146,8 @@ class WandbRun:
 
     def to_html(self, height: int = 420, hidden: bool = False) -> str:
         """A link to the journal."""
+        import html
+
         return f'<a href="{html.escape(self.url or "")}">{html.escape(self.name)}</a>'
 
     def display(self, height: int = 420, hidden: bool = False) -> bool:
