@@ -26,6 +26,7 @@ from eventlog.fold.load import Folding
 from eventlog.format.files import SEGMENT_SUFFIX, run_path
 from eventlog.format.record import printable_line
 from eventlog.format.text import print_lines, printable, printable_json
+from eventlog.read.identify import may_be_journal
 from eventlog.read.reader import Reader
 from eventlog.write.repair import recover
 
@@ -118,9 +119,12 @@ def cat(arguments: argparse.Namespace) -> int:
     kinds = set(arguments.event or ())
 
     def print_records(path: Path) -> None:
-        for record in Reader(path).read_on(to_the_end=True):
+        reader = Reader(path)
+        for record in reader.read_on(to_the_end=True):
             if not kinds or record.event in kinds:
                 sys.stdout.buffer.write(printable_line(record.line) + b"\n")
+        if not reader.sequence.n_records:
+            raise NotAJournal(f"{path}: {report.VERDICTS[report.EMPTY]}")
 
     return _for_each(find_journals(arguments.paths), print_records)
 
@@ -128,6 +132,8 @@ def cat(arguments: argparse.Namespace) -> int:
 def tail(arguments: argparse.Namespace) -> int:
     """Print the last events of a journal, and each new one with `--follow`."""
     path = newest_journal(arguments.path)
+    if not arguments.follow and not may_be_journal(path):
+        raise NotAJournal(f"{path}: {report.VERDICTS[report.EMPTY]}")
     for line in tail_lines(path, n_lines=arguments.lines, follow=arguments.follow):
         print_lines(line, flush=arguments.follow)
     return 0

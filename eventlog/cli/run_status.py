@@ -75,8 +75,7 @@ def _why(reason: str | None, status: str, opened: dict[str, Any], t: str) -> str
         return reason
     if opened["boot_id"] != this_boot():
         return f"{reason}; the machine was restarted since"
-    if process_lives(opened, t):  # so it was not killed
-        reason = reason.partition(": the process was killed")[0]
+    reason = reason.partition(": the process was killed")[0]  # this machine knows more
     return f"{reason}; {_what_became_of(opened, t)}"
 
 

@@ -132,6 +132,8 @@ def _new_run(
 ) -> tuple[Path, dict[str, Any]]:
     """A new journal, and the identity of its run."""
     folder = Path(os.path.abspath(out_dir))  # the program may change its working folder
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder}: is a file; a run needs a folder for its files")
     disk.make_folder(folder)
     path, name = new_journal(folder, file_name(run_name), disk)
     return path, {"run_id": run_id or secrets.token_hex(16), "run_name": name}

@@ -180,6 +180,17 @@ def test_cat_prints_only_the_kinds_of_events_that_are_named(run, capfdbinary):
     assert printed == ["eval", "eval", "close"]
 
 
+@pytest.mark.parametrize("content", [b"", b"notes\n", bytes(900)])
+@pytest.mark.parametrize("command", ["cat", "tail", "status", "verify"])
+def test_every_command_names_a_file_that_is_no_journal(tmp_path, command, content, capsys):
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(content)
+
+    assert main([command, str(path)]) != 0
+    out, err = capsys.readouterr()
+    assert f"{path}: not a journal" in out + err
+
+
 def test_cat_into_a_pipe_that_closes_early_ends_quietly(run):
     shell = f"{sys.executable} -m eventlog cat {run.journal_path} | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True)

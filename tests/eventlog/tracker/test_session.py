@@ -110,6 +110,14 @@ def test_an_error_inside_the_with_block_fails_the_run_and_passes_through(tmp_pat
     )
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("notes")
+
+    with pytest.raises(NotADirectoryError, match=r"notes\.txt: is a file; a run needs a folder"):
+        eventlog.open_run(path)
+
+
 def test_ctrl_c_inside_the_with_block_interrupts_the_run(tmp_path):
     with pytest.raises(KeyboardInterrupt), eventlog.open_run(tmp_path) as run:
         raise KeyboardInterrupt
