@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 import eventlog
 
 from ..core import runs
-from ..core.files import lock
 from ..core.formats import is_number, size
 from ..core.library import need
+from ..core.locks import lock
 from ..core.options import whole
 from ..core.runs import Found, Refusal
 from ..core.table import print, print_json, print_table, with_progress

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import eventlog
 
-from ..core.files import lock
 from ..core.library import need
+from ..core.locks import lock
 from ..core.runs import Refusal
 from .files import check_path
 

@@ -15,9 +15,9 @@ from rich.progress import Progress as Bar
 import eventlog
 
 from ..core import runs
-from ..core.files import lock
 from ..core.history import History, Progress, Row, load
 from ..core.library import MissingLibrary
+from ..core.locks import lock
 from ..core.table import print, print_json, print_table
 from .targets.outcome import Outcome
 

@@ -25,8 +25,8 @@ import psutil
 
 import eventlog
 
-from ..core.files import lock
 from ..core.formats import is_number
+from ..core.locks import lock
 from .space import Point
 
 Ending = Literal["pruned", "silent", "stopped"]
