@@ -7,7 +7,6 @@ dropped. They are written again, with the same numbers, into a new file beside t
 end.
 """
 
-import errno
 import math
 import os
 import time
@@ -20,7 +19,7 @@ from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
 from eventlog.write.reserve import Reserve
-from eventlog.write.segments import Move, Segments, SessionFiles, read_range
+from eventlog.write.segments import Move, Segments, SessionFiles, owns, read_range
 from eventlog.write.sync import Goal, sync
 from eventlog.write.waiting import Unsynced
 
@@ -216,12 +215,7 @@ class Appender(LineWriter):
     # ---- where the file is
 
     def owns_descriptor(self) -> bool:
-        try:
-            return self.disk.identity(self.fd) == self.identity
-        except OSError as error:
-            if not is_of_a_call(error):
-                raise
-            return error.errno != errno.EBADF  # the disk fails; the descriptor is open
+        return owns(self.fd, self.identity, self.disk)
 
     def use(self, fd: int, size_bytes: int | None = None) -> None:
         """Write to `fd`, which has the same content, from now on; the old one stays open."""

@@ -130,6 +130,16 @@ def read_range(fd: int, begin: int, end: int) -> bytes:
     return b"".join(os.pread(fd, COPY_BYTES, at) for at in range(begin, end, COPY_BYTES))
 
 
+def owns(fd: int, identity: tuple[int, int], disk: Disk) -> bool:
+    """Whether a descriptor is still that of the file `identity`: the program may have closed it."""
+    try:
+        return disk.identity(fd) == identity
+    except OSError as error:
+        if not is_of_a_call(error):
+            raise
+        return error.errno != errno.EBADF  # the disk fails; the descriptor is open
+
+
 @dataclass(eq=False)
 class OpenFile:
     """A file that a session has open."""
@@ -187,15 +197,7 @@ class SessionFiles:
         return [file.fd for file in files if self._owns(file)]
 
     def _owns(self, file: OpenFile) -> bool:
-        """Whether its descriptor is not that of another file by now."""
-        if file.fd < 0:
-            return False
-        try:
-            return self._disk.identity(file.fd) == file.identity
-        except OSError as error:
-            if not is_of_a_call(error):
-                raise
-            return error.errno != errno.EBADF  # the disk fails; the descriptor is open
+        return file.fd >= 0 and owns(file.fd, file.identity, self._disk)
 
     def add(self, fd: int, identity: tuple[int, int]) -> None:
         """The session goes on in a segment."""

@@ -517,8 +517,8 @@ MUTANTS = [
     Mutant(
         "a descriptor that became the program's file is closed",
         "write/segments.py",
-        "            return self._disk.identity(file.fd) == file.identity\n",
-        "            return True\n",
+        "        return disk.identity(fd) == identity\n",
+        "        return True\n",
         RELOCATION,
     ),
     Mutant(

@@ -480,7 +480,7 @@ def test_the_password_of_mysql_and_the_key_of_wandb_login_are_masked_and_a_pass_
         "rar a -hp{} a.rar",
         "lftp -u ann,{} ftp://host", "smbclient -U ann%{} //host/share", "/usr/bin/sqlcmd -P {}",
         "aws configure set aws_secret_access_key {}", "git config --global user.password {}",
-        "npm config set //registry.npmjs.org/:_authToken {}", "setenv HF_TOKEN {}",
+        "npm config set //packages.example.org/:_authToken {}", "setenv HF_TOKEN {}",
         "vault login {}",
         "mysqldump -u ann -p{} runs", "docker login -u ann -p {}",
         "docker run -e HF_TOKEN={} image",

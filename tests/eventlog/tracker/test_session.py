@@ -166,36 +166,18 @@ def test_a_run_that_is_ended_in_a_finally_ends_as_its_exception_says(tmp_path, b
     assert (run.status, run.journal["reason"]) == EXITS[end]
 
 
+@pytest.mark.parametrize("is_second_try", [False, True])
+@pytest.mark.parametrize("error", [IndexError, MemoryError, StopIteration])
 @pytest.mark.parametrize("begin", ["init", "open_run"])
-def test_a_run_that_is_ended_in_an_except_which_handles_its_error_is_completed(tmp_path, begin):
-    run = run_of(begin, tmp_path)
+def test_a_run_that_is_ended_in_an_except_which_handles_its_error_is_completed(
+    tmp_path, begin, error, is_second_try
+):
+    """As a loop ends that stops early or has no more data, or as a second try does."""
+    run = None if is_second_try else run_of(begin, tmp_path)
     try:
-        [].pop()
-    except IndexError:  # as a loop ends that stops early
-        run.finish() if begin == "init" else run.close()
-
-    (journal,) = tmp_path.glob("*.jsonl")
-    assert eventlog.load_run(journal).status == "completed"
-
-
-@pytest.mark.parametrize("begin", ["init", "open_run"])
-def test_a_second_try_after_an_error_is_completed(tmp_path, begin):
-    try:
-        raise MemoryError
-    except MemoryError:
-        run = run_of(begin, tmp_path)
-        run.finish() if begin == "init" else run.close()
-
-    (journal,) = tmp_path.glob("*.jsonl")
-    assert eventlog.load_run(journal).status == "completed"
-
-
-@pytest.mark.parametrize("begin", ["init", "open_run"])
-def test_a_run_that_is_ended_with_its_data_is_completed(tmp_path, begin):
-    run = run_of(begin, tmp_path)
-    try:
-        next(iter([]))
-    except StopIteration:
+        raise error
+    except error:
+        run = run or run_of(begin, tmp_path)
         run.finish() if begin == "init" else run.close()
 
     (journal,) = tmp_path.glob("*.jsonl")

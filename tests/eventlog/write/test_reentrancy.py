@@ -555,29 +555,26 @@ def test_events_of_a_forked_child_are_counted_in_the_writers_journal(tmp_path):
     assert sum(fields["events"] for fields in ignored) == 7
 
 
-def test_events_of_a_child_whose_parent_is_gone_are_counted_beside_the_journal(tmp_path):
-    code = """
-import time
+PARENTS = {
+    "is gone": """
 writer = os.getpid()
 if os.fork(): os._exit(0)
 while os.getppid() == writer: time.sleep(0.01)
-for i in range(250): run.log({"loss": i})
-run.finish()
-"""
-    run_of(code, tmp_path)
-
-    (journal,) = (tmp_path / "out").glob("*.jsonl")
-    ignored = [r.fields["events"] for r in eventlog.scan(journal) if r.event == "ignored"]
-    assert sum(ignored) == 250
-
-
-def test_events_of_a_child_whose_parent_is_just_ending_are_counted(tmp_path):
-    code = """
-import time
+""",
+    "is just ending": """
 if os.fork():
     time.sleep(0.5)
     os._exit(0)
-for i in range(250): run.log({"loss": i})
+""",
+}
+
+
+@pytest.mark.parametrize("fork", PARENTS.values(), ids=PARENTS)
+def test_events_of_a_child_whose_parent_ends_are_counted_beside_the_journal(tmp_path, fork):
+    code = f"""
+import time
+{fork}
+for i in range(250): run.log({{"loss": i}})
 run.finish()
 """
     run_of(code, tmp_path)
