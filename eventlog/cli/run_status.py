@@ -106,7 +106,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield status["journal"]
     state = status["status"] + (f": {status['reason']}" if status["reason"] else "")
     yield f"  state      {state}"
-    writer = f"pid {status['pid']} on {status['host']} since {_when(status['since'])}"
+    who = f"pid {status['pid']} on {status['host']}" if status["host"] else "unknown"
+    writer = f"{who} since {_when(status['since'])}"
     yield f"  writer     {writer}, session {status['session']} ({status['sessions']} in all)"
     if status["iter"] is not None:
         of = f" of {status['max_iters']:,}" if isinstance(status["max_iters"], int) else ""

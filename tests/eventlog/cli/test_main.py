@@ -385,6 +385,17 @@ def test_status_reports_that_another_process_has_the_writers_pid(tmp_path):
     assert "another process has its number now" in text
 
 
+def test_status_of_a_run_without_its_first_line_says_that_the_writer_is_unknown(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    run.journal_path.write_bytes(b"".join(lines[1:]))
+
+    main(["status", str(run.journal_path)])
+
+    assert "  writer     unknown since " in capsys.readouterr().out
+
+
 def test_status_without_the_boot_in_the_open_event_does_not_say_that_it_was_restarted():
     assert run_status._why("no close event", "interrupted", {"host": socket.gethostname()}, "") == (
         "no close event"
