@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
+from operator import lt
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,17 @@ def _ascending(rows: Iterable[Row], table: str) -> Iterable[Row]:
     if not isinstance(rows, list):  # folded by this package: they are in order
         return rows
     axis = axis_of(table)
+    if _is_ascending([row.get(axis) for row in rows]):
+        return rows
     numbered = (row for row in rows if type(row.get(axis)) is int)
     file = "path" if table == "checkpoints" else ""
     latest = {(row[axis], str(row.get(file))): row for row in numbered}
     return sorted(latest.values(), key=lambda row: row[axis])
+
+
+def _is_ascending(numbers: list[Any]) -> bool:
+    """Whether these are integers, each greater than the one before."""
+    return {int}.issuperset(map(type, numbers)) and all(map(lt, numbers, numbers[1:]))
 
 
 def logged_times(journal: Path, table: str) -> dict[int, str]:
@@ -130,10 +138,15 @@ def flatten(values: Mapping[str, Any]) -> Row:
     return dict(dotted(values))
 
 
+_CELLS = frozenset({float, int, str, bool, type(None)})
+
+
 def flat_cells(row: Row) -> Row:
     """A row of which every value fits in one cell.
 
     Objects are dotted names, lists are JSON text, NaN and infinities are numbers.
     """
+    if _CELLS.issuperset(map(type, row.values())):  # most rows
+        return dict(row)
     row = flatten(restore_nonfinite(row))
     return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}

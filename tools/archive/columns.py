@@ -14,9 +14,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 import eventlog
 
 from ..core import history
-from ..core.history import SERIES, STORED, WIDE_MAX, History, Row, Value, batches
+from ..core.history import SERIES, STORED, TABLES, WIDE_MAX, History, Row, Value, batches
 from ..core.series import exact
 
 FLOAT, INT, BIG, TEXT, TRUTH, TIME = (
@@ -64,6 +65,7 @@ RUNS = {
 """
 
 EXACT = 1 << 53  # up to this limit, a float64 represents every integer
+EVEN_ROWS = 1 << 13  # rows whose values are converted together; they may have 1,000 columns
 CHUNK_ROWS = 1 << 16  # rows that are dicts at the same time, of 480 bytes each
 MAX_COLUMNS = 256  # of a run in a table; more names than that are data, not columns
 MAX_NAME = 100
@@ -110,18 +112,17 @@ def month_of(run: eventlog.Run) -> str:
 
 def values_of(run: History, month: str) -> Iterator[pa.Table]:
     """The table `series` of a run in parts, with the month in each row; one part at least."""
-    own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
-    for chunk in chain(batches(run.values(), CHUNK_ROWS), [[]]):
-        yield _series(chunk, own).append_column("month", pa.repeat(pa.scalar(month), len(chunk)))
+    for part in chain(_series_of(run), [_series([], {"run": "", "run_id": ""})]):
+        yield part.append_column("month", pa.repeat(pa.scalar(month), part.num_rows))
 
 
 def tables_of(run: History, tables: Iterable[str] = STORED) -> dict[str, pa.Table]:
     """The tables of a run, with its name and id in each row."""
-    own = {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
+    own = _own(run)
     return {
         table: unite(
             table,
-            map(_series, batches(run.values(), CHUNK_ROWS), repeat(own))
+            _series_of(run)
             if table == SERIES
             else (_table(chunk, table, own) for chunk in batches(run.stored(table), CHUNK_ROWS)),
         )
@@ -177,6 +178,55 @@ def in_order(table: pa.Table) -> pa.Table:
     """Sorted by run, and within a run by iteration as before (Arrow's sort is stable)."""
     order = pc.sort_indices(table, sort_keys=[("run", "ascending"), ("run_id", "ascending")])
     return table.take(order)
+
+
+def _own(run: History) -> dict[str, str]:
+    return {"run": _text(run.run.run_name) or "", "run_id": id_of(run.run)}
+
+
+def _series_of(run: History) -> Iterator[pa.Table]:
+    """The table `series` of a run in parts."""
+    own = _own(run)
+    for table in TABLES:
+        for rows in batches(run.flat_rows(table), EVEN_ROWS):
+            if (part := _series_of_even(run, table, rows, own)) is not None:
+                yield part
+                continue
+            for values in batches(run.values_in(table, rows), CHUNK_ROWS):
+                yield _series(values, own)
+
+
+def _series_of_even(
+    run: History, table: str, rows: list[Row], own: Mapping[str, str]
+) -> pa.Table | None:
+    """As `_series`, of rows that all have the same columns, with numbers that a float64 holds and
+    one time each, which is the usual case and is much faster; None: they have not."""
+    columns = tuple(rows[0])
+    if not all(tuple(row) == columns for row in rows):
+        return None
+    named = {c: name for c in columns if (name := run.names.get((table, c))) is not None}
+    if table != "metrics" and "mfu" in named:
+        is_unknown = {row["mfu"] == eventlog.MFU_UNKNOWN for row in rows}
+        if is_unknown == {True}:
+            del named["mfu"]
+        elif True in is_unknown:
+            return None
+    values = list(chain.from_iterable([row[c] for c in named] for row in rows))
+    times = [run.times_of(table, row) for row in rows]
+    is_even = {float, int}.issuperset(map(type, values)) and _within(values, EXACT)
+    if not is_even or any(later for _, later in times):
+        return None
+    n, k = len(rows), len(named)
+    of_row, of_name = np.repeat(np.arange(n), k), np.tile(np.arange(k), n)
+    arrays = [
+        *(pa.repeat(pa.scalar(value, TEXT), n * k) for value in own.values()),
+        pa.array([row[TABLES[table]] for row in rows], INT).take(of_row),
+        pa.array([_text(name) for name in named.values()], TEXT).take(of_name),
+        pa.array(np.array(values, float)),
+        pa.nulls(n * k, TEXT),
+        pa.array([history.micros(time) for time, _ in times], TIME).take(of_row),
+    ]
+    return pa.table(arrays, names=[*own, *FIXED[SERIES]])
 
 
 def _series(values: list[Value], own: Mapping[str, str]) -> pa.Table:

@@ -56,6 +56,10 @@ _TIMED = frozenset(  # rows of other tables have their times themselves
     str(kind.rule) for kind in eventlog.KINDS.values() if kind.key and "timestamp" not in kind.row
 )
 
+_TIMED_EVENTS = {
+    name: kind.axis or "iter" for name, kind in eventlog.KINDS.items() if kind.rule in _TIMED
+}
+
 Progress = Callable[[Iterable[Row], int], Iterable[Row]]
 
 
@@ -98,24 +102,24 @@ class Times:
     @classmethod
     def of(cls, journal: Path) -> "Times":
         """The times in a journal, as far as it can be read."""
-        times, kinds = cls(), eventlog.KINDS
+        times = cls()
         with suppress(OSError, eventlog.EventlogError):
             for record in eventlog.scan(journal):
-                kind = kinds.get(record.event)
-                if kind is not None and kind.rule in _TIMED:
-                    axes = (kind.axis or "iter", "iter")  # an importer's step is an `iter`
-                    numbers = (record.fields.get(axis) for axis in axes)
-                    number = next((n for n in numbers if type(n) is int), None)
-                    if number is not None:
+                axis = _TIMED_EVENTS.get(record.event)
+                if axis is not None:
+                    number = record.fields.get(axis)
+                    if type(number) is not int:
+                        number = record.fields.get("iter")  # an importer's step
+                    if type(number) is int:
                         times.add(record, number)
         return times
 
     def add(self, record: eventlog.Record, number: int) -> None:
-        kind = eventlog.KINDS[record.event]
-        if kind.rule not in _TIMED:
+        table = eventlog.KINDS[record.event].rule
+        if table not in _TIMED:
             return
-        row = kind.rule, number
-        if kind.rule != "metrics" or row not in self._first:
+        row = str(table), number
+        if table != "metrics" or row not in self._first:
             self._first[row] = record.t
         else:
             names = eventlog.flatten(record.fields)
@@ -188,14 +192,15 @@ class History:
     def rows(self, table: str) -> Iterator[Row]:
         """Flat rows in the order of the table's axis, with a `timestamp` if their time is known."""
         if table not in _TIMED:
-            yield from self._flat_rows(table)
+            yield from self.flat_rows(table)
             return
         times, axis = self.times, TABLES[table]
-        for row in self._flat_rows(table):
+        for row in self.flat_rows(table):
             time = times.of_row(table, row[axis]) if "timestamp" not in row else None
             yield row if time is None else row | {"timestamp": time}
 
-    def _flat_rows(self, table: str) -> Iterator[Row]:
+    def flat_rows(self, table: str) -> Iterator[Row]:
+        """Flat rows in the order of the table's axis."""
         stored = self.stored(table)
         rows = stored if table not in _KEYS else self.run.rows(table)
         return iter(self.progress(rows, len(stored)))
@@ -212,16 +217,20 @@ class History:
 
     def values(self) -> Iterator[Value]:
         """All values of all series: table by table, each in the order of its axis."""
-        names = self.names
-        for table, axis in TABLES.items():
-            for row in self._flat_rows(table):
-                time, later = self._times_of(table, row)
-                for column, value in row.items():
-                    name = names.get((table, column))
-                    if name is not None and _is_value(table, column, value):
-                        yield Value(row[axis], name, value, later.get(column, time))
+        for table in TABLES:
+            yield from self.values_in(table, self.flat_rows(table))
 
-    def _times_of(self, table: str, row: Row) -> tuple[str | None, dict[str, str]]:
+    def values_in(self, table: str, rows: Iterable[Row]) -> Iterator[Value]:
+        """The values in flat rows of a table."""
+        names, axis = self.names, TABLES[table]
+        for row in rows:
+            time, later = self.times_of(table, row)
+            for column, value in row.items():
+                name = names.get((table, column))
+                if name is not None and _is_value(table, column, value):
+                    yield Value(row[axis], name, value, later.get(column, time))
+
+    def times_of(self, table: str, row: Row) -> tuple[str | None, dict[str, str]]:
         """When a row was logged, and those of its columns that were logged later."""
         own = row.get("timestamp")
         if isinstance(own, str) and seconds(own) is not None:
@@ -252,11 +261,11 @@ class History:
         self, table: str, at: int, names: Names
     ) -> Iterator[tuple[int, int, str | None, Row]]:
         axis = TABLES[table]
-        rows: Iterable[Row] = self._flat_rows(table)
+        rows: Iterable[Row] = self.flat_rows(table)
         if table == "checkpoints":
             rows = {row[axis]: row for row in rows}.values()
         for row in rows:
-            time, later = self._times_of(table, row)
+            time, later = self.times_of(table, row)
             by_time: dict[str | None, Row] = {}
             for column, value in row.items():
                 name = names.get((table, column))

@@ -19,7 +19,7 @@ from ..core import series as series_
 from ..core.formats import first_of, number
 from ..core.runs import Refusal
 from .panel import Drawing, draw_line, finish, format_y, smoothed
-from .series import Column, read_columns, thin
+from .series import Column, columns_of, thin
 from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
 SPANS = 2.0
@@ -119,8 +119,7 @@ def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
         for one in chosen:
             at = names.index(one.name)
             steps, values = points[one.name]
-            rows = ({"iter": s, "y": v} for s, v in zip(steps, values, strict=True))
-            columns = read_columns(rows, ("iter", "y"))
+            columns = columns_of({"iter": steps, "y": values})
             paint = at if drawing.is_single else i
             dash = i if len(names) == 1 else at
             if drawing.is_single:

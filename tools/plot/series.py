@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from eventlog import seconds
 from ..core import runs
 from ..core.axis import AXES, Scale, clock, clock_of_steps, token_knots
 from ..core.history import load
-from ..core.series import axis_of, unit_of
+from ..core.series import axis_of, points, unit_of
 
 Rows = Sequence[dict[str, Any]]
 Column = NDArray[np.float64]
@@ -124,8 +124,8 @@ class Series:
         if one is None or one.min is None:
             raise self._refusal(f"has no series {name[:200]!r} with numbers. Use: --x step")
         if one.name not in self._axes:
-            rows = ({"iter": step, "x": value} for step, value in self.run.points(one.name))
-            columns = read_columns(rows, ("iter", "x"))
+            steps, values = points(self.run, [one])[one.name]
+            columns = columns_of({"iter": steps, "x": values})
             known = np.isfinite(columns["x"])
             self._axes[one.name] = columns["iter"][known], columns["x"][known]
         return self._axes[one.name]
@@ -224,23 +224,50 @@ def _interpolated(iters: Column, known: Column, at: Column) -> Column:
 
 def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
     """`keys` of `rows`, the first of them the iteration; rows without one are left out."""
-    table_rows: list[tuple[float, ...]] = []
-    nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
+    cells: list[tuple[Any, ...]] = []
+    named: dict[int, Any] = {}
     for row in rows:
-        values = tuple(_number(row.get(key)) for key in keys)
-        if not abs(values[0]) < ITERS_MAX:
-            continue
-        for key, value in zip(keys[1:], values[1:], strict=True):
-            if math.isnan(value) and (name := _nonfinite(row, key)):
-                nonfinite[key][len(table_rows)] = name
-        table_rows.append(values)
-    table = np.array(table_rows, float).reshape(len(table_rows), len(keys))
-    if (np.diff(table[:, 0]) < 0).any():  # an older logger, resumed
-        order = np.argsort(table[:, 0], kind="stable")
-        now_at = np.argsort(order)
-        table = table[order]
-        nonfinite = {k: {int(now_at[i]): n for i, n in at.items()} for k, at in nonfinite.items()}
-    return Columns({key: table[:, i].copy() for i, key in enumerate(keys)}, nonfinite)
+        if "nonfinite" in row:
+            named[len(cells)] = row["nonfinite"]
+        cells.append(tuple(map(row.get, keys)))
+    columns = zip(*cells, strict=True) if cells else [()] * len(keys)
+    return columns_of(dict(zip(keys, columns, strict=True)), named)
+
+
+def columns_of(
+    values: Mapping[str, Sequence[Any]], named: Mapping[int, Any] | None = None
+) -> Columns:
+    """Columns of values by name, the first the iteration; values without one are left out.
+
+    `named`: of rows whose values are null, which of them were not finite, and what they were.
+    """
+    columns = {key: _numbers(of_key) for key, of_key in values.items()}
+    iters, *others = columns
+    here = np.flatnonzero(np.abs(columns[iters]) < ITERS_MAX)
+    if (np.diff(columns[iters][here]) < 0).any():  # an older logger, resumed
+        here = here[np.argsort(columns[iters][here], kind="stable")]
+    columns = {key: column[here] for key, column in columns.items()}
+    nonfinite: dict[str, dict[int, str]] = {iters: {}}
+    for key in others:
+        unknown = np.flatnonzero(np.isnan(columns[key])).tolist()
+        names = {i: _nonfinite(values[key][at := here[i]], key, (named or {}).get(at))
+                 for i in unknown}  # fmt: skip
+        nonfinite[key] = {i: name for i, name in names.items() if name}
+    return Columns(columns, nonfinite)
+
+
+def _numbers(values: Sequence[Any]) -> Column:
+    """Finite numbers that can be drawn; NaN for each value that is not one."""
+    numbers = None
+    if {float, int}.issuperset(map(type, values)):
+        with contextlib.suppress(OverflowError):  # an integer of three hundred digits
+            numbers = np.array(values, float)
+    if numbers is None:
+        numbers = np.array([_number(value) for value in values], float)
+    numbers[~np.isfinite(numbers)] = math.nan
+    numbers[np.abs(numbers) < 1 / DRAWN_MAX] = 0.0
+    drawn: Column = np.clip(numbers, -DRAWN_MAX, DRAWN_MAX)
+    return drawn
 
 
 def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
@@ -277,7 +304,7 @@ def _of_metric(run: eventlog.Run, one: eventlog.Series | None, own: str) -> tupl
             {
                 "iter": row["step"],
                 own: row[one.column],
-                "nonfinite": {own: _nonfinite(row, one.column)},
+                "nonfinite": {own: _nonfinite(row[one.column], one.column, row.get("nonfinite"))},
             }
             for row in superseded
             if one.column in row and type(row.get("step")) is int
@@ -359,19 +386,16 @@ def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
     return sorted(resumes, key=lambda resume: resume.at)
 
 
-def _nonfinite(row: dict[str, Any], key: str) -> str:
-    value, named = row.get(key), row.get("nonfinite")
+def _nonfinite(value: Any, key: str, named: Any) -> str:
+    """What a value is that is not finite; `named`: its row's `nonfinite`."""
     if isinstance(value, float):
         return str(value)
     return str(named.get(key, "")) if isinstance(named, dict) else ""
 
 
 def _number(value: Any) -> float:
-    """A finite number that can be drawn; NaN if the value is not one."""
-    try:
-        number = float(value) if type(value) in (float, int) else math.nan
-    except OverflowError:  # an integer of three hundred digits
-        return math.nan
-    if not math.isfinite(number) or abs(number) < 1 / DRAWN_MAX:
-        return math.nan if not math.isfinite(number) else 0.0
-    return max(-DRAWN_MAX, min(DRAWN_MAX, number))
+    """A number as a float; NaN if the value is not one, or too large for a float."""
+    with contextlib.suppress(OverflowError):
+        if type(value) in (float, int):
+            return float(value)
+    return math.nan
