@@ -296,7 +296,8 @@ def error_now(earlier: BaseException | None = None) -> BaseException | None:
 
     `earlier`: the one that was the last when the run began.
     """
-    is_exiting = not threading.main_thread().is_alive()  # `atexit` calls this
+    main = threading.main_thread()  # it has ended when `atexit` calls this; threads may go on then
+    is_exiting = threading.current_thread() is main and not main.is_alive()
     return error_at_exit(earlier) if is_exiting else exception_that_goes_on()
 
 

@@ -120,6 +120,24 @@ atexit.register(run.finish if hasattr(run, "finish") else run.close)
     assert eventlog.load_run(journal).status == ("failed" if end else "completed")
 
 
+@pytest.mark.parametrize("begin", ["init()", "open_run()"])
+def test_an_exception_of_a_thread_that_outlives_the_main_thread_is_recorded(tmp_path, begin):
+    program = f"""
+import threading, eventlog
+def train():
+    run = eventlog.{begin}
+    threading.main_thread().join()
+    try: 1 / 0
+    finally: run.finish() if hasattr(run, "finish") else run.close()
+threading.Thread(target=train).start()
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == ENDS["1 / 0"]
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the built-in sys.exit is kept")
 def test_after_gc_freeze_an_exit_through_a_name_of_a_module_is_recorded(tmp_path):
     (tmp_path / "helper.py").write_text("from sys import exit as die")

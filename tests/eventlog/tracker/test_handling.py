@@ -1,6 +1,7 @@
 """Which exceptions go on after the block that handles them."""
 
 import asyncio
+import cProfile
 from contextlib import suppress
 from textwrap import indent
 
@@ -27,6 +28,31 @@ GOES_ON = {
     "finally in a try that handles it": (
         "try:\n    try: 1 / 0\n    finally: call()\nexcept ZeroDivisionError: pass"
     ),
+    "except in a finally": (
+        "try: 1 / 0\nfinally:\n    try: [].pop()\n    except IndexError: call()"
+    ),
+    "except in a function called in a finally": (
+        "def clean_up():\n    try: [].pop()\n    except IndexError: call()\n"
+        "try: 1 / 0\nfinally: clean_up()"
+    ),
+    "except in an except that raises again": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    try: [].pop()\n    except IndexError: call()\n"
+        "    raise"
+    ),
+    "raise behind a loop": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    for _ in range(1): call()\n    raise"
+    ),
+    "raise in each of two branches": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    call()\n"
+        "    if str(e): raise\n    else: raise ValueError"
+    ),
+    "raise behind a try that succeeds": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    try: pass\n"
+        "    except KeyError: pass\n    raise"
+    ),
+    "raise in a with": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    with suppress(KeyError): raise"
+    ),
     "finally of a coroutine": (
         "async def main():\n    try: 1 / 0\n    finally:\n        await asyncio.sleep(0)\n"
         "        call()\nasyncio.run(main())"
@@ -51,6 +77,42 @@ DOES_NOT = {
     "except in a loop": (
         "for _ in range(3):\n    try: 1 / 0\n    except ZeroDivisionError:\n        call()\n"
         "        break"
+    ),
+    "raise in the other branch": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    if 'division' in str(e): call()\n"
+        "    else: raise"
+    ),
+    "raise behind a return": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    if 'division' in str(e):\n"
+        "        call()\n        return\n    raise"
+    ),
+    "raise behind a break": (
+        "while True:\n    try: 1 / 0\n    except ZeroDivisionError as e:\n"
+        "        if str(e):\n            call()\n            break\n        raise"
+    ),
+    "raise in another case": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    match len(str(e)):\n"
+        "        case 0: raise\n        case _: call()"
+    ),
+    "assert behind it": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    call()\n    assert str(e)"
+    ),
+    "raise on a condition": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    call()\n    if not str(e): raise"
+    ),
+    "except of another that came out of a finally": (
+        "try:\n    try: 1 / 0\n    finally: [].pop()\nexcept IndexError: call()"
+    ),
+    "except of another that came out of an except that raises": (
+        "try:\n    try: 1 / 0\n    except ZeroDivisionError as e: raise KeyError from e\n"
+        "except KeyError: call()"
+    ),
+    "except of another that came out of a function": (
+        "def clean_up():\n    try: 1 / 0\n    finally: [].pop()\n"
+        "try: clean_up()\nexcept IndexError: call()"
+    ),
+    "except in an except": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    try: [].pop()\n    except IndexError: call()"
     ),
     "a generator that ends": ("def items():\n    try: yield 1\n    finally: call()\nlist(items())"),
     "a generator that ends in an except": (
@@ -78,7 +140,7 @@ def exceptions_of(code):
         def __exit__(self, *args):
             call()
 
-    names = {"asyncio": asyncio, "call": call, "Calls": Calls}
+    names = {"asyncio": asyncio, "call": call, "Calls": Calls, "suppress": suppress}
     exec(f"def main():\n{indent(code, '    ')}", names)
     with suppress(Exception):
         names["main"]()
@@ -95,6 +157,23 @@ def test_an_exception_that_the_block_does_not_stop_goes_on(code):
 @pytest.mark.parametrize("code", DOES_NOT.values(), ids=DOES_NOT)
 def test_an_exception_that_the_block_stops_does_not_go_on(code):
     assert exceptions_of(code) == [None]
+
+
+def calls_for(n_blocks):
+    """How many functions are called to find what goes on from a function with so many blocks."""
+    blocks = "\n".join("    try: [].a\n    except AttributeError: pass" for _ in range(n_blocks))
+    profile = cProfile.Profile(builtins=False)
+    profile.enable()
+    (error,) = exceptions_of(f"try:\n{blocks}\n    1 / 0\nfinally: call()")
+    profile.disable()
+    assert isinstance(error, ZeroDivisionError)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_the_work_in_a_long_function_grows_with_its_length():
+    few, many = calls_for(100), calls_for(1000)
+
+    assert many < 15 * few
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
