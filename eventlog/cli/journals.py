@@ -132,6 +132,7 @@ def _without_journal(
     stems = {path.name.removesuffix(path.suffix) for path in journals}
     for suffix in (RANK_SUFFIX, PRUNED_SUFFIX):
         stems |= {name.removesuffix(suffix) for name in names if name.endswith(suffix)}
+    with_records = [*journals, *(folder / n for n in names if n.endswith(SEGMENT_SUFFIX))]
     left = []
     for name in names:
         parts = name.split(".")
@@ -151,7 +152,7 @@ def _without_journal(
             own = heads if match["hash"] else {match["stem"]}
             if any(is_shortened_aside(name, stem) for stem in stems):
                 continue
-            if match["hash"] and not own & stems and _is_named(name, journals):
+            if match["hash"] and not own & stems and _is_named(name, with_records):
                 continue
         else:
             continue
@@ -160,9 +161,9 @@ def _without_journal(
     return left
 
 
-def _is_named(aside: str, journals: list[Path]) -> bool:
-    """Whether one of the journals names a file of a large event, as one that was renamed does."""
-    for path in journals:
+def _is_named(aside: str, paths: list[Path]) -> bool:
+    """Whether a journal or segment names a file of a large event, as one that was renamed does."""
+    for path in paths:
         with contextlib.suppress(OSError), open(open_to_read(path), "rb") as file:
             if any(aside.encode() in line for line in file):
                 return True

@@ -15,6 +15,8 @@ from typing import Any
 
 from eventlog.blocks import check_is_file, read_chunks
 from eventlog.format.files import (
+    ASIDE_SUFFIX,
+    HASH_LENGTH,
     JOURNAL_SUFFIX,
     PRUNED_SUFFIX,
     RANK_SUFFIX,
@@ -179,3 +181,17 @@ def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
         if parsed is not None and parsed[0] == path.stem:
             journals[parsed[1]] = path.with_name(name)
     return dict(sorted(journals.items()))
+
+
+def aside_path(folder: Path, name: str, sha256: Any) -> Path:
+    """The file in a folder that has the content of a large event, as its line names it.
+
+    If the run was renamed with all of its files, it is the one with the same hash in its name.
+    """
+    path = folder / name
+    if os.path.lexists(path) or not isinstance(sha256, str) or len(sha256) < HASH_LENGTH:
+        return path
+    end = f".{sha256[:HASH_LENGTH]}{ASIDE_SUFFIX}"
+    with contextlib.suppress(OSError):
+        return next((folder / other for other in os.listdir(folder) if other.endswith(end)), path)
+    return path

@@ -18,6 +18,7 @@ import orjson
 from eventlog.blocks import check_is_file, open_to_read, read_at, read_chunks
 from eventlog.format.files import BEFORE_LOSS_SUFFIX
 from eventlog.interruption import ignoring
+from eventlog.read.candidates import aside_path
 from eventlog.read.defects import Defect
 from eventlog.read.reader import Aside, Reader
 from eventlog.read.sequence import SequenceCheck
@@ -195,15 +196,15 @@ def aside_defects(reader: Reader, *, with_content: bool) -> list[Defect]:
 
     `with_content`: read them and compare the checksums, and not only their sizes.
     """
-    defects = []
-    seen = set()
+    events: dict[tuple[str, ...], dict[int, Aside]] = {}
     for aside in reader.asides:
-        key = (aside.folder, repr(aside.name), repr(aside.size_bytes), repr(aside.sha256))
-        if key not in seen:
-            seen.add(key)
-            wrong = _what_is_wrong(aside, reader.folders, with_content)
-            if wrong is not None:
-                defects.append(_defect(aside, *wrong))
+        key = (aside.s, *map(repr, (aside.name, aside.size_bytes, aside.sha256)))
+        events.setdefault(key, {}).setdefault(aside.n, aside)
+    defects = []
+    for named in events.values():
+        wrong = _what_is_wrong(next(iter(named.values())), reader.folders, with_content)
+        if wrong is not None:
+            defects.append(_defect(named, *wrong))
     return defects
 
 
@@ -214,21 +215,22 @@ def _what_is_wrong(aside: Aside, folders: list[Path], with_content: bool) -> tup
         return "damaged_aside", f"{name!r} is not a file name"
     missing = damaged = ""
     for folder in dict.fromkeys([aside.folder, *folders]):
+        path = aside_path(folder, name, aside.sha256)
         try:
-            fd = open_to_read(folder / name)
+            fd = open_to_read(path)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            missing = missing or f"{folder / name}: {why}"
+            missing = missing or f"{path}: {why}"
             continue
         try:
-            wrong = _compare(fd, folder / name, aside, with_content)
+            wrong = _compare(fd, path, aside, with_content)
         except OSError as error:
             wrong = error.strerror or str(error)
         finally:
             os.close(fd)
         if not wrong:
             return None
-        damaged = damaged or f"{folder / name}: {wrong}"
+        damaged = damaged or f"{path}: {wrong}"
     return ("damaged_aside", damaged) if damaged else ("missing_aside", missing)
 
 
@@ -249,14 +251,16 @@ def _compare(fd: int, path: Path, aside: Aside, with_content: bool) -> str:
     return ""
 
 
-def _defect(aside: Aside, kind: str, detail: str) -> Defect:
+def _defect(named: dict[int, Aside], kind: str, detail: str) -> Defect:
+    """The events of a session, by number, whose content is lost with one file."""
+    first = named[min(named)]
     return Defect(
         kind,
-        aside.offset,
-        session=aside.s,
-        first_n=aside.n,
-        last_n=aside.n,
-        lost=1,
-        file=aside.file,
+        first.offset,
+        session=first.s,
+        first_n=first.n,
+        last_n=max(named),
+        lost=len(named),
+        file=first.file,
         detail=detail,
     )

@@ -22,6 +22,7 @@ from eventlog.format.foreign import is_a
 from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
 from eventlog.format.text import counted
 from eventlog.interruption import ignoring, is_interruption
+from eventlog.read.candidates import aside_path
 from eventlog.read.ends import last_open
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
@@ -76,7 +77,7 @@ def _content(reference: dict[str, Any], folders: Sequence[Path]) -> dict[str, An
         return None
     for folder in folders:
         with ignoring(OSError, ValueError):
-            data = read_all(folder / name)
+            data = read_all(aside_path(folder, name, reference["sha256"]))
             if sha256(data).hexdigest() == reference["sha256"]:
                 return _dict(orjson.loads(data))
     return None

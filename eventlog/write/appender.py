@@ -21,7 +21,7 @@ from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
 from eventlog.write.reserve import Reserve
 from eventlog.write.segments import Move, Segments, SessionFiles, owns, read_range
 from eventlog.write.sync import Goal, sync
-from eventlog.write.waiting import Unsynced
+from eventlog.write.waiting import Entry, Unsynced
 
 
 class Appender(LineWriter):
@@ -49,6 +49,7 @@ class Appender(LineWriter):
             fd, path, s=s, clock=clock, disk=disk, warn=warn, torn=torn, may_reserve=may_reserve
         )
         self.journal, self.run_id = path, run_id
+        self._asides.folders = tuple(folders)
         self.files = SessionFiles(fd, disk, begin=self.end[1])
         self.identity = self.files.journal.identity
         self.opening = b""
@@ -87,11 +88,13 @@ class Appender(LineWriter):
         if self.sync_failed and time.monotonic() >= self._segment_again_at:
             self.sync_failed = not self.to_segment()  # perhaps a disk has space by now
             self._segment_again_at = time.monotonic() + WARN_EVERY_S
-        if self.sync_failed or (self.accepted_n <= self.durable_n and not self._has_note):
+        first_pending = self._asides.first_pending  # it and what follows it cannot be durable
+        n = self.accepted_n if first_pending is None else min(self.accepted_n, first_pending)
+        if self.sync_failed or (n <= self.durable_n and not self._has_note):
             return None
         is_new = self._has_new_name or self._asides.unsynced
         folder = self.path.parent if is_new else None
-        return Goal(self.fd, self.accepted_n, folder, tuple(self._asides.unsynced))
+        return Goal(self.fd, n, folder, tuple(self._asides.unsynced))
 
     def reached(self, goal: Goal) -> None:
         """`goal` was synced."""
@@ -172,7 +175,6 @@ class Appender(LineWriter):
         else:
             lines = [first, b"" if first.endswith(b"\n") else b"\n"]
         lines += [entry[1] for entry in entries]
-        asides = tuple(aside for entry in entries for aside in entry[3])
         # It must have all that only it has, and one line that the file before refused.
         n_unsynced = sum(entry[0] < accepted_n for entry in entries)
         created = self._segments.create(
@@ -180,7 +182,7 @@ class Appender(LineWriter):
             self.journal,
             first_n,
             lines,
-            lambda: self._asides.write(asides, folder),
+            lambda: self._write_asides(entries, folder),
             least=len(lines) if first is not None else min(n_unsynced + 1, len(lines)),
         )
         if created is None:
@@ -203,6 +205,11 @@ class Appender(LineWriter):
         self.moves.append(Move(path, number, first_n))
         self.has_news = True
         return True
+
+    def _write_asides(self, entries: list[Entry], folder: Path) -> None:
+        for entry in entries:
+            if entry[3]:
+                self._asides.write(entry[0], entry[3], folder)
 
     def _leave_full_file(self) -> bool:
         """Write what the file does not accept into a segment, and go on there."""
@@ -261,6 +268,11 @@ class Appender(LineWriter):
 
     def write_end(self) -> bool:
         """Write what waits, if need be into segments; False: no file accepts it."""
+        are_accepted = self._write_all()
+        self._asides.end(self.path.parent)
+        return are_accepted
+
+    def _write_all(self) -> bool:
         self.write_waiting()
         while len(self._waiting):
             self._sync_full_file()

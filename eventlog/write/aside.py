@@ -9,6 +9,7 @@ of the file and the hash of its content.
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from eventlog.format.files import aside_name
 from eventlog.format.record import MAX_LINE_BYTES, encode_fields, fits_in_a_line, plain_json
 from eventlog.interruption import ignoring, is_of_a_call
 
+PENDING_MAX_BYTES = 64 << 20
 IN_LINE_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
 _NOTE_BYTES = 48  # a value is replaced by a note of about this length
 _NESTED = frozenset(("config", "summary", "metadata"))  # whose values are judged one by one
@@ -48,41 +50,96 @@ class Aside:
 
 
 class AsideFiles:
-    """Writes asides, and knows which of the files a sync has to make durable."""
+    """Writes asides, and knows which of the files a sync has to make durable.
 
-    def __init__(self, disk: Disk) -> None:
+    Where there is no space for one, it is written into another folder, or else it is pending: its
+    line is written, and its content is tried again.
+    """
+
+    def __init__(self, disk: Disk, warn: Callable[[str], None]) -> None:
+        self.folders: Sequence[Path] = ()
+        """Where readers look for the files of a session."""
         self.unsynced: list[Path] = []
         self.is_final = False
         """Whether what there is no space for is left out: nothing is tried again."""
-        self.left_out: set[str] = set()
-        """Names of those that were left out: the line of the event has no content."""
+        self.left_out: set[tuple[int, str]] = set()
+        """Those that were left out, by record and name: its line has no content."""
+        self._pending: dict[tuple[int, str], Aside] = {}
         self._durable: set[Path] = set()
-        self._disk = disk
+        self._disk, self._warn = disk, warn
 
-    def write(self, asides: tuple[Aside, ...], folder: Path) -> None:
-        """Write those that are not there yet, except what is too long for a file.
+    @property
+    def first_pending(self) -> int | None:
+        """The first record whose content is not written; None: there is none."""
+        return min((n for n, _ in self._pending.copy()), default=None)
+
+    def write(self, n: int, asides: tuple[Aside, ...], folder: Path) -> None:
+        """Write those of record `n` that are not there yet, except what no folder has space for.
 
         Raises:
-            OSError: the disk refused.
+            OSError: the disk refused, or too much is pending.
         """
         for aside in asides:
-            path = folder / aside.name
             try:
-                is_new = aside.write(folder, self._disk)
+                self._write(aside, folder)
             except OSError as error:
-                has_space = error.errno not in NO_SPACE
-                if has_space or not (self.is_final or error.errno == errno.EFBIG):
+                if error.errno not in NO_SPACE or not is_of_a_call(error):
                     raise
-                if not is_of_a_call(error):
-                    raise
-                self.left_out.add(aside.name)
-                continue
-            self.left_out.discard(aside.name)
-            if is_new:
-                self._durable.discard(path)
-                self.unsynced.append(path)
-            elif path not in self._durable and path not in self.unsynced:
-                self.unsynced.append(path)  # of an earlier session, which may have been killed
+                if not self._is_elsewhere(aside, folder):
+                    self._postpone(n, aside, error)
+                    continue
+            self._pending.pop((n, aside.name), None)
+            self.left_out.discard((n, aside.name))
+
+    def write_pending(self, folder: Path) -> None:
+        """Try again what is pending."""
+        for (n, _), aside in list(self._pending.items()):
+            with ignoring(OSError):
+                self.write(n, (aside,), folder)
+
+    def end(self, folder: Path) -> None:
+        """Write what is pending; what there is no space for now is left out."""
+        self.is_final = True
+        self.write_pending(folder)
+
+    def _write(self, aside: Aside, folder: Path) -> None:
+        path = folder / aside.name
+        if aside.write(folder, self._disk):
+            self._durable.discard(path)
+            self.unsynced.append(path)
+        elif path not in self._durable and path not in self.unsynced:
+            self.unsynced.append(path)  # of an earlier session, which may have been killed
+
+    def _is_elsewhere(self, aside: Aside, full: Path) -> bool:
+        """Write it into another folder than the one that is full; False: all are."""
+        for folder in self.folders:
+            if folder != full:
+                try:
+                    self._disk.make_folder(folder)
+                    self._write(aside, folder)
+                    return True
+                except OSError as error:
+                    if not is_of_a_call(error):
+                        raise
+        return False
+
+    def _postpone(self, n: int, aside: Aside, error: OSError) -> None:
+        """Keep it in memory; at the end, or if no file may be so long, leave it out."""
+        is_lost = self.is_final or error.errno == errno.EFBIG
+        others = [a for key, a in self._pending.copy().items() if key != (n, aside.name)]
+        if not is_lost and sum(len(a.data) for a in (*others, aside)) > PENDING_MAX_BYTES:
+            raise error
+        if is_lost:
+            self._pending.pop((n, aside.name), None)
+            self.left_out.add((n, aside.name))
+        elif (n, aside.name) in self._pending:
+            return
+        else:
+            self._pending[n, aside.name] = aside
+        self._warn(
+            f"{aside.name}: no space for the {len(aside.data):,} bytes of a large event ({error}): "
+            + ("only its line in the journal is kept" if is_lost else "they wait in memory")
+        )
 
     def were_synced(self, paths: tuple[Path, ...]) -> None:
         for path in paths:

@@ -21,6 +21,7 @@ from eventlog.write.own_events import OwnEvents
 from eventlog.write.sync import SyncThread, sync
 
 CLOSE_PATIENCE_S = 30.0
+PAUSE_S = 0.05  # between two syncs that somebody waits for, if the first had nothing to sync
 
 
 class DurableSession:
@@ -89,8 +90,11 @@ class DurableSession:
         give_up_at = time.monotonic() + timeout_s
         while not self._is_decided(target):
             left_s = min(give_up_at - time.monotonic(), RETRY_AFTER_S)
+            before_n = self.durable_n
             if not self._thread.wait_for_sync(left_s, lambda: self._is_decided(target)):
                 break
+            if self.durable_n == before_n:  # a full disk: the next sync would end at once, too
+                time.sleep(min(max(0.0, left_s), PAUSE_S))
         return self.durable_n >= target
 
     def _is_decided(self, target: int) -> bool:

@@ -257,7 +257,7 @@ class Journal(DurableSession):
             if not self._closed:
                 self._writer.settle()
                 self._writer.check_place()  # no sync does, if all is durable
-        if self._durability != "never" and not self._writer.n_waiting:
+        if self._durability != "never" and not self._writer.lacks_space:
             self._sync_before_end()
         is_nested = self._is_nested
         with self._lock:

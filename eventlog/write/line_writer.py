@@ -102,7 +102,7 @@ class LineWriter:
         self._is_at_limit = False  # the file may not be longer (`ulimit -f`); another one may
         self._durable_in_line = 0
         self._check_at_us = 0
-        self._asides = AsideFiles(disk)
+        self._asides = AsideFiles(disk, warn)
         self._waiting = Waiting()
         self._unsynced = Unsynced()
         self._retry_at = self._warn_again_at = 0.0
@@ -117,12 +117,17 @@ class LineWriter:
     @property
     def left_out(self) -> int:
         """Large events of which only the line is written, not the content."""
-        return len(self._asides.left_out)
+        return len({n for n, _ in self._asides.left_out})
 
     @property
     def n_waiting(self) -> int:
         """Records in memory that no disk has accepted."""
         return len(self._waiting)
+
+    @property
+    def lacks_space(self) -> bool:
+        """Whether a record, or the content of a large one, is in memory alone."""
+        return bool(len(self._waiting)) or self._asides.first_pending is not None
 
     # ---- writing
 
@@ -239,7 +244,7 @@ class LineWriter:
                 self._forget_accepted()
                 continue
             try:
-                self._asides.write(entry[3], self.path.parent)
+                self._asides.write(entry[0], entry[3], self.path.parent)
                 data = b"\n" + entry[1] if self._torn else entry[1]
                 size_bytes = len(data)
                 if entry[0] < self.end[0]:
@@ -273,8 +278,13 @@ class LineWriter:
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""
-        if len(self._waiting) and time.monotonic() >= self._retry_at:
+        if time.monotonic() < self._retry_at:
+            return
+        if len(self._waiting):
             self.write_waiting()
+        if self._asides.first_pending is not None:
+            self._retry_at = time.monotonic() + RETRY_AFTER_S
+            self._asides.write_pending(self.path.parent)
 
     def _accept(self, entry: Entry, end: tuple[int, int]) -> None:
         """`entry` is written, and the file ends at `end`."""

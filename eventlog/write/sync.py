@@ -166,5 +166,6 @@ def sync(goal: Goal, disk: Disk) -> None:
         finally:
             os.close(fd)
     disk.sync_data(goal.fd)
-    if goal.folder is not None:
-        disk.sync_dir(goal.folder)
+    for folder in dict.fromkeys([goal.folder, *(path.parent for path in goal.asides)]):
+        if folder is not None:
+            disk.sync_dir(folder)

@@ -322,3 +322,30 @@ def test_three_runs_of_one_second_with_one_fallback_keep_their_own_segments(tmp_
     assert iterations == [[k] * 6_000 for k in range(3)]
     assert codes == [report.COMPLETE] * 3
     assert len(os.listdir(tmp_path / "fallback")) >= 3
+
+
+KILLED = """
+import os, signal, sys, eventlog
+run = eventlog.open_run(sys.argv[1], fallback=sys.argv[2], save_interval=0)
+with open(sys.argv[3], "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)): pass
+    except OSError: pass
+run.log("table", rows="x" * 1_500_000)
+for i in range(2_000): run.log_iter(i, loss=1.0)
+print(run.journal_path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("fallback", ["on the full disk", "on another disk"])
+def test_a_kill_on_a_full_disk_costs_a_large_event_and_none_behind_it(tmp_path, fallback):
+    with tmpfs(tmp_path, 12 * MIB) as disk:
+        other = (disk.path if fallback == "on the full disk" else tmp_path) / "fallback"
+        arguments = [disk.path / "out", other, disk.path / "ballast"]
+        done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
+
+        code, result = verdict(done.stdout.decode().strip())
+    assert result["events"]["iter"] == 2_000
+    n_lost = 1 if fallback == "on the full disk" else 0
+    assert (code, result["lost_events"]) == (report.LOSS if n_lost else report.COMPLETE, n_lost)

@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from eventlog import (
     RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     TORN_SUFFIX,
+    aside_name,
     is_shortened_aside,
     parse_segment_name,
     short_run_id,
@@ -234,18 +235,33 @@ def elsewhere(files: Iterable[Path]) -> list[Path]:
 
     `files` are those beside the journal; one of them with the same name and the same bytes is not
     returned again.
+
+    Raises:
+        Refusal: the run was renamed without a file of a large event: that is not one of its files.
     """
     files = list(files)
     beside = {path.name: path for path in files}
     found: dict[str, Path] = {}
     for journal in filter(_has_records, files):
         opened = _read_opened(journal)
+        _check_asides(journal, opened.asides - beside.keys(), beside.keys())
         for folder in opened.folders:
             for path in _in_fallback(folder, journal, opened):
                 known = found.get(path.name) or beside.get(path.name)
                 if known is None or not _is_same(known, path):
                     found[path.name] = path
     return [found[name] for name in sorted(found)]
+
+
+def _check_asides(journal: Path, names: Iterable[str], beside: Collection[str]) -> None:
+    """Raise Refusal for a file of this name in the journal's folder: it has another run's."""
+    for name in names:
+        own = aside_name(journal.stem, name.removesuffix(ASIDE_SUFFIX).rpartition(".")[2])
+        if own not in beside and os.path.isfile(journal.parent / os.path.basename(name)):
+            raise runs.Refusal(
+                f"{journal}: its large event is in {name}, which is called like a file of another "
+                f"run. Copy it to {own}"
+            )
 
 
 def _read_opened(journal: Path) -> _Opened:

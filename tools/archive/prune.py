@@ -152,13 +152,22 @@ def select_candidates(
             candidate.keep("not old enough")
     new = [c for c in candidates if c.goes and not c.is_begun]
     for candidate in with_progress(new, "comparing with the archive"):
-        if names := [path.name for path in elsewhere(candidate.files)]:
-            candidate.keep(f"has files in another folder: {names[0]}")
-        elif opened is not None and (why := _why_not_archived(candidate, opened)):
+        if (why := _why_not_all_here(candidate)) or (
+            opened is not None and (why := _why_not_archived(candidate, opened))
+        ):
             candidate.keep(why)
         else:
             candidate.why = "archived, compared" if opened else "not compared with an archive"
     return candidates
+
+
+def _why_not_all_here(candidate: Candidate) -> str:
+    """Why the files of a run in its folder are not all of it; empty: they are."""
+    try:
+        names = [path.name for path in elsewhere(candidate.files)]
+    except Refusal as error:
+        return str(error)
+    return f"has files in another folder: {names[0]}" if names else ""
 
 
 def _candidates(folder: Path, now_s: float) -> list[Candidate]:

@@ -9,6 +9,8 @@ import pytest
 
 import eventlog
 from eventlog.disk import Disk, atomic_write
+from eventlog.fold.load import Folding
+from eventlog.write import aside
 from tests.disks import RefusingDisk
 
 
@@ -271,3 +273,94 @@ def test_a_large_value_whose_file_is_missing_is_left_out_of_the_config_and_repor
 
 def begun(dir, **settings):
     return eventlog.init(**{"dir": dir, "id": "a", "save_interval": 0} | settings)
+
+
+def defects_of(journal):
+    """What `eventlog verify` finds."""
+    folding = Folding(journal, with_rows=False)
+    folding.read_on(to_the_end=True)
+    return folding.defects(with_content=True)
+
+
+class FullFor(Disk):
+    """A disk that has no space for the files of large events in folders that a test names."""
+
+    def __init__(self, *folders):
+        self.folders = folders
+
+    def open_new(self, path):
+        if path.parent in self.folders and ".aside" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().open_new(path)
+
+
+def test_lines_behind_a_large_event_that_no_disk_has_space_for_do_not_wait(tmp_path, capsys):
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    run.log("table", rows=large("x"))
+    run.log("note", text="behind it")
+
+    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "table", "note"]
+    assert "1,200,016 bytes of a large event" in capsys.readouterr().err
+    assert not run.sync(timeout_s=0.1)
+    assert run.durable_records == 1
+    disk.folders = ()
+    assert run.sync()
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    run.close()
+    assert (run.lost, run.errors) == (0, 0)
+
+
+def test_a_large_event_that_its_disk_has_no_space_for_is_at_once_in_the_fallback(tmp_path):
+    disk = FullFor(tmp_path)
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    run.log("table", rows=large("x"))
+
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    assert run.sync()
+    run.close()
+    assert [path.name for path in tmp_path.glob("*.segment")] == []
+    assert defects_of(run.journal_path) == []
+
+
+def test_large_events_that_no_disk_has_space_for_until_the_end_are_each_counted_and_reported(
+    tmp_path, capsys
+):
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    for _ in range(3):
+        run.log("table", rows=large("x"))
+    run.close()
+
+    (defect,) = defects_of(run.journal_path)
+    assert (defect.kind, defect.lost, defect.first_n, defect.last_n) == ("missing_aside", 3, 1, 3)
+    assert run.lost == 3
+    assert "only its line in the journal is kept" in capsys.readouterr().err
+
+
+def test_more_pending_content_than_memory_may_hold_stops_the_lines_behind_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(aside, "PENDING_MAX_BYTES", 1_500_000)
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    for letter in "xyz":
+        run.log("table", rows=large(letter))
+    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "table"]
+    disk.folders = ()
+    run.close()
+
+    assert [c["rows"][0] for _, c in asides_of(run.journal_path)] == ["x", "y", "z"]
+    assert (run.lost, run.errors) == (0, 0)
+
+
+@pytest.mark.parametrize("with_asides", [True, False])
+def test_a_run_that_was_renamed_has_its_large_events(tmp_path, with_asides):
+    with begun(tmp_path, config={"big": BIG, "k": 1}) as run:
+        run.log({"words": BIG})
+    stem = run.journal_path.stem
+    for path in list(tmp_path.iterdir()):
+        if with_asides or path.suffix != ".aside":
+            path.rename(path.with_name(path.name.replace(stem, "other", 1)))
+
+    assert defects_of(tmp_path / "other.jsonl") == []
+    with begun(tmp_path, resume="must") as again:
+        assert dict(again.config) == {"big": BIG, "k": 1}

@@ -22,6 +22,7 @@ from eventlog.disk import is_locked
 from eventlog.format.files import segment_name
 from eventlog.read.reader import Reader
 from eventlog.write import line_writer
+from eventlog.write.appender import Appender
 from eventlog.write.journal import Journal
 from eventlog.write.reserve import RESERVE_BYTES
 from eventlog.write.sync import SyncThread
@@ -887,3 +888,19 @@ def wait_for(is_so):
     while not is_so():
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_waiting_for_a_full_disk_keeps_no_core_busy(tmp_path, monkeypatch):
+    is_full, n_syncs = [False], []
+    disk = RefusingDisk(lambda call, n: errno.ENOSPC if is_full[0] and call != "sync" else None)
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk)
+    retry = Appender.retry
+    monkeypatch.setattr(Appender, "retry", lambda self: n_syncs.append(1) or retry(self))
+    is_full[0] = True
+    run.log("note", text="x")
+
+    assert not run.sync(timeout_s=0.5)
+    assert len(n_syncs) < 30
+    is_full[0] = False
+    run.close()
+    assert run.errors == 0

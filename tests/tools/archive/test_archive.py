@@ -825,3 +825,23 @@ def test_a_run_json_that_was_kept_before_a_loss_belongs_to_its_run(tmp_path):
     found = files.group(tmp_path)
 
     assert {stem: [path.name for path in paths] for stem, paths in found.items()} == {"a": names}
+
+
+def test_a_run_that_was_renamed_without_the_file_of_a_large_event_is_not_archived(tmp_path, capsys):
+    with eventlog.open_run(tmp_path / "out", save_interval=0) as run:
+        run.log("table", rows="x" * 1_200_000)
+    stem = run.journal_path.stem
+    for path in list((tmp_path / "out").glob(f"{stem}.json*")):
+        path.rename(path.with_name(path.name.replace(stem, "other")))
+    (aside,) = (tmp_path / "out").glob("*.aside")
+    archive, prune = (
+        ["archive", tmp_path / "out", "--to", tmp_path / "kept"],
+        ["prune", tmp_path / "out"],
+    )
+
+    assert main([*map(str, archive)]) == 1
+    assert f"Copy it to {aside.name.replace(stem, 'other')}" in capsys.readouterr().err
+    main([*map(str, prune), "--older-than", "0s", "--archive", str(tmp_path / "kept"), "--yes"])
+    assert (tmp_path / "out" / "other.jsonl").exists()
+    aside.rename(aside.with_name(aside.name.replace(stem, "other")))
+    assert main([*map(str, archive)]) == 0
