@@ -24,19 +24,38 @@ _LEAVES = frozenset(("POP_EXCEPT", "RETURN_VALUE", "RETURN_CONST"))
 _JUMPS_ALWAYS = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"))
 
 
-def exception_that_goes_on() -> BaseException | None:
+Handled = frozenset[tuple[int, int, int, int]]
+"""Exceptions that were being handled at some time, without references to them."""
+
+
+def handled_now() -> Handled:
+    """The exceptions that are being handled, for `exception_that_goes_on`."""
+    with ignoring(Exception):
+        return frozenset(_key(error) for error, _ in _handled())
+    return frozenset()
+
+
+def exception_that_goes_on(earlier: Handled = frozenset()) -> BaseException | None:
     """The exception that is being handled, if it will leave the block that handles it.
 
     That may be in a block around the innermost one. None also where it cannot be known.
-    KeyboardInterrupt and SystemExit end a run in any block.
+    KeyboardInterrupt and SystemExit end a run in any block. `earlier`: what was being handled when
+    the run began, also by the parent of a forked process: that does not end it.
     """
     with ignoring(Exception):  # an interpreter with another bytecode
         for error, block in _handled():
-            if isinstance(error, GeneratorExit):
+            if isinstance(error, GeneratorExit) or (earlier and _key(error) in earlier):
                 continue
-            if not isinstance(error, Exception) or block.lets_go_on():
+            if isinstance(error, KeyboardInterrupt | SystemExit) or block.lets_go_on():
                 return error
     return None
+
+
+def _key(error: BaseException) -> tuple[int, int, int, int]:
+    """What tells an exception from another one that later has its place in memory."""
+    trace = error.__traceback__
+    assert trace is not None
+    return id(error), id(type(error)), id(trace.tb_frame.f_code), trace.tb_lasti
 
 
 def _handled() -> "Iterator[tuple[BaseException, _Block]]":
@@ -51,13 +70,22 @@ def _handled() -> "Iterator[tuple[BaseException, _Block]]":
     error = sys.exc_info()[1]
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if error.__traceback__ is not None:
-            frame = error.__traceback__.tb_frame  # it begins where the exception is being handled
-            blocks = _blocks_around(frame) if frame in frames else []
+        frame = _handler_of(error, frames)
+        if frame is not None:
+            blocks = _blocks_around(frame)
             if n_inside[frame] < len(blocks):
                 yield error, blocks[n_inside[frame]]
                 n_inside[frame] += 1
         error = error.__context__
+
+
+def _handler_of(error: BaseException, frames: set[FrameType]) -> FrameType | None:
+    """The function that handles an exception: its traceback begins there, unless a function that
+    has ended since raised it once more."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame not in frames:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:

@@ -5,7 +5,6 @@ training loop: what cannot be logged is counted in `errors` and reported once on
 """
 
 import atexit
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.exit_code import status_of
+from eventlog.tracker.handling import exception_that_goes_on, handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.last_error import last_error, watch_cells
 from eventlog.tracker.session import (
@@ -80,11 +80,12 @@ class ActiveRun(WandbRun):
         self._lock = free_after_fork(threading.RLock())
         self.is_finished = False
         self._earlier_error = last_error()  # of an earlier cell
+        self._handled_before = handled_now()
         if session is not None:
             exit_code.watch()
             watch_cells()
             atexit.register(self._finish_unfinished)
-            at_end_of_child(lambda: self._finish_after(sys.exc_info()[1]))
+            at_end_of_child(self._finish_at_end_of_child)
 
     # ---- properties
 
@@ -266,7 +267,7 @@ class ActiveRun(WandbRun):
         this is called, such as a `finally`; or as the program does, if it is ending.
         """
         if exit_code is None:
-            self._finish_after(error_now(self._earlier_error))
+            self._finish_after(error_now(self._handled_before, self._earlier_error))
             return
         code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
@@ -297,6 +298,9 @@ class ActiveRun(WandbRun):
     def _finish_unfinished(self) -> None:
         """End the run as the program ends, or as the last cell of a notebook has ended."""
         self._finish_after(error_at_exit(self._earlier_error))
+
+    def _finish_at_end_of_child(self) -> None:
+        self._finish_after(exception_that_goes_on(self._handled_before))
 
     def _finish_after(self, error: BaseException | None) -> None:
         self._finish(*ending_after(error, self.session))

@@ -29,7 +29,7 @@ from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import exit_status
-from eventlog.tracker.handling import exception_that_goes_on
+from eventlog.tracker.handling import Handled, exception_that_goes_on, handled_now
 from eventlog.tracker.last_error import last_error
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.fork import WHY
@@ -58,6 +58,7 @@ class Session:
         self._annotator: Annotator | None = None
         journal.note_ignored = self._note_ignored
         self._disk = disk
+        self._handled_before = handled_now()
         self._compactor: Compactor | None = None
         if on_created is not None:
             on_created(self)
@@ -208,7 +209,7 @@ class Session:
         second call does nothing.
         """
         if status is None:
-            status, its_reason = ending_after(error_now(), self)
+            status, its_reason = ending_after(error_now(self._handled_before), self)
             reason = its_reason if reason is None else reason
         try:
             self._journal.close({"status": status, "reason": reason} | more)
@@ -265,7 +266,7 @@ class Session:
         self.close("interrupted", reason)
 
     def _close_at_end_of_child(self) -> None:
-        self.__exit__(None, sys.exc_info()[1], None)
+        self.__exit__(None, exception_that_goes_on(self._handled_before), None)
 
     def _count_error(self, event: str, error: Exception) -> None:
         self._errors += 1
@@ -291,14 +292,17 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
     return "failed", reason
 
 
-def error_now(earlier: BaseException | None = None) -> BaseException | None:
+def error_now(
+    handled_before: Handled, earlier: BaseException | None = None
+) -> BaseException | None:
     """The exception with which a run ends now; as the program exits, that with which it does.
 
-    `earlier`: the one that was the last when the run began.
+    `handled_before` and `earlier`: what was being handled, and the one that was the last, when the
+    run began.
     """
     main = threading.main_thread()  # it has ended when `atexit` calls this; threads may go on then
     is_exiting = threading.current_thread() is main and not main.is_alive()
-    return error_at_exit(earlier) if is_exiting else exception_that_goes_on()
+    return error_at_exit(earlier) if is_exiting else exception_that_goes_on(handled_before)
 
 
 def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:

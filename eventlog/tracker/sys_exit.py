@@ -105,7 +105,11 @@ def _as_exit(status: Any) -> SystemExit:
         return SystemExit()
     if issubclass(type(status), SystemExit):
         return status  # type: ignore[no-any-return]
-    return SystemExit(*status) if type(status) is tuple else SystemExit(status)
+    if type(status) is tuple:
+        error = SystemExit(*status)
+        error.code = status  # what the interpreter prints, where nothing catches the exception
+        return error
+    return SystemExit(status)
 
 
 _BUILT_IN: Any = sys.exit if type(sys.exit) is BuiltinFunctionType else None

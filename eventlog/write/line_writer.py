@@ -282,6 +282,8 @@ class LineWriter:
             return
         if len(self._waiting):
             self.write_waiting()
+        while len(self._waiting) and self._is_at_limit and self._leave_full_file():
+            self.write_waiting()  # each file holds a part of it
         if self._asides.first_pending is not None:
             self._retry_at = time.monotonic() + RETRY_AFTER_S
             self._asides.write_pending(self.path.parent)

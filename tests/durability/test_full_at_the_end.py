@@ -147,6 +147,26 @@ def test_where_files_may_not_be_longer_all_events_are_in_several(tmp_path, most_
     assert run.status == "completed"
 
 
+PAUSED = """
+import os, resource, signal, sys, time, eventlog
+run = eventlog.open_run("out", fallback="fallback", save_interval=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 10, 100 << 10))
+for i in range(3_000): run.log_iter(i, loss=1.0)
+while run.durable_records < run.records: time.sleep(0.05)
+print(run.journal_path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_where_files_may_not_be_longer_events_are_kept_although_nothing_more_is_logged(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PAUSED], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+
+    code, result = verdict(done.stdout.strip())
+    assert (code, result["events"]["iter"]) == (report.COMPLETE, 3_000)
+
+
 LARGE = """
 import resource, sys, eventlog
 run = eventlog.open_run("out", fallback="fallback", save_interval=0)

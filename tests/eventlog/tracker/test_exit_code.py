@@ -1,5 +1,6 @@
 """How an unfinished run records the end of its program."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -265,6 +266,60 @@ def test_sys_exit_behaves_as_in_the_interpreter(argument):
     )
 
     assert (after.stdout, after.returncode) == (before.stdout, before.returncode)
+
+
+@pytest.mark.parametrize("argument", ["()", "(3,)", "(3, 4)", "[]"])
+def test_sys_exit_of_a_list_or_tuple_ends_the_program_as_the_interpreter_does(argument):
+    before, after = (
+        subprocess.run(
+            [sys.executable, "-c", f"import {names}; sys.exit({argument})"], capture_output=True
+        )
+        for names in ("sys", "sys, eventlog")
+    )
+
+    assert (
+        (after.stderr, after.returncode) == (before.stderr, before.returncode) == (before.stderr, 1)
+    )
+
+
+GOOD_CHILDREN = {
+    "in an except": "try: raise MemoryError\nexcept MemoryError: start()",
+    "in a finally": (
+        "try:\n    try: raise MemoryError\n    finally: start()\nexcept MemoryError: pass"
+    ),
+}
+
+
+@pytest.mark.parametrize("where", GOOD_CHILDREN)
+@pytest.mark.parametrize("end", ["run.finish()", "run.session.close()", ""])
+def test_a_run_of_a_forked_process_does_not_end_by_what_its_parent_was_handling(
+    tmp_path, where, end
+):
+    program = f"""
+import multiprocessing, eventlog
+def train():
+    run = eventlog.init(save_interval=0)
+    {end}
+def start():
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start(); process.join()
+{GOOD_CHILDREN[where]}
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "completed"
+
+
+def test_a_run_that_is_begun_while_an_exception_goes_on_does_not_end_by_it(tmp_path):
+    with contextlib.suppress(MemoryError):
+        try:
+            raise MemoryError
+        finally:
+            run = eventlog.open_run(tmp_path, save_interval=0)
+            run.close()
+
+    assert eventlog.load_run(run.journal_path).status == "completed"
 
 
 class Unwilling(int):

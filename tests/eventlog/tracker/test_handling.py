@@ -2,6 +2,7 @@
 
 import asyncio
 import cProfile
+import sys
 from contextlib import suppress
 from textwrap import indent
 
@@ -52,6 +53,10 @@ GOES_ON = {
     ),
     "raise in a with": (
         "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    with suppress(KeyError): raise"
+    ),
+    "finally behind a function that raised it once more": (
+        "def report(e):\n    try: raise e\n    except ZeroDivisionError: pass\n"
+        "try: 1 / 0\nexcept KeyError: pass\nfinally:\n    report(sys.exc_info()[1])\n    call()"
     ),
     "finally of a coroutine": (
         "async def main():\n    try: 1 / 0\n    finally:\n        await asyncio.sleep(0)\n"
@@ -114,6 +119,15 @@ DOES_NOT = {
     "except in an except": (
         "try: 1 / 0\nexcept ZeroDivisionError:\n    try: [].pop()\n    except IndexError: call()"
     ),
+    "except of a cancelled task": (
+        "async def wait():\n    try: await asyncio.sleep(9)\n"
+        "    except asyncio.CancelledError: call()\n"
+        "async def main():\n    task = asyncio.create_task(wait())\n    await asyncio.sleep(0)\n"
+        "    task.cancel()\n    await task\nasyncio.run(main())"
+    ),
+    "except of an own BaseException": (
+        "class Stop(BaseException): pass\ntry: raise Stop\nexcept Stop: call()"
+    ),
     "a generator that ends": ("def items():\n    try: yield 1\n    finally: call()\nlist(items())"),
     "a generator that ends in an except": (
         "def items():\n    try: yield 1\n    finally: call()\n"
@@ -140,7 +154,7 @@ def exceptions_of(code):
         def __exit__(self, *args):
             call()
 
-    names = {"asyncio": asyncio, "call": call, "Calls": Calls, "suppress": suppress}
+    names = {"asyncio": asyncio, "call": call, "Calls": Calls, "suppress": suppress, "sys": sys}
     exec(f"def main():\n{indent(code, '    ')}", names)
     with suppress(Exception):
         names["main"]()
