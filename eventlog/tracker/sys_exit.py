@@ -107,7 +107,7 @@ def _as_exit(status: Any) -> SystemExit:
         return status  # type: ignore[no-any-return]
     if type(status) is tuple:
         error = SystemExit(*status)
-        error.code = status  # what the interpreter prints, where nothing catches the exception
+        error.code = status  # type: ignore[assignment]  # what the interpreter prints, where nothing catches the exception
         return error
     return SystemExit(status)
 

@@ -157,6 +157,9 @@ WRITER_PATIENCE_S = 1.5  # it takes the number once a second
 WHY = "logged by a forked child: one journal has one writer"
 
 
+_CLOSED = 1 << 62  # added to the number when the writer closes the journal
+
+
 class Counter:
     """A number that a process and its forked children share; always 0 without eventfd."""
 
@@ -168,16 +171,28 @@ class Counter:
                 self._identity = DISK.identity(self._fd)
 
     def add(self, number: int) -> None:
-        if self._is_ours():
+        if number and self._is_ours():
             with ignoring(OSError):
                 os.eventfd_write(self._fd, number)
 
     def take(self) -> int:
         """The sum of what was added since the last call."""
+        return self._read()[0]
+
+    def is_closed(self) -> bool:
+        """Whether the writer has closed the journal, and takes no more."""
+        number, is_closed = self._read()
+        self.add(number)
+        return is_closed
+
+    def _read(self) -> tuple[int, bool]:
         if self._is_ours():
             with ignoring(OSError):  # nothing was added
-                return os.eventfd_read(self._fd)
-        return 0
+                number = os.eventfd_read(self._fd)
+                if number >= _CLOSED:
+                    self.add(_CLOSED)
+                return number % _CLOSED, number >= _CLOSED
+        return 0, False
 
     def has_any(self) -> bool:
         """Whether something was added since the last call of `take`."""
@@ -188,6 +203,8 @@ class Counter:
         return bool(ready.poll(0))
 
     def close(self) -> None:
+        """In the writer: children then write their number themselves."""
+        self.add(_CLOSED)
         if self._is_ours():
             with ignoring(OSError):
                 os.close(self._fd)
@@ -240,7 +257,7 @@ class Child:
         A writer that is just ending takes it no more: wait until that is known.
         """
         give_up_at = time.monotonic() + WRITER_PATIENCE_S
-        while os.getppid() == self._writer:
+        while os.getppid() == self._writer and not self._counter.is_closed():
             if not self._counter.has_any() or time.monotonic() >= give_up_at:
                 return True
             time.sleep(0.01)

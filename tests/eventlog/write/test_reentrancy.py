@@ -584,6 +584,26 @@ run.finish()
     assert sum(ignored) == 250
 
 
+def test_events_of_a_child_after_its_parent_has_closed_the_run_are_counted_too(tmp_path):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    is_closed, say_closed = os.pipe()
+    child = os.fork()
+    if not child:
+        for i in range(7):
+            run.log_iter(i, 1.0)
+            if i == 3:
+                os.read(is_closed, 1)
+        run.close()
+        os._exit(0)
+    time.sleep(0.1)
+    run.close()
+    os.write(say_closed, b"x")
+    os.waitpid(child, 0)
+
+    ignored = [r.fields["events"] for r in eventlog.scan(run.journal_path) if r.event == "ignored"]
+    assert sum(ignored) == 7
+
+
 def test_a_run_that_a_child_of_multiprocessing_opens_and_leaves_is_completed(tmp_path):
     code = """
 import multiprocessing, eventlog, sys
