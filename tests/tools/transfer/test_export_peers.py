@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import eventlog
 from tests.tools.transfer.readers import READERS, export_peer, read_peer
 from tests.tools.transfer.test_export import (
     EVAL_TRACKER,
@@ -16,6 +17,7 @@ from tests.tools.transfer.test_export import (
     export_and_kill,
     same,
 )
+from tools.transfer.sources.wandb_file import records
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +84,27 @@ def test_an_export_killed_at_20_moments_and_run_again_has_each_point_once(to, tm
     same(found, expected(logged, to))
     assert export_peer(logged.path, to, tmp_path / "out")["state"] == "unchanged"
     logged.close()
+
+
+def test_what_a_run_defines_of_its_metrics_is_in_the_file_of_wandb(tmp_path):
+    pytest.importorskip("wandb", reason="pip install wandb")
+    with eventlog.init(dir=tmp_path / "runs", save_interval=0) as run:
+        run.define_metric("val/*", step_metric="epoch", summary="best", goal="maximize")
+        run.define_metric("*r", hidden=True, summary=["min", "last"])
+        for k in range(3):
+            run.log({"epoch": k, "val/acc": k / 3, "lr": 0.1})
+    places = [export_peer(run.session.run_path, "wandb", tmp_path / "out") for _ in range(2)]
+
+    assert [place["state"] for place in places] == ["new", "unchanged"]
+    (file,) = (tmp_path / "out").glob("wandb/*/*.wandb")
+    assert [metric_of(record) for kind, record in records(file) if kind == "metric"] == [
+        ("val/*", "epoch", False, {"max"}),
+        ("lr", "", True, {"min", "last"}),
+    ]
+
+
+def metric_of(record):
+    summary = {field.name for field, _ in record.summary.ListFields()}
+    return (
+        record.name or record.glob_name, record.step_metric, record.options.hidden, summary,
+    )  # fmt: skip

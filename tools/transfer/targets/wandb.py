@@ -7,14 +7,17 @@ one, under the same id. The names are those that the trainer uses (nanoGPT's: tr
 val/loss), all other series have their own; those that W&B has for itself (`_step`, ...) get a `_`
 at their end. Numbers are float64; times, NaN and infinities are preserved. Words are values; W&B
 has NaN as the text `NaN`, and reads that text as the number. Of several samples of the machine at
-one step the last one counts. Metadata is in the config, under `metadata`.
+one step the last one counts. Metadata is in the config, under `metadata`. Of what the run defined
+of its metrics, W&B has the axis, the summary (`best` as min or max) and `hidden`.
 
 With WANDB_MODE=online it is then uploaded by `wandb sync`, with W&B's own settings.
 """
 
 import contextlib
+import fnmatch
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +30,7 @@ from typing import Any, NamedTuple
 
 from eventlog import seconds
 
-from ...core.history import History
+from ...core.history import NAMES, History
 from ...core.library import need
 from ...core.runs import Refusal
 from ..sources.wandb_file import parsed, records, values
@@ -39,6 +42,8 @@ ASIDE = ".writing"
 WRITING_S = 30.0  # how long W&B may take to write what it has accepted
 NOT_VALUES = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
 RESERVED = NOT_VALUES | {""}
+SUMMARIES = frozenset(("min", "max", "mean", "last", "first", "none"))
+_WILD = re.compile(r"[*?[]")
 
 
 class Step(NamedTuple):
@@ -58,10 +63,28 @@ class Step(NamedTuple):
         return repr((self.step, float(self.time_s), pairs))
 
 
+class Definition(NamedTuple):
+    """What W&B knows of a metric."""
+
+    name: str
+    step_metric: str
+    hidden: bool
+    summary: tuple[str, ...]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """For W&B's `define_metric`."""
+        summary = ",".join(self.summary)
+        known = {"step_metric": self.step_metric, "hidden": self.hidden, "summary": summary}
+        return {"name": self.name} | {key: value for key, value in known.items() if value}
+
+
 def export(history: History, out: Path) -> Outcome:
     wandb = need("wandb")
     config = history.run.config | {"metadata": history.run.metadata}
-    expected = [_plain(config), *(s.key for s in _steps(history)), _exit_code(history)]
+    steps = [step.key for step in _steps(history)]
+    definitions = map(str, _definitions(history))
+    expected = [_plain(config), *definitions, *steps, _exit_code(history)]
     place = out / "wandb" / f"offline-run-{_started(history)}-{history.id}"
     state: State = "replaced" if place.is_dir() else "new"
     if state == "replaced" and list(_read_back(place)) == expected:
@@ -78,7 +101,7 @@ def export(history: History, out: Path) -> Outcome:
     shutil.rmtree(aside)
     with contextlib.suppress(OSError):
         aside.parent.rmdir()
-    return Outcome(str(place), state, len(expected) - 2, _sync(place))
+    return Outcome(str(place), state, len(steps), _sync(place))
 
 
 def _started(history: History) -> str:
@@ -97,6 +120,34 @@ def _steps(history: History) -> Iterator[Step]:
             of_step |= {unreserved(name, RESERVED): value for name, value in named}
             time_s = point.time_s
         yield Step(step, time_s, of_step)
+
+
+def _definitions(history: History) -> Iterator[Definition]:
+    """What the run defined of its metrics, as far as W&B has it."""
+    in_use = {*history.names.values()}
+    exported = {
+        name: other if (other := NAMES.get(key, name)) not in in_use else name
+        for key, name in history.names.items()
+    }
+    for pattern, fields in (history.run.journal.get("definitions") or {}).items():
+        axis = fields.get("step_metric")
+        definition = Definition(
+            pattern,
+            "" if axis is None else unreserved(exported.get(axis, axis), RESERVED),
+            fields.get("hidden") is True,
+            tuple(sorted(_summaries(fields))),
+        )
+        is_glob = _WILD.search(pattern.removesuffix("*")) is not None  # W&B has them at the end
+        names = fnmatch.filter(exported, pattern) if is_glob else [pattern]
+        for name in names if any(definition[1:]) else ():
+            yield definition._replace(name=unreserved(exported.get(name, name), RESERVED))
+
+
+def _summaries(fields: dict[str, Any]) -> frozenset[str]:
+    best = {"minimize": "min", "maximize": "max"}.get(str(fields.get("goal")), "last")
+    summary = fields.get("summary")
+    names = summary if isinstance(summary, list) else [summary]
+    return SUMMARIES.intersection(best if name == "best" else name for name in names)
 
 
 def _plain_value(value: float | str) -> float | str:
@@ -119,6 +170,8 @@ def _write(wandb: Any, history: History, config: dict[str, Any], aside: Path) ->
         project=os.environ.get("WANDB_PROJECT", PROJECT), id=history.id, config=config,
         name=history.run.run_name, mode="offline", dir=str(aside), settings=settings,
     )  # fmt: skip
+    for definition in _definitions(history):
+        run.define_metric(**definition.arguments)
     for step in _steps(history):
         run.log(step.values | {"_timestamp": step.time_s}, step=step.step)
     run.finish(exit_code=_exit_code(history))
@@ -132,6 +185,10 @@ def _read_back(place: Path) -> Iterator[Any]:
         if kind == "run":
             config = {item.key: parsed(item.value_json) for item in record.config.update}
             yield _plain({k: v for k, v in config.items() if k not in NOT_VALUES})
+        elif kind == "metric":
+            summary = (field.name for field, _ in record.summary.ListFields())
+            name, hidden = record.name or record.glob_name, record.options.hidden
+            yield str(Definition(name, record.step_metric, hidden, tuple(sorted(summary))))
         elif kind == "history":
             item = values(record.item)
             points = {str(k): v for k, v in item.items() if k not in NOT_VALUES}
