@@ -39,6 +39,11 @@ class Disk:
         """A descriptor on a file that did not exist before."""
         return moved_up(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
+    def only_append(self, fd: int) -> None:
+        """Have all writes land at the end, also after the file was cut."""
+        if fcntl is not None:
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+
     def write(self, fd: int, data: bytes) -> int:
         """The number of bytes written; fewer than `data` has if the disk becomes full."""
         return os.write(fd, data)

@@ -277,7 +277,7 @@ class Appender(LineWriter):
         while len(self._waiting):
             self._sync_full_file()
             if not self._leave_full_file():
-                if self._asides.is_final:
+                if self._asides.is_final and not self.drop_large():
                     return False
                 self._asides.is_final = True  # a large event is lost, and not those after it
             self.write_waiting()

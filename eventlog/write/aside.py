@@ -21,6 +21,12 @@ from eventlog.disk import NO_SPACE, Disk, atomic_write
 from eventlog.format.files import aside_name
 from eventlog.format.record import MAX_LINE_BYTES, encode_fields, fits_in_a_line, plain_json
 from eventlog.interruption import ignoring, is_of_a_call
+from eventlog.write.reserve import LAST_BYTES
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 PENDING_MAX_BYTES = 64 << 20
 IN_LINE_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
@@ -153,35 +159,45 @@ def fitted(stem: str, event: str, encoded: bytes) -> tuple[bytes, tuple[Aside, .
 
     `stem`: of the journal's name.
     """
-    if fits_in_a_line(event, encoded):
+    most_bytes = _most_bytes(encoded)
+    if fits_in_a_line(event, encoded) and len(encoded) <= 2 * most_bytes:
         return encoded, ()
-    fields, asides = set_aside(stem, event, orjson.loads(encoded))
+    fields, asides = set_aside(stem, event, orjson.loads(encoded), most_bytes)
     return encode_fields(fields), asides
 
 
+def _most_bytes(encoded: bytes) -> int:
+    """What is to stay in the line: it must not take most of what a file may have (`ulimit -f`)."""
+    if len(encoded) > LAST_BYTES and resource is not None:
+        most_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if most_bytes != resource.RLIM_INFINITY:
+            return min(IN_LINE_BYTES, most_bytes // 4)
+    return IN_LINE_BYTES
+
+
 def set_aside(
-    stem: str, event: str, fields: dict[str, Any]
+    stem: str, event: str, fields: dict[str, Any], most_bytes: int = IN_LINE_BYTES
 ) -> tuple[dict[str, Any], tuple[Aside, ...]]:
     """The fields that stay in the line of a journal called `stem`, and what is set aside.
+
+    About `most_bytes` of them stay.
 
     Config and metadata of an `open` event are set aside each by itself; of any other event all
     fields are.
     """
     if event != "open":
-        in_line, aside = _set_aside(stem, fields)
+        in_line, aside = _set_aside(stem, fields, most_bytes)
         return in_line, (aside,)
     asides = []
     for part in ("config", "metadata"):
-        if len(plain_json(fields.get(part) or {})) > IN_LINE_BYTES // 3:
-            in_line, aside = _set_aside(stem, fields[part], IN_LINE_BYTES // 3)
+        if len(plain_json(fields.get(part) or {})) > most_bytes // 3:
+            in_line, aside = _set_aside(stem, fields[part], most_bytes // 3)
             fields = fields | {part: in_line}
             asides.append(aside)
     return fields, tuple(asides)
 
 
-def _set_aside(
-    stem: str, fields: dict[str, Any], max_bytes: int = IN_LINE_BYTES
-) -> tuple[dict[str, Any], Aside]:
+def _set_aside(stem: str, fields: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], Aside]:
     data = plain_json(fields)
     digest = sha256(data).hexdigest()
     aside = Aside(aside_name(stem, digest), data)

@@ -23,7 +23,7 @@ from eventlog.format.events import MAY_BE_DROPPED
 from eventlog.format.record import Clock, seal
 from eventlog.interruption import is_of_a_call
 from eventlog.write.aside import Aside, AsideFiles
-from eventlog.write.reserve import Reserve
+from eventlog.write.reserve import LAST_BYTES, Reserve
 from eventlog.write.waiting import Entry, Unsynced, Waiting, size_of
 
 RETRY_AFTER_S = 1.0
@@ -161,7 +161,10 @@ class LineWriter:
             end, unsynced = (n + 1, self.end[1] + size_bytes), self._unsynced
             remember = unsynced.append
         waiting = self._waiting
-        if waiting.required or waiting.droppable or self._torn or self._reserve.is_full or asides:
+        if (
+            waiting.required or waiting.droppable or self._torn or self._reserve.is_full or asides
+            or size_bytes > LAST_BYTES
+        ):  # fmt: skip
             self._wait_or_write(entry)
             return line
         fd = self.fd
@@ -249,6 +252,9 @@ class LineWriter:
                 size_bytes = len(data)
                 if entry[0] < self.end[0]:
                     continue  # a signal handler that appended has written it meanwhile
+                if size_bytes > LAST_BYTES and not self._has_room(size_bytes):
+                    self._refused(None)
+                    return
                 end = (entry[0] + 1, self.end[1] + size_bytes)
                 fd = self.fd
                 if self.writing is None:
@@ -275,6 +281,22 @@ class LineWriter:
             self._forget_accepted()
             if self._reserve.is_full:
                 return
+
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._reserve.has_room(self.fd, self.end[1], size_bytes)
+
+    def drop_large(self) -> bool:
+        """Drop the record that is written next, if it is large; False: it is not.
+
+        At the end, where no file has space for it, so that it does not cost those after it.
+        """
+        entry = self._waiting.first
+        if entry is None or len(entry[1]) <= LAST_BYTES or entry[0] < self.end[0]:
+            return False
+        self._waiting.drop_first()
+        self.dropped += 1
+        self.has_news = True
+        return True
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""

@@ -61,6 +61,29 @@ class Reserve:
             self.is_full = size_bytes > self.ask_at
         return not self.is_full
 
+    def has_room(self, fd: int, size_bytes: int, line_bytes: int) -> bool:
+        """Whether a long line fits behind a file of `size_bytes`, and the last lines after it.
+
+        Without that, a line that is longer than the space for those would take it.
+        """
+        end = size_bytes + line_bytes
+        if not self._is_allowed or not self._reserved_to or end <= self._reserved_to - LAST_BYTES:
+            return True
+        for more_bytes in (RESERVE_BYTES, *LESS_BYTES):
+            if more_bytes < LAST_BYTES:
+                break
+            try:
+                self._disk.reserve(fd, size_bytes, line_bytes + more_bytes)
+            except OSError as error:
+                if not is_of_a_call(error):
+                    raise
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    return True
+            else:
+                self._reserved_to = max(self._reserved_to, end + more_bytes)
+                return True
+        return False
+
     def give_back(self, fd: int) -> None:
         """Give back what was not used."""
         if self._is_allowed:

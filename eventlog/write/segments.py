@@ -78,6 +78,7 @@ class Segments:
         try:
             self._disk.make_folder(folder)
             fd = self._disk.open_new(path)
+            self._disk.only_append(fd)
             write_asides()
             try:
                 self._disk.write_all(fd, b"".join(pieces))

@@ -67,6 +67,13 @@ class Waiting:
         self.n_bytes -= size_of(queue.popleft())
         return True
 
+    def drop_first(self) -> None:
+        """Drop the one that would be written next."""
+        first = self.first
+        for queue in (self.required, self.droppable):
+            if first is not None and queue and queue[0] is first:
+                self.n_bytes -= size_of(queue.popleft())
+
     def clear(self) -> None:
         self.required.clear()
         self.droppable.clear()

@@ -369,3 +369,88 @@ def test_a_kill_on_a_full_disk_costs_a_large_event_and_none_behind_it(tmp_path, 
     assert result["events"]["iter"] == 2_000
     n_lost = 1 if fallback == "on the full disk" else 0
     assert (code, result["lost_events"]) == (report.LOSS if n_lost else report.COMPLETE, n_lost)
+
+
+LARGE_LINES = """
+import os, sys, eventlog
+out, ballast, n_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+run = eventlog.open_run(out, fallback=out + "/fallback", save_interval=0)
+with open(ballast, "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)): pass
+    except OSError: pass
+for _ in range(60): run.log("note", text="x" * n_bytes)
+for i in range(200): run.log_iter(i, 1.0)
+run.close()
+print(run.errors, run.lost, run.journal_path)
+"""
+
+
+@pytest.mark.parametrize("n_bytes", [70_000, 100_000, 150_000, 900_000])
+def test_long_lines_on_a_full_disk_cost_no_later_line_and_not_the_note_of_what_is_lost(
+    tmp_path, n_bytes
+):
+    with tmpfs(tmp_path, 12 * MIB) as disk:
+        arguments = [disk.path / "out", disk.path / "ballast", str(n_bytes)]
+        done = subprocess.run(
+            [sys.executable, "-c", LARGE_LINES, *arguments], capture_output=True, text=True
+        )
+        errors, lost, journal = done.stdout.split()
+
+        code, result = verdict(journal)
+        status = eventlog.load_run(journal).status
+    assert (result["events"]["iter"], status) == (200, "completed")
+    assert 0 < result["events"].get("note", 0) < 60
+    assert int(lost) == int(errors) == result["lost_events"] == 60 - result["events"]["note"]
+    assert code == report.LOSS
+
+
+def test_an_event_that_takes_most_of_what_a_file_may_have_costs_its_content_alone(tmp_path):
+    program = LARGE.replace("3_000_000", "700_000")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(500 << 10)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    errors, lost, journal = done.stdout.split()
+
+    code, result = verdict(tmp_path / journal)
+    assert (int(errors), int(lost), code) == (1, 1, report.LOSS)
+    assert (result["events"]["iter"], result["events"]["table"]) == (2_000, 1)
+
+
+PART = """
+import os, sys, time, eventlog
+out, fallback, ballast = sys.argv[1:]
+def fill(path, n_bytes_left):
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)): pass
+        except OSError: pass
+        os.truncate(path, max(0, os.path.getsize(path) - n_bytes_left))
+run = eventlog.open_run(out, fallback=fallback, save_interval=0)
+fill(ballast, 0)
+for i in range(6_000): run.log_iter(i, 1.0)
+fill(fallback + "/ballast", 200_000)
+with run._journal._lock: run._journal._own_events.sync_failed(OSError(5, "EIO"))
+os.unlink(fallback + "/ballast")
+for i in range(6_000, 6_100): run.log_iter(i, 1.0)
+run.close()
+print(run.errors, run.lost, run.journal_path)
+"""
+
+
+def test_a_segment_that_holds_a_part_of_the_lines_goes_on_at_their_end(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    with tmpfs(tmp_path / "a", 3 * MIB) as disk, tmpfs(tmp_path / "b", MIB) as other:
+        arguments = [disk.path / "out", other.path, disk.path / "ballast"]
+        done = subprocess.run(
+            [sys.executable, "-c", PART, *arguments], capture_output=True, text=True
+        )
+        errors, lost, journal = done.stdout.split()
+
+        code, result = verdict(journal)
+    assert (int(errors), int(lost), code) == (0, 0, report.COMPLETE)
+    assert "nul" not in {defect["kind"] for defect in result["defects"]}
+    assert result["events"]["iter"] == 6_100
