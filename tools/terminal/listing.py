@@ -67,10 +67,14 @@ class Listing(Rows):
         suffix = f"{' NaN' if row.get('ends_nonfinite') else ''} {progress(row)}"
         if row.get("live") and (left_s := self._eta_s(row)) is not None:
             suffix += f" {duration(left_s)}"
-        n_left = max(0, width - 3 - len(suffix))
         name = _unstamped(row)
         if self._names[name] > 1:
             name = one_line(str(row["run"]))
+        if row["warnings"]:  # in words where there is room; they are below the charts, too
+            words = f"  {', '.join(row['warnings'])}"
+            is_room = len(name) + len(words) + len(suffix) <= width - 3
+            suffix = f"{words if is_room else ' !'}{suffix}"
+        n_left = max(0, width - 3 - len(suffix))
         if len(name) > n_left:  # runs of one day differ at their ends
             name = f"{name[: n_left // 3]}…{name[len(name) - (n_left - n_left // 3 - 1) :]}"
         cells = [

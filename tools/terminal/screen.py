@@ -45,6 +45,8 @@ Runs     up, down, page up, page down    choose a run
          space     show it beside others: A, B, C ... (up to 6)
          /         filter: a part of a name,
                    or config.n_layer = 6 and best_val_loss < 4
+         !  NaN    in the list: events lost or ignored, or the journal
+                   missing (below in words); a series that ends in NaN
 Charts   1 2 3 4   enlarge one, and back
          m         the next four series
          k         series by name: grad* val/* lr
