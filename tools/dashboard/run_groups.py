@@ -1,6 +1,7 @@
 """Runs that differ in the seed alone, or that have equal keys, as one: with `core.seeds`.
 
-`table` has a row for each group: mean, standard deviation and number of runs of each column.
+`table` has a row for each group: mean, standard deviation and number of runs of each column;
+`compared` has the differences to the first group, too, with their p-values.
 `curves_of` has one curve for each group: the mean, and a band around it.
 """
 
@@ -22,7 +23,7 @@ from ..live.content import Table
 from ..live.curves import Curve, Rows
 from ..live.following import Following
 from ..live.pyramid import Column, Floats, Spill
-from .request import NAME_MAX, Site, View, json_response
+from .request import NAME_MAX, Site, View, json_response, run_ids
 from .responses import selected
 
 COLUMNS = ("iterations", "best_val_loss", "final_loss", "avg_time_ms", "avg_mfu")
@@ -48,6 +49,31 @@ def table(site: Site, request: Request) -> Response:
     answer = [_as_json(group) for group in found]
     notes = seeds.notes_on(found, seeds.keys_of(by))
     return json_response({"groups": answer, "notes": notes})
+
+
+def compared(site: Site, request: Request) -> Response:
+    """The groups of the runs `runs`, each with its differences to the first group."""
+    by = request.query_params.get("by", "")[:NAME_MAX]
+    try:
+        found = groups_of(site.folders.whole_rows(run_ids(request)), by)
+    except Refusal as refusal:
+        return json_response({"error": str(refusal)})
+    answer = [_as_json(group) for group in found]
+    notes = seeds.notes_on(found, seeds.keys_of(by))
+    reasons: list[tuple[str, str | None]] = []
+    try:
+        for group, of in zip(found[1:], answer[1:], strict=True):
+            of["differences"] = {name: _difference(group, found[0], name) for name in of["stats"]}
+            reasons += [(group.name, d["why_no_p"]) for d in of["differences"].values()]
+        notes += seeds.notes_on_test(reasons, several=True) if len(found) > 1 else []
+    except Refusal as refusal:  # scipy is not installed
+        notes.append(f"no p-values: {refusal}")
+    return json_response({"groups": answer, "notes": notes})
+
+
+def _difference(group: Group, first: Group, name: str) -> dict[str, Any]:
+    difference = seeds.difference(group.stat(name), first.stat(name))
+    return difference | {"p_text": None if difference["p"] is None else f"{difference['p']:.3g}"}
 
 
 def groups_of(rows: Sequence[Row], by: str) -> list[Group]:

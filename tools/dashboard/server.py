@@ -32,6 +32,7 @@ API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/run": responses.run,
     "/api/study": responses.study,
     "/api/groups": run_groups.table,
+    "/api/compare": run_groups.compared,
     "/api/curves": curves.curves,
     "/api/csv": csv_file.csv_file,
 }

@@ -8,6 +8,7 @@ import pytest
 
 import eventlog
 from tests.tools.dashboard.pages import serving_here, until
+from tools.cli import main
 from tools.core import rows as rows_
 from tools.core import runs, seeds
 from tools.dashboard import run_groups
@@ -137,6 +138,62 @@ def test_the_table_has_the_mean_and_the_standard_deviation_of_scipy(server, fold
         close([of["mean"], of["std"]], [known.mean, np.sqrt(known.variance)])
         close([of["min"], of["max"]], known.minmax)
         assert of["text"] == group.stat("final_loss").text()
+
+
+def test_the_differences_of_groups_are_those_of_scipy_and_of_runs_compare(server, folder, capsys):
+    stats = pytest.importorskip("scipy.stats")
+    ids = [row["id"] for row in server.rows().values()]
+    known = loaded(folder)
+
+    first, *others = server.json(f"/api/compare?by=seeds&runs={','.join(ids)}")["groups"]
+
+    losses = {
+        name: [run.summary["best_val_loss"] for run in members]
+        for name, (_, members) in known.items()
+    }
+    assert "differences" not in first
+    for one in others:
+        of = one["differences"]["best_val_loss"]
+        of_scipy = stats.ttest_ind(losses[one["name"]], losses[first["name"]], equal_var=False)
+        close(of["p"], of_scipy.pvalue)
+        close(of["diff"], np.mean(losses[one["name"]]) - np.mean(losses[first["name"]]))
+    names = [[run.path for run in known[of["name"]][1]] for of in (first, *others)]
+    main(["compare", "--group-by", "seeds", "--json", *[str(p) for of in names for p in of]])
+    compared = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for key, series, value in (
+        ("best_val_loss", "eval/val_loss", "best"), ("final_loss", "loss", "last")
+    ):  # fmt: skip
+        rows = {row["group"]: row for row in compared if row["series"] == series}
+        for one in (first, *others):
+            assert one["stats"][key].items() >= rows[one["name"]][value].items()
+        for one in others:
+            assert one["differences"][key]["p"] == rows[one["name"]][f"{value}_p"]
+
+
+def test_a_group_of_one_run_has_no_p_value_and_the_answer_says_why(server):
+    rows = sorted(server.rows().values(), key=lambda row: (row["config"]["lr"], row["id"]))
+
+    ids = ",".join(row["id"] for row in rows[: N_SEEDS + 1])
+    answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+
+    _, alone = answer["groups"]
+    of = alone["differences"]["final_loss"]
+    assert (of["p"], of["p_text"]) == (None, None)
+    why = "no p-value, n = 1: the test needs two values on each side"
+    assert answer["notes"][1:] == [f"{alone['name']}: {why}"]
+
+
+def test_without_scipy_groups_are_compared_without_p_values(server, monkeypatch):
+    def refuse(name):
+        raise runs.Refusal(f"{name} is not installed")
+
+    monkeypatch.setattr(seeds, "need", refuse)
+    ids = ",".join(row["id"] for row in server.rows().values())
+
+    answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+
+    assert len(answer["groups"]) == len(LRS)
+    assert answer["notes"] == ["no p-values: scipy.stats is not installed"]
 
 
 def test_runs_are_grouped_by_keys_of_ones_choice_and_an_unknown_key_is_an_error(server):

@@ -2,7 +2,7 @@
 
 import { button, el } from "./dom.js";
 import { plural, settingText } from "./format.js";
-import { fieldOf } from "./rows.js";
+import { commonValue, fieldOf } from "./rows.js";
 
 /**
  * @param {any} group {name, ids, stats} of /api/groups
@@ -48,7 +48,7 @@ function nameCell({ name, ids }, rows, isOpen, onOpen) {
 }
 
 // What is missing of some of the runs.
-function warningsOf(rows) {
+export function warningsOf(rows) {
   const incomplete = rows.filter((row) => row.warnings.length);
   if (!incomplete.length) return "";
   const texts = new Set(incomplete.flatMap((row) => row.warnings));
@@ -58,8 +58,7 @@ function warningsOf(rows) {
 function textOf({ stats }, rows, column) {
   if (Object.hasOwn(stats, column.key)) return stats[column.key].text;
   if (!column.isSetting) return "";
-  const values = new Set(rows.map((row) => settingText(fieldOf(row, column.key))));
-  return values.size === 1 ? [...values][0] : `${values.size} values`;
+  return commonValue(rows.map((row) => settingText(fieldOf(row, column.key))));
 }
 
 // Groups in the order of the table: by the mean of a column, else by their first run in `rows`.
