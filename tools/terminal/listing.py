@@ -28,6 +28,8 @@ class Listing(Rows):
         self.rows: list[Row] = []
         self._names: Counter[str] = Counter()
         self.picked: list[str] = []
+        self.numbers: dict[str, int] = {}
+        """The number of the line of a run, from which it has its letter and colour."""
         self.cursor = 0
         self._top = 0
 
@@ -60,8 +62,7 @@ class Listing(Rows):
 
     def _line(self, row: Row, width: int, *, is_cursor: bool) -> list[Cell]:
         letter, style = " ", ""
-        if row["id"] in self.picked:
-            number = self.picked.index(row["id"])
+        if (number := self.numbers.get(row["id"])) is not None:
             letter, style = chr(ord("A") + number), f"bold {STYLES[number]}"
         glyph = GLYPHS.get(str(row["status"]), "·")
         suffix = f"{' NaN' if row.get('ends_nonfinite') else ''} {progress(row)}"
