@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,8 @@ class Following:
         self._seen: tuple[int, ...] = ()
         self._look_beside_at = 0.0
         self._whole: eventlog.Run | None = None
-        self._fewer: list[dict[str, Any]] = []  # records that an earlier run JSON has
+        self._fewer: list[dict[str, Any]] = []  # defects: records that an earlier run JSON has
+        self._fewer_seen: tuple[Any, ...] = ()
         self.by_series: object = None
         """What `live.by_series` remembers of this run."""
         self.definitions: object = None
@@ -105,21 +105,29 @@ class Following:
         if self._reading is None:
             self.content, self._coming = content, None
             self.error = self._why_not()
-            self._fewer = self._fewer_records()
+            self._note_fewer_records()
         return True
 
-    def _fewer_records(self) -> list[dict[str, Any]]:
-        """The defects for records that the journal lacks and the run JSON knows of."""
-        with suppress(eventlog.EventlogError, OSError):
-            run = ends.read(self.path.with_suffix(eventlog.RUN_JSON_SUFFIX))
-            known = run.journal if run and run.journal.get("file") == self.path.name else {}
-            fewer = _of_fewer_records(known)
-            n_records = known.get("records")
-            if fewer or self.is_alive or self._reader is None or type(n_records) is not int:
-                return fewer
-            if n_records > self._reader.sequence.n_records:
-                return _of_fewer_records(eventlog.load_run(self.path).journal)
-        return []
+    def _note_fewer_records(self) -> None:
+        """Note records that the journal lacks and its run JSON knows of, if that has changed."""
+        run_json = self.path.with_suffix(eventlog.RUN_JSON_SUFFIX)
+        n_records = self._reader.sequence.n_records if self._reader else 0
+        try:
+            stat = os.stat(run_json)
+            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns, self.is_alive or n_records)
+            if seen != self._fewer_seen:
+                self._fewer = self._fewer_records(run_json, n_records)
+                self._fewer_seen = seen
+        except (eventlog.EventlogError, OSError):
+            self._fewer = []
+
+    def _fewer_records(self, run_json: Path, n_records: int) -> list[dict[str, Any]]:
+        run = ends.read(run_json)
+        known = run.journal if run and run.journal.get("file") == self.path.name else {}
+        n_known = known.get("records")
+        if not self.is_alive and type(n_known) is int and n_known > n_records:
+            return _of_fewer_records(eventlog.load_run(self.path).journal)
+        return _of_fewer_records(known)
 
     def _why_not(self) -> str:
         sequence = self._reader.sequence if self._reader else None
