@@ -1,11 +1,10 @@
 """Runs that differ in the seed alone, or that have equal keys, as one: with `core.seeds`.
 
-`table` has a row for each group: mean, standard deviation and number of runs of each column;
-`compared` has the differences to the first group, too, with their p-values.
+`table` has a row for each group: mean, standard deviation and number of runs of each column.
 `curves_of` has one curve for each group: the mean, and a band around it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..core.runs import Refusal
 from ..core.seeds import Band, Group
 from ..live.means import Members
 from ..live.pyramid import Floats
-from .request import NAME_MAX, Site, View, json_response, run_ids
+from .request import NAME_MAX, Site, View, json_response
 from .responses import selected
 
 COLUMNS = ("iterations", "best_val_loss", "final_loss", "avg_time_ms", "avg_mfu")
@@ -42,34 +41,9 @@ def table(site: Site, request: Request) -> Response:
         found = groups_of(rows, by)
     except Refusal as refusal:
         return json_response({"error": str(refusal).removeprefix("--where: ")})
-    answer = [_as_json(group) for group in found]
+    answer = [as_json(group) for group in found]
     notes = seeds.notes_on(found, seeds.keys_of(by))
     return json_response({"groups": answer, "notes": notes})
-
-
-def compared(site: Site, request: Request) -> Response:
-    """The groups of the runs `runs`, each with its differences to the first group."""
-    by = request.query_params.get("by", "")[:NAME_MAX]
-    try:
-        found = groups_of(site.folders.whole_rows(run_ids(request)), by)
-    except Refusal as refusal:
-        return json_response({"error": str(refusal)})
-    answer = [_as_json(group) for group in found]
-    notes = seeds.notes_on(found, seeds.keys_of(by))
-    reasons: list[tuple[str, str | None]] = []
-    try:
-        for group, of in zip(found[1:], answer[1:], strict=True):
-            of["differences"] = {name: _difference(group, found[0], name) for name in of["stats"]}
-            reasons += [(group.name, d["why_no_p"]) for d in of["differences"].values()]
-        notes += seeds.notes_on_test(reasons, several=True) if len(found) > 1 else []
-    except Refusal as refusal:  # scipy is not installed
-        notes.append(f"no p-values: {refusal}")
-    return json_response({"groups": answer, "notes": notes})
-
-
-def _difference(group: Group, first: Group, name: str) -> dict[str, Any]:
-    difference = seeds.difference(group.stat(name), first.stat(name))
-    return difference | {"p_text": None if difference["p"] is None else f"{difference['p']:.3g}"}
 
 
 def groups_of(rows: Sequence[Row], by: str) -> list[Group]:
@@ -92,8 +66,9 @@ def has_words(row: Row, words: Sequence[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _as_json(group: Group) -> dict[str, Any]:
-    stats = {name: group.stat(name) for name in COLUMNS}
+def as_json(group: Group, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
+    """The runs of a group, and mean and standard deviation of what they have of `names`."""
+    stats = {name: group.stat(name) for name in names}
     return {
         "name": group.name,
         "ids": [row["id"] for row in group.rows],

@@ -312,3 +312,37 @@ def test_a_run_that_has_a_series_by_another_axis_is_left_out_and_counted(tmp_pat
 
     assert series["axis"] in ("epoch", "iter")
     assert (series["runs"], series["others"]) == ((2, 1) if series["axis"] == "epoch" else (1, 2))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_runs_without_a_loss_are_compared_by_their_metrics_as_runs_compare_does(
+    tmp_path, capsys, ended
+):
+    rng = np.random.default_rng(5)
+    for lr in (0.1, 0.2):
+        for seed in range(3):
+            with eventlog.init(
+                name=f"{lr}-{seed}", dir=tmp_path, config={"lr": lr, "seed": seed}, quiet=True
+            ) as run:
+                for i in range(4):
+                    run.log({"acc": lr + rng.random(), "speed": rng.random()}, step=i)
+            if ended:
+                eventlog.compact(run.journal_path)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 6)
+        rows = server.rows().values()
+        ids = ",".join(row["id"] for row in rows)
+        answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+    main(["compare", "--group-by", "seeds", "--json", *[row["path"] for row in rows]])
+
+    known = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [r["key"] for r in answer["series"]] == ["acc:best", "acc:last", "speed:last"]
+    (reason,) = answer["notes"][1:]
+    assert reason == f"{known[1]['group']}, iterations: no p-value, no spread on either side"
+    for row in known:
+        (of,) = [one for one in answer["groups"] if one["name"] == row["group"]]
+        for part in ("best", "last"):
+            if row[part]["n"]:
+                key = f"{row['series']}:{part}"
+                assert of["stats"][key].items() >= row[part].items()
+                assert of.get("differences", {}).get(key, {}).get("p") == row[f"{part}_p"]

@@ -11,7 +11,7 @@ import { commonValue, fieldOf } from "./rows.js";
 import { change, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
-export const RESULTS = [
+const RESULTS = [
   { key: "best_val_loss", text: "best validation loss", best: Math.min },
   { key: "final_loss", text: "last training loss", best: Math.min },
   { key: "iterations", text: "iterations" },
@@ -21,11 +21,14 @@ export const RESULTS = [
   { key: "defects", text: "defects" },
 ];
 
+const BETTER = { minimize: Math.min, maximize: Math.max };
+
 export class Compare {
   constructor(runs) {
     this.runs = runs;
     /** @type {any[]} */
     this.groups = []; // {name, ids, stats, differences} of the picked runs
+    this.series = []; // results of runs without a loss: {key, text, best}
     this.notes = "";
     const onAnswer = (answer) => this.onAnswer(answer);
     this.answer = new Answer("/api/compare", onAnswer, () => this.ask());
@@ -46,9 +49,10 @@ export class Compare {
     if (ids.length) this.answer.ask({ runs: ids.join(","), by: state.mean }, this.runs.version);
   }
 
-  onAnswer({ groups, notes, error }) {
+  onAnswer({ groups, series, notes, error }) {
     this.notes = error ?? notes.join("\n");
     this.groups = groups ?? [];
+    this.series = (series ?? []).map(({ goal, ...of }) => ({ ...of, best: BETTER[goal] }));
     if (groups) this.runs.setGroups(groups.map((group) => group.ids));
     this.show();
   }
@@ -96,7 +100,7 @@ export class Compare {
 
   groupTable(ofGroups) {
     const heads = this.groups.map((group, i) => groupHead(group, ofGroups[i]));
-    const results = groupResults(this.groups, RESULTS);
+    const results = groupResults(this.groups, [...RESULTS, ...this.series]);
     return table("Groups of picked runs side by side", heads, results, ofGroups);
   }
 
