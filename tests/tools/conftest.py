@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
 
 import eventlog
@@ -45,6 +46,50 @@ def make_run(folder, name, val_losses=(5.0, 4.0), *, mfu=30.0, **config):
     return journal
 
 
+def make_incomplete(folder):
+    """Runs of which something is not in their files: by name, what is said of it."""
+    _without_lines(make_run(folder, "lost", (5.0, 4.0)), lambda lines: lines[:1] + lines[3:])
+    _without_two_sessions(make_run(folder, "unknown"))
+    cut = make_run(folder, "cut", (5.0, 4.0))
+    _without_lines(cut, lambda lines: lines[:3])
+    os.utime(cut)  # later than its run JSON, which has 6 records
+    orphan = make_run(folder, "orphan")
+    opened = orjson.loads(orphan.read_bytes().split(b"\n", 1)[0])
+    run_id = eventlog.short_run_id(opened["run_id"])
+    orphan.rename(folder / f"orphan.{run_id}.{opened['s']}.1{eventlog.SEGMENT_SUFFIX}")
+    with eventlog.open_run(folder, run_name="forked", save_interval=0) as run:
+        run.log_iter(0, 4.0, 50.0)
+        if not (child := os.fork()):
+            run.log_iter(1, 1.0)
+            os._exit(0)
+        os.waitpid(child, 0)
+    run.journal_path.rename(folder / "forked.jsonl")
+    return {
+        "lost": ["2 events lost"], "cut": ["3 events lost"], "orphan": ["journal missing"],
+        "unknown": ["3 events lost", "1 damaged place of unknown cost"],
+        "forked": ["1 event of forks ignored"],
+    }  # fmt: skip
+
+
+def _without_lines(journal, chosen):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(chosen(lines)))
+
+
+def _without_two_sessions(journal):
+    """Go on with a run, and remove the records of all sessions but the first and the last.
+
+    The last one says how many records the one before it had, and that there was another.
+    """
+    for _ in range(3):
+        with eventlog.open_run(journal=journal, save_interval=0) as run:
+            run.log_iter(2, 4.0, 50.0)
+    sessions = [orjson.loads(line)["s"] for line in journal.read_bytes().splitlines()]
+    kept = (sessions[0], sessions[-1])
+    pairs = zip(sessions, journal.read_bytes().splitlines(keepends=True), strict=True)
+    journal.write_bytes(b"".join(line for s, line in pairs if s in kept))
+
+
 def make_zoo(folder):
     """The zoo without its live run; each file is named for what is special about it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +114,20 @@ def make_zoo(folder):
         os.truncate(folder / name, LARGE_BYTES)  # a hole: it is read as zeros and takes no space
     (folder / "notes.txt").write_text("not a run, and not called one")
     return folder
+
+
+def unstamped(run_name):
+    """A run's name without the time that `open_run` appends."""
+    return run_name.rsplit("_", 2)[0]
+
+
+@pytest.fixture(scope="session")
+def incomplete(tmp_path_factory):
+    """A folder of runs, and by name what is not in their files; one run is whole."""
+    folder = tmp_path_factory.mktemp("incomplete")
+    warnings = make_incomplete(folder)
+    make_run(folder, "whole")
+    return folder, warnings | {"whole": []}
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ from ..core import runs, seeds
 from ..core.rows import Row
 from ..core.series import Source
 from . import compare_series
-from .group_runs import difference, groups_of, stat_text
-
-TEST = "two-sided Welch's t-test against the first group"
+from .group_runs import groups_of, stat_text
 
 
 def usual(found: Sequence[runs.Found]) -> list[str]:
@@ -60,7 +58,7 @@ def _of_series(
     for row in rows:
         for key in keys:
             is_first = row is rows[0]
-            found = {} if is_first else difference(row[key], rows[0][key])
+            found = {} if is_first else seeds.difference(row[key], rows[0][key])
             row |= {f"{key}_{of}": found.get(of) for of in ("diff", "p", "why_no_p")}
     means = [row["best"].mean for row in rows if row["best"].n]
     best = (max if goal == "maximize" else min)(means, default=None)
@@ -86,7 +84,7 @@ def as_json(rows: Sequence[Row]) -> list[Row]:
     """Each `Stat` as an object; the test is named where there is a p-value."""
     return [
         {k: v.as_json() if isinstance(v, seeds.Stat) else v for k, v in row.items()}
-        | {"test": TEST}
+        | {"test": seeds.TEST}
         for row in rows
     ]
 
@@ -109,10 +107,8 @@ def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:
         cells["series"] = "" if row["series"] == last else row["series"]
         last = row["series"]
         table.append(cells)
-    reasons: dict[str, None] = {}
-    for row in rows:
-        for why in (v for k, v in row.items() if k.endswith("why_no_p") and v):
-            reasons[f"{row['group']}: no p-value, {why}"] = None
-    several = "; not corrected for several comparisons" if len(table) > 2 else ""
-    notes = [f"Δ: to the first group. p: {TEST}{several}"] if len(table) > 1 else []
-    return table, "\n".join([*notes, *reasons])
+    reasons = [
+        (row["group"], why) for row in rows for k, why in row.items() if k.endswith("why_no_p")
+    ]
+    notes = seeds.notes_on_test(reasons, several=len(table) > 2) if len(table) > 1 else []
+    return table, "\n".join(notes)

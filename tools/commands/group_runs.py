@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..core import rows as rows_
 from ..core import seeds
@@ -136,16 +135,3 @@ def _text(counts: Mapping[str, int]) -> str | None:
     if len(counts) < 2:
         return next(iter(counts), None)
     return ", ".join(f"{n} {text}" for text, n in counts.items())
-
-
-def difference(stat: Stat, first: Stat) -> dict[str, Any]:
-    """The difference of a mean to the first one, and its p-value by Welch's t-test."""
-    known = bool(stat.n and first.n)
-    p, why = None, None
-    if known:
-        p = seeds.p_value(stat.values, first.values)
-    if min(stat.n, first.n) < 2:
-        why = f"n = {min(stat.n, first.n)}: the test needs two values on each side"
-    elif p is None:
-        why = "no spread on either side"
-    return {"diff": stat.mean - first.mean if known else None, "p": p, "why_no_p": why}

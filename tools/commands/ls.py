@@ -179,12 +179,6 @@ def _exact(row: Row, name: str) -> Any:
 def _shown(row: Row, key: str) -> object:
     """A field as shown in the table."""
     value: Any = rows_.status(row) if key == "status" else _exact(row, key)
-    if key == "status" and row["lost"]:
-        value = f"{value}, {eventlog.counted(row['lost'], 'event')} lost"
-    if key == "status" and row.get("is_orphan"):
-        value = f"{value}, journal missing"
-    if key == "status" and row.get("ignored"):
-        value = f"{value}, {eventlog.counted(row['ignored'], 'event')} of forks ignored"
     if key == "status" and row["live"]:
         return f"● {value}"
     if key == "status" and row["error"]:

@@ -117,9 +117,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         if n
     )
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
-    ignored = journal.get("ignored") or 0
-    of_forks = eventlog.counted(ignored, "event")
-    status = rows.status({"status": run.status, "ends_nonfinite": run.ends_nonfinite()})
+    status = rows.status(rows.row(found))
     pairs = [
         ("run", run.run_name),
         ("status", ("● " if found.is_live else "") + status + reason),
@@ -129,7 +127,6 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
         ("tags", " ".join(journal.get("tags") or [])),
         ("superseded", superseded),
         ("missing", f"iterations {missing}" if missing else ""),
-        ("ignored", f"{of_forks} that forked children logged" if ignored else ""),
     ]
     return [(name, one_line(text)) for name, text in pairs if text]
 

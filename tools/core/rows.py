@@ -131,6 +131,7 @@ def row(found: Found, now: float | None = None) -> Row:
         broken |= {"run": found.path.name, "status": "unreadable", "live": False}
         return broken | {"path": path, "error": why, "config": {}, "metadata": {}}
     run, summary, journal = found.run, found.run.summary, found.run.journal
+    losses = _losses(journal.get("defects"))
     fields: Row = {
         "run": run.run_name,
         "status": run.status,
@@ -145,7 +146,8 @@ def row(found: Found, now: float | None = None) -> Row:
         "age_s": _age_s(run.start_time, now),
         "sessions": len(journal.get("sessions") or ()) or None,
         "defects": len(journal.get("defects") or ()),
-        "lost": _n_lost(journal.get("defects")),
+        "lost": sum(n for n in losses if type(n) is int),
+        "unknown_losses": losses.count(None),
         "ignored": journal.get("ignored") or 0,
         "is_orphan": eventlog.parse_orphan(found.path) is not None,
         "tags": journal.get("tags") or [],
@@ -178,14 +180,34 @@ def with_ends(fields: Row, ends: Mapping[str, str]) -> Row:
 
 
 def status(fields: Row) -> str:
-    """The status of a run, with one of the series that end in NaN or infinity: a loss, if any."""
+    """The status of a run, and its warnings: `completed, loss nan, 3 events lost`.
+
+    Of the series that end in NaN or infinity it has one: a loss, if any.
+    """
     ends: dict[str, str] = fields.get("ends_nonfinite") or {}
-    if not ends:
-        return str(fields["status"])
+    texts = [str(fields["status"]), *([_nonfinite_text(ends)] if ends else []), *warnings(fields)]
+    return ", ".join(texts)
+
+
+def warnings(fields: Row) -> list[str]:
+    """What of a run is not in its files: events lost or ignored, its journal."""
+    n_lost, n_unknown, n_ignored = (
+        fields.get(name) or 0 for name in ("lost", "unknown_losses", "ignored")
+    )
+    texts = {
+        f"{eventlog.counted(n_lost, 'event')} lost": n_lost,
+        f"{eventlog.counted(n_unknown, 'damaged place')} of unknown cost": n_unknown,
+        "journal missing": fields.get("is_orphan"),
+        f"{eventlog.counted(n_ignored, 'event')} of forks ignored": n_ignored,
+    }
+    return [text for text, is_so in texts.items() if is_so]
+
+
+def _nonfinite_text(ends: Mapping[str, str]) -> str:
     name = next((n for n in eventlog.usual_losses(ends) if n is not None), next(iter(ends)))
     shown = name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
     more = f" +{len(ends) - 1:,}" if len(ends) > 1 else ""
-    return f"{fields['status']}, {shown} {ends[name]}{more}"
+    return f"{shown} {ends[name]}{more}"
 
 
 def with_series(fields: Row, found: Found, names: Iterable[str]) -> Row:
@@ -218,12 +240,10 @@ def _of_metrics(run: eventlog.Run) -> Row:
     return fields
 
 
-def _n_lost(defects: Any) -> int:
-    """How many events the defects report as lost; other programs may have written the run JSON."""
-    costs = [
-        d.get("lost") for d in (defects if isinstance(defects, list) else ()) if isinstance(d, dict)
-    ]
-    return sum(n for n in costs if type(n) is int)
+def _losses(defects: Any) -> list[Any]:
+    """How many events each defect cost; other programs may have written the run JSON."""
+    listed = defects if isinstance(defects, list) else ()
+    return [d.get("lost", 0) for d in listed if isinstance(d, dict)]
 
 
 def value(row: Row, name: str) -> Any:

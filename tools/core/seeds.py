@@ -10,7 +10,7 @@ band([(steps, values), ...])             # mean, spread and extremes at each ste
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -27,6 +27,7 @@ from .rows import Row, plain, value
 Floats = NDArray[np.float64]
 Curve = tuple[Sequence[float] | Floats, Sequence[float] | Floats]
 """Steps, ascending, and the value at each."""
+TEST = "two-sided Welch's t-test against the first group"
 VALUE_MAX = 40  # characters of a setting in the name of a group
 
 _PLACE = re.compile(
@@ -198,7 +199,7 @@ class Stat:
 
     def text(self) -> str:
         """`0.9133 ± 0.0153`; where not all runs have a number: `0.9133 ± 0.0153 (3 of 5, ...)`."""
-        is_whole = bool(self.n) and self.std == 0 and self.mean.is_integer()
+        is_whole = self.mean.is_integer() and (self.n == 1 or self.std == 0)
         text = f"{self.mean:,.0f}" if is_whole else number(self.mean) if self.n else "-"
         text += f" ± {number(self.std) if self.std else 0}" if self.n > 1 else ""
         notes = [f"{self.n} of {self.n_runs}"] if self.n < self.n_runs else []
@@ -242,6 +243,35 @@ def p_value(a: Sequence[float], b: Sequence[float]) -> float | None:
     stats = need("scipy.stats")
     p = float(stats.ttest_ind(a, b, equal_var=False).pvalue)
     return p if math.isfinite(p) else None
+
+
+def difference(stat: Stat, first: Stat) -> dict[str, Any]:
+    """The difference of a mean to the first one, and its p-value (`TEST`) or why there is none.
+
+    Raises:
+        Refusal: as `p_value`.
+    """
+    known = bool(stat.n and first.n)
+    p, why = None, None
+    if known:
+        p = p_value(stat.values, first.values)
+    if min(stat.n, first.n) < 2:
+        why = f"n = {min(stat.n, first.n)}: the test needs two values on each side"
+    elif p is None:
+        why = "no spread on either side"
+    return {"diff": stat.mean - first.mean if known else None, "p": p, "why_no_p": why}
+
+
+def notes_on_test(why_no_p: Iterable[tuple[str, str | None]], *, several: bool) -> list[str]:
+    """What Δ and p of a table of groups are.
+
+    Args:
+        why_no_p: names of groups, and why one of their p-values is unknown, or None.
+        several: the table has more than one p-value.
+    """
+    more = "; not corrected for several comparisons" if several else ""
+    reasons = dict.fromkeys(f"{name}: no p-value, {why}" for name, why in why_no_p if why)
+    return [f"Δ: to the first group. p: {TEST}{more}", *reasons]
 
 
 @dataclass(frozen=True)

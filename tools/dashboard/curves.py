@@ -16,6 +16,7 @@ from ..live import by_series, definitions, marks
 from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
 from ..live.following import Following
+from ..live.means import rows_of
 from ..live.pyramid import Spill
 from ..live.usual import usual_first
 from . import run_groups
@@ -63,8 +64,8 @@ def _groups(site: Site, ids: list[str], view: View, arrays: list[Array]) -> list
     for head, of_keys in run_groups.curves_of(site, ids, view):
         series = []
         for key, members in of_keys:
-            band = run_groups.band_of(members)
-            curve = _curve(run_groups.as_rows(band), "mean", by_series.BY_VALUE, view, 0)
+            band = members.band()
+            curve = _curve(rows_of(band.steps, band.mean), "mean", by_series.BY_VALUE, view, 0)
             crosses = sorted(mark for of in members.curves for mark in of.nonfinite)
             about = {"key": key, "table": members.table, "axis": members.axis, "tail": False}
             about |= {"unit": members.unit, "note": "" if len(band.steps) else members.note}

@@ -4,8 +4,7 @@
 `curves_of` has one curve for each group: the mean, and a band around it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,8 @@ from ..core import seeds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.seeds import Band, Group
-from ..live import by_series, definitions
-from ..live.content import Table
-from ..live.curves import Curve, Rows
-from ..live.following import Following
-from ..live.pyramid import Column, Floats, Spill
+from ..live.means import Members
+from ..live.pyramid import Floats
 from .request import NAME_MAX, Site, View, json_response
 from .responses import selected
 
@@ -45,7 +41,7 @@ def table(site: Site, request: Request) -> Response:
         found = groups_of(rows, by)
     except Refusal as refusal:
         return json_response({"error": str(refusal).removeprefix("--where: ")})
-    answer = [_as_json(group) for group in found]
+    answer = [as_json(group) for group in found]
     notes = seeds.notes_on(found, seeds.keys_of(by))
     return json_response({"groups": answer, "notes": notes})
 
@@ -70,8 +66,9 @@ def has_words(row: Row, words: Sequence[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _as_json(group: Group) -> dict[str, Any]:
-    stats = {name: group.stat(name) for name in COLUMNS}
+def as_json(group: Group, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
+    """The runs of a group, and mean and standard deviation of what they have of `names`."""
+    stats = {name: group.stat(name) for name in names}
     return {
         "name": group.name,
         "ids": [row["id"] for row in group.rows],
@@ -84,20 +81,6 @@ def _as_json(group: Group) -> dict[str, Any]:
 
 
 # ---- curves
-
-
-@dataclass
-class Members:
-    """The curves of one series of a group of runs."""
-
-    table: Table = ""
-    axis: str = ""
-    n_other_axis: int = 0
-    """Runs that have it by another axis than the first one: they are left out."""
-    unit: str = ""
-    note: str = ""
-    """Why none of them has a number."""
-    curves: list[Curve] = field(default_factory=list)
 
 
 def curves_of(
@@ -116,52 +99,12 @@ def curves_of(
         members = {key: Members() for key in view.keys}
         for row in group.rows:
             with site.folders.at(row["id"]) as following:
-                if following is not None:
-                    _read(following, members, view, rows_max)
+                if following is None:
+                    continue
+                for key, of in members.items():
+                    of.add(following, key, view.axis, (view.begin, view.end), rows_max)
         head = {"name": group.name, "ids": [row["id"] for row in group.rows]}
         yield head, [(key, of) for key, of in members.items() if of.curves]
-
-
-def _read(following: Following, members: dict[str, Members], view: View, rows_max: int) -> None:
-    """Add the curves of one run. One by another axis than that of the first run is left out."""
-    for key, of in members.items():
-        place = by_series.of(following).place(key, view.axis)
-        if place is None:
-            continue
-        table, rows, column, x, axis = place
-        if axis is None:
-            continue
-        if of.curves and of.axis != x:
-            of.n_other_axis += 1
-            continue
-        is_whole = len(rows) <= rows_max
-        curve = rows.curve(
-            column,
-            axis,
-            begin=None if is_whole else view.begin,
-            end=None if is_whole else view.end,
-            n_buckets=rows_max // 2,
-        )
-        of.table, of.axis = table, x
-        of.unit = of.unit or definitions.of(following).unit(key)
-        of.note = definitions.of(following).no_number(key)
-        of.curves.append(curve)
-
-
-def band_of(members: Members) -> Band:
-    """Mean and spread of the runs; of a run with too many rows by the means of its buckets."""
-    return seeds.band([(c.mean_x, c.means) if c.is_thinned else (c.x, c.y) for c in members.curves])
-
-
-def as_rows(band: Band) -> Rows:
-    """The means as rows, which are read at any zoom: their times are the places on the axis."""
-    spill = Spill()
-    rows = Rows(spill)
-    rows.iters.append(np.arange(len(band.steps)))
-    rows.times.append(band.steps)
-    rows.columns["mean"] = Column(spill)
-    rows.columns["mean"].append(band.mean)
-    return rows
 
 
 def spread_at(band: Band, x: Floats) -> list[Floats]:

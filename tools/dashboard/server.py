@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from . import csv_file, curves, live, responses, run_groups
+from . import compare, csv_file, curves, live, responses, run_groups
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
 from .request import Site
@@ -32,6 +32,7 @@ API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/run": responses.run,
     "/api/study": responses.study,
     "/api/groups": run_groups.table,
+    "/api/compare": compare.compared,
     "/api/curves": curves.curves,
     "/api/csv": csv_file.csv_file,
 }

@@ -3,5 +3,5 @@
 Begin with `following`: one journal, read as it grows; what was read is in `content`. `folders` has
 all runs of some folders, `curves` and `pyramid` their points at any zoom, `groups` those of
 metrics. `summaries` has the latest and the extreme values of each series, `usual` which ones are
-shown first.
+shown first. `means` makes one curve of several runs.
 """

@@ -295,7 +295,7 @@ class Folders:
         settings = _settings(row["config"])
         row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
         entry.config = row["config"] if settings == row["config"] else settings
-        row |= _place(following, row)
+        row |= _place(following, row) | {"warnings": rows_.warnings(row)}
         row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
         with self.lock:
             self._enter(entry, row | {"alerts": entry.alerts})

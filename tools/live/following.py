@@ -11,7 +11,7 @@ complete, the earlier content is shown.
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import eventlog
 from eventlog import seconds
 
-from ..core import runs
+from ..core import ends, runs
 from ..core.axis import AxisName
 from .content import Content, content_of
 from .curves import Axis, Rows
@@ -46,6 +46,8 @@ class Following:
         self._seen: tuple[int, ...] = ()
         self._look_beside_at = 0.0
         self._whole: eventlog.Run | None = None
+        self._fewer: list[dict[str, Any]] = []  # defects: records that an earlier run JSON has
+        self._fewer_seen: tuple[Any, ...] = ()
         self.by_series: object = None
         """What `live.by_series` remembers of this run."""
         self.definitions: object = None
@@ -103,7 +105,29 @@ class Following:
         if self._reading is None:
             self.content, self._coming = content, None
             self.error = self._why_not()
+            self._note_fewer_records()
         return True
+
+    def _note_fewer_records(self) -> None:
+        """Note records that the journal lacks and its run JSON knows of, if that has changed."""
+        run_json = self.path.with_suffix(eventlog.RUN_JSON_SUFFIX)
+        n_records = self._reader.sequence.n_records if self._reader else 0
+        try:
+            stat = os.stat(run_json)
+            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns, self.is_alive or n_records)
+            if seen != self._fewer_seen:
+                self._fewer = self._fewer_records(run_json, n_records)
+                self._fewer_seen = seen
+        except (eventlog.EventlogError, OSError):
+            self._fewer = []
+
+    def _fewer_records(self, run_json: Path, n_records: int) -> list[dict[str, Any]]:
+        run = ends.read(run_json)
+        known = run.journal if run and run.journal.get("file") == self.path.name else {}
+        n_known = known.get("records")
+        if not self.is_alive and type(n_known) is int and n_known > n_records:
+            return _of_fewer_records(eventlog.load_run(self.path).journal)
+        return _of_fewer_records(known)
 
     def _why_not(self) -> str:
         sequence = self._reader.sequence if self._reader else None
@@ -225,11 +249,12 @@ class Following:
         if self._whole is not None:
             return self._whole
         reader, content = self._reader, self.content
+        defects = [d.to_dict() for d in reader.defects] if reader else []
         run = content.fold.run(
             alive=self.is_alive,
             journal={
                 "file": self.path.name,
-                "defects": [d.to_dict() for d in reader.defects] if reader else [],
+                "defects": defects + self._fewer,
                 "ignored": reader.n_ignored if reader else 0,
             },
         )
@@ -247,6 +272,12 @@ class Following:
             "avg_time_ms": _mean(rows, "time_ms"),
             "avg_mfu": _mean(rows, "mfu"),
         }
+
+
+def _of_fewer_records(journal: Mapping[str, Any]) -> list[dict[str, Any]]:
+    defects = journal.get("defects")
+    listed = defects if isinstance(defects, list) else ()
+    return [d for d in listed if isinstance(d, dict) and d.get("kind") == "fewer_records"]
 
 
 def _mean(rows: Rows, key: str) -> float | None:

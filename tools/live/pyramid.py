@@ -253,17 +253,19 @@ class Column:
 
     def last(self) -> float | None:
         """The last finite value."""
-        if not self._levels and not self._spilled:
-            values = self._tail.floats
-            values = values[np.isfinite(values)]
-            return float(values[-1]) if len(values) else None
-        self._build()
-        known = np.flatnonzero(self._levels[0].counts.values)
-        if not len(known):
-            return None
-        at = int(known[-1]) * BASE_ROWS
-        values = self.read(at, min(at + BASE_ROWS, len(self)))
-        return float(values[np.isfinite(values)][-1])
+        row = self.last_row()
+        return None if row is None else float(self.read(row, row + 1)[0])
+
+    def last_row(self) -> int | None:
+        """The row of the last finite value."""
+        at, values = 0, self._tail.floats
+        if self._levels or self._spilled:
+            self._build()
+            known = np.flatnonzero(self._levels[0].counts.values)
+            at = int(known[-1]) * BASE_ROWS if len(known) else len(self)
+            values = self.read(at, min(at + BASE_ROWS, len(self)))
+        finite = np.flatnonzero(np.isfinite(values))
+        return at + int(finite[-1]) if len(finite) else None
 
     def _merged(self, level: int, edges: Ints) -> list[NDArray[np.generic]]:
         """The entries of one level, one for each bucket that has rows."""

@@ -46,13 +46,14 @@ def _summary(name: str, table: str, column: str, rows: Rows) -> Series:
         return Series(name, table, column, n_nonfinite, n_nonfinite=n_nonfinite)
     count, low, low_row, high, high_row = known
     iters, mark = rows.iters.values, rows.last_mark(column)
+    last_row = rows.columns[column].last_row()
     return Series(
         name,
         table,
         column,
         count=count + n_nonfinite,
         last=float(mark) if mark else rows.columns[column].last(),
-        last_step=rows.last_iter if mark else None,
+        last_step=rows.last_iter if mark or last_row is None else int(iters[last_row]),
         min=low,
         min_step=int(iters[low_row]),
         max=high,

@@ -1,6 +1,6 @@
 """The content of the screen: the view, and the lines, marks and range of each chart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -34,6 +34,8 @@ class View:
 
     metrics: list[str] = field(default_factory=list)
     """The series that were chosen; the usual ones while it is empty."""
+    is_mean: bool = False
+    """Whether runs that differ in the seed alone are one line."""
     axis: str = ""
     """An `AxisName`, the name of a series, or empty: what the runs defined for each series."""
     smoothing: int = 0
@@ -197,14 +199,27 @@ def drawing(
         if is_smoothed and len(curve.x):
             line = _smoothed(curve, view.smoothing, style)
             smoothed.append(line)
-        shown.ends += _end(number, line, edges, last_mark)
-    shown.frame = frame_around(shown.lines, left, right, is_log=view.is_log)
+        shown.ends += end_of(number, line, edges, last_mark)
+    finish(shown, metric, view, edges, units, notes)
+    shown.lines += smoothed
+    return shown
+
+
+def finish(
+    shown: Drawing,
+    metric: str,
+    view: View,
+    edges: tuple[float, float],
+    units: Iterable[str],
+    notes: Iterable[str],
+) -> None:
+    """Set the frame around the lines, the title, and the note in place of a line."""
+    x = shown.axis
+    shown.frame = frame_around(shown.lines, *edges, is_log=view.is_log)
     name = metric if view.axis or x == "iter" else f"{metric} by {plain(x)}"
     unit = next(filter(None, units), "")
     shown.title = _title(f"{name} ({unit})" if unit else name, shown.ends)
     shown.note = "; ".join(filter(None, notes)) or ("no value here" if shown.lines else shown.note)
-    shown.lines += smoothed
-    return shown
 
 
 def _read(
@@ -232,7 +247,7 @@ def _smoothed(curve: Curve, smoothing: int, style: str) -> Line:
     return Line(curve.mean_x[inside], means[inside], style)
 
 
-def _end(
+def end_of(
     number: int, line: Line, edges: tuple[float, float], last_mark: str | None
 ) -> Iterator[End]:
     """The last visible point of a run's line, if there is one."""

@@ -28,6 +28,8 @@ class Listing(Rows):
         self.rows: list[Row] = []
         self._names: Counter[str] = Counter()
         self.picked: list[str] = []
+        self.numbers: dict[str, int] = {}
+        """The number of the line of a run, from which it has its letter and colour."""
         self.cursor = 0
         self._top = 0
 
@@ -60,17 +62,20 @@ class Listing(Rows):
 
     def _line(self, row: Row, width: int, *, is_cursor: bool) -> list[Cell]:
         letter, style = " ", ""
-        if row["id"] in self.picked:
-            number = self.picked.index(row["id"])
+        if (number := self.numbers.get(row["id"])) is not None:
             letter, style = chr(ord("A") + number), f"bold {STYLES[number]}"
         glyph = GLYPHS.get(str(row["status"]), "·")
         suffix = f"{' NaN' if row.get('ends_nonfinite') else ''} {progress(row)}"
         if row.get("live") and (left_s := self._eta_s(row)) is not None:
             suffix += f" {duration(left_s)}"
-        n_left = max(0, width - 3 - len(suffix))
         name = _unstamped(row)
         if self._names[name] > 1:
             name = one_line(str(row["run"]))
+        if row["warnings"]:  # in words where there is room; they are below the charts, too
+            words = f"  {', '.join(row['warnings'])}"
+            is_room = len(name) + len(words) + len(suffix) <= width - 3
+            suffix = f"{words if is_room else ' !'}{suffix}"
+        n_left = max(0, width - 3 - len(suffix))
         if len(name) > n_left:  # runs of one day differ at their ends
             name = f"{name[: n_left // 3]}…{name[len(name) - (n_left - n_left // 3 - 1) :]}"
         cells = [

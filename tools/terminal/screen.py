@@ -15,12 +15,14 @@ from textual.widgets import Input, Static
 
 from eventlog import seconds
 
+from ..core import seeds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.series import plain
 from ..core.table import one_line
 from ..core.where import select
 from ..live.folders import Folders
+from . import means
 from .chart import AXIS_WIDTH, Chart
 from .drawing import (
     CHARTS,
@@ -43,13 +45,17 @@ SEARCHED = ("run", "status", "tags", "file")
 HELP = """\
 Runs     up, down, page up, page down    choose a run
          space     show it beside others: A, B, C ... (up to 6)
+         e         runs that differ in the seed alone as one line: their
+                   mean, between dim lines at ± standard deviation
          /         filter: a part of a name,
                    or config.n_layer = 6 and best_val_loss < 4
+         !  NaN    in the list: events lost or ignored, or the journal
+                   missing (below in words); a series that ends in NaN
 Charts   1 2 3 4   enlarge one, and back
          m         the next four series
          k         series by name: grad* val/* lr
          s  l      smoother, log scale
-         x         by iteration, tokens, time, or a series that is an axis
+         x         by iteration, tokens, time, or a series as axis
          + -       zoom; left, right: move; 0: show all
 Below    e eval   c checkpoint   r resume   s signal   | end
 a chart  ! not finite   a alert   x error   g events lost   n note
@@ -96,7 +102,7 @@ class Watch(App[None]):
         Binding("s", "smooth"), Binding("l", "log"), Binding("x", "axis"),
         Binding("plus,equals_sign", "zoom(0.5)"), Binding("minus", "zoom(2)"),
         Binding("left", "move(-0.25)"), Binding("right", "move(0.25)"),
-        Binding("0", "show_all"), Binding("m", "metrics"),
+        Binding("0", "show_all"), Binding("m", "metrics"), Binding("e", "mean"),
         *(Binding(str(n), f"enlarge({n - 1})") for n in (1, 2, 3, 4)),
         Binding("escape", "shrink"),
         Binding("slash", "ask('where')"), Binding("k", "ask('metrics')"),
@@ -112,6 +118,8 @@ class Watch(App[None]):
         self._problem = ""
         self._prompt = ""
         self._version = -1
+        self._groups: list[seeds.Group] = []  # each is a line, while means are shown
+        self._grouped: tuple[object, list[seeds.Group]] = (None, [])  # all, and of which runs
         self._has_chosen = False
         self._is_mounted = False
 
@@ -147,6 +155,7 @@ class Watch(App[None]):
             return
         if not self._has_chosen and self.listing.rows:
             self.listing.cursor = 0  # the newest, until the user chooses another
+        self._groups = self._shown_groups()
         self._show_charts(self._shown())
         self.listing.changed()
         self.query_one("#head", Static).update(self._head())
@@ -169,10 +178,31 @@ class Watch(App[None]):
 
     def _shown(self) -> list[str]:
         """The ids of the runs in the charts."""
+        if self._groups:
+            return [id for group in self._groups for id in means.ids_of(group)]
+        return self._picked()
+
+    def _picked(self) -> list[str]:
+        """The ids of the picked runs; if there are none, that of the run at the cursor."""
         listed = {row["id"] for row in self.listing.rows}
         self.listing.picked = [id for id in self.listing.picked if id in listed]
         current = self.listing.current
         return self.listing.picked or ([current["id"]] if current else [])
+
+    def _shown_groups(self) -> list[seeds.Group]:
+        """The groups of listed runs that have a picked one, and their letters in the list."""
+        picked = self._picked()
+        self.listing.numbers = {id: number for number, id in enumerate(self.listing.picked)}
+        if not self.view.is_mean:
+            return []
+        listed = [(row["id"], row["sessions"]) for row in self.listing.rows]
+        if self._grouped[0] != listed:  # to group thousands takes a second
+            rows = self.folders.whole_rows(id for id, _ in listed)
+            self._grouped = listed, seeds.groups(rows)
+        groups = means.with_picked(self._grouped[1], picked)[:SHOWN_MAX]
+        ids = [(id, number) for number, group in enumerate(groups) for id in means.ids_of(group)]
+        self.listing.numbers = dict(ids)
+        return groups
 
     def _show_charts(self, ids: Sequence[str]) -> None:
         view = self.view
@@ -183,7 +213,12 @@ class Watch(App[None]):
             width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
             x = axis_name(self.folders, ids, view, metric)
             edges = x_range(self.folders, ids, view, x)
-            chart.show(drawing(self.folders, ids, metric, view, edges, 2 * width, x))
+            of_view = (metric, view, edges, 2 * width, x)
+            if self._groups:
+                groups = [*map(means.ids_of, self._groups)]
+                chart.show(means.drawing_of_means(self.folders, groups, *of_view))
+            else:
+                chart.show(drawing(self.folders, ids, *of_view))
         self.query_one("#charts").set_class(view.enlarged is not None, "enlarged")
 
     def _head(self) -> str:
@@ -196,6 +231,7 @@ class Watch(App[None]):
         ]
         n_series = len(self._known_metrics())
         parts += [f"{CHARTS} of {n_series:,} series"] if n_series > CHARTS else []
+        parts += ["mean of seeds"] if view.is_mean else []
         parts += [f"smooth {view.smoothing}"] if view.smoothing else []
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
@@ -215,6 +251,9 @@ class Watch(App[None]):
             return one_line(f"{row['run']}: {row['error']}")
         with run_at(self.folders, row["id"]) as run:
             lines = summary(row, run)
+        if self._groups:
+            texts = (means.text_of(*pair) for pair in enumerate(self._groups))
+            lines = lines[0], "  ".join([*row["warnings"], *texts])
         return "\n".join(one_line(line)[: self.size.width] for line in lines)
 
     # ---- keys
@@ -230,10 +269,16 @@ class Watch(App[None]):
         if current is None:
             return
         self._has_chosen = True
-        if current["id"] in picked:
-            picked.remove(current["id"])
+        groups = [means.ids_of(group) for group in self._groups]
+        beside = next((ids for ids in groups if current["id"] in ids), [current["id"]])
+        if any(id in picked for id in beside):
+            self.listing.picked = [id for id in picked if id not in beside]
         elif len(picked) < SHOWN_MAX:
             picked.append(current["id"])
+        self.show()
+
+    def action_mean(self) -> None:
+        self.view.is_mean = not self.view.is_mean
         self.show()
 
     def action_smooth(self) -> None:

@@ -42,18 +42,20 @@ def eta_s(run: Following, total: int | None) -> float | None:
 
 
 def summary(row: Row, run: Following | None) -> tuple[str, str]:
-    """Two lines: status and latest values, then why the run ended or its latest event."""
+    """Two lines: status and latest values, then warnings, and why it ended or its latest event."""
     parts = [f"{row['run']}  {row['status']}"]
+    warnings = ", ".join(row["warnings"])
     last, total = row.get("last_iter"), row.get("max_iters")
     if last is not None:
         parts.append(f"iter {last:,}{f'/{total:,}' if total else ''}")
     if run is None:
-        return "  ".join(parts), ""
+        return "  ".join(parts), warnings
     if row.get("live") and (left_s := eta_s(run, total)) is not None:
         parts.append(f"eta {duration(left_s)}")
     parts += [f"{LABELS.get(name, name)} {text}" for name, text in _latest_values(run)]
     reason = run.run().journal.get("reason") if not row.get("live") else None
-    return "  ".join(parts), str(reason or _latest_event(run))
+    remarks = (warnings, str(reason or _latest_event(run)))
+    return "  ".join(parts), "  ".join(filter(None, remarks))
 
 
 def _latest_values(run: Following) -> Iterator[tuple[str, str]]:

@@ -216,7 +216,7 @@ def test_ignored_events_of_a_forked_child_are_shown(tmp_path, capsys):
     assert "2 events of forks ignored" in capsys.readouterr().out
     assert [row["ignored"] for row in listed(capsys, run.run_path)] == [2]
     assert main(["show", str(run.run_path)]) == 0
-    assert "2 events that forked children logged" in capsys.readouterr().out
+    assert "completed, 2 events of forks ignored" in capsys.readouterr().out
 
 
 # ---- any series

@@ -45,7 +45,8 @@ def test_ls_show_status_and_the_page_have_the_run_of_the_segment(segment, capsys
     assert main(["ls", str(folder)]) == 0
     assert "completed, journal missing" in capsys.readouterr().out
     assert main(["show", str(folder / stem)]) == 0
-    assert f"completed: its journal {stem}.jsonl is not here" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"completed, journal missing: its journal {stem}.jsonl is not here" in shown
     assert eventlog_main(["status", str(folder)]) != 0
     assert "iteration  19" in capsys.readouterr().out
     folders = Folders([str(folder)])
@@ -54,6 +55,7 @@ def test_ls_show_status_and_the_page_have_the_run_of_the_segment(segment, capsys
         pass
     (row,) = folders.rows()
     assert (row["status"], row["iterations"]) == ("completed", 20)
+    assert row["warnings"] == ["journal missing"]
 
 
 def test_a_run_json_that_has_all_of_the_segment_is_listed_alone(segment, capsys):

@@ -76,6 +76,29 @@ def test_the_table_has_a_row_for_each_setting_that_opens_to_its_runs(open_page, 
     assert page.locator("tr.mean-row").count() == 3
 
 
+def test_the_compare_tab_has_a_column_for_each_setting_with_its_p_value(open_page, server, losses):
+    stats = pytest.importorskip("scipy.stats")
+    ids = [row["id"] for row in server.rows().values()]
+    page = open_page(server, f"tab=compare&picks={','.join(ids)}").page
+    page.wait_for_selector(".sides thead th >> nth=15")
+
+    page.click(".compare button >> text=Mean of seeds")
+    page.wait_for_selector(".sides thead .value >> nth=2")
+
+    names = page.locator(".sides thead .value").all_text_contents()
+    assert sorted(names) == sorted(losses[1])
+    assert page.locator(".sides thead small").all_text_contents() == ["5 runs"] * 3
+    cells = page.locator("tr:has(> th:text-is('last training loss')) > td").all_text_contents()
+    first = losses[1][names[0]][:, -1]
+    for name, cell in zip(names, cells, strict=True):
+        last = losses[1][name][:, -1]
+        assert cell.startswith(f"{last.mean():.4f} ± {last.std(ddof=1):.4f}")
+        p = stats.ttest_ind(last, first, equal_var=False).pvalue
+        assert name == names[0] or cell.endswith(f", p {p:.3g}")
+    settings = page.locator("tr:has(> th:text-is('lr')) > td").all_text_contents()
+    assert settings == [name.removeprefix("lr=") for name in names]
+
+
 def test_runs_are_grouped_by_keys_and_a_link_restores_them(open_page, server):
     opened = open_page(server, "mean=seeds")
     opened.page.fill(".controls .mean-by input", "config.seed")

@@ -8,6 +8,7 @@ import pytest
 
 import eventlog
 from tests.tools.dashboard.pages import serving_here, until
+from tools.cli import main
 from tools.core import rows as rows_
 from tools.core import runs, seeds
 from tools.dashboard import run_groups
@@ -139,6 +140,62 @@ def test_the_table_has_the_mean_and_the_standard_deviation_of_scipy(server, fold
         assert of["text"] == group.stat("final_loss").text()
 
 
+def test_the_differences_of_groups_are_those_of_scipy_and_of_runs_compare(server, folder, capsys):
+    stats = pytest.importorskip("scipy.stats")
+    ids = [row["id"] for row in server.rows().values()]
+    known = loaded(folder)
+
+    first, *others = server.json(f"/api/compare?by=seeds&runs={','.join(ids)}")["groups"]
+
+    losses = {
+        name: [run.summary["best_val_loss"] for run in members]
+        for name, (_, members) in known.items()
+    }
+    assert "differences" not in first
+    for one in others:
+        of = one["differences"]["best_val_loss"]
+        of_scipy = stats.ttest_ind(losses[one["name"]], losses[first["name"]], equal_var=False)
+        close(of["p"], of_scipy.pvalue)
+        close(of["diff"], np.mean(losses[one["name"]]) - np.mean(losses[first["name"]]))
+    names = [[run.path for run in known[of["name"]][1]] for of in (first, *others)]
+    main(["compare", "--group-by", "seeds", "--json", *[str(p) for of in names for p in of]])
+    compared = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for key, series, value in (
+        ("best_val_loss", "eval/val_loss", "best"), ("final_loss", "loss", "last")
+    ):  # fmt: skip
+        rows = {row["group"]: row for row in compared if row["series"] == series}
+        for one in (first, *others):
+            assert one["stats"][key].items() >= rows[one["name"]][value].items()
+        for one in others:
+            assert one["differences"][key]["p"] == rows[one["name"]][f"{value}_p"]
+
+
+def test_a_group_of_one_run_has_no_p_value_and_the_answer_says_why(server):
+    rows = sorted(server.rows().values(), key=lambda row: (row["config"]["lr"], row["id"]))
+
+    ids = ",".join(row["id"] for row in rows[: N_SEEDS + 1])
+    answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+
+    _, alone = answer["groups"]
+    of = alone["differences"]["final_loss"]
+    assert (of["p"], of["p_text"]) == (None, None)
+    why = "no p-value, n = 1: the test needs two values on each side"
+    assert answer["notes"][1:] == [f"{alone['name']}: {why}"]
+
+
+def test_without_scipy_groups_are_compared_without_p_values(server, monkeypatch):
+    def refuse(name):
+        raise runs.Refusal(f"{name} is not installed")
+
+    monkeypatch.setattr(seeds, "need", refuse)
+    ids = ",".join(row["id"] for row in server.rows().values())
+
+    answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+
+    assert len(answer["groups"]) == len(LRS)
+    assert answer["notes"] == ["no p-values: scipy.stats is not installed"]
+
+
 def test_runs_are_grouped_by_keys_of_ones_choice_and_an_unknown_key_is_an_error(server):
     by_seed = server.json("/api/groups?by=config.seed")
     wrong = server.json("/api/groups?by=config.sead")
@@ -255,3 +312,37 @@ def test_a_run_that_has_a_series_by_another_axis_is_left_out_and_counted(tmp_pat
 
     assert series["axis"] in ("epoch", "iter")
     assert (series["runs"], series["others"]) == ((2, 1) if series["axis"] == "epoch" else (1, 2))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_runs_without_a_loss_are_compared_by_their_metrics_as_runs_compare_does(
+    tmp_path, capsys, ended
+):
+    rng = np.random.default_rng(5)
+    for lr in (0.1, 0.2):
+        for seed in range(3):
+            with eventlog.init(
+                name=f"{lr}-{seed}", dir=tmp_path, config={"lr": lr, "seed": seed}, quiet=True
+            ) as run:
+                for i in range(4):
+                    run.log({"acc": lr + rng.random(), "speed": rng.random()}, step=i)
+            if ended:
+                eventlog.compact(run.journal_path)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 6)
+        rows = server.rows().values()
+        ids = ",".join(row["id"] for row in rows)
+        answer = server.json(f"/api/compare?by=seeds&runs={ids}")
+    main(["compare", "--group-by", "seeds", "--json", *[row["path"] for row in rows]])
+
+    known = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [r["key"] for r in answer["series"]] == ["acc:best", "acc:last", "speed:last"]
+    (reason,) = answer["notes"][1:]
+    assert reason == f"{known[1]['group']}, iterations: no p-value, no spread on either side"
+    for row in known:
+        (of,) = [one for one in answer["groups"] if one["name"] == row["group"]]
+        for part in ("best", "last"):
+            if row[part]["n"]:
+                key = f"{row['series']}:{part}"
+                assert of["stats"][key].items() >= row[part].items()
+                assert of.get("differences", {}).get(key, {}).get("p") == row[f"{part}_p"]

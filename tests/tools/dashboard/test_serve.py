@@ -110,6 +110,20 @@ def test_only_rows_that_the_page_does_not_have_are_sent(tmp_path):
     assert (news["tail"], news["x"].tolist(), news["y"].tolist()) == (True, [10.0], [1.5])
 
 
+def test_the_series_of_a_run_have_the_steps_of_runs_show(tmp_path):
+    with serving_here(tmp_path) as server, eventlog.open_run(tmp_path, save_interval=0) as run:
+        for i in range(10):
+            run.log_iter(i, 5.0 - i / 10, 50.0, grad_norm=1.0 if i < 7 else None)
+        (row,) = until(server.rows).values()
+        shown = until(lambda: server.json(f"/api/run?id={row['id']}")["series"])
+        known = eventlog.load_run(run.journal_path).series()
+
+    assert {one["name"]: one["step"] for one in shown} == {
+        name: one.last_step for name, one in known.items()
+    }
+    assert {"loss": 9, "grad_norm": 6}.items() <= {o["name"]: o["step"] for o in shown}.items()
+
+
 @pytest.fixture
 def metrics(tmp_path):
     """A run of metrics that goes on: sparse, with NaN, text, and names of all sorts."""

@@ -134,7 +134,10 @@ def test_a_resumed_run_has_one_curve_and_a_mark_at_the_resume(tmp_path):
 
 
 def test_broken_files_are_listed_at_any_size_and_every_key_works(zoo):
-    keys = "down space s l x m plus left right minus 0 1 1 2 escape end home pageup pagedown"
+    keys = (
+        "down space s l x m plus left right minus 0 1 1 2 escape end home pageup pagedown "
+        "e s l x m plus left 0 down space up space x e end"
+    )
 
     async def story():
         async with watching(zoo) as (app, pilot):

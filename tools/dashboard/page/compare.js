@@ -1,10 +1,13 @@
-// The picked runs side by side: their results, and the settings in which they differ.
+// The picked runs side by side, or groups of them: their results, and the settings in which they differ.
 
-import { el, runLink } from "./dom.js";
+import { Answer } from "./answer.js";
+import { groupHead, groupResults } from "./comparegroups.js";
+import { el, runLink, setText } from "./dom.js";
 import { duration, full, moment, settingText, splitName } from "./format.js";
 import { statusMark } from "./list.js";
+import { MeanControl } from "./mean.js";
 import { ownValue } from "./metrics.js";
-import { fieldOf } from "./rows.js";
+import { commonValue, fieldOf } from "./rows.js";
 import { change, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
@@ -18,52 +21,87 @@ const RESULTS = [
   { key: "defects", text: "defects" },
 ];
 
+const BETTER = { minimize: Math.min, maximize: Math.max };
+
 export class Compare {
   constructor(runs) {
     this.runs = runs;
-    this.element = el("div", { class: "compare" });
+    /** @type {any[]} */
+    this.groups = []; // {name, ids, stats, differences} of the picked runs
+    this.series = []; // results of runs without a loss: {key, text, best}
+    this.notes = "";
+    const onAnswer = (answer) => this.onAnswer(answer);
+    this.answer = new Answer("/api/compare", onAnswer, () => this.ask());
+    const onchange = () => change({ all: this.all.checked });
+    this.all = el("input", { type: "checkbox", onchange });
+    const text = el("span", { text: "also settings that are equal" });
+    this.mean = new MeanControl(false);
+    const all = el("label", { class: "switch" }, this.all, text);
+    this.note = el("p", { class: "hint", role: "status", hidden: true });
+    const tools = el("div", { class: "compare-tools" }, this.mean.element, all);
+    this.body = el("div", { class: "scroll" });
+    this.element = el("div", { class: "compare" }, tools, this.body, this.note);
+  }
+
+  ask() {
+    if (!state.mean || state.tab !== "compare") return;
+    const ids = this.runs.picked();
+    if (ids.length) this.answer.ask({ runs: ids.join(","), by: state.mean }, this.runs.version);
+  }
+
+  onAnswer({ groups, series, notes, error }) {
+    this.notes = error ?? notes.join("\n");
+    this.groups = groups ?? [];
+    this.series = (series ?? []).map(({ goal, ...of }) => ({ ...of, best: BETTER[goal] }));
+    if (groups) this.runs.setGroups(groups.map((group) => group.ids));
+    this.show();
   }
 
   show() {
-    const rows = this.runs
-      .picked()
-      .map((id) => this.runs.rowOf(id))
-      .filter(Boolean);
-    const mark = JSON.stringify([rows, state.all]);
+    this.ask();
+    this.all.checked = state.all;
+    this.mean.show(this.runs.settings());
+    const rowsOf = (ids) => ids.map((id) => this.runs.rowOf(id)).filter(Boolean);
+    const rows = rowsOf(this.runs.picked());
+    const groups = state.mean ? this.groups : [];
+    const mark = JSON.stringify([rows, state.all, state.mean, groups, this.notes]);
     if (mark === this.mark) return;
     this.mark = mark;
-    if (rows.length < 2) {
-      const text = "Pick two or more runs in the list to see in what they differ.";
-      this.element.replaceChildren(el("p", { class: "hint", text }));
-      return;
-    }
-    const tools = el("div", { class: "compare-tools" }, allSwitch());
-    this.element.replaceChildren(tools, el("div", { class: "scroll" }, this.table(rows)));
+    setText(this.note, state.mean ? this.notes : "");
+    this.note.hidden = !this.note.textContent;
+    this.body.replaceChildren(
+      ...this.content(
+        rows,
+        groups.map(({ ids }) => rowsOf(ids)),
+      ),
+    );
   }
 
-  table(rows) {
-    const settings = sideBySide(rows, "config");
-    const environment = sideBySide(rows, "metadata");
+  content(rows, ofGroups) {
+    if (state.mean && rows.length) return ofGroups.length ? [this.groupTable(ofGroups)] : [];
+    if (rows.length > 1) return [this.runTable(rows)];
+    const text = "Pick two or more runs in the list to see in what they differ.";
+    return [el("p", { class: "hint", text })];
+  }
+
+  runTable(rows) {
     const heads = rows.map((row) => this.headCell(row));
-    return el(
-      "table",
-      { class: "sides" },
-      el("caption", { class: "unseen", text: "Picked runs side by side" }),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "" }), ...heads)),
-      el(
-        "tbody",
-        {},
-        sectionRow("Results", rows),
-        ...RESULTS.map((result) => resultRow(rows, result)),
-        plainRow(
-          "started",
-          rows.map((row) => moment(row.started)),
-        ),
-        plainRow("duration", rows.map(durationOf)),
+    const results = [
+      ...RESULTS.map((result) => resultRow(rows, result)),
+      plainRow(
+        "started",
+        rows.map((row) => moment(row.started)),
       ),
-      tableSection(settingsTitle(settings), rows, settings),
-      tableSection(environmentTitle(environment), rows, environment),
-    );
+      plainRow("duration", rows.map(durationOf)),
+    ];
+    const columns = rows.map((row) => [row]);
+    return table("Picked runs side by side", heads, results, columns);
+  }
+
+  groupTable(ofGroups) {
+    const heads = this.groups.map((group, i) => groupHead(group, ofGroups[i]));
+    const results = groupResults(this.groups, [...RESULTS, ...this.series]);
+    return table("Groups of picked runs side by side", heads, results, ofGroups);
   }
 
   headCell(row) {
@@ -76,25 +114,33 @@ export class Compare {
       el("span", { class: "swatch", style: { background: styleOf(row.id).colour } }),
       runLink(row.id, open, { title: row.file }, name, time),
       el("div", {}, statusMark(row.status)),
+      ...row.warnings.map((text) => el("div", { class: "warning", text: `⚠ ${text}` })),
     );
   }
 }
 
-function allSwitch() {
-  const onchange = (event) => change({ all: event.target.checked });
-  const input = el("input", { type: "checkbox", checked: state.all, onchange });
+// Of each column the rows of its runs: one, or all of a group.
+function table(caption, heads, results, columns) {
+  const settings = sideBySide(columns, "config");
+  const environment = sideBySide(columns, "metadata");
+  const n = columns.length;
   return el(
-    "label",
-    { class: "switch" },
-    input,
-    el("span", { text: "also settings that are equal" }),
+    "table",
+    { class: "sides" },
+    el("caption", { class: "unseen", text: caption }),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "" }), ...heads)),
+    el("tbody", {}, sectionRow("Results", n), ...results),
+    tableSection(settingsTitle(settings), n, settings),
+    tableSection(environmentTitle(environment), n, environment),
   );
 }
 
 // The names and values of one part of the rows: all of them, and those that differ.
-function sideBySide(rows, part) {
-  const names = new Set(rows.flatMap((row) => Object.keys(row[part] ?? {})));
-  const valuesOf = (name) => rows.map((row) => settingText(ownValue(row[part] ?? {}, name)));
+function sideBySide(columns, part) {
+  const names = new Set(columns.flat().flatMap((row) => Object.keys(row[part] ?? {})));
+  const textOf = (row, name) => settingText(ownValue(row[part] ?? {}, name));
+  const valuesOf = (name) =>
+    columns.map((rows) => commonValue(rows.map((row) => textOf(row, name))));
   const all = [...names].map((name) => [name, valuesOf(name)]);
   return { all, differing: all.filter(([, values]) => !areEqual(values)) };
 }
@@ -111,14 +157,14 @@ function environmentTitle({ all, differing }) {
   return (state.all ? all : differing).length ? "Environment" : "Environment: all equal";
 }
 
-function tableSection(title, rows, { all, differing }) {
+function tableSection(title, n, { all, differing }) {
   const shown = state.all ? all : differing;
   const settings = shown.map(([name, values]) => settingRow(name, values));
-  return el("tbody", {}, sectionRow(title, rows), ...settings);
+  return el("tbody", {}, sectionRow(title, n), ...settings);
 }
 
-function sectionRow(title, rows) {
-  const cell = el("th", { colspan: rows.length + 1, scope: "rowgroup", text: title });
+function sectionRow(title, n) {
+  const cell = el("th", { colspan: n + 1, scope: "rowgroup", text: title });
   return el("tr", { class: "section" }, cell);
 }
 

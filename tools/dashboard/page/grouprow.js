@@ -2,7 +2,7 @@
 
 import { button, el } from "./dom.js";
 import { plural, settingText } from "./format.js";
-import { fieldOf } from "./rows.js";
+import { commonValue, fieldOf } from "./rows.js";
 
 /**
  * @param {any} group {name, ids, stats} of /api/groups
@@ -19,7 +19,7 @@ export function groupRow(group, list) {
   tick.style.setProperty("--run", colour);
   const rows = group.ids.map((id) => runs.rowOf(id)).filter(Boolean);
   const cell = (column) => {
-    if (column.key === "run") return nameCell(group, isOpen, onOpen);
+    if (column.key === "run") return nameCell(group, rows, isOpen, onOpen);
     if (column.key === "status") {
       const statuses = new Set(rows.map((row) => row.status));
       return el("td", { class: "status" }, ...[...statuses].map(statusMark));
@@ -31,19 +31,34 @@ export function groupRow(group, list) {
   return el("tr", { class: "mean-row" }, el("td", { class: "tick" }, tick), ...cells);
 }
 
-function nameCell({ name, ids }, isOpen, onOpen) {
+function nameCell({ name, ids }, rows, isOpen, onOpen) {
   const label = `${isOpen ? "Hide" : "List"} the runs of ${name}`;
   const props = { class: "disclose", "aria-expanded": String(isOpen), title: name };
   const open = button(label, { onclick: onOpen, ...props }, isOpen ? "▾" : "▸");
   const text = el("span", { class: "value", text: name });
-  return el("td", { class: "name" }, open, text, el("small", { text: plural(ids.length, "run") }));
+  const n = el("small", { text: plural(ids.length, "run") });
+  return el(
+    "td",
+    { class: "name" },
+    open,
+    text,
+    n,
+    el("span", { class: "tags bad", text: warningsOf(rows) }),
+  );
+}
+
+// What is missing of some of the runs.
+export function warningsOf(rows) {
+  const incomplete = rows.filter((row) => row.warnings.length);
+  if (!incomplete.length) return "";
+  const texts = new Set(incomplete.flatMap((row) => row.warnings));
+  return `⚠ ${plural(incomplete.length, "run")}: ${[...texts].join(", ")}`;
 }
 
 function textOf({ stats }, rows, column) {
   if (Object.hasOwn(stats, column.key)) return stats[column.key].text;
   if (!column.isSetting) return "";
-  const values = new Set(rows.map((row) => settingText(fieldOf(row, column.key))));
-  return values.size === 1 ? [...values][0] : `${values.size} values`;
+  return commonValue(rows.map((row) => settingText(fieldOf(row, column.key))));
 }
 
 // Groups in the order of the table: by the mean of a column, else by their first run in `rows`.

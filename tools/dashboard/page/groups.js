@@ -1,11 +1,8 @@
 // Runs that differ in the seed alone, or that have equal keys, as one row of the table.
 
-import { fetchJson } from "./api.js";
+import { Answer } from "./answer.js";
 import { isExpression } from "./rows.js";
 import { notify, state } from "./state.js";
-
-const PAUSE_MS = 1000; // between two requests while runs change
-const PAUSE = 4; // times as long as a request took
 
 export class RunGroups {
   /**
@@ -19,45 +16,24 @@ export class RunGroups {
     this.groups = []; // {name, ids, stats}, of the runs that the filter leaves
     this.problem = "";
     this.open = new Set(); // names of those whose runs are listed
-    this.mark = "";
-    this.asked = "";
-    this.timer = 0;
+    const onAnswer = (answer) => this.onAnswer(answer);
+    this.answer = new Answer("/api/groups", onAnswer, () => this.show());
   }
 
-  // Requests what the state asks for, unless that is known; where only runs changed, after a pause.
+  // Requests what the state asks for.
   show() {
-    const asked = JSON.stringify([state.mean, state.q]);
-    const mark = `${asked} ${this.runs.version}`;
-    if (!state.mean || mark === this.mark || (asked === this.asked && this.timer)) return;
-    this.asked = asked;
-    this.mark = mark;
-    this.fetch(mark);
-  }
-
-  pause(ms) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.timer = 0;
-      this.show();
-    }, ms);
-  }
-
-  async fetch(mark) {
-    const begun = performance.now();
-    this.pause(PAUSE_MS);
+    if (!state.mean) return;
     const filter = isExpression(state.q) ? { q: state.q } : { words: state.q };
-    const isAll = !state.q;
-    try {
-      const answer = await fetchJson("/api/groups", { by: state.mean, ...filter });
-      if (mark !== this.mark) return;
-      this.pause(Math.max(PAUSE_MS, PAUSE * (performance.now() - begun)));
-      this.groups = answer.groups ?? this.groups;
-      this.problem = answer.error ?? answer.notes.join("; ");
-      const ids = this.groups.map((group) => group.ids);
-      if (isAll && this.runs.offerGroups(ids)) notify({});
+    this.answer.ask({ by: state.mean, ...filter }, this.runs.version);
+  }
+
+  onAnswer({ groups, notes, error }) {
+    this.problem = error ?? notes.join("; ");
+    if (groups) {
+      this.groups = groups;
+      const ids = groups.map((group) => group.ids);
+      if (!state.q && this.runs.offerGroups(ids)) notify({});
       this.runs.setGroups(ids);
-    } catch (error) {
-      this.problem = error.message;
     }
     this.onChange();
   }

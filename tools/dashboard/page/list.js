@@ -215,8 +215,9 @@ export class RunList {
     const { runs, columns } = this;
     const picked = group.ids.filter((id) => runs.picked().includes(id));
     const colour = picked.length ? styleOf(runs.leaderOf(picked[0])).colour : "transparent";
-    const statuses = group.ids.map((id) => runs.rowOf(id)?.status);
-    const mark = JSON.stringify([group, isOpen, picked, colour, statuses, columns]);
+    const rows = group.ids.map((id) => runs.rowOf(id));
+    const states = rows.map((row) => [row?.status, row?.warnings]);
+    const mark = JSON.stringify([group, isOpen, picked, colour, states, columns]);
     const known = this.groupElements.get(group.name);
     if (known?.mark === mark) return known.element;
     const props = { runs, columns, picked, colour, isOpen, onOpen, classOf, statusMark };
@@ -347,9 +348,10 @@ export class RunList {
     const rules = alerts.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`);
     const nonfinite = row.ends_nonfinite ?? []; // series
     if (nonfinite.length) rules.push(`⚠ ends in NaN: ${nonfinite.join(", ")}`);
+    rules.push(...row.warnings.map((text) => `⚠ ${text}`));
     setText(tags, row.error || rules.join(" ") || (row.tags ?? []).join(" "));
     tags.className = row.error || rules.length ? "tags bad" : "tags";
-    tags.title = [...alerts.map(({ text }) => text), nonfinite.join(", ")]
+    tags.title = [...alerts.map(({ text }) => text), nonfinite.join(", "), ...row.warnings]
       .filter(Boolean)
       .join("; ");
     const hasEnd = row.status === "running" && row.max_iters > 0;

@@ -12,6 +12,12 @@ export function fieldOf(row, key) {
   return ownValue(row.config ?? {}, key);
 }
 
+// What several runs have in common, or how many values they have.
+export function commonValue(texts) {
+  const values = new Set(texts);
+  return values.size === 1 ? texts[0] : `${values.size} values`;
+}
+
 // A key as it is shown: without "config." and "metadata.".
 export const shortKey = (key) => key.replace(/^(config|metadata)\./, "");
 

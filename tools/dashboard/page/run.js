@@ -119,7 +119,8 @@ export class RunPage {
     const group = typeof row?.metadata?.group === "string" ? row.metadata.group : "";
     const error = this.error?.message ?? "";
     const tags = row?.tags ?? [];
-    const content = [row?.run, row?.status, row?.file, reason, tags, group, error];
+    const warnings = row?.warnings ?? [];
+    const content = [row?.run, row?.status, row?.file, reason, tags, group, error, warnings];
     if (!this.hasChanged("head", content)) return;
     const { name, stamp } = splitName(row?.run ?? (error ? "Unknown run" : "…"));
     const back = () => change({ tab: "charts" });
@@ -127,6 +128,7 @@ export class RunPage {
       button("Back to the charts", { class: "quiet", onclick: back }, icon("back")),
       el("h1", {}, name, el("small", { text: stamp })),
       row ? statusMark(row.status) : "",
+      ...warnings.map((text) => el("span", { class: "warning", text: `⚠ ${text}` })),
       el("span", { class: "file", text: row ? row.path : error }),
       ...tags.map((tag) => el("span", { class: "tag", text: tag })),
       group ? studyLink(group) : "",
@@ -305,7 +307,7 @@ function supersededCards(superseded) {
 }
 
 function ignoredCard(ignored) {
-  const text = `${plural(ignored, "event")} that forked children logged: in no journal.`;
+  const text = `${plural(ignored, "event")} of forks ignored: child processes logged them, and they are in no journal.`;
   return card("Ignored", el("p", { text }));
 }
 
