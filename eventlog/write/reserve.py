@@ -42,21 +42,13 @@ class Reserve:
             self.ask_at = math.inf
             return True
         self.ask_at = size_bytes + RESERVE_BYTES // 2
-        for more_bytes in (RESERVE_BYTES, *LESS_BYTES):
-            try:
-                self._disk.reserve(fd, size_bytes, more_bytes)
-            except OSError as error:
-                if not is_of_a_call(error):
-                    raise
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    break  # the file system does not support it
-            else:
-                self._reserved_to = size_bytes + more_bytes
-                self._last_bytes = min(LAST_BYTES, more_bytes // 2)
-                self.ask_at = self._reserved_to - more_bytes // 2
-                self.is_full = False
-                return True
-        if self._reserved_to:
+        more_bytes = self._extend(fd, size_bytes)
+        if more_bytes:
+            self._reserved_to = size_bytes + more_bytes
+            self._last_bytes = min(LAST_BYTES, more_bytes // 2)
+            self.ask_at = self._reserved_to - more_bytes // 2
+            self.is_full = False
+        elif self._reserved_to:
             self.ask_at = self._reserved_to - self._last_bytes
             self.is_full = size_bytes > self.ask_at
         return not self.is_full
@@ -69,20 +61,24 @@ class Reserve:
         end = size_bytes + line_bytes
         if not self._is_allowed or not self._reserved_to or end <= self._reserved_to - LAST_BYTES:
             return True
+        more_bytes = self._extend(fd, size_bytes, line_bytes)
+        if more_bytes:
+            self._reserved_to = max(self._reserved_to, end + more_bytes)
+        return more_bytes is None or more_bytes >= LAST_BYTES
+
+    def _extend(self, fd: int, size_bytes: int, line_bytes: int = 0) -> int | None:
+        """Reserve space for a line and as much as possible behind it; how much, 0: the disk is
+        full. None: the file system cannot reserve."""
         for more_bytes in (RESERVE_BYTES, *LESS_BYTES):
-            if more_bytes < LAST_BYTES:
-                break
             try:
                 self._disk.reserve(fd, size_bytes, line_bytes + more_bytes)
+                return more_bytes
             except OSError as error:
                 if not is_of_a_call(error):
                     raise
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    return True
-            else:
-                self._reserved_to = max(self._reserved_to, end + more_bytes)
-                return True
-        return False
+                    return None
+        return 0
 
     def give_back(self, fd: int) -> None:
         """Give back what was not used."""

@@ -45,6 +45,7 @@ REENTRANCY = ("eventlog/write/test_reentrancy.py",)
 RELOCATION = ("eventlog/write/test_relocation.py",)
 ASIDES = ("eventlog/write/test_asides.py",)
 EXIT = ("eventlog/tracker/test_exit_code.py",)
+HANDLING = ("eventlog/tracker/test_handling.py",)
 VALUES = ("eventlog/tracker/test_hostile_values.py",)
 COMPLETE = ("durability/test_complete_means_complete.py",)
 MAIN = ("eventlog/cli/test_main.py",)
@@ -499,6 +500,83 @@ MUTANTS = [
         "(RESERVE_BYTES, *LESS_BYTES)",
         "(RESERVE_BYTES,)",
         FULL,
+    ),
+    Mutant(
+        "a long line is written into the space for the last lines",
+        "write/line_writer.py",
+        "if size_bytes > LAST_BYTES and not self._has_room(size_bytes):",
+        "if False:",
+        FULL,
+    ),
+    Mutant(
+        "a long line that no file has space for costs all after it",
+        "write/appender.py",
+        "if self._asides.is_final and not self.drop_large():",
+        "if self._asides.is_final:",
+        FULL,
+    ),
+    Mutant(
+        "events wait for the next call where files may not be longer",
+        "write/line_writer.py",
+        "while len(self._waiting) and self._is_at_limit and self._leave_full_file():",
+        "while False:",
+        FULL,
+    ),
+    Mutant(
+        "lines wait behind a large event that there is no space for",
+        "write/aside.py",
+        "PENDING_MAX_BYTES = 64 << 20",
+        "PENDING_MAX_BYTES = 0",
+        ASIDES,
+    ),
+    Mutant(
+        "content that is in memory alone counts as durable",
+        "write/appender.py",
+        "n = self.accepted_n if first_pending is None else min(self.accepted_n, first_pending)",
+        "n = self.accepted_n",
+        ASIDES,
+    ),
+    Mutant(
+        "a large event does not go to the fallback folder",
+        "write/aside.py",
+        "if folder != full:",
+        "if False:",
+        ASIDES,
+    ),
+    Mutant(
+        "lost events of the same content count once",
+        "read/evidence.py",
+        "lost=len(named),",
+        "lost=1,",
+        ASIDES,
+    ),
+    Mutant(
+        "a segment writes behind the end that it was cut to",
+        "write/segments.py",
+        "            self._disk.only_append(fd)\n",
+        "",
+        FULL,
+    ),
+    Mutant(
+        "a raise in any branch of an except counts",
+        "tracker/handling.py",
+        "return not _RAISES.isdisjoint(ways) and _LEAVES.isdisjoint(ways)",
+        "return not _RAISES.isdisjoint(ways)",
+        HANDLING,
+    ),
+    Mutant(
+        "what the parent of a process was handling ends its run",
+        "tracker/handling.py",
+        "or (earlier and _key(error) in earlier)",
+        "",
+        EXIT,
+    ),
+    Mutant(
+        "a child leaves its number to a parent that has closed the run",
+        "write/fork.py",
+        " and not self._counter.is_closed():",
+        ":",
+        REENTRANCY,
     ),
     Mutant(
         "a segment holds all that waits, or nothing",
