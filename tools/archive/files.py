@@ -257,7 +257,8 @@ def _check_asides(journal: Path, names: Iterable[str], beside: Collection[str]) 
     """Raise Refusal for a file of this name in the journal's folder: it has another run's."""
     for name in names:
         own = aside_name(journal.stem, name.removesuffix(ASIDE_SUFFIX).rpartition(".")[2])
-        if own not in beside and os.path.isfile(journal.parent / os.path.basename(name)):
+        is_here = own == name or own in beside
+        if not is_here and os.path.isfile(journal.parent / os.path.basename(name)):
             raise runs.Refusal(
                 f"{journal}: its large event is in {name}, which is called like a file of another "
                 f"run. Copy it to {own}"
