@@ -1,12 +1,15 @@
 """Large runs, and many: what tools need for them the first time and again.
 
     python -m tests.bench.scale --folder DIR [--part 1] [--only steps,wide,many]
+        [--beside tensorboard_events,trackio_sqlite]
 
 `steps` is one run of 10,000,000 steps with 4 series, `wide` one of 1,000,000 steps with 100 series,
 `many` 10,000 runs of 100 steps with 50 series; `--part 100` makes each a hundredth of it. They are
 lines of the package's own record encoder: journals of runs that were killed, without run JSON, and
 then, compacted, runs with one: without what was kept of an earlier start, for the first time, and
-again. Each row for RESULTS.md is a process of its own.
+again. `--beside`: the same values through other trackers (modules of `tests.bench.trackers`, with
+the `peers` extra), and one of the series read by their own readers. Each row for RESULTS.md is a
+process of its own.
 """
 
 import argparse
@@ -55,8 +58,7 @@ def part_of(name: str, part: int) -> Data:
 def generate(folder: Path, data: Data, *, closed: bool = False) -> int:
     """Write the journals of a data set; returns their bytes. Without `closed` they were killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"group{k // 10}/series_{chr(97 + k // 26)}{chr(97 + k % 26)}"
-             for k in range(data.series)]  # fmt: skip
+    names = names_of(data.series)
     n_bytes = 0
     for k in range(data.runs):
         path = folder / f"run{k:05d}.jsonl"
@@ -64,6 +66,11 @@ def generate(folder: Path, data: Data, *, closed: bool = False) -> int:
             for line in _lines(k, data.steps, names, closed=closed):
                 n_bytes += file.write(line)
     return n_bytes
+
+
+def names_of(n_series: int) -> list[str]:
+    return [f"group{k // 10}/series_{chr(97 + k // 26)}{chr(97 + k % 26)}"
+            for k in range(n_series)]  # fmt: skip
 
 
 def value_of(run: int, step: int, series: int) -> float:
@@ -118,6 +125,42 @@ report(n=n, wall_s=time.perf_counter() - begun, core_s=time.process_time() - cpu
 """
     result = child.run(program, path, name)
     assert result["n"] == n, result
+    return _took(result)
+
+
+_WRITE = """
+from importlib import import_module
+from tests.bench import scale
+name, folder, n_runs, n_steps, n_series = arguments[0], Path(arguments[1]), *map(int, arguments[2:])
+tracker = import_module(f"tests.bench.trackers.{name}")
+names = scale.names_of(n_series)
+begun, cpu = time.perf_counter(), time.process_time()
+for k in range(n_runs):
+    (folder / f"run{k}").mkdir(parents=True)
+    with tracker.write(folder / f"run{k}", next(iter(tracker.VARIANTS)), 0) as log:
+        for step in range(n_steps):
+            log(step, {name: scale.value_of(k, step, at) for at, name in enumerate(names)})
+report(wall_s=time.perf_counter() - begun, core_s=time.process_time() - cpu)
+"""
+_READ = """
+from importlib import import_module
+tracker = import_module(f"tests.bench.trackers.{arguments[0]}")
+begun, cpu = time.perf_counter(), time.process_time()
+values = [v for _, name, v in tracker.read(Path(arguments[1])) if name == arguments[2]]
+report(n=len(values), wall_s=time.perf_counter() - begun, core_s=time.process_time() - cpu)
+"""
+
+
+def beside(folder: Path, data: Data, tracker: str) -> Iterator[tuple[str, Took]]:
+    """Writing a data set of one run with another tracker, and reading one series of it."""
+    written = child.run(_WRITE, tracker, folder, *data)
+    yield f"{tracker}, write", _took(written)
+    read = child.run(_READ, tracker, folder / "run0", names_of(1)[0])
+    assert read["n"] == data.steps, read
+    yield f"{tracker}, read one series", _took(read)
+
+
+def _took(result: dict[str, float]) -> Took:
     return Took(result["wall_s"], result["core_s"], result["peak_mb"])
 
 
@@ -194,6 +237,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--part", type=int, default=1)
     parser.add_argument("--only", default=",".join(DATA))
+    parser.add_argument("--beside", default="", help="modules of tests.bench.trackers")
     options = parser.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}")
     for name in options.only.split(","):
@@ -202,6 +246,9 @@ def main() -> None:
         print(f"{name}: {data}, {n_bytes / 1e6:,.0f} MB; load {os.getloadavg()[0]:.1f}", flush=True)
         for row, took in measure(folder, data):
             print(f"| {row} | {took} |", flush=True)
+        for tracker in filter(None, options.beside.split(",")):
+            for row, took in beside(options.folder / f"{name}-{tracker}", data, tracker):
+                print(f"| {row} | {took} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """The data sets of the scale rows, a hundredth of each: what tools read is what was written."""
 
-import time
-
 import pytest
 
 import eventlog
 from tests.bench import scale
-from tools.core import index
+from tests.bench.trackers import json_rewrite
 
 
 @pytest.mark.parametrize("name", ["steps", "wide", "many"])
@@ -25,13 +23,13 @@ def test_a_hundredth_of_a_data_set_is_read_whole(name, tmp_path):
         assert len(run.series()) == data.series
 
 
-def test_a_second_query_takes_less_time_than_the_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("RUNS_CACHE", str(tmp_path / "cache"))
-    scale.generate(tmp_path, scale.part_of("steps", 200), closed=True)
-    eventlog.compact(tmp_path / "run00000.jsonl")
-    time.sleep(1.5 * index.SETTLED_S)
+def test_another_tracker_gets_the_same_values(tmp_path):
+    data = scale.part_of("steps", 100_000)
 
-    first, second = (scale.command("query", "select max(value) from series", tmp_path)
-                     for _ in range(2))  # fmt: skip
+    rows = dict(scale.beside(tmp_path, data, "json_rewrite"))
 
-    assert second.core_s < first.core_s  # the peak of a child is at least that of this process
+    assert list(rows) == ["json_rewrite, write", "json_rewrite, read one series"]
+    logged = [v for v in json_rewrite.read(tmp_path / "run0") if v[1] == "group0/series_aa"]
+    assert [(step, v) for step, _, v in logged] == [
+        (step, scale.value_of(0, step, 0)) for step in range(data.steps)
+    ]
