@@ -432,6 +432,7 @@ def fill(path, n_bytes_left):
 run = eventlog.open_run(out, fallback=fallback, save_interval=0)
 fill(ballast, 0)
 for i in range(6_000): run.log_iter(i, 1.0)
+run.sync(timeout_s=0.5)
 fill(fallback + "/ballast", 200_000)
 with run._journal._lock: run._journal._own_events.sync_failed(OSError(5, "EIO"))
 os.unlink(fallback + "/ballast")
