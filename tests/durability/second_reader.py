@@ -367,7 +367,11 @@ def json_of(value):
 
 def marks_of(name, value, marks):
     is_nested = type(value) in (dict, list)
-    return {p: m for p, m in marks.items() if p == name or (is_nested and p.startswith(name + "."))}
+    return {
+        path: mark
+        for path, mark in marks.items()
+        if (path.startswith(name + ".") if is_nested else path == name)
+    }
 
 
 def marks_without(row, names):

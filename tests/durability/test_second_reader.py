@@ -31,6 +31,11 @@ def test_two_readers_agree_on_random_histories():
     assert histories.run(QUICK, seed=1) == []
 
 
+def test_two_readers_agree_on_the_histories_that_they_once_did_not_agree_on(tmp_path):
+    """23.59221: `a` has `b` in it, and `a.b` is a name, so that a mark `a.b` may be of either."""
+    assert histories.disagreements(tmp_path, "23.59221") == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_two_readers_agree_on_a_hundred_thousand_random_histories(shard):
