@@ -106,9 +106,9 @@ def _as_exit(status: Any) -> SystemExit:
     if issubclass(type(status), SystemExit):
         return status  # type: ignore[no-any-return]
     if type(status) is tuple:
-        error = SystemExit(*status)
-        error.code = status  # type: ignore[assignment]  # what the interpreter prints, where nothing catches the exception
-        return error
+        error: Any = SystemExit(*status)
+        error.code = status  # what the interpreter prints if nothing catches the exception
+        return error  # type: ignore[no-any-return]
     return SystemExit(status)
 
 

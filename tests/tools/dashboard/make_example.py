@@ -33,9 +33,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # the page shows the folder's name
         for name, lr in RUNS.items():
-            subprocess.run(training(name, lr), check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(training("d2-lr30", 30.0), check=False, stdout=subprocess.DEVNULL)
-        live = subprocess.Popen(training("d3-lr3e-3", 3e-3), stdout=subprocess.DEVNULL)
+            train(name, lr).wait()
+        train("d2-lr30", 30.0).wait()
+        live = train("d3-lr3e-3", 3e-3)
         try:
             with serving_here("out") as server:
                 until(lambda: iterations_of(server, "d3") >= 450, 300)
@@ -46,15 +46,19 @@ def main():
     print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
 
 
-def training(name, lr):
+def train(name, lr):
     flags = {
         "wandb_run_name": name, "learning_rate": lr, "n_layer": int(name[1]), "max_iters": ITERS,
         "lr_decay_iters": ITERS, "warmup_iters": 60, "eval_interval": EVAL_EVERY, "eval_iters": 10,
         "n_head": 4, "n_embd": 64, "block_size": 64, "batch_size": 16, "nonfinite": "stop",
-        "min_lr": lr / 10, "log_interval": 100,
+        "min_lr": lr / 10, "log_interval": 100, "gradient_accumulation_steps": 1,
     }  # fmt: skip
     settings = [f"--{flag}={value}" for flag, value in flags.items()]
-    return [sys.executable, str(ROOT / "trainer/train.py"), *settings]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "trainer/train.py"), *settings],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # other programs may be running
+    )
 
 
 def iterations_of(server, name):
