@@ -9,6 +9,7 @@ of the file and the hash of its content.
 
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -29,6 +30,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 PENDING_MAX_BYTES = 64 << 20
+RETRY_AFTER_S = 1.0
 IN_LINE_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
 _NOTE_BYTES = 48  # a value is replaced by a note of about this length
 _NESTED = frozenset(("config", "summary", "metadata"))  # whose values are judged one by one
@@ -71,6 +73,7 @@ class AsideFiles:
         self.left_out: set[tuple[int, str]] = set()
         """Those that were left out, by record and name: its line has no content."""
         self._pending: dict[tuple[int, str], Aside] = {}
+        self._retry_at = 0.0
         self._durable: set[Path] = set()
         self._disk, self._warn = disk, warn
 
@@ -97,8 +100,19 @@ class AsideFiles:
             self._pending.pop((n, aside.name), None)
             self.left_out.discard((n, aside.name))
 
-    def write_pending(self, folder: Path) -> None:
-        """Try again what is pending."""
+    def retry(self, folder: Path) -> None:
+        """Try again what is pending, at most once a second."""
+        now = time.monotonic()
+        if now >= self._retry_at:
+            self._retry_at = now + RETRY_AFTER_S
+            self._write_pending(folder)
+
+    def forget(self, n: int) -> None:
+        """Record `n` is lost as a whole."""
+        for key in [key for key in self.left_out.copy() if key[0] == n]:
+            self.left_out.discard(key)
+
+    def _write_pending(self, folder: Path) -> None:
         for (n, _), aside in list(self._pending.items()):
             with ignoring(OSError):
                 self.write(n, (aside,), folder)
@@ -106,7 +120,7 @@ class AsideFiles:
     def end(self, folder: Path) -> None:
         """Write what is pending; what there is no space for now is left out."""
         self.is_final = True
-        self.write_pending(folder)
+        self._write_pending(folder)
 
     def _write(self, aside: Aside, folder: Path) -> None:
         path = folder / aside.name

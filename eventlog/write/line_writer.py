@@ -294,21 +294,20 @@ class LineWriter:
         if entry is None or len(entry[1]) <= LAST_BYTES or entry[0] < self.end[0]:
             return False
         self._waiting.drop_first()
+        self._asides.forget(entry[0])
         self.dropped += 1
         self.has_news = True
         return True
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""
-        if time.monotonic() < self._retry_at:
+        if self._asides.first_pending is not None:
+            self._asides.retry(self.path.parent)
+        if not len(self._waiting) or time.monotonic() < self._retry_at:
             return
-        if len(self._waiting):
-            self.write_waiting()
+        self.write_waiting()
         while len(self._waiting) and self._is_at_limit and self._leave_full_file():
             self.write_waiting()  # each file holds a part of it
-        if self._asides.first_pending is not None:
-            self._retry_at = time.monotonic() + RETRY_AFTER_S
-            self._asides.write_pending(self.path.parent)
 
     def _accept(self, entry: Entry, end: tuple[int, int]) -> None:
         """`entry` is written, and the file ends at `end`."""
@@ -374,6 +373,8 @@ class LineWriter:
     def give_up(self) -> int:
         """Discard what waits; the number of records."""
         n_waiting = len(self._waiting)
+        for entry in self._waiting:
+            self._asides.forget(entry[0])
         self._waiting.clear()
         return n_waiting
 

@@ -405,6 +405,23 @@ def test_long_lines_on_a_full_disk_cost_no_later_line_and_not_the_note_of_what_i
     assert code == report.LOSS
 
 
+def test_a_large_event_whose_line_is_lost_too_counts_once(tmp_path):
+    program = LARGE_LINES.replace(
+        'run.log("note", text="x" * n_bytes)',
+        'run.log("note", first=_, **{f"k{k:06}": "v" * 90 for k in range(14_000)})',
+    ).replace("range(60)", "range(5)")
+    with tmpfs(tmp_path, 12 * MIB) as disk:
+        arguments = [disk.path / "out", disk.path / "ballast", "0"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+        )
+        errors, lost, journal = done.stdout.split()
+
+        code, result = verdict(journal)
+    assert int(lost) == int(errors) == result["lost_events"] == 5
+    assert code == report.LOSS
+
+
 def test_an_event_that_takes_most_of_what_a_file_may_have_costs_its_content_alone(tmp_path):
     program = LARGE.replace("3_000_000", "700_000")
     done = subprocess.run(

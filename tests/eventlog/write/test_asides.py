@@ -304,9 +304,12 @@ def test_lines_behind_a_large_event_that_no_disk_has_space_for_do_not_wait(tmp_p
     assert "1,200,016 bytes of a large event" in capsys.readouterr().err
     assert not run.sync(timeout_s=0.1)
     assert run.durable_records == 1
+    run.log("table", rows=large("y"))
+    run.log("note", text="behind both")
+    assert [r.event for r in eventlog.scan(run.journal_path)][3:] == ["table", "note"]
     disk.folders = ()
     assert run.sync()
-    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x"), large("y")]
     run.close()
     assert (run.lost, run.errors) == (0, 0)
 
