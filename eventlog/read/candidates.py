@@ -21,6 +21,7 @@ from eventlog.format.files import (
     PRUNED_SUFFIX,
     RANK_SUFFIX,
     SEGMENT_SUFFIX,
+    aside_name,
     parse_orphan,
     parse_rank_name,
     parse_segment_name,
@@ -183,14 +184,18 @@ def find_ranks(path: str | os.PathLike[str]) -> dict[int, Path]:
     return dict(sorted(journals.items()))
 
 
-def aside_path(folder: Path, name: str, sha256: Any) -> Path:
+def aside_path(folder: Path, name: str, sha256: Any, stem: str | None = None) -> Path:
     """The file in a folder that has the content of a large event, as its line names it.
 
-    If the run was renamed with all of its files, it is the one with the same hash in its name.
+    If the run was renamed with all of its files, it is called like a file of the run `stem`;
+    without that it is any with the same hash in its name.
     """
     path = folder / name
     if os.path.lexists(path) or not isinstance(sha256, str) or len(sha256) < HASH_LENGTH:
         return path
+    if stem is not None:
+        own = folder / aside_name(stem, sha256)
+        return own if os.path.lexists(own) else path
     end = f".{sha256[:HASH_LENGTH]}{ASIDE_SUFFIX}"
     with contextlib.suppress(OSError):
         return next((folder / other for other in os.listdir(folder) if other.endswith(end)), path)

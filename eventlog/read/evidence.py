@@ -202,20 +202,20 @@ def aside_defects(reader: Reader, *, with_content: bool) -> list[Defect]:
         events.setdefault(key, {}).setdefault(aside.n, aside)
     defects = []
     for named in events.values():
-        wrong = _what_is_wrong(next(iter(named.values())), reader.folders, with_content)
+        wrong = _what_is_wrong(next(iter(named.values())), reader, with_content)
         if wrong is not None:
             defects.append(_defect(named, *wrong))
     return defects
 
 
-def _what_is_wrong(aside: Aside, folders: list[Path], with_content: bool) -> tuple[str, str] | None:
+def _what_is_wrong(aside: Aside, reader: Reader, with_content: bool) -> tuple[str, str] | None:
     """The kind of defect and the detail; None: a folder of the run has the file as it was."""
     name = aside.name
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
         return "damaged_aside", f"{name!r} is not a file name"
     missing = damaged = ""
-    for folder in dict.fromkeys([aside.folder, *folders]):
-        path = aside_path(folder, name, aside.sha256)
+    for folder in dict.fromkeys([aside.folder, *reader.folders]):
+        path = aside_path(folder, name, aside.sha256, reader.path.stem)
         try:
             fd = open_to_read(path)
         except (OSError, ValueError) as error:

@@ -9,9 +9,8 @@ bytecode does.
 import dis
 import sys
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import CodeType, FrameType
 
 from eventlog.interruption import ignoring
@@ -25,13 +24,13 @@ _JUMPS_ALWAYS = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_IN
 
 
 Handled = frozenset[tuple[int, int, int, int]]
-"""Exceptions that were being handled at some time, without references to them."""
+"""Exceptions that were being handled at some time, and by which blocks; without references."""
 
 
 def handled_now() -> Handled:
     """The exceptions that are being handled, for `exception_that_goes_on`."""
     with ignoring(Exception):
-        return frozenset(_key(error) for error, _ in _handled())
+        return frozenset(_key(error, block) for error, block in _handled())
     return frozenset()
 
 
@@ -44,71 +43,92 @@ def exception_that_goes_on(earlier: Handled = frozenset()) -> BaseException | No
     """
     with ignoring(Exception):  # an interpreter with another bytecode
         for error, block in _handled():
-            if isinstance(error, GeneratorExit) or (earlier and _key(error) in earlier):
+            if isinstance(error, GeneratorExit) or (earlier and _key(error, block) in earlier):
                 continue
             if isinstance(error, KeyboardInterrupt | SystemExit) or block.lets_go_on():
                 return error
     return None
 
 
-def _key(error: BaseException) -> tuple[int, int, int, int]:
+def _key(error: BaseException, block: "_Block") -> tuple[int, int, int, int]:
     """What tells an exception from another one that later has its place in memory."""
-    trace = error.__traceback__
-    assert trace is not None
-    return id(error), id(type(error)), id(trace.tb_frame.f_code), trace.tb_lasti
+    return id(error), id(type(error)), id(block.code.code), block.cleanup
 
 
 def _handled() -> "Iterator[tuple[BaseException, _Block]]":
-    """The exceptions that are being handled, the innermost first, and by which block.
-
-    An exception has the one that was being handled as its context. That one may have been left
-    since: then there is no block around for it.
-    """
-    frames = set(_frames(sys._getframe()))
-    n_inside: Counter[FrameType] = Counter()
+    """The exceptions that are being handled, the innermost first, and by which block."""
+    frames = dict(_callers(sys._getframe()))
+    blocks: dict[FrameType, list[_Block]] = {}
     seen: set[int] = set()
     error = sys.exc_info()[1]
+    place = None if error is None else _handler_of(error, frames)
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        frame = _handler_of(error, frames)
-        if frame is not None:
-            blocks = _blocks_around(frame)
-            if n_inside[frame] < len(blocks):
-                yield error, blocks[n_inside[frame]]
-                n_inside[frame] += 1
+        if place is not None and place[0] in frames:
+            frame, at = place
+            around = blocks.setdefault(frame, _blocks_around(frame.f_code, frames[frame]))
+            of_error = _blocks_around(frame.f_code, at)[0].cleanup
+            active = [block for block in around if block.cleanup == of_error]
+            if active:
+                yield error, active[0]
+        place = _context_of(error)
         error = error.__context__
 
 
-def _handler_of(error: BaseException, frames: set[FrameType]) -> FrameType | None:
-    """The function that handles an exception: its traceback begins there, unless a function that
-    has ended since raised it once more."""
+def _handler_of(error: BaseException, frames: dict[FrameType, int]) -> tuple[FrameType, int] | None:
+    """The function that handles an exception, and where it is: its traceback begins there, unless
+    a function that has ended since raised it once more."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame not in frames:
         trace = trace.tb_next
-    return None if trace is None else trace.tb_frame
+    if trace is None or not _blocks_around(trace.tb_frame.f_code, frames[trace.tb_frame]):
+        return None
+    return trace.tb_frame, frames[trace.tb_frame]
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+def _context_of(error: BaseException) -> tuple[FrameType, int] | None:
+    """Where an exception was raised in the block that was handling its context: in which function,
+    and at which instruction. That block may have been left since."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        places.append((trace.tb_frame, trace.tb_lasti))
+        trace = trace.tb_next
+    callers = _callers(places[0][0].f_back) if places else iter(())
+    for frame, at in (*reversed(places), *callers):
+        if _Code.of(frame.f_code).cleanup_around(at) is not None:
+            return frame, at
+    return None
+
+
+def _callers(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    """Functions that are running, the innermost first, and where they are."""
     while frame is not None:
-        yield frame
+        yield frame, frame.f_lasti
         frame = frame.f_back
 
 
-def _blocks_around(frame: FrameType) -> "list[_Block]":
-    """The blocks of exceptions around where a function is, the innermost first."""
-    code = _Code(frame.f_code)
+def _blocks_around(code: CodeType, at: int) -> "list[_Block]":
+    """The blocks of exceptions around an instruction of a function, the innermost first."""
+    of = _Code.of(code)
     blocks: list[_Block] = []
-    cleanup = code.cleanup_around(frame.f_lasti)
+    cleanup = of.cleanup_around(at)
     while cleanup is not None:
-        blocks.append(_Block(code, cleanup, frame.f_lasti, len(blocks)))
-        cleanup = code.cleanup_around(cleanup)
+        blocks.append(_Block(of, cleanup, at, len(blocks)))
+        cleanup = of.cleanup_around(cleanup)
     return blocks
 
 
 class _Code:
     """The instructions of a function, and where exceptions go in it."""
 
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def of(code: CodeType) -> "_Code":
+        return _Code(code)
+
     def __init__(self, code: CodeType) -> None:
+        self.code = code
         bytecode = dis.Bytecode(code)
         self._entries = bytecode.exception_entries  # type: ignore[attr-defined]
         self._starts = [entry.start for entry in self._entries]  # ascending, they do not overlap
@@ -127,7 +147,7 @@ class _Code:
         target = self._target(at)
         while target is not None and not self._is_cleanup(target):
             if self.all[self.place(target)].opname == "PUSH_EXC_INFO":  # of a `try` in the block
-                target = self.cleanup_around(target + 2)
+                target = self.cleanup_around(target)
             target = None if target is None else self._target(target)
         return target
 
@@ -143,8 +163,8 @@ class _Code:
         return after == ["COPY", "POP_EXCEPT", "RERAISE"]
 
     def flow(self, starts: list[int], n_inside: int = 0) -> set[str]:
-        """What may be executed from these places on until the block is left, if nothing in it
-        raises: names of instructions. A loop that never ends has no way out.
+        """What may be executed from these places on until the block is left, if nothing but a
+        `raise` raises: names of instructions. A loop that never ends has no way out.
 
         `n_inside`: how many blocks within this one are left first.
         """
@@ -159,9 +179,23 @@ class _Code:
             if self.all[at].opname == "POP_EXCEPT" and n:
                 ways.append((at + 1, n - 1))
                 continue
+            handler = self._handler_of_raise(at)
+            if handler is not None:
+                ways.append((handler, n + 1))
+                continue
             names.add(self.all[at].opname)
             ways += [(after, n) for after in self.next(at)]
         return names
+
+    def _handler_of_raise(self, at: int) -> int | None:
+        """The `except` or `finally` within a block to which a `raise` there goes. A `with` is
+        taken for one that stops no exception."""
+        target = self._target(self.all[at].offset)
+        if self.all[at].opname != "RAISE_VARARGS" or target is None:
+            return None
+        place = self.place(target)
+        first, second = self.all[place].opname, self.all[place + 1].opname
+        return place if first == "PUSH_EXC_INFO" and second != "WITH_EXCEPT_START" else None
 
     def place(self, offset: int) -> int:
         """Which instruction is at an offset, or has its cache there."""
@@ -181,19 +215,20 @@ class _Block:
     """An `except`, `finally` or `with` block that handles an exception, and where it is now."""
 
     def __init__(self, code: _Code, cleanup: int, now: int, n_inside: int) -> None:
-        self._code, self._cleanup, self._now, self._n_inside = code, cleanup, now, n_inside
+        self.code, self.cleanup = code, cleanup
+        self._now, self._n_inside = now, n_inside
 
     def lets_go_on(self) -> bool:
         """Whether the exception, or another one instead of it, leaves the block."""
         if not self._is_except():
             return True
-        after = self._code.next(self._code.place(self._now))
-        ways = self._code.flow(after, self._n_inside)
+        after = self.code.next(self.code.place(self._now))
+        ways = self.code.flow(after, self._n_inside)
         return not _RAISES.isdisjoint(ways) and _LEAVES.isdisjoint(ways)
 
     def _is_except(self) -> bool:
-        code = self._code
-        start = next(at for at in code.handlers if code.cleanup_around(at + 2) == self._cleanup)
+        code = self.code
+        start = next(at for at in code.handlers if code.cleanup_around(at) == self.cleanup)
         first = code.place(start) + 1
         is_bare = code.all[first].opname == "POP_TOP"
         return is_bare or not _MATCHES.isdisjoint(code.flow([first]))

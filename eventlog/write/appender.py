@@ -277,11 +277,19 @@ class Appender(LineWriter):
         while len(self._waiting):
             self._sync_full_file()
             if not self._leave_full_file():
-                if self._asides.is_final and not self.drop_large():
+                if self._asides.is_final and not self._drop_large():
                     return False
                 self._asides.is_final = True  # a large event is lost, and not those after it
             self.write_waiting()
         return True
+
+    def _drop_large(self) -> bool:
+        """Drop the large records before which nothing can be written; False: there is none."""
+        was_dropped = False
+        while self.drop_large():
+            was_dropped = True
+            self.write_waiting()
+        return was_dropped
 
     def _sync_full_file(self) -> None:
         """So that what is in it need not be repeated where there is little space."""

@@ -219,7 +219,7 @@ class Journal(DurableSession):
                 self._own_events.report()
         if self._messages:
             self._say_messages()
-        if self._syncs_each:
+        if self._syncs_each and not appender.lacks_space:
             self.sync()
         elif urgent and self._durability != "never":
             self._thread.wake()

@@ -322,6 +322,20 @@ def test_a_run_that_is_begun_while_an_exception_goes_on_does_not_end_by_it(tmp_p
     assert eventlog.load_run(run.journal_path).status == "completed"
 
 
+def test_a_run_that_is_begun_in_an_except_ends_by_the_exception_that_it_raises_once_more(tmp_path):
+    with contextlib.suppress(MemoryError):
+        try:
+            raise MemoryError
+        except MemoryError:
+            run = eventlog.open_run(tmp_path, save_interval=0)
+            try:
+                raise
+            finally:
+                run.close()
+
+    assert eventlog.load_run(run.journal_path).journal["reason"] == "MemoryError"
+
+
 class Unwilling(int):
     def __int__(self):
         raise RuntimeError

@@ -58,6 +58,13 @@ GOES_ON = {
         "def report(e):\n    try: raise e\n    except ZeroDivisionError: pass\n"
         "try: 1 / 0\nexcept KeyError: pass\nfinally:\n    report(sys.exc_info()[1])\n    call()"
     ),
+    "except of another that came out of an except, in a finally": (
+        "try: 1 / 0\nfinally:\n    try:\n        try: [].pop()\n"
+        "        except IndexError: raise KeyError\n    except KeyError: call()"
+    ),
+    "finally around a bare raise": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    try: raise\n    finally: call()"
+    ),
     "finally of a coroutine": (
         "async def main():\n    try: 1 / 0\n    finally:\n        await asyncio.sleep(0)\n"
         "        call()\nasyncio.run(main())"
@@ -127,6 +134,14 @@ DOES_NOT = {
     ),
     "except of an own BaseException": (
         "class Stop(BaseException): pass\ntry: raise Stop\nexcept Stop: call()"
+    ),
+    "raise that a try behind it stops": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    try: raise ValueError\n"
+        "    except ValueError: pass"
+    ),
+    "except of another that came out of an except, in an except": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    try:\n        try: [].pop()\n"
+        "        except IndexError: raise KeyError\n    except KeyError: call()"
     ),
     "a generator that ends": ("def items():\n    try: yield 1\n    finally: call()\nlist(items())"),
     "a generator that ends in an except": (

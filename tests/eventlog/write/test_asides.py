@@ -367,3 +367,17 @@ def test_a_run_that_was_renamed_has_its_large_events(tmp_path, with_asides):
     assert defects_of(tmp_path / "other.jsonl") == []
     with begun(tmp_path, resume="must") as again:
         assert dict(again.config) == {"big": BIG, "k": 1}
+
+
+def test_the_file_of_another_run_with_the_same_large_value_is_not_this_runs(tmp_path):
+    journals = []
+    for name in ("a", "b"):
+        with eventlog.open_run(tmp_path, run_name=name, save_interval=0) as run:
+            run.log("table", rows=large("x"))
+        journals.append(run.journal_path)
+    (aside_of_a,) = tmp_path.glob("a_*.aside")
+    aside_of_a.unlink()
+
+    (defect,) = defects_of(journals[0])
+    assert (defect.kind, defect.lost) == ("missing_aside", 1)
+    assert defects_of(journals[1]) == []
