@@ -157,8 +157,11 @@ def _journal_part(run_json: Path) -> Any:
             if at >= 0:
                 return orjson.loads(b"{" + tail[at:])["journal"]
             if n_bytes >= min(size, _MOST_BYTES):
-                return None
+                break
             n_bytes *= 8
+        if size > _MOST_BYTES:
+            return None
+        return orjson.loads(read_at(fd, 0, size))["journal"]  # formatted by another program
     except (OSError, ValueError, KeyError, TypeError):
         return None
     finally:

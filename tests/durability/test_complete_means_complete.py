@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import json
 import os
 import random
+import re
 import shutil
 
 import pytest
@@ -260,6 +262,37 @@ def test_a_missing_file_is_reported_also_without_a_run_json(tmp_path):
             if not is_all_there(journal, names, asides, contents):
                 assert not says_complete(journal), path
             path.write_bytes(backup)
+
+
+def test_a_missing_file_is_reported_also_if_another_program_formatted_the_run_json(tmp_path):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    eventlog.annotate(run.journal_path, "note", text="worth keeping")
+    eventlog.compact(run.journal_path)
+    run.run_path.write_text(json.dumps(json.loads(run.run_path.read_text()), indent=4))
+    (segment,) = tmp_path.glob("*.segment")
+    segment.unlink()
+
+    assert not says_complete(run.journal_path)
+
+
+def test_a_note_that_an_earlier_versions_run_json_counts_is_missed_after_a_compaction(
+    tmp_path,
+):
+    """Such a run JSON does not name those who annotate, so that it knows their number alone."""
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    run_json = run.run_path
+    eventlog.annotate(run.journal_path, "note", text="worth keeping")
+    eventlog.compact(run.journal_path)
+    text = re.sub(r'"annotators": ?\{[^}]*\},\s*', "", run_json.read_text())
+    assert "annotators" not in text
+    run_json.write_text(text)
+    (segment,) = tmp_path.glob("*.segment")
+    segment.unlink()
+    eventlog.compact(run.journal_path)
+
+    assert not says_complete(run.journal_path)
 
 
 @pytest.mark.slow
