@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from eventlog.blocks import check_is_file
-from eventlog.disk import DISK, Disk
+from eventlog.disk import DISK, NO_SPACE, Disk
 from eventlog.interruption import ignoring, is_of_a_call
 
 RESERVE_BYTES = 4 << 20  # about 23,000 iterations
@@ -68,7 +68,8 @@ class Reserve:
 
     def _extend(self, fd: int, size_bytes: int, line_bytes: int = 0) -> int | None:
         """Reserve space for a line and as much as possible behind it; how much, 0: the disk is
-        full. None: the file system cannot reserve."""
+        full. None: the file system cannot reserve, or not for a file of that length."""
+        is_too_long = False
         for more_bytes in (RESERVE_BYTES, *LESS_BYTES):
             try:
                 self._disk.reserve(fd, size_bytes, line_bytes + more_bytes)
@@ -76,9 +77,10 @@ class Reserve:
             except OSError as error:
                 if not is_of_a_call(error):
                     raise
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in NO_SPACE:
                     return None
-        return 0
+                is_too_long = error.errno == errno.EFBIG
+        return None if is_too_long else 0
 
     def give_back(self, fd: int) -> None:
         """Give back what was not used."""

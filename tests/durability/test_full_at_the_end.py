@@ -472,3 +472,31 @@ def test_a_segment_that_holds_a_part_of_the_lines_goes_on_at_their_end(tmp_path)
     assert (int(errors), int(lost), code) == (0, 0, report.COMPLETE)
     assert "nul" not in {defect["kind"] for defect in result["defects"]}
     assert result["events"]["iter"] == 6_100
+
+
+BOTH = """
+import os, resource, signal, sys, eventlog
+out, ballast = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000 << 10, 4000 << 10))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+run = eventlog.open_run(out, fallback=out + "/fallback", save_interval=0)
+for k in range(100):
+    with open(f"{ballast}{k}", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)): pass
+        except OSError: pass
+for i in range(2_000): run.log_iter(i, 1.0)
+print(run.journal_path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_space_is_reserved_also_where_a_file_may_not_be_four_mebibytes_longer(tmp_path):
+    with tmpfs(tmp_path, 12 * MIB) as disk:
+        arguments = [disk.path / "out", disk.path / "ballast"]
+        done = subprocess.run(
+            [sys.executable, "-c", BOTH, *arguments], capture_output=True, text=True
+        )
+
+        code, result = verdict(done.stdout.strip())
+    assert (code, result["events"]["iter"]) == (report.COMPLETE, 2_000)

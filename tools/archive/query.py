@@ -143,6 +143,7 @@ def _restrict(base: "duckdb.DuckDBPyConnection", paths: list[str], spill: str) -
     ):  # fmt: skip
         base.execute(f"set {setting} = false")
     base.execute("set python_enable_replacements = false")
+    base.execute("set enable_progress_bar = false")  # it is printed into the answer
     base.execute("set TimeZone = 'UTC'")
     base.execute("set lock_configuration = true")
 

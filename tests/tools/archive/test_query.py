@@ -349,3 +349,12 @@ def test_spark_gives_the_same_answer_from_the_same_files(kept, spark, name):
                                           isnan="isnan")).collect()  # fmt: skip
 
     assert theirs(rows) == ours(name, kept)
+
+
+def test_no_progress_bar_is_printed_into_the_answer(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+
+    main(["query", "select current_setting('enable_progress_bar') as bar", str(tmp_path), "--json"])
+
+    assert json.loads(capsys.readouterr().out) == {"bar": False}
