@@ -9,6 +9,7 @@ import contextlib
 import errno
 import glob
 import io
+import math
 import os
 import secrets
 import sys
@@ -97,6 +98,14 @@ class Disk:
     def position(self, fd: int) -> int:
         """Where the last write to `fd` ended, or the last read."""
         return os.lseek(fd, 0, os.SEEK_CUR)
+
+    def free_bytes(self, folder: Path) -> float:
+        """The space on the disk of a folder; infinite if it is not known."""
+        try:
+            status = os.statvfs(folder)
+        except (OSError, AttributeError):  # the folder is not there; Windows
+            return math.inf
+        return status.f_bavail * status.f_frsize
 
     def identity(self, file: int | Path) -> tuple[int, int]:
         """Device and inode of the file of a descriptor or a path: equal if it is the same file."""

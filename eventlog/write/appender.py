@@ -206,6 +206,10 @@ class Appender(LineWriter):
         self.has_news = True
         return True
 
+    def begun(self) -> None:
+        """The first line of the session is written."""
+        self._asides.may_wait = True
+
     def _write_asides(self, entries: list[Entry], folder: Path) -> None:
         for entry in entries:
             if entry[3]:

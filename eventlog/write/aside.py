@@ -67,6 +67,8 @@ class AsideFiles:
     def __init__(self, disk: Disk, warn: Callable[[str], None]) -> None:
         self.folders: Sequence[Path] = ()
         """Where readers look for the files of a session."""
+        self.may_wait = False
+        """Whether a line may be written before its content: not the first one of a session."""
         self.unsynced: list[Path] = []
         self.is_final = False
         """Whether what there is no space for is left out: nothing is tried again."""
@@ -105,7 +107,9 @@ class AsideFiles:
         now = time.monotonic()
         if now >= self._retry_at:
             self._retry_at = now + RETRY_AFTER_S
-            self._write_pending(folder)
+            free_bytes = max(self._disk.free_bytes(f) for f in (folder, *self.folders))
+            if min(len(aside.data) for aside in self._pending.copy().values()) < free_bytes:
+                self._write_pending(folder)
 
     def forget(self, n: int) -> None:
         """Record `n` is lost as a whole."""
@@ -147,7 +151,8 @@ class AsideFiles:
         """Keep it in memory; at the end, or if no file may be so long, leave it out."""
         is_lost = self.is_final or error.errno == errno.EFBIG
         others = [a for key, a in self._pending.copy().items() if key != (n, aside.name)]
-        if not is_lost and sum(len(a.data) for a in (*others, aside)) > PENDING_MAX_BYTES:
+        is_too_much = sum(len(a.data) for a in (*others, aside)) > PENDING_MAX_BYTES
+        if not is_lost and (is_too_much or not self.may_wait):
             raise error
         if is_lost:
             self._pending.pop((n, aside.name), None)

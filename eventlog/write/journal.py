@@ -162,6 +162,7 @@ class Journal(DurableSession):
         goal = appender.goal()
         if appender.n_waiting or goal is None:
             raise OSError(f"{appender.journal}: the disk refused the journal's first line")
+        appender.begun()
         try:
             sync(goal, self._disk)
         except OSError as error:

@@ -11,6 +11,7 @@ import pytest
 import eventlog
 from eventlog.cli import report, run_status
 from eventlog.fold.load import Folding
+from eventlog.write.appender import Appender
 from tests.durability.filesystems import fill, tmpfs
 
 MIB = 1 << 20
@@ -500,3 +501,17 @@ def test_space_is_reserved_also_where_a_file_may_not_be_four_mebibytes_longer(tm
 
         code, result = verdict(done.stdout.strip())
     assert (code, result["events"]["iter"]) == (report.COMPLETE, 2_000)
+
+
+def test_at_the_end_the_folders_are_not_tried_again_for_each_long_line(tmp_path, monkeypatch):
+    n_tries = []
+    leave = Appender._leave_full_file
+    monkeypatch.setattr(Appender, "_leave_full_file", lambda self: n_tries.append(1) or leave(self))
+    with tmpfs(tmp_path, 12 * MIB) as disk:
+        run = eventlog.open_run(disk.path, fallback=disk.path / "fallback", save_interval=0)
+        fill(disk.path / "ballast")
+        for _ in range(100):
+            run.log("note", text="x" * 70_000)
+        run.close()
+    assert run.lost > 30
+    assert len(n_tries) < 5

@@ -381,3 +381,37 @@ def test_the_file_of_another_run_with_the_same_large_value_is_not_this_runs(tmp_
     (defect,) = defects_of(journals[0])
     assert (defect.kind, defect.lost) == ("missing_aside", 1)
     assert defects_of(journals[1]) == []
+
+
+def test_a_run_whose_large_config_has_no_space_is_not_begun_and_leaves_an_existing_one_as_it_was(
+    tmp_path,
+):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    before = run.journal_path.read_bytes()
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    settings = {"disk": disk, "fallback": tmp_path / "fallback", "save_interval": 0}
+
+    with pytest.raises(OSError, match="first line"):
+        eventlog.open_run(journal=run.journal_path, config={"big": large("x")}, **settings)
+    with pytest.raises(OSError, match="first line"):
+        eventlog.open_run(tmp_path, run_name="new", config={"big": large("x")}, **settings)
+
+    assert run.journal_path.read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == [run.journal_path.name]
+
+
+def test_content_that_waits_is_not_written_where_there_is_no_space_for_it(tmp_path, monkeypatch):
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    run.log("table", rows=large("x"))
+    n_tries = []
+    monkeypatch.setattr(aside.Aside, "write", lambda *_: n_tries.append(1))
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 1_000_000)
+
+    assert not run.sync(timeout_s=1.5)
+    assert n_tries == []
+    monkeypatch.undo()
+    disk.folders = ()
+    assert run.sync()
+    run.close()
