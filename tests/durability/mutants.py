@@ -511,7 +511,7 @@ MUTANTS = [
     Mutant(
         "a long line that no file has space for costs all after it",
         "write/appender.py",
-        "if self._asides.is_final and not self.drop_large():",
+        "if self._asides.is_final and not self._drop_large():",
         "if self._asides.is_final:",
         FULL,
     ),
@@ -567,7 +567,7 @@ MUTANTS = [
     Mutant(
         "what the parent of a process was handling ends its run",
         "tracker/handling.py",
-        "or (earlier and _key(error) in earlier)",
+        " or (earlier and _key(error, block) in earlier)",
         "",
         EXIT,
     ),
@@ -577,6 +577,34 @@ MUTANTS = [
         " and not self._counter.is_closed():",
         ":",
         REENTRANCY,
+    ),
+    Mutant(
+        "the folders are tried again for each long line that is dropped",
+        "write/appender.py",
+        "        while self.drop_large():",
+        "        if self.drop_large():",
+        FULL,
+    ),
+    Mutant(
+        "space is reserved by four mebibytes or not at all",
+        "write/reserve.py",
+        "if error.errno not in NO_SPACE:",
+        "if error.errno == errno.EFBIG:",
+        FULL,
+    ),
+    Mutant(
+        "the first line of a session does not wait for its content",
+        "write/aside.py",
+        "if not is_lost and (is_too_much or not self.may_wait):",
+        "if not is_lost and is_too_much:",
+        ASIDES,
+    ),
+    Mutant(
+        "any run's file with the same hash is this run's",
+        "read/evidence.py",
+        "aside_path(folder, name, aside.sha256, reader.path.stem)",
+        "aside_path(folder, name, aside.sha256)",
+        ASIDES,
     ),
     Mutant(
         "a segment holds all that waits, or nothing",
