@@ -791,7 +791,7 @@ def test_no_exception_ends_the_thread_that_syncs(tmp_path, capfd):
     run.close()
     assert eventlog.load_run(run.journal_path).status == "completed"
     is_reported()
-    assert "".join(texts).count("came into the thread that syncs") == 1
+    assert "came into the thread that syncs" in "".join(texts)
 
 
 def test_an_exception_that_comes_while_another_is_counted_does_not_end_the_thread(

@@ -341,7 +341,7 @@ def _as_somebody_else(place):
 import os, sys
 from tools.cli import main
 import duckdb, pyarrow, zstandard, tools.monitor.guard, tools.archive.archiver, tools.archive.query
-import concurrent.futures, dis  # what is imported when it is needed
+import concurrent.futures, dis, numpy.ma  # what is imported when it is needed
 import eventlog.command_line, eventlog.masking.masking
 os.setegid(65534); os.seteuid(65534)
 os.chdir({str(place)!r})
