@@ -188,8 +188,8 @@ class _Code:
         return names
 
     def _handler_of_raise(self, at: int) -> int | None:
-        """The `except` or `finally` within a block to which a `raise` there goes. A `with` is
-        taken for one that stops no exception."""
+        """The `except` or `finally` within a block to which a `raise` there goes. A `with` counts
+        as one that stops no exception."""
         target = self._target(self.all[at].offset)
         if self.all[at].opname != "RAISE_VARARGS" or target is None:
             return None

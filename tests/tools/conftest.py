@@ -47,7 +47,7 @@ def make_run(folder, name, val_losses=(5.0, 4.0), *, mfu=30.0, **config):
 
 
 def make_incomplete(folder):
-    """Runs of which something is not in their files: by name, what is said of it."""
+    """Runs of which something is not in their files: by name, the warning."""
     _without_lines(make_run(folder, "lost", (5.0, 4.0)), lambda lines: lines[:1] + lines[3:])
     _without_two_sessions(make_run(folder, "unknown"))
     cut = make_run(folder, "cut", (5.0, 4.0))

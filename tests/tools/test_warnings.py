@@ -1,4 +1,4 @@
-"""What of a run is not in its files is said in the same words by all that show runs."""
+"""All that show a run report with the same words what of it is not in its files."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What of a run is not in its files is said by the page in the words of `runs ls`."""
+"""The page reports what of a run is not in its files in the words of `runs ls`."""
 
 import pytest
 
