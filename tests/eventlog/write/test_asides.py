@@ -415,3 +415,24 @@ def test_content_that_waits_is_not_written_where_there_is_no_space_for_it(tmp_pa
     disk.folders = ()
     assert run.sync()
     run.close()
+
+
+def test_while_content_waits_for_space_a_call_that_is_to_be_durable_does_not_wait(
+    tmp_path, monkeypatch
+):
+    disk = FullFor(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(
+        tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback", durability="every"
+    )
+    waits = []
+    sync = run._journal.sync
+    monkeypatch.setattr(run._journal, "sync", lambda *args: waits.append(1) or sync(*args))
+    run.log_iter(0, 1.0)
+    run.log("table", rows=large("x"))
+    run.log_iter(1, 1.0)
+
+    assert len(waits) == 1
+    disk.folders = ()
+    assert sync()
+    run.close()
+    assert run.lost == 0
