@@ -17,7 +17,8 @@ from pathlib import Path
 from eventlog.disk import UNSUPPORTED, Disk, sync_file
 from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
-from eventlog.write.line_writer import RETRY_AFTER_S, WARN_EVERY_S, LineWriter
+from eventlog.write.aside import RETRY_AFTER_S
+from eventlog.write.line_writer import WARN_EVERY_S, LineWriter
 from eventlog.write.reserve import Reserve
 from eventlog.write.segments import Move, Segments, SessionFiles, owns, read_range
 from eventlog.write.sync import Goal, sync
@@ -281,19 +282,11 @@ class Appender(LineWriter):
         while len(self._waiting):
             self._sync_full_file()
             if not self._leave_full_file():
-                if self._asides.is_final and not self._drop_large():
+                if self._asides.is_final and not self.drop_large():
                     return False
                 self._asides.is_final = True  # a large event is lost, and not those after it
             self.write_waiting()
         return True
-
-    def _drop_large(self) -> bool:
-        """Drop the large records before which nothing can be written; False: there is none."""
-        was_dropped = False
-        while self.drop_large():
-            was_dropped = True
-            self.write_waiting()
-        return was_dropped
 
     def _sync_full_file(self) -> None:
         """So that what is in it need not be repeated where there is little space."""

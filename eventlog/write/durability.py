@@ -14,8 +14,8 @@ from pathlib import Path
 from eventlog.disk import UNSUPPORTED, Disk
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.write.appender import Appender
+from eventlog.write.aside import RETRY_AFTER_S
 from eventlog.write.fork import Child, Counter, free_after_fork
-from eventlog.write.line_writer import RETRY_AFTER_S
 from eventlog.write.messages import error_text, say
 from eventlog.write.own_events import OwnEvents
 from eventlog.write.sync import SyncThread, sync

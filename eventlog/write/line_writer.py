@@ -22,11 +22,10 @@ from eventlog.errors import JournalClosed
 from eventlog.format.events import MAY_BE_DROPPED
 from eventlog.format.record import Clock, seal
 from eventlog.interruption import is_of_a_call
-from eventlog.write.aside import Aside, AsideFiles
+from eventlog.write.aside import RETRY_AFTER_S, Aside, AsideFiles
 from eventlog.write.reserve import LAST_BYTES, Reserve
 from eventlog.write.waiting import Entry, Unsynced, Waiting, size_of
 
-RETRY_AFTER_S = 1.0
 WARN_EVERY_S = 60.0
 CHECK_EVERY_US = 10_000  # that the descriptor is still ours
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
@@ -286,18 +285,19 @@ class LineWriter:
         return self._reserve.has_room(self.fd, self.end[1], size_bytes)
 
     def drop_large(self) -> bool:
-        """Drop the record that is written next, if it is large; False: it is not.
+        """Drop the large records that keep others from being written; False: there is none.
 
-        At the end, where no file has space for it, so that it does not cost those after it.
+        At the end, where no file has space for them, so that they do not cost those after them.
         """
-        entry = self._waiting.first
-        if entry is None or len(entry[1]) <= LAST_BYTES or entry[0] < self.end[0]:
-            return False
-        self._waiting.drop_first()
-        self._asides.forget(entry[0])
-        self.dropped += 1
-        self.has_news = True
-        return True
+        was_dropped = False
+        while (entry := self._waiting.first) is not None and len(entry[1]) > LAST_BYTES:
+            if entry[0] >= self.end[0]:
+                self._waiting.drop_first()
+                self._asides.forget(entry[0])
+                self.dropped += 1
+                self.has_news = was_dropped = True
+            self.write_waiting()
+        return was_dropped
 
     def retry(self) -> None:
         """Write what waits, if it is time to try again."""

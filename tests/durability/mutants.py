@@ -511,7 +511,7 @@ MUTANTS = [
     Mutant(
         "a long line that no file has space for costs all after it",
         "write/appender.py",
-        "if self._asides.is_final and not self._drop_large():",
+        "if self._asides.is_final and not self.drop_large():",
         "if self._asides.is_final:",
         FULL,
     ),
@@ -580,9 +580,9 @@ MUTANTS = [
     ),
     Mutant(
         "the folders are tried again for each long line that is dropped",
-        "write/appender.py",
-        "        while self.drop_large():",
-        "        if self.drop_large():",
+        "write/line_writer.py",
+        "        while (entry := self._waiting.first) is not None and len(entry[1]) > LAST_BYTES:",
+        "        if (entry := self._waiting.first) is not None and len(entry[1]) > LAST_BYTES:",
         FULL,
     ),
     Mutant(

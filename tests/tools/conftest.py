@@ -46,6 +46,17 @@ def make_run(folder, name, val_losses=(5.0, 4.0), *, mfu=30.0, **config):
     return journal
 
 
+def make_seeds(folder, losses):
+    """Runs `lr<lr>s<seed>` of several settings: `losses` has those of each seed, by lr."""
+    for lr, of_seeds in losses.items():
+        for seed, of_run in enumerate(of_seeds.tolist()):
+            with eventlog.open_run(
+                folder, run_name=f"lr{lr}s{seed}", config={"lr": lr, "seed": seed}, save_interval=0
+            ) as run:
+                for i, loss in enumerate(of_run):
+                    run.log_iter(i, loss, 50.0)
+
+
 def make_incomplete(folder):
     """Runs of which something is not in their files: by name, the warning."""
     _without_lines(make_run(folder, "lost", (5.0, 4.0)), lambda lines: lines[:1] + lines[3:])

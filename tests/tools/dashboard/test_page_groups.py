@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import eventlog
+from tests.tools.conftest import make_seeds
 from tests.tools.dashboard.pages import serving_here, until
 
 BANDS = """async (key) => {
@@ -22,16 +23,9 @@ def losses(tmp_path_factory):
     """A folder with three settings of five seeds, and the losses of each setting."""
     out = tmp_path_factory.mktemp("seeds")
     rng = np.random.default_rng(2)
-    known = {}
-    for lr in (0.1, 0.01, 0.001):
-        known[f"lr={lr}"] = 3.0 + rng.normal(size=(5, 8))
-        for seed, of_run in enumerate(known[f"lr={lr}"].tolist()):
-            with eventlog.open_run(
-                out, run_name=f"lr{lr}s{seed}", config={"lr": lr, "seed": seed}, save_interval=0
-            ) as run:
-                for i, loss in enumerate(of_run):
-                    run.log_iter(i, loss, 50.0)
-    return out, known
+    losses = {lr: 3.0 + rng.normal(size=(5, 8)) for lr in (0.1, 0.01, 0.001)}
+    make_seeds(out, losses)
+    return out, {f"lr={lr}": of_seeds for lr, of_seeds in losses.items()}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-import eventlog
+from tests.tools.conftest import make_seeds
 from tests.tools.terminal.test_watch import seen, until, watching
 from tools.core import seeds
 
@@ -17,16 +17,9 @@ def losses(tmp_path_factory):
     """A folder with two settings of four seeds, and the losses of each setting."""
     folder = tmp_path_factory.mktemp("seeds")
     rng = np.random.default_rng(3)
-    known = {}
-    for lr in (0.1, 0.01):
-        known[f"lr={lr}"] = lr * 100 + rng.normal(size=(N_SEEDS, 20))
-        for seed, of_run in enumerate(known[f"lr={lr}"].tolist()):
-            with eventlog.open_run(
-                folder, run_name=f"lr{lr}s{seed}", config={"lr": lr, "seed": seed}, save_interval=0
-            ) as run:
-                for i, loss in enumerate(of_run):
-                    run.log_iter(i, loss, 50.0)
-    return folder, known
+    losses = {lr: lr * 100 + rng.normal(size=(N_SEEDS, 20)) for lr in (0.1, 0.01)}
+    make_seeds(folder, losses)
+    return folder, {f"lr={lr}": of_seeds for lr, of_seeds in losses.items()}
 
 
 def loss_chart(app):
