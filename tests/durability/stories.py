@@ -383,12 +383,13 @@ class Story:
         is promised; afterwards all is but what was cut, or stood in earlier sessions only.
         """
         self._is_disturbed = True
-        before = self._session.records
+        before = self._session.records - self._session._journal._appender.n_waiting
         size = self._size_left(amount)
         {"delete": self._delete, "replace": self._replace, "cut": self._cut, "move": self._move}[
             how
         ](size)
         self.iter(meanwhile)
+        after = self._session.records
         self.turn()
         self.journal = self._session.journal_path
         self.free()
@@ -397,8 +398,8 @@ class Story:
             self.turn()
             if self.sync():
                 break
-        if how == "cut":  # a line that came before the writer looked may stand behind half of one
-            self._cut_off |= {(self._session.id, n) for n in range(before, before + meanwhile)}
+        if how == "cut":  # a line written before the writer looked may stand behind half of one
+            self._cut_off |= {(self._session.id, n) for n in range(before, after)}
         self._is_disturbed = False
 
     def _size_left(self, amount: float) -> int:
