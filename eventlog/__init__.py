@@ -90,7 +90,7 @@ from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
-from eventlog.read.reader import Reader, scan
+from eventlog.read.reader import Items, Reader, scan
 from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
 from eventlog.tracker.annotation import Annotator, annotate
@@ -129,6 +129,7 @@ __all__ = [
     "Defect",
     "EventlogError",
     "Fold",
+    "Items",
     "JournalClosed",
     "JournalLocked",
     "Masking",

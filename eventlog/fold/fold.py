@@ -7,8 +7,9 @@ be read, the iteration numbers show it. Superseded rows are still in the journal
 and no longer in the run.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from eventlog.format.events import KINDS, FoldRule
 from eventlog.format.json_rows import encode_row
 from eventlog.format.record import ANNOTATES, Record, with_nonfinite
 from eventlog.read.batch import Batch
+from eventlog.read.reader import Items
 
 _EVAL, _CHECKPOINT = KINDS["eval"].row, KINDS["checkpoint"].row
 _REMARKS = frozenset(kind.name for kind in KINDS.values() if kind.rule == "remarks")
@@ -38,6 +40,17 @@ class RowSink(Protocol):
 
     def add(self, record: Record, number: int) -> None:
         """An event that makes a row. Of `system`, `number` is the latest iteration so far."""
+
+    def add_rows(
+        self,
+        event: str,
+        numbers: "array[int]",
+        times: Sequence[str],
+        columns: Mapping[str, Sequence[Any]],
+    ) -> None:
+        """Events that each make a row, as with `add`: of one kind, with the same fields, numbers
+        ascending from beyond all before. `columns` has their fields; of these, only numbers
+        differ between them."""
 
     def supersede(
         self,
@@ -154,12 +167,22 @@ class Fold:
         if rule is not None:
             rule(self, record, fields, session)
 
+    def add_all(self, items: Items) -> Iterator[Sequence[Record]]:
+        """Fold items of a reader in, and yield after each what was folded in."""
+        for item in items:
+            if isinstance(item, Batch):
+                self.add_batch(item)
+                yield item
+            else:
+                self.add(item)
+                yield (item,)
+
     def add_batch(self, batch: Batch) -> None:
         """Fold many events in, as if one by one."""
         session = self.sessions.get(batch.s)
         rows = self._metrics if batch.event == "metrics" else self._iterations
-        if session is None or self._sink is not None or not rows.ends_before(batch.steps[0]):
-            for record in batch.records():
+        if session is None or not rows.ends_before(batch.steps[0]):
+            for record in batch:
                 self.add(record)
             return
         self.kinds[batch.event] += len(batch)
@@ -167,6 +190,8 @@ class Fold:
         session.n_records += len(batch)
         self.position = batch.steps[-1]
         rows.add_batch(batch)
+        if self._sink is not None:
+            self._sink.add_rows(batch.event, batch.steps, batch.times(), batch.columns())
         if batch.event == "iter" or not len(self._iterations):
             session.last_iter = self.position
 

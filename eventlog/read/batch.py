@@ -10,11 +10,11 @@ import re
 import struct
 from array import array
 from binascii import crc32
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from operator import itemgetter, lt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import orjson
 
@@ -49,7 +49,7 @@ _PLAIN = re.compile(r"[\w./-]+")
 
 
 @dataclass(slots=True)
-class Batch:
+class Batch(Sequence[Record]):
     """Records n, n + 1, ... of session `s` with ascending iterations, or steps."""
 
     event: str
@@ -68,6 +68,23 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def __iter__(self) -> Iterator[Record]:
+        return map(_decoded, self.lines, self._offsets())
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Record]: ...
+    def __getitem__(self, at: int | slice) -> Record | list[Record]:
+        offsets = [*self._offsets()]
+        if isinstance(at, slice):
+            return [*map(_decoded, self.lines[at], offsets[at])]
+        return _decoded(self.lines[at], offsets[at])
+
+    def _offsets(self) -> Iterator[int]:
+        """Where each line begins."""
+        return accumulate((len(line) + 1 for line in self.lines[:-1]), initial=self.offset)
+
     def rows(self) -> bytes:
         """The rows of the run JSON, a line each: the events' own bytes, spaced."""
         return spaced(b"{%b}" % b"}\n{".join(self.texts), plain=self.shape.is_plain)
@@ -78,21 +95,27 @@ class Batch:
             return [self.shape.constants[name]] * len(self)
         return self.numbers[self.shape.names.index(name) :: len(self.shape.names)]
 
-    def records(self) -> Iterator[Record]:
-        """The same records, one by one."""
-        offset = self.offset
-        for line in self.lines:
-            record = decode(line, offset)
-            assert record is not None
-            yield record
-            offset += len(line) + 1
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of each field, in the order of the names."""
+        return {name: self.column(name) for name in self.shape.names}
+
+    def times(self) -> list[str]:
+        """When each event was logged: they are equally long, and at the same place of a line."""
+        begin = len(_START % (self.n, self.s.encode()))
+        return [line[begin : begin + len(self.last.t)].decode() for line in self.lines]
+
+
+def _decoded(line: bytes, offset: int) -> Record:
+    record = decode(line, offset)
+    assert record is not None
+    return record
 
 
 def singly(items: "Iterator[Record | Batch]") -> Iterator[Record]:
     """Records, and those of batches one by one."""
     for item in items:
         if isinstance(item, Batch):
-            yield from item.records()
+            yield from item
         else:
             yield item
 
@@ -124,8 +147,7 @@ def batch_after(record: Record, lines: list[bytes], known: "Shape | None") -> Ba
     except (TypeError, OverflowError):  # 1.0 is not an iteration, and 1 << 63 not an int64
         return None
     offset = record.offset + record.size_bytes + 1
-    last = decode(lines[-1], offset + sum(map(len, lines)) + len(lines) - 1 - len(lines[-1]))
-    assert last is not None
+    last = _decoded(lines[-1], offset + sum(map(len, lines)) + len(lines) - 1 - len(lines[-1]))
     return Batch(
         record.event, record.s, n, offset, lines, crcs, whole_steps, numbers, last, texts, shape
     )

@@ -43,6 +43,9 @@ class Aside(NamedTuple):
     file: str
 
 
+Items = Iterator[Record | Batch]
+"""Records in the order of events, and batches of them where nothing is unusual about them."""
+
 HEAD_BYTES = 256  # has the session and the time of the first record, which no other file shares
 
 
@@ -173,9 +176,7 @@ class Reader:
         """
         return singly(self.read_batches_on(to_the_end=to_the_end))
 
-    def read_batches_on(
-        self, *, to_the_end: bool, most_bytes: int | None = None
-    ) -> Iterator[Record | Batch]:
+    def read_batches_on(self, *, to_the_end: bool, most_bytes: int | None = None) -> Items:
         """As `read_on`, with batches of events where nothing is unusual about them.
 
         `most_bytes`: stop after about so many, as long as the run has no segments.

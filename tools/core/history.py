@@ -125,6 +125,20 @@ class Times:
             names = eventlog.flatten(record.fields)
             self._later.setdefault(row, {}).update(dict.fromkeys(names, record.t))
 
+    def add_rows(
+        self,
+        event: str,
+        numbers: Sequence[int],
+        times: Sequence[str],
+        columns: Mapping[str, Sequence[Any]],
+    ) -> None:
+        table = eventlog.KINDS[event].rule
+        if table in _TIMED:
+            rows = [(str(table), number) for number in numbers]
+            self._first.update(zip(rows, times, strict=True))
+            for row in rows if self._later else ():  # of rows that were superseded
+                self._later.pop(row, None)
+
     def supersede(
         self,
         event: str,

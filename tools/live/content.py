@@ -17,7 +17,7 @@ from eventlog import seconds
 
 from ..core.axis import clock_of_steps, token_knots
 from ..core.formats import is_number, iso
-from .curves import Rows
+from .curves import Columns, Rows
 from .groups import Groups
 from .pyramid import Spill
 
@@ -69,6 +69,9 @@ class Content:
     knots: list[tuple[float, float]] = field(default_factory=list)
     """Pairs (first iteration, tokens per step from there on)."""
     _names: tuple[tuple[int, ...], list[str]] = field(default=((), []), init=False)
+    _recent: deque[Sequence[eventlog.Record]] = field(default_factory=deque, init=False)
+    """The latest that were read, before `settle` makes them `latest`."""
+    _n_recent: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.tables = {name: Rows(self.spill) for name in TABLES if name != "metrics"}
@@ -76,17 +79,30 @@ class Content:
         self.metrics = Groups(self.spill, partial(self._keep, "metrics"))
         self.fold = eventlog.Fold(with_rows=False, sink=self)
 
-    def read(self, record: eventlog.Record) -> None:
-        """Add one record."""
-        self.n_records += 1
-        self.latest.append(record._replace(line=record.line[:LINE_MAX]))
-        self.fold.add(record)
+    def read(self, items: eventlog.Items) -> Iterator[int]:
+        """Read what a reader gives; yields after each piece how many records it had."""
+        for records in self.fold.add_all(items):
+            self.n_records += len(records)
+            self._recent.append(records)
+            self._n_recent += len(records)
+            while self._n_recent - len(self._recent[0]) >= LATEST_RECORDS:
+                self._n_recent -= len(self._recent.popleft())
+            if len(records) == 1:
+                self._note(records[0])
+            yield len(records)
+
+    def _note(self, record: eventlog.Record) -> None:
         if record.event == "open":
             self._note_tokens(record.fields)
         if record.event in _MARKS:
             self._mark(record)
 
     def settle(self) -> None:
+        for records in self._recent:
+            for record in records[-LATEST_RECORDS:]:
+                self.latest.append(record._replace(line=record.line[:LINE_MAX]))
+        self._recent.clear()
+        self._n_recent = 0
         for table, rows in self.tables.items():
             rows.settle()
             if table in self.others:
@@ -165,6 +181,21 @@ class Content:
             self.metrics.add(number, t, record.fields)
         elif record.event in self.tables:
             self._add_row(record.event, number, t, record.fields)
+
+    def add_rows(
+        self, event: str, numbers: Sequence[int], times: Sequence[str], columns: Columns
+    ) -> None:
+        source_times = columns.get("timestamp", (None,))  # of an imported run: equal in all rows
+        times = source_times if isinstance(source_times[0], str) else times
+        if event == "metrics":
+            self.metrics.add_rows(numbers, times, columns)
+            return
+        rows = self.tables[event]
+        if rows.others({name: values[0] for name, values in columns.items()}):
+            for number, t, *values in zip(numbers, times, *columns.values(), strict=True):
+                self._add_row(event, number, t, dict(zip(columns, values, strict=True)))
+        else:
+            rows.add_rows(numbers, times, columns)
 
     def _add_row(self, table: Table, number: int, t: str, fields: dict[str, Any]) -> None:
         rows = self.tables[table]

@@ -9,7 +9,7 @@ curve.x, curve.y                        # points to draw, with the extremes of a
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from ..core.axis import AxisName, Scale, clock
 from .pyramid import BASE_ROWS, Buckets, Column, Floats, Growing, Ints, Spill
 
 Range = tuple[int, int, str]
+Columns = Mapping[str, Sequence[Any]]
+"""The fields of rows, by name."""
 
 COLUMNS_MAX = 300  # of one table, each with a place in every row
 SHAPES_MAX = 4_096  # sets of names that are remembered
@@ -142,25 +144,50 @@ class Rows:
         self._waiting = []
         if not waiting:
             return
-        first, n = len(self), len(waiting)
+        added = [values for _, _, values in waiting]
+        new = self._new_keys(dict.fromkeys(map(tuple, added)))
+        self._grow(
+            [i for i, _, _ in waiting],
+            [t for _, t, _ in waiting],
+            new,
+            lambda key: [row.get(key) for row in added],
+            marks_in(added),
+        )
+
+    def add_rows(self, iters: Sequence[int], times: Sequence[str], columns: Columns) -> None:
+        """Add rows with the same fields, none of them in `others`; they are visible at once."""
+        self.settle()
+        n = len(iters)
+        marks = dict(enumerate(columns.get("nonfinite", ())))
+        new = self._new_keys([tuple(columns)])
+        self._grow(iters, times, new, lambda key: columns.get(key) or [None] * n, marks)
+
+    def _grow(
+        self,
+        iters: Sequence[int],
+        times: Sequence[str],
+        new: Iterable[str],
+        values_of: Callable[[str], Sequence[Any]],
+        marks: Mapping[int, Any],
+    ) -> None:
+        """Add rows: `new`, the names of columns that there were not; `marks`, their `nonfinite`."""
+        first, n = len(self), len(iters)
         last_i = self.iters.values[-1] if first else -(1 << 63)
         last_t = self.times.values[-1] if first else -np.inf
-        iters = np.array([i for i, _, _ in waiting], np.int64)
-        self.iters.append(np.maximum(np.maximum.accumulate(iters), last_i))
-        self.times.append(clock([t for _, t, _ in waiting], last_t))
-        added = [values for _, _, values in waiting]
-        marked = {key for row in added for key in _marks(row)}
-        for key in [*self.columns, *self._new_keys(added)]:
-            self._enter(key, first, [row.get(key) for row in added], is_marked=key in marked)
-        for at, values in enumerate(added):
-            if "nonfinite" in values:
-                self._note_nonfinite(first + at, values["nonfinite"])
+        ascending = np.maximum.accumulate(np.array(iters, np.int64))
+        self.iters.append(np.maximum(ascending, last_i))
+        self.times.append(clock(times, last_t))
+        marked = {key for named in marks.values() if isinstance(named, dict) for key in named}
+        for key in [*self.columns, *new]:
+            self._enter(key, first, values_of(key), is_marked=key in marked)
+        for at, named in marks.items():
+            self._note_nonfinite(first + at, named)
         assert all(len(column) == first + n for column in self.columns.values())
 
-    def _new_keys(self, rows: list[Mapping[str, Any]]) -> list[str]:
-        """Keys that have no column yet, in the order of the rows."""
+    def _new_keys(self, shapes: Iterable[tuple[str, ...]]) -> list[str]:
+        """Names of rows that have no column yet, in their order."""
         new: dict[str, None] = {}
-        for keys in {tuple(row) for row in rows}:
+        for keys in shapes:
             new |= dict.fromkeys(k for k in keys if k not in self.columns and k not in NO_COLUMNS)
         chosen = [key for key in new if key in self._names or not self._names]
         return chosen[: max(0, COLUMNS_MAX - len(self.columns))]
@@ -169,8 +196,8 @@ class Rows:
         """How many rows the first `n_added` events of the table made."""
         return n_added
 
-    def _enter(self, key: str, first: int, values: list[Any], *, is_marked: bool) -> None:
-        floats = _floats(values)
+    def _enter(self, key: str, first: int, values: Sequence[Any], *, is_marked: bool) -> None:
+        floats = floats_of(values)
         if key == "mfu":
             floats[floats <= 0] = np.nan  # the guide's logs say -100.0 where it is not known
         column = self.columns.get(key)
@@ -364,12 +391,12 @@ def _widened(column: Column, edges: Ints, smoothing: float) -> Ints:
     return widened
 
 
-def _marks(row: Mapping[str, Any]) -> Iterable[str]:
-    named = row.get("nonfinite")
-    return named if isinstance(named, dict) else ()
+def marks_in(rows: Sequence[Mapping[str, Any]]) -> dict[int, Any]:
+    """What rows say of values that are not finite, by the index of the row."""
+    return {at: row["nonfinite"] for at, row in enumerate(rows) if "nonfinite" in row}
 
 
-def _floats(values: list[Any]) -> Floats:
+def floats_of(values: Sequence[Any]) -> Floats:
     """Values as floats; NaN for what is not a number."""
     if {*map(type, values)} <= {float, int, type(None)}:
         try:

@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from ..core.axis import AxisName
 from .content import Content, content_of
 from .curves import Axis, Rows
 
-BATCH_RECORDS = 5_000
 CLOCK_RECORDS = 100  # records between two checks of the clock: 0.4 ms where folding is fast
 JSON_MAX_BYTES = 256 << 20  # a run JSON without its journal is held whole while it is read
 BESIDE_S = 1.0  # between two searches for segments
@@ -41,7 +39,7 @@ class Following:
         self.is_alive = False
         """Whether a writer is alive."""
         self._coming: Content | None = None  # being read again, until that is complete
-        self._reading: Iterator[eventlog.Record] | None = None
+        self._reading: Iterator[int] | None = None
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
         self._look_beside_at = 0.0
@@ -90,17 +88,15 @@ class Following:
             return False
         content = self._coming or self.content
         until = time.monotonic() + budget_s
-        while self._reading is not None:
-            n_records = 0
-            for n_records, record in enumerate(islice(self._reading, BATCH_RECORDS), 1):
-                content.read(record)
-                if n_records % CLOCK_RECORDS == 0 and time.monotonic() > until:
+        n_unchecked = 0
+        for n_records in self._reading or ():
+            n_unchecked += n_records
+            if n_unchecked >= CLOCK_RECORDS:
+                n_unchecked = 0
+                if time.monotonic() > until:
                     break
-            else:
-                if n_records < BATCH_RECORDS:
-                    self._reading = None
-            if time.monotonic() > until:
-                break
+        else:
+            self._reading = None
         content.settle()
         if self._reading is None:
             self.content, self._coming = content, None
@@ -156,7 +152,8 @@ class Following:
         if to_the_end and self.content.n_records and self._coming is None:
             reader = self._begin_again()
         if reader.is_behind or to_the_end:
-            self._reading = reader.read_on(to_the_end=to_the_end)
+            items = reader.read_batches_on(to_the_end=to_the_end)
+            self._reading = (self._coming or self.content).read(items)
             return True
         return was_alive != alive
 

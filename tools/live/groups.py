@@ -11,7 +11,7 @@ group. A group whose names are logged apart is split.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import eventlog
 
 from ..core.axis import seconds_of
-from .curves import ROWS_MAX, Axis, Curve, Range, Rows, _floats
+from .curves import ROWS_MAX, Axis, Columns, Curve, Range, Rows, floats_of, marks_in
 from .pyramid import Column, Ints, Spill
 
 SHAPES_MAX = 4_096  # sets of names whose groups are remembered
@@ -59,11 +59,11 @@ class Group(Rows):
         lowest = int(iters.min())
         is_later = not len(self) or lowest > int(self.iters.values[-1])
         if is_later and bool((np.diff(iters) > 0).all()):
-            self._extend(iters, waiting)
+            self._extend_by(iters, waiting)
             self._note_length(n_added)
             return None
         coming = Group(self._spill, self.columns)
-        coming._extend(iters, waiting)
+        coming._extend_by(iters, waiting)
         at = int(np.searchsorted(self.iters.values, lowest))
         known = self._copy(np.arange(at, len(self)))
         self._truncate(at)
@@ -124,16 +124,36 @@ class Group(Rows):
 
     # ---- rows in any order
 
-    def _extend(self, iters: Ints, waiting: list[tuple[int, str, Mapping[str, Any]]]) -> None:
+    def add_rows(  # type: ignore[override]
+        self, steps: Sequence[int], times: Sequence[str], columns: Columns, n_added: int
+    ) -> None:
+        """Add rows with the same fields and steps beyond all others; they are visible at once."""
+        marks = dict(enumerate(columns.get("nonfinite", ())))
+        self._extend(np.array(steps, np.int64), times, columns.__getitem__, marks)
+        self._by_time = None
+        self._note_length(n_added)
+
+    def _extend(
+        self,
+        iters: Ints,
+        times: Sequence[str],
+        values_of: Callable[[str], Sequence[Any]],
+        marks: Mapping[int, Any],
+    ) -> None:
         first = len(self)
         self.iters.append(iters)
-        self.times.append(seconds_of([t for _, t, _ in waiting]))
-        added = [values for _, _, values in waiting]
+        self.times.append(seconds_of(times))
         for key, column in self.columns.items():
-            column.append(_floats([values.get(key) for values in added]))
-        for at, values in enumerate(added):
-            if "nonfinite" in values:
-                self._note_nonfinite(first + at, values["nonfinite"])
+            column.append(floats_of(values_of(key)))
+        for at, named in marks.items():
+            self._note_nonfinite(first + at, named)
+
+    def _extend_by(
+        self, iters: Ints, waiting: Sequence[tuple[int, str, Mapping[str, Any]]]
+    ) -> None:
+        added = [values for _, _, values in waiting]
+        times = [t for _, t, _ in waiting]
+        self._extend(iters, times, lambda key: [row.get(key) for row in added], marks_in(added))
 
     def _copy(self, at: Ints) -> "Group":
         """The rows `at`, in their order."""
@@ -197,6 +217,26 @@ class Groups:
     def add(self, step: int, t: str, fields: Mapping[str, Any]) -> None:
         """Add what an event says; it is visible after `settle`."""
         self.n_added += 1
+        fields, groups = self._flat(fields)
+        for group in groups:
+            group.add(step, t, fields)
+            self._changed[group] = None
+
+    def add_rows(self, steps: Sequence[int], times: Sequence[str], columns: Columns) -> None:
+        """Add events with the same fields, at steps beyond all others; they are visible at once.
+
+        Only their numbers differ.
+        """
+        n = len(steps)
+        self.n_added += n
+        flat, groups = self._flat({name: values[0] for name, values in columns.items()})
+        constants = {name: [value] * n for name, value in flat.items() if name not in columns}
+        for group in groups:
+            self._settle(group)
+            group.add_rows(steps, times, {**columns, **constants}, self.n_added)
+
+    def _flat(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Group, ...]]:
+        """Fields without objects in them, and the groups that have them."""
         types = tuple(map(type, fields.values()))
         if dict in types:
             marks = fields.get("nonfinite")
@@ -213,9 +253,7 @@ class Groups:
                 if len(self._of_shape) >= SHAPES_MAX:
                     self._of_shape.clear()
                 self._of_shape[shape] = groups
-        for group in groups:
-            group.add(step, t, fields)
-            self._changed[group] = None
+        return fields, groups
 
     def _names_in(self, fields: Mapping[str, Any]) -> list[str]:
         """The names of the values that are numbers, finite or not; and of others that were before:

@@ -5,32 +5,10 @@ from hypothesis import strategies as st
 
 import eventlog
 from eventlog import Fold
+from tests.kept_rows import KeptRows
 from tests.strategies import SESSIONS, T, histories, journals, line, record
 
 TABLES = {"iter": "training_iterations", "eval": "eval_steps", "metrics": "metrics"}
-
-
-class Rows:
-    """A sink that keeps the rows as a run has them."""
-
-    def __init__(self):
-        self.clear()
-
-    def add(self, record, number):
-        row = self.rows.setdefault(record.event, {}).setdefault(number, {})
-        row |= {k: v for k, v in record.fields.items() if k != "durable"}
-
-    def supersede(self, event, from_number, before=None, names=None):
-        left = {}
-        for i, row in self.rows.get(event, {}).items():
-            if i >= from_number and (before is None or i < before):
-                row = {k: v for k, v in row.items() if names is not None and k not in names}
-            if row.keys() - {"step"} or not names:
-                left |= {i: row} if row else {}
-        self.rows[event] = left
-
-    def clear(self):
-        self.rows = {}
 
 
 def assert_has_the_rows_of(sink, run):
@@ -59,7 +37,7 @@ def records_of(history, metrics):
 
 @given(histories, st.booleans(), st.booleans())
 def test_a_sink_has_the_rows_of_the_run_after_every_record(history, metrics, with_rows):
-    sink = Rows()
+    sink = KeptRows()
     watched, alone = Fold(sink=sink, with_rows=with_rows), Fold()
 
     for one in records_of(history, metrics):
@@ -76,7 +54,7 @@ def test_a_sink_has_the_rows_of_the_run_after_every_record(history, metrics, wit
 def test_load_run_gives_a_sink_the_rows_of_the_journal(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("sink") / "run.jsonl"
     path.write_bytes(written.data)
-    sink = Rows()
+    sink = KeptRows()
 
     run = eventlog.load_run(path, sink=sink)
 
@@ -84,7 +62,7 @@ def test_load_run_gives_a_sink_the_rows_of_the_journal(tmp_path_factory, written
 
 
 def test_events_of_the_machine_come_with_the_latest_iteration():
-    sink = Rows()
+    sink = KeptRows()
     fold = Fold(sink=sink)
     events = [("open", {}), ("system", {"cpu_percent": 1.0}), ("iter", {"iter": 7, "loss": 1.0})]
 
@@ -100,7 +78,7 @@ def test_a_journal_that_is_read_again_clears_the_sink(tmp_path):
     path, other = tmp_path / "run.jsonl", tmp_path / "other"
     path.write_bytes(b"".join(line(n, iter=n, loss=1.0) for n in range(5)))
     other.write_bytes(line(0, SESSIONS[1], iter=9, loss=1.0, t=T))
-    sink = Rows()
+    sink = KeptRows()
     folding = Folding(path, sink=sink)
     folding.read()
 

@@ -14,6 +14,7 @@ from eventlog.read import batch as batch_module
 from eventlog.read import scanner as scanner_module
 from eventlog.read.batch import LEADS, Batch, batch_after
 from eventlog.read.scanner import Scanner
+from tests.kept_rows import KeptRows
 from tests.strategies import SESSIONS, T, damages, journals, line
 
 
@@ -39,7 +40,10 @@ def assert_the_same(data, cuts=()):
     items, scanner = read(data, cuts, in_batches=True)
     records, one_by_one = read(data)
 
-    singly = [r for i in items for r in (i.records() if isinstance(i, Batch) else [i])]
+    singly = [r for i in items for r in (i if isinstance(i, Batch) else [i])]
+    for batch in items:
+        if isinstance(batch, Batch):
+            assert [batch[at] for at in range(len(batch))] == batch[:] == [*batch]
     assert singly == records
     assert scanner.defects == one_by_one.defects
     assert (scanner.n_records, scanner.crc) == (one_by_one.n_records, one_by_one.crc)
@@ -49,6 +53,10 @@ def assert_the_same(data, cuts=()):
     counting = folded(items, with_rows=False)
     assert counting.superseded == folds[1].superseded
     assert counting.missing_iterations() == folds[1].missing_iterations()
+    sinks = [KeptRows(), KeptRows()]
+    for some, sink in zip((items, records), sinks, strict=True):
+        folded(some, sink=sink)
+    assert sinks[0].rows == sinks[1].rows
     durable = [{s: session.durable_n for s, session in fold.sessions.items()} for fold in folds]
     assert durable[0] == durable[1]
     return items

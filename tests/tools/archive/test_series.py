@@ -114,10 +114,10 @@ def in_files(name, step, value):
 
 
 def from_live(journal, series):
-    """The numbers of some series as the page and the terminal have them, record by record."""
+    """The numbers of some series as the page and the terminal have them."""
     content = Content()
-    for record in eventlog.scan(journal):
-        content.read(record)
+    for _ in content.read(eventlog.Reader(journal).read_batches_on(to_the_end=True)):
+        pass
     content.settle()
     rows = []
     for name in series:

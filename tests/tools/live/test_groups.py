@@ -4,11 +4,13 @@ import math
 import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventlog import Fold
-from tests.strategies import SESSIONS, record
+from eventlog import Fold, Scanner
+from eventlog.read import scanner as scanner_module
+from tests.strategies import SESSIONS, line, record
 from tools.live.content import Content
 from tools.live.curves import Axis
 from tools.live.groups import Groups
@@ -42,6 +44,11 @@ def records_of(history):
             yield record(n, s, event, T.format(n), **fields)
 
 
+def read(content, items):
+    for _ in content.read(iter(items)):
+        pass
+
+
 def drawn(content, name):
     """The points of a curve: finite values, and what the others are."""
     _, rows, column = content.find(name)
@@ -68,7 +75,7 @@ def test_any_history_of_metrics_is_drawn_as_the_run_has_it(history, settled_afte
     content, fold = Content(), Fold()
 
     for at, one in enumerate(records_of(history)):
-        content.read(one)
+        read(content, [one])
         fold.add(one)
         if at in settled_after:
             content.settle()
@@ -81,12 +88,93 @@ def test_any_history_of_metrics_is_drawn_as_the_run_has_it(history, settled_afte
     assert {name for name, one in run.series().items() if one.is_numeric} <= set(content.series())
 
 
+names = st.sampled_from([("a",), ("a", "b"), ("b", "val/c"), ("d.e",), ("a", "nested")])
+stretches = st.lists(
+    st.tuples(
+        st.sampled_from(["metrics", "iter", "eval", "rewind"]),
+        names,
+        st.integers(0, 60),
+        st.integers(1, 12),
+        st.sampled_from([1.5, 7, None, "a word"]),
+    ),
+    max_size=6,
+)
+
+
+def journal_of(history):
+    """The lines of sessions that log even stretches of rows, among them some that are marked."""
+    for s, stretches in zip(SESSIONS, history, strict=False):
+        yield line(0, s, "open")
+        n = 0
+        for event, names, first, n_rows, kind in stretches:
+            if event == "rewind":
+                n += 1
+                yield line(n, s, event, T.format(n), to_iter=first)
+                continue
+            for step in range(first, first + n_rows):
+                n += 1
+                lead = {"iter": step, "loss": step / 7, "time_ms": 5.5, "mfu": 31.5}
+                lead = {"step": step} if event == "metrics" else lead
+                more = {name: value_of(name, kind, step) for name in names}
+                marks = {"nonfinite": dict.fromkeys(names, "nan")} if kind is None else {}
+                yield line(n, s, event, T.format(n), **lead, **more, **marks)
+
+
+def value_of(name, kind, step):
+    if name == "nested":
+        return {"constant": 3}
+    return step * kind if isinstance(kind, int | float) else kind
+
+
+@given(st.lists(stretches, min_size=1, max_size=3), st.sampled_from([1, 8]))
+def test_rows_that_are_read_many_at_once_are_drawn_as_those_of_single_events(history, least):
+    data = b"".join(journal_of(history))
+    at_once, singly = Content(), Content()
+    scanner = Scanner(in_batches=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanner_module, "_LEAST_LINES", least)
+        read(at_once, scanner.feed_on(data) + scanner.finish())
+    read(singly, Scanner().feed(data))
+    at_once.settle()
+    singly.settle()
+
+    assert at_once.n_records == singly.n_records
+    assert [r.line for r in at_once.latest] == [r.line for r in singly.latest]
+    assert at_once.n_rows == singly.n_rows
+    assert at_once.marks == singly.marks
+    assert {*at_once.series()} == {*singly.series()}
+    for name in singly.series():
+        assert drawn(at_once, name) == drawn(singly, name)
+        assert times_of(at_once, name) == times_of(singly, name)
+
+
+def test_the_latest_records_are_the_same_whether_read_singly_or_at_once():
+    lines = [line(n, event="metrics", step=n, a=n / 7) for n in range(700)]
+    data = b"".join([*lines[:300], line(300, event="note", text="x"), *lines[301:]])
+    at_once, singly = Content(), Content()
+    generation = at_once.generation
+
+    read(at_once, Scanner(in_batches=True).feed_on(data))
+    read(singly, Scanner().feed(data))
+    at_once.settle()
+    singly.settle()
+
+    assert at_once.generation == generation, "a page reads all rows again"
+    assert len(at_once.latest) == 200
+    assert [*at_once.latest] == [*singly.latest]
+
+
+def times_of(content, name):
+    _, rows, _ = content.find(name)
+    return rows.times.values.tolist()
+
+
 def shown_after(*events):
     """What is drawn of `a`, and what the run has, after events (session, step, values)."""
     content, fold = Content(), Fold()
     for n, (s, step, values) in enumerate(events):
         one = record(n, SESSIONS[s], "metrics", T.format(n), **fields_of(step, values))
-        content.read(one)
+        read(content, [one])
         fold.add(one)
     content.settle()
     return drawn(content, "a"), wanted(fold.run(), "a")
@@ -163,9 +251,9 @@ def test_twenty_thousand_names_of_few_values_take_little_memory():
 
 def test_a_series_of_iterations_is_found_where_a_metric_of_its_name_was_superseded():
     content = Content()
-    content.read(record(0, event="metrics", step=8, loss=1.0))
-    content.read(record(1, event="iter", iter=9, loss=2.0))
-    content.read(record(2, event="iter", iter=0, loss=3.0))  # supersedes both
+    read(content, [record(0, event="metrics", step=8, loss=1.0)])
+    read(content, [record(1, event="iter", iter=9, loss=2.0)])
+    read(content, [record(2, event="iter", iter=0, loss=3.0)])  # supersedes both
     content.settle()
 
     assert drawn(content, "loss") == ([(0.0, 3.0)], [])
