@@ -55,7 +55,7 @@ SHARDS = 4
         (of_a_full_disk, 40),
         (of_a_network_file_system, 14),
         (of_an_end_on_a_full_disk, 10),
-        (of_a_shared_fallback, 8),
+        (of_a_shared_fallback, 9),
         (of_other_hands, 12),
         (of_a_clock_that_is_set, 16),
     ],

@@ -220,9 +220,10 @@ def test_descriptors_that_the_program_closes_are_opened_again(run, capsys):
         run.log_iter(i, 1.0)
     run.close()
 
+    printed = capsys.readouterr().err
     assert iterations(run.journal_path) == list(range(20))
-    assert "closed its descriptor" in capsys.readouterr().err
-    assert run.errors == 0
+    assert "closed its descriptor" in printed
+    assert run.errors == 0, printed
 
 
 def test_a_descriptor_that_became_another_file_is_not_written_to(tmp_path):
