@@ -382,8 +382,9 @@ def masked_shapes(text: str) -> str:
         near_aws = any(word in lower for word in _AWS_NEAR)
     for needs, rules in _BY_HINT.items():
         if needs in text:
+            done = None
             for hint, pattern, replacement in rules:
-                if hint in text:
-                    text = pattern.sub(replacement, text)
+                if pattern is not done and hint in text:
+                    text, done = pattern.sub(replacement, text), pattern
     text = masked_tokens(text)
     return _AWS_SECRET.sub(_aws_secret, text) if near_aws else text

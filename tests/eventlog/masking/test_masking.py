@@ -662,7 +662,7 @@ for k, text in enumerate(texts + shapes):
     run.summary[f"said_{k}"] = text
     run.alert("careful", text)
 run.session.log("custom", url=texts, by=names)
-run.session.log("large", text=(" ".join(texts) + "x" * 1000) * 2000)
+run.session.log("large", text=(" ".join(texts) + "x" * 1000) * 250)
 run.session.log_checkpoint(1, texts[0])
 try:
     raise ValueError("cannot log in: " + " ".join(texts + shapes))
