@@ -100,12 +100,16 @@ class Disk:
         return os.lseek(fd, 0, os.SEEK_CUR)
 
     def free_bytes(self, folder: Path) -> float:
-        """The space on the disk of a folder; infinite if it is not known."""
-        try:
-            status = os.statvfs(folder)
-        except (OSError, AttributeError):  # the folder is not there; Windows
-            return math.inf
-        return status.f_bavail * status.f_frsize
+        """The space on the disk of a folder, which may not be there yet; infinite if unknown."""
+        for existing in (folder, *folder.parents):
+            try:
+                status = os.statvfs(existing)
+            except FileNotFoundError:
+                continue
+            except (OSError, AttributeError):  # no permission; Windows
+                break
+            return status.f_bavail * status.f_frsize
+        return math.inf
 
     def identity(self, file: int | Path) -> tuple[int, int]:
         """Device and inode of the file of a descriptor or a path: equal if it is the same file."""

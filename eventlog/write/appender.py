@@ -17,11 +17,11 @@ from pathlib import Path
 from eventlog.disk import UNSUPPORTED, Disk, sync_file
 from eventlog.format.record import Clock
 from eventlog.interruption import ignoring, is_of_a_call
-from eventlog.write.aside import RETRY_AFTER_S
-from eventlog.write.line_writer import WARN_EVERY_S, LineWriter
+from eventlog.write.aside import RETRY_AFTER_S, WARN_EVERY_S
+from eventlog.write.line_writer import LineWriter
 from eventlog.write.reserve import Reserve
 from eventlog.write.segments import Move, Segments, SessionFiles, owns, read_range
-from eventlog.write.sync import Goal, sync
+from eventlog.write.sync import AsideNotSynced, Goal, sync
 from eventlog.write.waiting import Entry, Unsynced
 
 
@@ -71,6 +71,7 @@ class Appender(LineWriter):
         """Whether a segment has the session from its first record on."""
         self._segments = Segments(folders, s=s, run_id=run_id, clock=clock, disk=disk)
         self._segment_again_at = 0.0
+        self._n_missed = 0  # syncs that failed since the last one that did not
         self._has_new_name = False
         self._has_hole = False  # no file that was synced has all records
         self._has_note = False  # the file has a line that no sync covers and no number counts
@@ -89,29 +90,44 @@ class Appender(LineWriter):
         if self.sync_failed and time.monotonic() >= self._segment_again_at:
             self.sync_failed = not self.to_segment()  # perhaps a disk has space by now
             self._segment_again_at = time.monotonic() + WARN_EVERY_S
-        first_pending = self._asides.first_pending  # it and what follows it cannot be durable
-        n = self.accepted_n if first_pending is None else min(self.accepted_n, first_pending)
-        if self.sync_failed or (n <= self.durable_n and not self._has_note):
+        n, first_pending = self.accepted_n, self._asides.first_pending
+        durable_n = n if first_pending is None else min(n, first_pending)
+        is_new = n > self.synced_n or durable_n > self.durable_n or self._has_note
+        if self.sync_failed or not is_new:
             return None
-        is_new = self._has_new_name or self._asides.unsynced
-        folder = self.path.parent if is_new else None
-        return Goal(self.fd, n, folder, tuple(self._asides.unsynced))
+        has_new_names = self._has_new_name or self._asides.unsynced
+        folder = self.path.parent if has_new_names else None
+        return Goal(self.fd, n, durable_n, folder, tuple(self._asides.unsynced))
 
     def reached(self, goal: Goal) -> None:
         """`goal` was synced."""
         if goal.fd != self.fd:
             return  # the session left the file meanwhile: its lines are in the segment, unsynced
         self._has_note = self._is_rewritten = False
+        self._n_missed = 0
         self._has_new_name = self._has_new_name and goal.folder is None
         self._asides.were_synced(goal.asides)
         if self._has_hole:
             return
-        self.durable_n = max(self.durable_n, goal.n)
-        self._unsynced.forget_before(self.durable_n)
+        self.synced_n = max(self.synced_n, goal.n)
+        self.durable_n = max(self.durable_n, goal.durable_n)
+        self._unsynced.forget_before(self.synced_n)
+
+    def missed_aside(self, error: AsideNotSynced) -> None:
+        """The file of a large event could not be synced: write it again."""
+        name = error.path.name
+        entries = [e for e in self._unsynced.copy() if any(a.name == name for a in e[3])]
+        asides = [(entry[0], aside) for entry in entries for aside in entry[3]]
+        if not self._asides.missed(error, asides, self.path.parent):
+            self._has_hole = True
 
     def missed(self, error: OSError) -> bool:
-        """A sync failed: go on in a segment; False if none could be created."""
-        moved = self.to_segment()
+        """A sync failed: go on in a segment; False if none could be created.
+
+        Once it failed in each folder, another segment is tried only once a minute.
+        """
+        self._n_missed += 1
+        moved = self._n_missed <= 1 + len(self._asides.folders) and self.to_segment()
         self.sync_failed = not moved
         self._segment_again_at = time.monotonic() + WARN_EVERY_S
         self.warn(
@@ -191,10 +207,10 @@ class Appender(LineWriter):
         fd, path, identity, size_bytes, n_lines = created
         entries = entries[: len(entries) - len(lines) + n_lines]
         self.is_unreachable = False
-        is_holed = first_n > self.durable_n or self.end[0] != accepted_n  # a handler appended
+        is_holed = first_n > self.synced_n or self.end[0] != accepted_n  # a handler appended
         self._has_hole = self._has_hole or is_holed
         self._has_note, self._is_rewritten = False, first is not None
-        self._is_at_limit = False
+        self._is_at_limit, self._refuses_since = False, None
         self.has_whole_session = self.has_whole_session or first is not None
         self.files.add(fd, identity)
         self.fd, self.path, self.identity = fd, path, identity
@@ -216,7 +232,7 @@ class Appender(LineWriter):
             if entry[3]:
                 self._asides.write(entry[0], entry[3], folder)
 
-    def _leave_full_file(self) -> bool:
+    def _leave_file(self) -> bool:
         """Write what the file does not accept into a segment, and go on there."""
         refusing = self.path
         moved = self.to_segment()
@@ -281,7 +297,7 @@ class Appender(LineWriter):
         self.write_waiting()
         while len(self._waiting):
             self._sync_full_file()
-            if not self._leave_full_file():
+            if not self._leave_file():
                 if self._asides.is_final and not self.drop_large():
                     return False
                 self._asides.is_final = True  # a large event is lost, and not those after it
@@ -298,7 +314,9 @@ class Appender(LineWriter):
         except OSError as error:
             if not is_of_a_call(error):
                 raise
-            if error.errno not in UNSUPPORTED:
+            if isinstance(error, AsideNotSynced):
+                self.missed_aside(error)
+            elif error.errno not in UNSUPPORTED:
                 self.missed(error)
         else:
             self.reached(goal)

@@ -18,11 +18,12 @@ from typing import Any
 
 import orjson
 
-from eventlog.disk import NO_SPACE, Disk, atomic_write
+from eventlog.disk import Disk, atomic_write
 from eventlog.format.files import aside_name
 from eventlog.format.record import MAX_LINE_BYTES, encode_fields, fits_in_a_line, plain_json
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.reserve import LAST_BYTES
+from eventlog.write.sync import AsideNotSynced
 
 try:
     import resource
@@ -30,7 +31,8 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 PENDING_MAX_BYTES = 64 << 20
-RETRY_AFTER_S = 1.0
+RETRY_AFTER_S, RETRY_MAX_S = 1.0, 60.0
+WARN_EVERY_S = 60.0
 IN_LINE_BYTES = MAX_LINE_BYTES - (64 << 10)  # for the fields that stay in the line
 _NOTE_BYTES = 48  # a value is replaced by a note of about this length
 _NESTED = frozenset(("config", "summary", "metadata"))  # whose values are judged one by one
@@ -43,15 +45,17 @@ class Aside:
     name: str
     data: bytes
 
-    def write(self, folder: Path, disk: Disk) -> bool:
+    def write(self, folder: Path, disk: Disk, *, is_new: bool = False) -> bool:
         """Write it into `folder`, not yet durable; False: it is there already.
+
+        `is_new`: into a new file in any case, because a sync of the one that is there failed.
 
         Raises:
             OSError: the disk refused.
         """
         path = folder / self.name
         with ignoring(OSError):
-            if os.path.isfile(path) and path.read_bytes() == self.data:
+            if not is_new and os.path.isfile(path) and path.read_bytes() == self.data:
                 return False
         atomic_write(path, lambda file: file.write(self.data), disk=disk, durable=False)
         return True
@@ -60,8 +64,8 @@ class Aside:
 class AsideFiles:
     """Writes asides, and knows which of the files a sync has to make durable.
 
-    Where there is no space for one, it is written into another folder, or else it is pending: its
-    line is written, and its content is tried again.
+    What a folder refuses is written into another one, or else it is pending: its line is written,
+    and its content is tried again.
     """
 
     def __init__(self, disk: Disk, warn: Callable[[str], None]) -> None:
@@ -75,7 +79,9 @@ class AsideFiles:
         self.left_out: set[tuple[int, str]] = set()
         """Those that were left out, by record and name: its line has no content."""
         self._pending: dict[tuple[int, str], Aside] = {}
-        self._retry_at = 0.0
+        self._retry_at, self._pause_s = 0.0, RETRY_AFTER_S
+        self._warn_again_at: dict[bool, float] = {}
+        self._failed: set[Path] = set()  # those whose sync failed: they are not synced again
         self._durable: set[Path] = set()
         self._disk, self._warn = disk, warn
 
@@ -85,16 +91,16 @@ class AsideFiles:
         return min((n for n, _ in self._pending.copy()), default=None)
 
     def write(self, n: int, asides: tuple[Aside, ...], folder: Path) -> None:
-        """Write those of record `n` that are not there yet, except what no folder has space for.
+        """Write those of record `n` that are not there yet, except what no folder takes.
 
         Raises:
-            OSError: the disk refused, or too much is pending.
+            OSError: no folder takes what belongs to the first line of a session.
         """
         for aside in asides:
             try:
                 self._write(aside, folder)
             except OSError as error:
-                if error.errno not in NO_SPACE or not is_of_a_call(error):
+                if not is_of_a_call(error):
                     raise
                 if not self._is_elsewhere(aside, folder):
                     self._postpone(n, aside, error)
@@ -103,13 +109,15 @@ class AsideFiles:
             self.left_out.discard((n, aside.name))
 
     def retry(self, folder: Path) -> None:
-        """Try again what is pending, at most once a second."""
+        """Try again what is pending: after a second, and then after twice as long each time."""
         now = time.monotonic()
-        if now >= self._retry_at:
-            self._retry_at = now + RETRY_AFTER_S
-            free_bytes = max(self._disk.free_bytes(f) for f in (folder, *self.folders))
-            if min(len(aside.data) for aside in self._pending.copy().values()) < free_bytes:
-                self._write_pending(folder)
+        if now < self._retry_at:
+            return
+        free_bytes = max(self._disk.free_bytes(f) for f in (folder, *self.folders))
+        if min(len(aside.data) for aside in self._pending.copy().values()) < free_bytes:
+            self._write_pending(folder)
+            self._pause_s = min(2 * self._pause_s, RETRY_MAX_S) if self._pending else RETRY_AFTER_S
+        self._retry_at = now + self._pause_s
 
     def forget(self, n: int) -> None:
         """Record `n` is lost as a whole."""
@@ -128,16 +136,24 @@ class AsideFiles:
 
     def _write(self, aside: Aside, folder: Path) -> None:
         path = folder / aside.name
-        if aside.write(folder, self._disk):
+        if aside.write(folder, self._disk, is_new=path in self._failed):
             self._durable.discard(path)
+            self._failed.discard(path)
             self.unsynced.append(path)
+            self._forget_others(path)
         elif path not in self._durable and path not in self.unsynced:
             self.unsynced.append(path)  # of an earlier session, which may have been killed
 
-    def _is_elsewhere(self, aside: Aside, full: Path) -> bool:
-        """Write it into another folder than the one that is full; False: all are."""
+    def _forget_others(self, path: Path) -> None:
+        """Do not sync files of the same content in folders that the session has left."""
+        for other in [p for p in self.unsynced if p.name == path.name and p != path]:
+            with ignoring(ValueError):
+                self.unsynced.remove(other)
+
+    def _is_elsewhere(self, aside: Aside, refusing: Path) -> bool:
+        """Write it into another folder than the one that refuses it; False: all do."""
         for folder in self.folders:
-            if folder != full:
+            if folder != refusing and folder / aside.name not in self._failed:
                 try:
                     self._disk.make_folder(folder)
                     self._write(aside, folder)
@@ -148,23 +164,55 @@ class AsideFiles:
         return False
 
     def _postpone(self, n: int, aside: Aside, error: OSError) -> None:
-        """Keep it in memory; at the end, or if no file may be so long, leave it out."""
-        is_lost = self.is_final or error.errno == errno.EFBIG
+        """Keep it in memory; at the end, if no file may be so long, or if too much waits, leave it
+        out."""
+        if not self.may_wait:
+            raise error
+        if (n, aside.name) in self._pending and not self.is_final:
+            return
         others = [a for key, a in self._pending.copy().items() if key != (n, aside.name)]
         is_too_much = sum(len(a.data) for a in (*others, aside)) > PENDING_MAX_BYTES
-        if not is_lost and (is_too_much or not self.may_wait):
-            raise error
+        is_lost = self.is_final or error.errno == errno.EFBIG or is_too_much
         if is_lost:
-            self._pending.pop((n, aside.name), None)
-            self.left_out.add((n, aside.name))
-        elif (n, aside.name) in self._pending:
-            return
+            self.leave_out(n, aside)
         else:
             self._pending[n, aside.name] = aside
-        self._warn(
-            f"{aside.name}: no space for the {len(aside.data):,} bytes of a large event ({error}): "
-            + ("only its line in the journal is kept" if is_lost else "they wait in memory")
-        )
+        now = time.monotonic()
+        if now >= self._warn_again_at.get(is_lost, 0.0):
+            self._warn_again_at[is_lost] = now + WARN_EVERY_S
+            self._warn(
+                f"{aside.name}: {len(aside.data):,} bytes of a large event cannot be written "
+                f"({error}): "
+                + ("only its line in the journal is kept" if is_lost else "they wait in memory")
+            )
+
+    def leave_out(self, n: int, aside: Aside) -> None:
+        """Its content is lost; its line is kept."""
+        self._pending.pop((n, aside.name), None)
+        self.left_out.add((n, aside.name))
+
+    def missed(self, error: AsideNotSynced, asides: list[tuple[int, Aside]], folder: Path) -> bool:
+        """A file is not durable: write it again; False: its content is not in memory any more.
+
+        A missing one was moved with its folder, or removed. Another one was refused by its disk,
+        and the same bytes in it would be taken for durable.
+        """
+        path = error.path
+        self.were_synced((path,))
+        self._durable.discard(path)
+        is_gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        if not is_gone:
+            self._failed.add(path)
+        named = [(n, aside) for n, aside in asides if aside.name == path.name]
+        for n, aside in named:
+            if is_gone:
+                self.write(n, (aside,), folder)
+            elif not self._is_elsewhere(aside, path.parent):
+                self._postpone(n, aside, error)
+        if not named and is_gone and os.path.isfile(folder / path.name):
+            self.unsynced.append(folder / path.name)
+            return True
+        return bool(named)
 
     def were_synced(self, paths: tuple[Path, ...]) -> None:
         for path in paths:

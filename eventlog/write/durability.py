@@ -18,7 +18,7 @@ from eventlog.write.aside import RETRY_AFTER_S
 from eventlog.write.fork import Child, Counter, free_after_fork
 from eventlog.write.messages import error_text, say
 from eventlog.write.own_events import OwnEvents
-from eventlog.write.sync import SyncThread, sync
+from eventlog.write.sync import AsideNotSynced, SyncThread, sync
 
 CLOSE_PATIENCE_S = 30.0
 PAUSE_S = 0.05  # between two syncs that somebody waits for, if the first had nothing to sync
@@ -131,7 +131,9 @@ class DurableSession:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     break  # this process has no descriptor left: try again the next time
                 with self._lock:
-                    if error.errno in UNSUPPORTED:
+                    if isinstance(error, AsideNotSynced):
+                        appender.missed_aside(error)
+                    elif error.errno in UNSUPPORTED:
                         self._sync_is_unsupported(error)
                     else:  # never sync this file again: go on in a segment
                         self._own_events.sync_failed(error)

@@ -220,8 +220,11 @@ class Journal(DurableSession):
                 self._own_events.report()
         if self._messages:
             self._say_messages()
-        if self._syncs_each and not appender.lacks_space:
-            self.sync()
+        if self._syncs_each and not appender.n_waiting:
+            if appender.lacks_space:  # for the content of a large event, which may take hours
+                self._sync_once()
+            else:
+                self.sync()
         elif urgent and self._durability != "never":
             self._thread.wake()
 

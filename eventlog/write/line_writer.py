@@ -17,16 +17,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from eventlog.disk import Disk
+from eventlog.disk import NO_SPACE, Disk
 from eventlog.errors import JournalClosed
 from eventlog.format.events import MAY_BE_DROPPED
 from eventlog.format.record import Clock, seal
 from eventlog.interruption import is_of_a_call
-from eventlog.write.aside import RETRY_AFTER_S, Aside, AsideFiles
+from eventlog.write.aside import (
+    PENDING_MAX_BYTES,
+    RETRY_AFTER_S,
+    WARN_EVERY_S,
+    Aside,
+    AsideFiles,
+)
 from eventlog.write.reserve import LAST_BYTES, Reserve
-from eventlog.write.waiting import Entry, Unsynced, Waiting, size_of
+from eventlog.write.waiting import Entry, Unsynced, Waiting, content_bytes
 
-WARN_EVERY_S = 60.0
 CHECK_EVERY_US = 10_000  # that the descriptor is still ours
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
 UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
@@ -44,6 +49,7 @@ class LineWriter:
         "_durable_in_line",
         "_is_at_limit",
         "_may_reserve",
+        "_refuses_since",
         "_reserve",
         "_retry_at",
         "_s",
@@ -61,6 +67,7 @@ class LineWriter:
         "is_closed",
         "n",
         "path",
+        "synced_n",
         "warn",
         "writing",
     )
@@ -89,6 +96,8 @@ class LineWriter:
         """The record being written, or that was when an exception came."""
         self.durable_n = 0
         """Records known to survive power loss, from the first on."""
+        self.synced_n = 0
+        """Records whose lines do; the content of a large one may still be in memory."""
         self.is_closed = False
         """Whether no more records are to be written."""
         self.dropped = 0
@@ -98,7 +107,8 @@ class LineWriter:
         self._s, self._clock = s, clock
         self._write = disk.writer
         self._torn = torn
-        self._is_at_limit = False  # the file may not be longer (`ulimit -f`); another one may
+        self._is_at_limit = False  # another file may take what this one does not: `ulimit -f`
+        self._refuses_since: float | None = None  # with another error than that there is no space
         self._durable_in_line = 0
         self._check_at_us = 0
         self._asides = AsideFiles(disk, warn)
@@ -195,6 +205,18 @@ class LineWriter:
         self._wait(entry)
         if time.monotonic() >= self._retry_at:
             self.write_waiting()
+        if entry[3] and self._waiting.content_bytes > PENDING_MAX_BYTES:
+            self._leave_out_content(entry)
+
+    def _leave_out_content(self, entry: Entry) -> None:
+        """Too much content waits for its lines to be written: lose that of this record alone."""
+        if self._waiting.leave_out_content(entry):
+            for aside in entry[3]:
+                self._asides.leave_out(entry[0], aside)
+            self.warn_now_and_then(
+                f"{self.path}: the disk refuses writes, and {PENDING_MAX_BYTES >> 20} MiB of the "
+                f"content of large events wait in memory; of further ones only lines are kept"
+            )
 
     def _check_descriptor(self, now_us: int) -> None:
         """Check the place if the descriptor is another file's: the program may have closed ours."""
@@ -276,7 +298,7 @@ class LineWriter:
                 self._refused(None)
                 return
             self._accept(entry, end)
-            self._torn = False
+            self._torn, self._refuses_since = False, None
             self._forget_accepted()
             if self._reserve.is_full:
                 return
@@ -306,7 +328,7 @@ class LineWriter:
         if not len(self._waiting) or time.monotonic() < self._retry_at:
             return
         self.write_waiting()
-        while len(self._waiting) and self._is_at_limit and self._leave_full_file():
+        while len(self._waiting) and self._is_at_limit and self._leave_file():
             self.write_waiting()  # each file holds a part of it
 
     def _accept(self, entry: Entry, end: tuple[int, int]) -> None:
@@ -318,14 +340,15 @@ class LineWriter:
         if self.writing is entry:
             self.end = end
             self.writing = None
-        self._unsynced.n_bytes += size_of(entry)
+        self._unsynced.n_bytes += len(entry[1])
+        self._unsynced.content_bytes += content_bytes(entry)
         self._make_room()
 
     def _make_room(self) -> None:
         """Reserve space; forget records that are too many to be written again."""
         if self.end[1] > self._reserve.ask_at:
             self._reserve.take(self.fd, self.end[1])
-        self._unsynced.shrink(UNSYNCED_MAX_BYTES)
+        self._unsynced.shrink(UNSYNCED_MAX_BYTES, PENDING_MAX_BYTES)
 
     def _accept_part(self, n_bytes: int) -> None:
         """Only the first `n_bytes` of a line are written."""
@@ -344,7 +367,7 @@ class LineWriter:
             self.writing = None
         is_too_much = self._waiting.n_bytes > WAITING_MAX_BYTES
         if is_too_much or self._is_at_limit:
-            moved = self._leave_full_file()
+            moved = self._leave_file()
             if is_too_much and not moved:
                 self._drop()
 
@@ -355,10 +378,16 @@ class LineWriter:
             self.has_news = True
 
     def _refused(self, error: OSError | None) -> None:
-        self._retry_at = time.monotonic() + RETRY_AFTER_S
+        now = time.monotonic()
+        self._retry_at = now + RETRY_AFTER_S
         if error is not None and error.errno == errno.EBADF:
             self.check_place()
-        self._is_at_limit = error is not None and error.errno == errno.EFBIG
+        if error is None or error.errno in NO_SPACE:
+            self._refuses_since = None
+            self._is_at_limit = error is not None and error.errno == errno.EFBIG
+        else:  # not one that passes by itself, if it is there a second later
+            self._refuses_since = now if self._refuses_since is None else self._refuses_since
+            self._is_at_limit = now - self._refuses_since >= RETRY_AFTER_S
         self.warn_now_and_then(
             f"{self.path}: the disk refuses writes ({error or 'it is full'}); training goes on, "
             f"and events wait in memory until it accepts them again"
@@ -385,7 +414,7 @@ class LineWriter:
 
     # ---- what its subclasses do when a file fails
 
-    def _leave_full_file(self) -> bool:
+    def _leave_file(self) -> bool:
         """Go on in another file, with all that waits; False: there is none."""
         raise NotImplementedError
 

@@ -1,6 +1,7 @@
 """Syncs: which files one makes durable, the thread that makes them, and waiting for it."""
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from eventlog.blocks import open_to_read
-from eventlog.disk import Disk
+from eventlog.disk import UNSUPPORTED, Disk
+from eventlog.interruption import is_of_a_call
 
 TICK_S = 1.0  # between two checks of the files, if no sync interval is set
 
@@ -141,13 +143,23 @@ class SyncThread:
         return True
 
 
+class AsideNotSynced(OSError):
+    """The file of a large event is not durable; the lines may still become it."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror, str(path))
+        self.path = path
+
+
 @dataclass(frozen=True)
 class Goal:
     """What one sync makes durable."""
 
     fd: int
     n: int
-    """Records of the session that are durable after it, from the first on."""
+    """Records of the session whose lines are durable after it, from the first on."""
+    durable_n: int
+    """Those of them that are durable as a whole: fewer while content of a large one waits."""
     folder: Path | None
     """A folder whose names must be synced as well: a file in it is new."""
     asides: tuple[Path, ...] = ()
@@ -157,14 +169,20 @@ def sync(goal: Goal, disk: Disk) -> None:
     """Sync the files that the lines name, then the lines, then the names of the files.
 
     Raises:
+        AsideNotSynced: a file of a large event is not there, or the disk refused it.
         OSError: the disk refused.
     """
     for path in goal.asides:
-        fd = open_to_read(path)  # raises for a FIFO that was put there
         try:
-            disk.sync_data(fd)
-        finally:
-            os.close(fd)
+            fd = open_to_read(path)  # raises for a FIFO that was put there
+            try:
+                disk.sync_data(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if not is_of_a_call(error) or error.errno in {errno.EMFILE, errno.ENFILE, *UNSUPPORTED}:
+                raise
+            raise AsideNotSynced(path, error) from error
     disk.sync_data(goal.fd)
     for folder in dict.fromkeys([goal.folder, *(path.parent for path in goal.asides)]):
         if folder is not None:

@@ -24,6 +24,9 @@ class Waiting:
         self.required: deque[Entry] = deque()
         self.droppable: deque[Entry] = deque()
         self.n_bytes = 0
+        """Of their lines."""
+        self.content_bytes = 0
+        """Of what does not fit in their lines."""
 
     def __len__(self) -> int:
         return len(self.required) + len(self.droppable)
@@ -51,20 +54,35 @@ class Waiting:
         queue = self.droppable if entry[2] else self.required
         if not (queue and queue[-1][0] >= entry[0]):
             queue.append(entry)
-            self.n_bytes += size_of(entry)
+            self.n_bytes += len(entry[1])
+            self.content_bytes += content_bytes(entry)
+
+    def leave_out_content(self, entry: Entry) -> bool:
+        """Keep only the line of `entry`, if it is the last one of its kind that waits."""
+        queue = self.droppable if entry[2] else self.required
+        is_last = bool(queue) and queue[-1] is entry
+        if is_last:
+            queue[-1] = (*entry[:3], ())
+            self.content_bytes -= content_bytes(entry)
+        return is_last
+
+    def _remove_first(self, queue: deque[Entry]) -> None:
+        entry = queue.popleft()
+        self.n_bytes -= len(entry[1])
+        self.content_bytes -= content_bytes(entry)
 
     def forget_before(self, n: int) -> None:
         """Remove the records before number `n`: they are written."""
         for queue in (self.required, self.droppable):
             while queue and queue[0][0] < n:
-                self.n_bytes -= size_of(queue.popleft())
+                self._remove_first(queue)
 
     def drop_oldest(self) -> bool:
         """Drop the oldest record that may be dropped; False: there is none."""
         queue = self.droppable
         if not queue:
             return False
-        self.n_bytes -= size_of(queue.popleft())
+        self._remove_first(queue)
         return True
 
     def drop_first(self) -> None:
@@ -72,35 +90,44 @@ class Waiting:
         first = self.first
         for queue in (self.required, self.droppable):
             if first is not None and queue and queue[0] is first:
-                self.n_bytes -= size_of(queue.popleft())
+                self._remove_first(queue)
 
     def clear(self) -> None:
         self.required.clear()
         self.droppable.clear()
-        self.n_bytes = 0
+        self.n_bytes = self.content_bytes = 0
 
 
 class Unsynced(deque[Entry]):
     """Records that are written and not durable: after a failed sync they are written again."""
 
-    __slots__ = ("n_bytes",)  # an instance with a dict takes longer to look up `append`
+    __slots__ = ("content_bytes", "n_bytes")  # with a dict, looking up `append` takes longer
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         super().__init__(entries)
-        self.n_bytes = sum(map(size_of, self))
+        self.n_bytes = sum(len(entry[1]) for entry in self)
+        self.content_bytes = sum(map(content_bytes, self))
 
     def forget_before(self, n: int) -> None:
         """Remove the records before number `n`: they are durable."""
         while self and self[0][0] < n:
-            self.n_bytes -= size_of(self.popleft())
+            self._remove_first()
         if not self:
-            self.n_bytes = 0
+            self.n_bytes = self.content_bytes = 0
 
-    def shrink(self, max_bytes: int) -> None:
+    def shrink(self, most_bytes: int, most_content_bytes: int) -> None:
         """Forget the oldest, but not the last one, until the rest is small enough."""
-        while self.n_bytes > max_bytes and len(self) > 1:
-            self.n_bytes -= size_of(self.popleft())
+        while len(self) > 1 and (
+            self.n_bytes > most_bytes or self.content_bytes > most_content_bytes
+        ):
+            self._remove_first()
+
+    def _remove_first(self) -> None:
+        entry = self.popleft()
+        self.n_bytes -= len(entry[1])
+        self.content_bytes -= content_bytes(entry)
 
 
-def size_of(entry: Entry) -> int:
-    return len(entry[1]) + sum(len(aside.data) for aside in entry[3])
+def content_bytes(entry: Entry) -> int:
+    """The size of what does not fit in the line."""
+    return sum(len(aside.data) for aside in entry[3])

@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant(
         "records written during a sync count as durable",
         "write/appender.py",
-        "self.durable_n = max(self.durable_n, goal.n)",
+        "self.durable_n = max(self.durable_n, goal.durable_n)",
         "self.durable_n = self.accepted_n",
         STATES,
     ),
@@ -371,7 +371,7 @@ MUTANTS = [
     Mutant(
         "lines that wait at the end are discarded",
         "write/appender.py",
-        "            if not self._leave_full_file():\n                if",
+        "            if not self._leave_file():\n                if",
         "            if True:\n                if",
         FULL,
     ),
@@ -518,7 +518,7 @@ MUTANTS = [
     Mutant(
         "events wait for the next call where files may not be longer",
         "write/line_writer.py",
-        "while len(self._waiting) and self._is_at_limit and self._leave_full_file():",
+        "while len(self._waiting) and self._is_at_limit and self._leave_file():",
         "while False:",
         FULL,
     ),
@@ -532,14 +532,14 @@ MUTANTS = [
     Mutant(
         "content that is in memory alone counts as durable",
         "write/appender.py",
-        "n = self.accepted_n if first_pending is None else min(self.accepted_n, first_pending)",
-        "n = self.accepted_n",
+        "durable_n = n if first_pending is None else min(n, first_pending)",
+        "durable_n = n",
         ASIDES,
     ),
     Mutant(
         "a large event does not go to the fallback folder",
         "write/aside.py",
-        "if folder != full:",
+        "if folder != refusing and folder / aside.name not in self._failed:",
         "if False:",
         ASIDES,
     ),
@@ -595,8 +595,8 @@ MUTANTS = [
     Mutant(
         "the first line of a session does not wait for its content",
         "write/aside.py",
-        "if not is_lost and (is_too_much or not self.may_wait):",
-        "if not is_lost and is_too_much:",
+        "        if not self.may_wait:\n            raise error\n",
+        "",
         ASIDES,
     ),
     Mutant(

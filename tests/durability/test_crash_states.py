@@ -9,6 +9,7 @@ import errno
 import os
 import random
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -256,7 +257,9 @@ def durable_is_what_was_written_meanwhile_too(patch):
     patch.setattr(
         Appender,
         "reached",
-        lambda self, goal: reached(self, Goal(goal.fd, self.accepted_n, goal.folder)),
+        lambda self, goal: reached(
+            self, Goal(goal.fd, self.accepted_n, self.accepted_n, goal.folder)
+        ),
     )
 
 
@@ -265,13 +268,11 @@ def the_old_file_is_synced_after_going_on_in_a_segment(patch):
 
     def wrong(appender):
         true_goal = goal(appender)
-        return true_goal and Goal(appender.files.written[0], true_goal.n, true_goal.folder)
+        return true_goal and replace(true_goal, fd=appender.files.written[0])
 
     reached = Appender.reached
     patch.setattr(Appender, "goal", wrong)
-    patch.setattr(
-        Appender, "reached", lambda self, goal: reached(self, Goal(self.fd, goal.n, goal.folder))
-    )
+    patch.setattr(Appender, "reached", lambda self, goal: reached(self, replace(goal, fd=self.fd)))
 
 
 def a_failed_sync_is_tried_again(patch):

@@ -505,8 +505,8 @@ def test_space_is_reserved_also_where_a_file_may_not_be_four_mebibytes_longer(tm
 
 def test_at_the_end_the_folders_are_not_tried_again_for_each_long_line(tmp_path, monkeypatch):
     n_tries = []
-    leave = Appender._leave_full_file
-    monkeypatch.setattr(Appender, "_leave_full_file", lambda self: n_tries.append(1) or leave(self))
+    leave = Appender._leave_file
+    monkeypatch.setattr(Appender, "_leave_file", lambda self: n_tries.append(1) or leave(self))
     with tmpfs(tmp_path, 12 * MIB) as disk:
         run = eventlog.open_run(disk.path, fallback=disk.path / "fallback", save_interval=0)
         fill(disk.path / "ballast")

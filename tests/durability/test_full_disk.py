@@ -1,5 +1,6 @@
 """A disk that is really full: training goes on, and no event is missing once there is space."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import orjson
 import pytest
 
 import eventlog
+from eventlog.disk import Disk
 from eventlog.format.files import run_path
 from eventlog.read.scanner import scan_file
 from tests.durability.filesystems import fill, tmpfs
@@ -179,3 +181,50 @@ def test_a_run_is_not_opened_on_a_full_disk_and_opens_when_there_is_space(tmp_pa
             run.log_iter(0, 1.0)
 
         assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "iter", "close"]
+
+
+class RefusesIn(Disk):
+    """A disk on which nothing can be written in one folder, though it is not full."""
+
+    def __init__(self, folder, refusal):
+        self.folder, self.refusal, self.is_refusing = str(folder), refusal, False
+
+    def write(self, fd, data):
+        self._check(os.readlink(f"/proc/self/fd/{fd}"))
+        return super().write(fd, data)
+
+    def open_new(self, path):
+        self._check(str(path))
+        return super().open_new(path)
+
+    def _check(self, path):
+        if self.is_refusing and path.startswith(self.folder):
+            raise OSError(self.refusal, os.strerror(self.refusal))
+
+
+@pytest.mark.parametrize(
+    "refusal", [errno.EIO, errno.ESTALE, errno.EROFS, errno.EPERM], ids=errno.errorcode.get
+)
+def test_what_a_disk_refuses_that_is_not_full_is_soon_in_the_fallback_folder(tmp_path, refusal):
+    disk = RefusesIn(tmp_path / "out", refusal)
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    run.log_iter(0, 1.0)
+    disk.is_refusing = True
+    run.log_iter(1, 1.0)
+    run.log_iter(2, 1.0)
+
+    give_up_at = time.monotonic() + 30
+    while len(iterations(run.journal_path)) < 3 and time.monotonic() < give_up_at:
+        time.sleep(0.1)
+    assert iterations(run.journal_path) == [0, 1, 2], "a kill would lose them"
+    run.log_iter(3, 1.0)
+    assert run.sync()
+    run.close()
+    assert iterations(run.journal_path) == [0, 1, 2, 3]
+    assert (run.lost, run.errors) == (0, 0)
+
+
+def iterations(journal):
+    return [r.fields["iter"] for r in eventlog.scan(journal) if r.event == "iter"]

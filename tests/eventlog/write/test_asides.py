@@ -2,15 +2,18 @@
 
 import errno
 import os
+import shutil
 import threading
+import time
 
 import orjson
 import pytest
 
 import eventlog
+from eventlog.cli.main import main
 from eventlog.disk import Disk, atomic_write
 from eventlog.fold.load import Folding
-from eventlog.write import aside
+from eventlog.write import aside, line_writer
 from tests.disks import RefusingDisk
 
 
@@ -283,19 +286,23 @@ def defects_of(journal):
 
 
 class FullFor(Disk):
-    """A disk that has no space for the files of large events in folders that a test names."""
+    """A disk that refuses the files of large events in folders that a test names."""
 
-    def __init__(self, *folders):
-        self.folders = folders
+    def __init__(self, *folders, refusal=errno.ENOSPC):
+        self.folders, self.refusal = folders, refusal
 
     def open_new(self, path):
         if path.parent in self.folders and ".aside" in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(self.refusal, os.strerror(self.refusal))
         return super().open_new(path)
 
 
-def test_lines_behind_a_large_event_that_no_disk_has_space_for_do_not_wait(tmp_path, capsys):
-    disk = FullFor(tmp_path, tmp_path / "fallback")
+REFUSALS = [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EMFILE, errno.EIO, errno.ESTALE]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=errno.errorcode.get)
+def test_lines_behind_a_large_event_that_no_disk_takes_do_not_wait(tmp_path, capsys, refusal):
+    disk = FullFor(tmp_path, tmp_path / "fallback", refusal=refusal)
     run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
     run.log("table", rows=large("x"))
     run.log("note", text="behind it")
@@ -314,8 +321,38 @@ def test_lines_behind_a_large_event_that_no_disk_has_space_for_do_not_wait(tmp_p
     assert (run.lost, run.errors) == (0, 0)
 
 
-def test_a_large_event_that_its_disk_has_no_space_for_is_at_once_in_the_fallback(tmp_path):
-    disk = FullFor(tmp_path)
+@pytest.mark.parametrize("durability", ["interval", "every"])
+def test_lines_behind_a_large_event_that_waits_are_synced(tmp_path, durability):
+    class Synced(FullFor):
+        n_bytes = 0
+
+        def sync_data(self, fd):
+            super().sync_data(fd)
+            self.n_bytes = os.fstat(fd).st_size
+
+    disk = Synced(tmp_path, tmp_path / "fallback")
+    run = eventlog.open_run(
+        tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback", durability=durability
+    )
+    run.log("table", rows=large("x"))
+    run.log_eval(0, train_loss=1.0, val_loss=1.0)
+    if durability == "interval":
+        wait_until(lambda: disk.n_bytes == run.journal_path.stat().st_size)
+
+    assert disk.n_bytes == run.journal_path.stat().st_size
+    assert run.durable_records == 1, "the content of the second is in memory alone"
+    run.close()
+
+
+def wait_until(condition):
+    give_up_at = time.monotonic() + 20
+    while not condition() and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=errno.errorcode.get)
+def test_a_large_event_that_its_disk_refuses_is_at_once_in_the_fallback(tmp_path, refusal):
+    disk = FullFor(tmp_path, refusal=refusal)
     run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
     run.log("table", rows=large("x"))
 
@@ -341,18 +378,111 @@ def test_large_events_that_no_disk_has_space_for_until_the_end_are_each_counted_
     assert "only its line in the journal is kept" in capsys.readouterr().err
 
 
-def test_more_pending_content_than_memory_may_hold_stops_the_lines_behind_it(tmp_path, monkeypatch):
+def test_of_more_content_than_memory_may_hold_the_lines_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(aside, "PENDING_MAX_BYTES", 1_500_000)
     disk = FullFor(tmp_path, tmp_path / "fallback")
     run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
     for letter in "xyz":
         run.log("table", rows=large(letter))
-    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", "table"]
+    assert [r.event for r in eventlog.scan(run.journal_path)] == ["open", *["table"] * 3]
     disk.folders = ()
     run.close()
 
-    assert [c["rows"][0] for _, c in asides_of(run.journal_path)] == ["x", "y", "z"]
-    assert (run.lost, run.errors) == (0, 0)
+    (one,) = tmp_path.glob("*.aside")
+    assert orjson.loads(one.read_bytes())["rows"][0] == "x"
+    assert (run.lost, run.errors) == (2, 2)
+    assert main(["verify", str(run.journal_path)]) == 3
+
+
+def test_large_events_that_wait_for_their_lines_cost_no_iteration(tmp_path, monkeypatch):
+    for module in (aside, line_writer):
+        monkeypatch.setattr(module, "PENDING_MAX_BYTES", 1_500_000)
+    monkeypatch.setattr(line_writer, "WAITING_MAX_BYTES", 20_000)
+    is_full = False
+    disk = RefusingDisk(lambda what, n: errno.ENOSPC if is_full and what != "sync" else None)
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    is_full = True
+    for i, letter in enumerate("abc"):
+        run.log("table", rows={letter: large(letter)})
+        run.log_iter(i, 1.0)
+    is_full = False
+    run.close()
+
+    assert [row["iter"] for row in eventlog.load_run(run.journal_path).training_iterations] == [
+        *range(3)
+    ]
+    assert [[*content["rows"]] for _, content in found_asides(run.journal_path)] == [["a"]]
+    assert (run.lost, run.errors) == (2, 2)
+
+
+def found_asides(journal):
+    for path in journal.parent.glob("*.aside"):
+        yield path, orjson.loads(path.read_bytes())
+
+
+@pytest.mark.parametrize("what", ["folder is moved", "folder is deleted", "file is deleted"])
+def test_a_large_event_is_durable_though_its_file_is_moved_before_the_sync(tmp_path, capsys, what):
+    out = tmp_path / "out"
+    run = eventlog.open_run(
+        out, save_interval=0, sync_interval_s=60, fallback=tmp_path / "fallback"
+    )
+    run.log("table", rows=large("x"))
+    (path,) = out.glob("*.aside")
+    if what == "folder is moved":
+        out.rename(tmp_path / "moved")
+    elif what == "folder is deleted":
+        shutil.rmtree(out)
+    else:
+        path.unlink()
+
+    assert run.sync()
+    run.close()
+    assert [c["rows"] for _, c in asides_of(run.journal_path)] == [large("x")]
+    assert [*tmp_path.rglob("*.segment")] == []
+    assert "could not make the journal durable" not in capsys.readouterr().err
+
+
+def test_a_large_event_whose_sync_fails_is_written_again_elsewhere(tmp_path):
+    class FailsInOut(Disk):
+        n_failures = 0
+
+        def sync_data(self, fd):
+            if "/out/" in os.readlink(f"/proc/self/fd/{fd}") and is_failing:
+                self.n_failures += 1
+                raise OSError(errno.EIO, "Input/output error")
+            super().sync_data(fd)
+
+    is_failing, disk = False, FailsInOut()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, fallback=tmp_path / "fallback"
+    )
+    is_failing = True
+    run.log("table", rows=large("x"))
+
+    assert run.sync()
+    run.close()
+    assert [*(tmp_path / "fallback").glob("*.aside")]
+    assert len([*tmp_path.rglob("*.segment")]) <= 2
+    assert disk.n_failures <= 4
+    assert defects_of(run.journal_path) == []
+
+
+def test_large_events_of_the_last_second_cost_no_line_if_its_sync_fails(tmp_path):
+    failures = []
+    disk = RefusingDisk(lambda what, n: failures.pop() if failures and what == "sync" else None)
+    run = eventlog.open_run(tmp_path, save_interval=0, sync_interval_s=60, disk=disk)
+    for i in range(20):
+        run.log_iter(i, 1.0)
+    for k in range(8):
+        run.log("table", rows=f"{k}" * 1_200_000)
+    for path in tmp_path.glob("*.aside"):
+        run._journal._appender._asides.were_synced((path,))
+    failures.append(errno.EIO)
+
+    assert run.sync()
+    assert len([*tmp_path.glob("*.segment")]) == 1
+    assert run.durable_records >= 29
+    run.close()
 
 
 @pytest.mark.parametrize("with_asides", [True, False])
