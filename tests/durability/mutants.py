@@ -600,6 +600,50 @@ MUTANTS = [
         ASIDES,
     ),
     Mutant(
+        "a disk that fails is waited for as one that is full",
+        "write/line_writer.py",
+        "self._is_at_limit = now - self._refuses_since >= RETRY_AFTER_S",
+        "self._is_at_limit = False",
+        ("durability/test_full_disk.py",),
+    ),
+    Mutant(
+        "a large event goes to the fallback folder only for lack of space",
+        "write/aside.py",
+        "            except OSError as error:\n                if not is_of_a_call(error):\n"
+        "                    raise\n                if not self._is_elsewhere",
+        "            except OSError as error:\n                if error.errno != errno.ENOSPC:\n"
+        "                    raise\n                if not self._is_elsewhere",
+        ASIDES,
+    ),
+    Mutant(
+        "lines are not synced while the content of a large event waits",
+        "write/appender.py",
+        "is_new = n > self.synced_n or durable_n",
+        "is_new = durable_n",
+        ASIDES,
+    ),
+    Mutant(
+        "a large event's file that is not there is a failed sync",
+        "write/durability.py",
+        "if isinstance(error, AsideNotSynced):",
+        "if False:",
+        ASIDES,
+    ),
+    Mutant(
+        "a large event's file is synced again after its sync failed",
+        "write/aside.py",
+        "is_new=path in self._failed",
+        "is_new=False",
+        ASIDES,
+    ),
+    Mutant(
+        "the content of large events counts as lines that may be written again",
+        "write/waiting.py",
+        "            self.n_bytes > most_bytes or",
+        "            self.n_bytes + self.content_bytes > most_bytes or",
+        ASIDES,
+    ),
+    Mutant(
         "any run's file with the same hash is this run's",
         "read/evidence.py",
         "aside_path(folder, name, aside.sha256, reader.path.stem)",

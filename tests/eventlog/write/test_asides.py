@@ -467,6 +467,29 @@ def test_a_large_event_whose_sync_fails_is_written_again_elsewhere(tmp_path):
     assert defects_of(run.journal_path) == []
 
 
+def test_a_file_whose_sync_failed_is_written_anew_before_it_counts_as_durable(tmp_path):
+    class FailsOnce(FullFor):
+        failed_inode = 0
+
+        def sync_data(self, fd):
+            if not self.failed_inode and ".aside" in os.readlink(f"/proc/self/fd/{fd}"):
+                self.failed_inode = os.fstat(fd).st_ino
+                raise OSError(errno.EIO, "Input/output error")
+            super().sync_data(fd)
+
+    disk = FailsOnce(tmp_path / "fallback")
+    run = eventlog.open_run(tmp_path, save_interval=0, disk=disk, fallback=tmp_path / "fallback")
+    run.log("table", rows=large("x"))
+
+    wait_until(run.sync)
+    (path,) = tmp_path.glob("*.aside")
+    assert run.durable_records == 2
+    assert path.stat().st_ino != disk.failed_inode
+    assert orjson.loads(path.read_bytes())["rows"] == large("x")
+    assert [*tmp_path.glob("*.segment")] == []
+    run.close()
+
+
 def test_large_events_of_the_last_second_cost_no_line_if_its_sync_fails(tmp_path):
     failures = []
     disk = RefusingDisk(lambda what, n: failures.pop() if failures and what == "sync" else None)
