@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 300
+PATIENCE_S, WHOLE_PATIENCE_S = 300, 3000  # for a mutant, and for all tests without any
 
 
 class Mutant(NamedTuple):
@@ -728,7 +728,7 @@ def killer(mutant: Mutant | None, *, tests: tuple[str, ...] = ()) -> str:
             env=os.environ | {"PYTHONPATH": str(copy)},  # programs that tests start, too
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=PATIENCE_S if mutant is not None else WHOLE_PATIENCE_S,
         )
     if done.returncode == 0:
         return ""
