@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from eventlog.blocks import open_to_read
-from eventlog.disk import Disk, sync_file
+from eventlog.disk import Disk, has_name, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.appender import Appender
@@ -26,8 +26,8 @@ class Place(Enum):
 
     HERE = "at its path"
     MOVED = "at another path"
-    DELETED = "at no path, and nothing is at its own"
-    REPLACED = "at no path; another file is at its own"
+    DELETED = "at no path of its own, and nothing is where it was"
+    REPLACED = "at no path of its own; another file is where it was"
     CLOSED = "its descriptor was closed, or is now another file's"
     UNKNOWN = "the disk fails"
 
@@ -120,7 +120,7 @@ def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
         at_path = None
     if at_path == identity:
         return Place.HERE
-    if status.st_nlink > 0:
+    if has_name(fd):
         return Place.MOVED
     return Place.DELETED if at_path is None else Place.REPLACED
 

@@ -10,7 +10,7 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.disk import NO_SPACE, Disk
+from eventlog.disk import NO_SPACE, Disk, has_name
 from eventlog.format.files import segment_name
 from eventlog.format.record import Clock, decode, encode_header
 from eventlog.interruption import ignoring, is_of_a_call
@@ -235,7 +235,7 @@ class SessionFiles:
         """
         file = self._for_notes
         with ignoring(OSError):
-            if file is not None and self._owns(file) and os.fstat(file.fd).st_nlink == 0:
+            if file is not None and self._owns(file) and not has_name(file.fd):
                 self._for_notes = None
 
     def lines(self, session: str) -> bytes:

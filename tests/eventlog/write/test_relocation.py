@@ -73,6 +73,23 @@ def test_a_run_whose_folder_is_moved_goes_on_in_it(run, tmp_path, capsys):
     assert capsys.readouterr().err.count("was moved to") == 1
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_journal_that_is_deleted_on_nfs_is_not_followed_to_its_last_name(run, replaced, capsys):
+    """The NFS client gives a deleted file this name, and removes it when the last one closes it."""
+    hidden = run.journal_path.with_name(".nfs00000000012345670000001f")
+    older = run.journal_path.read_bytes()[:-500]
+    os.rename(run.journal_path, hidden)
+    if replaced:
+        run.journal_path.write_bytes(older)
+    go_on(run)
+    hidden.unlink()
+
+    assert iterations(run.journal_path) == list(range(20))
+    assert eventlog.load_run(run.journal_path).status == "completed"
+    assert "was moved to" not in capsys.readouterr().err
+    assert run.errors == 0
+
+
 def replaced_by_rename(path):
     """As rsync, `git checkout` and `sed -i` do: a new file is renamed to the path."""
     copy = path.with_suffix(".copy")
