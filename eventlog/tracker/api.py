@@ -102,8 +102,8 @@ def init(
         mode: `disabled` logs nothing. Every other mode is `offline`.
         dir: the folder, `out` by default.
         fallback: a folder on another disk, for when that one fails, now or later; a run is also
-            found there by its `id`. If neither can be written the program goes on without a log,
-            and `errors` counts what is not logged.
+            found there by its `id`. A resumed run goes on there, as the same run. If neither can
+            be written the program goes on without a log, and `errors` counts what is not logged.
         reinit: what happens to a run that is not finished: by default it is finished;
             `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
             returns it.
@@ -236,13 +236,19 @@ def _open(
     fallback: Path | None,
     **settings: Any,
 ) -> Session | None:
-    """A session in `folder`, or else in `fallback`; None: neither can be written."""
+    """A session in `folder`, or else in `fallback`; None: neither can be written.
+
+    One of an existing `journal` is never begun elsewhere: that would be a second run of its id.
+    """
     try:
         return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
     except Exception as error:  # of any kind: the training goes on
         if is_interruption(error) or isinstance(error, EventlogError):
             raise
         refusal = text_of(error)
+    if journal is not None:
+        say(f"{journal}: cannot be written ({refusal}); nothing of this session is logged")
+        return None
     if fallback is not None:
         try:
             session = open_run(fallback, **settings)

@@ -6,6 +6,7 @@ except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from eventlog.disk import DISK, UNSUPPORTED, Disk
+from eventlog.blocks import open_to_read
+from eventlog.disk import DISK, UNSUPPORTED, Disk, moved_up
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, Values, encode_fields
 from eventlog.interruption import is_interruption
@@ -35,6 +37,7 @@ from eventlog.write.sync import sync
 if TYPE_CHECKING:
     from eventlog.masking.names import Masking
 
+READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 SAY_AFTER_S = 3.0  # a wait for the disk that takes longer is reported
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # encoded fields of this size certainly fit in a line
 
@@ -121,11 +124,11 @@ class Journal(DurableSession):
         disk = self._disk
         check_is_journal(path)
         with OPENING:
-            fd = disk.open_append(path)
+            fd, is_writable = open_journal(path, disk)
             self._descriptors.append(fd)
         try:
             has_lock = take_lock(fd, path, disk)
-            is_shared = os.fstat(fd).st_size > 0 and disk.is_network(path)
+            is_shared = os.fstat(fd).st_size > 0 and (disk.is_network(path) or not is_writable)
             folders = [path.parent] + ([fallback] if fallback is not None else [])
             run_id = str(opening.get("run_id") or "")
             number, prev = place_in_run(path, folders, run_id)
@@ -157,8 +160,17 @@ class Journal(DurableSession):
             self._say_messages()
 
     def _begin(self, appender: Appender, fields: dict[str, Any]) -> None:
-        """Append the `open` event and make it durable."""
+        """Append the `open` event and make it durable.
+
+        Where there is no space for it in an existing journal, it is in a segment.
+        """
         appender.opening = self._own_events.append("open", fields)
+        if appender.n_waiting:
+            appender.remove_torn_opening()
+            if appender.files.begin and appender.to_segment():
+                self._messages.append(
+                    f"{appender.journal}: has no space; this session is in {appender.path}"
+                )
         goal = appender.goal()
         if appender.n_waiting or goal is None:
             raise OSError(f"{appender.journal}: the disk refused the journal's first line")
@@ -331,6 +343,20 @@ class Journal(DurableSession):
 
     def _say_ignored(self, number: int) -> None:
         say(f"{self.path}: {number} events of a forked child were ignored")
+
+
+def open_journal(path: Path, disk: Disk) -> tuple[int, bool]:
+    """A descriptor of the journal, created if missing, and whether it may be written.
+
+    Raises:
+        OSError: it cannot be opened, or created.
+    """
+    try:
+        return disk.open_append(path), True
+    except OSError as error:
+        if error.errno not in READ_ONLY or not path.exists() or not path.stat().st_size:
+            raise
+        return moved_up(open_to_read(path)), False  # it has the lock; the session is in a segment
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)
