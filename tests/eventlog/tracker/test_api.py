@@ -369,6 +369,44 @@ def test_rewind_to_supersedes_that_step_and_all_later_ones():
     assert loaded(run).journal["superseded"]["metrics"] == 4
 
 
+ON_A_NODE = """
+import os, sys, time, eventlog
+from eventlog.write import provenance
+node, offset_s, resume, ends = sys.argv[1], float(sys.argv[2]), *sys.argv[3:]
+now, now_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + offset_s, lambda: now_ns() + int(offset_s * 1e9)
+if node != "this": provenance.this_boot = lambda: node
+run = eventlog.init(dir="out", name="mine", resume=resume, quiet=True, save_interval=0)
+run.log({"loss": 1.0})
+print(run.journal_path)
+if ends == "killed": sys.stdout.flush(); os.kill(os.getpid(), 9)
+"""
+
+
+def on_a_node(*arguments):
+    """The journal of a run whose node has a clock of its own."""
+    command = [sys.executable, "-c", ON_A_NODE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("this", "this"), ("a", "b")], ids=["clock_set_back", "two_machines"]
+)
+def test_the_killed_run_is_resumed_by_name_also_if_its_clock_was_behind(first, second):
+    completed = on_a_node(first, "0", "never", "completes")
+    killed = on_a_node(second, "-3600", "never", "killed")
+
+    assert completed != killed
+    assert on_a_node(second, "-3500", "allow", "completes") == killed
+
+
+def test_a_run_that_was_killed_long_ago_is_not_resumed_by_name_in_place_of_a_later_one():
+    on_a_node("a", "-3600", "never", "killed")
+    completed = on_a_node("b", "0", "never", "completes")
+
+    assert on_a_node("b", "0", "allow", "completes") == completed
+
+
 def test_resume_from_keeps_the_step_it_names_as_in_wandb():
     with begin(id="abc") as run:
         log_steps(run, range(10), 1.0)
