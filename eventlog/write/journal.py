@@ -32,7 +32,7 @@ from eventlog.write.own_events import OwnEvents
 from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
-from eventlog.write.sync import sync
+from eventlog.write.sync import TICK_S, sync
 
 if TYPE_CHECKING:
     from eventlog.masking.names import Masking
@@ -88,7 +88,8 @@ class Journal(DurableSession):
         self._pid = os.getpid()
         self._masking: Masking | None = None
         self._durability = durability
-        self._syncs_each = durability == "every"
+        self._syncs_in_calls = durability == "every"
+        self._sync_at = 0.0  # when the next call syncs, if no thread does
         self._clock = Clock()
         self._is_released = False
         self._descriptors: list[int] = []
@@ -97,10 +98,19 @@ class Journal(DurableSession):
             on_created(self)
         try:
             self._open(self._path, opening, fallback)
-            self._thread.start()
+            self._start_thread()
         except BaseException:
             self._abandon()
             raise
+
+    def _start_thread(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            if is_interruption(error):
+                raise
+            self._syncs_in_calls = True
+            say(f"{self.path}: no thread can sync it ({error}): the calls that log into it do")
 
     def _abandon(self) -> None:
         """The session could not begin: close all that was opened."""
@@ -232,10 +242,22 @@ class Journal(DurableSession):
                 self._own_events.report()
         if self._messages:
             self._say_messages()
-        if self._syncs_each and not appender.lacks_space:
-            self.sync()
+        if self._syncs_in_calls:
+            self._sync_in_call(urgent)
         elif urgent and self._durability != "never":
             self._thread.wake()
+
+    def _sync_in_call(self, urgent: bool) -> None:
+        """Under `every`; or where there is no thread, as often as that would sync."""
+        if self._durability == "every":
+            if not self._writer.lacks_space:
+                self.sync()
+            return
+        now, interval_s = time.monotonic(), self._thread.interval_s
+        is_urgent = urgent and self._durability != "never"
+        if is_urgent or now >= self._sync_at:
+            self._sync_at = now + (interval_s or TICK_S)
+            self._sync_once(is_wanted=is_urgent or interval_s is not None)
 
     def _masked(self, event: str, encoded: bytes) -> bytes:
         """Encoded fields without credentials; only texts can hold one."""
