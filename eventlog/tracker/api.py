@@ -10,6 +10,7 @@ disk; each call is a line in the journal when it returns, with the guarantees of
 `init` may refuse to resume a run; after it nothing raises.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,8 @@ from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 
 _current: ActiveRun | None = None
+_current_of = 0
+"""The process that made it the current one: a forked child has the run of its parent."""
 
 
 def init(
@@ -105,8 +108,8 @@ def init(
             found there by its `id`. A resumed run goes on there, as the same run. If neither can
             be written the program goes on without a log, and `errors` counts what is not logged.
         reinit: what happens to a run that is not finished: by default it is finished;
-            `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
-            returns it.
+            `create_new` leaves it and `eventlog.run` as they are, unless it is that of the
+            process that forked this one; `return_previous` or False returns it.
         durability, save_interval: as in `open_run`.
         settings: a `Settings` or a dict with W&B's names (`run_id`, `run_name`, `mode`, ...).
         quiet: do not print on stderr where the run logs; EVENTLOG_SILENT=true does the same.
@@ -343,10 +346,10 @@ def _active() -> ActiveRun | None:
 
 
 def _made_current(run: ActiveRun) -> ActiveRun:
-    """Make a run `eventlog.run`, unless that one goes on."""
-    global _current
+    """Make a run `eventlog.run`, unless that one goes on in this process."""
+    global _current, _current_of
     for values in _before.values():
         values.clear()  # not `_before` itself: a program may hold what `_set_before` returns
-    if _active() is None:
-        _current = run
+    if _active() is None or _current_of != os.getpid():
+        _current, _current_of = run, os.getpid()
     return run

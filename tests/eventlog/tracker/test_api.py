@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -367,6 +368,27 @@ def test_rewind_to_supersedes_that_step_and_all_later_ones():
         6: 2.0
     }
     assert loaded(run).journal["superseded"]["metrics"] == 4
+
+
+@pytest.mark.parametrize("reinit", [None, "create_new"])
+def test_a_forked_worker_that_begins_a_run_logs_into_it(reinit):
+    def work():
+        eventlog.init(dir="out", name="worker", reinit=reinit, save_interval=0)
+        eventlog.log({"loss": 1.0})
+        eventlog.finish()
+
+    with eventlog.init(dir="out", name="parent", save_interval=0) as run:
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+        worker.join()
+        eventlog.log({"loss": 2.0})
+
+    (journal,) = Path("out").glob("worker*.jsonl")
+    of_worker, of_parent = eventlog.load_run(journal), eventlog.load_run(run.journal_path)
+    assert worker.exitcode == 0
+    assert [row["loss"] for row in of_worker.metrics] == [1.0]
+    assert [row["loss"] for row in of_parent.metrics] == [2.0]
+    assert (of_worker.status, of_parent.journal.get("ignored")) == ("completed", None)
 
 
 ON_A_NODE = """
