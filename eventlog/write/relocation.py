@@ -20,6 +20,11 @@ from eventlog.write.segments import COPY_BYTES
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Errors for a path at which nothing is; any other one is a failure of the disk."""
 
+_CUT = (
+    "{}: was cut from {:,} to {:,} bytes by another program; those events are lost, new ones are "
+    "appended to {}"
+)
+
 
 class Place(Enum):
     """What happened to a file."""
@@ -45,10 +50,7 @@ class RelocatingAppender(Appender):
             case Place.HERE:
                 size_bytes = self.disk.size(self.fd)
                 if size_bytes < self.end[1] and self.writing is None:
-                    self.warn(
-                        f"{path}: was cut from {self.end[1]:,} to {size_bytes:,} bytes by another "
-                        f"program; those events are lost, new ones are appended"
-                    )
+                    self.warn(_CUT.format(path, self.end[1], size_bytes, path))
                     self.was_cut(size_bytes)
             case Place.CLOSED:
                 _reopen(self)
@@ -65,6 +67,8 @@ def _check_journal(appender: Appender) -> None:
     files, path = appender.files, appender.journal
     fd, identity = files.journal.fd, files.journal.identity
     match find(fd, path, identity, appender.disk):
+        case Place.HERE:
+            _check_size(appender)
         case Place.MOVED:
             moved = _path_of(fd, identity, appender.disk)
             if moved is not None:
@@ -84,6 +88,19 @@ def _check_journal(appender: Appender) -> None:
                         f"{path}: was replaced by another file; this session goes on in "
                         f"{appender.path}"
                     )
+
+
+def _check_size(appender: Appender) -> None:
+    """Log that somebody cut the journal, and write the session's first line again if need be."""
+    journal = appender.files.journal
+    before, size_bytes = journal.size_bytes, appender.disk.size(journal.fd)
+    journal.size_bytes = size_bytes
+    if size_bytes < before:
+        appender.warn(_CUT.format(appender.journal, before, size_bytes, appender.path))
+        appender.cut_to = (before, size_bytes)
+        appender.has_news = True
+        if size_bytes < appender.files.begin + len(appender.opening):
+            appender.note_in_journal(appender.opening)
 
 
 def _lock_again(appender: Appender) -> None:

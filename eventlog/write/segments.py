@@ -150,6 +150,8 @@ class OpenFile:
     identity: tuple[int, int]
     begin: int = 0
     """Where the session begins in it."""
+    size_bytes: int = 0
+    """Of the journal: when its session left it, or when it was last looked at."""
 
 
 class SessionFiles:
@@ -200,8 +202,10 @@ class SessionFiles:
     def _owns(self, file: OpenFile) -> bool:
         return file.fd >= 0 and owns(file.fd, file.identity, self._disk)
 
-    def add(self, fd: int, identity: tuple[int, int]) -> None:
-        """The session goes on in a segment."""
+    def add(self, fd: int, identity: tuple[int, int], size_before: int) -> None:
+        """The session goes on in a segment; the file before had that size."""
+        if self._written[-1] is self._journal:
+            self._journal.size_bytes = size_before
         self._written.append(OpenFile(fd, identity))
 
     def replace_latest(self, fd: int) -> None:

@@ -180,6 +180,34 @@ def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_h
     assert iterations(run.journal_path) == list(range(12))
 
 
+@pytest.mark.parametrize("left_bytes", [0, 2000])
+def test_a_journal_that_is_cut_after_its_session_has_left_it_is_noticed(
+    tmp_path, left_bytes, capsys
+):
+    disk = Fails()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60, config={"lr": 0.1}
+    )
+    for i in range(20):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    disk.n_failures = 1
+    run.log_iter(20, 1.0)
+    assert run.sync()
+    os.truncate(run.journal_path, left_bytes)
+    run._journal._appender.check_place()
+    run.log_iter(21, 1.0)
+    run.close()
+
+    log = eventlog.load_run(run.journal_path)
+    assert (log.status, log.config) == ("completed", {"lr": 0.1})
+    assert iterations(run.journal_path)[-2:] == [20, 21]
+    assert log.journal["events"]["io_error"] == 2  # the sync that failed, and this
+    assert capsys.readouterr().err.count("was cut from") == 1
+    with eventlog.open_run(journal=run.journal_path, save_interval=0) as resumed:
+        assert resumed.run_name == run.run_name
+
+
 def test_lines_repeated_in_a_segment_are_written_again_if_its_first_sync_fails(tmp_path):
     """The content of the replaced file was durable; that of the segment is not yet."""
     disk = Fails()
