@@ -148,6 +148,14 @@ def find_journal(
 
     Not by the clock alone, which may be wrong: see `_later`.
     """
+    journals = journals_of(folder, id=id, name=name, fallback=fallback)
+    return reduce(_later, journals)[1] if journals else None
+
+
+def journals_of(
+    folder: Path, *, id: str | None = None, name: str | None = None, fallback: Path | None = None
+) -> list[tuple[Record, Path]]:
+    """The journals in `folder` or `fallback` with an id or a name, and their `open` events."""
     id = None if id is None else text_of(id)  # as the journal has it
     names = None
     if name is not None:
@@ -162,7 +170,7 @@ def find_journal(
             and (names is None or names.fullmatch(str(opened.fields.get("run_name"))))
         ):
             journals.append((opened, path))
-    return reduce(_later, journals)[1] if journals else None
+    return journals
 
 
 def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record, Path]:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import eventlog
 from eventlog.fold.document import KEYS
 from eventlog.tracker import api
+from eventlog.tracker.resume import opening_event
 from tests.eventlog.tracker.conftest import begin, loaded
 from tests.strategies import any_text
 
@@ -368,6 +369,58 @@ def test_rewind_to_supersedes_that_step_and_all_later_ones():
         6: 2.0
     }
     assert loaded(run).journal["superseded"]["metrics"] == 4
+
+
+A_RANK = """
+import sys, eventlog
+from eventlog.disk import Disk
+from eventlog.tracker import location
+class WithoutFolderLocks(Disk):
+    def lock(self, fd): raise OSError(9, "Bad file descriptor")
+if sys.argv[1] == "unlocked": location.DISK = WithoutFolderLocks()
+print("ready", flush=True)
+sys.stdin.readline()
+run = eventlog.init(dir="out", id="job", resume="allow", quiet=True, save_interval=0)
+run.log({"loss": 1.0})
+print("begun", flush=True)
+sys.stdin.readline()
+"""
+
+
+def run_ranks(folders):
+    """Four ranks that begin at once, and end together; what each prints on stderr."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", A_RANK, folders]
+    ranks = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]
+    for rank in ranks:
+        rank.stdout.readline()
+    for rank in ranks:
+        rank.stdin.write("begin\n")
+        rank.stdin.flush()
+    for rank in ranks:
+        rank.stdout.readline()
+    messages = [rank.communicate("end\n", timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * 4, messages
+    return messages
+
+
+def test_of_ranks_that_all_begin_one_id_one_has_it_and_all_are_logged():
+    """And of those that resume it."""
+    for n_sessions in (1, 2):
+        messages = run_ranks("locked")
+        runs = [eventlog.load_run(path) for path in Path("out").glob("*.jsonl")]
+        ids = [opening_event(path).fields["run_id"] for path in Path("out").glob("*.jsonl")]
+
+        assert sum(len(run.metrics) for run in runs) == 4 * n_sessions
+        assert ids.count("job") == 1
+        assert sum("A new run with another id begins" in text for text in messages) == 3
+
+
+def test_where_folders_cannot_be_locked_it_is_said_that_several_began_one_id():
+    messages = run_ranks("unlocked")
+
+    assert sum(len(eventlog.load_run(path).metrics) for path in Path("out").glob("*.jsonl")) == 4
+    assert any("only one is to call init" in text for text in messages)
 
 
 @pytest.mark.parametrize("reinit", [None, "create_new"])
