@@ -196,7 +196,7 @@ class Appender(LineWriter):
         self._has_note, self._is_rewritten = False, first is not None
         self._is_at_limit = False
         self.has_whole_session = self.has_whole_session or first is not None or first_n == 0
-        self.files.add(fd, identity, self.end[1])
+        self.files.add(fd, identity, path, self.end[1])
         self.fd, self.path, self.identity = fd, path, identity
         self._torn, self._has_new_name = False, True
         self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
@@ -320,7 +320,7 @@ class Appender(LineWriter):
             )
             if created is not None:
                 fd, path, identity, *_ = created
-                self.files.add(fd, identity, self.end[1])
+                self.files.add(fd, identity, path, self.end[1])
                 with ignoring(OSError):
                     sync_file(fd, self.disk)
                     self.disk.sync_dir(path.parent)

@@ -20,6 +20,7 @@ from eventlog.write.segments import COPY_BYTES
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Errors for a path at which nothing is; any other one is a failure of the disk."""
 
+_RESTORED = "{}: was deleted; all that it held is written there again"
 _CUT = (
     "{}: was cut from {:,} to {:,} bytes by another program; those events are lost, new ones are "
     "appended to {}"
@@ -46,6 +47,7 @@ class RelocatingAppender(Appender):
         path = self.path
         if path != self.journal:
             _check_journal(self)
+            _check_left_segments(self)
         match find(self.fd, path, self.identity, self.disk):
             case Place.HERE:
                 size_bytes = self.disk.size(self.fd)
@@ -79,7 +81,7 @@ def _check_journal(appender: Appender) -> None:
         case Place.DELETED:
             with ignoring(OSError):
                 files.replace_journal(_copy(fd, path, appender.disk))
-                appender.warn(f"{path}: was deleted; all that it held is written there again")
+                appender.warn(_RESTORED.format(path))
         case Place.REPLACED if not appender.has_whole_session:
             with ignoring(OSError):
                 if appender.to_segment(appender.lines_of_all_files()):
@@ -88,6 +90,33 @@ def _check_journal(appender: Appender) -> None:
                         f"{path}: was replaced by another file; this session goes on in "
                         f"{appender.path}"
                     )
+
+
+def _check_left_segments(appender: Appender) -> None:
+    """The same for segments that the session has left for another one."""
+    disk = appender.disk
+    for segment in appender.files.left_segments:
+        fd, path, identity = segment.fd, segment.path, segment.identity
+        assert path is not None
+        place = find(fd, path, identity, disk)
+        if place is Place.MOVED:
+            segment.path = _path_of(fd, identity, disk) or path
+        if place is Place.DELETED:
+            with ignoring(OSError):
+                segment.use(_copy(fd, path, disk), disk)
+                disk.close(fd)
+                appender.warn(_RESTORED.format(path))
+                continue
+        if place in (Place.DELETED, Place.REPLACED):
+            is_repeated = appender.to_segment(appender.lines_of_all_files())
+            where = f"its session goes on in {appender.path}"
+            if is_repeated or not segment.is_gone:
+                what = where if is_repeated else "and no segment could be created"
+                appender.warn(f"{path}: was deleted or replaced; {what}")
+            segment.is_gone = True
+            if is_repeated:
+                appender.files.forget_left_segments()
+                return
 
 
 def _check_size(appender: Appender) -> None:
@@ -222,7 +251,7 @@ def _restore(appender: Appender) -> None:
     appender.use(fd, appender.disk.size(fd))
     appender.is_unreachable = False
     appender.disk.close(old)
-    appender.warn(f"{path}: was deleted; all that it held is written there again")
+    appender.warn(_RESTORED.format(path))
 
 
 def _go_on_beside(appender: Appender, event: str) -> None:
