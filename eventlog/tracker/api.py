@@ -200,19 +200,20 @@ def _begin_wanted(arguments: Arguments, wanted: _Wanted) -> ActiveRun:
         }
         settings |= about | {"run_name": wanted.name, "run_id": id}
         session = _open(folder, journal, rewind_to, fallback, **settings)
-    if not is_alone and len(journals_of(folder, id=id, fallback=fallback)) > 1:
-        say(f"{folder}: several processes have begun run {id} at once; {ONE_PROCESS}")
-    try:
-        step = next_step(past) if rewind_to is None else rewind_to
-        run = _run(session, journal, past, id=id, name=wanted.name, step=step, **about)
-        run.annotate(arguments.value("tags"), arguments.text("notes"))
-        run.summary.update(_before.get("summary", {}))
-        if not arguments.is_quiet():
-            _say_where(run, min(step, next_step(past)) - 1)
-        return _made_current(run)
-    except BaseException as error:  # the caller gets no run, so nobody else would end it
-        _end(session, error)
-        raise
+        try:
+            claim.close()
+            if not is_alone and len(journals_of(folder, id=id, fallback=fallback)) > 1:
+                say(f"{folder}: several processes have begun run {id} at once; {ONE_PROCESS}")
+            step = next_step(past) if rewind_to is None else rewind_to
+            run = _run(session, journal, past, id=id, name=wanted.name, step=step, **about)
+            run.annotate(arguments.value("tags"), arguments.text("notes"))
+            run.summary.update(_before.get("summary", {}))
+            if not arguments.is_quiet():
+                _say_where(run, min(step, next_step(past)) - 1)
+            return _made_current(run)
+        except BaseException as error:  # the caller gets no run, so nobody else would end it
+            _end(session, error)
+            raise
 
 
 def _run(

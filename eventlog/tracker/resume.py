@@ -24,7 +24,7 @@ from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
 from eventlog.format.text import counted
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.candidates import aside_path
-from eventlog.read.ends import last_open
+from eventlog.read.ends import last_open, last_record
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
@@ -188,9 +188,14 @@ def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record
         return first if is_known and began[0] > began[1] else last
     with ignoring(OSError):
         if os.stat(first[1]).st_mtime_ns > os.stat(last[1]).st_mtime_ns:
-            done = [load_run(path).status == "completed" for _, path in (first, last)]
-            return first if done == [False, True] else last
+            return first if _completed(last[1]) and not _completed(first[1]) else last
     return last
+
+
+def _completed(journal: Path) -> bool:
+    """Whether the last line of a journal says so."""
+    last = last_record(journal)
+    return last is not None and (last.event, last.fields.get("status")) == ("close", "completed")
 
 
 def opening_event(path: Path) -> Record | None:
