@@ -11,6 +11,7 @@ import glob
 import io
 import math
 import os
+import re
 import secrets
 import sys
 import time
@@ -253,6 +254,22 @@ def _fallocate() -> Callable[[int, int, int], None] | None:
             raise OSError(code, os.strerror(code))
 
     return fallocate
+
+
+_DELETED_ON_NFS = re.compile(r"\.nfs[0-9a-f]{16,}")
+
+
+def has_name(fd: int) -> bool:
+    """Whether an open file is still in a folder.
+
+    On NFS one that is deleted gets another name, which its client removes when nobody has it open.
+    """
+    if os.fstat(fd).st_nlink == 0:
+        return False
+    with contextlib.suppress(OSError):  # this system does not show the name
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+        return _DELETED_ON_NFS.fullmatch(name) is None
+    return True
 
 
 def is_locked(path: Path) -> bool:

@@ -5,8 +5,12 @@ HYPOTHESIS_PROFILE: `dev` by default, `ci`, or `deep`.
 
 import os
 import sys
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from tests.durability.filesystems import Unavailable
 
 # Several tests run at once: threads of one would spin where another's work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +27,15 @@ settings.register_profile("dev", max_examples=50, deadline=None, print_blob=True
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile("deep", max_examples=5_000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Skip a test that needs a mounted file system on a machine that cannot mount any."""
+    try:
+        return (yield)
+    except Unavailable as why:
+        pytest.skip(str(why))
 
 
 def pytest_xdist_auto_num_workers(config: object) -> int:

@@ -99,7 +99,7 @@ class Run:
             self.logger.log("error", error=f"checkpoint: {outcome.error}", iter=outcome.iter_num)
             print(
                 f"the checkpoint of iteration {outcome.iter_num} was not saved: {outcome.error}; "
-                "training continues, and the previous checkpoint is intact",
+                f"{self.last_checkpoint}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -108,6 +108,29 @@ class Run:
             self.logger.log("error", error=f"checkpoint: {outcome.problem}", iter=outcome.iter_num)
             print(outcome.problem, file=sys.stderr, flush=True)
         self._log_checkpoint(outcome)
+
+    @property
+    def last_checkpoint(self) -> str:
+        """Which checkpoint of the run there is, in words. On rank 0."""
+        if self.saver.saved_iter is None:
+            return "this run has no checkpoint"
+        return f"the last checkpoint, of iteration {self.saver.saved_iter}, is intact"
+
+    def save_if_last_failed(self) -> None:
+        """At the end: save the state if the last checkpoint was not saved. Collective.
+
+        If that fails too, an event says so: nothing later will save it.
+        """
+        if not self.ranks.on_main(lambda: self.saver.error is not None):
+            return
+        self.save()
+        self.log_saved(wait=True)
+        if self.saver.error is not None:
+            text = f"the state at the end was not saved: {self.saver.error}; {self.last_checkpoint}"
+            self.logger.log(
+                "alert", rule="checkpoint", state="raised", iter=self.iter_num, text=text
+            )
+            self.final_status = (self.final_status[0], text)
 
     def _log_checkpoint(self, outcome: Outcome) -> None:
         assert outcome.saved is not None

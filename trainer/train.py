@@ -30,23 +30,31 @@ from trainer.run import Run
 from trainer.setup import set_up
 from trainer.start import NothingToDo
 from trainer.step_log import NonFinite, Step, StepLog, Stopped
-from trainer.summary import completed_line, lost_events_note, saved_state
+from trainer.summary import (
+    completed_line,
+    lost_events_note,
+    next_after_stop,
+    saved_state,
+    unsaved_note,
+)
 from trainer.training_logger import close_as_completed
 
 LOG_INCOMPLETE = 4  # exit status of a complete run whose log has lost events
+NOT_SAVED = 5  # exit status of a complete run whose last checkpoint could not be saved
 
 DESCRIPTION = """Train a GPT. Without flags: a small one, on the source of Python's library.
 
-Exit status: 0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N
-stopped by signal N."""
+Exit status: 0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 5 complete
+but its last checkpoint could not be saved, 128 + N stopped by signal N."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the flags say; the exit status.
 
-    0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 128 + N stopped by
-    signal N, as in shells. A stopped run does not exit with 0, so that torchrun, Slurm and
-    Kubernetes know to start it again (with `--init_from=auto` it then resumes).
+    0 complete, 1 failed, 2 wrong flags, 4 complete but its log has lost events, 5 complete but its
+    last checkpoint could not be saved, 128 + N stopped by signal N, as in shells. A stopped run
+    does not exit with 0, so that torchrun, Slurm and Kubernetes know to start it again (with
+    `--init_from=auto` it then resumes).
     """
     with steady_console(), ExitStack() as stack:
         config = parse(TrainConfig, argv, prog="train.py", presets=PRESETS, description=DESCRIPTION)
@@ -77,24 +85,21 @@ def train_and_close(run: Run, interrupt: Interrupt) -> int:
                 run.save()  # the newest checkpoint must be one after which the journal continues
             train(run, interrupt)
         run.log_saved(wait=True)
+        run.save_if_last_failed()
     except Stopped as stop:
         run.logger.log("signal", signal=stop.number.name, iter=run.iter_num)
         run.save()
         run.log_saved(wait=True)
         run.logger.close("interrupted", reason=stop.number.name)
         run.say(
-            f"{stop.number.name}: {saved_state(run)}; to resume, give the same command with "
-            f"--init_from=resume{lost_events_note(run)}"
+            f"{stop.number.name}: {saved_state(run)}; {next_after_stop(run)}{lost_events_note(run)}"
         )
         run.ranks.barrier()
         return 128 + stop.number
     except NonFinite as error:
         run.log_saved(wait=True)
         run.logger.close("failed", reason=str(error))
-        run.say(
-            f"{error}: stopped before the step, the last checkpoint is intact"
-            f"{lost_events_note(run)}"
-        )
+        run.say(f"{error}: stopped before the step; {run.last_checkpoint}{lost_events_note(run)}")
         run.ranks.barrier()
         return 1
     except BaseException as error:
@@ -102,7 +107,10 @@ def train_and_close(run: Run, interrupt: Interrupt) -> int:
         run.logger.close("failed", reason=f"{type(error).__name__}: {error}")
         raise
     run.logger.close(*run.final_status)
-    run.say(completed_line(run, time.monotonic() - started) + lost_events_note(run))
+    line = completed_line(run, time.monotonic() - started)
+    run.say(line + unsaved_note(run) + lost_events_note(run))
+    if run.saver.error is not None:
+        return NOT_SAVED
     return LOG_INCOMPLETE if run.logger.lost_events else 0
 
 

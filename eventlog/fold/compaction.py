@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from eventlog.blocks import open_to_read, read_chunks
-from eventlog.disk import DISK, Disk, atomic_write, is_locked, sync_file
+from eventlog.disk import DISK, Disk, atomic_write, has_name, is_locked, sync_file
 from eventlog.errors import EventlogError
 from eventlog.fold.document import Run
 from eventlog.fold.load import Folding, PathLike
@@ -183,7 +183,7 @@ class _Followed:
     def path(self) -> Path:
         """Where it is now, or the last known place."""
         with contextlib.suppress(OSError):
-            if self._fd >= 0 and os.fstat(self._fd).st_nlink:
+            if self._fd >= 0 and has_name(self._fd):
                 if not _is_same(self._fd, self._path):
                     moved = Path(os.readlink(f"/proc/self/fd/{self._fd}"))
                     self._path = moved if _is_same(self._fd, moved) else self._path

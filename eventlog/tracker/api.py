@@ -10,13 +10,16 @@ disk; each call is a line in the journal when it returns, with the guarantees of
 `init` may refuse to resume a run; after it nothing raises.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eventlog.errors import EventlogError
+from eventlog.errors import EventlogError, JournalLocked
 from eventlog.fold.document import Run
 from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
@@ -25,7 +28,7 @@ from eventlog.interruption import is_interruption
 from eventlog.tracker.arguments import Arguments, report_unsupported
 from eventlog.tracker.compatibility import OF_THE_RUN, attribute
 from eventlog.tracker.journaled_dict import JournaledDict
-from eventlog.tracker.location import state_folder
+from eventlog.tracker.location import alone_in, state_folder
 from eventlog.tracker.notices import notice
 from eventlog.tracker.opening import open_run
 from eventlog.tracker.resume import (
@@ -35,6 +38,7 @@ from eventlog.tracker.resume import (
     copy_rows,
     find_journal,
     journal_to_resume,
+    journals_of,
     last_summary,
     next_step,
     opening_event,
@@ -46,7 +50,11 @@ from eventlog.tracker.values import as_durability, as_folder, as_interval
 from eventlog.write.journal import Durability
 from eventlog.write.messages import say, say_once
 
+ONE_PROCESS = "of the processes of a training (its ranks) only one is to call init"
+
 _current: ActiveRun | None = None
+_current_of = 0
+"""The process that made it the current one: a forked child has the run of its parent."""
 
 
 def init(
@@ -93,7 +101,8 @@ def init(
             is one; `must`: resume it or refuse; without `id` and `name` the latest in `dir`.
             `never`: refuse if there is a run of this `id`. `auto` or True: as `allow`, but without
             an `id` a run that completed is not resumed, and without a name the latest in `dir` is.
-            A resumed run keeps its config, updated by `config`.
+            A resumed run keeps its config, updated by `config`. While another process writes it,
+            all but `must` begin a new run with another id, and say so.
         rewind_to: the step at which to resume: what was logged at it and at later ones is
             superseded (it stays in the journal). Implies `must`.
         resume_from: `ID?_step=N`, as in W&B: rewind_to N + 1.
@@ -102,11 +111,11 @@ def init(
         mode: `disabled` logs nothing. Every other mode is `offline`.
         dir: the folder, `out` by default.
         fallback: a folder on another disk, for when that one fails, now or later; a run is also
-            found there by its `id`. If neither can be written the program goes on without a log,
-            and `errors` counts what is not logged.
+            found there by its `id`. A resumed run goes on there, as the same run. If neither can
+            be written the program goes on without a log, and `errors` counts what is not logged.
         reinit: what happens to a run that is not finished: by default it is finished;
-            `create_new` leaves it and `eventlog.run` as they are; `return_previous` or False
-            returns it.
+            `create_new` leaves it and `eventlog.run` as they are, unless it is that of the
+            process that forked this one; `return_previous` or False returns it.
         durability, save_interval: as in `open_run`.
         settings: a `Settings` or a dict with W&B's names (`run_id`, `run_name`, `mode`, ...).
         quiet: do not print on stderr where the run logs; EVENTLOG_SILENT=true does the same.
@@ -116,7 +125,8 @@ def init(
 
     Raises:
         UsageError: `must` finds no run, or `never` finds one.
-        EventlogError: the run to resume is being written, or the one to fork does not exist.
+        EventlogError: the run that `must` be resumed is being written, or the one to fork does not
+            exist.
         ValueError: an impossible `resume`, `rewind_to`, `resume_from` or `fork_from`.
     """
     arguments = Arguments(locals().copy(), settings)
@@ -131,42 +141,79 @@ def init(
     return _begin(arguments)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which run `init` is to begin or to resume, and where."""
+
+    folder: Path
+    fallback: Path | None
+    id: str | None
+    name: str | None
+    resume: Resume | None
+    rewind_to: int | None
+
+    @classmethod
+    def by(cls, arguments: Arguments) -> "_Wanted":
+        folder = as_folder("dir", arguments.value("dir"), "out")
+        assert folder is not None
+        id, name = arguments.text("id"), arguments.text("name")
+        rewind_to, resume_from = arguments.passed["rewind_to"], arguments.passed["resume_from"]
+        if resume_from is not None:
+            id, last = at_step(resume_from)
+            rewind_to = rewind_to if last is None else last + 1
+        resume = arguments.resume(rewind_to)
+        resume = resume if resume_from is None else "must"
+        value = arguments.value("fallback")
+        fallback = state_folder() if value is None else as_folder("fallback", value, None)
+        return cls(folder, fallback, id, name, resume, rewind_to)
+
+
 def _begin(arguments: Arguments) -> ActiveRun:
-    """Find the run to resume or to fork, open a session, and make its run the current one."""
-    folder = as_folder("dir", arguments.value("dir"), "out")
-    assert folder is not None
-    id, name = arguments.text("id"), arguments.text("name")
-    rewind_to, resume_from = arguments.passed["rewind_to"], arguments.passed["resume_from"]
-    if resume_from is not None:
-        id, last = at_step(resume_from)
-        rewind_to = rewind_to if last is None else last + 1
-    which = arguments.resume(rewind_to)
-    which = which if resume_from is None else "must"
-    fallback = arguments.value("fallback")
-    elsewhere = state_folder() if fallback is None else as_folder("fallback", fallback, None)
-    journal, id = _journal_and_id(folder, elsewhere, id, name, which)
-    past = read_past(journal, arguments.passed["fork_from"], folder, elsewhere)
-    about = {
-        "config": past.config | _before.get("config", {}) | arguments.config(),
-        "metadata": past.metadata | arguments.metadata(),
-    }
-    settings: dict[str, Any] = {
-        "durability": as_durability(arguments.passed["durability"]),
-        "save_interval": as_interval(arguments.passed["save_interval"], 100),
-    }
-    settings |= about | {"run_name": name, "run_id": id}
-    session = _open(folder, journal, rewind_to, elsewhere, **settings)
+    """Begin or resume a run; a new one if another process writes the one to resume."""
+    wanted = _Wanted.by(arguments)
     try:
-        step = next_step(past) if rewind_to is None else rewind_to
-        run = _run(session, journal, past, id=id, name=name, step=step, **about)
-        run.annotate(arguments.value("tags"), arguments.text("notes"))
-        run.summary.update(_before.get("summary", {}))
-        if not arguments.is_quiet():
-            _say_where(run, min(step, next_step(past)) - 1)
-        return _made_current(run)
-    except BaseException as error:  # the caller gets no run, so nobody else would end it
-        _end(session, error)
-        raise
+        return _begin_wanted(arguments, wanted)
+    except JournalLocked as error:  # all ranks of a training may call `init`, or two jobs overlap
+        if wanted.resume == "must":
+            raise
+        say(f"{error}. A new run with another id begins; {ONE_PROCESS}")
+        return _begin_wanted(arguments, replace(wanted, id=None, resume=None))
+
+
+def _begin_wanted(arguments: Arguments, wanted: _Wanted) -> ActiveRun:
+    """Find the run to resume or to fork, open a session, and make its run the current one."""
+    folder, fallback, rewind_to = wanted.folder, wanted.fallback, wanted.rewind_to
+    with ExitStack() as claim:
+        journal, id = _journal_and_id(wanted)
+        is_alone = journal is not None or id is None
+        if not is_alone:  # of several processes one begins it
+            is_alone = claim.enter_context(alone_in(folder))
+            journal, id = _journal_and_id(wanted)
+        past = read_past(journal, arguments.passed["fork_from"], folder, fallback)
+        about = {
+            "config": past.config | _before.get("config", {}) | arguments.config(),
+            "metadata": past.metadata | arguments.metadata(),
+        }
+        settings: dict[str, Any] = {
+            "durability": as_durability(arguments.passed["durability"]),
+            "save_interval": as_interval(arguments.passed["save_interval"], 100),
+        }
+        settings |= about | {"run_name": wanted.name, "run_id": id}
+        session = _open(folder, journal, rewind_to, fallback, **settings)
+        try:
+            claim.close()
+            if not is_alone and len(journals_of(folder, id=id, fallback=fallback)) > 1:
+                say(f"{folder}: several processes have begun run {id} at once; {ONE_PROCESS}")
+            step = next_step(past) if rewind_to is None else rewind_to
+            run = _run(session, journal, past, id=id, name=wanted.name, step=step, **about)
+            run.annotate(arguments.value("tags"), arguments.text("notes"))
+            run.summary.update(_before.get("summary", {}))
+            if not arguments.is_quiet():
+                _say_where(run, min(step, next_step(past)) - 1)
+            return _made_current(run)
+        except BaseException as error:  # the caller gets no run, so nobody else would end it
+            _end(session, error)
+            raise
 
 
 def _run(
@@ -209,18 +256,17 @@ def _say_where(run: ActiveRun, last_step: int) -> None:
         notice(f"logging to {path}{last}; follow with: tail -f {shlex.quote(str(path))}")
 
 
-def _journal_and_id(
-    folder: Path, fallback: Path | None, id: str | None, name: str | None, resume: Resume | None
-) -> tuple[Path | None, str | None]:
+def _journal_and_id(wanted: _Wanted) -> tuple[Path | None, str | None]:
     """The journal to resume and the id of its run; or None and the id for a new run."""
+    folder, fallback, id = wanted.folder, wanted.fallback, wanted.id
     journal = None
     try:
-        journal = journal_to_resume(folder, id, name, resume, fallback)
+        journal = journal_to_resume(folder, id, wanted.name, wanted.resume, fallback)
     except OSError as error:
         if is_interruption(error):
             raise
         say(f"{folder}: cannot be read ({error}); a new run begins")
-    if journal is None and id is not None and resume is None:
+    if journal is None and id is not None and wanted.resume is None:
         known = find_journal(folder, id=id, fallback=fallback)
         if known is not None:
             of = known.parent
@@ -236,13 +282,19 @@ def _open(
     fallback: Path | None,
     **settings: Any,
 ) -> Session | None:
-    """A session in `folder`, or else in `fallback`; None: neither can be written."""
+    """A session in `folder`, or else in `fallback`; None: neither can be written.
+
+    One of an existing `journal` is never begun elsewhere: that would be a second run of its id.
+    """
     try:
         return open_run(folder, journal=journal, from_iter=from_iter, fallback=fallback, **settings)
     except Exception as error:  # of any kind: the training goes on
         if is_interruption(error) or isinstance(error, EventlogError):
             raise
         refusal = text_of(error)
+    if journal is not None:
+        say(f"{journal}: cannot be written ({refusal}); nothing of this session is logged")
+        return None
     if fallback is not None:
         try:
             session = open_run(fallback, **settings)
@@ -337,10 +389,10 @@ def _active() -> ActiveRun | None:
 
 
 def _made_current(run: ActiveRun) -> ActiveRun:
-    """Make a run `eventlog.run`, unless that one goes on."""
-    global _current
+    """Make a run `eventlog.run`, unless that one goes on in this process."""
+    global _current, _current_of
     for values in _before.values():
         values.clear()  # not `_before` itself: a program may hold what `_set_before` returns
-    if _active() is None:
-        _current = run
+    if _active() is None or _current_of != os.getpid():
+        _current, _current_of = run, os.getpid()
     return run

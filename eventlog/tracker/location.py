@@ -3,11 +3,13 @@
 import contextlib
 import os
 import secrets
+import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from eventlog.disk import Disk
+from eventlog.disk import DISK, Disk
 from eventlog.errors import EventlogError
 from eventlog.format.files import JOURNAL_SUFFIX, run_path
 from eventlog.format.record import Record, text_of
@@ -19,6 +21,8 @@ from eventlog.read.evidence import stated_by
 from eventlog.read.reader import scan
 
 NAME_MAX_BYTES = 160  # of 255, for what is added to it: time, session, number, kind, suffix
+
+ALONE_PATIENCE_S = 5.0
 
 
 def file_name(run_name: str | None) -> str:
@@ -50,6 +54,26 @@ def new_journal(out_dir: Path, name: str, disk: Disk) -> tuple[Path, str]:
                 raise
             return path, name + path.stem[len(short) :]
     raise EventlogError(f"{out_dir}: {stem} and 9,999 names like it exist already")
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Let one process at a time find out whether a run exists, and begin it if it does not.
+
+    Others wait, but not for long, and not where a folder cannot be locked (NFS): it is then False.
+    """
+    fd, is_alone = -1, False
+    with ignoring(OSError):
+        DISK.make_folder(folder)
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        give_up_at = time.monotonic() + ALONE_PATIENCE_S
+        while not (is_alone := DISK.lock(fd) is True) and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+    try:
+        yield is_alone
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def remove_if_empty(journal: Path, disk: Disk) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -23,7 +24,7 @@ from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of
 from eventlog.format.text import counted
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.candidates import aside_path
-from eventlog.read.ends import last_open
+from eventlog.read.ends import last_open, last_record
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
@@ -143,12 +144,23 @@ def journal_to_resume(
 def find_journal(
     folder: Path, *, id: str | None = None, name: str | None = None, fallback: Path | None = None
 ) -> Path | None:
-    """The journal in `folder` or `fallback` that was begun last, of those with an id or a name."""
+    """The journal in `folder` or `fallback` that was begun last, of those with an id or a name.
+
+    Not by the clock alone, which may be wrong: see `_later`.
+    """
+    journals = journals_of(folder, id=id, name=name, fallback=fallback)
+    return reduce(_later, journals)[1] if journals else None
+
+
+def journals_of(
+    folder: Path, *, id: str | None = None, name: str | None = None, fallback: Path | None = None
+) -> list[tuple[Record, Path]]:
+    """The journals in `folder` or `fallback` with an id or a name, and their `open` events."""
     id = None if id is None else text_of(id)  # as the journal has it
     names = None
     if name is not None:
         names = re.compile(re.escape(file_name(name)) + _STAMP, re.DOTALL)
-    journals: list[tuple[str, Path]] = []
+    journals: list[tuple[Record, Path]] = []
     folders = [folder] if fallback is None else [folder, fallback]
     for path in chain.from_iterable(one.glob(f"*{JOURNAL_SUFFIX}") for one in folders):
         opened = opening_event(path)
@@ -157,8 +169,33 @@ def find_journal(
             and (id is None or opened.fields.get("run_id") == id)
             and (names is None or names.fullmatch(str(opened.fields.get("run_name"))))
         ):
-            journals.append((opened.t, path))
-    return max(journals)[1] if journals else None
+            journals.append((opened, path))
+    return journals
+
+
+def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record, Path]:
+    """That of two journals which was begun later, also where a clock is wrong.
+
+    Of one boot of a machine by when the processes began. Of two machines the clocks may differ: if
+    what was begun later by these was written to earlier, by that of the file system, then a run
+    that has not completed comes before one that has.
+    """
+    first, last = sorted((one, other), key=lambda journal: (journal[0].t, journal[1]))
+    boots: list[Any] = [opened.fields.get("boot_id") for opened, _ in (first, last)]
+    began: list[Any] = [opened.fields.get("pid_started") for opened, _ in (first, last)]
+    if boots[0] is not None and boots[0] == boots[1]:
+        is_known = type(began[0]) is type(began[1]) is int
+        return first if is_known and began[0] > began[1] else last
+    with ignoring(OSError):
+        if os.stat(first[1]).st_mtime_ns > os.stat(last[1]).st_mtime_ns:
+            return first if _completed(last[1]) and not _completed(first[1]) else last
+    return last
+
+
+def _completed(journal: Path) -> bool:
+    """Whether the last line of a journal says so."""
+    last = last_record(journal)
+    return last is not None and (last.event, last.fields.get("status")) == ("close", "completed")
 
 
 def opening_event(path: Path) -> Record | None:

@@ -211,8 +211,8 @@ class Appender(LineWriter):
         self._has_hole = self._has_hole or is_holed
         self._has_note, self._is_rewritten = False, first is not None
         self._is_at_limit, self._refuses_since = False, None
-        self.has_whole_session = self.has_whole_session or first is not None
-        self.files.add(fd, identity)
+        self.has_whole_session = self.has_whole_session or first is not None or first_n == 0
+        self.files.add(fd, identity, path, self.end[1])
         self.fd, self.path, self.identity = fd, path, identity
         self._torn, self._has_new_name = False, True
         self._reserve = Reserve(self.disk, is_allowed=self._may_reserve)
@@ -222,6 +222,15 @@ class Appender(LineWriter):
         self.moves.append(Move(path, number, first_n))
         self.has_news = True
         return True
+
+    def remove_torn_opening(self) -> None:
+        """Remove what was written of the session's first line: it has no space for the rest."""
+        begin = self.files.begin
+        is_only_ours = self.path == self.journal and (self._may_reserve or not begin)
+        with ignoring(OSError):
+            if is_only_ours and self.disk.size(self.fd) == self.end[1] > begin:
+                self.disk.truncate(self.fd, begin)
+                self.end = (self.end[0], begin)
 
     def begun(self) -> None:
         """The first line of the session is written."""
@@ -329,7 +338,7 @@ class Appender(LineWriter):
             )
             if created is not None:
                 fd, path, identity, *_ = created
-                self.files.add(fd, identity)
+                self.files.add(fd, identity, path, self.end[1])
                 with ignoring(OSError):
                     sync_file(fd, self.disk)
                     self.disk.sync_dir(path.parent)

@@ -6,6 +6,7 @@ except under `every`, in `sync` and in `close`.
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from eventlog.disk import DISK, UNSUPPORTED, Disk
+from eventlog.blocks import open_to_read
+from eventlog.disk import DISK, UNSUPPORTED, Disk, moved_up
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, Values, encode_fields
 from eventlog.interruption import is_interruption
@@ -30,11 +32,12 @@ from eventlog.write.own_events import OwnEvents
 from eventlog.write.relocation import RelocatingAppender
 from eventlog.write.repair import repair_tail
 from eventlog.write.sessions import new_session_name, place_in_run
-from eventlog.write.sync import sync
+from eventlog.write.sync import TICK_S, sync
 
 if TYPE_CHECKING:
     from eventlog.masking.names import Masking
 
+READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 SAY_AFTER_S = 3.0  # a wait for the disk that takes longer is reported
 SMALL_BYTES = MAX_LINE_BYTES - (64 << 10)  # encoded fields of this size certainly fit in a line
 
@@ -85,7 +88,8 @@ class Journal(DurableSession):
         self._pid = os.getpid()
         self._masking: Masking | None = None
         self._durability = durability
-        self._syncs_each = durability == "every"
+        self._syncs_in_calls = durability == "every"
+        self._sync_at = 0.0  # when the next call syncs, if no thread does
         self._clock = Clock()
         self._is_released = False
         self._descriptors: list[int] = []
@@ -94,10 +98,19 @@ class Journal(DurableSession):
             on_created(self)
         try:
             self._open(self._path, opening, fallback)
-            self._thread.start()
+            self._start_thread()
         except BaseException:
             self._abandon()
             raise
+
+    def _start_thread(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            if is_interruption(error):
+                raise
+            self._syncs_in_calls = True
+            say(f"{self.path}: no thread can sync it ({error}): the calls that log into it do")
 
     def _abandon(self) -> None:
         """The session could not begin: close all that was opened."""
@@ -121,11 +134,11 @@ class Journal(DurableSession):
         disk = self._disk
         check_is_journal(path)
         with OPENING:
-            fd = disk.open_append(path)
+            fd, is_writable = open_journal(path, disk)
             self._descriptors.append(fd)
         try:
             has_lock = take_lock(fd, path, disk)
-            is_shared = os.fstat(fd).st_size > 0 and disk.is_network(path)
+            is_shared = os.fstat(fd).st_size > 0 and (disk.is_network(path) or not is_writable)
             folders = [path.parent] + ([fallback] if fallback is not None else [])
             run_id = str(opening.get("run_id") or "")
             number, prev = place_in_run(path, folders, run_id)
@@ -157,8 +170,17 @@ class Journal(DurableSession):
             self._say_messages()
 
     def _begin(self, appender: Appender, fields: dict[str, Any]) -> None:
-        """Append the `open` event and make it durable."""
+        """Append the `open` event and make it durable.
+
+        Where there is no space for it in an existing journal, it is in a segment.
+        """
         appender.opening = self._own_events.append("open", fields)
+        if appender.n_waiting:
+            appender.remove_torn_opening()
+            if appender.files.begin and appender.to_segment():
+                self._messages.append(
+                    f"{appender.journal}: has no space; this session is in {appender.path}"
+                )
         goal = appender.goal()
         if appender.n_waiting or goal is None:
             raise OSError(f"{appender.journal}: the disk refused the journal's first line")
@@ -220,13 +242,24 @@ class Journal(DurableSession):
                 self._own_events.report()
         if self._messages:
             self._say_messages()
-        if self._syncs_each and not appender.n_waiting:
-            if appender.lacks_space:  # for the content of a large event, which may take hours
-                self._sync_once()
-            else:
-                self.sync()
+        if self._syncs_in_calls:
+            self._sync_in_call(urgent)
         elif urgent and self._durability != "never":
             self._thread.wake()
+
+    def _sync_in_call(self, urgent: bool) -> None:
+        """Under `every`; or where there is no thread, as often as that would sync."""
+        if self._durability == "every":
+            if not self._writer.lacks_space:
+                self.sync()
+            elif not self._writer.n_waiting:  # a large event's content waits, perhaps for hours
+                self._sync_once()
+            return
+        now, interval_s = time.monotonic(), self._thread.interval_s
+        is_urgent = urgent and self._durability != "never"
+        if is_urgent or now >= self._sync_at:
+            self._sync_at = now + (interval_s or TICK_S)
+            self._sync_once(is_wanted=is_urgent or interval_s is not None)
 
     def _masked(self, event: str, encoded: bytes) -> bytes:
         """Encoded fields without credentials; only texts can hold one."""
@@ -334,6 +367,20 @@ class Journal(DurableSession):
 
     def _say_ignored(self, number: int) -> None:
         say(f"{self.path}: {number} events of a forked child were ignored")
+
+
+def open_journal(path: Path, disk: Disk) -> tuple[int, bool]:
+    """A descriptor of the journal, created if missing, and whether it may be written.
+
+    Raises:
+        OSError: it cannot be opened, or created.
+    """
+    try:
+        return disk.open_append(path), True
+    except OSError as error:
+        if error.errno not in READ_ONLY or not path.exists() or not path.stat().st_size:
+            raise
+        return moved_up(open_to_read(path)), False  # it has the lock; the session is in a segment
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)

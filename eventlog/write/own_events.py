@@ -98,6 +98,8 @@ class OwnEvents:
         self.report()
         if appender.is_unreachable:
             appender.lost = appender.accepted_n
+        else:
+            appender.lost += appender.files.n_gone(self._s)
 
     def _give_up(self) -> None:
         """No disk accepts what waits: write how much that is into the space reserved for it."""

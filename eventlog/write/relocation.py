@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from eventlog.blocks import open_to_read
-from eventlog.disk import Disk, sync_file
+from eventlog.disk import Disk, has_name, sync_file
 from eventlog.format.record import MAX_LINE_BYTES, decode
 from eventlog.interruption import ignoring, is_of_a_call
 from eventlog.write.appender import Appender
@@ -20,14 +20,20 @@ from eventlog.write.segments import COPY_BYTES
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Errors for a path at which nothing is; any other one is a failure of the disk."""
 
+_RESTORED = "{}: was deleted; all that it held is written there again"
+_CUT = (
+    "{}: was cut from {:,} to {:,} bytes by another program; those events are lost, new ones are "
+    "appended to {}"
+)
+
 
 class Place(Enum):
     """What happened to a file."""
 
     HERE = "at its path"
     MOVED = "at another path"
-    DELETED = "at no path, and nothing is at its own"
-    REPLACED = "at no path; another file is at its own"
+    DELETED = "at no path of its own, and nothing is where it was"
+    REPLACED = "at no path of its own; another file is where it was"
     CLOSED = "its descriptor was closed, or is now another file's"
     UNKNOWN = "the disk fails"
 
@@ -41,14 +47,12 @@ class RelocatingAppender(Appender):
         path = self.path
         if path != self.journal:
             _check_journal(self)
+            _check_left_segments(self)
         match find(self.fd, path, self.identity, self.disk):
             case Place.HERE:
                 size_bytes = self.disk.size(self.fd)
                 if size_bytes < self.end[1] and self.writing is None:
-                    self.warn(
-                        f"{path}: was cut from {self.end[1]:,} to {size_bytes:,} bytes by another "
-                        f"program; those events are lost, new ones are appended"
-                    )
+                    self.warn(_CUT.format(path, self.end[1], size_bytes, path))
                     self.was_cut(size_bytes)
             case Place.CLOSED:
                 _reopen(self)
@@ -65,6 +69,8 @@ def _check_journal(appender: Appender) -> None:
     files, path = appender.files, appender.journal
     fd, identity = files.journal.fd, files.journal.identity
     match find(fd, path, identity, appender.disk):
+        case Place.HERE:
+            _check_size(appender)
         case Place.MOVED:
             moved = _path_of(fd, identity, appender.disk)
             if moved is not None:
@@ -75,7 +81,7 @@ def _check_journal(appender: Appender) -> None:
         case Place.DELETED:
             with ignoring(OSError):
                 files.replace_journal(_copy(fd, path, appender.disk))
-                appender.warn(f"{path}: was deleted; all that it held is written there again")
+                appender.warn(_RESTORED.format(path))
         case Place.REPLACED if not appender.has_whole_session:
             with ignoring(OSError):
                 if appender.to_segment(appender.lines_of_all_files()):
@@ -84,6 +90,46 @@ def _check_journal(appender: Appender) -> None:
                         f"{path}: was replaced by another file; this session goes on in "
                         f"{appender.path}"
                     )
+
+
+def _check_left_segments(appender: Appender) -> None:
+    """The same for segments that the session has left for another one."""
+    disk = appender.disk
+    for segment in appender.files.left_segments:
+        fd, path, identity = segment.fd, segment.path, segment.identity
+        assert path is not None
+        place = find(fd, path, identity, disk)
+        if place is Place.MOVED:
+            segment.path = _path_of(fd, identity, disk) or path
+        if place is Place.DELETED:
+            with ignoring(OSError):
+                segment.use(_copy(fd, path, disk), disk)
+                disk.close(fd)
+                appender.warn(_RESTORED.format(path))
+                continue
+        if place in (Place.DELETED, Place.REPLACED):
+            is_repeated = appender.to_segment(appender.lines_of_all_files())
+            where = f"its session goes on in {appender.path}"
+            if is_repeated or not segment.is_gone:
+                what = where if is_repeated else "and no segment could be created"
+                appender.warn(f"{path}: was deleted or replaced; {what}")
+            segment.is_gone = True
+            if is_repeated:
+                appender.files.forget_left_segments()
+                return
+
+
+def _check_size(appender: Appender) -> None:
+    """Log that somebody cut the journal, and write the session's first line again if need be."""
+    journal = appender.files.journal
+    before, size_bytes = journal.size_bytes, appender.disk.size(journal.fd)
+    journal.size_bytes = size_bytes
+    if size_bytes < before:
+        appender.warn(_CUT.format(appender.journal, before, size_bytes, appender.path))
+        appender.cut_to = (before, size_bytes)
+        appender.has_news = True
+        if size_bytes < appender.files.begin + len(appender.opening):
+            appender.note_in_journal(appender.opening)
 
 
 def _lock_again(appender: Appender) -> None:
@@ -120,7 +166,7 @@ def find(fd: int, path: Path, identity: tuple[int, int], disk: Disk) -> Place:
         at_path = None
     if at_path == identity:
         return Place.HERE
-    if status.st_nlink > 0:
+    if has_name(fd):
         return Place.MOVED
     return Place.DELETED if at_path is None else Place.REPLACED
 
@@ -205,7 +251,7 @@ def _restore(appender: Appender) -> None:
     appender.use(fd, appender.disk.size(fd))
     appender.is_unreachable = False
     appender.disk.close(old)
-    appender.warn(f"{path}: was deleted; all that it held is written there again")
+    appender.warn(_RESTORED.format(path))
 
 
 def _go_on_beside(appender: Appender, event: str) -> None:

@@ -10,7 +10,7 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.disk import NO_SPACE, Disk
+from eventlog.disk import NO_SPACE, Disk, has_name
 from eventlog.format.files import segment_name
 from eventlog.format.record import Clock, decode, encode_header
 from eventlog.interruption import ignoring, is_of_a_call
@@ -150,6 +150,16 @@ class OpenFile:
     identity: tuple[int, int]
     begin: int = 0
     """Where the session begins in it."""
+    size_bytes: int = 0
+    """Of the journal: when its session left it, or when it was last looked at."""
+    path: Path | None = None
+    """Of a segment; None: all that it holds is in later ones."""
+    is_gone: bool = False
+    """Whether it is a segment that readers do not find any more."""
+
+    def use(self, fd: int, disk: Disk) -> None:
+        """Use `fd`, which has the same content; the descriptor before is not closed."""
+        self.fd, self.identity, self.is_gone = fd, disk.identity(fd), False
 
 
 class SessionFiles:
@@ -200,14 +210,25 @@ class SessionFiles:
     def _owns(self, file: OpenFile) -> bool:
         return file.fd >= 0 and owns(file.fd, file.identity, self._disk)
 
-    def add(self, fd: int, identity: tuple[int, int]) -> None:
-        """The session goes on in a segment."""
-        self._written.append(OpenFile(fd, identity))
+    @property
+    def left_segments(self) -> list[OpenFile]:
+        """Those that the session has left for another one, and that are still needed."""
+        return [f for f in self._written[1:-1] if f.path is not None and self._owns(f)]
+
+    def forget_left_segments(self) -> None:
+        """All that they hold is in the latest one."""
+        for file in self._written[1:-1]:
+            file.path, file.is_gone = None, False
+
+    def add(self, fd: int, identity: tuple[int, int], path: Path, size_before: int) -> None:
+        """The session goes on in a segment; the file before had that size."""
+        if self._written[-1] is self._journal:
+            self._journal.size_bytes = size_before
+        self._written.append(OpenFile(fd, identity, path=path))
 
     def replace_latest(self, fd: int) -> None:
         """Use `fd`, which has the same content; the descriptor before is not closed."""
-        latest = self._written[-1]
-        latest.fd, latest.identity = fd, self._disk.identity(fd)
+        self._written[-1].use(fd, self._disk)
 
     def forget_latest(self) -> None:
         """Never use its descriptor again: the number may be another file's."""
@@ -235,19 +256,29 @@ class SessionFiles:
         """
         file = self._for_notes
         with ignoring(OSError):
-            if file is not None and self._owns(file) and os.fstat(file.fd).st_nlink == 0:
+            if file is not None and self._owns(file) and not has_name(file.fd):
                 self._for_notes = None
 
     def lines(self, session: str) -> bytes:
         """The lines of a session in all files, in the order of their numbers."""
+        lines = self._lines(self._written, session)
+        return b"".join(lines[n] for n in sorted(lines))
+
+    def n_gone(self, session: str) -> int:
+        """How many records of a session are in no file that readers find."""
+        gone = [file for file in self._written if file.is_gone]
+        found = [file for file in self._written if not file.is_gone]
+        return len(self._lines(gone, session).keys() - self._lines(found, session)) if gone else 0
+
+    def _lines(self, files: Iterable[OpenFile], session: str) -> dict[int, bytes]:
         lines: dict[int, bytes] = {}
-        for file in filter(self._owns, self._written):
+        for file in filter(self._owns, files):
             end = self._disk.size(file.fd)
             for line in read_range(file.fd, file.begin, end).split(b"\n"):
                 record = decode(line)
                 if record is not None and record.s == session:
                     lines[record.n] = line + b"\n"
-        return b"".join(lines[n] for n in sorted(lines))
+        return lines
 
     def takes_notes(self, fd: int) -> bool:
         """Whether notes are written to this descriptor."""

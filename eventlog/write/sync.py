@@ -40,14 +40,20 @@ class SyncThread:
         self.has_ended = False
         """`Thread.is_alive`, once interrupted, says for ever that the thread has ended."""
         self.sync_once, self._is_closed = sync_once, is_closed
-        self._interval_s, self._warn = interval_s, warn
+        self.interval_s, self._warn = interval_s, warn
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._waiters: deque[SimpleQueue[None]] = deque()
         self._end: SimpleQueue[None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Raises RuntimeError: the system allows no more threads; somebody else has to sync."""
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.has_ended = True
+            self._end.put(None)
+            raise
 
     @property
     def has_started(self) -> bool:
@@ -126,11 +132,11 @@ class SyncThread:
         begun = time.monotonic()
         while not is_closing:
             # From begin to begin, or a slow disk would add its own time to the interval.
-            interval_s = self._interval_s or TICK_S
+            interval_s = self.interval_s or TICK_S
             is_wanted = self._is_woken(max(0.0, begun + interval_s - time.monotonic()))
             begun = time.monotonic()
             is_closing = self._is_closed()  # before the sync: it then covers the last event
-            self.sync_once(is_wanted=is_wanted or is_closing or self._interval_s is not None)
+            self.sync_once(is_wanted=is_wanted or is_closing or self.interval_s is not None)
 
     def _is_woken(self, timeout_s: float) -> bool:
         """Whether somebody wants a sync within the time."""

@@ -41,6 +41,8 @@ RECOVERY = ("eventlog/write/test_repair.py",)
 STATES = ("durability/test_crash_states.py",)
 NTH_CALL = ("durability/test_nth_call.py",)
 FULL = ("durability/test_full_at_the_end.py",)
+FULL_DISK = ("durability/test_full_disk.py",)
+INIT = ("eventlog/tracker/test_init_never_ends_a_training.py",)
 REENTRANCY = ("eventlog/write/test_reentrancy.py",)
 RELOCATION = ("eventlog/write/test_relocation.py",)
 ASIDES = ("eventlog/write/test_asides.py",)
@@ -688,9 +690,51 @@ MUTANTS = [
     Mutant(
         "no note goes into a journal over which a disk is mounted",
         "write/segments.py",
-        " and os.fstat(file.fd).st_nlink == 0",
+        " and not has_name(file.fd)",
         "",
         FULL,
+    ),
+    Mutant(
+        "a file that is deleted on NFS counts as moved",
+        "disk.py",
+        "return _DELETED_ON_NFS.fullmatch(name) is None",
+        "return True",
+        RELOCATION,
+    ),
+    Mutant(
+        "a segment that is deleted after its session left it is not noticed",
+        "write/relocation.py",
+        "            _check_left_segments(self)\n",
+        "",
+        RELOCATION,
+    ),
+    Mutant(
+        "a journal that is cut after its session left it is not noticed",
+        "write/relocation.py",
+        "        case Place.HERE:\n            _check_size(appender)\n",
+        "",
+        RELOCATION,
+    ),
+    Mutant(
+        "what is written of a first line that has no space stays",
+        "write/journal.py",
+        "            appender.remove_torn_opening()\n",
+        "",
+        FULL_DISK,
+    ),
+    Mutant(
+        "a run is not resumed where its journal has no space",
+        "write/journal.py",
+        "if appender.files.begin and appender.to_segment():",
+        "if False:",
+        FULL_DISK,
+    ),
+    Mutant(
+        "without a thread nobody syncs before the end",
+        "write/journal.py",
+        "            self._syncs_in_calls = True\n",
+        "",
+        INIT,
     ),
     Mutant(
         "verify of a folder leaves out the journals of ranks",

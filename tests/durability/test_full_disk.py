@@ -13,6 +13,7 @@ import eventlog
 from eventlog.disk import Disk
 from eventlog.format.files import run_path
 from eventlog.read.scanner import scan_file
+from tests.disks import RefusingDisk
 from tests.durability.filesystems import fill, tmpfs
 from tests.durability.writer import Writer, loss_of
 
@@ -228,3 +229,106 @@ def test_what_a_disk_refuses_that_is_not_full_is_soon_in_the_fallback_folder(tmp
 
 def iterations(journal):
     return [r.fields["iter"] for r in eventlog.scan(journal) if r.event == "iter"]
+
+
+RESUMED = """
+import os, sys, eventlog
+out, fallback, ends = sys.argv[1:4]
+known_by = {sys.argv[4]: "mine"}
+run = eventlog.init(
+    dir=out, fallback=fallback, resume="allow", config={"a": "x" * 6000}, quiet=True,
+    save_interval=0, **known_by,
+)
+for step in range(run.step, run.step + 50): run.log({"loss": 1.0}, step=step)
+if ends == "killed": os.kill(os.getpid(), 9)
+run.finish()
+print(run.errors)
+"""
+
+
+def resume(out, fallback, ends, known_by="id"):
+    """A job that begins or resumes the run `mine`; its `errors` and what it prints on stderr."""
+    command = [sys.executable, "-c", RESUMED, out, fallback, ends, known_by]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (-9 if ends == "killed" else 0), done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize("known_by", ["id", "name"])
+def test_a_run_that_is_resumed_on_a_full_disk_goes_on_in_the_fallback(tmp_path, known_by):
+    """And is one run of four sessions for the job after that."""
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        out, fallback = disk.path / "out", tmp_path / "fallback"
+        resume(out, fallback, "completed", known_by)
+        before = read(out)[0]
+        fill(disk.path / "ballast")
+        resume(out, fallback, "killed", known_by)
+        errors, message = resume(out, fallback, "completed", known_by)
+        assert read(out)[0][: len(before)] == before
+        (disk.path / "ballast").unlink()
+        resume(out, fallback, "completed", known_by)
+
+        (journal,) = [*out.glob("*.jsonl"), *fallback.glob("*.jsonl")]
+        run = eventlog.load_run(journal)
+    assert (errors, "has no space; this session is in" in message) == ("0", True)
+    assert [row["step"] for row in run.metrics] == list(range(200))
+    assert (run.status, run.config) == ("completed", {"a": "x" * 6000})
+    assert run.journal["defects"] == []
+
+
+def test_a_run_that_no_folder_has_space_to_resume_is_not_begun_a_second_time(tmp_path):
+    with tmpfs(tmp_path, 8 * MIB) as disk:
+        out, fallback = disk.path / "out", disk.path / "fallback"
+        resume(out, fallback, "completed")
+        (journal,) = out.glob("*.jsonl")
+        before = journal.read_bytes()
+        fill(disk.path / "ballast")
+        errors, message = resume(out, fallback, "completed")
+
+        assert journal.read_bytes() == before
+        assert [*fallback.glob("*")] == []
+    assert int(errors) >= 50
+    assert message.count("nothing of this session is logged") == 1
+
+
+def test_a_run_whose_journal_may_not_be_written_any_more_is_resumed_in_the_fallback(tmp_path):
+    """As another user's, or on a disk that is mounted read-only."""
+    out, fallback = tmp_path / "out", tmp_path / "fallback"
+    with eventlog.open_run(out, fallback=fallback, save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    before = run.journal_path.read_bytes()
+    disk = RefusingDisk(lambda operation, n: errno.EROFS if operation == "open" else None)
+    resumed = eventlog.open_run(
+        journal=run.journal_path, fallback=fallback, save_interval=0, disk=disk
+    )
+    resumed.log_iter(1, 1.0)
+    assert eventlog.is_locked(run.journal_path)
+    resumed.close()
+
+    log = eventlog.load_run(run.journal_path)
+    assert run.journal_path.read_bytes() == before
+    assert [row["iter"] for row in log.training_iterations] == [0, 1]
+    assert (log.status, log.journal["defects"]) == ("completed", [])
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_first_line_for_which_there_is_space_in_part_is_removed(tmp_path, existing):
+    """A disk with one free block."""
+    with tmpfs(tmp_path, MIB) as disk:
+        out = disk.path / "out"
+        out.mkdir()
+        journal = None
+        if existing:
+            with eventlog.open_run(out, save_interval=0) as run:
+                run.log_iter(0, 1.0)
+            journal = run.journal_path
+        before = {path: path.read_bytes() for path in out.iterdir()}
+        fill(disk.path / "ballast")
+        os.truncate(disk.path / "ballast", (disk.path / "ballast").stat().st_size - 4096)
+        with pytest.raises(OSError, match="first line"):
+            eventlog.open_run(
+                out, journal=journal, save_interval=0, config={"a": "x" * 9000},
+                fallback=disk.path / "fallback",
+            )  # fmt: skip
+
+        assert {path: path.read_bytes() for path in out.iterdir()} == before

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from eventlog import load_run
+from tests.durability.filesystems import tmpfs
 from trainer.checkpoint import read, write
 from trainer.data.dataset import Batches
 from trainer.model import gpt
@@ -370,6 +372,44 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run_and_has_no_ev
     assert [row["iter"] for row in run.checkpoints] == [12]
     assert run.journal["events"]["error"] == 1
     assert "iteration 6 was not saved: [Errno 28] No space left" in capfd.readouterr().err
+
+
+def test_without_space_for_any_checkpoint_the_end_says_that_nothing_is_saved(flags, tmp_path):
+    """A process on a tmpfs that has space for the log, and not for a checkpoint."""
+    with tmpfs(tmp_path, 1 << 20) as disk:
+        argv = flags(disk.path / "out", n_embd=128)
+        run = subprocess.run([sys.executable, "train.py", *argv], cwd=TRAINER,
+                             capture_output=True, text=True, check=False)  # fmt: skip
+        (journal,) = (disk.path / "out").glob("*.jsonl")
+        log = load_run(journal)
+
+    assert run.returncode == 5
+    assert run.stderr.count("No space left on device; this run has no checkpoint") == 3
+    last = run.stdout.splitlines()[-1]
+    assert last.endswith("; but the state at the end was not saved: this run has no checkpoint")
+    assert "sample.py" not in last
+    assert (log.status, len(log.training_iterations), log.checkpoints) == ("completed", 13, [])
+    assert "this run has no checkpoint" in log.journal["reason"]
+    assert [alert["rule"] for alert in log.journal["alerts"]] == ["checkpoint"]
+
+
+def test_if_the_last_checkpoint_was_not_saved_the_state_at_the_end_is(
+    flags, tmp_path, only_run, monkeypatch, capfd
+):
+    save_full, calls = write.save_full, []
+
+    def full_at_the_second(out_dir, state, **more):
+        calls.append(state["iter_num"])
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return save_full(out_dir, state, **more)
+
+    monkeypatch.setattr(write, "save_full", full_at_the_second)
+    assert main(flags(tmp_path)) == 0
+
+    assert calls == [6, 12, 13]
+    assert [row["iter"] for row in only_run(tmp_path).checkpoints] == [6, 13]
+    assert "the last checkpoint, of iteration 6, is intact" in capfd.readouterr().err
 
 
 def test_it_restores_the_signal_handlers(flags, tmp_path):

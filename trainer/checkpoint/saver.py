@@ -58,6 +58,8 @@ class Saver:
         self.files = RunFiles(out_dir, "")
         self.saved_iter: int | None = None
         """The iteration of the newest durable checkpoint, on rank 0."""
+        self.error: Exception | None = None
+        """Why the last save that has ended saved nothing, on rank 0."""
         self._ranks = ranks
         self._format, self._keep, self._is_async = format, keep, is_async
         self._thread: threading.Thread | None = None
@@ -101,6 +103,8 @@ class Saver:
         if self._thread.is_alive():
             return None
         outcome, self._thread, self._outcome = self._outcome, None, None
+        if outcome is not None:
+            self.error = outcome.error
         if outcome is not None and outcome.saved is not None:
             self.saved_iter = outcome.iter_num
         return outcome

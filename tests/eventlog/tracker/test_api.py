@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import eventlog
 from eventlog.fold.document import KEYS
 from eventlog.tracker import api
+from eventlog.tracker.resume import opening_event
 from tests.eventlog.tracker.conftest import begin, loaded
 from tests.strategies import any_text
 
@@ -367,6 +369,117 @@ def test_rewind_to_supersedes_that_step_and_all_later_ones():
         6: 2.0
     }
     assert loaded(run).journal["superseded"]["metrics"] == 4
+
+
+A_RANK = """
+import sys, eventlog
+from eventlog.disk import Disk
+from eventlog.tracker import location
+class WithoutFolderLocks(Disk):
+    def lock(self, fd): raise OSError(9, "Bad file descriptor")
+if sys.argv[1] == "unlocked": location.DISK = WithoutFolderLocks()
+print("ready", flush=True)
+sys.stdin.readline()
+run = eventlog.init(dir="out", id="job", resume="allow", quiet=True, save_interval=0)
+run.log({"loss": 1.0})
+print("begun", flush=True)
+sys.stdin.readline()
+"""
+
+
+def run_ranks(folders):
+    """Four ranks that begin at once, and end together; what each prints on stderr."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", A_RANK, folders]
+    ranks = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]
+    for rank in ranks:
+        rank.stdout.readline()
+    for rank in ranks:
+        rank.stdin.write("begin\n")
+        rank.stdin.flush()
+    for rank in ranks:
+        rank.stdout.readline()
+    messages = [rank.communicate("end\n", timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * 4, messages
+    return messages
+
+
+def test_of_ranks_that_all_begin_one_id_one_has_it_and_all_are_logged():
+    """And of those that resume it."""
+    for n_sessions in (1, 2):
+        messages = run_ranks("locked")
+        runs = [eventlog.load_run(path) for path in Path("out").glob("*.jsonl")]
+        ids = [opening_event(path).fields["run_id"] for path in Path("out").glob("*.jsonl")]
+
+        assert sum(len(run.metrics) for run in runs) == 4 * n_sessions
+        assert ids.count("job") == 1
+        assert sum("A new run with another id begins" in text for text in messages) == 3
+
+
+def test_where_folders_cannot_be_locked_it_is_said_that_several_began_one_id():
+    messages = run_ranks("unlocked")
+
+    assert sum(len(eventlog.load_run(path).metrics) for path in Path("out").glob("*.jsonl")) == 4
+    assert any("only one is to call init" in text for text in messages)
+
+
+@pytest.mark.parametrize("reinit", [None, "create_new"])
+def test_a_forked_worker_that_begins_a_run_logs_into_it(reinit):
+    def work():
+        eventlog.init(dir="out", name="worker", reinit=reinit, save_interval=0)
+        eventlog.log({"loss": 1.0})
+        eventlog.finish()
+
+    with eventlog.init(dir="out", name="parent", save_interval=0) as run:
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+        worker.join()
+        eventlog.log({"loss": 2.0})
+
+    (journal,) = Path("out").glob("worker*.jsonl")
+    of_worker, of_parent = eventlog.load_run(journal), eventlog.load_run(run.journal_path)
+    assert worker.exitcode == 0
+    assert [row["loss"] for row in of_worker.metrics] == [1.0]
+    assert [row["loss"] for row in of_parent.metrics] == [2.0]
+    assert (of_worker.status, of_parent.journal.get("ignored")) == ("completed", None)
+
+
+ON_A_NODE = """
+import os, sys, time, eventlog
+from eventlog.write import provenance
+node, offset_s, resume, ends = sys.argv[1], float(sys.argv[2]), *sys.argv[3:]
+now, now_ns = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + offset_s, lambda: now_ns() + int(offset_s * 1e9)
+if node != "this": provenance.this_boot = lambda: node
+run = eventlog.init(dir="out", name="mine", resume=resume, quiet=True, save_interval=0)
+run.log({"loss": 1.0})
+print(run.journal_path)
+if ends == "killed": sys.stdout.flush(); os.kill(os.getpid(), 9)
+"""
+
+
+def on_a_node(*arguments):
+    """The journal of a run whose node has a clock of its own."""
+    command = [sys.executable, "-c", ON_A_NODE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("this", "this"), ("a", "b")], ids=["clock_set_back", "two_machines"]
+)
+def test_the_killed_run_is_resumed_by_name_also_if_its_clock_was_behind(first, second):
+    completed = on_a_node(first, "0", "never", "completes")
+    killed = on_a_node(second, "-3600", "never", "killed")
+
+    assert completed != killed
+    assert on_a_node(second, "-3500", "allow", "completes") == killed
+
+
+def test_a_run_that_was_killed_long_ago_is_not_resumed_by_name_in_place_of_a_later_one():
+    on_a_node("a", "-3600", "never", "killed")
+    completed = on_a_node("b", "0", "never", "completes")
+
+    assert on_a_node("b", "0", "allow", "completes") == completed
 
 
 def test_resume_from_keeps_the_step_it_names_as_in_wandb():

@@ -556,7 +556,37 @@ def test_a_thread_that_cannot_start_leaves_no_journal_locked(tmp_path, monkeypat
 
     assert os.listdir("/proc/self/fd") == begin
     assert not [path for path in tmp_path.rglob("*.jsonl") if eventlog.is_locked(path)]
-    assert (run.journal_path is not None) == (name == "journal-compactor")
+    assert [row["loss"] for row in eventlog.load_run(run.run_path).metrics] == [1.0]
+
+
+@pytest.mark.parametrize("durability", ["interval", "every", "checkpoint"])
+def test_a_run_without_a_thread_is_synced_by_its_calls(tmp_path, monkeypatch, capsys, durability):
+    """A container that allows no more threads and processes."""
+
+    def no_thread(thread):
+        raise RuntimeError("can't start new thread")
+
+    def no_process(*args, **kwargs):
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    monkeypatch.setattr("eventlog.fold.compactor.start_follower", no_process)
+    run = eventlog.init(dir=tmp_path, durability=durability)
+    for step in range(50):
+        run.log({"loss": 1.0}, step=step)
+    run.session.log_eval(50, 1.0, 2.0)
+
+    assert run.session.durable_records == run.session.records
+    run.log({"loss": 1.0}, step=50)
+    assert run.session.sync()
+    shutil.rmtree(tmp_path)
+    run.session.log_eval(51, 1.0, 2.0)  # is durable at once: the files are checked
+    assert run.journal_path.exists()
+    run.finish()
+    (journal,) = tmp_path.rglob("*.jsonl")
+    log = eventlog.load_run(journal)
+    assert (len(log.metrics), log.status, run.errors) == (51, "completed", 0)
+    assert capsys.readouterr().err.count("no thread can sync it") == 1
 
 
 class Watchdog(KeyboardInterrupt):

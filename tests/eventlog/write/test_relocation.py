@@ -73,6 +73,23 @@ def test_a_run_whose_folder_is_moved_goes_on_in_it(run, tmp_path, capsys):
     assert capsys.readouterr().err.count("was moved to") == 1
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_journal_that_is_deleted_on_nfs_is_not_followed_to_its_last_name(run, replaced, capsys):
+    """The NFS client gives a deleted file this name, and removes it when the last one closes it."""
+    hidden = run.journal_path.with_name(".nfs00000000012345670000001f")
+    older = run.journal_path.read_bytes()[:-500]
+    os.rename(run.journal_path, hidden)
+    if replaced:
+        run.journal_path.write_bytes(older)
+    go_on(run)
+    hidden.unlink()
+
+    assert iterations(run.journal_path) == list(range(20))
+    assert eventlog.load_run(run.journal_path).status == "completed"
+    assert "was moved to" not in capsys.readouterr().err
+    assert run.errors == 0
+
+
 def replaced_by_rename(path):
     """As rsync, `git checkout` and `sed -i` do: a new file is renamed to the path."""
     copy = path.with_suffix(".copy")
@@ -161,6 +178,112 @@ def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_h
     run.close()
 
     assert iterations(run.journal_path) == list(range(12))
+
+
+@pytest.mark.parametrize("left_bytes", [0, 2000])
+def test_a_journal_that_is_cut_after_its_session_has_left_it_is_noticed(
+    tmp_path, left_bytes, capsys
+):
+    disk = Fails()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60, config={"lr": 0.1}
+    )
+    for i in range(20):
+        run.log_iter(i, 1.0)
+    assert run.sync()
+    disk.n_failures = 1
+    run.log_iter(20, 1.0)
+    assert run.sync()
+    os.truncate(run.journal_path, left_bytes)
+    run._journal._appender.check_place()
+    run.log_iter(21, 1.0)
+    run.close()
+
+    log = eventlog.load_run(run.journal_path)
+    assert (log.status, log.config) == ("completed", {"lr": 0.1})
+    assert iterations(run.journal_path)[-2:] == [20, 21]
+    assert log.journal["events"]["io_error"] == 2  # the sync that failed, and this
+    assert capsys.readouterr().err.count("was cut from") == 1
+    with eventlog.open_run(journal=run.journal_path, save_interval=0) as resumed:
+        assert resumed.run_name == run.run_name
+
+
+@pytest.fixture
+def in_second_segment(tmp_path):
+    """A run of 30 iterations that has left its journal and a segment beside it, and its disk."""
+
+    class FailsOrIsFull(Fails):
+        is_full = False
+
+        def open_new(self, path):
+            return super().open_new(self._checked(path))
+
+        def open_append(self, path, *, exclusive=False):
+            return super().open_append(self._checked(path), exclusive=exclusive)
+
+        def _checked(self, path):
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "full")
+            return path
+
+    disk = FailsOrIsFull()
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60, fallback=tmp_path / "fb"
+    )
+    for i in range(30):
+        disk.n_failures = i in (10, 20)
+        run.log_iter(i, 1.0)
+        assert run.sync()
+    yield run, disk
+    run.close()
+
+
+def test_a_segment_that_its_session_has_left_is_written_again_if_it_is_deleted(
+    in_second_segment, tmp_path, capsys
+):
+    run, _ = in_second_segment
+    shutil.rmtree(tmp_path / "out")
+    run._journal._appender.check_place()
+    run.log_iter(30, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(31))
+    assert eventlog.load_run(run.journal_path).journal["defects"] == []
+    assert capsys.readouterr().err.count("was deleted") == 2
+
+
+def test_what_a_replaced_segment_held_goes_on_in_a_new_one(in_second_segment, tmp_path):
+    run, _ = in_second_segment
+    (segment,) = (tmp_path / "out").glob("*.0.segment")
+    segment.unlink()
+    segment.write_text("a list\n")
+    for _ in range(2):
+        run._journal._appender.check_place()
+    run.log_iter(30, 1.0)
+    run.close()
+
+    assert iterations(run.journal_path) == list(range(31))
+    assert segment.read_text() == "a list\n"
+    assert run.errors == 0
+
+
+def test_what_a_deleted_segment_held_is_counted_where_it_cannot_be_written_again(
+    in_second_segment, tmp_path, capsys
+):
+    run, disk = in_second_segment
+    (segment,) = (tmp_path / "out").glob("*.0.segment")
+    n_records = segment.read_bytes().count(b'"event":') - 1  # without its header
+    segment.unlink()
+    disk.is_full = True
+    for _ in range(2):
+        run._journal._appender.check_place()
+    run.close()
+
+    defects = eventlog.load_run(run.journal_path).journal["defects"]
+    n_missing = sum(defect["lost"] or 0 for defect in defects)
+    assert 9 <= n_missing <= n_records
+    assert run.lost == run.errors == n_missing
+    assert capsys.readouterr().err.count("was deleted or replaced") == 1
 
 
 def test_lines_repeated_in_a_segment_are_written_again_if_its_first_sync_fails(tmp_path):

@@ -425,7 +425,8 @@ def test_a_stop_without_a_save_says_so(flags, tmp_path, monkeypatch, capfd):
     assert main(flags(tmp_path)) == 143
 
     last = capfd.readouterr().out.splitlines()[-1]
-    assert "SIGTERM: could not be saved before iteration 4, last saved: None" in last
+    assert "SIGTERM: could not be saved before iteration 4; this run has no checkpoint" in last
+    assert "to begin again" in last
 
 
 # As processes, under torchrun
