@@ -82,7 +82,15 @@ from eventlog.format.files import (
     short_run_id,
 )
 from eventlog.format.record import FORMAT, Record, header_fields
-from eventlog.format.text import counted, print_lines, printable, printable_json
+from eventlog.format.text import (
+    NEAR_MAX,
+    counted,
+    did_you_mean,
+    print_lines,
+    printable,
+    printable_json,
+    similar,
+)
 from eventlog.format.times import duration, seconds
 from eventlog.interruption import is_interruption
 from eventlog.masking import load_masking
@@ -117,6 +125,7 @@ __all__ = [
     "KINDS",
     "LOSSES",
     "MFU_UNKNOWN",
+    "NEAR_MAX",
     "PRUNED_SUFFIX",
     "RANK_SUFFIX",
     "RUN_JSON_SUFFIX",
@@ -157,6 +166,7 @@ __all__ = [
     "counted",
     "definition_of",
     "describe",
+    "did_you_mean",
     "duration",
     "find_orphans",
     "find_ranks",
@@ -192,6 +202,7 @@ __all__ = [
     "seconds",
     "sha256_of",
     "short_run_id",
+    "similar",
     "usual_losses",
     "without_journal",
 ]

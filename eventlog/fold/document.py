@@ -25,6 +25,7 @@ from eventlog.fold import series as run_series
 from eventlog.fold.series import Series
 from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
 from eventlog.format.json_rows import encode_row
+from eventlog.format.text import did_you_mean, similar
 from eventlog.notebook import frame_of_rows, plot
 
 if TYPE_CHECKING:
@@ -263,11 +264,8 @@ class Run:
         matching = self.series(name)
         if matching:
             return next(iter(matching.values()))
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, self.series(), 1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{self.run_name}: unknown series: {name!r}{hint}")
+        hint = did_you_mean(similar(name, self.series()))
+        raise ValueError(f"{self.run_name}: unknown series: {name!r}.{hint}")
 
     def frame(self, table: str = "iterations") -> "DataFrame":
         """The rows of a table (see `rows`) as a pandas frame.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.format.events import KINDS, Kind
+from eventlog.format.text import did_you_mean, similar
 from eventlog.read.reader import scan
 
 Row = dict[str, Any]
@@ -30,11 +31,8 @@ def check_table(name: str) -> None:
     """Raises ValueError for an unknown table."""
     known = [*tables(), SYSTEM]
     if name not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, known, 1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known tables: {', '.join(known)}"
-        raise ValueError(f"unknown table: {name!r}. {hint}")
+        hint = did_you_mean(similar(name, known), f"Known tables: {', '.join(known)}")
+        raise ValueError(f"unknown table: {name!r}.{hint}")
 
 
 def axis_of(table: str) -> str:

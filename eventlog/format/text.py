@@ -7,7 +7,11 @@ direction. `printable` makes them visible. Commands print such text through it, 
 """
 
 import builtins
+from collections.abc import Iterable
+from itertools import islice
 from typing import TextIO
+
+NEAR_MAX = 2_000  # names that are searched for similar ones: among millions it takes minutes
 
 
 def printable(text: object, *, keep: str = "") -> str:
@@ -44,6 +48,19 @@ def print_lines(
 def _escaped(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def similar(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known names that are most like `name`."""
+    from difflib import get_close_matches
+
+    return get_close_matches(name, [*islice(known, NEAR_MAX)], 3, 0.5)
+
+
+def did_you_mean(similar_names: Iterable[str], otherwise: str = "") -> str:
+    """` Did you mean a or b?`, to stand behind a sentence; without names ` ` and `otherwise`."""
+    names = " or ".join(dict.fromkeys(similar_names))
+    return f" Did you mean {names}?" if names else otherwise and f" {otherwise}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,11 +7,9 @@ A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.version
 (`val/acc`, `train/loss:min`); a row has those that it was made with.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -290,16 +288,14 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
         fields |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
     if name in fields:
         return name  # null in every run
-    fields = dict(
-        islice(fields.items(), series.NEAR_MAX)
-    )  # similar names among millions take minutes
     bare = {key.partition(".")[2] or key: key for key in reversed(fields)}
-    near = [bare.get(m, m) for m in difflib.get_close_matches(name, [*fields, *bare], 3, 0.5)]
+    names = (n for field in fields for n in (field, field.partition(".")[2] or field))
+    near = [bare.get(m, m) for m in eventlog.similar(name, names)]
     if not near:
         logged = series.names_in(row["path"] for row in rows if row.get("path"))
-        near = difflib.get_close_matches(name, logged, 3, 0.5)
-    hint = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else "See: runs ls --json"
-    raise Refusal(f"{flag}: unknown field {name!r}. {hint}")
+        near = eventlog.similar(name, logged)
+    hint = eventlog.did_you_mean(near, "See: runs ls --json")
+    raise Refusal(f"{flag}: unknown field {name!r}.{hint}")
 
 
 def is_field(name: str) -> bool:

@@ -11,7 +11,6 @@ have wildcards, and may be `TABLE/COLUMN` (`iterations/loss`).
     source.values("val/*:max")          # {"val/acc:max": 0.93, "val/f1:max": 0.88}
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +29,6 @@ from .runs import Found, Refusal
 Goal = Literal["minimize", "maximize"]
 IN_SUMMARY = ("last", "min", "max", "best", "count")
 STATS = (*IN_SUMMARY, "first", "mean")
-NEAR_MAX = 2_000  # names that are searched for similar ones
 _FILES_MAX = 50  # that are read for such names
 _ASKED = re.compile(rf"(?s)(?P<name>.+?)(?::(?P<stat>{'|'.join(STATS)})|@(?P<step>-?\d{{1,18}}))")
 _WILD = frozenset("*?[")
@@ -243,9 +241,8 @@ def best(one: eventlog.Series, goal: Goal | None) -> tuple[float | None, int | N
 
 def unknown(flag: str, name: str, known: Iterable[str]) -> Refusal:
     """An error for a series that no run has, with names like it."""
-    near = difflib.get_close_matches(name, [*islice(known, NEAR_MAX)], 3, 0.5)
-    hint = f". Did you mean {' or '.join(near)}?" if near else ". See: runs show RUN"
-    return Refusal(f"{flag}: unknown series {name[:200]!r}{hint}")
+    hint = eventlog.did_you_mean(eventlog.similar(name, known), "See: runs show RUN")
+    return Refusal(f"{flag}: unknown series {name[:200]!r}.{hint}")
 
 
 def names_in(paths: Iterable[str | Path]) -> list[str]:
@@ -255,9 +252,9 @@ def names_in(paths: Iterable[str | Path]) -> list[str]:
         found = runs.load_at(Path(path))
         if found.run is not None:
             names |= dict.fromkeys(found.run.series())
-        if len(names) >= NEAR_MAX:
+        if len(names) >= eventlog.NEAR_MAX:
             break
-    return [*names][:NEAR_MAX]
+    return [*names]
 
 
 def exact(value: Any) -> Any:

@@ -68,7 +68,7 @@ def test_an_empty_table_is_an_empty_frame_with_its_axis(tmp_path):
 
 
 def test_an_unknown_table_is_refused_with_the_nearest_name(run):
-    with pytest.raises(ValueError, match=r"unknown table: 'eval'\. Did you mean 'evals'"):
+    with pytest.raises(ValueError, match=r"unknown table: 'eval'\. Did you mean evals"):
         run.frame("eval")
 
 
