@@ -16,6 +16,8 @@ from typing import Any
 from eventlog.interruption import ignoring
 from eventlog.tracker.sys_exit import replace_exit
 
+INTERRUPTED = (130, 143)
+"""Exit codes of shells for SIGINT and SIGTERM, used by programs too."""
 _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1
 

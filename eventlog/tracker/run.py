@@ -18,6 +18,7 @@ from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.definition import Metric, metric
+from eventlog.tracker.ending import Ending, at_end, note_begin
 from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.handling import exception_that_goes_on, handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
@@ -82,6 +83,7 @@ class ActiveRun(WandbRun):
         self._earlier_error = last_error()  # of an earlier cell
         self._handled_before = handled_now()
         if session is not None:
+            note_begin()
             exit_code.watch()
             watch_cells()
             atexit.register(self._finish_unfinished)
@@ -264,10 +266,20 @@ class ActiveRun(WandbRun):
         """End the run and write its JSON: completed, or failed if `exit_code` is not 0.
 
         Without an exit code it ends as the exception says that goes on after the block in which
-        this is called, such as a `finally`; or as the program does, if it is ending.
+        this is called, such as a `finally`; or as the program does, if it is ending. A completed
+        run is failed after all if the program then ends by the exception that was being handled,
+        or with an exit code that can be of no other run (`tracker/ending.py`).
         """
+        if self.is_finished:
+            return
         if exit_code is None:
-            self._finish_after(error_now(self._handled_before, self._earlier_error))
+            ending = Ending(self._handled_before)
+            status, reason = ending_after(
+                error_now(self._handled_before, self._earlier_error), self.session
+            )
+            self._finish(status, reason)
+            if status == "completed" and self.session is not None:
+                at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
@@ -304,6 +316,12 @@ class ActiveRun(WandbRun):
 
     def _finish_after(self, error: BaseException | None) -> None:
         self._finish(*ending_after(error, self.session))
+
+    def _correct(self, ending: Ending) -> None:
+        """Have a completed run end as the program does, if that is how it ended."""
+        error = ending.failure(self._earlier_error)
+        if error is not None and self.session is not None:
+            self.session.correct(*ending_after(error, None))
 
     def annotate(self, tags: Any, notes: Any) -> None:
         """Add tags and notes, of any type."""
