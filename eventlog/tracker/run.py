@@ -79,7 +79,11 @@ class ActiveRun(WandbRun):
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
         self._lock = free_after_fork(threading.RLock())
+        self.awaits: str | None = None
+        """What is still to come, such as the end of a `fit`: a run that ends before is not
+        completed, but interrupted."""
         self.is_finished = False
+        self._status = ""
         self._earlier_error = last_error()  # of an earlier cell
         self._handled_before = handled_now()
         if session is not None:
@@ -274,11 +278,8 @@ class ActiveRun(WandbRun):
             return
         if exit_code is None:
             ending = Ending(self._handled_before)
-            status, reason = ending_after(
-                error_now(self._handled_before, self._earlier_error), self.session
-            )
-            self._finish(status, reason)
-            if status == "completed" and self.session is not None:
+            self._finish_after(error_now(self._handled_before, self._earlier_error))
+            if self._status == "completed" and self.session is not None:
                 at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)
@@ -291,6 +292,7 @@ class ActiveRun(WandbRun):
         if self.session is not None:
             try:
                 self.session.close(status, reason)
+                self._status = status
             except BaseException:  # a signal handler's: the next call tries again
                 self.is_finished = False
                 raise
@@ -315,7 +317,10 @@ class ActiveRun(WandbRun):
         self._finish_after(exception_that_goes_on(self._handled_before))
 
     def _finish_after(self, error: BaseException | None) -> None:
-        self._finish(*ending_after(error, self.session))
+        status, reason = ending_after(error, self.session)
+        if status == "completed" and self.awaits is not None:
+            status, reason = "interrupted", f"ended before {text_of(self.awaits)}"
+        self._finish(status, reason)
 
     def _correct(self, ending: Ending) -> None:
         """Have a completed run end as the program does, if that is how it ended."""
