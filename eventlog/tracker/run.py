@@ -85,11 +85,13 @@ class ActiveRun(WandbRun):
         self.is_finished = False
         self._status = ""
         self._earlier_error = last_error()  # of an earlier cell
+        self._cell_ending: tuple[str, str | None] = ("completed", None)
+        self._n_records = -1  # at the end of the cell before this one
         self._handled_before = handled_now()
         if session is not None:
             note_begin()
             exit_code.watch()
-            watch_cells()
+            watch_cells(self)
             atexit.register(self._finish_unfinished)
             at_end_of_child(self._finish_at_end_of_child)
 
@@ -310,8 +312,23 @@ class ActiveRun(WandbRun):
         self._finish_after(error)
 
     def _finish_unfinished(self) -> None:
-        """End the run as the program ends, or as the last cell of a notebook has ended."""
-        self._finish_after(error_at_exit(self._earlier_error))
+        """End the run as the program ends, or as the last cell of a notebook has ended, or else as
+        the last one that logged into the run."""
+        error = error_at_exit(self._earlier_error)
+        status, reason = self._cell_ending
+        if error is not None or status == "completed":
+            self._finish_after(error)
+            return
+        if status == "failed" and self.session is not None:
+            self.session.log("error", error=reason)
+        self._finish(status, reason)
+
+    def note_cell(self, error: BaseException | None) -> None:
+        """A cell of a notebook has ended. An error in one that does not log is none of the run's:
+        it may be a misspelled name."""
+        if self.session is not None and self.session.records > self._n_records:
+            self._n_records = self.session.records
+            self._cell_ending = ending_after(error, None)
 
     def _finish_at_end_of_child(self) -> None:
         self._finish_after(exception_that_goes_on(self._handled_before))
