@@ -65,7 +65,7 @@ def is_interruption(error: BaseException | None) -> bool:
         frame = last.tb_frame
         if frame.f_code in handlers or _is_call_of_handler(frame):
             return True
-        is_users = is_users or _is_users(frame.f_code)
+        is_users = is_users or is_code_of_user(frame.f_code)
         entry = entry if is_users else last
         if last.tb_next is None:
             break
@@ -121,7 +121,7 @@ def _is_call_of_handler(frame: FrameType) -> bool:
 def _signal_of_call(frame: FrameType) -> int | None:
     """The signal among a frame's arguments, if they are those of a signal handler."""
     code = frame.f_code
-    if not _is_users(code) or not (code.co_argcount > 1 or code.co_flags & _VARARGS):
+    if not is_code_of_user(code) or not (code.co_argcount > 1 or code.co_flags & _VARARGS):
         return None
     names = code.co_varnames[: code.co_argcount]
     values = [frame.f_locals.get(name) for name in names]
@@ -150,10 +150,10 @@ def came_from_elsewhere(error: BaseException) -> bool:
         last = last.tb_next
     if last is None:
         return False
-    return _is_users(last.tb_frame.f_code)
+    return is_code_of_user(last.tb_frame.f_code)
 
 
-def _is_users(code: CodeType) -> bool:
+def is_code_of_user(code: CodeType) -> bool:
     """Whether it is the user's: neither ours nor Python's."""
     name = code.co_filename
     if _is_ours(name) or name.startswith("<frozen"):

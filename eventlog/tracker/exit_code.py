@@ -22,6 +22,7 @@ _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1
 
 _code: Any = None
+_has_exited = False
 _is_watched = False
 
 
@@ -95,8 +96,13 @@ def _watch_derived(kind: type[SystemExit]) -> None:
 
 def note(code: Any) -> None:
     """The program exits with this code."""
-    global _code
-    _code = code
+    global _code, _has_exited
+    _code, _has_exited = code, True
+
+
+def has_exited() -> bool:
+    """Whether a SystemExit ends the program, with whatever code."""
+    return _has_exited
 
 
 def exit_status(code: Any) -> int:

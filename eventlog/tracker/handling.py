@@ -21,11 +21,11 @@ from eventlog.tracker.exit_code import INTERRUPTED, exit_status
 
 _MATCHES = frozenset(("CHECK_EXC_MATCH", "CHECK_EG_MATCH"))
 """The instructions that compare an exception with the class of an `except`."""
-_RAISES = frozenset(("RAISE_VARARGS", "RERAISE"))
+RAISES = frozenset(("RAISE_VARARGS", "RERAISE"))
 _LEAVES = frozenset(("POP_EXCEPT", "RETURN_VALUE", "RETURN_CONST"))
 """The instructions with which a block ends that does not raise."""
 _EXITS = frozenset(("exit", "_exit", "quit"))
-_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_METHOD", "LOAD_ATTR", "LOAD_DEREF", "LOAD_FAST")
+LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_METHOD", "LOAD_ATTR", "LOAD_DEREF", "LOAD_FAST")
 _BEFORE_A_CALL = frozenset(("PUSH_NULL", "PRECALL"))
 _JUMPS_ALWAYS = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"))
 
@@ -130,7 +130,7 @@ def _context_of(error: BaseException) -> tuple[FrameType, int] | None:
         trace = trace.tb_next
     callers = _callers(places[0][0].f_back) if places else iter(())
     for frame, at in (*reversed(places), *callers):
-        if _Code.of(frame.f_code).cleanup_around(at) is not None:
+        if Code.of(frame.f_code).cleanup_around(at) is not None:
             return frame, at
     return None
 
@@ -144,7 +144,7 @@ def _callers(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
 
 def _blocks_around(code: CodeType, at: int) -> "list[_Block]":
     """The blocks of exceptions around an instruction of a function, the innermost first."""
-    of = _Code.of(code)
+    of = Code.of(code)
     blocks: list[_Block] = []
     cleanup = of.cleanup_around(at)
     while cleanup is not None:
@@ -153,13 +153,13 @@ def _blocks_around(code: CodeType, at: int) -> "list[_Block]":
     return blocks
 
 
-class _Code:
+class Code:
     """The instructions of a function, and where exceptions go in it."""
 
     @staticmethod
     @lru_cache(maxsize=16)
-    def of(code: CodeType) -> "_Code":
-        return _Code(code)
+    def of(code: CodeType) -> "Code":
+        return Code(code)
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
@@ -217,7 +217,7 @@ class _Code:
             if handler is not None:
                 ways.append((handler, n + 1))
                 continue
-            if self._is_raise(at):
+            if self.is_raise(at):
                 names.add("RAISE_VARARGS")
                 continue
             names.add(self.all[at].opname)
@@ -228,18 +228,18 @@ class _Code:
         """The `except` or `finally` within a block to which a `raise` there goes. A `with` counts
         as one that stops no exception."""
         target = self._target(self.all[at].offset)
-        if target is None or not self._is_raise(at):
+        if target is None or not self.is_raise(at):
             return None
         place = self.place(target)
         first, second = self.all[place].opname, self.all[place + 1].opname
         return place if first == "PUSH_EXC_INFO" and second != "WITH_EXCEPT_START" else None
 
-    def _is_raise(self, at: int) -> bool:
+    def is_raise(self, at: int) -> bool:
         """Whether a `raise` is there, or a call such as `sys.exit(1)` begins. The exit code of a
         signal is no error: how the run ends is then known at the exit."""
         if self.all[at].opname == "RAISE_VARARGS":
             return True
-        if self.all[at].argval not in _EXITS or self.all[at].opname not in _LOADS:
+        if self.all[at].argval not in _EXITS or self.all[at].opname not in LOADS:
             return False
         after = [one for one in self.all[at + 1 : at + 5] if one.opname not in _BEFORE_A_CALL]
         is_call = len(after) > 1 and after[1].opname.startswith("CALL")
@@ -253,7 +253,7 @@ class _Code:
 
     def next(self, at: int) -> list[int]:
         instruction = self.all[at]
-        if instruction.opname in _RAISES or instruction.opname in _LEAVES:
+        if instruction.opname in RAISES or instruction.opname in _LEAVES:
             return []
         places = [] if instruction.opname in _JUMPS_ALWAYS else [at + 1]
         if instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
@@ -264,7 +264,7 @@ class _Code:
 class _Block:
     """An `except`, `finally` or `with` block that handles an exception, and where it is now."""
 
-    def __init__(self, code: _Code, cleanup: int, now: int, n_inside: int) -> None:
+    def __init__(self, code: Code, cleanup: int, now: int, n_inside: int) -> None:
         self.code, self.cleanup = code, cleanup
         self._now, self._n_inside = now, n_inside
 
@@ -273,7 +273,7 @@ class _Block:
         may end either way, that of a `finally` does, that of an `except` does not."""
         after = self.code.next(self.code.place(self._now))
         ways = self.code.flow(after, self._n_inside)
-        may_raise, may_not = not _RAISES.isdisjoint(ways), not _LEAVES.isdisjoint(ways)
+        may_raise, may_not = not RAISES.isdisjoint(ways), not _LEAVES.isdisjoint(ways)
         return may_raise and not may_not if self._is_except() else may_raise or not may_not
 
     def _is_except(self) -> bool:

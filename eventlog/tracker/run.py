@@ -17,6 +17,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
+from eventlog.tracker.beginning import Beginning
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.ending import Ending, at_end, note_begin
 from eventlog.tracker.exit_code import status_of
@@ -88,6 +89,7 @@ class ActiveRun(WandbRun):
         self._cell_ending: tuple[str, str | None] = ("completed", None)
         self._n_records = -1  # at the end of the cell before this one
         self._handled_before = handled_now()
+        self._beginning = Beginning()
         if session is not None:
             note_begin()
             exit_code.watch()
@@ -317,7 +319,7 @@ class ActiveRun(WandbRun):
         error = error_at_exit(self._earlier_error)
         status, reason = self._cell_ending
         if error is not None or status == "completed":
-            self._finish_after(error)
+            self._finish_left(error)
             return
         if status == "failed" and self.session is not None:
             self.session.log("error", error=reason)
@@ -331,7 +333,14 @@ class ActiveRun(WandbRun):
             self._cell_ending = ending_after(error, None)
 
     def _finish_at_end_of_child(self) -> None:
-        self._finish_after(exception_that_goes_on(self._handled_before))
+        self._finish_left(exception_that_goes_on(self._handled_before))
+
+    def _finish_left(self, error: BaseException | None) -> None:
+        """End a run that the program has left unfinished."""
+        is_exit = isinstance(error, SystemExit) or exit_code.has_exited()
+        if self.awaits is None and not is_exit and self._beginning.was_left():
+            self.awaits = "finish(), by an exception"
+        self._finish_after(error)
 
     def _finish_after(self, error: BaseException | None) -> None:
         status, reason = ending_after(error, self.session)

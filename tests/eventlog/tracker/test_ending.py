@@ -152,6 +152,12 @@ def test_a_run_that_is_finished_before_something_else_fails_is_completed(tmp_pat
     assert ends(BEGIN + code, tmp_path) == ("completed", None)
 
 
+def test_an_exit_code_of_a_program_with_two_runs_is_of_neither(tmp_path):
+    before = "import eventlog\neventlog.init(dir='other', save_interval=0).finish()\n"
+
+    assert ends(before + BEGIN + "run.finish()\nsys.exit(rc := 1)", tmp_path)[0] == "completed"
+
+
 def test_a_corrected_run_is_complete_and_has_its_run_json_written_again(tmp_path):
     code = BEGIN.replace("save_interval=0", "save_interval=1") + FAILS["sys.exit(rc)"][0]
     run_of(code, tmp_path)
