@@ -12,11 +12,11 @@ in a block that handles an exception, if the program has had other runs.
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from eventlog.tracker import exit_code
-from eventlog.tracker.exit_code import exit_status
+from eventlog.tracker.exit_code import with_contexts
 from eventlog.tracker.handling import Handled
 from eventlog.tracker.last_error import last_error
 
@@ -72,16 +72,15 @@ class Ending:
         error = last_error()
         if error is not None and error is not earlier:
             return error if self._ended_by(error) else None
-        code = exit_code.exit_code()
         is_of_run = self._handled is not None or _n_begun == 1
-        return SystemExit(code) if exit_status(code) and is_of_run else None
+        return exit_code.error() if is_of_run else None
 
     def _ended_by(self, error: BaseException) -> bool:
         if self._handled is None:
             return False
         return any(
             _key(one) == self._handled or self._closed_at in _places(one)
-            for one in _with_contexts(error)
+            for one in with_contexts(error)
         )
 
 
@@ -98,15 +97,6 @@ def _places(error: BaseException) -> list[Place]:
         places.append((id(trace.tb_frame.f_code), trace.tb_lasti))
         trace = trace.tb_next
     return places
-
-
-def _with_contexts(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__context__
 
 
 def _consumer() -> Place | None:

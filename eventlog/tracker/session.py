@@ -332,8 +332,7 @@ def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:
     error = last_error()
     if error is not None and error is not earlier:
         return error
-    code = exit_code.exit_code()
-    return SystemExit(code) if exit_status(code) else None
+    return exit_code.error()
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

@@ -436,7 +436,7 @@ MUTANTS = [
     Mutant(
         "a program that exits with a code completes its run",
         "tracker/exit_code.py",
-        "            note(code)\n",
+        "            note(error, code)\n",
         "            pass\n",
         EXIT,
     ),

@@ -253,3 +253,25 @@ def test_the_run_of_a_generator_fails_if_its_consumer_raises(tmp_path, case):
     code, status = CONSUMERS[case]
 
     assert ends(BEGIN + ITEMS + code, tmp_path)[0] == status
+
+
+INTERRUPTED_EXITS = {
+    "sys.exit(1)": "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: sys.exit(1)",
+    "an exception of a library": (
+        "class Abort(Exception): pass\n"
+        "try:\n    try: raise KeyboardInterrupt\n"
+        "    except KeyboardInterrupt as e: raise Abort from e\n"
+        "except Abort: sys.exit(1)"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", INTERRUPTED_EXITS.values(), ids=INTERRUPTED_EXITS)
+def test_an_exit_with_an_error_because_of_ctrl_c_interrupts_a_run(tmp_path, code):
+    assert ends(BEGIN + code, tmp_path) == ("interrupted", "KeyboardInterrupt")
+
+
+def test_an_exit_with_an_error_after_ctrl_c_was_handled_fails(tmp_path):
+    code = "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\nsys.exit(1)"
+
+    assert ends(BEGIN + code, tmp_path) == ("failed", "exit code 1")
