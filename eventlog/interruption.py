@@ -6,6 +6,7 @@ training loop and not be mistaken for an error of the disk or of a value's `__re
 
 import _signal
 import os
+import sys
 from collections.abc import Callable
 from itertools import pairwise, starmap
 from types import CodeType, FrameType, TracebackType
@@ -64,7 +65,7 @@ def is_interruption(error: BaseException | None) -> bool:
         frame = last.tb_frame
         if frame.f_code in handlers or _is_call_of_handler(frame):
             return True
-        is_users = is_users or _is_users(frame.f_code)
+        is_users = is_users or is_code_of_user(frame.f_code)
         entry = entry if is_users else last
         if last.tb_next is None:
             break
@@ -94,21 +95,44 @@ def _checks(traceback: TracebackType) -> bool:
     return _instruction(traceback).startswith(_CHECK_FOR_INTERRUPTIONS)
 
 
+def signal_being_handled() -> int | None:
+    """The signal whose handler called this, directly or not; None: there is none.
+
+    Only arguments of functions that may be handlers are read: reading them keeps all that a
+    function has in its variables until it ends. A handler that is no longer installed names
+    `signal`, with which it has installed another one.
+    """
+    handlers = _handlers()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code in handlers or "signal" in frame.f_code.co_names:
+            number = _signal_of_call(frame)
+            if number is not None:
+                return number
+        frame = frame.f_back
+    return None
+
+
 def _is_call_of_handler(frame: FrameType) -> bool:
     """Whether a frame has a signal handler's arguments: it may have been replaced since."""
+    return _signal_of_call(frame) is not None
+
+
+def _signal_of_call(frame: FrameType) -> int | None:
+    """The signal among a frame's arguments, if they are those of a signal handler."""
     code = frame.f_code
-    if not _is_users(code):
-        return False
+    if not is_code_of_user(code) or not (code.co_argcount > 1 or code.co_flags & _VARARGS):
+        return None
     names = code.co_varnames[: code.co_argcount]
     values = [frame.f_locals.get(name) for name in names]
     if code.co_flags & _VARARGS:
         rest = frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         values += rest if type(rest) is tuple else ()
     numbers = _signal.valid_signals()
-    return any(
-        type(after) is FrameType and isinstance(number, int) and number in numbers
-        for number, after in pairwise(values)
-    )
+    for number, after in pairwise(values):
+        if type(after) is FrameType and isinstance(number, int) and number in numbers:
+            return int(number)
+    return None
 
 
 def is_of_a_call(error: OSError) -> bool:
@@ -126,10 +150,10 @@ def came_from_elsewhere(error: BaseException) -> bool:
         last = last.tb_next
     if last is None:
         return False
-    return _is_users(last.tb_frame.f_code)
+    return is_code_of_user(last.tb_frame.f_code)
 
 
-def _is_users(code: CodeType) -> bool:
+def is_code_of_user(code: CodeType) -> bool:
     """Whether it is the user's: neither ours nor Python's."""
     name = code.co_filename
     if _is_ours(name) or name.startswith("<frozen"):

@@ -55,5 +55,7 @@ def _report(name: str, error: Exception) -> None:
 @guarded
 def log_idle(run: eventlog.ActiveRun | None) -> None:
     """The framework's `fit` ended; the program may live on, in a notebook, and log nothing."""
+    if run is not None:
+        run.awaits = None
     if run is not None and run.session is not None:
         run.session.log("idle", why="fit ended")

@@ -22,7 +22,8 @@ from eventlog.integrations._guarded import defaults, guarded, log_idle
 class JournalCallback(TrainerCallback):
     """Logs on the main process, by global step. `settings` are arguments of `eventlog.init`.
 
-    By default the folder is `output_dir`, and the name `run_name` or else the folder's name.
+    By default the folder is `output_dir`, and the name `run_name` or else the folder's name. A
+    training that an exception ends, which the program handles, leaves the run interrupted.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -42,6 +43,7 @@ class JournalCallback(TrainerCallback):
         if state.global_step:  # resumed from a checkpoint: later steps are done again
             settings = {"resume": "allow"} | settings
         self.run = eventlog.init(**settings)
+        self.run.awaits = "its training did"  # no callback learns of an exception
         if self.run.resumed:
             self.run.rewind(state.global_step + 1)
 

@@ -28,11 +28,11 @@ class JournalCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin the run here: other callbacks have restored the model by now."""
-        if self.run is not None:
-            return
-        step = self._first_step() or 0
-        self.run = eventlog.init(**({"resume": "allow"} if step else {}) | self._settings)
-        self._describe(self.run, step)
+        if self.run is None:
+            step = self._first_step() or 0
+            self.run = eventlog.init(**({"resume": "allow"} if step else {}) | self._settings)
+            self._describe(self.run, step)
+        self.run.awaits = "its fit did"  # no callback learns of an exception
 
     @guarded
     def _first_step(self) -> int:

@@ -6,6 +6,7 @@ With `resume`, `fit(ckpt_path=...)` resumes the run in its journal: the steps th
 replace the earlier ones.
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,12 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import eventlog
 from eventlog.integrations._guarded import defaults, guarded, log_idle
+
+_EXIT_BY_SIGTERM = 143  # as a shell has it
 
 
 class JournalLogger(Logger):
@@ -69,12 +73,14 @@ class JournalLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """A failed fit ends the run; after a successful one a test may follow."""
-        if status != "success" and self._run is not None:
-            run, self._run = self._run, None
-            _fail(run)
-        else:
+        """A failed fit ends the run, as its exception says; after a successful one a test may
+        follow. `finished` is no end: under Slurm it comes before a checkpoint, and the fit goes on
+        until it is killed."""
+        if status == "success":
             log_idle(self._run)
+        elif status != "finished" and self._run is not None:
+            run, self._run = self._run, None
+            _end(run, sys.exc_info()[1])
 
 
 @guarded
@@ -93,5 +99,10 @@ def _log_checkpoint(run: eventlog.ActiveRun, step: int, path: str) -> None:
 
 
 @guarded
-def _fail(run: eventlog.ActiveRun) -> None:
-    run.finish(exit_code=1)
+def _end(run: eventlog.ActiveRun, error: BaseException | None) -> None:
+    if error is None:
+        run.finish(exit_code=1)
+        return
+    if isinstance(error, SIGTERMException):  # a SystemExit without a code, which is success
+        error = SystemExit(_EXIT_BY_SIGTERM)
+    run.__exit__(type(error), error, error.__traceback__)

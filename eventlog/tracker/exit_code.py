@@ -11,15 +11,20 @@ import gc
 import operator
 import struct
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from eventlog.interruption import ignoring
 from eventlog.tracker.sys_exit import replace_exit
 
+INTERRUPTED = (130, 143)
+"""Exit codes of shells for SIGINT and SIGTERM, used by programs too."""
 _LONG_MAX = (1 << 8 * struct.calcsize("l") - 1) - 1
 _LONG_MIN = -_LONG_MAX - 1
 
 _code: Any = None
+_has_exited = False
+_is_of_ctrl_c = False
 _is_watched = False
 
 
@@ -61,7 +66,7 @@ class _Code:
             get = getattr(type(own), "__get__", None)
             code = own if get is None else get(own, error, kind)
         if error is not None and sys._getframe().f_back is None:
-            note(code)
+            note(error, code)
         return code
 
     def __set__(self, error: SystemExit, code: Any) -> None:
@@ -91,10 +96,26 @@ def _watch_derived(kind: type[SystemExit]) -> None:
         _watch_derived(derived)
 
 
-def note(code: Any) -> None:
+def note(error: SystemExit, code: Any) -> None:
     """The program exits with this code."""
-    global _code
-    _code = code
+    global _code, _has_exited, _is_of_ctrl_c
+    _code, _has_exited = code, True
+    _is_of_ctrl_c = any(isinstance(one, KeyboardInterrupt) for one in with_contexts(error))
+
+
+def with_contexts(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that were being handled when it and they were raised."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__context__
+
+
+def has_exited() -> bool:
+    """Whether a SystemExit ends the program, with whatever code."""
+    return _has_exited
 
 
 def exit_status(code: Any) -> int:
@@ -113,6 +134,8 @@ def status_of(code: Any) -> int:
     return exit_status(code)
 
 
-def exit_code() -> Any:
-    """The program's exit code: a number, or a message, which means 1; None or 0: success."""
-    return _code
+def error() -> BaseException | None:
+    """The exit of the program, if it is no success; KeyboardInterrupt, if it was being handled."""
+    if not exit_status(_code):
+        return None
+    return KeyboardInterrupt() if _is_of_ctrl_c else SystemExit(_code)

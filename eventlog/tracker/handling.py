@@ -1,36 +1,54 @@
 """The exception that is being handled, and whether it goes on after that.
 
 `run.finish()` in a `finally` does not say how the run ended. In a `finally` or a `with`, an
-exception goes on when the block has ended; in an `except` it does not, unless the block raises
-whatever happens after `run.finish()`. Python does not say which block handles an exception, its
-bytecode does.
+exception goes on when the block has ended, unless the block returns or breaks whatever happens
+after `run.finish()`; in an `except` it does not, unless the block raises whatever happens, or exits
+with an error: `sys.exit(1)`, `exit(1)`, `os._exit(1)`. Python does not say which block handles an
+exception, its bytecode does. What a function does that the block calls is unknown, and an exit with
+a code that is not written there.
 """
 
 import dis
+import signal
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from types import CodeType, FrameType
 
-from eventlog.interruption import ignoring
+from eventlog.interruption import ignoring, signal_being_handled
+from eventlog.tracker.exit_code import INTERRUPTED, exit_status
 
 _MATCHES = frozenset(("CHECK_EXC_MATCH", "CHECK_EG_MATCH"))
 """The instructions that compare an exception with the class of an `except`."""
-_RAISES = frozenset(("RAISE_VARARGS", "RERAISE"))
+RAISES = frozenset(("RAISE_VARARGS", "RERAISE"))
 _LEAVES = frozenset(("POP_EXCEPT", "RETURN_VALUE", "RETURN_CONST"))
 """The instructions with which a block ends that does not raise."""
+_EXITS = frozenset(("exit", "_exit", "quit"))
+LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_METHOD", "LOAD_ATTR", "LOAD_DEREF", "LOAD_FAST")
+_BEFORE_A_CALL = frozenset(("PUSH_NULL", "PRECALL"))
 _JUMPS_ALWAYS = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"))
 
 
-Handled = frozenset[tuple[int, int, int, int]]
-"""Exceptions that were being handled at some time, and by which blocks; without references."""
+Handled = frozenset[tuple[int, ...]]
+"""Exceptions that were being handled at some time, and by which blocks, and the signal; without
+references."""
+
+
+class SignalReceived(KeyboardInterrupt):
+    """A signal whose handler ends the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
 
 
 def handled_now() -> Handled:
     """The exceptions that are being handled, for `exception_that_goes_on`."""
     with ignoring(Exception):
-        return frozenset(_key(error, block) for error, block in _handled())
+        number = signal_being_handled()
+        keys = {_key(error, block) for error, block in _handled()}
+        return frozenset(keys if number is None else {*keys, (number,)})
     return frozenset()
 
 
@@ -38,16 +56,32 @@ def exception_that_goes_on(earlier: Handled = frozenset()) -> BaseException | No
     """The exception that is being handled, if it will leave the block that handles it.
 
     That may be in a block around the innermost one. None also where it cannot be known.
-    KeyboardInterrupt and SystemExit end a run in any block. `earlier`: what was being handled when
-    the run began, also by the parent of a forked process: that does not end it.
+    KeyboardInterrupt and SystemExit end a run in any block, a signal whose handler calls this in
+    any function. `earlier`: what was being handled when the run began, also by the parent of a
+    forked process: that does not end it.
     """
     with ignoring(Exception):  # an interpreter with another bytecode
+        number = signal_being_handled()
+        if number is not None and (number,) not in earlier:
+            return SignalReceived(number)
         for error, block in _handled():
             if isinstance(error, GeneratorExit) or (earlier and _key(error, block) in earlier):
                 continue
             if isinstance(error, KeyboardInterrupt | SystemExit) or block.lets_go_on():
                 return error
     return None
+
+
+def is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether it is a KeyboardInterrupt, or the CancelledError that asyncio makes of Ctrl-C."""
+    runners = sys.modules.get("asyncio.runners")
+    if runners is None or not isinstance(error, runners.exceptions.CancelledError):
+        return isinstance(error, KeyboardInterrupt)
+    with ignoring(Exception):  # another version of asyncio
+        for frame, _ in _callers(sys._getframe()):
+            if frame.f_code is runners.Runner.run.__code__:
+                return bool(frame.f_locals["self"]._interrupt_count > 0)
+    return False
 
 
 def _key(error: BaseException, block: "_Block") -> tuple[int, int, int, int]:
@@ -96,7 +130,7 @@ def _context_of(error: BaseException) -> tuple[FrameType, int] | None:
         trace = trace.tb_next
     callers = _callers(places[0][0].f_back) if places else iter(())
     for frame, at in (*reversed(places), *callers):
-        if _Code.of(frame.f_code).cleanup_around(at) is not None:
+        if Code.of(frame.f_code).cleanup_around(at) is not None:
             return frame, at
     return None
 
@@ -110,7 +144,7 @@ def _callers(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
 
 def _blocks_around(code: CodeType, at: int) -> "list[_Block]":
     """The blocks of exceptions around an instruction of a function, the innermost first."""
-    of = _Code.of(code)
+    of = Code.of(code)
     blocks: list[_Block] = []
     cleanup = of.cleanup_around(at)
     while cleanup is not None:
@@ -119,13 +153,13 @@ def _blocks_around(code: CodeType, at: int) -> "list[_Block]":
     return blocks
 
 
-class _Code:
+class Code:
     """The instructions of a function, and where exceptions go in it."""
 
     @staticmethod
     @lru_cache(maxsize=16)
-    def of(code: CodeType) -> "_Code":
-        return _Code(code)
+    def of(code: CodeType) -> "Code":
+        return Code(code)
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
@@ -183,6 +217,9 @@ class _Code:
             if handler is not None:
                 ways.append((handler, n + 1))
                 continue
+            if self.is_raise(at):
+                names.add("RAISE_VARARGS")
+                continue
             names.add(self.all[at].opname)
             ways += [(after, n) for after in self.next(at)]
         return names
@@ -191,11 +228,24 @@ class _Code:
         """The `except` or `finally` within a block to which a `raise` there goes. A `with` counts
         as one that stops no exception."""
         target = self._target(self.all[at].offset)
-        if self.all[at].opname != "RAISE_VARARGS" or target is None:
+        if target is None or not self.is_raise(at):
             return None
         place = self.place(target)
         first, second = self.all[place].opname, self.all[place + 1].opname
         return place if first == "PUSH_EXC_INFO" and second != "WITH_EXCEPT_START" else None
+
+    def is_raise(self, at: int) -> bool:
+        """Whether a `raise` is there, or a call such as `sys.exit(1)` begins. The exit code of a
+        signal is no error: how the run ends is then known at the exit."""
+        if self.all[at].opname == "RAISE_VARARGS":
+            return True
+        if self.all[at].argval not in _EXITS or self.all[at].opname not in LOADS:
+            return False
+        after = [one for one in self.all[at + 1 : at + 5] if one.opname not in _BEFORE_A_CALL]
+        is_call = len(after) > 1 and after[1].opname.startswith("CALL")
+        if not is_call or after[0].opname not in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            return False
+        return after[0].argval not in INTERRUPTED and exit_status(after[0].argval) != 0
 
     def place(self, offset: int) -> int:
         """Which instruction is at an offset, or has its cache there."""
@@ -203,7 +253,7 @@ class _Code:
 
     def next(self, at: int) -> list[int]:
         instruction = self.all[at]
-        if instruction.opname in _RAISES or instruction.opname in _LEAVES:
+        if instruction.opname in RAISES or instruction.opname in _LEAVES:
             return []
         places = [] if instruction.opname in _JUMPS_ALWAYS else [at + 1]
         if instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
@@ -214,17 +264,17 @@ class _Code:
 class _Block:
     """An `except`, `finally` or `with` block that handles an exception, and where it is now."""
 
-    def __init__(self, code: _Code, cleanup: int, now: int, n_inside: int) -> None:
+    def __init__(self, code: Code, cleanup: int, now: int, n_inside: int) -> None:
         self.code, self.cleanup = code, cleanup
         self._now, self._n_inside = now, n_inside
 
     def lets_go_on(self) -> bool:
-        """Whether the exception, or another one instead of it, leaves the block."""
-        if not self._is_except():
-            return True
+        """Whether the exception, or another one instead of it, leaves the block. Where the block
+        may end either way, that of a `finally` does, that of an `except` does not."""
         after = self.code.next(self.code.place(self._now))
         ways = self.code.flow(after, self._n_inside)
-        return not _RAISES.isdisjoint(ways) and _LEAVES.isdisjoint(ways)
+        may_raise, may_not = not RAISES.isdisjoint(ways), not _LEAVES.isdisjoint(ways)
+        return may_raise and not may_not if self._is_except() else may_raise or not may_not
 
     def _is_except(self) -> bool:
         code = self.code

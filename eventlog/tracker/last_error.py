@@ -4,7 +4,8 @@ IPython keeps the exception of a cell in `sys.last_value` when later cells have 
 """
 
 import sys
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from eventlog.interruption import ignoring
 
@@ -12,8 +13,18 @@ _cell_error: BaseException | None = None
 _has_cell_ended = False
 
 
-def watch_cells() -> None:
-    """Note the outcome of each cell from now on, if this is IPython; a second call does nothing."""
+class Watcher(Protocol):
+    """A run that learns how each cell ends."""
+
+    def note_cell(self, error: BaseException | None) -> None: ...
+
+
+_watchers: WeakSet[Watcher] = WeakSet()
+
+
+def watch_cells(watcher: Watcher) -> None:
+    """Note the outcome of each cell from now on, if this is IPython."""
+    _watchers.add(watcher)
     with ignoring(Exception):  # another version of IPython
         if "IPython" in sys.modules:
             shell = sys.modules["IPython"].get_ipython()
@@ -26,6 +37,8 @@ def _note_outcome(result: Any) -> None:
     if result is not None:  # None: IPython itself failed
         before, during = result.error_before_exec, result.error_in_exec
         _cell_error, _has_cell_ended = during if before is None else before, True
+        for watcher in list(_watchers):
+            watcher.note_cell(_cell_error)
 
 
 def last_error() -> BaseException | None:

@@ -17,7 +17,9 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
 from eventlog.interruption import came_from_elsewhere, is_interruption
 from eventlog.tracker import exit_code
+from eventlog.tracker.beginning import Beginning
 from eventlog.tracker.definition import Metric, metric
+from eventlog.tracker.ending import Ending, at_end, note_begin
 from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.handling import exception_that_goes_on, handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
@@ -78,12 +80,20 @@ class ActiveRun(WandbRun):
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
         self._lock = free_after_fork(threading.RLock())
+        self.awaits: str | None = None
+        """What is still to come, such as the end of a `fit`: a run that ends before is not
+        completed, but interrupted."""
         self.is_finished = False
+        self._status = ""
         self._earlier_error = last_error()  # of an earlier cell
+        self._cell_ending: tuple[str, str | None] = ("completed", None)
+        self._n_records = -1  # at the end of the cell before this one
         self._handled_before = handled_now()
+        self._beginning = Beginning()
         if session is not None:
+            note_begin()
             exit_code.watch()
-            watch_cells()
+            watch_cells(self)
             atexit.register(self._finish_unfinished)
             at_end_of_child(self._finish_at_end_of_child)
 
@@ -264,10 +274,17 @@ class ActiveRun(WandbRun):
         """End the run and write its JSON: completed, or failed if `exit_code` is not 0.
 
         Without an exit code it ends as the exception says that goes on after the block in which
-        this is called, such as a `finally`; or as the program does, if it is ending.
+        this is called, such as a `finally`; or as the program does, if it is ending. A completed
+        run is failed after all if the program then ends by the exception that was being handled,
+        or with an exit code that can be of no other run (`tracker/ending.py`).
         """
+        if self.is_finished:
+            return
         if exit_code is None:
+            ending = Ending(self._handled_before)
             self._finish_after(error_now(self._handled_before, self._earlier_error))
+            if self._status == "completed" and self.session is not None:
+                at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)
         self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
@@ -279,6 +296,7 @@ class ActiveRun(WandbRun):
         if self.session is not None:
             try:
                 self.session.close(status, reason)
+                self._status = status
             except BaseException:  # a signal handler's: the next call tries again
                 self.is_finished = False
                 raise
@@ -296,14 +314,45 @@ class ActiveRun(WandbRun):
         self._finish_after(error)
 
     def _finish_unfinished(self) -> None:
-        """End the run as the program ends, or as the last cell of a notebook has ended."""
-        self._finish_after(error_at_exit(self._earlier_error))
+        """End the run as the program ends, or as the last cell of a notebook has ended, or else as
+        the last one that logged into the run."""
+        error = error_at_exit(self._earlier_error)
+        status, reason = self._cell_ending
+        if error is not None or status == "completed":
+            self._finish_left(error)
+            return
+        if status == "failed" and self.session is not None:
+            self.session.log("error", error=reason)
+        self._finish(status, reason)
+
+    def note_cell(self, error: BaseException | None) -> None:
+        """A cell of a notebook has ended. An error in one that does not log is none of the run's:
+        it may be a misspelled name."""
+        if self.session is not None and self.session.records > self._n_records:
+            self._n_records = self.session.records
+            self._cell_ending = ending_after(error, None)
 
     def _finish_at_end_of_child(self) -> None:
-        self._finish_after(exception_that_goes_on(self._handled_before))
+        self._finish_left(exception_that_goes_on(self._handled_before))
+
+    def _finish_left(self, error: BaseException | None) -> None:
+        """End a run that the program has left unfinished."""
+        is_exit = isinstance(error, SystemExit) or exit_code.has_exited()
+        if self.awaits is None and not is_exit and self._beginning.was_left():
+            self.awaits = "finish(), by an exception"
+        self._finish_after(error)
 
     def _finish_after(self, error: BaseException | None) -> None:
-        self._finish(*ending_after(error, self.session))
+        status, reason = ending_after(error, self.session)
+        if status == "completed" and self.awaits is not None:
+            status, reason = "interrupted", f"ended before {text_of(self.awaits)}"
+        self._finish(status, reason)
+
+    def _correct(self, ending: Ending) -> None:
+        """Have a completed run end as the program does, if that is how it ended."""
+        error = ending.failure(self._earlier_error)
+        if error is not None and self.session is not None:
+            self.session.correct(*ending_after(error, None))
 
     def annotate(self, tags: Any, notes: Any) -> None:
         """Add tags and notes, of any type."""

@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from eventlog.disk import DISK, Disk
+from eventlog.errors import EventlogError
+from eventlog.fold.compaction import compact
 from eventlog.fold.compactor import Compactor
 from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN, OF_THE_WRITER
@@ -28,15 +30,20 @@ from eventlog.format.record import ANNOTATES, SCALARS, Values, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
-from eventlog.tracker.exit_code import exit_status
-from eventlog.tracker.handling import Handled, exception_that_goes_on, handled_now
+from eventlog.tracker.exit_code import INTERRUPTED, exit_status
+from eventlog.tracker.handling import (
+    Handled,
+    SignalReceived,
+    exception_that_goes_on,
+    handled_now,
+    is_of_ctrl_c,
+)
 from eventlog.tracker.last_error import last_error
 from eventlog.tracker.values import as_step, shown
+from eventlog.write.correction import close_again
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
 from eventlog.write.messages import error_text, say, say_once
-
-_INTERRUPTED = (130, 143)  # exit codes of shells for SIGINT and SIGTERM, used by programs too
 
 
 class Session:
@@ -232,6 +239,17 @@ class Session:
                 f"the run JSON, run: eventlog compact {self._journal.path_to_read}"
             )
 
+    def correct(self, status: str, reason: str | None) -> None:
+        """Have a run that is closed end otherwise than its `close` said, if nothing came since."""
+        try:
+            fields = {"status": status, "reason": reason}
+            if close_again(self._journal.path_of_end, self.id, fields) and self.run_path.exists():
+                compact(self.journal_path)
+        except (EventlogError, OSError) as error:
+            if is_interruption(error):
+                raise
+            say(f"{self.journal_path}: the run is {status} ({reason}), not noted: {error}")
+
     def __enter__(self) -> "Session":
         return self
 
@@ -277,10 +295,14 @@ class Session:
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:
     """Status and reason of a run that `error` ends, which is logged unless it is an exit."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, SignalReceived):
+        if session is not None:
+            session.log("signal", signal=error.name)
+        return "interrupted", f"{error.name}, in its handler"
+    if is_of_ctrl_c(error):
         return "interrupted", "KeyboardInterrupt"
     if isinstance(error, SystemExit) and isinstance(error.code, int):
-        status = "interrupted" if error.code in _INTERRUPTED else "failed"
+        status = "interrupted" if error.code in INTERRUPTED else "failed"
         if exit_status(error.code):
             return status, f"exit code {text_of(error.code)}"
         error = None
@@ -310,8 +332,7 @@ def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:
     error = last_error()
     if error is not None and error is not earlier:
         return error
-    code = exit_code.exit_code()
-    return SystemExit(code) if exit_status(code) else None
+    return exit_code.error()
 
 
 def at_end_of_child(close: Callable[[], None]) -> None:

@@ -55,6 +55,11 @@ class DurableSession:
         return self.path if os.path.lexists(self.path) else self._writer.path
 
     @property
+    def path_of_end(self) -> Path:
+        """The journal or segment to which the latest records were written."""
+        return self._writer.path
+
+    @property
     def n(self) -> int:
         """Records appended so far, which is the next one's number."""
         return self._writer.n

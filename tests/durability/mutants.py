@@ -48,6 +48,8 @@ RELOCATION = ("eventlog/write/test_relocation.py",)
 ASIDES = ("eventlog/write/test_asides.py",)
 EXIT = ("eventlog/tracker/test_exit_code.py",)
 HANDLING = ("eventlog/tracker/test_handling.py",)
+ENDING = ("eventlog/tracker/test_ending.py",)
+BEGINNING = ("eventlog/tracker/test_beginning.py",)
 VALUES = ("eventlog/tracker/test_hostile_values.py",)
 COMPLETE = ("durability/test_complete_means_complete.py",)
 MAIN = ("eventlog/cli/test_main.py",)
@@ -436,7 +438,7 @@ MUTANTS = [
     Mutant(
         "a program that exits with a code completes its run",
         "tracker/exit_code.py",
-        "            note(code)\n",
+        "            note(error, code)\n",
         "            pass\n",
         EXIT,
     ),
@@ -562,8 +564,8 @@ MUTANTS = [
     Mutant(
         "a raise in any branch of an except counts",
         "tracker/handling.py",
-        "return not _RAISES.isdisjoint(ways) and _LEAVES.isdisjoint(ways)",
-        "return not _RAISES.isdisjoint(ways)",
+        "return may_raise and not may_not if",
+        "return may_raise if",
         HANDLING,
     ),
     Mutant(
@@ -735,6 +737,34 @@ MUTANTS = [
         "            self._syncs_in_calls = True\n",
         "",
         INIT,
+    ),
+    Mutant(
+        "a journal that was resumed is corrected",
+        "write/correction.py",
+        '(last.s, last.event) == (s, "close")',
+        'last.event == "close"',
+        ENDING,
+    ),
+    Mutant(
+        "a journal is corrected while another process has its lock",
+        "write/correction.py",
+        "None if disk.lock(fd) is False else _end(path, s)",
+        "_end(path, s)",
+        ENDING,
+    ),
+    Mutant(
+        "an exit code counts for each run of a program",
+        "tracker/ending.py",
+        "self._handled is not None or _n_begun == 1",
+        "True",
+        ENDING,
+    ),
+    Mutant(
+        "a run of which one way calls finish is taken for one that always does",
+        "tracker/beginning.py",
+        "            return False\n        elif",
+        "            pass\n        elif",
+        BEGINNING,
     ),
     Mutant(
         "verify of a folder leaves out the journals of ranks",

@@ -5,6 +5,7 @@ import cProfile
 import sys
 from contextlib import suppress
 from textwrap import indent
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,18 @@ GOES_ON = {
         "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    try: pass\n"
         "    except KeyError: pass\n    raise"
     ),
+    "os._exit": "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    os._exit(1)",
+    "sys.exit": "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    sys.exit(2)",
+    "exit": "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    exit('no data')",
+    "sys.exit in a finally": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    try: call()\n    finally: sys.exit(1)"
+    ),
+    "finally with a return on a condition": (
+        "try: 1 / 0\nfinally:\n    call()\n    if not sys: return"
+    ),
+    "finally in a loop with a break in another loop": (
+        "try: 1 / 0\nfinally:\n    for _ in range(1):\n        call()\n        break"
+    ),
     "raise in a with": (
         "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    with suppress(KeyError): raise"
     ),
@@ -72,6 +85,28 @@ GOES_ON = {
 }
 DOES_NOT = {
     "no exception": "call()",
+    "finally with a return": "try: 1 / 0\nfinally:\n    call()\n    return",
+    "finally with a return of a value": "try: 1 / 0\nfinally:\n    call()\n    return len('a')",
+    "finally with a break": (
+        "while True:\n    try: 1 / 0\n    finally:\n        call()\n        break"
+    ),
+    "finally with a continue": (
+        "for _ in range(1):\n    try: 1 / 0\n    finally:\n        call()\n        continue"
+    ),
+    "sys.exit of success": ("try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    sys.exit(0)"),
+    "sys.exit without a code": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    sys.exit()"
+    ),
+    "sys.exit of an unknown code": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    sys.exit(len(''))"
+    ),
+    "sys.exit on a condition": (
+        "try: 1 / 0\nexcept ZeroDivisionError as e:\n    call()\n    if not str(e): sys.exit(1)"
+    ),
+    "sys.exit that a try behind it stops": (
+        "try: 1 / 0\nexcept ZeroDivisionError:\n    call()\n    try: sys.exit(1)\n"
+        "    except SystemExit: pass"
+    ),
     "except": "try: 1 / 0\nexcept ZeroDivisionError: call()",
     "except with a name": "try: 1 / 0\nexcept ZeroDivisionError as e:\n    call()\n    str(e)",
     "except of all": "try: 1 / 0\nexcept: call()",
@@ -169,9 +204,17 @@ def exceptions_of(code):
         def __exit__(self, *args):
             call()
 
-    names = {"asyncio": asyncio, "call": call, "Calls": Calls, "suppress": suppress, "sys": sys}
+    system = SimpleNamespace(_exit=sys.exit)
+    names = {
+        "asyncio": asyncio,
+        "os": system,
+        "call": call,
+        "Calls": Calls,
+        "suppress": suppress,
+        "sys": sys,
+    }
     exec(f"def main():\n{indent(code, '    ')}", names)
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         names["main"]()
     return found
 

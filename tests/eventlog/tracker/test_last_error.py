@@ -25,7 +25,11 @@ COMPLETED = {
     "sys.last_value is set": [BEGIN, LAST_VALUE, GOOD],
     "sys.last_value is set in the last cell": [BEGIN, LAST_VALUE],
     "sys.exit(0) in the last cell": [BEGIN, "sys.exit(0)"],
+    "an error in a cell that does not log": [BEGIN, "1 / 0", "print(1)"],
+    "a run that is logged to in the cell of an error and later": [BEGIN + "\n1 / 0", GOOD, "1"],
+    "a run that is finished by hand": [BEGIN + "\n1 / 0", "run.finish()"],
 }
+TRAINS = "for i in range(9):\n    run.log({{'a': i}})\n    if i == 5:\n        {}"
 IN_THE_LAST_CELL = {
     "1 / 0": ("failed", "ZeroDivisionError: division by zero"),
     ASYNC_ERROR: ("failed", "ZeroDivisionError: division by zero"),
@@ -53,6 +57,15 @@ def test_a_run_is_completed_if_the_last_cell_succeeds(tmp_path, cells):
 @pytest.mark.parametrize("cell", IN_THE_LAST_CELL)
 def test_an_error_in_the_last_cell_is_how_the_run_ends(tmp_path, cell):
     assert runs_of([BEGIN, GOOD, cell], tmp_path) == {"first": IN_THE_LAST_CELL[cell]}
+
+
+@pytest.mark.parametrize("cell", IN_THE_LAST_CELL)
+@pytest.mark.parametrize("begin", [[BEGIN], []])
+def test_an_error_in_the_last_cell_that_logs_is_how_the_run_ends(tmp_path, begin, cell):
+    train = TRAINS.format(cell.replace("\n", "\n        "))
+    cells = [*begin, train if begin else f"{BEGIN}\n{train}", "print(1)", "x = = 1", "print(2)"]
+
+    assert runs_of(cells, tmp_path) == {"first": IN_THE_LAST_CELL[cell]}
 
 
 def test_a_run_that_begins_after_an_error_leaves_the_one_before_failed(tmp_path):
