@@ -275,3 +275,31 @@ def test_an_exit_with_an_error_after_ctrl_c_was_handled_fails(tmp_path):
     code = "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\nsys.exit(1)"
 
     assert ends(BEGIN + code, tmp_path) == ("failed", "exit code 1")
+
+
+SPAWN = """
+import os, signal, time, torch.multiprocessing as mp
+def train(rank):
+    import eventlog
+    if rank == 0:
+        {}
+    if rank == 0: os.kill(os.getpid(), {})
+    time.sleep(.2)
+    if rank == 0 and not os.getpid(): run.finish()
+if __name__ == "__main__": mp.spawn(train, nprocs=1)
+"""
+BEGINS = ["run = eventlog.init(save_interval=0)", "run = eventlog.open_run(save_interval=0)"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "number", "status"),
+    [(BEGINS[0], 2, "interrupted"), (BEGINS[1], 2, "interrupted"), (BEGINS[0], 0, "completed")],
+)
+def test_ctrl_c_in_a_process_that_torch_spawns_interrupts_its_run(tmp_path, begin, number, status):
+    pytest.importorskip("torch")
+    (tmp_path / "train.py").write_text(SPAWN.format(begin, number))
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, check=True)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == (status, "KeyboardInterrupt" if number else None)
