@@ -284,7 +284,8 @@ class ActiveRun(WandbRun):
         if exit_code is None:
             ending = Ending(self._handled_before)
             self._finish_after(error_now(self._handled_before, self._earlier_error))
-            if self._status == "completed" and self.session is not None:
+            session = self.session
+            if self._status == "completed" and session is not None and not session.is_in_child:
                 at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)

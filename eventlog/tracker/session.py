@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any
 
 from eventlog.disk import DISK, Disk
-from eventlog.errors import EventlogError
 from eventlog.fold.compaction import compact
 from eventlog.fold.compactor import Compactor
 from eventlog.fold.load import PathLike
@@ -246,7 +245,7 @@ class Session:
             fields = {"status": status, "reason": reason}
             if close_again(self._journal.path_of_end, self.id, fields) and self.run_path.exists():
                 compact(self.journal_path)
-        except (EventlogError, OSError) as error:
+        except Exception as error:
             if is_interruption(error):
                 raise
             say(f"{self.journal_path}: the run is {status} ({reason}), not noted: {error}")

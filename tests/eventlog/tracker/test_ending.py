@@ -76,6 +76,12 @@ def test_a_signal_handler_is_known_whatever_it_is(tmp_path, handler):
     assert ends(code, tmp_path) == ("interrupted", "SIGINT, in its handler")
 
 
+def test_a_signal_without_a_name_is_a_signal_too(tmp_path):
+    code = BEGIN + "signal.signal(40, lambda *a: run.finish())\nos.kill(os.getpid(), 40)"
+
+    assert ends(code, tmp_path) == ("interrupted", "signal 40, in its handler")
+
+
 def test_a_run_that_begins_and_finishes_in_a_signal_handler_is_completed(tmp_path):
     handler = f"def work(number, frame):\n    {BEGIN.splitlines()[1]}\n    run.finish()\n"
     code = BEGIN.splitlines()[0] + f"\n{handler}signal.signal(10, work)\nos.kill(os.getpid(), 10)"
@@ -143,6 +149,10 @@ COMPLETED = {
     ),
     "finish(0)": "try: 1 / 0\nexcept Exception:\n    run.finish(0)\n    sys.exit(rc := 1)",
     "a forked child": ("run.finish()\nif not os.fork(): sys.exit(3)\nos.wait()"),
+    "a forked child that finishes it too": (
+        "if not os.fork():\n    time.sleep(.5)\n    run.finish()\n    sys.exit(3)\n"
+        "run.finish()\nos.wait()"
+    ),
     "with": "with run: pass\nsys.exit(rc := 3)",
 }
 
