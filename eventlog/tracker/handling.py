@@ -40,7 +40,8 @@ class SignalReceived(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.name = signal.Signals(number).name
+        names = {one.value: one.name for one in signal.Signals}
+        self.name = names.get(number, f"signal {number}")  # most real-time signals have no name
 
 
 def handled_now() -> Handled:

@@ -21,13 +21,14 @@ from eventlog.tracker.beginning import Beginning
 from eventlog.tracker.definition import Metric, metric
 from eventlog.tracker.ending import Ending, at_end, note_begin
 from eventlog.tracker.exit_code import status_of
-from eventlog.tracker.handling import exception_that_goes_on, handled_now
+from eventlog.tracker.handling import handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.last_error import last_error, watch_cells
 from eventlog.tracker.session import (
     Session,
     at_end_of_child,
     ending_after,
+    error_at_end_of_child,
     error_at_exit,
     error_now,
 )
@@ -283,7 +284,8 @@ class ActiveRun(WandbRun):
         if exit_code is None:
             ending = Ending(self._handled_before)
             self._finish_after(error_now(self._handled_before, self._earlier_error))
-            if self._status == "completed" and self.session is not None:
+            session = self.session
+            if self._status == "completed" and session is not None and not session.is_in_child:
                 at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)
@@ -333,7 +335,7 @@ class ActiveRun(WandbRun):
             self._cell_ending = ending_after(error, None)
 
     def _finish_at_end_of_child(self) -> None:
-        self._finish_left(exception_that_goes_on(self._handled_before))
+        self._finish_left(error_at_end_of_child(self._handled_before))
 
     def _finish_left(self, error: BaseException | None) -> None:
         """End a run that the program has left unfinished."""

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any
 
 from eventlog.disk import DISK, Disk
-from eventlog.errors import EventlogError
 from eventlog.fold.compaction import compact
 from eventlog.fold.compactor import Compactor
 from eventlog.fold.load import PathLike
@@ -39,6 +38,7 @@ from eventlog.tracker.handling import (
     is_of_ctrl_c,
 )
 from eventlog.tracker.last_error import last_error
+from eventlog.tracker.torch_spawn import received_ctrl_c, watch_ctrl_c
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.correction import close_again
 from eventlog.write.fork import WHY
@@ -245,7 +245,7 @@ class Session:
             fields = {"status": status, "reason": reason}
             if close_again(self._journal.path_of_end, self.id, fields) and self.run_path.exists():
                 compact(self.journal_path)
-        except (EventlogError, OSError) as error:
+        except Exception as error:
             if is_interruption(error):
                 raise
             say(f"{self.journal_path}: the run is {status} ({reason}), not noted: {error}")
@@ -284,7 +284,7 @@ class Session:
         self.close("interrupted", reason)
 
     def _close_at_end_of_child(self) -> None:
-        self.__exit__(None, exception_that_goes_on(self._handled_before), None)
+        self.__exit__(None, error_at_end_of_child(self._handled_before), None)
 
     def _count_error(self, event: str, error: Exception) -> None:
         self._errors += 1
@@ -335,11 +335,18 @@ def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:
     return exit_code.error()
 
 
+def error_at_end_of_child(handled_before: Handled) -> BaseException | None:
+    """The exception that ends a child of `multiprocessing`. `handled_before`: as above."""
+    error = exception_that_goes_on(handled_before)
+    return KeyboardInterrupt() if error is None and received_ctrl_c() else error
+
+
 def at_end_of_child(close: Callable[[], None]) -> None:
     """Have `close` called at the end of a child of `multiprocessing`, which skips `atexit`."""
     util, process = map(sys.modules.get, ("multiprocessing.util", "multiprocessing.process"))
     if util is not None and process is not None and process.parent_process() is not None:
         util.Finalize(None, close, exitpriority=0)
+        watch_ctrl_c()
 
 
 def _real(value: Any) -> Any:

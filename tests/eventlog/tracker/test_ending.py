@@ -76,6 +76,12 @@ def test_a_signal_handler_is_known_whatever_it_is(tmp_path, handler):
     assert ends(code, tmp_path) == ("interrupted", "SIGINT, in its handler")
 
 
+def test_a_signal_without_a_name_is_a_signal_too(tmp_path):
+    code = BEGIN + "signal.signal(40, lambda *a: run.finish())\nos.kill(os.getpid(), 40)"
+
+    assert ends(code, tmp_path) == ("interrupted", "signal 40, in its handler")
+
+
 def test_a_run_that_begins_and_finishes_in_a_signal_handler_is_completed(tmp_path):
     handler = f"def work(number, frame):\n    {BEGIN.splitlines()[1]}\n    run.finish()\n"
     code = BEGIN.splitlines()[0] + f"\n{handler}signal.signal(10, work)\nos.kill(os.getpid(), 10)"
@@ -143,6 +149,10 @@ COMPLETED = {
     ),
     "finish(0)": "try: 1 / 0\nexcept Exception:\n    run.finish(0)\n    sys.exit(rc := 1)",
     "a forked child": ("run.finish()\nif not os.fork(): sys.exit(3)\nos.wait()"),
+    "a forked child that finishes it too": (
+        "if not os.fork():\n    time.sleep(.5)\n    run.finish()\n    sys.exit(3)\n"
+        "run.finish()\nos.wait()"
+    ),
     "with": "with run: pass\nsys.exit(rc := 3)",
 }
 
@@ -275,3 +285,31 @@ def test_an_exit_with_an_error_after_ctrl_c_was_handled_fails(tmp_path):
     code = "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\nsys.exit(1)"
 
     assert ends(BEGIN + code, tmp_path) == ("failed", "exit code 1")
+
+
+SPAWN = """
+import os, signal, time, torch.multiprocessing as mp
+def train(rank):
+    import eventlog
+    if rank == 0:
+        {}
+    if rank == 0: os.kill(os.getpid(), {})
+    time.sleep(.2)
+    if rank == 0 and not os.getpid(): run.finish()
+if __name__ == "__main__": mp.spawn(train, nprocs=1)
+"""
+BEGINS = ["run = eventlog.init(save_interval=0)", "run = eventlog.open_run(save_interval=0)"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "number", "status"),
+    [(BEGINS[0], 2, "interrupted"), (BEGINS[1], 2, "interrupted"), (BEGINS[0], 0, "completed")],
+)
+def test_ctrl_c_in_a_process_that_torch_spawns_interrupts_its_run(tmp_path, begin, number, status):
+    pytest.importorskip("torch")
+    (tmp_path / "train.py").write_text(SPAWN.format(begin, number))
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, check=True)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, run.journal["reason"]) == (status, "KeyboardInterrupt" if number else None)
