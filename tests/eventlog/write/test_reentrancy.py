@@ -171,7 +171,7 @@ while True: run.log({"loss": 1.0})
         assert done.stdout == "finished\n", done.stderr
 
     for journal in (tmp_path / "out").glob("*.jsonl"):
-        assert eventlog.load_run(journal).status == "completed"
+        assert eventlog.load_run(journal).status == "interrupted"
 
 
 def test_a_logging_handler_on_stderr_that_logs_into_the_run_does_not_hang(tmp_path):
