@@ -831,11 +831,11 @@ def main() -> int:
     if failing := killer(None, tests=every):
         print(f"without any fault put in, {failing} fails")
         return 1
+    n_killed = 0
     with ThreadPoolExecutor(2) as pool:
-        killers = list(pool.map(killer, mutants))
-    for mutant, by in zip(mutants, killers, strict=True):
-        print(f"{mutant.name:55} {mutant.file:22} {by or 'SURVIVES'}")
-    n_killed = sum(map(bool, killers))
+        for mutant, by in zip(mutants, pool.map(killer, mutants), strict=True):
+            print(f"{mutant.name:55} {mutant.file:22} {by or 'SURVIVES'}", flush=True)
+            n_killed += bool(by)
     print(f"{n_killed} of {len(mutants)} killed, {time.monotonic() - begun:.0f} s")
     return 0 if n_killed == len(mutants) else 1
 
