@@ -240,7 +240,7 @@ class Session:
             )
 
     def correct(self, status: str, reason: str | None) -> None:
-        """Have a run that is closed end otherwise than its `close` said, if nothing came since."""
+        """End a run that is closed otherwise than its `close` has it, if nothing came since."""
         try:
             fields = {"status": status, "reason": reason}
             if close_again(self._journal.path_of_end, self.id, fields) and self.run_path.exists():
