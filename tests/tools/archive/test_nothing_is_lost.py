@@ -40,6 +40,7 @@ def archived(tmp_path_factory):
         for i in range(20):
             run.log_iter(i, loss=1.0, time_ms=1.0)
         run.log("note", text=f"large {LARGE}")
+        assert run.sync()
         failing.append(errno.EIO)
         run.log_checkpoint(19, "checkpoint.pt")
         wait_until(lambda: any((home / "out").glob("*.segment")))
