@@ -657,13 +657,13 @@ def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp
 def test_a_loss_that_leaves_no_gap_is_in_the_run_json_and_in_the_status(run, capsys):
     run.close()
     eventlog.compact(run.journal_path)
-    os.truncate(run.journal_path, run.journal_path.stat().st_size // 2)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    run.journal_path.write_bytes(b"".join(lines[:6]) + lines[6][:9])
 
     lost = [eventlog.compact(run.journal_path).journal["defects"] for _ in range(2)]
 
     assert lost[0] == lost[1]
-    n_here = len(list(eventlog.scan(run.journal_path)))
-    assert [d["lost"] for d in lost[0] if d["kind"] == "fewer_records"] == [12 - n_here]
+    assert [d["lost"] for d in lost[0] if d["kind"] == "fewer_records"] == [12 - 6]
     assert eventlog.load_run(run.run_path).journal["defects"] == lost[0]
     assert eventlog.load_run(run.journal_path).journal["defects"] == lost[0]
 
