@@ -251,7 +251,7 @@ def _disabled(arguments: Arguments) -> ActiveRun:
 
 def _say_where(run: ActiveRun, last_step: int) -> None:
     if run.session is not None:
-        path = run.session.journal_path
+        path = run.session.path_of_end  # a segment, where the journal cannot be written
         last = f"; its last logged step is {last_step}" if run.resumed and last_step >= 0 else ""
         notice(f"logging to {path}{last}; follow with: tail -f {shlex.quote(str(path))}")
 

@@ -79,6 +79,11 @@ class Session:
         return self._journal.path
 
     @property
+    def path_of_end(self) -> Path:
+        """The journal, or the segment in which the session went on."""
+        return self._journal.path_of_end
+
+    @property
     def run_path(self) -> Path:
         """The run JSON, beside the journal."""
         return run_path(self._journal.path)
@@ -243,7 +248,7 @@ class Session:
         """End a run that is closed otherwise than its `close` has it, if nothing came since."""
         try:
             fields = {"status": status, "reason": reason}
-            if close_again(self._journal.path_of_end, self.id, fields) and self.run_path.exists():
+            if close_again(self.path_of_end, self.id, fields) and self.run_path.exists():
                 compact(self.journal_path)
         except Exception as error:
             if is_interruption(error):
