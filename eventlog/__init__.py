@@ -59,9 +59,10 @@ from eventlog.errors import (
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
-from eventlog.fold.fold import Fold, RowSink
+from eventlog.fold.fold import Fold
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
+from eventlog.fold.row_sink import RowSink
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
 from eventlog.fold.series import Series, column_of, definition_of
 from eventlog.format.events import KINDS, MFU_UNKNOWN, describe

@@ -7,16 +7,16 @@ be read, the iteration numbers show it. Superseded rows are still in the journal
 and no longer in the run.
 """
 
-from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from eventlog.fold.document import Row, Run
 from eventlog.fold.metrics import Metrics, step_of
+from eventlog.fold.row_sink import RowSink
 from eventlog.fold.series import nonfinite_in
 from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Iterations, Remarks
@@ -28,45 +28,6 @@ from eventlog.read.reader import Items
 
 _EVAL, _CHECKPOINT = KINDS["eval"].row, KINDS["checkpoint"].row
 _REMARKS = frozenset(kind.name for kind in KINDS.values() if kind.rule == "remarks")
-
-
-class RowSink(Protocol):
-    """Gets the rows of a run as a fold makes them, and which of them are superseded.
-
-    A row is identified by its kind of event and its number: the iteration, or the step of
-    `metrics`. The numbers of one kind ascend, except for `metrics`, where an event adds its values
-    to the row of its step. A checkpoint replaces one with the same iteration and path.
-    """
-
-    def add(self, record: Record, number: int) -> None:
-        """An event that makes a row. Of `system`, `number` is the latest iteration so far."""
-
-    def add_rows(
-        self,
-        event: str,
-        numbers: "array[int]",
-        times: Sequence[str],
-        columns: Mapping[str, Sequence[Any]],
-    ) -> None:
-        """Events that each make a row, as with `add`: of one kind, with the same fields, numbers
-        ascending from beyond all before. `columns` has their fields; of these, only numbers
-        differ between them."""
-
-    def supersede(
-        self,
-        event: str,
-        from_number: int,
-        before: int | None = None,
-        names: Collection[str] | None = None,
-    ) -> None:
-        """All rows of a kind from a number on, which may be none, are superseded.
-
-        Of `metrics`, with `names`: only the values of these, and only in rows with numbers less
-        than `before`, if that is not None.
-        """
-
-    def clear(self) -> None:
-        """The journal is read again from its beginning: forget all rows."""
 
 
 @dataclass

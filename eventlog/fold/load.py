@@ -11,7 +11,8 @@ from eventlog.blocks import check_is_file, read_all
 from eventlog.disk import is_locked
 from eventlog.errors import EventlogError, NewerFormat, UnreadableRun
 from eventlog.fold.document import Run, parse_run
-from eventlog.fold.fold import Fold, RowSink
+from eventlog.fold.fold import Fold
+from eventlog.fold.row_sink import RowSink
 from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Column, number
 from eventlog.format.files import (

@@ -353,18 +353,24 @@ def test_an_exception_is_logged_and_raised(flags, tmp_path, only_run, monkeypatc
     assert len(run.training_iterations) == 5
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run_and_has_no_event(
-    flags, tmp_path, only_run, monkeypatch, capfd
-):
+def saves_of_which_one_fails(monkeypatch, number):
+    """The iterations that are saved; the disk has no space for this save."""
     save_full, calls = write.save_full, []
 
-    def full_at_first(out_dir, state, **more):
+    def save(out_dir, state, **more):
         calls.append(state["iter_num"])
-        if len(calls) == 1:
+        if len(calls) == number:
             raise OSError(28, "No space left on device")
         return save_full(out_dir, state, **more)
 
-    monkeypatch.setattr(write, "save_full", full_at_first)
+    monkeypatch.setattr(write, "save_full", save)
+    return calls
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run_and_has_no_event(
+    flags, tmp_path, only_run, monkeypatch, capfd
+):
+    calls = saves_of_which_one_fails(monkeypatch, 1)
     assert main(flags(tmp_path)) == 0
 
     run = only_run(tmp_path)
@@ -396,15 +402,7 @@ def test_without_space_for_any_checkpoint_the_end_says_that_nothing_is_saved(fla
 def test_if_the_last_checkpoint_was_not_saved_the_state_at_the_end_is(
     flags, tmp_path, only_run, monkeypatch, capfd
 ):
-    save_full, calls = write.save_full, []
-
-    def full_at_the_second(out_dir, state, **more):
-        calls.append(state["iter_num"])
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        return save_full(out_dir, state, **more)
-
-    monkeypatch.setattr(write, "save_full", full_at_the_second)
+    calls = saves_of_which_one_fails(monkeypatch, 2)
     assert main(flags(tmp_path)) == 0
 
     assert calls == [6, 12, 13]

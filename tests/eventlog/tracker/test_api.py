@@ -416,7 +416,7 @@ def test_of_ranks_that_all_begin_one_id_one_has_it_and_all_are_logged():
         assert sum("A new run with another id begins" in text for text in messages) == 3
 
 
-def test_where_folders_cannot_be_locked_it_is_said_that_several_began_one_id():
+def test_where_folders_cannot_be_locked_it_is_reported_that_several_began_one_id():
     messages = run_ranks("unlocked")
 
     assert sum(len(eventlog.load_run(path).metrics) for path in Path("out").glob("*.jsonl")) == 4

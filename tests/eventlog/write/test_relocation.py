@@ -162,15 +162,23 @@ def test_a_fifo_in_place_of_the_journal_does_not_block(run):
     assert segment.read_bytes().count(b'"event":"iter"') == 20
 
 
-def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_has_left(tmp_path):
+def run_that_left_its_journal(tmp_path, n):
+    """A run with `n` iterations in its journal and one, after a failed sync, in a segment."""
     disk = Fails()
-    run = eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60)
-    for i in range(10):
+    run = eventlog.open_run(
+        tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60, config={"lr": 0.1}
+    )
+    for i in range(n):
         run.log_iter(i, 1.0)
     assert run.sync()
     disk.n_failures = 1
-    run.log_iter(10, 1.0)
+    run.log_iter(n, 1.0)
     assert run.sync()
+    return run
+
+
+def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_has_left(tmp_path):
+    run = run_that_left_its_journal(tmp_path, 10)
     assert run._journal._appender.path != run.journal_path
     replaced_by_an_older_one(run.journal_path)
     run._journal._appender.check_place()
@@ -184,16 +192,7 @@ def test_no_event_is_lost_if_an_older_copy_replaces_a_journal_that_its_session_h
 def test_a_journal_that_is_cut_after_its_session_has_left_it_is_noticed(
     tmp_path, left_bytes, capsys
 ):
-    disk = Fails()
-    run = eventlog.open_run(
-        tmp_path / "out", save_interval=0, disk=disk, sync_interval_s=60, config={"lr": 0.1}
-    )
-    for i in range(20):
-        run.log_iter(i, 1.0)
-    assert run.sync()
-    disk.n_failures = 1
-    run.log_iter(20, 1.0)
-    assert run.sync()
+    run = run_that_left_its_journal(tmp_path, 20)
     os.truncate(run.journal_path, left_bytes)
     run._journal._appender.check_place()
     run.log_iter(21, 1.0)
