@@ -191,7 +191,8 @@ class Folding:
     def _add_where_it_went_on(self, run: Run) -> None:
         """Correct the reason if the end of the last session may be in a file that is missing."""
         s = next(reversed(self.fold.sessions), "")
-        missing = [d.detail for d in self.reader.missing_segments if d.session == s and d.detail]
+        defects = [d for d in self.reader.missing_segments if d.session == s and d.lost != 0]
+        missing = [d.detail for d in defects if d.detail]
         if missing and run.journal["status"] == "interrupted" and not self.fold.sessions[s].status:
             run.journal["reason"] = (
                 f"the session went on in another file, which is not here or not readable: "

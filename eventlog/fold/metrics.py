@@ -133,21 +133,11 @@ class Metrics:
         self._leave()
         self._latest = None
         self._stored.extend(batch.steps, batch.rows())
-        steps = batch.steps
-        for name in batch.shape.names[1:]:
-            if not self._is_first:
-                self._own_from.setdefault(name, steps[0])
-            values = batch.column(name)
-            summary = self._summary_of(name)
-            if values[-1] is None:
-                continue  # a name has the same type in all rows of a batch
-            summary["count"] += len(values)
-            summary["last"], summary["step"] = values[-1], steps[-1]
-            summary.pop("nonfinite", None)
-            if type(values[-1]) in (int, float):
-                for value in (min(values), max(values)):
-                    at = values.index(value)
-                    _note_extremes(summary, steps[at], values[at])
+        values = {name: batch.last.fields[name] for name in batch.shape.names[1:]}
+        if not self._is_first:
+            for name in values:
+                self._own_from.setdefault(name, batch.steps[0])
+        self._measure_batch(batch, values)
 
     # ---- superseding
 
@@ -209,7 +199,7 @@ class Metrics:
     def _count_superseded(self) -> None:
         for encoded in self.superseded[self._n_counted :]:
             row = orjson.loads(encoded)
-            self._n_superseded.update(name for name, _, _ in _cells(row) if name != "step")
+            self._n_superseded.update(name for _, name, _, _ in _cells(row) if name != "step")
         self._n_counted = len(self.superseded)
 
     def _keep(self, step: int, superseded: Row) -> None:
@@ -244,20 +234,34 @@ class Metrics:
         return summary
 
     def _measure(self, step: int, values: Row) -> None:
-        for name, value, mark in _cells(values):
-            summary = self._summary_of(name)
-            if value is None and mark is None:
-                continue
-            summary["count"] += 1
-            if summary["step"] is None or step >= summary["step"]:
-                summary["last"], summary["step"] = value, step
-                summary.pop("nonfinite", None)
-                if mark is not None:
-                    summary["nonfinite"] = {"last": mark}
-            if mark is not None:
-                summary["n_nonfinite"] = summary.get("n_nonfinite", 0) + 1
+        for _, path, value, mark in _cells(values):
+            summary = self._count(path, step, value, mark)
             if type(value) in (int, float) and math.isfinite(value):
                 _note_extremes(summary, step, value)
+
+    def _measure_batch(self, batch: Batch, last: Row) -> None:
+        """Measure many rows. What is not a number in the `last` is the same in all of them."""
+        for name, path, value, mark in _cells(last):
+            summary = self._count(path, batch.steps[-1], value, mark, times=len(batch))
+            if type(value) in (int, float):
+                column = [value] if name in batch.shape.constants else batch.column(name)
+                for at in (column.index(min(column)), column.index(max(column))):
+                    _note_extremes(summary, batch.steps[at], column[at])
+
+    def _count(self, path: str, step: int, value: Any, mark: Any, *, times: int = 1) -> Row:
+        """Count a value, which was logged so many `times`, last at `step`; returns its summary."""
+        summary = self._summary_of(path)
+        if value is None and mark is None:
+            return summary
+        summary["count"] += times
+        if summary["step"] is None or step >= summary["step"]:
+            summary["last"], summary["step"] = value, step
+            summary.pop("nonfinite", None)
+            if mark is not None:
+                summary["nonfinite"] = {"last": mark}
+        if mark is not None:
+            summary["n_nonfinite"] = summary.get("n_nonfinite", 0) + times
+        return summary
 
 
 def _note_extremes(summary: Row, step: int, value: float) -> None:
@@ -268,8 +272,11 @@ def _note_extremes(summary: Row, step: int, value: float) -> None:
         summary["max"], summary["max_step"] = value, step
 
 
-def _cells(values: Row) -> Iterator[tuple[str, Any, Any]]:
-    """Name, value and mark (None: it has none) of all values; nested ones by dotted names."""
+def _cells(values: Row) -> Iterator[tuple[str, str, Any, Any]]:
+    """Name, path, value and mark (None: it has none) of all values.
+
+    The path of a nested value has dots, that of others is the name.
+    """
     named = values.get("nonfinite")
     marks = named if isinstance(named, dict) else {}
     for name, value in values.items():
@@ -277,9 +284,9 @@ def _cells(values: Row) -> Iterator[tuple[str, Any, Any]]:
             continue
         if type(value) is dict:
             for path, inner in dotted(value, f"{name}."):
-                yield path, inner, marks.get(path)
+                yield name, path, inner, marks.get(path)
         else:
-            yield name, value, marks.get(name)
+            yield name, name, value, marks.get(name)
 
 
 class OpenRow:

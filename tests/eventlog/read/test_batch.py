@@ -252,7 +252,11 @@ def test_lines_that_our_writer_would_write_otherwise_are_read_as_one_by_one(row)
 
 
 NUMBERS = st.sampled_from([0, 1, 1.0, -0.0, 0.0, 2.5, 1e-9, 3e18, -7, 10**19])
-SAID = st.sampled_from(["a", ',"b":', None, True, float("nan")])
+NAN = {"text": None, "nonfinite": {"text": "nan"}}
+NESTED = {"text": {"a": 1.5, "b": "x", "c": None}, "nonfinite": {"text.c": "-inf"}}
+OTHERS = st.sampled_from(
+    [*({"text": text} for text in ("a", ',"b":', None, True)), NAN, NESTED, {"nonfinite": 5}]
+)
 MOST = st.sampled_from([1, 1, 1, 1, 1, 0, 3, -4])
 LOGGED = st.lists(
     st.tuples(
@@ -262,7 +266,7 @@ LOGGED = st.lists(
 )
 PHASES = st.lists(
     st.tuples(
-        LOGGED, st.lists(st.sampled_from(["top1", "top5", "loss", "said"]), unique=True), SAID
+        LOGGED, st.lists(st.sampled_from(["top1", "top5", "loss", "text.a"]), unique=True), OTHERS
     ),
     max_size=3,
 )
@@ -270,19 +274,21 @@ PHASES = st.lists(
 
 @given(st.lists(PHASES, min_size=1, max_size=3))
 @example(  # a least figure that is written in two ways
-    [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], None)]]
+    [[([("metrics", 1, k, k) for k in (1, 1.0, 1.0, 1)], ["loss", "top1"], {})]]
 )
+@example([[([("metrics", 1, 1, 1)] * 9, ["loss"], NAN)]])
+@example([[([("metrics", 1, 1, 1)] * 9, ["text.a"], NESTED)]])
 def test_metrics_are_read_the_same_in_batches_and_one_by_one(sessions):
     lines = []
     for s, phases in zip(SESSIONS, sessions, strict=False):
         lines.append(line(0, s, event="open", run_id="r"))
         n = step = 0
-        for logged, names, text in phases:
+        for logged, names, others in phases:
             for event, further, one, other in logged:
                 n, step = n + 1, step + further
-                values = {"top1": one, "top5": other, "loss": one, "said": text}
+                values = {"top1": one, "top5": other, "loss": one, "text.a": other}
                 fields = {"step" if event == "metrics" else "iter": step, "to_iter": step}
-                fields |= {name: values[name] for name in names}
+                fields |= {name: values[name] for name in names} | others
                 lines.append(encode(n, s, T, event, fields, n - 1 if n % 7 == 0 else None))
 
     with pytest.MonkeyPatch.context() as patch:
