@@ -323,13 +323,16 @@ class Reader:
                 self._add_folder(Path(at))
 
     def _note_open(self, record: Record, folder: Path, file: str) -> None:
+        fields = record.fields
         for part in ("config", "metadata"):
-            held = record.fields.get(part)
+            held = fields.get(part)
             if isinstance(held, dict) and "set_aside" in held:
                 self._note_aside(held["set_aside"], record, folder, file)
-        fallback = record.fields.get("fallback")
+        fallback = fields.get("fallback")
         if isinstance(fallback, str):
             self._add_folder(Path(fallback))
+            if fields.get("has_fallback") is True:
+                self._segments.note_fallback(record.s, Path(fallback), fields.get("host"))
 
     def _note_aside(self, reference: Any, record: Record, folder: Path, file: str) -> None:
         if isinstance(reference, dict) and "sha256" in reference:

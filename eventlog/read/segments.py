@@ -7,9 +7,10 @@ import bisect
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eventlog.format.files import parse_orphan
 from eventlog.format.record import Record
@@ -47,6 +48,7 @@ class Segments:
         self._files: set[tuple[str, int, int, int]] = set()  # session, number, device, inode
         self._unreadable_folders: dict[Path, OSError] = {}
         self._expected: dict[tuple[str, str], _Expected] = {}
+        self._fallbacks: dict[str, tuple[Path, Any]] = {}  # of sessions: the folder and the host
 
     # ---- finding
 
@@ -181,19 +183,28 @@ class Segments:
             detail=f"{os.path.join(folder, name)}{why}",
         )
 
+    def note_fallback(self, s: str, folder: Path, host: Any) -> None:
+        """Remember that `folder`, on the machine `host`, was there when session `s` began."""
+        self._fallbacks[s] = folder, host
+
     def unreadable_folders(self, s: str) -> list[Defect]:
-        """Fallback folders that cannot be read, where session `s` may have gone on."""
-        return [
-            Defect(
-                "missing_segment",
-                -1,
-                session=s,
-                lost=None,
-                detail=f"{folder}: {error.strerror}; the session may have gone on there",
-            )
-            for folder, error in self._unreadable_folders.items()
-            if error.errno != errno.ENOENT
-        ]
+        """Fallback folders that cannot be read, where session `s` may have gone on.
+
+        One that is not there costs nothing if it never was, or if it is on another machine.
+        """
+        was_there, host = self._fallbacks.get(s, (None, None))
+        is_here = host == socket.gethostname()
+        defects = []
+        for folder, error in self._unreadable_folders.items():
+            is_gone = error.errno == errno.ENOENT
+            if is_gone and folder != was_there:
+                continue
+            is_elsewhere = is_gone and not is_here
+            where = f"{folder} of {host}" if is_elsewhere else f"{folder}: {error.strerror}"
+            why = f"{where}; the session did not end, and may have gone on there"
+            lost = 0 if is_elsewhere else None
+            defects.append(Defect("missing_segment", -1, session=s, lost=lost, detail=why))
+        return defects
 
     def other_files(self) -> list[Defect]:
         """What is named like a segment and is a directory, a FIFO, another run's segment, ..."""

@@ -123,6 +123,16 @@ class ActiveRun(WandbRun):
         return self.config.as_dict()
 
     @property
+    def records(self) -> int:
+        """Records this session has appended: accepted, they survive this process."""
+        return self.session.records if self.session else 0
+
+    @property
+    def durable_records(self) -> int:
+        """Records of this session known to survive power loss."""
+        return self.session.durable_records if self.session else 0
+
+    @property
     def lost(self) -> int:
         """Events that were logged and that no disk took before the end."""
         return self.session.lost if self.session else 0
@@ -270,6 +280,10 @@ class ActiveRun(WandbRun):
         """Log a note with both texts."""
         note = ": ".join(filter(None, (text_of(title), text_of(text))))
         self._quietly("alert", lambda: self._add_note(note))
+
+    def sync(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything logged so far survives power loss; False if it does not yet."""
+        return self.session is not None and self.session.sync(timeout_s)
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run and write its JSON: completed, or failed if `exit_code` is not 0.

@@ -19,7 +19,7 @@ from eventlog.blocks import open_to_read
 from eventlog.disk import DISK, UNSUPPORTED, Disk, moved_up
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, Values, encode_fields
-from eventlog.interruption import is_interruption
+from eventlog.interruption import ignoring, is_interruption
 from eventlog.masking import load_masking
 from eventlog.read.identify import check_is_journal
 from eventlog.write.appender import Appender
@@ -163,6 +163,7 @@ class Journal(DurableSession):
             if is_shared:
                 appender.begin_segment()
             fields = opening | {"session_number": number, "has_lock": has_lock}
+            fields |= {"has_fallback": True} if fallback and has_folder(fallback, disk) else {}
             fields |= {"prev": prev} if prev else {}
             fields |= {"found": damage} if damage else {}
             self._begin(appender, fields)
@@ -381,6 +382,14 @@ def open_journal(path: Path, disk: Disk) -> tuple[int, bool]:
         if error.errno not in READ_ONLY or not path.exists() or not path.stat().st_size:
             raise
         return moved_up(open_to_read(path)), False  # it has the lock; the session is in a segment
+
+
+def has_folder(folder: Path, disk: Disk) -> bool:
+    """Whether the folder is there, or could be made."""
+    with ignoring(OSError):
+        disk.make_folder(folder)
+        return True
+    return False
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)

@@ -210,6 +210,13 @@ MUTANTS = [
         SCAN,
     ),
     Mutant(
+        "a fallback folder that is gone is no loss",
+        "read/segments.py",
+        "if is_gone and folder != was_there:",
+        "if is_gone:",
+        MISSING,
+    ),
+    Mutant(
         "an unreadable sector ends reading",
         "blocks.py",
         "        if error.errno not in _UNREADABLE:\n",

@@ -1,7 +1,12 @@
 """`verify` never says "complete" if an acknowledged event is missing."""
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
 from hashlib import sha256
+from pathlib import Path
 
 import orjson
 import pytest
@@ -158,6 +163,74 @@ def test_a_fallback_folder_of_another_user_is_named_by_verify_and_by_status(run)
     assert exit_code(folding) == LOSS
     assert "Permission denied" in folding.defects()[0].detail
     assert "went on in another file" in reason
+
+
+FORBIDDEN_JOURNAL = """
+import os, signal, subprocess, sys
+import eventlog
+
+folder, fallback = sys.argv[1:]
+run = eventlog.init(dir=folder, name="run", fallback=fallback)
+run.log({"loss": 1.0})
+run.sync()
+print(run.path, flush=True)
+forbidden = [str(run.path), folder]
+subprocess.run(["chattr", "+i", *forbidden], check=True)
+run.log({"loss": 2.0})
+print(run.sync(), flush=True)
+subprocess.run(["chattr", "-i", *forbidden], check=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def forbidden(tmp_path):
+    """A killed run that could not write beside its journal any more, and its fallback folder."""
+    folder, fallback = tmp_path / "out", tmp_path / "fallback"
+    program = [sys.executable, "-c", FORBIDDEN_JOURNAL, folder, fallback]
+    run = subprocess.run(program, capture_output=True, text=True, check=False)
+    if "CalledProcessError" in run.stderr or "chattr" in run.stderr:
+        pytest.skip("no file can be made immutable here")
+    path, synced = run.stdout.split()
+    assert synced == "True", run.stderr
+    return Path(path), fallback
+
+
+def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden):
+    path, fallback = forbidden
+    assert exit_code(verified(path)) == COMPLETE
+    shutil.rmtree(fallback)
+
+    folding = verified(path)
+
+    assert exit_code(folding) == LOSS
+    assert str(fallback) in folding.defects()[0].detail
+    assert "went on in another file" in eventlog.load_run(path).journal["reason"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "ends", "is_complete", "is_named"),
+    [
+        ({"has_fallback": True, "host": socket.gethostname()}, False, False, True),
+        ({"has_fallback": True, "host": "node7"}, False, True, True),
+        ({"host": socket.gethostname()}, False, True, False),
+        ({"has_fallback": True, "host": socket.gethostname()}, True, True, False),
+    ],
+    ids=["gone", "on_another_machine", "never_there", "closed"],
+)
+def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_session_did_not_end(
+    tmp_path, fields, ends, is_complete, is_named
+):
+    path, fallback = tmp_path / "run.jsonl", str(tmp_path / "fallback")
+    end = line(1, A, "close", status="completed") if ends else b""
+    path.write_bytes(opening(fallback=fallback, **fields) + end)
+
+    folding = verified(path)
+
+    assert exit_code(folding) == (COMPLETE if is_complete else LOSS)
+    assert [fallback in d.detail for d in folding.defects()] == [True] * is_named
+    reason = folding.run(alive=False).journal["reason"] or ""
+    assert ("went on in another file" in reason) == (not is_complete)
 
 
 def test_a_missing_segment_is_found_by_the_numbers_of_the_next_one(tmp_path):

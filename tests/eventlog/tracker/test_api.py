@@ -127,6 +127,14 @@ def test_a_number_that_is_not_finite_is_listed_until_it_is_logged_again():
     }
 
 
+def test_sync_of_a_run_makes_all_that_was_logged_durable():
+    with begin() as run:
+        run.log({"loss": 1.0})
+
+        assert run.sync()
+        assert run.durable_records == run.records == 2
+
+
 def test_reserved_names_get_a_suffix_and_no_value_is_lost():
     own = {"step": 1, "n": 2, "s": 3, "t": 4, "event": 5, "crc": 6, "durable": 7, "nonfinite": 8}
     with begin() as run:
