@@ -99,6 +99,7 @@ from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
+from eventlog.read.ends import opening_event
 from eventlog.read.reader import Items, Reader, scan
 from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
@@ -190,6 +191,7 @@ __all__ = [
     "mask_text",
     "open_run",
     "open_to_read",
+    "opening_event",
     "parse_orphan",
     "parse_segment_name",
     "plot",

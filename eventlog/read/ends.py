@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from eventlog.blocks import find, line_around, open_to_read, read_at, read_chunks, rfind
-from eventlog.format.record import MAX_LINE_BYTES, Record, decode
+from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode
 from eventlog.read.scanner import Scanner
 
 _OPEN_MARK = b'"event":"open"'
@@ -88,6 +88,19 @@ def _records_in(line: bytes, offset: int) -> list[Record]:
     scanner = Scanner()
     records = [*scanner.feed(line), *scanner.finish()]
     return [record._replace(offset=offset + record.offset) for record in records]
+
+
+def opening_event(path: Path) -> Record | None:
+    """A journal's first `open` event, or if that is damaged the latest one; None: no journal."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(open_to_read(path), "rb") as file:  # does not wait at a FIFO
+            line = file.readline(MAX_LINE_BYTES)
+        record = decode(line.rstrip(b"\n"))
+        if (record is None or record.event != "open") and line.startswith(HEAD):
+            record = last_open(path)
+        if record is not None and record.event == "open":
+            return record
+    return None
 
 
 def first_open(path: Path) -> Record | None:

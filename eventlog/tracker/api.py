@@ -25,6 +25,7 @@ from eventlog.fold.load import PathLike
 from eventlog.format.record import text_of
 from eventlog.format.times import seconds
 from eventlog.interruption import is_interruption
+from eventlog.read.ends import opening_event
 from eventlog.tracker.arguments import Arguments, report_unsupported
 from eventlog.tracker.compatibility import OF_THE_RUN, attribute
 from eventlog.tracker.journaled_dict import JournaledDict
@@ -41,7 +42,6 @@ from eventlog.tracker.resume import (
     journals_of,
     last_summary,
     next_step,
-    opening_event,
     read_past,
 )
 from eventlog.tracker.run import ActiveRun

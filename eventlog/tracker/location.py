@@ -67,8 +67,9 @@ def alone_in(folder: Path) -> Iterator[bool]:
         DISK.make_folder(folder)
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         give_up_at = time.monotonic() + ALONE_PATIENCE_S
-        while not (is_alone := DISK.lock(fd) is True) and time.monotonic() < give_up_at:
+        while (held := DISK.lock(fd)) is False and time.monotonic() < give_up_at:
             time.sleep(0.01)
+        is_alone = held is True
     try:
         yield is_alone
     finally:

@@ -1,6 +1,5 @@
 """The run that is resumed or forked: finding it, and reading what it and its asides hold."""
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from eventlog.blocks import open_to_read, read_all
+from eventlog.blocks import read_all
 from eventlog.errors import EventlogError, UsageError
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import restore_nonfinite
@@ -20,11 +19,11 @@ from eventlog.fold.load import PathLike, load_run
 from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.foreign import is_a
-from eventlog.format.record import HEAD, MAX_LINE_BYTES, Record, decode, text_of, with_nonfinite
+from eventlog.format.record import Record, text_of, with_nonfinite
 from eventlog.format.text import counted
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.candidates import aside_path
-from eventlog.read.ends import last_open, last_record
+from eventlog.read.ends import last_record, opening_event
 from eventlog.read.reader import scan
 from eventlog.tracker.location import file_name
 from eventlog.tracker.session import Session
@@ -196,19 +195,6 @@ def _completed(journal: Path) -> bool:
     """Whether the last line of a journal says so."""
     last = last_record(journal)
     return last is not None and (last.event, last.fields.get("status")) == ("close", "completed")
-
-
-def opening_event(path: Path) -> Record | None:
-    """A journal's first `open` event, or if that is damaged the latest one; None: no journal."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(open_to_read(path), "rb") as file:  # does not wait at a FIFO
-            line = file.readline(MAX_LINE_BYTES)
-        record = decode(line.rstrip(b"\n"))
-        if (record is None or record.event != "open") and line.startswith(HEAD):
-            record = last_open(path)
-        if record is not None and record.event == "open":
-            return record
-    return None
 
 
 def read_past(

@@ -3,10 +3,11 @@
 run = read(Path("out/run_20261123_032501.json"))    # None: it must be read as a whole
 """
 
+import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -48,10 +49,20 @@ def read(path: Path) -> eventlog.Run | None:
         os.close(fd)
 
 
-def folded(path: Path) -> tuple[Any, dict[Any, Any]] | None:
-    """How many bytes of its journal, and of each segment, the run JSON of an ended run has.
+class Folded(NamedTuple):
+    """How many bytes of its files the run JSON of an ended run has."""
 
-    None: it has not ended, or is not known. Raises OSError: it cannot be read.
+    journal: Any
+    segments: dict[Any, Any]
+    fallback: Path | None
+    """The folder in which there may be later segments."""
+
+
+def folded(path: Path) -> Folded | None:
+    """What the run JSON of an ended run has; None: it has not ended, or that is not known.
+
+    Raises:
+        OSError: it cannot be read.
     """
     status = os.stat(path)
     kept = index.get(path, _FOLDED, status)
@@ -61,11 +72,20 @@ def folded(path: Path) -> tuple[Any, dict[Any, Any]] | None:
             return None
         parts = run.journal.get("segments") or []
         pairs = [(part.get("file"), part.get("bytes")) for part in parts]
-        kept = orjson.dumps((run.journal.get("bytes"), pairs))
+        kept = orjson.dumps((run.journal.get("bytes"), pairs, _fallback_of(path)))
         if index.is_same(status, os.stat(path)):
             index.put(path, _FOLDED, status, kept)
-    n_bytes, pairs = orjson.loads(kept)
-    return n_bytes, dict(pairs)
+    n_bytes, pairs, fallback = orjson.loads(kept)
+    return Folded(n_bytes, dict(pairs), None if fallback is None else Path(fallback))
+
+
+def _fallback_of(path: Path) -> str | None:
+    """The folder in which a run goes on if the disk of its journal fails."""
+    with contextlib.suppress(OSError):
+        opened = eventlog.opening_event(path.with_suffix(eventlog.JOURNAL_SUFFIX))
+        fallback = opened.fields.get("fallback") if opened is not None else None
+        return fallback if isinstance(fallback, str) else None
+    return None
 
 
 def _ends_of(fd: int, size_bytes: int) -> tuple[bytes, bytes]:

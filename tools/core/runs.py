@@ -20,7 +20,7 @@ from typing import Any
 import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
-from . import ends, index
+from . import beside, ends, index
 from .formats import first_of
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
@@ -130,8 +130,12 @@ def _in_folder(folder: Path) -> list[Path]:
         files = {n: status for n, status in files.items() if os.path.splitext(n)[0] != "study"}
     chosen = []
     for name in _latest((name, changed_ns(name)) for name in sorted(files)):
-        snapshot = name.rpartition(".")[0] + eventlog.RUN_JSON_SUFFIX
-        if name != snapshot and snapshot in files:
+        stem = name.rpartition(".")[0]
+        snapshot, journal = stem + eventlog.RUN_JSON_SUFFIX, stem + eventlog.JOURNAL_SUFFIX
+        if name == snapshot:
+            if journal in files and _goes_on_elsewhere(folder / snapshot):
+                name = journal
+        elif snapshot in files:
             sizes = {segment: s.st_size for segment, s in segments.get(name, {}).items()}
             if has_all(folder / snapshot, files[name].st_size, sizes):
                 name = snapshot
@@ -160,7 +164,7 @@ def _has_all_of(snapshot: Path, segment: Path) -> bool:
     """Whether a run JSON has all bytes of a segment."""
     try:
         folded = ends.folded(snapshot)
-        return folded is not None and folded[1].get(segment.name) == segment.stat().st_size
+        return folded is not None and folded.segments.get(segment.name) == segment.stat().st_size
     except OSError:
         return False
 
@@ -208,7 +212,30 @@ def has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]
         folded = ends.folded(snapshot)
     except OSError:
         return False
-    return folded == (journal_bytes, segment_bytes)
+    if folded is None or folded.journal != journal_bytes:
+        return False
+    return folded.segments == {**_elsewhere(snapshot, folded), **segment_bytes}
+
+
+def _goes_on_elsewhere(snapshot: Path) -> bool:
+    """Whether the fallback folder has segments that the run JSON of an ended run has not.
+
+    The folder of the journal may have been read-only, so that no newer run JSON is there.
+    """
+    try:
+        folded = ends.folded(snapshot)
+    except OSError:
+        return False
+    return folded is not None and not (
+        _elsewhere(snapshot, folded).items() <= folded.segments.items()
+    )
+
+
+def _elsewhere(snapshot: Path, folded: ends.Folded) -> Mapping[str, int]:
+    """The segments in the fallback folder of a run."""
+    if folded.fallback is None or folded.fallback == snapshot.parent:
+        return {}
+    return beside.segment_sizes(stem_of(snapshot), folded.fallback)
 
 
 def _latest(files: Iterable[tuple[str, int]]) -> list[str]:

@@ -15,15 +15,11 @@ import os
 import secrets
 import time
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import eventlog
-
-from . import index, runs
+from . import beside, index, runs
 
 if TYPE_CHECKING:
     import pyarrow
@@ -35,7 +31,6 @@ IN_USE_S = 3_600.0  # a file used so recently stays: another process may be read
 UNUSED_S = 30 * 86_400.0
 _CHUNK_BYTES = 1 << 24
 _VALUES = "values"  # in the index, and the name of the folder
-_BESIDE = (eventlog.SEGMENT_SUFFIX, eventlog.ASIDE_SUFFIX, eventlog.TORN_SUFFIX)
 
 
 class State(NamedTuple):
@@ -60,25 +55,11 @@ def state_of(path: Path) -> State | None:
             state.run_json.st_size >= BYTES_LEAST
             and all(map(index.is_settled, state))
             and runs.has_all(path, state.journal.st_size, {})
-            and not _has_files_beside(journal)
+            and not beside.files_of(journal.stem, journal.parent)
         )
     except OSError:
         return None
     return state if is_whole else None
-
-
-def _has_files_beside(journal: Path) -> bool:
-    """Whether events of the journal are in other files of its folder."""
-    names = _beside(journal.parent, os.stat(journal.parent).st_mtime_ns)
-    begin = f"{journal.stem}."
-    at = bisect_left(names, begin)
-    return at < len(names) and names[at].startswith(begin)
-
-
-@lru_cache(maxsize=16)
-def _beside(folder: Path, changed_ns: int) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.name.endswith(_BESIDE))
 
 
 def of_run(path: Path, state: State | None) -> Path | None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
+from eventlog.disk import Disk
 from eventlog.fold.document import KEYS
+from eventlog.read.ends import opening_event
 from eventlog.tracker import api
-from eventlog.tracker.resume import opening_event
 from tests.eventlog.tracker.conftest import begin, loaded
 from tests.strategies import any_text
 
@@ -125,6 +127,14 @@ def test_a_number_that_is_not_finite_is_listed_until_it_is_logged_again():
         "max_step": 0,
         "superseded": 1,
     }
+
+
+def test_a_run_with_an_id_does_not_wait_where_folders_cannot_be_locked(monkeypatch):
+    monkeypatch.setattr(Disk, "lock", lambda self, fd: None)
+    monkeypatch.setattr(time, "sleep", lambda s: pytest.fail("waited for a lock"))
+
+    with begin(id="a", resume="allow") as run:
+        assert run.session is not None
 
 
 def test_sync_of_a_run_makes_all_that_was_logged_durable():

@@ -113,7 +113,7 @@ def test_a_second_start_reads_no_run_file_that_did_not_change(tmp_path, cache, m
     assert first[:5] == first[5:]
 
 
-def test_a_second_start_reads_the_one_file_that_changed(tmp_path, cache, monkeypatch):
+def test_a_second_start_reads_the_one_run_that_changed(tmp_path, cache, monkeypatch):
     out = make_runs(tmp_path / "out")
     ls.listed([str(out)])
     close()
@@ -122,7 +122,7 @@ def test_a_second_start_reads_the_one_file_that_changed(tmp_path, cache, monkeyp
 
     opened = count_opens(monkeypatch, out, lambda: ls.listed([str(out)]))
 
-    assert {os.path.basename(path) for path in opened} == {"r1.json"}
+    assert {os.path.basename(path) for path in opened} == {"r1.json", "r1.jsonl"}
 
 
 def test_the_table_of_runs_of_a_query_is_answered_by_the_index(tmp_path, cache, monkeypatch):

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -230,3 +233,34 @@ def test_a_file_that_macos_adds_beside_a_run_is_not_one(tmp_path):
     (tmp_path / "._run.json").write_bytes(b"\0\5\x16\7")
 
     assert runs.find([tmp_path]) == []
+
+
+RESUMED = """
+import eventlog
+
+run = eventlog.init(dir="out", id="a", resume="allow", fallback="fallback", quiet=True)
+for step in range(run.step, run.step + 10):
+    run.log({"loss": 1.0}, step=step)
+run.finish()
+"""
+
+
+def test_a_session_in_the_fallback_folder_is_seen_though_the_run_json_cannot_be_replaced(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", RESUMED], check=True)
+    forbidden = [*Path("out").glob("*.jsonl"), Path("out")]
+    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [9]
+    try:
+        subprocess.run(["chattr", "+i", *forbidden], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file can be made immutable here")
+    try:
+        subprocess.run([sys.executable, "-c", RESUMED], check=True)
+    finally:
+        subprocess.run(["chattr", "-i", *forbidden], check=True)
+
+    assert list(Path("fallback").glob("*.segment"))
+    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [19]
+    assert [found.run.journal["metrics"]["last_step"] for found in runs.glance(["out"])] == [19]
