@@ -48,7 +48,9 @@ class JournalLogger(Logger):
 
     @property
     def version(self) -> str:
-        return str(self.experiment.id)
+        """The id of the run; to read it after a failed fit does not resume the run."""
+        run_id = self._settings.get("id") if self._run is None else None
+        return str(self.experiment.id if run_id is None else run_id)
 
     @property
     def save_dir(self) -> str:

@@ -97,6 +97,19 @@ def train(callback, folder, *, ends):
     return callback.run.journal_path
 
 
+def test_the_id_of_a_failed_fit_can_be_read_and_the_run_stays_failed(tmp_path):
+    pytest.importorskip("lightning")
+    program = LIGHTNING.replace("trainer.fit(", "try: trainer.fit(")
+    program += "except ValueError: print(logger.version)\n"
+
+    subprocess.run(
+        [sys.executable, "-c", program, "raise ValueError()", ""], cwd=tmp_path, check=True
+    )
+
+    (run,) = map(eventlog.load_run, (tmp_path / "out").glob("*.jsonl"))
+    assert (run.status, len(run.journal["sessions"])) == ("failed", 1)
+
+
 def test_an_attempt_of_hugging_face_that_died_is_not_completed(tmp_path, callback):
     first = train(callback, tmp_path, ends=False)
     second = train(callback, tmp_path, ends=True)
