@@ -25,7 +25,15 @@ from eventlog.fold.load import PathLike
 from eventlog.format.events import DURABLE_AT_ONCE, MFU_UNKNOWN, OF_THE_WRITER
 from eventlog.format.files import run_path
 from eventlog.format.foreign import are_of
-from eventlog.format.record import ANNOTATES, SCALARS, Values, text_of, unique
+from eventlog.format.record import (
+    ANNOTATES,
+    MAX_LINE_BYTES,
+    SCALARS,
+    Values,
+    encode_fields,
+    text_of,
+    unique,
+)
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
@@ -44,6 +52,9 @@ from eventlog.write.correction import close_again
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
 from eventlog.write.messages import error_text, say, say_once
+
+REASON_MAX = 1_000
+"""Characters of a reason in the `close` event."""
 
 
 class Session:
@@ -223,8 +234,12 @@ class Session:
         if status is None:
             status, its_reason = ending_after(error_now(self._handled_before), self)
             reason = its_reason if reason is None else reason
+        ending = {"status": status, "reason": _brief(reason)}
         try:
-            self._journal.close({"status": status, "reason": reason} | more)
+            if more and len(encode_fields(more)) > MAX_LINE_BYTES // 2:
+                self._count_error("close", ValueError(f"{', '.join(more)}: too large"))
+                more = {}
+            self._journal.close(ending | more)
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -247,7 +262,7 @@ class Session:
     def correct(self, status: str, reason: str | None) -> None:
         """End a run that is closed otherwise than its `close` has it, if nothing came since."""
         try:
-            fields = {"status": status, "reason": reason}
+            fields = {"status": status, "reason": _brief(reason)}
             if close_again(self.path_of_end, self.id, fields) and self.run_path.exists():
                 compact(self.journal_path)
         except Exception as error:
@@ -296,6 +311,15 @@ class Session:
         if not self._has_warned:  # once: a thread may log on after the end
             self._has_warned = True
             say(f"{self.journal_path}: a {event!r} event was not logged: {error_text(error)}")
+
+
+def _brief(reason: Any) -> str | None:
+    """The beginning of a long reason: `close` is one line, for which space may be reserved on a
+    full disk. An exception's whole text is in an `error` event."""
+    text = None if reason is None else text_of(reason)
+    if text is None or len(text) <= REASON_MAX:
+        return text
+    return f"{text[:REASON_MAX]}... ({len(text):,} characters)"
 
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 import eventlog
+from eventlog.cli.main import main
 from eventlog.tracker import location
 
 
@@ -116,6 +117,28 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
 
     with pytest.raises(NotADirectoryError, match=r"notes\.txt: is a file; a run needs a folder"):
         eventlog.open_run(path)
+
+
+def test_an_error_with_a_text_of_megabytes_fails_the_run_and_its_last_line_can_be_read(tmp_path):
+    text = "batch 7: " + "x" * 3_000_000
+    with suppress(ValueError), eventlog.open_run(tmp_path, save_interval=0) as run:
+        raise ValueError(text)
+
+    loaded = eventlog.load_run(run.journal_path)
+    assert loaded.status == "failed"
+    assert loaded.journal["reason"].startswith("ValueError: batch 7: xxx")
+    assert main(["verify", str(run.journal_path)]) == 0
+    assert any(text in aside.read_text() for aside in tmp_path.glob("*.aside"))
+
+
+def test_fields_of_the_end_that_no_line_holds_are_counted_as_an_error_and_the_run_is_closed(
+    tmp_path,
+):
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    run.close("completed", samples="x" * 3_000_000)
+
+    assert run.errors == 1
+    assert eventlog.load_run(run.journal_path).status == "completed"
 
 
 def test_ctrl_c_inside_the_with_block_interrupts_the_run(tmp_path):
