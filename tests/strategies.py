@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from eventlog.format.record import RESERVED, Record, decode, encode
+from eventlog.format.files import segment_name
+from eventlog.format.record import RESERVED, Record, decode, encode, encode_header
 from tests import corrupt
 
 T = "2026-11-23T03:25:01.123456+00:00"
@@ -130,3 +131,23 @@ histories = st.tuples(_session(True), st.lists(_session(False), max_size=4)).map
     lambda pair: [pair[0], *pair[1]]
 )
 """Sessions of steps; an `open` of number -1 says nothing about where it begins."""
+
+
+def begin_run(path):
+    """A journal of two iterations, whose session goes on."""
+    iters = [line(n, SESSIONS[0], iter=n - 1, loss=1.0) for n in (1, 2)]
+    path.write_bytes(b"".join([line(0, SESSIONS[0], "open", run_id="r"), *iters]))
+
+
+def resume_run_that_went_on(path, fallback):
+    """The session goes on in a segment, which the journal names when the run was resumed."""
+    a, b = SESSIONS[:2]
+    fallback.mkdir()
+    segment = fallback / segment_name(path.stem, "r", a, 0)
+    header = {"run_id": "r", "journal": path.name, "session": a, "number": 0, "first_n": 3}
+    went_on = encode_header(**header, s="f0f0f0f0", t=T) + line(3, a, iter=2, loss=1.0)
+    segment.write_bytes(went_on)
+    moved = {"file": segment.name, "folder": str(fallback), "number": 0, "first_n": 3}
+    resumed = line(0, b, "open", run_id="r", from_iter=1), line(1, b, iter=1, loss=2.0)
+    with path.open("ab") as file:
+        file.writelines([*resumed, line(4, a, "segment", **moved)])

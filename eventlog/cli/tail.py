@@ -69,8 +69,16 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
     while follow:
         time.sleep(POLL_S)
         if reader.is_outdated:
-            is_shorter = os.stat(path).st_size < reader.end
+            what = _what_changed(path, reader)
             reader.restart()
-            what = "became shorter" if is_shorter else "was replaced by another file"
             yield printable(f"{path}: {what}; reading from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
+
+
+def _what_changed(path: Path, reader: Reader) -> str:
+    """Why what was read does not hold any more."""
+    if os.stat(path).st_size < reader.end:
+        return "became shorter"
+    if reader.is_misordered:
+        return "has a segment with records from before the latest ones"
+    return "was replaced by another file"

@@ -42,6 +42,7 @@ class Following:
         self._reading: Iterator[int] | None = None
         self._reader: eventlog.Reader | None = None
         self._seen: tuple[int, ...] = ()
+        self._ordered: tuple[int, ...] = ()  # what was there when all was last read again
         self._look_beside_at = 0.0
         self._whole: eventlog.Run | None = None
         self._fewer: list[dict[str, Any]] = []  # defects: records that an earlier run JSON has
@@ -140,10 +141,14 @@ class Following:
         alive = eventlog.is_locked(self.path)
         reader, was_alive, self.is_alive = self._reader, self.is_alive, alive
         seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns, alive)
-        if seen == self._seen and not self._has_new_segments():
+        # Records that came too late for their place: all is read again, once if no file grows.
+        is_misordered = reader is not None and reader.is_misordered and seen != self._ordered
+        if seen == self._seen and not is_misordered and not self._has_new_segments():
             return was_alive != alive
         self._seen = seen
-        if reader is None or reader.is_outdated:
+        if is_misordered:
+            self._ordered = seen
+        if reader is None or is_misordered or reader.is_outdated:
             reader = self._begin_again()
         rest = not alive and stat.st_size > reader.journal.size_bytes
         # If no writer is alive, a last line without LF is read as complete. When the run is resumed
@@ -166,7 +171,10 @@ class Following:
         return self._reader.is_behind
 
     def _begin_again(self) -> eventlog.Reader:
-        self._reader = eventlog.Reader(self.path)
+        if self._reader is None:
+            self._reader = eventlog.Reader(self.path)
+        else:
+            self._reader.restart()  # with the folders that are known by now
         self._coming = Content() if self.content.n_records else None
         if self._coming is None:
             self.content = Content()

@@ -17,7 +17,15 @@ from eventlog.cli import tail
 from eventlog.cli.tail import Lines
 from eventlog.format.record import encode
 from eventlog.read import reader
-from tests.strategies import SESSIONS, any_text, json_fields, line, record
+from tests.strategies import (
+    SESSIONS,
+    any_text,
+    begin_run,
+    json_fields,
+    line,
+    record,
+    resume_run_that_went_on,
+)
 
 A, B, C, D = SESSIONS
 GOLDEN = Path(__file__).parents[2] / "golden" / "format_1.jsonl"
@@ -276,6 +284,19 @@ def test_following_a_file_that_became_shorter_reports_it_and_begins_again(follow
 
     assert next(following) == f"{followed}: became shorter; reading from its beginning"
     assert short([next(following)]) == [f"open     r, pid None on None, session {B}"]
+
+
+def test_following_reads_again_where_a_segment_comes_after_the_run_was_resumed(tmp_path, followed):
+    begin_run(followed)
+    following = tail.tail(followed, n_lines=1, follow=True)
+    next(following)
+
+    resume_run_that_went_on(followed, tmp_path / "fallback")
+
+    shown_text = [next(following) for _ in range(12)]
+    assert "has a segment with records from before the latest ones" in "".join(shown_text)
+    iters = [one for one in short(shown_text) if one.startswith("iter")]
+    assert [one.split()[1] for one in iters][-4:] == ["0", "1", "2", "1"]
 
 
 def test_damage_is_passed_over(followed):

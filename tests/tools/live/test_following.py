@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
-from tests.strategies import SESSIONS, T, histories, journals, line
+from tests.strategies import (
+    SESSIONS,
+    T,
+    begin_run,
+    histories,
+    journals,
+    line,
+    resume_run_that_went_on,
+)
 from tests.tools.conftest import GOLDEN
 from tools.live.content import record_text
 from tools.live.curves import Axis
@@ -138,6 +146,17 @@ def test_a_killed_run_is_interrupted_and_goes_on_without_a_gap_or_a_double(tmp_p
     ((table, removed, _),) = following.content.superseded
     assert table == "iter"
     assert removed.iters.values.tolist() == [5, 6, 7]
+
+
+def test_a_run_that_ended_in_a_segment_and_was_resumed_is_read_again_in_its_order(tmp_path):
+    path = tmp_path / "run.jsonl"
+    begin_run(path)
+    following = follow_to_the_end(Following(path))
+    resume_run_that_went_on(path, tmp_path / "fallback")
+
+    follow_to_the_end(following)
+
+    assert_shows_what_load_run_says(following, path)
 
 
 def test_a_replaced_journal_is_read_again_and_the_old_one_shown_until_then(tmp_path):
