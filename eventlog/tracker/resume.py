@@ -21,6 +21,7 @@ from eventlog.format.files import JOURNAL_SUFFIX, journal_path
 from eventlog.format.foreign import is_a
 from eventlog.format.record import Record, text_of, with_nonfinite
 from eventlog.format.text import counted
+from eventlog.format.times import seconds
 from eventlog.interruption import ignoring, is_interruption
 from eventlog.read.candidates import aside_path
 from eventlog.read.ends import last_record, opening_event
@@ -103,6 +104,7 @@ def _dict(value: Any) -> dict[str, Any]:
 Resume = Literal["allow", "must", "never", "auto"]
 Fork = PathLike | tuple[PathLike, int]
 
+COPIED_AFTER_S = 60.0
 _STAMP = r"_\d{8}_\d{6}(_\d+)?"
 
 
@@ -177,7 +179,7 @@ def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record
 
     Of one boot of a machine by when the processes began. Of two machines the clocks may differ: if
     what was begun later by these was written to earlier, by that of the file system, then a run
-    that has not completed comes before one that has.
+    that has not completed comes before one that has. Files that were copied have other times.
     """
     first, last = sorted((one, other), key=lambda journal: (journal[0].t, journal[1]))
     boots: list[Any] = [opened.fields.get("boot_id") for opened, _ in (first, last)]
@@ -186,9 +188,17 @@ def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record
         is_known = type(began[0]) is type(began[1]) is int
         return first if is_known and began[0] > began[1] else last
     with ignoring(OSError):
-        if os.stat(first[1]).st_mtime_ns > os.stat(last[1]).st_mtime_ns:
+        is_written_later = os.stat(first[1]).st_mtime_ns > os.stat(last[1]).st_mtime_ns
+        if is_written_later and not _was_copied(last[1]):
             return first if _completed(last[1]) and not _completed(first[1]) else last
     return last
+
+
+def _was_copied(journal: Path) -> bool:
+    """Whether a journal was changed long after its last record."""
+    last = last_record(journal)
+    written_s = None if last is None else seconds(last.t)
+    return written_s is not None and os.stat(journal).st_mtime > written_s + COPIED_AFTER_S
 
 
 def _completed(journal: Path) -> bool:

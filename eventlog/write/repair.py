@@ -12,6 +12,7 @@ from eventlog.blocks import read_at, rfind
 from eventlog.disk import DISK, Disk, sync_file
 from eventlog.format.files import torn_path
 from eventlog.format.record import decode
+from eventlog.interruption import ignoring
 from eventlog.read.identify import check_is_journal
 from eventlog.read.scanner import Scanner
 from eventlog.write.lock import check_nobody_writes, take_lock
@@ -73,9 +74,9 @@ def _save(copy: Path, tail: bytes, disk: Disk) -> None:
 def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
     """Repair the tail of a journal that has no writer; returns the damage, None if there is none.
 
-    Opening it for writing does the same; this is for a journal that will only be read. Space
-    that a killed session reserved is given back. On a network file system nothing is cut, since
-    another machine may be writing: the result then says `not_cut`, and why.
+    Opening it for writing does the same; this is for a journal that will only be read. Its time of
+    change stays. Space that a killed session reserved is given back. On a network file system
+    nothing is cut, since another machine may be writing: the result then says `not_cut`, and why.
 
     Raises:
         NotAJournal, NewerFormat: as `check_is_journal`; nothing was changed.
@@ -88,6 +89,7 @@ def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
     fd = disk.open_append(path)
     try:
         has_lock = take_lock(fd, path, disk)
+        times = os.fstat(fd)
         if disk.is_network(path):
             return _not_cut(fd, "it is on a network file system: another machine may be writing it")
         if not has_lock:
@@ -97,6 +99,8 @@ def recover(path: Path, *, disk: Disk = DISK) -> dict[str, Any] | None:
             disk.write(fd, b"\n")
         if damage:
             sync_file(fd, disk)
+            with ignoring(OSError):
+                os.utime(fd, ns=(times.st_atime_ns, times.st_mtime_ns))
     finally:
         disk.close(fd)
     release(path, disk=disk)

@@ -22,6 +22,7 @@ from eventlog.disk import Disk
 from eventlog.fold.document import KEYS
 from eventlog.read.ends import opening_event
 from eventlog.tracker import api
+from eventlog.write.repair import recover
 from tests.eventlog.tracker.conftest import begin, loaded
 from tests.strategies import any_text
 
@@ -498,6 +499,34 @@ def test_a_run_that_was_killed_long_ago_is_not_resumed_by_name_in_place_of_a_lat
     completed = on_a_node("b", "0", "never", "completes")
 
     assert on_a_node("b", "0", "allow", "completes") == completed
+
+
+def recovered(out):
+    """The earlier one had a torn line."""
+    journal = min(out.glob("*.jsonl"))
+    changed_s = journal.stat().st_mtime
+    with journal.open("ab") as file:
+        file.write(b'{"n":99,"to')
+    os.utime(journal, (changed_s, changed_s))
+    assert recover(journal)
+
+
+def copied(out):
+    """Copied much later than they were written, the later run first."""
+    for journal in sorted(out.glob("*.jsonl"), reverse=True):
+        changed_s = journal.stat().st_mtime + 7200
+        os.utime(journal, (changed_s, changed_s + (journal.name == min(os.listdir(out)))))
+
+
+@pytest.mark.parametrize("changed", [recovered, copied])
+def test_files_that_were_changed_after_the_runs_do_not_decide_which_is_the_latest(changed):
+    killed = on_a_node("a", "-3", "never", "killed")
+    completed = on_a_node("b", "0", "never", "completes")
+    assert sorted(map(str, Path("out").absolute().glob("*.jsonl"))) == [killed, completed]
+
+    changed(Path("out"))
+
+    assert on_a_node("c", "0", "allow", "completes") == completed
 
 
 def test_resume_from_keeps_the_step_it_names_as_in_wandb():
