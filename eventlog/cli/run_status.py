@@ -52,8 +52,8 @@ def status_of(path: Path) -> dict[str, Any]:
 def _n_durable(folding: Folding) -> int:
     """How many records of the latest session are known to be durable.
 
-    All of them if its `close` event says that all before it are: the writer then waited for the
-    last sync.
+    All of them if its first `close` event says that all before it are: the writer then waited for
+    the last sync, and another `close` behind it is synced by itself.
     """
     session = next(reversed(folding.fold.sessions.values()), None)
     if session is None:

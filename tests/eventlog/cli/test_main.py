@@ -299,6 +299,21 @@ def test_status_of_a_live_run_names_its_writer_and_what_is_durable(tmp_path, cap
     assert "7 accepted in this session, at least 6 durable" in text
 
 
+def test_status_of_a_run_that_its_program_closed_again_says_that_all_is_durable(tmp_path, capsys):
+    program = (
+        "import sys, eventlog\nrun = eventlog.init(name='m', save_interval=0)\nrun.log({'a': 1})\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    run.finish()\nsys.exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=60)
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+
+    assert main(["status", str(journal)]) == 0
+
+    text = capsys.readouterr().out
+    assert "failed: exit code 1" in text
+    assert "4 accepted in this session, all 4 durable" in text
+
+
 def test_status_of_a_killed_run_says_that_the_process_is_gone(tmp_path, capsys):
     program = f"""
 import eventlog, os
