@@ -58,7 +58,7 @@ from eventlog.errors import (
 )
 from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
-from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite
+from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite, without_aside
 from eventlog.fold.fold import Fold
 from eventlog.fold.load import compare_runs, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
@@ -207,6 +207,7 @@ __all__ = [
     "short_run_id",
     "similar",
     "usual_losses",
+    "without_aside",
     "without_journal",
 ]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+import eventlog.format.files
 from tests.program_server import ProgramServer
 from trainer.config import TrainConfig
 
@@ -344,6 +345,15 @@ def test_every_link_leads_to_a_file_and_a_heading(name):
 
 def test_the_readme_links_to_every_page():
     assert {name for name in PAGES if f"]({name})" not in README} == set()
+
+
+def test_every_kind_of_file_that_a_run_may_leave_is_listed():
+    files = TEXT["docs/archive-and-sql.md"].split("## The files of a run")[1].split("\n## ")[0]
+    kinds = re.findall(r"^    <stem>\S*(\.[a-z-]+)/? ", eventlog.format.files.__doc__, re.MULTILINE)
+
+    assert len(kinds) > 8
+    assert [kind for kind in kinds if kind not in files and kind != ".pruned"] == []
+    assert ".aside" in README
 
 
 def test_the_map_has_every_package_and_every_name_in_it_is_a_file():

@@ -44,6 +44,7 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
         "verdict": _verdict(code, defects),
         "exit_code": code,
         "bytes": reader.journal.size_bytes,
+        "bytes_with_segments": _n_bytes(folding),
         "crc": f"{reader.journal.crc:08x}",
         "records": reader.sequence.n_records,
         "events": dict(sorted(fold.kinds.items())),
@@ -69,9 +70,11 @@ def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str
     fields = report(folding, with_content=with_content)
     yield f"{folding.path}: {fields['verdict']}"
     sessions = len(fields["sessions"])
+    n_files = 1 + len(fields["segments"])
+    files, of_journal = (f" in {n_files:,} files", " of the journal") if n_files > 1 else ("", "")
     yield (
         f"  {counted(fields['records'], 'record')} in {counted(sessions, 'session')}, "
-        f"{fields['bytes']:,} bytes, CRC-32 {fields['crc']}"
+        f"{fields['bytes_with_segments']:,} bytes{files}, CRC-32{of_journal} {fields['crc']}"
     )
     superseded = ", ".join(
         counted(n, name.removesuffix("s")) for name, n in fields["superseded"].items() if n
@@ -87,11 +90,30 @@ def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str
 def remark_lines(folding: Folding) -> list[str]:
     """Lines about records that are in other files, were not logged or are lost."""
     remarks = [record for record in folding.reader.remarks if record.event != "ignored"]
-    lines = [printable(one_line(record)) for record in remarks[:MAX_REMARKS]]
+    lines = [printable(one_line(record)) for record in remarks] + _unnamed_segments(folding)
+    n_more = len(lines) - MAX_REMARKS
+    lines = lines[:MAX_REMARKS]
     ignored = folding.reader.n_ignored
     if ignored:
         lines.insert(0, f"ignored    {counted(ignored, 'event')} that forked children logged")
-    return lines + [f"and {len(remarks) - MAX_REMARKS:,} more"] * (len(remarks) > MAX_REMARKS)
+    return lines + [f"and {n_more:,} more"] * (n_more > 0)
+
+
+def _unnamed_segments(folding: Folding) -> list[str]:
+    """A line for each segment that no record says its session goes on in: it began there."""
+    reader = folding.reader
+    named = {record.fields.get("file") for record in reader.remarks if record.event == "segment"}
+    return [
+        printable(f"segment    session {s} has records in {path}")
+        for s in (folding.fold.sessions if reader.segments else ())
+        for path in reader.segments_of((s,))
+        if path.name not in named
+    ]
+
+
+def _n_bytes(folding: Folding) -> int:
+    n_in_segments: int = sum(part["bytes"] for part in folding.reader.segments)
+    return folding.reader.journal.size_bytes + n_in_segments
 
 
 def _verdict(code: int, defects: list[Defect]) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.cli.report import COMPLETE, VERDICTS, remark_lines, verdict
+from eventlog.fold.document import Run
+from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
+from eventlog.read.evidence import journal_part
 
 
 def status_of(path: Path) -> dict[str, Any]:
@@ -19,9 +22,6 @@ def status_of(path: Path) -> dict[str, Any]:
     run = folding.run(alive=alive)
     session = next(reversed(folding.fold.sessions.values()), None)
     opened = session.opened if session else {}
-    last = run.training_iterations[-1] if len(run.training_iterations) else {}
-    if not last and len(run.metrics):
-        last = {"iter": run.metrics[-1]["step"], "loss": run.metrics[-1].get("loss")}
     return {
         "journal": str(path),
         "status": run.status,
@@ -33,10 +33,8 @@ def status_of(path: Path) -> dict[str, Any]:
         "pid": opened.get("pid"),
         "since": session.started if session else None,
         "last_event": run.end_time or folding.fold.last,
-        "iter": last.get("iter"),
         "max_iters": run.config.get("max_iters"),
-        "loss": last.get("loss"),
-        "best_val_loss": run.summary["best_val_loss"],
+        **_progress(run),
         "accepted_records": session.n_records if session else 0,
         "durable_records": _n_durable(folding),
         "ignored_events": folding.reader.n_ignored,
@@ -46,14 +44,45 @@ def status_of(path: Path) -> dict[str, Any]:
         "defects": len(run.journal["defects"]),
         "verdict": verdict(folding),
         "run_json": str(run_path(path)) if run_path(path).exists() else None,
+        "run_json_is_older": _is_older(run_path(path), run),
     }
+
+
+def _progress(run: Run) -> dict[str, Any]:
+    """The last iteration and its loss; of a run that logged none, by the names of its metrics."""
+    if len(run.training_iterations) or not len(run.metrics):
+        last = restore_nonfinite(run.training_iterations[-1]) if run.training_iterations else {}
+        return {
+            "iter": last.get("iter"),
+            "loss": last.get("loss"),
+            "loss_name": "loss",
+            "best_val_loss": run.summary["best_val_loss"],
+        }
+    loss, val_loss = run.losses()
+    return {
+        "iter": run.metrics[-1]["step"],
+        "loss": loss.last if loss else None,
+        "loss_name": loss.name if loss else None,
+        "best_val_loss": val_loss.min if val_loss else None,
+    }
+
+
+def _is_older(run_json: Path, run: Run) -> bool | None:
+    """Whether the run JSON of a run that has ended lacks something; None: it may be running."""
+    if run.status == "running":
+        return None
+    journal = journal_part(run_json)
+    if not isinstance(journal, dict):
+        return run_json.exists()
+    names = ("records", "status")
+    return any(journal.get(name) != run.journal[name] for name in names)
 
 
 def _n_durable(folding: Folding) -> int:
     """How many records of the latest session are known to be durable.
 
-    All of them if its `close` event says that all before it are: the writer then waited for the
-    last sync.
+    All of them if its first `close` event says that all before it are: the writer then waited for
+    the last sync, and another `close` behind it is synced by itself.
     """
     session = next(reversed(folding.fold.sessions.values()), None)
     if session is None:
@@ -111,7 +140,8 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"  writer     {writer}, session {status['session']} ({status['sessions']} in all)"
     if status["iter"] is not None:
         of = f" of {status['max_iters']:,}" if isinstance(status["max_iters"], int) else ""
-        loss = f", loss {status['loss']:.4f}" if isinstance(status["loss"], float | int) else ""
+        is_number = isinstance(status["loss"], float | int)
+        loss = f", {status['loss_name']} {status['loss']:.4f}" if is_number else ""
         best_loss = status["best_val_loss"]
         best = "" if best_loss is None else f", best val {best_loss:.4f}"
         last = _when(status["last_event"])
@@ -123,8 +153,12 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  {line}"
     if status["verdict"] != VERDICTS[COMPLETE]:
         yield f"  journal    {status['verdict']}; see: eventlog verify {status['journal']}"
-    compact = f"none yet. If no compactor writes it: eventlog compact {status['journal']}"
-    yield f"  run JSON   {status['run_json'] or compact}"
+    run_json = status["run_json"] or "none yet"
+    if status["run_json_is_older"]:
+        run_json += ", older than the journal"
+    if status["run_json_is_older"] or not status["run_json"]:
+        run_json += f". If no compactor writes it: eventlog compact {status['journal']}"
+    yield f"  run JSON   {run_json}"
 
 
 def _when(t: str | None) -> str:

@@ -193,7 +193,11 @@ class Run:
         for table in flat_rows.tables():
             stored = self._summaries() if table == METRICS else None
             if stored is not None:
-                logged += [run_series.of_summary(name, of_name) for name, of_name in stored.items()]
+                logged += [
+                    run_series.of_summary(name, of_name)
+                    for name, of_name in stored.items()
+                    if name not in flat_rows.ASIDE_NAMES
+                ]
             else:
                 logged += run_series.of_rows(table, self.rows(table))
         if any(pattern.startswith("system/") for pattern in patterns):

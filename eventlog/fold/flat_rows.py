@@ -20,6 +20,9 @@ Row = dict[str, Any]
 
 SYSTEM = "system"
 """The table that only the journal has."""
+_ASIDE = "set_aside"
+ASIDE_NAMES = frozenset(f"{_ASIDE}.{key}" for key in ("file", "size_bytes", "sha256", "omitted"))
+"""What a run JSON calls the parts of the reference to the file of a large event."""
 
 
 def tables() -> list[str]:
@@ -136,15 +139,24 @@ def flatten(values: Mapping[str, Any]) -> Row:
     return dict(dotted(values))
 
 
+def without_aside(fields: Row) -> Row:
+    """Fields without the reference to the file of a large event, which nobody logged."""
+    reference = fields.get(_ASIDE)
+    if not isinstance(reference, dict) or "sha256" not in reference:
+        return fields
+    return {name: value for name, value in fields.items() if name != _ASIDE}
+
+
 _CELLS = frozenset({float, int, str, bool, type(None)})
 
 
 def flat_cells(row: Row) -> Row:
     """A row of which every value fits in one cell.
 
-    Objects are dotted names, lists are JSON text, NaN and infinities are numbers.
+    Objects are dotted names, lists are JSON text, NaN and infinities are numbers. The reference to
+    the file of a large event is left out.
     """
     if _CELLS.issuperset(map(type, row.values())):  # most rows
         return dict(row)
-    row = flatten(restore_nonfinite(row))
+    row = flatten(restore_nonfinite(without_aside(row)))
     return row | {key: json.dumps(value) for key, value in row.items() if isinstance(value, list)}

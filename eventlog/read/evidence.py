@@ -49,7 +49,7 @@ def known_from(run_json: Path) -> Known:
     """The numbers of records in the run JSON, and in those kept before a loss."""
     known = stated_by(run_json)
     for path in kept_before_loss(run_json):
-        if _journal_part(path) is None:
+        if journal_part(path) is None:
             known.unreadable.append(path.name)
             continue
         kept = stated_by(path)
@@ -103,7 +103,7 @@ def _n_annotations_lost(known: Known, sequence: SequenceCheck, sessions: Iterabl
 
 def stated_by(run_json: Path) -> Known:
     """The numbers of records in one run JSON; zeros if it has none or does not exist."""
-    journal = _journal_part(run_json)
+    journal = journal_part(run_json)
     if journal is None and _is_damaged(run_json):
         return Known(unreadable=[run_json.name])
     if not isinstance(journal, dict) or not isinstance(journal.get("sessions"), list):
@@ -143,7 +143,8 @@ def _is_damaged(run_json: Path) -> bool:
     return False
 
 
-def _journal_part(run_json: Path) -> Any:
+def journal_part(run_json: Path) -> Any:
+    """`journal` of a run JSON, from its end; None: it has none, is damaged or does not exist."""
     try:
         fd = open_to_read(run_json)
     except (OSError, ValueError):

@@ -84,7 +84,7 @@ class Reader:
         self._last_n: dict[str, int] = {}  # the highest n of those read from segments
         self._latest = ""  # the session whose record was read last
         self.closed: dict[str, int] = {}
-        """The number of the `close` event of each session that has one."""
+        """The number of the first `close` event of each session that has one."""
         self._identity: tuple[int, int] | None = None  # of the file that is read
         self._head = b""  # the first bytes of the journal, as they were read
         self._ended = False
@@ -312,7 +312,7 @@ class Reader:
             case "open":
                 self._note_open(item, folder, file)
             case "close":
-                self.closed[item.s] = item.n
+                self.closed.setdefault(item.s, item.n)
             case "ignored" | "lost_tail":
                 self.remarks.append(item)
             case "segment" if isinstance(fields.get("file"), str):

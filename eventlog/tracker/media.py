@@ -1,9 +1,10 @@
 """Classes for what a script for W&B logs beside numbers: tables, images, artifacts.
 
-    table = eventlog.Table(columns=["text", "loss"])  # the text `Table with columns text, loss`
+    table = eventlog.Table(columns=["text", "loss"], data=rows)
+    # the text `Table of 8 rows with columns text, loss; its rows are not logged`
 
 A journal holds numbers and text: each of these is a text, and is logged as that. Their methods
-exist and do nothing, except that a table keeps its rows and an artifact its name.
+exist and do nothing, except that a table keeps its rows in memory and an artifact its name.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from eventlog.format.foreign import is_a
 from eventlog.format.record import text_of
+from eventlog.format.text import counted
 from eventlog.interruption import ignoring
 from eventlog.tracker.notices import notice_once
 
@@ -45,16 +47,40 @@ class Placeholder(str):
 class Media(Placeholder):
     """The base class of all that is logged as text."""
 
+    _note = ""
+
     def __new__(cls, *args: Any, **kwargs: Any) -> "Media":
-        notice_once(f"{cls.__name__}: logged as text; a journal holds numbers and text only")
-        return super().__new__(cls, " ".join([cls.__name__, *_described(args, kwargs)]))
+        name, note = cls.__name__, cls._note
+        notice_once(f"{name}: logged as text{note}; a journal holds numbers and text only")
+        return super().__new__(cls, " ".join([name, *cls._described(args, kwargs)]) + note)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
+    @classmethod
+    def _described(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        return _described(args, kwargs)
+
 
 class Table(Media):
-    """`columns` and the rows in `data`, which stay in memory."""
+    """`columns` and the rows in `data`, which stay in memory and are not logged."""
+
+    _note = "; its rows are not logged"
+
+    @classmethod
+    def _described(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """How many rows it begins with and its columns, in a few words."""
+        named = dict(zip(("columns", "data", "rows", "dataframe"), args, strict=False)) | kwargs
+        parts: list[str] = []
+        with ignoring(Exception):
+            frame: Any = named.get("dataframe")
+            rows: Any = named.get("data", named.get("rows")) if frame is None else frame
+            if hasattr(rows, "__len__") and len(rows):
+                parts.append(f"of {counted(len(rows), 'row')}")
+            columns = named.get("columns") if frame is None else frame.columns
+            if columns is not None and len(columns):
+                parts.append(f"with columns {', '.join(map(str, columns))}"[:200])
+        return parts
 
     def __init__(
         self,
@@ -185,8 +211,6 @@ def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
             parts.append(text_of(first)[:100])
         elif hasattr(first, "shape"):
             parts.append(f"of shape {tuple(first.shape)}")
-        if kwargs.get("columns"):
-            parts.append(f"with columns {', '.join(map(str, kwargs['columns']))}"[:200])
         if kwargs.get("caption"):
             parts.append(f"({str(kwargs['caption'])[:200]})")
         return parts

@@ -14,7 +14,7 @@ import orjson
 from eventlog.blocks import read_all
 from eventlog.errors import EventlogError, UsageError
 from eventlog.fold.document import Run
-from eventlog.fold.flat_rows import restore_nonfinite
+from eventlog.fold.flat_rows import ASIDE_NAMES, restore_nonfinite, without_aside
 from eventlog.fold.load import PathLike, load_run
 from eventlog.format.events import KINDS
 from eventlog.format.files import JOURNAL_SUFFIX, journal_path
@@ -282,11 +282,12 @@ def last_summary(journal: Path | None, past: Run) -> dict[str, Any]:
     set_or_removed = past.journal.get("events", {}).keys() & {"summary", "rewind"}
     superseded = past.journal.get("superseded", {}).get("metrics")
     if journal is None or not (set_or_removed or superseded):
-        return plain({name: restore_nonfinite(one).get("last") for name, one in names.items()})
+        lasts = {name: restore_nonfinite(one).get("last") for name, one in names.items()}
+        return plain({name: last for name, last in lasts.items() if name not in ASIDE_NAMES})
     summary: dict[str, Any] = {}
     for record in scan(journal):
         if record.event == "metrics":
-            values = plain(restore_nonfinite(record.fields))
+            values = plain(without_aside(restore_nonfinite(record.fields)))
             summary |= {name: values[name] for name in values if name not in RESERVED_IN_ROWS}
         elif record.event == "summary":
             values = _dict(restore_nonfinite(record.fields).get("summary"))

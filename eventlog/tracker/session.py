@@ -253,7 +253,6 @@ class Session:
         except Exception as error:
             if is_interruption(error):
                 raise
-            self._errors += 1
             say(
                 f"{self.run_path}: could not be written ({error}). The journal is closed; to write "
                 f"the run JSON, run: eventlog compact {self._journal.path_to_read}"

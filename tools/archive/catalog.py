@@ -83,13 +83,16 @@ class Catalog:
         return cls(store, manifest.need(store))
 
     def find(self, name: str) -> Entry:
-        """The one run with this name or id, or whose name or id begins so.
+        """The one run with this name or id, with this name before its time, or that begins so.
 
         Raises:
             Refusal: there is none, or there are several; lists them.
         """
         entries = list(self.entries.values())
         matches = [e for e in entries if name in (e.run, e.run_id, *_stems(e))]
+        matches = matches or [
+            e for e in entries if any(runs.is_called(name, one) for one in (e.run, *_stems(e)))
+        ]
         matches = matches or [e for e in entries if f"{e.run}\n{e.run_id}".startswith(name)]
         matches = matches or [e for e in entries if e.run_id.startswith(name)]
         if len(matches) == 1:

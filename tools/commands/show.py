@@ -23,6 +23,7 @@ SPARK_COLUMNS = 60
 SERIES_MAX = 40
 """Lines of a run's series, and prefixes of their names that are shown."""
 _LABEL_COLUMNS = 12
+_LAST_MAX = 200  # characters of a value that is a text or a list
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -226,6 +227,8 @@ def _series_text(one: eventlog.Series) -> str:
         return "no value"
     unit = f" {one.definition['unit']}" if one.definition.get("unit") else ""
     last = f"{one.last:.6g}" if isinstance(one.last, float) else in_full(one.last)
+    if len(last) > _LAST_MAX:
+        last = f"{last[:_LAST_MAX]}... ({len(last):,} characters)"
     parts = [f"{one.count:,} value{'' if one.count == 1 else 's'}"]
     parts.append(f"last {last}{unit} at {one.last_step}")
     if one.min is not None and one.min != one.max:

@@ -1,7 +1,8 @@
 """Find and load runs by name; all commands and notebooks do it here.
 
-A run is named by a path, a folder, a glob, its name, or the beginning of its name: `out/a*.json`,
-`out`, `run_20261123_032501`, `run_2026112`. A name without a folder is looked up in `out`.
+A run is named by a path, a folder, a glob, its name, with or without its time, or the beginning of
+its name: `out/a*.json`, `out`, `mine_20261123_032501`, `mine`, `mine_2026112`. A name without a
+folder is looked up in `out`.
 
     from . import runs
     for found in runs.load(["out"]):      # whole runs, one at a time
@@ -12,6 +13,7 @@ A run is named by a path, a folder, a glob, its name, or the beginning of its na
 import contextlib
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,8 @@ SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
 STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
 FOLDER = "out"
 """The folder in which a name without a folder is looked up."""
+STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
+"""The time that follows the name of a run in the names of its files."""
 
 LARGE_BYTES = 64 << 20  # a larger file is read as a whole only if it begins like a run
 SENTINEL = 1e9  # nanoGPT's best loss before the first evaluation
@@ -270,17 +274,18 @@ def _is_glob(name: str) -> bool:
 
 
 def _by_name(name: Path) -> Path:
-    """The one run in the folder of `name` (default `out`) whose name begins with it."""
+    """The one run in the folder of `name` (default `out`) that has this name, or begins with it."""
     folder = name.parent if name.parent != Path() else Path(FOLDER)
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: no such run, folder or glob")
     stem = name.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
     paths = _in_folder(folder)
     named = [(stem_of(path), path) for path in paths]
-    matches = _matches(stem, named)
-    if not matches:  # a renamed file still has the name of its run
+    matches = _called(stem, named) or _beginning(stem, named)
+    if len(matches) != 1:  # a renamed file still has the name of its run
         glanced = (glance_at(path) for path in paths)
-        matches = _matches(stem, [(f.run.run_name, f.path) for f in glanced if f.run is not None])
+        renamed = [(f.run.run_name, f.path) for f in glanced if f.run is not None]
+        matches = _called(stem, renamed) or matches or _beginning(stem, renamed)
     if len(matches) > 1:
         candidates = first_of([path.stem for path in matches], _NAMED_MAX)
         raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates})")
@@ -291,11 +296,20 @@ def _by_name(name: Path) -> Path:
     return matches[0]
 
 
-def _matches(name: str, named: list[tuple[str, Path]]) -> list[Path]:
-    """The runs with exactly this name, else those whose name begins with it."""
+def is_called(name: str, known: str) -> bool:
+    """Whether `name` is what a run was called when it began, to which its time was added."""
+    return STAMP.sub("", known) == name
+
+
+def _called(name: str, named: list[tuple[str, Path]]) -> list[Path]:
+    """The runs with exactly this name, else those that have it before their time."""
     return [path for known, path in named if known == name] or [
-        path for known, path in named if known.startswith(name)
+        path for known, path in named if is_called(name, known)
     ]
+
+
+def _beginning(name: str, named: list[tuple[str, Path]]) -> list[Path]:
+    return [path for known, path in named if known.startswith(name)]
 
 
 # ---- what is in them

@@ -240,9 +240,8 @@ class Groups:
         types = tuple(map(type, fields.values()))
         if dict in types:
             marks = fields.get("nonfinite")
-            fields = eventlog.flatten(
-                {k: v for k, v in fields.items() if k != "nonfinite" or v is not marks}
-            )
+            fields = {k: v for k, v in fields.items() if k != "nonfinite" or v is not marks}
+            fields = eventlog.flatten(eventlog.without_aside(fields))
             fields |= {"nonfinite": marks} if isinstance(marks, dict) else {}
             types = tuple(map(type, fields.values()))
         shape = (tuple(fields), types)

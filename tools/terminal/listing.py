@@ -1,11 +1,11 @@
 """The list of runs, with a cursor on one of them."""
 
-import re
 from collections import Counter
 
 from eventlog import duration
 
 from ..core.rows import Row
+from ..core.runs import STAMP
 from ..core.table import one_line
 from ..live.folders import Folders
 from .braille import Cell
@@ -14,7 +14,6 @@ from .drawing import run_at
 from .summary import eta_s, progress
 
 GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}
-_STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
 
 
 class Listing(Rows):
@@ -93,7 +92,7 @@ class Listing(Rows):
 def _unstamped(row: Row) -> str:
     """A run's name without the time that the logger appends."""
     name = one_line(str(row["run"]))
-    return _STAMP.sub("", name) or name
+    return STAMP.sub("", name) or name
 
 
 def _status_style(row: Row) -> str:

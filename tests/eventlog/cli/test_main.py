@@ -1,5 +1,6 @@
 """The commands: stdout is data, stderr is messages, and the exit code says how it went."""
 
+import math
 import os
 import shutil
 import signal
@@ -297,6 +298,56 @@ def test_status_of_a_live_run_names_its_writer_and_what_is_durable(tmp_path, cap
     assert (status["accepted_records"], status["durable_records"]) == (7, 6)
     assert f"pid {os.getpid()} on " in text
     assert "7 accepted in this session, at least 6 durable" in text
+
+
+def test_status_says_that_a_run_json_is_older_than_the_journal_and_how_to_write_it(run, capsys):
+    def line():
+        assert main(["status", str(run.journal_path)]) == 0
+        return capsys.readouterr().out.splitlines()[-1].split(maxsplit=2)[-1]
+
+    how = f". If no compactor writes it: eventlog compact {run.journal_path}"
+    assert line() == f"none yet{how}"
+    eventlog.compact(run.journal_path)
+    assert line() == str(run.run_path)
+    eventlog.Annotator(run.journal_path).log("note", text="later")
+    assert line() == f"{run.run_path}, older than the journal{how}"
+    eventlog.compact(run.journal_path)
+    run.run_path.write_bytes(run.run_path.read_bytes().replace(b'"completed"', b'"running"'))
+    assert line() == f"{run.run_path}, older than the journal{how}"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"train/loss": 0.5, "eval/loss": 0.75}, "3, train/loss 0.5000, best val 0.7500, "),
+        ({"train_loss": 0.5}, "3, train_loss 0.5000, "),
+        ({"loss": {"train": math.nan}}, "3, loss.train nan, "),
+        ({"accuracy": 0.5}, "3, last event"),
+    ],
+)
+def test_status_shows_the_loss_of_a_run_under_the_name_that_it_was_logged_by(
+    tmp_path, values, shown, capsys
+):
+    with eventlog.init(dir=tmp_path, save_interval=0) as run:
+        run.log(values, step=3)
+
+    assert main(["status", str(run.journal_path)]) == 0
+    assert f"  iteration  {shown}" in capsys.readouterr().out
+
+
+def test_status_of_a_run_that_its_program_closed_again_says_that_all_is_durable(tmp_path, capsys):
+    program = (
+        "import sys, eventlog\nrun = eventlog.init(name='m', save_interval=0)\nrun.log({'a': 1})\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    run.finish()\nsys.exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=60)
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+
+    assert main(["status", str(journal)]) == 0
+
+    text = capsys.readouterr().out
+    assert "failed: exit code 1" in text
+    assert "4 accepted in this session, all 4 durable" in text
 
 
 def test_status_of_a_killed_run_says_that_the_process_is_gone(tmp_path, capsys):

@@ -63,6 +63,38 @@ def test_verify_says_in_which_file_a_session_went_on(tmp_path, capsys):
     assert f"session {A} goes on in {part} from record 2" in capsys.readouterr().out
 
 
+def test_verify_counts_bytes_as_it_counts_records_with_those_in_segments(tmp_path, capsys):
+    path = tmp_path / "run.jsonl"
+    part = segment(tmp_path, first_n=2, data=iters(A, 3, 4))
+    path.write_bytes(opening() + iters(A, 1, 1) + went_on(A, 2, part))
+    n_bytes = path.stat().st_size + part.stat().st_size
+
+    main(["verify", str(path)])
+    text = capsys.readouterr().out
+    main(["verify", "--json", str(path)])
+    fields = orjson.loads(capsys.readouterr().out)
+
+    assert f"  5 records in 1 session, {n_bytes:,} bytes in 2 files, CRC-32 of the journal" in text
+    assert (fields["records"], fields["bytes_with_segments"]) == (5, n_bytes)
+    assert fields["bytes"] == path.stat().st_size
+
+
+@pytest.mark.parametrize("command", ["verify", "status"])
+def test_the_segment_of_a_session_that_began_in_the_fallback_folder_is_named(
+    tmp_path, command, capsys
+):
+    path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
+    path.write_bytes(opening(fallback=str(fallback)) + line(1, A, "close", status="completed"))
+    began = segment(fallback, B, data=opening(B, number=2, prev=(A, 1)) + iters(B, 1, 2))
+    note = line(0, "c0c0c0c0", "note", text="of a person", annotates=RUN)
+    segment(tmp_path, "c0c0c0c0", data=note)
+
+    assert main([command, str(path)]) == COMPLETE
+    out = capsys.readouterr().out
+    assert f"  segment    session {B} has records in {began}\n" in out
+    assert "c0c0c0c0" not in out
+
+
 @pytest.mark.parametrize(
     ("event", "fields", "text"),
     [

@@ -44,6 +44,25 @@ def test_a_summary_has_count_last_least_greatest_and_where(run):
     assert (loss.count, loss.n_nonfinite, loss.min, loss.min_step) == (4, 1, 3.0, 1)
 
 
+def test_what_stands_for_large_values_in_another_file_is_no_series(tmp_path):
+    large = "x" * 2_000_000
+    with eventlog.open_run(tmp_path, save_interval=0) as log:
+        for i in range(2):
+            log.log_iter(i, 1.0, text=large)
+            log.log_eval(i, 1.0, 1.0, text=large)
+            log.log("metrics", step=i, acc=0.5, words=large)
+    run = eventlog.load_run(log.journal_path)
+
+    names = [*run.series()]
+    columns = {name for table in ("iterations", "evals", "metrics") for name in run.frame(table)}
+
+    assert [name for name in names if "aside" in name] == []
+    assert {"text", "eval/text", "words", "acc"} <= {*names}
+    assert [name for name in columns if "aside" in name] == []
+    assert run.metrics[0]["set_aside"]["size_bytes"] > 2_000_000  # the row itself has it
+    assert "set_aside.file" in run.journal["metrics"]["names"]  # FORMAT.md, "The rest"
+
+
 def test_names_wildcards_and_table_with_column_select(run):
     assert [*run.series("val/acc", "train/*")] == ["val/acc", "train/loss"]
     assert [*run.series("*loss")] == [

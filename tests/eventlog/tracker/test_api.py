@@ -712,7 +712,8 @@ def test_unsupported_arguments_and_names_of_wandb_are_accepted_and_reported_once
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(set(lines)) == 7
-    assert rows(run) == [{"step": 0, "t_": "Table with columns a, b", "i": ["Image x.png (c)"]}]
+    table_text = "Table with columns a, b; its rows are not logged"
+    assert rows(run) == [{"step": 0, "t_": table_text, "i": ["Image x.png (c)"]}]
 
 
 def test_an_unknown_name_raises_attribute_error():

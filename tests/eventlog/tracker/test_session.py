@@ -362,6 +362,19 @@ os._exit(run.errors)
     assert subprocess.run([sys.executable, "-c", program]).returncode == 2
 
 
+def test_a_run_json_that_cannot_be_written_is_reported_and_no_event_counts_as_not_logged(
+    tmp_path, capsys
+):
+    run = eventlog.open_run(tmp_path)
+    run.run_path.mkdir()
+    run.log_iter(0, 1.0)
+    run.close()
+
+    assert run.errors == 0
+    assert f"{run.run_path}: could not be written" in capsys.readouterr().err
+    assert eventlog.load_run(run.journal_path).status == "completed"
+
+
 def test_a_resumed_session_records_the_last_record_before_it(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as first:
         first.log_iter(0, 1.0)

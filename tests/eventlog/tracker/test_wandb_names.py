@@ -214,6 +214,35 @@ def test_media_of_any_class_are_logged_as_text(name):
     assert loaded(run).metrics[0]["m"].startswith(name)
 
 
+class Frame:
+    columns = ("a", "b", "c")
+    values = type("Values", (), {"tolist": lambda _: [[1, 2, 3]] * 32_000})()
+
+    def __len__(self):
+        return 32_000
+
+
+ROWS = [[1, 2, 3]] * 32_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((["a", "b", "c"], ROWS), {}),
+        ((), {"columns": ["a", "b", "c"], "data": ROWS}),
+        ((), {"columns": ["a", "b", "c"], "rows": ROWS}),
+        ((), {"dataframe": Frame()}),
+    ],
+)
+def test_the_text_of_a_table_says_how_many_rows_are_not_logged(arguments, named, capsys):
+    with begin() as run:
+        run.log({"table": eventlog.Table(*arguments, **named)})
+
+    text = "Table of 32,000 rows with columns a, b, c; its rows are not logged"
+    assert loaded(run).metrics[0]["table"] == text
+    assert "Table: logged as text; its rows are not logged; a journal" in capsys.readouterr().err
+
+
 def test_a_table_keeps_its_rows():
     table = eventlog.Table(columns=["a", "b"], data=[[1, 2]])
     table.add_data(3, 4)

@@ -735,6 +735,16 @@ def test_a_column_that_gets_a_wider_type_has_it_in_every_part(tmp_path, monkeypa
     assert damage(tmp_path / "kept") == []
 
 
+def test_the_name_that_an_archived_run_was_begun_with_wins_over_names_that_begin_so(tmp_path):
+    for name in ("term_20261123_053310", "term_table_20261123_053312"):
+        make_run(tmp_path, name)
+    archive([tmp_path], str(tmp_path / "kept"))
+
+    restore("term", str(tmp_path / "kept"), tmp_path / "back")
+
+    assert [path.stem for path in (tmp_path / "back").glob("*.json")] == ["term_20261123_053310"]
+
+
 def test_runs_with_the_same_name_are_distinguished_by_id(tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -159,3 +159,16 @@ def test_a_series_with_nothing_but_none_has_no_value(tmp_path, capsys):
         run.log({"x": None, "y": 1.0})
 
     assert re.search(r"^x +no value$", shown(capsys, run.journal_path), re.MULTILINE)
+
+
+def test_a_long_value_is_cut_and_its_length_named_and_json_has_all_of_it(tmp_path, capsys):
+    with eventlog.open_run(tmp_path, save_interval=0) as run:
+        run.log("metrics", step=0, rows=[[i, i / 2] for i in range(1000)])
+
+    text = shown(capsys, run.journal_path)
+    assert main(["show", "--json", str(run.journal_path)]) == 0
+    whole = orjson.loads(capsys.readouterr().out)["series"]["rows"]["last"]
+
+    assert f"... ({len(whole):,} characters) at 0" in " ".join(text.split())
+    assert len(text) < 2000
+    assert orjson.loads(whole)[-1] == [999, 499.5]

@@ -52,6 +52,22 @@ def test_an_ambiguous_name_is_refused_with_the_runs_it_matches(here):
     assert str(refusal.value) == "al: ambiguous: matches 3 runs (alpha_1, alpha_2, alpha_2_2)"
 
 
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_the_name_that_a_run_was_begun_with_wins_over_names_that_begin_so(here, is_renamed):
+    for stem in ("term_20261123_053310", "term_table_20261123_053312", "terminal"):
+        make_run(here / "out", stem)
+    if is_renamed:  # the name inside is the one of the run
+        begun = eventlog.open_run("out", run_name="term", save_interval=0)
+        begun.close()
+        begun.journal_path.rename("out/copy.jsonl")
+        for path in (here / "out").glob("term_2026*"):
+            path.unlink()
+
+    assert [path.stem for path in find(["term"])] == (
+        ["copy"] if is_renamed else ["term_20261123_053310"]
+    )
+
+
 @pytest.mark.parametrize("name", ["gamma", "out/gamma", "nowhere/beta", "out/gamma*"])
 def test_an_unknown_name_is_reported(here, name):
     with pytest.raises(FileNotFoundError, match=f"^{name.replace('*', '.')}: no "):

@@ -148,6 +148,17 @@ def test_rows_that_are_read_many_at_once_are_drawn_as_those_of_single_events(his
         assert times_of(at_once, name) == times_of(singly, name)
 
 
+def test_the_size_of_a_large_value_in_another_file_is_not_drawn():
+    aside = {"file": "a.aside", "size_bytes": 2_000_000, "sha256": "0" * 64}
+    rows = [line(n, event="metrics", step=n, a=n / 7, set_aside=aside) for n in range(2)]
+    rows.append(line(2, event="iter", iter=2, loss=1.0, time_ms=1.0, mfu=1.0, set_aside=aside))
+    content = Content()
+    read(content, Scanner().feed(b"".join(rows)))
+    content.settle()
+
+    assert {*content.series()} == {"a", "loss", "time_ms", "mfu"}
+
+
 def test_the_latest_records_are_the_same_whether_read_singly_or_at_once():
     lines = [line(n, event="metrics", step=n, a=n / 7) for n in range(700)]
     data = b"".join([*lines[:300], line(300, event="note", text="x"), *lines[301:]])
