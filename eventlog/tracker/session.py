@@ -311,7 +311,9 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
         if exit_status(error.code):
             return status, f"exit code {text_of(error.code)}"
         error = None
-    if error is None or (isinstance(error, SystemExit) and error.code is None):
+    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code is None):
+        error = None
+    if error is None:
         return "completed", None
     reason = error_text(error)
     if session is not None and not isinstance(error, SystemExit):

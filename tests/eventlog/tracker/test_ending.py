@@ -245,7 +245,12 @@ def test_a_coroutine_that_is_cancelled_in_another_way_fails(tmp_path):
     assert ends(ASYNC + BEGIN + main, tmp_path) == ("failed", "CancelledError")
 
 
-ITEMS = "def items():\n    try:\n        for i in range(9): yield i\n    finally: run.finish()\n"
+ITEMS = {
+    "finally": (
+        "def items():\n    try:\n        for i in range(9): yield i\n    finally: run.finish()\n"
+    ),
+    "with": "def items():\n    with run:\n        for i in range(9): yield i\n",
+}
 CONSUMERS = {
     "raises": ("for i in items():\n    if i == 3: 1 / 0", "failed"),
     "raises in a function": (
@@ -258,11 +263,26 @@ CONSUMERS = {
 }
 
 
+@pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS)
 @pytest.mark.parametrize("case", CONSUMERS)
-def test_the_run_of_a_generator_fails_if_its_consumer_raises(tmp_path, case):
+def test_the_run_of_a_generator_fails_if_its_consumer_raises(tmp_path, case, items):
     code, status = CONSUMERS[case]
 
-    assert ends(BEGIN + ITEMS + code, tmp_path)[0] == status
+    assert ends(BEGIN + items + code, tmp_path)[0] == status
+
+
+@pytest.mark.parametrize("end", ["with run: yield", "try: yield\n    finally: run.close()"])
+def test_a_generator_that_is_closed_completes_a_run_of_open_run(tmp_path, end):
+    items = f"def items():\n    run = eventlog.open_run(save_interval=0)\n    {end}\n"
+
+    assert ends(f"import eventlog\n{items}for i in items(): break", tmp_path) == ("completed", None)
+
+
+def test_an_asynchronous_generator_that_is_closed_completes_its_run(tmp_path):
+    items = "async def items():\n    with run:\n        while True: yield\n"
+    main = "async def main():\n    it = items()\n    await anext(it)\n    await it.aclose()\n"
+
+    assert ends(f"{ASYNC}{BEGIN}{items}{main}asyncio.run(main())", tmp_path) == ("completed", None)
 
 
 INTERRUPTED_EXITS = {
