@@ -32,12 +32,13 @@ from eventlog.tracker.annotation import Annotator
 from eventlog.tracker.exit_code import INTERRUPTED, exit_status
 from eventlog.tracker.handling import (
     Handled,
-    SignalReceived,
+    cause_of_cancel,
     exception_that_goes_on,
     handled_now,
     is_of_ctrl_c,
 )
 from eventlog.tracker.last_error import last_error
+from eventlog.tracker.received import SignalReceived, signal_behind
 from eventlog.tracker.torch_spawn import received_ctrl_c, watch_ctrl_c
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.correction import close_again
@@ -300,10 +301,15 @@ class Session:
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:
     """Status and reason of a run that `error` ends, which is logged unless it is an exit."""
+    error = cause_of_cancel(error)
+    if isinstance(error, SystemExit):
+        error = exit_code.interruption_behind(error, error.code) or error
+    elif error is not None:
+        error = signal_behind(error, error_text(error)) or error
     if isinstance(error, SignalReceived):
         if session is not None:
             session.log("signal", signal=error.name)
-        return "interrupted", f"{error.name}, in its handler"
+        return "interrupted", error.reason
     if is_of_ctrl_c(error):
         return "interrupted", "KeyboardInterrupt"
     if isinstance(error, SystemExit) and isinstance(error.code, int):
