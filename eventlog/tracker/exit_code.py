@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from eventlog.interruption import ignoring
+from eventlog.tracker.click_exit import is_aborted
 from eventlog.tracker.received import signal_behind, tracebacks_apart, with_contexts
 from eventlog.tracker.sys_exit import replace_exit
 from eventlog.write.messages import error_text
@@ -115,6 +116,8 @@ def interruption_behind(
         received = signal_behind(error, f"exit code {exit_status(code)}", apart)
         if received is not None:
             return received
+        if exit_status(code) and any(map(is_aborted, (*apart, error.__traceback__))):
+            return KeyboardInterrupt()
         for one in with_contexts(error):
             if isinstance(one, SystemExit) or exit_status(code):
                 received = signal_behind(one, error_text(one))

@@ -29,6 +29,7 @@ from eventlog.format.record import ANNOTATES, SCALARS, Values, text_of, unique
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
+from eventlog.tracker.click_exit import as_exit
 from eventlog.tracker.exit_code import INTERRUPTED, exit_status
 from eventlog.tracker.handling import (
     Handled,
@@ -301,7 +302,7 @@ class Session:
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:
     """Status and reason of a run that `error` ends, which is logged unless it is an exit."""
-    error = cause_of_cancel(error)
+    error = as_exit(cause_of_cancel(error))
     if isinstance(error, SystemExit):
         error = exit_code.interruption_behind(error, error.code) or error
     elif error is not None:

@@ -436,6 +436,36 @@ def test_an_exit_with_an_error_after_ctrl_c_was_handled_fails(tmp_path):
     assert ends(BEGIN + code, tmp_path) == ("failed", "exit code 1")
 
 
+CLICK = "import click\n@click.command()\n@click.pass_context\ndef main(ctx):\n"
+CLICK_ENDS = {
+    "ctx.exit() in a with": ("with run: ctx.exit()", ("completed", None)),
+    "ctx.exit(3) in a with": ("with run: ctx.exit(3)", ("failed", "exit code 3")),
+    "ctx.exit() and finally": ("try: ctx.exit()\n    finally: run.finish()", ("completed", None)),
+    "Ctrl-C": ("raise KeyboardInterrupt", ("interrupted", "KeyboardInterrupt")),
+    "a wrong argument": ("raise click.ClickException('x')", ("failed", "exit code 1")),
+    "Ctrl-C, handled": (
+        "try: raise KeyboardInterrupt\n    except KeyboardInterrupt: pass\n    ctx.exit(1)",
+        ("failed", "exit code 1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLICK_ENDS)
+def test_a_program_of_click_ends_its_run_as_it_exits(tmp_path, case):
+    pytest.importorskip("click")
+    code, expected = CLICK_ENDS[case]
+
+    assert ends(f"{BEGIN}{CLICK}    {code}\nmain()", tmp_path) == expected
+
+
+@pytest.mark.parametrize(("code", "status"), [("", "completed"), ("3", "failed")])
+def test_a_program_of_typer_ends_its_run_as_it_exits(tmp_path, code, status):
+    pytest.importorskip("typer")
+    main = f"def main():\n    with run: raise typer.Exit({code})\n"
+
+    assert ends(f"import typer\n{BEGIN}{main}typer.run(main)", tmp_path)[0] == status
+
+
 SPAWN = """
 import os, signal, time, torch.multiprocessing as mp
 def train(rank):
