@@ -96,7 +96,7 @@ def _checks(traceback: TracebackType) -> bool:
 
 
 def signal_being_handled() -> int | None:
-    """The signal whose handler called this, directly or not; None: there is none.
+    """The signal whose handler called this, directly or not; 0: it is unknown which; None: none.
 
     Only arguments of functions that may be handlers are read: reading them keeps all that a
     function has in its variables until it ends. A handler that is no longer installed names
@@ -105,12 +105,35 @@ def signal_being_handled() -> int | None:
     handlers = _handlers()
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code in handlers or "signal" in frame.f_code.co_names:
-            number = _signal_of_call(frame)
-            if number is not None:
-                return number
+        number = _signal_of(frame, handlers)
+        if number is not None:
+            return number
         frame = frame.f_back
     return None
+
+
+def signal_that_raised(traceback: TracebackType | None) -> int | None:
+    """The signal whose handler raised an exception, directly or not, as above."""
+    handlers = _handlers()
+    while traceback is not None:
+        number = _signal_of(traceback.tb_frame, handlers)
+        if number is not None:
+            return number
+        traceback = traceback.tb_next
+    return None
+
+
+def _signal_of(frame: FrameType, handlers: set[CodeType]) -> int | None:
+    """The signal for which a function was called. The program may call a handler itself, without a
+    frame; a handler may delete its arguments."""
+    is_handler = frame.f_code in handlers
+    if not is_handler and "signal" not in frame.f_code.co_names:
+        return None
+    number = _signal_of_call(frame)
+    if number is None and is_handler and is_code_of_user(frame.f_code):
+        has_frame = any(type(value) is FrameType for value in _arguments(frame, deleted=frame))
+        return 0 if has_frame else None
+    return number
 
 
 def _is_call_of_handler(frame: FrameType) -> bool:
@@ -123,16 +146,21 @@ def _signal_of_call(frame: FrameType) -> int | None:
     code = frame.f_code
     if not is_code_of_user(code) or not (code.co_argcount > 1 or code.co_flags & _VARARGS):
         return None
-    names = code.co_varnames[: code.co_argcount]
-    values = [frame.f_locals.get(name) for name in names]
-    if code.co_flags & _VARARGS:
-        rest = frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
-        values += rest if type(rest) is tuple else ()
     numbers = _signal.valid_signals()
-    for number, after in pairwise(values):
+    for number, after in pairwise(_arguments(frame)):
         if type(after) is FrameType and isinstance(number, int) and number in numbers:
             return int(number)
     return None
+
+
+def _arguments(frame: FrameType, deleted: object = None) -> list[object]:
+    """A function's positional arguments, as they are now."""
+    code, variables = frame.f_code, frame.f_locals
+    values = [variables.get(name, deleted) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _VARARGS:
+        rest = variables.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        values += rest if type(rest) is tuple else (deleted,)
+    return values
 
 
 def is_of_a_call(error: OSError) -> bool:

@@ -9,11 +9,12 @@ it returns the run or finishes it on a condition; in a coroutine or a generator;
 function is running, unless it begins the next run at the same place.
 """
 
+import dis
 import sys
 from types import CodeType, FrameType
 
 from eventlog.interruption import ignoring, is_code_of_user
-from eventlog.tracker.handling import LOADS, RAISES, Code
+from eventlog.tracker.handling import RAISES, Code
 
 _MODULES = ("eventlog", "wandb")
 _SUSPENDS = 0x20 | 0x80 | 0x200  # generators and coroutines, as in `inspect`
@@ -64,7 +65,7 @@ def _always_finishes(code: Code, offset: int) -> bool:
     while ways:
         at = ways.pop()
         one, before = code.all[at], code.all[at - 1]
-        if one.argval == "finish" and one.opname in LOADS and before.argval in owners:
+        if one.argval == "finish" and _is_called(code, at) and before.argval in owners:
             finishes = True
         elif at == begin or one.opname in _RETURNS:
             return False
@@ -72,6 +73,24 @@ def _always_finishes(code: Code, offset: int) -> bool:
             ways += [at + 1] if one.opname == "POP_EXCEPT" else code.next(at)
         seen.add(at)
     return finishes
+
+
+def _is_called(code: Code, at: int) -> bool:
+    """Whether the attribute loaded there is called; otherwise it may be passed on, to a timer.
+
+    Of an imported module it is loaded as any value is, and the call needs a NULL on the stack.
+    """
+    load, module = code.all[at], code.all[at - 1]
+    if load.opname == "LOAD_METHOD" or (sys.version_info >= (3, 12) and _has_flag(load)):
+        return True
+    beside = at + 1 if sys.version_info >= (3, 13) else at - 2
+    has_null = module.opname == "LOAD_GLOBAL" and _has_flag(module)
+    return load.opname == "LOAD_ATTR" and (has_null or code.all[beside].opname == "PUSH_NULL")
+
+
+def _has_flag(load: dis.Instruction) -> bool:
+    """Whether a LOAD_GLOBAL pushes a NULL, too; a LOAD_ATTR loads a method."""
+    return load.opname in ("LOAD_GLOBAL", "LOAD_ATTR") and bool((load.arg or 0) & 1)
 
 
 def _name_of_result(code: Code, call: int) -> str:

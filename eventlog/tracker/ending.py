@@ -16,12 +16,10 @@ from collections.abc import Callable
 from types import FrameType
 
 from eventlog.tracker import exit_code
-from eventlog.tracker.exit_code import with_contexts
 from eventlog.tracker.handling import Handled
 from eventlog.tracker.last_error import last_error
+from eventlog.tracker.received import Place, SignalReceived, places_of, with_contexts
 
-Place = tuple[int, int]
-"""A function's code and an instruction in it."""
 _GENERATOR = 0x20  # inspect.CO_GENERATOR
 
 _n_begun = 0
@@ -72,31 +70,25 @@ class Ending:
         error = last_error()
         if error is not None and error is not earlier:
             return error if self._ended_by(error) else None
-        is_of_run = self._handled is not None or _n_begun == 1
-        return exit_code.error() if is_of_run else None
+        error = exit_code.error()
+        if isinstance(error, SignalReceived) and error.places:
+            is_of_run = self._closed_at in error.places
+        else:
+            is_of_run = self._handled is not None or _n_begun == 1
+        return error if is_of_run else None
 
     def _ended_by(self, error: BaseException) -> bool:
         if self._handled is None:
             return False
         return any(
-            _key(one) == self._handled or self._closed_at in _places(one)
+            _key(one) == self._handled or self._closed_at in places_of(one.__traceback__)
             for one in with_contexts(error)
         )
 
 
 def _key(error: BaseException) -> tuple[int, int, Place | None]:
     """What tells an exception from another one that later has its place in memory."""
-    return id(error), id(type(error)), next(iter(reversed(_places(error))), None)
-
-
-def _places(error: BaseException) -> list[Place]:
-    """Where an exception was raised, the innermost function last."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        places.append((id(trace.tb_frame.f_code), trace.tb_lasti))
-        trace = trace.tb_next
-    return places
+    return id(error), id(type(error)), next(iter(reversed(places_of(error.__traceback__))), None)
 
 
 def _consumer() -> Place | None:

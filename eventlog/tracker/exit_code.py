@@ -11,11 +11,15 @@ import gc
 import operator
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from types import TracebackType
 from typing import Any
 
 from eventlog.interruption import ignoring
+from eventlog.tracker.click_exit import is_aborted
+from eventlog.tracker.received import signal_behind, tracebacks_apart, with_contexts
 from eventlog.tracker.sys_exit import replace_exit
+from eventlog.write.messages import error_text
 
 INTERRUPTED = (130, 143)
 """Exit codes of shells for SIGINT and SIGTERM, used by programs too."""
@@ -24,7 +28,7 @@ _LONG_MIN = -_LONG_MAX - 1
 
 _code: Any = None
 _has_exited = False
-_is_of_ctrl_c = False
+_interruption: KeyboardInterrupt | None = None
 _is_watched = False
 
 
@@ -98,19 +102,31 @@ def _watch_derived(kind: type[SystemExit]) -> None:
 
 def note(error: SystemExit, code: Any) -> None:
     """The program exits with this code."""
-    global _code, _has_exited, _is_of_ctrl_c
+    global _code, _has_exited, _interruption
     _code, _has_exited = code, True
-    _is_of_ctrl_c = any(isinstance(one, KeyboardInterrupt) for one in with_contexts(error))
+    _interruption = interruption_behind(error, code, tracebacks_apart(error))
 
 
-def with_contexts(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and those that were being handled when it and they were raised."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__context__
+def interruption_behind(
+    error: SystemExit, code: Any, apart: Iterable[TracebackType] = ()
+) -> KeyboardInterrupt | None:
+    """The signal or Ctrl-C because of which a program exits: its handler does so, or the program
+    does with an error while it handles it. `apart`: as for `signal_behind`."""
+    with ignoring(Exception):  # of an unusual class
+        received = signal_behind(error, f"exit code {exit_status(code)}", apart)
+        if received is not None:
+            return received
+        if exit_status(code) and any(map(is_aborted, (*apart, error.__traceback__))):
+            return KeyboardInterrupt()
+        for one in with_contexts(error):
+            if isinstance(one, SystemExit) or exit_status(code):
+                received = signal_behind(one, error_text(one))
+                if received is not None:
+                    received.places = []
+                    return received
+                if isinstance(one, KeyboardInterrupt):
+                    return KeyboardInterrupt()
+    return None
 
 
 def has_exited() -> bool:
@@ -135,7 +151,5 @@ def status_of(code: Any) -> int:
 
 
 def error() -> BaseException | None:
-    """The exit of the program, if it is no success; KeyboardInterrupt, if it was being handled."""
-    if not exit_status(_code):
-        return None
-    return KeyboardInterrupt() if _is_of_ctrl_c else SystemExit(_code)
+    """The exit of the program, if it is no success; the signal or Ctrl-C that is why, if any."""
+    return _interruption or (SystemExit(_code) if exit_status(_code) else None)

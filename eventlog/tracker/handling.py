@@ -9,7 +9,6 @@ a code that is not written there.
 """
 
 import dis
-import signal
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from types import CodeType, FrameType
 
 from eventlog.interruption import ignoring, signal_being_handled
 from eventlog.tracker.exit_code import INTERRUPTED, exit_status
+from eventlog.tracker.received import SignalReceived
 
 _MATCHES = frozenset(("CHECK_EXC_MATCH", "CHECK_EG_MATCH"))
 """The instructions that compare an exception with the class of an `except`."""
@@ -33,15 +33,6 @@ _JUMPS_ALWAYS = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_IN
 Handled = frozenset[tuple[int, ...]]
 """Exceptions that were being handled at some time, and by which blocks, and the signal; without
 references."""
-
-
-class SignalReceived(KeyboardInterrupt):
-    """A signal whose handler ends the run."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        names = {one.value: one.name for one in signal.Signals}
-        self.name = names.get(number, f"signal {number}")  # most real-time signals have no name
 
 
 def handled_now() -> Handled:
@@ -83,6 +74,18 @@ def is_of_ctrl_c(error: BaseException | None) -> bool:
             if frame.f_code is runners.Runner.run.__code__:
                 return bool(frame.f_locals["self"]._interrupt_count > 0)
     return False
+
+
+def cause_of_cancel(error: BaseException | None) -> BaseException | None:
+    """What ends asyncio's runner, which therefore cancels the tasks, in place of that error."""
+    runners = sys.modules.get("asyncio.runners")
+    if runners is not None and isinstance(error, runners.exceptions.CancelledError):
+        with ignoring(Exception):  # another version of asyncio
+            for frame, _ in _callers(sys._getframe()):
+                if frame.f_code is runners.Runner.__exit__.__code__:
+                    cause: BaseException | None = frame.f_locals["exc_val"]
+                    return cause or error
+    return error
 
 
 def _key(error: BaseException, block: "_Block") -> tuple[int, int, int, int]:

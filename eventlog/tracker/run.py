@@ -327,7 +327,10 @@ class ActiveRun(WandbRun):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._finish_after(error)
+        if isinstance(error, GeneratorExit):  # its consumer may have raised
+            self.finish()
+        else:
+            self._finish_after(error)
 
     def _finish_unfinished(self) -> None:
         """End the run as the program ends, or as the last cell of a notebook has ended, or else as

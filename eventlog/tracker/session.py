@@ -37,15 +37,17 @@ from eventlog.format.record import (
 from eventlog.interruption import came_from_elsewhere, ignoring, is_interruption
 from eventlog.tracker import exit_code
 from eventlog.tracker.annotation import Annotator
+from eventlog.tracker.click_exit import as_exit
 from eventlog.tracker.exit_code import INTERRUPTED, exit_status
 from eventlog.tracker.handling import (
     Handled,
-    SignalReceived,
+    cause_of_cancel,
     exception_that_goes_on,
     handled_now,
     is_of_ctrl_c,
 )
 from eventlog.tracker.last_error import last_error
+from eventlog.tracker.received import SignalReceived, signal_behind
 from eventlog.tracker.torch_spawn import received_ctrl_c, watch_ctrl_c
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.correction import close_again
@@ -323,10 +325,15 @@ def _brief(reason: Any) -> str | None:
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:
     """Status and reason of a run that `error` ends, which is logged unless it is an exit."""
+    error = as_exit(cause_of_cancel(error))
+    if isinstance(error, SystemExit):
+        error = exit_code.interruption_behind(error, error.code) or error
+    elif error is not None:
+        error = signal_behind(error, error_text(error)) or error
     if isinstance(error, SignalReceived):
         if session is not None:
             session.log("signal", signal=error.name)
-        return "interrupted", f"{error.name}, in its handler"
+        return "interrupted", error.reason
     if is_of_ctrl_c(error):
         return "interrupted", "KeyboardInterrupt"
     if isinstance(error, SystemExit) and isinstance(error.code, int):
@@ -334,7 +341,9 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
         if exit_status(error.code):
             return status, f"exit code {text_of(error.code)}"
         error = None
-    if error is None or (isinstance(error, SystemExit) and error.code is None):
+    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code is None):
+        error = None
+    if error is None:
         return "completed", None
     reason = error_text(error)
     if session is not None and not isinstance(error, SystemExit):

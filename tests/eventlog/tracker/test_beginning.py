@@ -86,6 +86,13 @@ COMPLETED = {
         f"class Bar:\n    def finish(self): pass\ndef trial():\n{BEGIN}    Bar().finish()\n"
         f"    bar = Bar()\n    bar.finish()\ntrial()"
     ),
+    "finish is passed on": (
+        f"import threading\ndef trial():\n{BEGIN}    timer = threading.Timer(3600, run.finish)\n"
+        f"    timer.daemon = True; timer.start()\ntrial()"
+    ),
+    "eventlog.finish is passed on": (
+        f"import atexit\ndef trial():\n{BEGIN}    atexit.register(eventlog.finish)\ntrial()"
+    ),
     "the run is returned": f"def begin():\n{BEGIN}    return run\nbegin()",
     "a return before": f"def trial():\n{BEGIN}    if run: return\n    run.finish()\ntrial()",
     "sys.exit(0) before": f"def trial():\n{BEGIN}    if run: sys.exit(0)\n{END}",

@@ -89,6 +89,126 @@ def test_a_run_that_begins_and_finishes_in_a_signal_handler_is_completed(tmp_pat
     assert ends(code, tmp_path) == ("completed", None)
 
 
+OWN = "class Own(Exception): pass\n"
+EXITS = {
+    "sys.exit(0)": "def stop(number, frame): sys.exit(0)\n",
+    "sys.exit(1)": "def stop(number, frame): sys.exit(1)\n",
+    "sys.exit(143)": "def stop(*_): sys.exit(143)\n",
+    "sys.exit('text')": "def stop(*_): sys.exit('preempted')\n",
+    "a lambda": "stop = lambda s, f: sys.exit(0)\n",
+    "raise SystemExit": "def stop(number, frame): raise SystemExit\n",
+    "raise KeyboardInterrupt": "def stop(number, frame): raise KeyboardInterrupt\n",
+    "a function that it calls": "def end(): sys.exit(0)\ndef stop(number, frame): end()\n",
+    "a signal that is ignored first": (
+        "def stop(number, frame):\n    signal.signal(15, signal.SIG_IGN)\n    sys.exit(0)\n"
+    ),
+    "an exit in an except": (
+        "def stop(number, frame):\n    try: 1 / 0\n    except Exception: sys.exit(0)\n"
+    ),
+}
+BLOCKS = {
+    "unfinished": "work()\n",
+    "unfinished, in a block": "try: work()\nfinally: pass\n",
+    "with": "with run: work()\n",
+    "finally": "try: work()\nfinally: run.finish()\n",
+    "except that raises": "try: work()\nexcept BaseException:\n    run.finish()\n    raise\n",
+    "generator": (
+        "def items():\n    with run:\n        for i in range(9): yield i\n"
+        "def train():\n    for i in items(): work()\ntrain()\n"
+    ),
+}
+WORK = "def work():\n    os.kill(os.getpid(), 15)\n    time.sleep(9)\n"
+
+
+IN_AN_EXCEPT = "an exit in an except"
+PAIRS = [(one, "unfinished") for one in EXITS] + [(IN_AN_EXCEPT, one) for one in BLOCKS]
+
+
+@pytest.mark.parametrize(("handler", "block"), PAIRS)
+def test_a_run_whose_program_a_signal_handler_ends_is_interrupted(tmp_path, handler, block):
+    code = f"{BEGIN}{EXITS[handler]}signal.signal(signal.SIGTERM, stop)\n{WORK}{BLOCKS[block]}"
+
+    assert ends(code, tmp_path) == ("interrupted", "SIGTERM, in its handler")
+
+
+def test_open_run_is_interrupted_by_a_signal_handler_that_exits(tmp_path):
+    begin = BEGIN.splitlines()[0] + "\nrun = eventlog.open_run(save_interval=0)\n"
+    code = f"{begin}signal.signal(15, lambda s, f: sys.exit(0))\n{WORK}with run: work()"
+
+    assert ends(code, tmp_path) == ("interrupted", "SIGTERM, in its handler")
+
+
+def test_a_handler_that_deletes_its_arguments_is_a_signals_too(tmp_path):
+    stop = "def stop(number, frame):\n    del number, frame\n    sys.exit(0)\n"
+    code = f"{BEGIN}{stop}signal.signal(15, stop)\n{WORK}work()"
+
+    assert ends(code, tmp_path) == ("interrupted", "exit code 0 in a signal handler")
+
+
+LEAVES_A_BLOCK = {
+    "SIGTERM": ("interrupted", "SIGTERM, in its handler: Own: late"),
+    "SIGUSR1": ("interrupted", "SIGUSR1, in its handler: Own: late"),
+    "SIGALRM": ("failed", "Own: late"),
+    "SIGCHLD": ("failed", "Own: late"),
+}
+
+
+@pytest.mark.parametrize("name", LEAVES_A_BLOCK)
+@pytest.mark.parametrize("then", ["with run: {}", "{}"])
+def test_another_exception_of_a_handler_interrupts_if_its_signal_asks_to_end(tmp_path, name, then):
+    handler = f"{OWN}def stop(s, f): raise Own('late')\nsignal.signal(signal.{name}, stop)\n"
+    code = BEGIN + handler + then.format(f"os.kill(os.getpid(), signal.{name}); time.sleep(9)")
+
+    assert ends(code, tmp_path) == LEAVES_A_BLOCK[name]
+
+
+def test_an_exit_with_an_error_because_of_a_signal_interrupts(tmp_path):
+    handler = f"{OWN}def stop(s, f): raise Own\nsignal.signal(15, stop)\n"
+    code = f"{BEGIN}{handler}{WORK}try: work()\nexcept Own: sys.exit(1)"
+
+    assert ends(code, tmp_path)[0] == "interrupted"
+
+
+ENDS_WELL = {
+    "an exception that the program handles": (
+        f"{OWN}def stop(s, f): raise Own\n",
+        "try: work()\nexcept Own as e: error = e\nsys.exit(0)",
+    ),
+    "an exit that the program handles": (
+        "def stop(s, f): sys.exit(0)\n",
+        "try: work()\nexcept SystemExit as e: error = e\nsys.exit(0)",
+    ),
+    "a flag": (
+        "flags = []\ndef stop(s, f): flags.append(s)\n",
+        "while not flags: os.kill(os.getpid(), 15)\nsys.exit(0)",
+    ),
+    "a handler that the program calls itself": (
+        "def stop(number=None, frame=None): sys.exit(0)\n",
+        "stop()",
+    ),
+    "one that it calls itself with any arguments": (
+        "def stop(*_): sys.exit(0)\n",
+        "stop(15, None)",
+    ),
+    "a run that was finished before": (
+        "def stop(s, f): sys.exit(143)\n",
+        "run.finish()\nwork()",
+    ),
+    "a generator that was closed before": (
+        "def stop(s, f): sys.exit(0)\n",
+        "def items():\n    with run: yield 1\nfor i in items(): break\nwork()",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS_WELL)
+def test_a_run_that_a_signal_handler_does_not_end_is_completed(tmp_path, case):
+    handler, then = ENDS_WELL[case]
+    code = f"{BEGIN}{handler}signal.signal(signal.SIGTERM, stop)\n{WORK}{then}"
+
+    assert ends(code, tmp_path) == ("completed", None)
+
+
 DIE = "def die(e): raise RuntimeError('no data') from e\n"
 MAIN = (
     "def main():\n    try: 1 / 0\n    except Exception:\n        run.finish()\n        return 1\n"
@@ -239,13 +359,27 @@ def test_ctrl_c_interrupts_the_run_of_a_coroutine(tmp_path, waits):
     assert ends(code, tmp_path) == ("interrupted", "KeyboardInterrupt")
 
 
+@pytest.mark.parametrize("waits", WAITS.values(), ids=WAITS)
+def test_a_signal_handler_that_exits_interrupts_the_run_of_a_coroutine_that_waits(tmp_path, waits):
+    handler = "signal.signal(15, lambda s, f: sys.exit(0))\n"
+    kill = "    threading.Timer(.3, os.kill, (os.getpid(), 15)).start()\n"
+    code = f"{ASYNC}{BEGIN}{handler}async def main():\n{kill}{waits}asyncio.run(main())"
+
+    assert ends(code, tmp_path) == ("interrupted", "SIGTERM, in its handler")
+
+
 def test_a_coroutine_that_is_cancelled_in_another_way_fails(tmp_path):
     main = f"async def main():\n{WAITS['finally']}asyncio.run(asyncio.wait_for(main(), .1))"
 
     assert ends(ASYNC + BEGIN + main, tmp_path) == ("failed", "CancelledError")
 
 
-ITEMS = "def items():\n    try:\n        for i in range(9): yield i\n    finally: run.finish()\n"
+ITEMS = {
+    "finally": (
+        "def items():\n    try:\n        for i in range(9): yield i\n    finally: run.finish()\n"
+    ),
+    "with": "def items():\n    with run:\n        for i in range(9): yield i\n",
+}
 CONSUMERS = {
     "raises": ("for i in items():\n    if i == 3: 1 / 0", "failed"),
     "raises in a function": (
@@ -258,11 +392,26 @@ CONSUMERS = {
 }
 
 
+@pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS)
 @pytest.mark.parametrize("case", CONSUMERS)
-def test_the_run_of_a_generator_fails_if_its_consumer_raises(tmp_path, case):
+def test_the_run_of_a_generator_fails_if_its_consumer_raises(tmp_path, case, items):
     code, status = CONSUMERS[case]
 
-    assert ends(BEGIN + ITEMS + code, tmp_path)[0] == status
+    assert ends(BEGIN + items + code, tmp_path)[0] == status
+
+
+@pytest.mark.parametrize("end", ["with run: yield", "try: yield\n    finally: run.close()"])
+def test_a_generator_that_is_closed_completes_a_run_of_open_run(tmp_path, end):
+    items = f"def items():\n    run = eventlog.open_run(save_interval=0)\n    {end}\n"
+
+    assert ends(f"import eventlog\n{items}for i in items(): break", tmp_path) == ("completed", None)
+
+
+def test_an_asynchronous_generator_that_is_closed_completes_its_run(tmp_path):
+    items = "async def items():\n    with run:\n        while True: yield\n"
+    main = "async def main():\n    it = items()\n    await anext(it)\n    await it.aclose()\n"
+
+    assert ends(f"{ASYNC}{BEGIN}{items}{main}asyncio.run(main())", tmp_path) == ("completed", None)
 
 
 INTERRUPTED_EXITS = {
@@ -285,6 +434,36 @@ def test_an_exit_with_an_error_after_ctrl_c_was_handled_fails(tmp_path):
     code = "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: pass\nsys.exit(1)"
 
     assert ends(BEGIN + code, tmp_path) == ("failed", "exit code 1")
+
+
+CLICK = "import click\n@click.command()\n@click.pass_context\ndef main(ctx):\n"
+CLICK_ENDS = {
+    "ctx.exit() in a with": ("with run: ctx.exit()", ("completed", None)),
+    "ctx.exit(3) in a with": ("with run: ctx.exit(3)", ("failed", "exit code 3")),
+    "ctx.exit() and finally": ("try: ctx.exit()\n    finally: run.finish()", ("completed", None)),
+    "Ctrl-C": ("raise KeyboardInterrupt", ("interrupted", "KeyboardInterrupt")),
+    "a wrong argument": ("raise click.ClickException('x')", ("failed", "exit code 1")),
+    "Ctrl-C, handled": (
+        "try: raise KeyboardInterrupt\n    except KeyboardInterrupt: pass\n    ctx.exit(1)",
+        ("failed", "exit code 1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLICK_ENDS)
+def test_a_program_of_click_ends_its_run_as_it_exits(tmp_path, case):
+    pytest.importorskip("click")
+    code, expected = CLICK_ENDS[case]
+
+    assert ends(f"{BEGIN}{CLICK}    {code}\nmain()", tmp_path) == expected
+
+
+@pytest.mark.parametrize(("code", "status"), [("", "completed"), ("3", "failed")])
+def test_a_program_of_typer_ends_its_run_as_it_exits(tmp_path, code, status):
+    pytest.importorskip("typer")
+    main = f"def main():\n    with run: raise typer.Exit({code})\n"
+
+    assert ends(f"import typer\n{BEGIN}{main}typer.run(main)", tmp_path)[0] == status
 
 
 SPAWN = """

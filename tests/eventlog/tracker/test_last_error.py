@@ -1,7 +1,10 @@
-"""How a run that a notebook leaves unfinished ends: as the last cell did."""
+"""How a run that a notebook or a prompt leaves unfinished ends: as the last cell did."""
 
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -79,6 +82,69 @@ def test_an_error_of_a_script_that_ipython_runs_is_how_the_run_ends(tmp_path):
     (tmp_path / "train.py").write_text(f"{BEGIN}\n1 / 0")
     program = [sys.executable, "-m", "IPython", "--no-banner", "train.py"]
     subprocess.run(program, cwd=tmp_path, capture_output=True)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    assert eventlog.load_run(journal).status == "failed"
+
+
+TRAIN = "def train():\n    run.log({'a': 2})\n    1 / 0\n\ntrain()"
+LOOP = "for i in range(9):\n    run.log({'a': i})\n    if i == 3: 1 / 0\n"
+DIVIDED = ("failed", "ZeroDivisionError: division by zero")
+AT_A_PROMPT = {
+    "a misspelled name": (["prnt(3)"], ("completed", None)),
+    "a syntax error": (["x = = 1"], ("completed", None)),
+    "an error of a library": (["import json; json.loads('x')"], ("completed", None)),
+    "an error of a function that logs": ([TRAIN, "1"], DIVIDED),
+    "an error of a line that logs": ([LOOP, "1"], DIVIDED),
+    "a misspelled name behind it": ([TRAIN, "prnt(3)"], DIVIDED),
+    "an exit code": (["prnt(3)", "exit(3)"], ("failed", "exit code 3")),
+}
+
+
+def run_at_a_prompt(folder, lines, *args):
+    """The run of a session at Python's prompt, in a terminal."""
+    ours, its = pty.openpty()
+    prompt = subprocess.Popen(
+        [sys.executable, *args], cwd=folder, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    os.write(ours, "\n".join([*lines, "exit()", ""]).encode())
+    with suppress(OSError):  # the prompt has ended
+        while os.read(ours, 4096):
+            pass
+    os.close(ours)
+    prompt.wait(60)
+    (journal,) = (folder / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    return run.status, run.journal["reason"]
+
+
+@pytest.mark.parametrize("case", AT_A_PROMPT)
+def test_an_error_at_pythons_prompt_is_of_the_run_if_it_came_from_what_logs(tmp_path, case):
+    lines, ends = AT_A_PROMPT[case]
+
+    assert run_at_a_prompt(tmp_path, [BEGIN, *lines]) == ends
+
+
+AFTER_A_SCRIPT = {"1 / 0": DIVIDED, "": ("completed", None)}
+
+
+@pytest.mark.parametrize("last", AFTER_A_SCRIPT)
+@pytest.mark.parametrize("lines", [[], ["prnt(3)"]])
+def test_at_the_prompt_behind_a_script_its_run_ends_as_the_script_did(tmp_path, last, lines):
+    (tmp_path / "train.py").write_text(f"{BEGIN}\n{last}")
+
+    assert run_at_a_prompt(tmp_path, lines, "-i", "train.py") == AFTER_A_SCRIPT[last]
+
+
+def test_a_misspelled_name_at_a_prompt_within_a_program_is_not_how_its_run_ends(tmp_path):
+    (tmp_path / "train.py").write_text(f"{BEGIN}\nimport code; code.interact()")
+
+    assert run_at_a_prompt(tmp_path, ["prnt(3)"], "train.py") == ("completed", None)
+
+
+def test_an_error_of_a_program_from_stdin_is_how_its_run_ends(tmp_path):
+    subprocess.run([sys.executable], input=f"{BEGIN}\n1 / 0".encode(), cwd=tmp_path)
 
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     assert eventlog.load_run(journal).status == "failed"

@@ -1,0 +1,90 @@
+"""Whether an exception ends a run because of a signal or Ctrl-C.
+
+A signal handler that raises SystemExit or KeyboardInterrupt ends the program, with whatever exit
+code. Another exception of a handler counts if the signal asks a program to end: SIGALRM may be a
+time limit of the program's own, SIGCHLD a worker that died.
+"""
+
+import gc
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+from eventlog.interruption import signal_that_raised
+
+Place = tuple[int, int]
+"""A function's code and an instruction in it."""
+_ASKS_TO_END = frozenset(
+    getattr(signal, f"SIG{name}", None)  # not every system has all of them
+    for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU", "BREAK")
+)
+
+
+class SignalReceived(KeyboardInterrupt):
+    """A signal whose handler ends the run; 0: it is unknown which.
+
+    `places`: where the exception of the handler passed.
+    """
+
+    def __init__(self, number: int, reason: str = "{}, in its handler") -> None:
+        super().__init__(number)
+        names = {0: "a signal"} | {one.value: one.name for one in signal.Signals}
+        self.name = names.get(number, f"signal {number}")  # most real-time signals have no name
+        self.reason = reason.replace("{}", self.name)
+        self.places: list[Place] = []
+
+
+def with_contexts(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that were being handled when it and they were raised."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__context__
+
+
+def places_of(trace: TracebackType | None) -> list[Place]:
+    """Where an exception was raised, the innermost function last."""
+    return [(id(one.tb_frame.f_code), one.tb_lasti) for one in _from(trace)]
+
+
+def signal_behind(
+    error: BaseException, text: str, apart: Iterable[TracebackType] = ()
+) -> SignalReceived | None:
+    """The signal whose handler raised an exception.
+
+    `text`: what the exception is, for the reason. `apart`: tracebacks of which one may be its own.
+    """
+    is_exit = isinstance(error, SystemExit)
+    for trace in (*apart, error.__traceback__):
+        number = signal_that_raised(trace)
+        if number is None or (number == 0 and not is_exit):
+            continue
+        if number in _ASKS_TO_END or isinstance(error, SystemExit | KeyboardInterrupt):
+            is_named = is_exit or isinstance(error, KeyboardInterrupt)
+            reason = "{}, in its handler" if is_named else f"{{}}, in its handler: {text}"
+            received = SignalReceived(number, reason if number else f"{text} in a signal handler")
+            received.places = places_of(trace)
+            return received
+    return None
+
+
+def tracebacks_apart(error: BaseException) -> list[TracebackType]:
+    """Those of which one may be that of an exception that ends the program: until Python 3.12 the
+    interpreter keeps apart from it where it passed since a block handled it last."""
+    if sys.version_info >= (3, 12):
+        return []
+    young = gc.get_objects(0) + gc.get_objects(1)  # nothing of the program ran since
+    traces = [one for one in young if type(one) is TracebackType]
+    errors = [one for one in young if issubclass(type(one), BaseException)]
+    held = {id(one.tb_next) for one in traces} | {id(one.__traceback__) for one in errors}
+    known = error.__traceback__
+    return [one for one in traces if id(one) not in held and (known is None or known in _from(one))]
+
+
+def _from(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
