@@ -22,7 +22,8 @@ _CHECK_FOR_INTERRUPTIONS = ("CALL", "JUMP_BACKWARD", "PRECALL", "RESUME")
 """How the names of the instructions begin at which the interpreter runs signal handlers, and raises
 what other threads set."""
 _RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
-_VARARGS = 4  # inspect.CO_VARARGS
+_OPTIMIZED, _VARARGS = 1, 4  # inspect.CO_OPTIMIZED, CO_VARARGS
+_UNSHARED = 3  # references to a frame's variables: its own, ours, and that of the call that counts
 _RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
 
 # What an exception is, without the code of its class: a property `args` may itself raise.
@@ -98,9 +99,8 @@ def _checks(traceback: TracebackType) -> bool:
 def signal_being_handled() -> int | None:
     """The signal whose handler called this, directly or not; 0: it is unknown which; None: none.
 
-    Only arguments of functions that may be handlers are read: reading them keeps all that a
-    function has in its variables until it ends. A handler that is no longer installed names
-    `signal`, with which it has installed another one.
+    Only arguments of functions that may be handlers are read. A handler that is no longer installed
+    names `signal`, with which it has installed another one.
     """
     handlers = _handlers()
     frame: FrameType | None = sys._getframe()
@@ -160,6 +160,9 @@ def _arguments(frame: FrameType, deleted: object = None) -> list[object]:
     if code.co_flags & _VARARGS:
         rest = variables.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         values += rest if type(rest) is tuple else (deleted,)
+    is_of_function = code.co_flags & _OPTIMIZED
+    if is_of_function and type(variables) is dict and sys.getrefcount(variables) <= _UNSHARED:
+        variables.clear()  # until Python 3.12 it keeps the variables until the function ends
     return values
 
 

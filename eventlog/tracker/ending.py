@@ -18,7 +18,7 @@ from types import FrameType
 from eventlog.tracker import exit_code
 from eventlog.tracker.handling import Handled
 from eventlog.tracker.last_error import last_error
-from eventlog.tracker.received import Place, SignalReceived, places_of, with_contexts
+from eventlog.tracker.received import Key, Place, SignalReceived, key_of, places_of, with_contexts
 
 _GENERATOR = 0x20  # inspect.CO_GENERATOR
 
@@ -56,19 +56,19 @@ class Ending:
         self._handled: object = None
         self._closed_at: Place | None = None
         if error is not None and (id(error), id(type(error))) not in known:
-            self._handled = _key(error)
+            self._handled = key_of(error)
             if isinstance(error, GeneratorExit):
                 self._closed_at = _consumer()
 
-    def failure(self, earlier: BaseException | None) -> BaseException | None:
+    def failure(self, earlier: Key | None) -> BaseException | None:
         """What ended the program and therefore the run; None: nothing, or it cannot be known.
 
-        `earlier`: the exception that was the last when the run began.
+        `earlier`: the key of the exception that was the last when the run began.
         """
         if os.getpid() != self._pid:
             return None
         error = last_error()
-        if error is not None and error is not earlier:
+        if error is not None and key_of(error) != earlier:
             return error if self._ended_by(error) else None
         error = exit_code.error()
         if isinstance(error, SignalReceived) and error.places:
@@ -81,14 +81,9 @@ class Ending:
         if self._handled is None:
             return False
         return any(
-            _key(one) == self._handled or self._closed_at in places_of(one.__traceback__)
+            key_of(one) == self._handled or self._closed_at in places_of(one.__traceback__)
             for one in with_contexts(error)
         )
-
-
-def _key(error: BaseException) -> tuple[int, int, Place | None]:
-    """What tells an exception from another one that later has its place in memory."""
-    return id(error), id(type(error)), next(iter(reversed(places_of(error.__traceback__))), None)
 
 
 def _consumer() -> Place | None:

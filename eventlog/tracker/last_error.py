@@ -13,10 +13,12 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from eventlog.interruption import ignoring, is_code_of_user
+from eventlog.tracker.received import Key, key_of
 
 _PACKAGES = "-packages" + os.sep  # `site-packages`, or `dist-packages` of a distribution
 _cell_error: BaseException | None = None
 _has_cell_ended = False
+_known: Key | None = None  # `sys.last_value` at the end of the cell before
 _error_of_program: BaseException | None = None  # not of a line at a prompt
 _are_lines_watched = False
 
@@ -32,10 +34,13 @@ _watchers: WeakSet[Watcher] = WeakSet()
 
 def watch_cells(watcher: Watcher) -> None:
     """Note the outcome of each cell from now on: in IPython, or of a line at a prompt."""
+    global _known
     with ignoring(Exception):  # another version of IPython
         if "IPython" in sys.modules:
             shell = sys.modules["IPython"].get_ipython()
             if shell is not None:
+                if not _watchers:
+                    _known = key_of(getattr(sys, "last_value", None))
                 _watchers.add(watcher)
                 shell.events.register("post_run_cell", _note_outcome)
                 return
@@ -44,10 +49,15 @@ def watch_cells(watcher: Watcher) -> None:
 
 
 def _note_outcome(result: Any) -> None:
-    global _cell_error, _has_cell_ended
+    global _cell_error, _has_cell_ended, _known
     if result is not None:  # None: IPython itself failed
         before, during = result.error_before_exec, result.error_in_exec
+        latest = getattr(sys, "last_value", None)
+        is_raised = latest is not None and latest.__traceback__ is not None
+        if during is None and is_raised and key_of(latest) != _known:
+            during = latest  # of the program of a `%run`
         _cell_error, _has_cell_ended = during if before is None else before, True
+        _known = key_of(latest)
         for watcher in list(_watchers):
             watcher.note_cell(_cell_error)
 

@@ -15,6 +15,8 @@ from eventlog.interruption import signal_that_raised
 
 Place = tuple[int, int]
 """A function's code and an instruction in it."""
+Key = tuple[int, int, Place | None]
+"""An exception, without a reference to it."""
 _ASKS_TO_END = frozenset(
     getattr(signal, f"SIG{name}", None)  # not every system has all of them
     for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU", "BREAK")
@@ -48,6 +50,14 @@ def with_contexts(error: BaseException) -> Iterator[BaseException]:
 def places_of(trace: TracebackType | None) -> list[Place]:
     """Where an exception was raised, the innermost function last."""
     return [(id(one.tb_frame.f_code), one.tb_lasti) for one in _from(trace)]
+
+
+def key_of(error: BaseException | None) -> Key | None:
+    """What tells an exception from another one that later has its place in memory: an exception
+    that is kept keeps the variables of all functions that it left."""
+    if error is None:
+        return None
+    return id(error), id(type(error)), next(iter(reversed(places_of(error.__traceback__))), None)
 
 
 def signal_behind(

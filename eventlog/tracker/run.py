@@ -24,6 +24,7 @@ from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.handling import handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.last_error import last_error, watch_cells
+from eventlog.tracker.received import key_of
 from eventlog.tracker.session import (
     Session,
     at_end_of_child,
@@ -86,7 +87,7 @@ class ActiveRun(WandbRun):
         completed, but interrupted."""
         self.is_finished = False
         self._status = ""
-        self._earlier_error = last_error()  # of an earlier cell
+        self._earlier_error = key_of(last_error())  # of an earlier cell
         self._cell_ending: tuple[str, str | None] = ("completed", None)
         self._n_records = -1  # at the end of the cell before this one
         self._handled_before = handled_now()

@@ -47,7 +47,7 @@ from eventlog.tracker.handling import (
     is_of_ctrl_c,
 )
 from eventlog.tracker.last_error import last_error
-from eventlog.tracker.received import SignalReceived, signal_behind
+from eventlog.tracker.received import Key, SignalReceived, key_of, signal_behind
 from eventlog.tracker.torch_spawn import received_ctrl_c, watch_ctrl_c
 from eventlog.tracker.values import as_step, shown
 from eventlog.write.correction import close_again
@@ -351,23 +351,21 @@ def ending_after(error: BaseException | None, session: Session | None) -> tuple[
     return "failed", reason
 
 
-def error_now(
-    handled_before: Handled, earlier: BaseException | None = None
-) -> BaseException | None:
+def error_now(handled_before: Handled, earlier: Key | None = None) -> BaseException | None:
     """The exception with which a run ends now; as the program exits, that with which it does.
 
-    `handled_before` and `earlier`: what was being handled, and the one that was the last, when the
-    run began.
+    `handled_before` and `earlier`: what was being handled, and the key of the one that was the
+    last, when the run began.
     """
     main = threading.main_thread()  # it has ended when `atexit` calls this; threads may go on then
     is_exiting = threading.current_thread() is main and not main.is_alive()
     return error_at_exit(earlier) if is_exiting else exception_that_goes_on(handled_before)
 
 
-def error_at_exit(earlier: BaseException | None = None) -> BaseException | None:
+def error_at_exit(earlier: Key | None = None) -> BaseException | None:
     """The exception that ends the program, or the last cell of a notebook. `earlier`: as above."""
     error = last_error()
-    if error is not None and error is not earlier:
+    if error is not None and key_of(error) != earlier:
         return error
     return exit_code.error()
 

@@ -2,8 +2,10 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -13,6 +15,7 @@ import eventlog
 BEGIN = (
     "import eventlog, sys\nrun = eventlog.init(name='first', save_interval=0)\nrun.log({'a': 1})"
 )
+DIVIDED = ("failed", "ZeroDivisionError: division by zero")
 GOOD = "run.log({'a': 2})"
 ASYNC_ERROR = "import asyncio\nawait asyncio.sleep(0)\n1 / 0"
 LAST_VALUE = "import sys\nsys.last_value = ValueError('old')"
@@ -87,9 +90,57 @@ def test_an_error_of_a_script_that_ipython_runs_is_how_the_run_ends(tmp_path):
     assert eventlog.load_run(journal).status == "failed"
 
 
+class Model:
+    """Something large."""
+
+
+@pytest.mark.parametrize("later", [[], ["print(3)"]])
+def test_an_error_of_a_script_that_a_cell_runs_is_how_its_run_ends(tmp_path, later):
+    (tmp_path / "train.py").write_text(f"{BEGIN}\n{GOOD}\n1 / 0")
+
+    assert runs_of(["%run train.py", *later], tmp_path) == {"first": DIVIDED}
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_run_does_not_keep_the_variables_of_an_earlier_error(monkeypatch):
+    model = Model()
+    kept = weakref.ref(model)
+    try:
+        raise MemoryError(model)
+    except MemoryError as error:
+        monkeypatch.setattr(sys, "last_value", error, raising=False)
+    with eventlog.init(dir="out", save_interval=0):
+        sys.last_value = model = None
+
+        assert kept() is None
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_run_does_not_keep_the_variables_of_a_function_that_may_handle_signals():
+    def train(rank, world):
+        signal.getsignal(signal.SIGTERM)
+        model = Model()
+        kept = weakref.ref(model)
+        with eventlog.init(dir="out", save_interval=0):
+            model = None
+            return kept() is None, rank, world
+
+    assert train(0, 1) == (True, 0, 1)
+
+
+@pytest.mark.usefixtures("clean")
+def test_variables_that_the_program_has_read_stay_in_its_dict():
+    def train(rank, world):
+        signal.getsignal(signal.SIGTERM)
+        mine = locals()
+        with eventlog.init(dir="out", save_interval=0):
+            return mine
+
+    assert train(0, 1)["world"] == 1
+
+
 TRAIN = "def train():\n    run.log({'a': 2})\n    1 / 0\n\ntrain()"
 LOOP = "for i in range(9):\n    run.log({'a': i})\n    if i == 3: 1 / 0\n"
-DIVIDED = ("failed", "ZeroDivisionError: division by zero")
 AT_A_PROMPT = {
     "a misspelled name": (["prnt(3)"], ("completed", None)),
     "a syntax error": (["x = = 1"], ("completed", None)),
