@@ -287,7 +287,8 @@ class ActiveRun(WandbRun):
         return self.session is not None and self.session.sync(timeout_s)
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """End the run and write its JSON: completed, or failed if `exit_code` is not 0.
+        """End the run and write its JSON: completed if `exit_code` is 0, interrupted if it is that
+        of SIGINT or SIGTERM (130, 143), else failed.
 
         Without an exit code it ends as the exception says that goes on after the block in which
         this is called, such as a `finally`; or as the program does, if it is ending. A completed
@@ -304,7 +305,7 @@ class ActiveRun(WandbRun):
                 at_end(lambda: self._correct(ending))
             return
         code = status_of(exit_code)
-        self._finish("failed" if code else "completed", f"exit code {code}" if code else None)
+        self._finish(*ending_after(SystemExit(code), None))
 
     def _finish(self, status: str, reason: str | None = None) -> None:
         if self.is_finished:

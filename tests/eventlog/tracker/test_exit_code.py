@@ -348,13 +348,17 @@ class Unwilling(int):
     [
         (np.int64(0), "completed"),
         (np.int64(3), "failed"),
+        (130, "interrupted"),
+        (143, "interrupted"),
         (False, "completed"),
         (Unwilling(0), "completed"),
         (Unwilling(2), "failed"),
         ("no", "failed"),
     ],
 )
-def test_finish_accepts_whole_numbers_of_any_class(tmp_path, code, status):
+def test_finish_with_an_exit_code_ends_a_run_as_a_program_with_that_code_does(
+    tmp_path, code, status
+):
     run = eventlog.init(dir=tmp_path, save_interval=0)
     run.finish(exit_code=code)
 
