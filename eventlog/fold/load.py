@@ -191,13 +191,20 @@ class Folding:
     def _add_where_it_went_on(self, run: Run) -> None:
         """Correct the reason if the end of the last session may be in a file that is missing."""
         s = next(reversed(self.fold.sessions), "")
-        defects = [d for d in self.reader.missing_segments if d.session == s and d.lost != 0]
-        missing = [d.detail for d in defects if d.detail]
-        if missing and run.journal["status"] == "interrupted" and not self.fold.sessions[s].status:
+        if run.journal["status"] != "interrupted" or not s or self.fold.sessions[s].status:
+            return
+        missing: dict[str, list[str]] = {"missing_segment": [], "missing_folder": []}
+        for defect in self.reader.missing_segments:
+            if defect.session == s and defect.lost != 0 and defect.detail:
+                missing[defect.kind].append(defect.detail)
+        files, folders = map("; ".join, missing.values())
+        if files:
             run.journal["reason"] = (
-                f"the session went on in another file, which is not here or not readable: "
-                f"{'; '.join(missing)}"
+                f"the session went on in another file, which is not here or not readable: {files}"
             )
+        elif folders:
+            reasons = (run.journal["reason"], f"it may have gone on in {folders}")
+            run.journal["reason"] = "; ".join(filter(None, reasons))
 
 
 def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | None = None) -> Run:

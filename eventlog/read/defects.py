@@ -19,6 +19,7 @@ DEFECTS = {
     "fewer_records": "the run JSON was made from more records than are here",
     "missing_session": "sessions that the numbering of sessions says existed",
     "missing_segment": "a file in which a session went on, and that is not here or not readable",
+    "missing_folder": "a folder where a session may have gone on is gone or not readable",
     "missing_aside": "the file with the content of a large event is not here or not readable",
     "damaged_aside": "the file with the content of a large event is not what was written",
     "other_file": "has the name of a file of this run and is none; it was left out",

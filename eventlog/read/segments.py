@@ -190,7 +190,8 @@ class Segments:
     def unreadable_folders(self, s: str) -> list[Defect]:
         """Fallback folders that cannot be read, where session `s` may have gone on.
 
-        One that is not there costs nothing if it never was, or if it is on another machine.
+        One that is not there counts if it was when the session began. It costs nothing if it is
+        on another machine, or another file system is in its place: a new container.
         """
         was_there, host = self._fallbacks.get(s, (None, None))
         is_here = host == socket.gethostname()
@@ -199,11 +200,10 @@ class Segments:
             is_gone = error.errno == errno.ENOENT
             if is_gone and folder != was_there:
                 continue
-            is_elsewhere = is_gone and not is_here
+            is_elsewhere = is_gone and not (is_here and folder.parent.exists())
             where = f"{folder} of {host}" if is_elsewhere else f"{folder}: {error.strerror}"
-            why = f"{where}; the session did not end, and may have gone on there"
             lost = 0 if is_elsewhere else None
-            defects.append(Defect("missing_segment", -1, session=s, lost=lost, detail=why))
+            defects.append(Defect("missing_folder", -1, session=s, lost=lost, detail=where))
         return defects
 
     def other_files(self) -> list[Defect]:

@@ -247,7 +247,8 @@ def read_past(
 
 def _say_what_is_missing(journal: Path, run: Run) -> None:
     """A file of the run may be on another disk, or was not copied: it is better found now."""
-    lost = [defect.get("lost") for defect in run.journal.get("defects", ())]
+    defects = [d for d in run.journal.get("defects", ()) if d.get("kind") != "missing_folder"]
+    lost = [defect.get("lost") for defect in defects]
     n_lost = sum(n for n in lost if n)
     if n_lost or None in lost:
         count = counted(n_lost, "event") if n_lost else "events"
