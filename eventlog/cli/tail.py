@@ -3,14 +3,16 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
 from eventlog.format.times import duration, seconds
-from eventlog.read.ends import last_open
+from eventlog.read.candidates import list_segments
+from eventlog.read.ends import last_open, opening_event
 from eventlog.read.reader import Reader
 
 POLL_S = 0.2
@@ -63,8 +65,7 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
     opened = last_open(path)
     if opened is not None:
         lines.learn(opened)
-    before_last = os.path.getsize(path) - (n_lines + _ETA_WINDOW) * _LINE_BYTES
-    reader = Reader(path, start=max(0, before_last))
+    reader = _reader(path, os.path.getsize(path) - (n_lines + _ETA_WINDOW) * _LINE_BYTES)
     yield from deque(map(lines.line, reader.read_on(to_the_end=False)), maxlen=n_lines)
     while follow:
         time.sleep(POLL_S)
@@ -73,6 +74,26 @@ def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str
             reader.restart()
             yield printable(f"{path}: {what}; reading from its beginning")
         yield from map(lines.line, reader.read_on(to_the_end=False))
+
+
+def _reader(path: Path, before_last: int) -> Reader:
+    """A reader of the last events: from the beginning if the run has other files, whose place among
+    them is known only then."""
+    opens = filter(None, (opening_event(path), last_open(path)))
+    fallbacks = [opened.fields.get("fallback") for opened in opens]
+    folders = [path.parent, *(Path(one) for one in fallbacks if isinstance(one, str))]
+    reader = Reader(path, start=0 if _have_segments(path, folders) else max(0, before_last))
+    for folder in folders:
+        reader.add_folder(folder)
+    return reader
+
+
+def _have_segments(path: Path, folders: Iterable[Path]) -> bool:
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            if list_segments(path.stem, folder, is_beside=folder == path.parent):
+                return True
+    return False
 
 
 def _what_changed(path: Path, reader: Reader) -> str:

@@ -253,7 +253,8 @@ class Reader:
         is_first = scanner is self.journal and not scanner.size_bytes
         for chunk in read_chunks(path, start + scanner.size_bytes, note_hole):
             if is_first:
-                self._head, is_first = bytes(chunk[:HEAD_BYTES]), False
+                self._head = read_head(path, HEAD_BYTES) if start else bytes(chunk[:HEAD_BYTES])
+                is_first = False
             for item in scanner.feed_on(chunk):
                 self._note(item, path.parent, file)
                 yield item
@@ -320,7 +321,7 @@ class Reader:
                 at = at if isinstance(at, str) and os.path.isabs(at) else str(folder)
                 self._segments.expect(item, at, file)
                 self.remarks.append(item)
-                self._add_folder(Path(at))
+                self.add_folder(Path(at))
 
     def _note_open(self, record: Record, folder: Path, file: str) -> None:
         fields = record.fields
@@ -330,7 +331,7 @@ class Reader:
                 self._note_aside(held["set_aside"], record, folder, file)
         fallback = fields.get("fallback")
         if isinstance(fallback, str):
-            self._add_folder(Path(fallback))
+            self.add_folder(Path(fallback))
             if fields.get("has_fallback") is True:
                 self._segments.note_fallback(record.s, Path(fallback), fields.get("host"))
 
@@ -340,7 +341,8 @@ class Reader:
             place = (record.offset, record.s, record.n, file)
             self.asides.append(Aside(folder, name, size, reference["sha256"], *place))
 
-    def _add_folder(self, folder: Path) -> None:
+    def add_folder(self, folder: Path) -> None:
+        """Search one more folder for segments of the run."""
         new = self._segments.add_folder(folder)
         self._plan.reconsider(new)
         if not new.isdisjoint(self._sessions):  # they were read without these

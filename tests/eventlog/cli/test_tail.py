@@ -15,10 +15,12 @@ from eventlog import Scanner, scan
 from eventlog.blocks import read_chunks
 from eventlog.cli import tail
 from eventlog.cli.tail import Lines
-from eventlog.format.record import encode
+from eventlog.format.files import segment_name
+from eventlog.format.record import encode, encode_header
 from eventlog.read import reader
 from tests.strategies import (
     SESSIONS,
+    T,
     any_text,
     begin_run,
     json_fields,
@@ -258,6 +260,42 @@ def test_following_shows_each_appended_event_once(followed):
         file.write(line(5, event="close", status="completed"))
 
     assert short([next(following), next(following)]) == ["iter      3", "close    completed"]
+
+
+def test_following_a_long_journal_shows_what_is_appended_and_nothing_twice(followed):
+    with open(followed, "ab") as file:
+        file.writelines(line(n, iter=n - 1) for n in range(3, 5000))
+    following = tail.tail(followed, n_lines=1, follow=True)
+    assert short([next(following)]) == ["iter   4998"]
+
+    with open(followed, "ab") as file:
+        file.write(line(5000, iter=4999))
+
+    assert short([next(following)]) == ["iter   4999"]
+
+
+@pytest.mark.parametrize("has_more", [False, True])
+def test_the_last_lines_are_in_the_order_of_the_run_if_a_session_is_in_the_fallback_folder(
+    tmp_path, followed, has_more
+):
+    fallback = tmp_path / "fallback"
+    fallback.mkdir()
+    opened = {"run_id": "r", "fallback": str(fallback)}
+    rows = [line(n, iter=n - 1) for n in range(1, 5000)]
+    followed.write_bytes(b"".join([line(0, event="open", session_number=1, **opened), *rows]))
+    prev = {"s": A, "n": 4999}
+    header = {"run_id": "r", "journal": followed.name, "session": B, "number": 0, "first_n": 0}
+    resumed = line(0, B, "open", session_number=2, prev=prev, **opened), line(1, B, iter=4999)
+    segment = fallback / segment_name(followed.stem, "r", B, 0)
+    segment.write_bytes(b"".join([encode_header(**header, s="f0f0f0f0", t=T), *resumed]))
+    if has_more:
+        with open(followed, "ab") as file:
+            prev = {"s": B, "n": 1}
+            file.write(line(0, C, "open", session_number=3, prev=prev, **opened))
+            file.writelines(line(n, C, iter=4999 + n) for n in range(1, 1000))
+
+    last = 5998 if has_more else 4999
+    assert short(tail.tail(followed, n_lines=1)) == [f"iter   {last}"]
 
 
 def test_following_goes_on_through_a_torn_tail_its_repair_and_a_resumed_session(followed):
