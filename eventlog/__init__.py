@@ -99,7 +99,7 @@ from eventlog.notebook import frame, plot
 from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
-from eventlog.read.ends import opening_event
+from eventlog.read.ends import last_open, opening_event
 from eventlog.read.reader import Items, Reader, scan
 from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
@@ -184,6 +184,7 @@ __all__ = [
     "is_locked",
     "is_shortened_aside",
     "journal_path",
+    "last_open",
     "load_run",
     "log",
     "mask",

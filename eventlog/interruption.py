@@ -113,10 +113,14 @@ def signal_being_handled() -> int | None:
 
 
 def signal_that_raised(traceback: TracebackType | None) -> int | None:
-    """The signal whose handler raised an exception, directly or not, as above."""
+    """The signal whose handler raised an exception, directly or not, as above. It may have been
+    replaced since, by the one that was installed before."""
     handlers = _handlers()
     while traceback is not None:
-        number = _signal_of(traceback.tb_frame, handlers)
+        frame = traceback.tb_frame
+        number = _signal_of_call(frame)
+        if number is None:
+            number = _signal_of(frame, handlers)
         if number is not None:
             return number
         traceback = traceback.tb_next
@@ -162,7 +166,9 @@ def _arguments(frame: FrameType, deleted: object = None) -> list[object]:
         values += rest if type(rest) is tuple else (deleted,)
     is_of_function = code.co_flags & _OPTIMIZED
     if is_of_function and type(variables) is dict and sys.getrefcount(variables) <= _UNSHARED:
-        variables.clear()  # until Python 3.12 it keeps the variables until the function ends
+        # Until Python 3.12 it keeps them until the function ends. What `exec` made is only there.
+        for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+            variables.pop(name, None)
     return values
 
 

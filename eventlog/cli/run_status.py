@@ -74,8 +74,10 @@ def _is_older(run_json: Path, run: Run) -> bool | None:
     journal = journal_part(run_json)
     if not isinstance(journal, dict):
         return run_json.exists()
-    names = ("records", "status")
-    return any(journal.get(name) != run.journal[name] for name in names)
+    n_records, n_known = run.journal["records"], journal.get("records")
+    if type(n_known) is not int or n_known < n_records:
+        return True
+    return bool(n_known == n_records) and journal.get("status") != run.journal["status"]
 
 
 def _n_durable(folding: Folding) -> int:

@@ -195,10 +195,11 @@ class Segments:
         """
         was_there, host = self._fallbacks.get(s, (None, None))
         is_here = host == socket.gethostname()
+        of_named = {Path(expected.folder) for expected in self._expected.values()}
         defects = []
         for folder, error in self._unreadable_folders.items():
             is_gone = error.errno == errno.ENOENT
-            if is_gone and folder != was_there:
+            if folder in of_named or (is_gone and folder != was_there):
                 continue
             is_elsewhere = is_gone and not (is_here and folder.parent.exists())
             where = f"{folder} of {host}" if is_elsewhere else f"{folder}: {error.strerror}"

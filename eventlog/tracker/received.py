@@ -9,7 +9,7 @@ import gc
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from eventlog.interruption import signal_that_raised
 
@@ -91,7 +91,16 @@ def tracebacks_apart(error: BaseException) -> list[TracebackType]:
     errors = [one for one in young if issubclass(type(one), BaseException)]
     held = {id(one.tb_next) for one in traces} | {id(one.__traceback__) for one in errors}
     known = error.__traceback__
-    return [one for one in traces if id(one) not in held and (known is None or known in _from(one))]
+    apart = [
+        one for one in traces if id(one) not in held and (known is None or known in _from(one))
+    ]
+    return apart if len(apart) < 2 else [one for one in apart if not _is_kept(one)]
+
+
+def _is_kept(trace: TracebackType) -> bool:
+    """Whether the program keeps a traceback, which is then not that of the exception that ends it:
+    nothing but our lists and functions refers to that one."""
+    return any(not isinstance(one, list | FrameType) for one in gc.get_referrers(trace))
 
 
 def _from(trace: TracebackType | None) -> Iterator[TracebackType]:

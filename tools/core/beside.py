@@ -29,7 +29,7 @@ def segment_sizes(stem: str, folder: Path) -> dict[str, int]:
         names = files_of(stem, folder)
         segments = [name for name in names if eventlog.parse_segment_name(name, stem)]
         return {name: os.stat(folder / name).st_size for name in segments}
-    except OSError:
+    except (OSError, ValueError):  # a file may name any folder
         return {}
 
 

@@ -54,8 +54,8 @@ class Folded(NamedTuple):
 
     journal: Any
     segments: dict[Any, Any]
-    fallback: Path | None
-    """The folder in which there may be later segments."""
+    fallbacks: list[Path]
+    """The folders in which there may be later segments."""
 
 
 def folded(path: Path) -> Folded | None:
@@ -72,20 +72,25 @@ def folded(path: Path) -> Folded | None:
             return None
         parts = run.journal.get("segments") or []
         pairs = [(part.get("file"), part.get("bytes")) for part in parts]
-        kept = orjson.dumps((run.journal.get("bytes"), pairs, _fallback_of(path)))
+        has_resumed = len(run.journal.get("sessions") or ()) > 1
+        folders = _fallbacks_of(path, has_resumed=has_resumed)
+        kept = orjson.dumps((run.journal.get("bytes"), pairs, folders))
         if index.is_same(status, os.stat(path)):
             index.put(path, _FOLDED, status, kept)
-    n_bytes, pairs, fallback = orjson.loads(kept)
-    return Folded(n_bytes, dict(pairs), None if fallback is None else Path(fallback))
+    n_bytes, pairs, folders = orjson.loads(kept)
+    return Folded(n_bytes, dict(pairs), [*map(Path, folders)])
 
 
-def _fallback_of(path: Path) -> str | None:
-    """The folder in which a run goes on if the disk of its journal fails."""
+def _fallbacks_of(path: Path, *, has_resumed: bool) -> list[str]:
+    """The folders in which the first and last sessions of a journal go on if its disk fails."""
     with contextlib.suppress(OSError):
-        opened = eventlog.opening_event(path.with_suffix(eventlog.JOURNAL_SUFFIX))
-        fallback = opened.fields.get("fallback") if opened is not None else None
-        return fallback if isinstance(fallback, str) else None
-    return None
+        journal = path.with_suffix(eventlog.JOURNAL_SUFFIX)
+        opens = [eventlog.opening_event(journal)]
+        if has_resumed:  # else looking for it may read the whole journal
+            opens.append(eventlog.last_open(journal))
+        folders = [opened.fields.get("fallback") for opened in opens if opened is not None]
+        return [*dict.fromkeys(one for one in folders if isinstance(one, str))]
+    return []
 
 
 def _ends_of(fd: int, size_bytes: int) -> tuple[bytes, bytes]:

@@ -236,10 +236,12 @@ def _goes_on_elsewhere(snapshot: Path) -> bool:
 
 
 def _elsewhere(snapshot: Path, folded: ends.Folded) -> Mapping[str, int]:
-    """The segments in the fallback folder of a run."""
-    if folded.fallback is None or folded.fallback == snapshot.parent:
-        return {}
-    return beside.segment_sizes(stem_of(snapshot), folded.fallback)
+    """The segments in the fallback folders of a run."""
+    sizes: dict[str, int] = {}
+    for folder in folded.fallbacks:
+        if folder != snapshot.parent:
+            sizes |= beside.segment_sizes(stem_of(snapshot), folder)
+    return sizes
 
 
 def _latest(files: Iterable[tuple[str, int]]) -> list[str]:

@@ -316,6 +316,16 @@ def test_status_says_that_a_run_json_is_older_than_the_journal_and_how_to_write_
     assert line() == f"{run.run_path}, older than the journal{how}"
 
 
+def test_status_does_not_say_that_a_run_json_is_older_if_it_has_what_is_missing_here(run, capsys):
+    eventlog.Annotator(run.journal_path).log("note", text="later")
+    eventlog.compact(run.journal_path)
+    (segment,) = run.journal_path.parent.glob("*.segment")
+    segment.unlink()
+
+    assert main(["status", str(run.journal_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=2)[-1] == str(run.run_path)
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

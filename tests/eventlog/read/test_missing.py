@@ -231,7 +231,8 @@ def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_sessi
     folding = verified(path)
 
     assert exit_code(folding) == (COMPLETE if is_complete else LOSS)
-    assert [fallback in d.detail for d in folding.defects()] == [True] * is_named
+    assert kinds(folding) == ["missing_folder"] * is_named
+    assert all(fallback in defect.detail for defect in folding.defects())
     reason = folding.run(alive=False).journal["reason"] or ""
     assert ("may have gone on" in reason) == (not is_complete)
 

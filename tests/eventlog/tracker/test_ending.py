@@ -106,7 +106,10 @@ EXITS = {
         "def stop(number, frame):\n    try: 1 / 0\n    except Exception: sys.exit(0)\n"
     ),
 }
+RESTORED = "finally: signal.signal(15, old)\n"
 BLOCKS = {
+    "the handler before it is installed again": f"try: work()\n{RESTORED}",
+    "the same in a with": f"with run:\n    try: work()\n    {RESTORED}",
     "unfinished": "work()\n",
     "unfinished, in a block": "try: work()\nfinally: pass\n",
     "with": "with run: work()\n",
@@ -126,7 +129,8 @@ PAIRS = [(one, "unfinished") for one in EXITS] + [(IN_AN_EXCEPT, one) for one in
 
 @pytest.mark.parametrize(("handler", "block"), PAIRS)
 def test_a_run_whose_program_a_signal_handler_ends_is_interrupted(tmp_path, handler, block):
-    code = f"{BEGIN}{EXITS[handler]}signal.signal(signal.SIGTERM, stop)\n{WORK}{BLOCKS[block]}"
+    install = "old = signal.signal(signal.SIGTERM, stop)\n"
+    code = f"{BEGIN}{EXITS[handler]}{install}{WORK}{BLOCKS[block]}"
 
     assert ends(code, tmp_path) == ("interrupted", "SIGTERM, in its handler")
 
@@ -173,6 +177,14 @@ ENDS_WELL = {
     "an exception that the program handles": (
         f"{OWN}def stop(s, f): raise Own\n",
         "try: work()\nexcept Own as e: error = e\nsys.exit(0)",
+    ),
+    "an exception whose traceback the program keeps": (
+        f"{OWN}def stop(s, f): raise Own\n",
+        "try: work()\nexcept Own as e: kept = e.__traceback__\nsys.exit(0)",
+    ),
+    "one exception for all signals": (
+        f"{OWN}own = Own()\ndef stop(s, f): raise own\n",
+        "try: work()\nexcept Own: pass\nsys.exit(0)",
     ),
     "an exit that the program handles": (
         "def stop(s, f): sys.exit(0)\n",

@@ -128,6 +128,18 @@ def test_a_run_does_not_keep_the_variables_of_a_function_that_may_handle_signals
     assert train(0, 1) == (True, 0, 1)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="`exec` makes none in functions")
+@pytest.mark.usefixtures("clean")
+def test_variables_that_exec_made_stay():
+    def train(rank, world):
+        signal.getsignal(signal.SIGTERM)
+        exec("lr = 0.1")
+        with eventlog.init(dir="out", save_interval=0):
+            return eval("lr"), rank, world
+
+    assert train(0, 1) == (0.1, 0, 1)
+
+
 @pytest.mark.usefixtures("clean")
 def test_variables_that_the_program_has_read_stay_in_its_dict():
     def train(rank, world):

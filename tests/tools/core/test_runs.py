@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventlog
+from tests.strategies import line
 from tests.tools.conftest import BROKEN, GOLDEN, READABLE, make_run
 from tools.core import runs
 from tools.core.rows import row
@@ -252,31 +253,47 @@ def test_a_file_that_macos_adds_beside_a_run_is_not_one(tmp_path):
 
 
 RESUMED = """
-import eventlog
+import sys, eventlog
 
-run = eventlog.init(dir="out", id="a", resume="allow", fallback="fallback", quiet=True)
+run = eventlog.init(dir="out", id="a", resume="allow", fallback=sys.argv[1], quiet=True)
 for step in range(run.step, run.step + 10):
     run.log({"loss": 1.0}, step=step)
 run.finish()
 """
 
 
-def test_a_session_in_the_fallback_folder_is_seen_though_the_run_json_cannot_be_replaced(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-c", RESUMED], check=True)
-    forbidden = [*Path("out").glob("*.jsonl"), Path("out")]
-    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [9]
+def resume(fallback, *, forbidden=()):
+    """Ten more steps, with files that may not be changed meanwhile."""
     try:
-        subprocess.run(["chattr", "+i", *forbidden], check=True)
+        subprocess.run(["chattr", "+i", *forbidden], check=bool(forbidden))
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no file can be made immutable here")
     try:
-        subprocess.run([sys.executable, "-c", RESUMED], check=True)
+        subprocess.run([sys.executable, "-c", RESUMED, fallback], check=True)
     finally:
-        subprocess.run(["chattr", "-i", *forbidden], check=True)
+        subprocess.run(["chattr", "-i", *forbidden], check=bool(forbidden))
+
+
+@pytest.mark.parametrize("first", ["fallback", "another"])
+def test_a_session_in_the_fallback_folder_is_seen_though_the_run_json_cannot_be_replaced(
+    tmp_path, monkeypatch, first
+):
+    monkeypatch.chdir(tmp_path)
+    resume(first)
+    resume("fallback")
+    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [19]
+
+    resume("fallback", forbidden=[*Path("out").glob("*.jsonl"), Path("out")])
 
     assert list(Path("fallback").glob("*.segment"))
-    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [19]
-    assert [found.run.journal["metrics"]["last_step"] for found in runs.glance(["out"])] == [19]
+    assert [found.run.metrics[-1]["step"] for found in runs.load(["out"])] == [29]
+    assert [found.run.journal["metrics"]["last_step"] for found in runs.glance(["out"])] == [29]
+
+
+def test_a_fallback_that_is_no_path_is_passed_over(tmp_path):
+    journal = make_run(tmp_path, "mine").with_suffix(".jsonl")
+    fields = {"run_id": "r", "run_name": "mine", "fallback": "a\0b"}
+    journal.write_bytes(line(0, event="open", **fields) + line(1, iter=0, loss=1.0))
+    eventlog.compact(journal)
+
+    assert [found.run.run_name for found in runs.load([tmp_path])] == ["mine"]
