@@ -40,7 +40,7 @@ def watch_cells(watcher: Watcher) -> None:
             shell = sys.modules["IPython"].get_ipython()
             if shell is not None:
                 if not _watchers:
-                    _known = key_of(getattr(sys, "last_value", None))
+                    _known = key_of(reported_error())
                 _watchers.add(watcher)
                 shell.events.register("post_run_cell", _note_outcome)
                 return
@@ -52,7 +52,7 @@ def _note_outcome(result: Any) -> None:
     global _cell_error, _has_cell_ended, _known
     if result is not None:  # None: IPython itself failed
         before, during = result.error_before_exec, result.error_in_exec
-        latest = getattr(sys, "last_value", None)
+        latest = reported_error()
         is_raised = latest is not None and latest.__traceback__ is not None
         if during is None and is_raised and key_of(latest) != _known:
             during = latest  # of the program of a `%run`
@@ -66,8 +66,13 @@ def last_error() -> BaseException | None:
     """What ended the last cell, or where no cell has ended what Python reported last."""
     if _has_cell_ended:
         return _cell_error
-    error = getattr(sys, "last_value", None)
+    error = reported_error()
     return _error_of_program if error is None or _is_of_a_line(error) else error
+
+
+def reported_error() -> BaseException | None:
+    """What Python or IPython reported last, in whichever cell."""
+    return getattr(sys, "last_value", None)
 
 
 def _watch_lines() -> None:

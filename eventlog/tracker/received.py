@@ -100,7 +100,13 @@ def tracebacks_apart(error: BaseException) -> list[TracebackType]:
 def _is_kept(trace: TracebackType) -> bool:
     """Whether the program keeps a traceback, which is then not that of the exception that ends it:
     nothing but our lists and functions refers to that one."""
-    return any(not isinstance(one, list | FrameType) for one in gc.get_referrers(trace))
+    running = set()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        running.add(id(frame))
+        frame = frame.f_back
+    referrers = gc.get_referrers(trace)
+    return any(type(one) is not list and id(one) not in running for one in referrers)
 
 
 def _from(trace: TracebackType | None) -> Iterator[TracebackType]:

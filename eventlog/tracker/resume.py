@@ -189,8 +189,13 @@ def _later(one: tuple[Record, Path], other: tuple[Record, Path]) -> tuple[Record
         return first if is_known and began[0] > began[1] else last
     with ignoring(OSError):
         is_written_later = os.stat(first[1]).st_mtime_ns > os.stat(last[1]).st_mtime_ns
-        if is_written_later and not _was_copied(last[1]):
-            return first if _completed(last[1]) and not _completed(first[1]) else last
+        is_chosen = is_written_later and _completed(last[1]) and not _completed(first[1])
+        if is_chosen and not _was_copied(last[1]):
+            say_once(
+                f"{first[1]}: is the latest run of its name: {last[1].name} began later by its "
+                f"clock, and was written to before"
+            )
+            return first
     return last
 
 

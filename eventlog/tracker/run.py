@@ -23,7 +23,7 @@ from eventlog.tracker.ending import Ending, at_end, note_begin
 from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.handling import handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
-from eventlog.tracker.last_error import last_error, watch_cells
+from eventlog.tracker.last_error import last_error, reported_error, watch_cells
 from eventlog.tracker.received import key_of
 from eventlog.tracker.session import (
     Session,
@@ -88,6 +88,7 @@ class ActiveRun(WandbRun):
         self.is_finished = False
         self._status = ""
         self._earlier_error = key_of(last_error())  # of an earlier cell
+        self._reported_error = key_of(reported_error())  # also of a %run in this one
         self._cell_ending: tuple[str, str | None] = ("completed", None)
         self._n_records = -1  # at the end of the cell before this one
         self._handled_before = handled_now()
@@ -351,7 +352,8 @@ class ActiveRun(WandbRun):
         it may be a misspelled name."""
         if self.session is not None and self.session.records > self._n_records:
             self._n_records = self.session.records
-            self._cell_ending = ending_after(error, None)
+            is_earlier = error is not None and key_of(error) == self._reported_error
+            self._cell_ending = ending_after(None if is_earlier else error, None)
 
     def _finish_at_end_of_child(self) -> None:
         self._finish_left(error_at_end_of_child(self._handled_before))

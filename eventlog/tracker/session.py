@@ -49,7 +49,7 @@ from eventlog.tracker.handling import (
 from eventlog.tracker.last_error import last_error
 from eventlog.tracker.received import Key, SignalReceived, key_of, signal_behind
 from eventlog.tracker.torch_spawn import received_ctrl_c, watch_ctrl_c
-from eventlog.tracker.values import as_step, shown
+from eventlog.tracker.values import as_step, masked, shown
 from eventlog.write.correction import close_again
 from eventlog.write.fork import WHY
 from eventlog.write.journal import Journal
@@ -57,6 +57,7 @@ from eventlog.write.messages import error_text, say, say_once
 
 REASON_MAX = 1_000
 """Characters of a reason in the `close` event."""
+_CREDENTIAL_MAX = 64 << 10  # characters; a private key has thousands
 
 
 class Session:
@@ -316,11 +317,14 @@ class Session:
 
 def _brief(reason: Any) -> str | None:
     """The beginning of a long reason: `close` is one line, for which space may be reserved on a
-    full disk. An exception's whole text is in an `error` event."""
+    full disk. An exception's whole text is in an `error` event.
+
+    Credentials are masked before it is cut: what is left of one would not be recognized."""
     text = None if reason is None else text_of(reason)
     if text is None or len(text) <= REASON_MAX:
         return text
-    return f"{text[:REASON_MAX]}... ({len(text):,} characters)"
+    begin = masked(text[: REASON_MAX + _CREDENTIAL_MAX])
+    return f"{begin[:REASON_MAX]}... ({len(text):,} characters)"
 
 
 def ending_after(error: BaseException | None, session: Session | None) -> tuple[str, str | None]:

@@ -182,6 +182,11 @@ ENDS_WELL = {
         f"{OWN}def stop(s, f): raise Own\n",
         "try: work()\nexcept Own as e: kept = e.__traceback__\nsys.exit(0)",
     ),
+    "an exception whose traceback is in a cycle": (
+        f"{OWN}def stop(s, f): raise Own\n",
+        "def main():\n    try: work()\n    except Own: kept = sys.exc_info()[2]\n"
+        "main()\nsys.exit(0)",
+    ),
     "one exception for all signals": (
         f"{OWN}own = Own()\ndef stop(s, f): raise own\n",
         "try: work()\nexcept Own: pass\nsys.exit(0)",

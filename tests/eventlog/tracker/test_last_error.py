@@ -90,6 +90,15 @@ def test_an_error_of_a_script_that_ipython_runs_is_how_the_run_ends(tmp_path):
     assert eventlog.load_run(journal).status == "failed"
 
 
+def test_an_error_of_a_script_in_a_cell_is_none_of_a_run_that_begins_after_it(tmp_path):
+    (tmp_path / "bad.py").write_text(f"{BEGIN}\n1 / 0")
+    (tmp_path / "good.py").write_text(BEGIN.replace("first", "second"))
+
+    runs = runs_of(["%run bad.py\n%run good.py"], tmp_path)
+
+    assert runs == {"first": DIVIDED, "second": ("completed", None)}
+
+
 class Model:
     """Something large."""
 

@@ -131,6 +131,14 @@ def test_an_error_with_a_text_of_megabytes_fails_the_run_and_its_last_line_can_b
     assert any(text in aside.read_text() for aside in tmp_path.glob("*.aside"))
 
 
+def test_a_credential_is_masked_also_where_a_long_reason_is_cut(tmp_path):
+    text = "x" * 980 + " postgres://admin:S3cr3tPassw0rd@db.example.com/runs " + "y" * 400
+    run = eventlog.open_run(tmp_path, save_interval=0)
+    run.close("failed", text)
+
+    assert "S3cr3t" not in run.journal_path.read_text()
+
+
 def test_fields_of_the_end_that_no_line_holds_are_counted_as_an_error_and_the_run_is_closed(
     tmp_path,
 ):
