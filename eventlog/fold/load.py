@@ -132,7 +132,14 @@ class Folding:
         """Those of the journal and its segments, and records that an earlier run JSON has."""
         reader, known = self.reader, self._known or Known()
         fewer = fewer_records(known, reader.sequence, self.fold.sessions, reader.others)
-        return [*reader.defects, *fewer]
+        return [*(d for d in reader.defects if not self._was_searched(d)), *fewer]
+
+    def _was_searched(self, defect: Defect) -> bool:
+        """Whether it is a folder that is gone, and the run JSON was made when it was there, after
+        the session had ended: from all records that are here."""
+        session, known = self.fold.sessions.get(defect.session), self._known or Known()
+        n_records = None if session is None else session.n_records
+        return defect.kind == "missing_folder" and known.searched.get(defect.session) == n_records
 
     def note_known(self) -> None:
         """Note how many records there were earlier: before reading, since a live writer's
@@ -195,7 +202,8 @@ class Folding:
             return
         missing: dict[str, list[str]] = {"missing_segment": [], "missing_folder": []}
         for defect in self.reader.missing_segments:
-            if defect.session == s and defect.lost != 0 and defect.detail:
+            is_missed = defect.lost != 0 and not self._was_searched(defect)
+            if defect.session == s and is_missed and defect.detail:
                 missing[defect.kind].append(defect.detail)
         files, folders = map("; ".join, missing.values())
         if files:

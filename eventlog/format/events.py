@@ -181,8 +181,9 @@ _ALL = [
         "open",
         "n = 0 of every session: `format`, `run_id`, `run_name`, `config`, `metadata`, `host`, "
         "`pid`, `pid_started` (clock ticks after boot), `boot_id`, `user`, `cwd`, `command`, "
-        "`git_commit`, `versions`, `platform`, `durability`, `fallback`, `has_fallback` (that "
-        "folder was there when the session began), `has_lock` (whether `flock` works there), "
+        "`git_commit`, `versions`, `platform`, `durability`, `fallback`, `fallback_device` "
+        "(`st_dev` of that folder, if it was there when the session began), `has_lock` (whether "
+        "`flock` works there), "
         "`session_number` (1 for the first session of a run, then 1 + the highest that the "
         "session met), `prev` (`s` and `n` of the last record that it met, in "
         "the journal or a segment), `from_iter` (resumed: the iteration it takes next), "

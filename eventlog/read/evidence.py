@@ -41,6 +41,8 @@ class Known:
     """How many records of each session were missing by then."""
     n_annotations: int = 0
     """Records of annotators that it does not name, as earlier versions did not."""
+    searched: dict[str, int] = field(default_factory=dict)
+    """Records of sessions that had ended, and whose folders could all be read."""
     unreadable: list[str] = field(default_factory=list)
     """Run JSONs that were kept before a loss and cannot be read."""
 
@@ -118,8 +120,12 @@ def stated_by(run_json: Path) -> Known:
         if type(n) is int:
             known.sessions[s] = n
             known.annotators.add(s)
+    if journal.get("status") not in (None, "running", "unknown"):
+        known.searched = dict(known.sessions)
     defects = journal.get("defects")
     for defect in defects if isinstance(defects, list) else ():
+        if isinstance(defect, dict) and defect.get("kind") == "missing_folder":
+            known.searched.clear()
         if isinstance(defect, dict) and defect.get("kind") == "gap":
             s, n = defect.get("session"), defect.get("lost")
             if isinstance(s, str) and type(n) is int:

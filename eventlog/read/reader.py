@@ -332,8 +332,9 @@ class Reader:
         fallback = fields.get("fallback")
         if isinstance(fallback, str):
             self.add_folder(Path(fallback))
-            if fields.get("has_fallback") is True:
-                self._segments.note_fallback(record.s, Path(fallback), fields.get("host"))
+            if "fallback_device" in fields:
+                place = fields.get("host"), fields["fallback_device"]
+                self._segments.note_fallback(record.s, Path(fallback), place)
 
     def _note_aside(self, reference: Any, record: Record, folder: Path, file: str) -> None:
         if isinstance(reference, dict) and "sha256" in reference:

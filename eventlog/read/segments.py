@@ -48,7 +48,7 @@ class Segments:
         self._files: set[tuple[str, int, int, int]] = set()  # session, number, device, inode
         self._unreadable_folders: dict[Path, OSError] = {}
         self._expected: dict[tuple[str, str], _Expected] = {}
-        self._fallbacks: dict[str, tuple[Path, Any]] = {}  # of sessions: the folder and the host
+        self._fallbacks: dict[str, tuple[Path, tuple[Any, Any]]] = {}
 
     # ---- finding
 
@@ -183,9 +183,9 @@ class Segments:
             detail=f"{os.path.join(folder, name)}{why}",
         )
 
-    def note_fallback(self, s: str, folder: Path, host: Any) -> None:
-        """Remember that `folder`, on the machine `host`, was there when session `s` began."""
-        self._fallbacks[s] = folder, host
+    def note_fallback(self, s: str, folder: Path, place: tuple[Any, Any]) -> None:
+        """Remember that `folder` was there when session `s` began, on this host and device."""
+        self._fallbacks[s] = folder, place
 
     def unreadable_folders(self, s: str) -> list[Defect]:
         """Fallback folders that cannot be read, where session `s` may have gone on.
@@ -193,16 +193,15 @@ class Segments:
         One that is not there counts if it was when the session began. It costs nothing if it is
         on another machine, or another file system is in its place: a new container.
         """
-        was_there, host = self._fallbacks.get(s, (None, None))
-        is_here = host == socket.gethostname()
+        was_there, place = self._fallbacks.get(s, (None, (None, None)))
         of_named = {Path(expected.folder) for expected in self._expected.values()}
         defects = []
         for folder, error in self._unreadable_folders.items():
             is_gone = error.errno == errno.ENOENT
             if folder in of_named or (is_gone and folder != was_there):
                 continue
-            is_elsewhere = is_gone and not (is_here and folder.parent.exists())
-            where = f"{folder} of {host}" if is_elsewhere else f"{folder}: {error.strerror}"
+            is_elsewhere = is_gone and place != (socket.gethostname(), _device(folder.parent))
+            where = f"{folder} of {place[0]}" if is_elsewhere else f"{folder}: {error.strerror}"
             lost = 0 if is_elsewhere else None
             defects.append(Defect("missing_folder", -1, session=s, lost=lost, detail=where))
         return defects
@@ -220,6 +219,13 @@ class Segments:
             Defect("other_file", -1, session=c.s, lost=0, file=c.path.name, detail=why)
             for c, why in other
         ]
+
+
+def _device(folder: Path) -> int | None:
+    try:
+        return os.stat(folder).st_dev
+    except (OSError, ValueError):
+        return None
 
 
 def _cost_without(s: str, closed: Mapping[str, int]) -> int | None:

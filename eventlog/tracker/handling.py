@@ -77,14 +77,15 @@ def is_of_ctrl_c(error: BaseException | None) -> bool:
 
 
 def cause_of_cancel(error: BaseException | None) -> BaseException | None:
-    """What ends asyncio's runner, which therefore cancels the tasks, in place of that error."""
+    """What ends asyncio's runner, which therefore cancels the tasks, in place of that error; None
+    if the program's main coroutine has returned."""
     runners = sys.modules.get("asyncio.runners")
     if runners is not None and isinstance(error, runners.exceptions.CancelledError):
         with ignoring(Exception):  # another version of asyncio
             for frame, _ in _callers(sys._getframe()):
                 if frame.f_code is runners.Runner.__exit__.__code__:
                     cause: BaseException | None = frame.f_locals["exc_val"]
-                    return cause or error
+                    return cause
     return error
 
 

@@ -163,7 +163,8 @@ class Journal(DurableSession):
             if is_shared:
                 appender.begin_segment()
             fields = opening | {"session_number": number, "has_lock": has_lock}
-            fields |= {"has_fallback": True} if fallback and has_folder(fallback, disk) else {}
+            device = None if fallback is None else device_of(fallback, disk)
+            fields |= {} if device is None else {"fallback_device": device}
             fields |= {"prev": prev} if prev else {}
             fields |= {"found": damage} if damage else {}
             self._begin(appender, fields)
@@ -384,12 +385,12 @@ def open_journal(path: Path, disk: Disk) -> tuple[int, bool]:
         return moved_up(open_to_read(path)), False  # it has the lock; the session is in a segment
 
 
-def has_folder(folder: Path, disk: Disk) -> bool:
-    """Whether the folder is there, or could be made."""
+def device_of(folder: Path, disk: Disk) -> int | None:
+    """The file system (`st_dev`) of a folder, which is made if it is missing; None: no folder."""
     with ignoring(OSError):
         disk.make_folder(folder)
-        return True
-    return False
+        return os.stat(folder).st_dev
+    return None
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)

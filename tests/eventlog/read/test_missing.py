@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -170,7 +171,7 @@ import os, signal, subprocess, sys
 import eventlog
 
 folder, fallback = sys.argv[1:]
-run = eventlog.init(dir=folder, name="run", fallback=fallback)
+run = eventlog.init(dir=folder, name="run", fallback=fallback, save_interval=0)
 run.log({"loss": 1.0})
 run.sync()
 print(run.journal_path, flush=True)
@@ -213,14 +214,17 @@ def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden):
     assert f"may have gone on in {fallback}" in reason
 
 
+DEVICE = os.stat(tempfile.gettempdir()).st_dev  # that of `tmp_path`
+
+
 @pytest.mark.parametrize(
     ("folder", "fields", "ends", "is_complete", "is_named"),
     [
-        ("", {"has_fallback": True, "host": socket.gethostname()}, False, False, True),
-        ("", {"has_fallback": True, "host": "node7"}, False, True, True),
-        ("home", {"has_fallback": True, "host": socket.gethostname()}, False, True, True),
+        ("", {"fallback_device": DEVICE, "host": socket.gethostname()}, False, False, True),
+        ("", {"fallback_device": DEVICE, "host": "node7"}, False, True, True),
+        ("home", {"fallback_device": DEVICE, "host": socket.gethostname()}, False, True, True),
         ("", {"host": socket.gethostname()}, False, True, False),
-        ("", {"has_fallback": True, "host": socket.gethostname()}, True, True, False),
+        ("", {"fallback_device": DEVICE, "host": socket.gethostname()}, True, True, False),
     ],
     ids=["gone", "on_another_machine", "in_another_container", "never_there", "closed"],
 )
@@ -238,6 +242,26 @@ def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_sessi
     assert all(fallback in defect.detail for defect in folding.defects())
     reason = folding.run(alive=False).journal["reason"] or ""
     assert ("may have gone on" in reason) == (not is_complete)
+
+
+@pytest.mark.parametrize("n_folded", [2, 1])
+def test_a_fallback_folder_does_not_count_if_the_run_json_was_made_when_it_was_there(
+    tmp_path, n_folded
+):
+    path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
+    fields = {"fallback": str(fallback), "fallback_device": DEVICE, "host": socket.gethostname()}
+    lines = [opening(**fields), iters(A, 1, 1)]
+    fallback.mkdir()
+    path.write_bytes(b"".join(lines[:n_folded]))
+    compact(path)
+    path.write_bytes(b"".join(lines))
+    fallback.rmdir()
+
+    folding = verified(path)
+
+    assert kinds(folding) == ["missing_folder"] * (n_folded < 2)
+    reason = folding.run(alive=False).journal["reason"]
+    assert ("may have gone on" in reason) == (n_folded < 2)
 
 
 def test_a_missing_segment_is_found_by_the_numbers_of_the_next_one(tmp_path):

@@ -509,3 +509,22 @@ def test_ctrl_c_in_a_process_that_torch_spawns_interrupts_its_run(tmp_path, begi
     (journal,) = (tmp_path / "out").glob("*.jsonl")
     run = eventlog.load_run(journal)
     assert (run.status, run.journal["reason"]) == (status, "KeyboardInterrupt" if number else None)
+
+
+LEFT = {
+    "an asynchronous generator that the loop left": "    async for _ in items(): break\n",
+    "a task that goes on": (
+        "    async def train():\n        async for _ in items(): await asyncio.sleep(0)\n"
+        "    task = asyncio.create_task(train())\n    await asyncio.sleep(.05)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("main", LEFT.values(), ids=LEFT)
+def test_what_asyncio_cancels_when_the_main_coroutine_has_returned_completes_its_run(
+    tmp_path, main
+):
+    items = "async def items():\n    with run:\n        while True: yield\n"
+    code = f"{ASYNC}{BEGIN}{items}async def main():\n{main}asyncio.run(main())"
+
+    assert ends(code, tmp_path) == ("completed", None)
