@@ -164,11 +164,13 @@ def _arguments(frame: FrameType, deleted: object = None) -> list[object]:
     if code.co_flags & _VARARGS:
         rest = variables.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         values += rest if type(rest) is tuple else (deleted,)
-    is_of_function = code.co_flags & _OPTIMIZED
-    if is_of_function and type(variables) is dict and sys.getrefcount(variables) <= _UNSHARED:
-        # Until Python 3.12 it keeps them until the function ends. What `exec` made is only there.
-        for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
-            variables.pop(name, None)
+    if code.co_flags & _OPTIMIZED and type(variables) is dict:
+        # Until Python 3.12 it keeps them until the function ends. What `exec` made is only there,
+        # and a function that is traced gets its variables back from it.
+        is_traced = sys.gettrace() is not None or sys.getprofile() is not None
+        if not is_traced and sys.getrefcount(variables) <= _UNSHARED:
+            for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+                variables.pop(name, None)
     return values
 
 

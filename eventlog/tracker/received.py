@@ -29,11 +29,11 @@ class SignalReceived(KeyboardInterrupt):
     `places`: where the exception of the handler passed.
     """
 
-    def __init__(self, number: int, reason: str = "{}, in its handler") -> None:
+    def __init__(self, number: int, reason: str = "in its handler") -> None:
         super().__init__(number)
         names = {0: "a signal"} | {one.value: one.name for one in signal.Signals}
         self.name = names.get(number, f"signal {number}")  # most real-time signals have no name
-        self.reason = reason.replace("{}", self.name)
+        self.reason = f"{self.name}, {reason}"
         self.places: list[Place] = []
 
 
@@ -74,8 +74,10 @@ def signal_behind(
             continue
         if number in _ASKS_TO_END or isinstance(error, SystemExit | KeyboardInterrupt):
             is_named = is_exit or isinstance(error, KeyboardInterrupt)
-            reason = "{}, in its handler" if is_named else f"{{}}, in its handler: {text}"
-            received = SignalReceived(number, reason if number else f"{text} in a signal handler")
+            reason = "in its handler" if is_named else f"in its handler: {text}"
+            received = SignalReceived(number, reason)
+            if not number:
+                received.reason = f"{text} in a signal handler"
             received.places = places_of(trace)
             return received
     return None

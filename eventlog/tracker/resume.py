@@ -252,8 +252,11 @@ def read_past(
 
 def _say_what_is_missing(journal: Path, run: Run) -> None:
     """A file of the run may be on another disk, or was not copied: it is better found now."""
-    defects = [d for d in run.journal.get("defects", ()) if d.get("kind") != "missing_folder"]
-    lost = [defect.get("lost") for defect in defects]
+    found = [d for d in run.journal.get("defects", ()) if d.get("lost") != 0]
+    folders = [str(d.get("detail")) for d in found if d.get("kind") == "missing_folder"]
+    for folder in folders:
+        say(f"{journal}: the session before may have gone on in a folder that is gone: {folder}")
+    lost = [d.get("lost") for d in found if d.get("kind") != "missing_folder"]
     n_lost = sum(n for n in lost if n)
     if n_lost or None in lost:
         count = counted(n_lost, "event") if n_lost else "events"

@@ -285,7 +285,11 @@ class ActiveRun(WandbRun):
 
     def sync(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything logged so far survives power loss; False if it does not yet."""
-        return self.session is not None and self.session.sync(timeout_s)
+        try:
+            return self.session is not None and self.session.sync(timeout_s)
+        except (TypeError, ValueError) as error:  # of a timeout that is no number
+            self._failed("sync", error)
+            return False
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """End the run and write its JSON: completed if `exit_code` is 0, interrupted if it is that

@@ -163,7 +163,8 @@ class Journal(DurableSession):
             if is_shared:
                 appender.begin_segment()
             fields = opening | {"session_number": number, "has_lock": has_lock}
-            device = None if fallback is None else device_of(fallback, disk)
+            is_other = fallback is not None and fallback != path.parent
+            device = device_of(fallback, disk) if fallback and is_other else None
             fields |= {} if device is None else {"fallback_device": device}
             fields |= {"prev": prev} if prev else {}
             fields |= {"found": damage} if damage else {}

@@ -20,6 +20,7 @@ from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name
 from eventlog.format.record import encode_header
+from eventlog.read.ends import opening_event
 from tests.strategies import SESSIONS, T, line
 
 A, B, C, D = SESSIONS
@@ -200,7 +201,7 @@ def forbidden(tmp_path):
     return Path(path), fallback
 
 
-def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden):
+def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden, capsys):
     path, fallback = forbidden
     assert exit_code(verified(path)) == COMPLETE
     shutil.rmtree(fallback)
@@ -212,6 +213,9 @@ def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden):
     reason = eventlog.load_run(path).journal["reason"]
     assert "the process was killed" in reason
     assert f"may have gone on in {fallback}" in reason
+    where = {"dir": path.parent, "fallback": fallback.with_name("another")}
+    eventlog.init(id=opening_event(path).fields["run_id"], resume="must", **where).finish()
+    assert f"may have gone on in a folder that is gone: {fallback}" in capsys.readouterr().err
 
 
 DEVICE = os.stat(tempfile.gettempdir()).st_dev  # that of `tmp_path`

@@ -143,6 +143,7 @@ def test_sync_of_a_run_makes_all_that_was_logged_durable():
         run.log({"loss": 1.0})
 
         assert run.sync()
+        assert run.sync(None) is False
         assert run.durable_records == run.records == 2
 
 

@@ -150,6 +150,27 @@ def test_variables_that_exec_made_stay():
 
 
 @pytest.mark.usefixtures("clean")
+def test_variables_of_a_function_that_is_traced_stay():
+    def begin(frame, event, arg):
+        if event == "line" and not runs:
+            runs.append(eventlog.init(dir="out", save_interval=0))
+        return begin
+
+    def train(rank, world):
+        signal.getsignal(signal.SIGTERM)
+        lr = 0.1
+        return lr, rank, world
+
+    runs, trace = [], sys.gettrace()
+    sys.settrace(lambda *args: begin if args[0].f_code is train.__code__ else None)
+    try:
+        assert train(0, 1) == (0.1, 0, 1)
+    finally:
+        sys.settrace(trace)
+    assert len(runs) == 1
+
+
+@pytest.mark.usefixtures("clean")
 def test_variables_that_the_program_has_read_stay_in_its_dict():
     def train(rank, world):
         signal.getsignal(signal.SIGTERM)
