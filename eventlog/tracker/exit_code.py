@@ -101,10 +101,13 @@ def _watch_derived(kind: type[SystemExit]) -> None:
 
 
 def note(error: SystemExit, code: Any) -> None:
-    """The program exits with this code."""
+    """The program exits with this code, whatever is raised here: that would take its place."""
     global _code, _has_exited, _interruption
     _code, _has_exited = code, True
-    _interruption = interruption_behind(error, code, tracebacks_apart(error))
+    try:
+        _interruption = interruption_behind(error, code, tracebacks_apart(error))
+    except BaseException:  # by a signal handler, too
+        _interruption = None
 
 
 def interruption_behind(

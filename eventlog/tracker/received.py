@@ -17,6 +17,10 @@ Place = tuple[int, int]
 """A function's code and an instruction in it."""
 Key = tuple[int, int, Place | None]
 """An exception, without a reference to it."""
+_YOUNG_MAX = 100_000  # objects; there are more if the program collects them by itself
+_traceback = vars(BaseException)[
+    "__traceback__"
+].__get__  # a class may have a property of that name
 _ASKS_TO_END = frozenset(
     getattr(signal, f"SIG{name}", None)  # not every system has all of them
     for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU", "BREAK")
@@ -86,13 +90,13 @@ def signal_behind(
 def tracebacks_apart(error: BaseException) -> list[TracebackType]:
     """Those of which one may be that of an exception that ends the program: until Python 3.12 the
     interpreter keeps apart from it where it passed since a block handled it last."""
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) or gc.get_count()[0] > _YOUNG_MAX:
         return []
     young = gc.get_objects(0) + gc.get_objects(1)  # nothing of the program ran since
     traces = [one for one in young if type(one) is TracebackType]
     errors = [one for one in young if issubclass(type(one), BaseException)]
-    held = {id(one.tb_next) for one in traces} | {id(one.__traceback__) for one in errors}
-    known = error.__traceback__
+    held = {id(one.tb_next) for one in traces} | {id(_traceback(one)) for one in errors}
+    known = _traceback(error)
     apart = [
         one for one in traces if id(one) not in held and (known is None or known in _from(one))
     ]

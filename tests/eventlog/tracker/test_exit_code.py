@@ -363,3 +363,26 @@ def test_finish_with_an_exit_code_ends_a_run_as_a_program_with_that_code_does(
     run.finish(exit_code=code)
 
     assert eventlog.load_run(run.journal_path).status == status
+
+
+ODD = {
+    "an exception with a property": (
+        "class Odd(Exception): __traceback__ = property(lambda self: 1 / 0)\n"
+        "kept = [Odd()]\nraise SystemExit({})"
+    ),
+    "a signal meanwhile": (
+        "import eventlog.tracker.exit_code as module, os, signal\n"
+        "signal.signal(15, lambda number, frame: sys.exit(1))\n"
+        "def behind(*args): os.kill(os.getpid(), 15)\n"
+        "module.tracebacks_apart = behind\nraise SystemExit({})"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("end", ODD.values(), ids=ODD)
+def test_a_program_exits_with_its_code_whatever_happens_while_that_is_noted(tmp_path, end, code):
+    program = f"import sys\n{BEGIN}{end.format(code)}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True)
+
+    assert done.returncode == code, done.stderr
