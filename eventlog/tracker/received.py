@@ -18,9 +18,7 @@ Place = tuple[int, int]
 Key = tuple[int, int, Place | None]
 """An exception, without a reference to it."""
 _YOUNG_MAX = 100_000  # objects; there are more if the program collects them by itself
-_traceback = vars(BaseException)[
-    "__traceback__"
-].__get__  # a class may have a property of that name
+_traceback = vars(BaseException)["__traceback__"].__get__  # a class may have another property
 _ASKS_TO_END = frozenset(
     getattr(signal, f"SIG{name}", None)  # not every system has all of them
     for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU", "BREAK")
