@@ -8,7 +8,7 @@ in segments alone.
 
 import heapq
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -251,19 +251,28 @@ class Reader:
             scanner.note_hole(offset - start, size_bytes)
 
         is_first = scanner is self.journal and not scanner.size_bytes
-        for chunk in read_chunks(path, start + scanner.size_bytes, note_hole):
-            if is_first:
-                self._head = read_head(path, HEAD_BYTES) if start else bytes(chunk[:HEAD_BYTES])
-                is_first = False
-            for item in scanner.feed_on(chunk):
-                self._note(item, path.parent, file)
-                yield item
-            if last is not None and scanner.size_bytes >= last:
-                return
-        if to_the_end:
-            for record in scanner.finish():
-                self._note(record, path.parent, file)
-                yield record
+        items: list[Record | Batch] = []  # of the latest chunk
+        try:
+            for chunk in read_chunks(path, start + scanner.size_bytes, note_hole):
+                yield from self._noted(items, path.parent, file)
+                if is_first:
+                    self._head = read_head(path, HEAD_BYTES) if start else bytes(chunk[:HEAD_BYTES])
+                    is_first = False
+                items = scanner.feed_on(chunk)
+                if last is not None and scanner.size_bytes >= last:
+                    to_the_end = False
+                    break
+        except OSError:
+            yield from self._noted(items, path.parent, file)
+            raise
+        if to_the_end:  # before others read later segments: of equal records the first one counts
+            items = [*items, *scanner.finish()]
+        yield from self._noted(items, path.parent, file)
+
+    def _noted(self, items: Iterable[Record | Batch], folder: Path, file: str) -> Items:
+        for item in items:
+            self._note(item, folder, file)
+            yield item
 
     def _give_segments(self, s: str, to_the_end: bool) -> Iterator[Record]:
         streams = self._read_segments(s, to_the_end)

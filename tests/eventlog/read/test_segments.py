@@ -54,6 +54,18 @@ def test_runs_with_one_fallback_folder_and_one_name_read_their_own_segments(tmp_
         assert len(records) == 6 + k
 
 
+def test_of_equal_records_that_of_the_earlier_segment_is_read_also_as_a_last_line_without_lf(
+    tmp_path,
+):
+    path, later = tmp_path / "run.jsonl", [line(n, A, iter=n) for n in (3, 5, 4)]
+    path.write_bytes(opening())
+    first = b"".join(line(n, A, iter=n) for n in (1, 2, 3, 4))
+    segment(tmp_path, number=0, first_n=1, data=first.rstrip(b"\n"))
+    segment(tmp_path, number=1, first_n=3, data=b"".join(later))
+
+    assert [record.n for record in scan(path)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_whole_sessions_of_other_runs_in_the_fallback_folder_are_left_there(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_bytes(opening(fallback=str(tmp_path / "fallback")) + iters(A, 1, 2))
