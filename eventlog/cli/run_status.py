@@ -35,7 +35,7 @@ def status_of(path: Path) -> dict[str, Any]:
         "last_event": run.end_time or folding.fold.last,
         "max_iters": run.config.get("max_iters"),
         **_progress(run),
-        "accepted_records": session.n_records if session else 0,
+        "accepted_records": _n_accepted(folding),
         "durable_records": _n_durable(folding),
         "ignored_events": folding.reader.n_ignored,
         "remarks": remark_lines(folding),
@@ -78,6 +78,14 @@ def _is_older(run_json: Path, run: Run) -> bool | None:
     if type(n_known) is not int or n_known < n_records:
         return True
     return bool(n_known == n_records) and journal.get("status") != run.journal["status"]
+
+
+def _n_accepted(folding: Folding) -> int:
+    """How many records the last session wrote: also those that are missing or damaged here."""
+    session = next(reversed(folding.fold.sessions.values()), None)
+    if session is None:
+        return 0
+    return session.n_records + folding.reader.sequence.lost_of(session.s)
 
 
 def _n_durable(folding: Folding) -> int:

@@ -316,6 +316,19 @@ def test_status_says_that_a_run_json_is_older_than_the_journal_and_how_to_write_
     assert line() == f"{run.run_path}, older than the journal{how}"
 
 
+def test_status_counts_what_a_session_accepted_also_where_a_record_is_damaged(run, capsys):
+    def records():
+        assert main(["status", str(run.journal_path)]) == 0
+        line = next(one for one in capsys.readouterr().out.splitlines() if "accepted" in one)
+        return line.split()[1]
+
+    before = records()
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    run.journal_path.write_bytes(b"".join([lines[0], b"#" + lines[1][1:], *lines[2:]]))
+
+    assert records() == before
+
+
 def test_status_does_not_say_that_a_run_json_is_older_if_it_has_what_is_missing_here(run, capsys):
     eventlog.Annotator(run.journal_path).log("note", text="later")
     eventlog.compact(run.journal_path)
