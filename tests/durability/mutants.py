@@ -53,6 +53,9 @@ BEGINNING = ("eventlog/tracker/test_beginning.py",)
 VALUES = ("eventlog/tracker/test_hostile_values.py",)
 COMPLETE = ("durability/test_complete_means_complete.py",)
 MAIN = ("eventlog/cli/test_main.py",)
+TAIL = ("eventlog/cli/test_tail.py",)
+SESSION = ("eventlog/tracker/test_session.py",)
+LAST_ERROR = ("eventlog/tracker/test_last_error.py",)
 
 MUTANTS = [
     Mutant(
@@ -210,10 +213,52 @@ MUTANTS = [
         SCAN,
     ),
     Mutant(
+        "NaN read at once: counted as one row",
+        "fold/metrics.py",
+        "value, mark, times=len(batch))",
+        "value, mark)",
+        BATCH,
+    ),
+    Mutant(
+        "an end without LF: read after later segments",
+        "read/reader.py",
+        "items = [*items, *scanner.finish()]",
+        "yield from self._noted(items, path.parent, file)\n            items = scanner.finish()",
+        SEGMENTS,
+    ),
+    Mutant(
+        "tail: the head is what was read first",
+        "read/reader.py",
+        "read_head(path, HEAD_BYTES) if start else bytes(chunk[:HEAD_BYTES])",
+        "bytes(chunk[:HEAD_BYTES])",
+        TAIL,
+    ),
+    Mutant(
+        "a traced function loses its variables",
+        "interruption.py",
+        "if not is_traced and sys.getrefcount",
+        "if sys.getrefcount",
+        LAST_ERROR,
+    ),
+    Mutant(
+        "a handler counts only while it is installed",
+        "interruption.py",
+        "number = _signal_of_call(frame)\n        if number is None:\n",
+        "number = None\n        if number is None:\n",
+        ENDING,
+    ),
+    Mutant(
+        "a long reason is cut before it is masked",
+        "tracker/session.py",
+        "masked(text[: REASON_MAX + _CREDENTIAL_MAX])",
+        "text",
+        SESSION,
+    ),
+    Mutant(
         "a fallback folder that is gone is no loss",
         "read/segments.py",
-        "if is_gone and folder != was_there:",
-        "if is_gone:",
+        "if folder in of_named or (is_gone and folder != was_there):",
+        "if folder in of_named or is_gone:",
         MISSING,
     ),
     Mutant(
@@ -494,8 +539,8 @@ MUTANTS = [
     Mutant(
         "what an earlier run JSON has is not in the next one",
         "fold/load.py",
-        "        return [*reader.defects, *fewer]\n",
-        "        return [*reader.defects]\n",
+        "if not self._was_searched(d)), *fewer]",
+        "if not self._was_searched(d))]",
         RELOCATION,
     ),
     Mutant(
