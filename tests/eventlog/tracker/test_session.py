@@ -132,7 +132,7 @@ def test_an_error_with_a_text_of_megabytes_fails_the_run_and_its_last_line_can_b
 
 
 def test_a_credential_is_masked_also_where_a_long_reason_is_cut(tmp_path):
-    text = "x" * 980 + " postgres://admin:S3cr3tPassw0rd@db.example.com/runs " + "y" * 400
+    text = "x" * 968 + " postgres://admin:S3cr3tPassw0rd@db.example.com/runs " + "y" * 400
     run = eventlog.open_run(tmp_path, save_interval=0)
     run.close("failed", text)
 
