@@ -34,7 +34,7 @@ from eventlog.write.waiting import Entry, Unsynced, Waiting, content_bytes
 
 CHECK_EVERY_US = 10_000  # that the descriptor is still ours
 WAITING_MAX_BYTES = 64 << 20  # about 350,000 iterations that the disk refused
-UNSYNCED_MAX_BYTES = 8 << 20  # a second's worth at 45,000 events a second
+UNSYNCED_MAX_BYTES = 9 << 20  # 8 MiB, a second's worth at 45,000 events a second, stay
 
 
 class LineWriter:
@@ -348,7 +348,10 @@ class LineWriter:
         """Reserve space; forget records that are too many to be written again."""
         if self.end[1] > self._reserve.ask_at:
             self._reserve.take(self.fd, self.end[1])
-        self._unsynced.shrink(UNSYNCED_MAX_BYTES, PENDING_MAX_BYTES)
+        is_too_much = self._unsynced.n_bytes > UNSYNCED_MAX_BYTES
+        # To less than is allowed, so that not each of the next lines calls this.
+        most_bytes = UNSYNCED_MAX_BYTES // 9 * 8 if is_too_much else UNSYNCED_MAX_BYTES
+        self._unsynced.shrink(most_bytes, PENDING_MAX_BYTES)
 
     def _accept_part(self, n_bytes: int) -> None:
         """Only the first `n_bytes` of a line are written."""
