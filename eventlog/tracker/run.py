@@ -24,6 +24,7 @@ from eventlog.tracker.exit_code import status_of
 from eventlog.tracker.handling import handled_now
 from eventlog.tracker.journaled_dict import JournaledDict
 from eventlog.tracker.last_error import last_error, reported_error, watch_cells
+from eventlog.tracker.latest_row import LatestRow
 from eventlog.tracker.received import key_of
 from eventlog.tracker.session import (
     Session,
@@ -77,7 +78,7 @@ class ActiveRun(WandbRun):
         self.summary = JournaledDict(self._summary, self._log_summary)
         self._definitions: dict[str, dict[str, Any]] = {}
         self._errors = 0
-        self._latest = _Latest()
+        self._latest = LatestRow()
         self._name = name or (session.run_name if session else "")
         self._tags: list[str] = past.journal.get("tags") or []
         self._notes: list[str] = [str(n.get("text")) for n in past.journal.get("notes") or []]
@@ -440,30 +441,3 @@ class ActiveRun(WandbRun):
         where = "disabled" if self.session is None else str(self.session.journal_path)
         state = "finished" if self.is_finished else f"at step {self.step}"
         return f"<eventlog run {self.name!r}, id {self.id!r}, {state}: {where}>"
-
-
-class _Latest:
-    """The latest step that was logged, and its values, to notice the first that are replaced."""
-
-    def __init__(self) -> None:
-        self._step = -STEP_MAX - 1
-        self._values: dict[str, Any] = {}
-        self._is_noticed = False
-
-    def replaces(self, step: int, values: dict[str, Any]) -> bool:
-        """Whether this is the first event that goes back, or logs a name of its step again."""
-        if step > self._step and not self._is_noticed:
-            self._step, self._values = step, values.copy()
-            return False
-        if self._is_noticed:
-            return False
-        known = self._values
-        if step == self._step and not any(_differ(known.get(k, v), v) for k, v in values.items()):
-            self._values |= values
-            return False
-        self._is_noticed, self._values = True, {}
-        return True
-
-
-def _differ(a: Any, b: Any) -> bool:
-    return bool(a != b) and not (a != a and b != b)  # NaN is logged again
