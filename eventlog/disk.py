@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -254,6 +255,31 @@ def _fallocate() -> Callable[[int, int, int], None] | None:
             raise OSError(code, os.strerror(code))
 
     return fallocate
+
+
+def made_ns(path: Path) -> int | None:
+    """When a file or folder was made, in ns since 1970; None: it is not there, or not known."""
+    try:
+        birth_time_s: float | None = getattr(os.stat(path), "st_birthtime", None)  # macOS
+        return _birth_time_ns(path) if birth_time_s is None else int(birth_time_s * 1e9)
+    except (OSError, ValueError):
+        return None
+
+
+def _birth_time_ns(path: Path) -> int | None:
+    """By Linux' statx, which Python's standard library lacks. None: the file system has none."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "statx"):
+        return None
+    here, birth_time = -100, 0x800  # AT_FDCWD, STATX_BTIME
+    buffer = ctypes.create_string_buffer(256)
+    if libc.statx(here, os.fsencode(path), 0, birth_time, buffer):
+        return None
+    (known,) = struct.unpack_from("=I", buffer)  # stx_mask
+    second, ns = struct.unpack_from("=qI", buffer, 80)  # stx_btime
+    return second * 1_000_000_000 + ns if known & birth_time else None
 
 
 _DELETED_ON_NFS = re.compile(r"\.nfs[0-9a-f]{16,}")

@@ -41,7 +41,7 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
     code = exit_code(folding, with_content=with_content)
     return {
         "journal": str(folding.path),
-        "verdict": _verdict(code, defects),
+        "verdict": _verdict(code, folding, defects),
         "exit_code": code,
         "bytes": reader.journal.size_bytes,
         "bytes_with_segments": _n_bytes(folding),
@@ -62,7 +62,7 @@ def report(folding: Folding, *, with_content: bool = True) -> dict[str, Any]:
 def verdict(folding: Folding) -> str:
     """The verdict alone, with the content of large events unread."""
     code = exit_code(folding, with_content=False)
-    return _verdict(code, folding.defects())
+    return _verdict(code, folding, folding.defects())
 
 
 def report_lines(folding: Folding, *, with_content: bool = True) -> Iterator[str]:
@@ -116,12 +116,13 @@ def _n_bytes(folding: Folding) -> int:
     return folding.reader.journal.size_bytes + n_in_segments
 
 
-def _verdict(code: int, defects: list[Defect]) -> str:
+def _verdict(code: int, folding: Folding, defects: list[Defect]) -> str:
     """The exit code as text, the same for people and programs."""
     if code != LOSS:
         return VERDICTS[code]
     lost, unknown = _n_lost(defects), _n_unknown(defects)
-    text = f"{lost:,} event{'s' * (lost != 1)} lost" if lost else "damaged"
+    what = "missing, as is the journal" if folding.lacks_journal else "lost"
+    text = f"{counted(lost, 'event')} {what}" if lost else "damaged"
     if unknown:
         text += f", and {unknown:,} damaged place{'s' * (unknown != 1)} of unknown cost"
     return text

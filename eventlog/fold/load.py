@@ -165,6 +165,11 @@ class Folding:
                 f"{journal.size_bytes:,} bytes. See: eventlog verify {self.path}"
             )
 
+    @property
+    def lacks_journal(self) -> bool:
+        """Whether this is a segment, and the journal with the rest of its run is not here."""
+        return lacks_journal(self.path)
+
     def run(self, *, alive: bool, with_superseded: bool = False) -> Run:
         """The run as read so far; raises as `check`."""
         self.check()
@@ -186,14 +191,9 @@ class Folding:
             },
         )
         self._add_where_it_went_on(run)
-        orphan = parse_orphan(self.path)
-        name = f"{orphan[0]}{JOURNAL_SUFFIX}" if orphan else ""
-        if name and not os.path.lexists(self.path.with_name(name)):
-            reasons = (run.journal["reason"], f"its journal {name} is not here")
-            run.journal["reason"] = "; ".join(filter(None, reasons))
         run.run_name = run.run_name or self.path.stem
         run.path = self.path
-        return run
+        return without_journal(run)
 
     def _add_where_it_went_on(self, run: Run) -> None:
         """Correct the reason if the end of the last session may be in a file that is missing."""
@@ -259,19 +259,44 @@ def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
 
 
 def without_journal(run: Run) -> Run:
-    """The run, with status `unknown` if it says `running` and has no journal beside it.
+    """The run, with status `unknown` if its journal is not here to tell whether it is running.
 
-    The journal was moved or deleted alone; this file will not be updated again.
+    A run JSON whose journal was moved or deleted alone is not updated any more. A segment that is
+    read without its journal may not have the end; nor does anybody lock it.
     """
-    if run.path is None or run.status != "running":
+    path = run.path
+    if path is None:
         return run
-    journal = journal_path(run.path)
-    if not os.path.lexists(journal):
-        last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
-        as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
+    last = max((str(s.get("last") or "") for s in run.journal.get("sessions", ())), default="")
+    as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
+    if lacks_journal(path):
+        why = f"its journal {_journal_of(path).name} is not here"
+        if run.status == "interrupted" and _may_go_on(run):
+            run.journal |= {"status": "unknown", "reason": None}
+            run.end_time, why = None, f"{why}, which would tell whether it is running{as_of}"
+        run.journal["reason"] = "; ".join(filter(None, (run.journal["reason"], why)))
+    elif run.status == "running" and not os.path.lexists(journal := _journal_of(path)):
         why = f"its journal {journal.name} is gone from here{as_of}"
         run.journal |= {"status": "unknown", "reason": why}
     return run
+
+
+def lacks_journal(path: Path) -> bool:
+    """Whether `path` is a segment whose journal is not beside it."""
+    return parse_orphan(path) is not None and not os.path.lexists(_journal_of(path))
+
+
+def _journal_of(path: Path) -> Path:
+    """The journal of a run JSON or a segment."""
+    orphan = parse_orphan(path)
+    return journal_path(path) if orphan is None else path.with_name(f"{orphan[0]}{JOURNAL_SUFFIX}")
+
+
+def _may_go_on(run: Run) -> bool:
+    """Whether the last session of a run without its journal is open, as far as is known here."""
+    session: dict[str, Any] = next(reversed(run.journal["sessions"]), {})
+    lives = process_lives(session, session.get("started", ""))
+    return not session.get("status") and lives is not False
 
 
 def _recomputed(run: Run) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from eventlog.read.candidates import Candidate
 from eventlog.read.defects import Defect
 from eventlog.read.order import Plan
 from eventlog.read.scanner import Scanner
-from eventlog.read.segments import Segments
+from eventlog.read.segments import Place, Segments
 from eventlog.read.sequence import SequenceCheck
 
 
@@ -164,7 +164,7 @@ class Reader:
         annotators = {*self._plan.annotators}
         own = [s for s in self._sessions if s not in annotators]
         if self._ended and own and own[-1] not in self.closed:
-            missing += self._segments.unreadable_folders(own[-1])
+            missing += self._segments.missing_folders(own[-1])
         return missing
 
     # ---- reading
@@ -342,7 +342,8 @@ class Reader:
         if isinstance(fallback, str):
             self.add_folder(Path(fallback))
             if "fallback_device" in fields:
-                place = fields.get("host"), fields["fallback_device"]
+                made = fields.get("fallback_made_ns")
+                place = Place(fields.get("host"), fields["fallback_device"], made)
                 self._segments.note_fallback(record.s, Path(fallback), place)
 
     def _note_aside(self, reference: Any, record: Record, folder: Path, file: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventlog.disk import made_ns
 from eventlog.format.files import parse_orphan
 from eventlog.format.record import Record
 from eventlog.read.candidates import Candidate, by_session, list_segments
@@ -25,6 +26,14 @@ class _Expected(NamedTuple):
     folder: str
     record: Record
     file: str
+
+
+class Place(NamedTuple):
+    """Where the fallback folder of a session was when it began, and which folder it was."""
+
+    host: Any = None
+    device: Any = None
+    made_ns: Any = None
 
 
 class Segments:
@@ -48,7 +57,7 @@ class Segments:
         self._files: set[tuple[str, int, int, int]] = set()  # session, number, device, inode
         self._unreadable_folders: dict[Path, OSError] = {}
         self._expected: dict[tuple[str, str], _Expected] = {}
-        self._fallbacks: dict[str, tuple[Path, tuple[Any, Any]]] = {}
+        self._fallbacks: dict[str, tuple[Path, Place]] = {}
 
     # ---- finding
 
@@ -183,28 +192,40 @@ class Segments:
             detail=f"{os.path.join(folder, name)}{why}",
         )
 
-    def note_fallback(self, s: str, folder: Path, place: tuple[Any, Any]) -> None:
-        """Remember that `folder` was there when session `s` began, on this host and device."""
+    def note_fallback(self, s: str, folder: Path, place: Place) -> None:
+        """Remember that `folder` was there when session `s` began."""
         self._fallbacks[s] = folder, place
 
-    def unreadable_folders(self, s: str) -> list[Defect]:
-        """Fallback folders that cannot be read, where session `s` may have gone on.
+    def missing_folders(self, s: str) -> list[Defect]:
+        """Fallback folders that are gone or cannot be read, where session `s` may have gone on.
 
-        One that is not there counts if it was when the session began. It costs nothing if it is
-        on another machine, or another file system is in its place: a new container.
+        One that is not there counts if it was when the session began; also if it was made again
+        since. It costs nothing if it is on another machine, or another file system is in its place:
+        a new container.
         """
-        was_there, place = self._fallbacks.get(s, (None, (None, None)))
+        was_there, place = self._fallbacks.get(s, (None, Place()))
         of_named = {Path(expected.folder) for expected in self._expected.values()}
         defects = []
         for folder, error in self._unreadable_folders.items():
             is_gone = error.errno == errno.ENOENT
             if folder in of_named or (is_gone and folder != was_there):
                 continue
-            is_elsewhere = is_gone and place != (socket.gethostname(), _device(folder.parent))
-            where = f"{folder} of {place[0]}" if is_elsewhere else f"{folder}: {error.strerror}"
+            is_elsewhere = is_gone and not _is_here(place, folder.parent)
+            where = f"{folder} of {place.host}" if is_elsewhere else f"{folder}: {error.strerror}"
             lost = 0 if is_elsewhere else None
             defects.append(Defect("missing_folder", -1, session=s, lost=lost, detail=where))
+        if was_there not in (None, *of_named) and self._was_made_again(s, was_there, place):
+            where = f"{was_there}: deleted and made again since the session began"
+            defects.append(Defect("missing_folder", -1, session=s, lost=None, detail=where))
         return defects
+
+    def _was_made_again(self, s: str, folder: Path | None, place: Place) -> bool:
+        """Whether a fallback folder is another one than when session `s` began, and has none of
+        its segments: the writer itself may have made it again."""
+        if folder is None or place.made_ns is None or not _is_here(place, folder):
+            return False
+        has_segments = any(c.path.parent == folder for c in self.ours(s))
+        return not has_segments and made_ns(folder) not in (None, place.made_ns)
 
     def other_files(self) -> list[Defect]:
         """What is named like a segment and is a directory, a FIFO, another run's segment, ..."""
@@ -221,11 +242,12 @@ class Segments:
         ]
 
 
-def _device(folder: Path) -> int | None:
+def _is_here(place: Place, folder: Path) -> bool:
+    """Whether a folder is on the machine and the file system of `place`."""
     try:
-        return os.stat(folder).st_dev
+        return place[:2] == (socket.gethostname(), os.stat(folder).st_dev)
     except (OSError, ValueError):
-        return None
+        return False
 
 
 def _cost_without(s: str, closed: Mapping[str, int]) -> int | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from eventlog.blocks import open_to_read
-from eventlog.disk import DISK, UNSUPPORTED, Disk, moved_up
+from eventlog.disk import DISK, UNSUPPORTED, Disk, made_ns, moved_up
 from eventlog.errors import JournalClosed
 from eventlog.format.record import MAX_LINE_BYTES, Clock, Values, encode_fields
 from eventlog.interruption import ignoring, is_interruption
@@ -164,8 +164,7 @@ class Journal(DurableSession):
                 appender.begin_segment()
             fields = opening | {"session_number": number, "has_lock": has_lock}
             is_other = fallback is not None and fallback != path.parent
-            device = device_of(fallback, disk) if fallback and is_other else None
-            fields |= {} if device is None else {"fallback_device": device}
+            fields |= identity_of(fallback, disk) if fallback and is_other else {}
             fields |= {"prev": prev} if prev else {}
             fields |= {"found": damage} if damage else {}
             self._begin(appender, fields)
@@ -386,12 +385,13 @@ def open_journal(path: Path, disk: Disk) -> tuple[int, bool]:
         return moved_up(open_to_read(path)), False  # it has the lock; the session is in a segment
 
 
-def device_of(folder: Path, disk: Disk) -> int | None:
-    """The file system (`st_dev`) of a folder, which is made if it is missing; None: no folder."""
+def identity_of(fallback: Path, disk: Disk) -> dict[str, int]:
+    """By what the fallback folder is recognized later; it is made if it is missing."""
     with ignoring(OSError):
-        disk.make_folder(folder)
-        return os.stat(folder).st_dev
-    return None
+        disk.make_folder(fallback)
+        found = {"fallback_device": os.stat(fallback).st_dev, "fallback_made_ns": made_ns(fallback)}
+        return {name: value for name, value in found.items() if value is not None}
+    return {}
 
 
 _LIVE = call_in_children(Journal._give_up_in_child)

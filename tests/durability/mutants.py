@@ -36,6 +36,7 @@ METRICS = ("eventlog/fold/test_metrics.py",)
 JOURNAL = ("eventlog/write/test_journal.py",)
 BLOCKS = ("eventlog/test_blocks.py",)
 SEGMENTS = ("eventlog/read/test_segments.py",)
+ORPHANS = ("tools/core/test_orphans.py",)
 MISSING = ("eventlog/read/test_missing.py",)
 RECOVERY = ("eventlog/write/test_repair.py",)
 STATES = ("durability/test_crash_states.py",)
@@ -260,6 +261,20 @@ MUTANTS = [
         "if folder in of_named or (is_gone and folder != was_there):",
         "if folder in of_named or is_gone:",
         MISSING,
+    ),
+    Mutant(
+        "a fallback folder that was made again is the one that was there",
+        "read/segments.py",
+        "not has_segments and made_ns(folder) not in (None, place.made_ns)",
+        "False",
+        MISSING,
+    ),
+    Mutant(
+        "a segment of a live run is one of a killed run",
+        "fold/load.py",
+        'return not session.get("status") and lives is not False',
+        "return False",
+        ORPHANS,
     ),
     Mutant(
         "an unreadable sector ends reading",

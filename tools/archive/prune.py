@@ -271,6 +271,8 @@ def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
             pass
     except Refusal:
         return "live"
+    if found.run.status == "unknown":
+        return "may be live: its journal is not here"
     there = {path.name for path in candidate.files}
     absent = [s["file"] for s in found.run.journal.get("segments") or () if s["file"] not in there]
     return f"has a segment in another folder: {absent[0]}" if absent else ""

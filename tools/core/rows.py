@@ -192,10 +192,11 @@ def warnings(fields: Row) -> list[str]:
     n_lost, n_unknown, n_ignored = (
         fields.get(name) or 0 for name in ("lost", "unknown_losses", "ignored")
     )
+    is_orphan = fields.get("is_orphan")  # what it lacks may be in its journal
     texts = {
-        f"{eventlog.counted(n_lost, 'event')} lost": n_lost,
+        f"{eventlog.counted(n_lost, 'event')} {'missing' if is_orphan else 'lost'}": n_lost,
         f"{eventlog.counted(n_unknown, 'damaged place')} of unknown cost": n_unknown,
-        "journal missing": fields.get("is_orphan"),
+        "journal missing": is_orphan,
         f"{eventlog.counted(n_ignored, 'event')} of forks ignored": n_ignored,
     }
     return [text for text, is_so in texts.items() if is_so]

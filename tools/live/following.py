@@ -266,7 +266,7 @@ class Following:
         run.run_name = run.run_name or os.fsencode(self.path.stem).decode("utf-8", "replace")
         run.path = self.path
         run.summary |= self._iterations_summary()
-        return run
+        return eventlog.without_journal(run)
 
     def _iterations_summary(self) -> dict[str, Any]:
         """The part of the summary that a fold without rows does not have."""

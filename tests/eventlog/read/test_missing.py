@@ -16,6 +16,7 @@ import eventlog
 from eventlog.cli.main import main
 from eventlog.cli.report import COMPLETE, CONFLICT, LOSS, exit_code
 from eventlog.cli.report import report_lines as texts_of
+from eventlog.disk import made_ns
 from eventlog.fold.compaction import compact
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path, segment_name
@@ -218,6 +219,19 @@ def test_a_killed_run_whose_fallback_folder_is_gone_is_not_complete(forbidden, c
     assert f"may have gone on in a folder that is gone: {fallback}" in capsys.readouterr().err
 
 
+def test_a_killed_run_whose_fallback_folder_another_run_has_made_again_is_not_complete(forbidden):
+    path, fallback = forbidden
+    if made_ns(fallback) is None:
+        pytest.skip("this file system has no birth times")
+    shutil.rmtree(fallback)
+    eventlog.init(dir=path.parent, name="another", fallback=fallback).finish()
+
+    folding = verified(path)
+
+    assert exit_code(folding) == LOSS
+    assert f"{fallback}: deleted and made again" in folding.defects()[0].detail
+
+
 DEVICE = os.stat(tempfile.gettempdir()).st_dev  # that of `tmp_path`
 
 
@@ -246,6 +260,19 @@ def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_sessi
     assert all(fallback in defect.detail for defect in folding.defects())
     reason = folding.run(alive=False).journal["reason"] or ""
     assert ("may have gone on" in reason) == (not is_complete)
+
+
+def test_a_fallback_folder_that_the_writer_made_again_is_no_loss(tmp_path):
+    path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
+    fallback.mkdir()
+    if made_ns(fallback) is None:
+        pytest.skip("this file system has no birth times")
+    place = {"fallback_device": DEVICE, "fallback_made_ns": 1, "host": socket.gethostname()}
+    path.write_bytes(opening(fallback=str(fallback), **place) + iters(A, 1, 1))
+    assert kinds(verified(path)) == ["missing_folder"]
+    segment(fallback, first_n=2, data=iters(A, 2, 2))
+
+    assert kinds(verified(path)) == []
 
 
 @pytest.mark.parametrize("n_folded", [2, 1])

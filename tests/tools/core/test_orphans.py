@@ -1,6 +1,9 @@
 """A run whose journal is gone is listed by its segment, everywhere in the same way."""
 
+import errno
 import os
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -27,6 +30,50 @@ def segment(tmp_path):
     run_id = eventlog.short_run_id(opened["run_id"])
     name = f"{run.journal_path.stem}.{run_id}.{opened['s']}.1{eventlog.SEGMENT_SUFFIX}"
     return run.journal_path.rename(tmp_path / name)
+
+
+class OnlyTheFallback(eventlog.DISK.__class__):
+    """A disk that takes nothing but what is in the fallback folder, once it `is_failing`."""
+
+    is_failing = False
+
+    def open_new(self, path):
+        self._check(path)
+        return super().open_new(path)
+
+    def sync_data(self, fd):
+        self._check(os.readlink(f"/proc/self/fd/{fd}"))
+        super().sync_data(fd)
+
+    def _check(self, path):
+        if self.is_failing and "fallback" not in str(path):
+            raise OSError(errno.EIO, "refused")
+
+
+@pytest.fixture
+def live(tmp_path):
+    """The fallback folder of a run that is being written, and the run, which goes on in it."""
+    disk, fallback = OnlyTheFallback(), tmp_path / "fallback"
+    with eventlog.open_run(tmp_path / "out", save_interval=0, disk=disk, fallback=fallback) as run:
+        run.log_iter(0, 2.0)
+        run.log_iter(1, 1.9)
+        assert run.sync()
+        disk.is_failing = True
+        run.log_iter(2, 1.8)
+        assert run.sync()
+        yield fallback, run
+
+
+LEAVES_A_SEGMENT = """
+import os, pathlib, shutil, eventlog
+folder = pathlib.Path({!r})
+run = eventlog.open_run(folder / "out", save_interval=0, fallback=folder / "fallback")
+run.log_iter(0, 1.0)
+shutil.rmtree(folder / "out")
+(folder / "out").write_text("a file")
+run._journal._appender.check_place()
+os._exit(9)
+"""
 
 
 def rows(capsys, folder):
@@ -56,6 +103,38 @@ def test_ls_show_status_and_the_page_have_the_run_of_the_segment(segment, capsys
     (row,) = folders.rows()
     assert (row["status"], row["iterations"]) == ("completed", 20)
     assert row["warnings"] == ["journal missing"]
+
+
+def test_a_segment_whose_process_may_be_alive_is_not_called_interrupted_nor_pruned(live, capsys):
+    fallback, run = live
+
+    (row,) = rows(capsys, fallback)
+    assert (row["status"], row["ended"]) == ("unknown", None)
+    assert main(["ls", str(fallback)]) == 0
+    listed = capsys.readouterr().out
+    assert "unknown, 3 events missing, journal missing" in listed
+    assert eventlog_main(["status", str(fallback)]) == 1
+    shown = capsys.readouterr().out
+    assert f"{run.journal_path.name} is not here, which would tell whether it is running" in shown
+    assert "3 events missing, as is the journal" in shown
+    folders = Folders([str(fallback)])
+    folders.refresh()
+    while folders.read_on():
+        pass
+    assert [row["status"] for row in folders.rows()] == ["unknown"]
+    (candidate,) = prune.select_candidates(fallback)
+    assert (candidate.goes, candidate.why) == (False, "may be live: its journal is not here")
+
+
+def test_a_segment_with_the_beginning_of_a_session_whose_process_is_gone_is_interrupted(tmp_path):
+    program = LEAVES_A_SEGMENT.format(str(tmp_path))
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (segment,) = (tmp_path / "fallback").iterdir()
+
+    run = eventlog.load_run(segment)
+
+    assert run.status == "interrupted"
+    assert "the process was killed" in run.journal["reason"]
 
 
 def test_a_run_json_that_has_all_of_the_segment_is_listed_alone(segment, capsys):
