@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from trainer.prepare import prepare
 from trainer.run import Run
 from trainer.start import Start, find_start, launch_id, resolve_flags, use_wandb
 from trainer.system import Sampler
-from trainer.training_logger import TrainingLogger
+from trainer.training_logger import MFU_UNKNOWN, TrainingLogger
 
 VOCAB_MULTIPLE = 64  # for the tensor cores: GPT-2's 50257 becomes nanoGPT's 50304
 
@@ -201,9 +200,19 @@ def new_saver(config: TrainConfig, ranks: Ranks) -> Saver:
 def new_mfu(
     config: TrainConfig, ranks: Ranks, metadata: dict[str, Any]
 ) -> Callable[[float], float]:
-    """The MFU of one device in percent, as a function of the time of a step in ms."""
+    """The MFU of one device in percent, as a function of the time of a step in ms.
+
+    Unknown (`MFU_UNKNOWN`) where it is above 100: other programs were running when the peak was
+    measured.
+    """
     flops_per_iter = metadata["flops_per_token"] * config.tokens_per_iter / ranks.world_size
-    return partial(flops.mfu_percent, flops_per_iter, peak_flops=metadata["peak_flops"])
+    is_measured = metadata["peak_source"] == "measured"
+
+    def mfu(time_ms: float) -> float:
+        percent = flops.mfu_percent(flops_per_iter, time_ms, metadata["peak_flops"])
+        return MFU_UNKNOWN if is_measured and percent > 100.0 else percent
+
+    return mfu
 
 
 # What is printed and logged of it

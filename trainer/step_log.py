@@ -120,8 +120,9 @@ class StepLog:
             per_iter_s = (time.monotonic() - self._second_at) / n_timed
             left_s = round(per_iter_s * (run.config.max_iters - iter_num))
             eta = duration(left_s) if is_warm else "?"
+            share = "?" if mfu == MFU_UNKNOWN else f"{mfu:.2f}%"
             run.say(
-                f"iter {iter_num}: loss {loss:.4f}, time {time_ms:.2f}ms, mfu {mfu:.2f}%, eta {eta}"
+                f"iter {iter_num}: loss {loss:.4f}, time {time_ms:.2f}ms, mfu {share}, eta {eta}"
             )
 
     def _handle_signal(self, number: signal.Signals | None) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ import torch
 from eventlog import load_run
 from tests.durability.filesystems import tmpfs
 from trainer.checkpoint import read, write
+from trainer.config import TrainConfig
 from trainer.data.dataset import Batches
 from trainer.model import gpt
 from trainer.optim.optimizer import Optimizer
+from trainer.setup import new_mfu
 from trainer.train import main
 from trainer.training_logger import TrainingLogger
 
@@ -185,9 +188,11 @@ def test_the_console_prints_nanogpts_lines_every_log_interval(flags, tmp_path, c
     out = capsys.readouterr().out
     number = r"-?\d+\.\d+"
     lines = re.findall(
-        rf"^iter (\d+): loss {number}, time {number}ms, mfu {number}%, eta \S.*$", out, re.M
+        rf"^iter (\d+): loss {number}, time {number}ms, mfu (\?|{number}%), eta \S.*$", out, re.M
     )
-    assert lines == ["0", "4", "8", "12"]
+    assert [(iter, mfu == "?") for iter, mfu in lines] == [
+        ("0", True), ("4", True), ("8", False), ("12", False),
+    ]  # fmt: skip
     assert len(re.findall(rf"^step \d+: train loss {number}, val loss {number}$", out, re.M)) == 3
     assert "runs compare" in out.splitlines()[-1]
 
@@ -452,3 +457,14 @@ def test_without_a_log_it_creates_the_folder(flags, tmp_path):
     assert main(flags(out, save_log_to_json=False)) == 0
 
     assert only_checkpoints(out)
+
+
+@pytest.mark.parametrize(("source", "expected"), [("measured", -100.0), ("flag", 200.0)])
+def test_an_mfu_above_100_percent_of_a_measured_peak_is_unknown(source, expected):
+    config = TrainConfig(batch_size=1, block_size=64, gradient_accumulation_steps=1)
+    metadata = {"flops_per_token": 1e9, "peak_flops": 32e9, "peak_source": source}
+
+    mfu = new_mfu(config, SimpleNamespace(world_size=1), metadata)
+
+    assert mfu(1000.0) == expected
+    assert mfu(4000.0) == 50.0

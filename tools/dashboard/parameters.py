@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import optuna
-
+from ..core.importance import RUNS_MIN, Importance, importances
 from ..core.rows import Row
-from ..tuning import space
-from ..tuning import study as tuning
+from ..core.runs import Refusal
+from ..core.seeds import is_bookkeeping, is_seed
 
 CHOICES_MAX = 30  # of a categorical parameter; text with more values is not a choice
 NUMBER_MAX = 1e150  # the distance between two such numbers is still finite
 LOG_MIN = 8  # least ratio of the ends of a log axis; below it linear looks the same
-COMPLETE_MIN = 4  # runs for importances; with fewer the best one alone would decide
 CHOSEN = "params."  # what `runs tune` puts before the names of a trial's parameters
 
 
@@ -43,10 +41,9 @@ class Parameter:
         return self.low < self.high or len(self.choices) > 1
 
     @property
-    def in_space(self) -> space.Parameter:
-        """The same parameter in the space of a study of `runs tune`."""
-        low, high = (int(self.low), int(self.high)) if self.is_whole else (self.low, self.high)
-        return space.Parameter(self.name, self.choices, low, high, self.kind == "log")
+    def may_matter(self) -> bool:
+        """Whether it changes what is trained: seeds, folders, intervals of logging do not."""
+        return not is_seed(self.name) and not is_bookkeeping(self.name)
 
     def value_of(self, row: Row) -> float | str | None:
         """A run's value on this axis; None if it has no place there."""
@@ -138,46 +135,37 @@ def _choice_order(text: str) -> tuple[float, str]:
     return (number, text) if math.isfinite(number) else (math.inf, text)
 
 
-# ---- importances, as Optuna's PED-ANOVA computes them
+# ---- importances
 
 
 def importances_or_why(
-    parameters: tuple[Parameter, ...], points: tuple[Point, ...], maximize: bool
-) -> tuple[dict[str, float], str]:
-    """Each parameter's share of 1, or why there is none."""
+    parameters: tuple[Parameter, ...], points: tuple[Point, ...]
+) -> tuple[dict[str, Importance], str]:
+    """The importance of each parameter that is known, and what to know about them."""
     n = len(points)
     if not parameters:
         return {}, "The runs do not differ in any setting."
-    if n < COMPLETE_MIN:
+    if n < RUNS_MIN:
         runs = "1 run has" if n == 1 else f"{n} runs have"
-        return {}, f"Too few runs: {runs} completed, {COMPLETE_MIN} are needed."
+        return {}, f"Too few runs: {runs} completed with a result, {RUNS_MIN} are needed."
     if len({value for _, value in points}) == 1:
         return {}, "All runs have the same result: no parameter made a difference."
+    names = tuple(p.name for p in parameters)
     try:
-        return importances(parameters, points, maximize), ""
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        return {}, f"Optuna cannot compute importances from these values: {error}"
+        by_name = _importances(names, points)
+    except Refusal as refusal:  # scipy is not installed
+        return {}, str(refusal)
+    if not by_name:
+        return {}, f"Every parameter has too many different values for {n:,} runs."
+    return by_name, (
+        f"What each parameter alone explains of the differences between {n:,} runs (of their "
+        f"ranks), with its 90 % confidence interval. Parameters that were changed together have "
+        f"the same share."
+    )
 
 
 @lru_cache(maxsize=64)
-def importances(
-    parameters: tuple[Parameter, ...], points: tuple[Point, ...], maximize: bool
-) -> dict[str, float]:
-    """PED-ANOVA's importances: shares of 1.
-
-    Raises:
-        ArithmeticError: a share is not finite
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs each study on stderr
-    distributions = {p.name: tuning.distribution(p.in_space) for p in parameters}
-    study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    for values, result in points:
-        params: dict[str, Any] = {name: v for name, v in values if name in distributions}
-        study.add_trial(
-            optuna.trial.create_trial(
-                value=result,
-                params=params,
-                distributions={name: distributions[name] for name in params},
-            )
-        )
-    return tuning.importances(study)
+def _importances(names: tuple[str, ...], points: tuple[Point, ...]) -> dict[str, Importance]:
+    chosen = [dict(values) for values, _ in points]
+    settings = {name: [values.get(name) for values in chosen] for name in names}
+    return importances(settings, [result for _, result in points])

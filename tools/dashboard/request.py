@@ -91,7 +91,20 @@ def finite(value: float) -> float | None:
 
 
 def as_json(value: Any) -> bytes:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+    """JSON in which whole numbers that JavaScript would round, beyond 2^53, are text."""
+    option = orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, default=str, option=option | orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return orjson.dumps(_exact(value), default=str, option=option)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    return str(value) if type(value) is int and abs(value) >= 1 << 53 else value
 
 
 def json_response(value: Any) -> Response:

@@ -7,7 +7,7 @@ answer = study(rows)
 import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 import eventlog
 
 from ..core import rows as rows_
+from ..core.importance import Importance
 from ..core.rows import Row
 from ..core.runs import LARGE_BYTES, STUDY
 from ..tuning.study import Metric
@@ -28,6 +29,7 @@ METRICS = (
 """Results that every row has; a study may have another objective."""
 RUNS_MAX = 1_000  # the newest
 PARAMETERS_MAX = 20  # axes
+IMPORTANCES_MAX = 100
 
 
 def members(rows: Sequence[Row], by: str, of: str) -> list[Row]:
@@ -59,27 +61,41 @@ def study(rows: Sequence[Row], name: str = "", objective: Metric | None = None) 
     newest = sorted(rows, key=lambda row: str(row["started"] or ""), reverse=True)[:RUNS_MAX]
     oldest_first = newest[::-1]
     every_parameter = parameters_of(oldest_first)
-    parameters = every_parameter[:PARAMETERS_MAX]
+    results = [_result(row, metric) for row in oldest_first]
+    varied = tuple(p for p in every_parameter if p.is_varied and p.may_matter)[:IMPORTANCES_MAX]
+    points = _points(oldest_first, results, varied)
+    found, why = importances_or_why(varied, points)
+    parameters = _axes(every_parameter, found)
     trials = [
-        _trial(row, number, parameters, _result(row, metric))
-        for number, row in enumerate(oldest_first)
+        _trial(row, number, parameters, result)
+        for number, (row, result) in enumerate(zip(oldest_first, results, strict=True))
     ]
     trials.sort(key=lambda trial: _rank(trial, metric.maximize))
-    points = _points(trials, parameters)
-    varied = tuple(parameter for parameter in parameters if parameter.is_varied)
-    shares, why = importances_or_why(varied, points, metric.maximize)
     values = [trial["value"] for trial in trials if trial["value"] is not None]
     low, high = metric.limits(values) if values else (None, None)
     return {
         "metric": {"name": metric.name, "maximize": metric.maximize, "low": low, "high": high},
         "metrics": list(metrics),
-        "parameters": [p.as_json() | {"importance": shares.get(p.name)} for p in parameters],
+        "parameters": [p.as_json() for p in parameters],
+        "importances": [{"name": name} | one.as_json() for name, one in found.items()],
         "trials": trials,
         "best": trials[0]["id"] if points else None,
         "why": why,
         "n_runs": len(rows),
-        "not_shown": [p.name for p in every_parameter[PARAMETERS_MAX:]],
+        "not_shown": [p.name for p in every_parameter if p not in parameters],
     }
+
+
+def _axes(every: Sequence[Parameter], found: Mapping[str, Importance]) -> list[Parameter]:
+    """The parameters to draw, in their order: of too many those that matter most."""
+    if len(every) <= PARAMETERS_MAX:
+        return list(every)
+    order = sorted(
+        every,
+        key=lambda p: (not p.may_matter, -found[p.name].share if p.name in found else 0.0),
+    )
+    chosen = {p.name for p in order[:PARAMETERS_MAX]}
+    return [p for p in every if p.name in chosen]
 
 
 # ---- trials
@@ -117,16 +133,14 @@ def _rank(trial: dict[str, Any], maximize: bool) -> tuple[bool, bool, float, int
     return trial["state"] != "complete" or value is None, value is None, size, trial["trial"]
 
 
-def _points(trials: Sequence[dict[str, Any]], parameters: Sequence[Parameter]) -> tuple[Point, ...]:
+def _points(
+    rows: Sequence[Row], results: Sequence[float | None], parameters: Sequence[Parameter]
+) -> tuple[Point, ...]:
     """The completed trials that have a result."""
-    names = [parameter.name for parameter in parameters]
     return tuple(
-        (
-            tuple((n, v) for n, v in zip(names, trial["values"], strict=True) if v is not None),
-            trial["value"],
-        )
-        for trial in trials
-        if trial["state"] == "complete" and trial["value"] is not None
+        (tuple((p.name, v) for p in parameters if (v := p.value_of(row)) is not None), result)
+        for row, result in zip(rows, results, strict=True)
+        if result is not None and _state(row) == "complete"
     )
 
 

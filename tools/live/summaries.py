@@ -40,10 +40,14 @@ def summaries(following: Following, run: eventlog.Run) -> dict[str, Series]:
 
 
 def _summary(name: str, table: str, column: str, rows: Rows) -> Series:
-    n_nonfinite = sum(b - a + 1 for a, b, _ in rows.nonfinite.get(column, ()))
+    marks = rows.nonfinite.get(column, ())
+    n_nonfinite = sum(b - a + 1 for a, b, _ in marks)
     known = _extremes(rows.columns[column], len(rows))
     if known is None:
-        return Series(name, table, column, n_nonfinite, n_nonfinite=n_nonfinite)
+        last, last_step = None, None
+        if marks:
+            last, last_step = float(marks[-1][2]), int(rows.iters.values[marks[-1][1]])
+        return Series(name, table, column, n_nonfinite, last, last_step, n_nonfinite=n_nonfinite)
     count, low, low_row, high, high_row = known
     iters, mark = rows.iters.values, rows.last_mark(column)
     last_row = rows.columns[column].last_row()

@@ -30,6 +30,7 @@ from optuna.trial import TrialState
 
 import eventlog
 
+from ..core.importance import Importance, importances
 from ..core.runs import STUDY, Refusal
 from .space import Parameter, Point, Space
 
@@ -256,12 +257,12 @@ class Study:
                 self._first_complete = number
                 self._optuna.pruner = self._pruner()
 
-    def importances(self) -> dict[str, float]:
-        """The importance of each parameter: shares of 1, the greatest first; empty if unknown."""
-        try:
-            return importances(self._optuna)
-        except (ValueError, RuntimeError, ArithmeticError):
-            return {}
+    def importances(self) -> dict[str, Importance]:
+        """The importance of each parameter, the greatest first; empty if unknown."""
+        complete = [r for r in self.results.values() if r.state == "complete"]
+        results = [(r, value) for r in complete if (value := r.value) is not None]
+        settings = {name: [r.params.get(name) for r, _ in results] for name in self.plan.space}
+        return importances(settings, [value for _, value in results])
 
     # ---- the store
 
@@ -377,19 +378,3 @@ def check_same(folder: Path, before: dict[str, Any], plan: Plan) -> None:
             f"--sampler: the study in {folder} has {before.get('sampler')}, got {now['sampler']}; "
             "choose another folder"
         )
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """PED-ANOVA's importances of a study's parameters: shares of 1, the greatest first.
-
-    Raises:
-        ValueError, RuntimeError, ArithmeticError: these trials do not determine them.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the evaluator is experimental
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    if not all(math.isfinite(share) for share in shares.values()):
-        raise ArithmeticError("a share is not finite")
-    return shares

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..core.formats import count
+from ..core.importance import RUNS_MIN
 from ..plot.figure import HEAD_IN, NotebookFigure, lay_out, write_head
 from ..plot.theme import THEMES, Theme, clean, fit, set_log
 from .space import Parameter, as_argument
@@ -69,25 +70,30 @@ def _draw_history(axes: Axes, study: Study, theme: Theme) -> None:
 
 
 def _draw_importances(axes: Axes, study: Study, theme: Theme) -> None:
-    shares_of = list(study.importances().items())[:N_IMPORTANCES]
-    axes.set_title("importance", size=9, loc="left", color=theme.faint)
+    found = list(study.importances().items())[:N_IMPORTANCES]
+    title = "share of the differences that each explains alone, 90 % interval"
+    axes.set_title(title, size=9, loc="left", color=theme.faint)
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
-    if not shares_of:
+    if not found:
         axes.set_yticks([])
-        text = "too few complete trials to tell"
+        text = f"too few complete trials to tell: {RUNS_MIN} are needed"
         axes.text(0.5, 0.5, text, ha="center", color=theme.faint, transform=axes.transAxes)
         return
-    places = range(len(shares_of))
-    shares = [share for _, share in shares_of]
-    axes.barh(places, shares, color=theme.runs[0], height=0.6)
-    axes.set_yticks(places, [fit(clean(name), 1.4, 9) for name, _ in shares_of])
+    places = range(len(found))
+    colours = [theme.runs[0] if one.is_clear else theme.faint for _, one in found]
+    axes.barh(places, [one.share for _, one in found], color=colours, height=0.6)
+    axes.hlines(
+        places, [o.low for _, o in found], [o.high for _, o in found], color=theme.ink, lw=1
+    )
+    axes.set_yticks(places, [fit(clean(name), 1.4, 9) for name, _ in found])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.2 * max(shares))
-    for place, share in zip(places, shares, strict=True):
-        axes.text(share, place, f" {share:.0%}", va="center", color=theme.ink)
+    axes.set_xlim(0, 1.35 * max(one.high for _, one in found))
+    for place, (_, one) in zip(places, found, strict=True):
+        text = f"  {one.share:.0%}" if one.is_clear else f"  {one.share:.0%}, not clear"
+        axes.text(max(one.high, one.share), place, text, va="center", color=theme.ink)
 
 
 def _draw_lines(axes: Axes, study: Study, theme: Theme) -> None:

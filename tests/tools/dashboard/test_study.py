@@ -6,15 +6,14 @@ import pytest
 
 import eventlog
 from tests.tools.dashboard.pages import SCRIPT, serving_here, until
-from tools.dashboard.parameters import Parameter, importances
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Groups of runs: `lr` of nine trials, `few` of two, `odd` with all that a setting can be."""
+    """Groups of runs: `lr` of twelve trials, `few` of two, `odd` with all that a setting can be."""
     out = tmp_path_factory.mktemp("studies")
-    for k in range(9):
-        make_trial(out, "lr", k, {"lr": 10.0 ** (k / 2 - 5), "n": k // 3, "act": "ab"[k % 2]}, k)
+    for k in range(12):
+        make_trial(out, "lr", k, {"lr": 10.0 ** (k / 2 - 5), "n": k // 4, "act": "ab"[k % 2]}, k)
     for k in range(2):
         make_trial(out, "few", k, {"lr": 0.1 * k}, k)
     values = [-1e308, float("nan"), True, None, [1, 2], SCRIPT, 1 << 62, {"constructor": 1}, ""]
@@ -22,7 +21,7 @@ def studies(tmp_path_factory):
         config = {"odd": value, SCRIPT: k % 3, "large": 1e308 * (-1) ** k, "dir": f"out/{k}"}
         make_trial(out, f'"odd" {SCRIPT}', k, None, 1e308 * (-1) ** k, config | {"same": 1})
     with serving_here(out) as server:
-        until(lambda: len(server.rows()) == 20)
+        until(lambda: len(server.rows()) == 23)
         yield server
 
 
@@ -39,44 +38,53 @@ def study(server, of, by="metadata.group", **more):
     return server.json(f"/api/study?{query}")
 
 
-def test_importances_are_those_of_optuna(studies):
-    optuna = pytest.importorskip("optuna")
-    distributions = {
-        "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
-        "n": optuna.distributions.IntDistribution(0, 2),
-        "act": optuna.distributions.CategoricalDistribution(("a", "b")),
-    }
-    own = optuna.create_study()
-    for k in range(9):
-        params = {"lr": 10.0 ** (k / 2 - 5), "n": k // 3, "act": "ab"[k % 2]}
-        own.add_trial(optuna.create_trial(value=k, params=params, distributions=distributions))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    expected = optuna.importance.get_param_importances(own, evaluator=evaluator)
-
+def test_a_study_has_the_importance_of_each_parameter_and_its_interval(studies):
     answer = study(studies, "lr")
 
-    assert {p["name"]: p["importance"] for p in answer["parameters"]} == expected
+    assert [(one["name"], one["is_clear"]) for one in answer["importances"]] == [
+        ("lr", True), ("n", True), ("act", False),
+    ]  # fmt: skip
+    for one in answer["importances"]:
+        assert 0 <= one["low"] <= one["share"] <= one["high"] <= 1
     assert [p["kind"] for p in answer["parameters"]] == ["log", "linear", "categorical"]
-    assert [trial["trial"] for trial in answer["trials"]] == list(range(9))
+    assert [trial["trial"] for trial in answer["trials"]] == list(range(12))
     assert answer["best"] == answer["trials"][0]["id"]
-
-
-def test_computing_importances_prints_nothing(capfd):
-    optuna = pytest.importorskip("optuna")
-    optuna.logging.set_verbosity(optuna.logging.INFO)
-    points = tuple(((("lr", 0.1 * k),), 0.5 + k) for k in range(5))
-
-    importances((Parameter("lr", "linear", 0.0, 0.4),), points, False)
-
-    assert capfd.readouterr() == ("", "")
+    assert answer["why"].startswith("What each parameter alone explains")
 
 
 def test_too_few_runs_have_no_importances_but_a_reason(studies):
     answer = study(studies, "few")
 
-    assert answer["why"] == "Too few runs: 2 runs have completed, 4 are needed."
-    assert [p["importance"] for p in answer["parameters"]] == [None]
+    assert answer["why"] == "Too few runs: 2 runs have completed with a result, 10 are needed."
+    assert answer["importances"] == []
     assert len(answer["trials"]) == 2
+
+
+def test_seeds_and_bookkeeping_have_no_importance(tmp_path):
+    for k in range(12):
+        config = {"seed": k, "out_dir": f"out/{k}", "eval_interval": 10 * k, "lr": k // 4}
+        make_trial(tmp_path, "g", k, None, k, config)
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 12)
+
+        answer = study(server, "g")
+
+    assert [one["name"] for one in answer["importances"]] == ["lr"]
+
+
+def test_of_many_parameters_those_that_matter_most_have_an_axis(tmp_path):
+    for k in range(12):
+        noise = {f"s{i:02}": (k * (i + 3)) % 4 for i in range(30)}
+        make_trial(tmp_path, "g", k, None, k, noise | {"last": k // 4})
+    with serving_here(tmp_path) as server:
+        until(lambda: len(server.rows()) == 12)
+
+        answer = study(server, "g")
+
+    assert answer["importances"][0]["name"] == "last"
+    assert answer["parameters"][-1]["name"] == "last"
+    assert len(answer["parameters"]) == 20
+    assert len(answer["not_shown"]) == 3
 
 
 def test_any_group_of_runs_is_a_study_of_the_settings_in_which_they_differ(studies):
@@ -84,10 +92,10 @@ def test_any_group_of_runs_is_a_study_of_the_settings_in_which_they_differ(studi
     by_number = study(studies, "1", "config.n", metric="avg_mfu")
 
     assert [p["name"] for p in by_setting["parameters"]] == ["lr", "n"]
-    assert sorted(trial["trial"] for trial in by_setting["trials"]) == [0, 2, 4, 6, 8]
-    assert sorted(trial["trial"] for trial in by_number["trials"]) == [3, 4, 5]
+    assert sorted(trial["trial"] for trial in by_setting["trials"]) == [0, 2, 4, 6, 8, 10]
+    assert sorted(trial["trial"] for trial in by_number["trials"]) == [4, 5, 6, 7]
     assert by_number["metric"] == {"name": "avg_mfu", "maximize": True, "low": None, "high": None}
-    assert len(study(studies, "", "")["trials"]) == 20
+    assert len(study(studies, "", "")["trials"]) == 23
 
 
 def test_settings_of_any_type_are_categories_and_huge_results_are_left_out(studies):

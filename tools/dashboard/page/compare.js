@@ -7,7 +7,7 @@ import { duration, full, moment, settingText, splitName } from "./format.js";
 import { statusMark } from "./list.js";
 import { MeanControl } from "./mean.js";
 import { ownValue } from "./metrics.js";
-import { commonValue, fieldOf } from "./rows.js";
+import { commonValue, fieldOf, isNonfinite, resultText } from "./rows.js";
 import { change, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
@@ -175,11 +175,14 @@ function sectionRow(title, n) {
 function resultRow(rows, { key, text, best }) {
   const values = rows.map((row) => fieldOf(row, key));
   const numbers = values.filter((v) => typeof v === "number");
-  const bestValue = best && numbers.length > 1 ? best(...numbers) : undefined;
-  const cells = values.map((v) => {
-    const isBest = bestValue !== undefined && full(v, key) === full(bestValue, key);
+  const texts = rows.map((row) => resultText(row, key));
+  // Where all are equal, none is the best.
+  const bestText = best && new Set(texts).size > 1 ? full(best(...numbers), key) : undefined;
+  const cells = rows.map((row, i) => {
+    const isBest = numbers.length > 1 && texts[i] === bestText;
     const note = isBest ? el("small", { text: "best" }) : null;
-    return el("td", { class: isBest ? "number best" : "number" }, full(v, key), note);
+    const mark = isBest ? "best" : isNonfinite(row, key) ? "bad" : "";
+    return el("td", { class: `number ${mark}` }, texts[i], note);
   });
   return el("tr", {}, rowHead(text), ...cells);
 }

@@ -3,7 +3,7 @@
 import { tickLabels } from "./format.js";
 import { find, ticks } from "./scale.js";
 
-export const LEFT = 52;
+export const LEFT = 58;
 export const RIGHT = 12;
 export const TOP = 18; // the unit of the vertical axis is above it
 export const BOTTOM = 24;
@@ -25,7 +25,7 @@ export function axes(ctx, box, x, y, colours, { key, unit, isTime }) {
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
   for (const [i, text] of tickLabels(yTicks, key, false).entries()) {
-    ctx.fillText(text, LEFT - 8, y.px(yTicks[i]));
+    ctx.fillText(text, LEFT - 8, y.px(yTicks[i]), LEFT - 10); // a longer label is narrowed
   }
   ctx.textBaseline = "alphabetic";
   ctx.textAlign = "left";

@@ -8,7 +8,16 @@ import { groupRow, sortedGroups } from "./grouprow.js";
 import { RunGroups } from "./groups.js";
 import { MeanControl } from "./mean.js";
 import { ownValue } from "./metrics.js";
-import { fieldOf, grouped, isExpression, matching, shortKey, sorted } from "./rows.js";
+import {
+  fieldOf,
+  grouped,
+  isExpression,
+  isNonfinite,
+  matching,
+  resultText,
+  shortKey,
+  sorted,
+} from "./rows.js";
 import { change, groupText, PICKS_MAX, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
@@ -333,7 +342,8 @@ export class RunList {
       setText(cell, ago(value));
       cell.title = value ? moment(value) : "";
     } else {
-      setText(cell, column.isSetting ? settingText(value) : full(value, column.key));
+      setText(cell, column.isSetting ? settingText(value) : resultText(row, column.key));
+      cell.classList.toggle("bad", isNonfinite(row, column.key));
       if (column.isSetting) cell.title = settingText(value);
     }
   }

@@ -1,6 +1,6 @@
 // Rows of the table of runs: their values, and how they are filtered, sorted and grouped.
 
-import { settingText } from "./format.js";
+import { full, settingText } from "./format.js";
 import { ownValue } from "./metrics.js";
 
 // A field of a row: its own, a setting or a part of its metadata; "n_layer" is "config.n_layer".
@@ -11,6 +11,12 @@ export function fieldOf(row, key) {
   if (part === "config" || part === "metadata") return ownValue(row[part] ?? {}, rest.join("."));
   return ownValue(row.config ?? {}, key);
 }
+
+// What a field of a row is as text: `nan` where a result is not finite.
+export const resultText = (row, key) =>
+  ownValue(row.nonfinite ?? {}, key) ?? full(fieldOf(row, key), key);
+
+export const isNonfinite = (row, key) => Object.hasOwn(row.nonfinite ?? {}, key);
 
 // What several runs have in common, or how many values they have.
 export function commonValue(texts) {

@@ -228,7 +228,8 @@ function tilesOf(row, { summary, series, n_usual: nUsual }) {
   const lossEnd = series.find((one) => one.name === "loss")?.last;
   const lastLoss = NOT_FINITE.includes(lossEnd) ? lossEnd : full(summary.final_train_loss);
   return [
-    ["iterations", steps],
+    ["iterations", full(summary.total_iterations)],
+    ["last iteration", steps],
     ["best val loss", full(summary.best_val_loss)],
     ["last train loss", lastLoss],
     ["ms per iteration", full(summary.avg_time_ms, "avg_time_ms")],

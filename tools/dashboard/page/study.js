@@ -251,12 +251,9 @@ export class Study {
     this.legend.replaceChildren(...present.map(item));
   }
 
-  showImportances({ parameters, why }) {
-    const known = parameters.filter(({ importance }) => importance !== null);
-    known.sort((a, b) => b.importance - a.importance);
-    this.importances.replaceChildren(...known.slice(0, IMPORTANCES_MAX).map(importanceItem));
-    const method = "Share of each parameter in what makes trials good, by PED-ANOVA.";
-    setText(this.importanceNote, why || method);
+  showImportances({ importances, why }) {
+    this.importances.replaceChildren(...importances.slice(0, IMPORTANCES_MAX).map(importanceItem));
+    setText(this.importanceNote, why);
   }
 
   onBrush(isDone) {
@@ -283,14 +280,24 @@ export class Study {
   }
 }
 
-function importanceItem({ name, importance }) {
-  const width = `${(100 * importance).toFixed(1)}%`;
+/** @param {{name: string, share: number, low: number, high: number, is_clear: boolean}} of */
+function importanceItem({ name, share, low, high, is_clear: isClear }) {
+  const percent = (part) => `${Math.round(100 * part)}`;
+  const range = { left: `${100 * low}%`, width: `${100 * (high - low)}%` };
+  const text = isClear ? `${percent(share)} %` : `${percent(share)} %, not clear`;
+  const interval = `${percent(low)} to ${percent(high)} %`;
+  const why = isClear ? "" : ": no more than chance may explain";
   return el(
     "li",
-    {},
+    { class: isClear ? "" : "unclear", title: `${interval}${why}` },
     el("span", { class: "share-name", text: name, title: name }),
-    el("span", { class: "share-value number", text: `${Math.round(100 * importance)} %` }),
-    el("span", { class: "share-bar", "aria-hidden": "true" }, el("i", { style: { width } })),
+    el("span", { class: "share-value number" }, text, el("small", { text: ` (${interval})` })),
+    el(
+      "span",
+      { class: "share-bar", "aria-hidden": "true" },
+      el("i", { style: { width: `${100 * share}%` } }),
+      el("b", { style: range }),
+    ),
   );
 }
 
