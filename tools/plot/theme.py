@@ -135,7 +135,8 @@ def set_log(
     set_scale = axes.set_xscale if name == "x" else axes.set_yscale
     axis = axes.xaxis if name == "x" else axes.yaxis
     ratio = high / (straight_to or low)
-    steps = (1.0, 2.0, 5.0) if ratio < 1000 else (1.0,)
+    few, many = (100, 30) if name == "x" else (1000, 1000)  # labels side by side need more space
+    steps = (1.0, 2.0, 5.0) if ratio < many else (1.0, 3.0) if ratio < few else (1.0,)
     locator: Locator
     if straight_to:
         set_scale("symlog", linthresh=straight_to, linscale=0.4)

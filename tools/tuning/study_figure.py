@@ -71,8 +71,7 @@ def _draw_history(axes: Axes, study: Study, theme: Theme) -> None:
 
 def _draw_importances(axes: Axes, study: Study, theme: Theme) -> None:
     found = list(study.importances().items())[:N_IMPORTANCES]
-    title = "share of the differences that each explains alone, 90 % interval"
-    axes.set_title(title, size=9, loc="left", color=theme.faint)
+    axes.set_title("what each explains alone", size=9, loc="left", color=theme.faint)
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.spines[["left", "bottom"]].set_visible(False)

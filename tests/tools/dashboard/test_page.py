@@ -330,20 +330,41 @@ def test_alerts_are_in_the_list_and_on_the_page_of_the_run(open_page, tmp_path):
     assert alert == "stall no event for 5 min now"
 
 
-def test_outliers_can_be_cut_off(open_page, tmp_path):
+HIGH = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
+
+
+def test_an_outlier_that_would_flatten_the_rest_is_cut_off_and_a_click_shows_it(
+    open_page, tmp_path
+):
     with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
         for i in range(100):
-            run.log_iter(i, 500.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
-    high = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
+            run.log_iter(i, 1e6 if i == 0 else 3.0 + i % 5 / 10, 50.0)
     with serving_here(tmp_path) as server:
         shown = open_page(server)
         shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
-        before = shown.page.evaluate(high)
-        shown.page.keyboard.press("o")
-        shown.wait(lambda: shown.page.evaluate(high) < 10)
+        cut = shown.page.locator(".panel[data-key=loss] .cut")
+        assert cut.inner_text() == "1 outlier cut off"
+        assert shown.page.evaluate(HIGH) < 10
 
-    assert before > 500
-    assert "fit=1" in shown.page.url
+        cut.click()
+
+        shown.wait(lambda: shown.page.evaluate(HIGH) > 1e6)
+        assert cut.is_hidden()
+        assert "fit=off" in shown.page.url
+
+
+def test_other_outliers_are_cut_off_on_request(open_page, tmp_path):
+    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+        for i in range(100):
+            run.log_iter(i, 5.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
+    with serving_here(tmp_path) as server:
+        shown = open_page(server)
+        shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
+        assert shown.page.evaluate(HIGH) > 5
+        shown.page.keyboard.press("o")
+        shown.wait(lambda: shown.page.evaluate(HIGH) < 4)
+
+    assert "fit=on" in shown.page.url
 
 
 def test_a_run_of_metrics_has_a_chart_for_each_series_and_is_marked_where_it_ends_in_nan(

@@ -192,3 +192,28 @@ def test_the_latest_value_beside_a_curve_is_the_last_row_and_no_point_of_the_thi
     latest = page.locator(".panel[data-key=loss] .latest").inner_text()
 
     assert is_shown(latest, found["long"].training_iterations[-1]["loss"])
+
+
+TICKS = """async ([low, high]) => {
+  const { ticks } = await import("/scale.js");
+  const { tickLabels } = await import("/format.js");
+  return tickLabels(ticks(low, high, 5, false), "", false);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.0, 1.0, ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        (0.00095, 0.00105, ["9.6e-4", "9.8e-4", "0.001", "0.00102", "0.00104"]),
+        (BIG, BIG + 600, ["9.007P", "+200", "+400"]),
+        (1e6, 1e6 + 4, ["1,000,000", "1,000,001", "1,000,002", "1,000,003", "1,000,004"]),
+    ],
+)
+def test_the_labels_of_an_axis_differ_and_are_short(odd, open_page, low, high, labels):
+    page = open_page(odd[1]).page
+
+    shown = page.evaluate(TICKS, [low, high])
+
+    assert len(set(shown)) == len(shown)
+    assert shown == labels

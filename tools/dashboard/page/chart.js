@@ -17,8 +17,8 @@ import {
 import { aligned, onAxis, plural, short, shorten } from "./format.js";
 import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
-import { extent, find, nearest, padded, Scale } from "./scale.js";
-import { state } from "./state.js";
+import { countOutside, extent, find, nearest, padded, Scale } from "./scale.js";
+import { change, state } from "./state.js";
 import { drawTooltip } from "./tooltip.js";
 
 const DRAG_PX = 6; // a shorter drag is a click
@@ -56,6 +56,8 @@ export class Chart {
     const plotProps = { class: "plot", tabindex: 0, role: "img", "aria-roledescription": role };
     this.plot = el("div", plotProps, this.base, this.over, this.note);
     this.latest = el("span", { class: "latest" });
+    const showAll = () => change({ fit: "off" });
+    this.cut = el("button", { type: "button", class: "cut", hidden: true, onclick: showAll });
     const tool = (label, onclick, name) => button(label, { class: "quiet", onclick }, icon(name));
     this.enlargeButton = tool("Enlarge", () => this.grid.enlarge(this.key), "expand");
     const tools = el(
@@ -69,7 +71,7 @@ export class Chart {
     this.element = el(
       "section",
       { class: "panel", "aria-label": title, "data-key": this.key },
-      el("header", {}, heading, this.latest, tools),
+      el("header", {}, heading, this.cut, this.latest, tools),
       this.plot,
     );
   }
@@ -209,9 +211,11 @@ export class Chart {
     setText(this.note, values ? "" : grid.whyEmpty(this.key));
     this.note.hidden = Boolean(values);
     if (!values) {
+      this.cut.hidden = true;
       this.x = null;
       return;
     }
+    this.showCut(points, range, values);
     this.x = new Scale(range[0], range[1], LEFT, box.w - RIGHT, state.logx);
     const [low, high] = padded(values, state.logy);
     this.y = new Scale(low, high, box.h - BOTTOM, TOP, state.logy);
@@ -232,6 +236,14 @@ export class Chart {
     for (const line of this.lines) this.paintLine(ctx, line, colours);
     for (const line of this.lines) crosses(ctx, line.nonfinite, this.x, colours.bad);
     ctx.restore();
+  }
+
+  // How many values are above or below the part that is drawn; a click shows them.
+  showCut(points, range, values) {
+    const n = state.fit === "off" ? 0 : countOutside(points, range[0], range[1], values);
+    setText(this.cut, `${plural(n, "outlier")} cut off`);
+    this.cut.title = "Show all values";
+    this.cut.hidden = !n;
   }
 
   paintLine(ctx, line, colours) {

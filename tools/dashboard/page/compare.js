@@ -177,9 +177,10 @@ function resultRow(rows, { key, text, best }) {
   const numbers = values.filter((v) => typeof v === "number");
   const texts = rows.map((row) => resultText(row, key));
   // Where all are equal, none is the best.
-  const bestText = best && new Set(texts).size > 1 ? full(best(...numbers), key) : undefined;
+  const isVaried = new Set(numbers.map((v) => full(v, key))).size > 1;
+  const bestText = best && isVaried ? full(best(...numbers), key) : undefined;
   const cells = rows.map((row, i) => {
-    const isBest = numbers.length > 1 && texts[i] === bestText;
+    const isBest = texts[i] === bestText;
     const note = isBest ? el("small", { text: "best" }) : null;
     const mark = isBest ? "best" : isNonfinite(row, key) ? "bad" : "";
     return el("td", { class: `number ${mark}` }, texts[i], note);

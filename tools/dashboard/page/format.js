@@ -68,14 +68,19 @@ export function aligned(values, key = "") {
   return values.map((v) => (Number.isFinite(v) ? decimals(v, digits) : short(v, key)));
 }
 
-// Labels of ticks: as many digits as distinguish each from its neighbours.
+const LABEL_MAX = 9; // characters
+
+// Labels of ticks: as many digits as distinguish each from its neighbours; where these are many, the
+// distances from the first.
 export function tickLabels(values, key, isTime) {
   if (isTime) return values.map((v) => (v === 0 ? "0" : duration(v)));
   const labels = values.map((v) => short(v, key));
   if (new Set(labels).size === labels.length) return labels;
   const step = Math.abs(values[1] - values[0]);
   const digits = Math.min(15, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
-  return values.map((v) => decimals(v, digits));
+  const exact = values.map((v) => decimals(v, digits));
+  if (Math.max(...exact.map((text) => text.length)) <= LABEL_MAX) return exact;
+  return values.map((v, i) => (i ? `+${short(v - values[0], key)}` : labels[0]));
 }
 
 function trim(value, digits) {

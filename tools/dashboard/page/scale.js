@@ -62,14 +62,31 @@ function valueAt(line, x) {
 
 const FEW = 30; // values of which none is an outlier
 const FENCE = 4; // times the spread of most values: what is further away is an outlier
+const FLAT = 10; // times the height of the other values: with such outliers they look flat
 
 /**
  * The lowest and the highest value of lines between two x, or null.
- * @param {boolean} isFitted without outliers
+ * @param {string} fit "on": without outliers; "": without those beside which the rest looks flat;
+ *   "off": all values
  * @returns {[number, number] | null}
  */
-export function extent(lines, from, to, isLog, isFitted = false) {
-  return (isFitted && fittedExtent(lines, from, to, isLog)) || fullExtent(lines, from, to, isLog);
+export function extent(lines, from, to, isLog, fit) {
+  const full = fullExtent(lines, from, to, isLog);
+  const fitted = full && fit !== "off" ? fittedExtent(lines, from, to, isLog) : null;
+  if (!fitted) return full;
+  const height = ([low, high]) => (isLog ? Math.log(high / low) : high - low);
+  return fit === "on" || height(full) > FLAT * height(fitted) ? fitted : full;
+}
+
+// How many values of lines between two x are not between two others.
+export function countOutside(lines, from, to, [low, high]) {
+  let n = 0;
+  for (const { x, y, n: end } of lines) {
+    for (let i = find({ x, n: end }, from); i < end && x[i] <= to; i += 1) {
+      n += Number.isFinite(y[i]) && (y[i] < low || y[i] > high) ? 1 : 0;
+    }
+  }
+  return n;
 }
 
 function isDrawable(value, isLog) {
@@ -144,7 +161,9 @@ export function ticks(low, high, n, isLog, isTime = false) {
   const values = [];
   const end = high + step * 1e-9;
   for (let k = Math.ceil(low / step - 1e-9); k * step <= end && values.length < 50; k += 1) {
-    values.push(Number((k * step).toPrecision(12)));
+    const value = k * step;
+    const isExact = Math.abs(value) > 1e11 * step; // else 0.1 * 3 is 0.30000000000000004
+    values.push(isExact ? value : Number(value.toPrecision(12)));
   }
   return values;
 }

@@ -14,7 +14,7 @@ const DEFAULTS = {
   smooth: 0,
   logx: false,
   logy: false,
-  fit: false,
+  fit: "", // outliers beside which the rest looks flat are cut off; "on": all; "off": none
   from: null,
   to: null,
   big: "",
@@ -81,6 +81,7 @@ const PARSERS = {
   from: number,
   to: number,
   smooth: (text) => Math.min(1e6, Math.max(0, Math.round(Number(text)) || 0)),
+  fit: (text) => (text === "1" ? "on" : text), // as it was before
   band: (text) => (text === "range" ? text : DEFAULTS.band),
   brush: (text) => text.slice(0, BRUSH_MAX),
 };

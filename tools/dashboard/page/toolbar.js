@@ -23,7 +23,7 @@ export function smoothBy(steps) {
 export const toggles = {
   logx: () => change({ logx: !state.logx, ...WHOLE_RANGE }),
   logy: () => change({ logy: !state.logy }),
-  fit: () => change({ fit: !state.fit }),
+  fit: () => change({ fit: state.fit === "on" ? "" : "on" }),
   mean: toggleMean,
 };
 
@@ -173,7 +173,8 @@ export class Controls {
     for (const axis of this.axes) axis.setAttribute("aria-pressed", axis.dataset.x === x);
     this.showSeries();
     for (const toggle of this.toggles) {
-      toggle.setAttribute("aria-pressed", state[toggle.dataset.key]);
+      const value = state[toggle.dataset.key];
+      toggle.setAttribute("aria-pressed", value === true || value === "on");
     }
     if (document.activeElement !== this.slider) this.slider.value = smoothingIndex();
     const { smooth } = state;
