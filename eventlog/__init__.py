@@ -60,7 +60,7 @@ from eventlog.fold.compaction import compact
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import flat_cells, flatten, restore_nonfinite, without_aside
 from eventlog.fold.fold import Fold
-from eventlog.fold.load import compare_runs, load_run, without_journal
+from eventlog.fold.load import compare_runs, lacks_journal, load_run, without_journal
 from eventlog.fold.losses import LOSSES, VAL_LOSSES, usual_losses
 from eventlog.fold.row_sink import RowSink
 from eventlog.fold.series import PREFIXES as SERIES_PREFIXES
@@ -184,6 +184,7 @@ __all__ = [
     "is_locked",
     "is_shortened_aside",
     "journal_path",
+    "lacks_journal",
     "last_open",
     "load_run",
     "log",

@@ -127,9 +127,15 @@ class Disk:
         Writes into it then succeed on a disk that was filled meanwhile. Not `posix_fallocate`,
         which makes the file longer, with zeros.
         """
-        fallocate = _fallocate()
-        if fallocate is not None:
-            fallocate(fd, offset, size_bytes)
+        fallocate, keep_size = _fallocate(), 1
+        if fallocate is None:
+            return
+        import ctypes
+
+        as_int64 = ctypes.c_int64
+        if fallocate(fd, keep_size, as_int64(offset), as_int64(size_bytes)):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
 
     def replace(self, source: Path, target: Path) -> None:
         os.replace(source, target)
@@ -238,23 +244,18 @@ def file_system_of(path: Path) -> str:
 
 
 @cache
-def _fallocate() -> Callable[[int, int, int], None] | None:
-    """Linux' fallocate with FALLOC_FL_KEEP_SIZE, which Python's standard library lacks."""
-    import ctypes  # takes 10 ms, which readers do not need
+def _libc() -> Any:
+    """The C library; None: this Python was built without libffi, or runs on another system."""
+    with contextlib.suppress(ImportError, OSError, TypeError):
+        import ctypes  # takes 10 ms, which readers do not need
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "fallocate"):
-        return None
-    call = libc.fallocate
-    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    keep_size = 1
+        return ctypes.CDLL(None, use_errno=True)
+    return None
 
-    def fallocate(fd: int, offset: int, size_bytes: int) -> None:
-        if call(fd, keep_size, offset, size_bytes):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
 
-    return fallocate
+def _fallocate() -> Callable[..., int] | None:
+    """Linux' fallocate of a descriptor, a mode, an offset and a size; Python has none."""
+    return getattr(_libc(), "fallocate", None)
 
 
 def made_ns(path: Path) -> int | None:
@@ -267,15 +268,18 @@ def made_ns(path: Path) -> int | None:
 
 
 def _birth_time_ns(path: Path) -> int | None:
-    """By Linux' statx, which Python's standard library lacks. None: the file system has none."""
+    """By Linux' statx, which Python's standard library lacks. None: the file system has none.
+
+    That of a folder of an overlay changes when something is made in it first.
+    """
+    statx = getattr(_libc(), "statx", None)
+    if statx is None or file_system_of(path) == "overlay":
+        return None
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "statx"):
-        return None
     here, birth_time = -100, 0x800  # AT_FDCWD, STATX_BTIME
     buffer = ctypes.create_string_buffer(256)
-    if libc.statx(here, os.fsencode(path), 0, birth_time, buffer):
+    if statx(here, os.fsencode(path), 0, birth_time, buffer):
         return None
     (known,) = struct.unpack_from("=I", buffer)  # stx_mask
     second, ns = struct.unpack_from("=qI", buffer, 80)  # stx_btime

@@ -6,9 +6,10 @@ training loop and not be mistaken for an error of the disk or of a value's `__re
 
 import _signal
 import os
+import re
 import sys
 from collections.abc import Callable
-from itertools import pairwise, starmap
+from itertools import chain, pairwise, repeat, starmap
 from types import CodeType, FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ _CHECK_FOR_INTERRUPTIONS = ("CALL", "JUMP_BACKWARD", "PRECALL", "RESUME")
 what other threads set."""
 _RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
 _OPTIMIZED, _VARARGS = 1, 4  # inspect.CO_OPTIMIZED, CO_VARARGS
+_NUMBER_OF_SIGNAL = re.compile(r"_+|s|sn|args|\w*(?:sig|num|no)\w*", re.IGNORECASE)
 _UNSHARED = 3  # references to a frame's variables: its own, ours, and that of the call that counts
 _RAISED_BY_C_WITHOUT_ARGUMENTS = (StopIteration, StopAsyncIteration, MemoryError)
 
@@ -118,9 +120,9 @@ def signal_that_raised(traceback: TracebackType | None) -> int | None:
     handlers = _handlers()
     while traceback is not None:
         frame = traceback.tb_frame
-        number = _signal_of_call(frame)
+        number = _signal_of(frame, handlers)
         if number is None:
-            number = _signal_of(frame, handlers)
+            number = _signal_of_call(frame, by_name=True)
         if number is not None:
             return number
         traceback = traceback.tb_next
@@ -145,15 +147,22 @@ def _is_call_of_handler(frame: FrameType) -> bool:
     return _signal_of_call(frame) is not None
 
 
-def _signal_of_call(frame: FrameType) -> int | None:
-    """The signal among a frame's arguments, if they are those of a signal handler."""
+def _signal_of_call(frame: FrameType, *, by_name: bool = False) -> int | None:
+    """The signal among a frame's arguments, if they are those of a signal handler.
+
+    `by_name`: only if the number is called like one, and the frame is the caller's: functions that
+    walk stacks have a number and a frame, too.
+    """
     code = frame.f_code
     if not is_code_of_user(code) or not (code.co_argcount > 1 or code.co_flags & _VARARGS):
         return None
     numbers = _signal.valid_signals()
-    for number, after in pairwise(_arguments(frame)):
+    names = chain(code.co_varnames[: code.co_argcount], repeat("args"))
+    for name, (number, after) in zip(names, pairwise(_arguments(frame)), strict=False):
         if type(after) is FrameType and isinstance(number, int) and number in numbers:
-            return int(number)
+            is_like_one = after is frame.f_back and _NUMBER_OF_SIGNAL.fullmatch(name)
+            if is_like_one or not by_name:
+                return int(number)
     return None
 
 

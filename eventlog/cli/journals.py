@@ -66,8 +66,9 @@ def find_journals(
             paths += find_orphans(path) if with_orphans else []
             code = max(code, in_folder.code)
         elif os.path.lexists(path):
-            beside = journal_path(path)
-            paths.append(beside if path.suffix == RUN_JSON_SUFFIX and beside.exists() else path)
+            beside = (journal_path(path), path.with_suffix(SEGMENT_SUFFIX))  # `compact` of one
+            is_json = path.suffix == RUN_JSON_SUFFIX
+            paths.append(next((b for b in beside if is_json and b.exists()), path))
         elif matches := sorted(glob.glob(name, recursive=True)):
             paths += find_journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
         else:

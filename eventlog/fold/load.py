@@ -18,6 +18,7 @@ from eventlog.fold.tables import Column, number
 from eventlog.format.files import (
     JOURNAL_SUFFIX,
     RANK_SUFFIX,
+    RUN_JSON_SUFFIX,
     SEGMENT_SUFFIX,
     journal_path,
     parse_orphan,
@@ -246,7 +247,8 @@ def load_run(path: PathLike, *, with_superseded: bool = False, sink: RowSink | N
 def _as_it_ended(run: Run, with_superseded: bool) -> Run | None:
     """The run as read from its journal, if no writer is alive: its JSON lacks the end."""
     assert run.path is not None
-    journal = journal_path(run.path)
+    segment = run.path.with_suffix(SEGMENT_SUFFIX)
+    journal = segment if _is_of_segment(run.path) else journal_path(run.path)
     try:
         check_is_file(journal)
         if is_locked(journal):
@@ -271,7 +273,8 @@ def without_journal(run: Run) -> Run:
     as_of = f"; last state as of {last[:19].replace('T', ' ')} UTC" if last else ""
     if lacks_journal(path):
         why = f"its journal {_journal_of(path).name} is not here"
-        if run.status == "interrupted" and _may_go_on(run):
+        is_old = run.status == "running" and path.suffix == RUN_JSON_SUFFIX
+        if (is_old or run.status == "interrupted") and _may_go_on(run):
             run.journal |= {"status": "unknown", "reason": None}
             run.end_time, why = None, f"{why}, which would tell whether it is running{as_of}"
         run.journal["reason"] = "; ".join(filter(None, (run.journal["reason"], why)))
@@ -282,13 +285,18 @@ def without_journal(run: Run) -> Run:
 
 
 def lacks_journal(path: Path) -> bool:
-    """Whether `path` is a segment whose journal is not beside it."""
-    return parse_orphan(path) is not None and not os.path.lexists(_journal_of(path))
+    """Whether `path` is a segment, or the run JSON of one, whose journal is not beside it."""
+    return _is_of_segment(path) and not os.path.lexists(_journal_of(path))
+
+
+def _is_of_segment(path: Path) -> bool:
+    is_json = path.suffix == RUN_JSON_SUFFIX and not os.path.lexists(journal_path(path))
+    return parse_orphan(path.with_suffix(SEGMENT_SUFFIX) if is_json else path) is not None
 
 
 def _journal_of(path: Path) -> Path:
     """The journal of a run JSON or a segment."""
-    orphan = parse_orphan(path)
+    orphan = parse_orphan(path.with_suffix(SEGMENT_SUFFIX)) if _is_of_segment(path) else None
     return journal_path(path) if orphan is None else path.with_name(f"{orphan[0]}{JOURNAL_SUFFIX}")
 
 

@@ -343,7 +343,7 @@ class Reader:
             self.add_folder(Path(fallback))
             if "fallback_device" in fields:
                 made = fields.get("fallback_made_ns")
-                place = Place(fields.get("host"), fields["fallback_device"], made)
+                place = Place(fields.get("host"), fields["fallback_device"], made, record.t)
                 self._segments.note_fallback(record.s, Path(fallback), place)
 
     def _note_aside(self, reference: Any, record: Record, folder: Path, file: str) -> None:

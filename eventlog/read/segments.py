@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventlog.disk import made_ns
+from eventlog.disk import file_system_of, made_ns
 from eventlog.format.files import parse_orphan
 from eventlog.format.record import Record
+from eventlog.format.times import seconds
 from eventlog.read.candidates import Candidate, by_session, list_segments
 from eventlog.read.defects import Defect
 from eventlog.read.ends import first_open
@@ -34,6 +35,8 @@ class Place(NamedTuple):
     host: Any = None
     device: Any = None
     made_ns: Any = None
+    opened: str = ""
+    """When the session began."""
 
 
 class Segments:
@@ -200,8 +203,8 @@ class Segments:
         """Fallback folders that are gone or cannot be read, where session `s` may have gone on.
 
         One that is not there counts if it was when the session began; also if it was made again
-        since. It costs nothing if it is on another machine, or another file system is in its place:
-        a new container.
+        since. It costs nothing on another machine, or if another file system is in its place: a new
+        container.
         """
         was_there, place = self._fallbacks.get(s, (None, Place()))
         of_named = {Path(expected.folder) for expected in self._expected.values()}
@@ -214,18 +217,25 @@ class Segments:
             where = f"{folder} of {place.host}" if is_elsewhere else f"{folder}: {error.strerror}"
             lost = 0 if is_elsewhere else None
             defects.append(Defect("missing_folder", -1, session=s, lost=lost, detail=where))
-        if was_there not in (None, *of_named) and self._was_made_again(s, was_there, place):
+        if was_there is None or was_there in (*self._unreadable_folders, *of_named):
+            return defects
+        if any(c.path.parent == was_there for c in self.ours(s)):
+            return defects  # the writer may have made the folder again itself
+        if place.host != socket.gethostname():
+            where = f"{was_there} of {place.host}"
+            defects.append(Defect("missing_folder", -1, session=s, lost=0, detail=where))
+        elif self._was_made_again(was_there, place):
             where = f"{was_there}: deleted and made again since the session began"
             defects.append(Defect("missing_folder", -1, session=s, lost=None, detail=where))
         return defects
 
-    def _was_made_again(self, s: str, folder: Path | None, place: Place) -> bool:
-        """Whether a fallback folder is another one than when session `s` began, and has none of
-        its segments: the writer itself may have made it again."""
-        if folder is None or place.made_ns is None or not _is_here(place, folder):
+    def _was_made_again(self, folder: Path, place: Place) -> bool:
+        """Whether a fallback folder is another one than when its session began."""
+        if not _is_here(place, folder) or _was_restored(folder):
             return False
-        has_segments = any(c.path.parent == folder for c in self.ours(s))
-        return not has_segments and made_ns(folder) not in (None, place.made_ns)
+        if place.made_ns is None or made_ns(folder) in (None, place.made_ns):
+            return False
+        return not _was_made_after(self.path, place.opened)
 
     def other_files(self) -> list[Defect]:
         """What is named like a segment and is a directory, a FIFO, another run's segment, ..."""
@@ -242,10 +252,25 @@ class Segments:
         ]
 
 
+def _was_restored(folder: Path) -> bool:
+    """Whether a folder was changed before it was made: a program made it with an earlier time."""
+    return os.stat(folder).st_mtime_ns < (made_ns(folder) or 0)
+
+
+def _was_made_after(journal: Path, t: str) -> bool:
+    """Whether a journal was made after one of its sessions began: it was copied or restored, and
+    the session's other folders perhaps, too."""
+    made, opened_s = made_ns(journal), seconds(t)
+    return made is not None and opened_s is not None and made > (opened_s + 1.0) * 1e9
+
+
 def _is_here(place: Place, folder: Path) -> bool:
-    """Whether a folder is on the machine and the file system of `place`."""
+    """Whether a folder, or what is left of its path, is on that machine and file system."""
     try:
-        return place[:2] == (socket.gethostname(), os.stat(folder).st_dev)
+        existing = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
+        if existing != folder and file_system_of(existing) == "overlay":
+            return False  # another container may have the same numbers
+        return place[:2] == (socket.gethostname(), os.stat(existing).st_dev)
     except (OSError, ValueError):
         return False
 

@@ -40,9 +40,9 @@ def watch() -> None:
     _is_watched = True
     if sys.implementation.name != "cpython":
         return
-    import ctypes  # takes 10 ms
-
     try:
+        import ctypes  # takes 10 ms; a Python that was built without libffi has none
+
         attributes = next(d for d in gc.get_referents(SystemExit.__dict__) if "code" in d)
         attributes["code"] = _Code(attributes["code"])
         attributes["__init_subclass__"] = classmethod(_watch_class)

@@ -244,8 +244,8 @@ MUTANTS = [
     Mutant(
         "a handler counts only while it is installed",
         "interruption.py",
-        "number = _signal_of_call(frame)\n        if number is None:\n",
-        "number = None\n        if number is None:\n",
+        "number = _signal_of_call(frame, by_name=True)",
+        "pass",
         ENDING,
     ),
     Mutant(
@@ -265,8 +265,8 @@ MUTANTS = [
     Mutant(
         "a fallback folder that was made again is the one that was there",
         "read/segments.py",
-        "not has_segments and made_ns(folder) not in (None, place.made_ns)",
-        "False",
+        "return not _was_made_after(self.path, place.opened)",
+        "return False",
         MISSING,
     ),
     Mutant(
@@ -275,6 +275,20 @@ MUTANTS = [
         'return not session.get("status") and lives is not False',
         "return False",
         ORPHANS,
+    ),
+    Mutant(
+        "a function with a number and a frame is a signal handler",
+        "interruption.py",
+        "if is_like_one or not by_name:",
+        "if True:",
+        ENDING,
+    ),
+    Mutant(
+        "a folder that is gone with its parent was on another machine",
+        "read/segments.py",
+        "existing = next(f for f in (folder, *folder.parents) if os.path.lexists(f))",
+        "existing = folder",
+        MISSING,
     ),
     Mutant(
         "an unreadable sector ends reading",

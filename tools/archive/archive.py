@@ -114,7 +114,7 @@ def archive(names: Iterable[str], url: str, *, replace: bool = False) -> Report:
     report = Report()
     with Archiver.open(url, replace=replace) as archiver:
         for path in with_progress(sorted(paths, key=os.path.getmtime), "archiving"):
-            files = groups[path.parent].get(path.stem, [])
+            files = groups[path.parent].get(runs.stem_of(path), [])
             own = only_its_own(sorted({path, *files}))
             beside = [f for f in own if f not in (path, runs.journal_of(path))]
             for file in [f for f in beside if not _is_readable(f)]:

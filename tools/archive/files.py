@@ -23,6 +23,7 @@ from eventlog import (
     TORN_SUFFIX,
     aside_name,
     is_shortened_aside,
+    parse_orphan,
     parse_segment_name,
     short_run_id,
 )
@@ -79,7 +80,11 @@ def check_file_names(names: Iterable[object]) -> list[str]:
         ValueError: they are not.
     """
     checked = [check_file_name(name) for name in names]
-    stems = {os.path.splitext(name)[0] for name in checked if name.endswith(runs.SUFFIXES)}
+    stems = {
+        os.path.splitext(name)[0]
+        for name in checked
+        if name.endswith(runs.SUFFIXES) and not _made_of_segment(name, checked)
+    }
     if len(stems) > 1:
         raise ValueError(f"files of several runs: {', '.join(sorted(stems))}")
     for stem in stems:
@@ -142,13 +147,17 @@ def group(folder: Path) -> dict[str, list[Path]]:
     """
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
-    present = {os.path.splitext(name)[0] for name in names if name.endswith(runs.SUFFIXES)}
+    present = {
+        os.path.splitext(name)[0]
+        for name in names
+        if name.endswith(runs.SUFFIXES) and not _made_of_segment(name, names)
+    }
     stems = present | {
         name.removesuffix(PRUNED_SUFFIX) for name in names if name.endswith(PRUNED_SUFFIX)
     }
     found: dict[str, list[Path]] = {}
     for name in names:
-        stem = _stem(name, stems)
+        stem = _stem(_made_of_segment(name, names) or name, stems)
         if name.endswith(PRUNED_SUFFIX) and stem in present:
             stem = name
         if stem is not None:
@@ -172,8 +181,16 @@ def _stem(name: str, stems: set[str]) -> str | None:
     fitting = [begin[:at] for at in dots if _belongs(name, begin[:at])]
     known = [stem for stem in fitting if stem in stems]  # the longest: `a.b` before `a`
     known = known or [stem for stem in stems if is_shortened_aside(name, stem)]
-    chosen = known or fitting
+    orphan = parse_orphan(Path(name))  # nothing else of its run is here
+    chosen = known or ([orphan[0]] if orphan else fitting)
     return chosen[-1] if chosen else None
+
+
+def _made_of_segment(name: str, names: Collection[str]) -> str:
+    """The segment of which a run JSON was made, if that is among the names; else empty."""
+    segment = f"{name.removesuffix(RUN_JSON_SUFFIX)}{SEGMENT_SUFFIX}"
+    is_one = name.endswith(RUN_JSON_SUFFIX) and parse_orphan(Path(name).with_suffix(SEGMENT_SUFFIX))
+    return segment if is_one and segment in names else ""
 
 
 def _belongs(name: str, stem: str) -> bool:

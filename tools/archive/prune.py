@@ -271,8 +271,11 @@ def _why_it_stays(candidate: Candidate, links: Iterable[str]) -> str:
             pass
     except Refusal:
         return "live"
-    if found.run.status == "unknown":
-        return "may be live: its journal is not here"
+    if eventlog.lacks_journal(found.path):
+        if found.run.status == "unknown":
+            return "may be live: its journal is not here"
+        if any(defect.get("lost") != 0 for defect in found.run.journal.get("defects") or ()):
+            return "a part of a run whose journal is not here"
     there = {path.name for path in candidate.files}
     absent = [s["file"] for s in found.run.journal.get("segments") or () if s["file"] not in there]
     return f"has a segment in another folder: {absent[0]}" if absent else ""

@@ -147,7 +147,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "lost": sum(n for n in losses if type(n) is int),
         "unknown_losses": losses.count(None),
         "ignored": journal.get("ignored") or 0,
-        "is_orphan": eventlog.parse_orphan(found.path) is not None,
+        "is_orphan": eventlog.lacks_journal(found.path),
         "tags": journal.get("tags") or [],
         "notes": len(journal.get("notes") or ()),
         "path": path,

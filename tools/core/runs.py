@@ -150,13 +150,14 @@ def _in_folder(folder: Path) -> list[Path]:
 def _with_orphans(folder: Path, chosen: list[Path]) -> list[Path]:
     """The run files, with the segments of runs whose journal is gone.
 
-    Such a segment takes the place of a run JSON that has fewer of its records.
+    Such a segment takes the place of a run JSON that has fewer of its records, and of the one that
+    `eventlog compact` made of it: nothing tells that one when the segment grows.
     """
     listed = set(chosen)
     for segment in eventlog.find_orphans(folder):
         snapshot = folder / f"{stem_of(segment)}{eventlog.RUN_JSON_SUFFIX}"
-        of_segment = segment.with_suffix(eventlog.RUN_JSON_SUFFIX)  # `eventlog compact` of it
-        if of_segment in listed or (snapshot in listed and _has_all_of(snapshot, segment)):
+        listed.discard(segment.with_suffix(eventlog.RUN_JSON_SUFFIX))
+        if snapshot in listed and _has_all_of(snapshot, segment):
             continue
         if snapshot in listed and _begins(segment, snapshot):
             listed.remove(snapshot)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -240,11 +241,19 @@ DEVICE = os.stat(tempfile.gettempdir()).st_dev  # that of `tmp_path`
     [
         ("", {"fallback_device": DEVICE, "host": socket.gethostname()}, False, False, True),
         ("", {"fallback_device": DEVICE, "host": "node7"}, False, True, True),
-        ("home", {"fallback_device": DEVICE, "host": socket.gethostname()}, False, True, True),
+        ("home", {"fallback_device": DEVICE, "host": socket.gethostname()}, False, False, True),
+        ("home", {"fallback_device": DEVICE + 1, "host": socket.gethostname()}, False, True, True),
         ("", {"host": socket.gethostname()}, False, True, False),
         ("", {"fallback_device": DEVICE, "host": socket.gethostname()}, True, True, False),
     ],
-    ids=["gone", "on_another_machine", "in_another_container", "never_there", "closed"],
+    ids=[
+        "gone",
+        "on_another_machine",
+        "gone_with_its_parent",
+        "in_another_container",
+        "never_there",
+        "closed",
+    ],
 )
 def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_session_did_not_end(
     tmp_path, folder, fields, ends, is_complete, is_named
@@ -262,17 +271,51 @@ def test_a_fallback_folder_that_is_not_here_counts_if_it_was_there_and_the_sessi
     assert ("may have gone on" in reason) == (not is_complete)
 
 
-def test_a_fallback_folder_that_the_writer_made_again_is_no_loss(tmp_path):
+def made_again(tmp_path, opened, **more):
+    """The journal of a killed session whose fallback folder is another one by now."""
     path, fallback = tmp_path / "run.jsonl", tmp_path / "fallback"
     fallback.mkdir()
     if made_ns(fallback) is None:
         pytest.skip("this file system has no birth times")
-    place = {"fallback_device": DEVICE, "fallback_made_ns": 1, "host": socket.gethostname()}
-    path.write_bytes(opening(fallback=str(fallback), **place) + iters(A, 1, 1))
+    fields = {"run_id": RUN, "format": 1, "session_number": 1, "host": socket.gethostname()}
+    fields |= {"fallback": str(fallback), "fallback_device": DEVICE, "fallback_made_ns": 1} | more
+    path.write_bytes(line(0, A, "open", t=opened, **fields) + iters(A, 1, 1))
+    return path, fallback
+
+
+def now():
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}+00:00"
+
+
+def test_a_fallback_folder_that_the_writer_made_again_is_no_loss(tmp_path):
+    path, fallback = made_again(tmp_path, now())
     assert kinds(verified(path)) == ["missing_folder"]
     segment(fallback, first_n=2, data=iters(A, 2, 2))
 
     assert kinds(verified(path)) == []
+
+
+def test_a_restored_journal_does_not_make_its_restored_fallback_folder_a_loss(tmp_path):
+    path, _ = made_again(tmp_path, T)
+
+    assert kinds(verified(path)) == []
+
+
+def test_a_folder_that_was_restored_with_its_time_is_no_loss(tmp_path):
+    path, fallback = made_again(tmp_path, now())
+    os.utime(fallback, (1, 1))
+
+    assert kinds(verified(path)) == []
+
+
+def test_a_fallback_folder_of_another_machine_is_named_also_if_there_is_one_here(tmp_path):
+    path, fallback = made_again(tmp_path, now(), host="node7")
+
+    folding = verified(path)
+
+    assert [(d.kind, d.lost, d.detail) for d in folding.defects()] == [
+        ("missing_folder", 0, f"{fallback} of node7")
+    ]
 
 
 @pytest.mark.parametrize("n_folded", [2, 1])

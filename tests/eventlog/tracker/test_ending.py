@@ -149,6 +149,22 @@ def test_a_handler_that_deletes_its_arguments_is_a_signals_too(tmp_path):
     assert ends(code, tmp_path) == ("interrupted", "exit code 0 in a signal handler")
 
 
+WALKERS = {
+    "a number and a frame": "def visit(depth, frame): raise ValueError('bad')\n",
+    "the frame of another": (
+        "def visit(depth, frame):\n    if depth == 2: raise ValueError('bad')\n"
+        "    visit(depth + 1, frame)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("walker", WALKERS)
+def test_a_function_with_a_number_and_a_frame_is_no_signal_handler(tmp_path, walker):
+    code = f"{BEGIN}{WALKERS[walker]}visit(1, sys._getframe())"
+
+    assert ends(code, tmp_path) == ("failed", "ValueError: bad")
+
+
 LEAVES_A_BLOCK = {
     "SIGTERM": ("interrupted", "SIGTERM, in its handler: Own: late"),
     "SIGUSR1": ("interrupted", "SIGUSR1, in its handler: Own: late"),

@@ -687,3 +687,22 @@ def test_a_save_interval_that_is_no_number_is_refused_before_a_file_is_made(tmp_
         eventlog.open_run(tmp_path, save_interval=interval)
 
     assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_CTYPES = """
+import sys
+sys.modules["_ctypes"] = sys.modules["ctypes"] = None  # as in a Python built without libffi
+import eventlog
+with eventlog.init(dir=sys.argv[1], fallback=sys.argv[2], name="run") as run:
+    run.log({"loss": 1.0})
+"""
+
+
+def test_a_python_without_ctypes_logs(tmp_path):
+    program = [sys.executable, "-c", WITHOUT_CTYPES, tmp_path / "out", tmp_path / "fallback"]
+
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+
+    (journal,) = (tmp_path / "out").glob("*.jsonl")
+    run = eventlog.load_run(journal)
+    assert (run.status, len(run.metrics), "cannot" in done.stderr) == ("completed", 1, False)

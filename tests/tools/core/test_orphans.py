@@ -137,6 +137,47 @@ def test_a_segment_with_the_beginning_of_a_session_whose_process_is_gone_is_inte
     assert "the process was killed" in run.journal["reason"]
 
 
+def test_a_run_json_of_the_segment_of_a_live_run_gives_way_to_the_segment(live, capsys):
+    fallback, run = live
+    (segment,) = fallback.iterdir()
+    assert eventlog_main(["compact", str(segment)]) == 3
+    run_json = segment.with_suffix(eventlog.RUN_JSON_SUFFIX)
+    old = eventlog.load_run(run_json)
+    assert (old.status, len(old.training_iterations)) == ("unknown", 1)
+    run.log_iter(3, 1.7)
+    run.close()
+    capsys.readouterr()
+
+    (row,) = rows(capsys, fallback)
+
+    assert (row["status"], row["iterations"]) == ("completed", 2)
+    assert main(["ls", str(fallback)]) == 0
+    assert "completed, 3 events missing, journal missing" in capsys.readouterr().out
+    assert eventlog_main(["verify", str(run_json)]) == 3
+    assert f"{segment}: 3 events missing, as is the journal" in capsys.readouterr().out
+    assert main(["show", str(run_json)]) == 0
+    assert "3 events missing, journal missing" in capsys.readouterr().out
+
+
+def test_a_segment_that_the_journal_elsewhere_needs_is_archived_and_not_pruned(live, capsys):
+    fallback, run = live
+    (segment,) = fallback.iterdir()
+    eventlog_main(["compact", str(segment)])
+    run.close()
+    archive = fallback.with_name("archive")
+    assert main(["archive", str(fallback), "--to", str(archive)]) == 0
+    back = fallback.with_name("back")
+    assert main(["archive", "--to", str(archive), "--restore", "run", "--out", str(back)]) == 0
+    capsys.readouterr()
+
+    arguments = ["--older-than", "0s", "--archive", str(archive), "--yes"]
+    assert main(["prune", str(fallback), *arguments]) == 0
+
+    assert "a part of a run whose journal is not here" in capsys.readouterr().out
+    assert (back / segment.name).read_bytes() == segment.read_bytes()
+    assert eventlog_main(["verify", str(run.journal_path)]) == 0
+
+
 def test_a_run_json_that_has_all_of_the_segment_is_listed_alone(segment, capsys):
     folder, stem = segment.parent, runs.stem_of(segment)
     journal = segment.rename(folder / f"{stem}.jsonl")
