@@ -19,7 +19,9 @@ _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _MODULES = frozenset(("builtins", "eventlog", "io", "json", "orjson", "re", "select", "zlib"))
 """The modules that define the exceptions which our own calls raise."""
 
-_CHECK_FOR_INTERRUPTIONS = ("CALL", "JUMP_BACKWARD", "PRECALL", "RESUME")
+_CHECK_FOR_INTERRUPTIONS = (
+    "CALL", "COMPARE_OP", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "PRECALL", "RESUME",
+)  # fmt: skip
 """How the names of the instructions begin at which the interpreter runs signal handlers, and raises
 what other threads set."""
 _RAISE_NOTHING = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP"))
@@ -88,9 +90,15 @@ def is_interruption(error: BaseException | None) -> bool:
 
 
 def _instruction(traceback: TracebackType) -> str:
-    from dis import opname  # the import takes milliseconds
-
-    return opname[traceback.tb_frame.f_code.co_code[traceback.tb_lasti]]
+    """The name of the instruction; a call's if the function it calls had not begun."""
+    try:
+        from dis import opname  # the import takes milliseconds
+    except ImportError:  # the interpreter shuts down
+        return ""
+    code, at = traceback.tb_frame.f_code.co_code, traceback.tb_lasti
+    while at > 0 and opname[code[at]] == "CACHE":  # behind the call
+        at -= 2
+    return opname[code[at]]
 
 
 def _checks(traceback: TracebackType) -> bool:

@@ -281,8 +281,16 @@ class Appender(LineWriter):
         self.has_news = True
         self.end = (self.end[0], size_bytes)
         self._torn = True
-        if size_bytes < self._begin + len(self.opening):
+        if size_bytes < self._begin + len(self.opening) or self._lacks_opening():
             self._write_opening()
+
+    def _lacks_opening(self) -> bool:
+        """Whether other lines are where the session's first one was: they came after the cut."""
+        if self.path != self.journal:
+            return False
+        with ignoring(OSError):
+            return os.pread(self.fd, len(self.opening), self._begin) != self.opening
+        return False
 
     def _write_opening(self) -> None:
         """Write the session's first line again, with the run's identity and config."""

@@ -125,8 +125,13 @@ def handlers_that_raise(log: Log, n: int) -> int:
     return count
 
 
+class Expired(Exception):
+    """A watchdog's own exception, which comes without arguments."""
+
+
 def exceptions_of_other_threads(log: Log, n: int) -> int:
     """Another thread sets an exception in this one, and the next one once that was counted."""
+    kinds = itertools.cycle((TimeoutError, Expired))
     may_shoot: SimpleQueue[None] = SimpleQueue()
     is_over: list[bool] = []  # as the queue: no exception leaves it half changed
     me = ctypes.c_ulong(threading.get_ident())
@@ -137,7 +142,7 @@ def exceptions_of_other_threads(log: Log, n: int) -> int:
             if is_over:
                 return
             time.sleep(2 * EVERY_S)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(TimeoutError))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(next(kinds)))
 
     shooter = threading.Thread(target=shoot, daemon=True)
     shooter.start()
@@ -152,7 +157,7 @@ def exceptions_of_other_threads(log: Log, n: int) -> int:
             shooter.join()
             time.sleep(10 * EVERY_S)  # the last one that was set comes now
             return count
-        except TimeoutError:
+        except (TimeoutError, Expired):
             count += 1
 
 

@@ -636,6 +636,23 @@ def test_a_journal_cut_to_nothing_gets_its_open_event_again(tmp_path):
     assert [d["lost"] for d in logged_run.journal["defects"]] == [10]
 
 
+def test_a_journal_cut_to_nothing_gets_its_open_event_again_also_after_further_lines(tmp_path):
+    run = eventlog.open_run(tmp_path, config={"lr": 0.5}, save_interval=0, run_name="mine")
+    appender = run._journal._appender
+    for i in range(100):
+        run.log_iter(i, 1.0)
+    os.truncate(run.journal_path, 0)
+    for i in range(100, 150):
+        appender._check_at_us = time.time_ns() // 1000 + 9_000  # it is not looked at yet
+        run.log_iter(i, 1.0)
+    appender.check_place()
+    run.close()
+
+    logged_run = eventlog.load_run(run.journal_path)
+    assert (logged_run.run_name, logged_run.config) == (run.run_name, {"lr": 0.5})
+    assert [d["lost"] for d in logged_run.journal["defects"]] == [100]
+
+
 def test_a_run_json_with_more_events_is_saved_when_its_journal_has_lost_some(tmp_path, capsys):
     run = eventlog.open_run(tmp_path, save_interval=0)
     for i in range(10):
