@@ -290,8 +290,10 @@ def lacks_journal(path: Path) -> bool:
 
 
 def _is_of_segment(path: Path) -> bool:
-    is_json = path.suffix == RUN_JSON_SUFFIX and not os.path.lexists(journal_path(path))
-    return parse_orphan(path.with_suffix(SEGMENT_SUFFIX) if is_json else path) is not None
+    if path.suffix != RUN_JSON_SUFFIX:
+        return parse_orphan(path) is not None
+    is_called_so = parse_orphan(path.with_suffix(SEGMENT_SUFFIX)) is not None
+    return is_called_so and not os.path.lexists(journal_path(path))
 
 
 def _journal_of(path: Path) -> Path:

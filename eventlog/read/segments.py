@@ -254,7 +254,9 @@ class Segments:
 
 def _was_restored(folder: Path) -> bool:
     """Whether a folder was changed before it was made: a program made it with an earlier time."""
-    return os.stat(folder).st_mtime_ns < (made_ns(folder) or 0)
+    with contextlib.suppress(OSError):
+        return os.stat(folder).st_mtime_ns < (made_ns(folder) or 0)
+    return False
 
 
 def _was_made_after(journal: Path, t: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RUNS_MIN = 10
-"""With fewer results nothing is said of any setting."""
+"""With fewer results nothing is claimed of any setting."""
 LEVELS_MAX = 10  # numbers with more values are put in ranges of equally many runs
 CLEAR_P = 0.05
 
