@@ -244,12 +244,12 @@ def _values(values: Mapping[str, Any]) -> Pairs:
 
 
 def _session(session: Mapping[str, Any], is_live: bool) -> tuple[str, str]:
-    begin = session.get("from_iter")
+    begin, pid = session.get("from_iter"), session.get("pid")
     parts = [
         f"{session.get('records', 0):,} records",
         "" if begin is None else f"from iteration {begin:,}",
         "no iteration" if session.get("last_iter") is None else f"to {session['last_iter']:,}",
-        f"pid {session.get('pid')} on {session.get('host')}",
+        "" if pid is None else f"pid {pid} on {session.get('host')}",
         str(session.get("status") or ("running" if is_live else "no close event")),
         str(session.get("reason") or ""),
     ]

@@ -96,14 +96,14 @@ def as_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=str, option=option | orjson.OPT_STRICT_INTEGER)
     except TypeError:
-        return orjson.dumps(_exact(value), default=str, option=option)
+        return orjson.dumps(_with_large_as_text(value), default=str, option=option)
 
 
-def _exact(value: Any) -> Any:
+def _with_large_as_text(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
+        return {key: _with_large_as_text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_exact(item) for item in value]
+        return [_with_large_as_text(item) for item in value]
     return str(value) if type(value) is int and abs(value) >= 1 << 53 else value
 
 

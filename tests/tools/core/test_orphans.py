@@ -122,6 +122,8 @@ def test_a_segment_whose_process_may_be_alive_is_not_called_interrupted_nor_prun
     while folders.read_on():
         pass
     assert [row["status"] for row in folders.rows()] == ["unknown"]
+    assert main(["show", str(fallback)]) == 0
+    assert "None" not in capsys.readouterr().out
     (candidate,) = prune.select_candidates(fallback)
     assert (candidate.goes, candidate.why) == (False, "may be live: its journal is not here")
 

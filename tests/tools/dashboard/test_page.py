@@ -1,5 +1,6 @@
 """The page in a real browser."""
 
+import contextlib
 import time
 from urllib.parse import urlsplit
 
@@ -333,37 +334,42 @@ def test_alerts_are_in_the_list_and_on_the_page_of_the_run(open_page, tmp_path):
 HIGH = "async () => (await import('/main.js')).shownGrid().charts.get('loss').y.high"
 
 
-def test_an_outlier_that_would_flatten_the_rest_is_cut_off_and_a_click_shows_it(
-    open_page, tmp_path
-):
-    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
-        for i in range(100):
-            run.log_iter(i, 1e6 if i == 0 else 3.0 + i % 5 / 10, 50.0)
-    with serving_here(tmp_path) as server:
-        shown = open_page(server)
-        shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
-        cut = shown.page.locator(".panel[data-key=loss] .cut")
-        assert cut.inner_text() == "1 outlier cut off"
-        assert shown.page.evaluate(HIGH) < 10
+@pytest.fixture
+def opened_with(open_page, tmp_path):
+    """Opens the page of a run of 100 losses from 3.0 to 3.4, of which one has another value."""
+    with contextlib.ExitStack() as servers:
 
-        cut.click()
+        def open_with(iter, loss):
+            with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
+                for i in range(100):
+                    run.log_iter(i, loss if i == iter else 3.0 + i % 5 / 10, 50.0)
+            shown = open_page(servers.enter_context(serving_here(tmp_path)))
+            shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
+            return shown
 
-        shown.wait(lambda: shown.page.evaluate(HIGH) > 1e6)
-        assert cut.is_hidden()
-        assert "fit=off" in shown.page.url
+        yield open_with
 
 
-def test_other_outliers_are_cut_off_on_request(open_page, tmp_path):
-    with eventlog.open_run(tmp_path, run_name="it", save_interval=0) as run:
-        for i in range(100):
-            run.log_iter(i, 5.0 if i == 40 else 3.0 + i % 5 / 10, 50.0)
-    with serving_here(tmp_path) as server:
-        shown = open_page(server)
-        shown.wait(lambda: shown.page.locator(".panel[data-key=loss][data-points]").count())
-        assert shown.page.evaluate(HIGH) > 5
-        shown.page.keyboard.press("o")
-        shown.wait(lambda: shown.page.evaluate(HIGH) < 4)
+def test_an_outlier_that_would_flatten_the_rest_is_cut_off_and_a_click_shows_it(opened_with):
+    shown = opened_with(0, 1e6)
+    cut = shown.page.locator(".panel[data-key=loss] .cut")
+    assert cut.inner_text() == "1 outlier cut off"
+    assert shown.page.evaluate(HIGH) < 10
 
+    cut.click()
+
+    shown.wait(lambda: shown.page.evaluate(HIGH) > 1e6)
+    assert cut.is_hidden()
+    assert "fit=off" in shown.page.url
+
+
+def test_other_outliers_are_cut_off_on_request(opened_with):
+    shown = opened_with(40, 5.0)
+    assert shown.page.evaluate(HIGH) > 5
+
+    shown.page.keyboard.press("o")
+
+    shown.wait(lambda: shown.page.evaluate(HIGH) < 4)
     assert "fit=on" in shown.page.url
 
 
