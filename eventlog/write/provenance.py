@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from eventlog.interruption import ignoring
 from eventlog.read.alive import start_of, this_boot
 
 GIT_WAIT_S = 0.5
+KILL_WAIT_S = 0.2
 _FILE_MAX_BYTES = 64 << 20  # of a repository's packed-refs, the largest file that is read
 _SYMREFS_MAX = 5  # references that name another reference, as git follows them
 _GIT = (
@@ -87,10 +89,11 @@ class GitState:
         if process.returncode is None:  # not reaped yet: the group's number is still its own
             with ignoring(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with ignoring(subprocess.TimeoutExpired):
-                process.wait(0.2)
         if process.stdout is not None:
             process.stdout.close()
+        if not _has_ended(process):
+            with ignoring(RuntimeError):  # no thread can start
+                threading.Thread(target=process.wait, name="git-wait", daemon=True).start()
 
     def commit(self) -> str | None:
         """The commit and its mark; None outside a repository and before its first commit."""
@@ -116,6 +119,13 @@ class GitState:
             if self._process.returncode == 0:
                 return printed.decode("utf-8", "replace").splitlines()
         return None
+
+
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a killed process ends within KILL_WAIT_S; on a hung file system it does not."""
+    with ignoring(subprocess.TimeoutExpired):
+        process.wait(KILL_WAIT_S)
+    return process.returncode is not None
 
 
 def _find_git_dir(folder: Path) -> Path | None:

@@ -1,12 +1,14 @@
 """Where a run comes from: read quickly, without disturbing work in the repository."""
 
 import contextlib
+import gc
 import os
 import site
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -97,13 +99,33 @@ def test_a_git_that_hangs_costs_half_a_second_and_only_the_mark_of_changes(
 
     assert git_commit == expected + "?"
     assert took < 2
-    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
-    for _ in range(50):  # what the killed git had started ends a moment later
-        if not list(processes_of_git(tmp_path)):
-            break
-        time.sleep(0.1)
-    assert list(processes_of_git(tmp_path)) == []
-    assert threading.active_count() == n_threads
+    wait_until(lambda: not Path("/proc", (tmp_path / "pid").read_text().strip()).exists())
+    wait_until(lambda: not list(processes_of_git(tmp_path)))  # what the killed git had started
+    wait_until(lambda: threading.active_count() == n_threads)
+
+
+def wait_until(is_so):
+    for _ in range(100):
+        if is_so():
+            return
+        time.sleep(0.05)
+    raise AssertionError("not within 5 s")
+
+
+def test_a_git_that_is_slow_to_die_stays_no_zombie_and_gives_no_warning(
+    repository, monkeypatch, tmp_path
+):
+    use_git(monkeypatch, tmp_path, f"echo $$ > {tmp_path}/pid; sleep 10")
+    monkeypatch.setattr(provenance, "KILL_WAIT_S", 0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        git_commit = commit()
+        gc.collect()
+
+    assert git_commit.endswith("?")
+    assert caught == []
+    wait_until(lambda: not Path("/proc", (tmp_path / "pid").read_text().strip()).exists())
 
 
 def processes_of_git(where):
