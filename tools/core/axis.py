@@ -1,7 +1,7 @@
 """The x axis of charts: iterations, the tokens seen before them, or time.
 
 Time is that of the clock when a row was logged, in seconds since the first event of the run; it
-includes evaluations, checkpoints and the time between two sessions.
+includes evaluations, checkpoints and the time between two sessions, in which lines have a gap.
 """
 
 import math
@@ -71,6 +71,25 @@ def token_knots(run: eventlog.Run) -> list[tuple[float, float]]:
 
 
 # ---- time
+
+
+def session_starts(run: eventlog.Run) -> Floats:
+    """When the sessions after the first one began, in seconds since the first event of the run."""
+    started = seconds(run.start_time)
+    times = [seconds(one.get("started")) for one in run.journal.get("sessions") or ()]
+    if started is None:
+        return np.empty(0)
+    return np.array([time - started for time in times[1:] if time is not None])
+
+
+def with_gaps(x: Floats, y: Floats, starts: Iterable[float]) -> tuple[Floats, Floats]:
+    """A line, x ascending, with a NaN before the first point at or after each of `starts`.
+
+    Before that point nobody was running.
+    """
+    at = np.unique(np.searchsorted(x, np.fromiter(starts, float)))
+    at = at[(at > 0) & (at < len(x))]
+    return np.insert(x, at, x[at]), np.insert(y, at, np.nan)
 
 
 def clock(times: Sequence[Any], after: float = -np.inf) -> Floats:

@@ -112,9 +112,10 @@ def _run(following: Following, had: list[str], view: View, arrays: list[Array]) 
     for key in view.keys:
         series += _series(following, key, view, had_rows, arrays)
     head["series"] = series
+    axes = {one["axis"] for one in series}
     if view.with_superseded:
-        axes = {one["axis"] for one in series}
         head["resumes"] = {x: _resumes(following, x) for x in axes}
+    head["starts"] = sorted(_resumes(following, "time")) if "time" in axes else []
     return head
 
 

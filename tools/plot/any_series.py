@@ -196,13 +196,14 @@ def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
     style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
     if curve.low is not None and curve.high is not None:
         axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.2, lw=0)
+    gaps = () if drawing.groups else drawing.starts(curve.run_at, curve.axis)
     width = round(drawing.window_iters / (curve.stride or 1.0))
     if 2 < width < len(curve.y):
-        draw_line(axes, drawing, curve.x, curve.y, color=curve.colour, lw=0.7, alpha=0.35)
+        draw_line(axes, drawing, curve.x, curve.y, gaps, color=curve.colour, lw=0.7, alpha=0.35)
         at, means = smoothed(drawing, curve.y, width)
-        draw_line(axes, drawing, curve.x[at], means, **style, zorder=3)
+        draw_line(axes, drawing, curve.x[at], means, gaps, **style, zorder=3)
     else:
-        draw_line(axes, drawing, curve.x, curve.y, **style)
+        draw_line(axes, drawing, curve.x, curve.y, gaps, **style)
     _mark(axes, curve, sorted(curve.nonfinite), "x", 0.025)
 
 

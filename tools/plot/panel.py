@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from ..core.axis import session_starts, with_gaps
 from ..core.formats import count
 from ..core.seeds import Group
 from ..core.smoothing import bucket_means, smooth
@@ -92,6 +93,10 @@ class Drawing:
         """Width of the smoothing in rows; 0: none."""
         rows = round(self.window_iters / self.series[i].stride)
         return rows if rows > 2 else 0
+
+    def starts(self, i: int, x: str) -> Column:
+        """Where on the x axis lines of a run have a gap, if it is time: nobody was running."""
+        return session_starts(self.series[i].run) / self.x_unit if x == "time" else np.empty(0)
 
     def place(self, i: int, iters: Column) -> Column:
         return self.series[i].place(iters, self.x) / self.x_unit
@@ -194,16 +199,17 @@ def _draw_iterations(axes: Axes, drawing: Drawing, i: int, key: str, label: str)
     rows, y = series.iterations, series.iterations[key]
     x, colour, dashes = drawing.place(i, rows["iter"]), drawing.colour(i), DASHES[i % len(DASHES)]
     single, width = drawing.is_single, drawing.width(i)
+    gaps = drawing.starts(i, drawing.x)
     if not width:
-        draw_line(axes, drawing, x, y, color=colour, ls=dashes, lw=1.3, label=label)
+        draw_line(axes, drawing, x, y, gaps, color=colour, ls=dashes, lw=1.3, label=label)
     else:
         alpha = 0.35 if single else 0.18
         raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": alpha}
-        draw_line(axes, drawing, x, y, **raw, label=f"{label}, each iteration")
+        draw_line(axes, drawing, x, y, gaps, **raw, label=f"{label}, each iteration")
         label = f"smoothed over {drawing.window_iters:,} iterations"
         style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.8, "zorder": 3}
         at, means = smoothed(drawing, y, width)
-        draw_line(axes, drawing, x[at], means, **style, label=label)
+        draw_line(axes, drawing, x[at], means, gaps, **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
 
 
@@ -221,7 +227,8 @@ def _draw_evals(
         marker = MARKERS[colour % len(MARKERS)]
         style |= {"marker": marker, "ms": 4.5, "mfc": drawing.theme.ground if hollow else paint}
     label = "training loss" if key == "train_loss" else _best_label(rows)
-    draw_line(axes, drawing, x, rows[key], **style, label=label)
+    gaps = drawing.starts(i, drawing.x)
+    draw_line(axes, drawing, x, rows[key], gaps, **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
 
 
@@ -235,7 +242,7 @@ def _draw_superseded(
     style: dict[str, Any] = {"lw": 1.5, "ls": DASHES[2], "zorder": 3.5}
     for n, rows in enumerate(batches):
         x, y = drawing.place(i, rows["iter"]), rows[key]
-        paint = {"color": ink if drawing.is_single else drawing.colour(i)}
+        paint: dict[str, Any] = {"color": ink if drawing.is_single else drawing.colour(i)}
         if key == "loss" and drawing.width(i):
             draw_line(axes, drawing, x, y, lw=0.6, alpha=0.3, **paint)
             at, y = smoothed(drawing, y, drawing.width(i))
@@ -251,13 +258,20 @@ def smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64]
 
 
 def draw_line(
-    axes: Axes, drawing: Drawing, x: Column, y: Column, label: str | None = None, **style: Any
+    axes: Axes,
+    drawing: Drawing,
+    x: Column,
+    y: Column,
+    gaps: Sequence[float] | Column = (),
+    *,
+    label: str | None = None,
+    **style: Any,
 ) -> None:
-    """A line with gaps where `y` is NaN; a value alone between gaps is a dot.
+    """A line with gaps where `y` is NaN and at `gaps`; a value alone between gaps is a dot.
 
     It goes from left to right; points without an `x` are left out.
     """
-    x, y = ascending(x, y)
+    x, y = with_gaps(*ascending(x, y), gaps)
     along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.view.log_x else x
     at = thin(along, y, drawing.n_pixels)
     known = np.concatenate([[False], np.isfinite(y), [False]])

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..core.axis import AXES
+from ..core.axis import AXES, with_gaps
 from ..core.formats import short
 from ..core.series import plain
 from ..core.smoothing import smooth
@@ -191,13 +191,15 @@ def drawing(
             if read is None:
                 continue
             curve, is_smoothed, last_mark = read
+            marks = list(places(run, x))
             if number == 0:
-                shown.marks += [(at, kind) for at, kind in places(run, x) if left <= at <= right]
+                shown.marks += [(at, kind) for at, kind in marks if left <= at <= right]
         shown.marks += [(at, "nonfinite") for at, _ in curve.nonfinite]
-        line = Line(curve.x, curve.y, f"dim {style}" if is_smoothed else style)
+        starts = [at for at, kind in marks if kind == "resume"] if x == "time" else []
+        line = Line(*with_gaps(curve.x, curve.y, starts), f"dim {style}" if is_smoothed else style)
         shown.lines.append(line)
         if is_smoothed and len(curve.x):
-            line = _smoothed(curve, view.smoothing, style)
+            line = _smoothed(curve, view.smoothing, style, starts)
             smoothed.append(line)
         shown.ends += end_of(number, line, edges, last_mark)
     finish(shown, metric, view, edges, units, notes)
@@ -241,10 +243,10 @@ def _read(
     return curve, is_smoothed, found[1].last_mark(column) if view.end == 1.0 else None
 
 
-def _smoothed(curve: Curve, smoothing: int, style: str) -> Line:
+def _smoothed(curve: Curve, smoothing: int, style: str, starts: Sequence[float]) -> Line:
     means = smooth(curve.means, smoothing, curve.counts)
     inside = (curve.mean_x >= curve.x[0]) & (curve.mean_x <= curve.x[-1])
-    return Line(curve.mean_x[inside], means[inside], style)
+    return Line(*with_gaps(curve.mean_x[inside], means[inside], starts), style)
 
 
 def end_of(

@@ -64,6 +64,46 @@ def test_a_resume_leaves_no_gap_and_no_duplicates_and_shows_what_it_superseded(o
     assert superseded == [list(range(12, 20))]
 
 
+def test_by_time_the_line_has_a_gap_while_nobody_was_running(open_page, tmp_path):
+    with eventlog.open_run(tmp_path, run_name="r", save_interval=0) as run:
+        log(run, *range(20))
+    time.sleep(0.4)
+    with eventlog.open_run(journal=run.journal_path, from_iter=20, save_interval=0) as again:
+        log(again, *range(20, 40))
+
+    with serving_here(tmp_path) as server:
+        opened = open_page(server, "x=time&smooth=5")
+        opened.wait(lambda: [len(points) for points in opened.points().values()] == [40])
+        by_time = share_with_a_line(opened)
+        opened.page.click("text=Iterations")
+        opened.page.wait_for_url("**x=iter*")
+        by_iter = share_with_a_line(opened)
+
+    assert by_iter > 0.95
+    assert by_time < 0.5
+
+
+LINE_SHARE = """async () => {
+  const { shownGrid } = await import("/main.js");
+  await new Promise((done) => setTimeout(done, 500));
+  const chart = shownGrid().charts.get("loss");
+  const [r, g, b] = chart.lines[0].colour.slice(1).match(/../g).map((part) => parseInt(part, 16));
+  const { width, height } = chart.base;
+  const { data } = chart.base.getContext("2d").getImageData(0, 0, width, height);
+  const hasLine = new Set();
+  for (let i = 0; i < data.length; i += 4) {
+    const distance = Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b);
+    if (data[i + 3] > 60 && distance < 60) hasLine.add((i / 4) % width);
+  }
+  return hasLine.size / (chart.x.b - chart.x.a) / chart.ratio;
+}"""
+
+
+def share_with_a_line(opened):
+    """The share of the chart's width in which there is a line."""
+    return opened.page.evaluate(LINE_SHARE)
+
+
 def test_a_restart_of_the_server_leaves_no_gap_and_no_duplicates(open_page, tmp_path):
     with eventlog.open_run(tmp_path, save_interval=0) as run:
         with serving(tmp_path) as server:

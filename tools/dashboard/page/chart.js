@@ -247,15 +247,15 @@ export class Chart {
   }
 
   paintLine(ctx, line, colours) {
-    const { points, smoothed, colour, dash } = line;
+    const { points, smoothed, colour, dash, gaps } = line;
     const { x, y } = this;
     if (line.isSuperseded) {
-      stroke(ctx, points, x, y, { colour: colours.superseded, dash: [2, 2], width: 1.3 });
+      stroke(ctx, points, x, y, { colour: colours.superseded, dash: [2, 2], width: 1.3, gaps });
     } else if (smoothed) {
-      stroke(ctx, points, x, y, { colour, width: 1, alpha: 0.3 });
-      stroke(ctx, smoothed, x, y, { colour, dash, width: 1.8 });
+      stroke(ctx, points, x, y, { colour, width: 1, alpha: 0.3, gaps });
+      stroke(ctx, smoothed, x, y, { colour, dash, width: 1.8, gaps });
     } else {
-      stroke(ctx, points, x, y, { colour, dash });
+      stroke(ctx, points, x, y, { colour, dash, gaps });
     }
     if (line.isEval && !line.isSuperseded) {
       dots(ctx, points, x, y, { colour, ground: colours.panel });

@@ -218,7 +218,8 @@ export class Curves {
     }
     const { generation, rows, reading, error, no_axis: hasNoAxis } = answer;
     const { usual, others, axes, n_more: nMore, n_series: nSeries, resumes = {} } = answer;
-    const names = { axes, usual, others, nMore, nSeries, resumes };
+    const { starts = [] } = answer; // of sessions after the first, on the axis of time
+    const names = { axes, usual, others, nMore, nSeries, resumes, starts };
     Object.assign(run, { generation, rows, reading, error, hasNoAxis, ...names });
     for (const series of answer.series) this.storeSeries(run, series);
   }

@@ -54,11 +54,12 @@ export function segments(ctx, ...lines) {
 const FEW_POINTS = 120;
 const DENSE = 4; // a line that goes up and down so many times the chart's width gets no dashes
 
-// A line through its points. A value that is not finite breaks it; a point alone is a dot.
-export function stroke(ctx, line, x, y, { colour, dash = [], width = 1.4, alpha = 1 }) {
+// A line through its points, which ends before each x of `gaps`; those ascend. A value that is not
+// finite breaks it; a point alone is a dot.
+export function stroke(ctx, line, x, y, { colour, dash = [], width = 1.4, alpha = 1, gaps = [] }) {
   const begin = Math.max(0, find(line, x.low) - 1);
   const end = Math.min(line.n, find(line, x.high) + 2);
-  const { path, lonely, travelled } = trace(line, x, y, begin, end);
+  const { path, lonely, travelled } = trace(line, x, y, begin, end, gaps);
   const isDense = travelled > DENSE * (x.b - x.a);
   ctx.globalAlpha = alpha;
   ctx.strokeStyle = colour;
@@ -95,7 +96,7 @@ export function area(ctx, low, high, x, y, colour) {
 }
 
 // The path of a line, its points without neighbours, and how far it goes up and down, in pixels.
-function trace(line, x, y, begin, end) {
+function trace(line, x, y, begin, end, gaps) {
   const { x: xs, y: ys } = line;
   const { k: kx, c: cx, isLog: isLogX } = x;
   const { k: ky, c: cy, isLog: isLogY } = y;
@@ -105,7 +106,13 @@ function trace(line, x, y, begin, end) {
   let px = 0;
   let py = 0;
   let travelled = 0;
+  let nPassed = 0; // of the gaps
   for (let i = begin; i < end; i += 1) {
+    while (nPassed < gaps.length && xs[i] >= gaps[nPassed]) {
+      nPassed += 1;
+      if (length === 1) lonely.push([px, py]);
+      length = 0;
+    }
     const vx = isLogX ? Math.log10(xs[i]) : xs[i];
     const vy = isLogY ? Math.log10(ys[i]) : ys[i];
     if (!Number.isFinite(vx) || !Number.isFinite(vy)) {

@@ -44,7 +44,8 @@ export class Lines {
       const run = this.curves.runs.get(id);
       if (!run) continue;
       const name = this.runs.nameOf(id);
-      const line = { ...styleOf(id), name, legend: name, isEval: key.startsWith("eval/") };
+      const gaps = axis === "time" ? run.starts : []; // nobody was running before them
+      const line = { ...styleOf(id), name, legend: name, isEval: key.startsWith("eval/"), gaps };
       const series = run.series.get(key);
       if (series?.axis === axis) lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
       for (const { key: other, series } of run.superseded) {
