@@ -3,11 +3,20 @@
 The page has the same one in `dashboard/page/smooth.js`; a test compares every number of both.
 """
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_EVALUATION = {"val", "valid", "validation", "eval", "evaluation", "test", "dev"}
+_SCHEDULE = re.compile(
+    r"lr|lr[-_ ].*|.*[-_ ]lr|learning[-_ ]?rate([-_ ].*)?|.*[-_ ]learning[-_ ]?rate"
+    r"|momentum|beta_?[12]|weight[-_ ]?decay|wd|epochs?|(global[-_ ]?)?step|iter(ation)?s?"
+    r"|(tokens|samples)([-_ ]seen)?|warm[-_]?up|temperature|ema[-_ ]?decay|.*[-_ ]coef(ficient)?"
+)
 
 
 def smooth(values: Floats, width: float, counts: Ints | None = None) -> Floats:
@@ -35,6 +44,17 @@ def smooth(values: Floats, width: float, counts: Ints | None = None) -> Floats:
     smoothed = np.full(len(values), np.nan)
     smoothed[known] = means
     return smoothed
+
+
+def is_noisy(name: str) -> bool:
+    """Whether a series is smoothed by default.
+
+    Not evaluations (`val/loss`), which are few, nor what changes by a rule (`lr`, `train/epoch`).
+    """
+    words = re.split(r"[/._ -]", name.lower())
+    if not _EVALUATION.isdisjoint(words[:2]):
+        return False
+    return not any(_SCHEDULE.fullmatch(part) for part in re.split(r"[/.]", name.lower()))
 
 
 def bucket_means(values: Floats, n_buckets: int) -> tuple[Ints, Floats, Ints]:

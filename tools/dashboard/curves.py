@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..core.axis import AXES
 from ..core.runs import Refusal
+from ..core.smoothing import is_noisy
 from ..live import by_series, definitions, marks
 from ..live.content import SUPERSEDED_MAX, Content, Table
 from ..live.curves import Axis, Curve, Rows
@@ -68,7 +69,8 @@ def _groups(site: Site, ids: list[str], view: View, arrays: list[Array]) -> list
             curve = _curve(rows_of(band.steps, band.mean), "mean", by_series.BY_VALUE, view, 0)
             crosses = sorted(mark for of in members.curves for mark in of.nonfinite)
             about = {"key": key, "table": members.table, "axis": members.axis, "tail": False}
-            about |= {"unit": members.unit, "note": "" if len(band.steps) else members.note}
+            about |= {"noisy": is_noisy(key), "unit": members.unit}
+            about |= {"note": "" if len(band.steps) else members.note}
             about |= _add(replace(curve, nonfinite=crosses), arrays)
             arrays += run_groups.spread_at(band, curve.x)
             n_averaged = sum(of.is_thinned for of in members.curves)
@@ -129,6 +131,7 @@ def _series(
     """One series of a run, then its superseded rows. What has no number has no points."""
     found = by_series.of(following).place(key, view.axis)
     about: dict[str, Any] = {"key": key, "unit": definitions.of(following).unit(key)}
+    about["noisy"] = is_noisy(key)
     if found is None:
         if key in definitions.of(following).named():
             empty = {"n": 0, "means": 0, "thinned": False, "nonfinite": []}

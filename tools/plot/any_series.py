@@ -18,6 +18,7 @@ from ..core import seeds
 from ..core import series as series_
 from ..core.formats import first_of, number
 from ..core.runs import Refusal
+from ..core.smoothing import is_noisy
 from .panel import Drawing, draw_line, finish, format_y, smoothed
 from .series import Column, columns_of, thin
 from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
@@ -198,7 +199,7 @@ def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
         axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.2, lw=0)
     gaps = () if drawing.groups else drawing.starts(curve.run_at, curve.axis)
     width = round(drawing.window_iters / (curve.stride or 1.0))
-    if 2 < width < len(curve.y):
+    if 2 < width < len(curve.y) and is_noisy(curve.name):
         draw_line(axes, drawing, curve.x, curve.y, gaps, color=curve.colour, lw=0.7, alpha=0.35)
         at, means = smoothed(drawing, curve.y, width)
         draw_line(axes, drawing, curve.x[at], means, gaps, **style, zorder=3)

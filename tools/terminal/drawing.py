@@ -10,7 +10,7 @@ import numpy as np
 from ..core.axis import AXES, with_gaps
 from ..core.formats import short
 from ..core.series import plain
-from ..core.smoothing import smooth
+from ..core.smoothing import is_noisy, smooth
 from ..live import by_series, definitions
 from ..live.curves import Curve
 from ..live.folders import Folders
@@ -234,8 +234,8 @@ def _read(
     place, found = by_series.of(run).place(metric, x), run.content.find(metric)
     if place is None or found is None or (axis := place[4]) is None:
         return None
-    table, rows, column = place[:3]
-    is_smoothed = view.smoothing > 0 and table != "eval"  # evals are few
+    _, rows, column = place[:3]
+    is_smoothed = view.smoothing > 0 and is_noisy(metric)
     curve = rows.curve(
         column, axis, begin=edges[0], end=edges[1], n_buckets=n_buckets,
         smoothing=view.smoothing if is_smoothed else 0,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import eventlog
-from tools.core.smoothing import bucket_means, smooth
+from tools.core.smoothing import bucket_means, is_noisy, smooth
 from tools.dashboard import server
 from tools.live.curves import Axis
 from tools.live.following import Following
@@ -164,3 +164,16 @@ def test_the_curve_of_a_thinned_line_is_near_that_of_all_rows(noisy, width):
     assert len(curve) < 500
     expected = np.interp(list(curve), list(exact), list(exact.values()))
     assert np.abs(np.array(list(curve.values())) - expected).max() < 0.1 * spread
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("loss", True), ("train/loss", True), ("train.acc", True), ("scores", True),
+        ("layer0/grad_norm", True), ("eval/val_loss", False), ("val/loss", False),
+        ("val_acc", False), ("test/bleu", False), ("lr", False), ("train/learning_rate", False),
+        ("lr-AdamW/pg1", False), ("epoch", False), ("train/global_step", False),
+    ],
+)  # fmt: skip
+def test_evaluations_and_schedules_are_not_smoothed_by_default(name, expected):
+    assert is_noisy(name) is expected

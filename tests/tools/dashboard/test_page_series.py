@@ -70,6 +70,10 @@ def test_a_name_that_matches_nothing_is_said_and_escape_shows_all_again(open_pag
     opened.page.keyboard.press("f")
     opened.page.keyboard.press("Escape")
 
+    opened.wait(
+        lambda: opened.page.locator(".section-name small").all_text_contents() == ["2", "500"]
+    )
+    opened.page.click("button:has-text('grad*')")
     opened.wait(lambda: opened.page.locator(".panel").count() == 200)
 
 

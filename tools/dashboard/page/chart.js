@@ -10,15 +10,17 @@ import {
   dots,
   LEFT,
   RIGHT,
+  RIGHT_AXIS,
   stroke,
   TOP,
   vertical,
 } from "./draw.js";
 import { aligned, onAxis, plural, short, shorten } from "./format.js";
+import { showLegend } from "./legend.js";
 import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
 import { countOutside, extent, find, nearest, padded, Scale } from "./scale.js";
-import { change, state } from "./state.js";
+import { state } from "./state.js";
 import { drawTooltip } from "./tooltip.js";
 
 const DRAG_PX = 6; // a shorter drag is a click
@@ -39,8 +41,10 @@ export class Chart {
     this.drag = null;
     /** @type {Scale | null} */
     this.x = null;
-    /** @type {Scale | null} */
+    /** @type {Scale | null} of the left axis */
     this.y = null;
+    /** @type {Scale | null} of the right axis, where some series are on it */
+    this.yRight = null;
     this.w = this.h = this.ratio = 0; // of the canvases
     this.build(key, description);
     this.listen();
@@ -56,8 +60,9 @@ export class Chart {
     const plotProps = { class: "plot", tabindex: 0, role: "img", "aria-roledescription": role };
     this.plot = el("div", plotProps, this.base, this.over, this.note);
     this.latest = el("span", { class: "latest" });
-    const showAll = () => change({ fit: "off" });
+    const showAll = () => this.grid.panels.setOptions(this.key, { fit: "off" });
     this.cut = el("button", { type: "button", class: "cut", hidden: true, onclick: showAll });
+    this.legend = el("ul", { class: "legend", hidden: true });
     const tool = (label, onclick, name) => button(label, { class: "quiet", onclick }, icon(name));
     this.enlargeButton = tool("Enlarge", () => this.grid.enlarge(this.key), "expand");
     const tools = el(
@@ -66,12 +71,14 @@ export class Chart {
       tool(`Save ${title} as PNG`, () => this.savePng(), "save"),
       tool(`Save ${title} as CSV: every row in view`, () => this.saveCsv(), "table"),
       this.enlargeButton,
+      tool(`Settings of ${title}`, () => this.grid.panels.openMenu(this), "settings"),
     );
     const heading = el("h3", {}, el("span", { text: title }), el("small", { text: description }));
     this.element = el(
       "section",
       { class: "panel", "aria-label": title, "data-key": this.key },
       el("header", {}, heading, this.cut, this.latest, tools),
+      this.legend,
       this.plot,
     );
   }
@@ -171,6 +178,7 @@ export class Chart {
     setText(this.latest, latest);
     this.latest.classList.toggle("bad", latest === "nan" || latest.includes("inf"));
     this.plot.setAttribute("aria-label", this.label());
+    showLegend(this);
     this.element.dataset.points = String(this.lines.reduce((n, line) => n + line.points.n, 0));
   }
 
@@ -200,55 +208,102 @@ export class Chart {
     return this.grid.axisOf(this.key);
   }
 
+  // How this panel is drawn: its own options, else those of all panels.
+  get options() {
+    const own = this.grid.optionsOf(this.key);
+    return { ...own, isLog: own.y ? own.y === "log" : state.logy, fit: own.fit ?? state.fit };
+  }
+
   paint(ctx, box, colours) {
     const { grid } = this;
     this.lines = grid.linesOf(this.key);
-    const points = this.lines.flatMap(({ points, band }) =>
-      band ? [points, band.low, band.high] : [points],
-    );
     const range = grid.range(this.axis);
-    const values = range && extent(points, range[0], range[1], state.logy, state.fit);
-    setText(this.note, values ? "" : grid.whyEmpty(this.key));
-    this.note.hidden = Boolean(values);
-    if (!values) {
-      this.cut.hidden = true;
-      this.x = null;
-      return;
-    }
-    this.showCut(points, range, values);
-    this.x = new Scale(range[0], range[1], LEFT, box.w - RIGHT, state.logx);
-    const [low, high] = padded(values, state.logy);
-    this.y = new Scale(low, high, box.h - BOTTOM, TOP, state.logy);
-    axes(ctx, box, this.x, this.y, colours, {
-      key: this.key,
-      unit: shorten(grid.unitOf(this.key), 24),
-      isTime: this.axis === "time",
+    this.y = range && this.scaleOf("left", range, box);
+    this.yRight = range && this.scaleOf("right", range, box);
+    setText(this.note, this.y || this.yRight ? "" : grid.whyEmpty(this.key, this.options.isLog));
+    this.note.hidden = Boolean(this.y || this.yRight);
+    this.showCut(range);
+    this.x = null;
+    if (!this.y && !this.yRight) return;
+    const right = box.w - (this.yRight ? RIGHT_AXIS : RIGHT);
+    this.x = new Scale(range[0], range[1], LEFT, right, state.logx);
+    const isTime = this.axis === "time";
+    axes(ctx, box, this.x, { left: this.y, right: this.yRight }, colours, {
+      keys: { left: this.key, right: this.lines.find(({ side }) => side === "right")?.key },
+      units: { left: this.unitOf("left"), right: this.unitOf("right") },
+      isTime,
     });
     ctx.save();
     ctx.beginPath();
-    ctx.rect(LEFT - 1, 0, box.w - LEFT - RIGHT + 3, box.h - BOTTOM + 1);
+    ctx.rect(LEFT - 1, 0, right - LEFT + 3, box.h - BOTTOM + 1);
     ctx.clip();
     const resumeStyle = { colour: colours.mark, dash: [3, 3] };
     for (const value of grid.resumes(this.axis)) vertical(ctx, value, this.x, box, resumeStyle);
-    for (const { band, colour } of this.lines) {
-      if (band) area(ctx, band.low, band.high, this.x, this.y, colour);
+    const lines = this.lines.filter((line) => this.yOf(line));
+    for (const line of lines) {
+      const { band, colour } = line;
+      if (band) area(ctx, band.low, band.high, this.x, this.yOf(line), colour);
     }
-    for (const line of this.lines) this.paintLine(ctx, line, colours);
+    for (const line of lines) this.paintLine(ctx, line, colours);
     for (const line of this.lines) crosses(ctx, line.nonfinite, this.x, colours.bad);
     ctx.restore();
   }
 
+  yOf({ side }) {
+    return side === "right" ? this.yRight : this.y;
+  }
+
+  pointsOf(side) {
+    const lines = this.lines.filter((line) => line.side === side);
+    return lines.flatMap(({ points, band }) => (band ? [points, band.low, band.high] : [points]));
+  }
+
+  // The scale of an axis; null where it has no value. A range that a person set is kept.
+  scaleOf(side, range, box) {
+    const { isLog, fit, low, high } = this.options;
+    const values = extent(this.pointsOf(side), range[0], range[1], isLog, fit);
+    if (!values) return null;
+    const [least, most] = padded(values, isLog);
+    const isOwn = side === "left";
+    const bottom = isOwn && low !== undefined && (!isLog || low > 0) ? low : least;
+    const top = isOwn && high !== undefined && high > bottom ? high : most;
+    const end = top > bottom ? top : bottom + 1; // all values are below a `low` that was set
+    return new Scale(bottom, end, box.h - BOTTOM, TOP, isLog);
+  }
+
+  // The unit that all series of an axis have.
+  unitOf(side) {
+    const names = new Set(this.lines.filter((line) => line.side === side).map(({ key }) => key));
+    const units = new Set([...names].map((name) => this.grid.unitOf(name)));
+    return units.size === 1 ? shorten([...units][0], 24) : "";
+  }
+
   // How many values are above or below the part that is drawn; a click shows them.
-  showCut(points, range, values) {
-    const n = state.fit === "off" ? 0 : countOutside(points, range[0], range[1], values);
-    setText(this.cut, `${plural(n, "outlier")} cut off`);
-    this.cut.title = "Show all values";
+  showCut(range) {
+    const isWhole = !range || this.options.fit === "off";
+    let n = 0;
+    for (const [side, scale] of [
+      ["left", this.y],
+      ["right", this.yRight],
+    ]) {
+      if (isWhole || !scale) continue;
+      const { low, high } = /** @type {Scale} */ (scale);
+      n += countOutside(this.pointsOf(side), range[0], range[1], [low, high]);
+    }
+    const { low, high } = this.options;
+    const isRanged = low !== undefined || high !== undefined;
+    setText(
+      this.cut,
+      isRanged ? `${plural(n, "value")} outside` : `${plural(n, "outlier")} cut off`,
+    );
+    this.cut.title = isRanged ? "Values outside of the range of this panel" : "Show all values";
     this.cut.hidden = !n;
   }
 
   paintLine(ctx, line, colours) {
     const { points, smoothed, colour, dash, gaps } = line;
-    const { x, y } = this;
+    const { x } = this;
+    const y = this.yOf(line);
     if (line.isSuperseded) {
       stroke(ctx, points, x, y, { colour: colours.superseded, dash: [2, 2], width: 1.3, gaps });
     } else if (smoothed) {
@@ -286,7 +341,7 @@ export class Chart {
   // The value of each line at `x`, the highest first: {line, x, y, low, high}.
   values(x) {
     const values = [];
-    for (const line of this.lines) {
+    for (const line of this.lines.filter((one) => this.yOf(one))) {
       const curve = line.smoothed ?? line.means;
       const i = nearest(curve, x);
       if (i === null || !this.isNear(line, curve.x[i], x)) continue;
@@ -316,7 +371,7 @@ export class Chart {
 
   drawValues(ctx, values, px, colours) {
     for (const { line, x, y } of values) {
-      const top = Math.max(TOP, Math.min(this.h - BOTTOM, this.y.px(y)));
+      const top = Math.max(TOP, Math.min(this.h - BOTTOM, this.yOf(line).px(y)));
       ctx.fillStyle = line.colour;
       disc(ctx, this.x.px(x), top, 3);
     }
@@ -330,15 +385,20 @@ export class Chart {
 
   // The chart under the pointer names its runs, the others show the values alone.
   tooltipRows(values, isHere, colours) {
-    const texts = aligned(
-      values.flatMap(({ y, low, high, std }) => [y, low ?? y, high ?? std ?? y]),
-      this.key,
-    );
+    const numbersOf = ({ y, low, high, std }) => [y, low ?? y, high ?? std ?? y];
+    const texts = this.isShared
+      ? values.flatMap((one) => numbersOf(one).map((value) => short(value, one.line.key)))
+      : aligned(values.flatMap(numbersOf), this.key);
     const nameOf = ({ line, n }) => {
-      if (!isHere) return "";
-      if (n !== undefined) return `${shorten(line.name, 30)}, n ${n}`;
-      if (this.grid.ids.length > 1) return shorten(line.name, 30);
-      return line.isSuperseded ? "superseded" : "";
+      if (!isHere) return this.isShared ? shorten(line.key, 30) : "";
+      const hasSeveral = n !== undefined || this.grid.ids.length > 1;
+      const parts = [
+        hasSeveral ? shorten(line.name, 30) : "",
+        this.isShared ? shorten(line.key, 30) : "",
+        n === undefined ? "" : `n ${n}`,
+        line.isSuperseded && !hasSeveral ? "superseded" : "",
+      ];
+      return parts.filter(Boolean).join(", ");
     };
     const rangeOf = ({ low, std }, i) => {
       if (!isHere) return "";
@@ -355,6 +415,11 @@ export class Chart {
 
   // ---- as text
 
+  // Whether it has several series.
+  get isShared() {
+    return this.grid.seriesOf(this.key).length > 1;
+  }
+
   currentLines() {
     return this.lines.filter((line) => !line.isSuperseded);
   }
@@ -363,19 +428,22 @@ export class Chart {
     const about = [this.description, this.grid.unitOf(this.key)].filter(Boolean);
     const unit = about.length ? `, ${about.join(", ")}` : "";
     const kind = this.grid.curves.isGrouped ? "group" : "run";
-    const runs = plural(this.currentLines().length, kind);
+    const runs = plural(new Set(this.currentLines().map(({ name }) => name)).size, kind);
     return `${this.title}${unit}: ${runs}. ${this.latestAsText()}`;
   }
 
   latestAsText() {
     const lines = this.currentLines();
-    if (lines.length !== 1) return "";
-    const { points, nonfinite } = lines[0];
+    return lines.length === 1 ? this.latestOf(lines[0]) : "";
+  }
+
+  // The last value of a line in view.
+  latestOf({ points, nonfinite, key }) {
     const isLastFinite = points.n && Number.isFinite(points.y[points.n - 1]);
     if (nonfinite.length && !isLastFinite) return nonfinite.at(-1)[1];
     for (let i = points.n - 1; i >= 0; i -= 1) {
       const isInView = this.x && points.x[i] <= this.x.high;
-      if (isInView && Number.isFinite(points.y[i])) return short(points.y[i], this.key);
+      if (isInView && Number.isFinite(points.y[i])) return short(points.y[i], key);
     }
     return "";
   }
@@ -383,7 +451,8 @@ export class Chart {
   valuesAsText() {
     const { cursor } = this.grid;
     if (cursor === null) return "";
-    const texts = this.values(cursor).map(({ line, y }) => `${line.name} ${short(y, this.key)}`);
+    const nameOf = (line) => (this.isShared ? line.legend : line.name);
+    const texts = this.values(cursor).map(({ line, y }) => `${nameOf(line)} ${short(y, line.key)}`);
     return `${axisName(this.axis)} ${onAxis(cursor, this.axis)}: ${texts.join(", ") || "no value here"}`;
   }
 

@@ -44,6 +44,7 @@ class Series {
     this.note = sizes.note; // why there is nothing to draw
     this.table = sizes.table; // what it is a column of: "iter", "eval", "metrics" or "system"
     this.isThinned = sizes.thinned;
+    this.isNoisy = sizes.noisy; // smoothed unless a person chooses otherwise
     this.nonfinite = sizes.nonfinite; // [x, text] of each value that is not finite
     this.version = 0;
     this.nRuns = sizes.runs ?? 1; // that it is the mean of

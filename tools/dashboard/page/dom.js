@@ -59,6 +59,7 @@ const ICONS = {
   moon: "M13.5 9.5A6 6 0 016.5 2.5a6 6 0 107 7z",
   help: "M5.5 6a2.5 2.5 0 113.5 2.300c-.7.300-1 .7-1 1.700M8 12.5v.5",
   back: "M10 3L5 8l5 5",
+  settings: "M2 5h7M12.500 5H14M2 11h2M7.500 11H14M9 3v4h3.500V3zM4 9v4h3.500V9z",
   close: "M4 4l8 8M12 4l-8 8",
   running: "!M8 3a5 5 0 100 10A5 5 0 008 3z",
   completed: "M3 8.5l3.5 3.5L13 4.5",

@@ -5,31 +5,40 @@ import { find, ticks } from "./scale.js";
 
 export const LEFT = 58;
 export const RIGHT = 12;
+export const RIGHT_AXIS = 58; // where there is a vertical axis
 export const TOP = 18; // the unit of the vertical axis is above it
 export const BOTTOM = 24;
 
 export const FONT =
   '11px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
-export function axes(ctx, box, x, y, colours, { key, unit, isTime }) {
+/**
+ * @param {CanvasRenderingContext2D} ctx
+ * @param {{w: number, h: number}} box
+ * @param {any} x its scale
+ * @param {{left: any, right: any}} scales of the vertical axes; null: there is none
+ * @param {Record<string, string>} colours
+ * @param {{keys: any, units: any, isTime: boolean}} about the series and the unit of each axis
+ */
+export function axes(ctx, box, x, scales, colours, about) {
+  const { keys, units, isTime } = about;
   const nY = Math.max(2, Math.round((box.h - TOP - BOTTOM) / 38));
-  const nX = Math.max(2, Math.round((box.w - LEFT - RIGHT) / 85));
-  const yTicks = ticks(y.low, y.high, nY, y.isLog);
-  const xTicks = ticks(x.low, x.high, nX, x.isLog, isTime);
-  const level = (px) => [LEFT, px, box.w - RIGHT, px];
+  const nX = Math.max(2, Math.round((x.b - LEFT) / 85));
+  const level = (px) => [LEFT, px, x.b, px];
   ctx.lineWidth = 1;
   ctx.strokeStyle = colours.grid;
-  segments(ctx, ...yTicks.map((v) => level(Math.round(y.px(v)) + 0.5)));
+  const main = scales.left ?? scales.right;
+  const lines = ticks(main.low, main.high, nY, main.isLog);
+  segments(ctx, ...lines.map((v) => level(Math.round(main.px(v)) + 0.5)));
   ctx.font = FONT;
   ctx.fillStyle = colours.faint;
-  ctx.textAlign = "right";
-  ctx.textBaseline = "middle";
-  for (const [i, text] of tickLabels(yTicks, key, false).entries()) {
-    ctx.fillText(text, LEFT - 8, y.px(yTicks[i]), LEFT - 10); // a longer label is narrowed
+  for (const side of ["left", "right"]) {
+    if (scales[side]) verticalLabels(ctx, box, scales[side], nY, { key: keys[side], side, x });
+    ctx.textBaseline = "alphabetic";
+    ctx.textAlign = side === "left" ? "left" : "right";
+    ctx.fillText(units[side] ?? "", side === "left" ? 4 : box.w - 4, TOP - 8);
   }
-  ctx.textBaseline = "alphabetic";
-  ctx.textAlign = "left";
-  ctx.fillText(unit, 4, TOP - 8);
+  const xTicks = ticks(x.low, x.high, nX, x.isLog, isTime);
   ctx.textAlign = "center";
   for (const [i, text] of tickLabels(xTicks, "", isTime).entries()) {
     const half = ctx.measureText(text).width / 2;
@@ -37,6 +46,17 @@ export function axes(ctx, box, x, y, colours, { key, unit, isTime }) {
   }
   ctx.strokeStyle = colours.axis;
   segments(ctx, level(box.h - BOTTOM + 0.5));
+}
+
+function verticalLabels(ctx, box, y, n, { key, side, x }) {
+  const values = ticks(y.low, y.high, n, y.isLog);
+  const isLeft = side === "left";
+  const widest = isLeft ? LEFT - 10 : box.w - x.b - 10; // a longer label is narrowed
+  ctx.textAlign = isLeft ? "right" : "left";
+  ctx.textBaseline = "middle";
+  for (const [i, text] of tickLabels(values, key, false).entries()) {
+    ctx.fillText(text, isLeft ? LEFT - 8 : x.b + 8, y.px(values[i]), widest);
+  }
 }
 
 // Straight lines, each [x0, y0, x1, y1], in one stroke.
@@ -187,7 +207,7 @@ export function crosses(ctx, nonfinite, x, colour) {
 // A vertical line at `value` of the x axis.
 export function vertical(ctx, value, x, box, { colour, dash = [] }) {
   const px = Math.round(x.px(value)) + 0.5;
-  if (!(px >= LEFT && px <= box.w - RIGHT + 1)) return;
+  if (!(px >= LEFT && px <= x.b + 1)) return;
   ctx.strokeStyle = colour;
   ctx.lineWidth = 1;
   ctx.setLineDash(dash);

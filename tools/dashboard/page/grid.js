@@ -5,9 +5,12 @@ import { Curves } from "./curves.js";
 import { el, runLink, setText } from "./dom.js";
 import { plural } from "./format.js";
 import { hintText } from "./hints.js";
-import { Lines } from "./lines.js";
+import { allSeriesOf, arranged, optionsOf, seriesOf } from "./layout.js";
+import { distinct, Lines } from "./lines.js";
 import { describe, escaped, FIRST, inOrder, ownValue } from "./metrics.js";
-import { change, offerAxes, state } from "./state.js";
+import { Panels } from "./panels.js";
+import { sectionsOf } from "./sections.js";
+import { change, layoutNow, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
@@ -32,10 +35,10 @@ export class Grid {
     this.frame = 0;
     this.updateStart = null;
     this.error = null;
-    this.panels = el("div", { class: "panels" });
+    this.panels = new Panels(this);
     this.hint = el("p", { class: "hint", hidden: true });
     this.names = el("ul", { class: "names", "aria-label": "Runs in the charts" });
-    this.element = el("div", { class: "grid" }, this.hint, this.names, this.panels);
+    this.element = el("div", { class: "grid" }, this.hint, this.names, this.panels.element);
     this.curves = new Curves(
       (ids, start) => this.onCurves(ids, start),
       (error) => this.onError(error),
@@ -100,7 +103,7 @@ export class Grid {
   }
 
   fetch() {
-    const width = this.panels.querySelector(".plot")?.clientWidth || 480;
+    const width = this.panels.element.querySelector(".plot")?.clientWidth || 480;
     const px = Math.ceil(width / 160) * 160;
     const view = { ids: this.ids, keys: this.keys(), x: state.x, log: state.logx };
     const { from, to } = state;
@@ -112,26 +115,60 @@ export class Grid {
       from: from === null ? null : from - margin,
       to: to === null ? null : to + margin,
       superseded: Boolean(this.single),
-      smooth: state.smooth,
+      smooth: this.widestSmoothing(),
       find: state.find,
       group: this.single ? "" : state.mean,
     });
   }
 
+  // The charts whose points have the lines of the widest smoothing have those of all narrower ones.
+  widestSmoothing() {
+    const widths = Object.values(layoutNow().panels).map(({ smooth = 0 }) => smooth);
+    return Math.max(state.smooth, ...widths);
+  }
+
   // The names of all series of the runs as known so far, the usual ones first.
   seriesNames() {
     if (!this.curvesShown.length) return state.find ? [] : FIRST;
-    const usual = [...new Set(this.curvesShown.flatMap((run) => run.usual))];
+    const usual = this.usualNames();
     const others = new Set(this.curvesShown.flatMap((run) => run.others));
     if (!state.find) others.delete("eval/lr"); // that of the iterations is in finer steps
     return inOrder(new Set([...usual, ...others]), usual);
+  }
+
+  usualNames() {
+    const runs = this.curvesShown;
+    return runs.length ? [...new Set(runs.flatMap((run) => run.usual))] : FIRST;
+  }
+
+  // The names of the panels; those that are hidden where a name is searched for.
+  panelNames() {
+    const layout = layoutNow();
+    const names = arranged(layout, this.seriesNames());
+    return state.find ? names : names.filter((name) => !layout.hide.includes(name));
+  }
+
+  // The sections of the panels; one without a name if there are none.
+  sections() {
+    const names = this.panelNames();
+    const isBig = state.big !== "" && names.includes(state.big);
+    if (isBig) return [{ name: "", keys: [state.big], isOpen: true }];
+    const sections = sectionsOf(names, new Set(this.usualNames()), layoutNow());
+    return state.find ? sections.map((one) => ({ ...one, isOpen: true })) : sections;
+  }
+
+  // The series of the panels in open sections.
+  openKeys() {
+    const layout = layoutNow();
+    const open = this.sections().flatMap(({ keys, isOpen }) => (isOpen ? keys : []));
+    return [...new Set(open.flatMap((key) => allSeriesOf(layout, key)))];
   }
 
   // Those that are drawn: not more than a request has room for.
   keys() {
     const keys = [];
     let size = 0;
-    for (const name of this.seriesNames()) {
+    for (const name of this.openKeys()) {
       size += encodeURIComponent(name).length + 3;
       if (keys.length === CHARTS_MAX || size > KEYS_BYTES_MAX) break;
       keys.push(name);
@@ -167,19 +204,16 @@ export class Grid {
 
   layOut() {
     const logged = new Set(this.seriesShown.flatMap((series) => [...series.keys()]));
-    let keys = this.keys().filter((key) => logged.has(key));
-    if (state.big && keys.includes(state.big)) keys = [state.big];
+    const layout = layoutNow();
+    const isLogged = (key) => allSeriesOf(layout, key).some((name) => logged.has(name));
+    const sections = this.sections().map((one) => {
+      const drawn = one.isOpen ? one.keys.filter(isLogged) : [];
+      return { ...one, drawn };
+    });
+    const keys = sections.flatMap(({ drawn }) => drawn);
     for (const key of [...this.charts.keys()]) if (!keys.includes(key)) this.removeChart(key);
-    for (const [i, key] of keys.entries()) {
-      const chart = this.charts.get(key) ?? this.addChart(key);
-      if (this.panels.children[i] !== chart.element) {
-        this.panels.insertBefore(chart.element, this.panels.children[i] ?? null);
-      }
-      const isBig = state.big !== "" && state.big === key; // a name may be empty
-      chart.element.classList.toggle("big", isBig);
-      const label = isBig ? "Show all charts" : `Enlarge ${chart.title}`;
-      chart.enlargeButton.setAttribute("aria-label", label);
-    }
+    for (const key of keys) if (!this.charts.has(key)) this.addChart(key);
+    this.panels.place(sections);
     setText(this.hint, hintText(this, keys));
     this.hint.hidden = !this.hint.textContent;
   }
@@ -187,6 +221,7 @@ export class Grid {
   addChart(key) {
     const table = this.tableOf(key);
     const chart = new Chart(this, key, describe(key, table)[0]);
+    this.panels.listen(chart);
     this.charts.set(key, chart);
     this.visibility.observe(chart.element);
     this.size.observe(chart.plot);
@@ -235,8 +270,34 @@ export class Grid {
 
   // ---- what charts ask for
 
+  // The lines of a panel: those of its first series, then those of the others in it.
   linesOf(key) {
-    return this.lines.of(key, this.ids, this.axisOf(key));
+    const { left, right } = seriesOf(layoutNow(), key);
+    const axis = this.axisOf(key);
+    const { smooth } = this.optionsOf(key);
+    // Evaluations and schedules are smoothed only if a person chose so for their own panel.
+    const widthOf = (name) => (series) => {
+      if (name === key && smooth !== undefined) return smooth;
+      return series.isNoisy ? (smooth ?? state.smooth) : 0;
+    };
+    const ofSide = (names, side) =>
+      names.flatMap((name) =>
+        this.lines.of(name, this.ids, axis, widthOf(name)).map((line) => ({ ...line, side })),
+      );
+    const lines = [...ofSide(left, "left"), ...ofSide(right, "right")];
+    return left.length + right.length > 1 ? distinct(lines, [...left, ...right]) : lines;
+  }
+
+  seriesOf(key) {
+    return allSeriesOf(layoutNow(), key);
+  }
+
+  isBig(key) {
+    return state.big !== "" && state.big === key; // a name may be empty
+  }
+
+  optionsOf(key) {
+    return optionsOf(layoutNow(), key);
   }
 
   axisOf(key) {
@@ -277,12 +338,15 @@ export class Grid {
     return low < high ? [low, high] : null;
   }
 
-  whyEmpty(key) {
-    const shown = this.seriesShown.map((series) => series.get(key)).filter(Boolean);
+  whyEmpty(key, isLog) {
+    const names = this.seriesOf(key);
+    const shown = this.seriesShown
+      .flatMap((series) => names.map((name) => series.get(name)))
+      .filter(Boolean);
     const notes = [...new Set(shown.map((series) => series.note).filter(Boolean))];
     if (notes.length) return notes.slice(0, NOTES_MAX).join("; ");
     if (!shown.some((series) => series.points.n)) return "not logged";
-    return state.logy ? "no value above zero here" : "no value here";
+    return isLog ? "no value above zero here" : "no value here";
   }
 
   // Where sessions resumed, on an axis.
@@ -317,7 +381,7 @@ export class Grid {
   csvUrl(key) {
     const params = new URLSearchParams({
       runs: this.ids.join(","),
-      keys: escaped(key),
+      keys: this.seriesOf(key).map(escaped).join("\n"),
       x: state.x,
     });
     if (state.from !== null) {

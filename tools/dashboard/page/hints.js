@@ -37,9 +37,11 @@ function noneText(runs) {
 function moreText(grid, keys) {
   if (keys.length === 1 && state.big === keys[0]) return "";
   const runs = grid.curvesShown;
-  const n = grid.seriesNames().length + Math.max(0, ...runs.map((run) => run.nMore));
-  const more = n > keys.length ? `${keys.length} of ${n.toLocaleString()} series` : "";
-  if (state.find) return more && `${more} that match.`;
+  const nMore = Math.max(0, ...runs.map((run) => run.nMore));
+  const nDrawn = grid.keys().length;
+  const n = grid.openKeys().length + nMore;
+  const more = n > nDrawn ? `${nDrawn} of ${n.toLocaleString()} series` : "";
+  if (state.find) return more ? `${more} that match.` : `${n.toLocaleString()} series found.`;
   const unlisted = ({ usual, others, nMore, nSeries }) =>
     nSeries - usual.length - others.length - nMore;
   const nUnlisted = Math.max(0, ...runs.map(unlisted));

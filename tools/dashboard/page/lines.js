@@ -3,7 +3,7 @@
 import { plural } from "./format.js";
 import { smooth } from "./smooth.js";
 import { state } from "./state.js";
-import { styleOf } from "./theme.js";
+import { dashOf, styleAt, styleOf } from "./theme.js";
 
 export class Lines {
   /**
@@ -20,25 +20,29 @@ export class Lines {
    * @param {string} key of a series
    * @param {string[]} ids the runs that are drawn
    * @param {string} axis curves by another axis are left out
+   * @param {(series: any) => number} widthOf the smoothing of a curve, in logged values
    */
-  of(key, ids, axis) {
-    return this.curves.isGrouped ? this.ofGroups(key, axis) : this.ofRuns(key, ids, axis);
+  of(key, ids, axis, widthOf) {
+    const lines = this.curves.isGrouped
+      ? this.ofGroups(key, axis, widthOf)
+      : this.ofRuns(key, ids, axis, widthOf);
+    return lines.map((line) => ({ ...line, key }));
   }
 
-  ofGroups(key, axis) {
+  ofGroups(key, axis, widthOf) {
     const lines = [];
     for (const { name, ids, series } of this.curves.groups) {
       const one = series.get(key);
       if (one?.axis !== axis) continue;
       const named = { ...styleOf(ids[0]), name, legend: `${name}, ${plural(one.nRuns, "run")}` };
-      const line = this.lineOf(one, !key.startsWith("eval/"));
+      const line = this.lineOf(one, widthOf(one));
       const band = one.bandOf(state.band);
       lines.push({ ...named, ...line, isEval: key.startsWith("eval/"), band, spread: one.spread });
     }
     return lines;
   }
 
-  ofRuns(key, ids, axis) {
+  ofRuns(key, ids, axis, widthOf) {
     const lines = [];
     for (const id of ids) {
       const run = this.curves.runs.get(id);
@@ -47,23 +51,24 @@ export class Lines {
       const gaps = axis === "time" ? run.starts : []; // nobody was running before them
       const line = { ...styleOf(id), name, legend: name, isEval: key.startsWith("eval/"), gaps };
       const series = run.series.get(key);
-      if (series?.axis === axis) lines.push({ ...line, ...this.lineOf(series, !line.isEval) });
+      if (series?.axis === axis) {
+        lines.push({ ...line, ...this.lineOf(series, widthOf(series)) });
+      }
       for (const { key: other, series } of run.superseded) {
         if (other !== key) continue;
-        lines.push({ ...line, ...this.lineOf(series, false), isSuperseded: true });
+        lines.push({ ...line, ...this.lineOf(series, 0), isSuperseded: true });
       }
     }
     return lines;
   }
 
-  lineOf(series, isSmoothed) {
+  lineOf(series, width) {
     const { points, means, isThinned, nonfinite } = series;
-    const smoothed = isSmoothed ? this.smoothedOf(series) : null;
+    const smoothed = this.smoothedOf(series, width);
     return { points, means, isThinned, nonfinite, smoothed, isSuperseded: false };
   }
 
-  smoothedOf(series) {
-    const width = state.smooth;
+  smoothedOf(series, width) {
     const { x, y, n } = series.means;
     if (width < 2 || n < 3) return null;
     const known = this.smoothed.get(series);
@@ -72,4 +77,19 @@ export class Lines {
     this.smoothed.set(series, { width, version: series.version, line });
     return line;
   }
+}
+
+/**
+ * The lines of several series in one panel. Of one run each series has a colour; of several, each
+ * run has its colour and each series its dashes.
+ * @param {any[]} lines
+ * @param {string[]} names
+ */
+export function distinct(lines, names) {
+  const runs = new Set(lines.map((line) => line.name));
+  return lines.map((line) => {
+    const at = names.indexOf(line.key);
+    const style = runs.size > 1 ? { dash: dashOf(at) } : styleAt(at);
+    return { ...line, ...style, legend: `${line.legend}, ${line.key}` };
+  });
 }

@@ -24,7 +24,6 @@ export class RunPage {
     this.isClosed = false;
     this.marks = new Map(); // of each part, what it shows: only a part that changed is built anew
     this.grid = new Grid(runs, id);
-    this.grid.panels.classList.add("of-one");
     this.timeline = new Timeline();
     this.build();
     this.fetch();

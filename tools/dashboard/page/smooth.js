@@ -1,5 +1,7 @@
 // The smoothed curve of a chart, number for number as tools/core/smoothing.py computes it.
 
+export const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]; // widths
+
 // The weighted mean of about `width` logged values around each of `values`; `counts` says how many
 // logged values each is the mean of. Near the start the window is as wide to the right as there
 // are values to the left. A value that is not finite has no weight and no mean.

@@ -1,5 +1,7 @@
 // The state of the view: all of it is in the address, so that a link shows the same.
 
+import { EMPTY, layoutText, parseLayout } from "./layout.js";
+
 const DEFAULTS = {
   tab: "charts",
   run: "",
@@ -18,6 +20,7 @@ const DEFAULTS = {
   from: null,
   to: null,
   big: "",
+  layout: null, // of the panels; null: the one that is kept beside the runs
   all: false,
   by: "metadata.group",
   of: "",
@@ -52,6 +55,20 @@ export function notify(changes) {
   for (const listener of LISTENERS) listener(changes);
 }
 
+// The layout that is kept beside the runs.
+let kept = EMPTY;
+
+export function keepLayout(layout) {
+  kept = layout;
+  notify({});
+}
+
+/** @returns {import("./layout.js").Layout} */
+export const layoutNow = () => state.layout ?? kept;
+
+/** @param {import("./layout.js").Layout} layout */
+export const changeLayout = (layout) => change({ layout });
+
 // The series that are horizontal axes of the charts, for those who choose one.
 export let offered = [];
 
@@ -69,9 +86,15 @@ function toHash() {
   for (const [key, standard] of Object.entries(DEFAULTS)) {
     const value = state[key];
     if (value === standard || value === null || value === undefined) continue;
-    params.set(key, Array.isArray(value) ? value.join(",") : value === true ? "1" : String(value));
+    params.set(key, textOf(value));
   }
   return params.toString().replaceAll("%2C", ",").replaceAll("%2F", "/");
+}
+
+function textOf(value) {
+  if (Array.isArray(value)) return value.join(",");
+  if (typeof value === "object") return layoutText(value);
+  return value === true ? "1" : String(value);
 }
 
 const isId = (text) => /^[0-9a-f]{1,32}$/.test(text);
@@ -84,6 +107,7 @@ const PARSERS = {
   fit: (text) => (text === "1" ? "on" : text), // as it was before
   band: (text) => (text === "range" ? text : DEFAULTS.band),
   brush: (text) => text.slice(0, BRUSH_MAX),
+  layout: parseLayout,
 };
 
 function parse(key, text) {

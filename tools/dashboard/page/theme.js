@@ -58,12 +58,15 @@ export function assignStyles(ids) {
   }
 }
 
+export const styleOf = (id) => styleAt(SLOTS.get(id) ?? 0);
+
 /** @returns {{colour: string, dash: number[]}} */
-export function styleOf(id) {
-  const slot = SLOTS.get(id) ?? 0;
+export function styleAt(slot) {
   const colours = COLOURS[theme()];
   return {
     colour: colours[slot % colours.length],
-    dash: DASHES[Math.floor(slot / colours.length) % DASHES.length],
+    dash: dashOf(Math.floor(slot / colours.length)),
   };
 }
+
+export const dashOf = (at) => DASHES[at % DASHES.length];

@@ -3,13 +3,13 @@
 import { button, el, icon, setText } from "./dom.js";
 import { MeanControl, toggleMean } from "./mean.js";
 import { AXES, axisName } from "./metrics.js";
+import { SMOOTHINGS } from "./smooth.js";
 import { change, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
 const AXIS_BUTTONS = { iter: "Iterations", tokens: "Tokens", time: "Time" };
 const FIND_MS = 200; // after the last key
-const SMOOTHINGS = [0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]; // logged values
 
 const smoothingIndex = () => SMOOTHINGS.findLastIndex((n) => n <= state.smooth);
 
