@@ -224,3 +224,15 @@ def test_any_layout_in_the_address_shows_the_panels(open_page, served, layout):
     shown = names(opened.page)
     assert {"train/loss", "val/loss"} & {*shown}
     assert len(shown) == len({*shown})
+
+
+def test_any_series_is_chosen_as_the_axis_of_the_others(open_page, served):
+    opened = open_panel(open_page, served)
+
+    opened.page.select_option(".axis-series", "val/loss")
+
+    expected = [20.0 + i for i in range(50)]
+    opened.wait(
+        lambda: all([x for x, _ in p] == expected for p in opened.points("train/loss").values())
+    )
+    assert chart(opened.page, "train/loss", "[chart.axis, chart.x.low]") == ["val/loss", 20]

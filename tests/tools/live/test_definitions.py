@@ -113,7 +113,10 @@ NAMES = ["loss", "train/loss", "val/acc", "val/f1", "lr", "eval/val_loss", "a b"
         ("a b", ["a b"]),
         ("nothing", []),
         ("", []),
+        (r"/^val.(acc|f\d)$/", ["val/acc", "val/f1"]),
+        ("/[/", []),
+        ("/" + "(o+)+$" * 20 + "/", []),
     ],
 )
-def test_series_are_found_by_a_name_a_part_of_it_or_wildcards(text, expected):
+def test_series_are_found_by_a_name_a_part_of_it_wildcards_or_a_regular_expression(text, expected):
     assert search(NAMES, text) == expected

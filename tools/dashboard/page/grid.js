@@ -14,6 +14,7 @@ import { change, layoutNow, offerAxes, state } from "./state.js";
 import { styleOf } from "./theme.js";
 
 const CHARTS_MAX = 200;
+const AXES_MAX = 300; // series that are offered as axis
 const KEYS_BYTES_MAX = 40_000; // the server reads 64 KB of a request's head
 const NOTES_MAX = 3; // of runs without a number, in one chart
 const MARGIN = 0.15; // fetched beyond either end of a zoom: the means at its edges need neighbours
@@ -186,7 +187,7 @@ export class Grid {
     if (!this.single) this.runs.setGroups(this.curves.groups.map((group) => group.ids));
     this.layOut();
     this.showNames();
-    offerAxes(this.offeredAxes());
+    offerAxes(this.offeredAxes(), this.seriesNames().slice(0, AXES_MAX));
     const shown = new Set(this.ids);
     if (ids.some((id) => shown.has(id))) {
       for (const chart of this.charts.values()) chart.invalidate();

@@ -69,12 +69,15 @@ export const layoutNow = () => state.layout ?? kept;
 /** @param {import("./layout.js").Layout} layout */
 export const changeLayout = (layout) => change({ layout });
 
-// The series that are horizontal axes of the charts, for those who choose one.
+// The series that the runs have as horizontal axes, and all those that may be one.
 export let offered = [];
+export let names = [];
 
-export function offerAxes(axes) {
-  if (axes.join("\n") === offered.join("\n")) return;
+export function offerAxes(axes, series) {
+  const mark = JSON.stringify([axes, series]);
+  if (mark === JSON.stringify([offered, names])) return;
   offered = axes;
+  names = series;
   notify({});
 }
 

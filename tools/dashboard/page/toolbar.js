@@ -4,7 +4,7 @@ import { button, el, icon, setText } from "./dom.js";
 import { MeanControl, toggleMean } from "./mean.js";
 import { AXES, axisName } from "./metrics.js";
 import { SMOOTHINGS } from "./smooth.js";
-import { change, offered, state, WHOLE_RANGE } from "./state.js";
+import { change, names, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
@@ -133,19 +133,25 @@ export class Controls {
     document.body.insertBefore(this.element, document.getElementById("body"));
   }
 
-  // The series that are axes, and what the runs defined: that is the first.
+  // What the runs defined is the first; then the series that are their axes, and all others.
   showSeries() {
     const isSeries = state.x !== "" && !Object.hasOwn(AXES, state.x);
-    const names = [...new Set([...offered, ...(isSeries ? [state.x] : [])])];
-    this.series.hidden = !names.length;
-    const mark = JSON.stringify([names, state.x]);
-    if (mark === this.seriesMark) return;
+    const axes = [...new Set([...offered, ...(isSeries ? [state.x] : [])])];
+    const others = names.filter((name) => !axes.includes(name));
+    const mark = JSON.stringify([axes, others, state.x]);
+    if (mark === this.seriesMark || document.activeElement === this.series) return;
     this.seriesMark = mark;
-    const options = [["", "As defined"], ...names.map((name) => [name, axisName(name)])];
-    const isAxis = Object.hasOwn(AXES, state.x);
-    if (isAxis) options.unshift([state.x, "Series …"]);
+    const option = (value, text) => el("option", { value, text, selected: value === state.x });
+    const group = (label, values) =>
+      values.length &&
+      el("optgroup", { label }, ...values.map((name) => option(name, axisName(name))));
     this.series.replaceChildren(
-      ...options.map(([value, text]) => el("option", { value, text, selected: value === state.x })),
+      ...[
+        !isSeries && state.x !== "" && option(state.x, "By a series …"),
+        option("", offered.length ? "As defined" : "By a series …"),
+        group("Axes of the runs", axes),
+        group("Any series", others),
+      ].filter(Boolean),
     );
   }
 
