@@ -33,10 +33,18 @@ class Auth:
     """Middleware: refuses requests that are not for this server or have no token."""
 
     def __init__(
-        self, inner: ASGIApp, *, hosts: frozenset[str], token: str | None, cookie: str
+        self,
+        inner: ASGIApp,
+        *,
+        hosts: frozenset[str],
+        token: str | None,
+        cookie: str,
+        can_edit: bool = False,
     ) -> None:
+        assert token or not can_edit
         self.inner = inner
         self._hosts, self._token, self._cookie = hosts, token, cookie
+        self._can_edit = can_edit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +66,8 @@ class Auth:
 
     def _refusal(self, request: Request) -> Response | None:
         """The answer to a request that is refused or redirected, None for any other."""
-        if request.method not in ("GET", "HEAD"):
+        is_write = request.method not in ("GET", "HEAD")
+        if is_write and not (self._can_edit and request.method == "POST"):
             return text_response(405, "this server is read-only: use GET or HEAD")
         if not _is_our_host(request.headers.get("host", ""), self._hosts):
             return text_response(
@@ -68,6 +77,8 @@ class Auth:
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and request.url.path != "/":
             return text_response(403, "requests from other sites are refused")
+        if is_write and not _is_from_page(request):
+            return text_response(403, "an edit must come from this page, as application/json")
         return self._check_token(request, self._token) if self._token else None
 
     def _check_token(self, request: Request, token: str) -> Response | None:
@@ -81,6 +92,17 @@ class Auth:
         if any(_is_same(t, token) for t in (request.cookies.get(self._cookie, ""), in_header)):
             return None
         return text_response(401, "a token is needed: open the address that `runs serve` printed")
+
+
+def _is_from_page(request: Request) -> bool:
+    """Whether a write is from this server's own page, or from a program that is not a browser.
+
+    A form of another site has an Origin that is not this server's, and no JSON.
+    """
+    origin = request.headers.get("origin")
+    here = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return media == "application/json" and origin in (None, here)
 
 
 def _is_same(text: str, token: str) -> bool:

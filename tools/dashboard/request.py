@@ -123,6 +123,8 @@ class Site:
     """Host names that a request may be for; IP addresses always may be."""
     token: str | None = None
     cookie: str = "runs"
+    can_edit: bool = False
+    """Whether the page may add notes and tags and keep a layout; only with a token."""
     is_ending: Callable[[], bool] = field(default=lambda: False)
     n_listeners: int = field(default=0, init=False)
     filtering: threading.Semaphore = field(

@@ -16,6 +16,7 @@ from ..core.runs import Refusal
 from ..core.where import select
 from ..live import definitions, summaries
 from ..live.content import record_text
+from ..live.folders import READING
 from ..live.following import Following
 from ..live.search import search
 from ..live.usual import usual_first
@@ -79,13 +80,14 @@ def run(site: Site, request: Request) -> Response:
             raise HTTPException(404, "unknown run")
         content = following.content
         run = following.run()
+        is_known = following.was_read or not following.is_reading
         return json_response(
             {
                 "reading": following.progress if following.is_reading else None,
                 "error": following.error,
                 "generation": content.generation,
                 "started": finite(following.started),
-                "status": run.status,
+                "status": run.status if is_known else READING,
                 "summary": run.summary,
                 "marks": list(content.marks),
                 "axes": [name for name in AXES if following.axis(name)],

@@ -29,8 +29,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command = commands.add_parser(
         "serve",
         help=text,
-        description=f"{text} It only reads, unless --guard is given, and makes no requests to "
-        "other hosts. It prints its address on stdout. Ctrl-C stops it.",
+        description=f"{text} It only reads, unless --guard or --edit is given, and makes no "
+        "requests to other hosts. It prints its address on stdout. Ctrl-C stops it.",
     )
     command.add_argument(
         "runs", nargs="*", default=[runs.FOLDER], metavar="DIR", help="folders, default: out"
@@ -63,6 +63,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="write alerts about live runs into files beside their journals, as `runs guard` does; "
         "without it they are only shown",
     )
+    command.add_argument(
+        "--edit",
+        action="store_true",
+        help="let the page add notes and tags, and keep its layout of charts; needs a token, which "
+        "is part of the address that is printed",
+    )
     add_flags(command)
     command.add_argument("--open", action="store_true", help="open the page in a browser")
     command.set_defaults(run=_serve)
@@ -84,13 +90,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     with _listen(arguments.host, arguments.port) as listening:
         host, port = listening.getsockname()[:2]
         token = arguments.token or None  # an empty one would let everybody in
-        if token is None and not auth.is_loopback(arguments.host):
+        if token is None and (arguments.edit or not auth.is_loopback(arguments.host)):
             token = secrets.token_urlsafe(24)
         site = Site(
             Folders(arguments.runs),
             auth.host_names(arguments.host) | {name.lower() for name in arguments.name},
             token,
             cookie=f"runs_{port}",  # browsers share cookies between the ports of a host
+            can_edit=arguments.edit,
         )
         running = server(site)
         _announce(site, _shown_host(host), port, arguments.open)
@@ -153,7 +160,8 @@ def _announce(site: "Site", host: str, port: int, in_browser: bool) -> None:
     if site.token:
         address += f"?token={site.token}"
     where = " ".join(map(os.fspath, site.folders.names))
-    print(f"serving {where}, read-only; Ctrl-C stops it", file=sys.stderr)
+    how = "the page may add notes and tags" if site.can_edit else "read-only"
+    print(f"serving {where}, {how}; Ctrl-C stops it", file=sys.stderr)
     print(address, flush=True)
     if in_browser:
         webbrowser.open(address)

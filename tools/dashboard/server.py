@@ -1,7 +1,8 @@
 """The page's server: its routes, its files, and the limits it runs under.
 
-It only reads. A request names a run by an id that the server issued, never by a path; the files of
-the page are those of one folder. `auth` decides which requests are answered.
+Without `Site.can_edit` it only reads. A request names a run by an id that the server issued, never
+by a path; the files of the page are those of one folder. `auth` decides which requests are
+answered.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from . import compare, csv_file, curves, live, responses, run_groups
+from . import compare, csv_file, curves, edits, live, responses, run_groups
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
 from .request import Site
@@ -35,6 +36,7 @@ API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/compare": compare.compared,
     "/api/curves": curves.curves,
     "/api/csv": csv_file.csv_file,
+    "/api/layout": edits.layout,
 }
 SHUTDOWN_S = 2  # for open connections when the server ends
 KEEP_ALIVE_S = 30
@@ -75,17 +77,27 @@ def app(site: Site) -> ASGIApp:
 
         return endpoint
 
+    def edit(change: Callable[[Site, Any], Any]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            fields = await edits.body_of(request)
+            return await run_in_threadpool(edits.answered, site, change, fields)
+
+        return endpoint
+
     async def events(request: Request) -> Response:
         return live.events(site, request)
 
     routes = [
         *(Route(path, in_thread(answer)) for path, answer in API.items()),
+        *(Route(path, edit(change), methods=["POST"]) for path, change in edits.EDITS.items()),
         Route("/api/live", events),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers: Any = {HTTPException: _refused, TimeoutError: _busy}
     inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    return Auth(inner, hosts=site.hosts, token=site.token, cookie=site.cookie)
+    return Auth(
+        inner, hosts=site.hosts, token=site.token, cookie=site.cookie, can_edit=site.can_edit
+    )
 
 
 def _busy(request: Request, error: Exception) -> Response:

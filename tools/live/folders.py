@@ -39,6 +39,8 @@ REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
 CONFIG_MAX = 500  # entries of a config that a row has
 SETTINGS_MAX = 20_000  # of them that distinguish runs
 TEXT_MAX = 500  # characters of each
+READING = "reading"
+"""The status of a run whose journal has not been read once, if no run JSON has an earlier one."""
 
 
 @dataclass
@@ -58,8 +60,14 @@ class Entry:
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Held while `following` is used: a run that is slow to read does not block others."""
     wanted_until: float = 0.0
+
     alerts: list[dict[str, Any]] = field(default_factory=list)
     """Alerts of a guard about it."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its row is of the whole run."""
+        return bool(self.row) and self.row["status"] != READING
 
 
 class Folders:
@@ -271,14 +279,18 @@ class Folders:
         return more
 
     def _update_followed(self, entry: Entry, following: Following) -> None:
+        is_known = following.was_read or not runs.is_journal(following.path)
         if following.error:
             found = runs.Found(entry.path, None, following.error)
-        elif following.content.n_records:
+        elif following.content.n_records and (is_known or not entry.is_known):
             found = runs.Found(entry.path, following.run())
         else:
-            return
+            return  # what its run JSON says is more than what has been read of its journal
         ends = ends_nonfinite(following, found.run) if found.run else {}
-        self._update(entry, rows_.row(found), ends, following)
+        row = rows_.row(found)
+        if not is_known and not following.error:
+            row["status"] = READING
+        self._update(entry, row, ends, following)
 
     def _update(
         self,

@@ -38,6 +38,8 @@ class Following:
         """Why it cannot be read, in a line."""
         self.is_alive = False
         """Whether a writer is alive."""
+        self.was_read = False
+        """Whether all that was there has been read once: before, a status is not known."""
         self._coming: Content | None = None  # being read again, until that is complete
         self._reading: Iterator[int] | None = None
         self._reader: eventlog.Reader | None = None
@@ -101,6 +103,7 @@ class Following:
         content.settle()
         if self._reading is None:
             self.content, self._coming = content, None
+            self.was_read = True
             self.error = self._why_not()
             self._note_fewer_records()
         return True

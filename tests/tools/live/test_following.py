@@ -22,6 +22,7 @@ from tests.strategies import (
 from tests.tools.conftest import GOLDEN
 from tools.live.content import record_text
 from tools.live.curves import Axis
+from tools.live.folders import Folders
 from tools.live.following import Following
 
 
@@ -261,3 +262,30 @@ def test_tokens_follow_the_sessions_that_change_them(tmp_path):
 
     assert axis.place(following.iterations, np.arange(5)).tolist() == [0, 100, 200, 210, 220]
     assert axis.rows(following.iterations, np.array([0.0, 150, 200, 215])).tolist() == [0, 2, 2, 4]
+
+
+@pytest.mark.parametrize("has_run_json", [True, False])
+def test_a_run_that_is_half_read_has_no_status_and_no_value_of_its_own(
+    tmp_path, monkeypatch, has_run_json
+):
+    with eventlog.open_run(tmp_path, save_interval=0, durability="never") as run:
+        for i in range(5_000):
+            run.log_iter(i, 5.0 - i / 1_000)
+    if has_run_json:
+        eventlog.compact(run.journal_path)
+    monkeypatch.setattr("tools.live.folders.SLICE_S", 0)
+    folders = Folders([str(tmp_path)])
+    folders.refresh()
+    (entry,) = folders._entries.values()
+    entry.following = entry.following or Following(entry.path)
+
+    rows = []
+    while folders.read_on():
+        rows += folders.rows()
+    rows += folders.rows()
+
+    seen = {(row["status"], row["final_loss"]) for row in rows}
+    assert len(rows) > 2
+    assert (rows[-1]["status"], rows[-1]["final_loss"]) == ("completed", pytest.approx(0.001))
+    assert {status for status, _ in seen} <= {"completed", *(() if has_run_json else ["reading"])}
+    assert len({loss for status, loss in seen if status == "completed"}) == 1

@@ -1,9 +1,10 @@
 // The line above the panels: hidden ones, all sections at once, and the usual layout again.
 
 import { button, el } from "./dom.js";
+import { canEdit, keepForAll } from "./edit.js";
 import { plural } from "./format.js";
 import { EMPTY, layoutText } from "./layout.js";
-import { changeLayout, layoutNow, state } from "./state.js";
+import { changeLayout, keptLayout, layoutNow, state } from "./state.js";
 
 export class LayoutBar {
   /** @param {any} panels */
@@ -18,13 +19,15 @@ export class LayoutBar {
     const known = this.panels.grid.seriesNames();
     const hidden = state.find ? [] : hide.filter((name) => known.includes(name));
     const isArranged = layoutText(layoutNow()) !== layoutText(EMPTY);
+    const isNew = canEdit() && layoutText(layoutNow()) !== layoutText(keptLayout());
     const names = sections.map(({ name, isOpen }) => [name, isOpen]);
-    const mark = JSON.stringify([hidden, isArranged, names]);
+    const mark = JSON.stringify([hidden, isArranged, isNew, names]);
     if (mark === this.mark) return;
     this.mark = mark;
     const parts = [
       ...(sections.length > 1 ? this.ofSections(sections) : []),
       hidden.length ? this.ofHidden(hidden) : null,
+      isNew ? chip("Keep this layout", keepForAll) : null,
       isArranged ? chip("Usual layout", () => changeLayout(EMPTY)) : null,
     ].filter(Boolean);
     this.element.hidden = !parts.length;

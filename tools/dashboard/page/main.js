@@ -3,6 +3,7 @@
 import { fetchJson } from "./api.js";
 import { Compare } from "./compare.js";
 import { setText } from "./dom.js";
+import { loadLayout } from "./edit.js";
 import { Grid } from "./grid.js";
 import { helpDialog, listenToKeys } from "./keys.js";
 import { PAGE_ROWS, RunList } from "./list.js";
@@ -140,4 +141,5 @@ setInterval(() => shownList().show(), AGE_MS);
 // For tests and the console.
 export const shownGrid = () => runPage?.grid ?? grid;
 
+await loadLayout().catch(() => {}); // without an answer the page says so: see `reload`
 await reload();

@@ -2,6 +2,7 @@
 
 import { fetchJson } from "./api.js";
 import { button, el, icon, setText } from "./dom.js";
+import { RemarksForm } from "./edit.js";
 import { count, duration, full, moment, plural, settingText, splitName } from "./format.js";
 import { Grid } from "./grid.js";
 import { statusMark } from "./list.js";
@@ -24,6 +25,7 @@ export class RunPage {
     this.isClosed = false;
     this.marks = new Map(); // of each part, what it shows: only a part that changed is built anew
     this.grid = new Grid(runs, id);
+    this.remarks = new RemarksForm(id, () => this.fetch());
     this.timeline = new Timeline();
     this.build();
     this.fetch();
@@ -50,6 +52,7 @@ export class RunPage {
       "div",
       { class: "run-page" },
       this.head,
+      this.remarks.element,
       this.tiles,
       this.timeline.element,
       this.grid.element,
@@ -95,6 +98,7 @@ export class RunPage {
   showRun() {
     const row = this.runs.rowOf(this.id);
     this.showHead(row);
+    this.remarks.show(this.run?.tags ?? row?.tags ?? []);
     const { run } = this;
     if (!run || !row) return;
     this.showTiles(row, run);

@@ -63,6 +63,8 @@ export function keepLayout(layout) {
   notify({});
 }
 
+export const keptLayout = () => kept;
+
 /** @returns {import("./layout.js").Layout} */
 export const layoutNow = () => state.layout ?? kept;
 
