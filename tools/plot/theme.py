@@ -80,7 +80,7 @@ class Theme:
 THEMES = {
     "light": Theme(
         ground="#ffffff", ink="#222222", faint="#6b6b6b", grid="#e6e6e6", bad="#b00020",
-        runs=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
+        runs=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a97cc", "#000000"),
     ),
     "dark": Theme(
         ground="#15181c", ink="#e6e6e6", faint="#9aa0a6", grid="#2b3036", bad="#ff6b6b",

@@ -2,7 +2,7 @@
 
 import { Answer } from "./answer.js";
 import { groupHead, groupResults } from "./comparegroups.js";
-import { el, runLink, setText } from "./dom.js";
+import { el, runLink, scrollable, setText } from "./dom.js";
 import { duration, full, moment, settingText, splitName } from "./format.js";
 import { statusMark } from "./list.js";
 import { MeanControl } from "./mean.js";
@@ -39,7 +39,7 @@ export class Compare {
     const all = el("label", { class: "switch" }, this.all, text);
     this.note = el("p", { class: "hint", role: "status", hidden: true });
     const tools = el("div", { class: "compare-tools" }, this.mean.element, all);
-    this.body = el("div", { class: "scroll" });
+    this.body = scrollable("Comparison of the runs");
     this.element = el("div", { class: "compare" }, tools, this.body, this.note);
   }
 
@@ -128,7 +128,7 @@ function table(caption, heads, results, columns) {
     "table",
     { class: "sides" },
     el("caption", { class: "unseen", text: caption }),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "" }), ...heads)),
+    el("thead", {}, el("tr", {}, el("td"), ...heads)),
     el("tbody", {}, sectionRow("Results", n), ...results),
     tableSection(settingsTitle(settings), n, settings),
     tableSection(environmentTitle(environment), n, environment),

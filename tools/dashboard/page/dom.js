@@ -100,6 +100,12 @@ export function runLink(id, open, props = {}, ...children) {
   return el("a", { href: `#tab=run&run=${id}`, onclick, ...props }, ...children);
 }
 
+// A part that scrolls by itself, also by the keyboard.
+export function scrollable(label, ...children) {
+  const props = { class: "scroll", tabindex: 0, role: "region", "aria-label": label };
+  return el("div", props, ...children);
+}
+
 // Writes only where the text differs, so that updates do not flicker or drop a selection.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

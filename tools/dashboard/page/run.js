@@ -1,7 +1,7 @@
 // The page of one run: its state, its timeline, its curves, its settings and its latest events.
 
 import { fetchJson } from "./api.js";
-import { button, el, icon, setText } from "./dom.js";
+import { button, el, icon, scrollable, setText } from "./dom.js";
 import { RemarksForm } from "./edit.js";
 import { count, duration, full, moment, plural, settingText, splitName } from "./format.js";
 import { Grid } from "./grid.js";
@@ -38,8 +38,8 @@ export class RunPage {
     const find = "Find a setting";
     const oninput = () => this.showSettings();
     this.filter = el("input", { type: "search", placeholder: find, "aria-label": find, oninput });
-    this.settings = el("dl", { class: "settings" });
-    this.tail = el("ol", { class: "tail" });
+    this.settings = el("dl", { class: "settings", tabindex: 0 });
+    this.tail = el("ol", { class: "tail", tabindex: 0 });
     this.series = el("div", {});
     const settingsHead = el(
       "div",
@@ -258,7 +258,9 @@ function seriesCard(series, n) {
     text: `${full(n - series.length)} more: find them by name (f)`,
   });
   hint.hidden = n === series.length;
-  return card(heading, el("div", { class: "scroll series" }, seriesTable(series)), hint);
+  const table = scrollable("Series", seriesTable(series));
+  table.classList.add("series");
+  return card(heading, table, hint);
 }
 
 function listCard(heading, items, className = "plain") {
@@ -281,7 +283,9 @@ function sessionsCard(sessions, status) {
   const columns = ["", "began", "from", "to", "records", "where", "end"];
   const numbers = ["", "from", "to", "records"];
   const className = (column) => (numbers.includes(column) ? "number" : "");
-  const heads = columns.map((text) => el("th", { scope: "col", class: className(text), text }));
+  const heads = columns.map((text) =>
+    text ? el("th", { scope: "col", class: className(text), text }) : el("td"),
+  );
   const rows = sessions.map((session, i) => {
     const isLast = i === sessions.length - 1;
     const pid = session.pid ? `, pid ${session.pid}` : "";
@@ -299,7 +303,7 @@ function sessionsCard(sessions, status) {
   });
   const head = el("thead", {}, el("tr", {}, ...heads));
   const table = el("table", { class: "small" }, head, el("tbody", {}, ...rows));
-  return card(plural(sessions.length, "session"), el("div", { class: "scroll" }, table));
+  return card(plural(sessions.length, "session"), scrollable("Sessions", table));
 }
 
 function supersededCards(superseded) {

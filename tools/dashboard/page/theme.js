@@ -40,7 +40,7 @@ prefersDark.addEventListener("change", () => notify({ theme: theme() }));
 // ---- colours of runs
 
 const COLOURS = {
-  light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1c2024"],
+  light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a97cc", "#1c2024"],
   dark: ["#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"],
 };
 const DASHES = [[], [6, 3], [2, 2.5], [8, 3, 2, 3]]; // with 7 colours: 28 runs look different

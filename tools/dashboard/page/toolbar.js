@@ -8,6 +8,12 @@ import { change, names, offered, state, WHOLE_RANGE } from "./state.js";
 import { theme, toggleTheme } from "./theme.js";
 
 export const TABS = ["charts", "runs", "compare", "study"];
+const HEADINGS = {
+  charts: "Charts of runs",
+  runs: "List of runs",
+  compare: "Comparison of runs",
+  study: "Study of parameters",
+};
 const AXIS_BUTTONS = { iter: "Iterations", tokens: "Tokens", time: "Time" };
 const FIND_MS = 200; // after the last key
 
@@ -37,6 +43,7 @@ export class TopBar {
   /** @param {() => void} onHelp */
   constructor(onHelp) {
     this.where = el("span", { class: "where" });
+    this.heading = el("h1", { class: "unseen" });
     this.live = el("span", { class: "live" }, el("i"), el("span", { text: "connecting" }));
     const title = (name) => name[0].toUpperCase() + name.slice(1);
     this.tabs = TABS.map((name) => {
@@ -52,6 +59,7 @@ export class TopBar {
       .getElementById("top")
       .append(
         el("div", { class: "brand" }, el("b", { text: "runs" }), this.where),
+        this.heading,
         el("nav", { "aria-label": "Views" }, ...this.tabs),
         el("div", { class: "spring" }),
         this.live,
@@ -65,6 +73,8 @@ export class TopBar {
       if (TABS[i] === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    setText(this.heading, HEADINGS[tab] ?? "");
+    this.heading.hidden = !this.heading.textContent; // a run's page has its own
     this.theme.replaceChildren(icon(theme() === "dark" ? "sun" : "moon"));
     setText(this.where, folders.join(" "));
   }
@@ -116,8 +126,8 @@ export class Controls {
     this.mean = new MeanControl(true);
     this.find = buildFind();
     this.element = el(
-      "div",
-      { class: "controls" },
+      "section",
+      { class: "controls", "aria-label": "How the charts are drawn" },
       el(
         "div",
         { class: "segments", role: "group", "aria-label": "Horizontal axis" },

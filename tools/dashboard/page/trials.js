@@ -1,6 +1,6 @@
 // The table of a study's trials.
 
-import { el, icon, runLink, setText } from "./dom.js";
+import { el, icon, runLink, scrollable, setText } from "./dom.js";
 import { PAGE_ROWS } from "./list.js";
 import { ownValue } from "./metrics.js";
 import { change } from "./state.js";
@@ -37,7 +37,7 @@ export class TrialTable {
     const caption = el("caption", { class: "unseen", text: "Trials, the best one first" });
     const head = el("thead", {}, this.head);
     const table = el("table", { class: "small trials" }, caption, head, this.body);
-    this.elements = [el("div", { class: "scroll" }, table), this.more];
+    this.elements = [scrollable("Table of trials", table), this.more];
   }
 
   reset() {
