@@ -1,7 +1,7 @@
 """What the page of `runs serve` costs: many panels, many runs, many names, one very long run.
 
-    python -m tests.bench.page [--points 10000000] [--runs 1000] [--names 10000]
-                               [--only grid|table|wide|long]
+    python -m tests.bench.page [--points 10000000] [--runs 1000] [--names 10000] [--panels 24]
+                               [--live-runs 10] [--only grid|table|wide|long]
 
 Needs Chromium and playwright. Prints lines for RESULTS.md; what is measured is checked, too.
 Times are measured in the browser, which renders in software.
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -27,7 +28,7 @@ import eventlog
 from tests.tools.dashboard.pages import Serving, serving
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-N_PANELS, N_RUNS, N_POINTS = 24, 10, 500
+N_POINTS = 500  # of each run of the grid
 SPIKE, SPIKE_AT = 99.0, 0.6543
 
 # From the answer's last byte until all is drawn, and until the frame after that can be begun.
@@ -44,11 +45,22 @@ OBSERVE = """() => {
 }"""
 
 
+# Whether there are so many panels, and those in view have all points.
+ARE_DRAWN = """([nPanels, nPoints]) => {
+  const panels = [...document.querySelectorAll(".panel")];
+  const boxes = panels.map((panel) => [panel, panel.getBoundingClientRect()]);
+  const seen = boxes.filter(([, box]) => box.top < innerHeight && box.bottom > 0);
+  return panels.length >= nPanels && seen.every(([panel]) => panel.dataset.points === nPoints);
+}"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--names", type=int, default=10_000)
+    parser.add_argument("--panels", type=int, default=24)
+    parser.add_argument("--live-runs", type=int, default=10)
     parser.add_argument("--only", choices=("grid", "table", "wide", "long"))
     parser.add_argument("--folder", help="where the long run is made, and left (2 GB)")
     parser.add_argument("--screenshot", help="a PNG of the long run at full zoom-out")
@@ -60,7 +72,8 @@ def main() -> None:
         )
         if arguments.only in (None, "grid"):
             with browser.new_page(viewport={"width": 1600, "height": 2700}) as page:
-                print(f"grid: {grid(page)}", flush=True)
+                result = grid(page, arguments.panels, arguments.live_runs)
+                print(f"grid: {result}", flush=True)
         if arguments.only in (None, "table"):
             with browser.new_page(viewport={"width": 1400, "height": 900}) as page:
                 print(f"table: {table(page, arguments.runs)}", flush=True)
@@ -92,8 +105,8 @@ def load() -> str:
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
-def grid(page: Page) -> str:
-    """Ten live runs of 24 metrics: one more point in each, 40 times."""
+def grid(page: Page, n_panels: int, n_runs: int) -> str:
+    """Live runs, each of `n_panels` metrics: one more point in each, 40 times."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runs = [
@@ -103,12 +116,12 @@ def grid(page: Page) -> str:
                     config={"max_iters": 10 * N_POINTS, "seed": k},
                 )
             )
-            for k in range(N_RUNS)
+            for k in range(n_runs)
         ]  # fmt: skip
 
         def log(i: int) -> None:
             for run in runs:
-                more = {f"figure_{f}": rng.gauss(f, 1) for f in range(N_PANELS - 3)}
+                more = {f"figure_{f}": rng.gauss(f, 1) for f in range(n_panels - 3)}
                 run.log_iter(
                     i, 3 + 8 / (1 + i / 20) + rng.gauss(0, 0.1), 50 + rng.random(), 30.0, **more
                 )
@@ -116,9 +129,13 @@ def grid(page: Page) -> str:
         for i in range(N_POINTS):
             log(i)
         server = stack.enter_context(serving(folder))
-        page.goto(f"{server.address}#picks={','.join(r['id'] for r in all_rows(server, N_RUNS))}")
-        drawn = f"document.querySelectorAll('.panel[data-points=\"{N_RUNS * N_POINTS}\"]').length"
-        wait(page, lambda: page.evaluate(drawn) == N_PANELS)
+        picks = ",".join(row["id"] for row in all_rows(server, n_runs))
+        is_open = quote('{"open":{"figure_*":true}}')
+        cpu = Cpu(page)
+        begun = time.perf_counter()
+        page.goto(f"{server.address}#picks={picks}&layout={is_open}")
+        wait(page, lambda: page.evaluate(ARE_DRAWN, [n_panels, str(n_runs * N_POINTS)]))
+        first = f"{time.perf_counter() - begun:.2f} s, {cpu.ms:.0f} ms of the page's thread"
         page.evaluate(OBSERVE)
         cpu = Cpu(page)
         for i in range(N_POINTS, N_POINTS + 40):
@@ -128,7 +145,8 @@ def grid(page: Page) -> str:
         took = [row for row in page.evaluate("window.took") if row[1]]
         drawn, framed = (sorted(row[k] for row in took) for k in (0, 1))
     return (
-        f"{N_PANELS} panels x {N_RUNS} runs x {N_POINTS} points, {len(took)} updates: "
+        f"{n_panels} panels x {n_runs} runs x {N_POINTS} points: all in view after {first}; "
+        f"{len(took)} updates: "
         f"{cpu_ms / len(took):.0f} ms of the page's thread each in total; until drawn "
         f"p50 {drawn[len(took) // 2]:.0f} ms, p90 {drawn[len(took) * 9 // 10]:.0f} ms, "
         f"min {drawn[0]:.0f} ms; until the next frame p50 {framed[len(took) // 2]:.0f} ms, "

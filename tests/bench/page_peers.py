@@ -30,7 +30,11 @@ PORT = 8870
 SPIKE = 99.0
 STILL_S = 3.0  # a page that does not change for this long is complete
 PATIENCE_S = 120.0
-SHAPES = {"grid": (10, 24, 500), "long": (1, 1, None)}  # runs, metrics, points
+SHAPES = {  # runs, metrics, points
+    "grid": (10, 24, 500),
+    "many": (20, 100, 500),
+    "long": (1, 1, None),
+}
 
 # Runs in the peers' environment: kind of peer, folder, runs, metrics, points.
 WRITER = """
@@ -68,12 +72,15 @@ TRACKIO = "import trackio, time; trackio.show(project='p', open_browser=False, b
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="of the peers' environment")
+    parser.add_argument("--only", choices=SHAPES, default="")
     parser.add_argument("--points", type=int, default=200_000)
     parser.add_argument("--screenshots", type=Path, help="a folder for what each page showed")
     arguments = parser.parse_args()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for shape, (n_runs, n_figures, n_points) in SHAPES.items():
+            if arguments.only not in ("", shape):
+                continue
             for peer in ("runs", "tensorboard", "trackio"):
                 where = Path(folder, f"{peer}-{shape}")
                 where.mkdir()

@@ -1,12 +1,12 @@
 // One panel: a metric of several runs, with its cursor, its zoom, and its PNG and CSV.
 
+import { drawValues, valuesAt } from "./cursor.js";
 import { announce, button, download, el, icon, setText } from "./dom.js";
 import {
   area,
   axes,
   BOTTOM,
   crosses,
-  disc,
   dots,
   LEFT,
   RIGHT,
@@ -15,16 +15,14 @@ import {
   TOP,
   vertical,
 } from "./draw.js";
-import { aligned, onAxis, plural, short, shorten } from "./format.js";
+import { onAxis, plural, short, shorten } from "./format.js";
 import { showLegend } from "./legend.js";
 import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
-import { countOutside, extent, find, nearest, padded, Scale } from "./scale.js";
+import { countOutside, extent, padded, Scale } from "./scale.js";
 import { state } from "./state.js";
-import { drawTooltip } from "./tooltip.js";
 
 const DRAG_PX = 6; // a shorter drag is a click
-const VALUES_MAX = 8; // beside the cursor
 const HEIGHT = 220;
 
 export class Chart {
@@ -335,82 +333,7 @@ export class Chart {
     const px = isOfAxis ? this.x.px(cursor) : NaN;
     if (!(px >= LEFT - 1 && px <= this.x.b + 1)) return;
     vertical(ctx, cursor, this.x, this, { colour: colours.cursor });
-    this.drawValues(ctx, this.values(cursor), px, colours);
-  }
-
-  // The value of each line at `x`, the highest first: {line, x, y, low, high}.
-  values(x) {
-    const values = [];
-    for (const line of this.lines.filter((one) => this.yOf(one))) {
-      const curve = line.smoothed ?? line.means;
-      const i = nearest(curve, x);
-      if (i === null || !this.isNear(line, curve.x[i], x)) continue;
-      const around = line.spread ? spreadNear(line, x) : this.extremesNear(line, x);
-      values.push({ line, x: curve.x[i], y: curve.y[i], ...around });
-    }
-    return values.sort((a, b) => b.y - a.y);
-  }
-
-  isNear(line, lineX, x) {
-    const distance = Math.abs(this.x.px(lineX) - this.x.px(x));
-    if (line.isSuperseded && distance > 3) return false;
-    const { points } = line;
-    return distance <= (line.isEval ? 60 : 24) || (x >= points.x[0] && x <= points.x[points.n - 1]);
-  }
-
-  // The lowest and the highest value within a pixel of `x`, which the mean of a thinned line hides.
-  extremesNear({ points, isThinned }, x) {
-    if (!isThinned) return {};
-    const px = this.x.px(x);
-    const begin = find(points, this.x.value(px - 1));
-    const end = Math.max(begin + 2, find(points, this.x.value(px + 1)));
-    const values = points.y.subarray(begin, Math.min(end, points.n));
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    return low < high ? { low, high } : {};
-  }
-
-  drawValues(ctx, values, px, colours) {
-    for (const { line, x, y } of values) {
-      const top = Math.max(TOP, Math.min(this.h - BOTTOM, this.yOf(line).px(y)));
-      ctx.fillStyle = line.colour;
-      disc(ctx, this.x.px(x), top, 3);
-    }
-    if (!values.length) return;
-    const isHere = this.grid.cursorChart === this;
-    const rows = this.tooltipRows(values.slice(0, VALUES_MAX), isHere, colours);
-    const more = values.length > VALUES_MAX ? `and ${values.length - VALUES_MAX} more` : "";
-    const head = isHere ? `${axisName(this.axis)} ${exactOnAxis(values[0].x, this.axis)}` : "";
-    drawTooltip(ctx, { head, rows, more }, px, this.w, colours);
-  }
-
-  // The chart under the pointer names its runs, the others show the values alone.
-  tooltipRows(values, isHere, colours) {
-    const numbersOf = ({ y, low, high, std }) => [y, low ?? y, high ?? std ?? y];
-    const texts = this.isShared
-      ? values.flatMap((one) => numbersOf(one).map((value) => short(value, one.line.key)))
-      : aligned(values.flatMap(numbersOf), this.key);
-    const nameOf = ({ line, n }) => {
-      if (!isHere) return this.isShared ? shorten(line.key, 30) : "";
-      const hasSeveral = n !== undefined || this.grid.ids.length > 1;
-      const parts = [
-        hasSeveral ? shorten(line.name, 30) : "",
-        this.isShared ? shorten(line.key, 30) : "",
-        n === undefined ? "" : `n ${n}`,
-        line.isSuperseded && !hasSeveral ? "superseded" : "",
-      ];
-      return parts.filter(Boolean).join(", ");
-    };
-    const rangeOf = ({ low, std }, i) => {
-      if (!isHere) return "";
-      if (std !== undefined) return Number.isNaN(std) ? "" : `± ${texts[3 * i + 2]}`;
-      return low === undefined ? "" : `${texts[3 * i + 1]} … ${texts[3 * i + 2]}`;
-    };
-    return values.map((value, i) => ({
-      colour: value.line.isSuperseded ? colours.superseded : value.line.colour,
-      value: texts[3 * i],
-      range: rangeOf(value, i),
-      name: nameOf(value),
-    }));
+    drawValues(this, ctx, px, colours);
   }
 
   // ---- as text
@@ -452,7 +375,9 @@ export class Chart {
     const { cursor } = this.grid;
     if (cursor === null) return "";
     const nameOf = (line) => (this.isShared ? line.legend : line.name);
-    const texts = this.values(cursor).map(({ line, y }) => `${nameOf(line)} ${short(y, line.key)}`);
+    const texts = valuesAt(this, cursor).map(
+      ({ line, y }) => `${nameOf(line)} ${short(y, line.key)}`,
+    );
     return `${axisName(this.axis)} ${onAxis(cursor, this.axis)}: ${texts.join(", ") || "no value here"}`;
   }
 
@@ -469,20 +394,6 @@ export class Chart {
     const href = this.grid.csvUrl(this.key);
     el("a", { href, download: `${fileName(this.key)}.csv` }).click();
   }
-}
-
-// What a mean is of, near `x`: its standard deviation, or its extremes; and the number of runs.
-function spreadNear({ points, spread }, x) {
-  const i = nearest(points, x);
-  if (i === null) return {};
-  const n = spread.n[i];
-  if (state.band === "range") return { low: spread.low[i], high: spread.high[i], n };
-  return { std: spread.std[i], n };
-}
-
-function exactOnAxis(x, axis) {
-  if (axis === "tokens" || axis === "time") return onAxis(x, axis);
-  return (axis === "iter" ? Math.round(x) : x).toLocaleString("en-US");
 }
 
 function fileName(text) {

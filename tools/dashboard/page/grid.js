@@ -33,6 +33,9 @@ export class Grid {
     this.cursor = null; // the same in all charts
     this.cursorChart = null; // the one under the pointer
     this.cursorAxis = "iter"; // the axis of that one: no other chart shows the cursor
+    this.namesOf = []; // lists of which `namesKnown` is made
+    this.namesKnown = state.find ? [] : FIRST;
+    this.found = state.find;
     this.frame = 0;
     this.updateStart = null;
     this.error = null;
@@ -128,8 +131,20 @@ export class Grid {
     return Math.max(state.smooth, ...widths);
   }
 
-  // The names of all series of the runs as known so far, the usual ones first.
+  // The names of all series of the runs as known so far, the usual ones first. They are asked for
+  // many times in a frame.
   seriesNames() {
+    const known = this.curvesShown.flatMap(({ usual, others }) => [usual, others]);
+    const isSame = (list, i) => list === this.namesOf[i];
+    if (known.length !== this.namesOf.length || !known.every(isSame) || state.find !== this.found) {
+      this.namesOf = known;
+      this.found = state.find;
+      this.namesKnown = this.sortedNames();
+    }
+    return this.namesKnown;
+  }
+
+  sortedNames() {
     if (!this.curvesShown.length) return state.find ? [] : FIRST;
     const usual = this.usualNames();
     const others = new Set(this.curvesShown.flatMap((run) => run.others));
