@@ -74,7 +74,7 @@ def test_the_compare_tab_has_a_column_for_each_setting_with_its_p_value(open_pag
     stats = pytest.importorskip("scipy.stats")
     ids = [row["id"] for row in server.rows().values()]
     page = open_page(server, f"tab=compare&picks={','.join(ids)}").page
-    page.wait_for_selector(".sides thead th >> nth=15")
+    page.wait_for_selector(".sides thead tr > * >> nth=15")
 
     page.click(".compare button >> text=Mean of seeds")
     page.wait_for_selector(".sides thead .value >> nth=2")
