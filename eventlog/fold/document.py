@@ -179,6 +179,11 @@ class Run:
             return flat_rows.system_rows(self._journal_path())
         return flat_rows.flat_rows(getattr(self, flat_rows.kind_of(table).key), table)
 
+    @property
+    def name(self) -> str:
+        """What a person renamed it to (`runs rename`), else its `run_name`."""
+        return str(self.journal.get("name") or self.run_name)
+
     def series(self, *patterns: str) -> dict[str, Series]:
         """The series of the run by name, each with its summary; see `fold/series.py`.
 

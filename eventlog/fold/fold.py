@@ -346,6 +346,7 @@ class Fold:
                 "events": dict(sorted(self.kinds.items())),
                 "superseded": self.superseded,
                 "missing_iterations": self.missing_iterations(),
+                **({"name": name} if (name := self.remarks.name()) else {}),
                 "tags": self.remarks.tags(),
                 "notes": self.remarks.of_kind("note"),
                 "alerts": self.remarks.of_kind("alert"),

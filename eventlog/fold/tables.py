@@ -325,7 +325,7 @@ class Iterations:
 
 
 class Remarks:
-    """Notes, tags and alerts of a run, ordered by their time and not by when they were read."""
+    """Notes, tags, names and alerts of a run, in the order of their times, however read."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
@@ -351,6 +351,12 @@ class Remarks:
             tags -= set(map(str, removed if isinstance(removed, list) else ()))
             tags |= set(map(str, added if isinstance(added, list) else ()))
         return sorted(tags)
+
+    def name(self) -> str:
+        """The name that the run was renamed to; empty: it has its own."""
+        renamed = self._by_time("rename")
+        name = renamed[-1].fields.get("name") if renamed else None
+        return name if isinstance(name, str) else ""
 
     def _by_time(self, event: str) -> list[Record]:
         ours = [

@@ -354,6 +354,11 @@ _ALL = [
         rule="remarks",
     ),
     Kind(
+        "rename",
+        "another name for the run in lists and legends: `name` (empty: its own again), `by`",
+        rule="remarks",
+    ),
+    Kind(
         "alert",
         "a monitor reports a problem: `rule`, `state` (`raised`, `over`), `text`, `session` "
         "(that it is about), `record` (that it is about), `iter`, ...",

@@ -163,6 +163,8 @@ class History:
                 return kind, {"text": f"note {rng.randrange(99)}", "by": "ann"}
             case "tag":
                 return kind, {rng.choice(("add", "remove")): rng.sample(TAGS, 2)}
+            case "rename":
+                return kind, {"name": rng.choice((*TAGS, ""))}
             case "gap":
                 return kind, {"dropped": rng.randrange(1, 4), "why": "the disk refused"}
             case "lost_tail" if self.sessions:
@@ -238,8 +240,9 @@ class History:
         of = rng.choice((RUN_ID, RUN_ID, None, OTHER_RUN_ID))
         lines = []
         for n in range(rng.randrange(1, 3)):
-            event = rng.choice(("note", "tag", "alert"))
-            fields = {"add": rng.sample(TAGS, 1)} if event == "tag" else {"text": "lr too high?"}
+            event = rng.choice(("note", "tag", "rename", "alert"))
+            fields = {"tag": {"add": rng.sample(TAGS, 1)}, "rename": {"name": rng.choice(TAGS)}}
+            fields = fields.get(event, {"text": "lr too high?"})
             lines.append(self.line(n, s, event, fields | {"annotates": of}))
         self.files[f"{STEM}.{s}.0.segment"] = b"".join(line.data for line in lines)
 
@@ -316,7 +319,7 @@ KINDS = (
     *("metrics",) * 6,
     *("eval",) * 3,
     *("checkpoint",) * 2,
-    *("rewind", "config", "note", "tag", "gap", "lost_tail", "unknown"),
+    *("rewind", "config", "note", "tag", "rename", "gap", "lost_tail", "unknown"),
 )
 USUAL = {"loss": 2.5, "time_ms": 52.1, "mfu": 31.2}
 NAMES = ("a", "b", "a.b", "loss", "val/acc")
@@ -342,6 +345,7 @@ def ours(folding: Folding) -> dict[str, Any] | None:
         "config": run.config,
         "metadata": run.metadata,
         "tags": about["tags"],
+        "name": about.get("name", ""),
         "notes": about["notes"],
         "superseded": {"metrics": 0} | about["superseded"],
         "sessions": [session["s"] for session in about["sessions"]],

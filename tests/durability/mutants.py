@@ -55,6 +55,7 @@ VALUES = ("eventlog/tracker/test_hostile_values.py",)
 COMPLETE = ("durability/test_complete_means_complete.py",)
 MAIN = ("eventlog/cli/test_main.py",)
 TAIL = ("eventlog/cli/test_tail.py",)
+ANNOTATION = ("eventlog/tracker/test_annotation.py",)
 SESSION = ("eventlog/tracker/test_session.py",)
 LAST_ERROR = ("eventlog/tracker/test_last_error.py",)
 
@@ -846,6 +847,13 @@ MUTANTS = [
         "            return False\n        elif",
         "            pass\n        elif",
         BEGINNING,
+    ),
+    Mutant(
+        "a run keeps the first name that it was renamed to",
+        "fold/tables.py",
+        'renamed[-1].fields.get("name")',
+        'renamed[0].fields.get("name")',
+        ANNOTATION,
     ),
     Mutant(
         "verify of a folder leaves out the journals of ranks",

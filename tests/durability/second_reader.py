@@ -237,7 +237,7 @@ def order_of(journal, alone):
 def fold(records):
     arrays = {"iterations": [], "evals": [], "checkpoints": [], "metrics": []}
     superseded = dict.fromkeys(arrays, 0)
-    run = {"config": {}, "metadata": {}, "tags": [], "notes": []}
+    run = {"config": {}, "metadata": {}, "tags": [], "notes": [], "name": ""}
     statuses, metrics, remarks = {}, Metrics(), []
     run_id = run_id_in(records)
 
@@ -275,7 +275,7 @@ def fold(records):
 
     for record in records:
         event, fields = record["event"], record["fields"]
-        if event in ("note", "tag"):
+        if event in ("note", "tag", "rename"):
             is_ours = run_id is None or fields.get("annotates") in (None, run_id)
             remarks += [record] if is_ours else []
         if "annotates" in fields and record["s"] not in statuses:
@@ -298,6 +298,8 @@ def fold(records):
         fields = {k: v for k, v in record["fields"].items() if k != "annotates"}
         if record["event"] == "note":
             run["notes"].append({"t": record["t"]} | fields)
+        elif record["event"] == "rename":
+            run["name"] = fields["name"]
         else:
             tags = set(run["tags"]) - set(fields.get("remove", ()))
             run["tags"] = sorted(tags | set(fields.get("add", ())))

@@ -111,6 +111,7 @@ EVERY_COMMAND = [
     ["ls"], ["best"], ["show"], ["show", "--json"], ["diff", "{guide}"], ["compare", "{guide}"],
     ["compare", "--exact", "{guide}"], ["compare", "--at-iter", "2"], ["compare", "--at-time", "2"],
     ["compare", "--at-tokens", "2"], ["note", "{last}", "words"], ["tag", "{last}", "+word"],
+    ["rename", "{last}", "other"],
 ]  # fmt: skip
 
 

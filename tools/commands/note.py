@@ -1,4 +1,4 @@
-"""`runs note` and `runs tag`: notes and tags of a run."""
+"""`runs note`, `runs tag` and `runs rename`: what a person adds to a run."""
 
 import argparse
 import sys
@@ -24,6 +24,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument("tags", nargs=argparse.REMAINDER, metavar="+TAG|-TAG")
     command.set_defaults(run=_tag)
 
+    summary = "Give a run another name in lists and legends; its files keep theirs."
+    command = commands.add_parser("rename", help=summary, description=summary)
+    command.add_argument("run_name", metavar="RUN")
+    command.add_argument("name", metavar="NAME", help="'': its own again")
+    command.set_defaults(run=_rename)
+
 
 def _note(arguments: argparse.Namespace) -> int:
     path = runs.one(arguments.run_name).path
@@ -39,6 +45,13 @@ def _tag(arguments: argparse.Namespace) -> int:
         found.run = _read_again(found.path)
     tags = found.run.journal.get("tags", []) if found.run is not None else []
     print("\n".join(map(printable, tags)), end="\n" if tags else "")
+    return 0
+
+
+def _rename(arguments: argparse.Namespace) -> int:
+    path = runs.one(arguments.run_name).path
+    remarks.rename(path, arguments.name)
+    print(f"{path.stem}: renamed", file=sys.stderr)
     return 0
 
 

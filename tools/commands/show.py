@@ -120,7 +120,7 @@ def _head(found: runs.Found, run: eventlog.Run) -> Pairs:
     missing = ", ".join(f"{a} to {b}" for a, b in journal.get("missing_iterations") or [])
     status = rows.status(rows.row(found))
     pairs = [
-        ("run", run.run_name),
+        ("run", run.name if run.name == run.run_name else f"{run.name} ({run.run_name})"),
         ("status", ("● " if found.is_live else "") + status + reason),
         ("file", str(found.path)),
         ("started", to_the_second(run.start_time)),

@@ -1,6 +1,6 @@
-"""Notes and tags of a run.
+"""Notes, tags and names of a run.
 
-Both are events in a separate segment beside the journal: nothing is edited, the run may be written
+They are events in a separate segment beside the journal: nothing is edited, the run may be written
 at the same time, and the event is durable when a function here returns.
 """
 
@@ -13,6 +13,7 @@ import eventlog
 from .runs import Refusal
 
 NOTE_MAX = 20_000
+NAME_MAX = 200
 
 
 def add_note(path: Path, text: str) -> None:
@@ -32,6 +33,16 @@ def change_tags(path: Path, tags: Sequence[str]) -> None:
     add, remove = _split(tags)
     if add or remove:
         eventlog.annotate(path, "tag", add=add, remove=remove, by=_who())
+
+
+def rename(path: Path, name: str) -> None:
+    """Give a run another name in lists and legends; empty: its own again. Raises as `add_note`."""
+    if name.strip() != name or len(name) > NAME_MAX or not name.isprintable():
+        raise Refusal(
+            f"{name[:200]!r}: a name must be at most {NAME_MAX} printable characters, without "
+            "spaces around it"
+        )
+    eventlog.annotate(path, "rename", name=name, by=_who())
 
 
 def _split(tags: Sequence[str]) -> tuple[list[str], list[str]]:

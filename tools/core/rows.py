@@ -131,7 +131,7 @@ def row(found: Found, now: float | None = None) -> Row:
     run, summary, journal = found.run, found.run.summary, found.run.journal
     losses = _losses(journal.get("defects"))
     fields: Row = {
-        "run": run.run_name,
+        "run": run.name,
         "status": run.status,
         "live": found.is_live,
         "iterations": summary.get("total_iterations"),

@@ -287,7 +287,8 @@ def _by_name(name: Path) -> Path:
     matches = _called(stem, named) or _beginning(stem, named)
     if len(matches) != 1:  # a renamed file still has the name of its run
         glanced = (glance_at(path) for path in paths)
-        renamed = [(f.run.run_name, f.path) for f in glanced if f.run is not None]
+        known = [(f.run, f.path) for f in glanced if f.run is not None]
+        renamed = [(name, path) for run, path in known for name in {run.run_name, run.name}]
         matches = _called(stem, renamed) or matches or _beginning(stem, renamed)
     if len(matches) > 1:
         candidates = first_of([path.stem for path in matches], _NAMED_MAX)

@@ -1,7 +1,7 @@
-"""What the page of a server with `--edit` writes: notes and tags of runs, and its layout.
+"""What the page of a server with `--edit` writes: notes, tags and names of runs, and its layout.
 
-Notes and tags are events beside the journal (`core.remarks`). The layout of the charts is a file
-in the first served folder; every server of that folder shows it.
+Notes, tags and names are events beside the journal (`core.remarks`). The layout of the charts is a
+file in the first served folder; every server of that folder shows it.
 """
 
 from collections.abc import Callable
@@ -69,6 +69,11 @@ def tag(site: Site, fields: Fields) -> Fields:
     return _remarks_of(site, fields)
 
 
+def rename(site: Site, fields: Fields) -> Fields:
+    remarks.rename(_path_of(site, fields), _text(fields, "name").strip())
+    return _remarks_of(site, fields)
+
+
 def keep_layout(site: Site, fields: Fields) -> Fields:
     """Keep the layout of the charts for all who look at this folder."""
     if not isinstance(fields.get("layout"), dict):
@@ -86,6 +91,7 @@ def keep_layout(site: Site, fields: Fields) -> Fields:
 EDITS: dict[str, Callable[[Site, Fields], Fields]] = {
     "/api/note": note,
     "/api/tag": tag,
+    "/api/rename": rename,
     "/api/layout/keep": keep_layout,
 }
 

@@ -292,7 +292,7 @@ def lay_out(figure: Figure) -> None:
 
 def _title(figure: Figure, drawing: Drawing) -> str:
     if drawing.is_single:
-        return drawing.series[0].run.run_name
+        return drawing.series[0].run.name
     what = {"loss": "training loss", "analysis": "loss, step times and MFU"}
     if drawing.kind == "metrics":
         labels = (axes.get_ylabel() for axes in figure.axes)

@@ -65,6 +65,18 @@ def test_tags_are_those_that_were_added_and_not_removed_later(tmp_path):
     assert in_json(run)["journal"]["tags"] == ["baseline", "paper"]
 
 
+def test_a_run_has_the_name_that_it_was_last_renamed_to_and_its_own_after_an_empty_one(tmp_path):
+    run = ended_run(tmp_path)
+    own, names = in_json(run)["run_name"], []
+
+    for name in ("best", "the best so far", ""):
+        eventlog.annotate(run.journal_path, "rename", name=name)
+        names.append(eventlog.load_run(run.journal_path).name)
+
+    assert names == ["best", "the best so far", own]
+    assert in_json(run)["run_name"] == own
+
+
 def test_a_note_on_a_live_run_loses_none_of_its_events(tmp_path):
     with eventlog.open_run(tmp_path, save_interval=1) as run:
         run.log_iter(0, 5.0)

@@ -1,4 +1,4 @@
-"""`runs note` and `runs tag`: kept as events, shown in the run, nothing edited."""
+"""`runs note`, `runs tag` and `runs rename`: kept as events, shown in the run, nothing edited."""
 
 import orjson
 import pytest
@@ -73,3 +73,28 @@ def test_a_run_named_by_its_beginning_gets_the_note(tmp_path, capsys, monkeypatc
 
     (found,) = (tmp_path / "out").glob("mine_*.json")
     assert [note["text"] for note in journal_of(found)["notes"]] == ["here"]
+
+
+def test_a_renamed_run_is_listed_shown_and_found_by_its_new_name_and_by_its_old_one(
+    tmp_path, capsys
+):
+    path = make_run(tmp_path, "old", [3.0, 2.0])
+
+    assert main(["rename", str(path), "the best"]) == 0
+
+    capsys.readouterr()
+    for argv in (["ls", str(tmp_path)], ["show", str(tmp_path / "the best")], ["show", str(path)]):
+        assert main(argv) == 0
+        assert "the best" in capsys.readouterr().out
+    assert main(["rename", str(tmp_path / "the best"), ""]) == 0
+    assert main(["ls", str(tmp_path)]) == 0
+    assert "the best" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [" x", "a\nb", "\x1b[31mred", "x" * 201])
+def test_a_name_that_cannot_be_shown_is_refused(tmp_path, capsys, name):
+    path = make_run(tmp_path, "old", [3.0, 2.0])
+
+    assert main(["rename", str(path), name]) == 2
+
+    assert "a name must be" in capsys.readouterr().err

@@ -173,6 +173,10 @@ def test_a_person_notes_tags_and_keeps_a_layout_in_the_browser(open_page, editab
     page.click("text=Keep this layout")
     until(lambda: (out / "page.layout").exists())
 
+    page.goto(f"http://127.0.0.1:{editable.port}/#tab=run&run={id}")
+    page.fill("[aria-label='Another name']", "the best")
+    page.click("[aria-label='Rename the run']")
+    page.wait_for_selector("h1 >> text=the best")
     assert journal_of(out)["tags"] == ["good"]
     page.goto("about:blank")
     page.goto(f"http://127.0.0.1:{editable.port}/")

@@ -33,6 +33,7 @@ export class RemarksForm {
     this.tags = el("span", { class: "edit-tags" });
     this.tag = this.input("Add a tag: one word", () => this.addTag());
     this.note = this.input("Add a note", () => this.addNote());
+    this.name = this.input("Another name", () => this.rename());
     this.error = el("p", { class: "problem", role: "alert", hidden: true });
     const add = (label, action) => button(label, { class: "chip", onclick: action }, "Add");
     this.element = el(
@@ -44,6 +45,12 @@ export class RemarksForm {
         { class: "edit-field" },
         this.tag,
         add("Add the tag", () => this.addTag()),
+      ),
+      el(
+        "span",
+        { class: "edit-field" },
+        this.name,
+        button("Rename the run", { class: "chip", onclick: () => this.rename() }, "Rename"),
       ),
       el(
         "span",
@@ -87,6 +94,10 @@ export class RemarksForm {
   async addNote() {
     const text = this.note.value.trim();
     if (text && (await this.send("/api/note", { text }))) this.note.value = "";
+  }
+
+  async rename() {
+    if (await this.send("/api/rename", { name: this.name.value })) this.name.value = "";
   }
 
   async send(path, fields) {
