@@ -29,6 +29,7 @@ Curve = tuple[Sequence[float] | Floats, Sequence[float] | Floats]
 """Steps, ascending, and the value at each."""
 TEST = "two-sided Welch's t-test against the first group"
 VALUE_MAX = 40  # characters of a setting in the name of a group
+DIGITS = (4, 6, 9, 12)  # of a number there: the first of these that keeps all apart
 
 _PLACE = re.compile(
     r"_?(?:(?:default|project|hub|tensorboard|tb|wandb|mlflow)_)*"
@@ -108,16 +109,17 @@ def groups(rows: Sequence[Row], by: Sequence[str] | None = None) -> list[Group]:
     `by` None: all settings count but seeds and bookkeeping, and the groups are named by those in
     which they differ.
     """
-    of_rows = [_settings(row) if by is None else {k: value(row, k) for k in by} for row in rows]
+    of_rows = [settings_of(row) if by is None else {k: value(row, k) for k in by} for row in rows]
     names = sorted({k for settings in of_rows for k in settings}) if by is None else [*by]
-    keys = [tuple(_key(settings.get(name)) for name in names) for settings in of_rows]
+    keys = [tuple(key_of(settings.get(name)) for name in names) for settings in of_rows]
     used = [k for k in range(len(names)) if by is not None or len({key[k] for key in keys}) > 1]
-    bare = _shortest([names[k] for k in used])
+    bare = shortest([names[k] for k in used])
+    columns = [texts([settings.get(names[k]) for settings in of_rows]) for k in used]
     by_key: dict[tuple[Any, ...], Group] = {}
-    for row, settings, key in zip(rows, of_rows, keys, strict=True):
+    for at, (row, settings, key) in enumerate(zip(rows, of_rows, keys, strict=True)):
         chosen = {names[k]: settings.get(names[k]) for k in used}
-        pairs = zip(bare, chosen.values(), strict=True)
-        name = ", ".join(f"{short}={_shown(v)}" for short, v in pairs) or "all"
+        pairs = zip(bare, columns, strict=True)
+        name = ", ".join(f"{short}={column[at]}" for short, column in pairs) or "all"
         group = Group(name, chosen)
         by_key.setdefault(tuple(key[k] for k in used), group).rows.append(row)
     return [*by_key.values()]
@@ -152,7 +154,8 @@ def notes_on(found: Sequence[Group], by: Sequence[str] | None) -> list[str]:
     return notes
 
 
-def _settings(row: Row) -> dict[str, Any]:
+def settings_of(row: Row) -> dict[str, Any]:
+    """The settings of a run that change what is trained, without seeds, each as `config.NAME`."""
     config = row.get("config")
     flat = eventlog.flatten(config) if isinstance(config, Mapping) else {}
     return {
@@ -162,13 +165,13 @@ def _settings(row: Row) -> dict[str, Any]:
     }
 
 
-def _key(setting: Any) -> Any:
+def key_of(setting: Any) -> Any:
     """Equal for equal settings: 1 and 1.0 are, NaN and NaN too."""
     setting = plain(setting)
     return setting if setting == setting else "nan"
 
 
-def _shortest(names: Sequence[str]) -> list[str]:
+def shortest(names: Sequence[str]) -> list[str]:
     """Each name by as many of its last parts as tell it from the others."""
     parts = [name.removeprefix("config.").split(".") for name in names]
     n_shared = Counter(".".join(of[-n:]) for of in parts for n in range(1, len(of) + 1))
@@ -178,8 +181,18 @@ def _shortest(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _shown(setting: Any) -> str:
-    text = str(plain(setting))
+def texts(settings: Sequence[Any]) -> list[str]:
+    """Values of one setting as text: numbers in few digits, but different ones differ."""
+    values = [plain(setting) for setting in settings]
+    floats = {v for v in values if isinstance(v, float)}
+    n_digits = next((n for n in DIGITS if len({f"{v:.{n}g}" for v in floats}) == len(floats)), None)
+    return [_shown(v, n_digits if isinstance(v, float) else None) for v in values]
+
+
+def _shown(value: Any, n_digits: int | None) -> str:
+    text = str(value)
+    if n_digits is not None and len(brief := f"{value:.{n_digits}g}") < len(text):
+        return brief
     return text if len(text) <= VALUE_MAX else f"{text[: VALUE_MAX - 1]}…"
 
 

@@ -1,5 +1,6 @@
 """`runs plot`: runs as PNG, SVG or PDF.
 
-Begin with `plot`, the command. `figure` lays out a figure, `panel` draws one panel, `any_series`
-one with any series, `series` has a run as columns, `theme` has colours and sizes.
+Begin with `plot`, the command. `figure` lays out a figure, `drawing` is what it draws, `panel` draws
+one panel, `any_series` one with any series, in `lines` within `limits`; `legend` names the runs.
+`series` has a run as columns, `theme` has colours and sizes.
 """

@@ -1,7 +1,6 @@
 """One panel with any series of the runs: `runs plot --metric 'train/*' --metric val/loss`.
 
-Each side of the panel is an axis of its own. What would squash the rest of an axis is cut off,
-marked at its edge, counted in the head of the figure, and listed in `Drawing.messages`.
+Each side of the panel is an axis of its own.
 """
 
 from collections import Counter
@@ -12,23 +11,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
 
 from ..core import seeds
 from ..core import series as series_
 from ..core.formats import first_of, number
 from ..core.runs import Refusal
 from ..core.smoothing import is_noisy
-from .panel import Drawing, draw_line, finish, format_y, smoothed
-from .series import Column, columns_of, thin
+from .drawing import Drawing, Plotted
+from .limits import limit_y
+from .lines import draw_line, mark, smoothed
+from .panel import PALE, finish, format_y
+from .series import Column, columns_of
 from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
-SPANS = 2.0
-"""A value further away from the others than so many times their range is cut off."""
-MEDIAN_OF = 5  # neighbours: the range of the others is that of these medians
-MARKS_MAX = 40
 SERIES_MAX = 60
-Range = tuple[float, float]
 
 
 @dataclass
@@ -78,12 +74,12 @@ def draw_any(axes: Axes, drawing: Drawing) -> None:
         on = axes if side == "left" else twin
         for curve in of_side:
             _draw_curve(on, drawing, curve)
-        _limit(on, drawing, of_side, view.y_range if side == "left" else (None, None))
+        plotted = [Plotted(c.name, c.x, c.y, c.colour) for c in of_side]
+        limit_y(on, drawing, plotted, view.y_range if side == "left" else (None, None))
     _write_legend(axes, drawing, curves, right)
     finish(axes, drawing, _label(sides["left"]))
     if view.x is None:
         _label_x(axes, drawing, curves)
-    axes.set_xlim(*(None if end is None else end / drawing.x_unit for end in view.x_range))
     if on_right:
         twin.spines["right"].set_visible(True)
         twin.grid(visible=False)
@@ -122,14 +118,14 @@ def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
             steps, values = points[one.name]
             columns = columns_of({"iter": steps, "y": values})
             paint = at if drawing.is_single else i
-            dash = i if len(names) == 1 else at
+            dashes = drawing.dashes(i) if len(names) == 1 else DASHES[at % len(DASHES)]
             if drawing.is_single:
-                dash = at // len(drawing.theme.runs)
+                dashes = DASHES[at // len(drawing.theme.runs) % len(DASHES)]
             axis = series_.axis_of(one, named) if drawing.view.x is None else drawing.x
             yield _within(
                 Curve(
                     i, one.name, series_.unit_of(one, series.run.metadata),
-                    drawing.colour(paint), DASHES[dash % len(DASHES)],
+                    drawing.colour(paint), dashes,
                     series.place(columns["iter"], axis) / drawing.x_unit,
                     columns["y"], columns.nonfinite["y"],
                     float(np.median(np.diff(columns["iter"]))) if len(columns) > 1 else 1.0,
@@ -163,11 +159,11 @@ def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> I
                 if len(band.steps)
                 else {}
             )
-            dash = DASHES[(k if len(names) == 1 else at) % len(DASHES)]
+            dashes = drawing.dashes(k) if len(names) == 1 else DASHES[at % len(DASHES)]
             last = len(band.steps) - 1
             yield replace(
-                of[0], colour=drawing.colour(k), dashes=dash, x=band.steps, y=band.mean, low=low,
-                high=high, nonfinite={min(i, last): n for i, n in marks.items()},
+                of[0], run_at=k, colour=drawing.colour(k), dashes=dashes, x=band.steps, y=band.mean,
+                low=low, high=high, nonfinite={min(i, last): n for i, n in marks.items()},
                 stride=float(np.median(np.diff(band.steps))) if last > 0 else 1.0,
             )  # fmt: skip
             fewer = np.flatnonzero(band.n < len(members))
@@ -180,32 +176,33 @@ def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> I
 
 def _within(curve: Curve, drawing: Drawing) -> Curve:
     """The part of a curve that is within the range of x, from left to right."""
-    low, high = drawing.view.x_range
-    x = curve.x * drawing.x_unit
-    kept = np.flatnonzero(
-        (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
-    )
-    kept = kept[np.argsort(x[kept], kind="stable")]  # a series that is the axis may go back
-    place = {int(old): new for new, old in enumerate(kept)}
+    kept = np.flatnonzero(drawing.inside(curve.x))
+    kept = kept[np.argsort(curve.x[kept], kind="stable")]  # a series that is the axis may go back
+    if curve.nonfinite:
+        place = {int(old): new for new, old in enumerate(kept)}
+        curve.nonfinite = {place[i]: name for i, name in curve.nonfinite.items() if i in place}
     curve.x, curve.y = curve.x[kept], curve.y[kept]
-    curve.nonfinite = {place[i]: name for i, name in curve.nonfinite.items() if i in place}
     return curve
 
 
 def _draw_curve(axes: Axes, drawing: Drawing, curve: Curve) -> None:
     """The curve, with the smoothed one over it if there is smoothing; crosses where not finite."""
     style: dict[str, Any] = {"color": curve.colour, "ls": curve.dashes, "lw": 1.5}
-    if curve.low is not None and curve.high is not None:
+    is_pale = not drawing.is_single and drawing.is_pale(curve.run_at)
+    style |= PALE if is_pale else {}
+    if curve.low is not None and curve.high is not None and not is_pale:
         axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.2, lw=0)
     gaps = () if drawing.groups else drawing.starts(curve.run_at, curve.axis)
     width = round(drawing.window_iters / (curve.stride or 1.0))
     if 2 < width < len(curve.y) and is_noisy(curve.name):
-        draw_line(axes, drawing, curve.x, curve.y, gaps, color=curve.colour, lw=0.7, alpha=0.35)
+        raw: dict[str, Any] = {"color": curve.colour, "lw": 0.7, "alpha": 0.35}
+        if not is_pale:
+            draw_line(axes, drawing, curve.x, curve.y, gaps, **raw)
         at, means = smoothed(drawing, curve.y, width)
-        draw_line(axes, drawing, curve.x[at], means, gaps, **style, zorder=3)
+        draw_line(axes, drawing, curve.x[at], means, gaps, **{"zorder": 3} | style)
     else:
         draw_line(axes, drawing, curve.x, curve.y, gaps, **style)
-    _mark(axes, curve, sorted(curve.nonfinite), "x", 0.025)
+    mark(axes, curve.x, sorted(curve.nonfinite), curve.colour, "x", 0.025)
 
 
 def _make_log(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -215,70 +212,6 @@ def _make_log(axes: Axes, curves: Sequence[Curve]) -> None:
     if len(above):
         low, high = float(finite.min()), float(above.max())
         set_log(axes, "y", low, high, None if low > 0 else float(above.min()))
-
-
-def _limit(axes: Axes, drawing: Drawing, curves: Sequence[Curve], limits: Any) -> None:
-    """Set the range of y, and say what is outside of it."""
-    low, high = limits
-    view = drawing.view
-    if low is None and high is None and not (view.all_values or view.log_y):
-        low, high = _usual_range(curves)
-    if low is not None or high is not None:
-        axes.set_ylim(low, high)
-    n, furthest = 0, {"up to": -np.inf, "down to": np.inf}
-    for curve in curves:
-        above = np.flatnonzero(curve.y > (np.inf if high is None else high))
-        below = np.flatnonzero(curve.y < (-np.inf if low is None else low))
-        n += len(above) + len(below)
-        furthest["up to"] = max(furthest["up to"], curve.y[above].max(initial=-np.inf))
-        furthest["down to"] = min(furthest["down to"], curve.y[below].min(initial=np.inf))
-        _mark(axes, curve, above, "^", 0.985)
-        _mark(axes, curve, below, "v", 0.015)
-    if n:
-        to = [f"{way} {number(value)}" for way, value in furthest.items() if np.isfinite(value)]
-        text = f"{n:,} value{'' if n == 1 else 's'} outside the axis, {' and '.join(to)}"
-        how = "" if limits != (None, None) else "; --all-values draws all"
-        names = ", ".join(dict.fromkeys(c.name for c in curves))
-        drawing.notes.append(text)
-        drawing.messages.append(f"{names[:200]}: {text}{how}")
-
-
-def _usual_range(curves: Sequence[Curve]) -> tuple[float | None, float | None]:
-    """The range of y without values far away from all others; None where there are none."""
-    finite = [c.y[np.isfinite(c.y)] for c in curves]
-    medians = np.concatenate([np.empty(0), *map(_medians, finite)])
-    values = np.concatenate([np.empty(0), *finite])
-    if not len(medians) or medians.min() == medians.max():
-        return None, None
-    room = SPANS * (medians.max() - medians.min())
-    low, high = medians.min() - room, medians.max() + room
-    kept = values[(values >= low) & (values <= high)]
-    if len(kept) == len(values):
-        return None, None
-    margin = 0.05 * (kept.max() - kept.min())
-    return float(kept.min() - margin), float(kept.max() + margin)
-
-
-def _medians(values: Column) -> Column:
-    """The median of each value and its neighbours."""
-    if len(values) < MEDIAN_OF:
-        return values
-    windows = np.lib.stride_tricks.sliding_window_view(values, MEDIAN_OF)
-    medians: Column = np.median(windows, axis=1)
-    return medians
-
-
-def _mark(axes: Axes, curve: Curve, where: ArrayLike, marker: str, height: float) -> None:
-    """Mark places of a curve at an edge of the panel."""
-    at = np.array(where, np.intp)
-    if not len(at):
-        return
-    at = at[thin(curve.x[at], np.zeros(len(at)), MARKS_MAX)]
-    style: dict[str, Any] = {"ls": "none", "marker": marker, "ms": 7, "mew": 1.6, "zorder": 6}
-    axes.plot(
-        curve.x[at], np.full(len(at), height), transform=axes.get_xaxis_transform(),
-        color=curve.colour, clip_on=False, **style,
-    )  # fmt: skip
 
 
 def _write_legend(

@@ -9,39 +9,28 @@
 import io
 import os
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 import eventlog
 
-from ..core import rows as rows_
 from ..core import seeds
-from ..core.formats import count, first_of
-from ..core.runs import Found, Refusal, one
+from ..core.formats import count
+from ..core.labels import labels
+from ..core.runs import Refusal, one
 from ..core.series import plain
+from . import legend
 from .any_series import draw_any
-from .panel import KINDS, Drawing, View
+from .drawing import Drawing, View
+from .limits import check, check_not_empty
+from .panel import KINDS, panels_of
 from .series import Series
-from .theme import (
-    DASHES,
-    LEGEND_ROW_IN,
-    LEGEND_SIZE,
-    MARKERS,
-    NAME_IN,
-    THEMES,
-    Theme,
-    clean,
-    columns,
-    fit,
-)
+from .theme import LEGEND_ROW_IN, THEMES, Theme, clean, fit
 
 Kind = Literal["loss", "analysis", "eval", "compare"]
 ThemeName = Literal["light", "dark"]
@@ -54,12 +43,6 @@ FORMS: dict[str, dict[str, Any]] = {  # metadata without time and version: the s
 }
 TITLE_SIZE, FACTS_SIZE = 12, 8.5
 PANEL_IN, HEAD_IN, MARGIN_IN = 4.5, 0.58, 0.12
-N_NAMED = 40
-"""At most this many runs are named in the legend."""
-N_DIFFERENT = 6
-NO_RANGE = (None, None)
-NO_SETTINGS = ("out_dir", "wandb_run_name", "init_from")
-"""Flags that say where a run is stored, not how it trains."""
 
 
 class NotebookFigure(Figure):
@@ -128,15 +111,15 @@ def _drawing(
     view = replace(view, x="iter" if view.x == "step" else view.x)
     x = view.x or ("iter" if is_any else _defined_axis(series))
     series, messages = _drawable(series, x)
-    if not is_any and (view.x_range, view.y_range, view.all_values) != (NO_RANGE, NO_RANGE, False):
-        raise Refusal("ranges and --all-values are of single series. Use: --metric NAME")
+    check(view)
     if by and not is_any:
         raise Refusal("--group-by draws series, not a --kind. Use: --metric NAME")
     if smooth_iters is None:
         smooth_iters = 0 if is_any else _window_iters(series)
-    groups = _groups(series, by) if by else []
+    rows = legend.rows_of(series)
+    groups = legend.groups_of(rows, by) if by else []
     x_label, x_unit = _x_axis(series, x)
-    return Drawing(
+    drawing = Drawing(
         series=series,
         kind="metrics" if is_any else kind or ("analysis" if len(series) == 1 else "compare"),
         view=view,
@@ -146,20 +129,25 @@ def _drawing(
         window_iters=smooth_iters,
         groups=groups,
         messages=messages + seeds.notes_on(groups, seeds.keys_of(by or "")),
+        labels=[clean(name) for name in labels(rows)],
     )
+    legend.choose_named(drawing)
+    return drawing
 
 
 def _render(
     drawing: Drawing, title: str | None, width_in: float | None, height_in: float | None, dpi: float
 ) -> NotebookFigure:
     """The figure: panels side by side, a legend below them, the title above."""
-    panels = KINDS.get(drawing.kind, (draw_any,))
+    is_any = drawing.kind not in KINDS
+    panels = [draw_any] if is_any else panels_of(drawing.kind, drawing.series)
     width_in = width_in or (8.0 if len(panels) == 1 else 5.2 * len(panels))
     drawing.panel_in = width_in / len(panels)
     drawing.n_pixels = max(50, round(width_in * dpi / len(panels)))
     figure = NotebookFigure(figsize=(width_in, height_in or PANEL_IN), dpi=dpi)
     for panel, axes in zip(panels, np.ravel(figure.subplots(1, len(panels))), strict=True):
         panel(axes, drawing)
+    check_not_empty(drawing)
     _share_x(figure, drawing)
     n_rows, facts = _legend_and_facts(figure, drawing)
     figure.set_figheight(height_in or PANEL_IN + n_rows * LEGEND_ROW_IN)
@@ -199,8 +187,8 @@ def _legend_and_facts(figure: Figure, drawing: Drawing) -> tuple[int, list[str]]
     """Draw the common legend of several runs; the rows of legends, and facts for the head."""
     if drawing.is_single:
         return drawing.n_rows, [*drawing.notes, *_facts(drawing.series[0].run)]
-    n_rows = _name_runs(figure, drawing)
-    facts = [*drawing.notes, *(_of_groups(drawing.groups) or _differences(drawing.series))]
+    n_rows = legend.draw(figure, drawing, width_in=figure.get_figwidth() - 2 * MARGIN_IN)
+    facts = [*drawing.notes, *legend.facts(drawing)]
     if drawing.kind != "eval" and any(map(drawing.width, range(len(drawing.series)))):
         facts.append(f"smoothed over {drawing.window_iters:,} iterations")
     return n_rows, facts
@@ -248,11 +236,14 @@ def _x_axis(series: Sequence[Series], x: str) -> tuple[str, float]:
 
 
 def _share_x(figure: Figure, drawing: Drawing) -> None:
-    """Give panels side by side the same x range."""
-    panels = [axes for axes in figure.axes if axes.get_xlabel() == drawing.x_label]
+    """Give panels side by side the same x range: the one that was asked for, or that of all."""
+    is_any = drawing.kind not in KINDS
+    panels = [axes for axes in figure.axes if is_any or axes.get_xlabel() == drawing.x_label]
     ends = [axes.get_xlim() for axes in panels if axes.get_lines()]
     for axes in panels if ends else ():
         axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+        asked = (None if end is None else end / drawing.x_unit for end in drawing.view.x_range)
+        axes.set_xlim(*asked)
 
 
 def write_head(figure: Figure, theme: Theme, title: str, facts: list[str]) -> None:
@@ -319,23 +310,6 @@ def _facts(run: eventlog.Run) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def _of_groups(groups: Sequence[seeds.Group]) -> list[str]:
-    """What a line is the mean of."""
-    keys = dict.fromkeys(key.removeprefix("config.") for group in groups for key in group.settings)
-    return [f"mean of runs with equal {', '.join(keys) or 'settings'}"] if groups else []
-
-
-def _differences(series: Sequence[Series]) -> list[str]:
-    """Which settings differ between runs."""
-    runs = [s.run for s in series]
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    different = [k for k in keys if len({repr(run.config.get(k)) for run in runs}) > 1]
-    different = [k for k in different if k not in NO_SETTINGS]
-    if not different:
-        return ["equal configurations"]
-    return [f"different: {first_of(different, N_DIFFERENT)}"]
-
-
 def _usual(series: Sequence[Series]) -> list[str]:
     """The losses of the runs, by the names of their series."""
     names: dict[str, None] = {}
@@ -343,64 +317,3 @@ def _usual(series: Sequence[Series]) -> list[str]:
         losses = [one.name for one in run.losses() if one is not None]
         names |= dict.fromkeys([*run.series("loss", "eval/val_loss")] or losses)
     return [*names]
-
-
-def _groups(series: Sequence[Series], group_by: str) -> list[seeds.Group]:
-    """The groups of runs, whose rows have the place of each (`at`)."""
-    rows = []
-    for at, one_ in enumerate(series):
-        row = rows_.row(Found(one_.run.path or Path(), one_.run))
-        rows.append(row | {"at": at})
-    by = seeds.keys_of(group_by)
-    for name in by or ():
-        rows_.check_field(rows, name, "--group-by")
-    return seeds.groups(rows, by)
-
-
-def _name_runs(figure: Figure, drawing: Drawing) -> int:
-    """Draw a legend of all runs below the panels; returns its number of rows."""
-    theme, width_in = drawing.theme, figure.get_figwidth()
-    is_marked = drawing.kind in ("compare", "eval")
-    if drawing.groups:
-        named = [(clean(g.name), len(g.rows)) for g in drawing.groups]
-        names = [f"{name} ({n} run{'' if n == 1 else 's'})" for name, n in named]
-    else:
-        names = labels([s.run for s in drawing.series[:N_NAMED]])
-    names = [fit(name, NAME_IN, LEGEND_SIZE) for name in names]
-    if is_marked:
-        names = [name + _best(s) for name, s in zip(names, drawing.series, strict=False)]
-    handles = [
-        Line2D([], [], color=drawing.colour(i), lw=1.8, ms=4.5,
-               ls=DASHES[i % len(DASHES) if drawing.are_runs_dashed else 0],
-               marker=MARKERS[i % len(MARKERS)] if is_marked else None)
-        for i in range(len(names))
-    ]  # fmt: skip
-    if not drawing.groups and (n_more := len(drawing.series) - len(names)):
-        names.append(f"and {n_more:,} more")
-        handles.append(Line2D([], [], ls="none"))
-    names += drawing.keys
-    handles += drawing.keys.values()
-    n_across = columns(names, width_in - 2 * MARGIN_IN)
-    figure.legend(handles, names, loc="outside lower left", ncols=n_across, labelcolor=theme.ink)
-    return -(-len(names) // n_across)
-
-
-def _best(series: Series) -> str:
-    losses = series.evals["val_loss"]
-    return f", best {np.nanmin(losses):.4f}" if np.isfinite(losses).any() else ""
-
-
-def labels(runs: Sequence[eventlog.Run]) -> list[str]:
-    """A unique name for each run: its own, with its folder or a number if needed."""
-    names = [clean(run.run_name) or "unnamed" for run in runs]
-    shared = Counter(names)
-    names = [
-        f"{name} ({clean(str(run.path.parent))})" if shared[name] > 1 and run.path else name
-        for name, run in zip(names, runs, strict=True)
-    ]
-    shared, seen = Counter(names), Counter[str]()
-    for i, name in enumerate(names):
-        seen[name] += 1
-        if shared[name] > 1:
-            names[i] = f"{name} #{seen[name]}"
-    return names

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,99 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
-from ..core.axis import session_starts, with_gaps
 from ..core.formats import count
-from ..core.seeds import Group
-from ..core.smoothing import bucket_means, smooth
+from .drawing import Drawing, Plotted
+from .limits import limit_y
+from .lines import draw_line, first_above_0, smoothed
 from .series import Column, Columns, Series, thin
-from .theme import DASHES, MARKERS, THEMES, Theme, clean, columns, set_log
+from .theme import DASHES, MARKERS, clean, columns, set_log
 
 WARMUP_ITERS = 5
 """The first steps of a session are slower: left out of step times, as in the guide."""
 LABELS_IN = 0.42
 """Height of the tick labels and the label of an x axis."""
+PALE: dict[str, Any] = {"lw": 0.8, "zorder": 1.5}
 N_MARKED = 60
 """Up to this many evaluations, each has a marker."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Which series to draw, and on which axes."""
-
-    metrics: Sequence[str] = ()
-    right: Sequence[str] = ()
-    """Series by name or wildcard, in place of a kind of plot; `right`: on an axis of their own."""
-    x: str | None = None
-    """`iter` (or `step`), `tokens` seen, `time` (seconds by the clock since the first event), or
-    the name of a series. None: what the run defined for each series (`step_metric`, or a counter
-    that it logs in every row), else `iter`."""
-    x_range: tuple[float | None, float | None] = (None, None)
-    """With `metrics`: in iterations, tokens, seconds, or values of the series that is the axis."""
-    y_range: tuple[float | None, float | None] = (None, None)
-    """With `metrics`: of the left axis."""
-    log_x: bool = False
-    log_y: bool = False
-    all_values: bool = False
-    """With `metrics`: draw outliers too, which squash the rest."""
-
-
-@dataclass
-class Drawing:
-    """The runs to draw, and the settings."""
-
-    series: list[Series]
-    kind: str
-    """One of `KINDS`, or `metrics`."""
-    view: View
-    x: str
-    """An `AxisName`, or the name of a series."""
-    x_label: str
-    x_unit: float
-    """How many iterations, tokens or seconds are 1 on the x axis."""
-    window_iters: int
-    with_superseded: bool = False
-    theme: Theme = THEMES["light"]
-    panel_in: float = 0.0
-    """Width of a panel in inches, and in pixels."""
-    n_pixels: int = 0
-    groups: list[Group] = field(default_factory=list)
-    """Groups of runs that are drawn as one line with a band; `at` in their rows is the run."""
-    band: str = "std"
-    """`std`, `range` (min and max) or `none`."""
-    keys: dict[str, Line2D] = field(default_factory=dict)
-    """Entries of a common legend besides the names of runs."""
-    n_rows: int = 0
-    """The number of rows of the longest legend below a panel."""
-    are_runs_dashed: bool = True
-    """Whether runs differ in their line styles, and not only in colour."""
-    notes: list[str] = field(default_factory=list)
-    """What the head of the figure says first: what is not drawn."""
-    messages: list[str] = field(default_factory=list)
-    """The same in full, for stderr."""
-
-    @property
-    def is_single(self) -> bool:
-        return len(self.series) == 1
-
-    def colour(self, i: int) -> str:
-        return self.theme.runs[i % len(self.theme.runs)]
-
-    def width(self, i: int) -> int:
-        """Width of the smoothing in rows; 0: none."""
-        rows = round(self.window_iters / self.series[i].stride)
-        return rows if rows > 2 else 0
-
-    def starts(self, i: int, x: str) -> Column:
-        """Where on the x axis lines of a run have a gap, if it is time: nobody was running."""
-        return session_starts(self.series[i].run) / self.x_unit if x == "time" else np.empty(0)
-
-    def place(self, i: int, iters: Column) -> Column:
-        return self.series[i].place(iters, self.x) / self.x_unit
-
-    def place_evals(self, i: int) -> Column:
-        return self.series[i].place_evals(self.x) / self.x_unit
 
 
 def draw_loss(axes: Axes, drawing: Drawing) -> None:
@@ -154,8 +75,9 @@ def draw_time(axes: Axes, drawing: Drawing) -> None:
     slower = f"{n_slower:,} slower, up to {every.max():,.4g} ms" if n_slower else None
     for i, values in enumerate(times):
         share = np.histogram(values, edges)[0] * 100 / max(1, len(values))
-        colour, dashes = drawing.colour(i), DASHES[i % len(DASHES)]
-        axes.stairs(share, edges, color=colour, lw=1.4, ls=dashes)
+        colour, dashes = drawing.colour(i), drawing.dashes(i)
+        style: dict[str, Any] = {"lw": 0.8, "zorder": 1.5} if drawing.is_pale(i) else {"lw": 1.4}
+        axes.stairs(share, edges, color=colour, ls=dashes, **style)
         if drawing.is_single:
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.3)
             median = float(np.median(values))
@@ -167,8 +89,8 @@ def draw_time(axes: Axes, drawing: Drawing) -> None:
         axes.plot([], [], ls="none", label=slower)
         _draw_legend(axes, drawing)
     elif slower:
-        style: dict[str, Any] = {"ha": "right", "va": "top", "color": drawing.theme.faint}
-        axes.text(0.99, 0.98, slower, transform=axes.transAxes, fontsize=8, **style)
+        place: dict[str, Any] = {"ha": "right", "va": "top", "color": drawing.theme.faint}
+        axes.text(0.99, 0.98, slower, transform=axes.transAxes, fontsize=8, **place)
 
 
 def draw_mfu(axes: Axes, drawing: Drawing) -> None:
@@ -184,30 +106,70 @@ def draw_mfu(axes: Axes, drawing: Drawing) -> None:
     axes.set_ylim(0)
 
 
+def _has_loss(series: Series) -> bool:
+    return _has_any(series.iterations, "loss")
+
+
+def _has_evals(series: Series) -> bool:
+    return _has_any(series.evals, "val_loss") or _has_any(series.evals, "train_loss")
+
+
+def _has_val(series: Series) -> bool:
+    return _has_any(series.evals, "val_loss")
+
+
+def _has_time(series: Series) -> bool:
+    return len(_steady_times_ms(series)) > 0
+
+
+def _has_mfu(series: Series) -> bool:
+    return _has_any(series.iterations, "mfu")
+
+
+def _has_any(rows: Columns, key: str) -> bool:
+    """Whether a column has a value, finite or not."""
+    return bool(np.isfinite(rows[key]).any() or rows.nonfinite[key])
+
+
 Panel = Callable[[Axes, Drawing], None]
-KINDS: dict[str, tuple[Panel, ...]] = {
-    "loss": (draw_loss,),
-    "analysis": (draw_loss, draw_time, draw_mfu),
-    "eval": (draw_train_and_val,),
-    "compare": (draw_loss, draw_val),
+KINDS: dict[str, dict[Panel, Callable[[Series], bool]]] = {
+    "loss": {draw_loss: _has_loss},
+    "analysis": {draw_loss: _has_loss, draw_time: _has_time, draw_mfu: _has_mfu},
+    "eval": {draw_train_and_val: _has_evals},
+    "compare": {draw_loss: _has_loss, draw_val: _has_val},
 }
+"""The panels of each kind of plot, and whether a run has values for them."""
+
+
+def panels_of(kind: str, runs: Sequence[Series]) -> list[Panel]:
+    """The panels for which a run has values; the first one if there are none."""
+    panels = KINDS[kind]
+    with_values = [panel for panel, has_values in panels.items() if any(map(has_values, runs))]
+    if len(runs) == 1 and draw_loss in panels and _has_evals(runs[0]):  # it has these, too
+        with_values = [*dict.fromkeys([draw_loss, *with_values])]
+    return with_values or [*panels][:1]
 
 
 def _draw_iterations(axes: Axes, drawing: Drawing, i: int, key: str, label: str) -> None:
     """A column of the iterations, with the smoothed curve over it if there is smoothing."""
     series = drawing.series[i]
     rows, y = series.iterations, series.iterations[key]
-    x, colour, dashes = drawing.place(i, rows["iter"]), drawing.colour(i), DASHES[i % len(DASHES)]
+    x, colour, dashes = drawing.place(i, rows["iter"]), drawing.colour(i), drawing.dashes(i)
     single, width = drawing.is_single, drawing.width(i)
+    style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.8, "zorder": 3}
+    if key == "loss":
+        drawing.plotted.append(Plotted(label, x, y, colour))
     gaps = drawing.starts(i, drawing.x)
     if not width:
-        draw_line(axes, drawing, x, y, gaps, color=colour, ls=dashes, lw=1.3, label=label)
+        style |= PALE if drawing.is_pale(i) else {"lw": 1.3, "zorder": 2}
+        draw_line(axes, drawing, x, y, gaps, **style, label=label)
     else:
-        alpha = 0.35 if single else 0.18
-        raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": alpha}
-        draw_line(axes, drawing, x, y, gaps, **raw, label=f"{label}, each iteration")
+        if drawing.is_pale(i):
+            style |= PALE
+        else:
+            raw: dict[str, Any] = {"color": colour, "lw": 0.7, "alpha": 0.35 if single else 0.18}
+            draw_line(axes, drawing, x, y, gaps, **raw, label=f"{label}, each iteration")
         label = f"smoothed over {drawing.window_iters:,} iterations"
-        style: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.8, "zorder": 3}
         at, means = smoothed(drawing, y, width)
         draw_line(axes, drawing, x[at], means, gaps, **style, label=label)
     _mark_nonfinite(axes, drawing, i, x, rows, key)
@@ -221,10 +183,13 @@ def _draw_evals(
     if not np.isfinite(rows[key]).any() and not rows.nonfinite[key]:
         return
     x, paint = drawing.place_evals(i), drawing.colour(colour)
-    style: dict[str, Any] = {"color": paint, "ls": DASHES[i % len(DASHES)], "zorder": 4}
+    style: dict[str, Any] = {"color": paint, "ls": drawing.dashes(i), "zorder": 4}
     style |= {"lw": 0.9 if hollow and not drawing.is_single else 1.7}
-    if len(rows) <= N_MARKED:
-        marker = MARKERS[colour % len(MARKERS)]
+    drawing.plotted.append(Plotted(key.replace("_", " "), x, rows[key], paint))
+    if drawing.is_pale(i):
+        style |= PALE
+    elif len(rows) <= N_MARKED:
+        marker = MARKERS[colour % len(MARKERS)] if drawing.is_single else drawing.marker(colour)
         style |= {"marker": marker, "ms": 4.5, "mfc": drawing.theme.ground if hollow else paint}
     label = "training loss" if key == "train_loss" else _best_label(rows)
     gaps = drawing.starts(i, drawing.x)
@@ -251,55 +216,12 @@ def _draw_superseded(
         drawing.keys["superseded"] = Line2D([], [], color=ink, **style)
 
 
-def smoothed(drawing: Drawing, y: Column, width: int) -> tuple[NDArray[np.int64], Column]:
-    """The smoothed curve: at which rows, and the means there."""
-    at, means, counts = bucket_means(y, drawing.n_pixels)
-    return at, smooth(means, width, counts)
-
-
-def draw_line(
-    axes: Axes,
-    drawing: Drawing,
-    x: Column,
-    y: Column,
-    gaps: Sequence[float] | Column = (),
-    *,
-    label: str | None = None,
-    **style: Any,
-) -> None:
-    """A line with gaps where `y` is NaN and at `gaps`; a value alone between gaps is a dot.
-
-    It goes from left to right; points without an `x` are left out.
-    """
-    x, y = with_gaps(*ascending(x, y), gaps)
-    along = np.log10(np.maximum(x, _first_above_0(x))) if drawing.view.log_x else x
-    at = thin(along, y, drawing.n_pixels)
-    known = np.concatenate([[False], np.isfinite(y), [False]])
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    if alone.any() and "marker" not in style:
-        dots = {k: v for k, v in style.items() if k in ("color", "zorder")}
-        has_line = (np.isfinite(y) & ~alone).any()
-        dots |= {"ls": "none", "marker": ".", "ms": 7}
-        axes.plot(x[alone], y[alone], label=None if has_line else label, **dots)
-        label = label if has_line else None
-    axes.plot(x[at], y[at], label=label, **style)
-
-
-def ascending(x: Column, y: Column) -> tuple[Column, Column]:
-    """The points that have an `x`, from left to right: a series that is the axis may go back."""
-    known = np.isfinite(x)
-    if known.all() and not (np.diff(x) < 0).any():
-        return x, y
-    order = np.argsort(x[known], kind="stable")
-    return x[known][order], y[known][order]
-
-
 def _mark_nonfinite(
     axes: Axes, drawing: Drawing, i: int, x: Column, rows: Columns, key: str
 ) -> None:
     """A cross at the bottom wherever the value was NaN or infinite."""
     where = np.array(sorted(rows.nonfinite[key]), np.intp)
-    where = where[np.isfinite(x[where])]
+    where = where[np.isfinite(x[where]) & drawing.inside(x[where])]
     if not len(where):
         return
     names = sorted(set(rows.nonfinite[key].values()))
@@ -346,10 +268,12 @@ def _finish_loss(axes: Axes, drawing: Drawing, label: str) -> None:
     units = {series.loss_unit for series in drawing.series}
     is_known = len(units) == 1 and units != {""}
     finish(axes, drawing, f"{label} ({clean(*units)})" if is_known else label)
+    limit_y(axes, drawing, drawing.plotted, drawing.view.y_range)
+    drawing.plotted.clear()
     ys = _values([np.asarray(line.get_ydata(), float) for line in _lines(axes)])
     if drawing.view.log_y and len(ys) and ys.max() > 0:
         low = ys.min()
-        set_log(axes, "y", low, ys.max(), None if low > 0 else _first_above_0(ys))
+        set_log(axes, "y", low, ys.max(), None if low > 0 else first_above_0(ys))
 
 
 def finish(axes: Axes, drawing: Drawing, label: str) -> None:
@@ -367,7 +291,7 @@ def finish(axes: Axes, drawing: Drawing, label: str) -> None:
     if len(xs) and xs.min() == xs.max():
         axes.set_xlim(xs[0] - 1, xs[0] + 1)
     elif drawing.view.log_x and len(xs):
-        set_log(axes, "x", 0, xs.max(), straight_to=_first_above_0(xs))
+        set_log(axes, "x", 0, xs.max(), straight_to=first_above_0(xs))
         axes.set_xlim(0, xs.max() * 1.05)
     _draw_legend(axes, drawing)
 
@@ -448,8 +372,3 @@ def _values(columns: Sequence[Column]) -> Column:
     every = np.concatenate([np.empty(0), *columns])
     finite: Column = every[np.isfinite(every)]
     return finite
-
-
-def _first_above_0(x: Column) -> float:
-    above = x[x > 0]
-    return float(above.min()) if len(above) else 1.0

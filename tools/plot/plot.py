@@ -83,17 +83,32 @@ def _add_series(command: argparse.ArgumentParser) -> None:
         help="around the mean of a group: standard deviation, min and max, or none",
     )
     for flag, what in (
-        ("--from", "x, with --metric: iterations, tokens or seconds"),
-        ("--to", "x"),
-        ("--y-min", "y, of the left axis"),
-        ("--y-max", "y"),
+        ("--xlim", "x: iterations, tokens, seconds, or values of the series that is the axis"),
+        ("--ylim", "y: of the losses, or of --metric on the left axis"),
     ):
-        command.add_argument(flag, type=float, metavar="X", help=f"range of {what}")
+        command.add_argument(
+            flag,
+            nargs=2,
+            type=_end,
+            default=(None, None),
+            metavar=("LOW", "HIGH"),
+            help=f"range of {what}; auto for an end that is chosen",
+        )
     command.add_argument(
         "--all-values",
         action="store_true",
-        help="with --metric: draw outliers too; they are cut off by default, marked and counted",
+        help="draw outliers too; by default they are cut off, marked and counted",
     )
+
+
+def _end(text: str) -> float | None:
+    """One end of a range; None: it is chosen."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or auto, got {text!r}") from None
 
 
 def _plot(arguments: argparse.Namespace) -> int:
@@ -115,8 +130,8 @@ def _plot(arguments: argparse.Namespace) -> int:
         superseded=arguments.superseded,
         metrics=arguments.metric,
         right=arguments.right,
-        x_range=(getattr(arguments, "from"), arguments.to),
-        y_range=(arguments.y_min, arguments.y_max),
+        x_range=tuple(arguments.xlim),
+        y_range=tuple(arguments.ylim),
         all_values=arguments.all_values,
         group_by=arguments.group_by,
         band=arguments.band,

@@ -40,6 +40,8 @@ class Theme:
     faint: str
     grid: str
     bad: str
+    pale: str
+    """Of runs that are not named."""
     runs: tuple[str, ...]
 
     def style(self) -> dict[str, Any]:
@@ -80,10 +82,12 @@ class Theme:
 THEMES = {
     "light": Theme(
         ground="#ffffff", ink="#222222", faint="#6b6b6b", grid="#e6e6e6", bad="#b00020",
+        pale="#b4b9be",
         runs=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a97cc", "#000000"),
     ),
     "dark": Theme(
         ground="#15181c", ink="#e6e6e6", faint="#9aa0a6", grid="#2b3036", bad="#ff6b6b",
+        pale="#4c545c",
         runs=("#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"),
     ),
 }  # fmt: skip

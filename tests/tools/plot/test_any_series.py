@@ -89,6 +89,13 @@ def test_what_is_not_finite_is_a_cross_and_in_the_legend():
     assert "x, 1× inf, 1× nan" in texts(figure)
 
 
+@pytest.mark.parametrize(("band", "what"), [("range", "mean from min to max"), ("none", "mean")])
+def test_the_head_says_what_the_band_around_a_mean_is(band, what):
+    figure = draw([metrics_run("a", x=[1.0, 2.0])] * 2, metrics=["x"], group_by="seeds", band=band)
+
+    assert any(text.startswith(f"{what} of runs with equal") for text in texts(figure))
+
+
 def test_a_range_of_x_cuts_the_curves_and_one_of_y_says_what_is_outside():
     run = metrics_run(x=[float(i) for i in range(10)])
 
@@ -157,11 +164,6 @@ def test_the_command_prints_the_file_and_says_what_is_cut_off(tmp_path, capsys, 
     assert printed.err == "train/loss: 1 value outside the axis, up to 100,002.7; " + (
         "--all-values draws all\n"
     )
-
-
-def test_a_range_without_a_metric_is_refused():
-    with pytest.raises(Refusal, match="--metric NAME"):
-        draw([make_run()], x_range=(1, None))
 
 
 @given(st.lists(st.floats() | st.integers(-(10**400), 10**400), min_size=1, max_size=40))
@@ -273,7 +275,7 @@ def test_grouping_without_a_series_draws_the_losses(seeded):
 def test_the_head_of_a_plot_of_groups_says_in_what_their_runs_are_equal(seeded, by, equal):
     shown = texts(draw(seeded, metrics=["val/acc"], group_by=by))
 
-    assert any(f"mean of runs with equal {equal}" in text for text in shown)
+    assert any(f"mean ± standard deviation of runs with equal {equal}" in text for text in shown)
     assert not any("seed" in text for text in shown)
 
 
