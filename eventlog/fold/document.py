@@ -8,13 +8,11 @@ missing, bare NaN, `mfu` as an object.
 import contextlib
 import json
 import math
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -22,6 +20,7 @@ from eventlog.errors import UnreadableRun
 from eventlog.fold import flat_rows
 from eventlog.fold import losses as losses_
 from eventlog.fold import series as run_series
+from eventlog.fold.rows import HasPieces, Row, Rows
 from eventlog.fold.series import Series
 from eventlog.format.files import RUN_JSON_SUFFIX, journal_path
 from eventlog.format.json_rows import encode_row
@@ -31,8 +30,6 @@ from eventlog.notebook import frame_of_rows, plot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-Row = dict[str, Any]
 
 KEYS = (
     "run_name",
@@ -58,82 +55,6 @@ _TYPES = (
     )
 )
 _LINES_AT_ONCE = 64  # texts of `Rows` in one piece of the document; each may have 800 rows
-
-
-class Rows(Sequence[Row]):
-    """Rows encoded as in the run JSON (`encode_row`): one line per row, many lines in one text.
-
-    A row is parsed when it is accessed. This needs less memory than dicts, and the run JSON is
-    written without encoding rows again.
-    """
-
-    def __init__(self, encoded: Iterable[bytes] = ()) -> None:
-        self._texts = [*encoded]
-        self._ends = array("q", range(1, len(self._texts) + 1))  # rows up to the end of each text
-        self._lines_of: tuple[int, list[bytes]] = (-1, [])
-
-    def append(self, row: bytes) -> None:
-        self.extend(row, 1)
-
-    def extend(self, text: bytes, n_rows: int) -> None:
-        """Add rows that are the lines of `text`."""
-        self._texts.append(text)
-        self._ends.append(len(self) + n_rows)
-
-    def cut(self, at: int) -> list[bytes]:
-        """Remove the rows from index `at` on, and return them."""
-        k = bisect_right(self._ends, at)
-        lines = [line for text in self._texts[k:] for line in text.split(b"\n")]
-        n_left = at - (self._ends[k - 1] if k else 0)
-        del self._texts[k:], self._ends[k:]
-        self._lines_of = (-1, [])
-        if n_left:
-            self.extend(b"\n".join(lines[:n_left]), n_left)
-        return lines[n_left:]
-
-    def copy(self) -> "Rows":
-        """A copy that later changes of either do not share."""
-        same = Rows()
-        same._texts, same._ends = self._texts.copy(), self._ends[:]
-        return same
-
-    def texts(self) -> Iterator[bytes]:
-        """All rows in order, in texts of one or more lines."""
-        return iter(self._texts)
-
-    @property
-    def encoded(self) -> list[bytes]:
-        """Each row as `encode_row` writes it."""
-        return [line for text in self._texts for line in text.split(b"\n")]
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        if isinstance(at, slice):
-            return [self[k] for k in range(len(self))[at]]
-        at = range(len(self))[at]  # negative indexes and IndexError as of a list
-        k = bisect_right(self._ends, at)
-        if k != self._lines_of[0]:
-            self._lines_of = (k, self._texts[k].split(b"\n"))
-        row: Row = orjson.loads(self._lines_of[1][at - (self._ends[k - 1] if k else 0)])
-        return row
-
-    def __iter__(self) -> Iterator[Row]:
-        for text in self._texts:
-            yield from orjson.loads(b"[%b]" % text.replace(b"\n", b","))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} rows>"
 
 
 @dataclass
@@ -204,7 +125,11 @@ class Run:
                     if name not in flat_rows.ASIDE_NAMES
                 ]
             else:
-                logged += run_series.of_rows(table, self.rows(table))
+                rows = getattr(self, flat_rows.kind_of(table).key)
+                if isinstance(rows, HasPieces):
+                    logged += run_series.of_pieces(table, rows.pieces())
+                else:
+                    logged += run_series.of_rows(table, self.rows(table))
         if any(pattern.startswith("system/") for pattern in patterns):
             logged += run_series.of_rows(flat_rows.SYSTEM, self.rows(flat_rows.SYSTEM))
         definitions = self.journal.get("definitions") or {}

@@ -14,9 +14,10 @@ from typing import Any
 
 import orjson
 
-from eventlog.fold.document import Row, Run
+from eventlog.fold.document import Run
 from eventlog.fold.metrics import Metrics, step_of
 from eventlog.fold.row_sink import RowSink
+from eventlog.fold.rows import Row
 from eventlog.fold.series import nonfinite_in
 from eventlog.fold.summary import summarize
 from eventlog.fold.tables import Iterations, Remarks

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from eventlog.fold.document import Row, Rows
 from eventlog.fold.flat_rows import dotted
+from eventlog.fold.rows import Row, Rows
 from eventlog.fold.tables import StepRows
 from eventlog.format.json_rows import encode_row
 from eventlog.read.batch import Batch

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from typing import Any, Literal
 
 from eventlog.fold.flat_rows import axis_of, flat_cells, kind_of
@@ -39,6 +40,7 @@ COUNTERS = ("iter", "iteration", "global_step", "trainer/global_step", "train/gl
 """Names under which programs log their own number of the step, the most usual first."""
 _NO_VALUE = ("iter", "step", "timestamp", "path", "sha256", "file")
 _WILD = frozenset("*?[")
+_NUMBERS = frozenset((int, float))
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,12 @@ def prefix_of(table: str) -> str:
 
 def of_rows(table: str, rows: Iterable[Row]) -> list[Series]:
     """The series of a table, from its flat rows in the order of its axis."""
-    axis = axis_of(table)
     summaries: dict[str, _Summary] = {}
+    _add_rows(summaries, axis_of(table), rows)
+    return _named(table, summaries)
+
+
+def _add_rows(summaries: "dict[str, _Summary]", axis: str, rows: Iterable[Row]) -> None:
     for row in rows:
         step = row.get(axis)
         for column, value in row.items():
@@ -151,10 +157,44 @@ def of_rows(table: str, rows: Iterable[Row]) -> list[Series]:
             if summary is None:
                 summary = summaries[column] = _Summary()
             summary.add(step, value)
+
+
+def _named(table: str, summaries: "Mapping[str, _Summary]") -> list[Series]:
     return [
         Series(prefix_of(table) + column, table, column, **vars(summary))
         for column, summary in summaries.items()
     ]
+
+
+def of_pieces(table: str, pieces: Iterable[tuple[list[Row], bool]]) -> list[Series]:
+    """As `of_rows`, of lists of rows and whether each list is flat."""
+    axis = axis_of(table)
+    summaries: dict[str, _Summary] = {}
+    for rows, is_flat in pieces:
+        columns = _columns(rows, axis) if is_flat else None
+        if columns is None:
+            _add_rows(summaries, axis, rows if is_flat else map(flat_cells, rows))
+            continue
+        steps = columns.pop(axis)
+        for column, values in columns.items():
+            if column not in _NO_VALUE:
+                summaries.setdefault(column, _Summary()).add_all(steps, values)
+    return _named(table, summaries)
+
+
+def _columns(rows: list[Row], axis: str) -> dict[str, list[Any]] | None:
+    """The columns of flat rows; None: these differ, or some values are not finite numbers."""
+    names = [*rows[0]] if rows else []
+    if axis not in names or sum(map(len, rows)) != len(names) * len(rows):
+        return None
+    try:
+        columns = {name: [*map(itemgetter(name), rows)] for name in names}
+    except KeyError:
+        return None
+    for values in columns.values():
+        if not (_NUMBERS.issuperset(map(type, values)) and all(map(math.isfinite, values))):
+            return None
+    return None if MFU_UNKNOWN in columns.get("mfu", ()) else columns
 
 
 class _Summary:
@@ -179,6 +219,16 @@ class _Summary:
             self.min, self.min_step = value, step
         if self.max is None or value > self.max:
             self.max, self.max_step = value, step
+
+    def add_all(self, steps: list[Any], values: list[Any]) -> None:
+        """Add values that are all finite numbers; at least one."""
+        self.count += len(values)
+        self.last, self.last_step = values[-1], steps[-1]
+        low, high = min(values), max(values)
+        if self.min is None or low < self.min:
+            self.min, self.min_step = low, steps[values.index(low)]
+        if self.max is None or high > self.max:
+            self.max, self.max_step = high, steps[values.index(high)]
 
 
 def by_name(

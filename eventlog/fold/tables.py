@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
 
-from eventlog.fold.document import Row, Rows
+from eventlog.fold.rows import Row, Rows
 from eventlog.format.events import KINDS, MFU_UNKNOWN
 from eventlog.format.json_rows import encode_row, spaced
 from eventlog.format.record import ANNOTATES, TRAILER_BYTES, Record

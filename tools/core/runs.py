@@ -14,7 +14,7 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import eventlog
 from eventlog import SEGMENT_SUFFIX, parse_segment_name
 
-from . import beside, ends, index
+from . import beside, ends, index, stored
 from .formats import first_of
 
 SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
@@ -338,8 +338,8 @@ def glance(names: Iterable[str | os.PathLike[str]]) -> Iterator[Found]:
     return map(glance_at, find(names))
 
 
-def one(name: str | os.PathLike[str]) -> Found:
-    """Load the one run that a name matches.
+def one(name: str | os.PathLike[str], load: Callable[[Path], Found] | None = None) -> Found:
+    """Load the one run that a name matches; `load`: with this function, not `load_at`.
 
     Raises:
         FileNotFoundError, eventlog.UnreadableRun, OSError: there is none, or it is unreadable.
@@ -348,7 +348,7 @@ def one(name: str | os.PathLike[str]) -> Found:
     paths = find([name])
     if len(paths) != 1:
         raise Refusal(f"{name}: must be one run, has {len(paths):,}. See: runs ls {name}")
-    found = load_at(paths[0])
+    found = (load or load_at)(paths[0])
     if found.run is None:
         raise eventlog.UnreadableRun(found.error)
     return found
@@ -359,6 +359,15 @@ def whole(name: str | os.PathLike[str]) -> eventlog.Run:
     run = one(name).run
     assert run is not None
     return run
+
+
+def read_at(path: Path) -> Found:
+    """As `load_at`; the tables of a large run JSON stay in the file, and are read when iterated."""
+    with contextlib.suppress(OSError):
+        run = stored.read(path)
+        if run is not None:
+            return Found(path, run)
+    return load_at(path)
 
 
 def load_at(path: Path) -> Found:

@@ -20,7 +20,7 @@ from ..core import rows as rows_
 from ..core.importance import Importance
 from ..core.rows import Row
 from ..core.runs import LARGE_BYTES, STUDY
-from ..tuning.study import Metric
+from ..tuning.metric import Metric
 from .parameters import Parameter, Point, as_number, importances_or_why, parameters_of
 
 METRICS = (

@@ -17,11 +17,11 @@ from ..core import series as series_
 from ..core.formats import first_of, number
 from ..core.runs import Refusal
 from ..core.smoothing import is_noisy
+from .columns import Column, of_series
 from .drawing import Drawing, Plotted
 from .limits import limit_y
 from .lines import draw_line, mark, smoothed
 from .panel import PALE, finish, format_y
-from .series import Column, columns_of
 from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
 SERIES_MAX = 60
@@ -93,11 +93,11 @@ def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
     """The series that patterns name, in their order; of a wildcard, those that are not hidden."""
     names: dict[str, None] = {}
     for pattern in patterns:
-        found = [s.run.series(pattern) for s in drawing.series]
+        found = [s.find(pattern) for s in drawing.series]
         numeric = [one for named in found for one in named.values() if one.is_numeric]
         shown = [one.name for one in numeric if not one.definition.get("hidden")]
         if not any(found):
-            every = (name for s in drawing.series for name in s.run.series())
+            every = (name for s in drawing.series for name in s.named)
             raise series_.unknown("--metric", pattern, dict.fromkeys(every))
         if not numeric:
             raise Refusal(f"--metric: {pattern!r} has no numbers. See: runs show RUN")
@@ -110,13 +110,12 @@ def _names(drawing: Drawing, patterns: Sequence[str]) -> list[str]:
 def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
     """The curves of all runs. One run: a colour a series; several: a colour a run."""
     for i, series in enumerate(drawing.series):
-        named = series.run.series()
+        named = series.named
         chosen = [named[name] for name in names if name in named and named[name].is_numeric]
-        points = series_.points(series.run, chosen)
+        points = of_series(series.run, chosen)
         for one in chosen:
             at = names.index(one.name)
-            steps, values = points[one.name]
-            columns = columns_of({"iter": steps, "y": values})
+            columns = points[one.name]
             paint = at if drawing.is_single else i
             dashes = drawing.dashes(i) if len(names) == 1 else DASHES[at % len(DASHES)]
             if drawing.is_single:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.axis import session_starts
 from ..core.seeds import Group
-from .series import Column, Series
+from .columns import Column
+from .series import Series
 from .theme import DASHES, MARKERS, THEMES, Theme
 
 Range = tuple[float | None, float | None]

@@ -22,7 +22,7 @@ import eventlog
 from ..core import seeds
 from ..core.formats import count
 from ..core.labels import labels
-from ..core.runs import Refusal, one
+from ..core.runs import Refusal, one, read_at
 from ..core.series import plain
 from . import legend
 from .any_series import draw_any
@@ -87,7 +87,7 @@ def draw(
             axis needs; a run that is missing it is left out, and named in `messages` of the figure.
         FileNotFoundError: as `tools.core.runs.one`.
     """
-    loaded = [run if isinstance(run, eventlog.Run) else one(run).run for run in runs]
+    loaded = [run if isinstance(run, eventlog.Run) else one(run, read_at).run for run in runs]
     series = [Series(run) for run in loaded if run is not None]
     drawing = _drawing(series, kind, View(**view), smooth_iters, group_by)
     drawing = replace(drawing, with_superseded=superseded, band=band, theme=THEMES[theme])
@@ -313,7 +313,9 @@ def _facts(run: eventlog.Run) -> list[str]:
 def _usual(series: Sequence[Series]) -> list[str]:
     """The losses of the runs, by the names of their series."""
     names: dict[str, None] = {}
-    for run in (of_run.run for of_run in series):
-        losses = [one.name for one in run.losses() if one is not None]
-        names |= dict.fromkeys([*run.series("loss", "eval/val_loss")] or losses)
+    for of_run in series:
+        losses = [one.name for one in of_run.losses if one is not None]
+        names |= dict.fromkeys(
+            [n for n in ("loss", "eval/val_loss") if n in of_run.named] or losses
+        )
     return [*names]

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 
 from ..core.formats import count, number
 from ..core.runs import Refusal
+from .columns import Column
 from .drawing import Drawing, Plotted, Range, View
 from .lines import mark
-from .series import Column
 
 SPANS = 2.0
 """A value further away from the others than so many times their range is cut off."""

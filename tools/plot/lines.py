@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.axis import with_gaps
 from ..core.smoothing import bucket_means, smooth
+from .columns import Column, thin
 from .drawing import Drawing
-from .series import Column, thin
 
 MARKS_MAX = 40  # side by side they fill an edge
 

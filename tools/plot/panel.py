@@ -11,10 +11,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..core.formats import count
+from .columns import Column, Columns, thin
 from .drawing import Drawing, Plotted
 from .limits import limit_y
 from .lines import draw_line, first_above_0, smoothed
-from .series import Column, Columns, Series, thin
+from .series import Series
 from .theme import DASHES, MARKERS, clean, columns, set_log
 
 WARMUP_ITERS = 5

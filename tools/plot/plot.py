@@ -174,7 +174,7 @@ def _read(names: list[str]) -> tuple[list[eventlog.Run], int]:
     Raises:
         Refusal: none could be read.
     """
-    loaded = [runs.load_at(path) for path in with_progress(runs.find(names), "reading", at_least=1)]
+    loaded = [runs.read_at(path) for path in with_progress(runs.find(names), "reading", at_least=1)]
     for broken in (f for f in loaded if f.run is None):
         print(broken.error, file=sys.stderr)
     read = [f.run for f in loaded if f.run is not None]

@@ -2,13 +2,12 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import eventlog
 from eventlog import seconds
@@ -16,30 +15,13 @@ from eventlog import seconds
 from ..core import runs
 from ..core.axis import AXES, Scale, clock, clock_of_steps, token_knots
 from ..core.history import load
-from ..core.series import axis_of, points, unit_of
+from ..core.series import axis_of, unit_of
+from .columns import Column, Columns, nonfinite_name, number_of, of_series, read_columns
 
 Rows = Sequence[dict[str, Any]]
-Column = NDArray[np.float64]
 
 ITERATION_KEYS = ("iter", "loss", "time_ms", "mfu")
-ITERS_MAX = 2.0**53  # up to this limit, a float represents every integer
-DRAWN_MAX = 1e100  # beyond it, and below 1 / it, the margins of a log axis overflow
 EVAL_KEYS = ("iter", "train_loss", "val_loss")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Rows by ascending iteration. A value that is missing or not finite is NaN."""
-
-    values: dict[str, Column]
-    nonfinite: dict[str, dict[int, str]]
-    """By column: the rows where a value was logged that is not finite, and its name."""
-
-    def __getitem__(self, key: str) -> Column:
-        return self.values[key]
-
-    def __len__(self) -> int:
-        return len(self.values["iter"])
 
 
 @dataclass(frozen=True)
@@ -55,27 +37,65 @@ class Series:
 
     def __init__(self, run: eventlog.Run) -> None:
         self.run = run = _with_superseded(run)
-        self.logs_metrics_alone = not len(run.training_iterations) and not len(run.eval_steps)
+        self.logs_metrics_alone = not run.training_iterations and not run.eval_steps
         if self.logs_metrics_alone:
-            loss, val_loss = run.losses()
-            rows, superseded = _of_metric(run, loss, "loss")
-            evals, superseded_evals = _of_metric(run, val_loss, "val_loss")
+            loss, val_loss = self.losses
+            superseded = _superseded_of(run, loss, "loss")
+            superseded_evals = _superseded_of(run, val_loss, "val_loss")
         else:
-            rows, superseded = run.training_iterations, run.journal.get("superseded_iterations", [])
-            evals, superseded_evals = run.eval_steps, run.journal.get("superseded_evals", [])
-        self.iterations = read_columns(rows, ITERATION_KEYS)
-        mfu = self.iterations["mfu"]
-        mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
-        self.evals = read_columns(evals, EVAL_KEYS)
+            superseded = run.journal.get("superseded_iterations", [])
+            superseded_evals = run.journal.get("superseded_evals", [])
         self.superseded = _batches(superseded, ITERATION_KEYS)
         self.superseded_evals = _batches(superseded_evals, EVAL_KEYS)
         self.resumes = _resumes(run, self.superseded)
         self._axes: dict[str, tuple[Column, Column]] = {}
 
+    @cached_property
+    def losses(self) -> tuple[eventlog.Series | None, eventlog.Series | None]:
+        """As `Run.losses`."""
+        return self.run.losses()
+
+    @cached_property
+    def named(self) -> dict[str, eventlog.Series]:
+        """As `Run.series`."""
+        return self.run.series()
+
+    def find(self, pattern: str) -> dict[str, eventlog.Series]:
+        """As `Run.series` with a pattern."""
+        one = self.named.get(pattern)
+        return {pattern: one} if one is not None else self.run.series(pattern)
+
+    @cached_property
+    def iterations(self) -> Columns:
+        if self.logs_metrics_alone:
+            return self._of_metric(self.losses[0], "loss", ITERATION_KEYS)
+        columns = read_columns(self.run.training_iterations, ITERATION_KEYS)
+        mfu = columns["mfu"]
+        mfu[mfu <= 0] = math.nan  # unknown is -100.0 in a run JSON
+        return columns
+
+    @cached_property
+    def evals(self) -> Columns:
+        if self.logs_metrics_alone:
+            return self._of_metric(self.losses[1], "val_loss", EVAL_KEYS)
+        return read_columns(self.run.eval_steps, EVAL_KEYS)
+
+    def _of_metric(self, one: eventlog.Series | None, own: str, keys: Sequence[str]) -> Columns:
+        """A metric as columns that have it as `own`."""
+        if one is None:
+            return read_columns([], keys)
+        points = of_series(self.run, [one])[one.name]
+        unknown = np.full(len(points), math.nan)
+        values = dict.fromkeys(keys, unknown) | {"iter": points["iter"], own: points["y"]}
+        nonfinite: dict[str, dict[int, str]] = {key: {} for key in keys}
+        return Columns(values, nonfinite | {own: points.nonfinite["y"]})
+
     @property
     def loss_unit(self) -> str:
         """The unit of its losses; empty: none is known, or they have several."""
-        units = {unit_of(one, self.run.metadata) for one in self.run.losses() if one is not None}
+        if not self.logs_metrics_alone and not self.run.journal.get("definitions"):
+            return unit_of(eventlog.Series("loss", "iterations", "loss"), self.run.metadata)
+        units = {unit_of(one, self.run.metadata) for one in self.losses if one is not None}
         units.discard("")
         return units.pop() if len(units) == 1 else ""
 
@@ -113,25 +133,26 @@ class Series:
         """The axis of its losses where it logged metrics alone, else `iter`."""
         if not self.logs_metrics_alone:
             return "iter"
-        named = self.run.series()
-        axes = {axis_of(one, named) for one in self.run.losses() if one is not None}
+        named = self.named
+        axes = {axis_of(one, named) for one in self.losses if one is not None}
         return axes.pop() if len(axes) == 1 else "iter"
 
     def _axis_values(self, name: str) -> tuple[Column, Column]:
         """The steps and the finite values of a series that is an axis."""
-        found = self.run.series(name)
+        found = self.find(name)
         one = found.get(name) or next(iter(found.values()), None)
         if one is None or one.min is None:
             raise self._refusal(f"has no series {name[:200]!r} with numbers. Use: --x step")
         if one.name not in self._axes:
-            steps, values = points(self.run, [one])[one.name]
-            columns = columns_of({"iter": steps, "x": values})
-            known = np.isfinite(columns["x"])
-            self._axes[one.name] = columns["iter"][known], columns["x"][known]
+            columns = of_series(self.run, [one])[one.name]
+            known = np.isfinite(columns["y"])
+            self._axes[one.name] = columns["iter"][known], columns["y"][known]
         return self._axes[one.name]
 
     def check_axis(self, x: str) -> None:
         """Raises Refusal if the run lacks what an x axis needs."""
+        if x == "iter":
+            return
         if len(self.iterations) or not len(self.evals):
             self.place(np.zeros(1), x)
         self.place_evals(x)
@@ -222,94 +243,18 @@ def _interpolated(iters: Column, known: Column, at: Column) -> Column:
     return placed
 
 
-def read_columns(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> Columns:
-    """`keys` of `rows`, the first of them the iteration; rows without one are left out."""
-    cells: list[tuple[Any, ...]] = []
-    named: dict[int, Any] = {}
-    for row in rows:
-        if "nonfinite" in row:
-            named[len(cells)] = row["nonfinite"]
-        cells.append(tuple(map(row.get, keys)))
-    columns = zip(*cells, strict=True) if cells else [()] * len(keys)
-    return columns_of(dict(zip(keys, columns, strict=True)), named)
-
-
-def columns_of(
-    values: Mapping[str, Sequence[Any]], named: Mapping[int, Any] | None = None
-) -> Columns:
-    """Columns of values by name, the first the iteration; values without one are left out.
-
-    `named`: of rows whose values are null, which of them were not finite, and what they were.
-    """
-    columns = {key: _numbers(of_key) for key, of_key in values.items()}
-    iters, *others = columns
-    here = np.flatnonzero(np.abs(columns[iters]) < ITERS_MAX)
-    if (np.diff(columns[iters][here]) < 0).any():  # an older logger, resumed
-        here = here[np.argsort(columns[iters][here], kind="stable")]
-    columns = {key: column[here] for key, column in columns.items()}
-    nonfinite: dict[str, dict[int, str]] = {iters: {}}
-    for key in others:
-        unknown = np.flatnonzero(np.isnan(columns[key])).tolist()
-        names = {i: _nonfinite(values[key][at := here[i]], key, (named or {}).get(at))
-                 for i in unknown}  # fmt: skip
-        nonfinite[key] = {i: name for i, name in names.items() if name}
-    return Columns(columns, nonfinite)
-
-
-def _numbers(values: Sequence[Any]) -> Column:
-    """Finite numbers that can be drawn; NaN for each value that is not one."""
-    numbers = None
-    if {float, int}.issuperset(map(type, values)):
-        with contextlib.suppress(OverflowError):  # an integer of three hundred digits
-            numbers = np.array(values, float)
-    if numbers is None:
-        numbers = np.array([_number(value) for value in values], float)
-    numbers[~np.isfinite(numbers)] = math.nan
-    numbers[np.abs(numbers) < 1 / DRAWN_MAX] = 0.0
-    drawn: Column = np.clip(numbers, -DRAWN_MAX, DRAWN_MAX)
-    return drawn
-
-
-def thin(x: Column, y: Column, n_columns: int) -> NDArray[np.intp]:
-    """Which points are enough to draw the same line: in each of `n_columns` of x the first, last,
-    lowest and highest, so that no spike is lost, and one that is not finite, for the gap.
-
-    `x` must be ascending and finite.
-    """
-    if len(x) <= 4 * n_columns:
-        return np.arange(len(x))
-    width = (x[-1] - x[0]) / n_columns or 1.0
-    column = np.minimum((x - x[0]) / width, n_columns - 1).astype(np.intp)
-    finite = np.flatnonzero(np.isfinite(y))
-    broken = np.flatnonzero(~np.isfinite(y))
-    by_height = finite[np.lexsort((y[finite], column[finite]))]
-    kept = [_ends(np.arange(len(x)), column), _ends(by_height, column), _ends(broken, column)]
-    return np.unique(np.concatenate(kept))
-
-
-def _ends(points: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first and last of `points` in each column; `points` are ordered by column."""
-    new = np.flatnonzero(np.diff(column[points])) + 1
-    return np.concatenate([points[:1], points[new], points[new - 1], points[-1:]])
-
-
-def _of_metric(run: eventlog.Run, one: eventlog.Series | None, own: str) -> tuple[Rows, Rows]:
-    """A metric as rows that have it as `own`, and those of its values that were superseded."""
-    if one is None:
-        return [], []
+def _superseded_of(run: eventlog.Run, one: eventlog.Series | None, own: str) -> Rows:
+    """The superseded values of a metric, as rows that have it as `own`."""
     superseded = run.journal.get("superseded_metrics") or ()
-    return (
-        [{"iter": step, own: value} for step, value in run.points(one.name)],
-        [
-            {
-                "iter": row["step"],
-                own: row[one.column],
-                "nonfinite": {own: _nonfinite(row[one.column], one.column, row.get("nonfinite"))},
-            }
-            for row in superseded
-            if one.column in row and type(row.get("step")) is int
-        ],
-    )
+    return [
+        {
+            "iter": row["step"],
+            own: row[one.column],
+            "nonfinite": {own: nonfinite_name(row[one.column], one.column, row.get("nonfinite"))},
+        }
+        for row in superseded
+        if one is not None and one.column in row and type(row.get("step")) is int
+    ]
 
 
 def _logged(run: eventlog.Run) -> dict[int, tuple[float, float]]:
@@ -356,7 +301,7 @@ def _batches(rows: Any, keys: Sequence[str]) -> list[Columns]:
     superseded: list[list[dict[str, Any]]] = []
     last, step = math.inf, 0.0
     for row in rows or ():
-        at = _number(row.get("iter"))
+        at = number_of(row.get("iter"))
         if not last < at or (step and at - last > step):
             superseded.append([])
             step = 0.0
@@ -384,18 +329,3 @@ def _resumes(run: eventlog.Run, superseded: Sequence[Columns]) -> list[Resume]:
     ranges = [(int(t["iter"][0]), int(t["iter"][-1])) for t in superseded if len(t)]
     resumes += [Resume(at, end - at + 1) for at, end in ranges if at not in known]
     return sorted(resumes, key=lambda resume: resume.at)
-
-
-def _nonfinite(value: Any, key: str, named: Any) -> str:
-    """What a value is that is not finite; `named`: its row's `nonfinite`."""
-    if isinstance(value, float):
-        return str(value)
-    return str(named.get(key, "")) if isinstance(named, dict) else ""
-
-
-def _number(value: Any) -> float:
-    """A number as a float; NaN if the value is not one, or too large for a float."""
-    with contextlib.suppress(OverflowError):
-        if type(value) in (float, int):
-            return float(value)
-    return math.nan

@@ -25,7 +25,7 @@ from ..core.series import direction
 from ..core.table import cell, print, print_json, print_table, printable
 from . import slots, space
 from . import template as templates
-from .study import Metric
+from .metric import Metric
 from .template import Template, program, trainer
 from .tuner import Limits, Tuner
 

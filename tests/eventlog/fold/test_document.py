@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventlog import Fold, Run, UnreadableRun, scan
-from eventlog.fold.document import KEYS, Rows, parse_run
+from eventlog.fold.document import KEYS, parse_run
+from eventlog.fold.rows import Rows
 from eventlog.format.json_rows import encode_row
 from tests.strategies import any_floats, any_text, json_values, text
 

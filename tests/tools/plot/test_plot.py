@@ -15,9 +15,10 @@ from hypothesis.extra.numpy import arrays
 
 import eventlog
 from tools.cli import main
+from tools.plot.columns import thin
 from tools.plot.figure import draw, encode
 from tools.plot.panel import KINDS
-from tools.plot.series import Series, thin
+from tools.plot.series import Series
 from tools.plot.theme import clean, fit, width_of
 
 NAN = {"loss": None, "nonfinite": {"loss": "nan"}}

@@ -21,7 +21,8 @@ from tools.tuning.template import Template, trainer
 pytest.importorskip("optuna")
 pytest.importorskip("psutil")
 
-from tools.tuning.study import Metric, Plan, Study, config_of
+from tools.tuning.metric import Metric
+from tools.tuning.study import Plan, Study, config_of
 from tools.tuning.study_figure import draw
 
 # A run of a formula: best at lr = 0.1. `nap` seconds pass between two evaluations.
