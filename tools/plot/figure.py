@@ -9,7 +9,7 @@
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from ..core.series import plain
 from . import legend
 from .any_series import draw_any
 from .drawing import Drawing, View
+from .fonts import find_for
 from .limits import check, check_not_empty
 from .panel import KINDS, panels_of
 from .series import Series
@@ -117,6 +118,7 @@ def _drawing(
     if smooth_iters is None:
         smooth_iters = 0 if is_any else _window_iters(series)
     rows = legend.rows_of(series)
+    find_for(_texts(series, view))
     groups = legend.groups_of(rows, by) if by else []
     x_label, x_unit = _x_axis(series, x)
     drawing = Drawing(
@@ -133,6 +135,14 @@ def _drawing(
     )
     legend.choose_named(drawing)
     return drawing
+
+
+def _texts(series: Sequence[Series], view: View) -> Iterator[str]:
+    """What a figure may show of the runs."""
+    for one_ in series:
+        yield one_.run.run_name
+        yield str(one_.run.config)
+        yield from one_.named if view.metrics or view.right else ()
 
 
 def _render(

@@ -4,12 +4,10 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ft2font import FT2Font
+from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import (
     FixedLocator,
@@ -21,8 +19,8 @@ from matplotlib.ticker import (
 )
 
 from ..core.formats import count
+from .fonts import families, has_glyph
 
-FONT = "DejaVu Sans"  # comes with matplotlib: the same plot on every machine
 POINTS_PER_INCH = 72
 TEXT_MAX = 1000
 LEGEND_SIZE = 8.5
@@ -47,7 +45,7 @@ class Theme:
     def style(self) -> dict[str, Any]:
         """The rcParams of this theme."""
         return {
-            "font.family": FONT,
+            "font.family": families(),
             "font.size": 9,
             "text.parse_math": False,  # a `$` in the name of a run is a `$`
             "text.color": self.ink,
@@ -97,11 +95,11 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 
 
 def clean(text: str) -> str:
-    """`text` on one line, with a box for each character that the font is missing."""
-    font, text = _font(), text if len(text) <= TEXT_MAX else _shorten(text, TEXT_MAX)
+    """`text` on one line, with a box for each character that no font has."""
+    text = text if len(text) <= TEXT_MAX else _shorten(text, TEXT_MAX)
     printable = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     text = " ".join("".join(printable).split())
-    return "".join(c if font.get_char_index(ord(c)) else "□" for c in text)
+    return "".join(c if c.isascii() or has_glyph(c) else "□" for c in text)
 
 
 def fit(text: str, width_in: float, size: float, weight: str = "normal") -> str:
@@ -124,7 +122,7 @@ def columns(names: Sequence[str], width_in: float) -> int:
 
 def width_of(text: str, size: float, weight: str = "normal") -> float:
     """Width in inches of `text` at `size` points."""
-    font = FontProperties(family=FONT, size=size, weight=weight)
+    font = FontProperties(family=families(), size=size, weight=weight)
     width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
     return width / POINTS_PER_INCH
 
@@ -157,11 +155,6 @@ def set_log(
     axis.set_major_locator(locator)
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(count))
-
-
-@cache
-def _font() -> FT2Font:
-    return get_font(findfont(FONT))
 
 
 def _shorten(text: str, n: int) -> str:
