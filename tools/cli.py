@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
 
 import eventlog
 
@@ -89,8 +90,20 @@ def _with_equals_signs(argv: Sequence[str]) -> Iterator[str]:
             yield f"{argument}=seeds"
         elif argument in _TAKES_A_DASH and left:
             yield f"{argument}={left.pop(0)}"
+        elif argument in ("--xlim", "--ylim"):
+            yield argument
+            yield from map(_without_exponent, left[:2])
+            del left[:2]
         else:
             yield argument
+
+
+def _without_exponent(text: str) -> str:
+    """`-1e-3` as -0.001: argparse takes the former for a flag."""
+    try:
+        return f"{Decimal(text):f}" if text[:1] == "-" else text
+    except InvalidOperation:
+        return text
 
 
 def _are_keys(arguments: Sequence[str]) -> bool:

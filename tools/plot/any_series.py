@@ -25,6 +25,7 @@ from .panel import PALE, finish, format_y
 from .theme import DASHES, LEGEND_SIZE, NAME_IN, clean, fit, set_log
 
 SERIES_MAX = 60
+NOTES_MAX = 5
 
 
 @dataclass
@@ -136,6 +137,7 @@ def _curves(drawing: Drawing, names: Sequence[str]) -> Iterator[Curve]:
 
 def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> Iterator[Curve]:
     """A curve for each series and group of runs: the mean, with a band around it."""
+    notes: list[str] = []
     for k, group in enumerate(drawing.groups):
         name, members = group.name, [row["at"] for row in group.rows]
         for at, series in enumerate(names):
@@ -167,10 +169,13 @@ def _means(drawing: Drawing, curves: Sequence[Curve], names: Sequence[str]) -> I
             )  # fmt: skip
             fewer = np.flatnonzero(band.n < len(members))
             if len(fewer):
-                drawing.messages.append(
+                notes.append(
                     f"{series}, {name}: at {len(fewer):,} of {last + 1:,} places the mean is of "
                     f"fewer than its {len(members)} runs, from {number(band.steps[fewer[0]])} on"
                 )
+    drawing.messages += notes[:NOTES_MAX]
+    if n_more := len(notes[NOTES_MAX:]):
+        drawing.messages.append(f"{n_more:,} more means are in places of fewer runs")
 
 
 def _within(curve: Curve, drawing: Drawing) -> Curve:

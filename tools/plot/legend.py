@@ -27,7 +27,7 @@ ALL_NAMED_MAX = 14
 BEST_NAMED = 7
 """Of more lines, so many are: one a colour."""
 N_DIFFERENT = 6
-SPREADS = {"std": "± standard deviation", "range": "from min to max"}
+BANDS = {"std": ["band: ± standard deviation"], "range": ["band: min to max"]}
 
 
 def rows_of(series: Sequence[Series]) -> list[Row]:
@@ -95,9 +95,8 @@ def facts(drawing: Drawing) -> list[str]:
     """What the lines are, and in which settings the runs differ."""
     if drawing.groups:
         keys = dict.fromkeys(k.removeprefix("config.") for g in drawing.groups for k in g.settings)
-        spread = SPREADS.get(drawing.band)
-        mean = f"mean {spread}" if spread else "mean"
-        return [f"{mean} of runs with equal {', '.join(keys) or 'settings'}"]
+        equal = ", ".join(keys) or "settings"
+        return [f"mean of runs with equal {equal}", *BANDS.get(drawing.band, ())]
     rows = rows_of(drawing.series)
     settings = [seeds.settings_of(row) for row in rows]
     names = seeds.shortest(different(settings))

@@ -89,11 +89,14 @@ def test_what_is_not_finite_is_a_cross_and_in_the_legend():
     assert "x, 1× inf, 1× nan" in texts(figure)
 
 
-@pytest.mark.parametrize(("band", "what"), [("range", "mean from min to max"), ("none", "mean")])
+@pytest.mark.parametrize(
+    ("band", "what"),
+    [("std", " · band: ± standard deviation"), ("range", " · band: min to max"), ("none", "")],
+)
 def test_the_head_says_what_the_band_around_a_mean_is(band, what):
     figure = draw([metrics_run("a", x=[1.0, 2.0])] * 2, metrics=["x"], group_by="seeds", band=band)
 
-    assert any(text.startswith(f"{what} of runs with equal") for text in texts(figure))
+    assert f"mean of runs with equal settings{what}" in texts(figure)
 
 
 def test_a_range_of_x_cuts_the_curves_and_one_of_y_says_what_is_outside():
@@ -259,6 +262,26 @@ def test_groups_are_drawn_as_their_mean_with_a_band(seeded, band):
         assert edges[:, 1].max() == pytest.approx(0.1 + 8 + 4)  # 4, 8, 12: deviation 4
 
 
+def test_of_many_means_of_fewer_runs_some_are_named_and_the_others_counted():
+    runs = [
+        eventlog.Run(
+            f"{k}.{seed}",
+            config={"lr": k, "seed": seed},
+            metrics=[{"step": i, "x": 1.0} for i in range(2 + seed)],
+        )
+        for k in range(8)
+        for seed in range(2)
+    ]
+
+    messages = draw(runs, metrics=["x"], group_by="seeds").messages
+
+    assert len(messages) == 6
+    assert messages[0] == (
+        "x, lr=0: at 1 of 3 places the mean is of fewer than its 2 runs, from 2.0000 on"
+    )
+    assert messages[-1] == "3 more means are in places of fewer runs"
+
+
 def test_grouping_without_a_series_draws_the_losses(seeded):
     runs = [metrics_run(name, **{"train/loss": [2.0, 1.0], "x": [0.0, 1.0]}) for name in "pq"]
 
@@ -275,7 +298,7 @@ def test_grouping_without_a_series_draws_the_losses(seeded):
 def test_the_head_of_a_plot_of_groups_says_in_what_their_runs_are_equal(seeded, by, equal):
     shown = texts(draw(seeded, metrics=["val/acc"], group_by=by))
 
-    assert any(f"mean ± standard deviation of runs with equal {equal}" in text for text in shown)
+    assert any(f"mean of runs with equal {equal} · band: ± standard" in text for text in shown)
     assert not any("seed" in text for text in shown)
 
 

@@ -66,7 +66,7 @@ def test_a_range_without_any_value_of_a_series_is_refused():
 def test_the_command_takes_negative_numbers_and_auto(tmp_path, zoo, capsys):
     plot = ["plot", str(zoo / "finished.json"), "--out", str(tmp_path / "a.png")]
 
-    assert main([*plot, "--ylim", "-1", "9", "--xlim", "auto", "1e3"]) == 0
+    assert main([*plot, "--ylim", "-1e-3", "9", "--xlim", "auto", "1e3"]) == 0
     with pytest.raises(SystemExit):
         main([*plot, "--xlim", "1", "x"])
 
