@@ -369,8 +369,9 @@ def test_a_plot_that_cannot_be_drawn_is_one_line_and_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_other_command_imports_matplotlib():
-    code = "import sys, tools.cli; sys.exit('matplotlib' in sys.modules)"
+@pytest.mark.parametrize("library", ["matplotlib", "optuna"])
+def test_no_command_imports_what_takes_long_unless_it_needs_it(library):
+    code = f"import sys, tools.cli; sys.exit({library!r} in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
