@@ -20,8 +20,8 @@ SETTINGS_MAX = 3
 def labels(rows: Sequence[Row]) -> list[str]:
     """A name for each run, all different where the runs differ in anything.
 
-    They are the settings that differ, seeds only where these leave runs with equal names. Names
-    that were chosen for the runs come first; where no setting differs, they are all there is.
+    They are the settings that differ, seeds only where these leave runs with equal names. A name
+    that no other run has was chosen for the run and comes first.
     """
     settings = [seeds.settings_of(row) for row in rows]
     differing = different(settings)
@@ -33,14 +33,13 @@ def labels(rows: Sequence[Row]) -> list[str]:
         named = _named(both, chosen)
     own = [str(row["run"] or "") or "unnamed" for row in rows]
     bare = [runs.STAMP.sub("", name) for name in own]
-    if len({*bare}) == len(rows) > 1:
-        return [", ".join(filter(None, pair)) for pair in zip(bare, named, strict=True)]
-    shared = Counter(named)
-    named = [
-        label if label and shared[label] == 1 else ", ".join(filter(None, (name, label)))
-        for label, name in zip(named, own, strict=True)
-    ]
-    return _distinct(named, [str(row["path"] or "") for row in rows])
+    n_named, n_called = Counter(bare), Counter(named)
+    labelled = []
+    for label, name, short in zip(named, own, bare, strict=True):
+        is_unique = bool(label) and n_called[label] == 1
+        first = short if n_named[short] == 1 else "" if is_unique else name
+        labelled.append(", ".join(filter(None, (first, label))))
+    return _distinct(labelled, [str(row["path"] or "") for row in rows])
 
 
 def _distinct(names: Sequence[str], paths: Sequence[str]) -> list[str]:

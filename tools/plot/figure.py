@@ -140,7 +140,7 @@ def _drawing(
 def _texts(series: Sequence[Series], view: View) -> Iterator[str]:
     """What a figure may show of the runs."""
     for one_ in series:
-        yield one_.run.run_name
+        yield one_.run.name
         yield str(one_.run.config)
         yield from one_.named if view.metrics or view.right else ()
 

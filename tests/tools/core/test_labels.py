@@ -40,6 +40,12 @@ def test_names_that_were_chosen_come_first_without_their_time():
     assert labels(named) == ["base, lr=1", "big, lr=2"]
 
 
+def test_a_run_of_a_sweep_that_was_renamed_has_its_name():
+    named = [*rows({"lr": 1}, {"lr": 2}), row("the good one", config={"lr": 3})]
+
+    assert labels(named) == ["lr=1", "lr=2", "the good one, lr=3"]
+
+
 def test_of_many_settings_those_that_keep_the_runs_apart_are_named():
     configs = [{f"s{n}": k // 2**n % 2 for n in range(5)} | {"lr": k} for k in range(8)]
 
