@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import eventlog
-from eventlog.disk import atomic_write
 
 from ..core import remarks
 from ..core.runs import Refusal, journal_of
@@ -84,7 +83,7 @@ def keep_layout(site: Site, fields: Fields) -> Fields:
     path = _layout_path(site)
     if path is None:
         raise Refusal("no folder is served in which a layout could be kept")
-    atomic_write(path, lambda file: file.write(text))
+    eventlog.atomic_write(path, lambda file: file.write(text))
     return {"layout": fields["layout"]}
 
 
