@@ -3,11 +3,12 @@
     rows = [glance(path) for path in runs.find(["out"])]
 
 A field is named as in `FIELDS`, or as `config.learning_rate`, `metadata.versions.torch`;
-`config.` may be left out where no other field has the name. A series is named as in `series.py`
-(`val/acc`, `train/loss:min`); a row has those that it was made with.
+`config.` may be left out where no other field has the name, or be written `cfg.`. A series is named
+as in `series.py` (`val/acc`, `train/loss:min`); a row has those that it was made with.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -258,6 +259,8 @@ def value(row: Row, name: str) -> Any:
     known = _inside(row[part], key) if part in _PARTS and key else None
     for values in (row["config"], row["metadata"]):
         known = _inside(values, own) if known is None else known
+    if known is None and part == "cfg" and key:
+        known = _inside(row["config"], key)
     return row.get("series", {}).get(name) if known is None else known
 
 
@@ -287,7 +290,7 @@ def check_field(rows: Sequence[Row], name: str, flag: str) -> str:
     fields = dict.fromkeys(FIELDS)
     for part in ("config", "metadata"):
         fields |= dict.fromkeys(f"{part}.{key}" for row in rows for key in row[part])
-    if name in fields:
+    if {name, re.sub(r"^cfg\.", "config.", name)} & fields.keys():
         return name  # null in every run
     bare = {key.partition(".")[2] or key: key for key in reversed(fields)}
     names = (n for field in fields for n in (field, field.partition(".")[2] or field))

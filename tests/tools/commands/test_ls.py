@@ -43,6 +43,8 @@ def stems(rows):
         ("best_val_loss < 5 and status = 'completed'", ["low", "mid"]),
         ('status == "completed" and not best_val_loss < 5', ["high"]),
         ("config.n_layer = 12 or config.learning_rate >= 1e-3", ["low", "mid", "high"]),
+        ("cfg.n_layer = 12 or cfg.learning_rate >= 1e-3", ["low", "mid", "high"]),
+        ("cfg.optim.name = 'adamw'", ["low"]),
         ("n_layer in (6, 7)", ["low"]),
         ("config.optim.name like 'ADAM%'", ["low"]),
         ("config.compile = true", ["mid"]),

@@ -158,3 +158,12 @@ def test_a_frame_of_runs_has_a_row_per_run_with_its_summary_and_config(out):
     assert whole["config.max_iters"].tolist() == [2, 2]
     assert one["best_val_loss"].tolist() == [3.0]
     assert loaded["best_val_loss"].tolist() == [3.0, 4.0]
+
+
+def test_cfg_is_config_unless_a_setting_has_that_name():
+    row = {"config": {"cfg": {"lr": 1}, "lr": 2, "depth": 3, "null": None}, "metadata": {}}
+
+    values = [rows.value(row, name) for name in ("cfg.lr", "config.lr", "cfg.depth", "cfg.wd")]
+
+    assert values == [1, 2, 3, None]
+    assert rows.check_field([row], "cfg.null", "--where") == "cfg.null"
