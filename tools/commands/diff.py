@@ -9,10 +9,10 @@ from typing import Any
 import eventlog
 
 from ..core import runs, series
+from ..core.origin import origin
 from ..core.table import in_full, print, print_json, print_table
 
 PARTS = ("config", "environment", "results")
-_OPENED = ("host", "user", "platform", "git_commit", "command", "cwd", "versions")
 _IN_SUMMARY = {
     ("iterations", "loss"), ("iterations", "time_ms"), ("iterations", "mfu"), ("evals", "val_loss"),
 }  # fmt: skip
@@ -127,16 +127,3 @@ def _of_series(named: Sequence[Mapping[str, eventlog.Series]], at: int) -> Mappi
             values[f"{name}:last"] = series.exact(one.last)
             values |= {} if one.goal is None else {f"{name}:best": one.best}
     return values
-
-
-def origin(run: eventlog.Run) -> Mapping[str, Any]:
-    """Host, versions and command of a run, from its first `open` event; {} without a journal."""
-    journal = None if run.path is None else runs.journal_of(run.path)
-    if journal is None or not journal.exists():
-        return {}
-    try:
-        first = next(eventlog.scan(journal), None)
-    except OSError:
-        return {}
-    opened = first.fields if first is not None and first.event == "open" else {}
-    return {key: opened[key] for key in _OPENED if opened.get(key) is not None}

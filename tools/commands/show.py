@@ -14,9 +14,9 @@ import eventlog
 
 from ..core import rows, runs, series
 from ..core.formats import to_the_second
+from ..core.origin import origin
 from ..core.table import in_full, one_line, print, print_json, print_rich
 from .agreement import loss_of
-from .diff import origin
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 SPARK_COLUMNS = 60
