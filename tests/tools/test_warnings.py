@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.tools.conftest import unstamped
-from tests.tools.terminal.test_watch import seen, until, watching
+from tests.tools.terminal.test_watch import foot, seen, until, watching
 from tools.cli import main
 
 
@@ -34,7 +34,7 @@ def test_the_terminal_marks_it_and_says_it_of_the_run_at_the_cursor(incomplete):
                 await pilot.press("home", *["down"] * at)
                 name = unstamped(row["run"])
                 lists[name] = seen(app)[1 + at]
-                states[name] = seen(app)[-1]
+                states[name] = foot(app)[1]
             return lists, states
 
     lists, states = asyncio.run(story((80, 24)))

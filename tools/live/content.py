@@ -33,6 +33,7 @@ MARKS_MAX = 5_000
 LATEST_RECORDS = 200
 LINE_MAX = 2_000  # of each of them
 TEXT_MAX = 500
+LOG_MAX = 2_000  # lines of a program's own log
 _MARKS = frozenset(kind.name for kind in eventlog.KINDS.values() if kind.is_mark)
 
 _generations = count(int(time.time() * 1000))  # a restarted server must not repeat any
@@ -68,6 +69,8 @@ class Content:
     n_records: int = 0
     knots: list[tuple[float, float]] = field(default_factory=list)
     """Pairs (first iteration, tokens per step from there on)."""
+    log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=LOG_MAX))
+    """The latest lines of the program's own log: `t`, `level`, `logger`, `text`."""
     _names: tuple[tuple[int, ...], list[str]] = field(default=((), []), init=False)
     _recent: deque[Sequence[eventlog.Record]] = field(default_factory=deque, init=False)
     """The latest that were read, before `settle` makes them `latest`."""
@@ -96,6 +99,9 @@ class Content:
             self._note_tokens(record.fields)
         if record.event in _MARKS:
             self._mark(record)
+        elif record.event == "log":
+            line = {key: str(record.fields.get(key) or "") for key in ("level", "logger", "text")}
+            self.log.append({"t": record.t, **line, "text": line["text"][:LINE_MAX]})
 
     def settle(self) -> None:
         for records in self._recent:

@@ -114,6 +114,10 @@ class Rows:
     def is_in_order_of_time(self) -> bool:
         return True
 
+    def along(self, axis: Axis) -> "Rows":
+        """The rows in the order of an axis."""
+        return self
+
     @property
     def last_iter(self) -> int | None:
         """The iteration of the latest row, pending ones included."""

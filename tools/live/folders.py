@@ -403,7 +403,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config flat, with a hash for the rest of a long value, and for entries beyond the limit."""
     settings: dict[str, Any] = {}
     rest = []
-    for name, value in itertools.islice(_leaves(config), SETTINGS_MAX):
+    for name, value in itertools.islice(leaves(config), SETTINGS_MAX):
         text = value if isinstance(value, str) else repr(value)
         if len(text) > TEXT_MAX:
             value = f"{text[:TEXT_MAX]}… {_hash(text)}"
@@ -414,10 +414,11 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings | ({f"{len(rest):,} more": _hash(repr(rest))} if rest else {})
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of nested objects, with dots between the names."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -207,7 +207,7 @@ class Following:
             return True
         self.error, self.content = "", content_of(run)
         run.training_iterations, run.eval_steps = [], []  # they are in the tables
-        self._whole = run
+        self._whole, self.was_read = run, True
         return True
 
     def _reason(self, error: Exception) -> str:

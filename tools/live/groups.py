@@ -108,7 +108,7 @@ class Group(Rows):
 
     def curve(self, key: str, axis: Axis, **options: Any) -> Curve:
         """As of `Rows`."""
-        rows = self._ordered_by_time() if axis.name == "time" else self
+        rows = self.along(axis)
         if rows is not self:
             options["after_row"] = 0
         return super(Group, rows).curve(key, axis, **options)
@@ -116,6 +116,10 @@ class Group(Rows):
     @property
     def is_in_order_of_time(self) -> bool:
         return bool((np.diff(self.times.floats) >= 0).all())
+
+    def along(self, axis: Axis) -> "Group":
+        """As of `Rows`."""
+        return self._ordered_by_time() if axis.name == "time" else self
 
     def _ordered_by_time(self) -> "Group":
         if self._by_time is None and not self.is_in_order_of_time:

@@ -48,6 +48,10 @@ class Frame:
         width = max(self.right - self.left, 1e-12)
         return _whole(np.floor((x - self.left) / width * (n - 1) + 0.5))
 
+    def x_of(self, column: int, n: int) -> float:
+        """The `x` in the middle of a column, of `n`."""
+        return self.left + column / max(1, n - 1) * (self.right - self.left)
+
     def rows(self, y: Floats, n: int) -> Ints:
         """The row of each `y`, of `n`, counted from the top."""
         low, high = self.low, self.high

@@ -1,9 +1,7 @@
-"""The content of the screen: the view, and the lines, marks and range of each chart."""
+"""The content of each chart: its series, lines, marks and range."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,79 +17,7 @@ from ..live.marks import places
 from ..live.usual import usual_first
 from .braille import Line, frame_around
 from .chart import STYLES, Drawing, End
-
-T = TypeVar("T")
-
-CHARTS = 4
-NOT_LOGGED = ("loss", "eval/val_loss", "time_ms", "mfu")  # the charts of a run without a series
-SMOOTHINGS = (0, 10, 50, 200)  # logged values
-ZOOM_MIN = 1e-6  # of the whole x axis
-
-
-@dataclass
-class View:
-    """The part of the x axis is given by `begin` and `end`, as shares of the whole."""
-
-    metrics: list[str] = field(default_factory=list)
-    """The series that were chosen; the usual ones while it is empty."""
-    is_mean: bool = False
-    """Whether runs that differ in the seed alone are one line."""
-    axis: str = ""
-    """An `AxisName`, the name of a series, or empty: what the runs defined for each series."""
-    smoothing: int = 0
-    is_log: bool = False
-    begin: float = 0.0
-    end: float = 1.0
-    """At 1 the right edge follows the run."""
-    enlarged: int | None = None
-    """The chart that fills the screen, if one does."""
-
-    def zoom(self, factor: float) -> None:
-        """Make the part `factor` times as wide. A right edge at the end stays there."""
-        width = min(1.0, max(ZOOM_MIN, (self.end - self.begin) * factor))
-        middle = (self.begin + self.end) / 2
-        begin = 1 - width if self.end == 1.0 else middle - width / 2
-        self.begin = min(max(0.0, begin), 1 - width)
-        self.end = 1.0 if self.end == 1.0 else min(1.0, self.begin + width)
-
-    def move(self, part: float) -> None:
-        """Move by a share of the width: to the right where it is positive."""
-        width = self.end - self.begin
-        self.begin = min(max(0.0, self.begin + part * width), 1 - width)
-        self.end = self.begin + width
-        if self.end > 1 - 1e-9:
-            self.end = 1.0
-
-    def show_all(self) -> None:
-        self.begin, self.end = 0.0, 1.0
-
-    def next_smoothing(self) -> None:
-        self.smoothing = _after(self.smoothing, SMOOTHINGS)
-
-    def next_axis(self, offered: Sequence[str]) -> None:
-        """Change to the next axis and show all of it: a part of one is meaningless on another.
-
-        `offered`: the series that are axes of others.
-        """
-        axes = ("", *AXES, *offered) if offered else AXES
-        self.axis = _after(self.axis if self.axis in axes else axes[0], axes)
-        self.show_all()
-
-    def next_metrics(self, known: list[str]) -> None:
-        """The next four of the series, from the first again after the last."""
-        shown = self.metrics or known[:CHARTS]
-        at = known.index(shown[0]) + CHARTS if shown and shown[0] in known else 0
-        self.metrics = known[at : at + CHARTS] or known[:CHARTS]
-
-    def scale_to(self, low: float, high: float) -> tuple[float, float]:
-        """The part as values, where the whole axis goes from `low` to `high`."""
-        width = high - low
-        return low + self.begin * width, low + self.end * width
-
-
-def _after(value: T, values: tuple[T, ...]) -> T:
-    return values[(values.index(value) + 1) % len(values)]
-
+from .view import View
 
 BUSY_S = 0.1  # how long the screen waits for a run that is being read
 
@@ -107,11 +33,6 @@ def run_at(folders: Folders, id: str) -> Iterator[Following | None]:
         yield run
 
 
-def shown_metrics(view: View, known: Sequence[str]) -> list[str]:
-    """The series in the charts: those that were chosen, else the first of `known`."""
-    return view.metrics or list(known[:CHARTS]) or list(NOT_LOGGED)
-
-
 def metrics_of(folders: Folders, ids: Sequence[str], text: str = "") -> list[str]:
     """The series of some runs that are not hidden, the usual ones first; or those that `text`
     asks for."""
@@ -123,6 +44,18 @@ def metrics_of(folders: Folders, ids: Sequence[str], text: str = "") -> list[str
             usual |= dict.fromkeys(first)
             others |= dict.fromkeys(last)
     return list(usual | others)
+
+
+def is_being_read(folders: Folders, ids: Sequence[str]) -> bool:
+    """Whether one of some runs may have series that are not known yet."""
+    for id in ids:
+        try:
+            with folders.at(id, BUSY_S) as run:
+                if run is not None and not (run.was_read or run.error):
+                    return True
+        except TimeoutError:
+            return True
+    return False
 
 
 def axes_of(folders: Folders, ids: Sequence[str]) -> list[str]:
@@ -215,12 +148,12 @@ def finish(
     units: Iterable[str],
     notes: Iterable[str],
 ) -> None:
-    """Set the frame around the lines, the title, and the note in place of a line."""
+    """Set the frame around the lines, the name, and the note in place of a line."""
     x = shown.axis
     shown.frame = frame_around(shown.lines, *edges, is_log=view.is_log)
     name = metric if view.axis or x == "iter" else f"{metric} by {plain(x)}"
     unit = next(filter(None, units), "")
-    shown.title = _title(f"{name} ({unit})" if unit else name, shown.ends)
+    shown.title = f"{name} ({unit})" if unit else name
     shown.note = "; ".join(filter(None, notes)) or ("no value here" if shown.lines else shown.note)
 
 
@@ -259,10 +192,3 @@ def end_of(
         last = int(visible[-1])
         value = last_mark or short(line.y[last])
         yield End(chr(ord("A") + number), STYLES[number], line.x[last], line.y[last], value)
-
-
-def _title(metric: str, ends: Sequence[End]) -> str:
-    """The series, and its value at the end of each line."""
-    if len(ends) == 1:
-        return f"{metric}  {ends[0].value}"
-    return f"{metric}  {'  '.join(f'{end.letter} {end.value}' for end in ends)}"

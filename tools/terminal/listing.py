@@ -1,6 +1,11 @@
 """The list of runs, with a cursor on one of them."""
 
 from collections import Counter
+from textwrap import wrap
+
+from rich.cells import set_cell_size
+from textual import events
+from textual.message import Message
 
 from eventlog import duration
 
@@ -11,15 +16,36 @@ from ..live.folders import Folders
 from .braille import Cell
 from .chart import STYLES, Rows
 from .drawing import run_at
+from .names import shortened
 from .summary import eta_s, progress
 
-GLYPHS = {"running": "●", "completed": "✓", "interrupted": "◌", "failed": "✗", "unreadable": "?"}
+GLYPHS = {
+    "running": "●",
+    "completed": "✓",
+    "interrupted": "◌",
+    "failed": "✗",
+    "unreadable": "?",
+    "reading": "…",
+}
+
+
+WHEEL_RUNS = 3  # that one step of the wheel goes on
 
 
 class Listing(Rows):
     """The list of runs. Only the visible part is drawn."""
 
     can_focus = True
+
+    class Clicked(Message):
+        """A run was clicked; the cursor is on it."""
+
+    class Scrolled(Message):
+        """The wheel was turned over the list, by `n` runs."""
+
+        def __init__(self, n: int) -> None:
+            super().__init__()
+            self.n = n
 
     def __init__(self, folders: Folders) -> None:
         super().__init__(id="runs")
@@ -30,6 +56,8 @@ class Listing(Rows):
         self.numbers: dict[str, int] = {}
         """The number of the line of a run, from which it has its letter and colour."""
         self.cursor = 0
+        self.note = "reading…"
+        """What there is in place of runs."""
         self._top = 0
 
     @property
@@ -49,11 +77,22 @@ class Listing(Rows):
         self.cursor = min(max(0, self.cursor + n), max(0, len(self.rows) - 1))
         self.changed()
 
+    def on_click(self, event: events.Click) -> None:
+        if 0 <= (at := self._top + event.y) < len(self.rows):
+            self.cursor = at
+            self.post_message(self.Clicked())
+
+    def on_mouse_scroll_down(self) -> None:
+        self.post_message(self.Scrolled(WHEEL_RUNS))
+
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.Scrolled(-WHEEL_RUNS))
+
     def text_rows(self, width: int, height: int) -> list[list[Cell]]:
         self._top = min(self._top, self.cursor, max(0, len(self.rows) - height))
         self._top = max(self._top, self.cursor - height + 1, 0)
         if not self.rows:
-            return [[(" no runs yet", "")]]
+            return [[(f" {line}", "")] for line in wrap(self.note, max(1, width - 1))]
         return [
             self._line(row, width, is_cursor=at == self.cursor)
             for at, row in enumerate(self.rows[self._top : self._top + height], self._top)
@@ -75,12 +114,11 @@ class Listing(Rows):
             is_room = len(name) + len(words) + len(suffix) <= width - 3
             suffix = f"{words if is_room else ' !'}{suffix}"
         n_left = max(0, width - 3 - len(suffix))
-        if len(name) > n_left:  # runs of one day differ at their ends
-            name = f"{name[: n_left // 3]}…{name[len(name) - (n_left - n_left // 3 - 1) :]}"
+        name = shortened(name, n_left)  # runs of one day differ at their ends
         cells = [
             (letter, style),
             (f"{glyph} ", _status_style(row)),
-            (f"{name:<{n_left}}{suffix}", ""),
+            (f"{set_cell_size(name, n_left)}{suffix}", ""),
         ]
         return [(text, f"{style} reverse") for text, style in cells] if is_cursor else cells
 

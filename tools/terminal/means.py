@@ -11,7 +11,8 @@ from ..live.folders import Folders
 from ..live.means import Members, rows_of
 from .braille import Line
 from .chart import STYLES, Drawing
-from .drawing import View, end_of, finish, run_at
+from .drawing import end_of, finish, run_at
+from .view import View
 
 ROWS_MAX = 4_000  # of each run; the mean of more is that of short ranges
 RUNS_MAX = 64  # of a group
@@ -46,7 +47,6 @@ def drawing_of_means(
 ) -> Drawing:
     """A metric by the axis `x`, a line for each group of runs; its only marks are of NaN."""
     shown = Drawing(metric, [], [], None, [], x)
-    means: list[Line] = []
     all_members = [_members(folders, ids, metric, edges, x) for ids in groups]
     for number, members in enumerate(all_members):
         if not members.curves:
@@ -61,10 +61,11 @@ def drawing_of_means(
         )
         at = np.searchsorted(band.steps, curve.x)
         shown.lines += [Line(curve.x, of[at], f"dim {style}") for of in (low, high)]
-        means.append(Line(curve.x, curve.y, style))
-        shown.ends += end_of(number, means[-1], edges, None)
+        line = Line(curve.x, curve.y, style)
+        shown.means.append((number, line))
+        shown.ends += end_of(number, line, edges, None)
         shown.marks += [(at, "nonfinite") for c in members.curves for at, _ in c.nonfinite]
-    shown.lines += means
+    shown.lines += [line for _, line in shown.means]
     notes = {
         of.note: None for of in all_members if not any(np.isfinite(c.y).any() for c in of.curves)
     }

@@ -1,78 +1,41 @@
-"""The screen of `runs watch`: the list of runs, four charts, and the state of one run.
+"""The screen of `runs watch`: the list of runs, a page of charts, and the state of one run.
 
 It shows what `Folders` knows, and reads no file itself.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import events
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Grid, Horizontal
-from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.timer import Timer
+from textual.widgets import Footer, Input, Static
 
-from eventlog import seconds
+from eventlog import counted, seconds
 
 from ..core import seeds
 from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.series import plain
 from ..core.table import one_line
-from ..core.where import select
 from ..live.folders import Folders
 from . import means
-from .chart import AXIS_WIDTH, Chart
-from .drawing import (
-    CHARTS,
-    View,
-    axes_of,
-    axis_name,
-    drawing,
-    metrics_of,
-    run_at,
-    shown_metrics,
-    x_range,
-)
+from .chart import Chart
+from .charts import Charts
+from .drawing import axes_of, is_being_read, metrics_of, run_at
+from .filter import matching
+from .keys import BINDINGS, Help
 from .listing import Listing
+from .overview import Overview
+from .prompt import Prompt
 from .summary import summary
+from .view import View
 
 POLL_S = 0.5
+TYPED_S = 0.3  # after the last key of a filter, it is tried
 PROMPTED_MAX = 100  # names of series in a prompt
 SHOWN_MAX = 6  # runs in one chart; more cannot be distinguished
-SEARCHED = ("run", "status", "tags", "file")
-HELP = """\
-Runs     up, down, page up, page down    choose a run
-         space     show it beside others: A, B, C ... (up to 6)
-         e         runs that differ in the seed alone as one line: their
-                   mean, between dim lines at ± standard deviation
-         /         filter: a part of a name,
-                   or config.n_layer = 6 and best_val_loss < 4
-         !  NaN    in the list: events lost or ignored, or the journal
-                   missing (below in words); a series that ends in NaN
-Charts   1 2 3 4   enlarge one, and back
-         m         the next four series
-         k         series by name: grad* val/* lr
-         s  l      smoother, log scale
-         x         by iteration, tokens, time, or a series as axis
-         + -       zoom; left, right: move; 0: show all
-Below    e eval   c checkpoint   r resume   s signal   | end
-a chart  ! not finite   a alert   x error   g events lost   n note
-         of the run that is shown; of several, of A
-q        quit. The same as plain text: eventlog tail -f
-                                                 any key: back"""
-
-
-class Help(ModalScreen[None]):
-    """All keys, until one is pressed."""
-
-    def compose(self) -> ComposeResult:
-        yield Static(HELP, id="help", markup=False)
-
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        self.dismiss()
+PLACEHOLDER = "a part of a name, tag or note, or cfg.n_layer = 6 and best_val_loss < 4"
 
 
 class Watch(App[None]):
@@ -83,30 +46,15 @@ class Watch(App[None]):
     #head { height: 1; text-style: bold; }
     #middle { height: 1fr; }
     #runs { width: 28%; min-width: 28; max-width: 60; border-right: solid ansi_bright_black; }
-    #charts { grid-size: 2 2; grid-gutter: 0 1; padding-left: 1; }
-    #charts.enlarged { grid-size: 1 1; }
     #foot { height: 2; }
-    #ask { dock: bottom; height: 1; border: none; display: none; padding: 0; }
-    #ask.asked { display: block; }
-    Help { align: center middle; }
-    #help { width: 76; height: auto; max-height: 100%; padding: 1; border: solid; }
+    #head, #foot { text-wrap: nowrap; text-overflow: ellipsis; }
+    Footer, FooterKey, FooterKey .footer-key--key, FooterKey .footer-key--description {
+        background: ansi_default; color: ansi_default;
+    }
+    #foot.wrong { color: ansi_bright_red; text-wrap: wrap; }
     """
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", "quit", priority=False),
-        Binding("question_mark,h,f1", "help", "help"),
-        Binding("up", "cursor(-1)"), Binding("down", "cursor(1)"),
-        Binding("pageup", "cursor(-10)"), Binding("pagedown", "cursor(10)"),
-        Binding("home", "cursor(-1000000)"), Binding("end", "cursor(1000000)"),
-        Binding("space", "pick"),
-        Binding("s", "smooth"), Binding("l", "log"), Binding("x", "axis"),
-        Binding("plus,equals_sign", "zoom(0.5)"), Binding("minus", "zoom(2)"),
-        Binding("left", "move(-0.25)"), Binding("right", "move(0.25)"),
-        Binding("0", "show_all"), Binding("m", "metrics"), Binding("e", "mean"),
-        *(Binding(str(n), f"enlarge({n - 1})") for n in (1, 2, 3, 4)),
-        Binding("escape", "shrink"),
-        Binding("slash", "ask('where')"), Binding("k", "ask('metrics')"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     def __init__(self, folders: Folders, *, where: str = "") -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours, none with NO_COLOR
@@ -114,22 +62,31 @@ class Watch(App[None]):
         self.view = View()
         self.where = where
         self.listing = Listing(folders)
-        self.charts = [Chart(n) for n in range(CHARTS)]
+        self.charts = Charts(folders, self.view)
+        self.prompt = Prompt()
+        self.head = Static(id="head", markup=False)
+        self.foot = Static(id="foot", markup=False)
+        self.hints = Footer(compact=True, show_command_palette=False)
         self._problem = ""
-        self._prompt = ""
         self._version = -1
+        self._n_runs = 0  # before the filter
+        self._found: list[str] = []  # series, by what was searched for
+        self._n_series = 0  # before the search
+        self._is_reading = True  # a run that is shown
         self._groups: list[seeds.Group] = []  # each is a line, while means are shown
         self._grouped: tuple[object, list[seeds.Group]] = (None, [])  # all, and of which runs
         self._has_chosen = False
         self._is_mounted = False
+        self._typed: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="head", markup=False)
+        yield self.head
         with Horizontal(id="middle"):
             yield self.listing
-            yield Grid(*self.charts, id="charts")
-        yield Static(id="foot", markup=False)
-        yield Input(id="ask", compact=True)
+            yield self.charts
+        yield self.foot
+        yield self.hints
+        yield self.prompt
 
     def on_mount(self) -> None:
         self._is_mounted = True
@@ -137,15 +94,17 @@ class Watch(App[None]):
         self.poll()
         self.set_interval(POLL_S, self.poll)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.show)
+    def on_charts_resized(self) -> None:
+        self.show()
 
     def poll(self) -> None:
         """Show what has changed since the last poll."""
-        if self.folders.version != self._version:
+        if self.folders.version != self._version or self._is_reading:
             self._version = self.folders.version
             self.listing.show(self._filtered())
             self.show()
+            if isinstance(self.screen, Overview):
+                self.screen.show()
 
     # ---- what is shown
 
@@ -158,20 +117,21 @@ class Watch(App[None]):
         self._groups = self._shown_groups()
         self._show_charts(self._shown())
         self.listing.changed()
-        self.query_one("#head", Static).update(self._head())
-        self.query_one("#foot", Static).update(self._foot())
+        self.head.update(self._head())
+        self._show_foot()
 
     def _filtered(self) -> list[Row]:
         """The runs to list: the live ones first, then the newest."""
         rows = sorted(self.folders.rows(), key=_order)
+        n_unread = len(self.folders) - len(rows)
+        self._n_runs = len(rows)
         self._problem = "; ".join(self.folders.problems)
-        if not self.where:
-            return rows
-        if not any(sign in self.where for sign in "<>=()") and " " not in self.where.strip():
-            word = self.where.strip().lower()
-            return [r for r in rows if any(word in str(r.get(key)).lower() for key in SEARCHED)]
+        if not self.folders.is_complete or n_unread > 0:
+            self.listing.note = "reading…"
+        else:
+            self.listing.note = "no run matches the filter" if rows else "no runs yet"
         try:
-            return select(rows, self.where)
+            return matching(rows, self.where)
         except Refusal as refusal:
             self._problem = str(refusal).removeprefix("--where: ")
             return rows
@@ -204,44 +164,51 @@ class Watch(App[None]):
         self.listing.numbers = dict(ids)
         return groups
 
-    def _show_charts(self, ids: Sequence[str]) -> None:
-        view = self.view
-        metrics = shown_metrics(view, self._known_metrics())
-        for number, chart in enumerate(self.charts):
-            chart.display = view.enlarged in (None, number)
-            metric = metrics[number] if number < len(metrics) else ""
-            width = max(10, (chart.size.width or 40) - AXIS_WIDTH - 1)
-            x = axis_name(self.folders, ids, view, metric)
-            edges = x_range(self.folders, ids, view, x)
-            of_view = (metric, view, edges, 2 * width, x)
-            if self._groups:
-                groups = [*map(means.ids_of, self._groups)]
-                chart.show(means.drawing_of_means(self.folders, groups, *of_view))
-            else:
-                chart.show(drawing(self.folders, ids, *of_view))
-        self.query_one("#charts").set_class(view.enlarged is not None, "enlarged")
+    def _show_charts(self, ids: list[str]) -> None:
+        self._is_reading = is_being_read(self.folders, ids)  # before the series are listed
+        find = self.view.find
+        self._found = metrics_of(self.folders, ids, find)
+        self._n_series = len(metrics_of(self.folders, ids, "*")) if find else len(self._found)
+        note = "reading…" if self._is_reading else ""
+        if not self._found and not note and ids:
+            note = f"no series matches {find!r}" if find and self._n_series else "no series"
+        self.charts.show(ids, self._groups, self._found, note)
 
     def _head(self) -> str:
         view, rows = self.view, self.listing.rows
         live = sum(bool(row.get("live")) for row in rows)
-        parts = [self._problem] if self._problem else []
-        parts += [
-            f"{len(rows):,} runs, {live} live",
-            f"by {plain(view.axis or self._default_axis())}",
-        ]
-        n_series = len(self._known_metrics())
-        parts += [f"{CHARTS} of {n_series:,} series"] if n_series > CHARTS else []
+        of = f"{len(rows):,} of {self._n_runs:,}" if len(rows) < self._n_runs else f"{len(rows):,}"
+        parts = [self._problem] if self._problem and not self.prompt.is_open else []
+        parts += [f"{of} runs, {live} live"] if rows or self._n_runs else [self.listing.note]
+        parts += self._series_text()
+        parts += [f"by {plain(view.axis or self._default_axis())}"]
         parts += ["mean of seeds"] if view.is_mean else []
         parts += [f"smooth {view.smoothing}"] if view.smoothing else []
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
         parts += [f"zoom {1 / width:.3g}x"] if width < 1 else []
-        parts += [f"/{self.where}"] if self.where else []
-        parts += ["? help", " ".join(self.folders.names)]
-        return one_line(" · ".join(parts))[: self.size.width]
+        parts += [f"f {self.where}"] if self.where else []
+        return one_line(" · ".join([*parts, " ".join(self.folders.names)]))
+
+    def _series_text(self) -> list[str]:
+        """Which of how many series the page shows: `9 of 61 series`, `page 2 of 7`."""
+        view, size, n = self.view, self.charts.page_size, len(self._found)
+        if view.find:
+            parts = [f"{n:,} of {self._n_series:,} series: {view.find}"]
+        else:
+            parts = [f"{min(n, size)} of {n:,} series"] if n > size else []
+        if n > size and view.enlarged is None:
+            at = min(view.first, n - 1) // size + 1
+            parts.append(f"page {at:,} of {-(-n // size):,}")
+        return parts
 
     def _default_axis(self) -> str:
         return "what the runs define" if axes_of(self.folders, self._shown()) else "iter"
+
+    def _show_foot(self) -> None:
+        is_wrong = self.prompt.is_open and self.prompt.of == "runs" and bool(self._problem)
+        self.foot.set_class(is_wrong, "wrong")
+        self.foot.update(one_line(self._problem) if is_wrong else self._foot())
 
     def _foot(self) -> str:
         row = self.listing.current
@@ -254,14 +221,22 @@ class Watch(App[None]):
         if self._groups:
             texts = (means.text_of(*pair) for pair in enumerate(self._groups))
             lines = lines[0], "  ".join([*row["warnings"], *texts])
-        return "\n".join(one_line(line)[: self.size.width] for line in lines)
+        if reading := self.charts.reading():
+            lines = lines[0], reading
+        return "\n".join(map(one_line, lines))
 
-    # ---- keys
+    # ---- keys and mouse: runs
 
     def action_cursor(self, n: int) -> None:
         self._has_chosen = True
         self.listing.move(n)
         self.show()
+
+    def on_listing_scrolled(self, event: Listing.Scrolled) -> None:
+        self.action_cursor(event.n)
+
+    def on_listing_clicked(self) -> None:
+        self.action_pick()
 
     def action_pick(self) -> None:
         """Show the cursor's run beside the others, or stop showing it."""
@@ -276,6 +251,12 @@ class Watch(App[None]):
         elif len(picked) < SHOWN_MAX:
             picked.append(current["id"])
         self.show()
+
+    def action_overview(self) -> None:
+        if (row := self.listing.current) is not None:
+            self.push_screen(Overview(self.folders, row["id"]))
+
+    # ---- keys and mouse: charts
 
     def action_mean(self) -> None:
         self.view.is_mean = not self.view.is_mean
@@ -305,53 +286,103 @@ class Watch(App[None]):
         self.view.show_all()
         self.show()
 
-    def action_metrics(self) -> None:
-        self.view.next_metrics(self._known_metrics())
+    def action_turn(self, pages: int) -> None:
+        self.view.turn(self._found, self.charts.page_size, pages)
         self.show()
+
+    def on_charts_turned(self, event: Charts.Turned) -> None:
+        self.action_turn(event.pages)
 
     def action_enlarge(self, number: int) -> None:
-        self.view.enlarged = None if self.view.enlarged == number else number
+        """Enlarge a chart of the page; if one is enlarged, show the page again."""
+        if self.view.enlarged is not None:
+            self._shrink()
+        elif number < len(page := self.view.page(self._found, self.charts.page_size)):
+            self.view.enlarged = page[number]
         self.show()
-        self.call_after_refresh(self.show)  # at its new size
 
-    def action_shrink(self) -> None:
-        self.view.enlarged = None
-        self._close_prompt()
+    def on_chart_clicked(self, event: Chart.Clicked) -> None:
+        if event.chart.metric:
+            self.action_enlarge(self.charts.all.index(event.chart))
+
+    def on_chart_pointed(self) -> None:
+        self._show_foot()
+
+    def action_read(self, columns: int) -> None:
+        self.charts.move_cursor(columns)
+        self._show_foot()
+
+    def action_step(self, direction: int) -> None:
+        self.charts.move_cursor(direction, is_step=True)
+        self._show_foot()
+
+    def action_leave(self) -> None:
+        """Leave what was opened last: the prompt, the cursor, the enlarged chart, the search."""
+        if self.prompt.is_open:
+            self._ask_again(self.prompt.before)
+            self._close_prompt()
+        elif self.view.cursor is not None:
+            self.view.cursor = None
+        elif self.view.enlarged is not None:
+            self._shrink()
+        elif self.view.find:
+            self.view.search("")
         self.show()
-        self.call_after_refresh(self.show)
+
+    def _shrink(self) -> None:
+        """Show the page that has the enlarged chart."""
+        if self.view.enlarged in self._found:
+            self.view.first = self._found.index(self.view.enlarged)
+        self.view.enlarged = None
 
     def action_help(self) -> None:
         self.push_screen(Help())
 
-    # ---- prompts: a filter, or names of series
+    # ---- the prompt: names of series, or a filter of runs
 
-    def action_ask(self, prompt: str) -> None:
-        ask = self.query_one("#ask", Input)
-        self._prompt = prompt
-        ask.placeholder = {
-            "where": "runs: a part of the name, or config.n_layer = 6 and best_val_loss < 4",
-            "metrics": one_line(f"series: {' '.join(self._known_metrics()[:PROMPTED_MAX])}"),
-        }[prompt]
-        ask.value = self.where if prompt == "where" else ""
-        ask.add_class("asked")
-        ask.focus()
+    def action_ask(self, of: str) -> None:
+        known = " ".join(metrics_of(self.folders, self._shown())[:PROMPTED_MAX])
+        text = self.where if of == "runs" else self.view.find
+        self.hints.display = False
+        self.prompt.open(of, text, PLACEHOLDER if of == "runs" else one_line(known))
+        self._count()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self._typed is not None:
+            self._typed.stop()
+        if self.prompt.of == "runs":  # of thousands, a filter takes a moment
+            self._typed = self.set_timer(TYPED_S, lambda: self._ask_again(event.value))
+        else:
+            self._ask_again(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        if self._prompt == "where":
-            self.where = event.value.strip()
+        """Close the prompt, unless the filter is wrong."""
+        self._ask_again(event.value)
+        if self.prompt.of != "runs" or not self._problem:
+            self._close_prompt()
+
+    def _ask_again(self, text: str) -> None:
+        if self.prompt.of == "runs":
+            self.where = text.strip()
             self.listing.show(self._filtered())
         else:
-            chosen = metrics_of(self.folders, self._shown(), event.value)
-            self.view.metrics = chosen[:CHARTS] if event.value.strip() else []
-        self._close_prompt()
+            self.view.search(text)
         self.show()
+        self._count()
+
+    def _count(self) -> None:
+        if self.prompt.of == "runs":
+            self.prompt.select(f"{len(self.listing.rows):,} of {counted(self._n_runs, 'run')}")
+        else:
+            self.prompt.select(f"{len(self._found):,} of {self._n_series:,} series")
 
     def _close_prompt(self) -> None:
-        self.query_one("#ask").remove_class("asked")
+        if self._typed is not None:
+            self._typed.stop()
+        self.prompt.close()
+        self.hints.display = True
         self.listing.focus()
-
-    def _known_metrics(self) -> list[str]:
-        return metrics_of(self.folders, self._shown())
+        self._show_foot()
 
 
 def _order(row: Row) -> tuple[bool, float]:

@@ -54,7 +54,7 @@ def summary(row: Row, run: Following | None) -> tuple[str, str]:
         parts.append(f"eta {duration(left_s)}")
     parts += [f"{LABELS.get(name, name)} {text}" for name, text in _latest_values(run)]
     reason = run.run().journal.get("reason") if not row.get("live") else None
-    remarks = (warnings, str(reason or _latest_event(run)))
+    remarks = (warnings, _standing_alerts(run), str(reason or _latest_event(run)))
     return "  ".join(parts), "  ".join(filter(None, remarks))
 
 
@@ -81,9 +81,21 @@ def _value(run: Following, name: str) -> tuple[Any, str]:
     return rows.last_mark(column) or rows.columns[column].last(), stat
 
 
+def _standing_alerts(run: Following) -> str:
+    """The alerts of the run that are not over: `alert spike: loss 30`."""
+    standing: dict[tuple[Any, Any], str] = {}
+    for alert in run.run().journal.get("alerts") or ():
+        key = alert.get("rule"), alert.get("session")
+        standing.pop(key, None)
+        if alert.get("state") != "over":
+            standing[key] = f"alert {alert.get('rule')}: {alert.get('text')}"
+    return "  ".join(standing.values())
+
+
 def _latest_event(run: Following) -> str:
-    if not run.content.marks:
+    """The latest mark of a time line but alerts, which are beside it."""
+    mark = next((mark for mark in reversed(run.content.marks) if mark["kind"] != "alert"), None)
+    if mark is None:
         return ""
-    mark = run.content.marks[-1]
     at = time.strftime("%H:%M:%S", time.localtime(seconds(mark["t"]))) if mark["t"] else ""
     return f"{at} {mark['kind']} at {mark['iter']:,}  {mark['text']}"

@@ -400,12 +400,13 @@ def watch(place: Place) -> Seen:
     """The lines of the terminal's charts, and the marks where a value is not finite."""
     from tools.live.folders import Folders
     from tools.terminal import drawing
+    from tools.terminal.view import View
 
     values: dict[Key, Any] = {}
     left_out = without_numbers(place.stored)
     with Folders([str(place.journal)]) as folders:
         ids = _ids(folders)
-        view = drawing.View(axis="iter")
+        view = View(axis="iter")
         edges = drawing.x_range(folders, ids, view)
         for name in sorted({name for name, _ in place.stored} - left_out):
             drawn = drawing.drawing(folders, ids, name, view, edges, 4_000)

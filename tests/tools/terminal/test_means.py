@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.tools.conftest import make_seeds
-from tests.tools.terminal.test_watch import seen, until, watching
+from tests.tools.terminal.test_watch import foot, seen, until, watching
 from tools.core import seeds
 
 N_SEEDS = 4
@@ -23,7 +23,7 @@ def losses(tmp_path_factory):
 
 
 def loss_chart(app):
-    return app.charts[0].drawing
+    return app.charts.all[0].drawing
 
 
 async def show_both(app, pilot):
@@ -61,7 +61,7 @@ def test_each_setting_is_a_line_with_its_mean_between_lines_at_one_standard_devi
         np.testing.assert_allclose(low.y, band.mean - band.std, rtol=1e-12)
         np.testing.assert_allclose(high.y, band.mean + band.std, rtol=1e-12)
     assert "mean of seeds" in screen[0]
-    assert screen[-1] == "A lr=0.1: mean of 4 runs  B lr=0.01: mean of 4 runs"
+    assert screen[-2] == "A lr=0.1: mean of 4 runs  B lr=0.01: mean of 4 runs"
     assert sorted(numbers.values()) == [0] * N_SEEDS + [1] * N_SEEDS
     assert sum(line.startswith("A✓ lr0.1s") for line in screen) == N_SEEDS
 
@@ -74,7 +74,7 @@ def test_a_group_is_picked_and_left_out_as_one_and_the_key_draws_single_runs_aga
             names = [row["run"].rsplit("_", 2)[0] for row in app.listing.rows]
             await pilot.press("home", *["down"] * names.index("lr0.01s3"), "space")
             await until(pilot, lambda: len(loss_chart(app).ends) == 1)
-            alone = seen(app)[-1]
+            alone = foot(app)[1]
             await pilot.press("space")
             await until(pilot, lambda: len(loss_chart(app).ends) == 2)
             await pilot.press("e")
