@@ -100,9 +100,11 @@ from eventlog.read.alive import is_alive, process_lives
 from eventlog.read.candidates import find_orphans, find_ranks
 from eventlog.read.defects import Defect
 from eventlog.read.ends import last_open, opening_event
+from eventlog.read.identify import begins_like_journal
 from eventlog.read.reader import Items, Reader, scan
 from eventlog.read.scanner import Scanner
 from eventlog.read.sequence import SequenceCheck
+from eventlog.read.subfolders import Listing, Walk, list_folder
 from eventlog.tracker.annotation import Annotator, annotate
 from eventlog.tracker.api import finish, init, log, module_attribute
 from eventlog.tracker.media import add_charts
@@ -143,6 +145,7 @@ __all__ = [
     "Items",
     "JournalClosed",
     "JournalLocked",
+    "Listing",
     "Masking",
     "NewerFormat",
     "NotAJournal",
@@ -156,10 +159,12 @@ __all__ = [
     "Series",
     "Session",
     "UnreadableRun",
+    "Walk",
     "__version__",
     "annotate",
     "aside_name",
     "atomic_write",
+    "begins_like_journal",
     "check_is_file",
     "column_of",
     "command_parser",
@@ -186,6 +191,7 @@ __all__ = [
     "journal_path",
     "lacks_journal",
     "last_open",
+    "list_folder",
     "load_run",
     "log",
     "mask",

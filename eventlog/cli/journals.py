@@ -30,7 +30,8 @@ from eventlog.format.files import (
 from eventlog.format.text import print_lines
 from eventlog.read.candidates import find_orphans, orphans
 from eventlog.read.evidence import known_from, stated_by
-from eventlog.read.identify import may_be_journal
+from eventlog.read.identify import begins_like_journal, may_be_journal
+from eventlog.read.subfolders import Listing, Walk
 
 _OF_A_RUN = re.compile(
     rf"(?P<stem>.+){re.escape(RUN_JSON_SUFFIX)}(\.\d+)?{re.escape(BEFORE_LOSS_SUFFIX)}"
@@ -48,7 +49,9 @@ class Journals(NamedTuple):
 def find_journals(
     names: Sequence[str], *, with_ranks: bool = False, with_orphans: bool = False
 ) -> Journals:
-    """The journals that folders, globs and files mean; a run JSON means its journal.
+    """The journals that folders, globs and files mean, each once; a run JSON means its journal.
+
+    A folder means also those in its subfolders, at any depth.
 
     Of a folder also, `with_ranks`: the journals of ranks, and what is left of runs whose journal is
     gone is named; `with_orphans`: the segments of such runs.
@@ -58,13 +61,15 @@ def find_journals(
     """
     paths: list[Path] = []
     code = COMPLETE
+    walk = Walk()
     for name in names:
         path = Path(name)
         if path.is_dir():
-            in_folder = _journals_in(path, with_ranks)
-            paths += in_folder.paths
-            paths += find_orphans(path) if with_orphans else []
-            code = max(code, in_folder.code)
+            for listing in walk.below(path):
+                in_folder = _journals_in(listing, with_ranks)
+                paths += in_folder.paths
+                paths += find_orphans(listing.path) if with_orphans else []
+                code = max(code, in_folder.code)
         elif os.path.lexists(path):
             beside = (journal_path(path), path.with_suffix(SEGMENT_SUFFIX))  # `compact` of one
             is_json = path.suffix == RUN_JSON_SUFFIX
@@ -73,9 +78,22 @@ def find_journals(
             paths += find_journals([m for m in matches if m.endswith(JOURNAL_SUFFIX)]).paths
         else:
             paths += _in_segments_alone(path)
+    for message in walk.left_out:
+        say(message)
     if not paths and code == COMPLETE:
         raise FileNotFoundError(f"{' '.join(names)}: no journal (*{JOURNAL_SUFFIX}) found")
-    return Journals(list(dict.fromkeys(paths)), code)
+    return Journals(_each_once(paths), code)
+
+
+def _each_once(paths: Sequence[Path]) -> list[Path]:
+    """Each file by one path, which is a link only if it has no other."""
+    chosen: dict[str, Path] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        known = chosen.get(real)
+        if known is None or (known.is_symlink() and not path.is_symlink()):
+            chosen[real] = path
+    return list(chosen.values())
 
 
 def _in_segments_alone(path: Path) -> list[Path]:
@@ -98,9 +116,12 @@ def _in_segments_alone(path: Path) -> list[Path]:
     return segments
 
 
-def _journals_in(folder: Path, with_ranks: bool) -> Journals:
-    """The journals in a folder; other files with a journal's name are named on stderr."""
-    names = sorted(os.listdir(folder))
+def _journals_in(listing: Listing, with_ranks: bool) -> Journals:
+    """The journals in a folder; other files with a journal's name are named on stderr, unless they
+    are in a subfolder: data sets may be there."""
+    folder = Path(listing.path)
+    names = sorted(entry.name for entry in listing.files)
+    is_journal = begins_like_journal if listing.is_below else may_be_journal
     paths, code = [], COMPLETE
     for path in (folder / name for name in names):
         is_ranks = with_ranks and parse_rank_name(path.name) is not None
@@ -108,9 +129,9 @@ def _journals_in(folder: Path, with_ranks: bool) -> Journals:
             continue
         try:
             check_is_file(path)
-            if may_be_journal(path) or known_from(run_path(path)).sessions:
+            if is_journal(path) or known_from(run_path(path)).sessions:
                 paths.append(path)
-            else:
+            elif not listing.is_below:
                 say(f"{path}: skipped, it holds no record of a journal")
         except OSError as error:
             is_no_file = error.errno == errno.EINVAL  # a folder, a FIFO

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_paths(command: argparse.ArgumentParser) -> None:
-    text = "a journal (.jsonl), a folder of them, or a quoted glob"
+    text = "a journal (.jsonl), a folder (with its subfolders), or a quoted glob"
     command.add_argument("paths", nargs="+", metavar="PATH", help=text)
 
 

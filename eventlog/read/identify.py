@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from eventlog.blocks import read_at, read_chunks
+from eventlog.blocks import read_at, read_chunks, read_head
 from eventlog.errors import NewerFormat, NotAJournal
 from eventlog.format.files import SEGMENT_SUFFIX
 from eventlog.format.record import CRC_KEY, FORMAT, HEAD, MAX_LINE_BYTES, decode
@@ -13,6 +13,7 @@ from eventlog.read.scanner import Scanner
 
 _FOREIGN_BYTES = 64 << 20  # a file that begins with so many other bytes is not a journal
 _SAMPLES = 64
+_HEAD_BYTES = 64 << 10
 _BEGIN = b'{"n":0,"s":"'
 _TRACE = re.compile(re.escape(HEAD) + rb'|"crc" ?: ?"[0-9a-f]{8}"')
 
@@ -110,3 +111,14 @@ def may_be_journal(path: Path) -> bool:
             _TRACE.search(read_at(file.fileno(), size * k // _SAMPLES, len(begin)))
             for k in range(1, _SAMPLES)
         )
+
+
+def begins_like_journal(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a trace of a record at the beginning of a file, of which no more is read.
+
+    `may_be_journal` finds also a journal whose beginning is damaged.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    return _TRACE.search(read_head(Path(path), _HEAD_BYTES)) is not None

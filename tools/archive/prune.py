@@ -172,7 +172,7 @@ def _why_not_all_here(candidate: Candidate) -> str:
 
 def _candidates(folder: Path, now_s: float) -> list[Candidate]:
     """Every run in `folder` with its files, the oldest first."""
-    listed = list(runs.glance([folder]))  # the runs of a study are in the folders of its trials
+    listed = [*map(runs.glance_at, runs.in_folder_or_study(folder))]
     groups = {parent: group(parent) for parent in {folder, *(f.path.parent for f in listed)}}
     listed += [
         Found(path, None)

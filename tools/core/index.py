@@ -143,6 +143,7 @@ class Index:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._pending: dict[_Key, _Entry] = {}
+        self._changes: list[_Change] = []  # of thousands of subfolders in one transaction
         self._written_at = time.monotonic()
         self._listed: dict[bytes, float] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -216,10 +217,12 @@ class Index:
     def flush(self) -> None:
         with self._lock:
             self._written_at = time.monotonic()
-            if self._pending and not self.is_closed:
+            if (self._pending or self._changes) and not self.is_closed:
                 entries = [_row(*item) for item in self._pending.items()]
-                self._write([("insert or replace into kept values (?, ?, ?, ?, ?, ?)", entries)])
+                insert = ("insert or replace into kept values (?, ?, ?, ?, ?, ?)", entries)
+                self._write([*self._changes, insert])
             self._pending.clear()
+            self._changes.clear()
 
     def forget_all_but(self, folder: bytes, names: Collection[str]) -> None:
         with self._lock:
@@ -245,8 +248,9 @@ class Index:
                 changes.append(("delete from kept where folder = ? and name = ?", gone))
             if used != (today,):
                 changes += self._of_a_day(folder, today)
-            if changes:
-                self._write(changes)
+            self._changes += changes
+            if len(self._changes) >= PENDING_MAX:
+                self.flush()
 
     def _of_a_day(self, folder: bytes, today: int) -> list[_Change]:
         """Note that the folder was used today, and remove those that have not been used lately."""
@@ -285,6 +289,7 @@ class Index:
         """Do without the index from now on; a damaged one is deleted."""
         _say(f"{self.path}: the index is not used any more: {error}")
         self._pending.clear()
+        self._changes.clear()
         self.close()
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.OperationalError | sqlite3.ProgrammingError

@@ -14,19 +14,26 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import eventlog
-from eventlog import SEGMENT_SUFFIX, parse_segment_name
+from eventlog import SEGMENT_SUFFIX
 
-from . import beside, ends, index, stored
+from . import ends, stored
+from .folder import STUDY, SUFFIXES, has_all, is_journal, journal_of, latest, runs_in, stem_of
 from .formats import first_of
 
-SUFFIXES = (eventlog.RUN_JSON_SUFFIX, eventlog.JOURNAL_SUFFIX)
-STUDY = f"study{eventlog.JOURNAL_SUFFIX}"
+__all__ = [
+    "FOLDER", "LARGE_BYTES", "SENTINEL", "STAMP", "STUDY", "SUFFIXES", "Found", "Refusal", "Say",
+    "Search", "check_looks_like_a_run", "find", "glance", "glance_at", "has_all",
+    "in_folder_or_study", "is_called", "is_journal", "journal_of", "load", "load_at", "message",
+    "one", "stem_of", "whole",
+]  # fmt: skip
+
 FOLDER = "out"
 """The folder in which a name without a folder is looked up."""
 STAMP = re.compile(r"(?<=.)_\d{8}_\d{6}(_\d+)?$")
@@ -60,208 +67,156 @@ class Found:
 # ---- which files
 
 
-def find(names: Iterable[str | os.PathLike[str]]) -> list[Path]:
+Say = Callable[[str], None]
+
+
+def find(names: Iterable[str | os.PathLike[str]], say: Say | None = None) -> list[Path]:
     """The run files that `names` match, in their order, each run once.
 
-    Of a run in a folder it is the run JSON; or the journal, if there is no run JSON or the journal
-    has more in it, so that a live or crashed run is seen as it is now.
+    Of a folder these are the runs in it and in its subfolders, at any depth. Of a run it is the run
+    JSON; or the journal, if there is no run JSON or the journal has more in it, so that a live or
+    crashed run is seen as it is now.
+
+    Args:
+        say: is called with what was not searched; by default it is printed on stderr.
 
     Raises:
         FileNotFoundError: a name matches no run.
         Refusal: a name is ambiguous; lists the runs.
     """
-    found: dict[Path, None] = {}
+    search = Search()
     for name in names:
-        path = Path(name)
+        search.add(name)
+    for message in search.left_out():
+        (say or _to_stderr)(message)
+    return search.paths()
+
+
+def _to_stderr(message: str) -> None:
+    eventlog.print_lines(message, file=sys.stderr)
+
+
+class Search:
+    """A search for the runs that several names match; each run is found once."""
+
+    def __init__(self) -> None:
+        self._walk = eventlog.Walk()
+        self._found: dict[tuple[str, str], list[Path]] = {}  # by real folder and stem
+        self._reals: dict[Path, str] = {}  # folder -> its real path
+        self._files: set[Path] = set()  # that were named
+        self._others: dict[Path, None] = {}  # of them those that are no runs by their name
+
+    def add(self, name: str | os.PathLike[str]) -> list[Path]:
+        """The run files that a name matches, also those that earlier names matched, except
+        for those of a folder that was searched before.
+
+        Raises:
+            FileNotFoundError, Refusal: as `find`.
+        """
+        paths = self._matches(os.fspath(name))
+        for path in paths:
+            if path.name.endswith((*SUFFIXES, SEGMENT_SUFFIX)):
+                self._found.setdefault(self._identity(path), []).append(path)
+            else:
+                self._others[path] = None
+        return paths
+
+    def paths(self) -> list[Path]:
+        """The file of each run. Files of other kinds are among them only where nothing else is:
+        `out/*` names checkpoints and pictures, too."""
+        if not self._found:
+            return list(self._others)
+        return [
+            self._best(paths)
+            for identity, paths in self._found.items()
+            if not self._is_part(identity, paths[0])
+        ]
+
+    def left_out(self) -> list[str]:
+        """What was not searched, and files that are no runs, one message each."""
+        others = list(map(str, self._others)) if self._found else []
+        skipped = [f"skipped, no run: {first_of(others, _NAMED_MAX)}"] if others else []
+        return [*self._walk.left_out, *skipped]
+
+    def _identity(self, path: Path) -> tuple[str, str]:
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))
+        if path.parent not in self._reals:
+            self._reals[path.parent] = os.path.realpath(path.parent)
+        is_segment = path.suffix == SEGMENT_SUFFIX  # the run JSON beside it may be another run's
+        return self._reals[path.parent], path.name if is_segment else stem_of(path)
+
+    def _is_part(self, identity: tuple[str, str], path: Path) -> bool:
+        """Whether a file was named that is a segment of a run found by its journal: by `out/*`."""
+        folder, _ = identity
+        is_named = path in self._files and path.suffix == SEGMENT_SUFFIX
+        return is_named and (folder, stem_of(path)) in self._found
+
+    def _best(self, paths: Sequence[Path]) -> Path:
+        """Of the files of one run the one that its folder has it by, and rather than a link."""
+        paths = list(dict.fromkeys(paths))
+        own = [path for path in paths if not path.is_symlink()] if len(paths) > 1 else []
+        paths = own or paths
+        if len(paths) == 1:
+            return paths[0]
+        stem = stem_of(paths[0])
+        in_folder = _in_folder(paths[0].parent)
+        return next((path for path in in_folder if stem_of(path) == stem), paths[0])
+
+    def _matches(self, name: str) -> list[Path]:
         if os.path.isdir(name):  # unlike Path.is_dir, False for a name that is too long
-            paths = [*_in_folder(path), *_in_study(path)]
-        elif os.path.exists(name):
-            paths = [path]
-        elif _is_glob(os.fspath(name)):
-            paths = _matching(os.fspath(name)) or _named_like_a_glob(path)
-        else:
-            paths = [_by_name(path)]
-        found |= dict.fromkeys(paths)
-    return list(found)
+            return self._below(name)
+        if os.path.exists(name):
+            self._files.add(Path(name))
+            return [Path(name)]
+        if not _is_glob(name):
+            return [_by_name(Path(name))]
+        exact = _called_in_folder(Path(name))
+        return exact or self._matching(name) or _named_like_a_glob(Path(name))
+
+    def _below(self, folder: str) -> list[Path]:
+        return [path for listing in self._walk.below(folder) for path in runs_in(listing)]
+
+    def _matching(self, pattern: str) -> list[Path]:
+        """The run files that a glob matches, and those in the folders that it matches."""
+        matches = sorted(glob.glob(_literal_where_possible(pattern), recursive=True))
+        files = [p for p in matches if p.endswith(SUFFIXES) and os.path.isfile(p)]
+        paths = [Path(p) for p in latest((p, os.stat(p).st_mtime_ns) for p in files)]
+        for folder in filter(os.path.isdir, matches):
+            paths += self._below(folder)
+        return paths
 
 
-def journal_of(path: Path) -> Path:
-    """The journal that belongs to a run file, whether it exists or not; a segment that is listed
-    as a run stands for its journal, which is gone."""
-    return path if is_journal(path) else eventlog.journal_path(path)
-
-
-def is_journal(path: Path) -> bool:
-    """Whether a run file has records: a journal, or a segment that stands for it."""
-    return path.suffix in (eventlog.JOURNAL_SUFFIX, SEGMENT_SUFFIX)
-
-
-def stem_of(path: Path) -> str:
-    """The beginning of the names of all files of a run."""
-    orphan = eventlog.parse_orphan(path)
-    return path.stem if orphan is None else orphan[0]
+def in_folder_or_study(folder: Path) -> list[Path]:
+    """The runs in a folder itself, and those of its trials if it is a study's."""
+    has_trials = (folder / STUDY).exists()
+    trials = sorted(folder.glob("trial_[0-9]*")) if has_trials else []
+    folders = [folder, *(trial for trial in trials if trial.is_dir())]
+    return [path for one in folders for path in _in_folder(one)]
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The run files of a folder. Plain strings: with paths, ten thousand runs take a second."""
-    files: dict[str, os.stat_result] = {}
-    beside: dict[str, os.stat_result] = {}  # segments
-    segments: dict[str, dict[str, os.stat_result]] = {}  # by journal
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith("._"):  # what macOS adds to each file on other file systems
-                continue
-            # A dangling link, or a file that was deleted meanwhile.
-            with contextlib.suppress(OSError):
-                if name.endswith(SUFFIXES) and (entry.is_file() or not entry.is_dir()):
-                    files[name] = entry.stat()  # a FIFO too: it is reported later
-                elif name.endswith(SEGMENT_SUFFIX):
-                    beside[name] = entry.stat()
-
-    index.forget_all_but(folder, files)
-    has_orphans = False
-    for name, stat_ in beside.items():
-        journal = _journal_of_segment(name, files)
-        has_orphans |= not journal
-        if journal:
-            segments.setdefault(journal, {})[name] = stat_
-
-    def changed_ns(name: str) -> int:
-        return max(s.st_mtime_ns for s in (files[name], *segments.get(name, {}).values()))
-
-    if STUDY in files:  # the study's own journal is not a run
-        files = {n: status for n, status in files.items() if os.path.splitext(n)[0] != "study"}
-    chosen = []
-    for name in _latest((name, changed_ns(name)) for name in sorted(files)):
-        stem = name.rpartition(".")[0]
-        snapshot, journal = stem + eventlog.RUN_JSON_SUFFIX, stem + eventlog.JOURNAL_SUFFIX
-        if name == snapshot:
-            if journal in files and _goes_on_elsewhere(folder / snapshot):
-                name = journal
-        elif snapshot in files:
-            sizes = {segment: s.st_size for segment, s in segments.get(name, {}).items()}
-            if has_all(folder / snapshot, files[name].st_size, sizes):
-                name = snapshot
-        chosen.append(folder / name)
-    return _with_orphans(folder, chosen) if has_orphans else chosen
+    """The runs in a folder, without those of its subfolders."""
+    files, _, _ = eventlog.list_folder(folder)
+    return runs_in(eventlog.Listing(os.fspath(folder), files, is_below=False))
 
 
-def _with_orphans(folder: Path, chosen: list[Path]) -> list[Path]:
-    """The run files, with the segments of runs whose journal is gone.
-
-    Such a segment takes the place of a run JSON that has fewer of its records, and of the one that
-    `eventlog compact` made of it: nothing tells that one when the segment grows.
-    """
-    listed = set(chosen)
-    for segment in eventlog.find_orphans(folder):
-        snapshot = folder / f"{stem_of(segment)}{eventlog.RUN_JSON_SUFFIX}"
-        listed.discard(segment.with_suffix(eventlog.RUN_JSON_SUFFIX))
-        if snapshot in listed and _has_all_of(snapshot, segment):
-            continue
-        if snapshot in listed and _begins(segment, snapshot):
-            listed.remove(snapshot)
-        listed.add(segment)
-    return sorted(listed)
+def _literal_where_possible(pattern: str) -> str:
+    """A glob whose first parts are names, where these exist: a sweep's `lr=[0.1,0.2]/*.json`."""
+    done, parts = "", re.split(f"({re.escape(os.sep)}+)", pattern)
+    for at, part in enumerate(parts):
+        if not os.path.lexists(done + part):
+            return glob.escape(done) + "".join(parts[at:])
+        done += part
+    return glob.escape(done)
 
 
-def _has_all_of(snapshot: Path, segment: Path) -> bool:
-    """Whether a run JSON has all bytes of a segment."""
-    try:
-        folded = ends.folded(snapshot)
-        return folded is not None and folded.segments.get(segment.name) == segment.stat().st_size
-    except OSError:
-        return False
-
-
-def _begins(segment: Path, snapshot: Path) -> bool:
-    """Whether a segment has the session of a run JSON from its first record on."""
-    try:
-        run = ends.read(snapshot)
-        records = (r for r in eventlog.scan(segment) if eventlog.header_fields(r) is None)
-        first = next(records, None)
-    except (eventlog.EventlogError, OSError):
-        return False
-    sessions = run.journal.get("sessions") if run is not None else None
-    return (
-        first is not None
-        and first.n == 0
-        and any(isinstance(row, dict) and row.get("s") == first.s for row in sessions or ())
-    )
-
-
-def _journal_of_segment(name: str, files: Mapping[str, Any]) -> str | None:
-    """The journal in the folder that a segment belongs to by its name."""
-    for n_dots in (4, 3):  # <stem>.<run id>.<session>.<k>.segment, and without the run id
-        stem = name.rsplit(".", n_dots)[0]
-        journal = stem + eventlog.JOURNAL_SUFFIX
-        if journal in files and parse_segment_name(name, stem):
-            return journal
-    return None
-
-
-def _in_study(folder: Path) -> list[Path]:
-    """The runs of the trials, if the folder is a study's; the study's own journal is not a run."""
-    if not (folder / STUDY).exists():
+def _called_in_folder(name: Path) -> list[Path]:
+    """The runs with exactly this name, before it counts as a glob."""
+    folder = name.parent if name.parent != Path() else Path(FOLDER)
+    if not folder.is_dir():
         return []
-    trials = sorted(folder.glob("trial_[0-9]*"))
-    return [path for trial in trials if trial.is_dir() for path in _in_folder(trial)]
-
-
-def has_all(snapshot: Path, journal_bytes: int, segment_bytes: Mapping[str, int]) -> bool:
-    """Whether the run JSON of an ended run has all of its journal, by size and not by time.
-
-    The files of a copied folder have times in any order. Reading every journal would be slow.
-    """
-    try:
-        folded = ends.folded(snapshot)
-    except OSError:
-        return False
-    if folded is None or folded.journal != journal_bytes:
-        return False
-    return folded.segments == {**_elsewhere(snapshot, folded), **segment_bytes}
-
-
-def _goes_on_elsewhere(snapshot: Path) -> bool:
-    """Whether the fallback folder has segments that the run JSON of an ended run has not.
-
-    The folder of the journal may have been read-only, so that no newer run JSON is there.
-    """
-    try:
-        folded = ends.folded(snapshot)
-    except OSError:
-        return False
-    return folded is not None and not (
-        _elsewhere(snapshot, folded).items() <= folded.segments.items()
-    )
-
-
-def _elsewhere(snapshot: Path, folded: ends.Folded) -> Mapping[str, int]:
-    """The segments in the fallback folders of a run."""
-    sizes: dict[str, int] = {}
-    for folder in folded.fallbacks:
-        if folder != snapshot.parent:
-            sizes |= beside.segment_sizes(stem_of(snapshot), folder)
-    return sizes
-
-
-def _latest(files: Iterable[tuple[str, int]]) -> list[str]:
-    """The file of each run: its run JSON, or its journal if that changed later."""
-    chosen: dict[str, tuple[str, int]] = {}
-    for name, changed_ns in files:
-        stem, _, suffix = name.rpartition(".")
-        known = chosen.get(stem)
-        is_later = known is None or changed_ns > known[1]
-        if is_later or (suffix == "jsonl" and known is not None and changed_ns == known[1]):
-            chosen[stem] = (name, changed_ns)
-    return [name for name, _ in chosen.values()]
-
-
-def _matching(pattern: str) -> list[Path]:
-    """The run files that a glob matches."""
-    matches = sorted(glob.glob(pattern, recursive=True))
-    files = [p for p in matches if p.endswith(SUFFIXES) and os.path.isfile(p)]
-    return [Path(p) for p in _latest((p, os.stat(p).st_mtime_ns) for p in files)]
+    return _called(_stem(name), [(stem_of(path), path) for path in _in_folder(folder)])[:1]
 
 
 def _named_like_a_glob(name: Path) -> list[Path]:
@@ -276,13 +231,34 @@ def _is_glob(name: str) -> bool:
     return any(c in name for c in "*?[")
 
 
+def _stem(name: Path) -> str:
+    return name.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
+
+
 def _by_name(name: Path) -> Path:
-    """The one run in the folder of `name` (default `out`) that has this name, or begins with it."""
+    """The one run that has this name, or begins with it, in the folder of `name` (default `out`);
+    if there is none in the folder itself, in its subfolders."""
     folder = name.parent if name.parent != Path() else Path(FOLDER)
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: no such run, folder or glob")
-    stem = name.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
-    paths = _in_folder(folder)
+    matches = _with_name(_stem(name), _in_folder(folder))
+    if not matches:
+        below = (listing for listing in eventlog.Walk().below(folder) if listing.is_below)
+        matches = _with_name(_stem(name), [path for one in below for path in runs_in(one)])
+    if len(matches) > 1:
+        stems = [path.stem for path in matches]
+        known = stems if len({*stems}) == len(stems) else [*map(str, matches)]
+        raise Refusal(
+            f"{name}: ambiguous: matches {len(matches):,} runs ({first_of(known, _NAMED_MAX)})"
+        )
+    if not matches:
+        raise FileNotFoundError(
+            f"{name}: no such run, folder or glob, and no run in {folder} or below has that name"
+        )
+    return matches[0]
+
+
+def _with_name(stem: str, paths: Sequence[Path]) -> list[Path]:
     named = [(stem_of(path), path) for path in paths]
     matches = _called(stem, named) or _beginning(stem, named)
     if len(matches) != 1:  # a renamed file still has the name of its run
@@ -290,14 +266,7 @@ def _by_name(name: Path) -> Path:
         known = [(f.run, f.path) for f in glanced if f.run is not None]
         renamed = [(name, path) for run, path in known for name in {run.run_name, run.name}]
         matches = _called(stem, renamed) or matches or _beginning(stem, renamed)
-    if len(matches) > 1:
-        candidates = first_of([path.stem for path in matches], _NAMED_MAX)
-        raise Refusal(f"{name}: ambiguous: matches {len(matches):,} runs ({candidates})")
-    if not matches:
-        raise FileNotFoundError(
-            f"{name}: no such run, folder or glob, and no run in {folder} has that name"
-        )
-    return matches[0]
+    return matches
 
 
 def is_called(name: str, known: str) -> bool:

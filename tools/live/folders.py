@@ -32,6 +32,7 @@ from .summaries import ends_nonfinite, some_names
 
 HELD_S = 5.0  # how long a request waits for a run that is being read
 REFRESH_S = 1.0  # between two checks of the folders
+REFRESH_SHARE = 5.0  # or so many times what a check takes, of thousands of subfolders
 READ_S = 0.2  # between two checks of the journals that are followed
 SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
@@ -162,11 +163,13 @@ class Folders:
     # ---- the thread
 
     def _follow(self) -> None:
-        refreshed_at = -REFRESH_S
+        refresh_at = 0.0
         while not self._end.is_set():
-            if time.monotonic() - refreshed_at >= REFRESH_S:
+            begun = time.monotonic()
+            if begun >= refresh_at:
                 self.refresh()
-                refreshed_at = time.monotonic()
+                took_s = time.monotonic() - begun
+                refresh_at = time.monotonic() + max(REFRESH_S, REFRESH_SHARE * took_s)
             if not self.read_on():
                 self._wake.wait(READ_S)
                 self._wake.clear()
@@ -190,19 +193,19 @@ class Folders:
         self._forget_idle()
 
     def _find(self) -> tuple[dict[str, Path], list[str]]:
-        paths: dict[str, Path] = {}
         problems = []
         roots: set[str] = set()
+        search = runs.Search()
         for name in self.names:
             try:
-                found = runs.find([name])
+                found = search.add(name)
             except (runs.Refusal, OSError) as error:
                 problems.append(_utf8(str(error)))
                 continue
-            paths |= {self._id(path): path for path in found}
             roots |= {os.path.realpath(root) for root in _roots(name, found)}
         self._roots = sorted(roots)
-        return paths, problems
+        problems += map(_utf8, search.left_out())
+        return {self._id(path): path for path in search.paths()}, problems
 
     def _id(self, path: Path) -> str:
         """Depends only on the path, so that links stay valid when the server is restarted."""

@@ -145,7 +145,7 @@ class Guard:
     def _find(self, now: float) -> None:
         for name in self.names:
             try:
-                found = runs.find([name])
+                found = runs.find([name], say=self.report_once)
             except (Refusal, OSError) as error:
                 self.report_once(str(error))
                 continue

@@ -604,3 +604,21 @@ def test_the_orphaned_segments_of_a_run_are_read_together_and_of_no_other(orphan
 
     assert [row["iter"] for row in found.training_iterations] == list(range(12))
     assert (found.status, found.journal["defects"]) == ("completed", [])
+
+
+@pytest.mark.parametrize("command", ["verify", "status", "compact"])
+def test_a_folder_means_the_journals_of_its_subfolders_each_once(command, tmp_path, capsys):
+    out = tmp_path / "multirun/0/out"
+    with eventlog.open_run(out, run_name="job", save_interval=0) as run:
+        run.log_iter(0, 1.0)
+    (out / "latest.jsonl").symlink_to(run.journal_path.name)
+    (out / "train.jsonl").write_text('{"text": "once upon a time"}\n')
+
+    assert main([command, str(tmp_path), str(out)]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.count(str(run.journal_path.with_suffix(""))) == (
+        2 if command == "status" else 1
+    )
+    assert "latest" not in printed.out
+    assert printed.err == ""
