@@ -64,7 +64,8 @@ def test_compare_prints_the_columns_of_the_guide_and_a_dash_for_unknown_values(t
     no_mfu = next(line for line in lines if "no_mfu" in line).split()
     assert baseline[1:] == ["2", "5.0000", "4.0000", "50.0000", "30.0000", "completed"]
     assert no_mfu[1:] == [
-        "2", "4.0000", "-1.0000", "3.0000", "-1.0000", "50.0000", "+0.0000", "-", "completed",
+        "best", "2", "4.0000", "-1.0000", "3.0000", "-1.0000", "50.0000", "+0.0000", "-",
+        "completed",
     ]  # fmt: skip
 
 

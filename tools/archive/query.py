@@ -29,14 +29,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich import box
-from rich.table import Table
-
 from ..core import runs
 from ..core.library import need
 from ..core.runs import Refusal
 from ..core.series import exact
-from ..core.table import csv_text, one_line, print, print_rich, printable_json
+from ..core.table import csv_text, one_line, print, print_table, printable_json
 from .tables import GROUPS, TABLES, Source, create_views, quote, sources_of
 
 if TYPE_CHECKING:
@@ -206,13 +203,14 @@ def _print_csv(names: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
 
 
 def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at, name in enumerate(names):
-        numeric = all(isinstance(row[at], int | float | Decimal | None) for row in rows)
-        table.add_column(one_line(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(_plain(value)) for value in row))
-    print_rich(table)
+    columns = {str(at): name for at, name in enumerate(names)}
+    numeric = [
+        key
+        for at, key in enumerate(columns)
+        if all(isinstance(row[at], int | float | Decimal | None) for row in rows)
+    ]
+    cells = [dict(zip(columns, (_cell(_plain(v)) for v in row), strict=True)) for row in rows]
+    print_table(cells, columns, numeric=numeric)
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,11 @@
 """`runs compare`: the metrics of several runs side by side, and whether their losses are equal."""
 
 import argparse
+import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import eventlog
@@ -11,7 +14,14 @@ from ..core import rows as rows_
 from ..core import runs, seeds, series
 from ..core.formats import is_finite
 from ..core.options import number, whole
-from ..core.table import print, print_csv, print_json, print_table, with_progress
+from ..core.table import (
+    print,
+    print_csv,
+    print_json,
+    print_note,
+    print_table,
+    with_progress,
+)  # fmt: skip
 from . import compare_groups, compare_series, group_runs
 from .agreement import agreement, loss_of
 
@@ -20,20 +30,20 @@ Row = dict[str, Any]
 NONFINITE = ("nonfinite", "ends_nonfinite")
 FIGURES = ("final_loss", "best_val_loss", "avg_time_ms", "avg_mfu")
 COLUMNS = {
-    "run_name": "run", "total_iters": "iterations", "final_loss": "final loss",
+    "run_name": "run", "mark": "", "total_iters": "iterations", "final_loss": "final loss",
     "final_loss_diff": "Δ", "best_val_loss": "best val", "best_val_loss_diff": "Δ",
     "avg_time_ms": "ms/iter", "avg_time_ms_diff": "Δ", "avg_mfu": "MFU %", "avg_mfu_diff": "Δ",
     "status": "status",
 }  # fmt: skip
 AT_FIGURES = ("loss", "val_loss", "best_val_loss")
 AT_COLUMNS = {
-    "run_name": "run", "iter": "iteration", "loss": "loss", "loss_diff": "Δ",
+    "run_name": "run", "mark": "", "iter": "iteration", "loss": "loss", "loss_diff": "Δ",
     "val_loss": "val loss", "val_loss_diff": "Δ", "best_val_loss": "best val",
     "best_val_loss_diff": "Δ", "status": "status",
 }  # fmt: skip
 EXPENDABLE = (
     "avg_mfu_diff", "avg_time_ms_diff", "final_loss_diff", "loss_diff", "avg_mfu", "avg_time_ms",
-    "status", "val_loss_diff", "total_iters", "iter",
+    "status", "val_loss_diff", "total_iters", "iter", "final_loss", "loss", "val_loss",
 )  # fmt: skip
 FORMATS = ("table", "markdown", "csv", "json")
 
@@ -98,6 +108,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     else:
         rows = [_at(f, x, limit) if x else _metrics_of(f) for f in found]
         _differ(rows, AT_FIGURES if x else FIGURES)
+        _mark(rows, ("best_val_loss", "loss" if x else "final_loss"))
         _print(rows, arguments.format, AT_COLUMNS if x else COLUMNS)
     for broken in (f for f in found if f.run is None and patterns):
         print(broken.error, file=sys.stderr)
@@ -120,12 +131,21 @@ def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
     if form == "csv":
         print_csv(rows, [key for key in rows[0] if key not in NONFINITE])
         return
-    rows = [row | {"status": rows_.status(row)} for row in rows]
-    unknown = {key for key in rows_.IF_KNOWN if all(row.get(key) is None for row in rows)}
-    columns = {k: name for k, name in columns.items() if k.removesuffix("_diff") not in unknown}
+    first = rows[0]
+    rows = [row | {"status": rows_.status(row)} for row in _best_first(rows)]
+    unknown = {key for key in rows_.IF_KNOWN if _has_none(rows, key)}
+    unknown |= {key for key in columns if key.endswith("_diff") and _has_none(rows, key)}
+    columns = {k: v for k, v in columns.items() if not {k, k.removesuffix("_diff")} & unknown}
     signed = [key for key in columns if key.endswith("_diff")]
     markdown = form == "markdown"
     print_table(rows, columns, signed=signed, expendable=EXPENDABLE, markdown=markdown)
+    if len(rows) > 1:
+        print_note(f"Δ: to {first['run_name']}, the run named first")
+
+
+def _has_none(rows: Sequence[Row], key: str) -> bool:
+    """Whether the column of a table would be empty."""
+    return all(row.get(key) is None for row in rows)
 
 
 def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
@@ -145,8 +165,8 @@ def _print_series(rows: Sequence[Row], form: str, *, at: bool) -> None:
             expendable=compare_series.EXPENDABLE,
             markdown=form == "markdown",
         )
-        if notes:
-            print(notes, file=sys.stderr)
+        for note in notes:
+            print_note(note)
 
 
 def _print_groups(rows: Sequence[Row], form: str, *, at: bool) -> None:
@@ -159,9 +179,15 @@ def _print_groups(rows: Sequence[Row], form: str, *, at: bool) -> None:
         return
     table, notes = compare_groups.shown(rows)
     columns = compare_groups.columns(at=at)
-    print_table(table, columns, signed=compare_groups.SIGNED, markdown=form == "markdown")
-    if notes:
-        print(notes, file=sys.stderr)
+    print_table(
+        table,
+        columns,
+        signed=compare_groups.SIGNED,
+        expendable=[*columns][:-4:-1],
+        markdown=form == "markdown",
+    )
+    for note in notes:
+        print_note(note)
 
 
 # ---- side by side
@@ -241,11 +267,33 @@ def _differ(rows: Sequence[Row], names: Iterable[str]) -> None:
             row[f"{name}_diff"] = b - a if known else None
 
 
+def _mark(rows: Sequence[Row], names: Iterable[str]) -> None:
+    """Mark the best of several runs by the first of these losses that any of them has."""
+    name = next((n for n in names if any(is_finite(row[n]) for row in rows)), "")
+    losses = [row[name] for row in rows if name and is_finite(row[name])]
+    for row in rows:
+        row["is_best"] = len(rows) > 1 and bool(losses) and row[name] == min(losses)
+        row["ranked_by"] = name or None
+
+
+def _best_first(rows: Sequence[Row]) -> list[Row]:
+    """The rows of a table: the best first, those without the loss last."""
+    marked = [row | {"mark": compare_series.BEST if row["is_best"] else ""} for row in rows]
+    name = rows[0]["ranked_by"]
+    return (
+        sorted(marked, key=lambda row: row[name] if is_finite(row[name]) else math.inf)
+        if name
+        else marked
+    )
+
+
 # ---- the same losses or not
 
 
 def _exact(arguments: argparse.Namespace) -> int:
     paths = runs.find(arguments.paths)
+    if len(paths) < 2 <= len(arguments.paths) and all(map(os.path.isfile, arguments.paths)):
+        paths = [*map(Path, arguments.paths)]  # a run JSON and its journal
     if len(paths) < 2:
         raise runs.Refusal(
             f"{' '.join(arguments.paths)}: --exact needs two or more runs, this is one"

@@ -94,11 +94,11 @@ def flat(rows: Sequence[Row]) -> list[Row]:
     return [eventlog.flatten(row) for row in as_json(rows)]
 
 
-def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:
+def shown(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """The rows of a table, each series named once; and a note on the test."""
     table: list[Row] = []
     last = None
-    for row in rows:
+    for row in compare_series.best_first(rows):
         cells = {k: stat_text(v) if isinstance(v, seeds.Stat) else v for k, v in row.items()}
         cells |= {
             k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float) and k.endswith("_p")
@@ -111,4 +111,4 @@ def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:
         (row["group"], why) for row in rows for k, why in row.items() if k.endswith("why_no_p")
     ]
     notes = seeds.notes_on_test(reasons, several=len(table) > 2) if len(table) > 1 else []
-    return table, "\n".join(notes)
+    return table, notes

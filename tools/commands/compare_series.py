@@ -1,11 +1,12 @@
 """`runs compare --metric`: any series of several runs side by side."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import eventlog
 
-from ..core import runs, series
+from ..core import runs, seeds, series
 from ..core.formats import first_of, is_finite
 from ..core.series import Goal, Source
 
@@ -139,22 +140,38 @@ def _mark(rows: Sequence[Row], goal: Goal | None) -> None:
         row["mark"] = BEST if row["is_best"] else ""
 
 
-def shown(rows: Sequence[Row]) -> tuple[list[Row], str]:
+def best_first(rows: Sequence[Row]) -> list[Row]:
+    """The rows of each series, the best first; as they are where no direction is known."""
+    places = {name: at for at, name in enumerate(dict.fromkeys(row["series"] for row in rows))}
+
+    def key(row: Row) -> tuple[int, float]:
+        best = row["best"].mean if isinstance(row["best"], seeds.Stat) else row["best"]
+        if not is_finite(best) or row["goal"] is None:
+            return places[row["series"]], math.inf
+        return places[row["series"]], -best if row["goal"] == "maximize" else best
+
+    return sorted(rows, key=key)
+
+
+def shown(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """The rows of a table, each series named once; and what the table leaves out."""
     names = list(dict.fromkeys(row["series"] for row in rows))
     cut = {*names[:SERIES_MAX]}
     table: list[Row] = []
-    for row in (row for row in rows if row["series"] in cut):
+    for row in (row for row in best_first(rows) if row["series"] in cut):
         again = bool(table) and table[-1]["of"] == row["series"]
         values = {key: series.exact(value) for key, value in row.items()}
         table.append(values | {"of": row["series"], "series": "" if again else row["series"]})
     parts = []
+    if rows and len({row["path"] for row in rows}) > 1:
+        parts.append(f"Δ: to {rows[0]['run_name']}, the run named first")
     if len(names) > SERIES_MAX:
-        parts.append(f"... and {len(names) - SERIES_MAX:,} more series: --json or --csv has all")
+        more = len(names) - SERIES_MAX
+        parts.append(f"... and {more:,} more series: --json or --format csv has all")
     undirected = list(dict.fromkeys(row["series"] for row in rows if row["goal"] is None))
     if undirected:
         parts.append(
             f"unknown whether less or more is better of {first_of(undirected, 3)}: "
             f"--metric=-NAME (more), --metric=+NAME (less)"
         )
-    return table, "\n".join(parts)
+    return table, parts

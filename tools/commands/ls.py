@@ -23,7 +23,7 @@ COLUMNS = {
     "final_loss": "final loss", "avg_time_ms": "ms/iter", "avg_mfu": "MFU %", "age_s": "age",
 }  # fmt: skip
 _FORM = argparse.RawDescriptionHelpFormatter
-EXPENDABLE = ("avg_mfu", "avg_time_ms", "final_loss", "age_s", "iterations")
+EXPENDABLE = ("avg_mfu", "avg_time_ms", "age_s", "final_loss", "iterations")
 _STATUS_CHARACTERS = 60  # of the error of an unreadable file; --json prints all of it
 _SERIES_HELP = """
 Columns, --where and --sort take fields of the run (--json prints them), config.NAME, metadata.NAME,

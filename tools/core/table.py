@@ -8,12 +8,15 @@ import builtins
 import csv
 import math
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -24,8 +27,8 @@ from eventlog import printable, printable_json
 from .formats import number
 
 __all__ = [
-    "cell", "csv_text", "in_full", "one_line", "print", "print_csv", "print_json", "print_rich",
-    "print_table", "printable", "printable_json", "with_progress",
+    "cell", "csv_text", "in_full", "one_line", "print", "print_csv", "print_json", "print_note",
+    "print_rich", "print_table", "printable", "printable_json", "with_progress",
 ]  # fmt: skip
 
 
@@ -34,6 +37,9 @@ T = TypeVar("T")
 
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _PIPE_COLUMNS = 10_000  # a pipe has no edge to wrap at
+_FOLDED_COLUMNS = 24  # of a text that is folded to make room
+_LEAST_COLUMNS = 10  # for each column of a table, on average
+_GAP_COLUMNS = 3  # between two columns of a table
 
 
 def print_table(
@@ -41,38 +47,108 @@ def print_table(
     columns: Mapping[str, str],
     *,
     signed: Collection[str] = (),
+    numeric: Collection[str] | None = None,
     expendable: Sequence[str] = (),
     markdown: bool = False,
 ) -> None:
     """Print `columns` (key -> heading) of rows; numbers are right-aligned, unknown ones a dash.
 
-    `signed` columns are differences: shown with their sign, empty where unknown. `expendable`
-    columns are dropped, in this order, until the table fits into the terminal.
+    `numeric`: the columns with numbers, if that cannot be seen in the values.
+
+    `signed` columns are differences: shown with their sign, empty where unknown. In a terminal
+    that is too narrow, long texts are folded; then `expendable` columns are left out, in this
+    order, and named on stderr; if that is not enough, each row is printed as lines of its own.
     """
     console = _console(is_wide=markdown)
-    unbounded = console.options.update(max_width=_PIPE_COLUMNS)
-    for n in range(len(expendable) + 1):
-        shown = {key: name for key, name in columns.items() if key not in expendable[:n]}
-        table = _table(rows, shown, signed, markdown)
-        if console.measure(table, options=unbounded).maximum <= console.width:
-            break
-    print_rich(table, is_wide=markdown)
+    if numeric is None:
+        numeric = [k for k in columns if all(_is_numeric(row.get(k)) for row in rows)]
+    shown = dict(columns)
+    left_out: list[str] = []
+    while not _fits(rows, shown, signed, numeric, console) and len(left_out) < len(expendable):
+        left_out.append(expendable[len(left_out)])
+        shown.pop(left_out[-1], None)
+    if not _fits(rows, shown, signed, numeric, console) and console.width < _LEAST_COLUMNS * len(
+        shown
+    ):
+        _print_records(rows, columns, signed)
+        return
+    print_rich(_table(rows, shown, signed, numeric, markdown), is_wide=markdown)
+    if names := [_full_name(key, columns) for key in left_out if key in columns]:
+        print_note(f"not shown in {console.width} columns: {', '.join(names)}. --json has all")
+
+
+def print_note(text: str) -> None:
+    """Print a sentence on stderr, in a terminal as lines that fit."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(
+            text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+        )
+    print(text, file=sys.stderr)
+
+
+def _fits(
+    rows: Sequence[Row],
+    columns: Mapping[str, str],
+    signed: Collection[str],
+    numeric: Collection[str],
+    console: Console,
+) -> bool:
+    """Whether a table fits, with its long texts folded to `_FOLDED_COLUMNS`."""
+    width = _GAP_COLUMNS * (len(columns) - 1)
+    for key, heading in columns.items():
+        cells = [_text(row.get(key), is_signed=key in signed) for row in rows]
+        natural = max(map(cell_len, [printable(heading), *cells]))
+        width += natural if key in numeric else min(natural, _FOLDED_COLUMNS)
+    return width <= console.width
+
+
+def _print_records(
+    rows: Sequence[Row], columns: Mapping[str, str], signed: Collection[str]
+) -> None:
+    """Each row as lines `heading  value`, with an empty line between two rows."""
+    for at, row in enumerate(rows):
+        table = Table.grid(padding=(0, 2))
+        table.add_column(overflow="fold", max_width=_FOLDED_COLUMNS)
+        table.add_column(overflow="fold")
+        for key in columns:
+            if text := _text(row.get(key), is_signed=key in signed):
+                table.add_row(printable(_full_name(key, columns)), text)
+        if at:
+            print()
+        print_rich(table)
+
+
+def _full_name(key: str, columns: Mapping[str, str]) -> str:
+    """A heading that can be read without those beside it."""
+    of = columns.get(key.removesuffix("_diff"))
+    return f"{columns[key]} of {of}" if key.endswith("_diff") and of else columns[key]
 
 
 def _table(
-    rows: Sequence[Row], columns: Mapping[str, str], signed: Collection[str], markdown: bool
+    rows: Sequence[Row],
+    columns: Mapping[str, str],
+    signed: Collection[str],
+    numeric: Collection[str],
+    markdown: bool,
 ) -> Table:
     frame = box.MARKDOWN if markdown else box.SIMPLE_HEAD
     table = Table(box=frame, pad_edge=markdown, show_edge=markdown)
     for key, heading in columns.items():
-        numeric = all(_is_numeric(row.get(key)) for row in rows)
         table.add_column(
-            printable(heading), justify="right" if numeric else "left", overflow="fold"
+            printable(heading),
+            justify="right" if key in numeric else "left",
+            overflow="fold",
+            no_wrap=key in numeric and not markdown,
         )
     for row in rows:
-        cells = (_difference(row[key]) if key in signed else cell(row.get(key)) for key in columns)
+        cells = (_text(row.get(key), is_signed=key in signed) for key in columns)
         table.add_row(*(c.replace("|", "\\|") if markdown else c for c in cells))
     return table
+
+
+def _text(value: Any, *, is_signed: bool) -> str:
+    return _difference(value) if is_signed else cell(value)
 
 
 def _is_numeric(value: Any) -> bool:

@@ -52,9 +52,43 @@ def test_markdown_is_a_table_with_the_guides_columns(tmp_path, capsys):
     for name in ("run", "final loss", "best val", "ms/iter", "MFU %", "iterations"):
         assert f" {name} " in heading
     assert set(rule) == set("|-")
-    assert heading.count("|") == first.count("|") - 1 == second.count("|")
-    assert r"a\|b" in first
-    assert "-1.0000" in second
+    assert heading.count("|") == first.count("|") == second.count("|") - 1
+    assert "| best |" in first
+    assert "-1.0000" in first
+    assert r"a\|b" in second
+
+
+def test_a_table_begins_with_the_best_run_and_differs_from_the_run_named_first(tmp_path, capsys):
+    losses = {"middle": [4.0], "worst": [5.0], "best": [3.0], "none": []}
+    paths = [str(make_run(tmp_path, name, of_run)) for name, of_run in losses.items()]
+
+    assert main(["compare", *paths]) == 0
+    table = capsys.readouterr()
+    assert main(["compare", "--json", *paths]) == 0
+    rows = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    lines = table.out.splitlines()[2:]
+    assert [line.split("_")[0] for line in lines] == ["best", "middle", "worst", "none"]
+    assert [" best " in line for line in lines] == [True, False, False, False]
+    assert table.err.startswith("Δ: to middle_")
+    assert [row["run_name"].split("_")[0] for row in rows] == [*losses]  # as they were named
+    assert [row["is_best"] for row in rows] == [False, False, True, False]
+
+
+def test_the_table_of_a_series_begins_with_the_run_that_is_best_by_its_goal(tmp_path, capsys):
+    for name, accuracy in (("low", 0.1), ("high", 0.9)):
+        with eventlog.init(name=name, dir=tmp_path, save_interval=0) as run:
+            run.log({"val/acc": accuracy}, step=0)
+    capsys.readouterr()
+
+    assert main(["compare", "--metric", "val/acc", str(tmp_path)]) == 0
+
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()[2:]
+    assert first.startswith("val/acc   high_")
+    assert " best " in first
+    assert second.split()[0].startswith("low_")
+    assert err.startswith("Δ: to high_")  # of a folder the first by name
 
 
 def test_csv_has_a_line_per_run_with_full_values(tmp_path, capsys):

@@ -138,10 +138,43 @@ def test_a_narrow_terminal_costs_columns_and_never_digits(
 
     assert main([command, str(out)]) == 0
 
-    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
+    out, err = capsys.readouterr()
+    lines = re.sub(r"\x1b\[\d+m", "", out).splitlines()
     assert max(map(len, lines)) <= columns
     assert len(lines) == 2 + 3
     assert {"3.0000", "4.0000", "5.0000"} <= set(" ".join(lines).split())
+    headings = {"run", "status", "iterations", "best val", "final loss", "ms/iter", "MFU %"}
+    gone = {name for name in headings if name not in lines[0]}
+    assert gone <= {*re.split(r"[:,.]\s+", " ".join(err.split()))}
+    assert bool(gone) == (f"not shown in {columns} columns: " in err)
+
+
+def test_a_long_name_is_folded_before_columns_are_left_out(tmp_path, capsys, monkeypatch):
+    make_run(tmp_path, "resnet50-imagenet-augmentation-randaugment-lr-sweep-0")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    assert main(["ls", str(tmp_path)]) == 0
+
+    out, err = capsys.readouterr()
+    assert "iterations" in out
+    assert "final loss" in out
+    name = "".join(line.split(" ")[0] for line in out.splitlines()[2:])
+    assert name.startswith("resnet50-imagenet-augmentation-randaugment-lr-sweep-0_")
+    assert err == "not shown in 80 columns: MFU %, ms/iter. --json has all\n"
+
+
+def test_more_columns_than_a_terminal_has_room_for_are_lines_of_each_run(out, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    columns = "run,status,iterations,best_val_loss,final_loss,avg_time_ms"
+
+    assert main(["ls", "--columns", columns, "--limit", "2", str(out)]) == 0
+
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()] == columns.split(",")
+    assert "best_val_loss  3.0000" in first
+    assert "best_val_loss  4.0000" in second
 
 
 def test_csv_has_full_numbers_and_an_empty_cell_for_unknown_ones(out, capsys):
