@@ -4,14 +4,14 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from eventlog.blocks import check_is_file
-from eventlog.cli import report, run_status
+from eventlog.cli import report, run_status, terminal
 from eventlog.cli.journals import Journals, find_journals, newest_journal, print_result, say
 from eventlog.cli.tail import tail as tail_lines
 from eventlog.errors import (
@@ -30,6 +30,7 @@ from eventlog.read.identify import may_be_journal
 from eventlog.read.reader import Reader
 from eventlog.write.repair import recover
 
+PROGRESS_COLUMNS = 79  # a longer line would not be erased whole
 PROGRESS_FROM = 4  # files; fewer are done before a bar can be read
 
 
@@ -109,7 +110,7 @@ def verify(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_result(printable_json(orjson.dumps(report.report(folding)).decode()))
         else:
-            print_result("\n".join(map(printable, report.report_lines(folding))))
+            _print_lines(map(printable, report.report_lines(folding)), indent=4)
         worst = max(worst, report.exit_code(folding))
     return worst
 
@@ -134,7 +135,8 @@ def tail(arguments: argparse.Namespace) -> int:
     path = newest_journal(arguments.path)
     if not arguments.follow and not may_be_journal(path):
         raise NotAJournal(f"{path}: {report.VERDICTS[report.EMPTY]}")
-    for line in tail_lines(path, n_lines=arguments.lines, follow=arguments.follow):
+    width = terminal.columns()
+    for line in tail_lines(path, n_lines=arguments.lines, follow=arguments.follow, columns=width):
         print_lines(line, flush=arguments.follow)
     return 0
 
@@ -147,9 +149,15 @@ def status(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_result(printable_json(orjson.dumps(status).decode()))
         else:
-            print_result("\n".join(map(printable, run_status.status_lines(status))))
+            _print_lines(map(printable, run_status.status_lines(status)), indent=13)
 
     return _for_each(find_journals(arguments.paths, with_orphans=True), print_status)
+
+
+def _print_lines(lines: Iterable[str], *, indent: int) -> None:
+    """Print lines on stdout; what is too long for a terminal continues in further ones."""
+    width = terminal.columns()
+    print_result("\n".join(lines if width is None else terminal.wrapped(lines, width, indent)))
 
 
 def _for_each(journals: Journals, do: Callable[[Path], None]) -> int:
@@ -169,13 +177,17 @@ def _for_each(journals: Journals, do: Callable[[Path], None]) -> int:
 
 
 def _with_progress(paths: list[Path]) -> Iterator[Path]:
-    """`paths`, with a progress bar on stderr if they are many and stderr is a terminal."""
-    show = len(paths) >= PROGRESS_FROM and sys.stderr.isatty()
+    """`paths`, with a progress bar on stderr if they are many and stderr is a terminal.
+
+    The results on stdout show the progress where that is a terminal, too.
+    """
+    show = len(paths) >= PROGRESS_FROM and sys.stderr.isatty() and not sys.stdout.isatty()
     for done, path in enumerate(paths):
         if show:
             bar = "#" * (30 * done // len(paths))
+            text = f"[{bar:.<30}] {done}/{len(paths)} {printable(path.name)}"
             print(
-                f"\r\x1b[K[{bar:.<30}] {done}/{len(paths)} {printable(path.name)}",
+                f"\r\x1b[K{terminal.cut(text, PROGRESS_COLUMNS)}",
                 end="",
                 file=sys.stderr,
                 flush=True,

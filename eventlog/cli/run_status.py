@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eventlog.cli.pace import planned_iterations
 from eventlog.cli.report import COMPLETE, VERDICTS, remark_lines, verdict
+from eventlog.cli.tail import remaining_s
 from eventlog.fold.document import Run
 from eventlog.fold.flat_rows import restore_nonfinite
 from eventlog.fold.load import Folding
 from eventlog.format.files import run_path
+from eventlog.format.times import duration
 from eventlog.read.alive import is_not_reaped, process_lives, this_boot
 from eventlog.read.evidence import journal_part
 
@@ -33,8 +36,9 @@ def status_of(path: Path) -> dict[str, Any]:
         "pid": opened.get("pid"),
         "since": session.started if session else None,
         "last_event": run.end_time or folding.fold.last,
-        "max_iters": run.config.get("max_iters"),
+        "max_iters": planned_iterations(run.config),
         **_progress(run),
+        "eta_s": remaining_s(path) if run.status == "running" else None,
         "accepted_records": _n_accepted(folding),
         "durable_records": _n_durable(folding),
         "ignored_events": folding.reader.n_ignored,
@@ -146,19 +150,22 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     state = status["status"] + (f": {status['reason']}" if status["reason"] else "")
     yield f"  state      {state}"
     who = f"pid {status['pid']} on {status['host']}" if status["host"] else "unknown"
-    writer = f"{who} since {_when(status['since'])}"
-    yield f"  writer     {writer}, session {status['session']} ({status['sessions']} in all)"
+    yield f"  writer     {who} since {_when(status['since'])}"
     if status["iter"] is not None:
         of = f" of {status['max_iters']:,}" if isinstance(status["max_iters"], int) else ""
         is_number = isinstance(status["loss"], float | int)
         loss = f", {status['loss_name']} {status['loss']:.4f}" if is_number else ""
         best_loss = status["best_val_loss"]
         best = "" if best_loss is None else f", best val {best_loss:.4f}"
-        last = _when(status["last_event"])
-        yield f"  iteration  {status['iter']:,}{of}{loss}{best}, last event {last}"
+        yield f"  iteration  {status['iter']:,}{of}{loss}{best}"
+    yield f"  last event {_when(status['last_event'])}"
+    if status["status"] == "running":
+        eta_s = status["eta_s"]
+        yield f"  eta        {'-' if eta_s is None else duration(round(eta_s))}"
     accepted, durable = status["accepted_records"], status["durable_records"]
     known = f"all {durable:,}" if 0 < accepted <= durable else f"at least {durable:,}"
-    yield f"  records    {accepted:,} accepted in this session, {known} durable"
+    session = f"session {status['session']} ({status['sessions']} in all)"
+    yield f"  records    {accepted:,} accepted in {session}, {known} durable"
     for line in status["remarks"]:
         yield f"  {line}"
     if status["verdict"] != VERDICTS[COMPLETE]:

@@ -7,73 +7,108 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from eventlog.cli.pace import WINDOW, Pace
+from eventlog.cli.terminal import fitted
 from eventlog.format.events import one_line
 from eventlog.format.record import Record
 from eventlog.format.text import printable
-from eventlog.format.times import duration, seconds
+from eventlog.format.times import duration
 from eventlog.read.candidates import list_segments
 from eventlog.read.ends import last_open, opening_event
 from eventlog.read.reader import Reader
 
 POLL_S = 0.2
-_ETA_WINDOW = 50  # iterations; the estimate uses their wall time, with evals and saves
+_WIDE_COLUMNS = 100  # of a terminal that has room for the date in each line
+_FIXED_FIELDS = 3  # time, kind and step
 _LINE_BYTES = 1024  # more than most lines have; used to find the last n of them
 
 
 class Lines:
-    """Turns records into lines; remembers what is needed to estimate the remaining time."""
+    """Turns records into lines; remembers what is needed to estimate the remaining time.
 
-    def __init__(self) -> None:
-        self._max_iters: int | None = None
-        self._recent: deque[tuple[int, float]] = deque(maxlen=_ETA_WINDOW)
+    With `columns` each event is one line of a terminal: it has the first fields that fit and the
+    number of the others, and in a narrow one the date has a line of its own when it changes.
+    """
+
+    def __init__(self, columns: int | None = None) -> None:
+        self._pace = Pace()
+        self._columns = columns
+        self._date = ""
+
+    def shown(self, line: str) -> Iterator[str]:
+        """A line as the terminal shows it, behind a new date."""
+        if self._columns is None:
+            yield line
+        elif self._columns >= _WIDE_COLUMNS:
+            yield fitted(line, self._columns, _FIXED_FIELDS)
+        else:
+            date, line = line[:10], line[11:]
+            if date != self._date:
+                yield f"{date} UTC"
+                self._date = date
+            yield fitted(line, self._columns, _FIXED_FIELDS)
 
     def line(self, record: Record) -> str:
         """One line, without LF, for any record."""
         if record.event == "open":
             self.learn(record)
-        text = one_line(record, self._max_iters)
-        eta = self._eta(record) if record.event == "iter" else ""
-        return printable(f"{record.t[:10]} {record.t[11:19]}  {text}" + f"  eta {eta}" * bool(eta))
+        remaining_s = self._pace.remaining_s(record)
+        eta = "" if remaining_s is None else f"  eta {duration(round(remaining_s))}"
+        text = one_line(record, self._pace.planned)
+        return printable(f"{record.t[:10]} {record.t[11:19]}  {text}{eta}")
 
-    def learn(self, record: Record) -> None:
+    def learn(self, opened: Record) -> None:
         """Remember what later lines need from an `open` event that is not printed."""
-        config = record.fields.get("config")
-        max_iters = config.get("max_iters") if isinstance(config, dict) else None
-        self._max_iters = max_iters if type(max_iters) is int else None
-        self._recent.clear()
-
-    def _eta(self, record: Record) -> str:
-        """The remaining time, estimated from the latest iterations; empty if unknown."""
-        i, now = record.fields.get("iter"), seconds(record.t)
-        if type(i) is not int or self._max_iters is None or now is None:
-            return ""
-        if self._recent and i <= self._recent[-1][0]:
-            self._recent.clear()
-        self._recent.append((i, now))
-        (first, begun), left = self._recent[0], self._max_iters - i
-        if i == first or left <= 0 or now < begun:
-            return ""
-        return duration(round((now - begun) / (i - first) * left))
+        self._pace.begin(opened)
 
 
-def tail(path: Path, *, n_lines: int = 10, follow: bool = False) -> Iterator[str]:
+def remaining_s(path: Path) -> float | None:
+    """How long the run of a journal still takes, from its latest events; None if unknown.
+
+    Raises:
+        OSError: the journal cannot be read.
+    """
+    pace = Pace()
+    opened = last_open(path)
+    if opened is not None:
+        pace.begin(opened)
+    known = None
+    reader = _reader(path, os.path.getsize(path) - 4 * WINDOW * _LINE_BYTES)
+    for record in reader.read_on(to_the_end=False):
+        if record.event == "open":
+            pace.begin(record)
+            known = None
+        now_known = pace.remaining_s(record)
+        known = known if now_known is None else now_known
+    return known
+
+
+def tail(
+    path: Path, *, n_lines: int = 10, follow: bool = False, columns: int | None = None
+) -> Iterator[str]:
     """The last `n_lines` events as lines, then with `follow` each new one as it is appended.
 
     Follows the journal through resumed sessions and the repair of a torn tail.
+
+    Args:
+        columns: the width of the terminal that the lines are for.
     """
-    lines = Lines()
+    lines = Lines(columns)
     opened = last_open(path)
     if opened is not None:
         lines.learn(opened)
-    reader = _reader(path, os.path.getsize(path) - (n_lines + _ETA_WINDOW) * _LINE_BYTES)
-    yield from deque(map(lines.line, reader.read_on(to_the_end=False)), maxlen=n_lines)
+    reader = _reader(path, os.path.getsize(path) - (n_lines + WINDOW) * _LINE_BYTES)
+    last = deque(map(lines.line, reader.read_on(to_the_end=False)), maxlen=n_lines)
+    for line in last:
+        yield from lines.shown(line)
     while follow:
         time.sleep(POLL_S)
         if reader.is_outdated:
             what = _what_changed(path, reader)
             reader.restart()
             yield printable(f"{path}: {what}; reading from its beginning")
-        yield from map(lines.line, reader.read_on(to_the_end=False))
+        for record in reader.read_on(to_the_end=False):
+            yield from lines.shown(lines.line(record))
 
 
 def _reader(path: Path, before_last: int) -> Reader:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -297,7 +298,41 @@ def test_status_of_a_live_run_names_its_writer_and_what_is_durable(tmp_path, cap
     assert (status["iter"], status["max_iters"]) == (5, 100)
     assert (status["accepted_records"], status["durable_records"]) == (7, 6)
     assert f"pid {os.getpid()} on " in text
-    assert "7 accepted in this session, at least 6 durable" in text
+    assert f"7 accepted in session {run.id} (1 in all), at least 6 durable" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "eta"),
+    [({"max_iters": 100}, r"\d+(\.\d)?s"), ({"max_steps": 100}, r"\d+(\.\d)?s"), ({}, "-")],
+)
+def test_status_of_a_live_run_has_the_time_that_is_left(tmp_path, capsys, config, eta):
+    run = eventlog.init(dir=tmp_path, config=config, save_interval=0)
+    for i in range(20):
+        run.log({"train/loss": 1.0}, step=i)
+    capsys.readouterr()
+
+    assert main(["status", str(run.journal_path)]) == 0
+    live = capsys.readouterr().out
+    run.finish()
+    assert main(["status", str(run.journal_path)]) == 0
+    ended = capsys.readouterr().out
+
+    assert re.search(rf"^  eta        {eta}$", live, re.MULTILINE)
+    assert "  eta " not in ended
+
+
+def test_status_fits_into_a_terminal_and_paths_stay_whole(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    run.journal_path.write_bytes(run.journal_path.read_bytes().rpartition(b'{"n":')[0])  # no close
+
+    assert main(["status", str(run.journal_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    too_long = [line for line in lines if len(line) > 80]
+    assert all(str(run.journal_path.parent) in line for line in too_long)
+    assert lines[1].startswith("  state      interrupted: no close event")
+    assert lines[2].startswith("             ")
 
 
 def test_status_says_that_a_run_json_is_older_than_the_journal_and_how_to_write_it(run, capsys):
@@ -342,10 +377,10 @@ def test_status_does_not_say_that_a_run_json_is_older_if_it_has_what_is_missing_
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
-        ({"train/loss": 0.5, "eval/loss": 0.75}, "3, train/loss 0.5000, best val 0.7500, "),
-        ({"train_loss": 0.5}, "3, train_loss 0.5000, "),
-        ({"loss": {"train": math.nan}}, "3, loss.train nan, "),
-        ({"accuracy": 0.5}, "3, last event"),
+        ({"train/loss": 0.5, "eval/loss": 0.75}, "3, train/loss 0.5000, best val 0.7500\n"),
+        ({"train_loss": 0.5}, "3, train_loss 0.5000\n"),
+        ({"loss": {"train": math.nan}}, "3, loss.train nan\n"),
+        ({"accuracy": 0.5}, "3\n"),
     ],
 )
 def test_status_shows_the_loss_of_a_run_under_the_name_that_it_was_logged_by(
@@ -370,7 +405,7 @@ def test_status_of_a_run_that_its_program_closed_again_says_that_all_is_durable(
 
     text = capsys.readouterr().out
     assert "failed: exit code 1" in text
-    assert "4 accepted in this session, all 4 durable" in text
+    assert ", all 4 durable" in text
 
 
 def test_status_of_a_killed_run_says_that_the_process_is_gone(tmp_path, capsys):

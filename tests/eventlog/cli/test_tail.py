@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from eventlog import Scanner, scan
 from eventlog.blocks import read_chunks
 from eventlog.cli import tail
+from eventlog.cli.pace import Pace
 from eventlog.cli.tail import Lines
 from eventlog.format.files import segment_name
 from eventlog.format.record import encode, encode_header
@@ -194,6 +195,73 @@ def test_a_session_that_resumes_begins_a_new_estimate():
     lines.line(record(0, B, "open", config={"max_iters": 10}))
     assert shown("iter", lines, 180, iter=2, loss=1.0).endswith("loss 1.0000")
     assert shown("iter", lines, 182, iter=3, loss=1.0).endswith("eta 14s")
+
+
+def at(second, **fields):
+    return record(0, t=after(second), **fields)
+
+
+def test_of_several_rows_of_a_step_one_counts_and_metrics_beside_iterations_do_not():
+    pace = Pace()
+    pace.begin(at(0, event="open", config={"max_steps": 10}))
+    rows = [(0, 0), (0, 1), (1, 10), (1, 11), (2, 20)]
+    steps = [pace.remaining_s(at(s, event="metrics", step=i)) for i, s in rows]
+
+    first, beside, second = (
+        pace.remaining_s(at(30, event="iter", iter=2)),
+        pace.remaining_s(at(31, event="metrics", step=500)),
+        pace.remaining_s(at(32, event="iter", iter=3)),
+    )
+
+    assert steps == [None, None, 90, None, 80]
+    assert (first, beside, second) == (None, None, 14)
+
+
+# ---- in a terminal
+
+
+def in_terminal(columns, *records):
+    lines = Lines(columns)
+    return [shown for one in records for shown in lines.shown(lines.line(one))]
+
+
+METRICS = {f"grad/layer{n}.weight": 0.5 for n in range(60)} | {"train/loss": 0.25}
+
+
+def test_in_a_terminal_an_event_is_one_line_with_the_fields_that_fit_and_a_count():
+    event = at(0, event="metrics", step=7, **METRICS)
+
+    date, line = in_terminal(80, event)
+    (piped,) = in_terminal(None, event)
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d UTC", date)
+    assert re.search(r"^\d\d:\d\d:\d\d  metrics  step 7  grad/layer0.weight 0.5  .*… \+59$", line)
+    assert len(line) <= 80
+    assert piped.endswith("train/loss 0.25")
+
+
+def test_a_field_that_does_not_fit_gives_way_to_a_shorter_one_behind_it():
+    event = at(0, event="metrics", step=7, **{"x" * 70: 1.0, "train/loss": 0.25})
+
+    assert in_terminal(80, event)[1].endswith("  train/loss 0.25  … +1")
+
+
+def test_in_a_narrow_terminal_the_date_is_a_line_of_its_own_when_it_changes():
+    day_s = 24 * 3600
+    events = [at(s, event="iter", iter=s, loss=1.0) for s in (0, 1, day_s)]
+
+    narrow, wide = in_terminal(80, *events), in_terminal(120, *events)
+
+    assert [line.endswith(" UTC") for line in narrow] == [True, False, False, True, False]
+    assert [line[11:] for line in wide] == [line for line in narrow if not line.endswith(" UTC")]
+
+
+def test_wide_characters_take_two_columns():
+    event = at(0, event="metrics", step=7, **{"損失" * 15: 1.0, "a": 1.0})
+
+    line = in_terminal(80, event)[1]
+
+    assert line.endswith("  a 1  … +1")
 
 
 # ---- the last lines of a file, and following it
