@@ -1,6 +1,7 @@
 """`runs`: a table for people, JSON for programs, never a traceback for a broken file."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -128,3 +129,39 @@ def test_every_command_handles_every_kind_of_file(zoo, capsys, command):
         assert out or err or command[0] == "diff"
         assert err.count("\n") <= 1
         assert "Traceback" not in err
+
+
+def run_without(libraries, *arguments):
+    """`runs` where libraries are not installed."""
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({libraries.split()!r}); "
+        f"sys.argv[1:] = {list(arguments)!r}; "
+        "from tools.__main__ import main; sys.exit(main())"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("library", ["rich", "numpy"])
+def test_a_library_that_is_not_installed_is_one_line_that_says_what_to_install(library, zoo):
+    done = run_without(library, "compare", "--at-time", "1", str(zoo / "guide.jsonl"))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"runs needs {library}, which is not installed\. Use: pip install \S+\[tools\]\S*\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["compare", "--metric", "loss"], ["tag"]])
+def test_a_command_needs_only_the_libraries_that_it_uses(arguments, zoo):
+    libraries = "optuna duckdb matplotlib pyarrow scipy starlette textual zstandard"
+
+    done = run_without(libraries, *arguments, str(zoo / "guide.jsonl"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_import_that_is_a_fault_of_ours_is_not_taken_for_a_missing_library(zoo):
+    done = run_without("tools.core.rows", "ls", str(zoo))
+
+    assert "Traceback" in done.stderr

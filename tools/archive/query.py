@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core import runs
 from ..core.library import need
+from ..core.options import add_format
 from ..core.runs import Refusal
 from ..core.series import exact
 from ..core.table import csv_text, one_line, print, print_table, printable_json
@@ -55,9 +56,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "paths", nargs="*", default=[runs.FOLDER], metavar="RUN|ARCHIVE", help="default: out"
     )
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object per line")
-    form.add_argument("--csv", action="store_true", help="CSV with a header")
+    add_format(command)
     command.set_defaults(run=_query)
 
 
@@ -65,13 +64,13 @@ def _query(arguments: argparse.Namespace) -> int:
     with answer(arguments.sql, arguments.paths) as result:
         for why in result.left_out:
             print(why, file=sys.stderr)
-        if arguments.json:
+        if arguments.format == "json":
             _print_json(result.names, result.rows)
-        elif arguments.csv:
+        elif arguments.format == "csv":
             _print_csv(result.names, result.rows)
         else:
             rows = list(islice(result.rows, TABLE_ROWS))
-            _print_table(result.names, rows)
+            _print_table(result.names, rows, markdown=arguments.format == "markdown")
             if next(result.rows, None) is not None:
                 note = f"the first {TABLE_ROWS:,} rows; --csv and --json print all"
                 print(note, file=sys.stderr)
@@ -202,7 +201,7 @@ def _print_csv(names: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
         writer.writerow([_csv_cell(_plain(value)) for value in values])
 
 
-def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
+def _print_table(names: list[str], rows: list[tuple[Any, ...]], *, markdown: bool) -> None:
     columns = {str(at): name for at, name in enumerate(names)}
     numeric = [
         key
@@ -210,7 +209,7 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
         if all(isinstance(row[at], int | float | Decimal | None) for row in rows)
     ]
     cells = [dict(zip(columns, (_cell(_plain(v)) for v in row), strict=True)) for row in rows]
-    print_table(cells, columns, numeric=numeric)
+    print_table(cells, columns, numeric=numeric, markdown=markdown)
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core import runs, seeds, series
 from ..core.formats import is_finite
-from ..core.options import number, whole
+from ..core.options import add_format, number, whole
 from ..core.table import (
     print,
     print_csv,
@@ -45,7 +45,6 @@ EXPENDABLE = (
     "avg_mfu_diff", "avg_time_ms_diff", "final_loss_diff", "loss_diff", "avg_mfu", "avg_time_ms",
     "status", "val_loss_diff", "total_iters", "iter", "final_loss", "loss", "val_loss",
 )  # fmt: skip
-FORMATS = ("table", "markdown", "csv", "json")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,8 +58,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="any series, also 'val/*'; may be repeated; -NAME: more is better, +NAME: less is",
     )
     group_runs.add_flag(command)
-    command.add_argument("--format", choices=FORMATS, default="table")
-    command.add_argument("--json", dest="format", action="store_const", const="json")
+    add_format(command)
     at = command.add_mutually_exclusive_group()
     at.add_argument("--at-iter", type=whole("--at-iter"), metavar="N", help="after iteration N")
     at.add_argument(
@@ -125,11 +123,12 @@ def _unnamed(found: Sequence[runs.Found]) -> list[str]:
 
 def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
     if form == "json":
-        print_json(rows)
+        print_json(map(rows_.with_guide_names, rows))
         return
     rows = [row | row.get("nonfinite", {}) for row in rows]
     if form == "csv":
-        print_csv(rows, [key for key in rows[0] if key not in NONFINITE])
+        named = [{rows_.guide_name(key): value for key, value in row.items()} for row in rows]
+        print_csv(named, [key for key in named[0] if key not in NONFINITE])
         return
     first = rows[0]
     rows = [row | {"status": rows_.status(row)} for row in _best_first(rows)]
@@ -273,18 +272,19 @@ def _mark(rows: Sequence[Row], names: Iterable[str]) -> None:
     losses = [row[name] for row in rows if name and is_finite(row[name])]
     for row in rows:
         row["is_best"] = len(rows) > 1 and bool(losses) and row[name] == min(losses)
-        row["ranked_by"] = name or None
+        row["ranked_by"] = rows_.guide_name(name) or None
 
 
 def _best_first(rows: Sequence[Row]) -> list[Row]:
     """The rows of a table: the best first, those without the loss last."""
     marked = [row | {"mark": compare_series.BEST if row["is_best"] else ""} for row in rows]
-    name = rows[0]["ranked_by"]
-    return (
-        sorted(marked, key=lambda row: row[name] if is_finite(row[name]) else math.inf)
-        if name
-        else marked
-    )
+    name = rows_.own_name(rows[0]["ranked_by"] or "")
+
+    def key(row: Row) -> float:
+        loss = row.get(name)
+        return loss if is_finite(loss) else math.inf
+
+    return sorted(marked, key=key)
 
 
 # ---- the same losses or not

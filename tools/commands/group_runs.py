@@ -53,14 +53,15 @@ def print_groups(
     key = rows_.check_field(rows, arguments.sort.removeprefix("-"), "--sort")
     found = _sorted(groups_of(rows, by), key, is_down=arguments.sort.startswith("-"))
     found = found[: arguments.limit]
-    if arguments.json:
+    if arguments.format == "json":
         print_json(_as_json(group, columns) for group in found)
-    elif arguments.csv:
+    elif arguments.format == "csv":
         flat = [_flat(group, columns) for group in found]
         print_csv(flat, dict.fromkeys(key for row in flat for key in row))
     else:
         headings = {"group": "group", "n": "runs"} | {f"of {k}": h for k, h in columns.items()}
-        print_table([_shown(group, columns) for group in found], headings)
+        markdown = arguments.format == "markdown"
+        print_table([_shown(group, columns) for group in found], headings, markdown=markdown)
     return 0
 
 
@@ -89,10 +90,12 @@ def _as_json(group: Group, columns: Mapping[str, str]) -> Row:
         "group": group.name,
         "settings": group.settings,
         "n": len(group.rows),
-        "columns": {
-            k: group.stat(k).as_json() if _is_numeric(group, k) else _counts(group, k)
-            for k in columns
-        },
+        "columns": rows_.with_guide_names(
+            {
+                k: group.stat(k).as_json() if _is_numeric(group, k) else _counts(group, k)
+                for k in columns
+            }
+        ),
         "runs": [row["run"] for row in group.rows],
         "paths": [row["path"] for row in group.rows],
     }

@@ -13,7 +13,7 @@ import eventlog
 from ..core import rows as rows_
 from ..core import runs, seeds, series, where
 from ..core.formats import age, is_finite
-from ..core.options import whole
+from ..core.options import add_format, whole
 from ..core.rows import Row
 from ..core.table import print, print_csv, print_json, print_table, with_progress
 from . import group_runs
@@ -49,8 +49,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--columns", metavar="A,B", help="what to show: 'run,val/acc,train/loss:min,config.lr'"
     )
     group_runs.add_flag(command)
-    command.add_argument("--json", action="store_true", help="one JSON object per line, all fields")
-    command.add_argument("--csv", action="store_true", help="CSV, numbers in full")
+    add_format(command)
     command.set_defaults(run=_ls)
 
     summary = "Find the best run: the lowest best validation loss, or another field or series."
@@ -131,15 +130,16 @@ def _ls(arguments: argparse.Namespace) -> int:
         return group_runs.print_groups(rows, columns, by, arguments)
     rows = rows_.sort(rows, arguments.sort)[: arguments.limit]
     columns = _columns(rows, asked) if asked else _usual_columns(rows)
-    if arguments.json:
-        print_json(rows)
-    elif arguments.csv:
-        names = list(columns if arguments.columns else rows_.FIELDS)
+    if arguments.format == "json":
+        print_json(map(rows_.with_guide_names, rows))
+    elif arguments.format == "csv":
+        names = list(columns if arguments.columns else map(rows_.guide_name, rows_.FIELDS))
         print_csv([{name: _exact(row, name) for name in names} for row in rows], names)
     elif rows:
         expendable = () if arguments.columns else EXPENDABLE
         shown = [{k: _shown(row, k) for k in columns} for row in rows]
-        print_table(shown, columns, expendable=expendable)
+        markdown = arguments.format == "markdown"
+        print_table(shown, columns, expendable=expendable, markdown=markdown)
     else:
         filtered = " match --where" if arguments.where else ""
         print(f"no runs in {' '.join(arguments.paths)}{filtered}", file=sys.stderr)
@@ -173,7 +173,7 @@ def _columns(rows: list[Row], asked: list[str]) -> dict[str, str]:
 def _exact(row: Row, name: str) -> Any:
     """A value in full; a number that is not finite is its name."""
     value = series.exact(rows_.value(row, name))
-    return row.get("nonfinite", {}).get(name) if value is None else value
+    return row.get("nonfinite", {}).get(rows_.own_name(name)) if value is None else value
 
 
 def _shown(row: Row, key: str) -> object:
@@ -206,7 +206,7 @@ def _best(arguments: argparse.Namespace) -> int:
     if arguments.path:
         print(best[0]["path"])
     elif arguments.json:
-        print_json(best)
+        print_json(map(rows_.with_guide_names, best))
     else:
         columns = COLUMNS | {name: arguments.metric} | COLUMNS
         columns = {k: columns[k] for k in columns if k == name or k in _usual_columns(best)}

@@ -1,16 +1,33 @@
-"""Types for flags that take numbers.
+"""Types for flags that take numbers, and the flags that several commands have.
 
     command.add_argument("--limit", type=whole("--limit"), metavar="N")
+    add_format(command)                 # --format, --json and --csv
 
 A wrong value gives one line that says what was expected, without argparse's usage text.
 """
 
+import argparse
 import math
 from collections.abc import Callable
 
 from .runs import Refusal
 
 _MOST = 10**18 - 1
+FORMATS = ("table", "markdown", "csv", "json")
+
+
+def add_format(command: argparse.ArgumentParser) -> None:
+    """`arguments.format`: in which form a command prints its rows on stdout."""
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="default: table; csv has numbers in full; json is one object per line, all fields",
+    )
+    for name in ("json", "csv"):
+        text = f"the same as --format {name}"
+        form.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=text)
 
 
 def whole(flag: str, at_least: int = 0, at_most: int = _MOST) -> Callable[[str], int]:

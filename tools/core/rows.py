@@ -42,6 +42,27 @@ def own_name(name: str) -> str:
     return _OWN.get(name, name)
 
 
+GUIDE_NAMES = {
+    "run": "run_name", "iterations": "total_iterations", "total_iters": "total_iterations",
+    "final_loss": "final_train_loss", "final_loss_diff": "final_train_loss_diff",
+}  # fmt: skip
+"""What run JSONs and SQL call these fields, and what commands print in JSON and CSV."""
+
+
+def guide_name(name: str) -> str:
+    """The name of a field in a run JSON."""
+    return GUIDE_NAMES.get(name, name)
+
+
+def with_guide_names(fields: "Row") -> "Row":
+    """Fields by their names in a run JSON; their earlier names follow, for scripts."""
+    named = {guide_name(name): value for name, value in fields.items()}
+    named |= {name: fields[name] for name in GUIDE_NAMES if name in fields}
+    if "nonfinite" in fields:
+        named["nonfinite"] = with_guide_names(fields["nonfinite"])
+    return named
+
+
 Row = dict[str, Any]
 
 FIELDS = (

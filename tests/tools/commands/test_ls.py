@@ -411,3 +411,34 @@ def test_best_by_a_series_reads_each_journal_once(tmp_path, monkeypatch, capsys)
     assert main(["best", "--metric", "val/acc", str(tmp_path)]) == 0
 
     assert len(read) == len(set(read)) == 2
+
+
+@pytest.mark.parametrize("command", ["ls", "best", "compare"])
+def test_a_figure_has_the_name_that_it_has_in_the_run_json_and_its_earlier_one(
+    out, capsys, command
+):
+    assert main([command, "--json", str(out)]) == 0
+    row = orjson.loads(capsys.readouterr().out.splitlines()[0])
+
+    summary = eventlog.load_run(row["path"]).summary
+    earlier = "total_iters" if command == "compare" else "iterations"
+    assert row["total_iterations"] == row[earlier] == summary["total_iterations"]
+    assert row["final_train_loss"] == row["final_loss"] == summary["final_train_loss"]
+    assert row["run_name"] == eventlog.load_run(row["path"]).run_name
+
+
+@pytest.mark.parametrize("command", ["ls", "compare"])
+def test_format_and_its_short_forms_are_the_same_and_csv_has_the_names_of_the_run_json(
+    out, capsys, command
+):
+    printed = {}
+    for flags in (["--format", "csv"], ["--csv"], ["--format", "json"], ["--json"]):
+        assert main([command, *flags, str(out)]) == 0
+        printed[flags[-1].removeprefix("--"), len(flags)] = capsys.readouterr().out
+
+    assert printed["csv", 1].splitlines()[0] == printed["csv", 2].splitlines()[0]
+    names = [set(orjson.loads(printed["json", n].splitlines()[0])) for n in (1, 2)]
+    assert names[0] == names[1]
+    heading = printed["csv", 1].splitlines()[0].split(",")
+    assert {"run_name", "total_iterations", "best_val_loss", "final_train_loss"} <= {*heading}
+    assert {"run", "iterations", "total_iters", "final_loss"}.isdisjoint(heading)
