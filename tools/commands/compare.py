@@ -131,6 +131,10 @@ def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
         print_csv(named, [key for key in named[0] if key not in NONFINITE])
         return
     first = rows[0]
+    of_each = rows_.folders([row["path"] for row in rows])
+    if len({row["run_name"] for row in rows}) < len(rows):
+        columns = {"run_name": columns["run_name"], "folder": "folder"} | columns
+    rows = [row | {"folder": of} for row, of in zip(rows, of_each, strict=True)]
     rows = [row | {"status": rows_.status(row)} for row in _best_first(rows)]
     unknown = {key for key in rows_.IF_KNOWN if _has_none(rows, key)}
     unknown |= {key for key in columns if key.endswith("_diff") and _has_none(rows, key)}

@@ -138,6 +138,10 @@ def _ls(arguments: argparse.Namespace) -> int:
     elif rows:
         expendable = () if arguments.columns else EXPENDABLE
         shown = [{k: _shown(row, k) for k in columns} for row in rows]
+        if "run" in columns and len({row["run"] for row in rows}) < len(rows):
+            of_each = rows_.folders([row["path"] for row in rows])
+            shown = [row | {"folder": of} for row, of in zip(shown, of_each, strict=True)]
+            columns = {"run": columns["run"], "folder": "folder"} | columns
         markdown = arguments.format == "markdown"
         print_table(shown, columns, expendable=expendable, markdown=markdown)
     else:

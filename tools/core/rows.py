@@ -37,6 +37,14 @@ OTHER_NAMES = {
 _OWN = {other: own for own, others in OTHER_NAMES.items() for other in others}
 
 
+def folders(paths: Sequence[str]) -> list[str]:
+    """The folder of each file, without what all of them have in common: to tell runs of one name
+    apart, as each job of a sweep may have it."""
+    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    common = os.path.commonpath(parents) if parents else ""
+    return [os.path.relpath(parent, common) for parent in parents]
+
+
 def own_name(name: str) -> str:
     """The name of a field in a row, for any of its names."""
     return _OWN.get(name, name)

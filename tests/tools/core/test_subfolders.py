@@ -7,6 +7,7 @@ import pytest
 import eventlog
 from eventlog.read import subfolders
 from tests.tools.conftest import make_run
+from tools.cli import main
 from tools.core import runs
 from tools.core.runs import find
 from tools.live.folders import Folders
@@ -163,3 +164,20 @@ def test_a_name_with_brackets_is_that_of_a_run_before_it_is_a_glob(hydra):
     make_run(hydra / "lr1", "other")
 
     assert stems(find(["multirun/lr[1]"])) == ["lr[1]"]
+
+
+@pytest.mark.parametrize("command", ["ls", "compare"])
+def test_runs_of_one_name_are_shown_with_their_folders(hydra, capsys, command):
+    for n in (1, 2):
+        source = hydra / f"2026-11-29/12-00-00/{n}/out/job{n}.json"
+        source.with_suffix(".jsonl").unlink()
+        source.write_text(source.read_text().replace(f"job{n}", "job", 1).replace("5", "6"))
+        name = eventlog.load_run(source).run_name
+        source.write_text(source.read_text().replace(name, "job", 1))
+
+    assert main([command, "multirun"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["run", "folder"]
+    of_each = {tuple(line.split()[:2]) for line in lines if line.startswith("job ")}
+    assert of_each == {("job", "1/out"), ("job", "2/out")}
