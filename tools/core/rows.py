@@ -76,11 +76,14 @@ Row = dict[str, Any]
 FIELDS = (
     "run", "status", "live", "iterations", "best_val_loss", "final_loss", "avg_time_ms",
     "avg_mfu", "started", "ended", "age_s", "sessions", "defects", "lost", "ignored", "tags",
-    "notes", "path", "error",
+    "notes", "note", "path", "error",
 )  # fmt: skip
 
 IF_KNOWN = ("avg_time_ms", "avg_mfu")
 """Fields that a table leaves out where no run has them."""
+
+NOTE_MAX = 500
+"""Characters of the notes of a run."""
 
 NAME_MAX = 40
 """Characters of the name of a series in a status."""
@@ -180,6 +183,7 @@ def row(found: Found, now: float | None = None) -> Row:
         "is_orphan": eventlog.lacks_journal(found.path),
         "tags": journal.get("tags") or [],
         "notes": len(journal.get("notes") or ()),
+        "note": _note_text(journal.get("notes")),
         "path": path,
         "error": None,
         "config": run.config,
@@ -267,6 +271,13 @@ def _of_metrics(run: eventlog.Run) -> Row:
     if loss is not None and loss.ends_nonfinite:
         fields |= {"final_loss": None, "nonfinite": {"final_loss": str(loss.last)}}
     return fields
+
+
+def _note_text(notes: Any) -> str | None:
+    """The texts of all notes, the latest first; None: there is none."""
+    listed = notes if isinstance(notes, list) else ()
+    texts = [str(note["text"]) for note in listed if isinstance(note, dict) and note.get("text")]
+    return "; ".join(texts[::-1])[:NOTE_MAX] or None
 
 
 def _losses(defects: Any) -> list[Any]:

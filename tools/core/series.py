@@ -88,6 +88,12 @@ class Source:
         assert self._found.run is not None
         return self._found.run
 
+    @property
+    def is_known(self) -> bool:
+        """Whether all series are known without reading the whole run."""
+        found = self._found
+        return found.run is None or found.is_whole or _has_metrics_alone(found.run)
+
     def series(self, *patterns: str) -> dict[str, eventlog.Series]:
         """As `Run.series`, but of `system` nothing if the journal is not there."""
         if self._found.run is None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..live.folders import Folders
+from ..live.values import SeriesValues
 
 RUNS_MAX = 64  # in one request
 KEYS_MAX = 300
@@ -45,7 +46,7 @@ class View:
         params = request.query_params
         axis = params.get("x", "")[:NAME_MAX]
         return cls(
-            [_unescaped(key) for key in params.get("keys", "").split("\n") if key][:KEYS_MAX],
+            names_of(params.get("keys", ""))[:KEYS_MAX],
             "iter" if axis == "step" else axis,
             number(request, "from"),
             number(request, "to"),
@@ -61,6 +62,11 @@ class View:
 def run_ids(request: Request) -> list[str]:
     """The runs of a request, each an id, perhaps with `~` and what the page has of it."""
     return [id for id in request.query_params.get("runs", "").split(",")[:RUNS_MAX] if id]
+
+
+def names_of(text: str) -> list[str]:
+    """The names of a list, each on its line."""
+    return [_unescaped(key) for key in text.split("\n") if key]
 
 
 def _unescaped(key: str) -> str:
@@ -130,3 +136,8 @@ class Site:
     filtering: threading.Semaphore = field(
         default_factory=partial(threading.Semaphore, FILTERS_AT_ONCE)
     )
+    values: SeriesValues = field(init=False)
+    """Those that columns of the table and filters asked for."""
+
+    def __post_init__(self) -> None:
+        self.values = SeriesValues(self.folders)

@@ -1,7 +1,8 @@
 """Responses as JSON: the table of runs, a filter, one run, a study."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -11,9 +12,9 @@ from starlette.responses import Response
 from eventlog import Series
 
 from ..core.axis import AXES
-from ..core.rows import Row
+from ..core.rows import Row, is_field, value, with_values
 from ..core.runs import Refusal
-from ..core.where import select
+from ..core.where import names, select
 from ..live import definitions, summaries
 from ..live.content import record_text
 from ..live.folders import READING
@@ -27,6 +28,7 @@ TEXT_MAX = 500  # characters of a filter, or of a group's name
 FILTER_S = 2.0  # time limit of a filter, and of the wait for its turn
 SESSIONS_MAX = NOTES_MAX = DEFECTS_MAX = 200
 MISSING_MAX = 100
+CHECKPOINTS_MAX = 200  # the latest
 SERIES_MAX = 500
 EVENTS_MAX = 100  # the latest
 
@@ -39,7 +41,8 @@ def runs(site: Site, request: Request) -> Response:
     return json_response(
         {
             "version": version,
-            "folders": [os.fsencode(name).decode("utf-8", "replace") for name in folders.names],
+            "folders": [_as_text(name) for name in folders.names],
+            "places": [_as_text(os.path.abspath(name)) for name in folders.names],
             "problems": folders.problems,
             "complete": folders.is_complete,
             "runs": folders.rows(since),
@@ -48,17 +51,24 @@ def runs(site: Site, request: Request) -> Response:
     )
 
 
+def _as_text(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def where(site: Site, request: Request) -> Response:
-    """The ids of the runs for which an expression is true, as in `runs ls --where`."""
+    """The ids of the runs for which an expression is true, as in `runs ls --where`.
+
+    `left`: how many runs are still to be read for it; those that are true so far are known.
+    """
     try:
-        rows = selected(site, site.folders.rows(), request.query_params.get("q", ""))
+        rows, left = selected(site, request.query_params.get("q", ""))
     except Refusal as refusal:
         return json_response({"error": str(refusal).removeprefix("--where: ")})
-    return json_response({"ids": [row["id"] for row in rows]})
+    return json_response({"ids": [row["id"] for row in rows], "left": left})
 
 
-def selected(site: Site, rows: list[Row], expression: str) -> list[Row]:
-    """The rows for which an expression is true.
+def selected(site: Site, expression: str) -> tuple[list[Row], int]:
+    """The rows for which an expression is true, and how many runs are still to be read for it.
 
     Raises:
         Refusal: the expression is wrong or too long, or takes too much time.
@@ -68,9 +78,28 @@ def selected(site: Site, rows: list[Row], expression: str) -> list[Row]:
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "the server is busy with other filters; try again")
     try:
-        return select(rows, expression, limit_s=FILTER_S)
+        rows, left = _with_series(site, site.folders.rows(), names(expression))
+        if left and not any(row.get("series") for row in rows):
+            return [], left  # a series that no run has so far may be one of those still to be read
+        return select(rows, expression, limit_s=FILTER_S), left
     finally:
         site.filtering.release()
+
+
+def _with_series(site: Site, rows: list[Row], asked: Sequence[str]) -> tuple[list[Row], int]:
+    """Rows with the series that are asked for, as `runs ls` has them."""
+    series = [
+        name
+        for name in dict.fromkeys(asked)
+        if not is_field(name)
+        and not name.startswith(("config.", "metadata."))
+        and all(value(row, name) is None for row in rows)
+    ]
+    if not series:
+        return rows, 0
+    left = site.values.read(series, time.monotonic() + FILTER_S)
+    known = site.values.known(series)
+    return [with_values(row, known.get(row["id"], {})) for row in rows], left
 
 
 def run(site: Site, request: Request) -> Response:
@@ -95,10 +124,24 @@ def run(site: Site, request: Request) -> Response:
                     {"t": r.t, "s": r.s, "n": r.n, "event": r.event, "text": record_text(r)}
                     for r in list(content.latest)[-EVENTS_MAX:]
                 ],
+                "origins": _origins(content.origins),
+                "checkpoints": list(run.checkpoints)[-CHECKPOINTS_MAX:],
                 **_of_journal(run.journal),
                 **_series(following, request.query_params.get("find", "")[:NAME_MAX]),
             }
         )
+
+
+def _origins(sessions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Host, program, commit and versions of the first session, and of later ones what differs."""
+    origins: list[dict[str, Any]] = []
+    before: Mapping[str, Any] = {}
+    for number, session in enumerate(sessions, 1):
+        changed = {k: v for k, v in session.items() if k != "s" and before.get(k) != v}
+        if changed:
+            origins.append({"session": number, **changed})
+        before = session
+    return origins
 
 
 def _of_journal(journal: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from ..core.runs import Refusal
 from ..core.seeds import Band, Group
 from ..live.means import Members
 from ..live.pyramid import Floats
-from .request import NAME_MAX, Site, View, json_response
+from .request import NAME_MAX, Site, View, json_response, names_of
 from .responses import selected
 
 COLUMNS = ("iterations", "best_val_loss", "final_loss", "avg_time_ms", "avg_mfu")
 CELLS_MAX = 40_000_000  # of the tables of steps x runs that one answer is computed from
+SERIES_MAX = 60  # columns of the table
 ROWS_MIN = 1_000  # of each run, however many runs there are
 
 
@@ -32,18 +33,26 @@ def table(site: Site, request: Request) -> Response:
     by = params.get("by", "")[:NAME_MAX]
     expression = params.get("q", "")
     words = params.get("words", "").lower().split()
+    names = names_of(params.get("names", ""))[:SERIES_MAX]
     try:
         ids = None
         if expression:
-            ids = [row["id"] for row in selected(site, site.folders.rows(), expression)]
+            ids = [row["id"] for row in selected(site, expression)[0]]
         rows = site.folders.whole_rows(ids)
         rows = [row for row in rows if has_words(row, words)]
+        rows = _with_series(site, rows, names)
         found = groups_of(rows, by)
     except Refusal as refusal:
         return json_response({"error": str(refusal).removeprefix("--where: ")})
-    answer = [as_json(group) for group in found]
+    answer = [as_json(group, [*COLUMNS, *names]) for group in found]
     notes = seeds.notes_on(found, seeds.keys_of(by))
     return json_response({"groups": answer, "notes": notes})
+
+
+def _with_series(site: Site, rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """Rows with what is known of these series: the page asks for them itself."""
+    known = site.values.known(names) if names else {}
+    return [rows_.with_values(row, known.get(row["id"], {})) for row in rows]
 
 
 def groups_of(rows: Sequence[Row], by: str) -> list[Group]:
@@ -60,8 +69,19 @@ def groups_of(rows: Sequence[Row], by: str) -> list[Group]:
 
 
 def has_words(row: Row, words: Sequence[str]) -> bool:
-    """Whether a run's name, file, status and tags have all of these words, as on the page."""
-    fields = (row["run"], row["file"], row["status"], *(row["tags"] or ()))
+    """Whether a run's name, file, status, tags, notes and group have all of these words.
+
+    As on the page: `matching` in `rows.js`.
+    """
+    group = (row["metadata"] or {}).get("group") or ""
+    fields = (
+        row["run"],
+        row["file"],
+        row["status"],
+        *(row["tags"] or ()),
+        row["note"] or "",
+        group,
+    )
     text = " ".join(map(str, fields)).lower()
     return all(word in text for word in words)
 

@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from . import compare, csv_file, curves, edits, live, responses, run_groups
+from . import columns, compare, csv_file, curves, edits, live, responses, run_groups
 from .auth import Auth, text_response
 from .connections import HEADER_BYTES, LimitedProtocol, connection_limit, limit_log
 from .request import Site
@@ -30,6 +30,8 @@ PAGE = Path(__file__).parent / "page"
 API: dict[str, Callable[[Site, Request], Response]] = {
     "/api/runs": responses.runs,
     "/api/where": responses.where,
+    "/api/columns": columns.columns,
+    "/api/values": columns.values,
     "/api/run": responses.run,
     "/api/study": responses.study,
     "/api/groups": run_groups.table,

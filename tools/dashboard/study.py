@@ -144,6 +144,13 @@ def _points(
     )
 
 
+def as_points(
+    rows: Sequence[Row], result: str, parameters: Sequence[Parameter]
+) -> tuple[Point, ...]:
+    """The completed runs that have a result, which is a field of each row."""
+    return _points(rows, [as_number(row[result]) for row in rows], parameters)
+
+
 # ---- the objective and its value
 
 

@@ -17,6 +17,7 @@ from eventlog import seconds
 
 from ..core.axis import clock_of_steps, token_knots
 from ..core.formats import is_number, iso
+from ..core.origin import of_open
 from .curves import Columns, Rows
 from .groups import Groups
 from .pyramid import Spill
@@ -30,6 +31,7 @@ _KIND_OF: dict[str, str] = {
 
 SUPERSEDED_MAX = 50
 MARKS_MAX = 5_000
+ORIGINS_MAX = 200
 LATEST_RECORDS = 200
 LINE_MAX = 2_000  # of each of them
 TEXT_MAX = 500
@@ -66,6 +68,8 @@ class Content:
     marks: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
     """Events to mark on a time line: `kind`, `t`, `iter` (the latest before it), `text`."""
     latest: deque[eventlog.Record] = field(default_factory=lambda: deque(maxlen=LATEST_RECORDS))
+    origins: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ORIGINS_MAX))
+    """Host, program, commit and versions of each session, with its `s`."""
     n_records: int = 0
     knots: list[tuple[float, float]] = field(default_factory=list)
     """Pairs (first iteration, tokens per step from there on)."""
@@ -97,6 +101,7 @@ class Content:
     def _note(self, record: eventlog.Record) -> None:
         if record.event == "open":
             self._note_tokens(record.fields)
+            self.origins.append({"s": record.s, **of_open(record.fields)})
         if record.event in _MARKS:
             self._mark(record)
         elif record.event == "log":

@@ -86,6 +86,7 @@ class Folders:
         self._entries: dict[str, Entry] = {}
         self._gone: dict[str, int] = {}  # id -> the version at which it went
         self._roots: list[str] = []  # the folders that were named, links resolved
+        self._absolute: dict[Path, str] = {}  # folder -> its absolute path
         self._reals: dict[Path, str] = {}  # folder -> its real path, as of the latest refresh
         self._end = threading.Event()
         self._wake = threading.Event()
@@ -115,6 +116,11 @@ class Folders:
             entries = [self._entries[id] for id in known]
             entries = [e for e in entries if e.row and not e.row["error"]]
             return [entry.row | {"config": entry.config} for entry in entries]
+
+    def readable(self) -> list[Entry]:
+        """The runs that could be read."""
+        with self.lock:
+            return [e for e in self._entries.values() if e.row and not e.row["error"]]
 
     def gone(self, since: int = 0) -> list[str]:
         """The ids of runs that were removed after version `since`."""
@@ -208,8 +214,11 @@ class Folders:
         return {self._id(path): path for path in search.paths()}, problems
 
     def _id(self, path: Path) -> str:
-        """Depends only on the path, so that links stay valid when the server is restarted."""
-        stem = path.with_suffix("")
+        """Depends only on the absolute path: links stay valid when the server is restarted."""
+        folder = self._absolute.get(path.parent)
+        if folder is None:
+            folder = self._absolute[path.parent] = os.path.abspath(path.parent)
+        stem = os.path.join(folder, path.stem)
         return hashlib.blake2s(os.fsencode(stem), digest_size=6).hexdigest()
 
     def _refresh_one(self, id: str, path: Path) -> None:

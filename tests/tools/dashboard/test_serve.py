@@ -15,6 +15,7 @@ from tests.strategies import SESSIONS, line
 from tests.tools.conftest import BROKEN, READABLE, make_run
 from tests.tools.dashboard.pages import SCRIPT, serving, serving_here, until
 from tools.cli import main
+from tools.live.folders import Folders
 
 
 def unpack(body):
@@ -180,7 +181,10 @@ def test_the_series_of_a_run_are_listed_with_their_latest_values_and_text(metric
 def test_a_filter_selects_as_runs_ls_does_and_a_wrong_one_is_an_error(server):
     ids = {name: row["id"] for name, row in server.rows().items()}
 
-    assert server.json("/api/where?q=n_layer%3D6") == {"ids": [ids["low.jsonl"]]}
+    assert server.json("/api/where?q=n_layer%3D6") == {
+        "ids": [ids["low.jsonl"]],
+        "left": 0,
+    }
     assert "unknown field 'nothing'" in server.json("/api/where?q=nothing%3D6")["error"]
 
 
@@ -535,3 +539,18 @@ def test_a_head_request_for_events_ends(server):
             answer += part
 
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_run_has_the_same_id_from_whichever_folder_the_server_is_started(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    make_run(tmp_path / "out", "alpha")
+    ids = []
+
+    for start, name in ((tmp_path, "out"), (tmp_path / "out", "."), ("/", tmp_path / "out")):
+        monkeypatch.chdir(start)
+        folders = Folders([str(name)])
+        folders.refresh()
+        ids += [row["id"] for row in folders.rows()]
+
+    assert len(ids) == 3
+    assert len({*ids}) == 1
