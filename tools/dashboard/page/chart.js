@@ -19,6 +19,7 @@ import { onAxis, plural, short, shorten } from "./format.js";
 import { showLegend } from "./legend.js";
 import { axisName } from "./metrics.js";
 import { chartImage } from "./png.js";
+import { pointAtLine } from "./pointing.js";
 import { countOutside, extent, padded, Scale } from "./scale.js";
 import { state } from "./state.js";
 
@@ -117,6 +118,7 @@ export class Chart {
     if (!this.x) return;
     if (this.drag) this.drag.to = this.valueUnder(event);
     this.grid.setCursor(this.valueUnder(event), this);
+    pointAtLine(this, event);
   }
 
   onDrop(event) {

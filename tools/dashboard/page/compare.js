@@ -1,10 +1,10 @@
 // The picked runs side by side, or groups of them: their results, and the settings in which they differ.
 
 import { Answer } from "./answer.js";
+import { statusMark } from "./cells.js";
 import { groupHead, groupResults } from "./comparegroups.js";
 import { el, runLink, scrollable, setText } from "./dom.js";
 import { duration, full, moment, settingText, splitName } from "./format.js";
-import { statusMark } from "./list.js";
 import { MeanControl } from "./mean.js";
 import { ownValue } from "./metrics.js";
 import { commonValue, fieldOf, isNonfinite, resultText } from "./rows.js";

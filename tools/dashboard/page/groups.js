@@ -1,6 +1,7 @@
 // Runs that differ in the seed alone, or that have equal keys, as one row of the table.
 
 import { Answer } from "./answer.js";
+import { escaped } from "./metrics.js";
 import { isExpression } from "./rows.js";
 import { notify, state } from "./state.js";
 
@@ -14,17 +15,24 @@ export class RunGroups {
     this.onChange = onChange;
     /** @type {any[]} */
     this.groups = []; // {name, ids, stats}, of the runs that the filter leaves
+    /** @type {string[]} */
+    this.names = [];
     this.problem = "";
     this.open = new Set(); // names of those whose runs are listed
     const onAnswer = (answer) => this.onAnswer(answer);
     this.answer = new Answer("/api/groups", onAnswer, () => this.show());
   }
 
-  // Requests what the state asks for.
-  show() {
+  /**
+   * Requests what the state asks for.
+   * @param {string[]} names of series, of which the groups have the mean, too
+   */
+  show(names = this.names) {
+    this.names = names;
     if (!state.mean) return;
     const filter = isExpression(state.q) ? { q: state.q } : { words: state.q };
-    this.answer.ask({ by: state.mean, ...filter }, this.runs.version);
+    const asked = { by: state.mean, names: names.map(escaped).join("\n"), ...filter };
+    this.answer.ask(asked, `${this.runs.version} ${this.runs.valuesVersion}`);
   }
 
   onAnswer({ groups, notes, error }) {

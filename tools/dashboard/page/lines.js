@@ -1,6 +1,7 @@
 // The lines of the charts: one for each run, or one for each group of runs with a band around it.
 
 import { plural } from "./format.js";
+import { emphasized } from "./pointing.js";
 import { smooth } from "./smooth.js";
 import { state } from "./state.js";
 import { dashOf, styleAt, styleOf } from "./theme.js";
@@ -26,7 +27,7 @@ export class Lines {
     const lines = this.curves.isGrouped
       ? this.ofGroups(key, axis, widthOf)
       : this.ofRuns(key, ids, axis, widthOf);
-    return lines.map((line) => ({ ...line, key }));
+    return emphasized(lines.map((line) => ({ ...line, key })));
   }
 
   ofGroups(key, axis, widthOf) {
@@ -34,7 +35,8 @@ export class Lines {
     for (const { name, ids, series } of this.curves.groups) {
       const one = series.get(key);
       if (one?.axis !== axis) continue;
-      const named = { ...styleOf(ids[0]), name, legend: `${name}, ${plural(one.nRuns, "run")}` };
+      const legend = `${name}, ${plural(one.nRuns, "run")}`;
+      const named = { ...styleOf(ids[0]), id: ids[0], ids, name, legend };
       const line = this.lineOf(one, widthOf(one));
       const band = one.bandOf(state.band);
       lines.push({ ...named, ...line, isEval: key.startsWith("eval/"), band, spread: one.spread });
@@ -49,7 +51,8 @@ export class Lines {
       if (!run) continue;
       const name = this.runs.nameOf(id);
       const gaps = axis === "time" ? run.starts : []; // nobody was running before them
-      const line = { ...styleOf(id), name, legend: name, isEval: key.startsWith("eval/"), gaps };
+      const isEval = key.startsWith("eval/");
+      const line = { ...styleOf(id), id, ids: [id], name, legend: name, isEval, gaps };
       const series = run.series.get(key);
       if (series?.axis === axis) {
         lines.push({ ...line, ...this.lineOf(series, widthOf(series)) });

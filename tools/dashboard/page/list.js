@@ -1,68 +1,76 @@
 // The list of runs: filtered, sorted, grouped, and ticked to be drawn.
 
-import { fetchJson } from "./api.js";
-import { COLUMNS, classOf, narrowColumns, SORTS, shortOrder, wideColumns } from "./columns.js";
-import { button, el, icon, runLink, setText } from "./dom.js";
-import { ago, full, moment, plural, settingText, splitName } from "./format.js";
+import { RowElements, statusMark } from "./cells.js";
+import { Chooser } from "./chooser.js";
+import { colourRuns } from "./colours.js";
+import { classOf, FIELDS, headOf, nextOrder, shortOrder } from "./columns.js";
+import { button, el, setText } from "./dom.js";
+import { emptyHint } from "./empty.js";
+import { full, plural } from "./format.js";
 import { groupRow, sortedGroups } from "./grouprow.js";
 import { RunGroups } from "./groups.js";
 import { MeanControl } from "./mean.js";
-import { ownValue } from "./metrics.js";
-import {
-  fieldOf,
-  grouped,
-  isExpression,
-  isNonfinite,
-  matching,
-  resultText,
-  shortKey,
-  sorted,
-} from "./rows.js";
+import { Picks } from "./picks.js";
+import { onPoint, pointAt } from "./pointing.js";
+import { fieldOf, shortKey } from "./rows.js";
 import { change, groupText, PICKS_MAX, state } from "./state.js";
+import { saveTable } from "./tablecsv.js";
 import { styleOf } from "./theme.js";
+import { RowWindow } from "./window.js";
 
-export const PAGE_ROWS = 100; // shown before one asks for more
 const FILTER_MS = 120; // after the last key
-
-const STATUSES = ["running", "completed", "interrupted", "failed", "unreadable"];
+const SORTS = [
+  "-started",
+  "run",
+  "status",
+  "best_val_loss",
+  "final_loss",
+  "-iterations",
+  "avg_time_ms",
+  "-avg_mfu",
+];
 
 export class RunList {
   /**
-   * @param {any} runs the page's runs
+   * @param {{runs: any, listing: any, columns: any, values: any}} shared by all lists of the page
    * @param {boolean} isWide a table with all columns; else a narrow list beside the charts
    */
-  constructor(runs, isWide) {
+  constructor({ runs, listing, columns, values }, isWide) {
     this.runs = runs;
+    this.listing = listing;
+    this.columns = columns;
+    this.values = values;
     this.isWide = isWide;
-    this.elements = new Map(); // by id of a run: its row on the page
-    this.groupElements = new Map(); // by name of a group of runs: the same
-    this.limit = PAGE_ROWS;
-    this.matches = null; // ids that the server found for an expression; null: words alone
-    this.columns = COLUMNS;
+    this.rowElements = new RowElements(runs, isWide);
+    this.groupElements = new Map(); // by name of a group of runs: its row
+    this.shown = []; // the columns
     this.means = new RunGroups(runs, () => this.show());
     this.meanControl = new MeanControl(false);
-    this.count = el("p", { class: "count" });
+    this.picks = new Picks(runs, listing, columns);
     this.problem = el("p", { class: "problem", role: "status", hidden: true });
+    this.reading = el("p", { class: "reading", role: "status", hidden: true });
+    this.legend = el("ul", { class: "legend", "aria-label": "Colours", hidden: true });
     this.body = el("tbody");
     this.head = el("tr");
-    this.more = el("button", { type: "button", class: "more", hidden: true });
-    this.more.addEventListener("click", () => {
-      this.limit = Infinity;
-      this.show();
-    });
     this.empty = el("div", { class: "hint", hidden: true });
     const caption = el("caption", { class: "unseen", text: "Runs" });
-    const table = el("table", {}, caption, el("thead", {}, this.head), this.body);
+    this.table = el("table", {}, caption, el("thead", {}, this.head), this.body);
+    const scroller = el("div", { class: "scroll" }, this.table);
+    this.window = new RowWindow(scroller, this.body);
+    const notes = [this.problem, this.reading, this.legend];
+    const isOfWide = isWide ? "runs wide" : "runs";
     this.element = el(
       "div",
-      { class: isWide ? "runs wide" : "runs" },
+      { class: isOfWide },
       this.buildTools(),
-      this.problem,
-      el("div", { class: "scroll" }, table),
+      ...notes,
+      scroller,
       this.empty,
-      this.more,
     );
+    this.pointAtRows();
   }
+
+  // ---- above the table
 
   buildTools() {
     this.filter = this.buildFilter();
@@ -72,38 +80,46 @@ export class RunList {
     };
     this.group = select("Group runs by", "group");
     this.sort = select("Sort runs by", "sort");
+    this.colour = select("Colour runs by", "colour");
     const field = (text, input) => el("label", { class: "field" }, el("span", { text }), input);
-    const pickNone = () => change({ picks: [] });
+    const wide = this.isWide ? this.buildWideTools() : [];
+    const row = (...children) => el("div", { class: "row" }, ...children);
     return el(
       "div",
       { class: "list-tools" },
       this.filter,
-      el(
-        "div",
-        { class: "row" },
+      row(
         field("Group", this.group),
         this.isWide ? this.meanControl.element : field("Sort", this.sort),
+        field("Colour", this.colour),
       ),
-      el(
-        "div",
-        { class: "row" },
-        this.count,
-        button(
-          "Pick all listed (a)",
-          { class: "quiet text", onclick: () => this.pickAll() },
-          "all",
-        ),
-        button("Pick none (n)", { class: "quiet text", onclick: pickNone }, "none"),
-      ),
+      row(this.picks.count, ...this.picks.buttons, ...wide),
+      this.picks.drawn,
     );
+  }
+
+  buildWideTools() {
+    /** @type {Chooser | undefined} */
+    let chooser;
+    const open = () => {
+      chooser ??= new Chooser(this.columns);
+      chooser.open();
+    };
+    const save = () => saveTable(this.listing.rows(), this.shown);
+    return [
+      button("Choose the columns", { class: "chip", onclick: open }, "Columns"),
+      button("Save the table as CSV", { class: "chip", onclick: save }, "CSV"),
+    ];
   }
 
   buildFilter() {
     const filter = el("input", {
       type: "search",
-      placeholder: this.isWide ? "Filter: words, or best_val_loss < 3" : "Filter runs  /",
+      placeholder: this.isWide
+        ? "Filter: words, or val/acc > 0.9 and config.lr < 1e-3"
+        : "Filter runs  /",
       "aria-label":
-        "Filter runs: words of the name, status or tags, or an expression like best_val_loss < 3",
+        "Filter runs: words of the name, status, tags, notes or group, or an expression like val/acc > 0.9 and config.lr < 1e-3",
       autocomplete: "off",
       spellcheck: "false",
     });
@@ -121,107 +137,110 @@ export class RunList {
     return filter;
   }
 
-  // ---- which rows
-
-  async applyFilter(text) {
-    if (text === this.applied) return;
-    this.applied = text;
-    if (!isExpression(text)) {
-      this.matches = null;
-      this.showProblem("");
-      return;
-    }
-    try {
-      const answer = await fetchJson("/api/where", { q: text });
-      if (text !== this.applied) return;
-      this.matches = answer.ids ? new Set(answer.ids) : this.matches;
-      this.showProblem(answer.error ?? "");
-    } catch (error) {
-      this.showProblem(error.message);
-    }
-    this.show();
-  }
-
   showProblem(text) {
     setText(this.problem, text);
     this.problem.hidden = !text;
+    this.filter.setAttribute("aria-invalid", Boolean(text));
   }
 
-  selected() {
-    const rows = this.runs.rows();
-    if (this.matches) return rows.filter((row) => this.matches.has(row.id));
-    return this.problem.textContent ? rows : matching(rows, state.q);
+  // What the server has not read yet.
+  showReading() {
+    const left = Math.max(this.values.left, this.listing.reading);
+    const text = left ? `Reading series: ${plural(left, "run")} left …` : this.values.problem;
+    setText(this.reading, text);
+    this.reading.hidden = !text;
   }
 
-  groups() {
-    return grouped(sorted(this.selected(), state.sort), state.group);
+  showLegend() {
+    const column = state.colour ? this.columns.column(state.colour) : null;
+    const items = colourRuns(this.runs, column);
+    const head = column ? headOf(column.key) : "";
+    const mark = JSON.stringify([head, items]);
+    if (mark === this.legendMark) return;
+    this.legendMark = mark;
+    this.legend.hidden = !items.length;
+    const item = ({ text, colour, n }) =>
+      el(
+        "li",
+        {},
+        el("span", { class: "swatch", style: { background: colour } }),
+        el("span", { class: "value", text }),
+        el("small", { text: plural(n, "run") }),
+      );
+    this.legend.replaceChildren(el("li", { class: "what", text: head }), ...items.map(item));
   }
+
+  // ---- which rows
 
   pickAll() {
-    const rows = this.groups().flatMap(([, rows]) => rows);
-    const readable = rows.filter((row) => row.status !== "unreadable");
-    change({ picks: readable.map((row) => row.id).slice(0, PICKS_MAX) });
+    this.picks.pickAll();
   }
 
   // ---- on the page
 
   show() {
-    this.means.show();
+    this.means.show(this.columns.seriesNeeded());
     const isTyping = document.activeElement === this.filter;
     if (this.filter.value !== state.q && !isTyping) this.filter.value = state.q;
-    this.applyFilter(state.q);
     const settings = this.runs.settings();
-    this.columns = this.isWide ? wideColumns(settings) : narrowColumns();
+    this.columns.ask();
+    this.values.want(this.columns.seriesNeeded());
+    this.shown = this.isWide ? this.columns.wide() : this.columns.narrow();
     this.showHead();
     this.meanControl.show(settings);
     this.group.disabled = Boolean(state.mean);
     this.showChoices(settings);
-    const groups = this.groups();
-    this.place(state.mean ? this.meanElements(groups) : this.rowElements(groups));
+    this.showLegend();
+    const groups = this.listing.groups();
+    this.rowElements.show(this.shown);
+    const items = state.mean ? this.meanItems(groups) : this.rowItems(groups);
+    this.window.show(items);
+    this.table.setAttribute("aria-rowcount", items.length + 1);
     this.element.classList.toggle("means", Boolean(state.mean));
-    if (state.mean) this.showProblem(this.means.problem);
-    const total = this.runs.rows().length;
+    this.showProblem(this.listing.problem || (state.mean ? this.means.problem : ""));
+    this.showReading();
     const n = groups.reduce((sum, [, rows]) => sum + rows.length, 0);
-    const runs = plural(total, "run");
-    setText(this.count, n === total ? runs : `${n.toLocaleString()} of ${runs}`);
-    this.more.hidden = n <= this.limit;
-    setText(this.more, `Show the other ${(n - this.limit).toLocaleString()}`);
-    this.empty.hidden = n > 0;
-    const noMatch = "No run matches the filter. Escape clears it.";
-    setText(this.empty, total ? noMatch : this.runs.whyNone());
+    this.picks.show(n);
+    this.showEmpty(n);
   }
 
-  rowElements(groups) {
-    const picked = new Set(this.runs.picked());
-    const elements = [];
-    let left = this.limit;
-    for (const [name, rows] of groups) {
-      if (left <= 0) break;
-      if (state.group) elements.push(this.groupRow(name, rows));
-      for (const row of rows.slice(0, left)) elements.push(this.rowElement(row, picked));
-      left -= rows.length;
-    }
-    return elements;
+  showEmpty(n) {
+    this.empty.hidden = n > 0;
+    if (n) return;
+    const isAny = this.runs.rows().length > 0;
+    const mark = isAny ? "filtered" : JSON.stringify([this.runs.whyNone(), this.runs.folders]);
+    if (mark === this.emptyMark) return;
+    this.emptyMark = mark;
+    const noMatch = "No run matches the filter. Escape clears it.";
+    this.empty.replaceChildren(...(isAny ? [noMatch] : emptyHint(this.runs)));
+  }
+
+  rowItems(groups) {
+    return groups.flatMap(([name, rows]) => [
+      ...(state.group ? [{ key: `group ${name}`, build: () => this.groupRow(name, rows) }] : []),
+      ...rows.map((row) => this.rowItem(row)),
+    ]);
+  }
+
+  rowItem(row) {
+    return { key: row.id, build: () => this.rowElements.rowOf(row) };
   }
 
   // A row for each group of runs that the table shows as one; below it its runs, once opened.
-  meanElements(listed) {
+  meanItems(listed) {
     const rows = listed.flatMap(([, rows]) => rows);
-    const picked = new Set(this.runs.picked());
-    const elements = [];
-    for (const group of sortedGroups(this.means.groups, rows, state.sort).slice(0, this.limit)) {
+    return sortedGroups(this.means.groups, rows, state.sort).flatMap((group) => {
       const isOpen = this.means.open.has(group.name);
       const onOpen = () => this.means.toggle(group.name);
-      elements.push(this.groupElement(group, isOpen, onOpen));
+      const build = () => this.groupElement(group, isOpen, onOpen);
       const members = isOpen ? group.ids.map((id) => this.runs.rowOf(id)).filter(Boolean) : [];
-      elements.push(...members.map((row) => this.rowElement(row, picked)));
-    }
-    return elements;
+      return [{ key: `mean ${group.name}`, build }, ...members.map((row) => this.rowItem(row))];
+    });
   }
 
   // Built anew only where it shows something else; the focus stays in it.
   groupElement(group, isOpen, onOpen) {
-    const { runs, columns } = this;
+    const { runs, shown: columns } = this;
     const picked = group.ids.filter((id) => runs.picked().includes(id));
     const colour = picked.length ? styleOf(runs.leaderOf(picked[0])).colour : "transparent";
     const rows = group.ids.map((id) => runs.rowOf(id));
@@ -238,12 +257,12 @@ export class RunList {
   }
 
   showHead() {
-    const mark = this.columns.map((column) => column.key).join() + state.sort;
+    const mark = JSON.stringify([this.shown, state.sort]);
     if (mark === this.headMark) return;
     this.headMark = mark;
     const tick = el("th", { scope: "col", class: "tick" });
     tick.append(el("span", { class: "unseen", text: "drawn" }));
-    this.head.replaceChildren(tick, ...this.columns.map((column) => this.headCell(column)));
+    this.head.replaceChildren(tick, ...this.shown.map((column) => this.headCell(column)));
   }
 
   headCell(column) {
@@ -257,9 +276,9 @@ export class RunList {
       {
         type: "button",
         class: "sort",
-        title: `Sort by ${head}`,
+        title: `Sort by ${key}`,
         "aria-label": `${head}, sort by it`,
-        onclick: () => change({ sort: isSorted && !isDown ? `-${key}` : key }),
+        onclick: () => change({ sort: nextOrder(key) }),
       },
       el("span", { text: key === "status" && !this.isWide ? "" : head }),
       el("span", { class: "arrow", "aria-hidden": "true", text: arrow }),
@@ -269,15 +288,19 @@ export class RunList {
   }
 
   showChoices(settings) {
-    const hasGroups = this.runs.rows().some((row) => ownValue(row.metadata ?? {}, "group"));
-    const mark = JSON.stringify([settings, state.group, state.sort, hasGroups]);
+    const { keys } = this.columns;
+    const mark = JSON.stringify([settings, keys, state.group, state.sort, state.colour]);
     if (mark === this.choicesMark) return;
     this.choicesMark = mark;
-    const keys = settings.map((name) => `config.${name}`);
-    const groups = ["", "status", ...(hasGroups ? ["metadata.group"] : []), ...keys];
-    fillSelect(this.group, groups, state.group, (key) => (key ? shortKey(key) : "nothing"));
-    const sorts = [...Object.keys(SORTS), ...keys];
-    fillSelect(this.sort, sorts, state.sort, (key) => ownValue(SORTS, key) ?? shortKey(key));
+    const fields = keys.filter((key) => !Object.hasOwn(FIELDS, key));
+    const all = [...new Set([...fields, ...settings.map((name) => `config.${name}`)])];
+    const ofSettings = all.filter((key) => this.columns.column(key).kind === "setting");
+    const textOf = (none) => (key) => (key ? headOf(key.replace(/^-/, "")) : none);
+    fillSelect(this.group, ["", "status", ...ofSettings], state.group, textOf("nothing"));
+    fillSelect(this.colour, ["", "status", ...ofSettings], state.colour, textOf("run"));
+    const orderText = (key) =>
+      key === "-started" ? "newest" : key === "started" ? "oldest" : textOf("")(key);
+    fillSelect(this.sort, [...SORTS, ...all], state.sort, orderText);
   }
 
   groupRow(name, rows) {
@@ -292,7 +315,7 @@ export class RunList {
       button(label, { class: "quiet text", onclick }, text);
     const cell = el(
       "th",
-      { colspan: this.columns.length + 1, scope: "rowgroup" },
+      { colspan: this.shown.length + 1, scope: "rowgroup" },
       el("span", { class: "value", text: `${shortKey(state.group)} ${name}` }),
       el("small", { text: plural(rows.length, "run") + best }),
       textButton("Pick this group alone", pick, "pick"),
@@ -301,108 +324,35 @@ export class RunList {
     return el("tr", { class: "group" }, cell);
   }
 
-  rowElement(row, picked) {
-    let known = this.elements.get(row.id);
-    if (!known || known.cells.length !== this.columns.length) {
-      known = this.buildRow(row);
-      this.elements.set(row.id, known);
-    }
-    const { element, tick, cells } = known;
-    const isPicked = picked.has(row.id);
-    element.classList.toggle("open", state.tab === "run" && state.run === row.id);
-    tick.checked = isPicked;
-    tick.style.setProperty(
-      "--run",
-      isPicked ? styleOf(this.runs.leaderOf(row.id)).colour : "transparent",
-    );
-    tick.setAttribute("aria-label", `Draw ${row.run}`);
-    tick.disabled = row.status === "unreadable" && !isPicked;
-    for (const [i, column] of this.columns.entries()) this.fillCell(cells[i], column, row);
-    return element;
-  }
+  // ---- pointer and keys
 
-  buildRow({ id }) {
-    const tick = el("input", { type: "checkbox", onchange: () => this.runs.toggle(id) });
-    const cells = this.columns.map((column) =>
-      column.key === "run" ? nameCell(id) : el("td", { class: classOf(column) }),
-    );
-    const element = el("tr", { "data-id": id }, el("td", { class: "tick" }, tick), ...cells);
-    return { element, tick, cells };
-  }
-
-  fillCell(cell, column, row) {
-    const value = fieldOf(row, column.key);
-    if (column.key === "run") {
-      this.fillName(cell, row);
-    } else if (column.key === "status") {
-      if (cell.dataset.status === row.status) return;
-      cell.dataset.status = row.status;
-      cell.replaceChildren(statusMark(row.status));
-    } else if (column.key === "started") {
-      setText(cell, ago(value));
-      cell.title = value ? moment(value) : "";
-    } else {
-      setText(cell, column.isSetting ? settingText(value) : resultText(row, column.key));
-      cell.classList.toggle("bad", isNonfinite(row, column.key));
-      if (column.isSetting) cell.title = settingText(value);
+  // The line of the row under the pointer, or with the focus, stands out in the charts; the row of
+  // the line that is pointed at there stands out here.
+  pointAtRows() {
+    onPoint((id) => {
+      this.body.querySelector("tr.pointed")?.classList.remove("pointed");
+      if (id) this.body.querySelector(`tr[data-id="${id}"]`)?.classList.add("pointed");
+    });
+    const at = (event) => event.target.closest?.("tr[data-id]")?.dataset.id ?? null;
+    for (const name of ["pointerover", "focusin"]) {
+      this.body.addEventListener(name, (event) => pointAt(at(event), { inList: true }));
     }
-  }
-
-  fillName(cell, row) {
-    const [link, tags, bar] = cell.children;
-    const { name, stamp } = splitName(row.run);
-    setText(link.firstChild, name);
-    setText(link.lastChild, this.isWide || this.runs.isAmbiguous(name) ? stamp : "");
-    link.title = row.error ? `${row.file}: ${row.error}` : row.file;
-    const alerts = (row.alerts ?? []).filter((alert) => alert.now);
-    const rules = alerts.map(({ rule }) => `⚠ ${rule.replace("_", " ")}`);
-    const nonfinite = row.ends_nonfinite ?? []; // series
-    if (nonfinite.length) rules.push(`⚠ ends in NaN: ${nonfinite.join(", ")}`);
-    rules.push(...row.warnings.map((text) => `⚠ ${text}`));
-    setText(tags, row.error || rules.join(" ") || (row.tags ?? []).join(" "));
-    tags.className = row.error || rules.length ? "tags bad" : "tags";
-    tags.title = [...alerts.map(({ text }) => text), nonfinite.join(", "), ...row.warnings]
-      .filter(Boolean)
-      .join("; ");
-    const hasEnd = row.status === "running" && row.max_iters > 0;
-    bar.hidden = !hasEnd;
-    if (!hasEnd) return;
-    const percent = Math.min(100, (100 * (fieldOf(row, "last_iter") ?? 0)) / row.max_iters);
-    bar.firstChild.style.setProperty("width", `${percent.toFixed(1)}%`);
-  }
-
-  // Elements that are in place already are not touched.
-  place(elements) {
-    let next = this.body.firstElementChild;
-    for (const element of elements) {
-      if (next === element) next = next.nextElementSibling;
-      else this.body.insertBefore(element, next);
-    }
-    while (next) {
-      const following = next.nextElementSibling;
-      next.remove();
-      next = following;
-    }
-    if (this.elements.size <= 2 * elements.length + 1000) return;
-    const shown = new Set(elements);
-    for (const [id, { element }] of this.elements) {
-      if (!shown.has(element)) this.elements.delete(id);
+    for (const name of ["pointerleave", "focusout"]) {
+      this.body.addEventListener(name, () => pointAt(null));
     }
   }
 
   // Moves the focus to the next or the previous name.
   step(by) {
-    const links = [...this.body.querySelectorAll("a.name")];
-    const at = links.indexOf(document.activeElement);
-    links[Math.min(links.length - 1, Math.max(0, at + by))]?.focus();
+    const ids = this.window.items.map(({ key }) => key);
+    const row = document.activeElement?.closest("tr[data-id]");
+    const rows = ids.filter((id) => this.runs.rowOf(id));
+    const at = rows.indexOf(this.body.contains(row) ? row.getAttribute("data-id") : "");
+    const id = rows[Math.min(rows.length - 1, Math.max(0, at + by))];
+    if (id === undefined) return;
+    this.window.reveal(ids.indexOf(id));
+    this.body.querySelector(`tr[data-id="${id}"] a.name`)?.focus();
   }
-}
-
-function nameCell(id) {
-  const open = () => change({ tab: "run", run: id });
-  const link = runLink(id, open, { class: "name" }, el("span"), el("small"));
-  const bar = el("span", { class: "bar", hidden: true }, el("i"));
-  return el("td", { class: "name" }, link, el("span", { class: "tags" }), bar);
 }
 
 function fillSelect(select, values, chosen, textOf) {
@@ -410,10 +360,4 @@ function fillSelect(select, values, chosen, textOf) {
   const option = (value) =>
     el("option", { value, text: textOf(value), selected: value === chosen });
   select.replaceChildren(...all.map(option));
-}
-
-export function statusMark(status) {
-  const name = STATUSES.includes(status) ? status : "unknown";
-  const text = el("span", { class: "word", text: name });
-  return el("span", { class: `mark ${name}`, title: name }, icon(name), text);
 }

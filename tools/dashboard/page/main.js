@@ -1,19 +1,23 @@
 // The page: its views, and how each is updated when the runs or the address change.
 
 import { fetchJson } from "./api.js";
+import { Columns } from "./columns.js";
 import { Compare } from "./compare.js";
 import { setText } from "./dom.js";
 import { loadLayout } from "./edit.js";
 import { Grid } from "./grid.js";
 import { helpDialog, listenToKeys } from "./keys.js";
-import { PAGE_ROWS, RunList } from "./list.js";
+import { RunList } from "./list.js";
+import { Listing } from "./listing.js";
 import { LiveEvents } from "./live.js";
+import { onPoint } from "./pointing.js";
 import { RunPage } from "./run.js";
 import { Runs } from "./runs.js";
 import { onChange, state } from "./state.js";
 import { Study } from "./study.js";
 import { assignStyles } from "./theme.js";
 import { Controls, TopBar } from "./toolbar.js";
+import { Values } from "./values.js";
 
 const RETRY_MS = 1000;
 const AGE_MS = 30_000; // how often "3m ago" is brought up to date
@@ -22,8 +26,15 @@ const runs = new Runs();
 const help = helpDialog();
 const topBar = new TopBar(() => help.showModal());
 const controls = new Controls();
-const sideList = new RunList(runs, false);
-const wideList = new RunList(runs, true);
+const showList = () => shownList().show();
+const listed = {
+  runs,
+  listing: new Listing(runs, showList),
+  columns: new Columns(runs, showList),
+  values: new Values(runs, showValues),
+};
+const sideList = new RunList(listed, false);
+const wideList = new RunList(listed, true);
 const grid = new Grid(runs);
 const views = { charts: grid, runs: wideList, compare: new Compare(runs), study: new Study(runs) };
 let runPage = null;
@@ -59,6 +70,12 @@ function openRunPage(id) {
   if (runPage?.id === (id || undefined)) return;
   runPage?.close();
   runPage = id ? new RunPage(runs, id) : null;
+}
+
+// Values of series arrived: runs may have other colours.
+function showValues() {
+  if (state.colour) show();
+  else showList();
 }
 
 // Only rows changed: curves arrive by themselves and are not drawn again for this.
@@ -126,8 +143,7 @@ async function reload() {
 // ---- actions of the user
 
 let frame = 0;
-onChange((changes) => {
-  if ("q" in changes && !("tab" in changes)) sideList.limit = wideList.limit = PAGE_ROWS;
+onChange(() => {
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(show);
 });
@@ -136,7 +152,10 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   content.focus();
 });
-setInterval(() => shownList().show(), AGE_MS);
+setInterval(showList, AGE_MS);
+onPoint((_, hasChangedLines) => {
+  if (hasChangedLines) for (const chart of shownGrid().charts.values()) chart.invalidate();
+});
 
 // For tests and the console.
 export const shownGrid = () => runPage?.grid ?? grid;

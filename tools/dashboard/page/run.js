@@ -1,11 +1,12 @@
 // The page of one run: its state, its timeline, its curves, its settings and its latest events.
 
 import { fetchJson } from "./api.js";
+import { statusMark } from "./cells.js";
 import { button, el, icon, scrollable, setText } from "./dom.js";
 import { RemarksForm } from "./edit.js";
 import { count, duration, full, moment, plural, settingText, splitName } from "./format.js";
 import { Grid } from "./grid.js";
-import { statusMark } from "./list.js";
+import { checkpointsCards, originCard } from "./origin.js";
 import { labelOf, seriesTable, valueText } from "./series.js";
 import { change, state } from "./state.js";
 import { Timeline } from "./timeline.js";
@@ -159,11 +160,15 @@ export class RunPage {
 
   showFacts(run, alerts) {
     const { sessions, defects, superseded, ignored, missing, notes, status } = run;
-    const content = [sessions, defects, superseded, ignored, missing, notes, status, alerts];
+    const { origins, checkpoints, summary } = run;
+    const ofSessions = [sessions, status, origins, checkpoints];
+    const content = [ofSessions, defects, superseded, ignored, missing, notes, alerts];
     if (!this.hasChanged("facts", content)) return;
     this.facts.replaceChildren(
       ...(alerts.length ? [alertsCard(alerts)] : []),
+      originCard(origins),
       sessionsCard(sessions, status),
+      ...checkpointsCards(checkpoints, summary.total_checkpoints),
       ...supersededCards(superseded),
       ...(ignored ? [ignoredCard(ignored)] : []),
       ...(missing.length ? [missingCard(missing)] : []),

@@ -6,12 +6,14 @@ import { assignStyles } from "./theme.js";
 
 const PICKED_AT_FIRST = 6;
 const SETTINGS_MAX = 100;
+const VALUES_MAX = 100; // that are counted of a setting
 
 export class Runs {
   constructor() {
     /** @type {Map<string, any>} */
     this.byId = new Map();
     this.folders = [];
+    this.places = []; // their whole paths
     this.problems = [];
     this.isComplete = false; // whether the server has read all folders
     this.automatic = []; // what is drawn while nobody has picked any run
@@ -19,6 +21,9 @@ export class Runs {
     this.groupOf = new Map(); // of each run: the ids of those that it is drawn as one with
     this.groupedBy = ""; // as `state.mean`
     this.version = 0;
+    /** @type {Map<string, any>} */
+    this.values = new Map(); // by id: what was read of its series
+    this.valuesVersion = 0;
     this.forget();
   }
 
@@ -42,9 +47,10 @@ export class Runs {
   update(news) {
     const wasComplete = this.isComplete;
     this.folders = news.folders ?? this.folders;
+    this.places = news.places ?? this.places;
     this.problems = news.problems ?? this.problems;
     this.isComplete = news.complete ?? this.isComplete;
-    for (const row of news.runs) this.byId.set(row.id, row);
+    for (const row of news.runs) this.byId.set(row.id, this.withValues(row));
     for (const id of news.gone ?? []) this.byId.delete(id);
     const isChanged = news.runs.length || news.gone?.length || wasComplete !== this.isComplete;
     if (isChanged) {
@@ -53,6 +59,26 @@ export class Runs {
       this.choose();
     }
     return Boolean(isChanged);
+  }
+
+  withValues(row) {
+    row.series = this.values.get(row.id);
+    return row;
+  }
+
+  /**
+   * @param {Record<string, any>} values by id: those of its series by name
+   * @param {boolean} areAll whether no other run has any
+   */
+  setValues(values, areAll) {
+    const ids = Object.keys(values);
+    if (!ids.length && !(areAll && this.values.size)) return;
+    if (areAll) this.values.clear();
+    for (const id of ids) this.values.set(id, values[id]);
+    for (const row of areAll ? this.byId.values() : ids.map((id) => this.byId.get(id))) {
+      if (row) this.withValues(row);
+    }
+    this.valuesVersion += 1;
   }
 
   // All that are not in `rows` are gone.
@@ -66,6 +92,11 @@ export class Runs {
   picked() {
     const automatic = state.mean && this.offered.length ? this.offered : this.automatic;
     return (state.picks ?? automatic).filter((id) => this.byId.has(id));
+  }
+
+  // Runs that a link has picked and that are not here.
+  nMissing() {
+    return (state.picks ?? []).filter((id) => !this.byId.has(id)).length;
   }
 
   // Draws some runs, or stops drawing them.
@@ -174,16 +205,20 @@ export class Runs {
   }
 
   varied() {
-    const values = new Map();
+    const values = new Map(); // name: the only value so far, or all of them
     for (const row of this.byId.values()) {
-      for (const [name, value] of Object.entries(row.config ?? {})) {
-        if (!values.has(name)) values.set(name, new Set());
+      for (const name in row.config ?? {}) {
+        const value = row.config[name];
         const seen = values.get(name);
-        if (seen.size < 100) seen.add(String(value));
+        if (seen === undefined) values.set(name, { value, all: null });
+        else if (seen.all) seen.all.size < VALUES_MAX && seen.all.add(String(value));
+        else if (seen.value !== value && String(seen.value) !== String(value)) {
+          seen.all = new Set([String(seen.value), String(value)]);
+        }
       }
     }
-    const varied = [...values].filter(([, seen]) => seen.size > 1);
-    varied.sort((a, b) => a[1].size - b[1].size);
+    const varied = [...values].filter(([, { all }]) => all);
+    varied.sort((a, b) => a[1].all.size - b[1].all.size);
     return varied.map(([name]) => name).slice(0, SETTINGS_MAX);
   }
 

@@ -9,6 +9,9 @@ const DEFAULTS = {
   q: "",
   sort: "-started",
   group: "",
+  columns: null, // of the table; null: those that matter
+  only: false, // whether the list has the picked runs alone
+  colour: "", // what runs are coloured by; "": each has its own
   mean: "", // as of `runs plot --group-by`: "seeds" or keys; "": each run has a line
   band: "std",
   find: "", // names of series, with wildcards; "": those that are not hidden
@@ -29,6 +32,7 @@ const DEFAULTS = {
 };
 const TABS = ["charts", "runs", "compare", "study", "run"];
 export const PICKS_MAX = 64; // runs in one request
+export const COLUMNS_MAX = 60;
 const TEXT_MAX = 500;
 const BRUSH_MAX = 4000;
 const LISTENERS = new Set();
@@ -97,14 +101,23 @@ function toHash() {
 }
 
 function textOf(value) {
-  if (Array.isArray(value)) return value.join(",");
+  if (Array.isArray(value)) return listText(value);
   if (typeof value === "object") return layoutText(value);
   return value === true ? "1" : String(value);
+}
+
+// Names may have commas and backslashes.
+const listText = (names) => names.map((name) => name.replace(/[\\,]/g, "\\$&")).join(",");
+
+function listOf(text) {
+  const parts = text.match(/(?:\\.|[^\\,])+/gs) ?? [];
+  return [...new Set(parts.map((part) => part.replace(/\\(.)/gs, "$1")))];
 }
 
 const isId = (text) => /^[0-9a-f]{1,32}$/.test(text);
 const number = (text) => (text !== "" && Number.isFinite(Number(text)) ? Number(text) : null);
 const PARSERS = {
+  columns: (text) => listOf(text).slice(0, COLUMNS_MAX),
   picks: (text) => text.split(",").filter(isId).slice(0, PICKS_MAX),
   from: number,
   to: number,

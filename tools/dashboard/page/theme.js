@@ -43,6 +43,7 @@ const COLOURS = {
   light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3a97cc", "#1c2024"],
   dark: ["#56b4e9", "#e69f00", "#1fbf92", "#cc79a7", "#f0e442", "#e8702a", "#ffffff"],
 };
+const OTHERS = { light: "#7b838d", dark: "#8a929c" };
 const DASHES = [[], [6, 3], [2, 2.5], [8, 3, 2, 3]]; // with 7 colours: 28 runs look different
 const SLOTS = new Map();
 
@@ -58,15 +59,31 @@ export function assignStyles(ids) {
   }
 }
 
-export const styleOf = (id) => styleAt(SLOTS.get(id) ?? 0);
+// Where runs are coloured by a setting: of each run the number of its colour, and of its dash.
+/** @type {Map<string, [number, number]> | null} */
+let chosen = null;
+
+export const COLOURS_MAX = COLOURS.light.length;
+
+export function setColours(slots) {
+  chosen = slots;
+}
+
+/** @param {number} i from 0; beyond the last one: the colour of all others */
+export function colourAt(i) {
+  return i < COLOURS_MAX ? COLOURS[theme()][i] : OTHERS[theme()];
+}
+
+/** @returns {{colour: string, dash: number[]}} */
+export function styleOf(id) {
+  const ofSetting = chosen?.get(id);
+  if (!ofSetting) return styleAt(SLOTS.get(id) ?? 0);
+  return { colour: colourAt(ofSetting[0]), dash: dashOf(ofSetting[1]) };
+}
 
 /** @returns {{colour: string, dash: number[]}} */
 export function styleAt(slot) {
-  const colours = COLOURS[theme()];
-  return {
-    colour: colours[slot % colours.length],
-    dash: dashOf(Math.floor(slot / colours.length)),
-  };
+  return { colour: colourAt(slot % COLOURS_MAX), dash: dashOf(Math.floor(slot / COLOURS_MAX)) };
 }
 
 export const dashOf = (at) => DASHES[at % DASHES.length];

@@ -1,10 +1,11 @@
 // The table of a study's trials.
 
 import { el, icon, runLink, scrollable, setText } from "./dom.js";
-import { PAGE_ROWS } from "./list.js";
 import { ownValue } from "./metrics.js";
 import { change } from "./state.js";
 import { trialText } from "./trial.js";
+
+const PAGE_ROWS = 100; // shown before one asks for more
 
 // The status of a run that a trial's state is drawn as.
 const STATUSES = {
