@@ -4,7 +4,6 @@ Without a choice of the user the table has the results that runs have, the metri
 and the settings in which runs differ: those first that explain most of their results.
 """
 
-import time
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -34,7 +33,7 @@ _EVALUATED = ("val", "eval", "test", "valid", "validation", "dev")
 
 def columns(site: Site, request: Request) -> Response:
     """All columns that can be chosen, and those of a table without a choice."""
-    left = site.values.read_names(time.monotonic() + READ_S)
+    left = site.values.read_names(READ_S)
     rows = [row for row in site.folders.rows() if not row["error"]]
     settings = dict.fromkeys(f"config.{name}" for row in rows for name in row["config"])
     metadata = dict.fromkeys(f"metadata.{name}" for row in rows for name in row["metadata"])
@@ -63,7 +62,7 @@ def values(site: Site, request: Request) -> Response:
     params = request.query_params
     names = [name[:TEXT_MAX] for name in names_of(params.get("names", ""))][:COLUMNS_MAX]
     since = whole(request, "since", 0)
-    left = site.values.read(names, time.monotonic() + READ_S) if names else 0
+    left = site.values.read(names, READ_S) if names else 0
     version = site.values.version
     return json_response(
         {"version": version, "left": left, "values": site.values.known(names, since)}

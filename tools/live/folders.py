@@ -61,7 +61,6 @@ class Entry:
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Held while `following` is used: a run that is slow to read does not block others."""
     wanted_until: float = 0.0
-
     alerts: list[dict[str, Any]] = field(default_factory=list)
     """Alerts of a guard about it."""
 

@@ -1,7 +1,7 @@
 """Values of series of every run of some folders, for a table: each run is read once for each name.
 
     values = SeriesValues(folders)
-    left = values.read(["val/acc:max", "loss"], until=time.monotonic() + 0.3)   # runs still to read
+    left = values.read(["val/acc:max", "loss"], budget_s=0.3)   # runs still to be read
     values.known(["val/acc:max"])           # {"3f9a0c1b22d4": {"val/acc:max": 0.93}}
 
 Names are those of `core.series`. A live run is read again as it grows. Of a run that logged metrics
@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from .folders import Entry, Folders
 from .following import Following
 
 WHOLE_MAX = 50  # runs that are read as a whole only to learn the names of their series
+RECENT_S = 60.0  # for this long a value that was asked for is read of each run
+LOCK_S = 2.0  # how long a request waits for another one that reads
 BUSY_S = 0.05  # how long to wait for a run that is being read
 NAMED_MAX = 20_000
 
@@ -65,27 +67,31 @@ class SeriesValues:
         self._folders = folders
         self._known: dict[str, _Known] = {}
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}  # most runs have equal names
+        self._asked: dict[str, float] = {}  # value -> when it was last asked for
         self._n_whole = 0
         self._lock = threading.Lock()
 
-    def read(self, names: Sequence[str], until: float) -> int:
-        """Read these values of the runs that lack them, until a time of `time.monotonic`.
+    def read(self, names: Sequence[str], budget_s: float) -> int:
+        """Read these values of the runs that lack them, for about `budget_s`.
 
         Returns how many runs are still to be read.
         """
+        now = time.monotonic()
+        recent = {name: at for name, at in self._asked.items() if now - at < RECENT_S}
+        self._asked = recent | dict.fromkeys(names, now)
 
         def lacks(entry: Entry, known: _Known) -> bool:
             return known.version != entry.version or not known.values.keys() >= set(names)
 
-        return self._read_all(lacks, lambda entry: self._read(entry, names), until)
+        return self._read_all(lacks, self._read, budget_s)
 
-    def read_names(self, until: float) -> int:
+    def read_names(self, budget_s: float) -> int:
         """Read which series the runs have; returns of how many runs that is not known yet."""
 
         def lacks(entry: Entry, known: _Known) -> bool:
             return known.names is None
 
-        return self._read_all(lacks, self._read_names, until)
+        return self._read_all(lacks, self._read_names, budget_s)
 
     def known(self, names: Sequence[str], since: int = 0) -> dict[str, dict[str, Any]]:
         """By run: what it has of these values, if it was read after version `since`."""
@@ -106,11 +112,16 @@ class SeriesValues:
 
     # ---- reading
 
-    def _read_all(self, lacks: Any, read: Any, until: float) -> int:
-        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+    def _read_all(
+        self,
+        lacks: Callable[[Entry, _Known], bool],
+        read: Callable[[Entry], bool],
+        budget_s: float,
+    ) -> int:
+        if not self._lock.acquire(timeout=LOCK_S):
             return sum(lacks(*pair) for pair in self._pairs())
         try:
-            left = 0
+            left, until = 0, time.monotonic() + budget_s
             for entry, known in self._pairs():
                 if not lacks(entry, known):
                     continue
@@ -129,9 +140,9 @@ class SeriesValues:
         for entry in entries:  # the newest first, as in the list
             yield entry, self._known.setdefault(entry.id, _Known())
 
-    def _read(self, entry: Entry, names: Sequence[str]) -> bool:
-        """Read values of one run; returns whether that was possible now."""
-        known, version = self._known[entry.id], entry.version
+    def _read(self, entry: Entry) -> bool:
+        """Read all values of one run that were asked for; returns whether that was possible now."""
+        known, version, names = self._known[entry.id], entry.version, list(self._asked)
         following = entry.following
         if following is not None and _is_read(following):
             if not entry.lock.acquire(timeout=BUSY_S):
@@ -159,6 +170,10 @@ class SeriesValues:
         return True
 
     def _read_names(self, entry: Entry) -> bool:
+        if self._asked:
+            self._read(entry)  # so that a run is not read twice
+        if self._known[entry.id].names is not None:
+            return True
         known, following = self._known[entry.id], entry.following
         if following is not None and _is_read(following):
             if not entry.lock.acquire(timeout=BUSY_S):

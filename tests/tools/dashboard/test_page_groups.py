@@ -54,6 +54,7 @@ def test_the_switch_draws_the_mean_of_each_setting_with_its_band(open_page, serv
 
 def test_the_table_has_a_row_for_each_setting_that_opens_to_its_runs(open_page, server, losses):
     page = open_page(server, "tab=runs&mean=seeds").page
+    page.wait_for_selector("thead th.number >> text=seed")
     page.wait_for_selector("tr.mean-row >> nth=2")
 
     rows = {
@@ -66,6 +67,8 @@ def test_the_table_has_a_row_for_each_setting_that_opens_to_its_runs(open_page, 
     for name, of_runs in losses[1].items():
         last = of_runs[:, -1]
         assert f"{last.mean():.4f} ± {last.std(ddof=1):.4f}" in rows[name]
+        assert f"lr={rows[name][-2]}" == name
+        assert rows[name][-1] == "5 values"  # of the seed
     assert page.locator("tr[data-id]").count() == 5
     assert page.locator("tr.mean-row").count() == 3
 

@@ -1,7 +1,6 @@
 """Values of series of every run of a folder: those that each run logged, read once."""
 
 import math
-import time
 
 import pytest
 
@@ -12,7 +11,7 @@ from tools.live.folders import Folders
 from tools.live.values import SeriesValues
 
 STATS = ("", ":last", ":min", ":max", ":best", ":mean", ":first", ":count", "@1", "@9")
-NEVER, SOON = 0.0, 20.0
+NO_TIME, TIME = -1.0, 20.0
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_the_values_of_each_run_are_those_of_its_files(folders, name, stat):
     asked = name + stat
     values = SeriesValues(folders[0])
 
-    left = values.read([asked], time.monotonic() + SOON)
+    left = values.read([asked], TIME)
 
     assert left == 0
     found = by_name(folders[0], values.known([asked]))
@@ -64,22 +63,22 @@ def test_the_values_of_each_run_are_those_of_its_files(folders, name, stat):
 def test_what_was_not_read_in_time_is_counted_and_read_later(folders):
     values = SeriesValues(folders[0])
 
-    left = values.read(["val/acc"], NEVER)
+    left = values.read(["val/acc"], NO_TIME)
 
     assert left == 3
     assert values.known(["val/acc"]) == {}
-    assert values.read(["val/acc"], time.monotonic() + SOON) == 0
+    assert values.read(["val/acc"], TIME) == 0
     assert len(values.known(["val/acc"])) == 2
 
 
 def test_of_a_run_that_grows_only_its_new_value_is_sent(folders):
     values = SeriesValues(folders[0])
-    values.read(["val/acc"], time.monotonic() + SOON)
+    values.read(["val/acc"], TIME)
     before = values.version
 
     folders[1].log("metrics", step=1, **{"val/acc": 8.0})
     read(folders[0])
-    values.read(["val/acc"], time.monotonic() + SOON)
+    values.read(["val/acc"], TIME)
 
     assert by_name(folders[0], values.known(["val/acc"], before)) == {"live": {"val/acc": 8.0}}
 
@@ -87,7 +86,7 @@ def test_of_a_run_that_grows_only_its_new_value_is_sent(folders):
 def test_the_names_of_all_series_are_known_with_the_number_of_their_runs(folders):
     values = SeriesValues(folders[0])
 
-    left = values.read_names(time.monotonic() + SOON)
+    left = values.read_names(TIME)
 
     assert left == 0
     assert values.counts() == {"val/acc": 2, "bad": 2, "loss": 1, "time_ms": 1}

@@ -42,7 +42,7 @@ export class Chooser {
     });
     usual.title = "Results, metrics with a goal, and the settings that explain most of the results";
     const add = el("div", {}, this.find, this.found, this.note);
-    const left = el(
+    const shown = el(
       "div",
       {},
       el("div", { class: "card-head" }, el("h3", { text: "Shown" }), usual),
@@ -53,7 +53,7 @@ export class Chooser {
       { class: "help chooser", "aria-label": "Columns" },
       el("h2", { text: "Columns" }),
       close,
-      el("div", { class: "two" }, left, add),
+      el("div", { class: "two" }, add, shown),
     );
     document.body.append(this.dialog);
   }

@@ -1,8 +1,8 @@
 // A row of the table for a group of runs: mean ± standard deviation of each column.
 
 import { button, el } from "./dom.js";
-import { plural, settingText } from "./format.js";
-import { commonValue, fieldOf } from "./rows.js";
+import { plural } from "./format.js";
+import { cellText, commonValue } from "./rows.js";
 
 /**
  * @param {any} group {name, ids, stats} of /api/groups
@@ -57,8 +57,8 @@ export function warningsOf(rows) {
 
 function textOf({ stats }, rows, column) {
   if (Object.hasOwn(stats, column.key)) return stats[column.key].text;
-  if (!column.isSetting) return "";
-  return commonValue(rows.map((row) => settingText(fieldOf(row, column.key))));
+  if (column.kind !== "setting" && column.kind !== "text") return "";
+  return commonValue(rows.map((row) => cellText(row, column)));
 }
 
 // Groups in the order of the table: by the mean of a column, else by their first run in `rows`.

@@ -193,7 +193,8 @@ export class RunList {
     this.showLegend();
     const groups = this.listing.groups();
     this.rowElements.show(this.shown);
-    const items = state.mean ? this.meanItems(groups) : this.rowItems(groups);
+    const areMeans = state.mean && (this.means.groups.length || !this.means.problem);
+    const items = areMeans ? this.meanItems(groups) : this.rowItems(groups);
     this.window.show(items);
     this.table.setAttribute("aria-rowcount", items.length + 1);
     this.element.classList.toggle("means", Boolean(state.mean));

@@ -77,6 +77,7 @@ export class Picks {
     const of = `${n.toLocaleString()} of ${total.toLocaleString()} drawn`;
     if (n >= PICKS_MAX) return `${of}: no more than ${PICKS_MAX} at once${lost}`;
     if (state.picks) return `${of}: those that are ticked${lost}`;
-    return `${of}: the live and the newest, until you tick others`;
+    const which = state.mean ? "the groups with the newest" : "the live and the newest";
+    return `${of}: ${which}, until you tick others`;
   }
 }

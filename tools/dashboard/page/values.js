@@ -4,6 +4,7 @@ import { fetchJson } from "./api.js";
 import { escaped } from "./metrics.js";
 
 const PAUSE_MS = 1000; // between two requests while runs change
+const SHOWN_MS = 1000; // between two updates while more is read
 const RETRY_MS = 3000;
 
 export class Values {
@@ -20,6 +21,7 @@ export class Values {
     this.left = 0; // runs that the server has not read yet
     this.problem = "";
     this.timer = 0;
+    this.shownAt = -Infinity;
     this.isAsking = false;
   }
 
@@ -58,6 +60,9 @@ export class Values {
     this.left = left;
     this.problem = "";
     this.runs.setValues(values, since === 0);
+    const now = performance.now();
+    if (left && now < this.shownAt + SHOWN_MS) return;
+    this.shownAt = now;
     this.onChange();
   }
 
