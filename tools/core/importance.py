@@ -62,7 +62,7 @@ def importances(
     if len(results) < RUNS_MIN:
         return {}
     stats = need("scipy.stats")
-    ranks = stats.rankdata(results)
+    ranks = _ranks(results)
     found = {name: _alone(_levels(values), ranks) for name, values in settings.items()}
     known = {name: one for name, one in found.items() if one is not None}
     if not known:
@@ -73,6 +73,25 @@ def importances(
         for (name, one), p in zip(known.items(), corrected, strict=True)
     }
     return dict(sorted(by_name.items(), key=lambda item: (-item[1].share, item[1].p)))
+
+
+def shares(
+    settings: Mapping[str, Sequence[float | str | None]], results: Sequence[float]
+) -> dict[str, float]:
+    """The share of each setting, as `importances` has it, but neither interval nor p-value."""
+    if len(results) < RUNS_MIN:
+        return {}
+    ranks = _ranks(results)
+    found = {name: _explained(_levels(values), ranks) for name, values in settings.items()}
+    return {name: one[1] for name, one in found.items() if one is not None}
+
+
+def _ranks(results: Sequence[float]) -> "NDArray[np.float64]":
+    """The place of each result in their order; equal ones share the mean of their places."""
+    _, at, counts = np.unique(np.asarray(results), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[at]
+    return ranks
 
 
 def _levels(values: Sequence[float | str | None]) -> "NDArray[np.int64]":
@@ -89,8 +108,10 @@ def _levels(values: Sequence[float | str | None]) -> "NDArray[np.int64]":
     return np.array([keys.setdefault((type(v) is str, v), len(keys)) for v in values])
 
 
-def _alone(levels: "NDArray[np.int64]", ranks: "NDArray[np.float64]") -> Importance | None:
-    """The importance of one setting, before the correction; None: too few runs for its values."""
+def _explained(
+    levels: "NDArray[np.int64]", ranks: "NDArray[np.float64]"
+) -> tuple[float, float] | None:
+    """Eta squared and epsilon squared of one setting; None: too few runs for its values."""
     n, k = len(ranks), int(levels.max()) + 1
     if k < 2 or n < 2 * k:
         return None
@@ -101,7 +122,16 @@ def _alone(levels: "NDArray[np.int64]", ranks: "NDArray[np.float64]") -> Importa
     means = np.bincount(levels, weights=ranks, minlength=k) / sizes
     between = float((sizes * (means - ranks.mean()) ** 2).sum())
     eta_squared = min(between / total, 1.0)
-    epsilon_squared = max(0.0, 1.0 - (1.0 - eta_squared) * (n - 1) / (n - k))
+    return eta_squared, max(0.0, 1.0 - (1.0 - eta_squared) * (n - 1) / (n - k))
+
+
+def _alone(levels: "NDArray[np.int64]", ranks: "NDArray[np.float64]") -> Importance | None:
+    """The importance of one setting, before the correction; None: too few runs for its values."""
+    explained = _explained(levels, ranks)
+    if explained is None:
+        return None
+    n, k = len(ranks), int(levels.max()) + 1
+    eta_squared, epsilon_squared = explained
     if eta_squared >= 1.0:
         return Importance(1.0, 1.0, 1.0, 0.0, n)
     ratio = (eta_squared / (k - 1)) / ((1.0 - eta_squared) / (n - k))

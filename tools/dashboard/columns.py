@@ -12,10 +12,11 @@ from starlette.responses import Response
 import eventlog
 
 from ..core import rows as rows_
+from ..core.importance import shares
 from ..core.rows import Row
 from ..core.seeds import is_seed
 from ..live.values import SeriesValues
-from .parameters import Parameter, importances_or_why, parameters_of
+from .parameters import Parameter, parameters_of
 from .request import Site, json_response, names_of, whole
 from .responses import TEXT_MAX
 from .study import RUNS_MAX, as_points
@@ -114,13 +115,15 @@ def _settings(rows: Sequence[Row], results: Sequence[str]) -> list[str]:
     parameters = [p for p in parameters_of(rows) if p.is_varied]
     varied = [p for p in parameters if p.may_matter]
     result = next((name for name in results if name in RESULTS), None)
-    shares: dict[str, float] = {}
+    known: dict[str, float] = {}
     if result:
-        found, _ = importances_or_why(tuple(varied), as_points(rows, result, varied))
-        shares = {name: one.share for name, one in found.items()}
+        points = as_points(rows, result, varied)
+        of_runs = [dict(values) for values, _ in points]
+        settings = {p.name: [values.get(p.name) for values in of_runs] for p in varied}
+        known = shares(settings, [result for _, result in points])
 
     def order(parameter: Parameter) -> tuple[float, int]:
-        return -shares.get(parameter.name, 0.0), len(parameter.choices)
+        return -known.get(parameter.name, 0.0), len(parameter.choices)
 
     seeds = [p for p in parameters if is_seed(p.name)]
     return [f"config.{p.name}" for p in [*sorted(varied, key=order)[:SETTINGS_MAX], *seeds[:1]]]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kruskal
 
-from tools.core.importance import RUNS_MIN, importances
+from tools.core.importance import RUNS_MIN, importances, shares
 
 
 def planted(n, seed):
@@ -96,3 +96,18 @@ def test_it_is_the_effect_size_of_kruskal_and_wallis():
     share = importances(settings, results)["layers"].share
 
     assert share == pytest.approx(1 - (1 - h / 59) * 59 / 57)
+
+
+def test_shares_are_those_of_the_importances():
+    rng = np.random.default_rng(3)
+    settings = {
+        "lr": rng.choice([0.1, 0.2, 0.3], 60).tolist(),
+        "depth": rng.normal(size=60).tolist(),
+        "act": [None, "a", "b"] * 20,
+    }
+    results = np.round(np.array(settings["lr"]) + rng.normal(size=60) / 10, 1).tolist()
+
+    found = shares(settings, results)
+
+    assert found == {name: one.share for name, one in importances(settings, results).items()}
+    assert found["lr"] > 0.1

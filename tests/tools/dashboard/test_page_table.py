@@ -1,6 +1,7 @@
 """The table of runs in a real browser: its columns, order, colours and file; 1,000 rows."""
 
 import csv
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -333,6 +334,41 @@ def contrasts(page):
         return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.textContent.slice(0, 40)];
       });
     }""")
+
+
+GRAPHICS = """async () => {
+  const { colourAt, COLOURS_MAX } = await import("/theme.js");
+  const probe = document.body.appendChild(document.createElement("i"));
+  const computed = (colour) => {
+    probe.style.color = colour;
+    return getComputedStyle(probe).color;
+  };
+  const tick = getComputedStyle(document.querySelector(".wide td input:not(:checked)"));
+  const lines = Array.from({ length: COLOURS_MAX + 1 }, (_, i) => computed(colourAt(i)));
+  return { ground: computed("var(--panel)"), drawn: [tick.borderTopColor, ...lines] };
+}"""
+
+
+def luminance(colour):
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colours_of_lines_and_the_borders_of_ticks_have_enough_contrast(
+    open_page, server, scheme
+):
+    page = open_page(server, "tab=runs", color_scheme=scheme).page
+    page.wait_for_selector(ROWS)
+
+    shown = page.evaluate(GRAPHICS)
+
+    ground = luminance(shown["ground"])
+    assert len(shown["drawn"]) == 9
+    for colour in shown["drawn"]:
+        low, high = sorted([ground, luminance(colour)])
+        assert (high + 0.05) / (low + 0.05) >= 3, colour
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
