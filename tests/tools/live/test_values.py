@@ -26,7 +26,8 @@ def folders(tmp_path):
             run.log_iter(i, 3.0 - i, 10.0)
     eventlog.compact(run.journal_path)
     with eventlog.open_run(tmp_path, run_name="live", save_interval=0) as run:
-        run.log("metrics", step=0, **{"val/acc": 7.0, "bad": math.nan})
+        for i, value in enumerate((7.0, 6.0)):
+            run.log("metrics", step=i, **{"val/acc": value, "bad": math.nan})
         folders = Folders([str(tmp_path)])
         read(folders)
         yield folders, run
@@ -76,7 +77,7 @@ def test_of_a_run_that_grows_only_its_new_value_is_sent(folders):
     values.read(["val/acc"], TIME)
     before = values.version
 
-    folders[1].log("metrics", step=1, **{"val/acc": 8.0})
+    folders[1].log("metrics", step=2, **{"val/acc": 8.0})
     read(folders[0])
     values.read(["val/acc"], TIME)
 
