@@ -1,7 +1,7 @@
 """Responses as JSON: the table of runs, a filter, one run, a study."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from eventlog import Series
 
 from ..core.axis import AXES
-from ..core.rows import Row, is_field, value, with_values
+from ..core.rows import Row
 from ..core.runs import Refusal
 from ..core.where import names, select
 from ..live import definitions, summaries
@@ -77,28 +77,12 @@ def selected(site: Site, expression: str) -> tuple[list[Row], int]:
     if not site.filtering.acquire(timeout=FILTER_S):
         raise HTTPException(503, "the server is busy with other filters; try again")
     try:
-        rows, left = _with_series(site, site.folders.rows(), names(expression))
+        rows, left = site.values.with_series(site.folders.rows(), names(expression), FILTER_S)
         if left and not any(row.get("series") for row in rows):
             return [], left  # a series that no run has so far may be one of those still to be read
         return select(rows, expression, limit_s=FILTER_S), left
     finally:
         site.filtering.release()
-
-
-def _with_series(site: Site, rows: list[Row], asked: Sequence[str]) -> tuple[list[Row], int]:
-    """Rows with the series that are asked for, as `runs ls` has them."""
-    series = [
-        name
-        for name in dict.fromkeys(asked)
-        if not is_field(name)
-        and not name.startswith(("config.", "metadata."))
-        and all(value(row, name) is None for row in rows)
-    ]
-    if not series:
-        return rows, 0
-    left = site.values.read(series, FILTER_S)
-    known = site.values.known(series)
-    return [with_values(row, known.get(row["id"], {})) for row in rows], left
 
 
 def run(site: Site, request: Request) -> Response:

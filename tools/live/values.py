@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import eventlog
 
 from ..core import runs, series
+from ..core.rows import Row, is_field, value, with_values
 from ..core.series import Asked, Goal, Source
 from . import definitions
 from .curves import Rows
@@ -84,6 +85,26 @@ class SeriesValues:
             return known.version != entry.version or not known.values.keys() >= set(names)
 
         return self._read_all(lacks, self._read, budget_s)
+
+    def with_series(
+        self, rows: Sequence[Row], asked: Iterable[str], budget_s: float
+    ) -> tuple[list[Row], int]:
+        """Rows with the series that an expression asks for, as `runs ls` has them.
+
+        Returns how many runs are still to be read, too.
+        """
+        names = [
+            name
+            for name in dict.fromkeys(asked)
+            if not is_field(name)
+            and not name.startswith(("config.", "metadata."))
+            and all(value(row, name) is None for row in rows)
+        ]
+        if not names:
+            return list(rows), 0
+        left = self.read(names, budget_s)
+        known = self.known(names)
+        return [with_values(row, known.get(row["id"], {})) for row in rows], left
 
     def read_names(self, budget_s: float) -> int:
         """Read which series the runs have; returns of how many runs that is not known yet."""

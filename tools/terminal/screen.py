@@ -19,6 +19,7 @@ from ..core.runs import Refusal
 from ..core.series import plain
 from ..core.table import one_line
 from ..live.folders import Folders
+from ..live.values import SeriesValues
 from . import means
 from .chart import Chart
 from .charts import Charts
@@ -70,6 +71,8 @@ class Watch(App[None]):
         self._problem = ""
         self._version = -1
         self._n_runs = 0  # before the filter
+        self._values = SeriesValues(folders)  # of series that the filter asks for
+        self._n_left = 0  # runs that are still to be read for it
         self._found: list[str] = []  # series, by what was searched for
         self._n_series = 0  # before the search
         self._is_reading = True  # a run that is shown
@@ -99,7 +102,7 @@ class Watch(App[None]):
 
     def poll(self) -> None:
         """Show what has changed since the last poll."""
-        if self.folders.version != self._version or self._is_reading:
+        if self.folders.version != self._version or self._is_reading or self._n_left:
             self._version = self.folders.version
             self.listing.show(self._filtered())
             self.show()
@@ -131,9 +134,12 @@ class Watch(App[None]):
         else:
             self.listing.note = "no run matches the filter" if rows else "no runs yet"
         try:
-            return matching(rows, self.where)
+            found, self._n_left = matching(rows, self.where, self._values)
+            if self._n_left:
+                self.listing.note = f"reading {counted(self._n_left, 'run')} for the filter…"
+            return found
         except Refusal as refusal:
-            self._problem = str(refusal).removeprefix("--where: ")
+            self._problem, self._n_left = str(refusal).removeprefix("--where: "), 0
             return rows
 
     def _shown(self) -> list[str]:
@@ -187,7 +193,8 @@ class Watch(App[None]):
         parts += ["log"] if view.is_log else []
         width = view.end - view.begin
         parts += [f"zoom {1 / width:.3g}x"] if width < 1 else []
-        parts += [f"f {self.where}"] if self.where else []
+        left = f" (reading {self._n_left:,} runs)" if self._n_left else ""
+        parts += [f"f {self.where}{left}"] if self.where else []
         return one_line(" · ".join([*parts, " ".join(self.folders.names)]))
 
     def _series_text(self) -> list[str]:

@@ -175,6 +175,31 @@ def test_runs_are_filtered_by_settings_tags_and_with_a_count(tmp_path):
     assert "2 of 3 runs, 0 live" in by_cfg[2]
 
 
+def test_runs_are_filtered_by_their_series_and_by_their_notes(tmp_path):
+    async def story():
+        for n in range(3):
+            with eventlog.init(name=f"r{n}", dir=tmp_path, quiet=True) as run:
+                for k in range(4):
+                    run.log({"val/acc": n / 10 + k / 100}, step=k)
+            eventlog.annotate(run.journal_path, "note", text=f"router number {n}")
+        async with watching(tmp_path) as (app, pilot):
+            await until(pilot, lambda: len(app.listing.rows) == 3)
+            found = []
+            for where, n in (
+                ("val/acc > 0.1", 2),
+                ("val/acc:max < 0.04", 1),
+                ("note like '%r 1'", 1),
+            ):
+                await pilot.press("f")
+                app.query_one("#ask").value = where
+                await pilot.press("enter")
+                await until(pilot, lambda n=n: len(app.listing.rows) == n)
+                found.append(sorted(name[:2] for name in names(app)))
+            return found
+
+    assert asyncio.run(story()) == [["r1", "r2"], ["r0"], ["r1"]]
+
+
 def test_a_wrong_filter_says_why_beside_it_and_escape_brings_the_earlier_one_back(tmp_path):
     async def story():
         make_run(tmp_path, "wide", learning_rate=0.01)
