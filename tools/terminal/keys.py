@@ -10,14 +10,14 @@ HELP = """\
 Runs     up, down, page up ...  choose a run
          space, click           show it beside others: A, B, C (up to 6)
          enter                  its settings, series, alerts, events, log
-         f                      filter: a part of a name, tag or note, or
+         /                      filter: a part of a name, tag or note, or
                                 cfg.n_layer = 6 and best_val_loss < 4
          e                      runs that differ in the seed alone as their
                                 mean, between lines at ± standard deviation
          !  NaN                 events lost or ignored, or the journal
                                 missing; a series that ends in NaN
 Charts   n p, wheel             the next page of series, the previous one
-         /                      search for series: grad* val/* lr
+         f                      search for series: grad* val/* lr
          1 to 9, click          enlarge one; again or escape: back
          left, right, mouse     read the values;  , .  step by step
          s  l                   smoother, log scale
@@ -30,8 +30,8 @@ q        quit. The same as plain text: eventlog tail -f
                                                      any key: back"""
 
 BINDINGS: list[BindingType] = [
-    Binding("slash,k", "ask('series')", "series", key_display="/"),
-    Binding("f", "ask('runs')", "filter"),
+    Binding("f,k", "ask('series')", "series", key_display="f"),
+    Binding("slash", "ask('runs')", "filter", key_display="/"),
     Binding("n,m", "turn(1)", "page", key_display="n p"),
     Binding("left", "read(-1)", "values", key_display="← →"),
     Binding("enter", "overview", "run", key_display="enter"),

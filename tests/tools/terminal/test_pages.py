@@ -93,7 +93,7 @@ def test_series_are_found_while_a_name_is_typed_and_escape_shows_all_again(many)
     async def story():
         async with watching(many, (120, 40)) as (app, pilot):
             await until(pilot, lambda: titles(app))
-            await pilot.press("slash", *"*.1?.*")
+            await pilot.press("f", *"*.1?.*")
             await until(pilot, lambda: titles(app)[0] == GRADS[10])
             typed = seen(app)
             await pilot.press("enter")
@@ -116,7 +116,7 @@ def test_a_search_that_finds_nothing_says_so_and_not_that_there_are_no_series(ma
     async def story():
         async with watching(many) as (app, pilot):
             await until(pilot, lambda: titles(app))
-            await pilot.press("slash", *"nowhere", "enter")
+            await pilot.press("f", *"nowhere", "enter")
             await pilot.pause()
             return "\n".join(seen(app))
 
@@ -127,7 +127,7 @@ def test_long_names_keep_what_tells_them_apart(many):
     async def story():
         async with watching(many, (120, 40)) as (app, pilot):
             await until(pilot, lambda: titles(app))
-            await pilot.press("slash", *"grad/*", "enter")
+            await pilot.press("f", *"grad/*", "enter")
             await pilot.pause()
             return seen(app)[1][34:]
 
@@ -159,7 +159,7 @@ def test_runs_are_filtered_by_settings_tags_and_with_a_count(tmp_path):
             await until(pilot, lambda: len(app.listing.rows) == 3)
             found = []
             for where in ("cfg.learning_rate>=0.1", "config.learning_rate >= 1", "base"):
-                await pilot.press("f")
+                await pilot.press("slash")
                 app.query_one("#ask").value = where
                 await pilot.pause(0.5)
                 counted = seen(app)[-1]
@@ -190,7 +190,7 @@ def test_runs_are_filtered_by_their_series_and_by_their_notes(tmp_path):
                 ("val/acc:max < 0.04", 1),
                 ("note like '%r 1'", 1),
             ):
-                await pilot.press("f")
+                await pilot.press("slash")
                 app.query_one("#ask").value = where
                 await pilot.press("enter")
                 await until(pilot, lambda n=n: len(app.listing.rows) == n)
@@ -206,7 +206,7 @@ def test_a_wrong_filter_says_why_beside_it_and_escape_brings_the_earlier_one_bac
         make_run(tmp_path, "deep", learning_rate=0.001)
         async with watching(tmp_path) as (app, pilot):
             await until(pilot, lambda: len(app.listing.rows) == 2)
-            await pilot.press("f", *"wid", "enter", "f", *["backspace"] * 3)
+            await pilot.press("slash", *"wid", "enter", "slash", *["backspace"] * 3)
             await pilot.press(*"cfg.learning_rat", "greater_than_sign", "1", "enter")
             await pilot.pause()
             wrong = foot(app)[0], seen(app)[-1]

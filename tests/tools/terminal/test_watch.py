@@ -205,7 +205,7 @@ def test_runs_are_filtered_by_name_and_by_settings(tmp_path):
         async with watching(tmp_path) as (app, pilot):
             found = []
             for where in ("dee", "config.learning_rate > 0.005", "no_such_field = 1"):
-                await pilot.press("f")
+                await pilot.press("slash")
                 app.query_one("#ask").value = where
                 await pilot.press("enter")
                 await pilot.pause()
