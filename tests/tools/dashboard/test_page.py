@@ -428,11 +428,13 @@ def test_a_run_of_metrics_has_a_chart_for_each_series_and_is_marked_where_it_end
         page.wait_for_selector('.panel[data-key="train/loss"][data-points]')
         titles = page.locator(".panel h3 > span").all_text_contents()
         tile = page.locator(".tiles dd.bad").text_content()
+        latest = page.locator('.panel[data-key="train/loss"] .latest.bad').text_content()
         table = page.locator(".series tr").all_text_contents()
         name = page.locator("tr .tags.bad").first.text_content()
 
     assert titles == ["train/loss", "a\nb", "val/acc"]
     assert tile == "nan"
+    assert latest == "nan since 2"
     assert any("phase" in line and "warmup" in line for line in table)
     assert "ends in NaN: train/loss" in name
 

@@ -1,6 +1,6 @@
 // One panel: a metric of several runs, with its cursor, its zoom, and its PNG and CSV.
 
-import { drawValues, valuesAt } from "./cursor.js";
+import { drawValues, exactOnAxis, valuesAt } from "./cursor.js";
 import { announce, button, download, el, icon, setText } from "./dom.js";
 import {
   area,
@@ -176,7 +176,7 @@ export class Chart {
     this.drawOver();
     const latest = this.latestAsText();
     setText(this.latest, latest);
-    this.latest.classList.toggle("bad", latest === "nan" || latest.includes("inf"));
+    this.latest.classList.toggle("bad", /^(nan|-?inf)/.test(latest));
     this.plot.setAttribute("aria-label", this.label());
     showLegend(this);
     this.element.dataset.points = String(this.lines.reduce((n, line) => n + line.points.n, 0));
@@ -362,10 +362,18 @@ export class Chart {
     return lines.length === 1 ? this.latestOf(lines[0]) : "";
   }
 
+  // What a line ends in that is not finite, and since when.
+  lastNonfinite({ x, y, n }, nonfinite) {
+    let i = n - 1;
+    while (i >= 0 && !Number.isFinite(y[i])) i -= 1;
+    const first = nonfinite.find(([at]) => i < 0 || at > x[i]) ?? nonfinite.at(-1);
+    return `${nonfinite.at(-1)[1]} since ${exactOnAxis(first[0], this.axis)}`;
+  }
+
   // The last value of a line in view.
   latestOf({ points, nonfinite, key }) {
     const isLastFinite = points.n && Number.isFinite(points.y[points.n - 1]);
-    if (nonfinite.length && !isLastFinite) return nonfinite.at(-1)[1];
+    if (nonfinite.length && !isLastFinite) return this.lastNonfinite(points, nonfinite);
     for (let i = points.n - 1; i >= 0; i -= 1) {
       const isInView = this.x && points.x[i] <= this.x.high;
       if (isInView && Number.isFinite(points.y[i])) return short(points.y[i], key);

@@ -95,7 +95,7 @@ function spreadNear({ points, spread }, x) {
   return { std: spread.std[i], n };
 }
 
-function exactOnAxis(x, axis) {
+export function exactOnAxis(x, axis) {
   if (axis === "tokens" || axis === "time") return onAxis(x, axis);
   return (axis === "iter" ? Math.round(x) : x).toLocaleString("en-US");
 }
