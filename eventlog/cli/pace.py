@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Any
 
+from eventlog.format.events import KINDS
 from eventlog.format.record import Record
 from eventlog.format.times import seconds
 
@@ -10,7 +11,6 @@ WINDOW = 50
 """Iterations whose wall time is used, with the evaluations and checkpoints between them."""
 
 _PLANNED = ("max_iters", "max_steps", "total_steps", "max_train_steps", "num_training_steps")
-_AXES = {"iter": "iter", "metrics": "step"}
 
 
 def planned_iterations(config: Any) -> int | None:
@@ -35,13 +35,13 @@ class Pace:
 
     def remaining_s(self, record: Record) -> float | None:
         """The remaining time as of this record, which is remembered; None if it is unknown."""
-        axis = _AXES.get(record.event)
-        if axis is None or (record.event == "metrics" and self._event == "iter"):
+        is_iteration = record.event == "iter"
+        if not is_iteration and (record.event != "metrics" or self._event == "iter"):
             return None
         if record.event != self._event:
             self._event = record.event
             self._recent.clear()
-        i, now = record.fields.get(axis), seconds(record.t)
+        i, now = record.fields.get(KINDS[record.event].axis or ""), seconds(record.t)
         if type(i) is not int or self.planned is None or now is None:
             return None
         if self._recent and i == self._recent[-1][0]:  # another row of the step

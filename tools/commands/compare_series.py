@@ -64,7 +64,7 @@ def _of_series(
     rows = []
     for source in sources:
         for one in source.series(name).values():
-            row: Row = {"series": name, "run_name": source.run.run_name}
+            row: Row = {"series": name, "run_name": source.run.name}
             row |= _at(source, one, goal, x, limit) if x else _whole(one, goal)
             rows.append(row | {"goal": goal, "path": str(source.run.path)})
     for key in ("value", "best") if x else ("best", "last"):

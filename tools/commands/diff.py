@@ -81,7 +81,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(map(asdict, results))
     elif results:
-        names = (ours.run_name, theirs.run_name)
+        names = (ours.name, theirs.name)
         if names[0] == names[1]:
             names = (f"{names[0]} (first)", f"{names[1]} (second)")
         columns = {"part": "", "name": "", "ours": names[0], "theirs": names[1]}

@@ -16,7 +16,7 @@ rows_of = st.lists(
         {"loss": st.integers(-3, 3) | st.floats(-3, 3, allow_nan=False)},
         optional={
             "mfu": st.just(eventlog.MFU_UNKNOWN) | st.integers(0, 9),
-            "lr": st.none() | st.booleans() | st.text(max_size=3) | st.lists(st.integers()),
+            "lr": st.none() | st.booleans() | st.text(max_size=3) | st.lists(st.integers(-9, 9)),
         },
     ),
     max_size=12,
