@@ -143,7 +143,8 @@ def _print(rows: Sequence[Row], form: str, columns: dict[str, str]) -> None:
     markdown = form == "markdown"
     print_table(rows, columns, signed=signed, expendable=EXPENDABLE, markdown=markdown)
     if len(rows) > 1:
-        print_note(f"Δ: to {first['run_name']}, the run named first")
+        where = f" in {of_each[0]}" if "folder" in columns else ""
+        print_note(f"Δ: to {first['run_name']}{where}, the run named first")
 
 
 def _has_none(rows: Sequence[Row], key: str) -> bool:

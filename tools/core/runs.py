@@ -260,6 +260,9 @@ def _by_name(name: Path) -> Path:
 
 def _with_name(stem: str, paths: Sequence[Path]) -> list[Path]:
     named = [(stem_of(path), path) for path in paths]
+    displayed = [path for name, path in _renamed(paths) if name == stem]
+    if displayed:
+        return [*dict.fromkeys([*_called(stem, named), *displayed])]
     matches = _called(stem, named) or _beginning(stem, named)
     if len(matches) != 1:  # a renamed file still has the name of its run
         glanced = (glance_at(path) for path in paths)
@@ -267,6 +270,22 @@ def _with_name(stem: str, paths: Sequence[Path]) -> list[Path]:
         renamed = [(name, path) for run, path in known for name in {run.run_name, run.name}]
         matches = _called(stem, renamed) or matches or _beginning(stem, renamed)
     return matches
+
+
+def _renamed(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The names that `runs rename` gave to runs; such a run has a segment beside its journal."""
+    stems: dict[str, dict[str, Path]] = {}
+    for path in paths:
+        stems.setdefault(os.path.dirname(path), {})[stem_of(path)] = path
+    for folder, of_folder in stems.items():
+        beside = [name for name in os.listdir(folder or ".") if name.endswith(SEGMENT_SUFFIX)]
+        beginnings = {
+            name[:at] for name in beside for at, letter in enumerate(name) if letter == "."
+        }
+        for path in (of_folder[stem] for stem in of_folder.keys() & beginnings):
+            run = glance_at(path).run
+            if run is not None and run.name != run.run_name:
+                yield run.name, path
 
 
 def is_called(name: str, known: str) -> bool:

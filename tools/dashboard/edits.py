@@ -77,7 +77,10 @@ def keep_layout(site: Site, fields: Fields) -> Fields:
     """Keep the layout of the charts for all who look at this folder."""
     if not isinstance(fields.get("layout"), dict):
         raise HTTPException(400, "layout must be an object")
-    text = orjson.dumps(fields["layout"], option=orjson.OPT_INDENT_2) + b"\n"
+    try:
+        text = orjson.dumps(fields["layout"], option=orjson.OPT_INDENT_2) + b"\n"
+    except TypeError as error:  # it is nested too deeply, or has half a character
+        raise HTTPException(400, f"layout: {error}") from None
     if len(text) > LAYOUT_BYTES_MAX:
         raise HTTPException(413, f"a layout has at most {LAYOUT_BYTES_MAX:,} bytes")
     path = _layout_path(site)

@@ -66,8 +66,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command.add_argument(
         "--edit",
         action="store_true",
-        help="let the page add notes and tags, and keep its layout of charts; needs a token, which "
-        "is part of the address that is printed",
+        help="let the page add notes and tags, rename runs, and keep its layout of charts; needs "
+        "a token, which is part of the address that is printed",
     )
     add_flags(command)
     command.add_argument("--open", action="store_true", help="open the page in a browser")
@@ -160,7 +160,7 @@ def _announce(site: "Site", host: str, port: int, in_browser: bool) -> None:
     if site.token:
         address += f"?token={site.token}"
     where = " ".join(map(os.fspath, site.folders.names))
-    how = "the page may add notes and tags" if site.can_edit else "read-only"
+    how = "the page may edit" if site.can_edit else "read-only"
     print(f"serving {where}, {how}; Ctrl-C stops it", file=sys.stderr)
     print(address, flush=True)
     if in_browser:

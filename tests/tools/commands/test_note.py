@@ -91,6 +91,26 @@ def test_a_renamed_run_is_listed_shown_and_found_by_its_new_name_and_by_its_old_
     assert "the best" not in capsys.readouterr().out
 
 
+def test_a_new_name_is_that_of_its_run_alone_though_others_begin_with_it(tmp_path, capsys):
+    make_run(tmp_path, "r1_2026", [3.0, 2.5])
+    path = make_run(tmp_path, "other", [3.0, 1.5])
+    assert main(["rename", str(path), "r1_2"]) == 0
+    assert main(["note", str(tmp_path / "r1_2"), "mine"]) == 0
+
+    assert [note["text"] for note in journal_of(path)["notes"]] == ["mine"]
+
+
+def test_a_new_name_that_another_run_has_before_its_time_is_ambiguous(tmp_path, capsys):
+    make_run(tmp_path, "r0_20261201_063727", [3.0, 2.5])
+    path = make_run(tmp_path, "other", [3.0, 1.5])
+    assert main(["rename", str(path), "r0"]) == 0
+
+    assert main(["note", str(tmp_path / "r0"), "mine"]) == 2
+
+    assert "ambiguous: matches 2 runs" in capsys.readouterr().err
+    assert journal_of(path)["notes"] == []
+
+
 @pytest.mark.parametrize("name", [" x", "a\nb", "\x1b[31mred", "x" * 201])
 def test_a_name_that_cannot_be_shown_is_refused(tmp_path, capsys, name):
     path = make_run(tmp_path, "old", [3.0, 2.0])

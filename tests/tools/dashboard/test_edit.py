@@ -110,6 +110,7 @@ def test_an_edit_that_is_not_from_the_page_is_refused(editable, out, headers, st
         ("/api/note", b"[]", 400),
         ("/api/note", b"x" * 200_000, 413),
         ("/api/layout/keep", {"layout": []}, 400),
+        ("/api/layout/keep", b'{"layout":' + b'{"a":' * 300 + b"1" + b"}" * 301, 400),
         ("/api/layout/keep", {"layout": {"pin": ["x" * 60_000]}}, 413),
     ],
 )

@@ -137,6 +137,21 @@ def test_a_pinned_panel_is_first_and_a_hidden_one_comes_back_by_its_name(open_pa
     page.wait_for_selector(f"{panel('train/acc')}[data-points]")
 
 
+def test_what_was_joined_to_a_hidden_panel_has_its_own_and_no_panel_at_all_is_named(
+    open_page, served
+):
+    panels = '"panels":{"train/loss":{"with":["val/loss","val/loss"]}}'
+    view = quote(f'{{{panels},"hide":["train/loss"]}}')
+    shown = open_panel(open_page, served, "val/loss", f"layout={view}").page
+    assert "1 panel hidden" in shown.inner_text(".layout-bar")
+
+    every = quote(json.dumps({"hide": NAMES}))
+    page = open_page(served, f"layout={every}").page
+
+    page.wait_for_selector("text=All panels are hidden.")
+    assert f"{len(NAMES)} panels hidden" in page.inner_text(".layout-bar")
+
+
 def test_panels_are_moved_with_the_pointer_and_by_the_keyboard(open_page, served):
     page = open_panel(open_page, served).page
     first = names(page)[:3]

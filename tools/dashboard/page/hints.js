@@ -23,10 +23,12 @@ export function hintText(grid, keys) {
   if (runs.length < grid.ids.length) return "Loading …";
   const broken = runs.find((run) => run.error);
   if (broken) return `Cannot draw this run: ${broken.error}`;
-  return missingAxisText(grid) || noneText(runs);
+  return missingAxisText(grid) || noneText(runs, grid);
 }
 
-function noneText(runs) {
+function noneText(runs, grid) {
+  if (grid.seriesNames().length && !grid.panelNames().length) return "All panels are hidden.";
+  if (grid.seriesNames().length && !grid.openKeys().length) return "All sections are closed.";
   if (state.find) return `No series matches ${state.find}. Escape clears it.`;
   if (runs.some((run) => Object.values(run.rows).some((n) => n > 0)))
     return "No number has been logged yet. The page of the run lists the other values.";

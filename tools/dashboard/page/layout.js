@@ -107,8 +107,9 @@ export const optionsOf = (layout, key) => own(layout.panels, key) ?? {};
 
 // The series of a panel: those of the left axis, its own first, and those of the right one.
 export function seriesOf(layout, key) {
-  const { with: left = [], right = [] } = optionsOf(layout, key);
-  return { left: [key, ...left], right };
+  const { with: others = [], right = [] } = optionsOf(layout, key);
+  const left = [...new Set([key, ...others])];
+  return { left, right: right.filter((name) => !left.includes(name)) };
 }
 
 export const allSeriesOf = (layout, key) => {
@@ -117,11 +118,12 @@ export const allSeriesOf = (layout, key) => {
 };
 
 // The names without those that are drawn in the panel of another one, in the order of the layout.
+// What is in a hidden panel has its own again.
 export function arranged(layout, names) {
   const known = new Set(names);
   const joined = new Set();
   for (const key of Object.keys(layout.panels)) {
-    if (!known.has(key) || joined.has(key)) continue;
+    if (!known.has(key) || joined.has(key) || layout.hide.includes(key)) continue;
     for (const name of allSeriesOf(layout, key).slice(1)) joined.add(name);
   }
   const order = names.filter((name) => !joined.has(name));
