@@ -29,7 +29,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command = commands.add_parser(
         "serve",
         help=text,
-        description=f"{text} It only reads, unless --guard or --edit is given, and makes no "
+        description=f"{text} It only reads without --guard and --edit, and makes no "
         "requests to other hosts. It prints its address on stdout. Ctrl-C stops it.",
     )
     command.add_argument(

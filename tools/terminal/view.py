@@ -32,7 +32,7 @@ def layout(width: int, height: int, n: int) -> tuple[int, int]:
 
 @dataclass
 class View:
-    """The part of the x axis is given by `begin` and `end`, as shares of the whole."""
+    """`begin` and `end`: the part of the x axis, as shares of the whole."""
 
     find: str = ""
     """The names that were searched for; empty: all series."""

@@ -1,4 +1,4 @@
-"""Runs in subfolders, at any depth: each is found once, and nothing else is taken for a run."""
+"""Runs in subfolders, at any depth: each is found once, and nothing else is."""
 
 import os
 

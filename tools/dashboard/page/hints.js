@@ -9,6 +9,7 @@ import { state } from "./state.js";
  * @param {string[]} keys the series that are drawn
  */
 export function hintText(grid, keys) {
+  if (!grid.runs.rows().length) return "No runs yet. The list has the lines that make one.";
   if (!grid.ids.length) return "No run is picked. Tick one in the list, or press a.";
   const runs = grid.curvesShown;
   const reading = runs.filter((run) => run.reading !== null && run.reading !== undefined);
