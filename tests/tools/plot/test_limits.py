@@ -1,4 +1,4 @@
-"""`--xlim`, `--ylim`: what they cut off is counted in the figure; outliers are cut off by default."""
+"""`--xlim` and `--ylim`: what they cut off is counted; outliers are cut off by default."""
 
 import pytest
 
