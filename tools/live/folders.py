@@ -79,6 +79,7 @@ class Folders:
         """Of the latest change; greater than those of an earlier server."""
         self.problems: list[str] = []
         """Names that match no run, one message each."""
+        self._is_listed = False
         self.is_complete = False
         """Whether every run has been read once."""
         self.lock = threading.RLock()
@@ -194,7 +195,7 @@ class Folders:
                 return
             self._refresh_one(id, path)
         index.flush()
-        self.is_complete = True
+        self._is_listed = True
         self._forget_idle()
 
     def _find(self) -> tuple[dict[str, Path], list[str]]:
@@ -276,7 +277,7 @@ class Folders:
 
     def read_on(self) -> bool:
         """Read a little of each run that is followed; returns whether there is more to read."""
-        more = False
+        more = is_missing = False
         for entry in list(self._entries.values()):
             following = entry.following
             if following is None:
@@ -286,7 +287,12 @@ class Folders:
                 more |= following.is_reading
                 if changed or not entry.row:
                     self._update_followed(entry, following)
+                is_missing |= not entry.row and following.is_reading
             time.sleep(0)  # let requests that wait for this run continue
+        if self._is_listed and not is_missing and not self.is_complete:
+            with self.lock:
+                self.is_complete = True
+                self.version += 1  # so that pages hear of it
         return more
 
     def _update_followed(self, entry: Entry, following: Following) -> None:

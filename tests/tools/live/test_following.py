@@ -289,3 +289,22 @@ def test_a_run_that_is_half_read_has_no_status_and_no_value_of_its_own(
     assert (rows[-1]["status"], rows[-1]["final_loss"]) == ("completed", pytest.approx(0.001))
     assert {status for status, _ in seen} <= {"completed", *(() if has_run_json else ["reading"])}
     assert len({loss for status, loss in seen if status == "completed"}) == 1
+
+
+def test_folders_are_complete_only_when_each_run_has_a_row_and_that_is_a_change(tmp_path):
+    for k in range(3):
+        with eventlog.open_run(tmp_path, run_name=f"r{k}", save_interval=0) as run:
+            run.log_iter(0, 5.0)
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    folders = Folders([str(tmp_path)])
+    folders.refresh()
+    listed, version = len(folders.rows()), folders.version
+    was_complete = folders.is_complete
+
+    while folders.read_on():
+        pass
+
+    assert (listed, was_complete) == (0, False)
+    assert folders.is_complete
+    assert {row["run"].split("_")[0] for row in folders.rows()} >= {"r0", "r1", "r2"}
+    assert folders.version > version

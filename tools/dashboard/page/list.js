@@ -343,14 +343,18 @@ export class RunList {
     }
   }
 
-  // Moves the focus to the next or the previous name.
+  // Moves the focus to the next or the previous name; where it was lost, as the row was built anew,
+  // from where it was.
   step(by) {
     const ids = this.window.items.map(({ key }) => key);
     const row = document.activeElement?.closest("tr[data-id]");
     const rows = ids.filter((id) => this.runs.rowOf(id));
-    const at = rows.indexOf(this.body.contains(row) ? row.getAttribute("data-id") : "");
+    const isLost = document.activeElement === document.body;
+    const from = this.body.contains(row) ? row.getAttribute("data-id") : isLost && this.steppedTo;
+    const at = rows.indexOf(from || "");
     const id = rows[Math.min(rows.length - 1, Math.max(0, at + by))];
     if (id === undefined) return;
+    this.steppedTo = id;
     this.window.reveal(ids.indexOf(id));
     this.body.querySelector(`tr[data-id="${id}"] a.name`)?.focus();
   }
