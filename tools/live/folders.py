@@ -26,8 +26,8 @@ import eventlog
 from ..core import ends as ends_
 from ..core import index, runs
 from ..core import rows as rows_
-from ..core.seeds import is_bookkeeping, is_seed
 from .following import Following
+from .settings import bounded, settings_of
 from .summaries import ends_nonfinite, some_names
 
 HELD_S = 5.0  # how long a request waits for a run that is being read
@@ -37,9 +37,6 @@ READ_S = 0.2  # between two checks of the journals that are followed
 SLICE_S = 0.02  # of reading, before other runs are read
 KEPT_MAX = 32  # runs whose curves stay in memory without requests
 REQUESTED_S = 60.0  # a run that was requested stays in memory for this long
-CONFIG_MAX = 500  # entries of a config that a row has
-SETTINGS_MAX = 20_000  # of them that distinguish runs
-TEXT_MAX = 500  # characters of each
 READING = "reading"
 """The status of a run whose journal has not been read once, if no run JSON has an earlier one."""
 
@@ -321,8 +318,8 @@ class Folders:
         row["file"] = entry.path.name
         for key in ("run", "file", "path", "error"):
             row[key] = _utf8(row[key])
-        settings = _settings(row["config"])
-        row["config"], row["metadata"] = _bounded(row["config"]), _bounded(row["metadata"])
+        settings = settings_of(row["config"])
+        row["config"], row["metadata"] = bounded(row["config"]), bounded(row["metadata"])
         entry.config = row["config"] if settings == row["config"] else settings
         row |= _place(following, row) | {"warnings": rows_.warnings(row)}
         row = rows_.with_ends(row, ends) | {"ends_nonfinite": some_names(ends)}
@@ -397,55 +394,3 @@ def _place(following: Following | None, row: rows_.Row) -> dict[str, Any]:
 def _utf8(text: Any) -> Any:
     """Text as valid UTF-8: file names may be any bytes, and JSON needs UTF-8."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
-
-
-def _bounded(values: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
-    """Nested settings as dotted names, limited in number and length."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"[:TEXT_MAX]
-        if isinstance(value, dict) and depth < 4:
-            flat |= _bounded(value, f"{name}.", depth + 1)
-        elif isinstance(value, str | list | dict):
-            text = value if isinstance(value, str) else _text(value)
-            flat[name] = text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"
-        else:
-            flat[name] = value
-        if len(flat) >= CONFIG_MAX:
-            break
-    return dict(list(flat.items())[:CONFIG_MAX])
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config flat, with a hash for the rest of a long value, and for entries beyond the limit."""
-    settings: dict[str, Any] = {}
-    rest = []
-    for name, value in itertools.islice(leaves(config), SETTINGS_MAX):
-        text = value if isinstance(value, str) else repr(value)
-        if len(text) > TEXT_MAX:
-            value = f"{text[:TEXT_MAX]}… {_hash(text)}"
-        if len(settings) < CONFIG_MAX:
-            settings[name] = value
-        elif not is_seed(name) and not is_bookkeeping(name, value):
-            rest.append((name, value))
-    return settings | ({f"{len(rest):,} more": _hash(repr(rest))} if rest else {})
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of nested objects, with dots between the names."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-
-
-def _text(value: Any) -> str:
-    """A list or a nested object as a short text."""
-    if isinstance(value, list):
-        return f"[{', '.join(str(v)[:40] for v in value[:20])}{', …' * (len(value) > 20)}]"
-    return f"{{{len(value)} entries}}"

@@ -13,9 +13,9 @@ from ..core.rows import Row
 from ..core.series import exact
 from ..core.table import cell, in_full
 from ..live import definitions
-from ..live.folders import leaves
 from ..live.following import Following
 from ..live.search import search
+from ..live.settings import leaves
 from ..live.usual import usual_first
 from .summary import eta_s
 
