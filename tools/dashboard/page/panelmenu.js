@@ -121,7 +121,9 @@ export class PanelMenu {
     const add = (side) => () => {
       const name = input.value;
       const isKnown = this.grid.seriesNames().includes(name);
-      input.setCustomValidity(isKnown && name !== this.key ? "" : "Unknown series: choose one of the list");
+      input.setCustomValidity(
+        isKnown && name !== this.key ? "" : "Unknown series: choose one of the list",
+      );
       if (input.reportValidity()) this.update(joined(layoutNow(), this.key, name, side));
     };
     input.addEventListener("input", () => input.setCustomValidity(""));
